@@ -1,0 +1,373 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Between boto3's dictionaries and the planners' types: queries and changes to requests, answers to resources. Pure.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from .._core.change import Change, Query
+from .._core.names import client_token
+from .._core.resources import (
+    BlockDevice,
+    Fact,
+    Image,
+    ImageDevice,
+    Instance,
+    Resource,
+    Snapshot,
+    Volume,
+    VolumeAttachment,
+)
+
+Answer = Mapping[str, Any]
+
+
+def _tags(answer: Answer) -> dict[str, str]:
+    return {tag["Key"]: tag.get("Value", "") for tag in answer.get("Tags") or ()}
+
+
+def _moment(value: object) -> datetime | None:
+    return value.astimezone(timezone.utc) if isinstance(value, datetime) else None
+
+
+def _reason(value: Answer | None) -> str | None:
+    """``Server.InsufficientInstanceCapacity: …``: EC2's code, then its text, which often begins with the code itself."""
+    if not value:
+        return None
+    code, text = value.get("Code") or "", value.get("Message") or ""
+    if not code or text.startswith(code):
+        return text or None
+    return f"{code}: {text}" if text else code
+
+
+def _product_codes(answer: Answer) -> tuple[str, ...]:
+    return tuple(code["ProductCodeId"] for code in answer.get("ProductCodes") or () if code.get("ProductCodeId"))
+
+
+def decode_instance(answer: Answer) -> Instance:
+    """One of ``Reservations[].Instances[]`` of DescribeInstances."""
+    operator = answer.get("Operator") or {}
+    # An address that EC2 lent for the time of running has the owner "amazon"; an Elastic IP has the account that holds it.
+    associations = [interface.get("Association") or {} for interface in answer.get("NetworkInterfaces") or ()]
+    return Instance(
+        instance_id=answer["InstanceId"],
+        state=(answer.get("State") or {}).get("Name", ""),
+        image_id=answer.get("ImageId") or "",
+        instance_type=answer.get("InstanceType") or "",
+        launch_time=_moment(answer.get("LaunchTime")),
+        availability_zone=(answer.get("Placement") or {}).get("AvailabilityZone") or "",
+        root_device_name=answer.get("RootDeviceName") or "",
+        root_device_type=answer.get("RootDeviceType") or "ebs",
+        block_devices=tuple(
+            BlockDevice(
+                device_name=device["DeviceName"],
+                volume_id=device["Ebs"]["VolumeId"],
+                delete_on_termination=bool(device["Ebs"].get("DeleteOnTermination", False)),
+                status=device["Ebs"].get("Status") or "attached",
+            )
+            for device in answer.get("BlockDeviceMappings") or ()
+            if (device.get("Ebs") or {}).get("VolumeId")
+        ),
+        public_ip_address=answer.get("PublicIpAddress") or None,
+        elastic_ip=any(link.get("IpOwnerId") not in (None, "amazon") for link in associations),
+        private_ip_address=answer.get("PrivateIpAddress") or None,
+        platform_details=answer.get("PlatformDetails") or "Linux/UNIX",
+        usage_operation=answer.get("UsageOperation") or "RunInstances",
+        product_codes=_product_codes(answer),
+        lifecycle=answer.get("InstanceLifecycle") or None,
+        spot_request_id=answer.get("SpotInstanceRequestId") or None,
+        operator=(operator.get("Principal") or "an AWS service") if operator.get("Managed") else None,
+        state_reason=_reason(answer.get("StateReason")),
+        tags=_tags(answer),
+        facts=answer,
+    )
+
+
+def decode_image(answer: Answer) -> Image:
+    """One of ``Images[]`` of DescribeImages."""
+    return Image(
+        image_id=answer["ImageId"],
+        name=answer.get("Name") or "",
+        state=answer.get("State") or "",
+        owner_id=answer.get("OwnerId") or None,
+        architecture=answer.get("Architecture") or None,
+        root_device_name=answer.get("RootDeviceName") or None,
+        root_device_type=answer.get("RootDeviceType") or "ebs",
+        virtualization_type=answer.get("VirtualizationType") or None,
+        boot_mode=answer.get("BootMode") or None,
+        ena_support=answer.get("EnaSupport"),
+        sriov_net_support=answer.get("SriovNetSupport") or None,
+        tpm_support=answer.get("TpmSupport") or None,
+        imds_support=answer.get("ImdsSupport") or None,
+        kernel_id=answer.get("KernelId") or None,
+        ramdisk_id=answer.get("RamdiskId") or None,
+        platform_details=answer.get("PlatformDetails") or None,
+        usage_operation=answer.get("UsageOperation") or None,
+        product_codes=_product_codes(answer),
+        block_devices=tuple(_image_device(device) for device in answer.get("BlockDeviceMappings") or ()),
+        state_reason=_reason(answer.get("StateReason")),
+        creation_date=answer.get("CreationDate") or None,
+        tags=_tags(answer),
+        facts=answer,
+    )
+
+
+def _image_device(device: Answer) -> ImageDevice:
+    ebs = device.get("Ebs") or {}
+    return ImageDevice(
+        device_name=device.get("DeviceName") or "",
+        snapshot_id=ebs.get("SnapshotId") or None,
+        size=ebs.get("VolumeSize"),
+        volume_type=ebs.get("VolumeType") or None,
+        iops=ebs.get("Iops"),
+        throughput=ebs.get("Throughput"),
+        delete_on_termination=ebs.get("DeleteOnTermination"),
+        encrypted=ebs.get("Encrypted"),
+        virtual_name=device.get("VirtualName") or None,
+    )
+
+
+def decode_snapshot(answer: Answer) -> Snapshot:
+    """One of ``Snapshots[]`` of DescribeSnapshots."""
+    return Snapshot(
+        snapshot_id=answer["SnapshotId"],
+        state=answer.get("State") or "",
+        volume_id=answer.get("VolumeId") or "",
+        volume_size=answer.get("VolumeSize") or 0,
+        start_time=_moment(answer.get("StartTime")),
+        encrypted=bool(answer.get("Encrypted", False)),
+        kms_key_id=answer.get("KmsKeyId") or None,
+        owner_id=answer.get("OwnerId") or None,
+        progress=answer.get("Progress") or None,
+        storage_tier=answer.get("StorageTier") or None,
+        state_reason=answer.get("StateMessage") or None,
+        description=answer.get("Description") or "",
+        tags=_tags(answer),
+    )
+
+
+def decode_volume(answer: Answer) -> Volume:
+    """One of ``Volumes[]`` of DescribeVolumes."""
+    return Volume(
+        volume_id=answer["VolumeId"],
+        state=answer.get("State") or "",
+        size=answer.get("Size") or 0,
+        volume_type=answer.get("VolumeType") or "",
+        iops=answer.get("Iops"),
+        throughput=answer.get("Throughput"),
+        encrypted=bool(answer.get("Encrypted", False)),
+        kms_key_id=answer.get("KmsKeyId") or None,
+        availability_zone=answer.get("AvailabilityZone") or "",
+        snapshot_id=answer.get("SnapshotId") or None,
+        multi_attach_enabled=bool(answer.get("MultiAttachEnabled", False)),
+        attachments=tuple(
+            VolumeAttachment(
+                instance_id=link.get("InstanceId") or "",
+                device_name=link.get("Device") or "",
+                state=link.get("State") or "attached",
+                delete_on_termination=bool(link.get("DeleteOnTermination", False)),
+            )
+            for link in answer.get("Attachments") or ()
+        ),
+        tags=_tags(answer),
+    )
+
+
+# DescribeInstanceAttribute: where the answer's key is not the attribute's name with a capital.
+_ATTRIBUTE_KEYS = {
+    "kernel": "KernelId",
+    "ramdisk": "RamdiskId",
+    "blockDeviceMapping": "BlockDeviceMappings",
+    "groupSet": "Groups",
+}
+
+
+def _attribute(query: Query, page: Answer) -> Iterable[Fact]:
+    asked = dict(query.arguments)
+    name, instance_id = str(asked["Attribute"]), str(asked["InstanceId"])
+    value = page.get(_ATTRIBUTE_KEYS.get(name, name[:1].upper() + name[1:]))
+    if isinstance(value, Mapping):
+        # An attribute that is not set comes as an empty structure.
+        value = value.get("Value") if "Value" in value or not value else dict(value)
+    yield Fact(f"{instance_id}/{name}", value)
+
+
+def _references(query: Query, page: Answer) -> Iterable[Fact]:
+    asked: Sequence[str] = dict(query.arguments).get("ImageIds", ())
+    found: dict[str, list[dict[str, str]]] = {image_id: [] for image_id in asked}
+    for item in page.get("ImageReferences") or ():
+        found.setdefault(item["ImageId"], []).append({"resource_type": item.get("ResourceType") or "", "arn": item.get("Arn") or ""})
+    return (Fact(f"{image_id}/references", users) for image_id, users in found.items())
+
+
+def _uefi(query: Query, page: Answer) -> Iterable[Fact]:
+    yield Fact(f"{dict(query.arguments)['InstanceId']}/uefiData", page.get("UefiData") or None)
+
+
+def _statuses(_query: Query, page: Answer) -> Iterable[Fact]:
+    for item in page.get("InstanceStatuses") or ():
+        checks = ((item.get("SystemStatus") or {}).get("Status"), (item.get("InstanceStatus") or {}).get("Status"))
+        yield Fact(f"{item['InstanceId']}/status", checks if all(checks) else ())
+
+
+def _group_members(_query: Query, page: Answer) -> Iterable[Fact]:
+    for item in page.get("AutoScalingInstances") or ():
+        value = {"group": item.get("AutoScalingGroupName") or "", "lifecycle": item.get("LifecycleState") or ""}
+        yield Fact(f"{item['InstanceId']}/autoscaling", value)
+
+
+def _spot_requests(_query: Query, page: Answer) -> Iterable[Fact]:
+    for item in page.get("SpotInstanceRequests") or ():
+        yield Fact(f"{item['SpotInstanceRequestId']}/spotType", item.get("Type") or "one-time")
+
+
+def _target_groups(_query: Query, page: Answer) -> Iterable[Fact]:
+    yield Fact(
+        "targetGroups",
+        [
+            {"arn": item["TargetGroupArn"], "name": item.get("TargetGroupName") or "", "target_type": item.get("TargetType") or ""}
+            for item in page.get("TargetGroups") or ()
+        ],
+    )
+
+
+def _target_health(query: Query, page: Answer) -> Iterable[Fact]:
+    targets = [
+        {
+            "id": item["Target"]["Id"],
+            "port": item["Target"].get("Port"),
+            "state": (item.get("TargetHealth") or {}).get("State") or "",
+        }
+        for item in page.get("TargetHealthDescriptions") or ()
+    ]
+    yield Fact(f"{dict(query.arguments)['TargetGroupArn']}/targets", targets)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """How one reading operation is asked and decoded.
+
+    ``decode``: the resources of one page. ``size``: the parameter that bounds a page and the most it takes; None where the
+    operation does not page, or where its ids exclude it. ``token``: the request's and the answer's name of the page token.
+    ``unless``: arguments with which EC2 refuses the size ("cannot be used with the parameter maxResults").
+    """
+
+    decode: Callable[[Query, Answer], Iterable[Resource]]
+    size: tuple[str, int] | None = None
+    token: tuple[str, str] = ("NextToken", "NextToken")
+    unless: str = ""
+
+
+LISTINGS: Mapping[str, Listing] = {
+    "DescribeInstances": Listing(
+        lambda _query, page: [
+            decode_instance(item) for group in page.get("Reservations") or () for item in group.get("Instances") or ()
+        ],
+        ("MaxResults", 1000),
+        unless="InstanceIds",
+    ),
+    "DescribeImages": Listing(
+        lambda _query, page: [decode_image(item) for item in page.get("Images") or ()], ("MaxResults", 1000), unless="ImageIds"
+    ),
+    "DescribeSnapshots": Listing(
+        lambda _query, page: [decode_snapshot(item) for item in page.get("Snapshots") or ()],
+        ("MaxResults", 1000),
+        unless="SnapshotIds",
+    ),
+    "DescribeVolumes": Listing(
+        lambda _query, page: [decode_volume(item) for item in page.get("Volumes") or ()], ("MaxResults", 500), unless="VolumeIds"
+    ),
+    "DescribeInstanceTypes": Listing(
+        lambda _query, page: [Fact(f"{item['InstanceType']}/type", item) for item in page.get("InstanceTypes") or ()],
+        ("MaxResults", 100),
+        unless="InstanceTypes",
+    ),
+    "DescribeInstanceCreditSpecifications": Listing(
+        lambda _query, page: [
+            Fact(f"{item['InstanceId']}/cpuCredits", item.get("CpuCredits"))
+            for item in page.get("InstanceCreditSpecifications") or ()
+        ],
+        ("MaxResults", 1000),
+        unless="InstanceIds",
+    ),
+    "DescribeSpotInstanceRequests": Listing(_spot_requests, ("MaxResults", 1000), unless="SpotInstanceRequestIds"),
+    # It has no filter on instance ids, and with InstanceIds it takes no MaxResults.
+    "DescribeInstanceStatus": Listing(_statuses),
+    "DescribeInstanceAttribute": Listing(_attribute),
+    "GetInstanceUefiData": Listing(_uefi),
+    "DescribeImageReferences": Listing(_references),
+    "DescribeAutoScalingInstances": Listing(_group_members, ("MaxRecords", 50)),
+    "DescribeTargetGroups": Listing(_target_groups, ("PageSize", 400), ("Marker", "NextMarker")),
+    "DescribeTargetHealth": Listing(_target_health),
+}
+
+
+def query_request(query: Query) -> dict[str, Any]:
+    """The boto3 request of the query's first page."""
+    listing = LISTINGS[query.operation]
+    request: dict[str, Any] = {name: list(value) if isinstance(value, tuple) else value for name, value in query.arguments}
+    if query.filters:
+        request["Filters"] = [{"Name": name, "Values": list(values)} for name, values in query.filters]
+    if listing.size is not None and listing.unless not in request:
+        name, most = listing.size
+        request[name] = most
+    return request
+
+
+def next_request(query: Query, request: Mapping[str, Any], page: Answer) -> dict[str, Any] | None:
+    """The request of the page after *page*, None after the last one."""
+    sent, received = LISTINGS[query.operation].token
+    token = page.get(received)
+    return {**request, sent: token} if token else None
+
+
+def decode(query: Query, pages: Iterable[Answer]) -> tuple[Resource, ...]:
+    """What the answer's pages hold. Lists that are one fact (references, target groups) are joined over the pages."""
+    listing = LISTINGS[query.operation]
+    found: dict[str, Resource] = {}
+    for page in pages:
+        for resource in listing.decode(query, page):
+            known = found.get(resource.resource_id)
+            if isinstance(resource, Fact) and isinstance(known, Fact) and isinstance(known.value, list):
+                resource = Fact(resource.fact_id, [*known.value, *resource.value])
+            found[resource.resource_id] = resource
+    return tuple(found.values())
+
+
+def change_request(changes: Sequence[Change], generation: int = 0) -> dict[str, Any]:
+    """The boto3 request that carries out *changes*: the same action and parameters, planned ids already replaced.
+
+    The ids go where `OPERATIONS` says; an operation that has a ClientToken gets the one of this *generation*.
+    """
+    first = changes[0]
+    operation = first.operation
+    request: dict[str, Any] = dict(first.parameters)
+    if operation.target is not None:
+        ids = [change.resource for change in changes]
+        request[operation.target] = ids if operation.most > 1 else ids[0]
+    if operation.token:
+        request["ClientToken"] = client_token(first.token, generation)
+    return request
+
+
+def created_ids(changes: Sequence[Change], answer: Answer) -> dict[str, str]:
+    """The id that EC2 gave for each planned id; nothing for changes that make nothing. KeyError when the answer lacks one."""
+    first = changes[0]
+    if not first.creates:
+        return {}
+    found: Any = answer
+    for step in first.operation.creates:
+        found = found[step]
+    if isinstance(found, list):
+        by_volume = {item["VolumeId"]: str(item["SnapshotId"]) for item in found}
+        return {change.resource: by_volume[str((change.after or {})["volume_id"])] for change in changes}
+    return {first.resource: str(found)}

@@ -1,0 +1,141 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""botocore's exceptions as CallError: AWS's code and message, the resource, and what the user can do about it.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from .._ports import CallError
+
+try:
+    from botocore import exceptions as botocore
+except ImportError:  # AnsibleAWSModule says so, with the versions that are wanted
+    pass
+
+# All families in which AWS says "too many calls": EC2's own, and those of the query and JSON services.
+THROTTLING = frozenset(
+    {
+        "RequestLimitExceeded",
+        "Client.RequestLimitExceeded",
+        "EC2ThrottledException",
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "TooManyRequestsException",
+        "BandwidthLimitExceeded",
+        "PriorRequestNotComplete",
+        "TransactionInProgressException",
+        "SlowDown",
+    }
+)
+# The request was not carried out, or it was and the answer got lost: AWS's side does not know.
+_SERVER = frozenset({"InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable", "ServerInternal", "RequestTimeout"})
+
+# What to do, by the code's family: the first pattern that matches.
+_HINTS: tuple[tuple[str, str], ...] = (
+    (r"RequestExpired|ExpiredToken.*", "The credentials' time is over, or this machine's clock is wrong: get new ones and run again."),
+    (
+        r"AuthFailure|InvalidClientTokenId|SignatureDoesNotMatch|UnrecognizedClientException|InvalidAccessKeyId",
+        "AWS does not accept these credentials: check access_key, secret_key, session_token or profile, and this machine's clock.",
+    ),
+    (r"OptInRequired", "The account has not enabled this region, or has not subscribed to the product."),
+    (r"Invalid\w+\.Malformed", "Check how the id is written."),
+    (r"Invalid\w+\.NotFound|Invalid\w+\.Unavailable", "Check the id, the region and the account: an id is known only where it was made."),
+    (
+        r"RequestLimitExceeded|Throttling.*|EC2ThrottledException",
+        "The account's request rate for this operation is used up, also by others. Run the task again later; it carries on.",
+    ),
+    (
+        r"InsufficientInstanceCapacity|InsufficientHostCapacity|InsufficientReservedInstanceCapacity|Unsupported",
+        "EC2 has no such capacity there at the moment. Run the task again later, or choose another instance type or zone.",
+    ),
+    (r"VcpuLimitExceeded|InstanceLimitExceeded|\w+LimitExceeded", "A quota of the account is used up: Service Quotas can raise it."),
+    (r"SnapshotCreationPerVolumeRateExceeded", "EC2 takes one snapshot of a volume at a time; wait at least 15 seconds."),
+    (r"OperationNotPermitted", "Stop or termination protection, or the instance's state, forbids it."),
+    (r"InternalError|InternalFailure|ServiceUnavailable|Unavailable", "A fault on AWS's side. Run the task again; it carries on."),
+)
+_UNAUTHORIZED = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "Client.UnauthorizedOperation"})
+_ENCODED = re.compile(r"\s*Encoded authorization failure message:\s*\S+")
+
+
+def is_throttling(error: CallError) -> bool:
+    """Whether AWS refused the call for its rate only. It has had no effect."""
+    return error.code in THROTTLING
+
+
+def _hint(service: str, operation: str, code: str, request: Mapping[str, Any]) -> str:
+    if code in _UNAUTHORIZED:
+        # EC2 checks CreateTags as well for whatever is tagged as it is made.
+        tagged = ", and ec2:CreateTags, since it is tagged as it is made" if "TagSpecifications" in request else ""
+        prefix = {"elbv2": "elasticloadbalancing"}.get(service, service)
+        return f"The credentials' IAM policies must allow {prefix}:{operation}{tagged}."
+    return next((hint for pattern, hint in _HINTS if re.fullmatch(pattern, code)), "")
+
+
+def call_error(
+    error: Exception, service: str, operation: str, request: Mapping[str, Any], *, resource: str = "", endpoint: str = ""
+) -> CallError:
+    """The CallError for what a boto3 call raised; *error* itself, raised again, when it is not botocore's.
+
+    *endpoint* is the URL the call went to. Nothing of *request* but the presence of tags is used: it may hold user data.
+    """
+    if isinstance(error, botocore.ClientError):
+        answer = error.response
+        code = str(answer.get("Error", {}).get("Code") or "Unknown")
+        # The encoded part is a page of cipher text that only sts:DecodeAuthorizationMessage reads.
+        message = _ENCODED.sub("", str(answer.get("Error", {}).get("Message") or "")).strip()
+        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0
+        unclear = code not in THROTTLING and (status >= 500 or code in _SERVER)
+        hint = _hint(service, operation, code, request)
+        return CallError(
+            operation, code, message, resource=resource, hint=hint, unclear=unclear, passing=unclear or code in THROTTLING
+        )
+
+    def failed(code: str, hint: str, *, unclear: bool = False, passing: bool = False) -> CallError:
+        return CallError(operation, code, str(error), resource=resource, hint=hint, unclear=unclear, passing=passing)
+
+    where = f"Check endpoint_url ({endpoint}), the region, the network and a proxy (HTTPS_PROXY, NO_PROXY)."
+    if isinstance(error, (botocore.NoCredentialsError, botocore.PartialCredentialsError)):
+        return failed(
+            "NoCredentials",
+            "Set access_key and secret_key, or profile, or the environment (AWS_ACCESS_KEY_ID, AWS_PROFILE), or give the machine a role.",
+        )
+    if isinstance(
+        error,
+        (botocore.CredentialRetrievalError, botocore.TokenRetrievalError, botocore.UnauthorizedSSOTokenError, botocore.SSOTokenLoadError),
+    ):
+        return failed("NoCredentials", "The profile's credentials could not be got: sign in again (aws sso login), or check its role.")
+    if isinstance(error, botocore.NoRegionError):
+        return failed("NoRegion", "Set region, AWS_REGION, or a region in the profile.")
+    if isinstance(error, (botocore.SSLError, botocore.InvalidProxiesConfigError)):
+        return failed("Certificate", f"{where} For a private authority set aws_ca_bundle.")
+    if isinstance(error, (botocore.EndpointConnectionError, botocore.ConnectTimeoutError, botocore.ProxyConnectionError)):
+        # No connection was made, so nothing was sent.
+        return failed("EndpointUnreachable", where, passing=True)
+    if isinstance(error, botocore.ReadTimeoutError):
+        return failed("NoAnswer", where, unclear=True, passing=True)
+    if isinstance(error, (botocore.HTTPClientError, botocore.ResponseParserError, botocore.IncompleteReadError)):
+        return failed("ConnectionLost", where, unclear=True, passing=True)
+    if isinstance(error, (botocore.ParamValidationError, botocore.UnknownParameterError)):
+        # botocore's text shows the parameter's value; a report names the parameter.
+        named = ", ".join(sorted(set(re.findall(r"(?:Unknown )?parameter in input: \"(\w+)\"", str(error)))))
+        return CallError(
+            operation,
+            "ParamValidation",
+            f"this botocore does not take the parameter {named}" if named else "botocore does not take the request as it stands",
+            resource=resource,
+            hint="A newer boto3 and botocore on the machine that runs the module may know it.",
+        )
+    if isinstance(error, botocore.BotoCoreError):
+        return failed(type(error).__name__, "")
+    raise error

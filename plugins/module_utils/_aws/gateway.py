@@ -1,0 +1,260 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""EC2 over boto3: questions with all their pages, single writes, waits. All repeating of calls happens here.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.amazon.aws.plugins.module_utils.common import set_collection_info
+
+from .._core.change import Change, Query, Wait, by_id
+from .._core.errors import StorageError
+from .._core.resources import Resource
+from .._ports import TOKEN_SPENT, CallError
+from . import codec
+from .errors import call_error, is_throttling
+from .pacing import Pacer
+from .waiting import wait_for
+
+try:
+    from botocore import xform_name
+    from botocore.config import Config
+except ImportError:  # AnsibleAWSModule says so, with the versions that are wanted
+    pass
+
+if TYPE_CHECKING:
+    from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+
+Connect = Callable[[str, str], Any]
+"""Makes the boto3 client for (service, region)."""
+
+# How long a call is repeated, in seconds from its first try, by why it failed.
+READ_THROTTLED = 60.0
+WRITE_THROTTLED = 300.0
+UNCLEAR = 30.0
+UNREACHABLE_AT_FIRST = 2.0
+"""Nothing has ever answered: most likely a wrong address. Said quickly."""
+PARALLEL = 8
+
+
+def module_clients(module: AnsibleAWSModule) -> Connect:
+    """Makes clients from the module's connection options.
+
+    botocore repeats nothing, whatever ``aws_config`` or AWS_MAX_ATTEMPTS and AWS_RETRY_MODE say: it would repeat creates that have no
+    client token, and it counts what it sends as one. amazon.aws merges ``aws_config`` last, so ours goes there, over the user's.
+    """
+    set_collection_info(collection_name="ec2ops.storage")
+
+    def connect(service: str, region: str) -> Any:
+        asked = dict(module.params.get("aws_config") or {})
+        options = {
+            "connect_timeout": 4,
+            "read_timeout": 30,
+            "max_pool_connections": 2 * PARALLEL,
+            **asked,
+            "retries": {"total_max_attempts": 1, "mode": "standard"},
+        }
+        try:
+            config = Config(**options)
+        except TypeError as error:
+            raise StorageError(f"aws_config: {error}") from error
+        return module.client(service, region=region, aws_config=config)
+
+    return connect
+
+
+def _label(changes: Sequence[Change]) -> str:
+    names = [change.resource for change in changes]
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+class Ec2Gateway:
+    """`_ports.Gateway` over boto3 clients. Clients are made when first needed, one per service and region.
+
+    *monotonic* and *sleep* are taken from outside so that tests can scale time.
+    """
+
+    def __init__(
+        self,
+        connect: Connect,
+        region: str,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._connect = connect
+        self._region = region
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._jitter = jitter
+        self._pacer = Pacer(monotonic, sleep)
+        self._lock = threading.Lock()
+        self._clients: dict[tuple[str, str], Any] = {}
+        self._calls: Counter[str] = Counter()
+        self._answered = False
+        self._date: tuple[str, datetime | None, float] | None = None
+
+    @property
+    def region(self) -> str:
+        return self._region
+
+    @property
+    def calls(self) -> Mapping[str, int]:
+        with self._lock:
+            return dict(sorted(self._calls.items()))
+
+    def monotonic(self) -> float:
+        return self._monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        self._sleep(seconds)
+
+    def now(self) -> datetime:
+        if self._date is None:
+            # The smallest question that whoever may use this collection may ask; there is no such instance.
+            self.ask(by_id("DescribeInstances", "instance-id", ["i-00000000"]))
+        if self._date is None or self._date[1] is None:
+            seen = "none" if self._date is None else repr(self._date[0])
+            raise StorageError(
+                f"EC2's answer has no readable Date header ({seen}), so there is no trusted time to decide by. "
+                "Check what stands between this machine and the endpoint (a proxy, a simulator)."
+            )
+        return self._date[1] + timedelta(seconds=self._monotonic() - self._date[2])
+
+    def ask(self, queries: Iterable[Query]) -> Mapping[Query, tuple[Resource, ...]]:
+        return self._ask(queries, None)
+
+    def wait(self, waits: Sequence[Wait], deadline: float) -> Mapping[str, Resource]:
+        return wait_for(self._ask, waits, deadline, self._monotonic, self._sleep)
+
+    def perform(self, changes: Sequence[Change], generation: int = 0) -> Mapping[str, str]:
+        first = changes[0]
+        request = codec.change_request(changes, generation)
+        try:
+            answer = self._call(
+                "ec2", first.region, first.action, request, resource=_label(changes), repeat=first.operation.safe, write=True
+            )
+        except CallError as error:
+            if len(changes) == 1 and error.code in first.operation.already:
+                return {}
+            raise
+        if first.action == "RunInstances":
+            made = (answer.get("Instances") or [{}])[0]
+            state = (made.get("State") or {}).get("Name")
+            if state in ("shutting-down", "terminated"):
+                raise CallError(
+                    first.action, TOKEN_SPENT, f"EC2 answered with {made.get('InstanceId')}, which is {state}", resource=first.resource
+                )
+        try:
+            return codec.created_ids(changes, answer)
+        except (KeyError, IndexError) as error:
+            raise CallError(
+                first.action, "UnexpectedAnswer", f"the answer has no id for {error}", resource=_label(changes)
+            ) from error
+
+    def _ask(self, queries: Iterable[Query], until: float | None) -> dict[Query, tuple[Resource, ...]]:
+        wanted = list(dict.fromkeys(queries))
+        for service in dict.fromkeys(query.service for query in wanted):
+            # Not left to the threads: making a client is not thread-safe, and its errors end the module.
+            self._client(service, self._region)
+        if len(wanted) < 2:
+            return {query: self._answer(query, until) for query in wanted}
+        with ThreadPoolExecutor(max_workers=min(PARALLEL, len(wanted))) as pool:
+            return dict(zip(wanted, pool.map(lambda query: self._answer(query, until), wanted)))
+
+    def _answer(self, query: Query, until: float | None) -> tuple[Resource, ...]:
+        pages: list[Mapping[str, Any]] = []
+        request: dict[str, Any] | None = codec.query_request(query)
+        while request is not None:
+            page = self._call(query.service, self._region, query.operation, request, until=until)
+            pages.append(page)
+            request = codec.next_request(query, request, page)
+        return codec.decode(query, pages)
+
+    def _client(self, service: str, region: str) -> Any:
+        with self._lock:
+            key = (service, region)
+            if key not in self._clients:
+                self._clients[key] = self._connect(service, region)
+            return self._clients[key]
+
+    def _call(
+        self,
+        service: str,
+        region: str,
+        operation: str,
+        request: Mapping[str, Any],
+        *,
+        resource: str = "",
+        repeat: bool = True,
+        write: bool = False,
+        until: float | None = None,
+    ) -> Mapping[str, Any]:
+        """One call, repeated while that can help: throttling always, what is unclear only with *repeat*. Raises CallError."""
+        client = self._client(service, region)
+        method = getattr(client, xform_name(operation), None)
+        if method is None:
+            raise CallError(operation, "UnknownOperation", "this botocore does not know the operation", hint="Install a newer boto3.")
+        started = self._monotonic()
+        attempt = 0
+        while True:
+            if service == "ec2":
+                self._pacer.acquire(operation, region)
+            with self._lock:
+                self._calls[operation] += 1
+            try:
+                answer: Mapping[str, Any] = method(**request)
+            except Exception as raised:  # call_error raises again what is not botocore's
+                error = call_error(raised, service, operation, request, resource=resource, endpoint=client.meta.endpoint_url)
+                self._note(getattr(raised, "response", None))
+                limit = self._patience(error, region, repeat, write)
+                delay = min(0.2 * 2**attempt, 8.0) * (0.5 + self._jitter() / 2)
+                end = started + limit if until is None else min(started + limit, until)
+                if self._monotonic() + delay > end:
+                    raise error from raised
+                self._sleep(delay)
+                attempt += 1
+            else:
+                self._note(answer)
+                return answer
+
+    def _patience(self, error: CallError, region: str, repeat: bool, write: bool) -> float:
+        """For how many seconds the call may be repeated after *error*."""
+        if not error.passing:
+            return 0.0
+        if is_throttling(error):
+            self._pacer.throttled(error.operation, region)
+            return WRITE_THROTTLED if write else READ_THROTTLED
+        if error.unclear and not repeat:
+            return 0.0
+        return UNCLEAR if self._answered else UNREACHABLE_AT_FIRST
+
+    def _note(self, answer: Mapping[str, Any] | None) -> None:
+        """Keeps EC2's time from the first answer, also from a refusal."""
+        if answer is None or self._date is not None:
+            return
+        header = str(((answer.get("ResponseMetadata") or {}).get("HTTPHeaders") or {}).get("date", ""))
+        received = self._monotonic()
+        try:
+            moment: datetime | None = parsedate_to_datetime(header).astimezone(timezone.utc)
+        except (TypeError, ValueError):
+            moment = None
+        with self._lock:
+            self._answered = True
+            if self._date is None:
+                self._date = (header, moment, received)

@@ -1,0 +1,114 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How fast EC2 may be asked: its published token buckets, one per operation and region.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Rate:
+    """EC2's bucket of one operation: ``burst`` calls at once, then ``per_second``."""
+
+    burst: float
+    per_second: float
+
+
+_READ = Rate(100, 20)
+# A describe call with neither a filter nor pagination has a bucket of its own, half the size.
+_READ_UNBOUNDED = Rate(50, 10)
+_WRITE = Rate(50, 5)
+_WRITE_LISTED = Rate(100, 5)
+
+# "Request throttling for the Amazon EC2 API": the actions whose bucket is not that of their category.
+RATES: Mapping[str, Rate] = {
+    "CreateTags": Rate(100, 10),
+    "DeleteTags": Rate(100, 10),
+    "RunInstances": Rate(5, 2),
+    "StartInstances": Rate(5, 2),
+    "CopyImage": Rate(100, 1),
+    "DescribeInstanceStatus": _READ_UNBOUNDED,
+    **dict.fromkeys(
+        (
+            "CreateSnapshot",
+            "CreateSnapshots",
+            "DeleteSnapshot",
+            "CreateVolume",
+            "DeleteVolume",
+            "DeregisterImage",
+            "ModifyImageAttribute",
+            "ModifySnapshotAttribute",
+            "TerminateInstances",
+        ),
+        _WRITE_LISTED,
+    ),
+}
+
+
+def rate_of(operation: str) -> Rate:
+    """The bucket that an account has for this operation unless AWS has raised it."""
+    return RATES.get(operation) or (_READ if operation.startswith(("Describe", "Get", "List")) else _WRITE)
+
+
+class _Bucket:
+    def __init__(self, rate: Rate, now: float) -> None:
+        self.rate = rate
+        self.tokens = rate.burst
+        self.factor = 1.0
+        self.filled = now
+        self.slowed = now
+
+    def fill(self, now: float) -> None:
+        # The bucket is the account's: after EC2 has said "too fast" others use it too. The share grows back over a minute.
+        if self.factor < 1.0:
+            self.factor = min(1.0, self.factor + (now - max(self.filled, self.slowed)) / 60)
+        self.tokens = min(self.rate.burst, self.tokens + (now - self.filled) * self.rate.per_second * self.factor)
+        self.filled = now
+
+
+class Pacer:
+    """Holds calls back so that EC2 need not refuse them. Time and sleep come from outside; safe for threads.
+
+    A burst within the bucket never waits. When EC2 throttles all the same (others spend from the bucket), the rate is halved.
+    """
+
+    def __init__(self, monotonic: Callable[[], float], sleep: Callable[[float], None]) -> None:
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._buckets: dict[tuple[str, str], _Bucket] = {}
+
+    def _bucket(self, operation: str, region: str) -> _Bucket:
+        now = self._monotonic()
+        bucket = self._buckets.setdefault((operation, region), _Bucket(rate_of(operation), now))
+        bucket.fill(now)
+        return bucket
+
+    def acquire(self, operation: str, region: str) -> None:
+        """Takes a token, and waits until it is there."""
+        with self._lock:
+            bucket = self._bucket(operation, region)
+            # A token may be owed: whoever comes next waits longer, so calls are spread at the rate.
+            bucket.tokens -= 1
+            delay = max(0.0, -bucket.tokens / (bucket.rate.per_second * bucket.factor))
+        if delay > 0:
+            self._sleep(delay)
+
+    def throttled(self, operation: str, region: str) -> None:
+        """EC2 refused a call for its rate: the bucket is empty, and refills at half the rate (at least a sixteenth) for a while."""
+        with self._lock:
+            bucket = self._bucket(operation, region)
+            now = self._monotonic()
+            # Calls that were under way together are throttled together: that is one signal.
+            if bucket.factor == 1.0 or now - bucket.slowed >= 1.0:
+                bucket.factor = max(bucket.factor / 2, 1 / 16)
+                bucket.slowed = now
+            bucket.tokens = min(bucket.tokens, 0.0)

@@ -1,0 +1,189 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One poll loop for everything that a stage waits for.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .._core.change import Query, Wait, by_id
+from .._core.goals import GOALS, Verdict
+from .._core.resources import Fact, Image, Instance, Resource, Snapshot, view
+from .._ports import CallError, WaitError
+
+Ask = Callable[[Iterable[Query]], Mapping[Query, tuple[Resource, ...]]]
+
+FIRST_POLL = 0.3
+"""Seconds until the first poll. EC2 has nothing to tell earlier."""
+GROWTH = 1.5
+SLOWEST_POLL = 5.0
+LOST = 120.0
+"""Seconds without a single answer after which a wait is given up: by then it is no passing error."""
+_NAMED = 10
+"""How many resources a message names."""
+_STATUS_IDS = 100
+"""DescribeInstanceStatus takes that many explicit ids."""
+
+
+def resource_queries(kind: str, ids: Iterable[str]) -> tuple[Query, ...]:
+    """The questions for the state of these resources. What does not exist is simply not in the answer."""
+    if kind == Instance.kind:
+        return by_id("DescribeInstances", "instance-id", ids)
+    if kind == Image.kind:
+        return by_id("DescribeImages", "image-id", ids, IncludeDisabled=True)
+    if kind == Snapshot.kind:
+        return by_id("DescribeSnapshots", "snapshot-id", ids)
+    return by_id("DescribeVolumes", "volume-id", ids)
+
+
+def status_queries(ids: Iterable[str]) -> tuple[Query, ...]:
+    """The questions for instances' status checks. The operation has no filter on ids, and refuses one that it does not know."""
+    wanted = sorted(set(ids))
+    return tuple(
+        Query(
+            "DescribeInstanceStatus",
+            arguments=(("IncludeAllInstances", True), ("InstanceIds", tuple(wanted[start : start + _STATUS_IDS]))),
+        )
+        for start in range(0, len(wanted), _STATUS_IDS)
+    )
+
+
+@dataclass(frozen=True)
+class _Item:
+    """One resource of one wait."""
+
+    wait: Wait
+    resource: str
+    deadline: float
+    limit: float
+    seen: str = "not asked yet"
+
+    def verdict(self, known: Mapping[str, Resource]) -> Verdict:
+        status = known.get(f"{self.resource}/status")
+        return GOALS[self.wait.goal].verdict(known.get(self.resource), status.value if isinstance(status, Fact) else None)
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _mismatches(item: _Item, resource: Resource | None) -> list[str]:
+    """What `Wait.expect` finds wrong, as text."""
+    if not item.wait.expect or resource is None:
+        return []
+    fields = view(resource)
+    return [
+        f"{item.resource}: {name} is {fields.get(name)!r}, expected was {wanted!r}"
+        for name, wanted in item.wait.expect
+        if _plain(fields.get(name)) != _plain(wanted)
+    ]
+
+
+def _listed(texts: Sequence[str]) -> str:
+    more = len(texts) - _NAMED
+    return "; ".join(texts[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _progress(resource: Resource | None) -> str:
+    return f", {resource.progress} done" if isinstance(resource, Snapshot) and resource.progress else ""
+
+
+def wait_for(
+    ask: Callable[[Iterable[Query], float], Mapping[Query, tuple[Resource, ...]]],
+    waits: Sequence[Wait],
+    deadline: float,
+    monotonic: Callable[[], float],
+    sleep: Callable[[float], None],
+) -> dict[str, Resource]:
+    """Polls until every resource of every wait has reached its goal; returns them as last seen.
+
+    ``ask(queries, until)`` asks, and stops trying at *until*. *deadline* is for waits without a timeout of their own. A question
+    that fails for a passing reason is asked again; an answer is never taken for granted. Raises WaitError, and CallError for
+    what no waiting mends.
+    """
+    started = heard = monotonic()
+    pending = [
+        _Item(wait, resource, *((deadline, deadline - started) if wait.timeout is None else (started + wait.timeout, wait.timeout)))
+        for wait in waits
+        for resource in wait.resources
+    ]
+    observed: dict[str, Resource] = {}
+    trouble: CallError | None = None
+    delay = FIRST_POLL
+    while pending:
+        now = monotonic()
+        sleep(max(0.0, min(delay, min(item.deadline for item in pending) - now)))
+        delay = min(delay * GROWTH, SLOWEST_POLL)
+        try:
+            known = _poll(ask, pending, monotonic())
+        except CallError as error:
+            # An id that was just made may not be known to every one of EC2's servers yet.
+            if not error.passing and not error.code.endswith(".NotFound"):
+                raise
+            trouble = error
+            if monotonic() - heard > LOST:
+                raise
+        else:
+            trouble, heard = None, monotonic()
+            observed.update((key, resource) for key, resource in known.items() if not isinstance(resource, Fact))
+            pending = _judge(pending, known)
+        late = [item for item in pending if monotonic() >= item.deadline]
+        if late:
+            raise _timeout(late, observed, trouble)
+    return observed
+
+
+def _poll(ask: Callable[[Iterable[Query], float], Mapping[Query, tuple[Resource, ...]]], pending: Sequence[_Item], now: float) -> dict[str, Resource]:
+    """Everything that *pending* is about, and the status checks of those that would be done but for them."""
+    until = max(now, min(item.deadline for item in pending))
+    by_kind: dict[str, list[str]] = {}
+    for item in pending:
+        by_kind.setdefault(GOALS[item.wait.goal].kind, []).append(item.resource)
+    queries = [query for kind, ids in by_kind.items() for query in resource_queries(kind, ids)]
+    known = {resource.resource_id: resource for found in ask(queries, until).values() for resource in found}
+    checked = [
+        item.resource
+        for item in pending
+        if GOALS[item.wait.goal].status and isinstance(found := known.get(item.resource), Instance) and found.state == "running"
+    ]
+    for found_statuses in ask(status_queries(checked), until).values() if checked else ():
+        known.update((resource.resource_id, resource) for resource in found_statuses)
+    return known
+
+
+def _judge(pending: Sequence[_Item], known: Mapping[str, Resource]) -> list[_Item]:
+    """What is left to wait for. Raises WaitError for what ended badly."""
+    left: list[_Item] = []
+    failed: list[tuple[str, str]] = []
+    wrong: list[tuple[str, str]] = []
+    for item in pending:
+        verdict = item.verdict(known)
+        resource = known.get(item.resource)
+        if verdict.failed:
+            failed.append((item.resource, f"{item.resource} should become {item.wait.goal} but is {verdict.seen}"))
+        elif verdict.done:
+            wrong.extend((item.resource, text) for text in _mismatches(item, resource))
+        else:
+            left.append(dataclasses.replace(item, seen=verdict.seen + _progress(resource)))
+    for how, found in (("failed", failed), ("mismatch", wrong)):
+        if found:
+            raise WaitError(_listed([text for _resource, text in found]), how, [resource for resource, _text in found])
+    return left
+
+
+def _timeout(late: Sequence[_Item], observed: Mapping[str, Resource], trouble: CallError | None) -> WaitError:
+    texts = [f"{item.resource} should become {item.wait.goal} but is still {item.seen}" for item in late]
+    asked = f" The last question was not answered: {trouble}" if trouble is not None else ""
+    return WaitError(
+        f"Timeout after {late[0].limit:.0f} s: {_listed(texts)}. What was begun goes on in EC2; run the task again to carry on.{asked}",
+        "timeout",
+        [item.resource for item in late],
+    )

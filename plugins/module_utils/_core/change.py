@@ -1,0 +1,319 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is asked of EC2, what is known of it, and what will be done to it: queries, state, changes and plans.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeVar
+
+from . import tags as tag_names
+from .errors import UnsafePlan
+from .names import is_planned, planned_in
+from .resources import Fact, Image, Instance, Resource, Snapshot, Volume, from_view, new_from_view
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What must be known of a mutating operation of EC2 to make a call out of changes.
+
+    ``target``: the request's parameter that names the resource; None for what makes a new one.
+    ``most``: how many resources one call takes. ``target`` is a list when more than one.
+    ``creates``: where the answer has the new id, as a path of keys and indexes; ``Snapshots`` of CreateSnapshots is a list,
+    matched to the changes by volume.
+    ``token``: whether EC2 recognises a repeated call by its ClientToken.
+    ``safe``: whether repeating the call after an unclear answer does no harm (by its nature, or by its token).
+    ``already``: EC2's codes that mean that it is so already (a repeated delete).
+    """
+
+    target: str | None = None
+    most: int = 1
+    creates: tuple[str | int, ...] = ()
+    token: bool = False
+    safe: bool = True
+    already: frozenset[str] = frozenset()
+
+
+OPERATIONS: Mapping[str, Operation] = {
+    "CreateTags": Operation("Resources", most=1000),
+    "DeleteTags": Operation("Resources", most=1000),
+    "StopInstances": Operation("InstanceIds", most=1000),
+    "StartInstances": Operation("InstanceIds", most=1000),
+    "TerminateInstances": Operation("InstanceIds", most=1000, already=frozenset({"InvalidInstanceID.NotFound"})),
+    "RunInstances": Operation(creates=("Instances", 0, "InstanceId"), token=True),
+    # No client token (EC2 API reference): a repeat makes a second one.
+    "CreateSnapshot": Operation(creates=("SnapshotId",), safe=False),
+    "CreateSnapshots": Operation(creates=("Snapshots",), safe=False),
+    "RegisterImage": Operation(creates=("ImageId",), safe=False),
+    "CreateImage": Operation(creates=("ImageId",), safe=False),
+    "DeleteSnapshot": Operation("SnapshotId", already=frozenset({"InvalidSnapshot.NotFound"})),
+    "DeregisterImage": Operation("ImageId", already=frozenset({"InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"})),
+}
+
+
+@dataclass(frozen=True)
+class Query:
+    """One question to AWS, asked with pagination until it is answered whole.
+
+    ``filters`` are EC2's (name, values); ``arguments`` any other parameters of the operation, values hashable (tuples for lists).
+    Resources are asked for by a filter on their id, not by an id list: what does not exist is then simply not in the answer.
+    """
+
+    operation: str
+    filters: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    arguments: tuple[tuple[str, Any], ...] = ()
+    service: str = "ec2"
+
+
+def by_id(operation: str, filter_name: str, ids: Iterable[str], **arguments: Any) -> tuple[Query, ...]:
+    """The query for these resources; none for ids that are only planned, and none at all when nothing is left to ask for.
+
+    EC2 takes 200 values in one filter, so more ids make more queries.
+    """
+    wanted = sorted({resource for resource in ids if resource and not is_planned(resource)})
+    return tuple(
+        Query(operation, ((filter_name, tuple(wanted[start : start + 200])),), tuple(sorted(arguments.items())))
+        for start in range(0, len(wanted), 200)
+    )
+
+
+@dataclass(frozen=True)
+class State:
+    """What is known of EC2: the resources by id, and which queries have been answered."""
+
+    region: str
+    resources: Mapping[str, Resource] = field(default_factory=dict)
+    answered: frozenset[Query] = frozenset()
+
+    def _find(self, cls: type[T], resource_id: str | None) -> T | None:
+        found = self.resources.get(resource_id or "")
+        return found if isinstance(found, cls) else None
+
+    def instance(self, resource_id: str | None) -> Instance | None:
+        return self._find(Instance, resource_id)
+
+    def image(self, resource_id: str | None) -> Image | None:
+        return self._find(Image, resource_id)
+
+    def snapshot(self, resource_id: str | None) -> Snapshot | None:
+        return self._find(Snapshot, resource_id)
+
+    def volume(self, resource_id: str | None) -> Volume | None:
+        return self._find(Volume, resource_id)
+
+    def fact(self, fact_id: str) -> Any:
+        """The value of an answer that is no resource, None when it was not asked for or AWS has none."""
+        found = self._find(Fact, fact_id)
+        return None if found is None else found.value
+
+    def all(self, cls: type[T]) -> Iterator[T]:
+        """Every resource of one class, in the order of the answers."""
+        return (resource for resource in self.resources.values() if isinstance(resource, cls))
+
+    def with_answers(self, answers: Mapping[Query, Iterable[Resource]]) -> State:
+        """This state and what the queries found."""
+        resources = dict(self.resources)
+        for found in answers.values():
+            resources.update((resource.resource_id, resource) for resource in found)
+        return dataclasses.replace(self, resources=resources, answered=self.answered | set(answers))
+
+    def with_resources(self, resources: Iterable[Resource]) -> State:
+        """This state with these resources in place of what was known of them."""
+        return dataclasses.replace(
+            self, resources={**self.resources, **{resource.resource_id: resource for resource in resources}}
+        )
+
+
+@dataclass(frozen=True)
+class Change:
+    """One mutating call, or one resource's part of a call that takes many.
+
+    ``resource`` is what is changed, or the planned id of what is made. ``parameters`` is the request in boto3's shape without
+    that id; planned ids in it are replaced before the call. ``before`` and ``after`` are partial views: what the change does to
+    the resource (``before`` None: it is made; ``after`` None: it is gone). ``identity`` finds what the call makes, for operations
+    that EC2 would repeat. ``token`` seeds the ClientToken of operations that have one.
+    """
+
+    action: str
+    resource: str
+    region: str
+    parameters: Mapping[str, Any]
+    reason: str
+    before: Mapping[str, Any] | None = None
+    after: Mapping[str, Any] | None = None
+    disruptive: bool = False
+    identity: Query | None = None
+    token: tuple[str, ...] = ()
+
+    @property
+    def operation(self) -> Operation:
+        return OPERATIONS[self.action]
+
+    @property
+    def creates(self) -> bool:
+        return bool(self.operation.creates)
+
+    def published(self) -> dict[str, Any]:
+        """The change as a user sees it: an entry of the module's ``plan``."""
+        return {
+            "action": self.action,
+            "resource": self.resource,
+            "region": self.region,
+            "parameters": published_parameters(self.parameters),
+            "reason": self.reason,
+            "before": None if self.before is None else dict(self.before),
+            "after": None if self.after is None else dict(self.after),
+            "disruptive": self.disruptive,
+        }
+
+
+def published_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Request parameters as they may be shown and compared between runs.
+
+    Client tokens and the times of the run are left out, user data stands as its hash (it often holds secrets). The same is
+    applied to a request log when a run is compared with its plan.
+    """
+
+    def shown(key: str, value: Any) -> Any:
+        if key == "UserData" and isinstance(value, str):
+            return "sha256:" + hashlib.sha256(value.encode()).hexdigest()
+        if isinstance(value, Mapping):
+            if value.get("Key") == tag_names.RESTORE_STATE and value.get("Value"):
+                return {**value, "Value": str(value["Value"]).split(" ", 1)[0]}
+            return {name: shown(name, item) for name, item in value.items() if name != "ClientToken"}
+        if isinstance(value, (list, tuple)):
+            return [shown("", item) for item in value]
+        return value
+
+    published: dict[str, Any] = shown("", parameters)
+    return published
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Until when a stage waits: every one of *resources* has reached *goal* (a key of `goals.GOALS`).
+
+    ``final``: nothing in the plan builds on it, so ``wait: false`` skips it. ``expect``: fields of the resource's view that must
+    then have these values; another value is a mismatch and fails the stage. ``timeout`` in seconds, None for the task's.
+    """
+
+    resources: tuple[str, ...]
+    goal: str
+    final: bool = False
+    expect: tuple[tuple[str, Any], ...] = ()
+    timeout: float | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Changes that do not depend on each other, made in parallel, then waits.
+
+    ``on_failure``: what is done, in order, when this stage fails in one of the ways named in ``rollback_on``: ``refused`` (EC2 said
+    no), ``failed`` (a resource ended in a failed state), ``mismatch`` (``expect`` did not hold), ``timeout``. Its changes whose
+    resource was never made are skipped. What a stage's own changes made is bound by then.
+    ``patience``: EC2 error codes that mean "not now" here; the call is repeated until the task's time is over.
+    """
+
+    changes: tuple[Change, ...] = ()
+    waits: tuple[Wait, ...] = ()
+    on_failure: tuple[Stage, ...] = ()
+    rollback_on: frozenset[str] = frozenset()
+    patience: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a module will do, in order, and what it wants the user to know about it."""
+
+    stages: tuple[Stage, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        return tuple(change for stage in self.stages for change in stage.changes)
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing will be changed. There may still be something to wait for."""
+        return not self.changes
+
+    def published(self) -> list[dict[str, Any]]:
+        return [change.published() for change in self.changes]
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One module's rules: four pure functions. The runner does the rest.
+
+    ``parse(params, region)``: the module's options to a spec; SpecError for bad input. No network has been used by then.
+    ``needs(spec, state)``: the queries whose answers are still missing, most at once; asked until it returns nothing new.
+    ``plan(spec, state, now)``: what to do. ``now`` is EC2's time. Raises SpecError, Ambiguous, UnsafePlan.
+    ``result(spec, state)``: the entities that the module returns, as plain data, from the state after the plan (predicted in
+    check mode, observed otherwise).
+    """
+
+    parse: Callable[[Mapping[str, Any], str], Any]
+    needs: Callable[[Any, State], tuple[Query, ...]]
+    plan: Callable[[Any, State, datetime], Plan]
+    result: Callable[[Any, State], dict[str, Any]]
+
+
+def overlay(state: State, entries: Iterable[Mapping[str, Any]], region: str | None = None) -> State:
+    """*state* as it will be once the published plan *entries* have been carried out.
+
+    This is both how a plan predicts its own result and how a check run composes: the entries of earlier tasks' plans are laid over
+    what EC2 answers. Entries of another region are skipped. A real id that was not read is skipped too: its entry says only
+    what changes, not what the rest is.
+    """
+    wanted = region or state.region
+    resources = dict(state.resources)
+    for entry in entries:
+        resource_id, after = entry["resource"], entry.get("after")
+        if entry.get("region") not in (None, wanted):
+            continue
+        known = resources.get(resource_id)
+        if after is None:
+            resources.pop(resource_id, None)
+        elif known is not None:
+            resources[resource_id] = from_view(known.kind, after, known)
+        elif is_planned(resource_id):
+            made = new_from_view(resource_id, after)
+            if made is not None:
+                resources[resource_id] = made
+    return dataclasses.replace(state, resources=resources)
+
+
+def guard(plan: Plan, known: Iterable[str] = ()) -> Plan:
+    """*plan*, when it can be carried out as it stands; UnsafePlan says what is wrong with it.
+
+    Every planned id must be made by an earlier stage (or be one of *known*: planned by an earlier task of a check run), and no
+    stage may hold two changes of the same kind to one resource, since the order within a stage is open.
+    """
+    made = set(known)
+    for stage in plan.stages:
+        seen: set[tuple[str, str]] = set()
+        for change in stage.changes:
+            if (change.action, change.resource) in seen:
+                raise UnsafePlan(f"two {change.action} of {change.resource} in one stage")
+            seen.add((change.action, change.resource))
+            used = planned_in(change.parameters)
+            if not change.creates:
+                used |= planned_in(change.resource)
+            missing = used - made
+            if missing:
+                raise UnsafePlan(
+                    f"{change.action} of {change.resource} needs {', '.join(sorted(missing))}, which nothing makes"
+                )
+        made.update(change.resource for change in stage.changes if change.creates)
+    return plan

@@ -1,0 +1,79 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Tags: the collection's own names, all in one place, and what EC2 accepts as a tag.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from .errors import SpecError
+
+PREFIX = "ec2ops:"
+
+IMAGE = PREFIX + "image"
+VERSION = PREFIX + "version"
+FINGERPRINT = PREFIX + "fingerprint"
+RESTORE_STATE = PREFIX + "restore-state"
+REPLACES = PREFIX + "replaces"
+
+# EC2, "Tag restrictions": 50 tags on a resource, a value of 256 characters, keys that start with aws: are AWS's own. The user
+# guide says 128 characters for a key; the API's reference for CreateTags says 127, the safe one of the two.
+MOST_TAGS = 50
+LONGEST_KEY = 127
+LONGEST_VALUE = 256
+
+
+def require_tags(tags: Mapping[str, str], option: str, ours: int = 0) -> dict[str, str]:
+    """The user's *tags* as strings, when EC2 will take them together with *ours* more of the collection's.
+
+    Raises SpecError for an empty or too long key, a too long value, too many tags, and keys under ``aws:`` and ``ec2ops:``.
+    """
+    checked = {str(key): "" if value is None else str(value) for key, value in tags.items()}
+    for key, value in checked.items():
+        if not key or len(key) > LONGEST_KEY:
+            raise SpecError(f"{option}: {key!r} is not a tag key that EC2 takes: 1 to {LONGEST_KEY} characters")
+        if len(value) > LONGEST_VALUE:
+            raise SpecError(f"{option}: the value of {key!r} has {len(value)} characters; EC2 takes {LONGEST_VALUE}")
+        if key.lower().startswith("aws:"):
+            raise SpecError(f"{option}: {key!r}: keys that start with aws: are reserved by AWS")
+        if key.startswith(PREFIX):
+            raise SpecError(f"{option}: {key!r}: keys that start with {PREFIX} carry this collection's own records")
+    if len(checked) + ours > MOST_TAGS:
+        raise SpecError(f"{option}: {len(checked)} tags and {ours} of this collection are more than EC2's {MOST_TAGS}")
+    return checked
+
+
+def carried(tags: Mapping[str, str]) -> dict[str, str]:
+    """The part of a resource's tags that goes with it to a successor: without AWS's and the collection's own."""
+    return {
+        key: value for key, value in tags.items() if not key.lower().startswith("aws:") and not key.startswith(PREFIX)
+    }
+
+
+def boto3_tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    """``[{"Key": …, "Value": …}]``, sorted by key so that equal tags make equal requests."""
+    return [{"Key": key, "Value": tags[key]} for key in sorted(tags)]
+
+
+def specification(resource_type: str, tags: Mapping[str, str]) -> dict[str, object]:
+    """One entry of TagSpecifications."""
+    return {"ResourceType": resource_type, "Tags": boto3_tags(tags)}
+
+
+def replaces_value(predecessor: str, inherited: Iterable[str] = ()) -> str:
+    """The value of ``ec2ops:replaces`` on a successor: all ids it stands for, newest first, within EC2's 256 characters."""
+    ids: list[str] = []
+    for resource in (predecessor, *inherited):
+        if resource not in ids and len(",".join([*ids, resource])) <= LONGEST_VALUE:
+            ids.append(resource)
+    return ",".join(ids)
+
+
+def replaced_ids(tags: Mapping[str, str]) -> tuple[str, ...]:
+    """The ids that the bearer of these tags stands for, newest first."""
+    return tuple(part for part in tags.get(REPLACES, "").split(",") if part)

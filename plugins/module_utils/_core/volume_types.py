@@ -1,0 +1,83 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The EBS volume types: ranges, ratios, and what EBS makes of values that were not said.
+
+Sizes in GiB, throughput in MiB/s. Ranges are those of CreateVolume in the EC2 API reference (gp3 as raised in 2025); the ratios
+are in EBS's refusals, not in the reference.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .errors import SpecError
+
+
+@dataclass(frozen=True)
+class VolumeType:
+    """``iops`` and ``throughput`` are (least, most), None where EBS takes no value. ``free_iops`` is not subject to the ratio."""
+
+    size: tuple[int, int]
+    iops: tuple[int, int] | None = None
+    iops_per_gib: int = 0
+    free_iops: int = 0
+    iops_required: bool = False
+    throughput: tuple[int, int] | None = None
+    bootable: bool = True
+    multi_attach: bool = False
+
+
+VOLUME_TYPES: Mapping[str, VolumeType] = {
+    "gp3": VolumeType((1, 65536), iops=(3000, 80000), iops_per_gib=500, free_iops=3000, throughput=(125, 2000)),
+    "gp2": VolumeType((1, 16384)),
+    "io1": VolumeType((4, 16384), iops=(100, 64000), iops_per_gib=50, iops_required=True, multi_attach=True),
+    "io2": VolumeType((4, 65536), iops=(100, 256000), iops_per_gib=1000, iops_required=True, multi_attach=True),
+    "st1": VolumeType((125, 16384), bootable=False),
+    "sc1": VolumeType((125, 16384), bootable=False),
+    "standard": VolumeType((1, 1024)),
+}
+# gp3: "Throughput (MiBps) to iops ratio … maximum is 0.250000 MiBps per iops".
+THROUGHPUT_PER_IOPS = 0.25
+
+
+def require_performance(
+    what: str, volume_type: str, size: int | None, iops: int | None, throughput: int | None, *, boot: bool = False
+) -> None:
+    """Raises SpecError, starting with *what*, unless EBS makes a volume of these values; None is a value that is not said.
+
+    A *size* of None skips the rules that need one.
+    """
+    rules = VOLUME_TYPES.get(volume_type)
+    if rules is None:
+        raise SpecError(f"{what}: {volume_type!r} is not a volume type; there are {', '.join(sorted(VOLUME_TYPES))}")
+    if boot and not rules.bootable:
+        raise SpecError(f"{what}: a root volume cannot be of type {volume_type}")
+    if size is not None and not rules.size[0] <= size <= rules.size[1]:
+        raise SpecError(f"{what}: {volume_type} volumes have {rules.size[0]} to {rules.size[1]} GiB, not {size}")
+    if iops is None and rules.iops_required:
+        raise SpecError(f"{what}: {volume_type} needs iops")
+    if iops is not None:
+        _require_iops(what, volume_type, rules, size, iops)
+    if throughput is not None:
+        if rules.throughput is None:
+            raise SpecError(f"{what}: {volume_type} takes no throughput; gp3 does")
+        least, most = rules.throughput
+        if not least <= throughput <= most:
+            raise SpecError(f"{what}: {volume_type} takes {least} to {most} MiB/s, not {throughput}")
+        if throughput > max(iops or 0, rules.free_iops) * THROUGHPUT_PER_IOPS:
+            raise SpecError(f"{what}: {throughput} MiB/s need at least {int(throughput / THROUGHPUT_PER_IOPS)} iops")
+
+
+def _require_iops(what: str, volume_type: str, rules: VolumeType, size: int | None, iops: int) -> None:
+    if rules.iops is None:
+        raise SpecError(f"{what}: {volume_type} takes no iops; gp3, io1 and io2 do")
+    least, most = rules.iops
+    if not least <= iops <= most:
+        raise SpecError(f"{what}: {volume_type} takes {least} to {most} iops, not {iops}")
+    if size is not None and iops > max(size * rules.iops_per_gib, rules.free_iops):
+        raise SpecError(f"{what}: {iops} iops on {size} GiB are more than {volume_type}'s {rules.iops_per_gib} per GiB")

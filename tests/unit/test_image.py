@@ -1,0 +1,566 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The planner of `ami_bake`: what it asks, what it plans from every state of the world, and what it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._core import image as planner
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Plan, Query, State, guard, overlay
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import Ambiguous, SpecError, UnsafePlan
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import (
+    BlockDevice,
+    Fact,
+    Image,
+    ImageDevice,
+    Instance,
+    Resource,
+    Snapshot,
+    Volume,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+REGION = "eu-central-1"
+OLD, NEW, OTHER = "i-00000000000000001", "i-00000000000000002", "i-00000000000000003"
+ROOT, DATA = "vol-00000000000000001", "vol-00000000000000002"
+BASE, AMI, AMI2 = "ami-00000000000000001", "ami-00000000000000002", "ami-00000000000000003"
+SNAP, SNAP2, SNAP3 = "snap-00000000000000001", "snap-00000000000000002", "snap-00000000000000003"
+OWNER = "123456789012"
+
+DEFAULTS: dict[str, Any] = {
+    "name": "web",
+    "version": "1",
+    "image_name": "{name}-{version}",
+    "state": "available",
+    "method": "auto",
+    "require_stopped": True,
+    "devices": "root",
+    "force": False,
+    "source_instance_id": OLD,
+}
+
+
+def spec(**options: Any) -> planner.ImageSpec:
+    return planner.parse({**DEFAULTS, **options}, REGION)
+
+
+def instance(instance_id: str = OLD, **fields: Any) -> Instance:
+    facts = {
+        "Architecture": "arm64",
+        "VirtualizationType": "hvm",
+        "BootMode": "uefi",
+        "EnaSupport": True,
+        "RootDeviceName": "/dev/xvda",
+        "OwnerId": OWNER,
+        **fields.pop("facts", {}),
+    }
+    values: dict[str, Any] = {
+        "state": "stopped",
+        "image_id": BASE,
+        "root_device_name": "/dev/xvda",
+        "block_devices": (BlockDevice("/dev/xvda", ROOT, True), BlockDevice("/dev/sdf", DATA, False)),
+        "facts": facts,
+        **fields,
+    }
+    return Instance(instance_id=instance_id, **values)
+
+
+BASE_IMAGE = Image(image_id=BASE, name="debian", owner_id="amazon", imds_support="v2.0", tpm_support="v2.0")
+VOLUMES = (
+    Volume(volume_id=ROOT, size=8, volume_type="gp3", iops=3000, throughput=125),
+    Volume(volume_id=DATA, size=100, volume_type="io2", iops=2000),
+)
+
+
+def world(*resources: Resource, base: bool = True, region: str = REGION) -> State:
+    known = (*VOLUMES, *((BASE_IMAGE,) if base else ()), *resources)
+    return State(region, {resource.resource_id: resource for resource in known})
+
+
+def tagged(wanted: planner.ImageSpec, source: str | None = None, **extra: str) -> dict[str, str]:
+    return {**wanted.identity, "ec2ops:fingerprint": wanted.fingerprint(source or wanted.source), **extra}
+
+
+def snapshot(
+    wanted: planner.ImageSpec, snapshot_id: str = SNAP, volume_id: str = ROOT, minute: int = 0, **fields: Any
+) -> Snapshot:
+    start = NOW + timedelta(minutes=minute)
+    return Snapshot(
+        snapshot_id=snapshot_id,
+        volume_id=volume_id,
+        start_time=start,
+        **{"tags": tagged(wanted), "volume_size": 8, **fields},
+    )
+
+
+def made(wanted: planner.ImageSpec, image_id: str = AMI, source: str | None = None, **fields: Any) -> Image:
+    return Image(
+        image_id=image_id, owner_id=OWNER, **{"name": wanted.image_name, "tags": tagged(wanted, source), **fields}
+    )
+
+
+def plan(wanted: planner.ImageSpec, *resources: Resource, base: bool = True) -> Plan:
+    return guard(planner.plan(wanted, world(*resources, base=base), NOW))
+
+
+def actions(planned: Plan) -> list[str]:
+    return [change.action for change in planned.changes]
+
+
+# --- from nothing -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_stopped_instance_is_captured_then_registered() -> None:
+    planned = plan(spec(tags={"team": "shop"}), instance())
+    assert actions(planned) == ["CreateSnapshot", "RegisterImage"]
+    capture, register = planned.changes
+    assert capture.parameters["VolumeId"] == ROOT
+    tags = {tag["Key"]: tag["Value"] for tag in capture.parameters["TagSpecifications"][0]["Tags"]}
+    assert tags == tagged(spec(), team="shop")
+    assert [wait.goal for wait in planned.stages[0].waits] == ["completed"]
+    assert register.parameters == {
+        "Name": "web-1",
+        "Description": f"web 1 from {OLD}",
+        "Architecture": "arm64",
+        "VirtualizationType": "hvm",
+        "BootMode": "uefi",
+        "EnaSupport": True,
+        "RootDeviceName": "/dev/xvda",
+        "ImdsSupport": "v2.0",
+        "TpmSupport": "v2.0",
+        "TagSpecifications": [{"ResourceType": "image", "Tags": capture.parameters["TagSpecifications"][0]["Tags"]}],
+        "BlockDeviceMappings": [
+            {
+                "DeviceName": "/dev/xvda",
+                "Ebs": {
+                    "SnapshotId": "(new snapshot web/1 /dev/xvda)",
+                    "VolumeType": "gp3",
+                    "Iops": 3000,
+                    "Throughput": 125,
+                    "DeleteOnTermination": True,
+                },
+            }
+        ],
+    }
+
+
+def test_all_devices_are_captured_by_one_call() -> None:
+    planned = plan(spec(devices="all"), instance())
+    assert actions(planned) == ["CreateSnapshots", "CreateSnapshots", "RegisterImage"]
+    first, second, register = planned.changes
+    assert first.parameters == second.parameters, "equal parameters are what makes it one call"
+    assert first.parameters["InstanceSpecification"] == {"InstanceId": OLD}
+    assert [change.after["volume_id"] for change in (first, second) if change.after] == [ROOT, DATA]
+    devices = {item["DeviceName"]: item["Ebs"] for item in register.parameters["BlockDeviceMappings"]}
+    assert devices["/dev/sdf"] == {
+        "SnapshotId": "(new snapshot web/1 /dev/sdf)",
+        "VolumeType": "io2",
+        "Iops": 2000,
+        "DeleteOnTermination": False,
+    }
+
+
+def test_overrides_and_given_hardware_win() -> None:
+    device = {
+        "device_name": "/dev/xvda",
+        "volume_size": 20,
+        "volume_type": "io2",
+        "iops": 1000,
+        "delete_on_termination": False,
+    }
+    planned = plan(spec(block_devices=[device], boot_mode="uefi-preferred", tpm_support="none"), instance())
+    parameters = planned.changes[-1].parameters
+    assert parameters["BootMode"] == "uefi-preferred"
+    assert "TpmSupport" not in parameters
+    assert parameters["BlockDeviceMappings"][0]["Ebs"] == {
+        "SnapshotId": "(new snapshot web/1 /dev/xvda)",
+        "VolumeType": "io2",
+        "VolumeSize": 20,
+        "Iops": 1000,
+        "DeleteOnTermination": False,
+    }
+
+
+def test_uefi_data_and_ephemeral_devices_are_inherited() -> None:
+    source = instance(facts={"CurrentInstanceBootMode": "uefi"})
+    base = dataclasses.replace(BASE_IMAGE, block_devices=(ImageDevice("/dev/sdb", virtual_name="ephemeral0"),))
+    planned = plan(spec(), source, base, Fact(f"{OLD}/uefiData", "QU1aTlVFRkk="))
+    parameters = planned.changes[-1].parameters
+    assert parameters["UefiData"] == "QU1aTlVFRkk="
+    assert {"DeviceName": "/dev/sdb", "VirtualName": "ephemeral0"} in parameters["BlockDeviceMappings"]
+
+
+def test_a_kernel_is_left_out_for_hvm_and_kept_for_paravirtual() -> None:
+    facts = {"KernelId": "aki-1", "RamdiskId": "ari-1"}
+    assert "KernelId" not in plan(spec(), instance(facts=facts)).changes[-1].parameters
+    kept = plan(spec(), instance(facts={**facts, "VirtualizationType": "paravirtual"})).changes[-1].parameters
+    assert (kept["KernelId"], kept["RamdiskId"]) == ("aki-1", "ari-1")
+
+
+def test_captured_stops_at_the_point_in_time() -> None:
+    planned = plan(spec(state="captured"), instance())
+    assert actions(planned) == ["CreateSnapshot"]
+    assert planned.stages[-1].waits == (), "captured waits for nothing"
+
+
+@pytest.mark.parametrize("devices, expected", [("root", [{"DeviceName": "/dev/sdf", "NoDevice": ""}]), ("all", None)])
+@pytest.mark.parametrize(
+    "fields", [{"platform_details": "Windows", "usage_operation": "RunInstances:0002"}, {"product_codes": ("abc",)}]
+)
+def test_what_is_billed_otherwise_goes_through_create_image(
+    devices: str, expected: Any, fields: dict[str, Any]
+) -> None:
+    planned = plan(spec(devices=devices), instance(**fields))
+    assert actions(planned) == ["CreateImage"]
+    parameters = planned.changes[0].parameters
+    assert parameters["NoReboot"] is True
+    assert parameters.get("BlockDeviceMappings") == expected
+    assert [entry["ResourceType"] for entry in parameters["TagSpecifications"]] == ["image", "snapshot"]
+    assert [wait.goal for wait in planned.stages[-1].waits] == ["captured", "available"]
+    expectation = dict(planned.stages[-1].waits[-1].expect)
+    assert expectation["platform_details"] == fields.get("platform_details", "Linux/UNIX")
+
+
+def test_from_a_snapshot() -> None:
+    wanted = spec(
+        source_instance_id=None,
+        source_snapshot_id=SNAP,
+        architecture="x86_64",
+        root_device_name="/dev/sda1",
+        ena_support=True,
+    )
+    source = Snapshot(snapshot_id=SNAP, volume_size=8, owner_id=OWNER, state="pending")
+    planned = plan(wanted, source)
+    assert actions(planned) == ["RegisterImage"]
+    assert [wait.goal for wait in planned.stages[0].waits] == ["completed"], "a pending source is waited for"
+    assert planned.changes[0].parameters["VirtualizationType"] == "hvm"
+    assert plan(dataclasses.replace(wanted, state="captured"), source).is_empty
+
+
+# --- going on after an interruption ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state, waits", [("pending", ["completed", "available"]), ("completed", ["available"])])
+def test_a_capture_that_is_there_is_used(state: str, waits: list[str]) -> None:
+    wanted = spec()
+    planned = plan(wanted, instance(state="running"), snapshot(wanted, state=state))
+    assert actions(planned) == ["RegisterImage"], "a running instance is no obstacle once the point in time is fixed"
+    assert planned.changes[0].parameters["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"] == SNAP
+    assert [wait.goal for stage in planned.stages for wait in stage.waits] == waits
+
+
+def test_a_failed_capture_is_deleted_and_taken_again() -> None:
+    wanted = spec()
+    planned = plan(wanted, instance(), snapshot(wanted, state="error", state_reason="KMS key is disabled"))
+    assert actions(planned) == ["DeleteSnapshot", "CreateSnapshot", "RegisterImage"]
+    assert "KMS key is disabled" in planned.changes[0].reason
+
+
+def test_a_set_with_a_failed_member_is_taken_again_whole() -> None:
+    wanted = spec(devices="all")
+    planned = plan(wanted, instance(), snapshot(wanted), snapshot(wanted, SNAP2, DATA, state="error"))
+    assert actions(planned) == ["DeleteSnapshot"] * 2 + ["CreateSnapshots"] * 2 + ["RegisterImage"]
+
+
+@pytest.mark.parametrize("first, second", [(0, 1), (1, 0), (0, 0)])
+def test_of_two_captures_the_earliest_then_the_lowest_id_is_the_one(first: int, second: int) -> None:
+    wanted = spec()
+    planned = plan(wanted, instance(), snapshot(wanted, minute=first), snapshot(wanted, SNAP2, minute=second))
+    assert actions(planned) == ["DeleteSnapshot", "RegisterImage"]
+    assert planned.changes[0].resource == (SNAP if second < first else SNAP2)
+
+
+def test_a_broken_image_is_removed_and_registered_again() -> None:
+    wanted = spec()
+    planned = plan(wanted, instance(), snapshot(wanted), made(wanted, state="failed"))
+    assert actions(planned) == ["DeregisterImage", "RegisterImage"]
+
+
+def test_a_stop_under_way_is_waited_for() -> None:
+    planned = plan(spec(), instance(state="stopping"))
+    assert [wait.goal for wait in planned.stages[0].waits] == ["stopped"]
+    assert actions(planned) == ["CreateSnapshot", "RegisterImage"]
+
+
+def test_a_capture_of_other_volumes_is_refused() -> None:
+    wanted = spec()
+    with pytest.raises(SpecError, match=f"{SNAP}.*|capture of web/1"):
+        plan(wanted, instance(), snapshot(wanted, volume_id="vol-0000000000000000f"))
+
+
+# --- what exists ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["available", "captured"])
+def test_an_image_that_exists_is_no_change(state: str) -> None:
+    wanted = spec(state=state)
+    assert plan(wanted, instance(state="running"), made(wanted)) == Plan()
+
+
+@pytest.mark.parametrize("state, goal", [("available", "available"), ("captured", "captured")])
+def test_a_pending_image_is_waited_for(state: str, goal: str) -> None:
+    wanted = spec(state=state)
+    planned = plan(wanted, instance(), made(wanted, state="pending"))
+    assert planned.is_empty
+    assert [wait.goal for stage in planned.stages for wait in stage.waits] == [goal]
+
+
+def test_the_same_source() -> None:
+    wanted = spec()
+    heir = instance(NEW, state="running", image_id=AMI, tags={"ec2ops:replaces": OLD})
+    image = made(wanted)
+    assert plan(wanted, heir, image).is_empty, "the old id, its instance long gone"
+    assert plan(spec(source_instance_id=NEW), heir, image).is_empty, "the successor's own id"
+    assert plan(spec(source_instance_id=OTHER), instance(OTHER, image_id=AMI), image).is_empty, (
+        "launched from this very image"
+    )
+    assert plan(wanted, image).is_empty, "the recorded source, terminated since, without a successor"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"source_instance_id": OTHER},
+        {"devices": "all"},
+        {"block_devices": [{"device_name": "/dev/xvda", "volume_size": 9}]},
+    ],
+)
+def test_another_source_for_a_version_that_exists_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(SpecError, match=f"{AMI} is web/1 already"):
+        plan(spec(**options), instance(), instance(OTHER), made(spec()))
+    with pytest.raises(SpecError, match=f"{SNAP} is web/1 already"):
+        plan(
+            spec(**options),
+            instance(),
+            instance(OTHER),
+            snapshot(spec(), volume_id=ROOT, tags=tagged(spec())),
+            *((snapshot(spec(), SNAP2, DATA),) if options.get("devices") else ()),
+        )
+
+
+def test_the_order_of_block_devices_does_not_matter() -> None:
+    devices = [{"device_name": "/dev/xvda", "iops": 4000}, {"device_name": "/dev/sdf", "iops": 3000}]
+    assert spec(block_devices=devices).fingerprint(OLD) == spec(block_devices=devices[::-1]).fingerprint(OLD)
+
+
+def test_the_successor_is_baked_for_the_next_version() -> None:
+    heir = instance(NEW, image_id=AMI, tags={"ec2ops:replaces": OLD})
+    planned = plan(spec(version="2"), instance(), heir, made(spec()))
+    assert planned.changes[0].parameters["Description"] == f"web 2 from {NEW}"
+    assert planner.result(spec(version="2"), world(instance(), heir))["source_instance_id"] == NEW
+
+
+# --- refusals -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options, text",
+    [
+        ({"source_instance_id": "i-123"}, "source_instance_id: 'i-123' is not an id"),
+        ({"source_instance_id": None}, "one of source_instance_id and source_snapshot_id"),
+        ({"image_name": "a*b"}, "EC2 does not take 'a\\*b' as the name of an image"),
+        ({"image_name": "x"}, "3 to 128 characters"),
+        ({"image_name": "{date}"}, "nothing else"),
+        ({"version": " "}, "version: ''"),
+        ({"tags": {"aws:x": "1"}}, "reserved by AWS"),
+        ({"tags": {"ec2ops:spec": "1"}}, "this collection's own"),
+        ({"method": "image", "boot_mode": "uefi"}, "cannot change boot_mode"),
+        (
+            {"method": "image", "block_devices": [{"device_name": "/dev/xvda", "volume_size": 9}]},
+            "cannot change volume_size",
+        ),
+        ({"block_devices": [{"device_name": "/dev/xvda", "volume_type": "gp2", "iops": 100}]}, "gp2 takes no iops"),
+        ({"block_devices": [{"device_name": "/dev/a"}, {"device_name": "/dev/a"}]}, "named twice"),
+        ({"source_instance_id": None, "source_snapshot_id": SNAP}, "architecture, root_device_name, ena_support"),
+    ],
+)
+def test_bad_options_are_refused_before_any_question(options: dict[str, Any], text: str) -> None:
+    with pytest.raises(SpecError, match=text):
+        spec(**options)
+
+
+@pytest.mark.parametrize(
+    "options, source, error, text",
+    [
+        ({}, instance(state="running"), UnsafePlan, "require_stopped: false"),
+        ({}, instance(state="terminated"), SpecError, "is terminated"),
+        ({}, instance(root_device_type="instance-store"), SpecError, "instance store"),
+        ({}, instance(root_device_name="/dev/sda1"), SpecError, "no volume at its root device /dev/sda1"),
+        (
+            {"block_devices": [{"device_name": "/dev/sdz", "iops": 1}]},
+            instance(),
+            SpecError,
+            "/dev/sdz is not a device",
+        ),
+        (
+            {"block_devices": [{"device_name": "/dev/xvda", "volume_size": 7}]},
+            instance(),
+            SpecError,
+            "7 GiB are less than the 8",
+        ),
+        ({"block_devices": [{"device_name": "/dev/xvda", "volume_type": "io1"}]}, None, SpecError, "io1 needs iops"),
+        ({"block_devices": [{"device_name": "/dev/xvda", "iops": 9000}]}, instance(), SpecError, "9000 iops on 8 GiB"),
+        (
+            {"method": "auto", "boot_mode": "uefi"},
+            instance(product_codes=("abc",)),
+            SpecError,
+            "cannot change boot_mode",
+        ),
+    ],
+)
+def test_a_source_that_cannot_be_baked_is_refused(
+    options: dict[str, Any], source: Instance | None, error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=text):
+        plan(spec(**options), source or instance())
+
+
+def test_a_missing_source_is_named() -> None:
+    with pytest.raises(SpecError, match=f"{OLD} does not exist in {REGION}"):
+        plan(spec())
+
+
+def test_a_running_source_is_taken_with_consent() -> None:
+    planned = plan(spec(require_stopped=False), instance(state="running"))
+    assert "crash-consistent" in planned.changes[0].reason
+
+
+def test_an_image_that_is_gone_does_not_decide_imds() -> None:
+    with pytest.raises(SpecError, match="imds_support"):
+        plan(spec(), instance(), base=False)
+    assert "ImdsSupport" not in plan(spec(imds_support="none"), instance(), base=False).changes[-1].parameters
+
+
+def test_a_name_made_by_someone_else_is_named() -> None:
+    with pytest.raises(SpecError, match=f"'web-1' is the name of {AMI}"):
+        plan(spec(), instance(), Image(image_id=AMI, name="web-1", owner_id=OWNER))
+    public = Image(image_id=AMI, name="web-1", owner_id="999999999999")
+    assert not plan(spec(), instance(), public).is_empty, "names are unique per account"
+
+
+def test_two_images_of_one_version_are_ambiguous() -> None:
+    with pytest.raises(Ambiguous, match=f"{AMI}, {AMI2}"):
+        plan(spec(), instance(), made(spec()), made(spec(), AMI2))
+
+
+# --- absent ---------------------------------------------------------------------------------------------------------------------
+
+
+def absent(**options: Any) -> planner.ImageSpec:
+    return spec(state="absent", source_instance_id=None, **options)
+
+
+def test_absent_removes_the_image_and_its_own_snapshots() -> None:
+    image = made(spec(), block_devices=(ImageDevice("/dev/xvda", SNAP), ImageDevice("/dev/sdf", SNAP3)))
+    strange = Snapshot(snapshot_id=SNAP3, volume_id=DATA)
+    planned = plan(absent(), image, snapshot(spec()), snapshot(spec(), SNAP2), strange)
+    assert [(change.action, change.resource) for change in planned.changes] == [
+        ("DeregisterImage", AMI),
+        ("DeleteSnapshot", SNAP),
+        ("DeleteSnapshot", SNAP2),
+    ], f"{SNAP3} was not made for this version"
+    assert len(planned.stages) == 2, "EC2 refuses to delete a snapshot while its image is registered"
+
+
+def test_absent_keeps_what_another_image_uses() -> None:
+    other = Image(
+        image_id=AMI2, name="copy", owner_id=OWNER, state="disabled", block_devices=(ImageDevice("/dev/xvda", SNAP),)
+    )
+    planned = plan(absent(), made(spec(), block_devices=(ImageDevice("/dev/xvda", SNAP),)), snapshot(spec()), other)
+    assert actions(planned) == ["DeregisterImage"]
+    assert SNAP in planned.warnings[0] and AMI2 in planned.warnings[0]
+
+
+def test_absent_is_refused_while_the_image_is_used_unless_forced() -> None:
+    users = Fact(
+        f"{AMI}/references",
+        [{"resource_type": "ec2:Instance", "arn": f"arn:aws:ec2:{REGION}:{OWNER}:instance/{OTHER}"}],
+    )
+    with pytest.raises(UnsafePlan, match=OTHER):
+        plan(absent(), made(spec()), users)
+    assert actions(plan(absent(force=True), made(spec()), users)) == ["DeregisterImage"]
+
+
+def test_absent_finishes_an_interrupted_removal() -> None:
+    assert actions(plan(absent(), snapshot(spec()))) == ["DeleteSnapshot"]
+    assert plan(absent()).is_empty
+
+
+# --- questions ------------------------------------------------------------------------------------------------------------------
+
+
+def asked(wanted: planner.ImageSpec, resources: Iterable[Resource]) -> list[Query]:
+    """Every query the planner makes when the world holds *resources*, which answer the query that they belong to."""
+    state = State(REGION)
+    queries: list[Query] = []
+    while True:
+        missing = [query for query in planner.needs(wanted, state) if query not in state.answered]
+        if not missing:
+            return queries
+        queries += missing
+        state = state.with_answers(dict.fromkeys(missing, tuple(resources)))
+
+
+def test_a_no_op_asks_three_questions() -> None:
+    queries = asked(spec(), [instance(), made(spec())])
+    assert sorted(query.operation for query in queries) == ["DescribeImages", "DescribeInstances", "DescribeInstances"]
+
+
+def test_a_bake_asks_seven_a_capture_five() -> None:
+    everything = [instance(), BASE_IMAGE, *VOLUMES]
+    assert len(asked(spec(), everything)) == 7
+    assert len(asked(spec(state="captured"), everything)) == 4
+    assert len(asked(spec(), [*everything, snapshot(spec())])) == 6, (
+        "with a capture, the name is RegisterImage's to check"
+    )
+
+
+# --- properties -----------------------------------------------------------------------------------------------------------------
+
+
+def settled(planned: Plan, state: State) -> State:
+    return overlay(state, planned.published())
+
+
+@given(
+    devices=st.sampled_from(["root", "all"]),
+    platform=st.sampled_from(["Linux/UNIX", "Windows"]),
+    captures=st.lists(st.sampled_from(["completed", "pending", "error"]), max_size=3),
+    broken=st.booleans(),
+    state=st.sampled_from(["available", "captured"]),
+    order=st.randoms(use_true_random=False),
+)
+def test_planning_again_after_the_plan_plans_nothing(
+    devices: str, platform: str, captures: list[str], broken: bool, state: str, order: random.Random
+) -> None:
+    wanted = spec(devices=devices, state=state)
+    ids = [SNAP, SNAP2, SNAP3]
+    found: list[Resource] = [instance(platform_details=platform)]
+    for number, snapshot_state in enumerate(captures):
+        found.append(snapshot(wanted, ids[number], minute=number, state=snapshot_state))
+        if devices == "all":
+            found.append(
+                snapshot(wanted, ids[number].replace("snap-0", "snap-f"), DATA, minute=number, state=snapshot_state)
+            )
+    if broken:
+        found.append(made(wanted, state="failed"))
+    straight = plan(wanted, *found)
+    order.shuffle(found)
+    assert plan(wanted, *found) == straight, "the order of EC2's answers decides nothing"
+    after = settled(straight, world(*found))
+    again = planner.plan(wanted, after, NOW)
+    assert again.is_empty
+    if state == "available":
+        assert planner.result(wanted, after)["image"]["state"] == "available"
+    kept = list(after.all(Snapshot))
+    # CreateImage takes snapshots of its own, so none of the earlier ones stays.
+    assert len(kept) == (0 if platform == "Windows" else {"root": 1, "all": 2}[devices])
