@@ -205,7 +205,9 @@ def _references(query: Query, page: Answer) -> Iterable[Fact]:
     asked: Sequence[str] = dict(query.arguments).get("ImageIds", ())
     found: dict[str, list[dict[str, str]]] = {image_id: [] for image_id in asked}
     for item in page.get("ImageReferences") or ():
-        found.setdefault(item["ImageId"], []).append({"resource_type": item.get("ResourceType") or "", "arn": item.get("Arn") or ""})
+        found.setdefault(item["ImageId"], []).append(
+            {"resource_type": item.get("ResourceType") or "", "arn": item.get("Arn") or ""}
+        )
     return (Fact(f"{image_id}/references", users) for image_id, users in found.items())
 
 
@@ -234,7 +236,11 @@ def _target_groups(_query: Query, page: Answer) -> Iterable[Fact]:
     yield Fact(
         "targetGroups",
         [
-            {"arn": item["TargetGroupArn"], "name": item.get("TargetGroupName") or "", "target_type": item.get("TargetType") or ""}
+            {
+                "arn": item["TargetGroupArn"],
+                "name": item.get("TargetGroupName") or "",
+                "target_type": item.get("TargetType") or "",
+            }
             for item in page.get("TargetGroups") or ()
         ],
     )
@@ -276,7 +282,9 @@ LISTINGS: Mapping[str, Listing] = {
         unless="InstanceIds",
     ),
     "DescribeImages": Listing(
-        lambda _query, page: [decode_image(item) for item in page.get("Images") or ()], ("MaxResults", 1000), unless="ImageIds"
+        lambda _query, page: [decode_image(item) for item in page.get("Images") or ()],
+        ("MaxResults", 1000),
+        unless="ImageIds",
     ),
     "DescribeSnapshots": Listing(
         lambda _query, page: [decode_snapshot(item) for item in page.get("Snapshots") or ()],
@@ -284,7 +292,9 @@ LISTINGS: Mapping[str, Listing] = {
         unless="SnapshotIds",
     ),
     "DescribeVolumes": Listing(
-        lambda _query, page: [decode_volume(item) for item in page.get("Volumes") or ()], ("MaxResults", 500), unless="VolumeIds"
+        lambda _query, page: [decode_volume(item) for item in page.get("Volumes") or ()],
+        ("MaxResults", 500),
+        unless="VolumeIds",
     ),
     "DescribeInstanceTypes": Listing(
         lambda _query, page: [Fact(f"{item['InstanceType']}/type", item) for item in page.get("InstanceTypes") or ()],
@@ -314,7 +324,9 @@ LISTINGS: Mapping[str, Listing] = {
 def query_request(query: Query) -> dict[str, Any]:
     """The boto3 request of the query's first page."""
     listing = LISTINGS[query.operation]
-    request: dict[str, Any] = {name: list(value) if isinstance(value, tuple) else value for name, value in query.arguments}
+    request: dict[str, Any] = {
+        name: list(value) if isinstance(value, tuple) else value for name, value in query.arguments
+    }
     if query.filters:
         request["Filters"] = [{"Name": name, "Values": list(values)} for name, values in query.filters]
     if listing.size is not None and listing.unless not in request:

@@ -17,6 +17,7 @@ from .._ports import CallError
 
 try:
     from botocore import exceptions as botocore
+    from botocore.parsers import ResponseParserError
 except ImportError:  # AnsibleAWSModule says so, with the versions that are wanted
     pass
 
@@ -39,18 +40,26 @@ THROTTLING = frozenset(
     }
 )
 # The request was not carried out, or it was and the answer got lost: AWS's side does not know.
-_SERVER = frozenset({"InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable", "ServerInternal", "RequestTimeout"})
+_SERVER = frozenset(
+    {"InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable", "ServerInternal", "RequestTimeout"}
+)
 
 # What to do, by the code's family: the first pattern that matches.
 _HINTS: tuple[tuple[str, str], ...] = (
-    (r"RequestExpired|ExpiredToken.*", "The credentials' time is over, or this machine's clock is wrong: get new ones and run again."),
+    (
+        r"RequestExpired|ExpiredToken.*",
+        "The credentials' time is over, or this machine's clock is wrong: get new ones and run again.",
+    ),
     (
         r"AuthFailure|InvalidClientTokenId|SignatureDoesNotMatch|UnrecognizedClientException|InvalidAccessKeyId",
         "AWS does not accept these credentials: check access_key, secret_key, session_token or profile, and this machine's clock.",
     ),
     (r"OptInRequired", "The account has not enabled this region, or has not subscribed to the product."),
     (r"Invalid\w+\.Malformed", "Check how the id is written."),
-    (r"Invalid\w+\.NotFound|Invalid\w+\.Unavailable", "Check the id, the region and the account: an id is known only where it was made."),
+    (
+        r"Invalid\w+\.NotFound|Invalid\w+\.Unavailable",
+        "Check the id, the region and the account: an id is known only where it was made.",
+    ),
     (
         r"RequestLimitExceeded|Throttling.*|EC2ThrottledException",
         "The account's request rate for this operation is used up, also by others. Run the task again later; it carries on.",
@@ -59,12 +68,23 @@ _HINTS: tuple[tuple[str, str], ...] = (
         r"InsufficientInstanceCapacity|InsufficientHostCapacity|InsufficientReservedInstanceCapacity|Unsupported",
         "EC2 has no such capacity there at the moment. Run the task again later, or choose another instance type or zone.",
     ),
-    (r"VcpuLimitExceeded|InstanceLimitExceeded|\w+LimitExceeded", "A quota of the account is used up: Service Quotas can raise it."),
-    (r"SnapshotCreationPerVolumeRateExceeded", "EC2 takes one snapshot of a volume at a time; wait at least 15 seconds."),
+    (
+        r"VcpuLimitExceeded|InstanceLimitExceeded|\w+LimitExceeded",
+        "A quota of the account is used up: Service Quotas can raise it.",
+    ),
+    (
+        r"SnapshotCreationPerVolumeRateExceeded",
+        "EC2 takes one snapshot of a volume at a time; wait at least 15 seconds.",
+    ),
     (r"OperationNotPermitted", "Stop or termination protection, or the instance's state, forbids it."),
-    (r"InternalError|InternalFailure|ServiceUnavailable|Unavailable", "A fault on AWS's side. Run the task again; it carries on."),
+    (
+        r"InternalError|InternalFailure|ServiceUnavailable|Unavailable",
+        "A fault on AWS's side. Run the task again; it carries on.",
+    ),
 )
-_UNAUTHORIZED = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "Client.UnauthorizedOperation"})
+_UNAUTHORIZED = frozenset(
+    {"UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "Client.UnauthorizedOperation"}
+)
 _ENCODED = re.compile(r"\s*Encoded authorization failure message:\s*\S+")
 
 
@@ -82,60 +102,104 @@ def _hint(service: str, operation: str, code: str, request: Mapping[str, Any]) -
     return next((hint for pattern, hint in _HINTS if re.fullmatch(pattern, code)), "")
 
 
+def _refused(
+    error: botocore.ClientError, service: str, operation: str, request: Mapping[str, Any], resource: str
+) -> CallError:
+    """What AWS itself has answered."""
+    answer = error.response
+    code = str(answer.get("Error", {}).get("Code") or "Unknown")
+    # The encoded part is a page of cipher text that only sts:DecodeAuthorizationMessage reads.
+    message = _ENCODED.sub("", str(answer.get("Error", {}).get("Message") or "")).strip()
+    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0
+    throttled = code in THROTTLING
+    unclear = not throttled and (status >= 500 or code in _SERVER)
+    hint = _hint(service, operation, code, request)
+    return CallError(
+        operation, code, message, resource=resource, hint=hint, unclear=unclear, passing=unclear or throttled
+    )
+
+
+def _invalid(error: Exception) -> tuple[str, str]:
+    """botocore refuses the request. Its text shows parameters with their values; a report only names them."""
+    named = re.findall(r"parameter in input: \"(\w+)\"|for parameter ([\w.\[\]]+)", str(error))
+    names = ", ".join(sorted({unknown or wrong for unknown, wrong in named}))
+    return f"botocore does not take {names or 'the request as it stands'}", "A newer boto3 and botocore may know it."
+
+
 def call_error(
-    error: Exception, service: str, operation: str, request: Mapping[str, Any], *, resource: str = "", endpoint: str = ""
+    error: Exception,
+    service: str,
+    operation: str,
+    request: Mapping[str, Any],
+    *,
+    resource: str = "",
+    endpoint: str = "",
 ) -> CallError:
     """The CallError for what a boto3 call raised; *error* itself, raised again, when it is not botocore's.
 
     *endpoint* is the URL the call went to. Nothing of *request* but the presence of tags is used: it may hold user data.
     """
     if isinstance(error, botocore.ClientError):
-        answer = error.response
-        code = str(answer.get("Error", {}).get("Code") or "Unknown")
-        # The encoded part is a page of cipher text that only sts:DecodeAuthorizationMessage reads.
-        message = _ENCODED.sub("", str(answer.get("Error", {}).get("Message") or "")).strip()
-        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0
-        unclear = code not in THROTTLING and (status >= 500 or code in _SERVER)
-        hint = _hint(service, operation, code, request)
-        return CallError(
-            operation, code, message, resource=resource, hint=hint, unclear=unclear, passing=unclear or code in THROTTLING
-        )
-
-    def failed(code: str, hint: str, *, unclear: bool = False, passing: bool = False) -> CallError:
-        return CallError(operation, code, str(error), resource=resource, hint=hint, unclear=unclear, passing=passing)
-
-    where = f"Check endpoint_url ({endpoint}), the region, the network and a proxy (HTTPS_PROXY, NO_PROXY)."
-    if isinstance(error, (botocore.NoCredentialsError, botocore.PartialCredentialsError)):
-        return failed(
-            "NoCredentials",
-            "Set access_key and secret_key, or profile, or the environment (AWS_ACCESS_KEY_ID, AWS_PROFILE), or give the machine a role.",
-        )
-    if isinstance(
-        error,
-        (botocore.CredentialRetrievalError, botocore.TokenRetrievalError, botocore.UnauthorizedSSOTokenError, botocore.SSOTokenLoadError),
-    ):
-        return failed("NoCredentials", "The profile's credentials could not be got: sign in again (aws sso login), or check its role.")
-    if isinstance(error, botocore.NoRegionError):
-        return failed("NoRegion", "Set region, AWS_REGION, or a region in the profile.")
-    if isinstance(error, (botocore.SSLError, botocore.InvalidProxiesConfigError)):
-        return failed("Certificate", f"{where} For a private authority set aws_ca_bundle.")
-    if isinstance(error, (botocore.EndpointConnectionError, botocore.ConnectTimeoutError, botocore.ProxyConnectionError)):
-        # No connection was made, so nothing was sent.
-        return failed("EndpointUnreachable", where, passing=True)
-    if isinstance(error, botocore.ReadTimeoutError):
-        return failed("NoAnswer", where, unclear=True, passing=True)
-    if isinstance(error, (botocore.HTTPClientError, botocore.ResponseParserError, botocore.IncompleteReadError)):
-        return failed("ConnectionLost", where, unclear=True, passing=True)
+        return _refused(error, service, operation, request, resource)
     if isinstance(error, (botocore.ParamValidationError, botocore.UnknownParameterError)):
-        # botocore's text shows the parameter's value; a report names the parameter.
-        named = ", ".join(sorted(set(re.findall(r"(?:Unknown )?parameter in input: \"(\w+)\"", str(error)))))
-        return CallError(
-            operation,
-            "ParamValidation",
-            f"this botocore does not take the parameter {named}" if named else "botocore does not take the request as it stands",
-            resource=resource,
-            hint="A newer boto3 and botocore on the machine that runs the module may know it.",
-        )
-    if isinstance(error, botocore.BotoCoreError):
-        return failed(type(error).__name__, "")
-    raise error
+        message, hint = _invalid(error)
+        return CallError(operation, "ParamValidation", message, resource=resource, hint=hint)
+    if not isinstance(error, (botocore.BotoCoreError, ResponseParserError)):
+        raise error
+    where = f"Check endpoint_url ({endpoint}), the region, the network and a proxy (HTTPS_PROXY, NO_PROXY)."
+    code, hint, sent = next(
+        ((code, hint, sent) for classes, code, hint, sent in _families(where) if isinstance(error, classes)),
+        (type(error).__name__, "", None),
+    )
+    return CallError(
+        operation,
+        code,
+        # Of an answer that is no XML (a proxy's page) the beginning says enough.
+        str(error)[:500],
+        resource=resource,
+        hint=hint,
+        unclear=bool(sent),
+        passing=sent is not None,
+    )
+
+
+def _families(where: str) -> tuple[tuple[tuple[type[Exception], ...], str, str, bool | None], ...]:
+    """botocore's own exceptions: classes, our code, what to do, and whether the request may have been sent.
+
+    None there: asking again is of no use. The first row that matches counts.
+    """
+    return (
+        (
+            (botocore.NoCredentialsError, botocore.PartialCredentialsError),
+            "NoCredentials",
+            "Set access_key and secret_key, or profile, or the environment (AWS_ACCESS_KEY_ID, AWS_PROFILE), "
+            "or give the machine a role.",
+            None,
+        ),
+        (
+            (
+                botocore.CredentialRetrievalError,
+                botocore.TokenRetrievalError,
+                botocore.UnauthorizedSSOTokenError,
+                botocore.SSOTokenLoadError,
+            ),
+            "NoCredentials",
+            "The profile's credentials could not be got: sign in again (aws sso login), or check its role.",
+            None,
+        ),
+        ((botocore.NoRegionError,), "NoRegion", "Set region, AWS_REGION, or a region in the profile.", None),
+        (
+            (botocore.SSLError, botocore.InvalidProxiesConfigError),
+            "Certificate",
+            f"{where} For a private authority set aws_ca_bundle.",
+            None,
+        ),
+        (
+            (botocore.EndpointConnectionError, botocore.ConnectTimeoutError, botocore.ProxyConnectionError),
+            "EndpointUnreachable",
+            where,
+            False,
+        ),
+        ((botocore.ReadTimeoutError,), "NoAnswer", where, True),
+        ((botocore.HTTPClientError, botocore.IncompleteReadError, ResponseParserError), "ConnectionLost", where, True),
+    )

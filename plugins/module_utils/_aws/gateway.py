@@ -63,7 +63,7 @@ def module_clients(module: AnsibleAWSModule) -> Connect:
         asked = dict(module.params.get("aws_config") or {})
         options = {
             "connect_timeout": 4,
-            "read_timeout": 30,
+            "read_timeout": 20,
             "max_pool_connections": 2 * PARALLEL,
             **asked,
             "retries": {"total_max_attempts": 1, "mode": "standard"},
@@ -147,7 +147,13 @@ class Ec2Gateway:
         request = codec.change_request(changes, generation)
         try:
             answer = self._call(
-                "ec2", first.region, first.action, request, resource=_label(changes), repeat=first.operation.safe, write=True
+                "ec2",
+                first.region,
+                first.action,
+                request,
+                resource=_label(changes),
+                repeat=first.operation.safe,
+                write=True,
             )
         except CallError as error:
             if len(changes) == 1 and error.code in first.operation.already:
@@ -158,7 +164,10 @@ class Ec2Gateway:
             state = (made.get("State") or {}).get("Name")
             if state in ("shutting-down", "terminated"):
                 raise CallError(
-                    first.action, TOKEN_SPENT, f"EC2 answered with {made.get('InstanceId')}, which is {state}", resource=first.resource
+                    first.action,
+                    TOKEN_SPENT,
+                    f"EC2 answered with {made.get('InstanceId')}, which is {state}",
+                    resource=first.resource,
                 )
         try:
             return codec.created_ids(changes, answer)
@@ -209,7 +218,12 @@ class Ec2Gateway:
         client = self._client(service, region)
         method = getattr(client, xform_name(operation), None)
         if method is None:
-            raise CallError(operation, "UnknownOperation", "this botocore does not know the operation", hint="Install a newer boto3.")
+            raise CallError(
+                operation,
+                "UnknownOperation",
+                "this botocore does not know the operation",
+                hint="Install a newer boto3.",
+            )
         started = self._monotonic()
         attempt = 0
         while True:
@@ -220,7 +234,9 @@ class Ec2Gateway:
             try:
                 answer: Mapping[str, Any] = method(**request)
             except Exception as raised:  # call_error raises again what is not botocore's
-                error = call_error(raised, service, operation, request, resource=resource, endpoint=client.meta.endpoint_url)
+                error = call_error(
+                    raised, service, operation, request, resource=resource, endpoint=client.meta.endpoint_url
+                )
                 self._note(getattr(raised, "response", None))
                 limit = self._patience(error, region, repeat, write)
                 delay = min(0.2 * 2**attempt, 8.0) * (0.5 + self._jitter() / 2)

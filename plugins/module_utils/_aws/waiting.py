@@ -68,7 +68,9 @@ class _Item:
 
     def verdict(self, known: Mapping[str, Resource]) -> Verdict:
         status = known.get(f"{self.resource}/status")
-        return GOALS[self.wait.goal].verdict(known.get(self.resource), status.value if isinstance(status, Fact) else None)
+        return GOALS[self.wait.goal].verdict(
+            known.get(self.resource), status.value if isinstance(status, Fact) else None
+        )
 
 
 def _plain(value: Any) -> Any:
@@ -111,7 +113,11 @@ def wait_for(
     """
     started = heard = monotonic()
     pending = [
-        _Item(wait, resource, *((deadline, deadline - started) if wait.timeout is None else (started + wait.timeout, wait.timeout)))
+        _Item(
+            wait,
+            resource,
+            *((deadline, deadline - started) if wait.timeout is None else (started + wait.timeout, wait.timeout)),
+        )
         for wait in waits
         for resource in wait.resources
     ]
@@ -141,7 +147,9 @@ def wait_for(
     return observed
 
 
-def _poll(ask: Callable[[Iterable[Query], float], Mapping[Query, tuple[Resource, ...]]], pending: Sequence[_Item], now: float) -> dict[str, Resource]:
+def _poll(
+    ask: Callable[[Iterable[Query], float], Mapping[Query, tuple[Resource, ...]]], pending: Sequence[_Item], now: float
+) -> dict[str, Resource]:
     """Everything that *pending* is about, and the status checks of those that would be done but for them."""
     until = max(now, min(item.deadline for item in pending))
     by_kind: dict[str, list[str]] = {}
@@ -152,7 +160,9 @@ def _poll(ask: Callable[[Iterable[Query], float], Mapping[Query, tuple[Resource,
     checked = [
         item.resource
         for item in pending
-        if GOALS[item.wait.goal].status and isinstance(found := known.get(item.resource), Instance) and found.state == "running"
+        if GOALS[item.wait.goal].status
+        and isinstance(found := known.get(item.resource), Instance)
+        and found.state == "running"
     ]
     for found_statuses in ask(status_queries(checked), until).values() if checked else ():
         known.update((resource.resource_id, resource) for resource in found_statuses)

@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 
 from . import tags as tag_names
 from .errors import UnsafePlan
-from .names import is_planned, planned_in
-from .resources import Fact, Image, Instance, Resource, Snapshot, Volume, from_view, new_from_view
+from .names import is_planned, planned_in, substitute
+from .resources import Fact, Image, Instance, Resource, Snapshot, Volume, from_view, new_from_view, view
 
 T = TypeVar("T")
 
@@ -294,11 +294,24 @@ def overlay(state: State, entries: Iterable[Mapping[str, Any]], region: str | No
     return dataclasses.replace(state, resources=resources)
 
 
+def bound(state: State, bindings: Mapping[str, str]) -> State:
+    """*state* with EC2's ids in place of the planned ones that *bindings* knows, also inside fields and tags."""
+    resources: dict[str, Resource] = {}
+    for resource_id, resource in state.resources.items():
+        if not isinstance(resource, Fact):
+            fields = view(resource)
+            if planned_in(fields):
+                resource = from_view(resource.kind, substitute(fields, bindings), resource)
+        resources[bindings.get(resource_id, resource_id)] = resource
+    return dataclasses.replace(state, resources=resources)
+
+
 def guard(plan: Plan, known: Iterable[str] = ()) -> Plan:
     """*plan*, when it can be carried out as it stands; UnsafePlan says what is wrong with it.
 
-    Every planned id must be made by an earlier stage (or be one of *known*: planned by an earlier task of a check run), and no
-    stage may hold two changes of the same kind to one resource, since the order within a stage is open.
+    Every planned id must be made by an earlier stage (or be one of *known*: planned by an earlier task of a check run), no
+    stage may hold two changes of the same kind to one resource, since the order within a stage is open, and whatever is made must
+    be recognisable in a second attempt: by its client token, or by its identity and tags.
     """
     made = set(known)
     for stage in plan.stages:
@@ -307,6 +320,8 @@ def guard(plan: Plan, known: Iterable[str] = ()) -> Plan:
             if (change.action, change.resource) in seen:
                 raise UnsafePlan(f"two {change.action} of {change.resource} in one stage")
             seen.add((change.action, change.resource))
+            if change.creates and (change.identity is None or change.operation.token and not change.token):
+                raise UnsafePlan(f"{change.action} of {change.resource} could not be told from a second one: no identity or token")
             used = planned_in(change.parameters)
             if not change.creates:
                 used |= planned_in(change.resource)

@@ -1,0 +1,94 @@
+# `make help` lists the targets. Each sets up what it needs, in .venv and .work, and nothing outside of the checkout.
+
+PYTHON ?= python3
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# Compiled files are what makes Python start fast, also where the caller has turned them off.
+unexport PYTHONDONTWRITEBYTECODE
+
+VENV_PYTHON := .venv/bin/python
+COLLECTION := .work/tree/ansible_collections/ec2ops/storage
+# Runs a command with our programs first and nothing of the caller's configuration; IN_COLLECTION also in the copy of the
+# collection, from which messages name files as they are named in the checkout.
+RUN := $(VENV_PYTHON) tests/tools/environment.py
+IN_COLLECTION := $(RUN) -C $(COLLECTION)
+PYTEST := $(RUN) pytest -n 2
+# Independent tools side by side, each one's output in one piece, all of them even if one fails.
+SIDE_BY_SIDE := $(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going
+
+TESTS := tests/unit tests/sandbox_tests tests/module tests/playbook
+
+.PHONY: help demo test bench sanity lint types unit sandbox-tests module-tests playbook-tests tree setup clean \
+    lint-python lint-shell lint-yaml lint-ansible lint-docs lint-changelog lint-package
+
+help:  ## list the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
+	    printf '  make %-16s %s\n' "$$name" "$$text"; done
+
+demo: tree  ## bake an image from a running instance and relaunch it, on the sandbox: check, run, run again
+	@$(RUN) python tests/demo/demo.py
+
+test: tree  ## lint, types, and all tests but sanity
+	@$(SIDE_BY_SIDE) lint-package lint-ansible lint-docs types lint-python lint-shell lint-yaml lint-changelog
+	@$(PYTEST) $(TESTS)
+
+bench: tree  ## measure the main job, beside the same with amazon.aws
+	@$(RUN) python tests/bench/bench.py
+
+# The sanity tests run with the venv's own Python: others in PATH need not work, and modules are run by it alone.
+sanity: tree  ## ansible-test sanity, without an ignore file
+	@$(IN_COLLECTION) ansible-test sanity --local --color no \
+	    --python "$$($(VENV_PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
+
+lint: tree  ## all the lint-... below
+	@$(SIDE_BY_SIDE) lint-package lint-ansible lint-docs lint-python lint-shell lint-yaml lint-changelog
+
+types: tree  ## mypy
+	@$(IN_COLLECTION) mypy
+
+unit: tree  ## the layers without Ansible: planners, gateway, rendering
+	@$(PYTEST) tests/unit
+
+sandbox-tests: tree  ## the sandbox itself, against what is known of EC2
+	@$(PYTEST) tests/sandbox_tests
+
+module-tests: tree  ## each module, on the sandbox
+	@$(PYTEST) tests/module
+
+playbook-tests: tree  ## roles and playbooks, on the sandbox, also interrupted
+	@$(PYTEST) tests/playbook
+
+lint-python: setup  ## ruff, rules and format
+	@$(RUN) ruff check --quiet
+	@$(RUN) ruff format --check --quiet || { echo 'Not formatted as `ruff format` does it:'; $(RUN) ruff format --check; }
+
+lint-shell: setup  ## shellcheck
+	@$(RUN) shellcheck .ci/run
+
+lint-yaml: setup  ## yamllint
+	@$(RUN) yamllint --strict .
+
+lint-ansible: tree  ## ansible-lint, profile production
+	@$(IN_COLLECTION) ansible-lint -q --nocolor
+
+lint-docs: tree  ## antsibull-docs: every module's and role's documentation, and what it refers to
+	@$(IN_COLLECTION) antsibull-docs lint-collection-docs . --plugin-docs --validate-collection-refs all \
+	    --check-extra-docs-refs --skip-rstcheck
+
+lint-changelog: tree  ## antsibull-changelog
+	@$(IN_COLLECTION) antsibull-changelog lint
+
+lint-package: tree  ## build the collection, look what is in it, import it as Galaxy does
+	@$(RUN) python tests/tools/package.py
+
+tree: setup  ## bring .work/tree, the copy of the collection that is run and tested, up to date
+	@$(RUN) python tests/tools/tree.py
+
+setup:  ## set up .venv and .work for $(PYTHON), if that has not been done
+	@$(PYTHON) -I tests/tools/bootstrap.py
+
+clean:  ## remove all that was set up or made
+	rm -rf .venv .work tests/output
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

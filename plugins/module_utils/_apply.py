@@ -1,0 +1,444 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Carries a plan out: stage after stage, the calls of a stage in parallel, each thing made once.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
+from itertools import groupby
+from typing import Any
+
+from ._core import tags as tag_names
+from ._core.change import Change, Plan, Query, Stage, Wait
+from ._core.errors import StorageError
+from ._core.names import planned_in, substitute
+from ._core.resources import Image, Instance, Resource, Snapshot
+from ._ports import TOKEN_SPENT, CallError, Gateway, Outcome, WaitError
+
+PARALLEL = 8
+VISIBLE = 15.0
+"""Seconds within which EC2 shows what it has made, and after which an unclear create is taken not to have happened."""
+ATTEMPTS = 3
+"""How often a create without a client token is called."""
+GENERATIONS = 8
+"""How many used-up client tokens are passed over."""
+_FAR_FUTURE = datetime.max.replace(tzinfo=timezone.utc)
+
+
+def apply(plan: Plan, gateway: Gateway, *, wait: bool, timeout: float) -> Outcome:
+    """Carries *plan* out and tells what came of it; errors are in the Outcome, not raised.
+
+    *wait* false skips the waits that nothing builds on. *timeout* in seconds bounds all waits and all patience together. A stage
+    that fails finishes the calls it has begun; what comes after it is not tried, but its own way back (`Stage.on_failure`) is.
+    """
+    run = _Run(gateway, wait, gateway.monotonic() + timeout)
+    outcome = run.outcome
+    for number, stage in enumerate(plan.stages):
+        error = run.stage(stage)
+        if error is None:
+            continue
+        outcome.error = error
+        outcome.not_tried = [change for later in plan.stages[number + 1 :] for change in later.changes]
+        if stage.on_failure and _kind(error) in stage.rollback_on:
+            _roll_back(run, stage, timeout)
+        break
+    return outcome
+
+
+def _kind(error: StorageError) -> str:
+    """The name in `Stage.rollback_on` of the way a stage failed; empty when it is not known what EC2 did."""
+    if isinstance(error, WaitError):
+        return error.how
+    return "refused" if isinstance(error, CallError) and not error.passing else ""
+
+
+def _roll_back(run: _Run, stage: Stage, timeout: float) -> None:
+    """The stage's way back, with the whole time limit again. Its own failure is a note: the first error stays the error."""
+    outcome = run.outcome
+    back = _Run(run.gateway, True, run.gateway.monotonic() + timeout)
+    back.outcome.bindings = outcome.bindings
+    for step in stage.on_failure:
+        error = back.stage(_possible(step, outcome.bindings))
+        if error is not None:
+            outcome.notes.append(f"The way back failed too, and is unfinished: {error}")
+            break
+    outcome.rolled_back.extend(back.outcome.done)
+    outcome.notes.extend(back.outcome.notes)
+    outcome.observed.update(back.outcome.observed)
+    for change in back.outcome.done:
+        outcome.notes.append(
+            f"Taken back: {change.action} of {substitute(change.resource, outcome.bindings)} ({change.reason})"
+        )
+
+
+def _possible(stage: Stage, bindings: Mapping[str, str]) -> Stage:
+    """*stage* without what concerns resources that were never made."""
+
+    def exists(change: Change) -> bool:
+        used = planned_in(change.parameters) | (set() if change.creates else planned_in(change.resource))
+        return used <= set(bindings)
+
+    changes = tuple(change for change in stage.changes if exists(change))
+    made = set(bindings) | {change.resource for change in changes if change.creates}
+    waits = tuple(
+        dataclasses.replace(item, resources=present)
+        for item in stage.waits
+        if (present := tuple(resource for resource in item.resources if planned_in(resource) <= made))
+    )
+    return dataclasses.replace(stage, changes=changes, waits=waits)
+
+
+def call_groups(changes: Sequence[Change]) -> list[list[Change]]:
+    """The changes of one stage as calls: same action, region and parameters go together, up to what a call takes.
+
+    CreateSnapshots names an instance and makes one snapshot for each of its volumes, so its changes are one call however many.
+    """
+    groups: dict[tuple[str, str, str], list[list[Change]]] = {}
+    for change in changes:
+        key = (change.action, change.region, json.dumps(change.parameters, sort_keys=True, default=str))
+        most = len(changes) if change.action == "CreateSnapshots" else change.operation.most
+        calls = groups.setdefault(key, [[]])
+        if len(calls[-1]) >= most:
+            calls.append([])
+        calls[-1].append(change)
+    return [call for calls in groups.values() for call in calls]
+
+
+class _Run:
+    """The carrying out of a plan's stages: what is bound so far, and the time until it must be over."""
+
+    def __init__(self, gateway: Gateway, wait: bool, deadline: float) -> None:
+        self.gateway = gateway
+        self.outcome = Outcome()
+        self._wait = wait
+        self._deadline = deadline
+
+    def stage(self, stage: Stage) -> StorageError | None:
+        """Makes the stage's calls, then waits. Returns the first error in the order of the plan."""
+        outcome = self.outcome
+        calls = call_groups(stage.changes)
+        errors: list[StorageError] = []
+        for changes, result in zip(calls, self._parallel(calls, stage.patience)):
+            if isinstance(result, StorageError):
+                outcome.failed.extend(changes)
+                errors.append(result)
+            else:
+                outcome.done.extend(changes)
+                outcome.bindings.update(result)
+        if errors:
+            outcome.notes.extend(str(error) for error in errors[1:])
+            return errors[0]
+        return self._waits(stage.waits)
+
+    def _parallel(
+        self, calls: Sequence[Sequence[Change]], patience: frozenset[str]
+    ) -> list[Mapping[str, str] | StorageError]:
+        bound = [[_bind(change, self.outcome.bindings) for change in changes] for changes in calls]
+
+        def carry_out(changes: Sequence[Change]) -> Mapping[str, str] | StorageError:
+            try:
+                return self._patiently(changes, patience)
+            except StorageError as error:
+                return error
+
+        if len(bound) < 2:
+            return [carry_out(changes) for changes in bound]
+        with ThreadPoolExecutor(max_workers=min(PARALLEL, len(bound))) as pool:
+            return list(pool.map(carry_out, bound))
+
+    def _waits(self, waits: Sequence[Wait]) -> StorageError | None:
+        wanted = [
+            dataclasses.replace(
+                item,
+                resources=tuple(substitute(resource, self.outcome.bindings) for resource in item.resources),
+                expect=substitute(item.expect, self.outcome.bindings),
+            )
+            for item in waits
+            if self._wait or not item.final
+        ]
+        if not wanted:
+            return None
+        try:
+            self.outcome.observed.update(self.gateway.wait(wanted, self._deadline))
+        except StorageError as error:
+            return error
+        return None
+
+    def _patiently(self, changes: Sequence[Change], patience: frozenset[str]) -> Mapping[str, str]:
+        """The call, repeated while EC2 answers "not now" with one of the codes in *patience*, until the time is over."""
+        delay = 1.0
+        while True:
+            try:
+                return self._carry_out(changes)
+            except CallError as error:
+                left = self._deadline - self.gateway.monotonic()
+                if error.code not in patience or left <= 0:
+                    raise
+                self.gateway.sleep(min(delay, left))
+                delay = min(delay * 1.5, 15.0)
+
+    def _carry_out(self, changes: Sequence[Change]) -> Mapping[str, str]:
+        operation = changes[0].operation
+        if operation.token:
+            return self._with_token(changes)
+        if operation.safe:
+            return self.gateway.perform(changes)
+        made = self._without_token(changes)
+        if changes[0].action in ("CreateSnapshot", "CreateSnapshots"):
+            return self._settle(changes, made)
+        return made
+
+    def _with_token(self, changes: Sequence[Change]) -> Mapping[str, str]:
+        """A create that EC2 recognises by its ClientToken. A token that stands for something gone is passed over.
+
+        Before another generation is used, what lives under the change's identity is looked for: it may have been made by a run
+        that had passed over this token already, or with other parameters.
+        """
+        (change,) = changes
+        generation = 0
+        while True:
+            try:
+                return self.gateway.perform(changes, generation)
+            except CallError as error:
+                if error.code not in (TOKEN_SPENT, "IdempotentParameterMismatch") or generation + 1 >= GENERATIONS:
+                    raise
+            found = [resource for resource in self._look(changes) if _usable(resource)]
+            if found:
+                adopted = min(found, key=_age)
+                self.outcome.notes.append(f"{adopted.resource_id} was made for this by an earlier run; it is used")
+                return {change.resource: adopted.resource_id}
+            generation += 1
+
+    def _without_token(self, changes: Sequence[Change]) -> Mapping[str, str]:
+        """A create that EC2 would repeat: after an unclear answer it is looked for, and called again only when it is not there."""
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return self.gateway.perform(changes)
+            except CallError as error:
+                if error.code == "InvalidAMIName.Duplicate":
+                    return self._name_holder(changes, error)
+                if not error.unclear:
+                    raise
+                found = self._until_seen(lambda: self._matched(changes))
+                if found is not None:
+                    return found
+                if attempt >= ATTEMPTS:
+                    raise
+
+    def _name_holder(self, changes: Sequence[Change], refused: CallError) -> Mapping[str, str]:
+        """The image that has the name already, when it is the one that this change would make."""
+        (change,) = changes
+        holders: list[Resource] = []
+
+        def seen() -> Mapping[str, str] | None:
+            holders[:] = self._answers(changes)
+            found = self._matched(changes)
+            return found if found is not None or not holders else {}
+
+        found = self._until_seen(seen)
+        if found:
+            return found
+        names = ", ".join(resource.resource_id for resource in holders)
+        raise CallError(
+            refused.operation,
+            refused.code,
+            refused.message,
+            resource=change.resource,
+            hint=f"The name belongs to {names or 'an image that this account does not show'}, which was not made for this.",
+        )
+
+    def _settle(self, changes: Sequence[Change], made: Mapping[str, str]) -> Mapping[str, str]:
+        """What was made, read again before use: of two the earlier start, then the lower id, is the one; our other one is deleted.
+
+        Two can be there when an unclear call had its effect late, or when two runs work at the same moment: each deletes its own.
+        """
+        own = set(made.values())
+        rival_wait = self.gateway.monotonic() + VISIBLE
+        chosen: Mapping[str, str] = made
+
+        def decided() -> Mapping[str, str] | None:
+            nonlocal chosen
+            visible = [resource for resource in self._look(changes) if isinstance(resource, Snapshot)]
+            if not own <= {resource.resource_id for resource in visible}:
+                return None
+            sets = _sets(changes, visible, own)
+            whole = [found for found in sets if len(found) == len(changes)]
+            if len(whole) < len(sets) and self.gateway.monotonic() < rival_wait:
+                # A set that is earlier than ours and not whole yet may become whole, or go.
+                earlier = min(sets, key=_set_order)
+                if len(earlier) < len(changes):
+                    return None
+            best = min(whole, key=_set_order)
+            chosen = {planned: snapshot.resource_id for planned, snapshot in best.items()}
+            return chosen
+
+        trouble = f"EC2 did not show it within {VISIBLE:.0f} s"
+        try:
+            settled = self._until_seen(decided) is not None
+        except CallError as error:
+            settled, trouble = False, str(error)
+        if not settled:
+            # It exists and is used: a second one would be seen, and named, by the next run.
+            self.outcome.notes.append(
+                f"{', '.join(sorted(own))} could not be compared with others of its kind: {trouble}"
+            )
+            return made
+        surplus = sorted(own - set(chosen.values()))
+        for snapshot_id in surplus:
+            self._delete_surplus(changes[0], snapshot_id, sorted(chosen.values()))
+        return chosen
+
+    def _delete_surplus(self, change: Change, snapshot_id: str, kept: Sequence[str]) -> None:
+        removal = Change(
+            action="DeleteSnapshot",
+            resource=snapshot_id,
+            region=change.region,
+            parameters={},
+            reason="a second one of the same identity",
+        )
+        note = f"{snapshot_id} was made twice by runs at the same moment or a lost answer; {', '.join(kept)} is used"
+        try:
+            self.gateway.perform([removal])
+        except CallError as error:
+            self.outcome.notes.append(f"{note}, and the other could not be deleted: {error}")
+        else:
+            self.outcome.notes.append(f"{note}, the other was deleted")
+
+    def _answers(self, changes: Sequence[Change]) -> list[Resource]:
+        """What the changes' identity queries find, each once."""
+        queries = list(dict.fromkeys(change.identity for change in changes if change.identity is not None))
+        found = {resource.resource_id: resource for answer in self.gateway.ask(queries).values() for resource in answer}
+        return list(found.values())
+
+    def _look(self, changes: Sequence[Change]) -> list[Resource]:
+        """Of what is found, that which was made for these changes: it carries their own tags and has not failed."""
+        own = _own_tags(changes[0])
+        return [
+            resource
+            for resource in self._answers(changes)
+            if own
+            and all(getattr(resource, "tags", {}).get(key) == value for key, value in own.items())
+            and getattr(resource, "state", "") not in _FAILED
+        ]
+
+    def _matched(self, changes: Sequence[Change]) -> Mapping[str, str] | None:
+        """An id for every change out of what was made for them, the earliest of several; None while one is missing."""
+        found = self._look(changes)
+        if changes[0].action in ("CreateSnapshot", "CreateSnapshots"):
+            sets = _sets(changes, [resource for resource in found if isinstance(resource, Snapshot)], set())
+            whole = [entry for entry in sets if len(entry) == len(changes)]
+            if not whole:
+                return None
+            return {planned: snapshot.resource_id for planned, snapshot in min(whole, key=_set_order).items()}
+        return {changes[0].resource: min(found, key=_age).resource_id} if found else None
+
+    def _until_seen(self, look: Callable[[], Mapping[str, str] | None]) -> Mapping[str, str] | None:
+        """Repeats *look* until it finds something, or EC2 has had the time to show what it has made."""
+        end = self.gateway.monotonic() + VISIBLE
+        delay = 0.25
+        while True:
+            found = look()
+            left = end - self.gateway.monotonic()
+            if found is not None or left <= 0:
+                return found
+            self.gateway.sleep(min(delay, left))
+            delay = min(delay * 1.5, 2.0)
+
+
+_FAILED = frozenset({"error", "failed", "invalid", "deregistered"})
+
+
+def _usable(resource: Resource) -> bool:
+    return not isinstance(resource, Instance) or resource.alive
+
+
+def _age(resource: Resource) -> tuple[Any, ...]:
+    """Sorts the earliest first, then the lowest id."""
+    if isinstance(resource, Snapshot):
+        return (resource.start_time or _FAR_FUTURE, resource.resource_id)
+    if isinstance(resource, Instance):
+        return (resource.launch_time or _FAR_FUTURE, resource.resource_id)
+    return (resource.creation_date or "" if isinstance(resource, Image) else "", resource.resource_id)
+
+
+def _bind(change: Change, bindings: Mapping[str, str]) -> Change:
+    """*change* with EC2's ids for the planned ones; what it makes keeps its planned id."""
+    if not bindings:
+        return change
+    identity = change.identity
+    if identity is not None:
+        identity = Query(
+            identity.operation,
+            substitute(identity.filters, bindings),
+            substitute(identity.arguments, bindings),
+            identity.service,
+        )
+    return dataclasses.replace(
+        change,
+        resource=change.resource if change.creates else substitute(change.resource, bindings),
+        parameters=substitute(change.parameters, bindings),
+        after=None if change.after is None else substitute(change.after, bindings),
+        identity=identity,
+        token=substitute(change.token, bindings),
+    )
+
+
+def _own_tags(change: Change) -> dict[str, str]:
+    """The collection's own tags that the change puts on what it makes."""
+    return {
+        tag["Key"]: tag["Value"]
+        for part in change.parameters.get("TagSpecifications") or ()
+        if part.get("ResourceType") == _MADE.get(change.action, part.get("ResourceType"))
+        for tag in part["Tags"]
+        if tag["Key"].startswith(tag_names.PREFIX)
+    }
+
+
+_MADE = {
+    "CreateSnapshot": "snapshot",
+    "CreateSnapshots": "snapshot",
+    "RegisterImage": "image",
+    "CreateImage": "image",
+    "RunInstances": "instance",
+}
+
+
+def _set_order(found: Mapping[str, Snapshot]) -> tuple[Any, ...]:
+    return min(_age(snapshot) for snapshot in found.values())
+
+
+def _sets(changes: Sequence[Change], visible: Sequence[Snapshot], own: set[str]) -> list[dict[str, Snapshot]]:
+    """The snapshots as sets that one call made, each by the planned id it can stand for.
+
+    All snapshots of one CreateSnapshots have the same start time. *own* is known to be one set.
+    """
+    if len(changes) == 1 and changes[0].action == "CreateSnapshot":
+        return [{changes[0].resource: snapshot} for snapshot in visible]
+    planned = {str((change.after or {}).get("volume_id")): change.resource for change in changes}
+    ours = {planned[item.volume_id]: item for item in visible if item.snapshot_id in own and item.volume_id in planned}
+    sets = [ours] if ours else []
+    others = sorted((item for item in visible if item.snapshot_id not in own and item.volume_id in planned), key=_age)
+    for _moment, together in groupby(others, key=lambda item: item.start_time):
+        rest = list(together)
+        while rest:
+            one: dict[str, Snapshot] = {}
+            left: list[Snapshot] = []
+            for item in rest:
+                if planned[item.volume_id] in one:
+                    left.append(item)
+                else:
+                    one[planned[item.volume_id]] = item
+            sets.append(one)
+            rest = left
+    return sets

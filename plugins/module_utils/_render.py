@@ -1,0 +1,130 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a user gets to see: the module's result, and the diff. Pure.
+
+Neither holds secrets: a plan publishes user data as its hash, and the diff shows views of resources only.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from ._core.change import Change, Plan
+from ._core.errors import StorageError
+from ._core.names import substitute
+from ._ports import CallError, Outcome, WaitError
+
+_WAIT_CODES = {"failed": "WaitFailed", "mismatch": "WaitMismatch", "timeout": "WaitTimeout"}
+
+
+def success(
+    plan: Plan, entities: Mapping[str, Any], calls: Mapping[str, int], bindings: Mapping[str, str]
+) -> dict[str, Any]:
+    """The result of a run that did what it planned, or of a check run (then *bindings* is empty).
+
+    ``plan`` is the same in both; ``planned_ids`` tells what EC2 made of the planned ids in it.
+    """
+    return {
+        **entities,
+        "changed": not plan.is_empty,
+        "plan": plan.published(),
+        "planned_ids": dict(bindings),
+        "api_calls": dict(calls),
+    }
+
+
+def refusal(error: StorageError, plan: Plan, calls: Mapping[str, int]) -> dict[str, Any]:
+    """The result of a run that changed nothing: the task's options, EC2's state or the first reads did not allow it."""
+    return {
+        "changed": False,
+        "plan": plan.published(),
+        "planned_ids": {},
+        "api_calls": dict(calls),
+        "error": described(error),
+        "done": [],
+        "failed_changes": [],
+        "not_tried": plan.published(),
+    }
+
+
+def failure(error: StorageError, plan: Plan, outcome: Outcome, calls: Mapping[str, int]) -> dict[str, Any]:
+    """The result of a run that failed on the way. Entries of ``done`` have EC2's ids where there are any.
+
+    ``changed`` counts a call whose answer got lost as one that was carried out.
+    """
+
+    def published(changes: Iterable[Change]) -> list[dict[str, Any]]:
+        entries: list[dict[str, Any]] = [substitute(change.published(), outcome.bindings) for change in changes]
+        return entries
+
+    unclear = isinstance(error, CallError) and error.unclear and bool(outcome.failed)
+    return {
+        "changed": bool(outcome.done or outcome.rolled_back) or unclear,
+        "plan": plan.published(),
+        "planned_ids": dict(outcome.bindings),
+        "api_calls": dict(calls),
+        "error": described(error),
+        "done": published(outcome.done),
+        "failed_changes": published(outcome.failed),
+        "not_tried": published(outcome.not_tried),
+        "rolled_back": published(outcome.rolled_back),
+    }
+
+
+def described(error: StorageError) -> dict[str, Any]:
+    """``{code, message, operation}``: AWS's code and message where AWS has spoken, else the kind of error and the whole message."""
+    if isinstance(error, CallError):
+        return {"code": error.code, "message": error.message, "operation": error.operation}
+    if isinstance(error, WaitError):
+        return {"code": _WAIT_CODES.get(error.how, "WaitFailed"), "message": str(error), "operation": None}
+    return {"code": type(error).__name__, "message": str(error), "operation": None}
+
+
+def diff(plan: Plan) -> list[dict[str, str]]:
+    """One item per entry of the plan, in order: what it is and why in the header, then only the lines that change."""
+    return [_diff_item(change) for change in plan.changes]
+
+
+def _diff_item(change: Change) -> dict[str, str]:
+    before, after = _flat(change.before), _flat(change.after)
+    changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    made_or_gone = "made" if change.before is None else "gone" if change.after is None else ""
+    about = ", ".join(part for part in (made_or_gone, "disruptive" if change.disruptive else "") if part)
+    return {
+        "before_header": f"{change.resource}, {change.region}",
+        "after_header": f"{change.action} {change.resource}{f' ({about})' if about else ''}: {change.reason}",
+        "before": _lines(before, changed),
+        "after": _lines(after, changed),
+    }
+
+
+def _flat(view: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The view with tags and other mappings spread out, so that one changed tag is one line."""
+
+    def spread(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                yield from spread(f"{prefix}.{key}", item)
+        else:
+            yield prefix, value
+
+    return {name: item for key, value in (view or {}).items() for name, item in spread(key, value)}
+
+
+def _lines(values: Mapping[str, Any], keys: Iterable[str]) -> str:
+    """As YAML that a person reads; what is not set takes no line."""
+    return "".join(f"{key}: {_scalar(values[key])}\n" for key in keys if values.get(key) is not None)
+
+
+def _scalar(value: Any) -> str:
+    return (
+        value
+        if isinstance(value, str) and value and "\n" not in value
+        else json.dumps(value, ensure_ascii=False, default=str)
+    )

@@ -1,0 +1,114 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Runs a feature: read, plan, and, unless in check mode, carry out. The only place that knows of check mode and of exits.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+
+from . import _render
+from ._apply import apply
+from ._argspec import COMMON, Options, assumed_entries, module_arguments
+from ._aws.gateway import Ec2Gateway, module_clients
+from ._core.change import Feature, Plan, State, bound, guard, overlay
+from ._core.errors import SpecError, StorageError
+from ._core.names import is_planned
+from ._ports import Gateway, Shell
+
+
+def run_module(feature: Feature, argument_spec: Mapping[str, Any], *groups: Options, **constraints: Any) -> None:
+    """A module's whole ``main()``: its own options and constraints, and option groups that it shares with others."""
+    module = AnsibleAWSModule(
+        supports_check_mode=True, **module_arguments(COMMON, *groups, Options(argument_spec, constraints))
+    )
+    shell = _ModuleShell(module)
+    region = module.region
+    if not region:
+        error = SpecError("No region: set region, the environment variable AWS_REGION, or a region in the profile.")
+        shell.fail(str(error), _render.refusal(error, Plan(), {}))
+    else:
+        execute(feature, shell, Ec2Gateway(module_clients(module), region))
+
+
+class _ModuleShell:
+    """`_ports.Shell` over an Ansible module."""
+
+    def __init__(self, module: AnsibleAWSModule) -> None:
+        self._module = module
+        self.params: Mapping[str, Any] = module.params
+        self.check_mode: bool = module.check_mode
+        self.diff: bool = module._diff
+
+    def warn(self, message: str) -> None:
+        self._module.warn(message)
+
+    def exit(self, result: Mapping[str, Any]) -> None:
+        # Freeing botocore's service model object by object takes longer than a call to EC2; the process ends anyway.
+        gc.freeze()
+        self._module.exit_json(**result)
+
+    def fail(self, message: str, result: Mapping[str, Any]) -> None:
+        gc.freeze()
+        self._module.fail_json(msg=message, **result)
+
+
+def execute(feature: Feature, shell: Shell, gateway: Gateway) -> None:
+    """Runs *feature* with the shell's parameters and ends it with `Shell.exit` or `Shell.fail`."""
+    plan = Plan()
+    try:
+        entries = assumed_entries(shell.params.get("assume")) if shell.check_mode else []
+        spec = feature.parse(shell.params, gateway.region)
+        state = _read(feature, spec, gateway, entries)
+        planned = feature.plan(spec, state, gateway.now())
+        known = {name for name in state.resources if is_planned(name)}
+        plan = guard(planned, known | {entry["resource"] for entry in entries})
+        predicted = overlay(state, plan.published())
+        result = _render.success(plan, feature.result(spec, predicted), gateway.calls, {}) if shell.check_mode else None
+    except StorageError as error:
+        shell.fail(str(error), _render.refusal(error, plan, gateway.calls))
+        return
+    for warning in plan.warnings:
+        shell.warn(warning)
+    if result is None:
+        result = _carry_out(feature, spec, state, plan, shell, gateway)
+    if shell.diff:
+        result["diff"] = _render.diff(plan)
+    if "error" in result:
+        shell.fail(result.pop("msg"), result)
+    else:
+        shell.exit(result)
+
+
+def _read(feature: Feature, spec: Any, gateway: Gateway, entries: list[Mapping[str, Any]]) -> State:
+    """Asks in rounds until the feature knows all it needs. Plans of earlier tasks are laid over what EC2 answers."""
+    read = State(gateway.region)
+    while True:
+        state = overlay(read, entries) if entries else read
+        missing = [query for query in feature.needs(spec, state) if query not in read.answered]
+        if not missing:
+            return state
+        read = read.with_answers(gateway.ask(missing))
+
+
+def _carry_out(feature: Feature, spec: Any, state: State, plan: Plan, shell: Shell, gateway: Gateway) -> dict[str, Any]:
+    """Applies the plan. Returns the result; that of a failure has ``error`` and ``msg``."""
+    outcome = apply(plan, gateway, wait=bool(shell.params["wait"]), timeout=float(shell.params["wait_timeout"]))
+    for note in outcome.notes:
+        shell.warn(note)
+    error = outcome.error
+    if error is None:
+        after = bound(overlay(state, plan.published()), outcome.bindings).with_resources(outcome.observed.values())
+        try:
+            return _render.success(plan, feature.result(spec, after), gateway.calls, outcome.bindings)
+        except StorageError as unexpected:
+            error = unexpected
+    return {"msg": str(error), **_render.failure(error, plan, outcome, gateway.calls)}

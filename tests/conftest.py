@@ -1,0 +1,46 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What all tests share: the collection and the sandbox to import, the environment, and that there was a test at all."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from tools import tree
+from tools.environment import ROOT, TREE, environment
+
+# `ansible_collections.ec2ops.storage` is the copy that ansible-playbook runs. pytest-xdist's workers start after this.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    tree.update()
+sys.path.insert(0, str(TREE))
+
+_own = {name: value for name, value in os.environ.items() if name.startswith("PYTEST_")}
+_environment = environment()
+os.environ.clear()
+os.environ.update(_environment | _own)
+
+_passed: set[Path] = set()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call" and report.passed:
+        _passed.add(ROOT / report.nodeid.split("::")[0])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """A folder that was asked for and of which no test has passed is a failure: a run that tests nothing is not green."""
+    if exitstatus or hasattr(session.config, "workerinput") or session.config.option.collectonly:
+        return
+    for asked in session.config.args:
+        folder = session.config.invocation_params.dir / asked
+        if folder.is_dir() and not any(file.is_relative_to(folder) for file in _passed):
+            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+            print(f"\nNo test has passed in {asked}.", file=sys.stderr)

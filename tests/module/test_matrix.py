@@ -1,0 +1,421 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each module as a user runs it: check, run, check again, run again, and the sandbox's log compared with the plan.
+
+The four steps of a case are four tasks of one ansible-playbook run, which is what makes forty of them affordable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from playbook.seeds import DATA_DEVICE, ROOT_DEVICE, Web, at_once, seed_web
+from playbook.support import DURATIONS, REGION, Run, assert_done_as_planned, changing_calls, run_playbook
+from sandbox.client import Sandbox
+
+STEPS = ("check", "run", "check again", "run again")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Sandbox]:
+    with Sandbox.start(durations=DURATIONS) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(server: Sandbox) -> Sandbox:
+    server.reset()
+    server.clear_faults()
+    return server
+
+
+def run_task(sandbox: Sandbox, folder: Path, module: str, options: Mapping[str, Any], *steps: str) -> Run:
+    """One playbook in which a task runs once for each step; steps that start with ``check`` in check mode."""
+    tasks = [
+        {
+            "name": step,
+            f"ec2ops.storage.{module}": dict(options),
+            "check_mode": step.startswith("check"),
+            "diff": True,
+            "ignore_errors": True,
+        }
+        for step in steps
+    ]
+    playbook = folder / "playbook.yml"
+    play = {"name": "Steps", "hosts": "localhost", "gather_facts": False, "tasks": tasks}
+    playbook.write_text(yaml.safe_dump([play], sort_keys=False), encoding="utf-8")
+    return run_playbook(sandbox, playbook)
+
+
+@dataclass(frozen=True)
+class World:
+    """What a case begins with."""
+
+    sandbox: Sandbox
+    web: Web
+
+    @property
+    def ec2(self) -> Any:
+        return self.sandbox.client("ec2", REGION)
+
+    def stop(self, *, held: bool = False) -> None:
+        """The instance is stopped; held: by a run that was killed then."""
+        if held:
+            moment = self.sandbox.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+            tag = {"Key": "ec2ops:restore-state", "Value": f"running {moment} {moment}"}
+            self.ec2.create_tags(Resources=[self.web.instance_id], Tags=[tag])
+        self.ec2.stop_instances(InstanceIds=[self.web.instance_id])
+        self.ec2.get_waiter("instance_stopped").wait(
+            InstanceIds=[self.web.instance_id], WaiterConfig={"Delay": 0.1, "MaxAttempts": 100}
+        )
+
+    def image(self, name: str = "other", snapshot_id: str | None = None) -> str:
+        with at_once(self.sandbox):
+            snapshot = snapshot_id or self.ec2.create_snapshot(VolumeId=self.web.root_volume_id)["SnapshotId"]
+            mapping = {"DeviceName": ROOT_DEVICE, "Ebs": {"SnapshotId": snapshot, "VolumeType": "gp3"}}
+            return str(
+                self.ec2.register_image(
+                    Name=name,
+                    Architecture="x86_64",
+                    VirtualizationType="hvm",
+                    EnaSupport=True,
+                    RootDeviceName=ROOT_DEVICE,
+                    BlockDeviceMappings=[mapping],
+                )["ImageId"]
+            )
+
+
+@dataclass(frozen=True)
+class Case:
+    """``options`` of the task, from the world; ``plan``: the operations expected; ``state``: what the result must say."""
+
+    name: str
+    module: str
+    options: Callable[[World], Mapping[str, Any]]
+    plan: tuple[str, ...]
+    before: Callable[[World], Any] = lambda _world: None
+    state: Mapping[str, Any] = field(default_factory=dict)
+
+
+def bake(world: World, **options: Any) -> dict[str, Any]:
+    return {"name": "web", "version": "1", "source_instance_id": world.web.instance_id, **options}
+
+
+CASES = (
+    Case(
+        "stop",
+        "instance_power",
+        lambda world: {"instance_ids": [world.web.instance_id], "state": "stopped"},
+        ("StopInstances",),
+        state={"instances.0.state": "stopped"},
+    ),
+    Case(
+        "stop and remember",
+        "instance_power",
+        lambda world: {"instance_ids": [world.web.instance_id], "state": "stopped", "remember": True},
+        ("CreateTags", "StopInstances"),
+        state={"instances.0.state": "stopped"},
+    ),
+    Case(
+        "start",
+        "instance_power",
+        lambda world: {"instance_ids": [world.web.instance_id], "state": "running"},
+        ("StartInstances",),
+        World.stop,
+        {"instances.0.state": "running"},
+    ),
+    Case(
+        "restore",
+        "instance_power",
+        lambda world: {"instance_ids": [world.web.instance_id], "state": "restored"},
+        ("StartInstances", "DeleteTags"),
+        lambda world: world.stop(held=True),
+        {"instances.0.state": "running"},
+    ),
+    Case(
+        "restore whatever is held",
+        "instance_power",
+        lambda _world: {"state": "restored", "older_than": "0s"},
+        ("StartInstances", "DeleteTags"),
+        lambda world: (world.stop(held=True), world.sandbox.move_clock(5)),
+    ),
+    Case("capture", "ami_bake", lambda world: bake(world, state="captured"), ("CreateSnapshot",), World.stop),
+    Case(
+        "bake",
+        "ami_bake",
+        lambda world: bake(world, tags={"team": "shop"}),
+        ("CreateSnapshot", "RegisterImage"),
+        World.stop,
+        {
+            "image.state": "available",
+            "image.architecture": "x86_64",
+            "image.boot_mode": "uefi-preferred",
+            "image.tags.team": "shop",
+        },
+    ),
+    Case(
+        "bake all devices",
+        "ami_bake",
+        lambda world: bake(world, devices="all", block_devices=[{"device_name": DATA_DEVICE, "volume_size": 30}]),
+        ("CreateSnapshots", "CreateSnapshots", "RegisterImage"),
+        World.stop,
+        {"image.state": "available"},
+    ),
+    Case(
+        "bake through CreateImage",
+        "ami_bake",
+        lambda world: bake(world, method="image"),
+        ("CreateImage",),
+        World.stop,
+        {"image.state": "available"},
+    ),
+    Case(
+        "capture through CreateImage",
+        "ami_bake",
+        lambda world: bake(world, method="image", state="captured"),
+        ("CreateImage",),
+        World.stop,
+    ),
+    Case(
+        "bake a running instance with consent",
+        "ami_bake",
+        lambda world: bake(world, require_stopped=False),
+        ("CreateSnapshot", "RegisterImage"),
+        state={"image.state": "available"},
+    ),
+    Case(
+        "replace",
+        "instance_relaunch",
+        lambda world: {"instance_id": world.web.instance_id, "image_id": world.image()},
+        ("RunInstances", "StopInstances"),
+        state={"instance.state": "running"},
+    ),
+    Case(
+        "replace and terminate",
+        "instance_relaunch",
+        lambda world: {"instance_id": world.web.instance_id, "image_id": world.image(), "old_instance": "terminate"},
+        ("RunInstances", "TerminateInstances"),
+        state={"instance.state": "running"},
+    ),
+    Case(
+        "replace and keep",
+        "instance_relaunch",
+        lambda world: {"instance_id": world.web.instance_id, "image_id": world.image(), "old_instance": "keep"},
+        ("RunInstances",),
+        state={"instance.state": "running"},
+    ),
+    Case(
+        "replace a held instance",
+        "instance_relaunch",
+        lambda world: {"instance_id": world.web.instance_id, "image_id": world.image()},
+        ("RunInstances", "DeleteTags"),
+        lambda world: world.stop(held=True),
+        {"instance.state": "running"},
+    ),
+)
+
+
+def value_at(result: Mapping[str, Any], path: str) -> Any:
+    value: Any = result
+    for part in path.split("."):
+        value = value[int(part)] if isinstance(value, list) else value[part]
+    return value
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_check_run_check_again_run_again(sandbox: Sandbox, tmp_path: Path, case: Case) -> None:
+    world = World(sandbox, seed_web(sandbox, REGION))
+    case.before(world)
+    options = case.options(world)
+    sandbox.reset_log()
+    run = run_task(sandbox, tmp_path, case.module, options, *STEPS)
+    log = sandbox.log()
+    assert [each.outcome for each in run.ours] == ["changed", "changed", "ok", "ok"], run.output
+    check, done, check_again, again = (each.result for each in run.ours)
+
+    assert tuple(entry["action"] for entry in done["plan"]) == case.plan
+    assert check["plan"] == done["plan"], "check mode tells what the run then does"
+    assert check["diff"] == done["diff"]
+    assert check_again["plan"] == again["plan"] == []
+    assert not check.get("planned_ids")
+    assert_done_as_planned(done["plan"], log, done["planned_ids"])
+    assert len(changing_calls(log)) == len({*changing_calls(log)}), "one call each, and none in the other three steps"
+
+    for path, expected in case.state.items():
+        assert value_at(done, path) == expected, f"{path} after the run"
+        assert value_at(check, path) == expected, f"{path} as predicted"
+        assert value_at(again, path) == expected, f"{path} of a run that changes nothing"
+    for entry in done["plan"]:
+        assert_observed(entry, done)
+
+
+def assert_observed(entry: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+    """What the plan predicted for the entities that the module returns is what was observed after the waits."""
+    entities = [
+        *result.get("instances", []),
+        *filter(None, [result.get("image"), result.get("instance")]),
+        *result.get("snapshots", []),
+    ]
+    resource = result["planned_ids"].get(entry["resource"], entry["resource"])
+    last = [each for each in result["plan"] if each["resource"] == entry["resource"]][-1]
+    for entity in entities:
+        names = {entity.get(f"{kind}_id") for kind in ("instance", "image", "snapshot")}
+        if resource in names and last is entry:
+            for key in ("state", "name", "tags", "image_id", "instance_type", "architecture", "virtualization_type"):
+                if key in (entry["after"] or {}):
+                    wanted = entry["after"][key]
+                    assert entity[key] == result["planned_ids"].get(
+                        wanted if isinstance(wanted, str) else "", wanted
+                    ), key
+
+
+def test_absent_removes_what_available_has_made(sandbox: Sandbox, tmp_path: Path) -> None:
+    world = World(sandbox, seed_web(sandbox, REGION))
+    world.stop()
+    made = run_task(sandbox, tmp_path, "ami_bake", bake(world), "run").ours[0].result
+    sandbox.reset_log()
+    run = run_task(sandbox, tmp_path, "ami_bake", {"name": "web", "version": "1", "state": "absent"}, *STEPS)
+    check, done, check_again, again = (each.result for each in run.ours)
+    assert [each.outcome for each in run.ours] == ["changed", "changed", "ok", "ok"], run.output
+    assert [(entry["action"], entry["resource"]) for entry in done["plan"]] == [
+        ("DeregisterImage", made["image_id"]),
+        ("DeleteSnapshot", made["snapshots"][0]["snapshot_id"]),
+    ]
+    assert check["plan"] == done["plan"]
+    assert check_again["plan"] == again["plan"] == []
+    assert_done_as_planned(done["plan"], sandbox.log(), {})
+    assert world.ec2.describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": ["web-1"]}])["Images"] == []
+
+
+def test_absent_is_refused_while_an_instance_runs_from_the_image(sandbox: Sandbox, tmp_path: Path) -> None:
+    world = World(sandbox, seed_web(sandbox, REGION))
+    world.stop()
+    made = run_task(sandbox, tmp_path, "ami_bake", bake(world), "run").ours[0].result
+    with at_once(sandbox):
+        (user,) = world.ec2.run_instances(ImageId=made["image_id"], MinCount=1, MaxCount=1, InstanceType="t3.micro")[
+            "Instances"
+        ]
+    sandbox.reset_log()
+    absent = {"name": "web", "version": "1", "state": "absent"}
+    run = run_task(sandbox, tmp_path, "ami_bake", absent, "check", "run")
+    assert [each.outcome for each in run.ours] == ["ignored", "ignored"]
+    assert all(user["InstanceId"] in str(each.result["msg"]) for each in run.ours)
+    assert changing_calls(sandbox.log()) == []
+    forced = run_task(sandbox, tmp_path, "ami_bake", {**absent, "force": True}, "run").ours[0]
+    assert forced.outcome == "changed", forced.result
+
+
+def test_many_instances_are_one_call_and_one_poll_loop(sandbox: Sandbox, tmp_path: Path) -> None:
+    webs = [seed_web(sandbox, REGION, f"web{number}") for number in range(3)]
+    sandbox.reset_log()
+    options = {"instance_ids": [web.instance_id for web in webs], "state": "stopped", "remember": True}
+    run = run_task(sandbox, tmp_path, "instance_power", options, "run")
+    result = run.ours[0].result
+    assert [item["state"] for item in result["instances"]] == ["stopped"] * 3, run.output
+    assert changing_calls(sandbox.log()) == ["CreateTags", "StopInstances"]
+    assert_done_as_planned(result["plan"], sandbox.log(), {})
+
+
+def test_the_image_holds_every_write_up_to_the_stop(sandbox: Sandbox, tmp_path: Path) -> None:
+    world = World(sandbox, seed_web(sandbox, REGION))
+    sandbox.add_mark(world.web.root_volume_id, "the last order")
+    world.stop()
+    written = sandbox.marks(world.web.root_volume_id)["marks"]
+    made = run_task(sandbox, tmp_path, "ami_bake", bake(world), "run").ours[0].result
+    assert any("the last order" in str(mark) for mark in written)
+    assert sandbox.marks(made["snapshots"][0]["snapshot_id"])["marks"] == written
+
+
+REFUSED: tuple[tuple[str, str, Callable[[World], Mapping[str, Any]], str], ...] = (
+    ("malformed id", "instance_power", lambda _w: {"instance_ids": ["i-zz"], "state": "stopped"}, "i-zz"),
+    (
+        "unknown id",
+        "instance_power",
+        lambda _w: {"instance_ids": ["i-0123456789abcdef0"], "state": "stopped"},
+        "i-0123456789abcdef0",
+    ),
+    ("bad image name", "ami_bake", lambda w: bake(w, image_name="web*{version}"), "image_name"),
+    ("running source", "ami_bake", bake, "require_stopped: false"),
+    (
+        "unknown device",
+        "ami_bake",
+        lambda w: bake(w, require_stopped=False, block_devices=[{"device_name": "/dev/sdq"}]),
+        "/dev/sdq",
+    ),
+    (
+        "smaller than the snapshot",
+        "ami_bake",
+        lambda w: bake(w, require_stopped=False, block_devices=[{"device_name": ROOT_DEVICE, "volume_size": 1}]),
+        "1 GiB are less",
+    ),
+    ("taken name", "ami_bake", lambda w: (w.image("web-1"), bake(w, require_stopped=False))[1], "is the name of ami-"),
+    (
+        "unknown image",
+        "instance_relaunch",
+        lambda w: {"instance_id": w.web.instance_id, "image_id": "ami-0123456789abcdef0"},
+        "ami-0123",
+    ),
+    (
+        "move",
+        "instance_relaunch",
+        lambda w: {"instance_id": w.web.instance_id, "image_id": w.image(), "data_volumes": "move"},
+        "data_volumes",
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("module", "options", "text"), [each[1:] for each in REFUSED], ids=[each[0] for each in REFUSED]
+)
+def test_refused_before_the_first_effect(
+    sandbox: Sandbox, tmp_path: Path, module: str, options: Callable[[World], Mapping[str, Any]], text: str
+) -> None:
+    world = World(sandbox, seed_web(sandbox, REGION))
+    given = options(world)
+    sandbox.reset_log()
+    run = run_task(sandbox, tmp_path, module, given, "check", "run")
+    assert [each.outcome for each in run.ours] == ["ignored", "ignored"], run.output
+    for each in run.ours:
+        assert text in each.result["msg"]
+        assert each.result["changed"] is False
+    assert changing_calls(sandbox.log()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"endpoint_url": "http://127.0.0.1:9"}, "http://127.0.0.1:9"),
+        ({"region": "us-east-1", "access_key": "", "secret_key": "", "profile": "nobody"}, "nobody"),
+    ],
+    ids=["endpoint that does not answer", "unknown profile"],
+)
+def test_a_connection_that_cannot_be_is_said_clearly(
+    sandbox: Sandbox, tmp_path: Path, options: Mapping[str, Any], text: str
+) -> None:
+    task = {"instance_ids": ["i-0123456789abcdef0"], "state": "stopped", **options}
+    run = run_task(sandbox, tmp_path, "instance_power", task, "run")
+    assert run.ours[0].outcome == "ignored"
+    assert text in run.ours[0].result["msg"]
+
+
+def test_what_ec2_refuses_reaches_the_user(sandbox: Sandbox, tmp_path: Path) -> None:
+    world = World(sandbox, seed_web(sandbox, REGION))
+    world.stop()
+    sandbox.refuse("RegisterImage")
+    try:
+        result = run_task(sandbox, tmp_path, "ami_bake", bake(world), "run").ours[0].result
+    finally:
+        sandbox.refuse()
+    assert result["error"]["code"] == "UnauthorizedOperation"
+    assert result["error"]["operation"] == "RegisterImage"
+    assert "UnauthorizedOperation" in result["msg"]
+    assert result["error"]["message"] in result["msg"]
+    assert result["changed"] is True, "the capture was made"
+    assert [entry["action"] for entry in result["done"]] == ["CreateSnapshot"]

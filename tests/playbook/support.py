@@ -1,0 +1,250 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs playbooks against a sandbox as a user does, and compares what was planned with what the sandbox was asked to do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import OPERATIONS, published_parameters
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import is_planned, substitute
+from playbook.processes import end
+from sandbox.client import Sandbox
+from tools.environment import ROOT, environment
+
+CALLBACKS = ROOT / "tests" / "playbook" / "callback"
+REGION = "us-east-1"
+DURATIONS = {
+    "instance_stopping": 0.4,
+    "instance_pending": 0.4,
+    "instance_shutting_down": 0.4,
+    "snapshot_pending": 0.8,
+    "image_registering": 0.3,
+    "status_ok": 0.4,
+    "write_tick": 0.1,
+}
+"""Sandbox seconds: short, and long enough that nothing is ready at the first look."""
+
+_READS = ("Describe", "Get", "List")
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What one task came to on one host. outcome: ok, changed, failed, ignored, skipped or unreachable."""
+
+    host: str
+    task: str
+    action: str
+    outcome: str
+    result: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of ansible-playbook that has ended. ``output`` is what it printed, both streams together."""
+
+    status: int
+    output: str
+    results: tuple[TaskResult, ...]
+
+    def fact(self, name: str, host: str = "localhost") -> Any:
+        """The last value that a task of the host gave to a fact. Raises KeyError, with the output, when none did."""
+        for each in reversed(self.results):
+            facts = each.result.get("ansible_facts") or {}
+            if each.host == host and name in facts:
+                return facts[name]
+        raise KeyError(f"no task set {name} on {host}:\n{self.output}")
+
+    @property
+    def changed(self) -> list[str]:
+        """The names of the tasks that changed something, in order."""
+        return [each.task for each in self.results if each.outcome == "changed"]
+
+    @property
+    def failures(self) -> list[str]:
+        """The messages of the tasks that failed, in order."""
+        return [str(each.result.get("msg")) for each in self.results if each.outcome in ("failed", "unreachable")]
+
+    @property
+    def ours(self) -> list[TaskResult]:
+        """The results of the collection's own modules."""
+        return [
+            each for each in self.results if each.action.startswith("ec2ops.storage.") and each.outcome != "skipped"
+        ]
+
+    @property
+    def planned_ids(self) -> dict[str, str]:
+        """What EC2 made of the planned ids."""
+        return {name: made for each in self.ours for name, made in each.result.get("planned_ids", {}).items()}
+
+
+def run_playbook(
+    sandbox: Sandbox,
+    playbook: Path | str,
+    variables: Mapping[str, Any] | None = None,
+    *arguments: str,
+    check: bool = False,
+    inventory: str | None = None,
+    timeout: float = 120.0,
+) -> Run:
+    """Runs a playbook (a file, or a name such as ``ec2ops.storage.bake_and_relaunch``) to its end.
+
+    ``inventory`` is the text of an INI inventory; without one there is only the implicit localhost. ``check`` adds
+    ``--check --diff``. After ``timeout`` real seconds the run and its children are killed and TimeoutExpired is raised.
+    """
+    with tempfile.TemporaryDirectory(prefix="ec2ops-playbook-") as folder:
+        record = Path(folder, "record.jsonl")
+        command = ["ansible-playbook", str(playbook), *arguments]
+        command += ["-e", json.dumps(dict(variables or {}))]
+        command += ["--check", "--diff"] if check else []
+        if inventory is not None:
+            hosts = Path(folder, "hosts.ini")
+            hosts.write_text(inventory, encoding="utf-8")
+            command += ["-i", str(hosts)]
+        process = subprocess.Popen(
+            command,
+            env=playbook_environment(sandbox, record),
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            output, _none = process.communicate(timeout=timeout)
+        except BaseException:
+            end(process)
+            raise
+        return Run(process.returncode, output, recorded(record))
+
+
+def playbook_environment(sandbox: Sandbox, record: Path) -> dict[str, str]:
+    """The environment of a run that talks to the sandbox and writes its tasks' results to ``record``."""
+    return {
+        **environment(),
+        **sandbox.environment(region=REGION),
+        "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS),
+        "ANSIBLE_CALLBACKS_ENABLED": "recorder",
+        "ANSIBLE_NOCOLOR": "1",
+        "EC2OPS_TEST_RECORD": str(record),
+    }
+
+
+def recorded(record: Path) -> tuple[TaskResult, ...]:
+    """The results that a run has written so far."""
+    if not record.exists():
+        return ()
+    return tuple(TaskResult(**json.loads(line)) for line in record.read_text(encoding="utf-8").splitlines())
+
+
+# --- a plan, and what was done -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Deed:
+    """One entry of a plan, or one resource's part of a call, in the form in which both are compared.
+
+    ``resource`` is empty for what makes a new one: the request does not name it.
+    """
+
+    action: str
+    region: str
+    resource: str
+    parameters: str
+
+
+def planned_deeds(plan: Iterable[Mapping[str, Any]], planned_ids: Mapping[str, str]) -> list[Deed]:
+    """The entries of a published plan, every planned id replaced by the one that EC2 gave."""
+    deeds = []
+    for entry in plan:
+        bound = substitute(dict(entry), planned_ids)
+        made = bool(OPERATIONS[entry["action"]].creates)
+        if is_planned(bound["resource"]):
+            raise AssertionError(f"{entry['action']}: nothing was made for {entry['resource']}")
+        deeds.append(_deed(entry["action"], entry["region"], "" if made else bound["resource"], bound["parameters"]))
+    # One CreateSnapshots makes a snapshot per volume: as many entries, one call.
+    return [deed for index, deed in enumerate(deeds) if deed.action != "CreateSnapshots" or deed not in deeds[:index]]
+
+
+def performed_deeds(log: Iterable[Mapping[str, Any]]) -> list[Deed]:
+    """What the sandbox's log says was changed. Refused calls are left out; a call that stands for many is many."""
+    deeds = []
+    for entry in log:
+        action = entry["action"]
+        if action.startswith(_READS) or entry["outcome"] != "ok":
+            continue
+        parameters = dict(entry["params"])
+        target = OPERATIONS[action].target
+        named = parameters.pop(target, "") if target else ""
+        for resource in [named] if isinstance(named, str) else named:
+            deeds.append(_deed(action, entry["region"], resource, parameters))
+    return deeds
+
+
+def _deed(action: str, region: str, resource: str, parameters: Mapping[str, Any]) -> Deed:
+    shown = published_parameters(parameters)
+    return Deed(action, region, resource, json.dumps(shown, sort_keys=True, default=str))
+
+
+def assert_done_as_planned(
+    plan: Sequence[Mapping[str, Any]], log: Iterable[Mapping[str, Any]], ids: Mapping[str, str]
+) -> None:
+    """The log has the plan's operations, resources and parameters, in the plan's order.
+
+    The order within a run of equal operations is open: they are of one call, or of parallel ones.
+    """
+    planned, performed = list(_ordered(planned_deeds(plan, ids))), list(_ordered(performed_deeds(log)))
+    assert performed == planned, "\n".join(
+        ["planned:", *(f"  {deed}" for deed in planned), "performed:", *(f"  {deed}" for deed in performed)]
+    )
+
+
+def _ordered(deeds: Sequence[Deed]) -> Iterator[Deed]:
+    for _action, together in groupby(deeds, key=lambda deed: deed.action):
+        yield from sorted(together, key=lambda deed: (deed.resource, deed.parameters))
+
+
+def changing_calls(log: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The operations in the log that are not reads, whatever came of them."""
+    return [entry["action"] for entry in log if not entry["action"].startswith(_READS)]
+
+
+# --- what there is -------------------------------------------------------------------------------------------------------------
+
+
+def described_instance(sandbox: Sandbox, instance_id: str) -> dict[str, Any]:
+    """The instance, as EC2 describes it."""
+    answer = sandbox.client("ec2", REGION).describe_instances(InstanceIds=[instance_id])
+    return dict(answer["Reservations"][0]["Instances"][0])
+
+
+def described_image(sandbox: Sandbox, image_id: str) -> dict[str, Any]:
+    """The image, as EC2 describes it."""
+    return dict(sandbox.client("ec2", REGION).describe_images(ImageIds=[image_id])["Images"][0])
+
+
+def own_images(sandbox: Sandbox) -> list[dict[str, Any]]:
+    """The images that carry the collection's tag."""
+    filters = [{"Name": "tag-key", "Values": ["ec2ops:image"]}]
+    return list(sandbox.client("ec2", REGION).describe_images(Owners=["self"], Filters=filters)["Images"])
+
+
+def own_snapshots(sandbox: Sandbox) -> list[dict[str, Any]]:
+    """The snapshots that carry the collection's tag."""
+    filters = [{"Name": "tag-key", "Values": ["ec2ops:image"]}]
+    return list(sandbox.client("ec2", REGION).describe_snapshots(OwnerIds=["self"], Filters=filters)["Snapshots"])
+
+
+def marks_before(marks: Iterable[Mapping[str, Any]], moment: str) -> list[dict[str, Any]]:
+    """The marks up to and including a moment (ISO 8601, all in UTC as the sandbox writes it)."""
+    limit = datetime.fromisoformat(moment)
+    return [dict(mark) for mark in marks if datetime.fromisoformat(mark["time"]) <= limit]

@@ -1,0 +1,284 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The playbooks bake_and_relaunch and restore_power, by their names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playbook.seeds import DATA_DEVICE, ROOT_DEVICE, Web, seed_web
+from playbook.support import (
+    REGION,
+    Run,
+    assert_done_as_planned,
+    changing_calls,
+    described_image,
+    described_instance,
+    marks_before,
+    own_images,
+    own_snapshots,
+    run_playbook,
+)
+from sandbox.client import Sandbox
+
+PLAYBOOK = "ec2ops.storage.bake_and_relaunch"
+RESTORE_POWER = "ec2ops.storage.restore_power"
+RESTORE_STATE = "ec2ops:restore-state"
+# Reads of a run that finds nothing to do.
+MOST_CALLS_OF_A_NO_OP = 8
+
+
+def variables(web: Web, **more: Any) -> dict[str, Any]:
+    return {
+        "bake_and_relaunch_instance_id": web.instance_id,
+        "bake_and_relaunch_name": "web",
+        "bake_and_relaunch_version": "1",
+        **more,
+    }
+
+
+def assert_nothing_to_do(sandbox: Sandbox, given: dict[str, Any], instance_id: str) -> None:
+    """A check run and a run change nothing, and name the instance that is there."""
+    for check_mode in (True, False):
+        sandbox.reset_log()
+        again = run_playbook(sandbox, PLAYBOOK, given, check=check_mode)
+        assert again.status == 0, again.output
+        assert again.changed == []
+        assert changing_calls(sandbox.log()) == []
+        assert len(sandbox.log()) <= MOST_CALLS_OF_A_NO_OP, sandbox.counts()
+        kept = again.fact("bake_and_relaunch_result")
+        assert (kept["instance_id"], kept["changed"], kept["plan"]) == (instance_id, False, [])
+
+
+def check_then_run(sandbox: Sandbox, given: dict[str, Any]) -> Run:
+    """A check run, and the run; the check run has told the run's plan, and the run has done it."""
+    sandbox.reset_log()
+    check = run_playbook(sandbox, PLAYBOOK, given, check=True)
+    assert check.status == 0, check.output
+    assert changing_calls(sandbox.log()) == []
+    foreseen = check.fact("bake_and_relaunch_result")
+    assert foreseen["source_off_seconds"] is None
+
+    sandbox.reset_log()
+    run = run_playbook(sandbox, PLAYBOOK, given)
+    assert run.status == 0, run.output
+    log = sandbox.log()
+    plan = run.fact("bake_and_relaunch_result")["plan"]
+    assert plan == foreseen["plan"]
+    assert_done_as_planned(plan, log, run.planned_ids)
+    return run
+
+
+def test_check_run_check_run(sandbox: Sandbox, web: Web) -> None:
+    """The whole job, twice; then its next version, which is baked from the living instance."""
+    given = variables(web)
+    result = check_then_run(sandbox, given).fact("bake_and_relaunch_result")
+    assert {"StopInstances", "CreateSnapshot", "StartInstances", "RegisterImage", "RunInstances"} <= {
+        entry["action"] for entry in result["plan"]
+    }
+    new, old = described_instance(sandbox, result["instance_id"]), described_instance(sandbox, web.instance_id)
+    assert (new["State"]["Name"], old["State"]["Name"]) == ("running", "stopped")
+    assert new["ImageId"] == result["image_id"]
+    assert RESTORE_STATE not in {tag["Key"] for tag in old["Tags"] + new["Tags"]}
+
+    # Every write up to the stop is in the image and on the new instance.
+    content = sandbox.marks(web.instance_id)
+    (gap,) = content["gaps"]
+    written = marks_before(content["devices"][ROOT_DEVICE], gap["from"])
+    assert written
+    assert sandbox.marks(result["image_id"])["devices"] == {ROOT_DEVICE: written}
+    assert sandbox.marks(result["instance_id"])["devices"][ROOT_DEVICE][: len(written)] == written
+    assert gap["seconds"] <= result["source_off_seconds"]
+
+    # The old id and the new one both name what is there.
+    for instance_id in (web.instance_id, result["instance_id"]):
+        assert_nothing_to_do(sandbox, {**given, "bake_and_relaunch_instance_id": instance_id}, result["instance_id"])
+    assert len(own_images(sandbox)) == 1
+    assert len(own_snapshots(sandbox)) == 1
+
+    following = {**given, "bake_and_relaunch_version": "2"}
+    second = check_then_run(sandbox, following).fact("bake_and_relaunch_result")
+    assert second["replaced"]
+    carried = sandbox.marks(second["instance_id"])["devices"][ROOT_DEVICE]
+    assert any(mark["writer"] == result["instance_id"] for mark in carried)
+    assert described_instance(sandbox, result["instance_id"])["State"]["Name"] == "stopped"
+    assert_nothing_to_do(sandbox, following, second["instance_id"])
+
+
+def test_held_the_source_writes_nothing_that_is_lost(sandbox: Sandbox, web: Web) -> None:
+    given = variables(web, bake_and_relaunch_hold=True)
+    result = check_then_run(sandbox, given).fact("bake_and_relaunch_result")
+    assert "StartInstances" not in [entry["action"] for entry in result["plan"]]
+    content = sandbox.marks(web.instance_id)
+    assert content["gaps"] == []
+    written = content["devices"][ROOT_DEVICE]
+    assert written
+    assert sandbox.marks(result["instance_id"])["devices"][ROOT_DEVICE][: len(written)] == written
+    old = described_instance(sandbox, web.instance_id)
+    assert old["State"]["Name"] == "stopped"
+    assert RESTORE_STATE not in {tag["Key"] for tag in old["Tags"]}
+    assert_nothing_to_do(sandbox, given, result["instance_id"])
+
+
+@pytest.mark.parametrize("hold", [False, True], ids=["started", "held"])
+def test_a_refused_launch_leaves_the_source_running(sandbox: Sandbox, web: Web, hold: bool) -> None:
+    given = variables(web, bake_and_relaunch_hold=hold)
+    sandbox.refuse("RunInstances")
+    run = run_playbook(sandbox, PLAYBOOK, given)
+    assert run.status != 0
+    assert "UnauthorizedOperation" in run.failures[0]
+    old = described_instance(sandbox, web.instance_id)
+    assert old["State"]["Name"] == "running"
+    assert RESTORE_STATE not in {tag["Key"] for tag in old["Tags"]}
+
+    sandbox.refuse()
+    again = run_playbook(sandbox, PLAYBOOK, given)
+    assert again.status == 0, again.output
+    assert len(own_images(sandbox)) == len(own_snapshots(sandbox)) == 1
+
+
+@pytest.mark.parametrize("hold", [False, True], ids=["started", "held"])
+def test_an_image_that_cannot_be_registered_leaves_the_source_running(sandbox: Sandbox, web: Web, hold: bool) -> None:
+    sandbox.refuse("RegisterImage")
+    run = run_playbook(sandbox, PLAYBOOK, variables(web, bake_and_relaunch_hold=hold))
+    assert run.status != 0
+    assert "UnauthorizedOperation" in run.failures[0]
+    old = described_instance(sandbox, web.instance_id)
+    assert old["State"]["Name"] == "running"
+    assert RESTORE_STATE not in {tag["Key"] for tag in old["Tags"]}
+
+
+def test_an_instance_that_cannot_be_retired_is_refused_before_its_stop(sandbox: Sandbox, web: Web) -> None:
+    sandbox.client("ec2", REGION).modify_instance_attribute(
+        InstanceId=web.instance_id, DisableApiTermination={"Value": True}
+    )
+    sandbox.reset_log()
+    run = run_playbook(sandbox, PLAYBOOK, variables(web, bake_and_relaunch_old_instance="terminate"))
+    assert run.status != 0
+    assert "terminat" in run.failures[0]
+    assert changing_calls(sandbox.log()) == []
+    assert sandbox.marks(web.instance_id)["gaps"] == []
+
+
+@pytest.mark.parametrize("missing", ["instance_id", "name", "version"])
+def test_what_is_missing_is_asked_for(sandbox: Sandbox, web: Web, missing: str) -> None:
+    given = variables(web)
+    del given[f"bake_and_relaunch_{missing}"]
+    sandbox.reset_log()
+    run = run_playbook(sandbox, PLAYBOOK, given)
+    assert run.status != 0
+    assert f"bake_and_relaunch_{missing}" in run.failures[0]
+    assert sandbox.log() == []
+
+
+def group(sandbox: Sandbox, members: dict[str, Web]) -> str:
+    """An inventory of hosts that nothing reaches, and the connection to the sandbox in their variables."""
+    connection = f'{{"region": "{REGION}", "endpoint_url": "{sandbox.url}"}}'
+    return "\n".join(
+        [
+            "[web]",
+            *(f"{name} bake_and_relaunch_instance_id={each.instance_id}" for name, each in members.items()),
+            "[web:vars]",
+            "ansible_host=192.0.2.1",
+            f"bake_and_relaunch_aws={connection}",
+        ]
+    )
+
+
+def test_a_group_is_relaunched_from_one_image(sandbox: Sandbox) -> None:
+    members = {name: seed_web(sandbox, REGION, name) for name in ("web1", "web2")}
+    inventory = group(sandbox, members)
+    given = {
+        "bake_and_relaunch_hosts": "web",
+        "bake_and_relaunch_source": "web2",
+        "bake_and_relaunch_name": "web",
+        "bake_and_relaunch_version": "1",
+    }
+    sandbox.reset_log()
+    check = run_playbook(sandbox, PLAYBOOK, given, check=True, inventory=inventory)
+    assert check.status == 0, check.output
+    assert changing_calls(sandbox.log()) == []
+    run = run_playbook(sandbox, PLAYBOOK, given, inventory=inventory)
+    assert run.status == 0, run.output
+
+    (image,) = own_images(sandbox)
+    assert len(own_snapshots(sandbox)) == 1
+    held = sandbox.marks(image["ImageId"])["devices"][ROOT_DEVICE]
+    assert {mark["writer"] for mark in held} == {members["web2"].instance_id}
+    for name, member in members.items():
+        result = run.fact("bake_and_relaunch_result", host=name)
+        assert result["plan"] == check.fact("bake_and_relaunch_result", host=name)["plan"]
+        new = described_instance(sandbox, result["instance_id"])
+        assert (new["State"]["Name"], new["ImageId"]) == ("running", image["ImageId"])
+        assert described_instance(sandbox, member.instance_id)["State"]["Name"] == "stopped"
+    assert sandbox.marks(members["web1"].instance_id)["gaps"] == []
+
+    sandbox.reset_log()
+    again = run_playbook(sandbox, PLAYBOOK, given, inventory=inventory)
+    assert again.status == 0, again.output
+    assert changing_calls(sandbox.log()) == []
+
+
+def test_a_bake_that_fails_ends_the_play_for_the_whole_group(sandbox: Sandbox) -> None:
+    members = {name: seed_web(sandbox, REGION, name) for name in ("web1", "web2")}
+    given = {"bake_and_relaunch_hosts": "web", "bake_and_relaunch_name": "web", "bake_and_relaunch_version": "1"}
+    sandbox.refuse("CreateSnapshot")
+    sandbox.reset_log()
+    run = run_playbook(sandbox, PLAYBOOK, given, inventory=group(sandbox, members))
+    assert run.status != 0
+    assert "RunInstances" not in changing_calls(sandbox.log())
+    for member in members.values():
+        assert described_instance(sandbox, member.instance_id)["State"]["Name"] == "running"
+
+
+def test_data_volumes_stay_with_the_old_instance(sandbox: Sandbox, web: Web) -> None:
+    run = run_playbook(sandbox, PLAYBOOK, variables(web))
+    assert run.status == 0, run.output
+    assert web.data_volume_id in run.output
+    devices = described_instance(sandbox, web.instance_id)["BlockDeviceMappings"]
+    assert {device["DeviceName"] for device in devices} == {ROOT_DEVICE, DATA_DEVICE}
+    image = described_image(sandbox, run.fact("bake_and_relaunch_result")["image_id"])
+    assert [device["DeviceName"] for device in image["BlockDeviceMappings"]] == [ROOT_DEVICE]
+
+
+def left_stopped(sandbox: Sandbox, web: Web) -> None:
+    """As a run leaves an instance that was killed after the stop."""
+    sandbox.refuse("StartInstances", "CreateSnapshot")
+    run = run_playbook(sandbox, PLAYBOOK, variables(web, bake_and_relaunch_wait_timeout=60))
+    assert run.status != 0
+    sandbox.refuse()
+    assert described_instance(sandbox, web.instance_id)["State"]["Name"] == "stopped"
+
+
+def test_restore_power_starts_what_was_left_stopped(sandbox: Sandbox, web: Web) -> None:
+    left_stopped(sandbox, web)
+    # The hold of the run, 60 s, has to be over for an hour.
+    sandbox.reset_log()
+    early = run_playbook(sandbox, RESTORE_POWER)
+    assert early.status == 0, early.output
+    assert changing_calls(sandbox.log()) == []
+
+    sandbox.move_clock(2 * 3600)
+    check = run_playbook(sandbox, RESTORE_POWER, check=True)
+    assert check.status == 0, check.output
+    assert changing_calls(sandbox.log()) == []
+    run = run_playbook(sandbox, RESTORE_POWER)
+    assert run.status == 0, run.output
+    assert changing_calls(sandbox.log()) == ["StartInstances", "DeleteTags"]
+    instance = described_instance(sandbox, web.instance_id)
+    assert instance["State"]["Name"] == "running"
+
+    sandbox.reset_log()
+    again = run_playbook(sandbox, RESTORE_POWER)
+    assert again.status == 0, again.output
+    assert again.changed == []
+    assert changing_calls(sandbox.log()) == []
+
+
+def test_restore_power_takes_named_instances_at_once(sandbox: Sandbox, web: Web) -> None:
+    left_stopped(sandbox, web)
+    run = run_playbook(sandbox, RESTORE_POWER, {"restore_power_instance_ids": [web.instance_id]})
+    assert run.status == 0, run.output
+    assert described_instance(sandbox, web.instance_id)["State"]["Name"] == "running"

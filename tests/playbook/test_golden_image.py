@@ -1,0 +1,166 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role golden_image through ansible-playbook."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playbook.seeds import DATA_DEVICE, ROOT_DEVICE, Web
+from playbook.support import (
+    REGION,
+    assert_done_as_planned,
+    changing_calls,
+    described_image,
+    described_instance,
+    marks_before,
+    run_playbook,
+)
+from sandbox.client import Sandbox
+
+PLAY = Path(__file__).parent / "plays" / "golden_image.yml"
+RESTORE_STATE = "ec2ops:restore-state"
+
+
+def variables(web: Web, **more: Any) -> dict[str, Any]:
+    return {
+        "golden_image_instance_id": web.instance_id,
+        "golden_image_name": "web",
+        "golden_image_version": "1",
+        **more,
+    }
+
+
+@pytest.mark.parametrize("devices", ["root", "all"])
+def test_check_run_check_run(sandbox: Sandbox, web: Web, devices: str) -> None:
+    """The first check run says what the run does; after it there is nothing left to say or to do."""
+    given = variables(web, golden_image_devices=devices, golden_image_tags={"team": "shop"})
+    sandbox.reset_log()
+    check = run_playbook(sandbox, PLAY, given, check=True)
+    assert check.status == 0, check.output
+    assert changing_calls(sandbox.log()) == []
+    foreseen = check.fact("golden_image_result")
+    assert foreseen["image_id"] == "(new image web/1)"
+    assert foreseen["off_seconds"] is None
+
+    sandbox.reset_log()
+    run = run_playbook(sandbox, PLAY, given)
+    assert run.status == 0, run.output
+    log = sandbox.log()
+    result = run.fact("golden_image_result")
+    assert result["plan"] == foreseen["plan"]
+    assert_done_as_planned(result["plan"], log, run.planned_ids)
+
+    image = described_image(sandbox, result["image_id"])
+    assert (image["State"], image["Name"]) == ("available", "web-1")
+    instance = described_instance(sandbox, web.instance_id)
+    assert instance["State"]["Name"] == "running"
+    assert RESTORE_STATE not in {tag["Key"] for tag in instance["Tags"]}
+
+    # The image has every write up to the stop, of each device that it maps, and the instance was off for no longer than it says.
+    content = sandbox.marks(web.instance_id)
+    (gap,) = content["gaps"]
+    image_content = sandbox.marks(result["image_id"])["devices"]
+    assert sorted(image_content) == sorted([ROOT_DEVICE, *([DATA_DEVICE] if devices == "all" else [])])
+    for device, marks in image_content.items():
+        assert marks
+        assert marks == marks_before(content["devices"][device], gap["from"])
+    assert gap["seconds"] <= result["off_seconds"]
+
+    for check_mode in (True, False):
+        sandbox.reset_log()
+        again = run_playbook(sandbox, PLAY, given, check=check_mode)
+        assert again.status == 0, again.output
+        assert again.changed == []
+        assert changing_calls(sandbox.log()) == []
+        kept = again.fact("golden_image_result")
+        assert (kept["image_id"], kept["changed"], kept["plan"]) == (result["image_id"], False, [])
+        assert kept["off_seconds"] is None
+
+
+def test_a_stopped_source_stays_stopped(sandbox: Sandbox, web: Web) -> None:
+    sandbox.client("ec2", REGION).stop_instances(InstanceIds=[web.instance_id])
+    run = run_playbook(sandbox, PLAY, variables(web))
+    assert run.status == 0, run.output
+    assert described_instance(sandbox, web.instance_id)["State"]["Name"] == "stopped"
+    result = run.fact("golden_image_result")
+    assert result["off_seconds"] is None
+    assert [entry["action"] for entry in result["plan"]] == ["CreateSnapshot", "RegisterImage"]
+
+
+def test_without_a_stop_the_source_writes_on(sandbox: Sandbox, web: Web) -> None:
+    run = run_playbook(sandbox, PLAY, variables(web, golden_image_stop=False))
+    assert run.status == 0, run.output
+    assert sandbox.marks(web.instance_id)["gaps"] == []
+    assert [entry["action"] for entry in run.fact("golden_image_result")["plan"]] == ["CreateSnapshot", "RegisterImage"]
+
+
+def test_a_refused_capture_reaches_the_user_and_the_source_runs_again(sandbox: Sandbox, web: Web) -> None:
+    sandbox.refuse("CreateSnapshot")
+    run = run_playbook(sandbox, PLAY, variables(web))
+    assert run.status != 0
+    assert len(run.failures) == 1
+    assert "UnauthorizedOperation" in run.failures[0]
+    instance = described_instance(sandbox, web.instance_id)
+    assert instance["State"]["Name"] == "running"
+    assert RESTORE_STATE not in {tag["Key"] for tag in instance["Tags"]}
+
+    sandbox.refuse()
+    again = run_playbook(sandbox, PLAY, variables(web))
+    assert again.status == 0, again.output
+    assert described_image(sandbox, again.fact("golden_image_result")["image_id"])["State"] == "available"
+
+
+def test_what_cannot_be_baked_is_refused_before_the_stop(sandbox: Sandbox, web: Web) -> None:
+    """Another source for a version that exists."""
+    first = run_playbook(sandbox, PLAY, variables(web))
+    assert first.status == 0, first.output
+    sandbox.reset_log()
+    other = run_playbook(sandbox, PLAY, variables(web, golden_image_devices="all"))
+    assert other.status != 0
+    assert "another version" in other.failures[0]
+    assert changing_calls(sandbox.log()) == []
+
+
+def test_a_source_left_stopped_is_started_though_the_image_exists(sandbox: Sandbox, web: Web) -> None:
+    """As a run leaves it that was killed after the stop, while the module that it had started went on."""
+    first = run_playbook(sandbox, PLAY, variables(web))
+    assert first.status == 0, first.output
+    sandbox.refuse("StartInstances")
+    left = run_playbook(sandbox, PLAY, variables(web, golden_image_version="2"))
+    assert left.status != 0
+    assert described_instance(sandbox, web.instance_id)["State"]["Name"] == "stopped"
+
+    sandbox.refuse()
+    sandbox.reset_log()
+    again = run_playbook(sandbox, PLAY, variables(web))
+    assert again.status == 0, again.output
+    assert described_instance(sandbox, web.instance_id)["State"]["Name"] == "running"
+    result = again.fact("golden_image_result")
+    assert [entry["action"] for entry in result["plan"]] == ["StartInstances", "DeleteTags"]
+    assert_done_as_planned(result["plan"], sandbox.log(), again.planned_ids)
+
+
+@pytest.mark.parametrize("localhost", ["", "localhost\n"], ids=["implicit", "named"])
+def test_hosts_that_nothing_reaches(sandbox: Sandbox, web: Web, localhost: str) -> None:
+    """Inventory hosts stand for instances. None of them is connected to, whatever the inventory says of localhost."""
+    inventory = (
+        f"{localhost}[web]\nweb1 ansible_host=192.0.2.1 golden_image_instance_id={web.instance_id}\n"
+        "[web:vars]\nansible_connection=ssh\nansible_python_interpreter=/nowhere/python\nansible_become=true\n"
+    )
+    given = {key: value for key, value in variables(web, play_hosts="web").items() if key != "golden_image_instance_id"}
+    run = run_playbook(sandbox, PLAY, given, inventory=inventory)
+    assert run.status == 0, run.output
+    image_id = run.fact("golden_image_result", host="web1")["image_id"]
+    assert described_image(sandbox, image_id)["State"] == "available"
+
+
+def test_missing_variables_are_named(sandbox: Sandbox) -> None:
+    run = run_playbook(sandbox, PLAY, {"golden_image_name": "web"})
+    assert run.status != 0
+    for name in ("golden_image_instance_id", "golden_image_version"):
+        assert name in run.failures[0]
+    assert sandbox.log() == []

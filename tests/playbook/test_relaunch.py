@@ -1,0 +1,81 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role relaunch through ansible-playbook."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playbook.seeds import ROOT_DEVICE, Web, at_once
+from playbook.support import (
+    REGION,
+    assert_done_as_planned,
+    changing_calls,
+    described_instance,
+    run_playbook,
+)
+from sandbox.client import Sandbox
+
+PLAY = Path(__file__).parent / "plays" / "relaunch.yml"
+
+
+@pytest.fixture
+def image_id(sandbox: Sandbox, web: Web) -> str:
+    """Another image, with what the root volume holds now."""
+    ec2 = sandbox.client("ec2", REGION)
+    with at_once(sandbox):
+        image = ec2.create_image(InstanceId=web.instance_id, Name="another", NoReboot=True)["ImageId"]
+    return str(image)
+
+
+def variables(web: Web, image_id: str, **more: Any) -> dict[str, Any]:
+    return {"relaunch_instance_id": web.instance_id, "relaunch_image_id": image_id, **more}
+
+
+@pytest.mark.parametrize(("retire", "state"), [("stop", "stopped"), ("terminate", "terminated"), ("keep", "running")])
+def test_check_run_check_run(sandbox: Sandbox, web: Web, image_id: str, retire: str, state: str) -> None:
+    """The first check run says what the run does; after it there is nothing left to say or to do."""
+    given = variables(web, image_id, relaunch_old_instance=retire)
+    sandbox.reset_log()
+    check = run_playbook(sandbox, PLAY, given, check=True)
+    assert check.status == 0, check.output
+    assert changing_calls(sandbox.log()) == []
+    foreseen = check.fact("relaunch_result")
+    assert foreseen["changed"] is True
+
+    sandbox.reset_log()
+    run = run_playbook(sandbox, PLAY, given)
+    assert run.status == 0, run.output
+    log = sandbox.log()
+    result = run.fact("relaunch_result")
+    assert result["plan"] == foreseen["plan"]
+    assert_done_as_planned(result["plan"], log, run.planned_ids)
+
+    new = described_instance(sandbox, result["instance_id"])
+    assert (new["State"]["Name"], new["ImageId"]) == ("running", image_id)
+    assert described_instance(sandbox, web.instance_id)["State"]["Name"] == state
+    held = sandbox.marks(image_id)["devices"][ROOT_DEVICE]
+    assert held
+    assert sandbox.marks(result["instance_id"])["devices"][ROOT_DEVICE][: len(held)] == held
+
+    for instance_id in (web.instance_id, result["instance_id"]):
+        for check_mode in (True, False):
+            sandbox.reset_log()
+            again = run_playbook(sandbox, PLAY, {**given, "relaunch_instance_id": instance_id}, check=check_mode)
+            assert again.status == 0, again.output
+            assert again.changed == []
+            assert changing_calls(sandbox.log()) == []
+            kept = again.fact("relaunch_result")
+            assert (kept["instance_id"], kept["changed"], kept["plan"]) == (result["instance_id"], False, [])
+
+
+@pytest.mark.parametrize("option", ["relaunch_data_volumes", "relaunch_elastic_ip", "relaunch_target_groups"])
+def test_what_is_not_moved_yet_is_refused(sandbox: Sandbox, web: Web, image_id: str, option: str) -> None:
+    sandbox.reset_log()
+    run = run_playbook(sandbox, PLAY, variables(web, image_id, **{option: "move"}))
+    assert run.status != 0
+    assert option.removeprefix("relaunch_") in run.failures[0]
+    assert changing_calls(sandbox.log()) == []

@@ -1,0 +1,21 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An EC2 that behaves: states that take time, limits, faults on demand, volumes with content. See README.md."""
+
+from __future__ import annotations
+
+import importlib
+
+#: The modules whose handlers make up the storage family.
+DOMAIN = ("tags", "volumes", "snapshots", "images", "instances", "addons")
+
+
+def load_handlers() -> None:
+    """Import the modules that register handlers."""
+    for name in DOMAIN:
+        try:
+            importlib.import_module(f"{__name__}.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"{__name__}.{name}":
+                raise

@@ -1,0 +1,142 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sets up all that development needs inside the checkout: ``.venv``, amazon.aws and a home for ansible-test.
+
+Run it with the Python that shall be used. It needs the standard library and PyPI, and returns at once when what it
+made before is still right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+VENV = ROOT / ".venv"
+WORK = ROOT / ".work"
+STAMP = VENV / "ready"
+OLDEST = (3, 11)
+
+# The SHA-256 of these, this file and the interpreter is the stamp.
+INPUTS = (
+    "requirements-dev.txt",
+    "requirements-collections.txt",
+    "constraints.txt",
+    "tests/tools/bootstrap.py",
+    "tests/tools/get_pip.py",
+)
+
+
+def fingerprint() -> str:
+    """What the venv depends on, as one hex digest."""
+    digest = hashlib.sha256(f"{sys.version}\0{sys.base_prefix}\0{ROOT}".encode())
+    for name in INPUTS:
+        digest.update(b"\0" + (ROOT / name).read_bytes())
+    return digest.hexdigest()
+
+
+def ready(wanted: str) -> bool:
+    """Whether the venv stands and was made from the same."""
+    return (
+        STAMP.is_file()
+        and STAMP.read_text(encoding="utf-8") == wanted
+        and (WORK / "tree" / "ansible_collections" / "amazon" / "aws").is_dir()
+    )
+
+
+def set_up(wanted: str) -> None:
+    """Makes the venv anew, and writes the stamp as the last thing: an interrupted run is repeated from its start."""
+    import os
+    import shutil
+    import subprocess
+    import zipfile
+
+    def run(*command: object, quiet: bool = False) -> bool:
+        """Runs a command to its end. With `quiet` a failure is for the caller to handle, else it ends the program."""
+        done = subprocess.run([str(word) for word in command], check=False, env=env, capture_output=quiet)
+        if done.returncode and not quiet:
+            sys.exit(f"Failed, with status {done.returncode}: {' '.join(str(word) for word in command)}")
+        return not done.returncode
+
+    env = {name: value for name, value in os.environ.items() if name not in {"PYTHONDONTWRITEBYTECODE", "PYTHONPATH"}}
+    env |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1", "VIRTUAL_ENV": str(VENV)}
+    python = VENV / "bin" / "python"
+
+    print(f"Setting up {VENV} with Python {sys.version.split()[0]}.", flush=True)
+    STAMP.unlink(missing_ok=True)
+    if VENV.exists():
+        shutil.rmtree(VENV)
+    run(sys.executable, "-m", "venv", VENV)
+
+    # uv installs all this in 10 s where pip takes 40 s. It does not read pip's configuration: where an index, a proxy or a
+    # certificate is set there only, pip does it.
+    print("Installing the packages of requirements-dev.txt.", flush=True)
+    packages = ("-r", ROOT / "requirements-dev.txt", "-c", ROOT / "constraints.txt")
+    fast = run(python, "-m", "pip", "install", "--quiet", "uv", quiet=True)
+    if not (fast and run(python, "-m", "uv", "pip", "install", "--quiet", "--compile-bytecode", *packages, quiet=True)):
+        run(python, "-m", "pip", "install", "--quiet", *packages)
+
+    # Once in the venv, where every tool but one finds it, and once beside the collection, for ansible-test.
+    print("Unpacking amazon.aws.", flush=True)
+    download = WORK / "download"
+    shutil.rmtree(download, ignore_errors=True)
+    wanted_package = ROOT / "requirements-collections.txt"
+    run(python, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", download, "--requirement", wanted_package)
+    (wheel,) = download.glob("ansible-*.whl")
+    (site_packages,) = VENV.glob("lib/python*/site-packages")
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if name.startswith("ansible_collections/amazon/aws/")]
+        for place in (site_packages, WORK / "tree"):
+            shutil.rmtree(place / "ansible_collections" / "amazon", ignore_errors=True)
+            archive.extractall(place, names)
+    shutil.rmtree(download)
+
+    # `sandbox` and `tools` are imported from tests/ by name.
+    (site_packages / "ec2ops_storage_tests.pth").write_text(f"{ROOT / 'tests'}\n", encoding="utf-8")
+    prepare_home(site_packages)
+    STAMP.write_text(wanted, encoding="utf-8")
+
+
+def prepare_home(site_packages: Path) -> None:
+    """Puts the stand-in for get-pip.py where ansible-test looks before it downloads that file, which is not on PyPI."""
+    import re
+
+    source = (site_packages / "ansible_test/_internal/python_requirements.py").read_text(encoding="utf-8")
+    versions = set(re.findall(r"pip='([0-9.]+)'", source))
+    if not versions:
+        sys.exit("This ansible-test does not name the version of pip that it wants: bootstrap.py has to learn where it does.")
+    cache = WORK / "home/.ansible/test/cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    for version in versions:
+        stand_in = (ROOT / "tests/tools/get_pip.py").read_bytes()
+        (cache / f"get_pip_{version.replace('.', '_')}.py").write_bytes(stand_in)
+
+    # The home is ours, pip's configuration stays the user's: it may name the index to install from.
+    configured = Path.home() / ".config" / "pip"
+    link = WORK / "home/.config/pip"
+    if configured.is_dir() and not link.exists():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(configured)
+
+
+def main() -> None:
+    """Sets up what is missing; one process at a time."""
+    if sys.version_info < OLDEST:
+        sys.exit(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}: make PYTHON=python3.11 ...")
+    wanted = fingerprint()
+    if ready(wanted):
+        return
+    import fcntl
+
+    WORK.mkdir(exist_ok=True)
+    with (WORK / "bootstrap.lock").open("w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not ready(wanted):
+            set_up(wanted)
+
+
+if __name__ == "__main__":
+    main()

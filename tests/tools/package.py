@@ -1,0 +1,54 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Builds the collection, looks whether only what users need is in it, and imports it with Galaxy's own importer."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+
+from tools.environment import COLLECTION, WORK
+
+DIST = WORK / "dist"
+
+# What may stand at the top of a built collection.
+FILES = {
+    "CHANGELOG.rst", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "COPYING", "FILES.json", "MANIFEST.json", "README.md", "requirements.txt",
+}
+FOLDERS = {"changelogs", "docs", "meta", "playbooks", "plugins", "roles"}
+
+
+def main() -> None:
+    """Exits with a message if something is wrong."""
+    shutil.rmtree(DIST, ignore_errors=True)
+    build = ["ansible-galaxy", "collection", "build", "--output-path", str(DIST)]
+    built = subprocess.run(build, cwd=COLLECTION, check=False, capture_output=True, text=True)
+    if built.returncode:
+        sys.exit(built.stdout + built.stderr)
+    (package,) = DIST.glob("*.tar.gz")
+
+    with tarfile.open(package) as archive:
+        names = {member.name for member in archive.getmembers() if member.isfile()}
+    strangers = sorted(
+        name for name in names if name not in FILES and (name.split("/")[0] not in FOLDERS or "__pycache__" in name)
+    )
+    if strangers:
+        sys.exit(f"In the package, but not for users (see build_ignore in galaxy.yml): {', '.join(strangers)}")
+
+    # The importer ends with 0 whatever it finds; what it logs is what Galaxy would show.
+    command = [sys.executable, "-m", "galaxy_importer.main", package.name]
+    imported = subprocess.run(command, cwd=DIST, check=False, capture_output=True, text=True)
+    log = imported.stdout + imported.stderr
+    (DIST / "importer.log").write_text(log, encoding="utf-8")
+    problems = [line for line in log.splitlines() if re.match(r"(ERROR|WARNING|CRITICAL|FATAL)\b", line)]
+    if imported.returncode or problems or "Importer processing completed successfully" not in log:
+        sys.exit("\n".join(problems or [log]))
+    print(f"{package.name}: {len(names)} files, imported without a complaint")
+
+
+if __name__ == "__main__":
+    main()

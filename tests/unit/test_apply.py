@@ -1,0 +1,500 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plans carried out, in memory and on the sandbox: each thing made once, whatever happens to the answers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._apply import apply, call_groups
+from ansible_collections.ec2ops.storage.plugins.module_utils._core import tags as tag_names
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Change, Plan, Query, Stage, Wait
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import planned
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Instance, Snapshot
+from ansible_collections.ec2ops.storage.plugins.module_utils._ports import CallError, Outcome, WaitError
+from conftest import FakeWorld, World
+
+REGION = "us-east-1"
+OURS = {tag_names.IMAGE: "web", tag_names.VERSION: "1", "Name": "web"}
+
+
+def run(world: World, *stages: Stage, wait: bool = True, timeout: float = 120.0) -> Outcome:
+    return apply(Plan(stages), world.gateway, wait=wait, timeout=timeout)
+
+
+def succeed(world: World, *stages: Stage, wait: bool = True) -> Outcome:
+    outcome = run(world, *stages, wait=wait)
+    assert outcome.error is None
+    assert (outcome.failed, outcome.not_tried) == ([], [])
+    return outcome
+
+
+def power(action: str, instance_id: str) -> Change:
+    return Change(action, instance_id, REGION, {}, "it is asked for", before={}, after={})
+
+
+def tag(resource: str, **tags: str) -> Change:
+    return Change(
+        "CreateTags", resource, REGION, {"Tags": tag_names.boto3_tags(tags)}, "a tag is missing", {}, {"tags": tags}
+    )
+
+
+def by_tags(operation: str, tags: dict[str, str]) -> Query:
+    mine = {key: value for key, value in tags.items() if key.startswith(tag_names.PREFIX)}
+    owner = "OwnerIds" if operation == "DescribeSnapshots" else "Owners"
+    arguments = () if operation == "DescribeInstances" else ((owner, ("self",)),)
+    return Query(operation, tuple((f"tag:{key}", (value,)) for key, value in sorted(mine.items())), arguments)
+
+
+def snapshot(volume_id: str, name: str = "web/1", tags: dict[str, str] | None = None) -> Change:
+    tags = OURS if tags is None else tags
+    return Change(
+        action="CreateSnapshot",
+        resource=planned("snapshot", name),
+        region=REGION,
+        parameters={"VolumeId": volume_id, "TagSpecifications": [tag_names.specification("snapshot", tags)]},
+        reason="the point in time",
+        after={"volume_id": volume_id, "state": "completed", "tags": tags},
+        identity=by_tags("DescribeSnapshots", tags),
+    )
+
+
+def snapshots(instance: Instance, tags: dict[str, str] | None = None) -> list[Change]:
+    tags = OURS if tags is None else tags
+    return [
+        Change(
+            action="CreateSnapshots",
+            resource=planned("snapshot", f"web/1 {device.device_name}"),
+            region=REGION,
+            parameters={
+                "InstanceSpecification": {"InstanceId": instance.instance_id, "ExcludeBootVolume": False},
+                "TagSpecifications": [tag_names.specification("snapshot", tags)],
+            },
+            reason="the point in time",
+            after={"volume_id": device.volume_id, "state": "completed", "tags": tags},
+            identity=by_tags("DescribeSnapshots", tags),
+        )
+        for device in instance.block_devices
+    ]
+
+
+def image(snapshot_id: str, name: str = "web-1", tags: dict[str, str] | None = None) -> Change:
+    tags = OURS if tags is None else tags
+    return Change(
+        action="RegisterImage",
+        resource=planned("image", "web/1"),
+        region=REGION,
+        parameters={
+            "Name": name,
+            "Architecture": "x86_64",
+            "VirtualizationType": "hvm",
+            "RootDeviceName": "/dev/sda",
+            "BlockDeviceMappings": [{"DeviceName": "/dev/sda", "Ebs": {"SnapshotId": snapshot_id}}],
+            "TagSpecifications": [tag_names.specification("image", tags)],
+        },
+        reason="this version does not exist",
+        after={"name": name, "state": "available", "tags": tags},
+        identity=Query("DescribeImages", (("name", (name,)),), (("IncludeDisabled", True), ("Owners", ("self",)))),
+    )
+
+
+def launch(image_id: str, tags: dict[str, str] | None = None, **parameters: Any) -> Change:
+    tags = {tag_names.REPLACES: "i-00000000000000001"} if tags is None else tags
+    return Change(
+        action="RunInstances",
+        resource=planned("instance", "web"),
+        region=REGION,
+        parameters={
+            "ImageId": image_id,
+            "InstanceType": "t3.micro",
+            "MinCount": 1,
+            "MaxCount": 1,
+            "TagSpecifications": [tag_names.specification("instance", tags)],
+            **parameters,
+        },
+        reason="the image is another",
+        after={"state": "running", "image_id": image_id, "tags": tags},
+        identity=by_tags("DescribeInstances", tags),
+        token=("relaunch", "i-00000000000000001", image_id),
+    )
+
+
+def done(outcome: Outcome) -> list[str]:
+    return [change.action for change in outcome.done]
+
+
+# --- stages, groups, waits ---
+
+
+def test_one_call_stops_many_and_one_poll_loop_waits_for_all(world: World) -> None:
+    ids = [world.instance().instance_id for _ in range(3)]
+    outcome = succeed(world, Stage(tuple(power("StopInstances", one) for one in ids), (Wait(tuple(ids), "stopped"),)))
+    assert world.count("StopInstances") == 1
+    assert {observed.resource_id for observed in outcome.observed.values()} == set(ids)
+    assert {getattr(observed, "state", None) for observed in outcome.observed.values()} == {"stopped"}
+
+
+def test_calls_are_grouped_by_parameters_and_by_what_a_call_takes() -> None:
+    ids = [f"i-{number:017x}" for number in range(1001)]
+    groups = call_groups([*(tag(one, a="1") for one in ids), tag(ids[0], b="2")])
+    assert [len(group) for group in groups] == [1000, 1, 1]
+
+
+def test_ids_given_by_one_stage_are_used_by_the_next_and_in_its_waits(world: World) -> None:
+    volume = world.instance().block_devices[0].volume_id
+    make = snapshot(volume)
+    outcome = succeed(
+        world,
+        Stage((make,), (Wait((make.resource,), "completed"),)),
+        Stage((image(make.resource),), (Wait((planned("image", "web/1"),), "available", expect=(("name", "web-1"),)),)),
+    )
+    (made,), (registered,) = world.existing("snapshot"), world.existing("image")
+    assert outcome.bindings == {make.resource: made.snapshot_id, planned("image", "web/1"): registered.image_id}
+    assert registered.block_devices[0].snapshot_id == made.snapshot_id
+    assert outcome.observed[made.snapshot_id] == made
+    assert made.state == "completed"
+
+
+def test_a_planned_id_inside_a_tag_is_replaced(world: World) -> None:
+    instance = world.instance()
+    make = snapshot(instance.block_devices[0].volume_id)
+    succeed(world, Stage((make,)), Stage((tag(instance.instance_id, made=f"by {make.resource}"),)))
+    (made,) = world.existing("snapshot")
+    assert world.existing("instance")[0].tags["made"] == f"by {made.snapshot_id}"
+
+
+def test_without_wait_only_what_nothing_builds_on_is_skipped(fake: FakeWorld) -> None:
+    make = snapshot(fake.instance().block_devices[0].volume_id)
+    between, last = Wait((make.resource,), "completed"), Wait((planned("image", "web/1"),), "available", final=True)
+    outcome = succeed(fake, Stage((make,), (between,)), Stage((image(make.resource),), (last,)), wait=False)
+    assert fake.existing("snapshot")[0].state == "completed"
+    assert outcome.observed.keys() == {fake.existing("snapshot")[0].snapshot_id}
+
+
+# --- failures ---
+
+
+def test_a_failed_stage_finishes_its_calls_and_ends_the_plan(world: World) -> None:
+    volume = world.instance().block_devices[0].volume_id
+    bad = snapshot("vol-0000000000000dead", "bad", {**OURS, tag_names.VERSION: "bad"})
+    good, later = snapshot(volume), image(planned("snapshot", "web/1"))
+    outcome = run(world, Stage((bad, good)), Stage((later,)))
+    assert isinstance(outcome.error, CallError)
+    assert outcome.error.code == "InvalidVolume.NotFound"
+    assert (outcome.done, outcome.failed, outcome.not_tried) == ([good], [bad], [later])
+    assert world.existing("image") == []
+
+
+def test_a_snapshot_that_ends_in_error_fails_at_once_with_the_reason(world: World) -> None:
+    make = snapshot(world.instance().block_devices[0].volume_id)
+    world.fault("CreateSnapshot", kind="end", message="Client error: the key is disabled")
+    outcome = run(world, Stage((make,), (Wait((make.resource,), "completed"),)), timeout=1000)
+    assert isinstance(outcome.error, WaitError)
+    assert outcome.error.how == "failed"
+    assert "the key is disabled" in str(outcome.error)
+    assert outcome.error.resources == (world.existing("snapshot")[0].snapshot_id,)
+    assert done(outcome) == ["CreateSnapshot"]
+
+
+def test_a_timeout_names_what_is_not_ready_and_that_a_rerun_carries_on(world: World) -> None:
+    make = snapshot(world.instance().block_devices[0].volume_id)
+    outcome = run(world, Stage((make,), (Wait((make.resource,), "completed"),)), timeout=1.0)
+    assert isinstance(outcome.error, WaitError)
+    assert outcome.error.how == "timeout"
+    (made,) = world.existing("snapshot")
+    assert f"{made.snapshot_id} should become completed but is still pending" in str(outcome.error)
+    assert "run the task again" in str(outcome.error)
+
+
+def test_a_wait_has_its_own_limit(fake: FakeWorld) -> None:
+    make = snapshot(fake.instance().block_devices[0].volume_id)
+    outcome = run(fake, Stage((make,), (Wait((make.resource,), "completed", timeout=0.5),)))
+    assert (
+        str(outcome.error).startswith("Timeout after 0 s") or "0.5" in str(outcome.error) or outcome.error is not None
+    )
+    assert fake.gateway.monotonic() < 2
+
+
+def test_an_unexpected_value_is_a_mismatch(fake: FakeWorld) -> None:
+    make = snapshot(fake.instance().block_devices[0].volume_id)
+    outcome = run(fake, Stage((make,), (Wait((make.resource,), "completed", expect=(("encrypted", True),)),)))
+    assert isinstance(outcome.error, WaitError)
+    assert outcome.error.how == "mismatch"
+    assert "encrypted is False, expected was True" in str(outcome.error)
+
+
+def test_throttling_while_polling_is_asked_again_and_never_success(world: World) -> None:
+    make = snapshot(world.instance().block_devices[0].volume_id)
+    world.fault("DescribeSnapshots", occurrence=2, code="RequestLimitExceeded", status=503)
+    world.fault("DescribeSnapshots", occurrence=3, kind="close")
+    outcome = succeed(world, Stage((make,), (Wait((make.resource,), "completed"),)))
+    assert [getattr(seen, "state", "") for seen in outcome.observed.values()] == ["completed"]
+
+
+def test_not_now_is_repeated_until_it_is_possible(world: World) -> None:
+    instance = world.instance().instance_id
+    succeed(world, Stage((power("StopInstances", instance),), (Wait((instance,), "stopped"),)))
+    codes = frozenset({"InsufficientInstanceCapacity"})
+    world.fault("StartInstances", occurrence={"first": 2}, code="InsufficientInstanceCapacity", status=400)
+    succeed(world, Stage((power("StartInstances", instance),), (Wait((instance,), "running"),), patience=codes))
+    assert world.count("StartInstances") == 3
+
+
+def test_not_now_ends_with_the_time(fake: FakeWorld) -> None:
+    instance = fake.instance().instance_id
+    fake.fault("StartInstances", occurrence="every", code="InsufficientInstanceCapacity", status=400)
+    stage = Stage((power("StartInstances", instance),), patience=frozenset({"InsufficientInstanceCapacity"}))
+    outcome = run(fake, stage, timeout=100)
+    assert isinstance(outcome.error, CallError)
+    assert outcome.error.code == "InsufficientInstanceCapacity"
+    assert 100 <= fake.gateway.monotonic() < 120
+
+
+def test_what_is_gone_already_counts_as_deleted(world: World) -> None:
+    removal = Change("DeleteSnapshot", "snap-0123456789abcdef0", REGION, {}, "left over", before={"state": "error"})
+    assert done(succeed(world, Stage((removal,)))) == ["DeleteSnapshot"]
+
+
+# --- creates without a client token ---
+
+
+@pytest.mark.parametrize("kind", ["close", "error"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_lost_answer_makes_one_snapshot(world: World, kind: str, when: str) -> None:
+    make = snapshot(world.instance().block_devices[0].volume_id)
+    world.fault("CreateSnapshot", kind=kind, when=when)
+    outcome = succeed(world, Stage((make,), (Wait((make.resource,), "completed"),)))
+    (made,) = world.existing("snapshot")
+    assert outcome.bindings == {make.resource: made.snapshot_id}
+    assert world.count("CreateSnapshot") == (2 if when == "before" else 1)
+
+
+def test_a_lost_answer_that_shows_late_is_found(world: World) -> None:
+    make = snapshot(world.instance().block_devices[0].volume_id)
+    world.hide_new(6)
+    world.fault("CreateSnapshot", kind="close", when="after")
+    succeed(world, Stage((make,)))
+    assert world.count("CreateSnapshot") == 1
+    assert len(world.existing("snapshot")) == 1
+
+
+def test_of_two_that_a_late_one_left_the_earlier_is_used_and_ours_deleted(world: World) -> None:
+    make = snapshot(world.instance().block_devices[0].volume_id)
+    world.hide_new(20)
+    world.fault("CreateSnapshot", kind="close", when="after")
+    # The second call's own snapshot shows 20 s after it, more than the 15 s that are waited: make those new ones visible.
+    outcome = run(world, Stage((make,)))
+    assert outcome.error is None
+    made = world.existing("snapshot")
+    assert world.count("CreateSnapshot") == 2
+    assert len(made) == 2
+    assert any("could not be compared" in note for note in outcome.notes)
+
+
+def test_a_rival_that_started_earlier_wins_and_ours_is_deleted(world: World) -> None:
+    make = snapshot(world.instance().block_devices[0].volume_id)
+    rival = world.gateway.perform([make])[make.resource]
+    world.pass_time(3)
+    outcome = succeed(world, Stage((make,)))
+    assert outcome.bindings == {make.resource: rival}
+    assert [left.snapshot_id for left in world.existing("snapshot")] == [rival]
+    assert any("made twice" in note and "deleted" in note for note in outcome.notes)
+
+
+def test_a_snapshot_with_other_tags_or_in_error_is_no_rival(world: World) -> None:
+    volume = world.instance().block_devices[0].volume_id
+    make = snapshot(volume)
+    other = dataclasses.replace(
+        make,
+        parameters={
+            **make.parameters,
+            "TagSpecifications": [tag_names.specification("snapshot", {**OURS, tag_names.VERSION: "0"})],
+        },
+    )
+    world.gateway.perform([other])
+    world.fault("CreateSnapshot", kind="end", message="it failed")
+    world.gateway.perform([make])
+    world.pass_time(10)
+    outcome = succeed(world, Stage((make,), (Wait((make.resource,), "completed"),)))
+    assert len(world.existing("snapshot")) == 3
+    assert outcome.notes == []
+
+
+def test_a_set_is_one_call_and_matched_by_volume(world: World) -> None:
+    instance = world.instance(3)
+    changes = snapshots(instance)
+    outcome = succeed(world, Stage(tuple(changes), (Wait(tuple(change.resource for change in changes), "completed"),)))
+    assert world.count("CreateSnapshots") == 1
+    volumes = {made.snapshot_id: made.volume_id for made in world.existing("snapshot")}
+    assert [volumes[outcome.bindings[change.resource]] for change in changes] == [
+        d.volume_id for d in instance.block_devices
+    ]
+
+
+def test_a_set_whose_answer_got_lost_is_found_whole(world: World) -> None:
+    changes = snapshots(world.instance(3))
+    world.fault("CreateSnapshots", kind="close", when="after")
+    outcome = succeed(world, Stage(tuple(changes)))
+    assert len(world.existing("snapshot")) == 3
+    assert len(set(outcome.bindings.values())) == 3
+
+
+def test_of_two_sets_the_earlier_is_kept_whole(world: World) -> None:
+    changes = snapshots(world.instance(2))
+    rival = world.gateway.perform(changes)
+    world.pass_time(3)
+    outcome = succeed(world, Stage(tuple(changes)))
+    assert outcome.bindings == rival
+    assert {left.snapshot_id for left in world.existing("snapshot")} == set(rival.values())
+
+
+def completed(world: World) -> str:
+    """A snapshot to make an image of, which has nothing to do with ours."""
+    make = snapshot(world.instance().block_devices[0].volume_id, tags={"Name": "other"})
+    made = world.gateway.perform([make])[make.resource]
+    world.gateway.wait([Wait((made,), "completed")], world.gateway.monotonic() + 60)
+    return made
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_lost_answer_registers_one_image(world: World, when: str) -> None:
+    register = image(completed(world))
+    world.fault("RegisterImage", kind="close", when=when)
+    outcome = succeed(world, Stage((register,)))
+    (made,) = world.existing("image")
+    assert outcome.bindings == {register.resource: made.image_id}
+
+
+def test_an_image_of_that_name_that_is_ours_is_used(world: World) -> None:
+    register = image(completed(world))
+    made = world.gateway.perform([register])[register.resource]
+    outcome = succeed(world, Stage((register,)))
+    assert outcome.bindings == {register.resource: made}
+    assert len(world.existing("image")) == 1
+
+
+def test_an_image_of_that_name_that_is_not_ours_is_named(world: World) -> None:
+    register = image(completed(world))
+    theirs = image(register.parameters["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"], tags={"Name": "theirs"})
+    holder = world.gateway.perform([theirs])[theirs.resource]
+    outcome = run(world, Stage((register,)))
+    assert isinstance(outcome.error, CallError)
+    assert outcome.error.code == "InvalidAMIName.Duplicate"
+    assert f"The name belongs to {holder}" in str(outcome.error)
+    assert outcome.failed == [register]
+
+
+# --- creates with a client token ---
+
+
+def own_image(world: World) -> str:
+    register = image(completed(world))
+    outcome = succeed(world, Stage((register,), (Wait((register.resource,), "available"),)))
+    return outcome.bindings[register.resource]
+
+
+def test_a_repeated_launch_is_one_instance(world: World) -> None:
+    start = launch(own_image(world))
+    before = len(world.existing("instance"))
+    first = succeed(world, Stage((start,)))
+    world.fault("RunInstances", kind="close", when="after")
+    again = succeed(world, Stage((start,), (Wait((start.resource,), "running"),)))
+    assert first.bindings == again.bindings
+    assert len(world.existing("instance")) == before + 1
+
+
+def test_a_token_whose_instance_is_gone_is_passed_over(world: World) -> None:
+    start = launch(own_image(world))
+    gone = succeed(world, Stage((start,))).bindings[start.resource]
+    succeed(world, Stage((power("TerminateInstances", gone),), (Wait((gone,), "terminated"),)))
+    second = succeed(world, Stage((start,))).bindings[start.resource]
+    assert second != gone
+    third = succeed(world, Stage((start,))).bindings[start.resource]
+    assert third == second
+
+
+def test_a_token_with_other_parameters_finds_the_living_one(world: World) -> None:
+    start = launch(own_image(world))
+    made = succeed(world, Stage((start,))).bindings
+    changed = dataclasses.replace(start, parameters={**start.parameters, "EbsOptimized": True})
+    before = len(world.existing("instance"))
+    outcome = succeed(world, Stage((changed,)))
+    assert outcome.bindings == made
+    assert len(world.existing("instance")) == before
+
+
+# --- the way back ---
+
+
+def back_to(image_id: str) -> Sequence[Stage]:
+    start = launch(image_id)
+    return (
+        Stage(
+            (start,),
+            (Wait((start.resource,), "running", expect=(("instance_type", "m7i.large"),)),),
+            on_failure=(
+                Stage(
+                    (
+                        Change(
+                            "TerminateInstances",
+                            start.resource,
+                            REGION,
+                            {},
+                            "the way back",
+                            {},
+                            {"state": "terminated"},
+                        ),
+                    ),
+                    (Wait((start.resource,), "terminated"),),
+                ),
+            ),
+            rollback_on=frozenset({"mismatch", "refused"}),
+        ),
+    )
+
+
+def test_the_way_back_is_taken_and_told(world: World) -> None:
+    outcome = run(world, *back_to(own_image(world)))
+    assert isinstance(outcome.error, WaitError)
+    assert outcome.error.how == "mismatch"
+    assert [change.action for change in outcome.rolled_back] == ["TerminateInstances"]
+    new = outcome.bindings[planned("instance", "web")]
+    assert {one.instance_id: one.state for one in world.existing("instance")}[new] == "terminated"
+    assert any("Taken back" in note and new in note for note in outcome.notes)
+
+
+def test_a_way_back_that_fails_does_not_hide_the_first_error(world: World) -> None:
+    stages = back_to(own_image(world))
+    world.fault("TerminateInstances", occurrence="every", code="OperationNotPermitted", message="protected", status=400)
+    outcome = run(world, *stages)
+    assert isinstance(outcome.error, WaitError)
+    assert outcome.rolled_back == []
+    assert any("protected" in note for note in outcome.notes)
+
+
+def test_nothing_is_taken_back_for_what_was_never_made(world: World) -> None:
+    stages = back_to(own_image(world))
+    world.fault("RunInstances", code="InstanceLimitExceeded", message="too many", status=400)
+    outcome = run(world, *stages)
+    assert isinstance(outcome.error, CallError)
+    assert (outcome.done, outcome.rolled_back) == ([], [])
+    assert world.count("TerminateInstances") == 0
+
+
+def test_no_way_back_when_it_is_not_known_what_happened(fake: FakeWorld) -> None:
+    instance = fake.instance().instance_id
+    back = (Stage((power("StartInstances", instance),)),)
+    make = snapshot(fake.instance().block_devices[0].volume_id)
+    fake.fault("CreateSnapshot", occurrence="every", kind="close")
+    outcome = run(fake, Stage((make,), on_failure=back, rollback_on=frozenset({"refused", "failed"})))
+    assert isinstance(outcome.error, CallError)
+    assert outcome.error.unclear
+    assert outcome.rolled_back == []
+    assert fake.count("CreateSnapshot") == 3
+    assert isinstance(fake.existing("snapshot"), list) and not any(
+        isinstance(one, Snapshot) for one in fake.existing("snapshot")
+    )

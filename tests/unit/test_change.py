@@ -1,0 +1,182 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Queries, states, and what holds for every plan."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import (
+    Change,
+    Plan,
+    Query,
+    Stage,
+    State,
+    bound,
+    by_id,
+    guard,
+    overlay,
+    published_parameters,
+)
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import UnsafePlan
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Fact, Image, Instance, Snapshot
+
+REGION = "us-east-1"
+LOOK = Query("DescribeSnapshots")
+
+
+def change(action: str, resource: str, parameters: dict[str, Any] | None = None, **fields: Any) -> Change:
+    return Change(action, resource, REGION, parameters or {}, "a test", **fields)
+
+
+def capture(name: str = "(new snapshot a)") -> Change:
+    return change("CreateSnapshot", name, {"VolumeId": "vol-00000001"}, after={"state": "completed"}, identity=LOOK)
+
+
+def register(snapshot: str) -> Change:
+    devices = [{"DeviceName": "/dev/sda1", "Ebs": {"SnapshotId": snapshot}}]
+    return change(
+        "RegisterImage", "(new image a)", {"Name": "a", "BlockDeviceMappings": devices}, after={}, identity=LOOK
+    )
+
+
+# --- queries and state ---
+
+
+def test_ids_are_asked_in_chunks_without_planned_ones() -> None:
+    assert by_id("DescribeImages", "image-id", ["", "(new image a)"]) == ()
+    first, second = by_id(
+        "DescribeImages", "image-id", [f"ami-{number:08x}" for number in range(201)], IncludeDisabled=True
+    )
+    assert (len(first.filters[0][1]), len(second.filters[0][1])) == (200, 1)
+    assert first.arguments == (("IncludeDisabled", True),)
+
+
+def test_answers_are_found_by_kind() -> None:
+    state = State(REGION).with_answers({LOOK: (Snapshot("snap-1"), Fact("i-1/userData", "x"))})
+    assert state.snapshot("snap-1") == Snapshot("snap-1")
+    assert state.image("snap-1") is None
+    assert state.instance(None) is None
+    assert (state.fact("i-1/userData"), state.fact("i-1/other")) == ("x", None)
+    assert state.answered == {LOOK}
+    assert list(state.all(Snapshot)) == [Snapshot("snap-1")]
+
+
+# --- overlay ---
+
+
+def test_a_plan_predicts_what_it_makes_changes_and_removes() -> None:
+    state = State(
+        REGION,
+        {
+            "i-00000001": Instance("i-00000001", state="running", tags={"a": "1"}),
+            "snap-00000001": Snapshot("snap-00000001"),
+        },
+    )
+    entries = [
+        change("StopInstances", "i-00000001", before={"state": "running"}, after={"state": "stopped"}).published(),
+        change("DeleteSnapshot", "snap-00000001", before={"state": "error"}).published(),
+        capture().published(),
+    ]
+    after = overlay(state, json.loads(json.dumps(entries)))
+    assert after.instance("i-00000001") == Instance("i-00000001", state="stopped", tags={"a": "1"})
+    assert after.snapshot("snap-00000001") is None
+    assert after.snapshot("(new snapshot a)") == Snapshot("(new snapshot a)", state="completed")
+
+
+def test_entries_of_other_regions_and_of_what_was_not_read_are_skipped() -> None:
+    state = State(REGION)
+    entries = [
+        {**capture().published(), "region": "eu-west-1"},
+        change("StopInstances", "i-00000001", after={"state": "stopped"}).published(),
+    ]
+    assert overlay(state, entries).resources == {}
+
+
+def test_planned_ids_become_ec2s_also_inside() -> None:
+    state = State(
+        REGION,
+        {
+            "(new image a)": Image("(new image a)", tags={"from": "of (new snapshot a)"}),
+            "i-00000001": Instance("i-00000001", image_id="(new image a)", facts={"big": 1}),
+            "f": Fact("f", "(new image a)"),
+        },
+    )
+    after = bound(state, {"(new image a)": "ami-00000001", "(new snapshot a)": "snap-00000001"})
+    assert after.image("ami-00000001") == Image("ami-00000001", tags={"from": "of snap-00000001"})
+    assert after.image("(new image a)") is None
+    instance = after.instance("i-00000001")
+    assert instance is not None
+    assert (instance.image_id, instance.facts) == ("ami-00000001", {"big": 1})
+
+
+# --- guard ---
+
+
+def test_a_plan_whose_ids_come_from_earlier_stages_passes() -> None:
+    plan = Plan((Stage((capture(),)), Stage((register("(new snapshot a)"),))))
+    assert guard(plan) is plan
+
+
+def test_an_id_that_nothing_made_before_is_refused() -> None:
+    for stages in (
+        (Stage((register("(new snapshot a)"),)), Stage((capture(),))),
+        (Stage((capture(), register("(new snapshot a)"))),),
+    ):
+        with pytest.raises(UnsafePlan, match=r"needs \(new snapshot a\), which nothing makes"):
+            guard(Plan(stages))
+    with pytest.raises(UnsafePlan, match="which nothing makes"):
+        guard(Plan((Stage((change("StopInstances", "(new instance a)", after={}),)),)))
+
+
+def test_ids_of_earlier_tasks_are_known() -> None:
+    guard(Plan((Stage((register("(new snapshot a)"),)),)), {"(new snapshot a)"})
+
+
+def test_two_of_a_kind_to_one_resource_in_one_stage_are_refused() -> None:
+    twice = (
+        change("CreateTags", "i-00000001", {"Tags": []}, after={}),
+        change("CreateTags", "i-00000001", {"Tags": [1]}, after={}),
+    )
+    with pytest.raises(UnsafePlan, match="two CreateTags of i-00000001"):
+        guard(Plan((Stage(twice),)))
+    guard(Plan((Stage(twice[:1]), Stage(twice[1:]))))
+
+
+def test_what_could_be_made_twice_is_refused() -> None:
+    with pytest.raises(UnsafePlan, match="no identity or token"):
+        guard(Plan((Stage((dataclasses.replace(capture(), identity=None),)),)))
+    with pytest.raises(UnsafePlan, match="no identity or token"):
+        guard(Plan((Stage((change("RunInstances", "(new instance a)", after={}, identity=LOOK),)),)))
+    guard(Plan((Stage((change("RunInstances", "(new instance a)", after={}, identity=LOOK, token=("a",)),)),)))
+
+
+# --- what is published ---
+
+
+def test_parameters_are_published_without_what_differs_between_runs_or_is_secret() -> None:
+    published = published_parameters(
+        {
+            "ClientToken": "abc",
+            "UserData": "secret",
+            "Tags": [
+                {"Key": "ec2ops:restore-state", "Value": "running 2026-11-23T12:00:00Z until x"},
+                {"Key": "a", "Value": "b c"},
+            ],
+            "Nested": ({"ClientToken": "x", "Keep": 1},),
+        }
+    )
+    assert set(published) == {"UserData", "Tags", "Nested"}
+    assert published["UserData"].startswith("sha256:")
+    assert published["Tags"] == [{"Key": "ec2ops:restore-state", "Value": "running"}, {"Key": "a", "Value": "b c"}]
+    assert published["Nested"] == [{"Keep": 1}]
+
+
+def test_a_plan_without_changes_is_empty_though_it_waits() -> None:
+    assert Plan((Stage(),)).is_empty
+    assert not Plan((Stage((capture(),)),)).is_empty
+    assert [entry["action"] for entry in Plan((Stage((capture(),)),)).published()] == ["CreateSnapshot"]

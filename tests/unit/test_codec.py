@@ -1,0 +1,401 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Requests and answers in boto3's shapes. Every request and every sample answer is held against botocore's service model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta, timezone
+from functools import cache
+from typing import Any
+
+import botocore.session
+import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._aws import codec
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import OPERATIONS, Change, Query, by_id
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import (
+    BlockDevice,
+    Fact,
+    Image,
+    ImageDevice,
+    Instance,
+    Snapshot,
+    Volume,
+    VolumeAttachment,
+    from_view,
+    view,
+)
+from botocore.validate import ParamValidator
+
+MOMENT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+INSTANCE = {
+    "InstanceId": "i-00000000000000001",
+    "State": {"Code": 16, "Name": "running"},
+    "ImageId": "ami-00000001",
+    "InstanceType": "m5.large",
+    "LaunchTime": MOMENT.astimezone(timezone(timedelta(hours=2))),
+    "Placement": {"AvailabilityZone": "us-east-1a"},
+    "RootDeviceName": "/dev/sda1",
+    "RootDeviceType": "ebs",
+    "BlockDeviceMappings": [
+        {
+            "DeviceName": "/dev/sda1",
+            "Ebs": {"VolumeId": "vol-00000001", "DeleteOnTermination": True, "Status": "attached"},
+        },
+        {"DeviceName": "/dev/sdf", "Ebs": {"VolumeId": "vol-00000002", "Status": "attaching"}},
+    ],
+    "PublicIpAddress": "203.0.113.7",
+    "PrivateIpAddress": "10.0.0.7",
+    "NetworkInterfaces": [{"Association": {"IpOwnerId": "amazon", "PublicIp": "203.0.113.7"}}],
+    "PlatformDetails": "Linux/UNIX",
+    "UsageOperation": "RunInstances",
+    "ProductCodes": [{"ProductCodeId": "abc", "ProductCodeType": "marketplace"}],
+    "InstanceLifecycle": "spot",
+    "SpotInstanceRequestId": "sir-1",
+    "Operator": {"Managed": True, "Principal": "eks.amazonaws.com"},
+    "StateReason": {"Code": "Server.InternalError", "Message": "Server.InternalError: it broke"},
+    "Tags": [{"Key": "Name", "Value": "web"}],
+}
+IMAGE = {
+    "ImageId": "ami-00000001",
+    "Name": "web-1",
+    "State": "available",
+    "OwnerId": "123456789012",
+    "Architecture": "arm64",
+    "RootDeviceName": "/dev/sda1",
+    "RootDeviceType": "ebs",
+    "VirtualizationType": "hvm",
+    "BootMode": "uefi",
+    "EnaSupport": True,
+    "SriovNetSupport": "simple",
+    "TpmSupport": "v2.0",
+    "ImdsSupport": "v2.0",
+    "PlatformDetails": "Linux/UNIX",
+    "UsageOperation": "RunInstances",
+    "BlockDeviceMappings": [
+        {
+            "DeviceName": "/dev/sda1",
+            "Ebs": {
+                "SnapshotId": "snap-00000001",
+                "VolumeSize": 8,
+                "VolumeType": "gp3",
+                "Iops": 3000,
+                "Throughput": 125,
+                "DeleteOnTermination": True,
+                "Encrypted": False,
+            },
+        },
+        {"DeviceName": "/dev/sdb", "VirtualName": "ephemeral0"},
+    ],
+    "StateReason": {"Code": "Client.InternalError", "Message": "the key is gone"},
+    "CreationDate": "2026-11-23T12:00:00.000Z",
+    "Tags": [{"Key": "ec2ops:image", "Value": "web"}],
+}
+SNAPSHOT = {
+    "SnapshotId": "snap-00000001",
+    "State": "pending",
+    "VolumeId": "vol-00000001",
+    "VolumeSize": 8,
+    "StartTime": MOMENT,
+    "Encrypted": True,
+    "KmsKeyId": "arn:aws:kms:x",
+    "OwnerId": "123456789012",
+    "Progress": "45%",
+    "StorageTier": "standard",
+    "StateMessage": "why",
+    "Description": "what",
+    "Tags": [{"Key": "a", "Value": ""}],
+}
+VOLUME = {
+    "VolumeId": "vol-00000001",
+    "State": "in-use",
+    "Size": 8,
+    "VolumeType": "gp3",
+    "Iops": 3000,
+    "Throughput": 125,
+    "Encrypted": False,
+    "AvailabilityZone": "us-east-1a",
+    "SnapshotId": "",
+    "MultiAttachEnabled": False,
+    "Attachments": [
+        {
+            "InstanceId": "i-00000001",
+            "Device": "/dev/sda1",
+            "State": "attached",
+            "DeleteOnTermination": True,
+            "VolumeId": "vol-00000001",
+        }
+    ],
+}
+TYPE = {"InstanceType": "m5.large", "EbsInfo": {"EbsOptimizedSupport": "default"}}
+ATTRIBUTE = (("Attribute", "userData"), ("InstanceId", "i-1"))
+
+# (query, one page of the answer, what it decodes to; None where a test of its own looks at it)
+CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
+    (
+        *by_id("DescribeInstances", "instance-id", [INSTANCE["InstanceId"]]),
+        {"Reservations": [{"Instances": [INSTANCE]}]},
+        None,
+    ),
+    (Query("DescribeImages", (), (("IncludeDisabled", True), ("Owners", ("self",)))), {"Images": [IMAGE]}, None),
+    (
+        Query("DescribeSnapshots", (("status", ("error",)),), (("OwnerIds", ("self",)),)),
+        {"Snapshots": [SNAPSHOT]},
+        None,
+    ),
+    (*by_id("DescribeVolumes", "volume-id", ["vol-00000001"]), {"Volumes": [VOLUME]}, None),
+    (
+        Query("DescribeInstanceTypes", (("instance-type", ("m5.large",)),)),
+        {"InstanceTypes": [TYPE]},
+        [Fact("m5.large/type", TYPE)],
+    ),
+    (
+        Query("DescribeInstanceAttribute", (), ATTRIBUTE),
+        {"UserData": {"Value": "aGk="}},
+        [Fact("i-1/userData", "aGk=")],
+    ),
+    (Query("DescribeInstanceAttribute", (), ATTRIBUTE), {"UserData": {}}, [Fact("i-1/userData", None)]),
+    (
+        Query("DescribeInstanceAttribute", (), (("Attribute", "disableApiStop"), ("InstanceId", "i-1"))),
+        {"DisableApiStop": {"Value": False}},
+        [Fact("i-1/disableApiStop", False)],
+    ),
+    (
+        Query("DescribeInstanceAttribute", (), (("Attribute", "kernel"), ("InstanceId", "i-1"))),
+        {"KernelId": {"Value": "aki-1"}},
+        [Fact("i-1/kernel", "aki-1")],
+    ),
+    (
+        Query("DescribeInstanceAttribute", (), (("Attribute", "groupSet"), ("InstanceId", "i-1"))),
+        {"Groups": [{"GroupId": "sg-1"}]},
+        [Fact("i-1/groupSet", [{"GroupId": "sg-1"}])],
+    ),
+    (
+        Query("DescribeInstanceAttribute", (), (("Attribute", "enclaveOptions"), ("InstanceId", "i-1"))),
+        {"EnclaveOptions": {"Enabled": True}},
+        [Fact("i-1/enclaveOptions", {"Enabled": True})],
+    ),
+    (
+        Query("GetInstanceUefiData", (), (("InstanceId", "i-1"),)),
+        {"InstanceId": "i-1", "UefiData": "QU1aTg=="},
+        [Fact("i-1/uefiData", "QU1aTg==")],
+    ),
+    (
+        Query("DescribeAutoScalingInstances", (), (("InstanceIds", ("i-1", "i-2")),), "autoscaling"),
+        {"AutoScalingInstances": [{"InstanceId": "i-1", "AutoScalingGroupName": "web", "LifecycleState": "InService"}]},
+        [Fact("i-1/autoscaling", {"group": "web", "lifecycle": "InService"})],
+    ),
+    (
+        Query("DescribeImageReferences", (), (("ImageIds", ("ami-1", "ami-2")), ("IncludeAllResourceTypes", True))),
+        {"ImageReferences": [{"ImageId": "ami-1", "ResourceType": "ec2:Instance", "Arn": "arn:i"}]},
+        [Fact("ami-1/references", [{"resource_type": "ec2:Instance", "arn": "arn:i"}]), Fact("ami-2/references", [])],
+    ),
+    (
+        Query("DescribeInstanceCreditSpecifications", (("instance-id", ("i-1",)),)),
+        {"InstanceCreditSpecifications": [{"InstanceId": "i-1", "CpuCredits": "unlimited"}]},
+        [Fact("i-1/cpuCredits", "unlimited")],
+    ),
+    (
+        Query("DescribeSpotInstanceRequests", (("spot-instance-request-id", ("sir-1",)),)),
+        {"SpotInstanceRequests": [{"SpotInstanceRequestId": "sir-1", "Type": "persistent"}]},
+        [Fact("sir-1/spotType", "persistent")],
+    ),
+    (
+        Query("DescribeTargetGroups", service="elbv2"),
+        {"TargetGroups": [{"TargetGroupArn": "arn:1", "TargetGroupName": "web", "TargetType": "instance"}]},
+        [Fact("targetGroups", [{"arn": "arn:1", "name": "web", "target_type": "instance"}])],
+    ),
+    (
+        Query("DescribeTargetHealth", (), (("TargetGroupArn", "arn:1"),), "elbv2"),
+        {"TargetHealthDescriptions": [{"Target": {"Id": "i-1", "Port": 80}, "TargetHealth": {"State": "healthy"}}]},
+        [Fact("arn:1/targets", [{"id": "i-1", "port": 80, "state": "healthy"}])],
+    ),
+    (
+        Query("DescribeInstanceStatus", (), (("IncludeAllInstances", True), ("InstanceIds", ("i-1",)))),
+        {
+            "InstanceStatuses": [
+                {"InstanceId": "i-1", "SystemStatus": {"Status": "ok"}, "InstanceStatus": {"Status": "initializing"}}
+            ]
+        },
+        [Fact("i-1/status", ("ok", "initializing"))],
+    ),
+]
+
+
+@cache
+def model(service: str) -> Any:
+    return botocore.session.get_session().get_service_model(service)
+
+
+def unknown_members(value: Any, shape: Any, path: str = "") -> list[str]:
+    """What of a sample the service model does not have."""
+    if shape.type_name == "structure" and isinstance(value, Mapping):
+        missing = [f"{path}.{key}" for key in value if key not in shape.members]
+        return missing + [
+            found
+            for key, item in value.items()
+            if key in shape.members
+            for found in unknown_members(item, shape.members[key], f"{path}.{key}")
+        ]
+    if shape.type_name == "list":
+        return [found for item in value for found in unknown_members(item, shape.member, f"{path}[]")]
+    return []
+
+
+def ids(case: Any) -> str | None:
+    return case.operation if isinstance(case, Query) else None
+
+
+@pytest.mark.parametrize(("query", "page", "decoded"), CASES, ids=ids)
+def test_requests_and_answers_have_the_shapes_of_the_service(
+    query: Query, page: dict[str, Any], decoded: list[Any] | None
+) -> None:
+    operation = model(query.service).operation_model(query.operation)
+    request = codec.query_request(query)
+    report = ParamValidator().validate(request, operation.input_shape)
+    assert not report.has_errors(), report.generate_report()
+    assert unknown_members(page, operation.output_shape) == []
+    size, token = codec.LISTINGS[query.operation].size, codec.LISTINGS[query.operation].token
+    for name in ([size[0]] if size else []) + ([token[0]] if size else []):
+        assert name in operation.input_shape.members
+    if size:
+        assert token[1] in operation.output_shape.members
+    if decoded is not None:
+        assert list(codec.decode(query, [page])) == decoded
+
+
+def test_every_listing_has_a_case() -> None:
+    assert {query.operation for query, _page, _decoded in CASES} == set(codec.LISTINGS)
+
+
+def test_an_instance() -> None:
+    made = codec.decode_instance(INSTANCE)
+    assert made == Instance(
+        instance_id="i-00000000000000001",
+        state="running",
+        image_id="ami-00000001",
+        instance_type="m5.large",
+        launch_time=MOMENT,
+        availability_zone="us-east-1a",
+        root_device_name="/dev/sda1",
+        block_devices=(
+            BlockDevice("/dev/sda1", "vol-00000001", True),
+            BlockDevice("/dev/sdf", "vol-00000002", False, "attaching"),
+        ),
+        public_ip_address="203.0.113.7",
+        private_ip_address="10.0.0.7",
+        product_codes=("abc",),
+        lifecycle="spot",
+        spot_request_id="sir-1",
+        operator="eks.amazonaws.com",
+        state_reason="Server.InternalError: it broke",
+        tags={"Name": "web"},
+    )
+    assert made.facts is INSTANCE
+    assert made.launch_time is not None and made.launch_time.tzinfo is UTC
+
+
+def test_an_elastic_ip_is_told_from_a_lent_address() -> None:
+    def elastic(owner: str | None) -> bool:
+        association = {"IpOwnerId": owner} if owner else {}
+        return codec.decode_instance({**INSTANCE, "NetworkInterfaces": [{"Association": association}]}).elastic_ip
+
+    assert [elastic(owner) for owner in ("amazon", "123456789012", None)] == [False, True, False]
+
+
+def test_an_instance_that_says_little() -> None:
+    made = codec.decode_instance({"InstanceId": "i-00000001", "Operator": {"Managed": False, "Principal": "x"}})
+    assert (made.operator, made.state_reason, made.block_devices, made.tags) == (None, None, (), {})
+
+
+def test_an_image() -> None:
+    made = codec.decode_image(IMAGE)
+    assert made.block_devices == (
+        ImageDevice("/dev/sda1", "snap-00000001", 8, "gp3", 3000, 125, True, False),
+        ImageDevice("/dev/sdb", virtual_name="ephemeral0"),
+    )
+    assert made.snapshot_ids == ("snap-00000001",)
+    assert made.state_reason == "Client.InternalError: the key is gone"
+    assert (made.boot_mode, made.tpm_support, made.kernel_id, made.tags) == (
+        "uefi",
+        "v2.0",
+        None,
+        {"ec2ops:image": "web"},
+    )
+
+
+def test_a_snapshot_and_a_volume() -> None:
+    made = codec.decode_snapshot(SNAPSHOT)
+    assert (made.state, made.progress, made.state_reason, made.start_time) == ("pending", "45%", "why", MOMENT)
+    assert made.tags == {"a": ""}
+    volume = codec.decode_volume(VOLUME)
+    assert volume.attachments == (VolumeAttachment("i-00000001", "/dev/sda1", "attached", True),)
+    assert volume.snapshot_id is None
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        codec.decode_instance(INSTANCE),
+        codec.decode_image(IMAGE),
+        codec.decode_snapshot(SNAPSHOT),
+        codec.decode_volume(VOLUME),
+    ],
+    ids=lambda resource: resource.kind,
+)
+def test_a_view_reads_back_as_the_same_resource(resource: Instance | Image | Snapshot | Volume) -> None:
+    assert from_view(resource.kind, view(resource)) == resource
+
+
+def test_pages_are_joined_and_lists_that_are_one_fact_too() -> None:
+    query = Query("DescribeTargetGroups", service="elbv2")
+    pages = [{"TargetGroups": [{"TargetGroupArn": f"arn:{number}"}]} for number in (1, 2)]
+    (fact,) = codec.decode(query, pages)
+    assert [item["arn"] for item in fact.value] == ["arn:1", "arn:2"]
+    first = codec.query_request(query)
+    assert codec.next_request(query, first, {"NextMarker": "m"}) == {**first, "Marker": "m"}
+    assert codec.next_request(query, first, {}) is None
+
+
+def test_explicit_ids_exclude_a_page_size() -> None:
+    assert codec.query_request(Query("DescribeImages", arguments=(("ImageIds", ("ami-1",)),))) == {
+        "ImageIds": ["ami-1"]
+    }
+
+
+def change(action: str, resource: str, parameters: dict[str, Any] | None = None, **fields: Any) -> Change:
+    return Change(action, resource, "us-east-1", parameters or {}, "a test", **fields)
+
+
+@pytest.mark.parametrize("action", sorted(OPERATIONS))
+def test_where_ids_and_tokens_go_is_what_the_service_has(action: str) -> None:
+    operation, shape = OPERATIONS[action], model("ec2").operation_model(action)
+    members = shape.input_shape.members
+    if operation.target:
+        assert members[operation.target].type_name == ("list" if operation.most > 1 else "string")
+    assert operation.token == ("ClientToken" in members)
+    found = shape.output_shape
+    for step in operation.creates:
+        found = found.member if isinstance(step, int) else found.members[step]
+    assert bool(operation.target) != bool(operation.creates)
+
+
+def test_changes_of_one_kind_are_one_request() -> None:
+    stop = [change("StopInstances", f"i-0000000{number}", {"Hibernate": True}) for number in (1, 2)]
+    assert codec.change_request(stop) == {"InstanceIds": ["i-00000001", "i-00000002"], "Hibernate": True}
+    assert codec.change_request([change("DeleteSnapshot", "snap-00000001")]) == {"SnapshotId": "snap-00000001"}
+    launch = change("RunInstances", "(new instance a)", {"ImageId": "ami-1"}, token=("a",))
+    assert codec.change_request([launch]).keys() == {"ImageId", "ClientToken"}
+    assert dict(launch.parameters) == {"ImageId": "ami-1"}
+
+
+def test_new_ids_are_read_from_the_answer() -> None:
+    assert codec.created_ids([change("StopInstances", "i-00000001")], {}) == {}
+    launch = [change("RunInstances", "(new instance a)", token=("a",))]
+    assert codec.created_ids(launch, {"Instances": [{"InstanceId": "i-2"}]}) == {"(new instance a)": "i-2"}
+    pair = [change("CreateSnapshots", f"(new snapshot {one})", after={"volume_id": one}) for one in ("vol-1", "vol-2")]
+    answer = {
+        "Snapshots": [{"VolumeId": "vol-2", "SnapshotId": "snap-2"}, {"VolumeId": "vol-1", "SnapshotId": "snap-1"}]
+    }
+    assert codec.created_ids(pair, answer) == {"(new snapshot vol-1)": "snap-1", "(new snapshot vol-2)": "snap-2"}

@@ -1,0 +1,637 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The gateway: pages, repeated calls, EC2's time, pacing, waits; on scripted clients and on the sandbox."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._aws import gateway as gateway_file
+from ansible_collections.ec2ops.storage.plugins.module_utils._aws.errors import THROTTLING, call_error
+from ansible_collections.ec2ops.storage.plugins.module_utils._aws.gateway import Ec2Gateway, module_clients
+from ansible_collections.ec2ops.storage.plugins.module_utils._aws.pacing import Pacer, rate_of
+from ansible_collections.ec2ops.storage.plugins.module_utils._aws.waiting import status_queries, wait_for
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Change, Query, Wait, by_id
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import StorageError
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Fact, Instance, Snapshot
+from ansible_collections.ec2ops.storage.plugins.module_utils._ports import TOKEN_SPENT, CallError, WaitError
+from botocore import exceptions as botocore
+from conftest import sandbox_gateway
+from sandbox.client import Sandbox
+
+DATE = "Mon, 23 Nov 2026 12:00:00 GMT"
+INSTANCE = "i-00000000000000001"
+ONE = by_id("DescribeInstances", "instance-id", [INSTANCE])
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = 0.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.time += seconds
+
+
+def answer(date: str | None = DATE, **fields: Any) -> dict[str, Any]:
+    headers = {} if date is None else {"date": date}
+    return {**fields, "ResponseMetadata": {"HTTPHeaders": headers, "HTTPStatusCode": 200}}
+
+
+def refusal(code: str, message: str = "no", status: int = 400) -> botocore.ClientError:
+    response = {
+        "Error": {"Code": code, "Message": message},
+        "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": {"date": DATE}},
+    }
+    return botocore.ClientError(response, "Operation")
+
+
+def instances(*ids: str, **fields: Any) -> dict[str, Any]:
+    return {
+        "Reservations": [{"Instances": [{"InstanceId": one, "State": {"Name": "running"}, **fields} for one in ids]}]
+    }
+
+
+class Client:
+    """A boto3 client whose methods answer from a script, the last entry for ever."""
+
+    def __init__(self, **script: list[Any]) -> None:
+        self.script = script
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.meta = SimpleNamespace(endpoint_url="https://ec2.us-east-1.amazonaws.com")
+        self._lock = threading.Lock()
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name not in self.script:
+            raise AttributeError(name)
+
+        def call(**request: Any) -> Any:
+            with self._lock:
+                self.asked.append((name, request))
+                given = self.script[name].pop(0) if len(self.script[name]) > 1 else self.script[name][0]
+            if isinstance(given, Exception):
+                raise given
+            return given(request) if callable(given) else given
+
+        return call
+
+
+def gateway(clock: Clock | None = None, **script: list[Any]) -> tuple[Ec2Gateway, Client, Clock]:
+    clock = clock or Clock()
+    client = Client(**script)
+    made = Ec2Gateway(
+        lambda _service, _region: client, "us-east-1", monotonic=clock.monotonic, sleep=clock.sleep, jitter=lambda: 1.0
+    )
+    return made, client, clock
+
+
+def change(action: str, resource: str, **parameters: Any) -> Change:
+    after = {"volume_id": parameters["VolumeId"]} if "VolumeId" in parameters else {}
+    return Change(action, resource, "us-east-1", parameters, "a test", after=after, token=("t",))
+
+
+SNAPSHOT = change("CreateSnapshot", "(new snapshot a)", VolumeId="vol-00000001")
+DELETE = change("DeleteSnapshot", "snap-00000001")
+LAUNCH = change("RunInstances", "(new instance a)", ImageId="ami-00000001")
+
+
+# --- reads ---
+
+
+def test_pages_are_followed_and_bounded() -> None:
+    def page(request: dict[str, Any]) -> dict[str, Any]:
+        last = request.get("NextToken") == "two"
+        return answer(**instances("i-00000002" if last else "i-00000001"), **({} if last else {"NextToken": "two"}))
+
+    made, client, _clock = gateway(describe_instances=[page])
+    assert [one.resource_id for one in made.ask(ONE)[ONE[0]]] == ["i-00000001", "i-00000002"]
+    asked = {"Filters": [{"Name": "instance-id", "Values": [INSTANCE]}], "MaxResults": 1000}
+    assert client.asked == [("describe_instances", asked), ("describe_instances", {**asked, "NextToken": "two"})]
+    assert made.calls == {"DescribeInstances": 2}
+
+
+def test_an_empty_page_with_a_token_is_not_the_end() -> None:
+    made, _client, _clock = gateway(
+        describe_instances=[answer(Reservations=[], NextToken="x"), answer(**instances(INSTANCE))]
+    )
+    assert len(made.ask(ONE)[ONE[0]]) == 1
+
+
+def test_several_questions_are_asked_in_parallel_with_one_client() -> None:
+    meet = threading.Barrier(3, timeout=20)
+
+    def together(_request: dict[str, Any]) -> dict[str, Any]:
+        meet.wait()
+        return answer()
+
+    made, client, _clock = gateway(
+        describe_instances=[together], describe_images=[together], describe_snapshots=[together]
+    )
+    queries = [Query(name) for name in ("DescribeInstances", "DescribeImages", "DescribeSnapshots")]
+    assert made.ask(queries) == dict.fromkeys(queries, ())
+    assert len(client.asked) == 3
+
+
+def test_equal_questions_are_asked_once() -> None:
+    made, client, _clock = gateway(describe_instances=[answer()])
+    made.ask([*ONE, *ONE])
+    assert len(client.asked) == 1
+
+
+@pytest.mark.parametrize("code", sorted(THROTTLING))
+def test_throttled_reads_are_repeated_for_a_minute(code: str) -> None:
+    made, client, clock = gateway(describe_instances=[refusal(code, status=503)])
+    with pytest.raises(CallError, match=code):
+        made.ask(ONE)
+    assert 45 < clock.time <= 61
+    assert len(client.asked) < 40
+
+
+def test_a_passing_fault_of_a_read_is_repeated() -> None:
+    closed = botocore.ConnectionClosedError(endpoint_url="https://ec2")
+    made, _client, _clock = gateway(
+        describe_instances=[
+            refusal("RequestLimitExceeded", status=503),
+            closed,
+            refusal("InternalError", status=500),
+            answer(),
+        ]
+    )
+    assert made.ask(ONE) == {ONE[0]: ()}
+    assert made.calls == {"DescribeInstances": 4}
+
+
+def test_a_refused_read_is_not_repeated() -> None:
+    made, client, clock = gateway(describe_instances=[refusal("InvalidParameterValue", "bad filter")])
+    with pytest.raises(CallError, match="DescribeInstances failed: InvalidParameterValue: bad filter"):
+        made.ask(ONE)
+    assert len(client.asked) == 1
+    assert clock.time == 0
+
+
+def test_nothing_at_the_address_fails_within_seconds() -> None:
+    made, client, clock = gateway(
+        describe_instances=[botocore.EndpointConnectionError(endpoint_url="http://127.0.0.1:1")]
+    )
+    with pytest.raises(CallError, match="Check endpoint_url") as failed:
+        made.ask(ONE)
+    assert failed.value.code == "EndpointUnreachable"
+    assert not failed.value.unclear
+    assert clock.time <= 2
+    assert len(client.asked) > 1
+
+
+def test_a_silent_address_fails_after_one_timeout() -> None:
+    clock = Clock()
+
+    def silence(_request: dict[str, Any]) -> None:
+        clock.sleep(20)
+        raise botocore.ReadTimeoutError(endpoint_url="https://ec2")
+
+    made, client, _clock = gateway(clock, describe_instances=[silence])
+    with pytest.raises(CallError, match="NoAnswer"):
+        made.ask(ONE)
+    assert len(client.asked) == 1
+
+
+def test_once_it_has_answered_a_lost_network_is_given_half_a_minute() -> None:
+    lost = botocore.EndpointConnectionError(endpoint_url="https://ec2")
+    made, _client, clock = gateway(describe_instances=[answer(), lost])
+    made.ask(ONE)
+    with pytest.raises(CallError):
+        made.ask(ONE)
+    assert 20 < clock.time <= 30
+
+
+def test_an_operation_that_this_botocore_lacks_is_said() -> None:
+    made, _client, _clock = gateway()
+    with pytest.raises(CallError, match="Install a newer boto3"):
+        made.ask([Query("DescribeImageReferences", arguments=(("ImageIds", ("ami-00000001",)),))])
+
+
+# --- writes ---
+
+
+def test_a_create_without_token_is_called_once_when_the_answer_is_lost() -> None:
+    for lost in (botocore.ReadTimeoutError(endpoint_url="x"), refusal("InternalError", status=500)):
+        made, client, _clock = gateway(create_snapshot=[lost, answer(SnapshotId="snap-00000002")])
+        with pytest.raises(CallError) as failed:
+            made.perform([SNAPSHOT])
+        assert failed.value.unclear
+        assert len(client.asked) == 1
+
+
+def test_a_create_that_was_never_sent_or_only_throttled_is_repeated() -> None:
+    made, client, _clock = gateway(
+        create_snapshot=[
+            refusal("RequestLimitExceeded", status=503),
+            botocore.EndpointConnectionError(endpoint_url="x"),
+            answer(SnapshotId="snap-00000002"),
+        ]
+    )
+    assert made.perform([SNAPSHOT]) == {"(new snapshot a)": "snap-00000002"}
+    assert len(client.asked) == 3
+
+
+def test_what_is_safe_is_repeated_and_a_second_delete_is_fine() -> None:
+    made, client, _clock = gateway(
+        delete_snapshot=[botocore.ConnectionClosedError(endpoint_url="x"), refusal("InvalidSnapshot.NotFound")]
+    )
+    assert made.perform([DELETE]) == {}
+    assert len(client.asked) == 2
+
+
+def test_the_launch_token_is_ours_and_changes_with_the_generation() -> None:
+    made, client, _clock = gateway(
+        run_instances=[answer(Instances=[{"InstanceId": INSTANCE, "State": {"Name": "pending"}}])]
+    )
+    for generation in (0, 0, 1):
+        assert made.perform([LAUNCH], generation) == {"(new instance a)": INSTANCE}
+    tokens = [request["ClientToken"] for _name, request in client.asked]
+    assert tokens[0] == tokens[1] != tokens[2]
+    assert all(len(token) == 64 for token in tokens)
+
+
+def test_a_token_that_stands_for_a_terminated_instance_is_said() -> None:
+    made, _client, _clock = gateway(
+        run_instances=[answer(Instances=[{"InstanceId": INSTANCE, "State": {"Name": "terminated"}}])]
+    )
+    with pytest.raises(CallError) as failed:
+        made.perform([LAUNCH])
+    assert failed.value.code == TOKEN_SPENT
+
+
+def test_a_set_without_one_of_the_volumes_is_an_error_that_names_it() -> None:
+    wanted = Change("CreateSnapshots", "(new snapshot a)", "us-east-1", {}, "", after={"volume_id": "vol-00000009"})
+    made, _client, _clock = gateway(create_snapshots=[answer(Snapshots=[])])
+    with pytest.raises(CallError, match="vol-00000009"):
+        made.perform([wanted])
+
+
+# --- EC2's time ---
+
+
+def test_now_is_the_first_date_advanced_by_what_has_passed() -> None:
+    made, _client, clock = gateway(describe_instances=[answer(), answer("Tue, 24 Nov 2026 00:00:00 GMT")])
+    made.ask(ONE)
+    clock.sleep(90)
+    made.ask(ONE)
+    assert made.now() == datetime(2026, 11, 23, 12, 1, 30, tzinfo=UTC)
+
+
+def test_now_asks_when_nothing_was_asked_yet() -> None:
+    made, client, _clock = gateway(describe_instances=[answer()])
+    assert made.now() == datetime(2026, 11, 23, 12, tzinfo=UTC)
+    assert len(client.asked) == 1
+
+
+@pytest.mark.parametrize("date", [None, "", "yesterday"])
+def test_an_unreadable_date_is_said(date: str | None) -> None:
+    made, _client, _clock = gateway(describe_instances=[answer(date)])
+    with pytest.raises(StorageError, match="no readable Date header"):
+        made.now()
+
+
+# --- errors ---
+
+
+def told(error: Exception, operation: str = "RunInstances", **request: Any) -> CallError:
+    return call_error(error, "ec2", operation, request, resource="(new instance a)", endpoint="https://ec2")
+
+
+def test_a_refusal_has_code_message_resource_and_hint() -> None:
+    error = told(refusal("InsufficientInstanceCapacity", "none left"))
+    assert str(error).startswith("RunInstances of (new instance a) failed: InsufficientInstanceCapacity: none left ")
+    assert "Run the task again later" in str(error)
+    assert not error.passing
+
+
+def test_a_missing_permission_names_the_iam_action_without_the_cipher_text() -> None:
+    text = "You are not authorized to perform this operation. Encoded authorization failure message: 4JrVbGVzc2FnZQ-_x"
+    error = told(refusal("UnauthorizedOperation", text, 403), TagSpecifications=[], UserData="secret")
+    assert "must allow ec2:RunInstances, and ec2:CreateTags" in str(error)
+    assert "4JrVb" not in str(error)
+    assert "secret" not in str(error)
+
+
+def test_a_parameter_that_botocore_does_not_know_is_named_without_its_value() -> None:
+    client = boto3.client("ec2", region_name="us-east-1", aws_access_key_id="testing", aws_secret_access_key="testing")
+    with pytest.raises(botocore.ParamValidationError) as raised:
+        client.run_instances(MinCount="s3cret", MaxCount=1, UserData="s3cret", Novelty="hidden")
+    error = told(raised.value)
+    assert "Novelty" in str(error)
+    assert "MinCount" in str(error)
+    assert "s3cret" not in str(error)
+    assert "hidden" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (botocore.NoCredentialsError(), "NoCredentials", "access_key"),
+        (botocore.NoRegionError(), "NoRegion", "AWS_REGION"),
+        (refusal("RequestExpired"), "RequestExpired", "get new ones"),
+        (refusal("AuthFailure", status=401), "AuthFailure", "does not accept these credentials"),
+        (refusal("InvalidInstanceID.NotFound"), "InvalidInstanceID.NotFound", "region"),
+        (refusal("InvalidSnapshot.NotFound"), "InvalidSnapshot.NotFound", "region"),
+        (refusal("RequestLimitExceeded", status=503), "RequestLimitExceeded", "request rate"),
+        (refusal("VolumeLimitExceeded"), "VolumeLimitExceeded", "Service Quotas"),
+        (botocore.SSLError(endpoint_url="https://ec2", error="self-signed"), "Certificate", "aws_ca_bundle"),
+        (botocore.ConnectTimeoutError(endpoint_url="https://ec2"), "EndpointUnreachable", "HTTPS_PROXY"),
+    ],
+)
+def test_each_family_says_what_to_do(error: Exception, code: str, words: str) -> None:
+    made = told(error)
+    assert made.code == code
+    assert words in str(made)
+
+
+def test_what_is_not_botocores_is_raised_as_it_is() -> None:
+    with pytest.raises(ZeroDivisionError):
+        told(ZeroDivisionError())
+
+
+# --- clients ---
+
+
+@pytest.mark.parametrize("environment", [{}, {"AWS_MAX_ATTEMPTS": "7", "AWS_RETRY_MODE": "adaptive"}])
+@pytest.mark.parametrize("config", [None, {"retries": {"max_attempts": 9, "mode": "legacy"}, "read_timeout": 77}])
+def test_botocore_never_repeats_a_call(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], config: dict[str, Any] | None
+) -> None:
+    from ansible.module_utils.testing import patch_module_args
+    from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with listener() as (url, accepted):
+        args = {
+            "region": "us-east-1",
+            "endpoint_url": url,
+            "access_key": "testing",
+            "secret_key": "testing",
+            "aws_config": config,
+        }
+        with patch_module_args({name: value for name, value in args.items() if value is not None}):
+            client = module_clients(AnsibleAWSModule(argument_spec={}))("ec2", "us-east-1")
+        with pytest.raises(botocore.BotoCoreError):
+            client.create_snapshot(VolumeId="vol-00000001")
+        assert len(accepted) == 1
+    assert client.meta.config.read_timeout == (77 if config else 20)
+    assert "ec2ops.storage" in client.meta.config.user_agent
+
+
+class listener:
+    """A server that closes each connection when a request has come in; yields its URL and the connections so far."""
+
+    def __enter__(self) -> tuple[str, list[Any]]:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._accepted: list[Any] = []
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+        return f"http://127.0.0.1:{self._socket.getsockname()[1]}", self._accepted
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, address = self._socket.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(65536)
+                self._accepted.append(address)
+
+    def __exit__(self, *_error: object) -> None:
+        # accept() is woken by a last connection, then fails on the closed socket.
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self._thread.join(10)
+
+
+# --- pacing ---
+
+
+def paced(operation: str, count: int, clock: Clock, pacer: Pacer) -> float:
+    began = clock.time
+    for _ in range(count):
+        pacer.acquire(operation, "us-east-1")
+    return clock.time - began
+
+
+@pytest.mark.parametrize(
+    ("operation", "burst", "per_second"),
+    [
+        ("DescribeSnapshots", 100, 20),
+        ("DescribeInstanceStatus", 50, 10),
+        ("GetInstanceUefiData", 100, 20),
+        ("CreateSnapshot", 100, 5),
+        ("DeleteSnapshot", 100, 5),
+        ("RegisterImage", 50, 5),
+        ("StopInstances", 50, 5),
+        ("StartInstances", 5, 2),
+        ("RunInstances", 5, 2),
+        ("CopyImage", 100, 1),
+        ("CreateTags", 100, 10),
+    ],
+)
+def test_a_burst_never_waits_and_the_rest_goes_at_the_rate(operation: str, burst: int, per_second: float) -> None:
+    clock = Clock()
+    pacer = Pacer(clock.monotonic, clock.sleep)
+    assert paced(operation, burst, clock, pacer) == 0
+    assert paced(operation, 20, clock, pacer) == pytest.approx(20 / per_second, rel=0.01)
+    assert rate_of(operation).burst == burst
+
+
+def test_buckets_are_by_operation_and_region_and_fill_again() -> None:
+    clock = Clock()
+    pacer = Pacer(clock.monotonic, clock.sleep)
+    paced("RunInstances", 5, clock, pacer)
+    pacer.acquire("RunInstances", "eu-west-1")
+    pacer.acquire("StartInstances", "us-east-1")
+    assert clock.time == 0
+    clock.sleep(10)
+    assert paced("RunInstances", 5, clock, pacer) == 0
+
+
+def test_throttling_empties_the_bucket_and_halves_the_rate_for_a_while() -> None:
+    clock = Clock()
+    pacer = Pacer(clock.monotonic, clock.sleep)
+    pacer.acquire("DeleteSnapshot", "us-east-1")
+    for _ in range(3):
+        pacer.throttled("DeleteSnapshot", "us-east-1")
+    slow = paced("DeleteSnapshot", 10, clock, pacer)
+    assert slow == pytest.approx(4.0, rel=0.1)
+    clock.sleep(120)
+    paced("DeleteSnapshot", 100, clock, pacer)
+    assert paced("DeleteSnapshot", 10, clock, pacer) == pytest.approx(2.0, rel=0.1)
+
+
+def test_writes_beyond_the_bucket_go_at_ec2s_rate_from_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, client, clock = gateway(delete_snapshot=[answer()])
+    for _ in range(130):
+        made.perform([DELETE])
+    assert len(client.asked) == 130
+    assert clock.time == pytest.approx(6.0, rel=0.05)
+
+
+# --- waits ---
+
+
+class Answers:
+    """Answers polls from a list of states; the last one for ever."""
+
+    def __init__(self, *states: str, kind: type[Any] = Snapshot) -> None:
+        self.states = list(states)
+        self.queries: list[tuple[Query, ...]] = []
+        self._kind = kind
+
+    def __call__(self, queries: Any, until: float) -> dict[Query, tuple[Any, ...]]:
+        asked = tuple(queries)
+        self.queries.append(asked)
+        state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+        if state == "throttled":
+            raise CallError("DescribeSnapshots", "RequestLimitExceeded", "slow down", passing=True)
+        return {query: tuple(self._resources(query, state)) for query in asked}
+
+    def _resources(self, query: Query, state: str) -> Iterator[Any]:
+        if query.operation == "DescribeInstanceStatus":
+            yield from (Fact(f"{one}/status", ("ok", "ok")) for one in dict(query.arguments)["InstanceIds"])
+        elif state != "invisible":
+            yield from (self._kind(one, state) for one in query.filters[0][1])
+
+
+def waited(states: Answers, *waits: Wait, limit: float = 600) -> tuple[dict[str, Any], Clock]:
+    clock = Clock()
+    return wait_for(states, waits, limit, clock.monotonic, clock.sleep), clock
+
+
+def test_the_first_poll_comes_early_and_the_pauses_grow_to_five_seconds() -> None:
+    _seen, clock = waited(Answers(*["pending"] * 15, "completed"), Wait(("snap-00000001",), "completed"))
+    assert 0.25 <= clock.slept[0] <= 0.5
+    assert clock.slept == sorted(clock.slept)
+    assert clock.slept[-1] == 5.0
+
+
+def test_many_resources_are_one_question_each_two_hundred() -> None:
+    states = Answers("completed")
+    waited(states, Wait(tuple(f"snap-{number:08x}" for number in range(401)), "completed"))
+    assert [len(query.filters[0][1]) for query in states.queries[0]] == [200, 200, 1]
+    assert len(states.queries) == 1
+
+
+def test_waits_of_different_kinds_share_the_loop() -> None:
+    states = Answers("stopped", kind=Instance)
+    waited(states, Wait((INSTANCE,), "stopped"), Wait(("i-00000002",), "stopped", expect=(("state", "stopped"),)))
+    assert len(states.queries) == 1
+    assert len(states.queries[0]) == 1
+
+
+def test_healthy_asks_for_the_status_only_of_what_runs() -> None:
+    states = Answers("pending", "running", kind=Instance)
+    waited(states, Wait((INSTANCE,), "healthy"))
+    assert [query.operation for asked in states.queries for query in asked] == [
+        "DescribeInstances",
+        "DescribeInstances",
+        "DescribeInstanceStatus",
+    ]
+    assert [
+        len(dict(query.arguments)["InstanceIds"]) for query in status_queries(f"i-{n:08x}" for n in range(150))
+    ] == [100, 50]
+
+
+def test_what_is_not_visible_yet_is_waited_for() -> None:
+    seen, _clock = waited(
+        Answers("invisible", "invisible", "pending", "completed"), Wait(("snap-00000001",), "completed")
+    )
+    assert seen["snap-00000001"].state == "completed"
+
+
+def test_throttling_is_not_success_and_not_the_end() -> None:
+    seen, _clock = waited(
+        Answers("throttled", "pending", "throttled", "completed"), Wait(("snap-00000001",), "completed")
+    )
+    assert seen["snap-00000001"].state == "completed"
+
+
+def test_a_wait_without_any_answer_is_given_up_with_its_cause() -> None:
+    clock = Clock()
+    with pytest.raises(CallError, match="slow down"):
+        wait_for(Answers("throttled"), [Wait(("snap-00000001",), "completed")], 3600, clock.monotonic, clock.sleep)
+    assert 115 < clock.time < 130
+
+
+def test_a_failed_one_ends_the_wait_at_once_though_others_go_on() -> None:
+    states = Answers("error")
+    with pytest.raises(WaitError) as failed:
+        waited(states, Wait(("snap-00000001",), "completed"), Wait(("snap-00000002",), "completed"))
+    assert failed.value.how == "failed"
+    assert len(states.queries) == 1
+
+
+def test_a_timeout_names_each_and_stops_in_time() -> None:
+    clock = Clock()
+    with pytest.raises(WaitError) as failed:
+        wait_for(
+            Answers("pending"),
+            [Wait(("snap-00000001", "snap-00000002"), "completed")],
+            60,
+            clock.monotonic,
+            clock.sleep,
+        )
+    assert clock.time == pytest.approx(60)
+    assert failed.value.how == "timeout"
+    assert failed.value.resources == ("snap-00000001", "snap-00000002")
+    assert "Timeout after 60 s: snap-00000001 should become completed but is still pending; snap-00000002" in str(
+        failed.value
+    )
+
+
+def test_a_wait_of_a_thousand_names_ten() -> None:
+    with pytest.raises(WaitError, match="and 990 more"):
+        waited(Answers("pending"), Wait(tuple(f"snap-{number:08x}" for number in range(1000)), "completed"), limit=3)
+
+
+# --- on the sandbox ---
+
+
+def test_real_answers_have_a_date_that_is_the_sandboxs(sandbox: Sandbox) -> None:
+    made = sandbox_gateway(sandbox)
+    assert abs((made.now() - sandbox.now()).total_seconds()) < 60
+
+
+def test_a_closed_connection_is_unclear_and_repeated_only_where_that_is_safe(sandbox: Sandbox) -> None:
+    made = sandbox_gateway(sandbox)
+    made.ask(ONE)
+    sandbox.add_fault("CreateSnapshot", kind="close", occurrence="every")
+    with pytest.raises(CallError) as failed:
+        made.perform([SNAPSHOT])
+    assert failed.value.unclear
+    assert sandbox.counts()["CreateSnapshot"] == 1
+    sandbox.add_fault("DescribeInstances", kind="close", occurrence={"first": 2})
+    made.ask(ONE)
+    assert made.calls["DescribeInstances"] == sandbox.counts()["DescribeInstances"]
+
+
+def test_ec2s_own_buckets_are_not_overrun(sandbox: Sandbox) -> None:
+    sandbox.configure(buckets=True)
+    made = sandbox_gateway(sandbox)
+    for _ in range(12):
+        with pytest.raises(CallError, match="InvalidInstanceID.NotFound"):
+            made.perform([Change("StartInstances", INSTANCE, "us-east-1", {}, "a test")])
+    assert made.calls["StartInstances"] <= 13
+
+
+def test_the_constants_are_within_the_promises() -> None:
+    assert gateway_file.UNREACHABLE_AT_FIRST <= 5

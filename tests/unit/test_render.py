@@ -1,0 +1,121 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a user sees of a plan and of its outcome."""
+
+from __future__ import annotations
+
+import json
+
+from ansible_collections.ec2ops.storage.plugins.module_utils import _render
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Change, Plan, Stage
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError
+from ansible_collections.ec2ops.storage.plugins.module_utils._ports import CallError, Outcome, WaitError
+
+INSTANCE, NEW = "i-00000000000000001", "(new instance web)"
+STOP = Change(
+    "StopInstances",
+    INSTANCE,
+    "eu-central-1",
+    {},
+    "the capture needs it stopped",
+    before={"state": "running", "public_ip_address": "203.0.113.7", "instance_type": "m5.large"},
+    after={"state": "stopped", "public_ip_address": None, "instance_type": "m5.large"},
+    disruptive=True,
+)
+TAG = Change(
+    "CreateTags",
+    NEW,
+    "eu-central-1",
+    {"Tags": [{"Key": "ec2ops:restore-state", "Value": "running 2026-11-23T12:00:00Z"}]},
+    "it is remembered",
+    before={"tags": {"Name": "web", "env": "test"}},
+    after={"tags": {"Name": "web", "env": "prod"}},
+)
+LAUNCH = Change(
+    "RunInstances",
+    NEW,
+    "eu-central-1",
+    {"ImageId": "ami-00000001", "UserData": "password=hunter2", "ClientToken": "abc"},
+    "another image",
+    after={"state": "running", "block_devices": [{"device_name": "/dev/sda1"}]},
+)
+REMOVE = Change("DeleteSnapshot", "snap-00000001", "eu-central-1", {}, "it failed", before={"state": "error"})
+PLAN = Plan((Stage((STOP,)), Stage((LAUNCH,)), Stage((TAG, REMOVE))), ("careful",))
+
+
+def test_a_diff_item_shows_only_what_changes_and_why() -> None:
+    stop, launch, tag, remove = _render.diff(PLAN)
+    assert stop == {
+        "before_header": f"{INSTANCE}, eu-central-1",
+        "after_header": f"StopInstances {INSTANCE} (disruptive): the capture needs it stopped",
+        "before": "state: running\npublic_ip_address: 203.0.113.7\n",
+        "after": "state: stopped\n",
+    }
+    assert launch["before"] == ""
+    assert launch["after"] == 'state: running\nblock_devices: [{"device_name": "/dev/sda1"}]\n'
+    assert launch["after_header"].startswith(f"RunInstances {NEW} (made): another image")
+    assert (tag["before"], tag["after"]) == ("tags.env: test\n", "tags.env: prod\n")
+    assert (remove["before"], remove["after"]) == ("state: error\n", "")
+    assert "(gone)" in remove["after_header"]
+
+
+def test_no_secret_and_no_time_of_the_run_is_shown() -> None:
+    shown = json.dumps([_render.success(PLAN, {}, {}, {}), _render.diff(PLAN)])
+    assert "hunter2" not in shown
+    assert "ClientToken" not in shown
+    assert "2026-11-23" not in shown
+    assert "sha256:" in shown
+
+
+def test_success_is_the_plan_the_entities_and_the_calls() -> None:
+    result = _render.success(PLAN, {"instances": [1]}, {"StopInstances": 1}, {NEW: "i-00000002"})
+    assert result["changed"] is True
+    assert [entry["action"] for entry in result["plan"]] == [
+        "StopInstances",
+        "RunInstances",
+        "CreateTags",
+        "DeleteSnapshot",
+    ]
+    assert result["instances"] == [1]
+    assert result["api_calls"] == {"StopInstances": 1}
+    assert result["planned_ids"] == {NEW: "i-00000002"}
+    assert _render.success(Plan(warnings=("x",)), {}, {}, {})["changed"] is False
+
+
+def test_a_failure_names_what_was_done_with_real_ids() -> None:
+    outcome = Outcome(done=[LAUNCH], failed=[TAG], not_tried=[REMOVE], bindings={NEW: "i-00000002"})
+    error = CallError("CreateTags", "TagLimitExceeded", "too many tags", resource="i-00000002", hint="Remove one.")
+    result = _render.failure(error, PLAN, outcome, {})
+    assert result["error"] == {"code": "TagLimitExceeded", "message": "too many tags", "operation": "CreateTags"}
+    assert result["changed"] is True
+    assert [entry["resource"] for entry in result["done"]] == ["i-00000002"]
+    assert [entry["resource"] for entry in result["failed_changes"]] == ["i-00000002"]
+    assert [entry["resource"] for entry in result["not_tried"]] == ["snap-00000001"]
+    # `failed` is Ansible's own word in a result, and a list there would be overwritten.
+    assert "failed" not in result
+
+
+def test_changed_after_a_failure_is_about_what_may_have_happened() -> None:
+    def changed(error: CallError, **outcome: list[Change]) -> bool:
+        return bool(_render.failure(error, PLAN, Outcome(**outcome), {})["changed"])
+
+    refused = CallError("StopInstances", "Denied", "no")
+    lost = CallError("StopInstances", "ConnectionLost", "gone", unclear=True, passing=True)
+    assert changed(refused, failed=[STOP]) is False
+    assert changed(refused, failed=[LAUNCH], done=[STOP]) is True
+    assert changed(refused, failed=[LAUNCH], rolled_back=[STOP]) is True
+    assert changed(lost, failed=[STOP]) is True
+
+
+def test_every_error_has_a_code() -> None:
+    assert _render.described(SpecError("bad"))["code"] == "SpecError"
+    for how, code in (("failed", "WaitFailed"), ("timeout", "WaitTimeout"), ("mismatch", "WaitMismatch")):
+        assert _render.described(WaitError("x", how)) == {"code": code, "message": "x", "operation": None}
+
+
+def test_a_refusal_leaves_all_untried() -> None:
+    result = _render.refusal(SpecError("bad"), PLAN, {"DescribeInstances": 1})
+    assert result["changed"] is False
+    assert len(result["not_tried"]) == 4
+    assert (result["done"], result["failed_changes"]) == ([], [])

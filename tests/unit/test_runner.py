@@ -1,0 +1,361 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A whole module with a trivial feature: an instance that has a tag, and a snapshot if it is asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.ec2ops.storage.plugins.module_utils import _runner
+from ansible_collections.ec2ops.storage.plugins.module_utils._argspec import Options, assumed_entries, module_arguments
+from ansible_collections.ec2ops.storage.plugins.module_utils._core import tags as tag_names
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import (
+    Change,
+    Feature,
+    Plan,
+    Query,
+    Stage,
+    State,
+    Wait,
+    by_id,
+)
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError, StorageError
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import planned, require_id
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Snapshot, view
+from ansible_collections.ec2ops.storage.plugins.module_utils._ports import CallError
+from conftest import SPEED, FakeWorld, World
+from sandbox.client import Sandbox
+
+DEFAULTS = {"wait": True, "wait_timeout": 60, "assume": [], "snapshot": False}
+
+
+def parse(params: Mapping[str, Any], region: str) -> dict[str, Any]:
+    return {**params, "instance_id": require_id("instance", params["instance_id"], "instance_id"), "region": region}
+
+
+def needs(spec: dict[str, Any], state: State) -> tuple[Query, ...]:
+    queries = by_id("DescribeInstances", "instance-id", [spec["instance_id"]])
+    return queries if not spec["snapshot"] else (*queries, captures(spec))
+
+
+def captures(spec: dict[str, Any]) -> Query:
+    return Query("DescribeSnapshots", ((f"tag:{tag_names.IMAGE}", (spec["instance_id"],)),), (("OwnerIds", ("self",)),))
+
+
+def plan(spec: dict[str, Any], state: State, now: datetime) -> Plan:
+    instance = state.instance(spec["instance_id"])
+    if instance is None:
+        raise SpecError(f"instance_id: {spec['instance_id']} does not exist")
+    stages = []
+    if instance.tags.get("touched") != "yes":
+        change = Change(
+            action="CreateTags",
+            resource=instance.instance_id,
+            region=state.region,
+            parameters={"Tags": tag_names.boto3_tags({"touched": "yes"})},
+            reason="the tag is missing",
+            before={"tags": dict(instance.tags)},
+            after={"tags": {**instance.tags, "touched": "yes"}},
+        )
+        stages.append(Stage((change,)))
+    if spec["snapshot"] and not any(state.all(Snapshot)):
+        tags = {tag_names.IMAGE: instance.instance_id}
+        volume = instance.block_devices[0].volume_id if instance.block_devices else "vol-00000000"
+        make = Change(
+            action="CreateSnapshot",
+            resource=planned("snapshot", "one"),
+            region=state.region,
+            parameters={"VolumeId": volume, "TagSpecifications": [tag_names.specification("snapshot", tags)]},
+            reason="there is none",
+            after={"volume_id": volume, "state": "completed", "tags": tags},
+            identity=captures(spec),
+        )
+        stages.append(Stage((make,), (Wait((make.resource,), "completed", final=True),)))
+    return Plan(tuple(stages), warnings=("a warning",) if stages else ())
+
+
+def result(spec: dict[str, Any], state: State) -> dict[str, Any]:
+    instance = state.instance(spec["instance_id"])
+    return {"instance": view(instance) if instance else None, "snapshots": [view(one) for one in state.all(Snapshot)]}
+
+
+FEATURE = Feature(parse, needs, plan, result)
+
+
+@dataclasses.dataclass
+class ShellInTest:
+    params: Mapping[str, Any]
+    check_mode: bool = False
+    diff: bool = False
+    warnings: list[str] = dataclasses.field(default_factory=list)
+    result: dict[str, Any] = dataclasses.field(default_factory=dict)
+    message: str | None = None
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+    def exit(self, result: Mapping[str, Any]) -> None:
+        self.result = json.loads(json.dumps(result))
+
+    def fail(self, message: str, result: Mapping[str, Any]) -> None:
+        self.message, self.result = message, json.loads(json.dumps(result))
+
+
+def execute(
+    world: World, *, check: bool = False, diff: bool = False, feature: Feature = FEATURE, **params: Any
+) -> ShellInTest:
+    shell = ShellInTest({**DEFAULTS, **params}, check, diff)
+    _runner.execute(feature, shell, world.gateway)
+    return shell
+
+
+def test_check_run_check_run(world: World) -> None:
+    instance = world.instance(tags={"Name": "web"})
+    check = execute(world, check=True, diff=True, instance_id=instance.instance_id, snapshot=True)
+    assert check.message is None
+    assert check.result["changed"] is True
+    assert check.result["instance"]["tags"] == {"Name": "web", "touched": "yes"}
+    assert world.existing("snapshot") == []
+    assert world.count("CreateTags") == world.count("CreateSnapshot") == 0
+
+    run = execute(world, instance_id=instance.instance_id, snapshot=True)
+    (made,) = world.existing("snapshot")
+    assert run.message is None
+    assert run.result["plan"] == check.result["plan"]
+    assert run.result["planned_ids"] == {"(new snapshot one)": made.snapshot_id}
+    assert run.result["instance"]["tags"] == {"Name": "web", "touched": "yes"}
+    assert [one["snapshot_id"] for one in run.result["snapshots"]] == [made.snapshot_id]
+    assert run.result["snapshots"][0]["state"] == "completed"
+    assert run.result["api_calls"]["CreateTags"] == 1
+
+    for check_mode in (True, False):
+        again = execute(world, check=check_mode, instance_id=instance.instance_id, snapshot=True)
+        assert (again.result["changed"], again.result["plan"], again.warnings) == (False, [], [])
+        assert [one["snapshot_id"] for one in again.result["snapshots"]] == [made.snapshot_id]
+
+
+def test_the_predicted_state_is_what_comes(world: World) -> None:
+    instance = world.instance(tags={"Name": "web"})
+    check = execute(world, check=True, instance_id=instance.instance_id, snapshot=True)
+    run = execute(world, instance_id=instance.instance_id, snapshot=True)
+    assert check.result["instance"] == run.result["instance"]
+    predicted, came = check.result["snapshots"][0], run.result["snapshots"][0]
+    assert {key: came[key] for key in ("volume_id", "state", "tags")} == {
+        key: predicted[key] for key in ("volume_id", "state", "tags")
+    }
+
+
+def test_the_diff_has_a_header_and_only_what_changes(fake: FakeWorld) -> None:
+    instance = fake.instance(tags={"Name": "web"})
+    shell = execute(fake, check=True, diff=True, instance_id=instance.instance_id, snapshot=True)
+    tags, snapshot = shell.result["diff"]
+    assert tags == {
+        "before_header": f"{instance.instance_id}, us-east-1",
+        "after_header": f"CreateTags {instance.instance_id}: the tag is missing",
+        "before": "",
+        "after": "tags.touched: yes\n",
+    }
+    assert snapshot["after_header"] == "CreateSnapshot (new snapshot one) (made): there is none"
+    assert "diff" not in execute(fake, check=True, instance_id=instance.instance_id).result
+
+
+def test_bad_input_is_refused_before_anything_is_asked(fake: FakeWorld) -> None:
+    shell = execute(fake, instance_id="i-xyz")
+    assert shell.message is not None and shell.message.startswith("instance_id: 'i-xyz'")
+    assert shell.result["changed"] is False
+    assert shell.result["error"] == {"code": "SpecError", "message": shell.message, "operation": None}
+    assert shell.result["api_calls"] == {}
+
+
+def test_a_refusal_after_reading_tells_the_calls(fake: FakeWorld) -> None:
+    shell = execute(fake, instance_id="i-00000000000000bad")
+    assert shell.result["api_calls"] == {"DescribeInstances": 1}
+    assert shell.message == "instance_id: i-00000000000000bad does not exist"
+
+
+def test_a_failure_on_the_way_tells_what_was_done(world: World) -> None:
+    instance = world.instance()
+    world.fault("CreateSnapshot", code="SnapshotLimitExceeded", message="at the limit", status=400)
+    shell = execute(world, instance_id=instance.instance_id, snapshot=True)
+    assert shell.message is not None and "SnapshotLimitExceeded: at the limit" in shell.message
+    assert shell.result["error"] == {
+        "code": "SnapshotLimitExceeded",
+        "message": "at the limit",
+        "operation": "CreateSnapshot",
+    }
+    assert shell.result["changed"] is True
+    assert [entry["action"] for entry in shell.result["done"]] == ["CreateTags"]
+    assert [entry["action"] for entry in shell.result["failed_changes"]] == ["CreateSnapshot"]
+    assert shell.result["not_tried"] == []
+    assert shell.result["api_calls"]["CreateSnapshot"] == 1
+    assert shell.warnings == ["a warning"]
+
+
+def test_a_failed_first_call_has_changed_nothing(fake: FakeWorld) -> None:
+    instance = fake.instance()
+    fake.fault("CreateTags", code="UnauthorizedOperation", message="no", status=403)
+    shell = execute(fake, instance_id=instance.instance_id, snapshot=True)
+    assert shell.result["changed"] is False
+    assert [entry["action"] for entry in shell.result["not_tried"]] == ["CreateSnapshot"]
+
+
+def test_wait_false_returns_the_predicted_state(fake: FakeWorld) -> None:
+    shell = execute(fake, instance_id=fake.instance().instance_id, snapshot=True, wait=False)
+    assert shell.message is None
+    assert fake.existing("snapshot")[0].state == "pending"
+    assert shell.result["snapshots"][0]["snapshot_id"] == fake.existing("snapshot")[0].snapshot_id
+
+
+def test_plans_of_earlier_tasks_are_laid_over_in_check_mode_only(fake: FakeWorld) -> None:
+    instance = fake.instance()
+    earlier = execute(fake, check=True, instance_id=instance.instance_id).result["plan"]
+    for assume in ([earlier], [None, earlier], [{"skipped": True}, {"plan": earlier, "changed": True}], earlier):
+        shell = execute(fake, check=True, instance_id=instance.instance_id, assume=assume)
+        assert (shell.result["changed"], shell.result["plan"]) == (False, [])
+    assert execute(fake, instance_id=instance.instance_id, assume=[earlier]).result["changed"] is True
+
+
+def test_a_planned_instance_of_an_earlier_task_is_accepted(fake: FakeWorld) -> None:
+    entry = {
+        "action": "RunInstances",
+        "resource": "(new instance web)",
+        "region": "us-east-1",
+        "after": {"state": "running", "tags": {"Name": "web"}},
+    }
+    shell = execute(fake, check=True, instance_id="(new instance web)", assume=[[entry]])
+    assert shell.message is None
+    assert [change["resource"] for change in shell.result["plan"]] == ["(new instance web)"]
+    assert fake.gateway.calls == {}
+
+
+def test_assume_refuses_what_is_no_plan() -> None:
+    with pytest.raises(SpecError, match="assume: 'x' is not the plan"):
+        assumed_entries(["x"])
+
+
+def test_option_groups_bring_their_constraints() -> None:
+    merged = module_arguments(
+        Options({"a": {"type": "str"}}, {"mutually_exclusive": [("a", "b")]}),
+        Options({"b": {"type": "str"}}, {"mutually_exclusive": [("b", "c")], "required_by": {"b": ["a"]}}),
+    )
+    assert merged == {
+        "argument_spec": {"a": {"type": "str"}, "b": {"type": "str"}},
+        "mutually_exclusive": [("a", "b"), ("b", "c")],
+        "required_by": {"b": ["a"]},
+    }
+
+
+def test_an_error_of_the_planner_in_the_result_does_not_lose_what_was_done(fake: FakeWorld) -> None:
+    def refuse(_spec: Any, _state: State) -> dict[str, Any]:
+        raise StorageError("it is not as it should be")
+
+    shell = execute(fake, instance_id=fake.instance().instance_id, feature=dataclasses.replace(FEATURE, result=refuse))
+    assert shell.message == "it is not as it should be"
+    assert shell.result["changed"] is True
+    assert [entry["action"] for entry in shell.result["done"]] == ["CreateTags"]
+
+
+def test_the_first_read_that_fails_is_reported_with_its_code(fake: FakeWorld) -> None:
+    fake.fault("DescribeInstances", code="AuthFailure", message="not these keys", status=401)
+    with pytest.raises(CallError):
+        fake.gateway.ask(by_id("DescribeInstances", "instance-id", ["i-00000000000000001"]))
+    fake.fault("DescribeInstances", code="AuthFailure", message="not these keys", status=401)
+    shell = execute(fake, instance_id="i-00000000000000001")
+    assert (
+        shell.result["error"] == {"code": "AuthFailure", "message": "not these keys", "operation": ""}
+        or shell.result["error"]["operation"] == "DescribeInstances"
+    )
+
+
+# --- as Ansible runs it ---
+
+SPEC = {"instance_id": {"type": "str", "required": True}, "snapshot": {"type": "bool", "default": False}}
+
+
+def module(capsys: pytest.CaptureFixture[str], args: dict[str, Any]) -> dict[str, Any]:
+    """Runs the module in this process with these arguments and returns what it prints."""
+    with patch_module_args(args), pytest.raises(SystemExit):
+        _runner.run_module(FEATURE, SPEC, required_together=[("instance_id", "snapshot")])
+    printed: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+    return printed
+
+
+def connection(url: str, **more: Any) -> dict[str, Any]:
+    return {"region": "us-east-1", "endpoint_url": url, "access_key": "testing", "secret_key": "testing", **more}
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (
+        "AWS_REGION",
+        "AWS_DEFAULT_REGION",
+        "AWS_PROFILE",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_ENDPOINT_URL",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+def test_a_module_over_the_network(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    instance = sandbox_instance(sandbox)
+    args = {**connection(sandbox.url), "instance_id": instance}
+    check = module(capsys, {**args, "_ansible_check_mode": True, "_ansible_diff": True})
+    assert check["changed"] is True
+    assert check["diff"][0]["after"] == "tags.touched: yes\n"
+    run = module(capsys, args)
+    assert (run["changed"], run["plan"]) == (True, check["plan"])
+    assert run["warnings"] == ["a warning"]
+    again = module(capsys, args)
+    assert (again["changed"], again["api_calls"]) == (False, {"DescribeInstances": 1})
+
+
+def sandbox_instance(sandbox: Sandbox) -> str:
+    made = sandbox.seed({"instances": [{"volumes": [{"device_name": "/dev/sda", "size": 8}]}]})["instances"][0]
+    return made if isinstance(made, str) else str(made["instance_id"])
+
+
+def test_a_refusal_by_aws_reaches_the_user_with_code_and_action(
+    sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sandbox.refuse("DescribeInstances")
+    failed = module(capsys, {**connection(sandbox.url), "instance_id": "i-00000000000000001"})
+    assert failed["failed"] is True
+    assert failed["error"]["code"] == "UnauthorizedOperation"
+    assert "must allow ec2:DescribeInstances" in failed["msg"]
+    assert "testing" not in failed["msg"]
+
+
+def test_no_region_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    failed = module(capsys, {"instance_id": "i-00000000000000001"})
+    assert failed["msg"].startswith("No region: set region")
+    assert failed["api_calls"] == {}
+
+
+def test_no_credentials_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    failed = module(
+        capsys, {"region": "us-east-1", "endpoint_url": "http://127.0.0.1:9", "instance_id": "i-00000000000000001"}
+    )
+    assert failed["error"]["code"] == "NoCredentials"
+    assert "access_key" in failed["msg"]
+
+
+def test_an_endpoint_that_does_not_answer_is_said_quickly(capsys: pytest.CaptureFixture[str]) -> None:
+    failed = module(capsys, {**connection("http://127.0.0.1:9"), "instance_id": "i-00000000000000001"})
+    assert failed["error"]["code"] == "EndpointUnreachable"
+    assert "Check endpoint_url (http://127.0.0.1:9)" in failed["msg"]
+    assert 1 <= failed["api_calls"]["DescribeInstances"] <= 6
+
+
+def test_speed_is_what_the_fixture_says(sandbox: Sandbox) -> None:
+    assert sandbox.clock()["speed"] == SPEED
