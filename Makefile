@@ -9,7 +9,8 @@ SHELL := bash
 unexport PYTHONDONTWRITEBYTECODE
 
 VENV_PYTHON := .venv/bin/python
-COLLECTION := .work/tree/ansible_collections/ec2ops/storage
+IN_TREE := ansible_collections/ec2ops/storage
+COLLECTION := .work/tree/$(IN_TREE)
 # Runs a command with our programs first and nothing of the caller's configuration; IN_COLLECTION also in the copy of the
 # collection, from which messages name files as they are named in the checkout.
 RUN := $(VENV_PYTHON) tests/tools/environment.py
@@ -18,10 +19,11 @@ PYTEST := $(RUN) pytest -n 2
 # Independent tools side by side, each one's output in one piece, all of them even if one fails.
 SIDE_BY_SIDE := $(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going
 
+TYPED := plugins/module_utils plugins/modules tests/sandbox tests/tools
 TESTS := tests/unit tests/sandbox_tests tests/module tests/playbook
 
 .PHONY: help demo test bench sanity lint types unit sandbox-tests module-tests playbook-tests tree setup clean \
-    lint-python lint-shell lint-yaml lint-ansible lint-docs lint-changelog lint-package
+    lint-python format lint-shell lint-yaml lint-ansible lint-docs lint-changelog lint-package
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
@@ -45,8 +47,10 @@ sanity: tree  ## ansible-test sanity, without an ignore file
 lint: tree  ## all the lint-... below
 	@$(SIDE_BY_SIDE) lint-package lint-ansible lint-docs lint-python lint-shell lint-yaml lint-changelog
 
-types: tree  ## mypy
-	@$(IN_COLLECTION) mypy
+# In the tree, so that a file has the one name that it is imported by.
+types: tree  ## mypy, strict, on the plugins and the sandbox
+	@$(RUN) -C .work/tree mypy \
+	    --config-file $(IN_TREE)/pyproject.toml $(addprefix $(IN_TREE)/,$(TYPED)) | sed 's#^$(IN_TREE)/##'
 
 unit: tree  ## the layers without Ansible: planners, gateway, rendering
 	@$(PYTEST) tests/unit
@@ -63,6 +67,10 @@ playbook-tests: tree  ## roles and playbooks, on the sandbox, also interrupted
 lint-python: setup  ## ruff, rules and format
 	@$(RUN) ruff check --quiet
 	@$(RUN) ruff format --check --quiet || { echo 'Not formatted as `ruff format` does it:'; $(RUN) ruff format --check; }
+
+format: setup  ## let ruff format the Python files, and repair what it can
+	@$(RUN) ruff check --quiet --fix || true
+	@$(RUN) ruff format
 
 lint-shell: setup  ## shellcheck
 	@$(RUN) shellcheck .ci/run

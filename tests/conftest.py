@@ -36,7 +36,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """A folder that was asked for and of which no test has passed is a failure: a run that tests nothing is not green."""
+    """A folder that was asked for and in which no test has passed is a failure: what tests nothing is not green."""
     if exitstatus or hasattr(session.config, "workerinput") or session.config.option.collectonly:
         return
     for asked in session.config.args:

@@ -13,7 +13,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
@@ -21,7 +21,7 @@ from ._core import tags as tag_names
 from ._core.change import Change, Plan, Query, Stage, Wait
 from ._core.errors import StorageError
 from ._core.names import planned_in, substitute
-from ._core.resources import Image, Instance, Resource, Snapshot
+from ._core.resources import Image, Instance, Resource, Snapshot, from_view
 from ._ports import TOKEN_SPENT, CallError, Gateway, Outcome, WaitError
 
 PARALLEL = 8
@@ -31,14 +31,15 @@ ATTEMPTS = 3
 """How often a create without a client token is called."""
 GENERATIONS = 8
 """How many used-up client tokens are passed over."""
-_FAR_FUTURE = datetime.max.replace(tzinfo=timezone.utc)
+_FAR_FUTURE = datetime.max.replace(tzinfo=UTC)
 
 
 def apply(plan: Plan, gateway: Gateway, *, wait: bool, timeout: float) -> Outcome:
     """Carries *plan* out and tells what came of it; errors are in the Outcome, not raised.
 
-    *wait* false skips the waits that nothing builds on. *timeout* in seconds bounds all waits and all patience together. A stage
-    that fails finishes the calls it has begun; what comes after it is not tried, but its own way back (`Stage.on_failure`) is.
+    *wait* false skips the waits that nothing builds on. *timeout* in seconds bounds all waits and all patience
+    together. A stage that fails finishes the calls it has begun; what comes after it is not tried, but its own way back
+    (`Stage.on_failure`) is.
     """
     run = _Run(gateway, wait, gateway.monotonic() + timeout)
     outcome = run.outcome
@@ -62,7 +63,9 @@ def _kind(error: StorageError) -> str:
 
 
 def _roll_back(run: _Run, stage: Stage, timeout: float) -> None:
-    """The stage's way back, with the whole time limit again. Its own failure is a note: the first error stays the error."""
+    """The stage's way back, with the whole time limit again. Its own failure is a note: the first error stays the
+    error.
+    """
     outcome = run.outcome
     back = _Run(run.gateway, True, run.gateway.monotonic() + timeout)
     back.outcome.bindings = outcome.bindings
@@ -100,7 +103,8 @@ def _possible(stage: Stage, bindings: Mapping[str, str]) -> Stage:
 def call_groups(changes: Sequence[Change]) -> list[list[Change]]:
     """The changes of one stage as calls: same action, region and parameters go together, up to what a call takes.
 
-    CreateSnapshots names an instance and makes one snapshot for each of its volumes, so its changes are one call however many.
+    CreateSnapshots names an instance and makes one snapshot for each of its volumes, so its changes are one call
+    however many.
     """
     groups: dict[tuple[str, str, str], list[list[Change]]] = {}
     for change in changes:
@@ -127,17 +131,27 @@ class _Run:
         outcome = self.outcome
         calls = call_groups(stage.changes)
         errors: list[StorageError] = []
-        for changes, result in zip(calls, self._parallel(calls, stage.patience)):
+        for changes, result in zip(calls, self._parallel(calls, stage.patience), strict=True):
             if isinstance(result, StorageError):
                 outcome.failed.extend(changes)
                 errors.append(result)
             else:
                 outcome.done.extend(changes)
                 outcome.bindings.update(result)
+                self._changed_since_seen(changes)
         if errors:
             outcome.notes.extend(str(error) for error in errors[1:])
             return errors[0]
         return self._waits(stage.waits)
+
+    def _changed_since_seen(self, changes: Sequence[Change]) -> None:
+        """What an earlier stage's wait has seen of a resource no longer holds in what these changes have done to it."""
+        observed = self.outcome.observed
+        for change in changes:
+            known = observed.get(change.resource)
+            if known is not None and change.after is not None:
+                after = substitute(dict(change.after), self.outcome.bindings)
+                observed[change.resource] = from_view(known.kind, after, known)
 
     def _parallel(
         self, calls: Sequence[Sequence[Change]], patience: frozenset[str]
@@ -174,7 +188,7 @@ class _Run:
         return None
 
     def _patiently(self, changes: Sequence[Change], patience: frozenset[str]) -> Mapping[str, str]:
-        """The call, repeated while EC2 answers "not now" with one of the codes in *patience*, until the time is over."""
+        """The call, repeated while EC2 answers "not now" (a code in *patience*), until the time is over."""
         delay = 1.0
         while True:
             try:
@@ -200,8 +214,8 @@ class _Run:
     def _with_token(self, changes: Sequence[Change]) -> Mapping[str, str]:
         """A create that EC2 recognises by its ClientToken. A token that stands for something gone is passed over.
 
-        Before another generation is used, what lives under the change's identity is looked for: it may have been made by a run
-        that had passed over this token already, or with other parameters.
+        Before another generation is used, what lives under the change's identity is looked for: it may have been made
+        by a run that had passed over this token already, or with other parameters.
         """
         (change,) = changes
         generation = 0
@@ -219,7 +233,9 @@ class _Run:
             generation += 1
 
     def _without_token(self, changes: Sequence[Change]) -> Mapping[str, str]:
-        """A create that EC2 would repeat: after an unclear answer it is looked for, and called again only when it is not there."""
+        """A create that EC2 would repeat: after an unclear answer it is looked for, and called again only when it is
+        not there.
+        """
         attempt = 0
         while True:
             attempt += 1
@@ -230,7 +246,11 @@ class _Run:
                     return self._name_holder(changes, error)
                 if not error.unclear:
                     raise
-                found = self._until_seen(lambda: self._matched(changes))
+                try:
+                    found = self._until_seen(lambda: self._matched(changes))
+                except CallError as trouble:
+                    # What may have been made is the news, not that it could not be looked for.
+                    raise error from trouble
                 if found is not None:
                     return found
                 if attempt >= ATTEMPTS:
@@ -255,13 +275,15 @@ class _Run:
             refused.code,
             refused.message,
             resource=change.resource,
-            hint=f"The name belongs to {names or 'an image that this account does not show'}, which was not made for this.",
+            hint=f"The name belongs to {names or 'an image that is not shown'}, which was not made for this.",
         )
 
     def _settle(self, changes: Sequence[Change], made: Mapping[str, str]) -> Mapping[str, str]:
-        """What was made, read again before use: of two the earlier start, then the lower id, is the one; our other one is deleted.
+        """What was made, read again before use: of two the earlier start, then the lower id, is the one; our other one
+        is deleted.
 
-        Two can be there when an unclear call had its effect late, or when two runs work at the same moment: each deletes its own.
+        Two can be there when an unclear call had its effect late, or when two runs work at the same moment: each
+        deletes its own.
         """
         own = set(made.values())
         rival_wait = self.gateway.monotonic() + VISIBLE

@@ -38,7 +38,9 @@ COMMON = Options(
 
 
 def module_arguments(*groups: Options) -> dict[str, Any]:
-    """What AnsibleModule is made with: all options of the groups and all their constraints. A later group's option wins."""
+    """What AnsibleModule is made with: all options of the groups and all their constraints. A later group's option
+    wins.
+    """
     spec: dict[str, Any] = {}
     merged: dict[str, Any] = {}
     for group in groups:
@@ -54,8 +56,8 @@ def module_arguments(*groups: Options) -> dict[str, Any]:
 def assumed_entries(assume: Any) -> list[Mapping[str, Any]]:
     """The entries of all plans in ``assume``, in order.
 
-    It holds plans (lists of entries), entries, or results of earlier tasks; a plan of a task that was skipped (null, or a result
-    without a plan) counts as empty. Raises SpecError for anything else.
+    It holds plans (lists of entries), entries, or results of earlier tasks; a plan of a task that was skipped (null, or
+    a result without a plan) counts as empty. Raises SpecError for anything else.
     """
     return list(_entries(assume))
 

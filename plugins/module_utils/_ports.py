@@ -20,11 +20,13 @@ from ._core.resources import Resource
 
 
 class CallError(StorageError):
-    """A call to AWS that did not succeed. ``str(error)`` names the operation, AWS's code and message, the resource, what to do.
+    """A call to AWS that did not succeed. ``str(error)`` names the operation, AWS's code and message, the resource,
+    what to do.
 
-    ``unclear``: the call may have had its effect all the same (connection lost, 5xx, read timeout). Not set for throttling and for
-    refusals, which EC2 answers before it acts.
-    ``passing``: the cause may be gone a moment later (throttling, 5xx, no connection); it says nothing about the resource.
+    ``unclear``: the call may have had its effect all the same (connection lost, 5xx, read timeout). Not set for
+    throttling and for refusals, which EC2 answers before it acts.
+    ``passing``: the cause may be gone a moment later (throttling, 5xx, no connection); it says nothing about the
+    resource.
     """
 
     def __init__(
@@ -48,9 +50,9 @@ class CallError(StorageError):
         self.passing = passing
 
 
-# The code of the CallError for a call whose client token made something that is gone by now. EC2 answers RunInstances with the
-# terminated instance, other operations with IdempotentParameterMismatch.
-TOKEN_SPENT = "TokenSpent"
+# The code of the CallError for a call whose client token made something that is gone by now. EC2 answers RunInstances
+# with the terminated instance, other operations with IdempotentParameterMismatch.
+TOKEN_SPENT = "TokenSpent"  # noqa: S105  (an error code)
 
 
 class WaitError(StorageError):
@@ -63,7 +65,9 @@ class WaitError(StorageError):
 
 
 class Gateway(Protocol):
-    """EC2 (and what belongs to it) as the engine sees it. One object serves one module run and may be used by several threads."""
+    """EC2 (and what belongs to it) as the engine sees it. One object serves one module run and may be used by several
+    threads.
+    """
 
     @property
     def region(self) -> str:
@@ -75,22 +79,24 @@ class Gateway(Protocol):
     def perform(self, changes: Sequence[Change], generation: int = 0) -> Mapping[str, str]:
         """One call for these changes (same action and parameters, planned ids already replaced).
 
-        Returns the id that EC2 gave for every planned id. Throttling is waited out; what is not safe to repeat is not repeated:
-        an unclear answer is raised as CallError with ``unclear`` set, and the caller looks before it calls again. A client token
-        of this generation that stands for something gone is a CallError with the code `TOKEN_SPENT`.
+        Returns the id that EC2 gave for every planned id. Throttling is waited out; what is not safe to repeat is not
+        repeated: an unclear answer is raised as CallError with ``unclear`` set, and the caller looks before it calls
+        again. A client token of this generation that stands for something gone is a CallError with the code
+        `TOKEN_SPENT`.
         """
 
     def wait(self, waits: Sequence[Wait], deadline: float) -> Mapping[str, Resource]:
         """Polls until every wait has reached its goal, and returns the resources as last seen.
 
-        ``deadline`` in seconds of `monotonic`. Raises WaitError (failed at once when a resource cannot get there any more, timeout
-        when the time is over), and CallError.
+        ``deadline`` in seconds of `monotonic`. Raises WaitError (failed at once when a resource cannot get there any
+        more, timeout when the time is over), and CallError.
         """
 
     def now(self) -> datetime:
         """EC2's time: the Date header of the first answer, advanced by what has passed since.
 
-        Asks a small question when there has been no answer yet. Raises CallError, and StorageError for an unreadable Date.
+        Asks a small question when there has been no answer yet. Raises CallError, and StorageError for an unreadable
+        Date.
         """
 
     def monotonic(self) -> float:
@@ -120,7 +126,9 @@ class Shell(Protocol):
 
 @dataclass
 class Outcome:
-    """What came of carrying out a plan. ``bindings`` maps planned ids to EC2's; ``observed`` is what the waits last saw."""
+    """What came of carrying out a plan. ``bindings`` maps planned ids to EC2's; ``observed`` is what the waits last
+    saw.
+    """
 
     done: list[Change] = field(default_factory=list)
     failed: list[Change] = field(default_factory=list)

@@ -78,7 +78,9 @@ def failure(error: StorageError, plan: Plan, outcome: Outcome, calls: Mapping[st
 
 
 def described(error: StorageError) -> dict[str, Any]:
-    """``{code, message, operation}``: AWS's code and message where AWS has spoken, else the kind of error and the whole message."""
+    """``{code, message, operation}``: AWS's code and message where AWS has spoken, else the kind of error and the whole
+    message.
+    """
     if isinstance(error, CallError):
         return {"code": error.code, "message": error.message, "operation": error.operation}
     if isinstance(error, WaitError):
@@ -105,12 +107,16 @@ def _diff_item(change: Change) -> dict[str, str]:
 
 
 def _flat(view: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The view with tags and other mappings spread out, so that one changed tag is one line."""
+    """The view with tags and lists of devices spread out, so that one changed tag or device is one line."""
 
     def spread(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
         if isinstance(value, Mapping):
             for key, item in value.items():
                 yield from spread(f"{prefix}.{key}", item)
+        elif isinstance(value, (list, tuple)) and value and all(isinstance(item, Mapping) for item in value):
+            for number, item in enumerate(value):
+                name = item.get("device_name", number)
+                yield f"{prefix}[{name}]", {key: part for key, part in item.items() if part is not None}
         else:
             yield prefix, value
 
@@ -118,8 +124,8 @@ def _flat(view: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _lines(values: Mapping[str, Any], keys: Iterable[str]) -> str:
-    """As YAML that a person reads; what is not set takes no line."""
-    return "".join(f"{key}: {_scalar(values[key])}\n" for key in keys if values.get(key) is not None)
+    """As YAML that a person reads; what is not set, or an empty list, takes no line."""
+    return "".join(f"{key}: {_scalar(values[key])}\n" for key in keys if values.get(key) not in (None, [], ()))
 
 
 def _scalar(value: Any) -> str:

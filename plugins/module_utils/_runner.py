@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Runs a feature: read, plan, and, unless in check mode, carry out. The only place that knows of check mode and of exits.
+"""Runs a feature: read, plan, and, unless in check mode, carry out. The only place that knows of check mode and of
+exits.
 
 Private to this collection.
 """
@@ -13,6 +14,7 @@ import gc
 from collections.abc import Mapping
 from typing import Any
 
+from ansible.module_utils.common.warnings import warn
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
 from . import _render
@@ -49,7 +51,8 @@ class _ModuleShell:
         self.diff: bool = module._diff
 
     def warn(self, message: str) -> None:
-        self._module.warn(message)
+        # AnsibleAWSModule.warn would hand it to exit_json once more, which ansible-core calls deprecated.
+        warn(message)
 
     def exit(self, result: Mapping[str, Any]) -> None:
         # Freeing botocore's service model object by object takes longer than a call to EC2; the process ends anyway.

@@ -14,13 +14,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from playbook.processes import end
+from playbook.seeds import ROOT_DEVICE, Web, seed_web
 from sandbox.client import Sandbox
 
 PLAYBOOK = "ec2ops.storage.bake_and_relaunch"
@@ -34,16 +35,7 @@ DURATIONS = {
     "status_ok": 3.0,
     "write_tick": 0.5,
 }
-READS = ("Describe", "Get", "List")
-
-
-@dataclass(frozen=True)
-class Web:
-    """The instance that everything begins with."""
-
-    instance_id: str
-    root_volume_id: str
-    data_volume_id: str
+READ = re.compile(r"(\w+:)?(Describe|Get|List)")
 
 
 @dataclass(frozen=True)
@@ -55,13 +47,14 @@ class Pass:
     changes: tuple[str, ...]
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     """Something is not as promised."""
 
 
 def main() -> int:
     """The demo, from its start to the end of all that it has started."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupted)
     try:
         with (
             tempfile.TemporaryDirectory(prefix="ec2ops-demo-") as folder,
@@ -71,13 +64,20 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nInterrupted; everything that the demo had started is stopped.", file=sys.stderr)
         return 130
-    except Broken as error:
+    except BrokenError as error:
         print(f"\nNot as promised: {error}", file=sys.stderr)
         return 1
 
 
+def interrupted(_number: int, _frame: object) -> None:
+    """Ends the demo in order; another signal does not disturb that."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def demonstrate(sandbox: Sandbox, folder: Path) -> int:
-    """Seeds, runs three times, and shows what has come of it. Raises Broken."""
+    """Seeds, runs three times, and shows what has come of it. Raises BrokenError."""
     print("An instance is running. Two volumes are attached, and it writes to them all the time.")
     web = seed(sandbox)
     print(f"  {web.instance_id} (web), root {web.root_volume_id}, data {web.data_volume_id}\n")
@@ -107,20 +107,22 @@ bake_and_relaunch_aws:
     return 0
 
 
-# --- the world before ---------------------------------------------------------------------------------------------------------
+# --- the world before -----------------------------------------------------------------------------------------------
 
 
 def seed(sandbox: Sandbox) -> Web:
-    """A running instance with a root and a data volume, and one write on each that is easy to tell."""
-    ec2 = sandbox.client("ec2", REGION)
-    raise NotImplementedError
+    """A running instance with a root and a data volume, and a write on each that is easy to tell."""
+    web = seed_web(sandbox, REGION)
+    sandbox.add_mark(web.root_volume_id, "release 41 deployed")
+    sandbox.add_mark(web.data_volume_id, "order 1001")
+    return web
 
 
-# --- the runs -----------------------------------------------------------------------------------------------------------------
+# --- the runs -------------------------------------------------------------------------------------------------------
 
 
 def play(sandbox: Sandbox, folder: Path, name: str, title: str, *options: str) -> Pass:
-    """Runs the playbook and shows what a user sees of it. Raises Broken when it fails."""
+    """Runs the playbook and shows what a user sees of it. Raises BrokenError when it fails."""
     command = ["ansible-playbook", PLAYBOOK, "-e", "@web.yml", *options]
     print(f"{title}\n\n$ {' '.join(command)}", flush=True)
     before = len(sandbox.log())
@@ -145,9 +147,103 @@ def play(sandbox: Sandbox, folder: Path, name: str, title: str, *options: str) -
         end(process)
     recap = re.search(r"^localhost\b.*\bchanged=(\d+)", re.sub(r"\x1b\[[0-9;]*m", "", "".join(output)), re.MULTILINE)
     if status or recap is None:
-        raise Broken(f"`{' '.join(command)}` ended with {status}")
-    changes = tuple(call["action"] for call in sandbox.log()[before:] if not call["action"].startswith(READS))
+        raise BrokenError(f"`{' '.join(command)}` ended with {status}")
+    changes = tuple(call["action"] for call in sandbox.log()[before:] if not READ.match(call["action"]))
     return Pass(name, int(recap[1]), changes)
 
 
-# --- the world after ----------------------------------------------------------------------------------------------------------
+# --- the world after ------------------------------------------------------------------------------------------------
+
+
+def show(sandbox: Sandbox, web: Web, passes: Sequence[Pass]) -> None:
+    """The tables at the end. Raises BrokenError when they do not say what was promised."""
+    ec2 = sandbox.client("ec2", REGION)
+    rows = [row for each in ec2.describe_instances()["Reservations"] for row in each["Instances"]]
+    instances = {row["InstanceId"]: row for row in rows}
+    (image,) = ec2.describe_images(Owners=["self"], Filters=[{"Name": "tag:ec2ops:image", "Values": ["web"]}])["Images"]
+    snapshots = ec2.describe_snapshots(OwnerIds=["self"], Filters=[{"Name": "tag:ec2ops:image", "Values": ["web"]}])
+    (snapshot,) = snapshots["Snapshots"]
+    (new_id,) = [name for name, row in instances.items() if row["ImageId"] == image["ImageId"]]
+    old, new = instances[web.instance_id], instances[new_id]
+
+    print("What there is now:\n")
+    table(
+        [
+            ("old instance", web.instance_id, old["State"]["Name"]),
+            ("image", image["ImageId"], image["State"]),
+            ("its snapshot", snapshot["SnapshotId"], snapshot["State"]),
+            ("new instance", new_id, new["State"]["Name"]),
+        ]
+    )
+    require(
+        [old["State"]["Name"], image["State"], snapshot["State"], new["State"]["Name"]]
+        == ["stopped", "available", "completed", "running"],
+        "the states are others",
+    )
+
+    written = sandbox.marks(web.instance_id)
+    (gap,) = written["gaps"]
+    before_stop = [mark for mark in written["devices"][ROOT_DEVICE] if moment(mark["time"]) <= moment(gap["from"])]
+    carried = sandbox.marks(new_id)["devices"][ROOT_DEVICE][: len(before_stop)]
+    deployed = next(mark for mark in before_stop if mark["text"] == "release 41 deployed")
+    print("\nWhat the old instance wrote to its root volume, and what of it is on the new instance:\n")
+    table(
+        [
+            (shown(deployed), deployed["text"], yes(deployed in carried)),
+            *((shown(mark), "a write of every half second", yes(mark in carried)) for mark in before_stop[-3:-1]),
+            (shown(before_stop[-1]), "the last write before its stop", yes(before_stop[-1] in carried)),
+            ("", f"all {len(before_stop)} up to its stop", yes(carried == before_stop)),
+        ]
+    )
+    require(carried == before_stop, "writes are missing on the new instance")
+    require(moment(deployed["time"]) <= moment(gap["from"]), "the release was deployed after the stop")
+
+    unavoidable = DURATIONS["instance_stopping"] + DURATIONS["instance_pending"]
+    print(f"\nThe old instance wrote nothing for {gap['seconds']:.1f} s, of which its stop and its start took", end=" ")
+    print(f"{unavoidable:.1f} s. Its snapshot took {DURATIONS['snapshot_pending']:.1f} s more, while it ran again.")
+    require(
+        gap["seconds"] <= unavoidable + 4, "the old instance was off for longer than its stop, one call and its start"
+    )
+
+    print("\nThe three runs:\n")
+    check, run, again = passes
+    table(
+        [
+            ("check", f"{check.changed} tasks would change something", f"{len(check.changes)} changing calls"),
+            ("run", f"{run.changed} tasks changed something", f"{len(run.changes)} changing calls"),
+            ("again", f"{again.changed} tasks changed something", f"{len(again.changes)} changing calls"),
+        ]
+    )
+    require(not check.changes, "the check run has changed something")
+    require(check.changed == run.changed > 0, "the check run has told another number of changes than the run has made")
+    require(again.changed == 0 and not again.changes, "the last run has changed something")
+
+
+def require(true: bool, otherwise: str) -> None:
+    """Raises BrokenError unless it is true."""
+    if not true:
+        raise BrokenError(otherwise)
+
+
+def table(rows: Sequence[Sequence[str]]) -> None:
+    """Prints the rows in columns."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def shown(mark: Mapping[str, Any]) -> str:
+    """The time of a write, as on a clock."""
+    return moment(str(mark["time"])).strftime("%H:%M:%S.%f")[:-4]
+
+
+def yes(true: bool) -> str:
+    return "yes" if true else "NO"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
 from playbook.seeds import Web, seed_web
 from playbook.support import DURATIONS, REGION
 from sandbox.client import Sandbox
@@ -23,7 +24,7 @@ def one_sandbox() -> Iterator[Sandbox]:
 def sandbox(one_sandbox: Sandbox) -> Sandbox:
     one_sandbox.clear_faults()
     one_sandbox.reset()
-    one_sandbox.configure(durations=DURATIONS)
+    one_sandbox.configure(durations=DURATIONS, refused=[], visibility_delay={}, latency=0.0, buckets=False)
     return one_sandbox
 
 

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The processes of a run of ansible-playbook: its workers and modules have sessions of their own, so no group has them all."""
+"""The processes of a run of ansible-playbook. Workers and modules have sessions of their own: no group has them all."""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs playbooks against a sandbox as a user does, and compares what was planned with what the sandbox was asked to do."""
+"""Runs playbooks against a sandbox as a user does, and compares what was planned with what the sandbox was asked."""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Any
 
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import OPERATIONS, published_parameters
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import is_planned, substitute
+
 from playbook.processes import end
 from sandbox.client import Sandbox
 from tools.environment import ROOT, environment
@@ -34,7 +36,8 @@ DURATIONS = {
 }
 """Sandbox seconds: short, and long enough that nothing is ready at the first look."""
 
-_READS = ("Describe", "Get", "List")
+_READ = re.compile(r"(\w+:)?(Describe|Get|List)")
+"""Operations that change nothing; those of other services than EC2 have their service's name before them."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ def recorded(record: Path) -> tuple[TaskResult, ...]:
     return tuple(TaskResult(**json.loads(line)) for line in record.read_text(encoding="utf-8").splitlines())
 
 
-# --- a plan, and what was done -------------------------------------------------------------------------------------------------
+# --- a plan, and what was done --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -180,13 +183,13 @@ def performed_deeds(log: Iterable[Mapping[str, Any]]) -> list[Deed]:
     deeds = []
     for entry in log:
         action = entry["action"]
-        if action.startswith(_READS) or entry["outcome"] != "ok":
+        if _READ.match(action) or entry["outcome"] != "ok":
             continue
         parameters = dict(entry["params"])
         target = OPERATIONS[action].target
         named = parameters.pop(target, "") if target else ""
-        for resource in [named] if isinstance(named, str) else named:
-            deeds.append(_deed(action, entry["region"], resource, parameters))
+        resources = [named] if isinstance(named, str) else named
+        deeds += [_deed(action, entry["region"], resource, parameters) for resource in resources]
     return deeds
 
 
@@ -213,12 +216,21 @@ def _ordered(deeds: Sequence[Deed]) -> Iterator[Deed]:
         yield from sorted(together, key=lambda deed: (deed.resource, deed.parameters))
 
 
+def told(plan: Iterable[Mapping[str, Any]], planned_ids: Mapping[str, str]) -> list[tuple[str, str, Any]]:
+    """What a plan promises, entry by entry: operation, resource and parameters, with EC2's ids for the planned ones.
+
+    Reasons and views are left out: they may name times of the run.
+    """
+    bound = (substitute(dict(entry), planned_ids) for entry in plan)
+    return [(entry["action"], entry["resource"], entry["parameters"]) for entry in bound]
+
+
 def changing_calls(log: Iterable[Mapping[str, Any]]) -> list[str]:
     """The operations in the log that are not reads, whatever came of them."""
-    return [entry["action"] for entry in log if not entry["action"].startswith(_READS)]
+    return [entry["action"] for entry in log if not _READ.match(entry["action"])]
 
 
-# --- what there is -------------------------------------------------------------------------------------------------------------
+# --- what there is --------------------------------------------------------------------------------------------------
 
 
 def described_instance(sandbox: Sandbox, instance_id: str) -> dict[str, Any]:

@@ -105,16 +105,24 @@ def main(arguments: list[str] | None = None) -> int:
         thread.start()
         if options.parent_pid is not None:
             threading.Thread(target=watch, args=(options.parent_pid, stopped), daemon=True).start()
-        world.moto.warm_up()
-        # What is loaded now stays: the collector need not look at it again with every 100,000 rows.
-        gc.collect()
-        gc.freeze()
         print(json.dumps({"url": server.url, "pid": os.getpid()}), flush=True)
+        warming = threading.Thread(target=warm_up, args=(world,), daemon=True)
+        warming.start()
         with contextlib.suppress(KeyboardInterrupt):
             stopped.wait()
         world.faults.clear()
         server.shutdown()
+        warming.join()
     return 0
+
+
+def warm_up(world: World) -> None:
+    """Load the rest of moto while the client is still starting too; a call that needs it waits for the world's lock."""
+    with world.lock:
+        world.moto.warm_up()
+        # What is loaded now stays: the collector need not look at it again with every 100,000 rows.
+        gc.collect()
+        gc.freeze()
 
 
 def watch(pid: int, stopped: threading.Event) -> None:

@@ -3,16 +3,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What volumes hold: marks with a time.
 
-A running instance writes a mark to each attached volume when it comes up, at each tick (``write_tick``), and as the last
-thing before it is off; a test adds marks of its own. A snapshot holds what its volume held at the moment of CreateSnapshot,
-and what is made from the snapshot begins with that. Nothing is stored per tick: marks are derived from the spans in which an
-instance ran with the volume attached. A jump of the clock inside such a span is one mark, at its end.
+A running instance writes a mark to each attached volume when it comes up, at each tick (``write_tick``), and as the
+last thing before it is off; a test adds marks of its own. A snapshot holds what its volume held at the moment of
+CreateSnapshot, and what is made from the snapshot begins with that. Nothing is stored per tick: marks are derived from
+the spans in which an instance ran with the volume attached. A jump of the clock inside such a span is one mark, at its
+end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from .world import Frozen, Image, Instance, Mark, Region, Shape, Snapshot, Volume
@@ -32,7 +34,7 @@ def locate(world: World, resource_id: str) -> tuple[Region, Volume | Snapshot | 
     for region in list(world.regions()):
         for kind in (region.volumes, region.snapshots, region.images, region.instances):
             if resource_id in kind:
-                return region, kind[resource_id]  # type: ignore[index, return-value]
+                return region, kind[resource_id]
     raise KeyError(f"there is no volume, snapshot, image or instance {resource_id}")
 
 
@@ -114,11 +116,11 @@ def add_mark(world: World, volume_id: str, text: str) -> Shape:
 def marks_of(world: World, resource_id: str) -> Shape:
     """The content behind an id, as JSON-able values; times are ISO 8601 in UTC.
 
-    For a volume or a snapshot: ``{"marks": [{"time", "text", "writer"}]}``. For an image: ``{"devices": {device: marks}}``,
-    by its block device mappings. For an instance: the same, by what is attached to it now (a terminated one: what was), and
-    ``gaps``, the spans in which it did not write to its root volume between writes of its own
-    (``{"from", "to", "seconds"}``), with their sum ``off_seconds``. A gap that is still open is not counted.
-    Raises KeyError for an id that nothing has or had.
+    For a volume or a snapshot: ``{"marks": [{"time", "text", "writer"}]}``. For an image: ``{"devices": {device:
+    marks}}``, by its block device mappings. For an instance: the same, by what is attached to it now (a terminated one:
+    what was), and ``gaps``, the spans in which it did not write to its root volume between writes of its own
+    (``{"from", "to", "seconds"}``), with their sum ``off_seconds``. A gap that is still open is not counted. Raises
+    KeyError for an id that nothing has or had.
     """
     region, found = locate(world, resource_id)
     now = world.clock.now()
@@ -151,7 +153,7 @@ def _instance_content(region: Region, instance: Instance, now: datetime) -> Shap
         if end is not None and end < start <= now:
             seconds = (start - end).total_seconds()
             gaps.append({"from": end.isoformat(), "to": start.isoformat(), "seconds": seconds})
-    return {"devices": devices, "gaps": gaps, "off_seconds": round(sum(one["seconds"] for one in gaps), 6)}
+    return {"devices": devices, "gaps": gaps, "off_seconds": round(sum((one["seconds"] for one in gaps), 0.0), 6)}
 
 
 def _root_spans(region: Region, instance: Instance) -> Iterator[tuple[Any, Any]]:
@@ -169,10 +171,8 @@ def _root_spans(region: Region, instance: Instance) -> Iterator[tuple[Any, Any]]
         },
         key=lambda span: span[0],
     )
-    return zip(written, written[1:], strict=False)
+    return pairwise(written)
 
 
 def _shown(mark: Mark) -> Shape:
     return {"time": mark.time.isoformat(), "text": mark.text, "writer": mark.writer}
-
-

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from .engine import Reply, World
+from .errors import Ec2Error
 from .log import plain
 from .wire import timestamp_text
 
@@ -64,9 +66,12 @@ class Control:
             return _json(200, route(_arguments(method, query, body)))
         except NotFoundError as error:
             return _json(404, {"error": str(error)})
+        except Ec2Error as error:
+            return _json(400, {"error": str(error)})
         except (ValueError, TypeError, KeyError) as error:
             return _json(400, {"error": f"{type(error).__name__}: {error}"})
         except Exception as error:
+            traceback.print_exc()
             return _json(500, {"error": f"{type(error).__name__}: {error}"})
 
     # --- the world ---

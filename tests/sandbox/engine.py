@@ -124,13 +124,13 @@ class Config:
         """One of the domain's settings."""
         return self.options.get(name, default)
 
-    def is_refused(self, name: str) -> bool:
-        """Whether the caller is denied an action such as `ec2:CreateTags`."""
+    def is_refused(self, service: str, action: str) -> bool:
+        """Whether the caller is denied an action, such as ("ec2", "CreateTags")."""
         patterns = (pattern if ":" in pattern else f"ec2:{pattern}" for pattern in self.refused)
-        return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+        return any(fnmatch.fnmatchcase(f"{service}:{action}", pattern) for pattern in patterns)
 
     def update(self, changes: Mapping[str, Any]) -> None:
-        """Lay changes over the settings; mappings are merged. Raises ValueError or TypeError, and then changes nothing."""
+        """Lay changes over the settings; mappings are merged. Raises ValueError or TypeError, before any change."""
         readers: dict[str, Callable[[Any], Any]] = {
             "durations": lambda value: {**self.durations, **_seconds_by_name(value, default_durations())},
             "visibility_delay": lambda value: {**self.visibility_delay, **_seconds_by_name(value, VISIBILITY_KINDS)},
@@ -215,11 +215,12 @@ class World:
     @property
     def moto(self) -> MotoSide:
         """moto's application, made when it is first needed."""
-        if self._moto is None:
-            from .moto_side import MotoSide
+        with self.lock:
+            if self._moto is None:
+                from .moto_side import MotoSide
 
-            self._moto = MotoSide(self.clock, self.seed)
-        return self._moto
+                self._moto = MotoSide(self.clock, self.seed)
+            return self._moto
 
     def region(self, account: str, region: str) -> Region:
         """One account's resources in one region, made when first asked for."""
@@ -473,7 +474,7 @@ class Engine:
                 raise Ec2Error("AuthFailure", "AWS was not able to validate the provided access credentials", 401)
             raise Ec2Error("InvalidClientTokenId", "The security token included in the request is invalid.", 403)
         for name in needed:
-            if config.is_refused(name):
+            if config.is_refused(*name.split(":", 1)):
                 user = f"arn:aws:iam::{account}:user/{caller.access_key}"
                 what = f"{name} on resource: * because no identity-based policy allows the {name} action"
                 why = f"{user} is not authorized to perform: {what}"

@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """AMIs: registered from snapshots, made from instances, copied, shared, disabled, deregistered.
 
-An image keeps every fact that it was given. What EC2 derives is derived here too: RegisterImage always gives Linux/UNIX and
-RunInstances, and carries product codes only where the root snapshot does; CreateImage and CopyImage keep the source's.
+An image keeps every fact that it was given. What EC2 derives is derived here too: RegisterImage always gives Linux/UNIX
+and RunInstances, and carries product codes only where the root snapshot does; CreateImage and CopyImage keep the
+source's.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterable, Mapping
-from datetime import timedelta, timezone
+from datetime import UTC, timedelta
 from typing import Any
 
 from .engine import Ec2Error, Request, action
@@ -243,9 +244,7 @@ def create_image(request: Request) -> Shape:
     description = checked_text(params)
     state = instance.state(now)
     if state not in ("running", "stopped"):
-        raise Ec2Error(
-            "IncorrectState", f"Instance '{instance.id}' is not 'running' or 'stopped'; it is '{state}'."
-        )
+        raise Ec2Error("IncorrectState", f"Instance '{instance.id}' is not 'running' or 'stopped'; it is '{state}'.")
     _one_of(params, "BootModeOverride", ("uefi",))
     if params.get("SnapshotLocation") not in (None, "regional"):
         raise value_error("SnapshotLocation is only supported for instances in Local Zones and on Outposts.")
@@ -314,8 +313,11 @@ def create_image(request: Request) -> Shape:
 
 def _facts_of(instance: Instance, source: Image | None) -> Shape:
     """The hardware facts that CreateImage carries from the instance and its image."""
-    facts = {name: instance.facts[name] for name in ("EnaSupport", "BootMode", "TpmSupport", "KernelId", "RamdiskId")
-             if instance.facts.get(name)}
+    facts = {
+        name: instance.facts[name]
+        for name in ("EnaSupport", "BootMode", "TpmSupport", "KernelId", "RamdiskId")
+        if instance.facts.get(name)
+    }
     if instance.attributes.get("SriovNetSupport"):
         facts["SriovNetSupport"] = instance.attributes["SriovNetSupport"]
     if source is not None and source.facts.get("ImdsSupport"):
@@ -323,9 +325,7 @@ def _facts_of(instance: Instance, source: Image | None) -> Shape:
     return facts
 
 
-def _image_devices(
-    request: Request, instance: Instance, given: Iterable[Mapping[str, Any]]
-) -> list[tuple[Any, Shape]]:
+def _image_devices(request: Request, instance: Instance, given: Iterable[Mapping[str, Any]]) -> list[tuple[Any, Shape]]:
     """(volume to snapshot or None, mapping) per device of the image that CreateImage makes."""
     home, now = request.home, request.now
     changes = {one.get("DeviceName"): one for one in given}
@@ -364,8 +364,8 @@ def _image_devices(
         plans.append((None, registered_mapping(request, change)))
     if not any(mapping["DeviceName"] == instance.root_device_name for _volume, mapping in plans):
         raise Ec2Error(
-            "IncorrectState", f"Instance '{instance.id}' does not have a volume attached at root "
-            f"({instance.root_device_name})."
+            "IncorrectState",
+            f"Instance '{instance.id}' does not have a volume attached at root ({instance.root_device_name}).",
         )
     return plans
 
@@ -402,7 +402,8 @@ def _copy(request: Request) -> Image:
         raise combination_error("An image with encrypted snapshots cannot be copied unencrypted.")
     request.dry_run_gate()
     ready = home.moment("image_copying", now)
-    mappings, failures = [], []
+    mappings: list[Shape] = []
+    failures: list[str] = []
     image_id = home.world.new_id("ami")
     end = request.end_state()
     for mapping in copy.deepcopy(source.mappings):
@@ -412,7 +413,8 @@ def _copy(request: Request) -> Image:
             made = copied_snapshot(
                 request,
                 original,
-                f"Copied for DestinationAmi {image_id} from SourceAmi {source.id} for SourceSnapshot {ebs['SnapshotId']}.",
+                f"Copied for DestinationAmi {image_id} from SourceAmi {source.id} "
+                f"for SourceSnapshot {ebs['SnapshotId']}.",
                 tags["snapshot"],
                 params.get("Encrypted"),
                 params.get("KmsKeyId"),
@@ -473,9 +475,13 @@ def _source_image(request: Request, region: Region, image_id: str) -> Image:
 
 
 def _launchable_by(image: Image, account: str) -> bool:
-    return not image.deregistered and not image.disabled and (
-        image.owner == account
-        or any(one.get("UserId") == account or one.get("Group") == "all" for one in image.launch_permissions)
+    return (
+        not image.deregistered
+        and not image.disabled
+        and (
+            image.owner == account
+            or any(one.get("UserId") == account or one.get("Group") == "all" for one in image.launch_permissions)
+        )
     )
 
 
@@ -725,9 +731,11 @@ def modify_image_attribute(request: Request) -> Shape:
         raise value_error(f"Value ({imds.get('Value')}) for parameter imdsSupport is invalid. Expected: v2.0")
     if permission and image.disabled:
         raise Ec2Error("IncorrectState", f"The image '{image.id}' is disabled and cannot be shared.")
-    if permission.get("Add") and any(
-        one.get("Group") == "all" for one in permission["Add"]
-    ) and any(request.home.snapshots[one].encrypted for one in image.snapshot_ids() if one in request.home.snapshots):
+    if (
+        permission.get("Add")
+        and any(one.get("Group") == "all" for one in permission["Add"])
+        and any(request.home.snapshots[one].encrypted for one in image.snapshot_ids() if one in request.home.snapshots)
+    ):
         raise value_error("Images with encrypted snapshots cannot be made public")
     request.dry_run_gate()
     if permission:
@@ -765,18 +773,18 @@ def disable_image(request: Request) -> Shape:
 
 @action("EnableImageDeprecation", "DisableImageDeprecation")
 def deprecate_image(request: Request) -> Shape:
-    """Set or remove the time of deprecation: to the minute, not past, at most ten years ahead, two for public images."""
+    """Set or remove the time of deprecation: to the minute, not past, at most ten years ahead (public: two)."""
     image = _own(request)
-    moment = request.params.get("DeprecateAt")
-    if request.action == "EnableImageDeprecation":
-        moment = moment.astimezone(timezone.utc).replace(second=0, microsecond=0)
+    moment = request.params["DeprecateAt"] if request.action == "EnableImageDeprecation" else None
+    if moment is not None:
+        moment = moment.astimezone(UTC).replace(second=0, microsecond=0)
         if moment < request.now.replace(second=0, microsecond=0):
             raise value_error("The deprecation time cannot be in the past.")
         years = 2 if image.public else 10
         if moment > request.now + timedelta(days=366 * years):
             raise value_error(f"The deprecation time cannot be more than {years} years in the future.")
     request.dry_run_gate()
-    image.deprecated = moment if request.action == "EnableImageDeprecation" else None
+    image.deprecated = moment
     return {"Return": True}
 
 
@@ -906,4 +914,3 @@ def launchable_image(request: Request, image_id: str) -> Image:
     if state != "available":
         raise Ec2Error("InvalidAMIID.Unavailable", f"The image ID '{image_id}' is in the state {state}")
     return image
-

@@ -116,4 +116,4 @@ def token_place(request: Request, token: str) -> Any:
     raise Ec2Error("InvalidParameterValue", f"Value ( {token} ) for parameter nextToken is invalid. Invalid token.")
 
 
-_read_token = token_place
+_read_token = token_place  # the name by which snapshots.py imports it

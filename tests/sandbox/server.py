@@ -14,9 +14,10 @@ import select
 import socket
 import socketserver
 import struct
+import sys
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .engine import Call, Engine, Reply
 from .faults import ConnectionLostError
@@ -58,8 +59,10 @@ class Server(socketserver.ThreadingTCPServer):
         name = str(host)
         return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that has gone is nothing to report; everything else is the engine's, which answers it."""
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that has gone is nothing to report; a defect of the server is."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
 
 
 class Connection(socketserver.StreamRequestHandler):

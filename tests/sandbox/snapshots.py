@@ -1,7 +1,9 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""EBS snapshots: made from volumes and instances, copied, shared, listed by the hundred thousand, deleted unless in use."""
+"""EBS snapshots: made from volumes and instances, copied, shared, listed by the hundred thousand, deleted unless in
+use.
+"""
 
 from __future__ import annotations
 
@@ -83,9 +85,14 @@ def check_snapshot_allowed(request: Request, volume: Volume) -> None:
 
 
 def take(
-    request: Request, volume: Volume, moment: datetime, description: str, tags: Tags, end: Mapping[str, Any] | None = None
+    request: Request,
+    volume: Volume,
+    moment: datetime,
+    description: str,
+    tags: Tags,
+    end: Mapping[str, Any] | None = None,
 ) -> Snapshot:
-    """A snapshot of what ``volume`` holds at ``moment``, pending from then on. ``end``: how it shall fail, if it shall."""
+    """A snapshot of what ``volume`` holds at ``moment``, pending from then on. ``end``: how it shall fail."""
     home = request.home
     volume.settle(moment)
     completes = home.moment("snapshot_pending", moment)
@@ -125,7 +132,8 @@ def create_snapshots(request: Request) -> Shape:
     (instance,) = home.instance_list([specification["InstanceId"]])
     if instance.state(now) not in ("running", "stopping", "stopped"):
         raise Ec2Error(
-            "IncorrectInstanceState", f"The instance '{instance.id}' is not in a state from which it can be snapshotted."
+            "IncorrectInstanceState",
+            f"The instance '{instance.id}' is not in a state from which it can be snapshotted.",
         )
     description = checked_description(params)
     tags = tag_specifications(request, "snapshot")["snapshot"]
@@ -144,7 +152,13 @@ def create_snapshots(request: Request) -> Shape:
         # A set fails by one of its members: the first.
         snapshot = take(request, volume, now, description, merged, end if position == 0 else None)
         row = snapshot_row(snapshot, now)
-        rows.append({**{name: row[name] for name in _INFO if name in row and name != "KmsKeyId"}, "State": "pending", "Progress": ""})
+        rows.append(
+            {
+                **{name: row[name] for name in _INFO if name in row and name != "KmsKeyId"},
+                "State": "pending",
+                "Progress": "",
+            }
+        )
     return {"Snapshots": rows}
 
 

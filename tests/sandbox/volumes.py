@@ -72,13 +72,11 @@ def checked_size(volume_type: str, size: int) -> None:
         raise value_error(f"Volume of {size}GiB is too large for volume type {volume_type}; maximum is {high}GiB.")
 
 
-def performance(
-    volume_type: str, size: int, iops: int | None, throughput: int | None
-) -> tuple[int | None, int | None]:
+def performance(volume_type: str, size: int, iops: int | None, throughput: int | None) -> tuple[int | None, int | None]:
     """IOPS and throughput (MiB/s) that a volume gets from what was asked.
 
-    gp3 is normalised in silence (500 becomes 3,000, 0 MiB/s becomes 125), gp2 shows its baseline, the magnetic types show
-    none. Raises InvalidParameterCombination or InvalidParameterValue for what the type does not take.
+    gp3 is normalised in silence (500 becomes 3,000, 0 MiB/s becomes 125), gp2 shows its baseline, the magnetic types
+    show none. Raises InvalidParameterCombination or InvalidParameterValue for what the type does not take.
     """
     limits = VOLUME_TYPES[volume_type]
     if limits.iops is None:
@@ -122,7 +120,8 @@ def _checked_throughput(throughput: int | None, iops: int) -> int:
         raise value_error(f"Volume throughput of {throughput} is out of range; maximum is 2000.")
     if throughput / iops > GP3_THROUGHPUT_PER_IOPS:
         raise value_error(
-            f"Throughput (MiBps) to iops ratio of {throughput / iops:.6f} is too high; maximum is 0.250000 MiBps per iops"
+            f"Throughput (MiBps) to iops ratio of {throughput / iops:.6f} is too high; "
+            "maximum is 0.250000 MiBps per iops"
         )
     return throughput
 
@@ -160,7 +159,9 @@ class Encryption:
     broken: bool = False
 
 
-def encryption(request: Request, encrypted: bool | None, key: str | None, source: Snapshot | Volume | None) -> Encryption:
+def encryption(
+    request: Request, encrypted: bool | None, key: str | None, source: Snapshot | Volume | None
+) -> Encryption:
     """What comes of Encrypted, KmsKeyId, the source's own state and the account's default.
 
     Raises InvalidParameterCombination for a key without encryption, and for Encrypted=false on an encrypted source.
@@ -262,14 +263,12 @@ def _spec(request: Request) -> VolumeSpec:
     params = request.params
     size, snapshot_id = params.get("Size"), params.get("SnapshotId") or None
     if size is None and snapshot_id is None:
-        raise Ec2Error(
-            "MissingParameter", "The request must contain the parameter size or snapshotId"
-        )
+        raise Ec2Error("MissingParameter", "The request must contain the parameter size or snapshotId")
     volume_type = checked_type(params.get("VolumeType"))
     snapshot = completed_snapshot(request, snapshot_id) if snapshot_id else None
     if snapshot is not None and size is not None and size < snapshot.volume_size:
-        # The API's text says "equal to or larger than the snapshot size"; one record shows EC2 taking the snapshot's size
-        # in silence instead. The stricter of the two.
+        # The API's text says "equal to or larger than the snapshot size"; one record shows EC2 taking the snapshot's
+        # size in silence instead. The stricter of the two.
         raise value_error(
             f"Volume of {size}GiB is too small for snapshot '{snapshot_id}'; minimum is {snapshot.volume_size}GiB."
         )
@@ -278,9 +277,7 @@ def _spec(request: Request) -> VolumeSpec:
     checked_initialization_rate(params.get("VolumeInitializationRate"), snapshot is not None)
     iops, throughput = performance(volume_type, size, params.get("Iops"), params.get("Throughput"))
     sealed = encryption(request, params.get("Encrypted"), params.get("KmsKeyId"), snapshot)
-    return VolumeSpec(
-        size, volume_type, iops, throughput, sealed, snapshot, params.get("VolumeInitializationRate")
-    )
+    return VolumeSpec(size, volume_type, iops, throughput, sealed, snapshot, params.get("VolumeInitializationRate"))
 
 
 def _zone(request: Request) -> str:
@@ -288,7 +285,9 @@ def _zone(request: Request) -> str:
     if name and zone_id:
         raise combination_error("The parameters AvailabilityZone and AvailabilityZoneId cannot be used together")
     if not name and not zone_id:
-        raise Ec2Error("MissingParameter", "The request must contain the parameter AvailabilityZone or AvailabilityZoneId")
+        raise Ec2Error(
+            "MissingParameter", "The request must contain the parameter AvailabilityZone or AvailabilityZoneId"
+        )
     zones = zone_names(request)
     if name:
         if name not in zones:
@@ -302,7 +301,7 @@ def _zone(request: Request) -> str:
 
 @action("CreateVolume", gate=True)
 def create_volume(request: Request) -> Shape:
-    """One volume. Sizes, types, IOPS and tags are checked before DryRun answers; gp3 with MultiAttachEnabled after it."""
+    """One volume. Sizes, types, IOPS and tags are checked before DryRun answers, MultiAttachEnabled after it."""
 
     def make() -> tuple[str, Shape]:
         spec = _spec(request)
@@ -440,9 +439,7 @@ def remove_volume(region: Region, volume: Volume, moment: datetime) -> None:
 
 def _refuse_managed(volume: Volume) -> None:
     if volume.operator:
-        raise Ec2Error(
-            "UnsupportedOperationException", f"The volume '{volume.id}' is managed by {volume.operator}."
-        )
+        raise Ec2Error("UnsupportedOperationException", f"The volume '{volume.id}' is managed by {volume.operator}.")
 
 
 # --- attachments ------------------------------------------------------------------------------------------------------
@@ -484,9 +481,7 @@ def attach_volume(request: Request) -> Shape:
     limits = ebs_limits(request, instance.type)
     _check_free(volume, instance, limits, now)
     if any(one.device == device for _volume, one in home.devices(instance, now)):
-        raise value_error(
-            f"Invalid value '{device}' for unixDevice. Attachment point {device} is already in use"
-        )
+        raise value_error(f"Invalid value '{device}' for unixDevice. Attachment point {device} is already in use")
     _check_attachment_limit(request, instance, limits)
     card = params.get("EbsCardIndex", 0)
     if card >= max(1, limits.get("MaximumEbsCards", 1)) or card < 0:
@@ -546,7 +541,7 @@ def _check_attachment_limit(request: Request, instance: Instance, limits: Shape)
 
 @action("DetachVolume")
 def detach_volume(request: Request) -> Shape:
-    """End an attachment; a root volume only of a stopped instance, a multi-attach volume only by naming the instance."""
+    """End an attachment; a root volume only of a stopped instance, a multi-attach volume only by its instance."""
     home, now, params = request.home, request.now, request.params
     volume = home.volume(params["VolumeId"])
     _refuse_managed(volume)
@@ -587,9 +582,7 @@ def modify_volume(request: Request) -> Shape:
     request.dry_run_gate()
     _refuse_managed(volume)
     if not any(name in params for name in ("Size", "VolumeType", "Iops", "Throughput", "MultiAttachEnabled")):
-        raise value_error(
-            "Invalid input: Must specify at least one of size, type, iops, throughput or multi-attach."
-        )
+        raise value_error("Invalid input: Must specify at least one of size, type, iops, throughput or multi-attach.")
     if volume.state(now) not in ("available", "in-use"):
         raise Ec2Error("IncorrectState", f"The volume '{volume.id}' is '{volume.state(now)}'")
     target = _target(volume, params, now)
@@ -597,7 +590,11 @@ def modify_volume(request: Request) -> Shape:
     modified = home.moment("volume_modifying", now)
     end = request.end_state()
     modification = Modification(
-        now, modified, home.moment("volume_optimizing", modified), _performance_row(volume), target,
+        now,
+        modified,
+        home.moment("volume_optimizing", modified),
+        _performance_row(volume),
+        target,
         failure=(end.get("message") or "The modification failed.") if end else "",
     )
     volume.modifications.append(modification)
@@ -664,7 +661,8 @@ def _check_budget(volume: Volume, now: datetime) -> None:
         raise Ec2Error(
             "VolumeModificationRateExceeded",
             "You've reached the maximum modification rate per volume limit. "
-            f"Wait until {until:%Y-%m-%dT%H:%M:%SZ} before you can issue the next modification request for this volume.",
+            f"Wait until {until:%Y-%m-%dT%H:%M:%SZ} before you can issue the next modification request for this "
+            "volume.",
         )
 
 
@@ -685,14 +683,24 @@ def _modification_row(volume: Volume, modification: Modification, now: datetime)
     return row
 
 
+def _member(name: str) -> Any:
+    return lambda row: row[2][name]
+
+
 def _modification_fields() -> dict[str, Any]:
-    fields: dict[str, Any] = {"volume-id": lambda row: row[0].id, "modification-state": lambda row: row[2]["ModificationState"]}
+    fields: dict[str, Any] = {
+        "volume-id": lambda row: row[0].id,
+        "modification-state": lambda row: row[2]["ModificationState"],
+    }
     for prefix in ("original", "target"):
         for name, member in (
-            ("size", "Size"), ("volume-type", "VolumeType"), ("iops", "Iops"), ("throughput", "Throughput"),
+            ("size", "Size"),
+            ("volume-type", "VolumeType"),
+            ("iops", "Iops"),
+            ("throughput", "Throughput"),
             ("multi-attach-enabled", "MultiAttachEnabled"),
         ):
-            fields[f"{prefix}-{name}"] = lambda row, key=f"{prefix.capitalize()}{member}": row[2][key]
+            fields[f"{prefix}-{name}"] = _member(f"{prefix.capitalize()}{member}")
     fields["start-time"] = lambda row: row[2]["StartTime"]
     return fields
 

@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What exists in one account and region: volumes, snapshots, images and instances.
 
-Plain containers. Every state is *derived* from moments that were fixed when the resource was made or changed, never set by
-a timer: ``snapshot.state(now)`` is "pending" before ``completes`` and the wanted end afterwards. So moving the clock is
-enough to see any state, and nothing runs in the background.
+Plain containers. Every state is *derived* from moments that were fixed when the resource was made or changed, never set
+by a timer: ``snapshot.state(now)`` is "pending" before ``completes`` and the wanted end afterwards. So moving the clock
+is enough to see any state, and nothing runs in the background.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ DURATIONS: dict[str, float] = {
     "write_tick": 1.0,
 }
 """Seconds of sandbox time, by name; a test may change each one. ``snapshot_rate_window`` is the least time between two
-CreateSnapshot calls for one volume (0: no limit, EC2 documents 15); ``write_tick`` the time between two writes of a running
-instance; ``instance_gone`` how long a terminated instance is still shown (EC2: about an hour)."""
+CreateSnapshot calls for one volume (0: no limit, EC2 documents 15); ``write_tick`` the time between two writes of a
+running instance; ``instance_gone`` how long a terminated instance is still shown (EC2: about an hour)."""
 
 declare_durations(**DURATIONS)
 
@@ -69,7 +69,9 @@ def is_id(prefix: str, text: str) -> bool:
 
 def not_an_id(text: str, parameter: str, expected: str) -> Ec2Error:
     """EC2's answer to an id of another form."""
-    return Ec2Error("InvalidParameterValue", f"Value ({text}) for parameter {parameter} is invalid. Expected: '{expected}'.")
+    return Ec2Error(
+        "InvalidParameterValue", f"Value ({text}) for parameter {parameter} is invalid. Expected: '{expected}'."
+    )
 
 
 def tag_list(tags: Tags) -> list[Shape]:
@@ -84,7 +86,7 @@ def stamp(moment: datetime) -> str:
 
 @dataclass(slots=True)
 class Mark:
-    """One write: when it was made, and what was written ("tick", or a test's own text) by whom (an instance id, or "")."""
+    """One write: when it was made, what was written ("tick", or a test's own text), by whom (an instance id, or "")."""
 
     time: datetime
     text: str
@@ -93,7 +95,9 @@ class Mark:
 
 @dataclass(slots=True)
 class Frozen:
-    """What a snapshot holds: all that ``volume`` held at ``moment``. None as volume is a snapshot of nothing (bulk ones)."""
+    """What a snapshot holds: all that ``volume`` held at ``moment``. None as volume is a snapshot of nothing (bulk
+    ones).
+    """
 
     volume: Volume | None
     moment: datetime
@@ -101,7 +105,7 @@ class Frozen:
 
 @dataclass(slots=True)
 class Attachment:
-    """A volume on an instance, from the call that attached it until the end of its detachment (None: still attached)."""
+    """A volume on an instance, from the call that attached it to the end of its detachment (None: still attached)."""
 
     instance_id: str
     device: str
@@ -150,7 +154,7 @@ class Modification:
 
 @dataclass(slots=True)
 class Volume:
-    """An EBS volume. ``attachments`` are all it ever had: they are also the record of who could write to it, and when."""
+    """An EBS volume. ``attachments`` are all it ever had: also the record of who could write to it, and when."""
 
     kind: ClassVar[str] = "volume"
 
@@ -311,7 +315,9 @@ class Image:
 
 @dataclass(slots=True)
 class Power:
-    """One change of an instance's power: what it shall become, since when, when it is that, what it is called meanwhile."""
+    """One change of an instance's power: what it shall become, since when, when it is that, what it is called
+    meanwhile.
+    """
 
     state: str
     asked: datetime
@@ -352,7 +358,7 @@ class Instance:
     operator: str = ""
     unhealthy: bool = False
     spot: Shape = field(default_factory=dict)
-    auto_scaling: Shape = field(default_factory=dict)
+    checked: datetime | None = None
     gone: datetime | None = None
 
     def state(self, now: datetime) -> str:
@@ -462,7 +468,7 @@ class Region:
         return found
 
     def image(self, image_id: str) -> Image:
-        """The account's registered image. Raises InvalidAMIID.Malformed, .NotFound, or .Unavailable once deregistered."""
+        """The account's registered image. Raises InvalidAMIID.Malformed, .NotFound or, deregistered, .Unavailable."""
         if not is_id("ami", image_id):
             raise Ec2Error("InvalidAMIID.Malformed", f'Invalid id: "{image_id}" (expecting "ami-...")')
         found = self.images.get(image_id)
@@ -487,12 +493,12 @@ class Region:
         return [instance for instance in found.values() if instance is not None]
 
     def devices(self, instance: Instance, now: datetime) -> list[tuple[Volume, Attachment]]:
-        """What is attached to the instance now, by device name."""
+        """What is attached to the instance now: the root first, then by device name."""
         found = []
         for volume_id in dict.fromkeys(instance.volumes):
             volume = self.volumes[volume_id]
             found += [(volume, one) for one in volume.held(now) if one.instance_id == instance.id]
-        return sorted(found, key=lambda pair: pair[1].device)
+        return sorted(found, key=lambda pair: (pair[1].device != instance.root_device_name, pair[1].device))
 
     def images_using(self, snapshot_id: str) -> list[Image]:
         """The registered images, disabled and pending ones too, one of whose devices is this snapshot."""

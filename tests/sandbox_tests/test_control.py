@@ -254,3 +254,22 @@ def test_marks_of_a_tests_own(sandbox: Sandbox, world: World) -> None:
     assert sandbox.marks(volume.id) == {"marks": [mark]}
     with pytest.raises(SandboxError):
         sandbox.marks("vol-00000000000000000")
+
+
+def test_seeding_makes_a_world_and_refuses_what_it_does_not_know(sandbox: Sandbox) -> None:
+    made = sandbox.seed({"instance": {"name": "web", "data_volumes": 1}, "snapshots": {"count": 1200, "volumes": 3}})
+    assert sandbox.counts() == {}
+    assert sandbox.inspect(made["web"])["state"] == "running"
+    assert sandbox.state()["regions"][0]["counts"]["volumes"] >= 2
+    pages = list(
+        sandbox.client()
+        .get_paginator("describe_snapshots")
+        .paginate(OwnerIds=["self"], PaginationConfig={"PageSize": 1000})
+    )
+    assert sum(len(page["Snapshots"]) for page in pages) >= 1200
+    sandbox.move_clock(5)
+    assert [mark["writer"] for mark in sandbox.marks(made["web/root"])["marks"]][-1] == made["web"]
+    with pytest.raises(SandboxError, match="coffee"):
+        sandbox.seed({"coffee": 1})
+    with pytest.raises(SandboxError, match="InvalidAMIID"):
+        sandbox.seed({"instance": {"name": "other", "image": "ami-00000000000000000"}})

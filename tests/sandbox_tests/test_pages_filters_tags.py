@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandbox.engine import Request, World
@@ -236,12 +236,14 @@ def test_what_is_no_filter_is_refused(world: World, one: dict[str, Any], code: s
     assert len(matching(request(world, Filters=[{"Name": "name", "Values": ["a"] * 200}]), ROWS, FIELDS)) == 1
 
 
+@settings(database=None)
 @given(st.text("ab*?[].", max_size=8), st.text("ab*?\\[].", max_size=8))
 def test_a_pattern_without_backslashes_matches_as_a_shell_glob(pattern: str, text: str) -> None:
     glob = pattern.replace("[", "[[]")
     assert matcher([pattern])(text) == fnmatch.fnmatchcase(text, glob)
 
 
+@settings(database=None)
 @given(st.text("ab*?\\[].", max_size=8))
 def test_an_escaped_text_matches_itself_only(text: str) -> None:
     escaped = re.sub(r"([*?\\])", r"\\\1", text)

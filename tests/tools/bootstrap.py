@@ -70,8 +70,8 @@ def set_up(wanted: str) -> None:
         shutil.rmtree(VENV)
     run(sys.executable, "-m", "venv", VENV)
 
-    # uv installs all this in 10 s where pip takes 40 s. It does not read pip's configuration: where an index, a proxy or a
-    # certificate is set there only, pip does it.
+    # uv installs all this in 10 s where pip takes 40 s. It does not read pip's configuration: where the way to an index
+    # is set there only, pip does it.
     print("Installing the packages of requirements-dev.txt.", flush=True)
     packages = ("-r", ROOT / "requirements-dev.txt", "-c", ROOT / "constraints.txt")
     fast = run(python, "-m", "pip", "install", "--quiet", "uv", quiet=True)
@@ -96,6 +96,7 @@ def set_up(wanted: str) -> None:
     # `sandbox` and `tools` are imported from tests/ by name.
     (site_packages / "ec2ops_storage_tests.pth").write_text(f"{ROOT / 'tests'}\n", encoding="utf-8")
     prepare_home(site_packages)
+    write_pip_configuration()
     STAMP.write_text(wanted, encoding="utf-8")
 
 
@@ -106,20 +107,40 @@ def prepare_home(site_packages: Path) -> None:
     source = (site_packages / "ansible_test/_internal/python_requirements.py").read_text(encoding="utf-8")
     versions = set(re.findall(r"pip='([0-9.]+)'", source))
     if not versions:
-        sys.exit("This ansible-test does not name the version of pip that it wants: bootstrap.py has to learn where it does.")
+        sys.exit("ansible-test does not say any more which pip it wants: bootstrap.py has to learn where it does.")
     cache = WORK / "home/.ansible/test/cache"
     cache.mkdir(parents=True, exist_ok=True)
     for version in versions:
         stand_in = (ROOT / "tests/tools/get_pip.py").read_bytes()
         (cache / f"get_pip_{version.replace('.', '_')}.py").write_bytes(stand_in)
 
-    # The home is ours, pip's configuration stays the user's: it may name the index to install from.
-    configured = Path.home() / ".config" / "pip"
-    link = WORK / "home/.config/pip"
-    if configured.is_dir() and not link.exists():
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.unlink(missing_ok=True)
-        link.symlink_to(configured)
+
+def write_pip_configuration() -> None:
+    """Lets the pip of ansible-test reach the same index: its home is ours, and of our variables it gets few."""
+    import ast
+    import configparser
+    import os
+    import subprocess
+
+    settings = configparser.RawConfigParser()
+    settings.add_section("global")
+    for variable, option in (("https_proxy", "proxy"), ("HTTPS_PROXY", "proxy"), ("REQUESTS_CA_BUNDLE", "cert")):
+        if os.environ.get(variable):
+            settings["global"][option] = os.environ[variable]
+    listing = [VENV / "bin" / "python", "-m", "pip", "config", "list"]
+    for line in subprocess.run(listing, check=True, capture_output=True, text=True).stdout.splitlines():
+        name, _equals, value = line.partition("=")
+        section, _dot, option = name.rpartition(".")
+        section = "global" if section == ":env:" else section
+        if not settings.has_section(section):
+            settings.add_section(section)
+        settings[section][option] = ast.literal_eval(value)
+    target = WORK / "home/.config/pip/pip.conf"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    # For the user alone: an index's address may hold a password.
+    with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        settings.write(file)
 
 
 def main() -> None:

@@ -30,8 +30,8 @@ COLLECTION = TREE / "ansible_collections" / "ec2ops" / "storage"
 """The copy of the collection that is run and tested. tree.py keeps it up to date."""
 HOME = WORK / "home"
 
-# Nothing of the caller's configuration may decide what a test does: neither Ansible's settings nor AWS credentials (a test
-# that forgets its endpoint must fail, not reach an account), and no git directory that a hook has set.
+# Nothing of the caller's configuration may decide what a test does: neither Ansible's settings nor AWS credentials (a
+# test that forgets its endpoint must fail, not reach an account), and no git directory that a hook has set.
 _DROPPED = ("ANSIBLE_", "AWS_", "BOTO_", "GIT_", "MAKE", "MFLAGS", "MYPYPATH", "PYTEST_", "PYTHON", "VIRTUAL_ENV")
 _KEPT = ("PYTHONUNBUFFERED",)
 
@@ -46,15 +46,16 @@ def environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
     base = os.environ if base is None else base
     env = {name: value for name, value in base.items() if name in _KEPT or not name.startswith(_DROPPED)}
     paths = [str(VENV / "bin"), *(path for path in env.get("PATH", os.defpath).split(os.pathsep) if path)]
-    no_proxy = [*(host for host in env.get("NO_PROXY", env.get("no_proxy", "")).split(",") if host), "127.0.0.1", "localhost"]
+    bypassed = env.get("NO_PROXY", env.get("no_proxy", "")).split(",")
+    no_proxy = ",".join(dict.fromkeys([*(host for host in bypassed if host), "127.0.0.1", "localhost"]))
     env.update(
         PATH=os.pathsep.join(dict.fromkeys(paths)),
         VIRTUAL_ENV=str(VENV),
         HOME=str(HOME),
         # Ansible refuses to start in a locale that is not UTF-8.
         LC_ALL="en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8",
-        NO_PROXY=",".join(dict.fromkeys(no_proxy)),
-        no_proxy=",".join(dict.fromkeys(no_proxy)),
+        NO_PROXY=no_proxy,
+        no_proxy=no_proxy,
         ANSIBLE_CONFIG=str(ROOT / "tests" / "tools" / "ansible.cfg"),
         ANSIBLE_COLLECTIONS_PATH=str(TREE),
         ANSIBLE_HOME=str(WORK / "ansible"),

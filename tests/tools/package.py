@@ -16,9 +16,8 @@ from tools.environment import COLLECTION, WORK
 DIST = WORK / "dist"
 
 # What may stand at the top of a built collection.
-FILES = {
-    "CHANGELOG.rst", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "COPYING", "FILES.json", "MANIFEST.json", "README.md", "requirements.txt",
-}
+FILES = {"COPYING", "FILES.json", "MANIFEST.json", "requirements.txt"}
+FILES |= {"CHANGELOG.rst", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "README.md"}
 FOLDERS = {"changelogs", "docs", "meta", "playbooks", "plugins", "roles"}
 
 

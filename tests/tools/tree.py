@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keeps ``.work/tree/ansible_collections/ec2ops/storage`` equal to the checkout: the collection, placed as users have it.
+"""Keeps ``.work/tree/ansible_collections/ec2ops/storage`` equal to the checkout: the collection, placed as for users.
 
 The copy holds what git would commit. It is a copy because ansible-test does not accept a symbolic link there.
 """
@@ -23,7 +23,7 @@ OUTPUT = Path("tests", "output")
 
 
 def listed(root: Path) -> set[Path]:
-    """The files below `root` that are tracked, or neither tracked nor ignored, relative to it; those deleted left out."""
+    """The files below `root` that are tracked, or neither tracked nor ignored, relative to it, without the deleted."""
     command = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     answer = subprocess.run(command, check=True, capture_output=True, env=environment()).stdout
     paths = (Path(os.fsdecode(name)) for name in answer.split(b"\0") if name)
@@ -41,13 +41,13 @@ def same(left: Path, right: Path) -> bool:
 
 
 def update() -> None:
-    """Copies what has changed, removes what is gone. A file is replaced as a whole: a test that runs meanwhile reads either."""
+    """Copies what has changed, removes what is gone. A file is replaced as a whole, for tests that run meanwhile."""
     WORK.mkdir(exist_ok=True)
     with (WORK / "tree.lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         COLLECTION.mkdir(parents=True, exist_ok=True)
-        # A repository of its own, with no commit in it: the checkout ignores .work, and ansible-test and ansible-lint ask git
-        # for the files that there are.
+        # A repository of its own, with no commit in it: ansible-test and ansible-lint ask git for the files that there
+        # are, and to the checkout's git .work is nothing.
         if not (TREE / ".git").is_dir():
             subprocess.run(["git", "init", "--quiet", str(TREE)], check=True, env=environment())
 
@@ -70,7 +70,7 @@ def update() -> None:
             for name in files:
                 if here / name not in wanted:
                     (COLLECTION / here / name).unlink()
-            if not os.listdir(folder) or os.listdir(folder) == ["__pycache__"]:
+            if all(left.name == "__pycache__" for left in Path(folder).iterdir()):
                 shutil.rmtree(folder)
 
 

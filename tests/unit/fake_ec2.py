@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """An EC2 in memory behind the gateway's port, with a clock that only sleeping moves.
 
-It knows what the engine relies on: asynchronous states, client tokens, unique image names, delayed visibility, lost answers.
-The cases that run on it run on the sandbox too, so it cannot drift from what EC2 does.
+It knows what the engine relies on: asynchronous states, client tokens, unique image names, delayed visibility, lost
+answers. The cases that run on it run on the sandbox too, so it cannot drift from what EC2 does.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ FIELDS = {"instance-id": "instance_id", "image-id": "image_id", "snapshot-id": "
 
 @dataclass
 class Fault:
-    """One fault: kind ``error``, ``close`` (no answer) or ``end`` (the new resource fails later), before or after the effect."""
+    """One fault, before or after the effect: ``error``, ``close`` (no answer) or ``end`` (what is new fails later)."""
 
     action: str
     occurrence: int | str | dict[str, int] = 1
@@ -120,12 +120,13 @@ class FakeEc2:
 
     def perform(self, changes: Sequence[Change], generation: int = 0) -> Mapping[str, str]:
         first = changes[0]
+        end = self.monotonic() + 30
         while True:
             try:
                 return self._perform(changes, generation)
             except CallError as error:
                 # As the gateway does: throttling is waited out, and what is safe is repeated.
-                if not error.passing or (error.unclear and not first.operation.safe):
+                if not error.passing or (error.unclear and not first.operation.safe) or self.monotonic() > end:
                     if len(changes) == 1 and error.code in first.operation.already:
                         return {}
                     raise

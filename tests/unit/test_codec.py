@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests and answers in boto3's shapes. Every request and every sample answer is held against botocore's service model."""
+"""Requests and answers in boto3's shapes, every one held against botocore's service model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources imp
 from botocore.validate import ParamValidator
 
 MOMENT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-INSTANCE = {
+INSTANCE: dict[str, Any] = {
     "InstanceId": "i-00000000000000001",
     "State": {"Code": 16, "Name": "running"},
     "ImageId": "ami-00000001",
@@ -57,7 +57,7 @@ INSTANCE = {
     "StateReason": {"Code": "Server.InternalError", "Message": "Server.InternalError: it broke"},
     "Tags": [{"Key": "Name", "Value": "web"}],
 }
-IMAGE = {
+IMAGE: dict[str, Any] = {
     "ImageId": "ami-00000001",
     "Name": "web-1",
     "State": "available",
@@ -92,7 +92,7 @@ IMAGE = {
     "CreationDate": "2026-11-23T12:00:00.000Z",
     "Tags": [{"Key": "ec2ops:image", "Value": "web"}],
 }
-SNAPSHOT = {
+SNAPSHOT: dict[str, Any] = {
     "SnapshotId": "snap-00000001",
     "State": "pending",
     "VolumeId": "vol-00000001",
@@ -107,7 +107,7 @@ SNAPSHOT = {
     "Description": "what",
     "Tags": [{"Key": "a", "Value": ""}],
 }
-VOLUME = {
+VOLUME: dict[str, Any] = {
     "VolumeId": "vol-00000001",
     "State": "in-use",
     "Size": 8,
@@ -134,7 +134,7 @@ ATTRIBUTE = (("Attribute", "userData"), ("InstanceId", "i-1"))
 # (query, one page of the answer, what it decodes to; None where a test of its own looks at it)
 CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
     (
-        *by_id("DescribeInstances", "instance-id", [INSTANCE["InstanceId"]]),
+        by_id("DescribeInstances", "instance-id", [INSTANCE["InstanceId"]])[0],
         {"Reservations": [{"Instances": [INSTANCE]}]},
         None,
     ),
@@ -144,7 +144,7 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
         {"Snapshots": [SNAPSHOT]},
         None,
     ),
-    (*by_id("DescribeVolumes", "volume-id", ["vol-00000001"]), {"Volumes": [VOLUME]}, None),
+    (by_id("DescribeVolumes", "volume-id", ["vol-00000001"])[0], {"Volumes": [VOLUME]}, None),
     (
         Query("DescribeInstanceTypes", (("instance-type", ("m5.large",)),)),
         {"InstanceTypes": [TYPE]},
@@ -352,6 +352,7 @@ def test_pages_are_joined_and_lists_that_are_one_fact_too() -> None:
     query = Query("DescribeTargetGroups", service="elbv2")
     pages = [{"TargetGroups": [{"TargetGroupArn": f"arn:{number}"}]} for number in (1, 2)]
     (fact,) = codec.decode(query, pages)
+    assert isinstance(fact, Fact)
     assert [item["arn"] for item in fact.value] == ["arn:1", "arn:2"]
     first = codec.query_request(query)
     assert codec.next_request(query, first, {"NextMarker": "m"}) == {**first, "Marker": "m"}

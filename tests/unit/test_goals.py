@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.goals import GOALS
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import (
@@ -18,7 +20,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources imp
 INSTANCE_STATES = ("pending", "running", "stopping", "stopped", "shutting-down", "terminated")
 SNAPSHOT_STATES = ("pending", "completed", "error", "recoverable", "recovering")
 IMAGE_STATES = ("pending", "available", "invalid", "deregistered", "transient", "failed", "error", "disabled")
-TABLE = {
+TABLE: dict[str, tuple[type[Any], tuple[str, ...], set[str], set[str]]] = {
     "stopped": (Instance, INSTANCE_STATES, {"stopped"}, {"shutting-down", "terminated"}),
     "running": (Instance, INSTANCE_STATES, {"running"}, {"shutting-down", "terminated"}),
     "terminated": (Instance, INSTANCE_STATES, {"terminated"}, set()),

@@ -60,12 +60,12 @@ def instance(instance_id: str = OLD, **fields: Any) -> Instance:
         "BootMode": "uefi",
         "EnaSupport": True,
         "RootDeviceName": "/dev/xvda",
-        "OwnerId": OWNER,
         **fields.pop("facts", {}),
     }
     values: dict[str, Any] = {
         "state": "stopped",
         "image_id": BASE,
+        "owner_id": OWNER,
         "root_device_name": "/dev/xvda",
         "block_devices": (BlockDevice("/dev/xvda", ROOT, True), BlockDevice("/dev/sdf", DATA, False)),
         "facts": facts,

@@ -36,15 +36,15 @@ ENGINE = {"_apply", "_render", "_argspec"}
 
 ALLOWED: dict[str, set[str]] = {
     "_core/errors": set(),
-    **{name: BASE for name in BASE - {"_core/errors"}},
-    **{name: HELPERS for name in HELPERS - BASE},
+    **dict.fromkeys(BASE - {"_core/errors"}, BASE),
+    **dict.fromkeys(HELPERS - BASE, HELPERS),
     **{name: HELPERS | more for name, more in FEATURES.items()},
     "_ports": HELPERS,
     "_aws/codec": HELPERS,
     "_render": HELPERS | {"_ports"},
     "_argspec": HELPERS,
     "_apply": HELPERS | {"_ports"},
-    **{name: HELPERS | PURE_EDGE | EFFECTS for name in EFFECTS},
+    **dict.fromkeys(EFFECTS, HELPERS | PURE_EDGE | EFFECTS),
     "_runner": HELPERS | PURE_EDGE | EFFECTS | ENGINE,
 }
 # Beside the standard library.

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from ansible_collections.ec2ops.storage.plugins.module_utils import _render
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Change, Plan, Stage
@@ -38,7 +39,11 @@ LAUNCH = Change(
     "eu-central-1",
     {"ImageId": "ami-00000001", "UserData": "password=hunter2", "ClientToken": "abc"},
     "another image",
-    after={"state": "running", "block_devices": [{"device_name": "/dev/sda1"}]},
+    after={
+        "state": "running",
+        "product_codes": [],
+        "block_devices": [{"device_name": "/dev/sda1", "snapshot_id": "(new snapshot a)", "iops": None}],
+    },
 )
 REMOVE = Change("DeleteSnapshot", "snap-00000001", "eu-central-1", {}, "it failed", before={"state": "error"})
 PLAN = Plan((Stage((STOP,)), Stage((LAUNCH,)), Stage((TAG, REMOVE))), ("careful",))
@@ -53,7 +58,9 @@ def test_a_diff_item_shows_only_what_changes_and_why() -> None:
         "after": "state: stopped\n",
     }
     assert launch["before"] == ""
-    assert launch["after"] == 'state: running\nblock_devices: [{"device_name": "/dev/sda1"}]\n'
+    assert launch["after"] == (
+        'state: running\nblock_devices[/dev/sda1]: {"device_name": "/dev/sda1", "snapshot_id": "(new snapshot a)"}\n'
+    )
     assert launch["after_header"].startswith(f"RunInstances {NEW} (made): another image")
     assert (tag["before"], tag["after"]) == ("tags.env: test\n", "tags.env: prod\n")
     assert (remove["before"], remove["after"]) == ("state: error\n", "")
@@ -97,7 +104,7 @@ def test_a_failure_names_what_was_done_with_real_ids() -> None:
 
 
 def test_changed_after_a_failure_is_about_what_may_have_happened() -> None:
-    def changed(error: CallError, **outcome: list[Change]) -> bool:
+    def changed(error: CallError, **outcome: Any) -> bool:
         return bool(_render.failure(error, PLAN, Outcome(**outcome), {})["changed"])
 
     refused = CallError("StopInstances", "Denied", "no")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from .._core.change import Change, Query
@@ -36,11 +36,11 @@ def _tags(answer: Answer) -> dict[str, str]:
 
 
 def _moment(value: object) -> datetime | None:
-    return value.astimezone(timezone.utc) if isinstance(value, datetime) else None
+    return value.astimezone(UTC) if isinstance(value, datetime) else None
 
 
 def _reason(value: Answer | None) -> str | None:
-    """``Server.InsufficientInstanceCapacity: …``: EC2's code, then its text, which often begins with the code itself."""
+    """``Server.InternalError: …``: EC2's code, then its text, which often begins with the code itself."""
     if not value:
         return None
     code, text = value.get("Code") or "", value.get("Message") or ""
@@ -53,10 +53,11 @@ def _product_codes(answer: Answer) -> tuple[str, ...]:
     return tuple(code["ProductCodeId"] for code in answer.get("ProductCodes") or () if code.get("ProductCodeId"))
 
 
-def decode_instance(answer: Answer) -> Instance:
-    """One of ``Reservations[].Instances[]`` of DescribeInstances."""
+def decode_instance(answer: Answer, owner_id: str | None = None) -> Instance:
+    """One of ``Reservations[].Instances[]`` of DescribeInstances; the account is the reservation's ``OwnerId``."""
     operator = answer.get("Operator") or {}
-    # An address that EC2 lent for the time of running has the owner "amazon"; an Elastic IP has the account that holds it.
+    # An address that EC2 lent for the time of running has the owner "amazon"; an Elastic IP has the account that holds
+    # it.
     associations = [interface.get("Association") or {} for interface in answer.get("NetworkInterfaces") or ()]
     return Instance(
         instance_id=answer["InstanceId"],
@@ -87,6 +88,7 @@ def decode_instance(answer: Answer) -> Instance:
         spot_request_id=answer.get("SpotInstanceRequestId") or None,
         operator=(operator.get("Principal") or "an AWS service") if operator.get("Managed") else None,
         state_reason=_reason(answer.get("StateReason")),
+        owner_id=owner_id,
         tags=_tags(answer),
         facts=answer,
     )
@@ -262,8 +264,9 @@ def _target_health(query: Query, page: Answer) -> Iterable[Fact]:
 class Listing:
     """How one reading operation is asked and decoded.
 
-    ``decode``: the resources of one page. ``size``: the parameter that bounds a page and the most it takes; None where the
-    operation does not page, or where its ids exclude it. ``token``: the request's and the answer's name of the page token.
+    ``decode``: the resources of one page. ``size``: the parameter that bounds a page and the most it takes; None where
+    the operation does not page, or where its ids exclude it. ``token``: the request's and the answer's name of the page
+    token.
     ``unless``: arguments with which EC2 refuses the size ("cannot be used with the parameter maxResults").
     """
 
@@ -276,7 +279,9 @@ class Listing:
 LISTINGS: Mapping[str, Listing] = {
     "DescribeInstances": Listing(
         lambda _query, page: [
-            decode_instance(item) for group in page.get("Reservations") or () for item in group.get("Instances") or ()
+            decode_instance(item, group.get("OwnerId"))
+            for group in page.get("Reservations") or ()
+            for item in group.get("Instances") or ()
         ],
         ("MaxResults", 1000),
         unless="InstanceIds",
@@ -372,7 +377,9 @@ def change_request(changes: Sequence[Change], generation: int = 0) -> dict[str, 
 
 
 def created_ids(changes: Sequence[Change], answer: Answer) -> dict[str, str]:
-    """The id that EC2 gave for each planned id; nothing for changes that make nothing. KeyError when the answer lacks one."""
+    """The id that EC2 gave for each planned id; nothing for changes that make nothing. KeyError when the answer lacks
+    one.
+    """
     first = changes[0]
     if not first.creates:
         return {}

@@ -52,7 +52,7 @@ _HINTS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"AuthFailure|InvalidClientTokenId|SignatureDoesNotMatch|UnrecognizedClientException|InvalidAccessKeyId",
-        "AWS does not accept these credentials: check access_key, secret_key, session_token or profile, and this machine's clock.",
+        "AWS does not accept these credentials: check access_key, secret_key, session_token, profile, the clock.",
     ),
     (r"OptInRequired", "The account has not enabled this region, or has not subscribed to the product."),
     (r"Invalid\w+\.Malformed", "Check how the id is written."),
@@ -62,11 +62,11 @@ _HINTS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"RequestLimitExceeded|Throttling.*|EC2ThrottledException",
-        "The account's request rate for this operation is used up, also by others. Run the task again later; it carries on.",
+        "The account's request rate for this operation is used up. Run the task again later; it carries on.",
     ),
     (
         r"InsufficientInstanceCapacity|InsufficientHostCapacity|InsufficientReservedInstanceCapacity|Unsupported",
-        "EC2 has no such capacity there at the moment. Run the task again later, or choose another instance type or zone.",
+        "EC2 has no such capacity there now. Run the task again later, or choose another instance type or zone.",
     ),
     (
         r"VcpuLimitExceeded|InstanceLimitExceeded|\w+LimitExceeded",
@@ -120,7 +120,7 @@ def _refused(
 
 
 def _invalid(error: Exception) -> tuple[str, str]:
-    """botocore refuses the request. Its text shows parameters with their values; a report only names them."""
+    """Botocore refuses the request. Its text shows parameters with their values; a report only names them."""
     named = re.findall(r"parameter in input: \"(\w+)\"|for parameter ([\w.\[\]]+)", str(error))
     names = ", ".join(sorted({unknown or wrong for unknown, wrong in named}))
     return f"botocore does not take {names or 'the request as it stands'}", "A newer boto3 and botocore may know it."
@@ -137,7 +137,8 @@ def call_error(
 ) -> CallError:
     """The CallError for what a boto3 call raised; *error* itself, raised again, when it is not botocore's.
 
-    *endpoint* is the URL the call went to. Nothing of *request* but the presence of tags is used: it may hold user data.
+    *endpoint* is the URL the call went to. Nothing of *request* but the presence of tags is used: it may hold user
+    data.
     """
     if isinstance(error, botocore.ClientError):
         return _refused(error, service, operation, request, resource)
@@ -164,7 +165,7 @@ def call_error(
 
 
 def _families(where: str) -> tuple[tuple[tuple[type[Exception], ...], str, str, bool | None], ...]:
-    """botocore's own exceptions: classes, our code, what to do, and whether the request may have been sent.
+    """The exceptions of botocore itself: classes, our code, what to do, and whether the request may have been sent.
 
     None there: asking again is of no use. The first row that matches counts.
     """
@@ -172,8 +173,7 @@ def _families(where: str) -> tuple[tuple[tuple[type[Exception], ...], str, str, 
         (
             (botocore.NoCredentialsError, botocore.PartialCredentialsError),
             "NoCredentials",
-            "Set access_key and secret_key, or profile, or the environment (AWS_ACCESS_KEY_ID, AWS_PROFILE), "
-            "or give the machine a role.",
+            "Set access_key and secret_key, profile, or AWS_ACCESS_KEY_ID or AWS_PROFILE, or give the machine a role.",
             None,
         ),
         (

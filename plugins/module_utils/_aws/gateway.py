@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
@@ -54,8 +54,9 @@ PARALLEL = 8
 def module_clients(module: AnsibleAWSModule) -> Connect:
     """Makes clients from the module's connection options.
 
-    botocore repeats nothing, whatever ``aws_config`` or AWS_MAX_ATTEMPTS and AWS_RETRY_MODE say: it would repeat creates that have no
-    client token, and it counts what it sends as one. amazon.aws merges ``aws_config`` last, so ours goes there, over the user's.
+    botocore repeats nothing, whatever ``aws_config`` or AWS_MAX_ATTEMPTS and AWS_RETRY_MODE say: it would repeat
+    creates that have no client token, and it counts what it sends as one. amazon.aws merges ``aws_config`` last, so
+    ours goes there, over the user's.
     """
     set_collection_info(collection_name="ec2ops.storage")
 
@@ -111,20 +112,25 @@ class Ec2Gateway:
 
     @property
     def region(self) -> str:
+        """Where queries are asked."""
         return self._region
 
     @property
     def calls(self) -> Mapping[str, int]:
+        """Every request that was sent, repeated ones too, by operation."""
         with self._lock:
             return dict(sorted(self._calls.items()))
 
     def monotonic(self) -> float:
+        """Seconds that only grow."""
         return self._monotonic()
 
     def sleep(self, seconds: float) -> None:
+        """Waits for so many seconds of `monotonic`."""
         self._sleep(seconds)
 
     def now(self) -> datetime:
+        """EC2's time: the Date header of the first answer, advanced. Raises StorageError when it cannot be read."""
         if self._date is None:
             # The smallest question that whoever may use this collection may ask; there is no such instance.
             self.ask(by_id("DescribeInstances", "instance-id", ["i-00000000"]))
@@ -137,12 +143,15 @@ class Ec2Gateway:
         return self._date[1] + timedelta(seconds=self._monotonic() - self._date[2])
 
     def ask(self, queries: Iterable[Query]) -> Mapping[Query, tuple[Resource, ...]]:
+        """The answers, with all their pages; several questions go out at once. Raises CallError."""
         return self._ask(queries, None)
 
     def wait(self, waits: Sequence[Wait], deadline: float) -> Mapping[str, Resource]:
+        """Polls until every wait has reached its goal. Raises WaitError and CallError."""
         return wait_for(self._ask, waits, deadline, self._monotonic, self._sleep)
 
     def perform(self, changes: Sequence[Change], generation: int = 0) -> Mapping[str, str]:
+        """One call for these changes; returns the id of what each made. Raises CallError, see the port."""
         first = changes[0]
         request = codec.change_request(changes, generation)
         try:
@@ -184,7 +193,7 @@ class Ec2Gateway:
         if len(wanted) < 2:
             return {query: self._answer(query, until) for query in wanted}
         with ThreadPoolExecutor(max_workers=min(PARALLEL, len(wanted))) as pool:
-            return dict(zip(wanted, pool.map(lambda query: self._answer(query, until), wanted)))
+            return dict(zip(wanted, pool.map(lambda query: self._answer(query, until), wanted), strict=True))
 
     def _answer(self, query: Query, until: float | None) -> tuple[Resource, ...]:
         pages: list[Mapping[str, Any]] = []
@@ -214,7 +223,9 @@ class Ec2Gateway:
         write: bool = False,
         until: float | None = None,
     ) -> Mapping[str, Any]:
-        """One call, repeated while that can help: throttling always, what is unclear only with *repeat*. Raises CallError."""
+        """One call, repeated while that can help: throttling always, what is unclear only with *repeat*. Raises
+        CallError.
+        """
         client = self._client(service, region)
         method = getattr(client, xform_name(operation), None)
         if method is None:
@@ -267,7 +278,7 @@ class Ec2Gateway:
         header = str(((answer.get("ResponseMetadata") or {}).get("HTTPHeaders") or {}).get("date", ""))
         received = self._monotonic()
         try:
-            moment: datetime | None = parsedate_to_datetime(header).astimezone(timezone.utc)
+            moment: datetime | None = parsedate_to_datetime(header).astimezone(UTC)
         except (TypeError, ValueError):
             moment = None
         with self._lock:

@@ -67,7 +67,8 @@ class _Bucket:
         self.slowed = now
 
     def fill(self, now: float) -> None:
-        # The bucket is the account's: after EC2 has said "too fast" others use it too. The share grows back over a minute.
+        # The bucket is the account's: after EC2 has said "too fast" others use it too. The share grows back over a
+        # minute.
         if self.factor < 1.0:
             self.factor = min(1.0, self.factor + (now - max(self.filled, self.slowed)) / 60)
         self.tokens = min(self.rate.burst, self.tokens + (now - self.filled) * self.rate.per_second * self.factor)
@@ -77,7 +78,8 @@ class _Bucket:
 class Pacer:
     """Holds calls back so that EC2 need not refuse them. Time and sleep come from outside; safe for threads.
 
-    A burst within the bucket never waits. When EC2 throttles all the same (others spend from the bucket), the rate is halved.
+    A burst within the bucket never waits. When EC2 throttles all the same (others spend from the bucket), the rate is
+    halved.
     """
 
     def __init__(self, monotonic: Callable[[], float], sleep: Callable[[float], None]) -> None:
@@ -103,7 +105,9 @@ class Pacer:
             self._sleep(delay)
 
     def throttled(self, operation: str, region: str) -> None:
-        """EC2 refused a call for its rate: the bucket is empty, and refills at half the rate (at least a sixteenth) for a while."""
+        """EC2 refused a call for its rate: the bucket is empty, and refills at half the rate (at least a sixteenth) for
+        a while.
+        """
         with self._lock:
             bucket = self._bucket(operation, region)
             now = self._monotonic()

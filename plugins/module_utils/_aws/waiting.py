@@ -45,7 +45,9 @@ def resource_queries(kind: str, ids: Iterable[str]) -> tuple[Query, ...]:
 
 
 def status_queries(ids: Iterable[str]) -> tuple[Query, ...]:
-    """The questions for instances' status checks. The operation has no filter on ids, and refuses one that it does not know."""
+    """The questions for instances' status checks. The operation has no filter on ids, and refuses one that it does not
+    know.
+    """
     wanted = sorted(set(ids))
     return tuple(
         Query(
@@ -107,9 +109,9 @@ def wait_for(
 ) -> dict[str, Resource]:
     """Polls until every resource of every wait has reached its goal; returns them as last seen.
 
-    ``ask(queries, until)`` asks, and stops trying at *until*. *deadline* is for waits without a timeout of their own. A question
-    that fails for a passing reason is asked again; an answer is never taken for granted. Raises WaitError, and CallError for
-    what no waiting mends.
+    ``ask(queries, until)`` asks, and stops trying at *until*. *deadline* is for waits without a timeout of their own. A
+    question that fails for a passing reason is asked again; an answer is never taken for granted. Raises WaitError, and
+    CallError for what no waiting mends.
     """
     started = heard = monotonic()
     pending = [
@@ -143,7 +145,7 @@ def wait_for(
             pending = _judge(pending, known)
         late = [item for item in pending if monotonic() >= item.deadline]
         if late:
-            raise _timeout(late, observed, trouble)
+            raise _timeout(late, trouble)
     return observed
 
 
@@ -189,11 +191,12 @@ def _judge(pending: Sequence[_Item], known: Mapping[str, Resource]) -> list[_Ite
     return left
 
 
-def _timeout(late: Sequence[_Item], observed: Mapping[str, Resource], trouble: CallError | None) -> WaitError:
+def _timeout(late: Sequence[_Item], trouble: CallError | None) -> WaitError:
     texts = [f"{item.resource} should become {item.wait.goal} but is still {item.seen}" for item in late]
     asked = f" The last question was not answered: {trouble}" if trouble is not None else ""
     return WaitError(
-        f"Timeout after {late[0].limit:.0f} s: {_listed(texts)}. What was begun goes on in EC2; run the task again to carry on.{asked}",
+        f"Timeout after {late[0].limit:g} s: {_listed(texts)}. What was begun goes on in EC2; run the task again to "
+        f"carry on.{asked}",
         "timeout",
         [item.resource for item in late],
     )

@@ -30,8 +30,8 @@ class Operation:
 
     ``target``: the request's parameter that names the resource; None for what makes a new one.
     ``most``: how many resources one call takes. ``target`` is a list when more than one.
-    ``creates``: where the answer has the new id, as a path of keys and indexes; ``Snapshots`` of CreateSnapshots is a list,
-    matched to the changes by volume.
+    ``creates``: where the answer has the new id, as a path of keys and indexes; ``Snapshots`` of CreateSnapshots is a
+    list, matched to the changes by volume.
     ``token``: whether EC2 recognises a repeated call by its ClientToken.
     ``safe``: whether repeating the call after an unclear answer does no harm (by its nature, or by its token).
     ``already``: EC2's codes that mean that it is so already (a repeated delete).
@@ -51,6 +51,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "StopInstances": Operation("InstanceIds", most=1000),
     "StartInstances": Operation("InstanceIds", most=1000),
     "TerminateInstances": Operation("InstanceIds", most=1000, already=frozenset({"InvalidInstanceID.NotFound"})),
+    "ModifyInstanceAttribute": Operation("InstanceId"),
     "RunInstances": Operation(creates=("Instances", 0, "InstanceId"), token=True),
     # No client token (EC2 API reference): a repeat makes a second one.
     "CreateSnapshot": Operation(creates=("SnapshotId",), safe=False),
@@ -66,8 +67,9 @@ OPERATIONS: Mapping[str, Operation] = {
 class Query:
     """One question to AWS, asked with pagination until it is answered whole.
 
-    ``filters`` are EC2's (name, values); ``arguments`` any other parameters of the operation, values hashable (tuples for lists).
-    Resources are asked for by a filter on their id, not by an id list: what does not exist is then simply not in the answer.
+    ``filters`` are EC2's (name, values); ``arguments`` any other parameters of the operation, values hashable (tuples
+    for lists). Resources are asked for by a filter on their id, not by an id list: what does not exist is then simply
+    not in the answer.
     """
 
     operation: str
@@ -77,7 +79,8 @@ class Query:
 
 
 def by_id(operation: str, filter_name: str, ids: Iterable[str], **arguments: Any) -> tuple[Query, ...]:
-    """The query for these resources; none for ids that are only planned, and none at all when nothing is left to ask for.
+    """The query for these resources; none for ids that are only planned, and none at all when nothing is left to ask
+    for.
 
     EC2 takes 200 values in one filter, so more ids make more queries.
     """
@@ -101,15 +104,19 @@ class State:
         return found if isinstance(found, cls) else None
 
     def instance(self, resource_id: str | None) -> Instance | None:
+        """The instance of that id, None when there is none or it was not asked for."""
         return self._find(Instance, resource_id)
 
     def image(self, resource_id: str | None) -> Image | None:
+        """The image of that id, None when there is none or it was not asked for."""
         return self._find(Image, resource_id)
 
     def snapshot(self, resource_id: str | None) -> Snapshot | None:
+        """The snapshot of that id, None when there is none or it was not asked for."""
         return self._find(Snapshot, resource_id)
 
     def volume(self, resource_id: str | None) -> Volume | None:
+        """The volume of that id, None when there is none or it was not asked for."""
         return self._find(Volume, resource_id)
 
     def fact(self, fact_id: str) -> Any:
@@ -139,10 +146,10 @@ class State:
 class Change:
     """One mutating call, or one resource's part of a call that takes many.
 
-    ``resource`` is what is changed, or the planned id of what is made. ``parameters`` is the request in boto3's shape without
-    that id; planned ids in it are replaced before the call. ``before`` and ``after`` are partial views: what the change does to
-    the resource (``before`` None: it is made; ``after`` None: it is gone). ``identity`` finds what the call makes, for operations
-    that EC2 would repeat. ``token`` seeds the ClientToken of operations that have one.
+    ``resource`` is what is changed, or the planned id of what is made. ``parameters`` is the request in boto3's shape
+    without that id; planned ids in it are replaced before the call. ``before`` and ``after`` are partial views: what
+    the change does to the resource (``before`` None: it is made; ``after`` None: it is gone). ``identity`` finds what
+    the call makes, for operations that EC2 would repeat. ``token`` seeds the ClientToken of operations that have one.
     """
 
     action: str
@@ -158,10 +165,12 @@ class Change:
 
     @property
     def operation(self) -> Operation:
+        """What must be known of the action to call it."""
         return OPERATIONS[self.action]
 
     @property
     def creates(self) -> bool:
+        """Whether it makes something new; `resource` is then a planned id."""
         return bool(self.operation.creates)
 
     def published(self) -> dict[str, Any]:
@@ -181,13 +190,13 @@ class Change:
 def published_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Request parameters as they may be shown and compared between runs.
 
-    Client tokens and the times of the run are left out, user data stands as its hash (it often holds secrets). The same is
-    applied to a request log when a run is compared with its plan.
+    Client tokens and the times of the run are left out, user data stands as its hash (it often holds secrets). The same
+    is applied to a request log when a run is compared with its plan.
     """
 
     def shown(key: str, value: Any) -> Any:
-        if key == "UserData" and isinstance(value, str):
-            return "sha256:" + hashlib.sha256(value.encode()).hexdigest()
+        if key == "UserData" and isinstance(value, (str, bytes)):
+            return "sha256:" + hashlib.sha256(value.encode() if isinstance(value, str) else value).hexdigest()
         if isinstance(value, Mapping):
             if value.get("Key") == tag_names.RESTORE_STATE and value.get("Value"):
                 return {**value, "Value": str(value["Value"]).split(" ", 1)[0]}
@@ -204,8 +213,9 @@ def published_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
 class Wait:
     """Until when a stage waits: every one of *resources* has reached *goal* (a key of `goals.GOALS`).
 
-    ``final``: nothing in the plan builds on it, so ``wait: false`` skips it. ``expect``: fields of the resource's view that must
-    then have these values; another value is a mismatch and fails the stage. ``timeout`` in seconds, None for the task's.
+    ``final``: nothing in the plan builds on it, so ``wait: false`` skips it. ``expect``: fields of the resource's view
+    that must then have these values; another value is a mismatch and fails the stage. ``timeout`` in seconds, None for
+    the task's.
     """
 
     resources: tuple[str, ...]
@@ -219,9 +229,10 @@ class Wait:
 class Stage:
     """Changes that do not depend on each other, made in parallel, then waits.
 
-    ``on_failure``: what is done, in order, when this stage fails in one of the ways named in ``rollback_on``: ``refused`` (EC2 said
-    no), ``failed`` (a resource ended in a failed state), ``mismatch`` (``expect`` did not hold), ``timeout``. Its changes whose
-    resource was never made are skipped. What a stage's own changes made is bound by then.
+    ``on_failure``: what is done, in order, when this stage fails in one of the ways named in ``rollback_on``:
+    ``refused`` (EC2 said no), ``failed`` (a resource ended in a failed state), ``mismatch`` (``expect`` did not hold),
+    ``timeout``. Its changes whose resource was never made are skipped. What a stage's own changes made is bound by
+    then.
     ``patience``: EC2 error codes that mean "not now" here; the call is repeated until the task's time is over.
     """
 
@@ -241,6 +252,7 @@ class Plan:
 
     @property
     def changes(self) -> tuple[Change, ...]:
+        """All changes, in order of the stages."""
         return tuple(change for stage in self.stages for change in stage.changes)
 
     @property
@@ -249,6 +261,7 @@ class Plan:
         return not self.changes
 
     def published(self) -> list[dict[str, Any]]:
+        """The plan as a user sees it: one entry per change, in order."""
         return [change.published() for change in self.changes]
 
 
@@ -256,11 +269,13 @@ class Plan:
 class Feature:
     """One module's rules: four pure functions. The runner does the rest.
 
-    ``parse(params, region)``: the module's options to a spec; SpecError for bad input. No network has been used by then.
-    ``needs(spec, state)``: the queries whose answers are still missing, most at once; asked until it returns nothing new.
+    ``parse(params, region)``: the module's options to a spec; SpecError for bad input. No network has been used by
+    then.
+    ``needs(spec, state)``: the queries whose answers are still missing, most at once; asked until it returns nothing
+    new.
     ``plan(spec, state, now)``: what to do. ``now`` is EC2's time. Raises SpecError, Ambiguous, UnsafePlan.
-    ``result(spec, state)``: the entities that the module returns, as plain data, from the state after the plan (predicted in
-    check mode, observed otherwise).
+    ``result(spec, state)``: the entities that the module returns, as plain data, from the state after the plan
+    (predicted in check mode, observed otherwise).
     """
 
     parse: Callable[[Mapping[str, Any], str], Any]
@@ -272,9 +287,9 @@ class Feature:
 def overlay(state: State, entries: Iterable[Mapping[str, Any]], region: str | None = None) -> State:
     """*state* as it will be once the published plan *entries* have been carried out.
 
-    This is both how a plan predicts its own result and how a check run composes: the entries of earlier tasks' plans are laid over
-    what EC2 answers. Entries of another region are skipped. A real id that was not read is skipped too: its entry says only
-    what changes, not what the rest is.
+    This is both how a plan predicts its own result and how a check run composes: the entries of earlier tasks' plans
+    are laid over what EC2 answers. Entries of another region are skipped. A real id that was not read is skipped too:
+    its entry says only what changes, not what the rest is.
     """
     wanted = region or state.region
     resources = dict(state.resources)
@@ -309,9 +324,9 @@ def bound(state: State, bindings: Mapping[str, str]) -> State:
 def guard(plan: Plan, known: Iterable[str] = ()) -> Plan:
     """*plan*, when it can be carried out as it stands; UnsafePlan says what is wrong with it.
 
-    Every planned id must be made by an earlier stage (or be one of *known*: planned by an earlier task of a check run), no
-    stage may hold two changes of the same kind to one resource, since the order within a stage is open, and whatever is made must
-    be recognisable in a second attempt: by its client token, or by its identity and tags.
+    Every planned id must be made by an earlier stage (or be one of *known*: planned by an earlier task of a check run),
+    no stage may hold two changes of the same kind to one resource, since the order within a stage is open, and whatever
+    is made must be recognisable in a second attempt: by its client token, or by its identity and tags.
     """
     made = set(known)
     for stage in plan.stages:
@@ -320,8 +335,10 @@ def guard(plan: Plan, known: Iterable[str] = ()) -> Plan:
             if (change.action, change.resource) in seen:
                 raise UnsafePlan(f"two {change.action} of {change.resource} in one stage")
             seen.add((change.action, change.resource))
-            if change.creates and (change.identity is None or change.operation.token and not change.token):
-                raise UnsafePlan(f"{change.action} of {change.resource} could not be told from a second one: no identity or token")
+            if change.creates and (change.identity is None or (change.operation.token and not change.token)):
+                raise UnsafePlan(
+                    f"{change.action} of {change.resource} could not be told from a second one: no identity or token"
+                )
             used = planned_in(change.parameters)
             if not change.creates:
                 used |= planned_in(change.resource)

@@ -4,7 +4,8 @@
 
 """When a wait is over: one pure predicate per goal.
 
-Terminal states that botocore's waiters poll to their end (a snapshot in `error`, an image in `invalid`) fail at once here.
+Terminal states that botocore's waiters poll to their end (a snapshot in `error`, an image in `invalid`) fail at once
+here.
 
 Private to this collection.
 """
@@ -20,7 +21,9 @@ from .resources import Image, Instance, Resource, Snapshot
 
 @dataclass(frozen=True)
 class Verdict:
-    """``done``, or ``failed`` with the reason that EC2 gives, or neither: ask again. ``seen`` is the state, for messages."""
+    """``done``, or ``failed`` with the reason that EC2 gives, or neither: ask again. ``seen`` is the state, for
+    messages.
+    """
 
     done: bool = False
     failed: bool = False
@@ -46,8 +49,8 @@ def _running(resource: Resource | None, _extra: Any) -> Verdict:
     verdict = _state(resource, ("running",), ("shutting-down", "terminated"))
     if verdict.done or verdict.failed or not isinstance(resource, Instance):
         return verdict
-    # pending -> stopped: EC2 gave up on the start (EBS limit, key not usable) and says why in StateReason. A `stopped` without a
-    # server-side reason is an answer from before StartInstances.
+    # pending -> stopped: EC2 gave up on the start (EBS limit, key not usable) and says why in StateReason. A `stopped`
+    # without a server-side reason is an answer from before StartInstances.
     gave_up = resource.state in ("stopped", "stopping") and (resource.state_reason or "").startswith("Server.")
     return Verdict(failed=gave_up, seen=verdict.seen)
 

@@ -34,6 +34,9 @@ _GONE = ("deregistered",)
 # PlatformDetails of images that RegisterImage can make from a snapshot without changing what EC2 bills for.
 _PLAIN_PLATFORM = "Linux/UNIX"
 
+# Resource types of DescribeImageReferences that need the image in order to work. An SSM parameter only names it.
+_HOLDERS = ("ec2:Instance", "ec2:LaunchTemplate")
+
 # Option -> RegisterImage's parameter, for the facts of the hardware that are inherited unless they are given.
 HARDWARE = {
     "architecture": "Architecture",
@@ -272,8 +275,7 @@ def _usage_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
 
 def _references_query(image_id: str) -> Query:
     """Own-account users of an image. Launch templates to EC2's default depth, their ten newest versions."""
-    types = (("ResourceType", "ec2:Instance"),), (("ResourceType", "ec2:LaunchTemplate"),)
-    return Query("DescribeImageReferences", arguments=(("ImageIds", (image_id,)), ("ResourceTypes", types)))
+    return Query("DescribeImageReferences", arguments=(("ImageIds", (image_id,)), ("IncludeAllResourceTypes", True)))
 
 
 # --- what is there ------------------------------------------------------------------------------------------------------------
@@ -408,7 +410,7 @@ def _owner(spec: ImageSpec, state: State) -> str | None:
     """The account of this run, as far as what it owns tells: another account's image may have the same name."""
     instance = _living_or_none(spec, state)
     source = state.snapshot(spec.source_snapshot_id)
-    return (instance.facts.get("OwnerId") if instance else None) or (source.owner_id if source else None)
+    return instance.owner_id if instance else source.owner_id if source else None
 
 
 @dataclass(frozen=True)
@@ -578,9 +580,7 @@ def _register_from_instance(
     for device in base.block_devices if base is not None else ():
         if device.virtual_name and device.device_name not in taken:
             mappings.append({"DeviceName": device.device_name, "VirtualName": device.virtual_name})
-    return _register(
-        spec, state, instance.instance_id, hardware, mappings, instance.facts.get("OwnerId"), _platform(instance)
-    )
+    return _register(spec, state, instance.instance_id, hardware, mappings, instance.owner_id, _platform(instance))
 
 
 def _inherited(spec: ImageSpec, state: State, instance: Instance) -> dict[str, Any]:
@@ -806,7 +806,7 @@ def _plan_create_image(spec: ImageSpec, state: State, instance: Instance, cleanu
         image_id=planned("image", spec.label),
         name=spec.image_name,
         state="pending" if spec.state == "captured" else "available",
-        owner_id=instance.facts.get("OwnerId"),
+        owner_id=instance.owner_id,
         architecture=instance.facts.get("Architecture"),
         root_device_name=instance.root_device_name,
         virtualization_type=instance.facts.get("VirtualizationType"),
@@ -858,9 +858,10 @@ def _plan_absent(spec: ImageSpec, state: State) -> Plan:
         raise Ambiguous(f"several images are {spec.label}; deregister the one that is not wanted", _ids(images))
     stages: list[Stage] = []
     for image in images:
-        users = [] if spec.force else state.fact(f"{image.image_id}/references") or []
+        known = [] if spec.force else state.fact(f"{image.image_id}/references") or []
+        users = [user["arn"] for user in known if user["resource_type"] in _HOLDERS]
         if users:
-            names = ", ".join(sorted({str(user.get("arn") or user.get("resource_type")) for user in users}))
+            names = ", ".join(sorted(users))
             raise UnsafePlan(
                 f"image {image.image_id} ({spec.label}) is in use by {names}; force: true removes it all the same"
             )

@@ -2,10 +2,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the facts of an instance mean: which go over to a successor, what a stop would lose, and what the hold on it says.
+"""What the facts of an instance mean: which go over to a successor, what a stop loses, and what the hold on it says.
 
-The first part is a table of every member of EC2's Instance (boto3's names) and of every attribute of DescribeInstanceAttribute.
-docs/instance_facts.md shows the same table to users; a test holds both against botocore's model.
+The first part is a table of every member of EC2's Instance (boto3's names) and of every attribute of
+DescribeInstanceAttribute. docs/instance_facts.md shows the same table to users; a test holds both against botocore's
+model.
 
 Private to this collection.
 """
@@ -18,7 +19,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from . import tags as tag_names
-from .change import Query, State, by_id
+from .change import Change, Query, State, by_id
 from .names import is_planned
 from .resources import Instance
 from .timespan import format_moment, parse_moment
@@ -32,10 +33,11 @@ REFUSED = "refused"
 class Rule:
     """What a relaunch does with one fact of the old instance.
 
-    ``how``: `CARRIED`: the successor gets the same; `DERIVED`: it follows from something else; `REFUSED`: the relaunch is refused
-    when it is set. ``to``: the parameter of RunInstances (dotted path) that takes the value unchanged; empty where the planner
-    builds it. ``unset``: values that count as not set, beside None and empty ones. ``when``: tells whether a value counts as set,
-    where a list of values does not do. ``of_type``: belongs to the instance type, so it ends with another instance_type.
+    ``how``: `CARRIED`: the successor gets the same; `DERIVED`: it follows from something else; `REFUSED`: the relaunch
+    is refused when it is set. ``to``: the parameter of RunInstances (dotted path) that takes the value unchanged; empty
+    where the planner builds it. ``unset``: values that count as not set, beside None and empty ones. ``when``: tells
+    whether a value counts as set, where a list of values does not do. ``of_type``: belongs to the instance type, so it
+    ends with another instance_type.
     """
 
     how: str
@@ -46,7 +48,8 @@ class Rule:
     of_type: bool = False
 
     def is_set(self, value: Any) -> bool:
-        if value is None or value == "" or isinstance(value, (list, tuple, Mapping)) and not value:
+        """Whether a value of EC2's answer says something that has to be carried over or refused."""
+        if value is None or value == "" or (isinstance(value, (list, tuple, Mapping)) and not value):
             return False
         return self.when(value) if self.when is not None else value not in self.unset
 
@@ -66,7 +69,8 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     "Architecture": Rule(DERIVED, "the image's, which must be the same (or one of the new instance_type's)"),
     "BlockDeviceMappings": Rule(
         DERIVED,
-        "the image's. An encrypted root stays encrypted, with its key. Data volumes stay with the old instance and are named",
+        "the image's. An encrypted root stays encrypted, with its key. Data volumes stay with the old instance and "
+        "are named",
     ),
     "BootMode": Rule(DERIVED, _IMAGE),
     "CapacityBlockId": Rule(REFUSED, "a capacity block is bought for one span of time"),
@@ -80,8 +84,12 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     "CapacityReservationSpecification.CapacityReservationTarget.CapacityReservationResourceGroupArn": _same(
         "CapacityReservationSpecification.CapacityReservationTarget.CapacityReservationResourceGroupArn"
     ),
-    "ClientToken": Rule(DERIVED, "from the old instance and the image, so that a second run finds the first one's launch"),
-    "CpuOptions.CoreCount": Rule(CARRIED, "where it is not the type's default; not with another instance_type", of_type=True),
+    "ClientToken": Rule(
+        DERIVED, "from the old instance and the image, so that a second run finds the first one's launch"
+    ),
+    "CpuOptions.CoreCount": Rule(
+        CARRIED, "where it is not the type's default; not with another instance_type", of_type=True
+    ),
     "CpuOptions.ThreadsPerCore": Rule(
         CARRIED, "where it is not the type's default; not with another instance_type", of_type=True
     ),
@@ -111,7 +119,9 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     "LaunchTime": Rule(DERIVED, _NEW),
     "Licenses.LicenseConfigurationArn": Rule(CARRIED, "as LicenseSpecifications"),
     "MaintenanceOptions.AutoRecovery": _same("MaintenanceOptions.AutoRecovery", unset=("default",)),
-    "MaintenanceOptions.RebootMigration": Rule(REFUSED, "RunInstances cannot set it; default is accepted", unset=("default",)),
+    "MaintenanceOptions.RebootMigration": Rule(
+        REFUSED, "RunInstances cannot set it; default is accepted", unset=("default",)
+    ),
     "MetadataOptions.HttpEndpoint": _same("MetadataOptions.HttpEndpoint"),
     "MetadataOptions.HttpProtocolIpv6": _same("MetadataOptions.HttpProtocolIpv6"),
     "MetadataOptions.HttpPutResponseHopLimit": _same("MetadataOptions.HttpPutResponseHopLimit"),
@@ -126,13 +136,16 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     "NetworkInterfaces.Association.PublicDnsName": Rule(DERIVED, "follows from the address"),
     "NetworkInterfaces.Association.PublicIp": Rule(
         DERIVED,
-        "a new public address where the running instance has one that is not elastic; else the subnet decides. An Elastic IP stays "
+        "a new public address where the running instance has one that is not elastic; else the subnet decides. An "
+        "Elastic IP stays "
         "with the old instance and is named",
     ),
     "NetworkInterfaces.Attachment.AttachTime": Rule(DERIVED, _NEW),
     "NetworkInterfaces.Attachment.AttachmentId": Rule(DERIVED, _NEW),
     "NetworkInterfaces.Attachment.DeleteOnTermination": Rule(
-        REFUSED, "an interface that outlives its instance is relied upon and cannot be in two places; true is accepted", unset=(True,)
+        REFUSED,
+        "an interface that outlives its instance is relied upon and cannot be in two places; true is accepted",
+        unset=(True,),
     ),
     "NetworkInterfaces.Attachment.DeviceIndex": Rule(DERIVED, "0: the primary one"),
     "NetworkInterfaces.Attachment.Status": Rule(DERIVED, _NOW),
@@ -149,7 +162,9 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     "NetworkInterfaces.Description": _same("NetworkInterfaces.Description"),
     "NetworkInterfaces.Groups.GroupId": Rule(CARRIED, "as the interface's Groups, unless overridden"),
     "NetworkInterfaces.Groups.GroupName": Rule(DERIVED, "follows from the group's id"),
-    "NetworkInterfaces.Ipv6Addresses.Ipv6Address": Rule(CARRIED, "their number, as Ipv6AddressCount; the addresses are new"),
+    "NetworkInterfaces.Ipv6Addresses.Ipv6Address": Rule(
+        CARRIED, "their number, as Ipv6AddressCount; the addresses are new"
+    ),
     "NetworkInterfaces.Ipv6Addresses.IsPrimaryIpv6": Rule(CARRIED, "as PrimaryIpv6"),
     "NetworkInterfaces.MacAddress": Rule(DERIVED, _NEW),
     "NetworkInterfaces.NetworkInterfaceId": Rule(DERIVED, "one interface, a new one; several are refused"),
@@ -161,7 +176,9 @@ INSTANCE_RULES: Mapping[str, Rule] = {
         "secondary addresses are relied upon by their value and cannot be in two places; the primary alone is accepted",
         when=lambda addresses: len(addresses) > 1,
     ),
-    "NetworkInterfaces.SourceDestCheck": Rule(REFUSED, "RunInstances cannot switch it off; true is accepted", unset=(True,)),
+    "NetworkInterfaces.SourceDestCheck": Rule(
+        REFUSED, "RunInstances cannot switch it off; true is accepted", unset=(True,)
+    ),
     "NetworkInterfaces.Status": Rule(DERIVED, _NOW),
     "NetworkInterfaces.SubnetId": _same("NetworkInterfaces.SubnetId"),
     "NetworkInterfaces.VpcId": Rule(DERIVED, "the subnet's"),
@@ -187,7 +204,9 @@ INSTANCE_RULES: Mapping[str, Rule] = {
         of_type=True,
     ),
     "Operator": Rule(
-        REFUSED, "an instance that a service manages is relaunched by that service", when=lambda operator: bool(operator.get("Managed"))
+        REFUSED,
+        "an instance that a service manages is relaunched by that service",
+        when=lambda operator: bool(operator.get("Managed")),
     ),
     "OutpostArn": Rule(REFUSED, "instances on an Outpost are not relaunched"),
     "Placement.AvailabilityZone": Rule(DERIVED, "the subnet's"),
@@ -205,14 +224,18 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     "PrivateDnsName": Rule(DERIVED, "follows from the address"),
     "PrivateDnsNameOptions.HostnameType": _same("PrivateDnsNameOptions.HostnameType"),
     "PrivateDnsNameOptions.EnableResourceNameDnsARecord": _same("PrivateDnsNameOptions.EnableResourceNameDnsARecord"),
-    "PrivateDnsNameOptions.EnableResourceNameDnsAAAARecord": _same("PrivateDnsNameOptions.EnableResourceNameDnsAAAARecord"),
+    "PrivateDnsNameOptions.EnableResourceNameDnsAAAARecord": _same(
+        "PrivateDnsNameOptions.EnableResourceNameDnsAAAARecord"
+    ),
     "PrivateIpAddress": Rule(DERIVED, "follows from the network interface"),
     "ProductCodes": Rule(DERIVED, _IMAGE),
     "PublicDnsName": Rule(DERIVED, "follows from the address"),
     "PublicIpAddress": Rule(DERIVED, "follows from the network interface"),
     "RamdiskId": Rule(DERIVED, _IMAGE),
     "RootDeviceName": Rule(DERIVED, _IMAGE),
-    "RootDeviceType": Rule(REFUSED, "a root on instance store cannot be stopped or baked; ebs is accepted", unset=("ebs",)),
+    "RootDeviceType": Rule(
+        REFUSED, "a root on instance store cannot be stopped or baked; ebs is accepted", unset=("ebs",)
+    ),
     "SecondaryInterfaces": Rule(REFUSED, "only the primary interface is launched"),
     "SecurityGroups": Rule(DERIVED, "follows from the network interface"),
     "SourceDestCheck": Rule(REFUSED, "RunInstances cannot switch it off; true is accepted", unset=(True,)),
@@ -224,7 +247,8 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     "SubnetId": Rule(DERIVED, "follows from the network interface"),
     "Tags": Rule(
         CARRIED,
-        "without AWS's and this collection's own, and with overrides.tags. Members of an Auto Scaling group are refused",
+        "without AWS's and this collection's own, and with overrides.tags. Members of an Auto Scaling group are "
+        "refused",
     ),
     "Tags.Key": Rule(CARRIED, "see Tags"),
     "Tags.Value": Rule(CARRIED, "see Tags"),
@@ -269,14 +293,14 @@ def read_fact(facts: Mapping[str, Any], path: str) -> Any:
 
 
 def carried_parameters(facts: Mapping[str, Any], *, other_type: bool = False) -> dict[str, Any]:
-    """The parameters of RunInstances that take a fact unchanged. ``NetworkInterfaces`` is the one interface, not a list yet.
+    """The parameters of RunInstances that take a fact unchanged. ``NetworkInterfaces`` is one interface, no list yet.
 
     *other_type*: the successor is of another instance type, so what belongs to the old one's is left out.
     """
     parameters: dict[str, Any] = {}
     for path, rule in INSTANCE_RULES.items():
         value = read_fact(facts, path)
-        if not rule.to or not rule.is_set(value) or rule.of_type and other_type:
+        if not rule.to or not rule.is_set(value) or (rule.of_type and other_type):
             continue
         *parents, last = rule.to.split(".")
         place = parameters
@@ -300,7 +324,7 @@ def refused_facts(facts: Mapping[str, Any]) -> list[str]:
     return found
 
 
-# --- what a stop would lose ---------------------------------------------------------------------------------------------------
+# --- what a stop would lose -------------------------------------------------------------------------------------------
 
 AUTOSCALING_GROUP = "aws:autoscaling:groupName"
 
@@ -325,7 +349,10 @@ def instance_store_trouble(state: State, instance: Instance) -> str | None:
     if supported is False:
         return None
     if supported is None:
-        return f"EC2 does not say whether its type {instance.instance_type} has instance store volumes, which a stop empties"
+        return (
+            f"EC2 does not say whether its type {instance.instance_type} has instance store volumes, which a stop "
+            "empties"
+        )
     return f"its type {instance.instance_type} has instance store volumes, which a stop empties"
 
 
@@ -336,18 +363,23 @@ def attribute_query(instance_id: str, attribute: str) -> tuple[Query, ...]:
     return (Query("DescribeInstanceAttribute", arguments=(("Attribute", attribute), ("InstanceId", instance_id))),)
 
 
-# --- the hold: an instance that a run has stopped and means to start again -----------------------------------------------------
+# --- the hold: an instance that a run has stopped and means to start again --------------------------------------------
+
+
+# EC2's codes for "no capacity at the moment": a start is tried again.
+NO_CAPACITY = frozenset({"InsufficientInstanceCapacity", "InsufficientHostCapacity"})
 
 
 @dataclass(frozen=True)
 class Hold:
-    """What ``ec2ops:restore-state`` says: the instance was running at ``since``, and a run may hold it until ``until``."""
+    """What ``ec2ops:restore-state`` says: it was running at ``since``, and a run may hold it until ``until``."""
 
     since: datetime
     until: datetime
 
     @property
     def value(self) -> str:
+        """The tag's value."""
         return f"running {format_moment(self.since)} {format_moment(self.until)}"
 
     def is_spent(self, instance: Instance) -> bool:
@@ -370,6 +402,16 @@ def hold_of(instance: Instance) -> Hold | None:
     return Hold(start, end) if word == "running" and start is not None and end is not None else None
 
 
-def without_hold(instance: Instance) -> dict[str, str]:
-    """The instance's tags without the hold's."""
-    return {key: value for key, value in instance.tags.items() if key != tag_names.RESTORE_STATE}
+def forget(instance: Instance, region: str, reason: str) -> Change:
+    """The change that takes the hold's tag off an instance: it is running again, or not to be started any more."""
+    hold = hold_of(instance)
+    since = f" (held since {format_moment(hold.since)})" if hold is not None else ""
+    return Change(
+        "DeleteTags",
+        instance.instance_id,
+        region,
+        {"Tags": [{"Key": tag_names.RESTORE_STATE}]},
+        reason + since,
+        {"tags": dict(instance.tags)},
+        {"tags": {key: value for key, value in instance.tags.items() if key != tag_names.RESTORE_STATE}},
+    )

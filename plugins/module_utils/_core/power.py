@@ -22,30 +22,32 @@ from .change import Change, Feature, Plan, Query, Stage, State, Wait, by_id
 from .errors import SpecError, StorageError, UnsafePlan
 from .instance_facts import (
     AUTOSCALING_GROUP,
+    NO_CAPACITY,
     Hold,
     attribute_query,
+    forget,
     hold_of,
     instance_store_trouble,
     type_queries,
-    without_hold,
 )
 from .lineage import successor, successor_queries
 from .names import is_planned, require_id
 from .resources import Instance, view
 from .tags import boto3_tags
-from .timespan import format_moment, parse_span
+from .timespan import parse_span
 
 # Stop protection has no bulk read: one call for each instance. Beyond this many EC2's refusal is the check.
 MOST_ATTRIBUTE_READS = 20
-# EC2's codes for "no capacity at the moment": the start is tried again.
-NO_CAPACITY = frozenset({"InsufficientInstanceCapacity", "InsufficientHostCapacity"})
 # DescribeAutoScalingInstances takes 50 ids.
 _AUTOSCALING_IDS = 50
 
 
 @dataclass(frozen=True)
 class PowerSpec:
-    """The options of `instance_power`, checked. ``instance_ids`` None: whatever in the region is held (restored only)."""
+    """The options of `instance_power`, checked.
+
+    ``instance_ids`` None: whatever in the region is held (restored only).
+    """
 
     instance_ids: tuple[str, ...] | None
     state: str
@@ -60,18 +62,23 @@ class PowerSpec:
 
     @property
     def stop_parameters(self) -> dict[str, bool]:
+        """What StopInstances is sent beside the ids: only what the user asked for."""
         said = {"Force": self.force, "Hibernate": self.hibernate, "SkipOsShutdown": self.skip_os_shutdown}
         return {name: True for name, value in said.items() if value}
 
 
-def parse(params: Mapping[str, Any], region: str) -> PowerSpec:
+def parse(params: Mapping[str, Any], _region: str) -> PowerSpec:
     """The module's options as a spec. Raises SpecError for what can be refused without looking at EC2."""
     state = params["state"]
     ids = params.get("instance_ids")
     if ids is None and state != "restored":
         raise SpecError(f"instance_ids is required with state: {state}")
     if state != "stopped":
-        given = [name for name in ("remember", "force", "hibernate", "skip_os_shutdown", "lose_instance_store") if params[name]]
+        given = [
+            name
+            for name in ("remember", "force", "hibernate", "skip_os_shutdown", "lose_instance_store")
+            if params[name]
+        ]
         if given:
             raise SpecError(f"{', '.join(given)}: only with state: stopped")
     elif params["force_start"]:
@@ -79,7 +86,9 @@ def parse(params: Mapping[str, Any], region: str) -> PowerSpec:
     if params["hibernate"] and (params["force"] or params["skip_os_shutdown"]):
         raise SpecError("hibernate: the operating system has to take part, so not with force or skip_os_shutdown")
     return PowerSpec(
-        instance_ids=None if ids is None else tuple(dict.fromkeys(require_id("instance", item, "instance_ids") for item in ids)),
+        instance_ids=None
+        if ids is None
+        else tuple(dict.fromkeys(require_id("instance", item, "instance_ids") for item in ids)),
         state=state,
         remember=params["remember"],
         older_than=parse_span(params["older_than"], "older_than"),
@@ -92,7 +101,7 @@ def parse(params: Mapping[str, Any], region: str) -> PowerSpec:
     )
 
 
-# --- questions ----------------------------------------------------------------------------------------------------------------
+# --- questions --------------------------------------------------------------------------------------------------------
 
 
 def needs(spec: PowerSpec, state: State) -> tuple[Query, ...]:
@@ -132,7 +141,7 @@ def _stop_queries(spec: PowerSpec, state: State) -> Iterable[Query]:
             yield from attribute_query(item.instance_id, "disableApiStop")
 
 
-# --- what is there ------------------------------------------------------------------------------------------------------------
+# --- what is there ----------------------------------------------------------------------------------------------------
 
 
 def _known(spec: PowerSpec, state: State) -> list[Instance]:
@@ -161,7 +170,7 @@ def _raise(kind: type[StorageError], troubles: Sequence[str], advice: str = "") 
         raise kind(f"instance_ids: {'; '.join(troubles)}. Nothing was changed.{' ' + advice if advice else ''}")
 
 
-# --- stopped ------------------------------------------------------------------------------------------------------------------
+# --- stopped ----------------------------------------------------------------------------------------------------------
 
 
 def plan(spec: PowerSpec, state: State, now: datetime) -> Plan:
@@ -189,7 +198,9 @@ def _plan_stopped(spec: PowerSpec, state: State, now: datetime) -> Plan:
         if remembered:
             stages.append(Stage(remembered))
     stops = tuple(_stop(spec, instance, state.region) for instance in stopping)
-    waiting = tuple(instance.instance_id for instance in instances if instance.state in ("running", "pending", "stopping"))
+    waiting = tuple(
+        instance.instance_id for instance in instances if instance.state in ("running", "pending", "stopping")
+    )
     if waiting:
         stages.append(Stage(stops, (Wait(waiting, "stopped", final=True),)))
     warnings = tuple(
@@ -206,7 +217,8 @@ def _stop_troubles(spec: PowerSpec, state: State, instance: Instance) -> Iterabl
     member = state.fact(f"{instance.instance_id}/autoscaling")
     if member is not None and member["lifecycle"] != "Standby":
         yield (
-            f"is {member['lifecycle']} in the Auto Scaling group {member['group']}, which would replace it once it is stopped; put it in "
+            f"is {member['lifecycle']} in the Auto Scaling group {member['group']}, which would replace it once it "
+            "is stopped; put it in "
             "Standby first"
         )
     if instance.lifecycle == "spot" and state.fact(f"{instance.spot_request_id}/spotType") != "persistent":
@@ -254,10 +266,12 @@ def _stop(spec: PowerSpec, instance: Instance, region: str) -> Change:
     if _address_changes(instance):
         before["public_ip_address"], after["public_ip_address"] = instance.public_ip_address, None
         reason += f"; its public address {instance.public_ip_address} will change"
-    return Change("StopInstances", instance.instance_id, region, spec.stop_parameters, reason, before, after, disruptive=True)
+    return Change(
+        "StopInstances", instance.instance_id, region, spec.stop_parameters, reason, before, after, disruptive=True
+    )
 
 
-# --- running ------------------------------------------------------------------------------------------------------------------
+# --- running ----------------------------------------------------------------------------------------------------------
 
 
 def _plan_running(spec: PowerSpec, state: State) -> Plan:
@@ -282,7 +296,10 @@ def _replaced(state: State, instances: Iterable[Instance]) -> list[str]:
 def _start_stages(
     starting: Sequence[Instance], pending: Sequence[Instance], region: str, reason: str, *, final: bool
 ) -> tuple[Stage, ...]:
-    """The end of a stop that is under way, then the start, then the wait for all. ``{state}`` in *reason* is the instance's."""
+    """The end of a stop that is under way, then the start, then the wait for all.
+
+    ``{state}`` in *reason* is the instance's.
+    """
     stages: list[Stage] = []
     under_way = tuple(instance.instance_id for instance in starting if instance.state == "stopping")
     if under_way:
@@ -296,7 +313,6 @@ def _start_stages(
             reason.format(state=instance.state),
             {"state": instance.state},
             {"state": "running"},
-            disruptive=False,
         )
         for instance in starting
     )
@@ -306,7 +322,7 @@ def _start_stages(
     return tuple(stages)
 
 
-# --- restored -----------------------------------------------------------------------------------------------------------------
+# --- restored ---------------------------------------------------------------------------------------------------------
 
 
 def _wants_start(instance: Instance) -> bool:
@@ -326,7 +342,8 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
         if hold is None:
             value = instance.tags[tag_names.RESTORE_STATE]
             warnings.append(
-                f"{instance.instance_id} has a tag {tag_names.RESTORE_STATE} that this collection did not write ({value!r}); it is left as it is"
+                f"{instance.instance_id} has a tag {tag_names.RESTORE_STATE} that this collection did not write "
+                f"({value!r}); it is left as it is"
             )
         elif spec.instance_ids is None and not hold.is_over(now, spec.older_than):
             continue
@@ -356,8 +373,10 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
 
 
 def _require_known(spec: PowerSpec, state: State) -> None:
-    """An id that EC2 does not know is an error, unless a living instance has replaced it: then there is nothing to bring back."""
-    missing = [item for item in spec.instance_ids or () if state.instance(item) is None and successor(state, item) is None]
+    """An id that EC2 does not know is an error, unless a living instance has replaced it: that one serves."""
+    missing = [
+        item for item in spec.instance_ids or () if state.instance(item) is None and successor(state, item) is None
+    ]
     _raise(
         SpecError,
         [f"{item} does not exist in {state.region}, and no instance there replaces it" for item in missing],
@@ -369,22 +388,7 @@ def _forget(instances: Iterable[Instance], region: str, reason: str) -> Stage:
     return Stage(tuple(forget(instance, region, reason) for instance in instances))
 
 
-def forget(instance: Instance, region: str, reason: str) -> Change:
-    """The change that takes the hold's tag off an instance."""
-    hold = hold_of(instance)
-    since = f" (held since {format_moment(hold.since)})" if hold is not None else ""
-    return Change(
-        "DeleteTags",
-        instance.instance_id,
-        region,
-        {"Tags": [{"Key": tag_names.RESTORE_STATE}]},
-        reason + since,
-        {"tags": dict(instance.tags)},
-        {"tags": without_hold(instance)},
-    )
-
-
-# --- the result ---------------------------------------------------------------------------------------------------------------
+# --- the result -------------------------------------------------------------------------------------------------------
 
 
 def result(spec: PowerSpec, state: State) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""EC2's resources as the planners see them: frozen, typed, and the same whether EC2 answered them or a plan predicts them.
+"""EC2's resources as the planners see them: frozen, typed, and the same whether EC2 answered them or a plan predicts
+them.
 
-Every class has a *view*: a flat dictionary that can be written as JSON. It is what modules return, what a plan's ``before`` and
-``after`` hold, and what `from_view` reads back when a check run lays the plans of earlier tasks over EC2's answers.
+Every class has a *view*: a flat dictionary that can be written as JSON. It is what modules return, what a plan's
+``before`` and ``after`` hold, and what `from_view` reads back when a check run lays the plans of earlier tasks over
+EC2's answers.
 
 Private to this collection.
 """
@@ -16,7 +18,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ClassVar, Union
+from typing import Any, ClassVar
 
 from .names import kind_of
 from .timespan import format_moment, parse_moment
@@ -34,7 +36,9 @@ class BlockDevice:
 
 @dataclass(frozen=True)
 class Instance:
-    """An instance. ``facts`` is EC2's whole answer (boto3's shape of Instance), for those who carry it over; not in the view."""
+    """An instance. ``facts`` is EC2's whole answer (boto3's shape of Instance), for those who carry it over; not in the
+    view.
+    """
 
     kind: ClassVar[str] = "instance"
     instance_id: str
@@ -56,11 +60,13 @@ class Instance:
     spot_request_id: str | None = None
     operator: str | None = None
     state_reason: str | None = None
+    owner_id: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def resource_id(self) -> str:
+        """The id under which a state holds it."""
         return self.instance_id
 
     @property
@@ -122,10 +128,12 @@ class Image:
 
     @property
     def resource_id(self) -> str:
+        """The id under which a state holds it."""
         return self.image_id
 
     @property
     def snapshot_ids(self) -> tuple[str, ...]:
+        """The snapshots that its devices are made from."""
         return tuple(device.snapshot_id for device in self.block_devices if device.snapshot_id)
 
 
@@ -150,6 +158,7 @@ class Snapshot:
 
     @property
     def resource_id(self) -> str:
+        """The id under which a state holds it."""
         return self.snapshot_id
 
 
@@ -184,6 +193,7 @@ class Volume:
 
     @property
     def resource_id(self) -> str:
+        """The id under which a state holds it."""
         return self.volume_id
 
 
@@ -200,10 +210,11 @@ class Fact:
 
     @property
     def resource_id(self) -> str:
+        """The id under which a state holds it."""
         return self.fact_id
 
 
-Resource = Union[Instance, Image, Snapshot, Volume, Fact]
+Resource = Instance | Image | Snapshot | Volume | Fact
 _CLASSES: Mapping[str, type[Any]] = {cls.kind: cls for cls in (Instance, Image, Snapshot, Volume)}
 _NESTED: Mapping[tuple[str, str], type[Any]] = {
     ("instance", "block_devices"): BlockDevice,

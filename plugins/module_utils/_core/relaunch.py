@@ -1,0 +1,719 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""An instance, relaunched from another image: a successor is launched, proves itself, and the old one is retired.
+
+The record of it is the successor's tag ``ec2ops:replaces``. From that tag a later run knows what an old id stands for,
+and a run after an interruption knows what is left to do.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from . import tags as tag_names
+from .change import Change, Feature, Plan, Query, Stage, State, Wait, by_id
+from .errors import SpecError, UnsafePlan
+from .instance_facts import (
+    AUTOSCALING_GROUP,
+    NO_CAPACITY,
+    attribute_query,
+    carried_parameters,
+    forget,
+    hold_of,
+    instance_store_trouble,
+    read_fact,
+    refused_facts,
+    type_facts,
+    type_queries,
+)
+from .lineage import lineage_queries, living, successor
+from .names import is_planned, planned, require_id
+from .resources import BlockDevice, Image, Instance, view
+from .tags import replaced_ids, replaces_value, require_tags, specification
+
+# The states of a living old instance in which its retirement is done, by old_instance.
+_RETIRED: Mapping[str, tuple[str, ...]] = {
+    "stop": ("stopped",),
+    "terminate": (),
+    "keep": ("pending", "running", "stopping", "stopped"),
+}
+# Types that earn CPU credits: t2 and later (t1 does not).
+_BURSTABLE = re.compile(r"t[2-9]\d*[a-z]*\.")
+_ROLLBACK_ON = frozenset({"failed", "timeout", "mismatch", "refused"})
+# What only EC2 knows of an instance before it is launched.
+_UNKNOWN = ("instance_id", "launch_time", "block_devices", "public_ip_address", "private_ip_address", "state_reason")
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What the user wants different on the successor. None: as the old instance has it."""
+
+    instance_type: str | None = None
+    key_name: str | None = None
+    iam_instance_profile: str | None = None
+    security_group_ids: tuple[str, ...] | None = None
+    user_data: str = "keep"
+    user_data_content: str | None = None
+    tags: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class RelaunchSpec:
+    """The options of `instance_relaunch`, checked."""
+
+    instance_id: str
+    image_id: str
+    overrides: Overrides
+    status_checks: bool
+    health_timeout: int
+    old_instance: str
+    on_failure: str
+    lose_instance_store: bool
+
+
+# --- options ----------------------------------------------------------------------------------------------------------
+
+
+def parse(params: Mapping[str, Any], _region: str) -> RelaunchSpec:
+    """The module's options as a spec. Raises SpecError for what can be refused without looking at EC2."""
+    for option, what in (
+        ("data_volumes", "data volumes"),
+        ("elastic_ip", "the Elastic IP"),
+        ("target_groups", "targets"),
+    ):
+        if params[option] == "move":
+            raise SpecError(
+                f"{option}: move is not supported in this version: {what} stay with the old instance ({option}: keep)"
+            )
+    health = params.get("health") or {}
+    timeout = health.get("timeout")
+    if timeout is not None and timeout < 1:
+        raise SpecError(f"health: timeout: {timeout} is not a number of seconds from 1 up")
+    return RelaunchSpec(
+        instance_id=require_id("instance", params["instance_id"], "instance_id"),
+        image_id=require_id("image", params["image_id"], "image_id"),
+        overrides=_overrides(params.get("overrides") or {}),
+        status_checks=health.get("status_checks") is not False,
+        health_timeout=timeout or 600,
+        old_instance=params["old_instance"],
+        on_failure=params["on_failure"],
+        lose_instance_store=params["lose_instance_store"],
+    )
+
+
+def _overrides(params: Mapping[str, Any]) -> Overrides:
+    user_data, content = params.get("user_data") or "keep", params.get("user_data_content")
+    if (user_data == "replace") != (content is not None):
+        raise SpecError(
+            "overrides: user_data_content is what user_data: replace puts in place, so give both or neither"
+        )
+    groups = params.get("security_group_ids")
+    if groups is not None and not groups:
+        raise SpecError(
+            "overrides: security_group_ids: an instance has at least one security group; leave it out to keep the "
+            "old one's"
+        )
+    tags = params.get("tags")
+    return Overrides(
+        instance_type=params.get("instance_type") or None,
+        key_name=params.get("key_name") or None,
+        iam_instance_profile=params.get("iam_instance_profile") or None,
+        security_group_ids=None if groups is None else tuple(groups),
+        user_data=user_data,
+        user_data_content=content,
+        tags=None if tags is None else require_tags(tags, "overrides: tags", ours=1),
+    )
+
+
+# --- questions --------------------------------------------------------------------------------------------------------
+
+
+def needs(spec: RelaunchSpec, state: State) -> tuple[Query, ...]:
+    """The lineage first: a no-op ends there. Then the old one's facts, and at last who else relies on it."""
+    first = lineage_queries([spec.instance_id])
+    if not state.answered.issuperset(first):
+        return first
+    current = _current(spec, state)
+    if current is None:
+        return first
+    if current.image_id == spec.image_id:
+        return (*first, *_retirement_queries(spec, state, current))
+    if is_planned(current.instance_id):
+        return first
+    return (*first, *_replacement_queries(spec, state, current))
+
+
+def _retirement_queries(spec: RelaunchSpec, state: State, current: Instance) -> tuple[Query, ...]:
+    """Whether the one that *current* has replaced is retired: it is known already when the task names it."""
+    predecessor = _predecessor(current)
+    if predecessor is None:
+        return ()
+    if predecessor != spec.instance_id:
+        asked = by_id("DescribeInstances", "instance-id", [predecessor])
+        if not state.answered.issuperset(asked):
+            return asked
+    else:
+        asked = ()
+    old = state.instance(predecessor)
+    if old is None or _is_retired(spec, old):
+        return asked
+    return (*asked, *_protection_queries(old), *_store_queries(spec, old))
+
+
+def _protection_queries(instance: Instance) -> tuple[Query, ...]:
+    return (
+        *attribute_query(instance.instance_id, "disableApiTermination"),
+        *attribute_query(instance.instance_id, "disableApiStop"),
+    )
+
+
+def _store_queries(spec: RelaunchSpec, instance: Instance) -> tuple[Query, ...]:
+    return () if spec.lose_instance_store or spec.old_instance == "keep" else type_queries(instance.instance_type)
+
+
+def _replacement_queries(spec: RelaunchSpec, state: State, current: Instance) -> tuple[Query, ...]:
+    overrides = spec.overrides
+    types = {current.instance_type, overrides.instance_type or current.instance_type}
+    queries = [
+        *by_id("DescribeImages", "image-id", [spec.image_id], IncludeDisabled=True),
+        *by_id("DescribeVolumes", "attachment.instance-id", [current.instance_id]),
+        *type_queries(*types),
+        *_protection_queries(current),
+        *attribute_query(current.instance_id, "instanceInitiatedShutdownBehavior"),
+    ]
+    if overrides.user_data == "keep":
+        queries += attribute_query(current.instance_id, "userData")
+    if _BURSTABLE.match(current.instance_type) and _BURSTABLE.match(overrides.instance_type or current.instance_type):
+        queries += by_id("DescribeInstanceCreditSpecifications", "instance-id", [current.instance_id])
+    groups = Query("DescribeTargetGroups", service="elbv2")
+    queries.append(groups)
+    for group in state.fact("targetGroups") or () if groups in state.answered else ():
+        if group["target_type"] == "instance":
+            queries.append(
+                Query("DescribeTargetHealth", arguments=(("TargetGroupArn", group["arn"]),), service="elbv2")
+            )
+    return tuple(queries)
+
+
+# --- what is there ----------------------------------------------------------------------------------------------------
+
+
+def _current(spec: RelaunchSpec, state: State) -> Instance | None:
+    """The living instance that the given id stands for, None when there is none."""
+    found = successor(state, spec.instance_id) or state.instance(spec.instance_id)
+    return found if found is not None and found.alive else None
+
+
+def _is_retired(spec: RelaunchSpec, old: Instance) -> bool:
+    """Nothing is left to do with the old one."""
+    return not old.alive or (old.state in _RETIRED[spec.old_instance] and tag_names.RESTORE_STATE not in old.tags)
+
+
+def _predecessor(current: Instance) -> str | None:
+    """The id of the instance that *current* was launched to replace."""
+    return next(iter(replaced_ids(current.tags)), None)
+
+
+# --- the plan ---------------------------------------------------------------------------------------------------------
+
+
+def plan(spec: RelaunchSpec, state: State, now: datetime) -> Plan:
+    """What has to be done for the instance to run from the image. Raises SpecError, Ambiguous, UnsafePlan."""
+    current = living(state, spec.instance_id, "instance_id")
+    if current.image_id == spec.image_id:
+        return _plan_retirement(spec, state, current, now)
+    return _plan_replacement(spec, state, current)
+
+
+def _plan_retirement(spec: RelaunchSpec, state: State, current: Instance, now: datetime) -> Plan:
+    """Up to date; what an interrupted run has left of the old instance's retirement is done."""
+    old = state.instance(_predecessor(current))
+    if old is None or _is_retired(spec, old):
+        return Plan()
+    retirement = _retirement(spec, state, old)
+    if not any(stage.changes for stage in retirement):
+        return Plan(retirement)
+    if current.state not in ("pending", "running"):
+        warning = (
+            f"{current.instance_id}, which replaces {old.instance_id}, is {current.state}, so {old.instance_id} is "
+            "left as it is "
+            f"({old.state}); start one of them and run again"
+        )
+        return Plan(warnings=(warning,))
+    _raise(_retirement_troubles(spec, state, old))
+    back = _way_back(spec, state, old, current.instance_id) if _was_interrupted(spec, current, now) else ()
+    proof = Stage(
+        waits=(_health_wait(spec, current.instance_id, final=False),),
+        on_failure=back,
+        rollback_on=_ROLLBACK_ON if back else frozenset(),
+    )
+    return Plan((proof, *retirement))
+
+
+def _was_interrupted(spec: RelaunchSpec, current: Instance, now: datetime) -> bool:
+    """Whether *current* is so young that the run which launched it would still be waiting for its health.
+
+    Only then may a later run take it back. An older one may have been in service: what it has written would be lost.
+    """
+    born = [
+        moment
+        for device in current.facts.get("BlockDeviceMappings") or ()
+        if isinstance(moment := read_fact(device, "Ebs.AttachTime"), datetime)
+    ]
+    # LaunchTime moves with every start; the first attachment does not.
+    return bool(born) and now - min(born) < timedelta(seconds=spec.health_timeout)
+
+
+def _plan_replacement(spec: RelaunchSpec, state: State, current: Instance) -> Plan:
+    if is_planned(current.instance_id):
+        raise SpecError(
+            f"instance_id: {spec.instance_id} stands for {current.instance_id}, which is only planned; a check run "
+            "cannot plan to replace "
+            "that one too"
+        )
+    image = _usable_image(spec, state)
+    _raise(
+        [
+            *(f"{current.instance_id}: {trouble}" for trouble in _refusals(current)),
+            *_architecture_troubles(spec, state, current, image),
+            *_retirement_troubles(spec, state, current),
+        ]
+    )
+    launch = _launch(spec, state, current, image)
+    kept = _kept(state, current)
+    retirement = _retirement(spec, state, current)
+    back = _way_back(spec, state, current, launch.resource)
+    stages = []
+    if image.state == "pending":
+        stages.append(Stage(waits=(Wait((image.image_id,), "available"),)))
+    stages.append(
+        Stage(
+            (launch,),
+            (_health_wait(spec, launch.resource, final=not retirement),),
+            on_failure=back,
+            rollback_on=_ROLLBACK_ON if back else frozenset(),
+        )
+    )
+    return Plan((*stages, *retirement), _warnings(spec, state, current, image, kept))
+
+
+def _raise(troubles: Iterable[str]) -> None:
+    found = list(troubles)
+    if found:
+        raise UnsafePlan(f"the relaunch is refused, nothing was changed: {'; '.join(found)}")
+
+
+def _usable_image(spec: RelaunchSpec, state: State) -> Image:
+    image = state.image(spec.image_id)
+    if image is None:
+        why = (
+            "no plan in assume makes it"
+            if is_planned(spec.image_id)
+            else f"it does not exist in {state.region}, or is not shared with you"
+        )
+        raise SpecError(f"image_id: {spec.image_id}: {why}")
+    if image.state not in ("available", "pending"):
+        reason = f" ({image.state_reason})" if image.state_reason else ""
+        raise SpecError(f"image_id: {spec.image_id} is {image.state}{reason}; nothing can be launched from it")
+    if image.root_device_type != "ebs":
+        raise SpecError(
+            f"image_id: the root of {spec.image_id} is on {image.root_device_type}; only EBS roots are relaunched"
+        )
+    return image
+
+
+def _refusals(current: Instance) -> list[str]:
+    found = refused_facts(current.facts)
+    group = current.tags.get(AUTOSCALING_GROUP)
+    if group is not None:
+        found.append(
+            f"it belongs to the Auto Scaling group {group}; give the group a new launch template and refresh its "
+            "instances"
+        )
+    return found
+
+
+def _architecture_troubles(spec: RelaunchSpec, state: State, current: Instance, image: Image) -> Iterable[str]:
+    wanted = spec.overrides.instance_type
+    if wanted is None:
+        fits = [architecture] if (architecture := current.facts.get("Architecture")) else []
+        what = current.instance_id
+    else:
+        info = type_facts(state, wanted)
+        if not info:
+            yield f"overrides: instance_type: {wanted} is not a type that EC2 offers in {state.region}"
+            return
+        fits = list(read_fact(info, "ProcessorInfo.SupportedArchitectures") or ())
+        what = f"instance_type {wanted}"
+    if image.architecture is not None and fits and image.architecture not in fits:
+        yield f"{image.image_id} is for {image.architecture}, {what} is {' or '.join(fits)}"
+
+
+# --- the retirement of the old one ------------------------------------------------------------------------------------
+
+
+def _retirement_troubles(spec: RelaunchSpec, state: State, old: Instance) -> list[str]:
+    """What stands against stopping or terminating the old one. All of it is known before the new one is launched."""
+    if old.state in _RETIRED[spec.old_instance]:
+        return []
+    found = []
+    if spec.old_instance == "terminate":
+        doomed = [f"{item.device_name} ({item.volume_id})" for item in _data_volumes(old) if item.delete_on_termination]
+        if doomed:
+            found.append(
+                f"old_instance: terminate would delete the data volumes {', '.join(doomed)} of {old.instance_id}, "
+                "which stay with it; set "
+                "their DeleteOnTermination to false, or use old_instance: stop"
+            )
+        if state.fact(f"{old.instance_id}/disableApiTermination"):
+            found.append(
+                f"old_instance: terminate: {old.instance_id} has termination protection (DisableApiTermination)"
+            )
+    if spec.old_instance != "keep":
+        # EC2, "Enable stop protection": it protects against termination too.
+        if state.fact(f"{old.instance_id}/disableApiStop"):
+            found.append(f"old_instance: {spec.old_instance}: {old.instance_id} has stop protection (DisableApiStop)")
+        trouble = None
+        if not spec.lose_instance_store and old.state != "stopped":
+            trouble = instance_store_trouble(state, old)
+        if trouble is not None:
+            found.append(
+                f"{old.instance_id}: {trouble}; accept that with lose_instance_store: true, or use old_instance: keep"
+            )
+    return found
+
+
+def _retirement(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Stage, ...]:
+    """The tag first: while it is there, `restored` would start the old one again."""
+    stages: list[Stage] = []
+    if tag_names.RESTORE_STATE in old.tags:
+        stages.append(Stage((forget(old, state.region, "its successor serves, so it is not started again"),)))
+    if old.state in _RETIRED[spec.old_instance]:
+        return tuple(stages)
+    goal = "stopped" if spec.old_instance == "stop" else "terminated"
+    wait = Wait((old.instance_id,), goal, final=True)
+    if goal == "stopped" and old.state == "stopping":
+        return (*stages, Stage(waits=(wait,)))
+    if old.state == "pending":
+        # EC2 refuses to stop what it is still starting.
+        stages.append(Stage(waits=(Wait((old.instance_id,), "running"),)))
+    before: dict[str, Any] = {"state": old.state}
+    after: dict[str, Any] = {"state": goal}
+    if old.public_ip_address is not None and not (goal == "stopped" and old.elastic_ip):
+        before["public_ip_address"], after["public_ip_address"] = old.public_ip_address, None
+    action = "StopInstances" if goal == "stopped" else "TerminateInstances"
+    reason = f"its successor serves (old_instance: {spec.old_instance})"
+    change = Change(action, old.instance_id, state.region, {}, reason, before, after, disruptive=True)
+    return (*stages, Stage((change,), (wait,)))
+
+
+def _health_wait(spec: RelaunchSpec, instance_id: str, *, final: bool) -> Wait:
+    goal = "healthy" if spec.status_checks else "running"
+    return Wait((instance_id,), goal, final=final, timeout=float(spec.health_timeout))
+
+
+def _way_back(spec: RelaunchSpec, state: State, old: Instance, successor_id: str) -> tuple[Stage, ...]:
+    """The old instance serves again, the successor is gone. The record on the old one goes last."""
+    if spec.on_failure != "rollback":
+        return ()
+    region = state.region
+    hold = hold_of(old)
+    held = hold is not None and not hold.is_spent(old) and old.state in ("stopping", "stopped")
+    terminate = Change(
+        "TerminateInstances",
+        successor_id,
+        region,
+        {},
+        f"it did not become healthy, so it does not replace {old.instance_id}",
+        {"state": "running"},
+        {"state": "terminated"},
+        disruptive=True,
+    )
+    # What EC2 would refuse to terminate is let go first: the successor has taken over the old one's protection.
+    protections = [
+        name
+        for attribute, name in (
+            ("disableApiTermination", "DisableApiTermination"),
+            ("disableApiStop", "DisableApiStop"),
+        )
+        if state.fact(f"{old.instance_id}/{attribute}")
+    ]
+    first: tuple[Change, ...] = ()
+    if held:
+        first = (
+            Change(
+                "StartInstances",
+                old.instance_id,
+                region,
+                {},
+                "it goes on serving",
+                {"state": old.state},
+                {"state": "running"},
+            ),
+        )
+    stages: list[Stage] = []
+    if held and old.state == "stopping":
+        stages.append(Stage(waits=(Wait((old.instance_id,), "stopped"),)))
+    for name in protections:
+        stages.append(Stage((*first, _unprotect(name, successor_id, region)), patience=NO_CAPACITY))
+        first = ()
+    waits = (Wait((old.instance_id,), "running"),) if held else ()
+    stages.append(Stage((*first, terminate), waits, patience=NO_CAPACITY))
+    if held:
+        stages.append(Stage((forget(old, region, "it is running again"),)))
+    return tuple(stages)
+
+
+def _unprotect(attribute: str, instance_id: str, region: str) -> Change:
+    reason = "protected instances cannot be terminated"
+    return Change("ModifyInstanceAttribute", instance_id, region, {attribute: {"Value": False}}, reason, {}, {})
+
+
+# --- the launch of the new one ----------------------------------------------------------------------------------------
+
+
+def _launch(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> Change:
+    tags = _successor_tags(spec, old)
+    parameters = _launch_parameters(spec, state, old, image)
+    parameters["TagSpecifications"] = [specification("instance", tags)]
+    volume_tags = _volume_tags(spec, state, old)
+    if volume_tags:
+        parameters["TagSpecifications"].append(specification("volume", volume_tags))
+    new = Instance(
+        instance_id=planned("instance", f"{old.instance_id} from {spec.image_id}"),
+        state="running",
+        image_id=spec.image_id,
+        instance_type=parameters["InstanceType"],
+        availability_zone=old.availability_zone,
+        root_device_name=image.root_device_name or old.root_device_name,
+        platform_details=image.platform_details or old.platform_details,
+        usage_operation=image.usage_operation or old.usage_operation,
+        product_codes=image.product_codes,
+        tags=tags,
+    )
+    return Change(
+        "RunInstances",
+        new.instance_id,
+        state.region,
+        parameters,
+        f"{old.instance_id} runs from {old.image_id} and should run from {spec.image_id}",
+        after={key: value for key, value in view(new).items() if key not in _UNKNOWN},
+        identity=Query(
+            "DescribeInstances",
+            (
+                ("image-id", (spec.image_id,)),
+                ("instance-state-name", ("pending", "running")),
+                (f"tag:{tag_names.REPLACES}", (f"{old.instance_id}*",)),
+            ),
+        ),
+        token=("relaunch", old.instance_id, spec.image_id),
+    )
+
+
+def _successor_tags(spec: RelaunchSpec, old: Instance) -> dict[str, str]:
+    tags = {**tag_names.carried(old.tags), **(spec.overrides.tags or {})}
+    if len(tags) >= tag_names.MOST_TAGS:
+        raise SpecError(
+            f"overrides: tags: with the {len(tag_names.carried(old.tags))} of {old.instance_id} they are "
+            f"{len(tags)}; EC2 takes "
+            f"{tag_names.MOST_TAGS}, one of them is this collection's"
+        )
+    return {**tags, tag_names.REPLACES: replaces_value(old.instance_id, replaced_ids(old.tags))}
+
+
+def _volume_tags(spec: RelaunchSpec, state: State, old: Instance) -> dict[str, str]:
+    root = state.volume(old.root_volume_id)
+    return {**(tag_names.carried(root.tags) if root is not None else {}), **(spec.overrides.tags or {})}
+
+
+def _launch_parameters(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> dict[str, Any]:
+    """RunInstances without tags: what goes over unchanged, what has another form there, and the overrides."""
+    overrides, facts = spec.overrides, old.facts
+    other_type = overrides.instance_type not in (None, old.instance_type)
+    parameters = carried_parameters(facts, other_type=other_type)
+    parameters.update(
+        MinCount=1, MaxCount=1, ImageId=spec.image_id, InstanceType=overrides.instance_type or old.instance_type
+    )
+    if overrides.key_name is not None:
+        parameters["KeyName"] = overrides.key_name
+    if overrides.iam_instance_profile is not None:
+        name = "Arn" if overrides.iam_instance_profile.startswith("arn:") else "Name"
+        parameters["IamInstanceProfile"] = {name: overrides.iam_instance_profile}
+    if "HostResourceGroupArn" in parameters.get("Placement", {}):
+        parameters["Placement"].pop("HostId", None)
+    licenses = [item["LicenseConfigurationArn"] for item in facts.get("Licenses") or ()]
+    if licenses:
+        parameters["LicenseSpecifications"] = [{"LicenseConfigurationArn": arn} for arn in sorted(licenses)]
+    if read_fact(facts, "Monitoring.State") in ("enabled", "pending"):
+        parameters.setdefault("Monitoring", {})["Enabled"] = True
+    if not other_type:
+        _add_processors(parameters, facts, type_facts(state, old.instance_type))
+    credit = state.fact(f"{old.instance_id}/cpuCredits")
+    if credit and _BURSTABLE.match(parameters["InstanceType"]):
+        parameters["CreditSpecification"] = {"CpuCredits": credit}
+    _add_attributes(parameters, spec, state, old)
+    parameters["NetworkInterfaces"] = [
+        _interface(spec, state, old, parameters.get("NetworkInterfaces", {}), other_type)
+    ]
+    root = _encrypted_root(state, old, image)
+    if root is not None:
+        parameters["BlockDeviceMappings"] = [root]
+    return parameters
+
+
+def _add_processors(parameters: dict[str, Any], facts: Mapping[str, Any], info: Mapping[str, Any]) -> None:
+    """Cores and threads where they are not the type's default: EC2 always tells them, but not every type takes them."""
+    cores, threads = read_fact(facts, "CpuOptions.CoreCount"), read_fact(facts, "CpuOptions.ThreadsPerCore")
+    usual = (read_fact(info, "VCpuInfo.DefaultCores"), read_fact(info, "VCpuInfo.DefaultThreadsPerCore"))
+    if cores and threads and None not in usual and (cores, threads) != usual:
+        parameters.setdefault("CpuOptions", {}).update(CoreCount=cores, ThreadsPerCore=threads)
+
+
+def _add_attributes(parameters: dict[str, Any], spec: RelaunchSpec, state: State, old: Instance) -> None:
+    """What DescribeInstances does not tell."""
+    for attribute, name in (("disableApiTermination", "DisableApiTermination"), ("disableApiStop", "DisableApiStop")):
+        if state.fact(f"{old.instance_id}/{attribute}"):
+            parameters[name] = True
+    behavior = state.fact(f"{old.instance_id}/instanceInitiatedShutdownBehavior")
+    if behavior not in (None, "stop"):
+        parameters["InstanceInitiatedShutdownBehavior"] = behavior
+    if spec.overrides.user_data == "replace":
+        parameters["UserData"] = spec.overrides.user_data_content
+    elif spec.overrides.user_data == "keep":
+        content = _user_data(state.fact(f"{old.instance_id}/userData"))
+        if content:
+            parameters["UserData"] = content
+
+
+def _user_data(encoded: str | None) -> str | bytes:
+    """EC2 tells user data as base64, boto3 encodes it again: text, or bytes where it is none (gzip)."""
+    content = base64.b64decode(encoded or "")
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return content
+
+
+def _interface(
+    spec: RelaunchSpec, state: State, old: Instance, carried: Mapping[str, Any], other_type: bool
+) -> dict[str, Any]:
+    """The one network interface: same subnet and groups, new addresses."""
+    facts = next(iter(old.facts["NetworkInterfaces"]))
+    interface: dict[str, Any] = {**carried, "DeviceIndex": 0, "DeleteOnTermination": True}
+    groups = spec.overrides.security_group_ids
+    interface["Groups"] = (
+        sorted(item["GroupId"] for item in facts.get("Groups") or ()) if groups is None else list(groups)
+    )
+    addresses = facts.get("Ipv6Addresses") or ()
+    if addresses:
+        interface["Ipv6AddressCount"] = len(addresses)
+        if any(item.get("IsPrimaryIpv6") for item in addresses):
+            interface["PrimaryIpv6"] = True
+    if old.state == "running" and not old.elastic_ip:
+        # A stopped instance has given its public address back, and an Elastic IP hides whether there was another: then
+        # the subnet decides.
+        interface["AssociatePublicIpAddress"] = bool(old.facts.get("PublicIpAddress"))
+    if not other_type:
+        cards: Sequence[Mapping[str, Any]] = read_fact(
+            type_facts(state, old.instance_type), "NetworkInfo.NetworkCards"
+        ) or ({},)
+        queues, usual = read_fact(facts, "Attachment.EnaQueueCount"), cards[0].get("DefaultEnaQueueCountPerInterface")
+        if queues is not None and usual is not None and queues != usual:
+            interface["EnaQueueCount"] = queues
+    return interface
+
+
+def _encrypted_root(state: State, old: Instance, image: Image) -> dict[str, Any] | None:
+    """The root's block device, where the image alone would lose the encryption that the old root has."""
+    root = state.volume(old.root_volume_id)
+    device = next((item for item in image.block_devices if item.device_name == image.root_device_name), None)
+    if root is None or not root.encrypted or device is None or device.encrypted is not False:
+        return None
+    ebs: dict[str, Any] = {"Encrypted": True}
+    if root.kms_key_id:
+        ebs["KmsKeyId"] = root.kms_key_id
+    return {"DeviceName": device.device_name, "Ebs": ebs}
+
+
+# --- what stays behind ------------------------------------------------------------------------------------------------
+
+
+def _data_volumes(old: Instance) -> list[BlockDevice]:
+    devices = [device for device in old.block_devices if device.device_name != old.root_device_name]
+    return sorted(devices, key=lambda device: device.device_name)
+
+
+def _kept(state: State, old: Instance) -> list[str]:
+    """What stays with the old instance, named."""
+    found = []
+    volumes = [f"{device.device_name} ({device.volume_id})" for device in _data_volumes(old)]
+    if volumes:
+        found.append(f"data volumes {', '.join(volumes)} (data_volumes: keep)")
+    if old.elastic_ip:
+        address = old.facts.get("PublicIpAddress") or read_fact(old.facts, "NetworkInterfaces.Association.PublicIp")
+        found.append(f"Elastic IP {address} (elastic_ip: keep)")
+    groups = sorted(
+        str(group["name"])
+        for group in state.fact("targetGroups") or ()
+        if any(target["id"] == old.instance_id for target in state.fact(f"{group['arn']}/targets") or ())
+    )
+    if groups:
+        found.append(f"target groups {', '.join(groups)} (target_groups: keep)")
+    return found
+
+
+def _warnings(spec: RelaunchSpec, state: State, old: Instance, image: Image, kept: list[str]) -> tuple[str, ...]:
+    found = []
+    if kept:
+        found.append(f"these stay with {old.instance_id}, its successor does not have them: {'; '.join(kept)}")
+    if old.state != "stopped":
+        found.append(
+            f"what {old.instance_id} has written to its root volume since {spec.image_id} was captured is not "
+            "carried over to its successor"
+        )
+    elif not old.elastic_ip:
+        found.append(
+            f"{old.instance_id} is stopped, so it does not show whether it has a public address; the subnet decides "
+            "for its successor"
+        )
+    root = state.volume(old.root_volume_id)
+    device = next((item for item in image.block_devices if item.device_name == image.root_device_name), None)
+    if root is not None and device is not None and device.size is not None and device.size < root.size:
+        found.append(
+            f"the root volume of {spec.image_id} has {device.size} GiB, that of {old.instance_id} {root.size} GiB"
+        )
+    if spec.overrides.instance_type not in (None, old.instance_type) and _has_cpu_options(state, old):
+        found.append(f"the CPU options of {old.instance_id} belong to {old.instance_type} and are not carried over")
+    return tuple(found)
+
+
+def _has_cpu_options(state: State, old: Instance) -> bool:
+    parameters: dict[str, Any] = {}
+    _add_processors(parameters, old.facts, type_facts(state, old.instance_type))
+    return bool(parameters or carried_parameters(old.facts).get("CpuOptions"))
+
+
+# --- the result -------------------------------------------------------------------------------------------------------
+
+
+def result(spec: RelaunchSpec, state: State) -> dict[str, Any]:
+    """What the given id stands for now, and as ``replaced`` the one that it was launched to replace."""
+    current = living(state, spec.instance_id, "instance_id")
+    return {
+        "instance": view(current),
+        "instance_id": current.instance_id,
+        "replaced": _predecessor(current),
+        "image_id": current.image_id,
+    }
+
+
+FEATURE = Feature(parse=parse, needs=needs, plan=plan, result=result)

@@ -1,0 +1,411 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""bake_and_relaunch, killed, signalled or disturbed: the next run leaves the world that an undisturbed one leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from playbook.interrupting import (
+    OWN_WRITE,
+    PROC,
+    RESTORE_STATE,
+    SETTLED,
+    Begun,
+    Point,
+    assert_settled,
+    await_end,
+    await_released,
+    begun,
+    hold_at,
+    instance_now,
+    performed,
+    reached,
+    until,
+    world_of,
+)
+from playbook.seeds import Web
+from playbook.support import Run, changing_calls, run_playbook
+from sandbox.client import Sandbox
+
+PLAYBOOK = "ec2ops.storage.bake_and_relaunch"
+RESTORE_POWER = "ec2ops.storage.restore_power"
+HOLD = 60
+"""Seconds for which a run may hold an instance: its wait_timeout."""
+
+pytestmark = [
+    pytest.mark.timeout(240),
+    pytest.mark.skipif(not (PROC / "self" / "stat").exists(), reason="the processes of a run are found in /proc"),
+]
+
+
+@pytest.fixture
+def given(web: Web, sandbox: Sandbox) -> Iterator[dict[str, Any]]:
+    """The variables of the run. The instance has been written to; the sandbox's settings are put back at the end."""
+    sandbox.add_mark(web.root_volume_id, OWN_WRITE)
+    sandbox.reset_log()
+    yield {
+        "bake_and_relaunch_instance_id": web.instance_id,
+        "bake_and_relaunch_name": "web",
+        "bake_and_relaunch_version": "1",
+        "bake_and_relaunch_wait_timeout": HOLD,
+        "bake_and_relaunch_health_timeout": 30,
+    }
+    sandbox.clear_faults()
+    sandbox.configure(refused=[], visibility_delay=dict.fromkeys(("snapshot", "image", "instance"), 0))
+
+
+def run_to_end(sandbox: Sandbox, given: dict[str, Any]) -> Run:
+    """A run that must succeed."""
+    run = run_playbook(sandbox, PLAYBOOK, given, timeout=150)
+    assert run.status == 0, run.output
+    return run
+
+
+def assert_nothing_left_to_do(sandbox: Sandbox, web: Web, given: dict[str, Any]) -> None:
+    """One more run changes nothing."""
+    sandbox.reset_log()
+    run = run_to_end(sandbox, given)
+    assert changing_calls(sandbox.log()) == []
+    assert run.changed == []
+    assert world_of(sandbox, web) == SETTLED
+
+
+def assert_runs_as_before(sandbox: Sandbox, web: Web) -> None:
+    """The old instance runs, and nothing is left to be remembered about it."""
+    assert instance_now(sandbox, web.instance_id) == ("running", {"Name": "web"})
+
+
+def test_undisturbed(sandbox: Sandbox, web: Web, given: dict[str, Any]) -> None:
+    """The world that all other tests compare with."""
+    run_to_end(sandbox, given)
+    assert_settled(sandbox, web)
+    assert [performed(sandbox, name) for name in ("CreateSnapshot", "RegisterImage", "RunInstances")] == [1, 1, 1]
+    assert_nothing_left_to_do(sandbox, web, given)
+
+
+# --- every process killed --------------------------------------------------------------------------------------------
+
+BEFORE_THE_STOP = [Point("CreateTags", "before"), Point("CreateTags", "after"), Point("StopInstances", "before")]
+BEFORE_THE_CAPTURE = [Point("StopInstances", "after"), Point("CreateSnapshot", "before")]
+BEFORE_THE_START = [Point("CreateSnapshot", "after"), Point("StartInstances", "before")]
+BEFORE_THE_REGISTRATION = [
+    Point("StartInstances", "after"),
+    Point("DeleteTags", "before"),
+    Point("DeleteTags", "after"),
+    Point("RegisterImage", "before"),
+]
+DURING_THE_LAUNCH = [
+    Point("RegisterImage", "after"),
+    Point("RunInstances", "before"),
+    Point("RunInstances", "after"),
+    Point("DescribeInstanceStatus", "before"),
+]
+DURING_THE_RETIREMENT = [Point("StopInstances", "before", 2), Point("StopInstances", "after", 2)]
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        *BEFORE_THE_STOP,
+        *BEFORE_THE_CAPTURE,
+        *BEFORE_THE_START,
+        *BEFORE_THE_REGISTRATION,
+        *DURING_THE_LAUNCH,
+        *DURING_THE_RETIREMENT,
+    ],
+    ids=str,
+)
+def test_killed(sandbox: Sandbox, web: Web, given: dict[str, Any], tmp_path: Path, point: Point) -> None:
+    """Every process of the run ends at the point. The next run carries on, and the one after that has nothing to do."""
+    fault = hold_at(sandbox, point)
+    with begun(sandbox, PLAYBOOK, given, tmp_path / "first") as first, reached(sandbox, first, point, fault):
+        state, tags = instance_now(sandbox, web.instance_id)
+        # It is off for no moment in which nothing says that it was running.
+        replaced = point in DURING_THE_RETIREMENT
+        assert state == "running" or RESTORE_STATE in tags or replaced
+        first.kill_all()
+        await_released(sandbox)
+    sandbox.remove_fault(fault)
+
+    run_to_end(sandbox, given)
+    assert_settled(sandbox, web)
+    # What the first run had made was used, not made again.
+    assert [performed(sandbox, name) for name in ("CreateSnapshot", "RegisterImage")] == [1, 1]
+    assert_nothing_left_to_do(sandbox, web, given)
+
+
+# --- ansible-playbook killed, and its module goes on -----------------------------------------------------------------
+
+
+def at_once(sandbox: Sandbox, given: dict[str, Any], tmp_path: Path, fault: str) -> None:
+    """The held call goes on as soon as the next run has asked its first question."""
+    arrived = sandbox.log()[-1]["sequence"]
+    with begun(sandbox, PLAYBOOK, given, tmp_path / "second") as second:
+        until(lambda: sandbox.log(after=arrived), "the first call of the second run")
+        assert sandbox.release(fault) == 1
+        run = second.ended()
+    assert run.status == 0, run.output
+
+
+def afterwards(sandbox: Sandbox, given: dict[str, Any], tmp_path: Path, fault: str) -> None:
+    """The held call goes on when the next run has ended."""
+    run_to_end(sandbox, given)
+    assert sandbox.release(fault) == 1
+
+
+@pytest.mark.parametrize(
+    ("point", "release"),
+    [
+        pytest.param(point, release, id=f"{point}-released-{release.__name__.replace('_', '-')}")
+        for point, release in [
+            (Point("CreateTags", "before"), at_once),
+            (Point("StopInstances", "before"), at_once),
+            (Point("CreateSnapshot", "before"), at_once),
+            (Point("CreateSnapshot", "before"), afterwards),
+            (Point("CreateSnapshot", "after"), afterwards),
+            (Point("StartInstances", "before"), at_once),
+            (Point("DeleteTags", "before"), afterwards),
+            (Point("RegisterImage", "before"), at_once),
+            (Point("RegisterImage", "before"), afterwards),
+            (Point("RunInstances", "before"), at_once),
+            (Point("RunInstances", "before"), afterwards),
+            (Point("StopInstances", "before", 2), afterwards),
+        ]
+    ],
+)
+def test_killed_alone(
+    sandbox: Sandbox,
+    web: Web,
+    given: dict[str, Any],
+    tmp_path: Path,
+    point: Point,
+    release: Callable[[Sandbox, dict[str, Any], Path, str], None],
+) -> None:
+    """Only ansible-playbook ends; the module that it had started goes on beside the next run."""
+    fault = hold_at(sandbox, point)
+    with begun(sandbox, PLAYBOOK, given, tmp_path / "first") as first:
+        with reached(sandbox, first, point, fault):
+            survivors = first.kill_playbook()
+        release(sandbox, given, tmp_path, fault)
+        await_end(survivors)
+    assert_settled(sandbox, web)
+    assert_nothing_left_to_do(sandbox, web, given)
+
+
+@pytest.mark.parametrize("action", ["CreateSnapshot", "RegisterImage", "RunInstances"])
+def test_the_same_call_of_two_runs(
+    sandbox: Sandbox, web: Web, given: dict[str, Any], tmp_path: Path, action: str
+) -> None:
+    """The module that has survived and the one of the next run make the same thing at the same moment: one is left."""
+    fault = sandbox.add_fault(action, kind="pause", when="before", occurrence={"first": 2})
+    with begun(sandbox, PLAYBOOK, given, tmp_path / "first") as first:
+        with reached(sandbox, first, Point(action, "before"), fault):
+            survivors = first.kill_playbook()
+        with begun(sandbox, PLAYBOOK, given, tmp_path / "second") as second:
+            until(lambda: len(sandbox.faults()["paused"]) == 2, f"{action} of both runs")
+            assert sandbox.release(fault) == 2
+            run = second.ended()
+        assert run.status == 0, run.output
+        await_end(survivors)
+    assert_settled(sandbox, web)
+    assert_nothing_left_to_do(sandbox, web, given)
+
+
+# --- signals ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("send", [Begun.interrupt, Begun.terminate], ids=["ctrl-c", "sigterm"])
+@pytest.mark.parametrize("remedy", ["next run", "restore_power"])
+def test_signalled(
+    sandbox: Sandbox, web: Web, given: dict[str, Any], tmp_path: Path, send: Callable[[Begun], Run], remedy: str
+) -> None:
+    """Ansible runs no ``always`` then: the record on the instance brings it back."""
+    point = Point("CreateSnapshot", "before")
+    fault = hold_at(sandbox, point)
+    with begun(sandbox, PLAYBOOK, given, tmp_path / "first") as first, reached(sandbox, first, point, fault):
+        ended = send(first)
+    assert ended.status != 0
+    await_released(sandbox)
+    sandbox.remove_fault(fault)
+    assert performed(sandbox, "StartInstances") == 0
+    state, tags = instance_now(sandbox, web.instance_id)
+    assert state == "stopped"
+    assert tags[RESTORE_STATE].startswith("running ")
+
+    if remedy == "next run":
+        run_to_end(sandbox, given)
+        assert_settled(sandbox, web)
+        return
+    # Until its time is over the hold may be that of a run that is still at work.
+    older_than = {"restore_power_older_than": "0s"}
+    early = run_playbook(sandbox, RESTORE_POWER, older_than)
+    assert early.status == 0, early.output
+    assert instance_now(sandbox, web.instance_id) == (state, tags)
+    sandbox.move_clock(HOLD + 1)
+    late = run_playbook(sandbox, RESTORE_POWER, older_than)
+    assert late.status == 0, late.output
+    assert_runs_as_before(sandbox, web)
+
+
+# --- faults ----------------------------------------------------------------------------------------------------------
+
+CHANGES = (
+    "CreateTags",
+    "StopInstances",
+    "CreateSnapshot",
+    "StartInstances",
+    "DeleteTags",
+    "RegisterImage",
+    "RunInstances",
+)
+READS = ("DescribeInstances", "DescribeImages", "DescribeSnapshots", "DescribeVolumes", "DescribeInstanceStatus")
+
+
+def test_throttled(sandbox: Sandbox, web: Web, given: dict[str, Any]) -> None:
+    """The first two calls of every operation are refused for their rate."""
+    for action in (*CHANGES, *READS):
+        sandbox.add_fault(
+            action, occurrence={"first": 2}, code="RequestLimitExceeded", message="Request limit exceeded.", status=503
+        )
+    run_to_end(sandbox, given)
+    assert [rule["action"] for rule in sandbox.faults()["rules"] if rule["hits"] != 2] == []
+    assert_settled(sandbox, web)
+
+
+@pytest.mark.parametrize("action", CHANGES)
+def test_an_answer_is_lost(sandbox: Sandbox, web: Web, given: dict[str, Any], action: str) -> None:
+    """The call has its effect, and the connection is closed in place of an answer."""
+    sandbox.add_fault(action, kind="close", when="after", occurrence=1)
+    run_to_end(sandbox, given)
+    assert [rule["hits"] for rule in sandbox.faults()["rules"]] == [1]
+    assert_settled(sandbox, web)
+
+
+def test_every_change_is_answered_with_an_internal_error(sandbox: Sandbox, web: Web, given: dict[str, Any]) -> None:
+    """The first call of every operation that changes something has its effect, and 500 is the answer."""
+    for action in CHANGES:
+        sandbox.add_fault(action, when="after", occurrence=1, code="InternalError", status=500)
+    run_to_end(sandbox, given)
+    assert [rule["hits"] for rule in sandbox.faults()["rules"]] == [1] * len(CHANGES)
+    assert_settled(sandbox, web)
+
+
+@pytest.mark.parametrize("kind", ["snapshot", "image", "instance"])
+def test_new_things_show_late(sandbox: Sandbox, web: Web, given: dict[str, Any], kind: str) -> None:
+    sandbox.configure(visibility_delay={kind: 2.0})
+    run_to_end(sandbox, given)
+    sandbox.configure(visibility_delay={kind: 0})
+    assert_settled(sandbox, web)
+
+
+def test_a_snapshot_fails(sandbox: Sandbox, web: Web, given: dict[str, Any]) -> None:
+    """The run ends with EC2's reason and the instance running; the next one takes another snapshot in its place."""
+    reason = "the key that encrypts the volume is disabled"
+    sandbox.add_fault("CreateSnapshot", kind="end", occurrence=1, message=reason)
+    failed = run_playbook(sandbox, PLAYBOOK, given)
+    assert failed.status != 0
+    assert reason in failed.failures[0]
+    assert_runs_as_before(sandbox, web)
+    (left,) = world_of(sandbox, web)["snapshots"].values()
+    assert left["state"] == "error"
+
+    run_to_end(sandbox, given)
+    assert_settled(sandbox, web)
+
+
+def test_no_capacity_for_a_moment(sandbox: Sandbox, web: Web, given: dict[str, Any]) -> None:
+    message = "We currently do not have sufficient capacity in the Availability Zone you requested."
+    sandbox.add_fault(
+        "StartInstances", occurrence={"first": 2}, code="InsufficientInstanceCapacity", message=message, status=500
+    )
+    run_to_end(sandbox, given)
+    assert [rule["hits"] for rule in sandbox.faults()["rules"]] == [2]
+    assert_settled(sandbox, web)
+
+
+@pytest.mark.parametrize("action", ["CreateSnapshot", "RegisterImage", "RunInstances"])
+def test_refused(sandbox: Sandbox, web: Web, given: dict[str, Any], action: str) -> None:
+    """The message has the operation and AWS's code and text, the instance runs. Allowed, the next run carries on."""
+    sandbox.refuse(action)
+    failed = run_playbook(sandbox, PLAYBOOK, given)
+    assert failed.status != 0
+    (refusal,) = [each for each in failed.ours if each.outcome == "failed"]
+    assert refusal.result["error"]["operation"] == action
+    assert refusal.result["error"]["code"] == "UnauthorizedOperation"
+    assert refusal.result["error"]["message"].startswith("You are not authorized to perform this operation.")
+    for part in refusal.result["error"].values():
+        assert part in refusal.result["msg"]
+        assert part in failed.output
+    assert_runs_as_before(sandbox, web)
+
+    sandbox.refuse()
+    run_to_end(sandbox, given)
+    assert_settled(sandbox, web)
+
+
+@pytest.mark.parametrize("hold", [False, True], ids=["started", "held"])
+def test_never_healthy(sandbox: Sandbox, web: Web, given: dict[str, Any], hold: bool) -> None:
+    """The new instance goes, and the old one serves as before. With the cause gone the next run launches another."""
+    given["bake_and_relaunch_hold"] = hold
+    sandbox.configure(durations={"status_ok": 3600})
+    failed = run_playbook(sandbox, PLAYBOOK, {**given, "bake_and_relaunch_health_timeout": 2})
+    assert failed.status != 0
+    assert "healthy" in failed.failures[0]
+    assert_runs_as_before(sandbox, web)
+    assert list(world_of(sandbox, web)["instances"]) == ["old"]
+
+    sandbox.configure(durations={"status_ok": 0.4})
+    run_to_end(sandbox, given)
+    assert_settled(sandbox, web)
+    assert performed(sandbox, "CreateSnapshot") == 1
+
+
+# --- with the source held --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        Point("CreateSnapshot", "after"),
+        Point("RegisterImage", "before"),
+        Point("RunInstances", "after"),
+        Point("DescribeInstanceStatus", "before"),
+    ],
+    ids=str,
+)
+def test_killed_while_held(sandbox: Sandbox, web: Web, given: dict[str, Any], tmp_path: Path, point: Point) -> None:
+    """The next run carries on with the hold: the old instance is not started again, so none of its writes is lost."""
+    given["bake_and_relaunch_hold"] = True
+    fault = hold_at(sandbox, point)
+    with begun(sandbox, PLAYBOOK, given, tmp_path / "first") as first, reached(sandbox, first, point, fault):
+        state, tags = instance_now(sandbox, web.instance_id)
+        assert state == "stopped"
+        assert RESTORE_STATE in tags
+        first.kill_all()
+        await_released(sandbox)
+    sandbox.remove_fault(fault)
+
+    run_to_end(sandbox, given)
+    assert_settled(sandbox, web)
+    assert performed(sandbox, "StartInstances") == 0
+    assert_nothing_left_to_do(sandbox, web, given)
+
+
+def test_the_launch_fails_while_held(sandbox: Sandbox, web: Web, given: dict[str, Any]) -> None:
+    given["bake_and_relaunch_hold"] = True
+    sandbox.refuse("RunInstances")
+    failed = run_playbook(sandbox, PLAYBOOK, given)
+    assert failed.status != 0
+    assert "UnauthorizedOperation" in failed.failures[0]
+    assert_runs_as_before(sandbox, web)
+
+    # The image of the first run is used: what the old instance has written since then is known to be left behind.
+    sandbox.refuse()
+    run_to_end(sandbox, given)
+    assert_settled(sandbox, web)

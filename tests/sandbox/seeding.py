@@ -1,0 +1,431 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Make a world without calls: images, instances, volumes, and snapshots by the hundred thousand.
+
+``seed(world, spec)`` takes a JSON-able mapping; each kind as a list, or as one mapping under its singular name:
+
+``account``, ``region``: where; the default account and us-east-1 unless said.
+
+``image``/``images``: ``name``; ``architecture`` (x86_64), ``virtualization`` (hvm), ``root_device_name`` (/dev/xvda),
+``root`` (an Ebs mapping, 8 GiB gp3), ``devices`` (``[{device, ...Ebs}]``), ``facts`` (rows of Image such as EnaSupport,
+BootMode, TpmSupport, ImdsSupport; ENA support is there unless it is set to false), ``platform``, ``platform_details``,
+``usage_operation``, ``product_codes`` (they stay with the snapshots), ``uefi_data``, ``tags``, ``description``,
+``root_device_type``, ``public``, ``unhealthy`` (what is launched from it fails its status check), ``launch_failure``
+(``[code, message]``: what is launched from it is terminated instead of running), ``encrypted`` and ``kms_key_id``.
+
+``instance``/``instances``: ``name``; ``image`` (a name of this call, or an id; without it one is made, for all),
+``state`` (running or stopped), ``instance_type`` (t3.micro), ``data_volumes`` (a number, or ``[{name, device, tags,
+delete_on_termination, ...Ebs}]``; they are attached after the launch, so they stay when it is terminated), ``tags``
+(Name is the name unless said), ``volume_tags``, ``elastic_ip``, ``instance_profile`` (a name; made with a role when
+missing), ``key_name`` (imported when missing), ``user_data`` (text), ``spot`` (one-time or persistent),
+``auto_scaling`` (``{group, lifecycle_state}``), ``operator`` (the principal of a managed instance), ``unhealthy``,
+``launched`` (seconds ago), ``options`` (parameters of RunInstances).
+
+``volume``/``volumes``: parameters of CreateVolume with ``name`` and ``tags``; available at once, in the first zone
+unless said.
+
+``snapshots``: ``count``, ``volumes`` (how many source volumes, 1), ``tags``, ``size`` (8), ``every`` (seconds between
+two of one volume, 86400; the newest is that long ago), ``description``; or a list ``[{name, volume, tags, age, ...}]``
+of single completed ones, each of what a volume (name of this call or id) held then.
+
+Returns ids by name: ``web``, ``web/root``, ``web/data1``, ``web/elastic_ip`` (the address), ``image`` names, and for
+bulk snapshots ``snapshots`` (their number) and ``snapshot_volumes`` (the ids of their source volumes). Raises
+ValueError for what it does not know, and Ec2Error where EC2 would refuse.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from .engine import DEFAULT_ACCOUNT, Request
+from .instances import run_instances
+from .volumes import attach, create_volume, key_arn, performance, zone_names
+from .world import Frozen, Image, Instance, Mark, Power, Region, Shape, Snapshot, Volume
+
+if TYPE_CHECKING:
+    from .engine import World
+
+DEFAULT_REGION = "us-east-1"
+DEFAULT_IMAGE = "base"
+DEFAULT_TYPE = "t3.micro"
+_DATA_DEVICES = [f"/dev/sd{letter}" for letter in "fghijklmnop"]
+_KEYS = {
+    "account", "region", "image", "images", "instance", "instances", "volume", "volumes", "snapshots",
+}  # fmt: skip
+
+
+def seed(world: World, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Make what the specification says (see the module's text), all of it present now; returns ids by name."""
+    unknown = set(spec) - _KEYS
+    if unknown:
+        raise ValueError(f"seed does not know {', '.join(sorted(unknown))}; it knows {', '.join(sorted(_KEYS))}")
+    with world.lock:
+        return _Seeding(world, spec).perform(spec)
+
+
+def _rows(spec: Mapping[str, Any], one: str, many: str) -> list[Mapping[str, Any]]:
+    rows = list(spec.get(many) or [])
+    if spec.get(one) is not None:
+        rows.append(spec[one])
+    return rows
+
+
+class _Seeding:
+    """One call: ids by name, and the account and region in which it works."""
+
+    def __init__(self, world: World, spec: Mapping[str, Any]) -> None:
+        self.world = world
+        self.account = str(spec.get("account") or DEFAULT_ACCOUNT)
+        self.region_name = str(spec.get("region") or DEFAULT_REGION)
+        self.now: datetime = world.clock.now()
+        self.names: dict[str, Any] = {}
+
+    @property
+    def home(self) -> Region:
+        return self.world.region(self.account, self.region_name)
+
+    def request(self, action: str, params: Shape) -> Request:
+        """A request that is not logged and meets no faults."""
+        return Request(action, params, self.account, self.region_name, self.now, self.world)
+
+    def moto(self, action: str, params: Shape) -> Shape:
+        return self.request(action, {}).moto(action, params)
+
+    def perform(self, spec: Mapping[str, Any]) -> dict[str, Any]:
+        for row in _rows(spec, "image", "images"):
+            self.image(row)
+        for row in _rows(spec, "volume", "volumes"):
+            self.volume(row)
+        for row in _rows(spec, "instance", "instances"):
+            self.instance(row)
+        snapshots = spec.get("snapshots")
+        if isinstance(snapshots, Mapping):
+            self.bulk(snapshots)
+        for row in snapshots if isinstance(snapshots, list) else []:
+            self.snapshot(row)
+        return self.names
+
+    def _take(self, row: Mapping[str, Any], kind: str, known: Iterable[str]) -> dict[str, Any]:
+        unknown = set(row) - set(known)
+        if unknown:
+            raise ValueError(
+                f"seed: {kind} does not know {', '.join(sorted(unknown))}; it knows {', '.join(sorted(known))}"
+            )
+        return dict(row)
+
+    # --- images ---
+
+    def image(self, given: Mapping[str, Any]) -> Image:
+        """A registered, available image whose snapshots hold one mark each."""
+        row = self._take(given, "image", _IMAGE_KEYS)
+        name = row.get("name") or DEFAULT_IMAGE
+        device = row.get("root_device_name") or "/dev/xvda"
+        codes = tuple(row.get("product_codes") or ())
+        made = self.now - timedelta(days=1)
+        devices = [{"device": device, **(row.get("root") or {})}, *(row.get("devices") or [])]
+        store = row.get("root_device_type") == "instance-store"
+        mappings = []
+        for one in [] if store else devices:
+            ebs = {key: value for key, value in one.items() if key != "device"}
+            mappings.append(self._mapping(one["device"], ebs, name, made, codes, row))
+        facts = {"EnaSupport": True, "SriovNetSupport": "simple", **(row.get("facts") or {})}
+        image = Image(
+            id=self.world.new_id("ami"),
+            name=name,
+            owner=self.account,
+            created=made,
+            ready=made,
+            mappings=mappings,
+            root_device_name=device,
+            root_device_type=row.get("root_device_type") or "ebs",
+            architecture=row.get("architecture") or "x86_64",
+            virtualization=row.get("virtualization") or "hvm",
+            description=row.get("description") or "",
+            location=f"{self.account}/{name}",
+            platform=row.get("platform") or "",
+            platform_details=row.get("platform_details") or "Linux/UNIX",
+            usage_operation=row.get("usage_operation") or "RunInstances",
+            product_codes=codes,
+            facts={key: value for key, value in facts.items() if value not in (None, False)},
+            uefi_data=row.get("uefi_data") or "",
+            tags=dict(row.get("tags") or {}),
+            unhealthy=bool(row.get("unhealthy")),
+            launch_failure=tuple(row["launch_failure"]) if row.get("launch_failure") else None,
+            launch_permissions=[{"Group": "all"}] if row.get("public") else [],
+        )
+        self.home.images[image.id] = image
+        self.names[name] = image.id
+        for mapping in mappings:
+            self.names[f"{name}/{'root' if mapping['DeviceName'] == device else mapping['DeviceName']}"] = mapping[
+                "Ebs"
+            ]["SnapshotId"]
+        return image
+
+    def _mapping(
+        self, device: str, given: Shape, image: str, made: datetime, codes: tuple[str, ...], row: Mapping[str, Any]
+    ) -> Shape:
+        ebs = {"VolumeSize": 8, "VolumeType": "gp3", "DeleteOnTermination": True, **given}
+        iops, throughput = performance(ebs["VolumeType"], ebs["VolumeSize"], ebs.get("Iops"), ebs.get("Throughput"))
+        key = key_arn(self.request("CreateVolume", {}), row.get("kms_key_id")) if row.get("encrypted") else None
+        snapshot = self._snapshot_of_nothing(f"{image} {device}", ebs["VolumeSize"], made, codes, key)
+        ebs |= {"SnapshotId": snapshot.id, "Encrypted": snapshot.encrypted}
+        if ebs["VolumeType"] in ("gp3", "io1", "io2"):
+            ebs["Iops"] = iops
+        if ebs["VolumeType"] == "gp3":
+            ebs["Throughput"] = throughput
+        return {"DeviceName": device, "Ebs": ebs}
+
+    def _snapshot_of_nothing(
+        self, text: str, size: int, made: datetime, codes: tuple[str, ...], key: str | None
+    ) -> Snapshot:
+        """A completed snapshot of a volume that is long gone, holding one mark."""
+        volume = Volume(
+            id=self.world.new_id("vol"), created=made, ready=made, zone=f"{self.region_name}a", size=size, type="gp3",
+            delete_asked=made, deleted=made, added=[Mark(made, text)],
+        )  # fmt: skip
+        self.home.volumes[volume.id] = volume
+        return self._completed(volume.id, Frozen(volume, made), size, made, codes=codes, key=key)
+
+    def _completed(
+        self,
+        volume_id: str,
+        held: Frozen,
+        size: int,
+        made: datetime,
+        *,
+        codes: tuple[str, ...] = (),
+        key: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        description: str = "",
+    ) -> Snapshot:
+        snapshot = Snapshot(
+            id=self.world.new_id("snap"), number=self.home.next_number(), owner=self.account, volume_id=volume_id,
+            volume_size=size, created=made, completes=made, held=held, description=description,
+            encrypted=key is not None, kms_key_id=key, tags=dict(tags or {}), product_codes=codes,
+        )  # fmt: skip
+        self.home.snapshots[snapshot.id] = snapshot
+        return snapshot
+
+    # --- volumes ---
+
+    def volume(self, given: Mapping[str, Any]) -> Volume:
+        """A volume that is available now, holding one mark."""
+        row = dict(given)
+        name, tags = row.pop("name", None), row.pop("tags", None) or {}
+        request = self.request("CreateVolume", row)
+        if "AvailabilityZone" not in row and "AvailabilityZoneId" not in row:
+            row["AvailabilityZone"] = next(iter(zone_names(request)))
+        row.setdefault("VolumeType", "gp3")
+        if "Size" not in row and "SnapshotId" not in row:
+            row["Size"] = 8
+        answer = create_volume(request)
+        volume = self.home.volumes[str((answer or {})["VolumeId"])]
+        volume.ready, volume.tags = self.now, dict(tags)
+        volume.added.append(Mark(self.now, "seeded"))
+        if name:
+            self.names[name] = volume.id
+        return volume
+
+    # --- instances ---
+
+    def instance(self, given: Mapping[str, Any]) -> Instance:
+        """An instance that runs (or is stopped) now, its volumes attached, each holding what its image did and one
+        mark.
+        """
+        row = self._take(given, "instance", _INSTANCE_KEYS)
+        name = str(row.get("name") or "web")
+        image_id = self._image_id(row.get("image"))
+        options = dict(row.get("options") or {})
+        options |= self._options(row)
+        answer = run_instances(
+            self.request(
+                "RunInstances",
+                {
+                    "ImageId": image_id,
+                    "InstanceType": row.get("instance_type") or DEFAULT_TYPE,
+                    "MinCount": 1,
+                    "MaxCount": 1,
+                    **options,
+                },
+            )
+        )
+        instance = self.home.instances[str((answer or {})["Instances"][0]["InstanceId"])]
+        instance.tags |= {"Name": name, **(row.get("tags") or {})}
+        instance.operator = row.get("operator") or ""
+        instance.unhealthy = instance.unhealthy or bool(row.get("unhealthy"))
+        self._settle(instance, float(row.get("launched") or 0.0), dict(row.get("volume_tags") or {}))
+        self.names[name] = instance.id
+        for volume, attachment in self.home.devices(instance, self.now):
+            self.names[f"{name}/{'root' if attachment.device == instance.root_device_name else attachment.device}"] = (
+                volume.id
+            )
+        self._data_volumes(instance, name, row)
+        if row.get("spot"):
+            self._spot(instance, str(row["spot"]))
+        if row.get("elastic_ip"):
+            allocated = self.moto("AllocateAddress", {"Domain": "vpc"})
+            self.moto("AssociateAddress", {"InstanceId": instance.id, "AllocationId": allocated["AllocationId"]})
+            self.names[f"{name}/elastic_ip"] = allocated["PublicIp"]
+            self.names[f"{name}/allocation"] = allocated["AllocationId"]
+        if row.get("auto_scaling"):
+            self._auto_scaling(instance, row["auto_scaling"])
+        if row.get("state", "running") == "stopped":
+            instance.power.append(Power("stopped", self.now, self.now, "stopping", _STOPPED, "User initiated"))
+            self.moto("StopInstances", {"InstanceIds": [instance.id]})
+        elif row.get("state", "running") != "running":
+            raise ValueError(f"seed: an instance is running or stopped, not {row['state']}")
+        return instance
+
+    def _image_id(self, named: str | None) -> str:
+        if named is None:
+            found = [one.id for one in self.home.images.values() if one.name == DEFAULT_IMAGE and not one.deregistered]
+            return found[0] if found else self.image({}).id
+        if named in self.names:
+            return str(self.names[named])
+        by_name = [one.id for one in self.home.images.values() if one.name == named and not one.deregistered]
+        return by_name[0] if by_name else named
+
+    def _options(self, row: Mapping[str, Any]) -> Shape:
+        options: Shape = {}
+        if row.get("user_data") is not None:
+            options["UserData"] = base64.b64encode(str(row["user_data"]).encode()).decode("ascii")
+        if row.get("key_name"):
+            names = {one["KeyName"] for one in self.moto("DescribeKeyPairs", {}).get("KeyPairs", [])}
+            if row["key_name"] not in names:
+                self.moto("CreateKeyPair", {"KeyName": row["key_name"]})
+            options["KeyName"] = row["key_name"]
+        if row.get("instance_profile"):
+            self._profile(str(row["instance_profile"]))
+            options["IamInstanceProfile"] = {"Name": row["instance_profile"]}
+        return options
+
+    def _profile(self, name: str) -> None:
+        from moto.iam.models import iam_backends
+
+        backend = iam_backends[self.account]["aws"]
+        if name not in {one.name for one in backend.get_instance_profiles()}:
+            trust = '{"Version":"2012-10-17","Statement":[]}'
+            backend.create_role(name, trust, "/", "", "", [], "3600")
+            backend.create_instance_profile(name, "/", [], [])
+            backend.add_role_to_instance_profile(name, name)
+
+    def _settle(self, instance: Instance, launched: float, tags: dict[str, str]) -> None:
+        """Put the launch behind it: it runs from now on, however long ago it was launched."""
+        power = instance.power[0]
+        if power.state != "running":
+            raise ValueError("seed: the image of this instance fails its launches")
+        power.asked, power.done, power.reason = self.now - timedelta(seconds=launched), self.now, None
+        instance.created = power.asked
+        # The status checks have passed, too.
+        for volume, attachment in self.home.devices(instance, self.now):
+            volume.created = volume.ready = attachment.asked = power.asked
+            attachment.attached = self.now
+            volume.tags |= tags
+            volume.added.append(Mark(self.now, "seeded"))
+        instance.checked = self.now
+
+    def _data_volumes(self, instance: Instance, name: str, row: Mapping[str, Any]) -> None:
+        asked = row.get("data_volumes") or []
+        rows = [{} for _ in range(asked)] if isinstance(asked, int) else [dict(one) for one in asked]
+        free = [
+            one
+            for one in _DATA_DEVICES
+            if one not in {each.device for _v, each in self.home.devices(instance, self.now)}
+        ]
+        for number, one in enumerate(rows, start=1):
+            label = one.pop("name", None) or f"data{number}"
+            device = one.pop("device", None) or next(device for device in free)
+            free = [each for each in free if each != device]
+            delete = bool(one.pop("delete_on_termination", False))
+            tags = {**(row.get("volume_tags") or {}), **(one.pop("tags", None) or {})}
+            volume = self.volume({"AvailabilityZone": instance.zone, **one, "tags": tags})
+            attachment = attach(self.home, volume, instance, device, self.now, delete_on_termination=delete)
+            attachment.attached = self.now
+            self.names[f"{name}/{label}"] = volume.id
+
+    def _spot(self, instance: Instance, kind: str) -> None:
+        if kind not in ("one-time", "persistent"):
+            raise ValueError(f"seed: a spot request is one-time or persistent, not {kind}")
+        instance.spot = {
+            "SpotInstanceRequestId": self.world.new_id("sir"),
+            "Type": kind,
+            "InstanceInterruptionBehavior": "stop" if kind == "persistent" else "terminate",
+            "Tags": {},
+        }
+
+    def _auto_scaling(self, instance: Instance, given: Mapping[str, Any]) -> None:
+        """A member of a group of moto's, so that the calls of Auto Scaling find it there."""
+        from moto.autoscaling.models import autoscaling_backends
+
+        row = self._take(given, "auto_scaling", ("group", "lifecycle_state"))
+        backend = autoscaling_backends[self.account][self.region_name]
+        group = str(row.get("group") or "group")
+        if group not in backend.autoscaling_groups:
+            backend.create_launch_configuration(
+                name=group, image_id=instance.image_id, key_name=None, kernel_id="", ramdisk_id="", security_groups=[],
+                user_data=None, instance_type=instance.type, instance_monitoring=False, instance_profile_name=None,
+                spot_price=None, ebs_optimized=False, associate_public_ip_address=False, block_device_mappings=[],
+            )  # fmt: skip
+            backend.create_auto_scaling_group(
+                name=group, availability_zones=[instance.zone], desired_capacity=0, max_size=100, min_size=0,
+                launch_config_name=group, launch_template={}, vpc_zone_identifier=None, default_cooldown=None,
+                health_check_period=None, health_check_type=None, load_balancers=[], target_group_arns=[],
+                placement_group=None, termination_policies=[], tags=[],
+            )  # fmt: skip
+        backend.attach_instances(group, [instance.id])
+        for one in backend.autoscaling_groups[group].instance_states:
+            if one.instance.id == instance.id:
+                one.lifecycle_state = row.get("lifecycle_state") or "InService"
+        instance.tags["aws:autoscaling:groupName"] = group
+
+    # --- snapshots ---
+
+    def snapshot(self, given: Mapping[str, Any]) -> Snapshot:
+        """One completed snapshot of a volume as it was ``age`` seconds ago (0: as it is)."""
+        row = self._take(given, "snapshot", ("name", "volume", "tags", "age", "description"))
+        volume = self.home.volume(str(self.names.get(str(row.get("volume")), row.get("volume"))))
+        made = self.now - timedelta(seconds=float(row.get("age") or 0.0))
+        snapshot = self._completed(
+            volume.id, Frozen(volume, made), volume.size, made, codes=volume.product_codes, key=volume.kms_key_id,
+            tags=row.get("tags"), description=row.get("description") or "",
+        )  # fmt: skip
+        if row.get("name"):
+            self.names[row["name"]] = snapshot.id
+        return snapshot
+
+    def bulk(self, given: Mapping[str, Any]) -> None:
+        """Many completed snapshots, evenly over volumes that are long gone and evenly in time; they hold nothing."""
+        row = self._take(given, "snapshots", ("count", "volumes", "tags", "size", "every", "description"))
+        count, volumes = int(row["count"]), int(row.get("volumes") or 1)
+        every = timedelta(seconds=float(row.get("every") or 86400.0))
+        home, new_id = self.home, self.world.new_id
+        ids = [new_id("vol") for _ in range(volumes)]
+        tags, size = dict(row.get("tags") or {}), int(row.get("size") or 8)
+        rounds = (count + volumes - 1) // volumes
+        for position in range(count):
+            made = self.now - every * (rounds - position // volumes)
+            snapshot = Snapshot(
+                new_id("snap"), home.next_number(), self.account, ids[position % volumes], size, made, made,
+                Frozen(None, made), row.get("description") or "", tags=dict(tags),
+            )  # fmt: skip
+            home.snapshots[snapshot.id] = snapshot
+        self.names |= {"snapshots": count, "snapshot_volumes": ids}
+
+
+_IMAGE_KEYS = (
+    "name", "architecture", "virtualization", "root_device_name", "root", "devices", "facts", "platform",
+    "platform_details", "usage_operation", "product_codes", "uefi_data", "tags", "description", "root_device_type",
+    "public", "unhealthy", "launch_failure", "encrypted", "kms_key_id",
+)  # fmt: skip
+_INSTANCE_KEYS = (
+    "name", "image", "state", "instance_type", "data_volumes", "tags", "volume_tags", "elastic_ip", "instance_profile",
+    "key_name", "user_data", "spot", "auto_scaling", "operator", "unhealthy", "launched", "options",
+)  # fmt: skip
+_STOPPED = {
+    "Code": "Client.UserInitiatedShutdown",
+    "Message": "Client.UserInitiatedShutdown: User initiated shutdown",
+}

@@ -1,0 +1,151 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What seed makes, and what it returns."""
+
+from __future__ import annotations
+
+import base64
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sandbox.client import SandboxError
+from sandbox.seeding import seed
+
+if TYPE_CHECKING:
+    from sandbox.client import Sandbox
+    from sandbox.engine import World
+
+
+def only(ec2: Any, instance_id: str) -> dict[str, Any]:
+    return dict(ec2.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0])
+
+
+def test_the_shortest_specification_makes_a_whole_running_instance(sandbox: Sandbox) -> None:
+    ids = sandbox.seed({"instance": {"name": "web", "data_volumes": 1}})
+    assert {"web", "web/root", "web/data1", "base", "base/root"} <= set(ids)
+    ec2 = sandbox.client()
+    row = only(ec2, ids["web"])
+    assert row["State"]["Name"] == "running"
+    assert row["Tags"] == [{"Key": "Name", "Value": "web"}]
+    assert {one["DeviceName"]: (one["Ebs"]["VolumeId"], one["Ebs"]["Status"]) for one in row["BlockDeviceMappings"]} == {
+        "/dev/xvda": (ids["web/root"], "attached"),
+        "/dev/sdf": (ids["web/data1"], "attached"),
+    }
+    assert row["VpcId"] and row["SubnetId"] and row["SecurityGroups"] and row["PublicIpAddress"]
+    assert row["PrivateIpAddress"].startswith("172.31.")
+    status = ec2.describe_instance_status(InstanceIds=[ids["web"]])["InstanceStatuses"][0]
+    assert (status["InstanceStatus"]["Status"], status["SystemStatus"]["Status"]) == ("ok", "ok")
+    assert sandbox.counts().get("RunInstances", 0) == 0
+
+
+def test_everything_that_an_instance_can_be(sandbox: Sandbox) -> None:
+    ids = sandbox.seed(
+        {
+            "image": {"name": "golden", "unhealthy": True, "facts": {"BootMode": "uefi", "TpmSupport": "v2.0"}},
+            "instances": [
+                {
+                    "name": "all",
+                    "image": "golden",
+                    "state": "stopped",
+                    "tags": {"team": "ops"},
+                    "elastic_ip": True,
+                    "instance_profile": "web-role",
+                    "key_name": "ops",
+                    "user_data": "#!/bin/sh",
+                    "operator": "eks.amazonaws.com",
+                    "launched": 3600,
+                    "data_volumes": [{"name": "db", "device": "/dev/sdk", "Size": 20, "VolumeType": "io2", "Iops": 200}],
+                    "options": {"DisableApiTermination": True},
+                },
+                {"name": "once", "spot": "one-time", "image": "golden"},
+                {"name": "member", "auto_scaling": {"group": "web", "lifecycle_state": "Standby"}, "image": "golden"},
+            ],
+        }
+    )
+    ec2 = sandbox.client()
+    row = only(ec2, ids["all"])
+    assert row["State"]["Name"] == "stopped"
+    assert row["PublicIpAddress"] == ids["all/elastic_ip"]
+    assert row["IamInstanceProfile"]["Arn"].endswith("web-role")
+    assert row["KeyName"] == "ops"
+    assert row["Operator"] == {"Managed": True, "Principal": "eks.amazonaws.com"}
+    assert {one["Key"]: one["Value"] for one in row["Tags"]} == {"Name": "all", "team": "ops"}
+    assert row["BootMode"] == "uefi" and row["TpmSupport"] == "v2.0"
+    (data,) = ec2.describe_volumes(VolumeIds=[ids["all/db"]])["Volumes"]
+    assert (data["Size"], data["VolumeType"], data["Iops"], data["State"]) == (20, "io2", 200, "in-use")
+    attribute = ec2.describe_instance_attribute(InstanceId=ids["all"], Attribute="userData")
+    assert base64.b64decode(attribute["UserData"]["Value"]) == b"#!/bin/sh"
+    assert only(ec2, ids["once"])["InstanceLifecycle"] == "spot"
+    (spot,) = ec2.describe_spot_instance_requests()["SpotInstanceRequests"]
+    assert (spot["InstanceId"], spot["Type"]) == (ids["once"], "one-time")
+    (status,) = ec2.describe_instance_status(InstanceIds=[ids["once"]])["InstanceStatuses"]
+    assert status["InstanceStatus"]["Status"] == "impaired"
+    members = sandbox.client("autoscaling").describe_auto_scaling_instances(InstanceIds=[ids["member"]])
+    assert [(one["AutoScalingGroupName"], one["LifecycleState"]) for one in members["AutoScalingInstances"]] == [
+        ("web", "Standby")
+    ]
+    assert {"Key": "aws:autoscaling:groupName", "Value": "web"} in only(ec2, ids["member"])["Tags"]
+
+
+def test_images_with_several_devices_and_billing_facts(sandbox: Sandbox) -> None:
+    ids = sandbox.seed(
+        {
+            "images": [
+                {
+                    "name": "windows",
+                    "platform": "windows",
+                    "platform_details": "Windows",
+                    "usage_operation": "RunInstances:0002",
+                    "product_codes": ["abc123"],
+                    "architecture": "x86_64",
+                    "root": {"VolumeSize": 30},
+                    "devices": [{"device": "xvdf", "VolumeSize": 5, "DeleteOnTermination": False}],
+                }
+            ]
+        }
+    )
+    (image,) = sandbox.client().describe_images(ImageIds=[ids["windows"]])["Images"]
+    assert (image["Platform"], image["PlatformDetails"], image["UsageOperation"]) == (
+        "windows",
+        "Windows",
+        "RunInstances:0002",
+    )
+    assert [one["ProductCodeId"] for one in image["ProductCodes"]] == ["abc123"]
+    assert [(one["DeviceName"], one["Ebs"]["VolumeSize"]) for one in image["BlockDeviceMappings"]] == [
+        ("/dev/xvda", 30),
+        ("xvdf", 5),
+    ]
+
+
+def test_bulk_snapshots_are_quick_and_even(world: World, sandbox: Sandbox) -> None:
+    before = time.process_time()
+    found = seed(world, {"snapshots": {"count": 20000, "volumes": 200, "tags": {"policy": "p"}, "every": 3600}})
+    assert time.process_time() - before < 4
+    assert (found["snapshots"], len(found["snapshot_volumes"])) == (20000, 200)
+    rows = sandbox.client().describe_snapshots(
+        OwnerIds=["self"], Filters=[{"Name": "volume-id", "Values": [found["snapshot_volumes"][7]]}]
+    )["Snapshots"]
+    assert len(rows) == 100
+    assert {(rows[i + 1]["StartTime"] - rows[i]["StartTime"]).total_seconds() for i in range(99)} == {3600}
+    assert {one["State"] for one in rows} == {"completed"}
+
+
+def test_single_snapshots_hold_what_their_volume_held(sandbox: Sandbox) -> None:
+    ids = sandbox.seed(
+        {
+            "volume": {"name": "data"},
+            "snapshots": [{"name": "now", "volume": "data", "tags": {"a": "b"}}, {"name": "old", "volume": "data", "age": 60}],
+        }
+    )
+    assert [one["text"] for one in sandbox.marks(ids["now"])["marks"]] == ["seeded"]
+    assert sandbox.marks(ids["old"])["marks"] == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"nothing": 1}, {"instance": {"colour": "red"}}, {"instance": {"state": "pending"}}, {"image": {"size": 1}}]
+)
+def test_what_seed_does_not_know_is_refused(sandbox: Sandbox, wrong: dict[str, Any]) -> None:
+    with pytest.raises(SandboxError, match="seed"):
+        sandbox.seed(wrong)

@@ -1,0 +1,563 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The planner of `instance_power`: what it asks, what it plans from every state of an instance, and what it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._core import power as planner
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Plan, Query, State, guard, overlay
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import Ambiguous, SpecError, UnsafePlan
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.instance_facts import Hold
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import planned
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Fact, Instance, Resource
+from hypothesis import given
+from hypothesis import strategies as st
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+REGION = "eu-central-1"
+ONE, TWO, THREE, HEIR = (f"i-0000000000000000{number}" for number in (1, 2, 3, 9))
+TAG = "ec2ops:restore-state"
+HELD = Hold(NOW - timedelta(minutes=10), NOW + timedelta(minutes=20)).value
+OVER = Hold(NOW - timedelta(hours=3), NOW - timedelta(hours=2)).value
+STATES = ("pending", "running", "stopping", "stopped")
+PLAIN_TYPE = Fact("m5.large/type", {"InstanceStorageSupported": False})
+
+DEFAULTS: dict[str, Any] = {
+    "instance_ids": [ONE],
+    "remember": False,
+    "older_than": "1h",
+    "force": False,
+    "hibernate": False,
+    "skip_os_shutdown": False,
+    "lose_instance_store": False,
+    "force_start": False,
+    "wait_timeout": 1800,
+}
+
+
+def spec(state: str, **options: Any) -> planner.PowerSpec:
+    return planner.parse({**DEFAULTS, "state": state, **options}, REGION)
+
+
+def instance(instance_id: str = ONE, state: str = "running", tag: str | None = None, **fields: Any) -> Instance:
+    tags = {"Name": "web", **({} if tag is None else {TAG: tag}), **fields.pop("tags", {})}
+    values = {"instance_type": "m5.large", "launch_time": NOW - timedelta(days=1), "tags": tags, **fields}
+    return Instance(instance_id, state, **values)
+
+
+def heir(**fields: Any) -> Instance:
+    return instance(HEIR, **{"tags": {"ec2ops:replaces": ONE}, **fields})
+
+
+def world(*resources: Resource) -> State:
+    return State(REGION, {resource.resource_id: resource for resource in (PLAIN_TYPE, *resources)})
+
+
+def plan(wanted: planner.PowerSpec, *resources: Resource) -> Plan:
+    return guard(planner.plan(wanted, world(*resources), NOW))
+
+
+def steps(made: Plan) -> list[tuple[list[str], list[str]]]:
+    """Stage by stage: the operations with their resources, and the goals with theirs."""
+    return [
+        (
+            [f"{change.action} {change.resource[-1]}" for change in stage.changes],
+            [f"{wait.goal} {','.join(resource[-1] for resource in wait.resources)}" for wait in stage.waits],
+        )
+        for stage in made.stages
+    ]
+
+
+def asked(wanted: planner.PowerSpec, *resources: Resource) -> list[Query]:
+    """All queries of a run in a world of these resources: asked in rounds, as the runner does."""
+    state, calls = State(REGION), []
+    while True:
+        missing = [query for query in planner.needs(wanted, state) if query not in state.answered]
+        if not missing:
+            return calls
+        calls += missing
+        state = state.with_answers({query: [item for item in resources if matches(query, item)] for query in missing})
+
+
+def matches(query: Query, resource: Resource) -> bool:
+    if query.operation == "DescribeInstances" and isinstance(resource, Instance):
+        (name, values) = query.filters[0]
+        if name == "instance-id":
+            return resource.instance_id in values
+        if name == "tag-key":
+            return bool(set(values) & set(resource.tags))
+        return any(value.strip("*") in resource.tags.get("ec2ops:replaces", "") for value in values)
+    return isinstance(resource, Fact) and query.operation != "DescribeInstances"
+
+
+def operations(queries: Sequence[Query]) -> list[str]:
+    return [query.operation for query in queries]
+
+
+# --- options ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"state": "stopped", "instance_ids": ["web-1"]}, "'web-1' is not an id"),
+        ({"state": "stopped", "instance_ids": ["vol-00000000000000001"]}, "is not an id"),
+        ({"state": "stopped", "instance_ids": None}, "required with state: stopped"),
+        ({"state": "running", "instance_ids": None}, "required with state: running"),
+        ({"state": "running", "remember": True}, "remember: only with state: stopped"),
+        ({"state": "restored", "remember": True}, "remember: only with state: stopped"),
+        ({"state": "running", "force": True, "hibernate": True}, "force, hibernate: only with state: stopped"),
+        ({"state": "restored", "skip_os_shutdown": True}, "only with state: stopped"),
+        ({"state": "running", "lose_instance_store": True}, "only with state: stopped"),
+        ({"state": "stopped", "force_start": True}, "force_start: only with"),
+        ({"state": "stopped", "hibernate": True, "force": True}, "hibernate: the operating system has to take part"),
+        ({"state": "restored", "older_than": "soon"}, "older_than: 'soon'"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_before_any_call(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        spec(**options)
+
+
+def test_an_id_that_is_named_twice_counts_once() -> None:
+    assert spec("stopped", instance_ids=[TWO, ONE, TWO]).instance_ids == (TWO, ONE)
+
+
+@pytest.mark.parametrize("state", ["stopped", "running", "restored"])
+def test_an_empty_list_means_no_instance(state: str) -> None:
+    wanted = spec(state, instance_ids=[])
+    assert asked(wanted, instance(tag=OVER)) == []
+    assert plan(wanted, instance(tag=OVER)).stages == ()
+
+
+# --- stopped ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ("running", [(["StopInstances 1"], ["stopped 1"])]),
+        ("pending", [([], ["running 1"]), (["StopInstances 1"], ["stopped 1"])]),
+        ("stopping", [([], ["stopped 1"])]),
+        ("stopped", []),
+    ],
+)
+def test_stopped_from_each_state(state: str, expected: Any) -> None:
+    assert steps(plan(spec("stopped"), instance(state=state))) == expected
+
+
+def test_many_instances_are_one_batch() -> None:
+    made = plan(
+        spec("stopped", instance_ids=[THREE, ONE, TWO], remember=True),
+        instance(ONE),
+        instance(TWO, "stopping"),
+        instance(THREE, "pending"),
+    )
+    assert steps(made) == [
+        ([], ["running 3"]),
+        (["CreateTags 3", "CreateTags 1"], []),
+        (["StopInstances 3", "StopInstances 1"], ["stopped 3,1,2"]),
+    ]
+    # Equal parameters, so that the engine makes one call of them.
+    assert all(len({str(change.parameters) for change in stage.changes}) <= 1 for stage in made.stages)
+
+
+def test_what_ends_the_task_may_be_left_unwaited() -> None:
+    made = plan(spec("stopped"), instance(state="pending"))
+    assert [wait.final for stage in made.stages for wait in stage.waits] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("options", "parameters"),
+    [
+        ({}, {}),
+        ({"force": True, "skip_os_shutdown": True}, {"Force": True, "SkipOsShutdown": True}),
+        ({"hibernate": True}, {"Hibernate": True}),
+    ],
+)
+def test_a_stop_is_sent_only_what_was_asked_for(options: dict[str, Any], parameters: dict[str, Any]) -> None:
+    (change,) = plan(spec("stopped", **options), instance(facts={"HibernationOptions": {"Configured": True}})).changes
+    assert change.parameters == parameters
+    assert change.disruptive
+
+
+def test_a_public_address_that_will_change_is_named() -> None:
+    made = plan(
+        spec("stopped", instance_ids=[ONE, TWO]),
+        instance(ONE, public_ip_address="203.0.113.7"),
+        instance(TWO, public_ip_address="203.0.113.8", elastic_ip=True),
+    )
+    first, second = made.changes
+    assert "203.0.113.7 will change" in first.reason
+    assert first.after == {"state": "stopped", "public_ip_address": None}
+    assert "203.0.113.8" not in second.reason
+    assert second.after == {"state": "stopped"}
+    (warning,) = made.warnings
+    assert "203.0.113.7" in warning
+
+
+def test_remember_writes_what_was_running_since_when_and_how_long() -> None:
+    (tag, stop) = plan(spec("stopped", remember=True, wait_timeout=600), instance()).changes
+    value = "running 2026-11-23T12:00:00Z 2026-11-23T12:10:00Z"
+    assert (tag.action, stop.action) == ("CreateTags", "StopInstances")
+    assert tag.parameters == {"Tags": [{"Key": TAG, "Value": value}]}
+    assert tag.published()["parameters"] == {"Tags": [{"Key": TAG, "Value": "running"}]}
+    assert tag.after == {"tags": {"Name": "web", TAG: value}}
+
+
+@pytest.mark.parametrize(
+    ("state", "tag", "written"),
+    [
+        ("running", None, True),
+        ("running", HELD, False),
+        # Started since: what the tag remembers is over.
+        ("running", Hold(NOW - timedelta(days=2), NOW - timedelta(days=1)).value, True),
+        ("stopping", None, False),
+        ("stopped", None, False),
+    ],
+)
+def test_remember_never_writes_over_a_record_that_holds(state: str, tag: str | None, written: bool) -> None:
+    made = plan(spec("stopped", remember=True), instance(state=state, tag=tag))
+    assert ("CreateTags" in [change.action for change in made.changes]) is written
+
+
+def spot(kind: str | None) -> tuple[Resource, ...]:
+    found = instance(lifecycle="spot", spot_request_id="sir-1")
+    return (found,) if kind is None else (found, Fact("sir-1/spotType", kind))
+
+
+def member(lifecycle: str) -> tuple[Resource, ...]:
+    fact = Fact(f"{ONE}/autoscaling", {"group": "web", "lifecycle": lifecycle})
+    return (instance(tags={"aws:autoscaling:groupName": "web"}), fact)
+
+
+REFUSALS: list[tuple[str, dict[str, Any], tuple[Resource, ...], str]] = [
+    ("managed", {}, (instance(operator="eks.amazonaws.com"),), "managed by eks.amazonaws.com"),
+    ("group", {}, member("InService"), "InService in the Auto Scaling group web"),
+    ("entering", {}, member("EnteringStandby"), "EnteringStandby in the Auto Scaling group web"),
+    ("one-time", {}, spot("one-time"), "one-time spot"),
+    ("request gone", {}, spot(None), "one-time spot"),
+    (
+        "store",
+        {},
+        (instance(instance_type="i3.large"), Fact("i3.large/type", {"InstanceStorageSupported": True})),
+        "i3.large",
+    ),
+    ("type unknown", {}, (instance(instance_type="x0.huge"),), "x0.huge"),
+    ("protected", {}, (instance(), Fact(f"{ONE}/disableApiStop", True)), "stop protection"),
+    ("hibernate", {"hibernate": True}, (instance(),), "hibernation"),
+    ("foreign tag", {"remember": True}, (instance(tag="mine"),), "did not write"),
+]
+
+
+@pytest.mark.parametrize("case", REFUSALS, ids=[case[0] for case in REFUSALS])
+def test_what_stands_against_a_stop_is_refused(case: tuple[str, dict[str, Any], tuple[Resource, ...], str]) -> None:
+    _name, options, resources, words = case
+    with pytest.raises(UnsafePlan, match=words) as caught:
+        plan(spec("stopped", **options), *resources)
+    assert ONE in str(caught.value)
+    assert "Nothing was changed" in str(caught.value)
+
+
+@pytest.mark.parametrize("case", REFUSALS, ids=[case[0] for case in REFUSALS])
+@pytest.mark.parametrize("state", ["stopping", "stopped"])
+def test_it_is_refused_only_for_those_that_would_be_stopped(
+    case: tuple[str, dict[str, Any], tuple[Resource, ...], str], state: str
+) -> None:
+    _name, options, (found, *more), _words = case
+    assert isinstance(found, Instance)
+    assert plan(spec("stopped", **options), dataclasses.replace(found, state=state), *more).is_empty
+
+
+@pytest.mark.parametrize(
+    ("options", "resources"),
+    [
+        ({}, member("Standby")),
+        ({}, (instance(tags={"aws:autoscaling:groupName": "web"}),)),
+        ({}, spot("persistent")),
+        ({"lose_instance_store": True}, (instance(instance_type="x0.huge"),)),
+        ({}, (instance(), Fact(f"{ONE}/disableApiStop", False))),
+        ({"hibernate": True}, (instance(facts={"HibernationOptions": {"Configured": True}}),)),
+        ({}, (instance(tag="mine"),)),
+    ],
+)
+def test_what_does_not_stand_against_a_stop(options: dict[str, Any], resources: tuple[Resource, ...]) -> None:
+    assert [change.action for change in plan(spec("stopped", **options), *resources).changes] == ["StopInstances"]
+
+
+def test_all_offenders_are_named_at_once() -> None:
+    with pytest.raises(UnsafePlan) as caught:
+        plan(
+            spec("stopped", instance_ids=[ONE, TWO, THREE]),
+            instance(ONE, operator="eks"),
+            instance(TWO),
+            instance(THREE),
+            Fact(f"{THREE}/disableApiStop", True),
+        )
+    assert ONE in str(caught.value)
+    assert THREE in str(caught.value)
+    assert TWO not in str(caught.value)
+
+
+@pytest.mark.parametrize("state", ["stopped", "running"])
+def test_unknown_and_terminated_ids_are_named_before_anything_is_changed(state: str) -> None:
+    wanted = spec(state, instance_ids=[ONE, TWO, THREE])
+    world_of = (instance(ONE, "running"), instance(TWO, "terminated"))
+    with pytest.raises(SpecError) as caught:
+        plan(wanted, *world_of)
+    assert f"{TWO} is terminated; {THREE} does not exist in {REGION}" in str(caught.value)
+    assert operations(asked(wanted, *world_of)) == ["DescribeInstances"]
+
+
+# --- running ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ("stopped", [(["StartInstances 1"], ["running 1"])]),
+        ("stopping", [([], ["stopped 1"]), (["StartInstances 1"], ["running 1"])]),
+        ("pending", [([], ["running 1"])]),
+        ("running", []),
+    ],
+)
+def test_running_from_each_state(state: str, expected: Any) -> None:
+    assert steps(plan(spec("running"), instance(state=state))) == expected
+
+
+def test_a_start_that_lacks_capacity_is_tried_again() -> None:
+    (stage,) = plan(spec("running"), instance(state="stopped")).stages
+    assert "InsufficientInstanceCapacity" in stage.patience
+
+
+@pytest.mark.parametrize("state", ["running", "restored"])
+def test_a_replaced_instance_is_not_started_beside_its_successor(state: str) -> None:
+    old = instance(state="stopped", tag=HELD)
+    with pytest.raises(UnsafePlan, match=f"{ONE} was replaced by {HEIR}.*force_start"):
+        plan(spec(state), old, heir())
+    assert "StartInstances" in [change.action for change in plan(spec(state, force_start=True), old, heir()).changes]
+    assert "StartInstances" in [change.action for change in plan(spec(state), old, heir(state="terminated")).changes]
+
+
+def test_two_successors_are_ambiguous() -> None:
+    with pytest.raises(Ambiguous):
+        plan(spec("running"), instance(state="stopped"), heir(), instance(THREE, tags={"ec2ops:replaces": ONE}))
+
+
+# --- restored ---------------------------------------------------------------------------------------------------------
+
+SPENT = Hold(NOW - timedelta(days=2), NOW - timedelta(days=2)).value
+FORGET = (["DeleteTags 1"], [])
+START = (["StartInstances 1"], ["running 1"])
+
+
+@pytest.mark.parametrize(
+    ("state", "tag", "expected"),
+    [
+        *((state, None, []) for state in (*STATES, "terminated")),
+        ("stopped", HELD, [START, FORGET]),
+        ("stopping", HELD, [([], ["stopped 1"]), START, FORGET]),
+        ("running", HELD, [FORGET]),
+        ("pending", HELD, [([], ["running 1"]), FORGET]),
+        *((state, SPENT, [FORGET]) for state in STATES),
+        *((state, "mine", []) for state in STATES),
+        ("terminated", HELD, []),
+        ("shutting-down", HELD, []),
+    ],
+)
+def test_restored_from_each_state(state: str, tag: str | None, expected: Any) -> None:
+    made = plan(spec("restored"), instance(state=state, tag=tag))
+    assert steps(made) == expected
+    assert bool(made.warnings) is (tag == "mine")
+
+
+def test_the_record_is_removed_last_and_by_its_key_alone() -> None:
+    made = plan(spec("restored"), instance(state="stopped", tag=HELD))
+    start, forget = made.changes
+    assert (start.action, forget.action) == ("StartInstances", "DeleteTags")
+    assert forget.parameters == {"Tags": [{"Key": TAG}]}
+    assert forget.after == {"tags": {"Name": "web"}}
+    # The start is waited for even where the task does not wait: the removal builds on it.
+    assert not made.stages[0].waits[0].final
+    assert "InsufficientInstanceCapacity" in made.stages[0].patience
+
+
+def test_what_needs_no_start_does_not_wait_for_what_does() -> None:
+    made = plan(
+        spec("restored", instance_ids=[ONE, TWO]), instance(ONE, "stopped", HELD), instance(TWO, "running", HELD)
+    )
+    assert steps(made) == [(["DeleteTags 2"], []), START, FORGET]
+
+
+def test_restoring_what_was_replaced_and_is_gone_is_nothing() -> None:
+    assert plan(spec("restored"), heir()).stages == ()
+
+
+def test_restoring_what_nobody_knows_is_an_error() -> None:
+    with pytest.raises(SpecError, match=f"{ONE} does not exist in {REGION}, and no instance there replaces it"):
+        plan(spec("restored"))
+
+
+def test_without_ids_whatever_was_held_and_left_is_brought_back() -> None:
+    wanted = spec("restored", instance_ids=None)
+    made = plan(wanted, instance(ONE, "stopped", OVER), instance(TWO, "stopped", HELD), instance(THREE, "stopped"))
+    assert steps(made) == [START, FORGET]
+
+
+@pytest.mark.parametrize(("ended", "older_than", "taken"), [(61, "1h", True), (60, "1h", False), (61, "2h", False)])
+def test_without_ids_the_end_of_the_hold_decides(ended: int, older_than: str, taken: bool) -> None:
+    tag = Hold(NOW - timedelta(hours=5), NOW - timedelta(minutes=ended)).value
+    made = plan(spec("restored", instance_ids=None, older_than=older_than), instance(state="stopped", tag=tag))
+    assert bool(made.changes) is taken
+
+
+def test_without_ids_a_replaced_instance_is_left_and_named() -> None:
+    made = plan(
+        spec("restored", instance_ids=None), instance(ONE, "stopped", OVER), instance(TWO, "stopped", OVER), heir()
+    )
+    assert [change.resource for change in made.changes] == [TWO, TWO]
+    (warning,) = made.warnings
+    assert f"{ONE} was replaced by {HEIR}" in warning
+
+
+# --- questions --------------------------------------------------------------------------------------------------------
+
+NO_OPS = [
+    (spec("stopped"), (instance(state="stopped"),)),
+    (spec("stopped", instance_ids=[ONE, TWO], remember=True), (instance(ONE, "stopped"), instance(TWO, "stopping"))),
+    (spec("running"), (instance(),)),
+    (spec("running", instance_ids=[ONE, TWO]), (instance(ONE), instance(TWO, "pending"))),
+    (spec("restored"), (instance(),)),
+    (spec("restored"), (instance(state="stopped"),)),
+    (spec("restored"), (instance(tag=HELD),)),
+    (spec("restored"), (instance(state="terminated"),)),
+    (spec("restored", instance_ids=None), ()),
+]
+
+
+@pytest.mark.parametrize("case", NO_OPS)
+def test_a_no_op_is_one_call(case: tuple[planner.PowerSpec, tuple[Resource, ...]]) -> None:
+    wanted, resources = case
+    assert operations(asked(wanted, *resources)) == ["DescribeInstances"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "resources", "expected"),
+    [
+        (spec("stopped"), (instance(),), ["DescribeInstances", "DescribeInstanceTypes", "DescribeInstanceAttribute"]),
+        (spec("stopped", lose_instance_store=True), (instance(),), ["DescribeInstances", "DescribeInstanceAttribute"]),
+        (
+            spec("stopped"),
+            member("Standby"),
+            ["DescribeInstances", "DescribeAutoScalingInstances", "DescribeInstanceTypes", "DescribeInstanceAttribute"],
+        ),
+        (
+            spec("stopped"),
+            spot("persistent"),
+            ["DescribeInstances", "DescribeSpotInstanceRequests", "DescribeInstanceTypes", "DescribeInstanceAttribute"],
+        ),
+        (spec("running"), (instance(state="stopped"),), ["DescribeInstances"] * 2),
+        (spec("running", force_start=True), (instance(state="stopped"),), ["DescribeInstances"]),
+        (spec("restored"), (instance(state="stopped", tag=HELD),), ["DescribeInstances"] * 2),
+        (spec("restored"), (), ["DescribeInstances"] * 2),
+    ],
+)
+def test_no_more_is_asked_than_the_plan_needs(
+    wanted: planner.PowerSpec, resources: tuple[Resource, ...], expected: list[str]
+) -> None:
+    assert operations(asked(wanted, *resources)) == expected
+
+
+@pytest.mark.parametrize(("count", "reads"), [(20, 20), (21, 0)])
+def test_stop_protection_is_read_for_up_to_twenty(count: int, reads: int) -> None:
+    ids = [f"i-{number:017x}" for number in range(count)]
+    calls = operations(asked(spec("stopped", instance_ids=ids), *(instance(item) for item in ids)))
+    assert calls.count("DescribeInstanceAttribute") == reads
+    assert len(calls) == reads + 2
+
+
+def test_nothing_is_asked_about_an_instance_that_is_only_planned() -> None:
+    name = planned("instance", "web from ami")
+    wanted = spec("stopped", instance_ids=[name])
+    state = world(instance(name))
+    assert operations(planner.needs(wanted, state)) == ["DescribeInstanceTypes"]
+    assert [change.resource for change in planner.plan(wanted, state, NOW).changes] == [name]
+
+
+# --- properties -------------------------------------------------------------------------------------------------------
+
+instances = st.lists(
+    st.builds(
+        lambda state, tag: (state, tag),
+        st.sampled_from(STATES),
+        st.sampled_from([None, HELD, OVER, SPENT, "mine"]),
+    ),
+    min_size=1,
+    max_size=6,
+).map(lambda items: [instance(f"i-{number:017x}", state, tag) for number, (state, tag) in enumerate(items)])
+specs = st.tuples(st.sampled_from(["stopped", "running", "restored"]), st.booleans(), st.booleans())
+
+
+def chosen(found: list[Instance], choice: tuple[str, bool, bool]) -> planner.PowerSpec:
+    state, named, remember = choice
+    ids = [item.instance_id for item in found] if named or state != "restored" else None
+    return spec(state, instance_ids=ids, remember=remember and state == "stopped")
+
+
+@given(instances, specs)
+def test_nothing_is_left_to_do_after_the_plan(found: list[Instance], choice: tuple[str, bool, bool]) -> None:
+    wanted, state = chosen(found, choice), world(*found)
+    try:
+        made = guard(planner.plan(wanted, state, NOW))
+    except UnsafePlan:
+        assert choice[2]
+        return
+    after = overlay(state, made.published())
+    assert planner.plan(wanted, after, NOW).is_empty
+    if choice[0] != "restored":
+        goals = {"stopped": {"stopped", "stopping"}, "running": {"running", "pending"}}[choice[0]]
+        assert {item["state"] for item in planner.result(wanted, after)["instances"]} <= goals
+
+
+@given(instances, specs, st.randoms(use_true_random=False))
+def test_the_order_of_the_answers_does_not_matter(
+    found: list[Instance], choice: tuple[str, bool, bool], shuffler: random.Random
+) -> None:
+    wanted = chosen(found, choice)
+    shuffled = [*found]
+    shuffler.shuffle(shuffled)
+    if choice[2] and any(item.tags.get(TAG) == "mine" and item.state in ("running", "pending") for item in found):
+        return
+    assert planner.plan(wanted, world(*found), NOW) == planner.plan(wanted, world(*shuffled), NOW)
+
+
+@given(instances, specs)
+def test_a_start_or_stop_is_never_of_what_is_there_already(
+    found: list[Instance], choice: tuple[str, bool, bool]
+) -> None:
+    wanted, state = chosen(found, choice), world(*found)
+    try:
+        made = planner.plan(wanted, state, NOW)
+    except UnsafePlan:
+        return
+    before = {item.instance_id: item.state for item in found}
+    for change in made.changes:
+        if change.action == "StartInstances":
+            assert before[change.resource] in ("stopped", "stopping")
+        if change.action == "StopInstances":
+            assert before[change.resource] in ("running", "pending")
+
+
+def test_the_result_keeps_the_order_of_the_option() -> None:
+    wanted = spec("stopped", instance_ids=[TWO, ONE])
+    found = planner.result(wanted, world(instance(ONE), instance(TWO)))["instances"]
+    assert [item["instance_id"] for item in found] == [TWO, ONE]
+    assert found[0]["tags"] == {"Name": "web"}

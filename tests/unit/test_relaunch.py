@@ -1,0 +1,987 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The planner of `instance_relaunch`: what it asks, launches, retires and takes back, and what it refuses."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import json
+import random
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import botocore.session
+import botocore.validate
+import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._core import relaunch as planner
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import (
+    Change,
+    Plan,
+    Query,
+    State,
+    guard,
+    overlay,
+)
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError, UnsafePlan
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.instance_facts import Hold
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import planned
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import (
+    BlockDevice,
+    Fact,
+    Image,
+    ImageDevice,
+    Instance,
+    Resource,
+    Volume,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+REGION = "eu-central-1"
+OLD, NEW, OLDEST = "i-00000000000000001", "i-00000000000000002", "i-00000000000000003"
+ROOT, DATA = "vol-00000000000000001", "vol-00000000000000002"
+BASE, AMI, AMI2 = "ami-00000000000000001", "ami-00000000000000002", "ami-00000000000000003"
+TAG, REPLACES = "ec2ops:restore-state", "ec2ops:replaces"
+HELD = Hold(NOW - timedelta(minutes=10), NOW + timedelta(minutes=20)).value
+OTHER = planner.planned("instance", f"{OLD} from {AMI}")
+
+DEFAULTS: dict[str, Any] = {
+    "instance_id": OLD,
+    "image_id": AMI,
+    "overrides": None,
+    "data_volumes": "keep",
+    "elastic_ip": "keep",
+    "target_groups": "keep",
+    "health": None,
+    "old_instance": "stop",
+    "on_failure": "rollback",
+    "lose_instance_store": False,
+}
+
+
+def spec(**options: Any) -> planner.RelaunchSpec:
+    return planner.parse({**DEFAULTS, **options}, REGION)
+
+
+INTERFACE: dict[str, Any] = {
+    "SubnetId": "subnet-1",
+    "Groups": [{"GroupId": "sg-2", "GroupName": "b"}, {"GroupId": "sg-1", "GroupName": "a"}],
+    "SourceDestCheck": True,
+    "InterfaceType": "interface",
+    "Attachment": {"DeleteOnTermination": True, "NetworkCardIndex": 0, "DeviceIndex": 0},
+    "PrivateIpAddresses": [{"PrivateIpAddress": "10.0.0.7", "Primary": True}],
+}
+FACTS: dict[str, Any] = {
+    "InstanceType": "m5.large",
+    "Architecture": "arm64",
+    "RootDeviceType": "ebs",
+    "SourceDestCheck": True,
+    "NetworkInterfaces": [INTERFACE],
+    "CpuOptions": {"CoreCount": 1, "ThreadsPerCore": 2},
+    "Monitoring": {"State": "disabled"},
+}
+
+
+def instance(instance_id: str = OLD, **fields: Any) -> Instance:
+    facts = {**FACTS, **fields.pop("facts", {})}
+    values: dict[str, Any] = {
+        "state": "running",
+        "image_id": BASE,
+        "instance_type": "m5.large",
+        "availability_zone": "eu-central-1a",
+        "launch_time": NOW - timedelta(days=1),
+        "root_device_name": "/dev/xvda",
+        "block_devices": (BlockDevice("/dev/xvda", ROOT, True), BlockDevice("/dev/sdf", DATA, False)),
+        "tags": {"Name": "web"},
+        **fields,
+    }
+    return Instance(instance_id, facts=facts, **values)
+
+
+def plain(**fields: Any) -> Instance:
+    """The old instance with nothing that stays behind."""
+    return instance(**{"block_devices": (BlockDevice("/dev/xvda", ROOT, True),), **fields})
+
+
+def heir(instance_id: str = NEW, replaces: str = OLD, minutes: float = 5, **fields: Any) -> Instance:
+    """A successor that was launched so many minutes ago."""
+    born = NOW - timedelta(minutes=minutes)
+    facts = {"BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"AttachTime": born, "VolumeId": "vol-9"}}]}
+    return instance(
+        instance_id,
+        **{"image_id": AMI, "launch_time": born, "tags": {"Name": "web", REPLACES: replaces}, "facts": facts, **fields},
+    )
+
+
+IMAGE = Image(
+    AMI,
+    "web-1",
+    architecture="arm64",
+    root_device_name="/dev/xvda",
+    platform_details="Linux/UNIX",
+    block_devices=(ImageDevice("/dev/xvda", "snap-00000000000000001", 8, "gp3", encrypted=False),),
+)
+M5 = {
+    "InstanceStorageSupported": False,
+    "VCpuInfo": {"DefaultCores": 1, "DefaultThreadsPerCore": 2},
+    "ProcessorInfo": {"SupportedArchitectures": ["arm64"]},
+    "NetworkInfo": {"NetworkCards": [{"DefaultEnaQueueCountPerInterface": 8}]},
+}
+M5_FACT = Fact("m5.large/type", M5)
+VOLUMES = (Volume(ROOT, size=8, tags={"team": "shop", "ec2ops:spec": "x", "aws:note": "x"}), Volume(DATA, size=100))
+
+
+def world(*resources: Resource, image: Image | None = IMAGE) -> State:
+    known = (*VOLUMES, M5_FACT, *((image,) if image is not None else ()), *resources)
+    return State(REGION, {resource.resource_id: resource for resource in known})
+
+
+def plan(wanted: planner.RelaunchSpec, *resources: Resource, image: Image | None = IMAGE) -> Plan:
+    return guard(planner.plan(wanted, world(*resources, image=image), NOW))
+
+
+def launch(wanted: planner.RelaunchSpec, *resources: Resource, image: Image = IMAGE) -> Change:
+    (change,) = (change for change in plan(wanted, *resources, image=image).changes if change.action == "RunInstances")
+    return change
+
+
+def actions(made: Plan) -> list[str]:
+    return [f"{change.action} {'new' if change.resource == OTHER else change.resource[-1]}" for change in made.changes]
+
+
+def goals(made: Plan) -> list[str]:
+    return [wait.goal for stage in made.stages for wait in stage.waits]
+
+
+def way_back(made: Plan) -> list[list[str]]:
+    (stage,) = (stage for stage in made.stages if stage.on_failure)
+    return [
+        [f"{change.action} {'new' if change.resource == OTHER else change.resource[-1]}" for change in step.changes]
+        for step in stage.on_failure
+    ]
+
+
+# --- options ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"instance_id": "web-1"}, "instance_id: 'web-1' is not an id"),
+        ({"image_id": "web-1"}, "image_id: 'web-1' is not an id"),
+        ({"image_id": OLD}, "image_id: .* is not an id"),
+        ({"data_volumes": "move"}, "data_volumes: move is not supported"),
+        ({"elastic_ip": "move"}, "elastic_ip: move is not supported"),
+        ({"target_groups": "move"}, "target_groups: move is not supported"),
+        ({"health": {"status_checks": True, "timeout": 0}}, "health: timeout: 0"),
+        ({"overrides": {"user_data": "replace"}}, "user_data_content"),
+        ({"overrides": {"user_data_content": "x"}}, "user_data_content"),
+        ({"overrides": {"security_group_ids": []}}, "at least one security group"),
+        ({"overrides": {"tags": {"aws:x": "y"}}}, "overrides: tags"),
+        ({"overrides": {"tags": {"ec2ops:replaces": "y"}}}, "overrides: tags"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_before_any_call(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        spec(**options)
+
+
+def test_the_defaults_of_health() -> None:
+    assert (spec().status_checks, spec().health_timeout) == (True, 600)
+    given_timeout = spec(health={"status_checks": False, "timeout": 60})
+    assert (given_timeout.status_checks, given_timeout.health_timeout) == (False, 60)
+
+
+# --- the replacement --------------------------------------------------------------------------------------------------
+
+
+def test_a_successor_is_launched_proves_itself_and_the_old_one_is_stopped() -> None:
+    made = plan(spec(), plain())
+    assert actions(made) == ["RunInstances new", "StopInstances 1"]
+    assert goals(made) == ["healthy", "stopped"]
+    first, second = made.stages
+    assert first.waits[0].timeout == 600
+    assert not first.waits[0].final
+    assert second.waits[0].final
+    assert second.changes[0].disruptive
+
+
+def test_the_launch_carries_the_instance_over() -> None:
+    change = launch(spec(), plain())
+    assert change.parameters == {
+        "MinCount": 1,
+        "MaxCount": 1,
+        "ImageId": AMI,
+        "InstanceType": "m5.large",
+        "NetworkInterfaces": [
+            {
+                "DeviceIndex": 0,
+                "DeleteOnTermination": True,
+                "SubnetId": "subnet-1",
+                "Groups": ["sg-1", "sg-2"],
+                "AssociatePublicIpAddress": False,
+            }
+        ],
+        "TagSpecifications": [
+            {
+                "ResourceType": "instance",
+                "Tags": [{"Key": "Name", "Value": "web"}, {"Key": REPLACES, "Value": OLD}],
+            },
+            {"ResourceType": "volume", "Tags": [{"Key": "team", "Value": "shop"}]},
+        ],
+    }
+    assert change.token == ("relaunch", OLD, AMI)
+    assert change.identity == Query(
+        "DescribeInstances",
+        (
+            ("image-id", (AMI,)),
+            ("instance-state-name", ("pending", "running")),
+            (f"tag:{REPLACES}", (f"{OLD}*",)),
+        ),
+    )
+
+
+RICH: dict[str, Any] = {
+    "KeyName": "ops",
+    "IamInstanceProfile": {"Arn": "arn:aws:iam::123456789012:instance-profile/web", "Id": "AIPA"},
+    "Monitoring": {"State": "pending"},
+    "Placement": {"Tenancy": "host", "HostId": "h-1", "Affinity": "host", "GroupName": "g", "PartitionNumber": 2},
+    "EbsOptimized": True,
+    "MetadataOptions": {
+        "State": "applied",
+        "HttpTokens": "required",
+        "HttpPutResponseHopLimit": 2,
+        "HttpEndpoint": "enabled",
+        "HttpProtocolIpv6": "disabled",
+        "InstanceMetadataTags": "enabled",
+    },
+    "CpuOptions": {"CoreCount": 1, "ThreadsPerCore": 1, "AmdSevSnp": "enabled"},
+    "HibernationOptions": {"Configured": True},
+    "EnclaveOptions": {"Enabled": False},
+    "MaintenanceOptions": {"AutoRecovery": "disabled", "RebootMigration": "default"},
+    "PrivateDnsNameOptions": {
+        "HostnameType": "resource-name",
+        "EnableResourceNameDnsARecord": True,
+        "EnableResourceNameDnsAAAARecord": False,
+    },
+    "CapacityReservationSpecification": {"CapacityReservationPreference": "none"},
+    "Licenses": [{"LicenseConfigurationArn": "arn:b"}, {"LicenseConfigurationArn": "arn:a"}],
+    "NetworkPerformanceOptions": {"BandwidthWeighting": "vpc-1"},
+    "PublicIpAddress": "203.0.113.7",
+    "NetworkInterfaces": [
+        {
+            **INTERFACE,
+            "Description": "front",
+            "Ipv6Addresses": [{"Ipv6Address": "2001:db8::1", "IsPrimaryIpv6": True}, {"Ipv6Address": "2001:db8::2"}],
+            "Attachment": {**INTERFACE["Attachment"], "EnaQueueCount": 4},
+            "ConnectionTrackingConfiguration": {"TcpEstablishedTimeout": 600},
+        }
+    ],
+}
+ATTRIBUTES = (
+    Fact(f"{OLD}/userData", base64.b64encode(b"#!/bin/sh\necho secret\n").decode()),
+    Fact(f"{OLD}/disableApiTermination", True),
+    Fact(f"{OLD}/disableApiStop", False),
+    Fact(f"{OLD}/instanceInitiatedShutdownBehavior", "terminate"),
+)
+
+
+def test_everything_that_run_instances_can_take_over_is_taken_over() -> None:
+    parameters = launch(spec(), plain(facts=RICH), *ATTRIBUTES).parameters
+    wanted = {
+        "KeyName": "ops",
+        "IamInstanceProfile": {"Arn": "arn:aws:iam::123456789012:instance-profile/web"},
+        "Monitoring": {"Enabled": True},
+        "Placement": RICH["Placement"],
+        "EbsOptimized": True,
+        "MetadataOptions": {key: value for key, value in RICH["MetadataOptions"].items() if key != "State"},
+        "CpuOptions": RICH["CpuOptions"],
+        "HibernationOptions": {"Configured": True},
+        "MaintenanceOptions": {"AutoRecovery": "disabled"},
+        "PrivateDnsNameOptions": RICH["PrivateDnsNameOptions"],
+        "CapacityReservationSpecification": {"CapacityReservationPreference": "none"},
+        "LicenseSpecifications": [{"LicenseConfigurationArn": "arn:a"}, {"LicenseConfigurationArn": "arn:b"}],
+        "NetworkPerformanceOptions": {"BandwidthWeighting": "vpc-1"},
+        "UserData": "#!/bin/sh\necho secret\n",
+        "DisableApiTermination": True,
+        "InstanceInitiatedShutdownBehavior": "terminate",
+    }
+    assert {key: value for key, value in parameters.items() if key in wanted} == wanted
+    assert "EnclaveOptions" not in parameters
+    assert "DisableApiStop" not in parameters
+    assert parameters["NetworkInterfaces"] == [
+        {
+            "DeviceIndex": 0,
+            "DeleteOnTermination": True,
+            "SubnetId": "subnet-1",
+            "Groups": ["sg-1", "sg-2"],
+            "Description": "front",
+            "Ipv6AddressCount": 2,
+            "PrimaryIpv6": True,
+            "EnaQueueCount": 4,
+            "ConnectionTrackingSpecification": {"TcpEstablishedTimeout": 600},
+            "AssociatePublicIpAddress": True,
+        }
+    ]
+
+
+def test_boto3_takes_the_request() -> None:
+    shape = botocore.session.get_session().get_service_model("ec2").operation_model("RunInstances").input_shape
+    for resources in ((plain(),), (plain(facts=RICH), *ATTRIBUTES)):
+        parameters = dict(launch(spec(), *resources).parameters)
+        report = botocore.validate.ParamValidator().validate(parameters, shape)
+        assert not report.has_errors(), report.generate_report()
+
+
+def test_another_instance_type_leaves_behind_what_belongs_to_the_old_one() -> None:
+    wanted = spec(overrides={"instance_type": "m7g.large"})
+    other = Fact("m7g.large/type", {"ProcessorInfo": {"SupportedArchitectures": ["arm64"]}})
+    made = plan(wanted, plain(facts=RICH), *ATTRIBUTES, other)
+    parameters = made.changes[0].parameters
+    assert parameters["InstanceType"] == "m7g.large"
+    assert not {"CpuOptions", "EbsOptimized", "NetworkPerformanceOptions"} & set(parameters)
+    assert "EnaQueueCount" not in parameters["NetworkInterfaces"][0]
+    assert any("CPU options" in warning for warning in made.warnings)
+    same = spec(overrides={"instance_type": "m5.large"})
+    assert "EbsOptimized" in launch(same, plain(facts=RICH)).parameters
+
+
+def test_overrides_win() -> None:
+    wanted = spec(
+        overrides={
+            "key_name": "new",
+            "iam_instance_profile": "web",
+            "security_group_ids": ["sg-9"],
+            "user_data": "replace",
+            "user_data_content": "fresh",
+            "tags": {"Name": "web-2", "release": "42"},
+        }
+    )
+    parameters = launch(wanted, plain(facts=RICH), *ATTRIBUTES).parameters
+    assert parameters["KeyName"] == "new"
+    assert parameters["IamInstanceProfile"] == {"Name": "web"}
+    assert parameters["NetworkInterfaces"][0]["Groups"] == ["sg-9"]
+    assert parameters["UserData"] == "fresh"
+    instance_tags, volume_tags = (
+        {tag["Key"]: tag["Value"] for tag in part["Tags"]} for part in parameters["TagSpecifications"]
+    )
+    assert instance_tags == {"Name": "web-2", "release": "42", REPLACES: OLD}
+    assert volume_tags == {"Name": "web-2", "release": "42", "team": "shop"}
+    arn = spec(overrides={"iam_instance_profile": "arn:aws:iam::1:instance-profile/x"})
+    assert launch(arn, plain()).parameters["IamInstanceProfile"] == {"Arn": "arn:aws:iam::1:instance-profile/x"}
+
+
+def test_user_data_can_be_dropped() -> None:
+    assert "UserData" not in launch(spec(overrides={"user_data": "drop"}), plain(), *ATTRIBUTES).parameters
+    assert "UserData" not in launch(spec(), plain(), Fact(f"{OLD}/userData", None)).parameters
+
+
+@pytest.mark.parametrize("content", [b"#cloud-config\nx: \xc3\xa4\n", b"\x1f\x8b\x08\x00binary\xff"])
+def test_user_data_arrives_byte_for_byte_and_is_shown_as_its_hash(content: bytes) -> None:
+    change = launch(spec(), plain(), Fact(f"{OLD}/userData", base64.b64encode(content).decode()))
+    sent = change.parameters["UserData"]
+    assert (sent.encode() if isinstance(sent, str) else sent) == content
+    shown = change.published()["parameters"]["UserData"]
+    assert shown == "sha256:" + hashlib.sha256(content).hexdigest()
+    assert json.dumps(change.published())
+
+
+def test_a_chain_of_replacements_keeps_all_ids() -> None:
+    current = heir(replaces=f"{OLD},{OLDEST}")
+    change = launch(spec(image_id=AMI2), current, image=dataclasses.replace(IMAGE, image_id=AMI2))
+    tags = {tag["Key"]: tag["Value"] for tag in change.parameters["TagSpecifications"][0]["Tags"]}
+    assert tags[REPLACES] == f"{NEW},{OLD},{OLDEST}"
+    assert change.token == ("relaunch", NEW, AMI2)
+
+
+def test_records_of_this_collection_do_not_go_over() -> None:
+    old = plain(tags={"Name": "web", TAG: HELD, "ec2ops:spec": "x", "aws:cloudformation:stack-name": "x"})
+    tags = launch(spec(), old).parameters["TagSpecifications"][0]["Tags"]
+    assert [tag["Key"] for tag in tags] == ["Name", REPLACES]
+
+
+def test_more_tags_than_ec2_takes_are_refused() -> None:
+    old = plain(tags={f"k{number}": "v" for number in range(50)})
+    with pytest.raises(SpecError, match="overrides: tags"):
+        plan(spec(), old)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"facts": {"PublicIpAddress": "203.0.113.7"}, "public_ip_address": "203.0.113.7"}, True),
+        ({}, False),
+        # A check run that has planned a stop and a start knows the address from before.
+        ({"facts": {"PublicIpAddress": "203.0.113.7"}, "public_ip_address": None}, True),
+        ({"facts": {"PublicIpAddress": "203.0.113.7"}, "elastic_ip": True}, None),
+        ({"state": "stopped"}, None),
+        ({"state": "stopped", "facts": {"PublicIpAddress": "203.0.113.7"}}, None),
+    ],
+)
+def test_a_public_address_is_asked_for_where_the_old_one_shows_one(
+    fields: dict[str, Any], expected: bool | None
+) -> None:
+    (interface,) = launch(spec(), plain(**fields)).parameters["NetworkInterfaces"]
+    assert interface.get("AssociatePublicIpAddress") is expected
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "credit", "expected"),
+    [
+        ("t3.micro", "unlimited", {"CpuCredits": "unlimited"}),
+        ("t3.micro", None, None),
+        ("m5.large", "standard", {"CpuCredits": "standard"}),
+    ],
+)
+def test_cpu_credits_go_over_between_burstable_types(instance_type: str, credit: str | None, expected: Any) -> None:
+    info = {"InstanceStorageSupported": False}
+    old = plain(instance_type=instance_type)
+    made = launch(spec(), old, Fact("t3.micro/type", info), Fact(f"{OLD}/cpuCredits", credit))
+    # EC2 tells credits for burstable types alone, and the question is asked for those alone.
+    assert made.parameters.get("CreditSpecification") == (expected if instance_type.startswith("t") else None)
+
+
+@pytest.mark.parametrize(
+    ("volume", "device", "expected"),
+    [
+        ({"encrypted": True, "kms_key_id": "key"}, False, {"Encrypted": True, "KmsKeyId": "key"}),
+        ({"encrypted": True, "kms_key_id": "key"}, True, None),
+        ({"encrypted": True}, None, None),
+        ({"encrypted": False}, False, None),
+    ],
+)
+def test_an_encrypted_root_stays_encrypted(volume: dict[str, Any], device: bool | None, expected: Any) -> None:
+    image = dataclasses.replace(IMAGE, block_devices=(dataclasses.replace(IMAGE.block_devices[0], encrypted=device),))
+    parameters = launch(spec(), plain(), Volume(ROOT, size=8, **volume), image=image).parameters
+    wanted = None if expected is None else [{"DeviceName": "/dev/xvda", "Ebs": expected}]
+    assert parameters.get("BlockDeviceMappings") == wanted
+
+
+# --- the prediction ---------------------------------------------------------------------------------------------------
+
+
+def test_a_check_run_goes_on_with_the_planned_successor() -> None:
+    image_id = planned("image", "web/1")
+    image = dataclasses.replace(IMAGE, image_id=image_id)
+    wanted = spec(image_id=image_id)
+    state = world(plain(), image=image)
+    made = guard(planner.plan(wanted, state, NOW), [image_id])
+    after = overlay(state, made.published())
+    found = planner.result(wanted, after)
+    assert found["instance_id"] == f"(new instance {OLD} from [new image web/1])"
+    assert found["replaced"] == OLD
+    assert found["image_id"] == image_id
+    assert found["instance"]["state"] == "running"
+    assert found["instance"]["availability_zone"] == "eu-central-1a"
+    old = after.instance(OLD)
+    assert old is not None
+    assert old.state == "stopped"
+
+
+def test_a_planned_successor_cannot_be_replaced_in_the_same_check_run() -> None:
+    made = plan(spec(), plain())
+    after = overlay(world(plain()), made.published())
+    with pytest.raises(SpecError, match="only planned"):
+        planner.plan(spec(image_id=AMI2), after, NOW)
+    answered = dataclasses.replace(after, answered=frozenset(planner.needs(spec(), after)))
+    assert planner.needs(spec(image_id=AMI2), answered) == planner.needs(spec(), State(REGION))
+
+
+# --- what stays behind ------------------------------------------------------------------------------------------------
+
+
+def test_what_stays_with_the_old_one_is_named() -> None:
+    association = {"PublicIp": "203.0.113.7", "IpOwnerId": "123456789012"}
+    groups = [
+        {"arn": "arn:1", "name": "web", "target_type": "instance"},
+        {"arn": "arn:2", "name": "api", "target_type": "instance"},
+        {"arn": "arn:3", "name": "other", "target_type": "instance"},
+    ]
+    (warning, *_rest) = plan(
+        spec(),
+        instance(elastic_ip=True, facts={"NetworkInterfaces": [{**INTERFACE, "Association": association}]}),
+        Fact("targetGroups", groups),
+        Fact("arn:1/targets", [{"id": OLD, "port": 80, "state": "healthy"}]),
+        Fact("arn:2/targets", [{"id": OLD, "port": 81, "state": "unused"}]),
+        Fact("arn:3/targets", [{"id": NEW, "port": 80, "state": "healthy"}]),
+    ).warnings
+    assert OLD in warning
+    assert f"/dev/sdf ({DATA})" in warning
+    assert "Elastic IP 203.0.113.7" in warning
+    assert "target groups api, web" in warning
+    assert "other" not in warning
+    assert ROOT not in warning
+
+
+def test_nothing_that_stays_is_no_warning() -> None:
+    warnings = plan(spec(), plain()).warnings
+    assert not any("stay with" in warning for warning in warnings)
+    assert any("root volume since" in warning for warning in warnings)
+
+
+def test_a_stopped_old_one_writes_nothing_after_the_capture() -> None:
+    assert not any("root volume since" in warning for warning in plan(spec(), plain(state="stopped")).warnings)
+
+
+def test_a_smaller_root_is_told() -> None:
+    warnings = plan(spec(), plain(), Volume(ROOT, size=50)).warnings
+    assert any("8 GiB" in warning and "50 GiB" in warning for warning in warnings)
+
+
+# --- the retirement ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("old_instance", "state", "tag", "expected", "waits"),
+    [
+        ("stop", "running", None, ["StopInstances 1"], ["stopped"]),
+        ("stop", "running", HELD, ["DeleteTags 1", "StopInstances 1"], ["stopped"]),
+        ("stop", "pending", None, ["StopInstances 1"], ["running", "stopped"]),
+        ("stop", "stopping", None, [], ["stopped"]),
+        ("stop", "stopped", None, [], []),
+        ("stop", "stopped", HELD, ["DeleteTags 1"], []),
+        ("terminate", "running", None, ["TerminateInstances 1"], ["terminated"]),
+        ("terminate", "stopped", HELD, ["DeleteTags 1", "TerminateInstances 1"], ["terminated"]),
+        ("keep", "running", None, [], []),
+        ("keep", "stopped", HELD, ["DeleteTags 1"], []),
+    ],
+)
+def test_the_old_one_is_retired_as_asked(
+    old_instance: str, state: str, tag: str | None, expected: list[str], waits: list[str]
+) -> None:
+    tags = {"Name": "web", **({} if tag is None else {TAG: tag})}
+    made = plan(spec(old_instance=old_instance), plain(state=state, tags=tags))
+    assert actions(made) == ["RunInstances new", *expected]
+    assert goals(made) == ["healthy", *waits]
+    # Nothing builds on the health of the successor where nothing is retired.
+    assert made.stages[0].waits[0].final is (not expected and not waits)
+
+
+@pytest.mark.parametrize("old_instance", ["stop", "terminate", "keep"])
+@pytest.mark.parametrize("tag", [None, HELD])
+def test_without_status_checks_running_is_healthy(old_instance: str, tag: str | None) -> None:
+    tags = {} if tag is None else {TAG: tag}
+    made = plan(spec(old_instance=old_instance, health={"status_checks": False, "timeout": 30}), plain(tags=tags))
+    assert (goals(made)[0], made.stages[0].waits[0].timeout) == ("running", 30)
+
+
+# --- the way back -----------------------------------------------------------------------------------------------------
+
+
+def test_an_unhealthy_successor_is_terminated_and_the_old_one_goes_on() -> None:
+    made = plan(spec(), plain())
+    assert way_back(made) == [["TerminateInstances new"]]
+    assert made.stages[0].rollback_on == {"failed", "timeout", "mismatch", "refused"}
+
+
+def test_an_old_one_that_was_held_stopped_is_started_again_and_its_record_goes_last() -> None:
+    made = plan(spec(), plain(state="stopped", tags={TAG: HELD}))
+    assert way_back(made) == [["StartInstances 1", "TerminateInstances new"], ["DeleteTags 1"]]
+    (first, _second) = made.stages[0].on_failure
+    assert [(wait.goal, wait.resources) for wait in first.waits] == [("running", (OLD,))]
+
+
+@pytest.mark.parametrize(
+    ("state", "tags"),
+    [
+        ("running", {TAG: HELD}),
+        ("stopped", {}),
+        ("stopped", {TAG: "mine"}),
+        ("stopped", {TAG: Hold(NOW - timedelta(days=3), NOW - timedelta(days=3)).value}),
+    ],
+)
+def test_an_old_one_that_was_not_held_is_not_started(state: str, tags: dict[str, str]) -> None:
+    assert way_back(plan(spec(), plain(state=state, tags=tags))) == [["TerminateInstances new"]]
+
+
+def test_protection_that_went_over_is_lifted_first() -> None:
+    old = plain(state="stopped", tags={TAG: HELD})
+    made = plan(spec(), old, Fact(f"{OLD}/disableApiTermination", True), Fact(f"{OLD}/disableApiStop", True))
+    assert way_back(made) == [
+        ["StartInstances 1", "ModifyInstanceAttribute new"],
+        ["ModifyInstanceAttribute new"],
+        ["TerminateInstances new"],
+        ["DeleteTags 1"],
+    ]
+    lifted = [change.parameters for step in made.stages[0].on_failure[:2] for change in step.changes[-1:]]
+    assert lifted == [{"DisableApiTermination": {"Value": False}}, {"DisableApiStop": {"Value": False}}]
+
+
+def test_on_failure_keep_takes_nothing_back() -> None:
+    made = plan(spec(on_failure="keep"), plain(state="stopped", tags={TAG: HELD}))
+    assert all(not stage.on_failure and not stage.rollback_on for stage in made.stages)
+
+
+# --- refusals ---------------------------------------------------------------------------------------------------------
+
+STORE = Fact("i3.large/type", {"InstanceStorageSupported": True})
+DOOMED = (BlockDevice("/dev/xvda", ROOT, True), BlockDevice("/dev/sdf", DATA, True))
+REFUSALS: list[tuple[str, dict[str, Any], tuple[Resource, ...], str]] = [
+    ("group", {}, (plain(tags={"aws:autoscaling:groupName": "web"}),), "Auto Scaling group web"),
+    ("managed", {}, (plain(facts={"Operator": {"Managed": True}}),), "Operator"),
+    ("spot", {}, (plain(facts={"InstanceLifecycle": "spot"}),), "InstanceLifecycle"),
+    ("store root", {}, (plain(facts={"RootDeviceType": "instance-store"}),), "RootDeviceType"),
+    ("two interfaces", {}, (plain(facts={"NetworkInterfaces": [INTERFACE, INTERFACE]}),), "it has 2"),
+    ("doomed data", {"old_instance": "terminate"}, (instance(block_devices=DOOMED),), DATA),
+    (
+        "termination protection",
+        {"old_instance": "terminate"},
+        (plain(), Fact(f"{OLD}/disableApiTermination", True)),
+        "termination protection",
+    ),
+    ("stop protection", {}, (plain(), Fact(f"{OLD}/disableApiStop", True)), "stop protection"),
+    (
+        "stop protection protects from termination",
+        {"old_instance": "terminate"},
+        (plain(), Fact(f"{OLD}/disableApiStop", True)),
+        "stop protection",
+    ),
+    ("instance store", {}, (plain(instance_type="i3.large"), STORE), "lose_instance_store"),
+    ("instance store", {"old_instance": "terminate"}, (plain(instance_type="i3.large"), STORE), "lose_instance_store"),
+    ("type gone", {"overrides": {"instance_type": "m9.tiny"}}, (plain(),), "m9.tiny is not a type"),
+    (
+        "type of another architecture",
+        {"overrides": {"instance_type": "c5.large"}},
+        (plain(), Fact("c5.large/type", {"ProcessorInfo": {"SupportedArchitectures": ["i386", "x86_64"]}})),
+        "is for arm64, instance_type c5.large is i386 or x86_64",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", REFUSALS, ids=[case[0] for case in REFUSALS])
+def test_what_cannot_be_relaunched_is_refused_by_name(
+    case: tuple[str, dict[str, Any], tuple[Resource, ...], str],
+) -> None:
+    _name, options, resources, words = case
+    with pytest.raises(UnsafePlan, match="nothing was changed") as caught:
+        plan(spec(**options), *resources)
+    assert words in str(caught.value)
+
+
+def test_all_reasons_are_named_at_once() -> None:
+    with pytest.raises(UnsafePlan) as caught:
+        plan(
+            spec(old_instance="terminate"),
+            instance(block_devices=DOOMED, facts={"SourceDestCheck": False}),
+            Fact(f"{OLD}/disableApiTermination", True),
+        )
+    for words in (DATA, "termination protection", "SourceDestCheck"):
+        assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "resources"),
+    [
+        ({"old_instance": "terminate"}, (instance(),)),
+        ({"old_instance": "terminate"}, (plain(),)),
+        ({}, (instance(block_devices=DOOMED),)),
+        ({"old_instance": "keep"}, (plain(), Fact(f"{OLD}/disableApiStop", True))),
+        ({}, (plain(), Fact(f"{OLD}/disableApiTermination", True))),
+        ({}, (plain(state="stopped"), Fact(f"{OLD}/disableApiStop", True))),
+        ({"lose_instance_store": True}, (plain(instance_type="i3.large"), STORE)),
+        ({"old_instance": "keep"}, (plain(instance_type="i3.large"), STORE)),
+        ({}, (plain(instance_type="i3.large", state="stopped"), STORE)),
+    ],
+)
+def test_what_does_not_stand_against_a_relaunch(options: dict[str, Any], resources: tuple[Resource, ...]) -> None:
+    assert actions(plan(spec(**options), *resources))[0] == "RunInstances new"
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (None, f"{AMI}: it does not exist in {REGION}"),
+        (dataclasses.replace(IMAGE, state="disabled"), "is disabled"),
+        (dataclasses.replace(IMAGE, state="failed", state_reason="no snapshot"), r"is failed \(no snapshot\)"),
+        (dataclasses.replace(IMAGE, state="deregistered"), "is deregistered"),
+        (dataclasses.replace(IMAGE, root_device_type="instance-store"), "only EBS roots"),
+    ],
+)
+def test_an_image_that_cannot_be_launched_is_refused(image: Image | None, words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        plan(spec(), plain(), image=image)
+
+
+def test_an_image_of_another_architecture_is_refused() -> None:
+    with pytest.raises(UnsafePlan, match=f"{AMI} is for x86_64, {OLD} is arm64"):
+        plan(spec(), plain(), image=dataclasses.replace(IMAGE, architecture="x86_64"))
+
+
+def test_a_planned_image_needs_the_plan_that_makes_it() -> None:
+    with pytest.raises(SpecError, match="no plan in assume makes it"):
+        plan(spec(image_id=planned("image", "web/1")), plain(), image=None)
+
+
+def test_a_pending_image_is_waited_for() -> None:
+    made = plan(spec(), plain(), image=dataclasses.replace(IMAGE, state="pending"))
+    assert goals(made) == ["available", "healthy", "stopped"]
+
+
+@pytest.mark.parametrize(
+    ("resources", "words"), [((), "does not exist"), ((plain(state="terminated"),), "is terminated, and no living")]
+)
+def test_an_instance_that_is_not_there_is_refused(resources: tuple[Resource, ...], words: str) -> None:
+    with pytest.raises(SpecError, match=f"instance_id: {OLD} {words}"):
+        plan(spec(), *resources)
+
+
+# --- up to date -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given_id", "resources"),
+    [
+        (OLD, (plain(image_id=AMI),)),
+        (OLD, (plain(image_id=AMI, state="stopped"),)),
+        (OLD, (heir(), plain(state="stopped"))),
+        (NEW, (heir(), plain(state="stopped"))),
+        (OLD, (heir(), plain(state="terminated"))),
+        (OLD, (heir(), plain(state="terminated", tags={TAG: HELD}))),
+        (OLD, (heir(),)),
+        (OLDEST, (heir(replaces=f"{OLD},{OLDEST}"),)),
+        (OLDEST, (heir(replaces=f"{OLD},{OLDEST}"), plain(state="stopped"))),
+        # A predecessor further back is not ours to retire any more.
+        (OLDEST, (heir(replaces=f"{OLD},{OLDEST}"), plain(instance_id=OLDEST))),
+    ],
+)
+def test_an_instance_that_runs_from_the_image_is_up_to_date(given_id: str, resources: tuple[Resource, ...]) -> None:
+    assert plan(spec(instance_id=given_id), *resources, image=None) == Plan()
+
+
+def test_an_old_id_stands_for_the_living_successor() -> None:
+    wanted = spec(image_id=AMI2)
+    made = plan(wanted, heir(), plain(state="stopped"), image=dataclasses.replace(IMAGE, image_id=AMI2))
+    assert [change.resource for change in made.changes] == [planned("instance", f"{NEW} from {AMI2}"), NEW]
+
+
+@pytest.mark.parametrize(
+    ("old_instance", "old", "expected"),
+    [
+        ("stop", plain(), ["StopInstances 1"]),
+        ("stop", plain(tags={TAG: HELD}), ["DeleteTags 1", "StopInstances 1"]),
+        ("stop", plain(state="stopped", tags={TAG: HELD}), ["DeleteTags 1"]),
+        ("terminate", plain(), ["TerminateInstances 1"]),
+        ("terminate", plain(state="stopped"), ["TerminateInstances 1"]),
+        ("keep", plain(state="stopped", tags={TAG: HELD}), ["DeleteTags 1"]),
+    ],
+)
+def test_a_retirement_that_was_interrupted_goes_on_once_the_successor_is_healthy(
+    old_instance: str, old: Instance, expected: list[str]
+) -> None:
+    made = plan(spec(old_instance=old_instance), heir(), old)
+    assert actions(made) == expected
+    (proof, *_rest) = made.stages
+    assert not proof.changes
+    assert [(wait.goal, wait.resources, wait.final) for wait in proof.waits] == [("healthy", (NEW,), False)]
+
+
+def test_a_stop_that_is_under_way_is_waited_for() -> None:
+    made = plan(spec(), heir(), plain(state="stopping"))
+    assert (actions(made), goals(made)) == ([], ["stopped"])
+
+
+def test_a_kept_old_one_needs_no_retirement() -> None:
+    assert plan(spec(old_instance="keep"), heir(), plain()) == Plan()
+
+
+def test_a_young_successor_that_does_not_get_healthy_is_taken_back() -> None:
+    made = plan(spec(), heir(minutes=9), plain(state="stopped", tags={TAG: HELD}))
+    assert way_back(made) == [["StartInstances 1", "TerminateInstances 2"], ["DeleteTags 1"]]
+
+
+@pytest.mark.parametrize(
+    ("options", "successor"),
+    [
+        ({}, heir(minutes=10)),
+        # It was restarted since: its age is that of its first volume.
+        ({}, heir(minutes=1000, launch_time=NOW)),
+        ({"health": {"status_checks": True, "timeout": 60}}, heir(minutes=2)),
+        ({"on_failure": "keep"}, heir(minutes=1)),
+        ({}, heir(facts={"BlockDeviceMappings": []})),
+    ],
+)
+def test_a_successor_that_may_have_served_is_never_taken_back(options: dict[str, Any], successor: Instance) -> None:
+    made = plan(spec(**options), successor, plain())
+    assert actions(made) == ["StopInstances 1"]
+    assert all(not stage.on_failure and not stage.rollback_on for stage in made.stages)
+
+
+@pytest.mark.parametrize("state", ["stopped", "stopping"])
+def test_nothing_is_retired_for_a_successor_that_does_not_run(state: str) -> None:
+    made = plan(spec(), heir(state=state), plain())
+    assert made.is_empty
+    (warning,) = made.warnings
+    assert NEW in warning
+    assert OLD in warning
+
+
+def test_what_stands_against_a_retirement_is_refused_there_too() -> None:
+    with pytest.raises(UnsafePlan, match="termination protection"):
+        plan(spec(old_instance="terminate"), heir(), plain(), Fact(f"{OLD}/disableApiTermination", True))
+    with pytest.raises(UnsafePlan, match=DATA):
+        plan(spec(old_instance="terminate"), heir(), instance(block_devices=DOOMED))
+
+
+# --- questions --------------------------------------------------------------------------------------------------------
+
+
+def answer(query: Query, resources: Sequence[Resource]) -> list[Resource]:
+    """What EC2 would answer out of these resources."""
+    if query.operation == "DescribeInstances":
+        ((name, values),) = query.filters
+        return [
+            item
+            for item in resources
+            if isinstance(item, Instance)
+            and (
+                item.instance_id in values
+                if name == "instance-id"
+                else any(value.strip("*") in item.tags.get(REPLACES, "") for value in values)
+            )
+        ]
+    kinds: dict[str, type[Any]] = {"DescribeImages": Image, "DescribeVolumes": Volume}
+    kind = kinds.get(query.operation, Fact)
+    return [item for item in resources if isinstance(item, kind)]
+
+
+def asked(wanted: planner.RelaunchSpec, *resources: Resource) -> list[str]:
+    state, calls = State(REGION), []
+    while True:
+        missing = [query for query in planner.needs(wanted, state) if query not in state.answered]
+        if not missing:
+            return sorted(query.operation for query in calls)
+        calls += missing
+        state = state.with_answers({query: answer(query, resources) for query in missing})
+
+
+@pytest.mark.parametrize(
+    ("given_id", "resources", "calls"),
+    [
+        (OLD, (plain(image_id=AMI),), 2),
+        (OLD, (heir(), plain(state="stopped")), 2),
+        (OLD, (heir(),), 2),
+        (NEW, (heir(), plain(state="stopped")), 3),
+        (OLDEST, (heir(replaces=f"{OLD},{OLDEST}"),), 3),
+        (OLD, (), 2),
+    ],
+)
+def test_a_no_op_asks_for_the_lineage_alone(given_id: str, resources: tuple[Resource, ...], calls: int) -> None:
+    assert asked(spec(instance_id=given_id), *resources) == ["DescribeInstances"] * calls
+
+
+WHOLE = [
+    "DescribeImages",
+    *["DescribeInstanceAttribute"] * 4,
+    "DescribeInstanceTypes",
+    *["DescribeInstances"] * 2,
+    "DescribeTargetGroups",
+    "DescribeVolumes",
+]
+
+
+def test_a_replacement_asks_once_for_all_it_needs() -> None:
+    assert asked(spec(), instance(), IMAGE, *VOLUMES, M5_FACT) == WHOLE
+
+
+def test_a_planned_image_is_not_asked_for() -> None:
+    calls = asked(spec(image_id=planned("image", "web/1")), instance(), *VOLUMES, M5_FACT)
+    assert calls == [name for name in WHOLE if name != "DescribeImages"]
+
+
+@pytest.mark.parametrize("user_data", ["drop", "replace"])
+def test_user_data_is_read_only_to_be_kept(user_data: str) -> None:
+    content = {"user_data_content": "x"} if user_data == "replace" else {}
+    calls = asked(spec(overrides={"user_data": user_data, **content}), instance(), IMAGE, *VOLUMES, M5_FACT)
+    assert calls.count("DescribeInstanceAttribute") == 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "credit"),
+    [
+        ("t3.micro", None, 1),
+        ("t4g.large", "t3a.small", 1),
+        ("t3.micro", "m5.large", 0),
+        ("t1.micro", None, 0),
+        ("m5.large", "t3.micro", 0),
+    ],
+)
+def test_credits_are_asked_for_between_burstable_types(old: str, new: str | None, credit: int) -> None:
+    calls = asked(spec(overrides={"instance_type": new}), instance(instance_type=old), IMAGE)
+    assert calls.count("DescribeInstanceCreditSpecifications") == credit
+
+
+def test_each_target_group_of_instances_is_asked_for_its_targets() -> None:
+    groups = [
+        {"arn": f"arn:{kind}:{number}", "name": kind, "target_type": kind}
+        for kind in ("instance", "ip", "lambda")
+        for number in range(2)
+    ]
+    calls = asked(spec(), instance(), IMAGE, Fact("targetGroups", groups))
+    assert calls.count("DescribeTargetHealth") == 2
+
+
+def test_an_unfinished_retirement_asks_what_stands_against_it() -> None:
+    calls = asked(spec(), heir(), plain())
+    assert calls == [*["DescribeInstanceAttribute"] * 2, "DescribeInstanceTypes", *["DescribeInstances"] * 2]
+
+
+# --- properties -------------------------------------------------------------------------------------------------------
+
+old_ones = st.builds(
+    lambda state, tag: plain(state=state, tags={"Name": "web", **({} if tag is None else {TAG: tag})}),
+    st.sampled_from(["pending", "running", "stopping", "stopped"]),
+    st.sampled_from([None, HELD, "mine"]),
+)
+worlds = st.one_of(
+    old_ones.map(lambda old: [old]),
+    old_ones.map(lambda old: [heir(), old]),
+    old_ones.map(lambda old: [heir(image_id=BASE), old]),
+)
+specs = st.builds(
+    lambda old_instance, on_failure, checks, given_id: spec(
+        old_instance=old_instance,
+        on_failure=on_failure,
+        instance_id=given_id,
+        health={"status_checks": checks, "timeout": 60},
+    ),
+    st.sampled_from(["stop", "terminate", "keep"]),
+    st.sampled_from(["rollback", "keep"]),
+    st.booleans(),
+    st.just(OLD),
+)
+
+
+@given(specs, worlds)
+def test_nothing_is_left_to_do_after_the_plan(wanted: planner.RelaunchSpec, resources: list[Resource]) -> None:
+    state = world(*resources)
+    after = overlay(state, guard(planner.plan(wanted, state, NOW)).published())
+    assert planner.plan(wanted, after, NOW).is_empty
+    found = planner.result(wanted, after)
+    assert found["image_id"] == AMI
+    assert found["instance"]["image_id"] == AMI
+
+
+@given(specs, worlds, st.randoms(use_true_random=False))
+def test_the_order_of_the_answers_does_not_matter(
+    wanted: planner.RelaunchSpec, resources: list[Resource], shuffler: random.Random
+) -> None:
+    state = world(*resources)
+    shuffled = list(state.resources.items())
+    shuffler.shuffle(shuffled)
+    assert planner.plan(wanted, State(REGION, dict(shuffled)), NOW) == planner.plan(wanted, state, NOW)
+
+
+@given(specs, worlds)
+def test_an_old_one_is_never_retired_before_its_successor_has_proved_itself(
+    wanted: planner.RelaunchSpec, resources: list[Resource]
+) -> None:
+    proved = False
+    for stage in planner.plan(wanted, world(*resources), NOW).stages:
+        for change in stage.changes:
+            assert proved or change.action == "RunInstances"
+        proved = proved or any(wait.goal in ("healthy", "running") and not wait.final for wait in stage.waits)
