@@ -30,6 +30,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import signal
 import subprocess
 import sys
@@ -92,9 +93,13 @@ class Task:
 
 @dataclass
 class Run:
-    """One run of ansible-playbook. `calls` are without `polls`. `operations` counts both, by action."""
+    """One run of ansible-playbook. `calls` are without `polls`. `operations` counts both, by action.
+
+    cpu: seconds that all its processes computed, which a busy machine changes less than the time that passes.
+    """
 
     seconds: float
+    cpu: float
     status: int
     calls: int
     polls: int
@@ -143,7 +148,7 @@ class Bench:
         seen = max((entry["sequence"] for entry in self.sandbox.log()), default=0)
         # What the sandbox's clock is ahead of ours, to know a call's task by its time.
         ahead = self.sandbox.now().timestamp() - time.time()
-        began, started = time.time(), time.monotonic()
+        began, started, computed = time.time(), time.monotonic(), cpu_of_children()
         process = subprocess.Popen(
             command,
             cwd=self._folder,
@@ -165,7 +170,14 @@ class Bench:
         log = self.sandbox.log(after=seen)
         polls = count_calls(log, tasks, began + ahead)
         operations = dict(sorted(Counter(entry["action"] for entry in log).items()))
-        return Run(seconds, process.returncode, len(log) - polls, polls, operations, tasks, output)
+        cpu = cpu_of_children() - computed
+        return Run(seconds, cpu, process.returncode, len(log) - polls, polls, operations, tasks, output)
+
+
+def cpu_of_children() -> float:
+    """Seconds that the processes computed that this one, and its children, have started and seen end."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def read_tasks(record: Path, began: float) -> list[Task]:
@@ -419,7 +431,8 @@ def table(rows: Sequence[Row], peer: str) -> str:
 def task_table(run: Run) -> str:
     """Every task of a run that was not skipped."""
     lines = [f"{each.began:7.2f} {each.seconds:6.2f} {each.calls:4} {each.polls:4}  {each.task}" for each in run.tasks]
-    return "\n".join(["  began   took call poll  task", *lines, f"{run.seconds:7.2f}                   the end"])
+    last = f"{run.seconds:7.2f}                   the end; {run.cpu:.2f} s of computing"
+    return "\n".join(["  began   took call poll  task", *lines, last])
 
 
 def say(text: str) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 import subprocess
@@ -169,7 +170,7 @@ def planned_deeds(plan: Iterable[Mapping[str, Any]], planned_ids: Mapping[str, s
     """The entries of a published plan, every planned id replaced by the one that EC2 gave."""
     deeds = []
     for entry in plan:
-        bound = substitute(dict(entry), planned_ids)
+        bound = _bound(entry, planned_ids)
         made = bool(OPERATIONS[entry["action"]].creates)
         if is_planned(bound["resource"]):
             raise AssertionError(f"{entry['action']}: nothing was made for {entry['resource']}")
@@ -191,6 +192,13 @@ def performed_deeds(log: Iterable[Mapping[str, Any]]) -> list[Deed]:
         resources = [named] if isinstance(named, str) else named
         deeds += [_deed(action, entry["region"], resource, parameters) for resource in resources]
     return deeds
+
+
+def _bound(entry: Mapping[str, Any], planned_ids: Mapping[str, str]) -> dict[str, Any]:
+    """The entry with EC2's ids. Within a planned id, others are in brackets: (new instance … from [new image …])."""
+    within = {name.translate(str.maketrans("()", "[]")): made for name, made in planned_ids.items()}
+    bound: dict[str, Any] = substitute(substitute(dict(entry), within), planned_ids)
+    return bound
 
 
 def _deed(action: str, region: str, resource: str, parameters: Mapping[str, Any]) -> Deed:
@@ -216,13 +224,22 @@ def _ordered(deeds: Sequence[Deed]) -> Iterator[Deed]:
         yield from sorted(together, key=lambda deed: (deed.resource, deed.parameters))
 
 
-def told(plan: Iterable[Mapping[str, Any]], planned_ids: Mapping[str, str]) -> list[tuple[str, str, Any]]:
-    """What a plan promises, entry by entry: operation, resource and parameters, with EC2's ids for the planned ones.
+def assert_told_the_same(
+    foreseen: Iterable[Mapping[str, Any]], plan: Iterable[Mapping[str, Any]], planned_ids: Mapping[str, str]
+) -> None:
+    """Two plans have the same operations, resources and parameters, in the same order, with EC2's ids for planned ones.
 
     Reasons and views are left out: they may name times of the run.
     """
-    bound = (substitute(dict(entry), planned_ids) for entry in plan)
-    return [(entry["action"], entry["resource"], entry["parameters"]) for entry in bound]
+
+    def told(entries: Iterable[Mapping[str, Any]]) -> str:
+        bound = (_bound(entry, planned_ids) for entry in entries)
+        rows = [{name: entry[name] for name in ("action", "resource", "parameters")} for entry in bound]
+        return json.dumps(rows, indent=2, sort_keys=True)
+
+    first, second = told(foreseen), told(plan)
+    difference = difflib.unified_diff(first.splitlines(), second.splitlines(), "check run", "run", lineterm="")
+    assert first == second, "\n".join(difference)
 
 
 def changing_calls(log: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -15,6 +15,7 @@ from playbook.support import (
     REGION,
     Run,
     assert_done_as_planned,
+    assert_told_the_same,
     changing_calls,
     described_image,
     described_instance,
@@ -22,7 +23,6 @@ from playbook.support import (
     own_images,
     own_snapshots,
     run_playbook,
-    told,
 )
 from sandbox.client import Sandbox
 
@@ -71,7 +71,7 @@ def check_then_run(sandbox: Sandbox, given: dict[str, Any]) -> Run:
     assert run.status == 0, run.output
     log = sandbox.log()
     plan = run.fact("bake_and_relaunch_result")["plan"]
-    assert told(plan, run.planned_ids) == told(foreseen["plan"], run.planned_ids)
+    assert_told_the_same(foreseen["plan"], plan, run.planned_ids)
     assert_done_as_planned(plan, log, run.planned_ids)
     return run
 
@@ -215,7 +215,7 @@ def test_a_group_is_relaunched_from_one_image(sandbox: Sandbox) -> None:
     for name, member in members.items():
         result = run.fact("bake_and_relaunch_result", host=name)
         foreseen = check.fact("bake_and_relaunch_result", host=name)
-        assert told(result["plan"], run.planned_ids) == told(foreseen["plan"], run.planned_ids)
+        assert_told_the_same(foreseen["plan"], result["plan"], run.planned_ids)
         new = described_instance(sandbox, result["instance_id"])
         assert (new["State"]["Name"], new["ImageId"]) == ("running", image["ImageId"])
         assert described_instance(sandbox, member.instance_id)["State"]["Name"] == "stopped"

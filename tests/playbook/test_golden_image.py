@@ -14,12 +14,12 @@ from playbook.seeds import DATA_DEVICE, ROOT_DEVICE, Web
 from playbook.support import (
     REGION,
     assert_done_as_planned,
+    assert_told_the_same,
     changing_calls,
     described_image,
     described_instance,
     marks_before,
     run_playbook,
-    told,
 )
 from sandbox.client import Sandbox
 
@@ -53,7 +53,7 @@ def test_check_run_check_run(sandbox: Sandbox, web: Web, devices: str) -> None:
     assert run.status == 0, run.output
     log = sandbox.log()
     result = run.fact("golden_image_result")
-    assert told(result["plan"], run.planned_ids) == told(foreseen["plan"], run.planned_ids)
+    assert_told_the_same(foreseen["plan"], result["plan"], run.planned_ids)
     assert_done_as_planned(result["plan"], log, run.planned_ids)
 
     image = described_image(sandbox, result["image_id"])

@@ -14,10 +14,10 @@ from playbook.seeds import ROOT_DEVICE, Web, at_once
 from playbook.support import (
     REGION,
     assert_done_as_planned,
+    assert_told_the_same,
     changing_calls,
     described_instance,
     run_playbook,
-    told,
 )
 from sandbox.client import Sandbox
 
@@ -53,7 +53,7 @@ def test_check_run_check_run(sandbox: Sandbox, web: Web, image_id: str, retire: 
     assert run.status == 0, run.output
     log = sandbox.log()
     result = run.fact("relaunch_result")
-    assert told(result["plan"], run.planned_ids) == told(foreseen["plan"], run.planned_ids)
+    assert_told_the_same(foreseen["plan"], result["plan"], run.planned_ids)
     assert_done_as_planned(result["plan"], log, run.planned_ids)
 
     new = described_instance(sandbox, result["instance_id"])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from domain import LONG, make_instant, make_slow, texts
+
 from sandbox.content import TICK, marks_of, ticks
 
 if TYPE_CHECKING:

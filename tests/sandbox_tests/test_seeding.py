@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from sandbox.client import SandboxError
 from sandbox.seeding import seed
 
@@ -29,7 +30,9 @@ def test_the_shortest_specification_makes_a_whole_running_instance(sandbox: Sand
     row = only(ec2, ids["web"])
     assert row["State"]["Name"] == "running"
     assert row["Tags"] == [{"Key": "Name", "Value": "web"}]
-    assert {one["DeviceName"]: (one["Ebs"]["VolumeId"], one["Ebs"]["Status"]) for one in row["BlockDeviceMappings"]} == {
+    assert {
+        one["DeviceName"]: (one["Ebs"]["VolumeId"], one["Ebs"]["Status"]) for one in row["BlockDeviceMappings"]
+    } == {
         "/dev/xvda": (ids["web/root"], "attached"),
         "/dev/sdf": (ids["web/data1"], "attached"),
     }
@@ -56,7 +59,9 @@ def test_everything_that_an_instance_can_be(sandbox: Sandbox) -> None:
                     "user_data": "#!/bin/sh",
                     "operator": "eks.amazonaws.com",
                     "launched": 3600,
-                    "data_volumes": [{"name": "db", "device": "/dev/sdk", "Size": 20, "VolumeType": "io2", "Iops": 200}],
+                    "data_volumes": [
+                        {"name": "db", "device": "/dev/sdk", "Size": 20, "VolumeType": "io2", "Iops": 200}
+                    ],
                     "options": {"DisableApiTermination": True},
                 },
                 {"name": "once", "spot": "one-time", "image": "golden"},
@@ -136,7 +141,10 @@ def test_single_snapshots_hold_what_their_volume_held(sandbox: Sandbox) -> None:
     ids = sandbox.seed(
         {
             "volume": {"name": "data"},
-            "snapshots": [{"name": "now", "volume": "data", "tags": {"a": "b"}}, {"name": "old", "volume": "data", "age": 60}],
+            "snapshots": [
+                {"name": "now", "volume": "data", "tags": {"a": "b"}},
+                {"name": "old", "volume": "data", "age": 60},
+            ],
         }
     )
     assert [one["text"] for one in sandbox.marks(ids["now"])["marks"]] == ["seeded"]
@@ -144,7 +152,8 @@ def test_single_snapshots_hold_what_their_volume_held(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"nothing": 1}, {"instance": {"colour": "red"}}, {"instance": {"state": "pending"}}, {"image": {"size": 1}}]
+    "wrong",
+    [{"nothing": 1}, {"instance": {"colour": "red"}}, {"instance": {"state": "pending"}}, {"image": {"size": 1}}],
 )
 def test_what_seed_does_not_know_is_refused(sandbox: Sandbox, wrong: dict[str, Any]) -> None:
     with pytest.raises(SandboxError, match="seed"):

@@ -21,7 +21,7 @@ def only(ec2: Any, snapshot_id: str) -> dict[str, Any]:
 
 
 def test_create_answers_pending_and_describe_shows_progress(world: World, sandbox: Sandbox) -> None:
-    """"CreateSnapshot returns State pending, Progress '' (empty); pending DescribeSnapshots shows a percentage"."""
+    """ "CreateSnapshot returns State pending, Progress '' (empty); pending DescribeSnapshots shows a percentage"."""
     make_slow(world)
     ids = sandbox.seed({"volume": {"name": "data", "Size": 10}})
     ec2 = sandbox.client()
@@ -83,7 +83,7 @@ def test_the_rate_per_volume(world: World, sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("volume, most", [({"VolumeType": "gp3"}, 5), ({"VolumeType": "st1", "Size": 125}, 1)])
 def test_pending_snapshots_per_volume(world: World, sandbox: Sandbox, volume: dict[str, Any], most: int) -> None:
-    """"5 pending snapshots (1 for st1/sc1) -> ConcurrentSnapshotLimitExceeded"; deleted while pending still counts."""
+    """ "5 pending snapshots (1 for st1/sc1) -> ConcurrentSnapshotLimitExceeded"; deleted while pending still counts."""
     make_slow(world)
     ids = sandbox.seed({"volume": {"name": "data", **volume}})
     ec2 = sandbox.client()
@@ -146,7 +146,7 @@ def test_a_set_is_of_one_moment(world: World, sandbox: Sandbox) -> None:
 
 
 def test_a_copy_is_pending_with_an_arbitrary_volume(world: World, sandbox: Sandbox) -> None:
-    """"pending copies show VolumeId vol-ffffffff, VolumeSize 0, StateMessage 'Metadata not updated'; description and tags
+    """ "pending copies show VolumeId vol-ffffffff, VolumeSize 0, StateMessage 'Metadata not updated'; description and tags
     are not inherited"."""
     make_instant(world)
     ids = sandbox.seed({"volume": {"name": "data", "Size": 10, "tags": {"a": "b"}}})
@@ -163,7 +163,12 @@ def test_a_copy_is_pending_with_an_arbitrary_volume(world: World, sandbox: Sandb
     )
     world.clock.move(LONG)
     row = only(west, made)
-    assert (row["VolumeId"], row["VolumeSize"], row["State"], row["Description"]) == ("vol-ffffffff", 10, "completed", "")
+    assert (row["VolumeId"], row["VolumeSize"], row["State"], row["Description"]) == (
+        "vol-ffffffff",
+        10,
+        "completed",
+        "",
+    )
     assert "Tags" not in row and "StateMessage" not in row
 
 
@@ -175,8 +180,14 @@ def test_a_copy_of_a_bad_source_fails_later(world: World, sandbox: Sandbox) -> N
     missing = west.copy_snapshot(SourceRegion="us-east-1", SourceSnapshotId="snap-0123456789abcdef0")["SnapshotId"]
     early = west.copy_snapshot(SourceRegion="us-east-1", SourceSnapshotId=pending)["SnapshotId"]
     world.clock.move(LONG)
-    assert (only(west, missing)["State"], only(west, missing)["StateMessage"]) == ("error", "Source snapshot is not found")
-    assert (only(west, early)["State"], only(west, early)["StateMessage"]) == ("error", "Source snapshot is not complete")
+    assert (only(west, missing)["State"], only(west, missing)["StateMessage"]) == (
+        "error",
+        "Source snapshot is not found",
+    )
+    assert (only(west, early)["State"], only(west, early)["StateMessage"]) == (
+        "error",
+        "Source snapshot is not complete",
+    )
     refused(
         "InvalidParameterValue",
         west.copy_snapshot,
@@ -201,7 +212,9 @@ def test_encrypted_copies(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     ids = sandbox.seed({"volume": {"name": "data"}, "snapshots": [{"name": "s", "volume": "data"}]})
     ec2 = sandbox.client()
-    made = only(ec2, ec2.copy_snapshot(SourceRegion="us-east-1", SourceSnapshotId=ids["s"], Encrypted=True)["SnapshotId"])
+    made = only(
+        ec2, ec2.copy_snapshot(SourceRegion="us-east-1", SourceSnapshotId=ids["s"], Encrypted=True)["SnapshotId"]
+    )
     assert made["Encrypted"] is True
     assert made["KmsKeyId"].startswith("arn:aws:kms:us-east-1:")
     refused(
@@ -239,7 +252,12 @@ def test_pages_filters_and_owners(world: World, sandbox: Sandbox) -> None:
     refused("InvalidParameterValue", ec2.describe_snapshots, MaxResults=1)
     refused("InvalidParameterValue", ec2.describe_snapshots, NextToken="garbage", MaxResults=5)
     refused("InvalidParameterValue", ec2.describe_snapshots, Filters=[{"Name": "colour", "Values": ["x"]}])
-    refused("InvalidSnapshot.NotFound", ec2.describe_snapshots, SnapshotIds=["snap-0123456789abcdef0"], text="snap-0123456789abcdef0")
+    refused(
+        "InvalidSnapshot.NotFound",
+        ec2.describe_snapshots,
+        SnapshotIds=["snap-0123456789abcdef0"],
+        text="snap-0123456789abcdef0",
+    )
 
 
 def test_pages_neither_repeat_nor_hide_when_rows_go(world: World, sandbox: Sandbox) -> None:
@@ -290,10 +308,14 @@ def test_sharing_with_another_account(world: World, sandbox: Sandbox) -> None:
     assert other.describe_snapshots(RestorableByUserIds=["self"])["Snapshots"] == []
 
 
-def test_encrypted_ones_cannot_be_public_and_those_of_the_default_key_not_shared(world: World, sandbox: Sandbox) -> None:
+def test_encrypted_ones_cannot_be_public_and_those_of_the_default_key_not_shared(
+    world: World, sandbox: Sandbox
+) -> None:
     make_instant(world)
     arn = sandbox.client("kms").create_key()["KeyMetadata"]["Arn"]
-    ids = sandbox.seed({"volumes": [{"name": "own", "Encrypted": True, "KmsKeyId": arn}, {"name": "default", "Encrypted": True}]})
+    ids = sandbox.seed(
+        {"volumes": [{"name": "own", "Encrypted": True, "KmsKeyId": arn}, {"name": "default", "Encrypted": True}]}
+    )
     ec2 = sandbox.client()
     own = ec2.create_snapshot(VolumeId=ids["own"])["SnapshotId"]
     default = ec2.create_snapshot(VolumeId=ids["default"])["SnapshotId"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from domain import LONG, make_instant, make_slow, refused
+
 from sandbox.errors import Ec2Error
 from sandbox.volumes import checked_size, checked_type, performance
 
@@ -70,7 +71,14 @@ def test_performance_is_normalised_as_ebs_does(
 @pytest.mark.parametrize(
     "volume_type, size, iops, throughput, code, text",
     [
-        ("gp3", 8, 4008, None, "InvalidParameterValue", "Iops to volume size ratio of 501.000000 is too high; maximum is 500"),
+        (
+            "gp3",
+            8,
+            4008,
+            None,
+            "InvalidParameterValue",
+            "Iops to volume size ratio of 501.000000 is too high; maximum is 500",
+        ),
         ("gp3", 65536, 80001, None, "InvalidParameterValue", "maximum is 80000"),
         ("gp3", 65536, 80000, 2001, "InvalidParameterValue", "maximum is 2000"),
         (
@@ -102,7 +110,7 @@ def test_performance_that_a_type_does_not_take(
 
 
 def test_type_names() -> None:
-    """"VolumeType=GP3 → gp3; empty type → gp2"; an unknown one is UnknownVolumeType."""
+    """ "VolumeType=GP3 → gp3; empty type → gp2"; an unknown one is UnknownVolumeType."""
     assert (checked_type("GP3"), checked_type(""), checked_type(None)) == ("gp3", "gp2", "gp2")
     with pytest.raises(Ec2Error) as caught:
         checked_type("zz9")
@@ -120,7 +128,10 @@ def test_type_names() -> None:
         ({"AvailabilityZone": ZONE, "SnapshotId": "snap-0123456789abcdef0"}, "InvalidSnapshot.NotFound"),
         ({"AvailabilityZone": ZONE, "SnapshotId": "vol-1"}, "InvalidParameterValue"),
         ({"AvailabilityZone": ZONE, "Size": 8, "KmsKeyId": "alias/x"}, "InvalidParameterCombination"),
-        ({"AvailabilityZone": ZONE, "Size": 8, "VolumeType": "gp3", "MultiAttachEnabled": True}, "InvalidParameterCombination"),
+        (
+            {"AvailabilityZone": ZONE, "Size": 8, "VolumeType": "gp3", "MultiAttachEnabled": True},
+            "InvalidParameterCombination",
+        ),
         ({"AvailabilityZone": ZONE, "Size": 8, "VolumeInitializationRate": 100}, "InvalidParameterCombination"),
         (
             {"AvailabilityZone": ZONE, "Size": 8, "TagSpecifications": [{"ResourceType": "snapshot", "Tags": []}]},
@@ -161,7 +172,7 @@ def test_create_volume_shows_little_and_describe_volumes_all(world: World, sandb
 
 
 def test_client_token(world: World, sandbox: Sandbox) -> None:
-    """"exact replay → same id and current state; changed parameter → IdempotentParameterMismatch; explicit default vs
+    """ "exact replay → same id and current state; changed parameter → IdempotentParameterMismatch; explicit default vs
     omitted counts as changed; replay after deletion → IdempotentParameterMismatch"."""
     make_instant(world)
     ec2 = sandbox.client()
@@ -177,7 +188,7 @@ def test_client_token(world: World, sandbox: Sandbox) -> None:
 
 
 def test_dry_run_validates_first_but_not_multi_attach(sandbox: Sandbox) -> None:
-    """"CreateVolume validates size/type/IOPS/tags before answering DryRunOperation (but not gp3+MultiAttach)"."""
+    """ "CreateVolume validates size/type/IOPS/tags before answering DryRunOperation (but not gp3+MultiAttach)"."""
     ec2 = sandbox.client()
     refused("InvalidParameterValue", ec2.create_volume, AvailabilityZone=ZONE, Size=0, VolumeType="gp3", DryRun=True)
     refused(
@@ -260,7 +271,9 @@ def test_filters_and_pages(sandbox: Sandbox) -> None:
     assert found("status", "in-use") == {ids["web/root"]}
     assert found("create-time", "2*") >= set(ids[f"v{i}"] for i in range(1, 13))
     assert found("multi-attach-enabled", "true") == set()
-    refused("InvalidParameterValue", ec2.describe_volumes, Filters=[{"Name": "colour", "Values": ["red"]}], text="colour")
+    refused(
+        "InvalidParameterValue", ec2.describe_volumes, Filters=[{"Name": "colour", "Values": ["red"]}], text="colour"
+    )
     first = ec2.describe_volumes(MaxResults=5)
     assert len(first["Volumes"]) == 5
     assert len(list(ec2.get_paginator("describe_volumes").paginate(PaginationConfig={"PageSize": 5}))) == 3
@@ -312,11 +325,20 @@ def test_attach_refuses(world: World, sandbox: Sandbox) -> None:
     refused("VolumeInUse", attach, VolumeId=ids["a/data1"], InstanceId=ids["b"], Device="/dev/sdf")
     refused("InvalidVolume.ZoneMismatch", attach, VolumeId=ids["far"], InstanceId=ids["a"], Device="/dev/sdg")
     refused(
-        "InvalidParameterValue", attach, VolumeId=ids["free"], InstanceId=ids["a"], Device="/dev/sdf", text="already in use"
+        "InvalidParameterValue",
+        attach,
+        VolumeId=ids["free"],
+        InstanceId=ids["a"],
+        Device="/dev/sdf",
+        text="already in use",
     )
     refused("InvalidParameterValue", attach, VolumeId=ids["free"], InstanceId=ids["a"], Device="foo bar")
-    refused("InvalidParameterValue", attach, VolumeId=ids["free"], InstanceId=ids["a"], Device="/dev/sdg", EbsCardIndex=9)
-    refused("InvalidInstanceID.NotFound", attach, VolumeId=ids["free"], InstanceId="i-0123456789abcdef0", Device="/dev/sdg")
+    refused(
+        "InvalidParameterValue", attach, VolumeId=ids["free"], InstanceId=ids["a"], Device="/dev/sdg", EbsCardIndex=9
+    )
+    refused(
+        "InvalidInstanceID.NotFound", attach, VolumeId=ids["free"], InstanceId="i-0123456789abcdef0", Device="/dev/sdg"
+    )
     ec2.stop_instances(InstanceIds=[ids["b"]])
     refused("IncorrectState", attach, VolumeId=ids["free"], InstanceId=ids["b"], Device="/dev/sdf")
     world.clock.move(LONG)
@@ -387,11 +409,23 @@ def test_a_modification_goes_through_its_states(world: World, sandbox: Sandbox) 
     assert answer["ModificationState"] == "modifying"
     assert (answer["OriginalSize"], answer["TargetSize"], answer["TargetIops"]) == (10, 20, 3000)
     assert ec2.describe_volumes(VolumeIds=[ids["data"]])["Volumes"][0]["Size"] == 10
-    refused("IncorrectModificationState", ec2.modify_volume, VolumeId=ids["data"], Size=30, text="modification state MODIFYING")
+    refused(
+        "IncorrectModificationState",
+        ec2.modify_volume,
+        VolumeId=ids["data"],
+        Size=30,
+        text="modification state MODIFYING",
+    )
     world.clock.move(LONG)
     assert latest(ec2, ids["data"])["ModificationState"] == "optimizing"
     assert ec2.describe_volumes(VolumeIds=[ids["data"]])["Volumes"][0]["Size"] == 20
-    refused("IncorrectModificationState", ec2.modify_volume, VolumeId=ids["data"], Size=30, text="modification state OPTIMIZING")
+    refused(
+        "IncorrectModificationState",
+        ec2.modify_volume,
+        VolumeId=ids["data"],
+        Size=30,
+        text="modification state OPTIMIZING",
+    )
     world.clock.move(LONG)
     row = latest(ec2, ids["data"])
     assert (row["ModificationState"], row["Progress"]) == ("completed", 100)
@@ -399,7 +433,7 @@ def test_a_modification_goes_through_its_states(world: World, sandbox: Sandbox) 
 
 
 def test_four_modifications_in_24_hours(world: World, sandbox: Sandbox) -> None:
-    """"same-size request is accepted as a real modification and eats one of the four"; the fifth names the time."""
+    """ "same-size request is accepted as a real modification and eats one of the four"; the fifth names the time."""
     make_instant(world)
     ids = sandbox.seed({"volume": {"name": "data", "Size": 10}})
     ec2 = sandbox.client()

@@ -127,7 +127,7 @@ def write_pip_configuration() -> None:
     for variable, option in (("https_proxy", "proxy"), ("HTTPS_PROXY", "proxy"), ("REQUESTS_CA_BUNDLE", "cert")):
         if os.environ.get(variable):
             settings["global"][option] = os.environ[variable]
-    listing = [VENV / "bin" / "python", "-m", "pip", "config", "list"]
+    listing = [str(VENV / "bin" / "python"), "-m", "pip", "config", "list"]
     for line in subprocess.run(listing, check=True, capture_output=True, text=True).stdout.splitlines():
         name, _equals, value = line.partition("=")
         section, _dot, option = name.rpartition(".")

@@ -20,7 +20,14 @@ AMAZON = "ansible_collections.amazon.aws."
 PUBLIC_AMAZON = {f"{AMAZON}plugins.module_utils.{name}" for name in ("modules", "common")}
 
 BASE = {"_core/errors", "_core/names", "_core/tags", "_core/timespan", "_core/resources", "_core/change"}
-HELPERS = BASE | {"_core/goals", "_core/lineage", "_core/volume_types", "_core/instance_facts"}
+HELPERS = BASE | {
+    "_core/goals",
+    "_core/lineage",
+    "_core/volume_types",
+    "_core/instance_facts",
+    "_core/image_spec",
+    "_core/image_requests",
+}
 # What a feature may use of another feature.
 FEATURES: dict[str, set[str]] = {
     "_core/image": set(),

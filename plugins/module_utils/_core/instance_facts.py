@@ -324,7 +324,7 @@ def refused_facts(facts: Mapping[str, Any]) -> list[str]:
     return found
 
 
-# --- what a stop would lose -------------------------------------------------------------------------------------------
+# --- what a stop would lose ------------------------------------------------------------------------------------------
 
 AUTOSCALING_GROUP = "aws:autoscaling:groupName"
 
@@ -363,7 +363,7 @@ def attribute_query(instance_id: str, attribute: str) -> tuple[Query, ...]:
     return (Query("DescribeInstanceAttribute", arguments=(("Attribute", attribute), ("InstanceId", instance_id))),)
 
 
-# --- the hold: an instance that a run has stopped and means to start again --------------------------------------------
+# --- the hold: an instance that a run has stopped and means to start again -------------------------------------------
 
 
 # EC2's codes for "no capacity at the moment": a start is tried again.

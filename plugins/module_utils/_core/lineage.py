@@ -22,7 +22,7 @@ from .resources import Instance
 
 
 def lineage_queries(instance_ids: Iterable[str]) -> tuple[Query, ...]:
-    """The questions that `living` needs answered: the instances themselves, and whatever carries their ids as replaced."""
+    """The questions that `living` needs answered: the instances, and whatever carries their ids as replaced."""
     ids = sorted({resource for resource in instance_ids if not is_planned(resource)})
     return (*by_id("DescribeInstances", "instance-id", ids), *successor_queries(ids))
 
@@ -56,8 +56,8 @@ def successor(state: State, instance_id: str) -> Instance | None:
     newest = [candidate for candidate in claims if candidate.instance_id not in superseded]
     if len(newest) > 1:
         raise Ambiguous(
-            f"{instance_id} was replaced by more than one living instance (tag {tag_names.REPLACES}); terminate the one that is "
-            "not wanted or remove its tag",
+            f"{instance_id} was replaced by more than one living instance (tag {tag_names.REPLACES}); terminate the "
+            "one that is not wanted or remove its tag",
             sorted(candidate.instance_id for candidate in newest),
         )
     return newest[0] if newest else None
@@ -74,7 +74,8 @@ def living(state: State, instance_id: str, option: str) -> Instance:
     found = state.instance(instance_id)
     if found is None:
         raise SpecError(
-            f"{option}: {instance_id} does not exist in {state.region}, and no instance there replaces it; check the id and the region"
+            f"{option}: {instance_id} does not exist in {state.region}, and no instance there replaces it; check the "
+            "id and the region"
         )
     if not found.alive:
         raise SpecError(f"{option}: {instance_id} is {found.state}, and no living instance replaces it")

@@ -56,8 +56,8 @@ def require_image_name(value: str, option: str = "image_name") -> str:
     """*value*, when EC2 takes it as the name of an image (RegisterImage: 3 to 128 characters of a fixed set)."""
     if not _IMAGE_NAME.fullmatch(value):
         raise SpecError(
-            f"{option}: EC2 does not take {value!r} as the name of an image: 3 to 128 characters out of letters, digits, "
-            "spaces and ( ) [ ] . / - ' @ _"
+            f"{option}: EC2 does not take {value!r} as the name of an image: 3 to 128 characters out of letters, "
+            "digits, spaces and ( ) [ ] . / - ' @ _"
         )
     return value
 

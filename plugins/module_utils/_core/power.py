@@ -101,7 +101,7 @@ def parse(params: Mapping[str, Any], _region: str) -> PowerSpec:
     )
 
 
-# --- questions --------------------------------------------------------------------------------------------------------
+# --- questions -------------------------------------------------------------------------------------------------------
 
 
 def needs(spec: PowerSpec, state: State) -> tuple[Query, ...]:
@@ -141,7 +141,7 @@ def _stop_queries(spec: PowerSpec, state: State) -> Iterable[Query]:
             yield from attribute_query(item.instance_id, "disableApiStop")
 
 
-# --- what is there ----------------------------------------------------------------------------------------------------
+# --- what is there ---------------------------------------------------------------------------------------------------
 
 
 def _known(spec: PowerSpec, state: State) -> list[Instance]:
@@ -170,7 +170,7 @@ def _raise(kind: type[StorageError], troubles: Sequence[str], advice: str = "") 
         raise kind(f"instance_ids: {'; '.join(troubles)}. Nothing was changed.{' ' + advice if advice else ''}")
 
 
-# --- stopped ----------------------------------------------------------------------------------------------------------
+# --- stopped ---------------------------------------------------------------------------------------------------------
 
 
 def plan(spec: PowerSpec, state: State, now: datetime) -> Plan:
@@ -271,7 +271,7 @@ def _stop(spec: PowerSpec, instance: Instance, region: str) -> Change:
     )
 
 
-# --- running ----------------------------------------------------------------------------------------------------------
+# --- running ---------------------------------------------------------------------------------------------------------
 
 
 def _plan_running(spec: PowerSpec, state: State) -> Plan:
@@ -322,7 +322,7 @@ def _start_stages(
     return tuple(stages)
 
 
-# --- restored ---------------------------------------------------------------------------------------------------------
+# --- restored --------------------------------------------------------------------------------------------------------
 
 
 def _wants_start(instance: Instance) -> bool:
@@ -388,7 +388,7 @@ def _forget(instances: Iterable[Instance], region: str, reason: str) -> Stage:
     return Stage(tuple(forget(instance, region, reason) for instance in instances))
 
 
-# --- the result -------------------------------------------------------------------------------------------------------
+# --- the result ------------------------------------------------------------------------------------------------------
 
 
 def result(spec: PowerSpec, state: State) -> dict[str, Any]:

@@ -80,7 +80,7 @@ class RelaunchSpec:
     lose_instance_store: bool
 
 
-# --- options ----------------------------------------------------------------------------------------------------------
+# --- options ---------------------------------------------------------------------------------------------------------
 
 
 def parse(params: Mapping[str, Any], _region: str) -> RelaunchSpec:
@@ -134,7 +134,7 @@ def _overrides(params: Mapping[str, Any]) -> Overrides:
     )
 
 
-# --- questions --------------------------------------------------------------------------------------------------------
+# --- questions -------------------------------------------------------------------------------------------------------
 
 
 def needs(spec: RelaunchSpec, state: State) -> tuple[Query, ...]:
@@ -204,7 +204,7 @@ def _replacement_queries(spec: RelaunchSpec, state: State, current: Instance) ->
     return tuple(queries)
 
 
-# --- what is there ----------------------------------------------------------------------------------------------------
+# --- what is there ---------------------------------------------------------------------------------------------------
 
 
 def _current(spec: RelaunchSpec, state: State) -> Instance | None:
@@ -223,7 +223,7 @@ def _predecessor(current: Instance) -> str | None:
     return next(iter(replaced_ids(current.tags)), None)
 
 
-# --- the plan ---------------------------------------------------------------------------------------------------------
+# --- the plan --------------------------------------------------------------------------------------------------------
 
 
 def plan(spec: RelaunchSpec, state: State, now: datetime) -> Plan:
@@ -358,7 +358,7 @@ def _architecture_troubles(spec: RelaunchSpec, state: State, current: Instance, 
         yield f"{image.image_id} is for {image.architecture}, {what} is {' or '.join(fits)}"
 
 
-# --- the retirement of the old one ------------------------------------------------------------------------------------
+# --- the retirement of the old one -----------------------------------------------------------------------------------
 
 
 def _retirement_troubles(spec: RelaunchSpec, state: State, old: Instance) -> list[str]:
@@ -478,7 +478,7 @@ def _unprotect(attribute: str, instance_id: str, region: str) -> Change:
     return Change("ModifyInstanceAttribute", instance_id, region, {attribute: {"Value": False}}, reason, {}, {})
 
 
-# --- the launch of the new one ----------------------------------------------------------------------------------------
+# --- the launch of the new one ---------------------------------------------------------------------------------------
 
 
 def _launch(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> Change:
@@ -644,7 +644,7 @@ def _encrypted_root(state: State, old: Instance, image: Image) -> dict[str, Any]
     return {"DeviceName": device.device_name, "Ebs": ebs}
 
 
-# --- what stays behind ------------------------------------------------------------------------------------------------
+# --- what stays behind -----------------------------------------------------------------------------------------------
 
 
 def _data_volumes(old: Instance) -> list[BlockDevice]:
@@ -702,7 +702,7 @@ def _has_cpu_options(state: State, old: Instance) -> bool:
     return bool(parameters or carried_parameters(old.facts).get("CpuOptions"))
 
 
-# --- the result -------------------------------------------------------------------------------------------------------
+# --- the result ------------------------------------------------------------------------------------------------------
 
 
 def result(spec: RelaunchSpec, state: State) -> dict[str, Any]:

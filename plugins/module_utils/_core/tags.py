@@ -21,8 +21,8 @@ FINGERPRINT = PREFIX + "fingerprint"
 RESTORE_STATE = PREFIX + "restore-state"
 REPLACES = PREFIX + "replaces"
 
-# EC2, "Tag restrictions": 50 tags on a resource, a value of 256 characters, keys that start with aws: are AWS's own. The user
-# guide says 128 characters for a key; the API's reference for CreateTags says 127, the safe one of the two.
+# EC2, "Tag restrictions": 50 tags on a resource, a value of 256 characters, keys that start with aws: are AWS's own.
+# The user guide says 128 characters for a key; the API's reference for CreateTags says 127, the safe one of the two.
 MOST_TAGS = 50
 LONGEST_KEY = 127
 LONGEST_VALUE = 256
@@ -31,7 +31,8 @@ LONGEST_VALUE = 256
 def require_tags(tags: Mapping[str, str], option: str, ours: int = 0) -> dict[str, str]:
     """The user's *tags* as strings, when EC2 will take them together with *ours* more of the collection's.
 
-    Raises SpecError for an empty or too long key, a too long value, too many tags, and keys under ``aws:`` and ``ec2ops:``.
+    Raises SpecError for an empty or too long key, a too long value, too many tags, and keys under ``aws:`` or
+    ``ec2ops:``.
     """
     checked = {str(key): "" if value is None else str(value) for key, value in tags.items()}
     for key, value in checked.items():
@@ -66,7 +67,7 @@ def specification(resource_type: str, tags: Mapping[str, str]) -> dict[str, obje
 
 
 def replaces_value(predecessor: str, inherited: Iterable[str] = ()) -> str:
-    """The value of ``ec2ops:replaces`` on a successor: all ids it stands for, newest first, within EC2's 256 characters."""
+    """The value of ``ec2ops:replaces``: all ids that a successor stands for, newest first, within 256 characters."""
     ids: list[str] = []
     for resource in (predecessor, *inherited):
         if resource not in ids and len(",".join([*ids, resource])) <= LONGEST_VALUE:

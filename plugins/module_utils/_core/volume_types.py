@@ -4,8 +4,8 @@
 
 """The EBS volume types: ranges, ratios, and what EBS makes of values that were not said.
 
-Sizes in GiB, throughput in MiB/s. Ranges are those of CreateVolume in the EC2 API reference (gp3 as raised in 2025); the ratios
-are in EBS's refusals, not in the reference.
+Sizes in GiB, throughput in MiB/s. Ranges are those of CreateVolume in the EC2 API reference (gp3 as raised in 2025);
+the ratios are in EBS's refusals, not in the reference.
 
 Private to this collection.
 """
@@ -20,7 +20,7 @@ from .errors import SpecError
 
 @dataclass(frozen=True)
 class VolumeType:
-    """``iops`` and ``throughput`` are (least, most), None where EBS takes no value. ``free_iops`` is not subject to the ratio."""
+    """``iops`` and ``throughput`` are (least, most), None where EBS takes no value. The ratio exempts ``free_iops``."""
 
     size: tuple[int, int]
     iops: tuple[int, int] | None = None
@@ -48,9 +48,9 @@ THROUGHPUT_PER_IOPS = 0.25
 def require_performance(
     what: str, volume_type: str, size: int | None, iops: int | None, throughput: int | None, *, boot: bool = False
 ) -> None:
-    """Raises SpecError, starting with *what*, unless EBS makes a volume of these values; None is a value that is not said.
+    """Raises SpecError, starting with *what*, unless EBS makes a volume of these values.
 
-    A *size* of None skips the rules that need one.
+    None is a value that is not said. A *size* of None skips the rules that need one.
     """
     rules = VOLUME_TYPES.get(volume_type)
     if rules is None:

@@ -1,0 +1,210 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The options of `ami_bake` as a checked spec, and what identifies an image: tags, fingerprint, name.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from . import tags as tag_names
+from .change import Query
+from .errors import SpecError
+from .names import require_id, require_image_name
+from .tags import require_tags
+from .volume_types import require_performance
+
+# Option -> RegisterImage's parameter, for the facts of the hardware that are inherited unless they are given.
+HARDWARE = {
+    "architecture": "Architecture",
+    "virtualization_type": "VirtualizationType",
+    "boot_mode": "BootMode",
+    "ena_support": "EnaSupport",
+    "sriov_net_support": "SriovNetSupport",
+    "tpm_support": "TpmSupport",
+    "uefi_data": "UefiData",
+    "imds_support": "ImdsSupport",
+    "kernel_id": "KernelId",
+    "ramdisk_id": "RamdiskId",
+    "root_device_name": "RootDeviceName",
+}
+
+
+# The user's word for "without it", where leaving the option out means "as the source has it".
+WITHOUT = "none"
+
+
+@dataclass(frozen=True)
+class DeviceOverride:
+    """What the user wants different for one device of the image. None: as the source has it."""
+
+    device_name: str
+    volume_size: int | None = None
+    volume_type: str | None = None
+    iops: int | None = None
+    throughput: int | None = None
+    delete_on_termination: bool | None = None
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """The options that were given."""
+        return {key: value for key, value in self.__dict__.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """The options of `ami_bake`, checked. ``hardware`` has only what the user gave."""
+
+    name: str
+    version: str
+    image_name: str
+    state: str
+    source_instance_id: str | None
+    source_snapshot_id: str | None
+    method: str
+    require_stopped: bool
+    devices: str
+    overrides: tuple[DeviceOverride, ...]
+    hardware: Mapping[str, Any]
+    description: str | None
+    tags: Mapping[str, str]
+    force: bool
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """The tags that say which version an image or snapshot is."""
+        return {tag_names.IMAGE: self.name, tag_names.VERSION: self.version}
+
+    @property
+    def label(self) -> str:
+        """How it is named in plans and messages."""
+        return f"{self.name}/{self.version}"
+
+    @property
+    def source(self) -> str:
+        """The id that the user gave."""
+        return self.source_instance_id or self.source_snapshot_id or ""
+
+    def fingerprint(self, source: str) -> str:
+        """What an image of this spec, made from *source*, has in its tag ``ec2ops:fingerprint``."""
+        kind = "instance" if self.source_instance_id else "snapshot"
+        overrides = sorted((override.said for override in self.overrides), key=lambda said: str(said["device_name"]))
+        content = json.dumps([kind, source, self.devices, overrides], sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+def parse(params: Mapping[str, Any], _region: str) -> ImageSpec:
+    """The module's options as a spec. Raises SpecError for what can be refused without looking at EC2."""
+    name, version = params["name"].strip(), str(params["version"]).strip()
+    for option, value in (("name", name), ("version", version)):
+        if not value or len(value) > tag_names.LONGEST_VALUE:
+            raise SpecError(
+                f"{option}: {value!r}: 1 to {tag_names.LONGEST_VALUE} characters, since it is kept as a tag"
+            )
+    hardware = {key: params[key] for key in HARDWARE if params.get(key) is not None}
+    spec = ImageSpec(
+        name=name,
+        version=version,
+        image_name=_image_name(params["image_name"], name, version),
+        state=params["state"],
+        source_instance_id=params.get("source_instance_id"),
+        source_snapshot_id=params.get("source_snapshot_id"),
+        method=params["method"],
+        require_stopped=params["require_stopped"],
+        devices=params["devices"],
+        overrides=tuple(_override(item) for item in params.get("block_devices") or ()),
+        hardware=hardware,
+        description=params.get("description"),
+        tags=require_tags(params.get("tags") or {}, "tags", ours=3),
+        force=params["force"],
+    )
+    if spec.state != "absent":
+        _require_source(spec)
+    return spec
+
+
+def _image_name(template: str, name: str, version: str) -> str:
+    try:
+        value = template.format(name=name, version=version)
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        raise SpecError(f"image_name: {template!r} may use {{name}} and {{version}}, nothing else ({error})") from error
+    return require_image_name(value)
+
+
+def _override(item: Mapping[str, Any]) -> DeviceOverride:
+    values: dict[str, Any] = {key: item.get(key) for key in DeviceOverride.__dataclass_fields__}
+    override = DeviceOverride(**values)
+    what = f"block_devices: {override.device_name}"
+    if override.volume_type is not None:
+        require_performance(what, override.volume_type, override.volume_size, override.iops, override.throughput)
+    return override
+
+
+def _require_source(spec: ImageSpec) -> None:
+    if bool(spec.source_instance_id) == bool(spec.source_snapshot_id):
+        raise SpecError("give one of source_instance_id and source_snapshot_id")
+    seen: set[str] = set()
+    for override in spec.overrides:
+        if override.device_name in seen:
+            raise SpecError(f"block_devices: {override.device_name} is named twice")
+        seen.add(override.device_name)
+    if spec.source_instance_id:
+        require_id("instance", spec.source_instance_id, "source_instance_id")
+    if spec.source_snapshot_id:
+        require_id("snapshot", spec.source_snapshot_id, "source_snapshot_id")
+        if spec.devices == "all":
+            raise SpecError("devices: all needs source_instance_id; a snapshot is one device")
+        if spec.method == "image":
+            raise SpecError("method: image (CreateImage) needs source_instance_id")
+        # A snapshot does not say what machine it boots. RegisterImage's defaults (i386, paravirtual) fit none of today.
+        missing = [
+            option for option in ("architecture", "root_device_name", "ena_support") if option not in spec.hardware
+        ]
+        if missing:
+            raise SpecError(f"source_snapshot_id: a snapshot does not tell these, so give them: {', '.join(missing)}")
+    if spec.method == "image":
+        require_create_image(spec)
+
+
+def require_create_image(spec: ImageSpec) -> None:
+    """SpecError for what CreateImage cannot do: it takes the instance as it is.
+
+    EC2 API reference: "The only option that can be changed for existing mappings or snapshots is DeleteOnTermination".
+    """
+    given = sorted(spec.hardware)
+    changed = sorted(
+        {key for override in spec.overrides for key in override.said} - {"device_name", "delete_on_termination"}
+    )
+    if given or changed:
+        raise SpecError(
+            f"method: image (CreateImage) cannot change {', '.join([*given, *changed])}; it takes the instance as it "
+            "is (of block_devices only delete_on_termination)"
+        )
+
+
+def tag_filters(spec: ImageSpec) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """The filters that find what carries the identity."""
+    return tuple((f"tag:{key}", (value,)) for key, value in spec.identity.items())
+
+
+def images_query(*filters: tuple[str, tuple[str, ...]]) -> Query:
+    """The account's images that pass the filters, the disabled ones too: they keep name and snapshots."""
+    return Query("DescribeImages", tuple(filters), (("IncludeDisabled", True), ("Owners", ("self",))))
+
+
+def captures_query(spec: ImageSpec) -> Query:
+    """The snapshots of this version."""
+    return Query("DescribeSnapshots", tag_filters(spec), (("OwnerIds", ("self",)),))
+
+
+def name_query(spec: ImageSpec) -> Query:
+    """Whatever has the name of the image: names are unique in an account and region."""
+    return images_query(("name", (spec.image_name,)))
