@@ -10,14 +10,15 @@ module: ami_bake
 short_description: Ensure that one version of an AMI exists, is captured, or is absent
 version_added: 0.1.0
 description:
-  - An image is declared by O(name) and O(version). The module makes sure that there is exactly one AMI for them in the region,
-    made from the given source, whatever happened to earlier runs.
-  - The identity is kept in the tags C(ec2ops:image), C(ec2ops:version) and C(ec2ops:fingerprint) on the AMI and on the snapshots that the
-    module takes. A capture that was interrupted is found again by them, so there is one snapshot per device and one AMI, ever.
-  - With O(state=captured) the module returns as soon as the point in time is fixed. The instance may be started then, while EC2 still
-    copies. A later run with O(state=available) waits for the snapshots and registers the AMI.
-  - Architecture, boot mode and the other facts of the hardware are inherited from the source instance and its image. RegisterImage's own
-    defaults (C(i386), C(paravirtual)) are never used.
+  - An image is declared by O(name) and O(version). The module makes sure that there is exactly one AMI for them in
+    the region, made from the given source, whatever happened to earlier runs.
+  - The identity is kept in the tags C(ec2ops:image), C(ec2ops:version) and C(ec2ops:fingerprint) on the AMI and on
+    the snapshots that the module takes. A capture that was interrupted is found again by them, so there is one
+    snapshot per device and one AMI, ever.
+  - With O(state=captured) the module returns as soon as the point in time is fixed. The instance may be started then,
+    while EC2 still copies. A later run with O(state=available) waits for the snapshots and registers the AMI.
+  - Architecture, boot mode and the other facts of the hardware are inherited from the source instance and its image.
+    RegisterImage's own defaults (C(i386), C(paravirtual)) are never used.
 extends_documentation_fragment:
   - ec2ops.storage.attributes
   - amazon.aws.common.modules
@@ -40,38 +41,44 @@ options:
   state:
     description:
       - V(available) means that the AMI is registered and usable.
-      - V(captured) means that its point in time is fixed. Nothing is waited for, except for O(method=image), where the AMI must first name
-        its snapshots.
+      - V(captured) means that its point in time is fixed. Nothing is waited for, except for O(method=image), where
+        the AMI must first name its snapshots.
       - V(absent) deregisters the AMI and deletes the snapshots that this module took for it and no other AMI uses.
     type: str
     choices: [available, captured, absent]
     default: available
   source_instance_id:
     description:
-      - The instance to bake from. When it was replaced by M(ec2ops.storage.instance_relaunch), its living successor is baked.
-      - A version that was made from this instance, from one that it replaces, or that this instance runs from, has the same source.
+      - The instance to bake from. When it was replaced by M(ec2ops.storage.instance_relaunch), its living successor
+        is baked.
+      - A version that was made from this instance, from one that it replaces, or that this instance runs from, has
+        the same source.
     type: str
   source_snapshot_id:
     description:
-      - The snapshot of a root volume to bake from. O(architecture), O(root_device_name) and O(ena_support) must be given then.
+      - The snapshot of a root volume to bake from. O(architecture), O(root_device_name) and O(ena_support) must be
+        given then.
       - The snapshot is never deleted by this module.
     type: str
   method:
     description:
       - V(snapshot) takes snapshots and registers an AMI from them.
       - V(image) uses CreateImage without a reboot, which keeps product codes and the billed platform.
-      - V(auto) means V(image) where the source has product codes or a platform other than Linux/UNIX, else V(snapshot).
+      - V(auto) means V(image) where the source has product codes or a platform other than Linux/UNIX, else
+        V(snapshot).
     type: str
     choices: [auto, snapshot, image]
     default: auto
   require_stopped:
     description:
-      - Capture only from a stopped instance. With V(false), an image of a running instance is accepted. It is as consistent as a disk after
-        a power cut.
+      - Capture only from a stopped instance. With V(false), an image of a running instance is accepted. It is as
+        consistent as a disk after a power cut.
     type: bool
     default: true
   devices:
-    description: Whether the image has the root device, or all EBS volumes that are attached to the instance, taken at one moment.
+    description:
+      - Whether the image has the root device, or all EBS volumes that are attached to the instance, taken at one
+        moment.
     type: str
     choices: [root, all]
     default: root
@@ -152,7 +159,9 @@ options:
     type: bool
     default: false
   wait:
-    description: Wait until the image is available. The snapshots are waited for in any case before an image is registered from them.
+    description:
+      - Wait until the image is available. The snapshots are waited for in any case before an image is registered from
+        them.
     type: bool
     default: true
   wait_timeout:
@@ -161,14 +170,16 @@ options:
     default: 1800
   assume:
     description:
-      - In check mode only, the C(plan)s returned by earlier tasks of the play. The module plans as if they had been carried out.
+      - In check mode only, the C(plan)s returned by earlier tasks of the play. The module plans as if they had been
+        carried out.
     type: list
     elements: raw
     default: []
 notes:
   - The user needs C(ec2:DescribeImages), C(ec2:DescribeInstances), C(ec2:DescribeSnapshots), C(ec2:DescribeVolumes),
-    C(ec2:GetInstanceUefiData) (UEFI instances), C(ec2:CreateSnapshot) or C(ec2:CreateSnapshots), C(ec2:RegisterImage) or C(ec2:CreateImage),
-    C(ec2:CreateTags), and for removals C(ec2:DescribeImageReferences), C(ec2:DeregisterImage) and C(ec2:DeleteSnapshot).
+    C(ec2:GetInstanceUefiData) (UEFI instances), C(ec2:CreateSnapshot) or C(ec2:CreateSnapshots), C(ec2:RegisterImage)
+    or C(ec2:CreateImage), C(ec2:CreateTags), and for removals C(ec2:DescribeImageReferences), C(ec2:DeregisterImage)
+    and C(ec2:DeleteSnapshot).
   - O(state=absent) needs botocore 1.40.76 or newer for DescribeImageReferences, unless O(force=true).
   - Options that shape the image apply when it is made. An image that exists is not changed by a later run.
 seealso:
@@ -224,7 +235,7 @@ image:
   description: The image, in its state after the wait. Null while there is none.
   returned: success
   type: dict
-  sample: {"image_id": "ami-0123456789abcdef0", "name": "web-2026.11.23", "state": "available", "architecture": "x86_64"}
+  sample: {"image_id": "ami-0123456789abcdef0", "name": "web-2026.11.23", "state": "available"}
 image_id:
   description: The image's id, in check mode C((new image web/2026.11.23)) for one that would be made.
   returned: success
@@ -237,7 +248,9 @@ snapshots:
   elements: dict
   sample: [{"snapshot_id": "snap-0123456789abcdef0", "device_name": "/dev/xvda", "state": "completed"}]
 source_instance_id:
-  description: The instance that O(source_instance_id) stands for, itself or its living successor. Later tasks should use this one.
+  description:
+    - The instance that O(source_instance_id) stands for, itself or its living successor. Later tasks should use this
+      one.
   returned: success
   type: str
   sample: i-0123456789abcdef0
@@ -270,7 +283,7 @@ error:
   description: What EC2 refused, where the failure came from EC2.
   returned: failure
   type: dict
-  sample: {"operation": "RegisterImage", "code": "UnauthorizedOperation", "message": "You are not authorized to perform this operation."}
+  sample: {"operation": "RegisterImage", "code": "UnauthorizedOperation", "message": "You are not authorized."}
 """
 
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.image import FEATURE

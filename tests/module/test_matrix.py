@@ -223,7 +223,7 @@ CASES = (
 
 
 def announced(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The plan without ``before`` and ``after``: those may show times of the run, such as how long an instance is held."""
+    """The plan without ``before`` and ``after``, which may show times of the run (how long an instance is held)."""
     return [{key: value for key, value in entry.items() if key not in ("before", "after")} for entry in result["plan"]]
 
 

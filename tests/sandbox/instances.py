@@ -187,8 +187,8 @@ class Launch:
             raise value_error(
                 f"The architecture '{','.join(supported)}' of the specified instance type does not match the "
                 f"architecture '{image.architecture}' of the specified AMI. Specify an instance type and an AMI "
-                "that have matching architectures, and try again. You can use 'describe-instance-types' or 'describe-images' to discover "
-                "the architecture of the instance type or AMI."
+                "that have matching architectures, and try again. You can use 'describe-instance-types' or "
+                "'describe-images' to discover the architecture of the instance type or AMI."
             )
         if image.virtualization not in row.get("SupportedVirtualizationTypes", [image.virtualization]):
             raise value_error(
@@ -400,7 +400,7 @@ class Launch:
             },
             tags=dict(tags["instance"]),
             user_data=user_data,
-            unhealthy=image.unhealthy,
+            unhealthy=image.unhealthy or bool(self.request.world.config.option("unhealthy_launches")),
         )
         market = params.get("InstanceMarketOptions") or {}
         if market.get("MarketType") == "spot":

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 #: Seconds that every transition takes, so long that no test sees one end by itself.
 LONG = 1000.0
 TRANSITIONS = (
-    "volume_creating", "volume_attaching", "volume_detaching", "volume_deleting", "volume_modifying", "volume_optimizing",
+    "volume_creating", "volume_attaching", "volume_detaching", "volume_deleting", "volume_modifying",
+    "volume_optimizing",
     "snapshot_pending", "snapshot_copying", "image_registering", "image_snapshots", "image_pending", "image_copying",
     "instance_pending", "instance_stopping", "instance_shutting_down", "instance_rebooting", "status_ok",
 )  # fmt: skip

@@ -197,7 +197,7 @@ def test_names_are_unique(sandbox: Sandbox, root: str) -> None:
 
 
 def test_billing_facts(world: World, sandbox: Sandbox) -> None:
-    """RegisterImage gives Linux/UNIX, product codes only from the snapshot; CreateImage and CopyImage keep the source's."""
+    """RegisterImage gives Linux/UNIX, and product codes from the snapshot; CreateImage and CopyImage keep the source's."""
     make_instant(world)
     ids = sandbox.seed(
         {
@@ -429,7 +429,7 @@ def test_deregister_with_its_snapshots(world: World, sandbox: Sandbox, root: str
 
 
 def test_disable_and_enable(world: World, sandbox: Sandbox) -> None:
-    """DisableImage removes all launch permissions, hides unless IncludeDisabled; EnableImage does not give shares back."""
+    """DisableImage removes all launch permissions and hides; EnableImage does not give shares back."""
     make_instant(world)
     ids = sandbox.seed({"image": {"name": "web"}})
     ec2, other = sandbox.client(), sandbox.client(account="111122223333")

@@ -77,7 +77,7 @@ def test_a_launch_makes_its_volumes_from_the_image(world: World, sandbox: Sandbo
     assert all(one["Tags"] == [{"Key": "on", "Value": "volume"}] for one in volumes.values())
     world.clock.move(LONG)
     assert state(ec2, row["InstanceId"]) == "running"
-    assert [one["DeviceName"] for one in only(ec2, row["InstanceId"])["BlockDeviceMappings"]][0] == "/dev/xvda"
+    assert only(ec2, row["InstanceId"])["BlockDeviceMappings"][0]["DeviceName"] == "/dev/xvda"
 
 
 def test_a_launch_keeps_its_options(world: World, sandbox: Sandbox) -> None:
@@ -133,7 +133,7 @@ def test_a_launch_keeps_its_options(world: World, sandbox: Sandbox) -> None:
     ]
     assert credit["CpuCredits"] == "standard"
     assert ec2.get_instance_uefi_data(InstanceId=row["InstanceId"])["UefiData"] == "QUJD"
-    text = f"The instance '{row['InstanceId']}' may not be terminated. Modify its 'disableApiTermination' instance attribute"
+    text = f"The instance '{row['InstanceId']}' may not be terminated. Modify its 'disableApiTermination'"
     refused("OperationNotPermitted", ec2.terminate_instances, InstanceIds=[row["InstanceId"]], text=text)
     refused("OperationNotPermitted", ec2.stop_instances, InstanceIds=[row["InstanceId"]], text="'disableApiStop'")
     ec2.modify_instance_attribute(InstanceId=row["InstanceId"], DisableApiStop={"Value": False})
@@ -250,6 +250,46 @@ def test_a_launch_that_fails_or_never_gets_healthy(world: World, sandbox: Sandbo
     assert status() == {"instance": "initializing", "system": "initializing"}
     world.clock.move(LONG)
     assert status() == {"instance": "impaired", "system": "ok"}
+
+
+def test_unhealthy_launches_and_a_failing_one_on_demand(world: World, sandbox: Sandbox) -> None:
+    make_instant(world)
+    ids = sandbox.seed({"image": {"name": "web"}})
+    ec2 = sandbox.client()
+    world.config.update({"options": {"unhealthy_launches": True}})
+    ill = launch(ec2, ids["web"])["InstanceId"]
+    (row,) = ec2.describe_instance_status(InstanceIds=[ill])["InstanceStatuses"]
+    assert row["InstanceStatus"]["Status"] == "impaired"
+    with sandbox.fault("RunInstances", kind="end", message="No room"):
+        dead = launch(ec2, ids["web"])["InstanceId"]
+    assert only(ec2, dead)["StateReason"]["Message"] == "Server.InternalError: No room"
+
+
+def test_a_launch_with_a_network_interface(world: World, sandbox: Sandbox) -> None:
+    make_instant(world)
+    ids = sandbox.seed({"image": {"name": "web"}})
+    ec2 = sandbox.client()
+    subnet = ec2.describe_subnets()["Subnets"][0]
+    group = ec2.create_security_group(GroupName="web", Description="web", VpcId=subnet["VpcId"])["GroupId"]
+    made = launch(
+        ec2,
+        ids["web"],
+        NetworkInterfaces=[
+            {
+                "DeviceIndex": 0,
+                "SubnetId": subnet["SubnetId"],
+                "Groups": [group],
+                "AssociatePublicIpAddress": False,
+                "DeleteOnTermination": False,
+            }
+        ],
+    )
+    row = only(ec2, made["InstanceId"])
+    assert "PublicIpAddress" not in row
+    assert [one["GroupId"] for one in row["SecurityGroups"]] == [group]
+    (interface,) = row["NetworkInterfaces"]
+    assert interface["Attachment"]["DeleteOnTermination"] is False
+    assert (row["SubnetId"], row["VpcId"]) == (subnet["SubnetId"], subnet["VpcId"])
 
 
 def test_a_launch_template(world: World, sandbox: Sandbox) -> None:

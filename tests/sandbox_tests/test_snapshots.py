@@ -146,8 +146,7 @@ def test_a_set_is_of_one_moment(world: World, sandbox: Sandbox) -> None:
 
 
 def test_a_copy_is_pending_with_an_arbitrary_volume(world: World, sandbox: Sandbox) -> None:
-    """ "pending copies show VolumeId vol-ffffffff, VolumeSize 0, StateMessage 'Metadata not updated'; description and tags
-    are not inherited"."""
+    """Pending: VolumeId vol-ffffffff, VolumeSize 0, "Metadata not updated"; description and tags are not inherited."""
     make_instant(world)
     ids = sandbox.seed({"volume": {"name": "data", "Size": 10, "tags": {"a": "b"}}})
     source = sandbox.client().create_snapshot(VolumeId=ids["data"], Description="source")["SnapshotId"]

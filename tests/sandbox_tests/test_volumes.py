@@ -269,7 +269,7 @@ def test_filters_and_pages(sandbox: Sandbox) -> None:
     assert found("attachment.instance-id", ids["web"]) == {ids["web/root"]}
     assert found("attachment.device", "/dev/xv*") == {ids["web/root"]}
     assert found("status", "in-use") == {ids["web/root"]}
-    assert found("create-time", "2*") >= set(ids[f"v{i}"] for i in range(1, 13))
+    assert found("create-time", "2*") >= {ids[f"v{i}"] for i in range(1, 13)}
     assert found("multi-attach-enabled", "true") == set()
     refused(
         "InvalidParameterValue", ec2.describe_volumes, Filters=[{"Name": "colour", "Values": ["red"]}], text="colour"

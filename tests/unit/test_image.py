@@ -116,7 +116,7 @@ def actions(planned: Plan) -> list[str]:
     return [change.action for change in planned.changes]
 
 
-# --- from nothing -------------------------------------------------------------------------------------------------------------
+# --- from nothing ----------------------------------------------------------------------------------------------------
 
 
 def test_a_stopped_instance_is_captured_then_registered() -> None:
@@ -246,7 +246,7 @@ def test_from_a_snapshot() -> None:
     assert plan(dataclasses.replace(wanted, state="captured"), source).is_empty
 
 
-# --- going on after an interruption ---------------------------------------------------------------------------------------------
+# --- going on after an interruption ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("state, waits", [("pending", ["completed", "available"]), ("completed", ["available"])])
@@ -297,7 +297,7 @@ def test_a_capture_of_other_volumes_is_refused() -> None:
         plan(wanted, instance(), snapshot(wanted, volume_id="vol-0000000000000000f"))
 
 
-# --- what exists ----------------------------------------------------------------------------------------------------------------
+# --- what exists -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("state", ["available", "captured"])
@@ -359,7 +359,7 @@ def test_the_successor_is_baked_for_the_next_version() -> None:
     assert planner.result(spec(version="2"), world(instance(), heir))["source_instance_id"] == NEW
 
 
-# --- refusals -------------------------------------------------------------------------------------------------------------------
+# --- refusals --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -452,7 +452,7 @@ def test_two_images_of_one_version_are_ambiguous() -> None:
         plan(spec(), instance(), made(spec()), made(spec(), AMI2))
 
 
-# --- absent ---------------------------------------------------------------------------------------------------------------------
+# --- absent ----------------------------------------------------------------------------------------------------------
 
 
 def absent(**options: Any) -> planner.ImageSpec:
@@ -495,7 +495,7 @@ def test_absent_finishes_an_interrupted_removal() -> None:
     assert plan(absent()).is_empty
 
 
-# --- questions ------------------------------------------------------------------------------------------------------------------
+# --- questions -------------------------------------------------------------------------------------------------------
 
 
 def asked(wanted: planner.ImageSpec, resources: Iterable[Resource]) -> list[Query]:
@@ -524,7 +524,7 @@ def test_a_bake_asks_seven_a_capture_five() -> None:
     )
 
 
-# --- properties -----------------------------------------------------------------------------------------------------------------
+# --- properties ------------------------------------------------------------------------------------------------------
 
 
 def settled(planned: Plan, state: State) -> State:
