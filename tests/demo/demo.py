@@ -35,6 +35,7 @@ DURATIONS = {
     "status_ok": 3.0,
     "write_tick": 0.5,
 }
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 READ = re.compile(r"(\w+:)?(Describe|Get|List)")
 
 
@@ -53,7 +54,7 @@ class BrokenError(Exception):
 
 def main() -> int:
     """The demo, from its start to the end of all that it has started."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, interrupted)
     try:
         with (
@@ -61,19 +62,19 @@ def main() -> int:
             Sandbox.start(durations=DURATIONS) as sandbox,
         ):
             return demonstrate(sandbox, Path(folder))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         print("\nInterrupted; everything that the demo had started is stopped.", file=sys.stderr)
-        return 130
+        return 128 + int(interruption.args[0])
     except BrokenError as error:
         print(f"\nNot as promised: {error}", file=sys.stderr)
         return 1
 
 
-def interrupted(_number: int, _frame: object) -> None:
+def interrupted(number: int, _frame: object) -> None:
     """Ends the demo in order; another signal does not disturb that."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt(number)
 
 
 def demonstrate(sandbox: Sandbox, folder: Path) -> int:
@@ -130,6 +131,10 @@ def play(sandbox: Sandbox, folder: Path, name: str, title: str, *options: str) -
         **os.environ,
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
+        # What a run leaves behind when it is interrupted goes with the folder.
+        "TMPDIR": str(folder),
+        "ANSIBLE_LOCAL_TEMP": str(folder),
+        "ANSIBLE_REMOTE_TEMP": str(folder),
         # Tasks that change nothing are many and say little. A user sees them, too.
         "ANSIBLE_DISPLAY_OK_HOSTS": "false",
         "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false",
@@ -200,11 +205,8 @@ def show(sandbox: Sandbox, web: Web, passes: Sequence[Pass]) -> None:
     require(carried == before_stop, "writes are missing on the new instance")
     require(moment(deployed["time"]) <= moment(gap["from"]), "the release was deployed after the stop")
 
-    print(
-        f"\nThe old instance was off for {gap['seconds']:.1f} s. Its snapshot took {DURATIONS['snapshot_pending']:.1f} s,",
-        end=" ",
-    )
-    print("most of it while the instance ran again.")
+    print(f"\nThe old instance was off for {gap['seconds']:.1f} s.", end=" ")
+    print(f"Its snapshot took {DURATIONS['snapshot_pending']:.1f} s, most of it while the instance ran again.")
     shortest = DURATIONS["instance_stopping"] + DURATIONS["instance_pending"]
     require(gap["seconds"] <= shortest + 4, "the old instance was off for longer than its stop, one call and its start")
 

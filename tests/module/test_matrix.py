@@ -9,6 +9,7 @@ The four steps of a case are four tasks of one ansible-playbook run, which is wh
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -326,6 +327,24 @@ def test_many_instances_are_one_call_and_one_poll_loop(sandbox: Sandbox, tmp_pat
     assert [item["state"] for item in result["instances"]] == ["stopped"] * 3, run.output
     assert changing_calls(sandbox.log()) == ["CreateTags", "StopInstances"]
     assert_done_as_planned(result["plan"], sandbox.log(), {})
+
+
+def test_a_stop_that_takes_effect_after_another_run_has_ended_is_taken_back(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A module survives the death of ansible-playbook; its call may be held up until a later run is over."""
+    world = World(sandbox, seed_web(sandbox, REGION))
+    held = sandbox.add_fault("StopInstances", kind="pause", when="before")
+    options = {"instance_ids": [world.web.instance_id], "state": "stopped", "remember": True}
+    with ThreadPoolExecutor() as pool:
+        late = pool.submit(run_task, sandbox, tmp_path, "instance_power", options, "run")
+        sandbox.wait_paused(held)
+        (tmp_path / "other").mkdir()
+        other = {"instance_ids": [world.web.instance_id], "state": "restored"}
+        assert run_task(sandbox, tmp_path / "other", "instance_power", other, "run").changed == ["run"]
+        sandbox.release(held)
+        result = late.result().ours[0].result
+    assert result["error"]["code"] == "WaitMismatch", result
+    assert [entry["action"] for entry in result["rolled_back"]] == ["StartInstances"]
+    assert sandbox.inspect(world.web.instance_id)["state"] == "running"
 
 
 def test_the_image_holds_every_write_up_to_the_stop(sandbox: Sandbox, tmp_path: Path) -> None:

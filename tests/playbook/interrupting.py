@@ -362,7 +362,8 @@ def assert_settled(sandbox: Sandbox, web: Web) -> None:
     assert held == marks_before(sandbox.marks(web.root_volume_id)["marks"], captured)
     assert held[-1]["text"] == "stop", "the old instance was not off when it was captured"
     assert OWN_WRITE in [mark["text"] for mark in held]
-    (reservation,) = ec2.describe_instances(Filters=[{"Name": "tag-key", "Values": [REPLACES]}])["Reservations"]
+    living = [{"Name": "tag-key", "Values": [REPLACES]}, {"Name": "instance-state-name", "Values": ["running"]}]
+    (reservation,) = ec2.describe_instances(Filters=living)["Reservations"]
     carried = sandbox.marks(reservation["Instances"][0]["InstanceId"])["devices"][ROOT_DEVICE]
     assert carried[: len(held)] == held
     assert len(carried) > len(held), "the new instance has written nothing of its own"

@@ -140,6 +140,10 @@ def playbook_environment(sandbox: Sandbox, record: Path) -> dict[str, str]:
         "ANSIBLE_CALLBACKS_ENABLED": "recorder",
         "ANSIBLE_NOCOLOR": "1",
         "EC2OPS_TEST_RECORD": str(record),
+        # What a run leaves behind when it is killed goes with the test's folder.
+        "TMPDIR": str(record.parent),
+        "ANSIBLE_LOCAL_TEMP": str(record.parent),
+        "ANSIBLE_REMOTE_TEMP": str(record.parent),
     }
 
 

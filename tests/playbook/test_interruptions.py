@@ -30,7 +30,7 @@ from playbook.interrupting import (
     world_of,
 )
 from playbook.seeds import Web
-from playbook.support import Run, changing_calls, run_playbook
+from playbook.support import DURATIONS, Run, changing_calls, run_playbook
 from sandbox.client import Sandbox
 
 PLAYBOOK = "ec2ops.storage.bake_and_relaunch"
@@ -304,9 +304,11 @@ def test_new_things_show_late(sandbox: Sandbox, web: Web, given: dict[str, Any],
     assert_settled(sandbox, web)
 
 
-def test_a_snapshot_fails(sandbox: Sandbox, web: Web, given: dict[str, Any]) -> None:
+@pytest.mark.parametrize("seconds", [0.0, 5.0], ids=["before-it-is-waited-for", "while-it-is-waited-for"])
+def test_a_snapshot_fails(sandbox: Sandbox, web: Web, given: dict[str, Any], seconds: float) -> None:
     """The run ends with EC2's reason and the instance running; the next one takes another snapshot in its place."""
     reason = "the key that encrypts the volume is disabled"
+    sandbox.configure(durations={"snapshot_pending": seconds})
     sandbox.add_fault("CreateSnapshot", kind="end", occurrence=1, message=reason)
     failed = run_playbook(sandbox, PLAYBOOK, given)
     assert failed.status != 0
@@ -315,6 +317,7 @@ def test_a_snapshot_fails(sandbox: Sandbox, web: Web, given: dict[str, Any]) -> 
     (left,) = world_of(sandbox, web)["snapshots"].values()
     assert left["state"] == "error"
 
+    sandbox.configure(durations=DURATIONS)
     run_to_end(sandbox, given)
     assert_settled(sandbox, web)
 
@@ -360,7 +363,7 @@ def test_never_healthy(sandbox: Sandbox, web: Web, given: dict[str, Any], hold: 
     assert_runs_as_before(sandbox, web)
     assert list(world_of(sandbox, web)["instances"]) == ["old"]
 
-    sandbox.configure(durations={"status_ok": 0.4})
+    sandbox.configure(durations=DURATIONS)
     run_to_end(sandbox, given)
     assert_settled(sandbox, web)
     assert performed(sandbox, "CreateSnapshot") == 1

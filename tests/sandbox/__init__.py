@@ -6,19 +6,12 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 
 #: The modules whose handlers make up the storage family.
 DOMAIN = ("tags", "volumes", "snapshots", "images", "instances")
-
-#: Not written yet; loaded as soon as it is there.
-COMING = ("addons",)
 
 
 def load_handlers() -> None:
     """Import the modules that register handlers."""
     for name in DOMAIN:
         importlib.import_module(f"{__name__}.{name}")
-    for name in COMING:
-        if importlib.util.find_spec(f"{__name__}.{name}") is not None:
-            importlib.import_module(f"{__name__}.{name}")

@@ -114,6 +114,3 @@ def token_place(request: Request, token: str) -> Any:
     except (ValueError, UnicodeError, binascii.Error):
         pass
     raise Ec2Error("InvalidParameterValue", f"Value ( {token} ) for parameter nextToken is invalid. Invalid token.")
-
-
-_read_token = token_place  # the name by which snapshots.py imports it

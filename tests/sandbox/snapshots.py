@@ -14,7 +14,7 @@ from typing import Any
 
 from .engine import Ec2Error, Request, action
 from .filters import compiled
-from .pages import _read_token as page_place
+from .pages import token_place
 from .pages import paged
 from .tags import tag_specifications
 from .volumes import combination_error, encryption, key_arn, readable_snapshot, value_error
@@ -395,7 +395,7 @@ def _behind(request: Request, rows: list[Snapshot]) -> Sequence[Snapshot]:
     token = request.params.get("NextToken")
     if not token:
         return rows
-    return rows[bisect_right(rows, tuple(page_place(request, token)), key=_place) :]
+    return rows[bisect_right(rows, tuple(token_place(request, token)), key=_place) :]
 
 
 # --- deleting and sharing ---------------------------------------------------------------------------------------------

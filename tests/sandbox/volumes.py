@@ -683,14 +683,22 @@ def _modification_row(volume: Volume, modification: Modification, now: datetime)
     return row
 
 
+@dataclass(frozen=True, slots=True)
+class _ModificationRow:
+    """A row for the filters: a modification has no tags."""
+
+    row: Shape
+    tags: None = None
+
+
 def _member(name: str) -> Any:
-    return lambda row: row[2][name]
+    return lambda one: one.row[name]
 
 
 def _modification_fields() -> dict[str, Any]:
     fields: dict[str, Any] = {
-        "volume-id": lambda row: row[0].id,
-        "modification-state": lambda row: row[2]["ModificationState"],
+        "volume-id": lambda one: one.row["VolumeId"],
+        "modification-state": _member("ModificationState"),
     }
     for prefix in ("original", "target"):
         for name, member in (
@@ -701,7 +709,7 @@ def _modification_fields() -> dict[str, Any]:
             ("multi-attach-enabled", "MultiAttachEnabled"),
         ):
             fields[f"{prefix}-{name}"] = _member(f"{prefix.capitalize()}{member}")
-    fields["start-time"] = lambda row: row[2]["StartTime"]
+    fields["start-time"] = _member("StartTime")
     return fields
 
 
@@ -719,9 +727,9 @@ def describe_volumes_modifications(request: Request) -> Shape:
                 )
     else:
         volumes = [one for one in home.volumes.values() if one.modifications and one.exists(now)]
-    rows = [(one, one.modifications[-1], _modification_row(one, one.modifications[-1], now)) for one in volumes]
+    rows = [_ModificationRow(_modification_row(one, one.modifications[-1], now)) for one in volumes]
     page, token = paged(request, matching(request, rows, _modification_fields()), maximum=500)
-    return {"VolumesModifications": [row for _volume, _modification, row in page], "NextToken": token}
+    return {"VolumesModifications": [one.row for one in page], "NextToken": token}
 
 
 # --- the account's settings -------------------------------------------------------------------------------------------

@@ -197,7 +197,7 @@ def test_names_are_unique(sandbox: Sandbox, root: str) -> None:
 
 
 def test_billing_facts(world: World, sandbox: Sandbox) -> None:
-    """RegisterImage gives Linux/UNIX, and product codes from the snapshot; CreateImage and CopyImage keep the source's."""
+    """RegisterImage gives Linux/UNIX and the snapshot's product codes; CreateImage and CopyImage keep the source's."""
     make_instant(world)
     ids = sandbox.seed(
         {

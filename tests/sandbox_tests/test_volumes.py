@@ -505,3 +505,26 @@ def test_a_modification_that_fails_changes_nothing(world: World, sandbox: Sandbo
     row = latest(ec2, ids["data"])
     assert (row["ModificationState"], row["StatusMessage"]) == ("failed", "No capacity")
     assert ec2.describe_volumes(VolumeIds=[ids["data"]])["Volumes"][0]["Size"] == 10
+
+
+def test_filters_of_modifications(world: World, sandbox: Sandbox) -> None:
+    make_instant(world)
+    ids = sandbox.seed({"volumes": [{"name": "a", "Size": 10, "tags": {"k": "v"}}, {"name": "b", "Size": 10}]})
+    ec2 = sandbox.client()
+    for name, size in (("a", 20), ("b", 30)):
+        ec2.modify_volume(VolumeId=ids[name], Size=size)
+
+    def found(name: str, value: str) -> list[str]:
+        answer = ec2.describe_volumes_modifications(Filters=[{"Name": name, "Values": [value]}])
+        return [one["VolumeId"] for one in answer["VolumesModifications"]]
+
+    assert found("target-size", "30") == [ids["b"]]
+    assert found("volume-id", ids["a"]) == [ids["a"]]
+    assert found("original-multi-attach-enabled", "true") == []
+    assert len(found("modification-state", "completed")) == 2
+    # "Documented filters originalMultiAttachEnabled/targetMultiAttachEnabled are invalid".
+    refused(
+        "InvalidParameterValue",
+        ec2.describe_volumes_modifications,
+        Filters=[{"Name": "originalMultiAttachEnabled", "Values": ["true"]}],
+    )

@@ -164,7 +164,7 @@ def test_many_instances_are_one_batch() -> None:
     assert steps(made) == [
         ([], ["running 3"]),
         (["CreateTags 3", "CreateTags 1"], []),
-        (["StopInstances 3", "StopInstances 1"], ["stopped 3,1,2"]),
+        (["StopInstances 3", "StopInstances 1"], ["stopped 2", "stopped 3", "stopped 1"]),
     ]
     # Equal parameters, so that the engine makes one call of them.
     assert all(len({str(change.parameters) for change in stage.changes}) <= 1 for stage in made.stages)
@@ -561,3 +561,14 @@ def test_the_result_keeps_the_order_of_the_option() -> None:
     found = planner.result(wanted, world(instance(ONE), instance(TWO)))["instances"]
     assert [item["instance_id"] for item in found] == [TWO, ONE]
     assert found[0]["tags"] == {"Name": "web"}
+
+
+def test_a_stop_that_comes_too_late_is_taken_back() -> None:
+    made = plan(spec("stopped", remember=True), instance())
+    stop = made.stages[-1]
+    record = next(change for change in made.changes if change.action == "CreateTags").after
+    assert record is not None
+    assert stop.waits[-1].expect == (("tags", {TAG: record["tags"][TAG]}),), "still remembered when it is stopped"
+    assert stop.rollback_on == {"mismatch"}
+    assert [change.action for stage in stop.on_failure for change in stage.changes] == ["StartInstances"]
+    assert plan(spec("stopped"), instance()).stages[-1].on_failure == (), "without a record there is nothing to compare"

@@ -330,6 +330,13 @@ def test_everything_that_run_instances_can_take_over_is_taken_over() -> None:
     ]
 
 
+def test_defaults_of_attributes_are_not_sent() -> None:
+    facts = (Fact(f"{OLD}/instanceInitiatedShutdownBehavior", "stop"), Fact(f"{OLD}/disableApiTermination", False))
+    assert not {"InstanceInitiatedShutdownBehavior", "DisableApiTermination"} & set(
+        launch(spec(), plain(), *facts).parameters
+    )
+
+
 def test_boto3_takes_the_request() -> None:
     shape = botocore.session.get_session().get_service_model("ec2").operation_model("RunInstances").input_shape
     for resources in ((plain(),), (plain(facts=RICH), *ATTRIBUTES)):
@@ -586,6 +593,12 @@ def test_an_old_one_that_was_held_stopped_is_started_again_and_its_record_goes_l
     assert [(wait.goal, wait.resources) for wait in first.waits] == [("running", (OLD,))]
 
 
+def test_an_old_one_whose_stop_is_under_way_is_started_after_it() -> None:
+    made = plan(spec(), plain(state="stopping", tags={TAG: HELD}))
+    assert way_back(made) == [[], ["StartInstances 1", "TerminateInstances new"], ["DeleteTags 1"]]
+    assert [wait.goal for wait in made.stages[0].on_failure[0].waits] == ["stopped"]
+
+
 @pytest.mark.parametrize(
     ("state", "tags"),
     [
@@ -686,6 +699,7 @@ def test_all_reasons_are_named_at_once() -> None:
         ({"lose_instance_store": True}, (plain(instance_type="i3.large"), STORE)),
         ({"old_instance": "keep"}, (plain(instance_type="i3.large"), STORE)),
         ({}, (plain(instance_type="i3.large", state="stopped"), STORE)),
+        ({"old_instance": "terminate"}, (plain(instance_type="i3.large", state="stopped"), STORE)),
     ],
 )
 def test_what_does_not_stand_against_a_relaunch(options: dict[str, Any], resources: tuple[Resource, ...]) -> None:
@@ -802,6 +816,13 @@ def test_a_young_successor_that_does_not_get_healthy_is_taken_back() -> None:
         ({}, heir(minutes=1000, launch_time=NOW)),
         ({"health": {"status_checks": True, "timeout": 60}}, heir(minutes=2)),
         ({"on_failure": "keep"}, heir(minutes=1)),
+        # A volume was attached since.
+        (
+            {},
+            heir(
+                facts={"BlockDeviceMappings": [{"Ebs": {"AttachTime": NOW - timedelta(hours=age)}} for age in (0, 9)]}
+            ),
+        ),
         ({}, heir(facts={"BlockDeviceMappings": []})),
     ],
 )

@@ -79,6 +79,13 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
+def _is(found: Any, wanted: Any) -> bool:
+    """A mapping, such as tags, is to have at least what is wanted."""
+    if isinstance(wanted, Mapping):
+        return isinstance(found, Mapping) and all(found.get(key) == value for key, value in wanted.items())
+    return bool(_plain(found) == _plain(wanted))
+
+
 def _mismatches(item: _Item, resource: Resource | None) -> list[str]:
     """What `Wait.expect` finds wrong, as text."""
     if not item.wait.expect or resource is None:
@@ -87,7 +94,7 @@ def _mismatches(item: _Item, resource: Resource | None) -> list[str]:
     return [
         f"{item.resource}: {name} is {fields.get(name)!r}, expected was {wanted!r}"
         for name, wanted in item.wait.expect
-        if _plain(fields.get(name)) != _plain(wanted)
+        if not _is(fields.get(name), wanted)
     ]
 
 

@@ -214,7 +214,8 @@ class Wait:
     """Until when a stage waits: every one of *resources* has reached *goal* (a key of `goals.GOALS`).
 
     ``final``: nothing in the plan builds on it, so ``wait: false`` skips it. ``expect``: fields of the resource's view
-    that must then have these values; another value is a mismatch and fails the stage. ``timeout`` in seconds, None for
+    that must then have these values (of a mapping, such as tags, at least these entries); another value is a mismatch
+    and fails the stage. ``timeout`` in seconds, None for
     the task's.
     """
 

@@ -202,13 +202,38 @@ def _plan_stopped(spec: PowerSpec, state: State, now: datetime) -> Plan:
         instance.instance_id for instance in instances if instance.state in ("running", "pending", "stopping")
     )
     if waiting:
-        stages.append(Stage(stops, (Wait(waiting, "stopped", final=True),)))
+        remembered_ids = {item.instance_id for item in stopping} if spec.remember else set()
+        plain = tuple(item for item in waiting if item not in remembered_ids)
+        waits = (Wait(plain, "stopped", final=True),) if plain else ()
+        stages.append(_held_stop(spec, state, stopping, stops, waits, now) if remembered_ids else Stage(stops, waits))
     warnings = tuple(
         f"{item.instance_id} loses its public address {item.public_ip_address}: EC2 gives it another one when it starts"
         for item in stopping
         if _address_changes(item)
     )
     return Plan(tuple(stages), warnings)
+
+
+def _held_stop(
+    spec: PowerSpec,
+    state: State,
+    stopping: Sequence[Instance],
+    stops: tuple[Change, ...],
+    waits: tuple[Wait, ...],
+    now: datetime,
+) -> Stage:
+    """The stop of instances that are remembered, which must still be remembered once they are stopped.
+
+    A call that was held up (by throttling, by the network) may take effect after another run has brought the instance
+    back and removed the record. Nobody would start it again then, so this run does, and fails.
+    """
+    for instance in stopping:
+        value = instance.tags[tag_names.RESTORE_STATE] if _is_held(instance) else _hold(spec, now).value
+        record = (("tags", {tag_names.RESTORE_STATE: value}),)
+        waits = (*waits, Wait((instance.instance_id,), "stopped", final=True, expect=record))
+    back = tuple(_start(item, state.region, "another run has brought it back in the meantime") for item in stopping)
+    running = Wait(tuple(item.instance_id for item in stopping), "running")
+    return Stage(stops, waits, on_failure=(Stage(back, (running,)),), rollback_on=frozenset({"mismatch"}))
 
 
 def _stop_troubles(spec: PowerSpec, state: State, instance: Instance) -> Iterable[str]:
@@ -242,8 +267,12 @@ def _is_held(instance: Instance) -> bool:
     return hold is not None and not hold.is_spent(instance)
 
 
+def _hold(spec: PowerSpec, now: datetime) -> Hold:
+    return Hold(now, now + spec.hold_time)
+
+
 def _remember(spec: PowerSpec, instance: Instance, region: str, now: datetime) -> Change:
-    tag = {tag_names.RESTORE_STATE: Hold(now, now + spec.hold_time).value}
+    tag = {tag_names.RESTORE_STATE: _hold(spec, now).value}
     return Change(
         "CreateTags",
         instance.instance_id,
@@ -293,6 +322,11 @@ def _replaced(state: State, instances: Iterable[Instance]) -> list[str]:
     return found
 
 
+def _start(instance: Instance, region: str, reason: str) -> Change:
+    before = {"state": instance.state}
+    return Change("StartInstances", instance.instance_id, region, {}, reason, before, {"state": "running"})
+
+
 def _start_stages(
     starting: Sequence[Instance], pending: Sequence[Instance], region: str, reason: str, *, final: bool
 ) -> tuple[Stage, ...]:
@@ -304,18 +338,7 @@ def _start_stages(
     under_way = tuple(instance.instance_id for instance in starting if instance.state == "stopping")
     if under_way:
         stages.append(Stage(waits=(Wait(under_way, "stopped"),)))
-    changes = tuple(
-        Change(
-            "StartInstances",
-            instance.instance_id,
-            region,
-            {},
-            reason.format(state=instance.state),
-            {"state": instance.state},
-            {"state": "running"},
-        )
-        for instance in starting
-    )
+    changes = tuple(_start(instance, region, reason.format(state=instance.state)) for instance in starting)
     waiting = tuple(instance.instance_id for instance in (*starting, *pending))
     if waiting:
         stages.append(Stage(changes, (Wait(waiting, "running", final=final),), patience=NO_CAPACITY))
