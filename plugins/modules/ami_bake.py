@@ -54,6 +54,12 @@ options:
       - A version that was made from this instance, from one that it replaces, or that this instance runs from, has
         the same source.
     type: str
+  follow_successor:
+    description:
+      - Whether O(source_instance_id) stands for the living instance that has replaced it. With V(false) the id is taken
+        literally, which saves a call where an earlier task has returned RV(source_instance_id).
+    type: bool
+    default: true
   source_snapshot_id:
     description:
       - The snapshot of a root volume to bake from. O(architecture), O(root_device_name) and O(ena_support) must be
@@ -304,6 +310,7 @@ ARGUMENT_SPEC = {
     "image_name": {"type": "str", "default": "{name}-{version}"},
     "state": {"type": "str", "choices": ["available", "captured", "absent"], "default": "available"},
     "source_instance_id": {"type": "str"},
+    "follow_successor": {"type": "bool", "default": True},
     "source_snapshot_id": {"type": "str"},
     "method": {"type": "str", "choices": ["auto", "snapshot", "image"], "default": "auto"},
     "require_stopped": {"type": "bool", "default": True},

@@ -274,11 +274,17 @@ def world_of(sandbox: Sandbox, web: Web) -> dict[str, Any]:
     names |= {instance["InstanceId"]: f"new {number}" for number, instance in enumerate(instances)}
     names[web.instance_id] = "old"
 
+    fingerprints: list[str] = []
+
     def shown(resource: Mapping[str, Any]) -> dict[str, str]:
-        """The tags, without the fingerprint, which depends on ids; ids by name."""
-        tags = {key: value for key, value in _tags(resource).items() if key != FINGERPRINT}
+        """The tags, ids by name. A fingerprint, which depends on ids, stands as which of the different ones it is."""
+        tags = _tags(resource)
         if REPLACES in tags:
             tags[REPLACES] = ",".join(names.get(part, part) for part in tags[REPLACES].split(","))
+        if FINGERPRINT in tags:
+            if tags[FINGERPRINT] not in fingerprints:
+                fingerprints.append(tags[FINGERPRINT])
+            tags[FINGERPRINT] = f"fingerprint {fingerprints.index(tags[FINGERPRINT]) + 1}"
         return tags
 
     def devices(resource: Mapping[str, Any], key: str) -> dict[str, str]:
@@ -316,7 +322,7 @@ def world_of(sandbox: Sandbox, web: Web) -> dict[str, Any]:
     }
 
 
-_BAKED = {"ec2ops:image": "web", "ec2ops:version": "1"}
+_BAKED = {"ec2ops:image": "web", "ec2ops:version": "1", FINGERPRINT: "fingerprint 1"}
 
 SETTLED: dict[str, Any] = {
     "instances": {

@@ -174,7 +174,7 @@ def planned_deeds(plan: Iterable[Mapping[str, Any]], planned_ids: Mapping[str, s
     """The entries of a published plan, every planned id replaced by the one that EC2 gave."""
     deeds = []
     for entry in plan:
-        bound = _bound(entry, planned_ids)
+        bound = substitute(dict(entry), planned_ids)
         made = bool(OPERATIONS[entry["action"]].creates)
         if is_planned(bound["resource"]):
             raise AssertionError(f"{entry['action']}: nothing was made for {entry['resource']}")
@@ -196,13 +196,6 @@ def performed_deeds(log: Iterable[Mapping[str, Any]]) -> list[Deed]:
         resources = [named] if isinstance(named, str) else named
         deeds += [_deed(action, entry["region"], resource, parameters) for resource in resources]
     return deeds
-
-
-def _bound(entry: Mapping[str, Any], planned_ids: Mapping[str, str]) -> dict[str, Any]:
-    """The entry with EC2's ids. Within a planned id, others are in brackets: (new instance … from [new image …])."""
-    within = {name.translate(str.maketrans("()", "[]")): made for name, made in planned_ids.items()}
-    bound: dict[str, Any] = substitute(substitute(dict(entry), within), planned_ids)
-    return bound
 
 
 def _deed(action: str, region: str, resource: str, parameters: Mapping[str, Any]) -> Deed:
@@ -237,7 +230,7 @@ def assert_told_the_same(
     """
 
     def told(entries: Iterable[Mapping[str, Any]]) -> str:
-        bound = (_bound(entry, planned_ids) for entry in entries)
+        bound = (substitute(dict(entry), planned_ids) for entry in entries)
         rows = [{name: entry[name] for name in ("action", "resource", "parameters")} for entry in bound]
         return json.dumps(rows, indent=2, sort_keys=True)
 

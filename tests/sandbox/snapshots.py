@@ -14,8 +14,7 @@ from typing import Any
 
 from .engine import Ec2Error, Request, action
 from .filters import compiled
-from .pages import token_place
-from .pages import paged
+from .pages import paged, token_place
 from .tags import tag_specifications
 from .volumes import combination_error, encryption, key_arn, readable_snapshot, value_error
 from .world import Frozen, Instance, Region, Shape, Snapshot, Tags, Volume, is_id, not_an_id, tag_list

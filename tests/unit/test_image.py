@@ -42,6 +42,7 @@ DEFAULTS: dict[str, Any] = {
     "image_name": "{name}-{version}",
     "state": "available",
     "method": "auto",
+    "follow_successor": True,
     "require_stopped": True,
     "devices": "root",
     "force": False,
@@ -522,6 +523,16 @@ def test_a_bake_asks_seven_a_capture_five() -> None:
     assert len(asked(spec(), [*everything, snapshot(spec())])) == 6, (
         "with a capture, the name is RegisterImage's to check"
     )
+
+
+def test_an_id_that_is_known_to_be_the_living_one_saves_a_question() -> None:
+    literal = spec(follow_successor=False)
+    assert [query.operation for query in asked(literal, [instance(), made(literal)])] == [
+        "DescribeImages",
+        "DescribeInstances",
+    ]
+    heir = instance(NEW, tags={"ec2ops:replaces": OLD})
+    assert planner.result(literal, world(instance(), heir))["source_instance_id"] == OLD
 
 
 # --- properties ------------------------------------------------------------------------------------------------------

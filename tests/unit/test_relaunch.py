@@ -48,7 +48,7 @@ ROOT, DATA = "vol-00000000000000001", "vol-00000000000000002"
 BASE, AMI, AMI2 = "ami-00000000000000001", "ami-00000000000000002", "ami-00000000000000003"
 TAG, REPLACES = "ec2ops:restore-state", "ec2ops:replaces"
 HELD = Hold(NOW - timedelta(minutes=10), NOW + timedelta(minutes=20)).value
-OTHER = planner.planned("instance", f"{OLD} from {AMI}")
+OTHER = planner.planned("instance", f"in place of {OLD}")
 
 DEFAULTS: dict[str, Any] = {
     "instance_id": OLD,
@@ -480,7 +480,7 @@ def test_a_check_run_goes_on_with_the_planned_successor() -> None:
     made = guard(planner.plan(wanted, state, NOW), [image_id])
     after = overlay(state, made.published())
     found = planner.result(wanted, after)
-    assert found["instance_id"] == f"(new instance {OLD} from [new image web/1])"
+    assert found["instance_id"] == f"(new instance in place of {OLD})"
     assert found["replaced"] == OLD
     assert found["image_id"] == image_id
     assert found["instance"]["state"] == "running"
@@ -770,7 +770,7 @@ def test_an_instance_that_runs_from_the_image_is_up_to_date(given_id: str, resou
 def test_an_old_id_stands_for_the_living_successor() -> None:
     wanted = spec(image_id=AMI2)
     made = plan(wanted, heir(), plain(state="stopped"), image=dataclasses.replace(IMAGE, image_id=AMI2))
-    assert [change.resource for change in made.changes] == [planned("instance", f"{NEW} from {AMI2}"), NEW]
+    assert [change.resource for change in made.changes] == [planned("instance", f"in place of {NEW}"), NEW]
 
 
 @pytest.mark.parametrize(

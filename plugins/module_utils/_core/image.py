@@ -64,8 +64,10 @@ def needs(spec: ImageSpec, state: State) -> tuple[Query, ...]:
     if spec.state == "absent":
         return (first, captures_query(spec), *_usage_queries(spec, state))
     source: tuple[Query, ...]
-    if spec.source_instance_id:
+    if spec.source_instance_id and spec.follow_successor:
         source = lineage_queries([spec.source_instance_id])
+    elif spec.source_instance_id:
+        source = by_id("DescribeInstances", "instance-id", [spec.source_instance_id])
     else:
         source = by_id("DescribeSnapshots", "snapshot-id", [spec.source], OwnerIds=("self",))
     queries = (first, *source)
@@ -148,7 +150,7 @@ def _ids(resources: Iterable[Any]) -> list[str]:
 def _living_or_none(spec: ImageSpec, state: State) -> Instance | None:
     if not spec.source_instance_id:
         return None
-    heir = successor(state, spec.source_instance_id)
+    heir = successor(state, spec.source_instance_id) if spec.follow_successor else None
     return heir or state.instance(spec.source_instance_id)
 
 
@@ -210,7 +212,7 @@ def plan(spec: ImageSpec, state: State, _now: datetime) -> Plan:
     _require_free_name(spec, state, broken)
     if spec.source_snapshot_id:
         return _plan_from_snapshot(spec, state, cleanup)
-    instance = living(state, spec.source, "source_instance_id")
+    instance = living(state, spec.source, "source_instance_id", follow=spec.follow_successor)
     method = _method(spec, instance)
     if method == "image":
         require_create_image(spec)

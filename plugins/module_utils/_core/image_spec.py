@@ -69,6 +69,7 @@ class ImageSpec:
     state: str
     source_instance_id: str | None
     source_snapshot_id: str | None
+    follow_successor: bool
     method: str
     require_stopped: bool
     devices: str
@@ -117,6 +118,7 @@ def parse(params: Mapping[str, Any], _region: str) -> ImageSpec:
         state=params["state"],
         source_instance_id=params.get("source_instance_id"),
         source_snapshot_id=params.get("source_snapshot_id"),
+        follow_successor=params["follow_successor"],
         method=params["method"],
         require_stopped=params["require_stopped"],
         devices=params["devices"],

@@ -63,12 +63,12 @@ def successor(state: State, instance_id: str) -> Instance | None:
     return newest[0] if newest else None
 
 
-def living(state: State, instance_id: str, option: str) -> Instance:
-    """The instance that *instance_id* stands for: its living successor, else itself.
+def living(state: State, instance_id: str, option: str, *, follow: bool = True) -> Instance:
+    """The instance that *instance_id* stands for: its living successor, else itself. Without *follow*, itself.
 
     Raises SpecError, naming *option*, for an id that EC2 does not know, and for a terminated one without a successor.
     """
-    heir = successor(state, instance_id)
+    heir = successor(state, instance_id) if follow else None
     if heir is not None:
         return heir
     found = state.instance(instance_id)

@@ -489,7 +489,7 @@ def _launch(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> Ch
     if volume_tags:
         parameters["TagSpecifications"].append(specification("volume", volume_tags))
     new = Instance(
-        instance_id=planned("instance", f"{old.instance_id} from {spec.image_id}"),
+        instance_id=planned("instance", f"in place of {old.instance_id}"),
         state="running",
         image_id=spec.image_id,
         instance_type=parameters["InstanceType"],
