@@ -25,6 +25,7 @@ from sandbox.client import Sandbox
 from tools.environment import ROOT, environment
 
 CALLBACKS = ROOT / "tests" / "playbook" / "callback"
+PLAYS = ROOT / "tests" / "playbook" / "plays"
 REGION = "us-east-1"
 DURATIONS = {
     "instance_stopping": 0.4,
@@ -245,6 +246,13 @@ def changing_calls(log: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 # --- what there is --------------------------------------------------------------------------------------------------
+
+
+def leave_stopped(sandbox: Sandbox, instance_id: str) -> None:
+    """Makes of a running instance what a run leaves that was killed after its stop."""
+    run = run_playbook(sandbox, PLAYS / "hold.yml", {"instance_id": instance_id})
+    assert run.status == 0, run.output
+    assert described_instance(sandbox, instance_id)["State"]["Name"] == "stopped"
 
 
 def described_instance(sandbox: Sandbox, instance_id: str) -> dict[str, Any]:

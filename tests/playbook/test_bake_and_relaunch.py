@@ -17,8 +17,8 @@ from playbook.support import (
     assert_done_as_planned,
     assert_told_the_same,
     changing_calls,
-    described_image,
     described_instance,
+    leave_stopped,
     marks_before,
     own_images,
     own_snapshots,
@@ -79,7 +79,8 @@ def check_then_run(sandbox: Sandbox, given: dict[str, Any]) -> Run:
 def test_check_run_check_run(sandbox: Sandbox, web: Web) -> None:
     """The whole job, twice; then its next version, which is baked from the living instance."""
     given = variables(web)
-    result = check_then_run(sandbox, given).fact("bake_and_relaunch_result")
+    run = check_then_run(sandbox, given)
+    result = run.fact("bake_and_relaunch_result")
     assert {"StopInstances", "CreateSnapshot", "StartInstances", "RegisterImage", "RunInstances"} <= {
         entry["action"] for entry in result["plan"]
     }
@@ -87,6 +88,10 @@ def test_check_run_check_run(sandbox: Sandbox, web: Web) -> None:
     assert (new["State"]["Name"], old["State"]["Name"]) == ("running", "stopped")
     assert new["ImageId"] == result["image_id"]
     assert RESTORE_STATE not in {tag["Key"] for tag in old["Tags"] + new["Tags"]}
+
+    # The data volume stays where it was, and that is said.
+    assert web.data_volume_id in " ".join(run.output.split())
+    assert {device["DeviceName"] for device in old["BlockDeviceMappings"]} == {ROOT_DEVICE, DATA_DEVICE}
 
     # Every write up to the stop is in the image and on the new instance.
     content = sandbox.marks(web.instance_id)
@@ -239,28 +244,9 @@ def test_a_bake_that_fails_ends_the_play_for_the_whole_group(sandbox: Sandbox) -
         assert described_instance(sandbox, member.instance_id)["State"]["Name"] == "running"
 
 
-def test_data_volumes_stay_with_the_old_instance(sandbox: Sandbox, web: Web) -> None:
-    run = run_playbook(sandbox, PLAYBOOK, variables(web))
-    assert run.status == 0, run.output
-    assert web.data_volume_id in run.output
-    devices = described_instance(sandbox, web.instance_id)["BlockDeviceMappings"]
-    assert {device["DeviceName"] for device in devices} == {ROOT_DEVICE, DATA_DEVICE}
-    image = described_image(sandbox, run.fact("bake_and_relaunch_result")["image_id"])
-    assert [device["DeviceName"] for device in image["BlockDeviceMappings"]] == [ROOT_DEVICE]
-
-
-def left_stopped(sandbox: Sandbox, web: Web) -> None:
-    """As a run leaves an instance that was killed after the stop."""
-    sandbox.refuse("StartInstances", "CreateSnapshot")
-    run = run_playbook(sandbox, PLAYBOOK, variables(web, bake_and_relaunch_wait_timeout=60))
-    assert run.status != 0
-    sandbox.refuse()
-    assert described_instance(sandbox, web.instance_id)["State"]["Name"] == "stopped"
-
-
 def test_restore_power_starts_what_was_left_stopped(sandbox: Sandbox, web: Web) -> None:
-    left_stopped(sandbox, web)
-    # The hold of the run, 60 s, has to be over for an hour.
+    leave_stopped(sandbox, web.instance_id)
+    # The hold of the run, a minute, has to be over for an hour.
     sandbox.reset_log()
     early = run_playbook(sandbox, RESTORE_POWER)
     assert early.status == 0, early.output
@@ -284,7 +270,7 @@ def test_restore_power_starts_what_was_left_stopped(sandbox: Sandbox, web: Web) 
 
 
 def test_restore_power_takes_named_instances_at_once(sandbox: Sandbox, web: Web) -> None:
-    left_stopped(sandbox, web)
+    leave_stopped(sandbox, web.instance_id)
     run = run_playbook(sandbox, RESTORE_POWER, {"restore_power_instance_ids": [web.instance_id]})
     assert run.status == 0, run.output
     assert described_instance(sandbox, web.instance_id)["State"]["Name"] == "running"

@@ -5,25 +5,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from playbook.seeds import DATA_DEVICE, ROOT_DEVICE, Web
 from playbook.support import (
+    PLAYS,
     REGION,
     assert_done_as_planned,
     assert_told_the_same,
     changing_calls,
     described_image,
     described_instance,
+    leave_stopped,
     marks_before,
     run_playbook,
 )
 from sandbox.client import Sandbox
 
-PLAY = Path(__file__).parent / "plays" / "golden_image.yml"
+PLAY = PLAYS / "golden_image.yml"
 RESTORE_STATE = "ec2ops:restore-state"
 
 
@@ -82,6 +83,13 @@ def test_check_run_check_run(sandbox: Sandbox, web: Web, devices: str) -> None:
         assert (kept["image_id"], kept["changed"], kept["plan"]) == (result["image_id"], False, [])
         assert kept["off_seconds"] is None
 
+    # What would be another image of the same version is refused, before the stop.
+    sandbox.reset_log()
+    other = run_playbook(sandbox, PLAY, {**given, "golden_image_devices": "root" if devices == "all" else "all"})
+    assert other.status != 0
+    assert "another version" in other.failures[0]
+    assert changing_calls(sandbox.log()) == []
+
 
 def test_a_stopped_source_stays_stopped(sandbox: Sandbox, web: Web) -> None:
     sandbox.client("ec2", REGION).stop_instances(InstanceIds=[web.instance_id])
@@ -116,27 +124,11 @@ def test_a_refused_capture_reaches_the_user_and_the_source_runs_again(sandbox: S
     assert described_image(sandbox, again.fact("golden_image_result")["image_id"])["State"] == "available"
 
 
-def test_what_cannot_be_baked_is_refused_before_the_stop(sandbox: Sandbox, web: Web) -> None:
-    """Another source for a version that exists."""
-    first = run_playbook(sandbox, PLAY, variables(web))
-    assert first.status == 0, first.output
-    sandbox.reset_log()
-    other = run_playbook(sandbox, PLAY, variables(web, golden_image_devices="all"))
-    assert other.status != 0
-    assert "another version" in other.failures[0]
-    assert changing_calls(sandbox.log()) == []
-
-
 def test_a_source_left_stopped_is_started_though_the_image_exists(sandbox: Sandbox, web: Web) -> None:
     """As a run leaves it that was killed after the stop, while the module that it had started went on."""
     first = run_playbook(sandbox, PLAY, variables(web))
     assert first.status == 0, first.output
-    sandbox.refuse("StartInstances")
-    left = run_playbook(sandbox, PLAY, variables(web, golden_image_version="2"))
-    assert left.status != 0
-    assert described_instance(sandbox, web.instance_id)["State"]["Name"] == "stopped"
-
-    sandbox.refuse()
+    leave_stopped(sandbox, web.instance_id)
     sandbox.reset_log()
     again = run_playbook(sandbox, PLAY, variables(web))
     assert again.status == 0, again.output
@@ -154,7 +146,7 @@ def test_hosts_that_nothing_reaches(sandbox: Sandbox, web: Web, localhost: str) 
         "[web:vars]\nansible_connection=ssh\nansible_python_interpreter=/nowhere/python\nansible_become=true\n"
     )
     given = {key: value for key, value in variables(web, test_hosts="web").items() if key != "golden_image_instance_id"}
-    run = run_playbook(sandbox, PLAY, given, inventory=inventory)
+    run = run_playbook(sandbox, PLAY, {**given, "golden_image_stop": False}, inventory=inventory)
     assert run.status == 0, run.output
     image_id = run.fact("golden_image_result", host="web1")["image_id"]
     assert described_image(sandbox, image_id)["State"] == "available"

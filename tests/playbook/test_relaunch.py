@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from playbook.seeds import ROOT_DEVICE, Web, at_once
 from playbook.support import (
+    PLAYS,
     REGION,
     assert_done_as_planned,
     assert_told_the_same,
@@ -21,7 +21,7 @@ from playbook.support import (
 )
 from sandbox.client import Sandbox
 
-PLAY = Path(__file__).parent / "plays" / "relaunch.yml"
+PLAY = PLAYS / "relaunch.yml"
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def loopback(text: str) -> str:
 
 def name_and_seconds(text: str) -> tuple[str, float]:
     """`snapshot_pending=2.5`."""
-    name, _, seconds = text.partition("=")
+    name, _between, seconds = text.partition("=")
     try:
         return name, float(seconds)
     except ValueError:

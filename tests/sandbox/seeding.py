@@ -330,7 +330,7 @@ class _Seeding:
 
     def _data_volumes(self, instance: Instance, name: str, row: Mapping[str, Any]) -> None:
         asked = row.get("data_volumes") or []
-        rows = [{} for _ in range(asked)] if isinstance(asked, int) else [dict(one) for one in asked]
+        rows = [{} for _turn in range(asked)] if isinstance(asked, int) else [dict(one) for one in asked]
         free = [
             one
             for one in _DATA_DEVICES
@@ -403,7 +403,7 @@ class _Seeding:
         count, volumes = int(row["count"]), int(row.get("volumes") or 1)
         every = timedelta(seconds=float(row.get("every") or 86400.0))
         home, new_id = self.home, self.world.new_id
-        ids = [new_id("vol") for _ in range(volumes)]
+        ids = [new_id("vol") for _turn in range(volumes)]
         tags, size = dict(row.get("tags") or {}), int(row.get("size") or 8)
         rounds = (count + volumes - 1) // volumes
         for position in range(count):

@@ -106,7 +106,7 @@ class Connection(socketserver.StreamRequestHandler):
 
     def _is_gone(self) -> bool:
         try:
-            readable, _, _ = select.select([self.connection], [], [], 0)
+            readable, _writable, _failed = select.select([self.connection], [], [], 0)
             return bool(readable) and self.connection.recv(1, socket.MSG_PEEK) == b""
         except (OSError, ValueError):
             return True
@@ -146,7 +146,7 @@ def read_call(stream: BufferedIOBase, send_continue: Callable[[], None]) -> tupl
     body = _read_body(stream, headers)
     if target.startswith(("http://", "https://")):
         target = "/" + target.split("://", 1)[1].partition("/")[2]
-    path, _, query = target.partition("?")
+    path, _between, query = target.partition("?")
     wish = headers.get("connection", "").lower()
     keep = wish != "close" and (version != "HTTP/1.0" or wish == "keep-alive")
     return Call(method, path, query, headers, body), keep

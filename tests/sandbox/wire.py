@@ -467,7 +467,7 @@ def _text_of_boolean(value: Any) -> str:
 
 
 def _text_of_integer(value: Any) -> str:
-    if type(value) is int:
+    if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     raise TypeError(f"an integer is needed, not {value!r}")
 

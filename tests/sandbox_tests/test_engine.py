@@ -92,7 +92,7 @@ def test_a_call_without_or_with_rejected_credentials_is_refused(sandbox: Sandbox
         401,
     )
     assert refusal(sandbox.client("sts").get_caller_identity)[0] == "InvalidClientTokenId"
-    status, _, body = raw(sandbox, "POST", "/", b"Action=CreatePlacementGroup&Version=2016-11-15")
+    status, _between, body = raw(sandbox, "POST", "/", b"Action=CreatePlacementGroup&Version=2016-11-15")
     assert (status, b"<Code>AuthFailure</Code>" in body) == (401, True)
     assert seen == []
 
@@ -137,11 +137,11 @@ def test_each_answer_has_one_date_and_it_is_the_sandboxs(
     world.clock.move(40 * 86400)
     headers, body = FORMS[form]
     before = world.clock.now().replace(microsecond=0)
-    status, answered, _ = raw(sandbox, "POST", "/", body, headers)
+    status, answered, _rest = raw(sandbox, "POST", "/", body, headers)
     dates = [value for name, value in answered if name.lower() == "date"]
     assert len(dates) == 1
     assert before <= parsedate_to_datetime(dates[0]) <= world.clock.now()
-    assert len([name for name, _ in answered if name.lower() == "x-amzn-requestid"]) == 1
+    assert len([name for name, _value in answered if name.lower() == "x-amzn-requestid"]) == 1
     assert (status == 200) == (form != "ec2 error")
 
 
@@ -219,7 +219,7 @@ def test_a_tagged_create_needs_create_tags(sandbox: Sandbox, handle: Any) -> Non
     sandbox.refuse("ec2:CreateTags")
     tags = [{"ResourceType": "placement-group", "Tags": [{"Key": "a", "Value": "b"}]}]
     ec2 = sandbox.client()
-    code, message, _ = refusal(lambda: ec2.create_placement_group(GroupName="g", TagSpecifications=tags))
+    code, message, _rest = refusal(lambda: ec2.create_placement_group(GroupName="g", TagSpecifications=tags))
     assert (code, "ec2:CreateTags" in message) == ("UnauthorizedOperation", True)
     ec2.create_placement_group(GroupName="g")
     assert len(seen) == 1
@@ -312,7 +312,7 @@ def makes(handle: Any) -> dict[str, Any]:
 
     def handler(request: Request) -> dict[str, Any]:
         # CreatePlacementGroup has no token of its own in the model: the name carries it.
-        request.params["GroupName"], _, token = request.params["GroupName"].partition("/")
+        request.params["GroupName"], _between, token = request.params["GroupName"].partition("/")
         request.params["ClientToken"] = token
 
         def make() -> tuple[str, dict[str, Any]]:
@@ -344,7 +344,7 @@ def test_a_token_makes_one_thing_and_a_replay_shows_its_present_state(sandbox: S
     # A default that is spelled out is a change.
     assert refusal(lambda: make("g/token", PartitionCount=1))[0] == "IdempotentParameterMismatch"
     del makes["alive"][first["GroupId"]]
-    code, message, _ = refusal(lambda: make("g/token"))
+    code, message, _rest = refusal(lambda: make("g/token"))
     assert (code, "already deleted" in message) == ("IdempotentParameterMismatch", True)
 
 
@@ -416,7 +416,7 @@ def test_one_connection_carries_many_calls(sandbox: Sandbox, handle: Any) -> Non
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=10)
     headers, body = FORMS["ec2"]
     sockets = set()
-    for _ in range(3):
+    for _turn in range(3):
         connection.request("POST", "/", body, headers)
         answer = connection.getresponse()
         assert answer.status == 200

@@ -316,14 +316,14 @@ def test_resources_cost_tokens_too(world: World) -> None:
 
 def test_buckets_are_off_until_they_are_switched_on(sandbox: Sandbox, world: World, effects: list[str]) -> None:
     ec2 = sandbox.client()
-    for _ in range(60):
+    for _turn in range(60):
         ec2.create_placement_group(GroupName="a")
     sandbox.configure(buckets=True)
     sandbox.set_speed(0.001)  # nothing is filled up while the calls are made
-    answers = [create_with(ec2, "b") for _ in range(52)]
+    answers = [create_with(ec2, "b") for _turn in range(52)]
     assert answers == ["ok"] * 50 + ["RequestLimitExceeded 503"] * 2
     world.clock.move(1)
-    assert [create_with(ec2, "c") for _ in range(6)] == ["ok"] * 5 + ["RequestLimitExceeded 503"]
+    assert [create_with(ec2, "c") for _turn in range(6)] == ["ok"] * 5 + ["RequestLimitExceeded 503"]
     assert len(effects) == 60 + 50 + 5
 
 

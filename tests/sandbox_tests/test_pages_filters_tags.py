@@ -124,7 +124,7 @@ def test_owners_are_no_ids(world: World) -> None:
 
 
 def test_a_token_belongs_to_its_action_and_region_and_is_not_made_up(world: World) -> None:
-    _, token = paged(request(world, MaxResults=5), list(range(10)))
+    _first, token = paged(request(world, MaxResults=5), list(range(10)))
     assert token is not None
     others: list[dict[str, Any]] = [
         {"NextToken": "garbage"},
@@ -144,7 +144,7 @@ def test_rows_that_come_and_go_between_pages_neither_repeat_nor_hide_others(worl
     first, token = paged(request(world, MaxResults=5), rows, key=lambda row: row)
     rows = [row for row in rows if row not in (2, 8)] + [40]  # one shown and the last one shown are gone
     rows.insert(0, -1)
-    second, _ = paged(request(world, MaxResults=5, NextToken=token), rows, key=lambda row: row)
+    second, _rest = paged(request(world, MaxResults=5, NextToken=token), rows, key=lambda row: row)
     assert (list(first), list(second)) == ([0, 2, 4, 6, 8], [10, 12, 14, 16, 18])
 
 

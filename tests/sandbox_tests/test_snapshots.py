@@ -44,7 +44,7 @@ def test_two_identical_requests_make_two(world: World, sandbox: Sandbox) -> None
     make_instant(world)
     ids = sandbox.seed({"volume": {"name": "data"}})
     ec2 = sandbox.client()
-    assert len({ec2.create_snapshot(VolumeId=ids["data"])["SnapshotId"] for _ in range(2)}) == 2
+    assert len({ec2.create_snapshot(VolumeId=ids["data"])["SnapshotId"] for _turn in range(2)}) == 2
 
 
 def test_a_snapshot_keeps_its_size_when_the_volume_grows(world: World, sandbox: Sandbox) -> None:
@@ -87,7 +87,7 @@ def test_pending_snapshots_per_volume(world: World, sandbox: Sandbox, volume: di
     make_slow(world)
     ids = sandbox.seed({"volume": {"name": "data", **volume}})
     ec2 = sandbox.client()
-    made = [ec2.create_snapshot(VolumeId=ids["data"])["SnapshotId"] for _ in range(most)]
+    made = [ec2.create_snapshot(VolumeId=ids["data"])["SnapshotId"] for _turn in range(most)]
     refused("ConcurrentSnapshotLimitExceeded", ec2.create_snapshot, VolumeId=ids["data"])
     ec2.delete_snapshot(SnapshotId=made[0])
     refused("ConcurrentSnapshotLimitExceeded", ec2.create_snapshot, VolumeId=ids["data"])
@@ -200,7 +200,7 @@ def test_twenty_copies_at_once(world: World, sandbox: Sandbox) -> None:
     make_slow(world)
     ids = sandbox.seed({"volume": {"name": "data"}, "snapshots": [{"name": "s", "volume": "data"}]})
     west = sandbox.client(region="us-west-2")
-    for _ in range(20):
+    for _turn in range(20):
         west.copy_snapshot(SourceRegion="us-east-1", SourceSnapshotId=ids["s"])
     refused("ResourceLimitExceeded", west.copy_snapshot, SourceRegion="us-east-1", SourceSnapshotId=ids["s"])
     world.clock.move(LONG)

@@ -75,9 +75,9 @@ def test_a_listing_through_boto3_grows_linearly(sandbox: Sandbox, world: World, 
 def test_a_page_does_not_copy_what_is_not_on_it(world: World) -> None:
     def page_time(count: int) -> float:
         rows = list(range(count))
-        _, token = paged(Request("A", {"MaxResults": 5}, "", "", START, world), rows, key=lambda row: row)
+        _first, token = paged(Request("A", {"MaxResults": 5}, "", "", START, world), rows, key=lambda row: row)
         best = 1.0
-        for _ in range(20):
+        for _turn in range(20):
             request = Request("A", {"MaxResults": 5, "NextToken": token}, "", "", START, world)
             started = time.process_time()
             paged(request, rows, key=lambda row: row)

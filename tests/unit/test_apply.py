@@ -134,7 +134,7 @@ def done(outcome: Outcome) -> list[str]:
 
 
 def test_one_call_stops_many_and_one_poll_loop_waits_for_all(world: World) -> None:
-    ids = [world.instance().instance_id for _ in range(3)]
+    ids = [world.instance().instance_id for _turn in range(3)]
     outcome = succeed(world, Stage(tuple(power("StopInstances", one) for one in ids), (Wait(tuple(ids), "stopped"),)))
     assert world.count("StopInstances") == 1
     assert {observed.resource_id for observed in outcome.observed.values()} == set(ids)

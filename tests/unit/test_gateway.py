@@ -425,7 +425,7 @@ class Listener:
 
 def paced(operation: str, count: int, clock: Clock, pacer: Pacer) -> float:
     began = clock.time
-    for _ in range(count):
+    for _turn in range(count):
         pacer.acquire(operation, "us-east-1")
     return clock.time - began
 
@@ -469,7 +469,7 @@ def test_throttling_empties_the_bucket_and_halves_the_rate_for_a_while() -> None
     clock = Clock()
     pacer = Pacer(clock.monotonic, clock.sleep)
     pacer.acquire("DeleteSnapshot", "us-east-1")
-    for _ in range(3):
+    for _turn in range(3):
         pacer.throttled("DeleteSnapshot", "us-east-1")
     slow = paced("DeleteSnapshot", 10, clock, pacer)
     assert slow == pytest.approx(4.0, rel=0.1)
@@ -480,7 +480,7 @@ def test_throttling_empties_the_bucket_and_halves_the_rate_for_a_while() -> None
 
 def test_writes_beyond_the_bucket_go_at_ec2s_rate_from_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     made, client, clock = gateway(delete_snapshot=[answer()])
-    for _ in range(130):
+    for _turn in range(130):
         made.perform([DELETE])
     assert len(client.asked) == 130
     assert clock.time == pytest.approx(6.0, rel=0.05)
@@ -627,7 +627,7 @@ def test_a_closed_connection_is_unclear_and_repeated_only_where_that_is_safe(san
 def test_ec2s_own_buckets_are_not_overrun(sandbox: Sandbox) -> None:
     sandbox.configure(buckets=True)
     made = sandbox_gateway(sandbox)
-    for _ in range(12):
+    for _turn in range(12):
         with pytest.raises(CallError, match=r"InvalidInstanceID\.NotFound"):
             made.perform([Change("StartInstances", INSTANCE, "us-east-1", {}, "a test")])
     assert made.calls["StartInstances"] <= 13

@@ -127,7 +127,7 @@ def placed(path: str, shape: Any, value: Any = None) -> Any:
     if shape.type_name == "list":
         return [placed(path, shape.member, value)]
     if path:
-        head, _, rest = path.partition(".")
+        head, _between, rest = path.partition(".")
         return {head: placed(rest, shape.members[head], value)}
     if value is not None:
         return value
@@ -197,7 +197,7 @@ SET_OF_INTERFACE: dict[str, Any] = {
 
 @pytest.mark.parametrize("path", sorted(path for path, rule in INSTANCE_RULES.items() if rule.how == REFUSED))
 def test_what_is_refused_is_refused_when_set_and_named(path: str) -> None:
-    head, _, rest = path.partition(".")
+    head, _between, rest = path.partition(".")
     facts: dict[str, Any] = {**PLAIN}
     if head == "NetworkInterfaces":
         part = rest.split(".")[0]

@@ -396,8 +396,8 @@ class Hold:
 
 def hold_of(instance: Instance) -> Hold | None:
     """The hold on this instance; None without the tag, and for a value that this collection did not write."""
-    word, _, rest = instance.tags.get(tag_names.RESTORE_STATE, "").partition(" ")
-    since, _, until = rest.partition(" ")
+    word, _between, rest = instance.tags.get(tag_names.RESTORE_STATE, "").partition(" ")
+    since, _between, until = rest.partition(" ")
     start, end = parse_moment(since), parse_moment(until)
     return Hold(start, end) if word == "running" and start is not None and end is not None else None
 

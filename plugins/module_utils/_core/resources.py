@@ -18,7 +18,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from .names import kind_of
 from .timespan import format_moment, parse_moment
@@ -214,7 +214,7 @@ class Fact:
         return self.fact_id
 
 
-Resource = Instance | Image | Snapshot | Volume | Fact
+Resource: TypeAlias = "Instance | Image | Snapshot | Volume | Fact"
 _CLASSES: Mapping[str, type[Any]] = {cls.kind: cls for cls in (Instance, Image, Snapshot, Volume)}
 _NESTED: Mapping[tuple[str, str], type[Any]] = {
     ("instance", "block_devices"): BlockDevice,
