@@ -37,7 +37,9 @@ def sandbox(server: Sandbox) -> Sandbox:
     return server
 
 
-def run_task(sandbox: Sandbox, folder: Path, module: str, options: Mapping[str, Any], *steps: str) -> Run:
+def run_task(
+    sandbox: Sandbox, folder: Path, module: str, options: Mapping[str, Any], *steps: str, **environment: str
+) -> Run:
     """One playbook in which a task runs once for each step; steps that start with ``check`` in check mode."""
     tasks = [
         {
@@ -46,6 +48,7 @@ def run_task(sandbox: Sandbox, folder: Path, module: str, options: Mapping[str, 
             "check_mode": step.startswith("check"),
             "diff": True,
             "ignore_errors": True,
+            "environment": environment,
         }
         for step in steps
     ]
@@ -413,20 +416,23 @@ def test_refused_before_the_first_effect(
 
 
 @pytest.mark.parametrize(
-    ("options", "text"),
+    ("options", "environment", "texts"),
     [
-        ({"endpoint_url": "http://127.0.0.1:9"}, "http://127.0.0.1:9"),
-        ({"region": "us-east-1", "access_key": "", "secret_key": "", "profile": "nobody"}, "nobody"),
+        ({"endpoint_url": "http://127.0.0.1:9"}, {}, ("http://127.0.0.1:9", "endpoint_url")),
+        ({"profile": "nobody"}, {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, ("nobody",)),
+        ({}, {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, ("credentials",)),
+        ({}, {"AWS_REGION": "", "AWS_DEFAULT_REGION": ""}, ("region", "AWS_REGION")),
     ],
-    ids=["endpoint that does not answer", "unknown profile"],
+    ids=["endpoint that does not answer", "unknown profile", "no credentials", "no region"],
 )
 def test_a_connection_that_cannot_be_is_said_clearly(
-    sandbox: Sandbox, tmp_path: Path, options: Mapping[str, Any], text: str
+    sandbox: Sandbox, tmp_path: Path, options: Mapping[str, Any], environment: Mapping[str, str], texts: tuple[str, ...]
 ) -> None:
     task = {"instance_ids": ["i-0123456789abcdef0"], "state": "stopped", **options}
-    run = run_task(sandbox, tmp_path, "instance_power", task, "run")
+    run = run_task(sandbox, tmp_path, "instance_power", task, "run", **environment)
     assert run.ours[0].outcome == "ignored"
-    assert text in run.ours[0].result["msg"]
+    for text in texts:
+        assert text in run.ours[0].result["msg"]
 
 
 def test_what_ec2_refuses_reaches_the_user(sandbox: Sandbox, tmp_path: Path) -> None:
