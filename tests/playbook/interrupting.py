@@ -107,6 +107,7 @@ class Begun:
 
     def __init__(self, sandbox: Sandbox, playbook: str, variables: Mapping[str, Any], folder: Path) -> None:
         folder.mkdir()
+        self._sandbox = sandbox
         self._record, self._output = folder / "record.jsonl", folder / "output"
         # What a killed run leaves behind goes with the test's folder.
         temporary = {f"ANSIBLE_{which}_TEMP": str(folder / which.lower()) for which in ("LOCAL", "REMOTE")}
@@ -125,6 +126,16 @@ class Begun:
             raise AssertionError(f"{playbook} ended as it began: {self._output.read_text(encoding='utf-8')}")
         self._playbook = Process(self._process.pid, row.started)
         self._known: set[Process] = {self._playbook}
+
+    def await_held(self, fault: str, calls: int = 1) -> None:
+        """Waits until so many calls are held by the fault. Raises AssertionError when the run ends before."""
+
+        def held() -> bool:
+            return sum(each["rule"] == fault for each in self._sandbox.faults()["paused"]) >= calls
+
+        until(lambda: held() or self._process.poll() is not None, f"{calls} call held by {fault}")
+        if not held():
+            raise AssertionError(f"the run ended with {self._process.returncode}:\n{self.ended().output}")
 
     def kill_all(self) -> None:
         """SIGKILL to every process of the run, at one moment: none of them sees another one's end."""
@@ -208,19 +219,8 @@ class Point:
         return f"{self.when}-{self.action}" + (f"-{self.nth}" if self.nth > 1 else "")
 
 
-@contextlib.contextmanager
-def reached(sandbox: Sandbox, run: Begun, point: Point, fault: str) -> Iterator[None]:
-    """Inside, the run is at the point."""
-    try:
-        held = sandbox.wait_paused(fault, seconds=WITHIN)
-    except Exception as error:
-        raise AssertionError(f"the run did not come to {point}:\n{run.ended(0.1).output}") from error
-    assert (held["action"], held["when"]) == (point.action, point.when)
-    yield
-
-
 def hold_at(sandbox: Sandbox, point: Point) -> str:
-    """Holds the call at the point. Returns the fault's id."""
+    """Holds the call at the point, of a run that is yet to begin. Returns the fault's id."""
     return sandbox.add_fault(point.action, kind="pause", when=point.when, occurrence=point.nth)
 
 

@@ -160,12 +160,13 @@ def test_an_image_that_cannot_be_registered_leaves_the_source_running(sandbox: S
     assert RESTORE_STATE not in {tag["Key"] for tag in old["Tags"]}
 
 
-def test_an_instance_that_cannot_be_retired_is_refused_before_its_stop(sandbox: Sandbox, web: Web) -> None:
+def test_with_a_preflight_what_cannot_be_retired_is_not_stopped(sandbox: Sandbox, web: Web) -> None:
     sandbox.client("ec2", REGION).modify_instance_attribute(
         InstanceId=web.instance_id, DisableApiTermination={"Value": True}
     )
     sandbox.reset_log()
-    run = run_playbook(sandbox, PLAYBOOK, variables(web, bake_and_relaunch_old_instance="terminate"))
+    given = variables(web, bake_and_relaunch_old_instance="terminate", bake_and_relaunch_preflight=True)
+    run = run_playbook(sandbox, PLAYBOOK, given)
     assert run.status != 0
     assert "terminat" in run.failures[0]
     assert changing_calls(sandbox.log()) == []
@@ -203,6 +204,7 @@ def test_a_group_is_relaunched_from_one_image(sandbox: Sandbox) -> None:
     given = {
         "bake_and_relaunch_hosts": "web",
         "bake_and_relaunch_source": "web2",
+        "bake_and_relaunch_preflight": True,
         "bake_and_relaunch_name": "web",
         "bake_and_relaunch_version": "1",
     }
