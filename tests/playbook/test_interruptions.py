@@ -40,7 +40,7 @@ HOLD = 60
 """Seconds for which a run may hold an instance: its wait_timeout."""
 
 pytestmark = [
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(60),
     pytest.mark.skipif(not (PROC / "self" / "stat").exists(), reason="the processes of a run are found in /proc"),
 ]
 
@@ -63,7 +63,7 @@ def given(web: Web, sandbox: Sandbox) -> Iterator[dict[str, Any]]:
 
 def run_to_end(sandbox: Sandbox, given: dict[str, Any]) -> Run:
     """A run that must succeed."""
-    run = run_playbook(sandbox, PLAYBOOK, given, timeout=150)
+    run = run_playbook(sandbox, PLAYBOOK, given, timeout=50)
     assert run.status == 0, run.output
     return run
 
