@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,11 @@ LATE = ("snapshot", "image", "instance")
 """What may be made to show late."""
 HOLD = 60
 """Seconds for which a run may hold an instance: its wait_timeout."""
+NO_CAPACITY = {
+    "code": "InsufficientInstanceCapacity",
+    "message": "We currently do not have sufficient capacity in the Availability Zone you requested.",
+    "status": 500,
+}
 
 pytestmark = [
     pytest.mark.timeout(60),
@@ -119,9 +125,35 @@ def test_killed(sandbox: Sandbox, web: Web, given: dict[str, Any], tmp_path: Pat
     assert_settled(sandbox, web)
     # What the first run had made was used, not made again.
     assert [performed(sandbox, name) for name in ("CreateSnapshot", "RegisterImage")] == [1, 1]
-    if point.when == "after":
+    if point in (Point("CreateSnapshot", "after"), Point("RunInstances", "after")):
         # What was begun twice might be done once more. After the others the equal world speaks for itself.
         assert_nothing_left_to_do(sandbox, web, given)
+
+
+def test_killed_during_the_launch_and_run_with_other_overrides(
+    sandbox: Sandbox, web: Web, given: dict[str, Any], tmp_path: Path
+) -> None:
+    """The token of the first launch does not fit the second one. What it made shows late: it is waited for."""
+    late = 3600.0
+    sandbox.configure(visibility_delay={"instance": late})
+    sandbox.move_clock(late)
+    kill_at(sandbox, web, given, tmp_path, Point("RunInstances", "after"))
+
+    def looked_in_vain() -> bool:
+        log = sandbox.log()
+        refused = [entry["sequence"] for entry in log if entry["outcome"] == "IdempotentParameterMismatch"]
+        looks = [
+            entry["sequence"] for entry in log if (entry["action"], entry["outcome"]) == ("DescribeInstances", "ok")
+        ]
+        return bool(refused) and any(look > refused[0] for look in looks)
+
+    other = {**given, "bake_and_relaunch_overrides": {"tags": {"team": "shop"}}}
+    with begun(sandbox, PLAYBOOK, other, tmp_path / "second") as second:
+        until(looked_in_vain, "a look for what the token stands for")
+        sandbox.configure(visibility_delay={"instance": 0})
+        run = second.ended()
+    assert run.status == 0, run.output
+    assert_settled(sandbox, web)
 
 
 def test_killed_while_the_source_stops(sandbox: Sandbox, web: Web, given: dict[str, Any], tmp_path: Path) -> None:
@@ -190,6 +222,8 @@ def test_killed_alone(
     release: Callable[[Sandbox, dict[str, Any], Path, str], None],
 ) -> None:
     """Only ansible-playbook ends; the module that it had started goes on beside the next run."""
+    # It does not give its held call up before the next run has ended.
+    given["bake_and_relaunch_aws"] = {"aws_config": {"read_timeout": 50}}
     fault = hold_at(sandbox, point)
     with begun(sandbox, PLAYBOOK, given, tmp_path / "first") as first:
         first.await_held(fault)
@@ -215,7 +249,22 @@ def test_the_same_call_of_two_runs(
         assert run.status == 0, run.output
         await_end(survivors)
     assert_settled(sandbox, web)
-    assert_nothing_left_to_do(sandbox, web, given)
+
+
+def test_killed_alone_with_no_capacity(sandbox: Sandbox, web: Web, given: dict[str, Any], tmp_path: Path) -> None:
+    """The module that goes on still waits for capacity when the next run has retired the instance: it lets it rest."""
+    sandbox.add_fault("StartInstances", occurrence={"first": 2}, **NO_CAPACITY)
+    with begun(sandbox, PLAYBOOK, given, tmp_path / "first") as first:
+        until(lambda: len(sandbox.log(action="StartInstances")) == 2, "the second refusal of the start")
+        survivors = first.kill_playbook()
+        # Between two of its attempts, for longer than the next run takes.
+        for process in survivors:
+            process.send(signal.SIGSTOP)
+        run_to_end(sandbox, given)
+        for process in survivors:
+            process.send(signal.SIGCONT)
+        await_end(survivors)
+    assert_settled(sandbox, web)
 
 
 # --- signals ---------------------------------------------------------------------------------------------------------
@@ -323,10 +372,7 @@ def test_a_snapshot_fails(sandbox: Sandbox, web: Web, given: dict[str, Any], sec
 
 
 def test_no_capacity_for_a_moment(sandbox: Sandbox, web: Web, given: dict[str, Any]) -> None:
-    message = "We currently do not have sufficient capacity in the Availability Zone you requested."
-    sandbox.add_fault(
-        "StartInstances", occurrence={"first": 2}, code="InsufficientInstanceCapacity", message=message, status=500
-    )
+    sandbox.add_fault("StartInstances", occurrence={"first": 2}, **NO_CAPACITY)
     run_to_end(sandbox, given)
     assert [rule["hits"] for rule in sandbox.faults()["rules"]] == [2]
     assert_settled(sandbox, web)
