@@ -31,6 +31,8 @@ ATTEMPTS = 3
 """How often a create without a client token is called."""
 GENERATIONS = 8
 """How many used-up client tokens are passed over."""
+_TOKEN_USED = frozenset({TOKEN_SPENT, "IdempotentInstanceTerminated", "IdempotentParameterMismatch"})
+"""The codes of a create whose client token has made something that is gone, or something else."""
 _FAR_FUTURE = datetime.max.replace(tzinfo=UTC)
 
 
@@ -223,7 +225,7 @@ class _Run:
             try:
                 return self.gateway.perform(changes, generation)
             except CallError as error:
-                if error.code not in (TOKEN_SPENT, "IdempotentParameterMismatch") or generation + 1 >= GENERATIONS:
+                if error.code not in _TOKEN_USED or generation + 1 >= GENERATIONS:
                     raise
             found = [resource for resource in self._look(changes) if _usable(resource)]
             if found:

@@ -41,7 +41,8 @@ class CallError(StorageError):
         passing: bool = False,
     ) -> None:
         about = f" of {resource}" if resource else ""
-        super().__init__(f"{operation}{about} failed: {code}: {message}" + (f" {hint}" if hint else ""))
+        text = f"{operation}{about} failed: {code}: {message}"
+        super().__init__(f"{_sentence(text)} {hint}" if hint else text)
         self.operation = operation
         self.code = code
         self.message = message
@@ -50,8 +51,15 @@ class CallError(StorageError):
         self.passing = passing
 
 
-# The code of the CallError for a call whose client token made something that is gone by now. EC2 answers RunInstances
-# with the terminated instance, other operations with IdempotentParameterMismatch.
+def _sentence(text: str) -> str:
+    """*text* with a full stop, so that another sentence can follow. AWS ends its messages with one or without."""
+    text = text.rstrip(": \n")
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+# The code of the CallError for an answer without error that shows something that is gone, or going: the client token
+# had made it. Where EC2 refuses such a token the codes are its own: IdempotentInstanceTerminated for RunInstances,
+# IdempotentParameterMismatch for other operations.
 TOKEN_SPENT = "TokenSpent"  # noqa: S105  (an error code)
 
 
@@ -82,7 +90,7 @@ class Gateway(Protocol):
         Returns the id that EC2 gave for every planned id. Throttling is waited out; what is not safe to repeat is not
         repeated: an unclear answer is raised as CallError with ``unclear`` set, and the caller looks before it calls
         again. A client token of this generation that stands for something gone is a CallError with the code
-        `TOKEN_SPENT`.
+        `TOKEN_SPENT`, or with EC2's own.
         """
 
     def wait(self, waits: Sequence[Wait], deadline: float) -> Mapping[str, Resource]:

@@ -12,11 +12,10 @@ How it is measured:
 - A time is that of the whole command, ``ansible-playbook`` from its start to its end. Ours runs first: what is cold in
   the caches of the machine is at our cost.
 - Calls are what the sandbox's log has of the run: every request that arrived, to any service, refused ones too.
-- A poll is a read (Describe, Get, List) that equals, in region and all parameters, one that the same task has made
-  before. A task is one module, which has no other reason to ask the same thing twice than to see whether it has
-  changed. Where one does so without waiting (amazon.aws's ec2_instance often, our ami_bake once after CreateSnapshot),
-  that counts as a poll too. The first look at what a task has made is a call; so is a look at fewer resources because
-  some are ready, and one at the next page.
+- A poll of a wait is a read of states by the resources' ids (DescribeInstances, DescribeImages and so on) that follows
+  a write of the same task, or equals a read that the same task has made before. Where one is made without waiting, as
+  amazon.aws's ec2_instance does, it counts as a poll too, to its advantage. All else is a call: the reads before the
+  first write, and looks for what a write has made by its tags or its name.
 - The instance was off in the gap between two of its own writes to its root volume: it makes one every tenth of a
   second, one when it comes up, and one as the last thing before it is off.
 
@@ -63,6 +62,9 @@ DURATIONS = {
 RUN_LIMIT = 300.0
 """Seconds after which a run is ended: the peer takes more than a minute."""
 READS = ("Describe", "Get", "List")
+STATES = {"DescribeInstances", "DescribeInstanceStatus", "DescribeImages", "DescribeSnapshots", "DescribeVolumes"}
+IDS = {"instance-id", "image-id", "snapshot-id", "volume-id", "InstanceIds", "ImageIds", "SnapshotIds", "VolumeIds"}
+"""Filters and parameters by which states are read."""
 
 
 class Broken(Exception):
@@ -193,19 +195,28 @@ def count_calls(log: Sequence[Mapping[str, Any]], tasks: Sequence[Task], began: 
     began: when the run began, in seconds since 1970 on the sandbox's clock.
     """
     asked: set[tuple[int, str, str, str]] = set()
+    wrote: set[int] = set()
     polls = 0
     for entry in log:
         at = datetime.fromisoformat(entry["time"]).timestamp() - began
         # The log has milliseconds, cut off.
         number = max((n for n, task in enumerate(tasks) if task.began <= at + 0.001), default=-1)
         key = (number, entry["region"], entry["action"], json.dumps(entry["params"], sort_keys=True))
-        poll = entry["action"].rpartition(":")[2].startswith(READS) and key in asked
+        poll = reads_states_by_id(entry) and (number in wrote or key in asked)
         asked.add(key)
+        if not entry["action"].rpartition(":")[2].startswith(READS):
+            wrote.add(number)
         polls += poll
         if number >= 0:
             tasks[number].polls += poll
             tasks[number].calls += not poll
     return polls
+
+
+def reads_states_by_id(entry: Mapping[str, Any]) -> bool:
+    """Whether a call asks for the state of resources that it names by their ids."""
+    named = {*entry["params"], *(each.get("Name") for each in entry["params"].get("Filters", ()))}
+    return entry["action"] in STATES and not named.isdisjoint(IDS)
 
 
 # --- what a scenario returns ------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from playbook.support import REGION, Run, marks_before, playbook_environment, re
 from sandbox.client import Sandbox
 
 PROC = Path("/proc")
-WITHIN = 30.0
+WITHIN = 60.0
 """Real seconds within which whatever is waited for has to come about."""
 
 RESTORE_STATE = "ec2ops:restore-state"

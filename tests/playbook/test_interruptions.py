@@ -46,7 +46,7 @@ NO_CAPACITY = {
 }
 
 pytestmark = [
-    pytest.mark.timeout(60),
+    pytest.mark.timeout(120),
     pytest.mark.skipif(not (PROC / "self" / "stat").exists(), reason="the processes of a run are found in /proc"),
 ]
 
@@ -69,7 +69,7 @@ def given(web: Web, sandbox: Sandbox) -> Iterator[dict[str, Any]]:
 
 def run_to_end(sandbox: Sandbox, given: dict[str, Any]) -> Run:
     """A run that must succeed."""
-    run = run_playbook(sandbox, PLAYBOOK, given, timeout=50)
+    run = run_playbook(sandbox, PLAYBOOK, given, timeout=100)
     assert run.status == 0, run.output
     return run
 
@@ -223,7 +223,7 @@ def test_killed_alone(
 ) -> None:
     """Only ansible-playbook ends; the module that it had started goes on beside the next run."""
     # It does not give its held call up before the next run has ended.
-    given["bake_and_relaunch_aws"] = {"aws_config": {"read_timeout": 50}}
+    given["bake_and_relaunch_aws"] = {"aws_config": {"read_timeout": 100}}
     fault = hold_at(sandbox, point)
     with begun(sandbox, PLAYBOOK, given, tmp_path / "first") as first:
         first.await_held(fault)

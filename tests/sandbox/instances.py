@@ -53,20 +53,26 @@ LONGEST_USER_DATA = 16384
 
 @action("RunInstances", gate=True)
 def run_instances(request: Request) -> Shape:
-    """Launch instances from an image; idempotent by its client token while they are shown."""
+    """Launch instances from an image; idempotent by its client token until they are terminated."""
     request.params = with_template(request)
 
     def make() -> tuple[str, Shape]:
         launched = Launch(request).perform()
         return launched[0].reservation_id, reservation(request, launched, Network(request))
 
-    def again(reservation_id: str) -> Shape | None:
+    def again(reservation_id: str) -> Shape:
         found = [
             one
             for one in request.home.instances.values()
             if one.reservation_id == reservation_id and one.exists(request.now)
         ]
-        return reservation(request, found, Network(request)) if found else None
+        if all(one.state(request.now) == "terminated" for one in found):
+            raise Ec2Error(
+                "IdempotentInstanceTerminated",
+                "The request to launch an instance uses the same client token as a previous request for which the "
+                "instance has been terminated.",
+            )
+        return reservation(request, found, Network(request))
 
     if request.params.get("DryRun"):
         make()

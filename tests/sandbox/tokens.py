@@ -5,7 +5,7 @@
 
 As recorded of EC2 (CreateVolume): an exact replay answers the same id in its current state; a changed parameter is
 IdempotentParameterMismatch, and a default that is spelled out counts as changed; so is a replay after the thing was
-deleted.
+deleted. RunInstances has a code of its own for that: IdempotentInstanceTerminated.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def with_token(
     """Make something once per client token.
 
     make: makes it and returns (id, answer). again: the answer that shows the id in its current state, or None when it
-    has been deleted (RunInstances answers terminated instances too, and so never returns None while they are shown).
+    has been deleted; what it raises is the answer too.
     A request without a token always makes. A make that raises leaves the token unused.
 
     Raises Ec2Error InvalidParameterValue for a token longer than `longest` or not ASCII, and

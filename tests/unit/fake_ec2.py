@@ -278,8 +278,11 @@ class FakeEc2:
                     "IdempotentParameterMismatch",
                     "Arguments on this idempotent request are inconsistent",
                 )
-            if not self._records[used[0]].resource.alive:
-                raise CallError("RunInstances", TOKEN_SPENT, f"EC2 answered with {used[0]}, which is terminated")
+            made = self._records[used[0]].resource
+            if made.state == "terminated":
+                raise CallError("RunInstances", "IdempotentInstanceTerminated", "The instance has been terminated")
+            if not made.alive:
+                raise CallError("RunInstances", TOKEN_SPENT, f"EC2 answered with {used[0]}, which is {made.state}")
             return {changes[0].resource: used[0]}
         instance = Instance(
             instance_id=self._new_id("i"),

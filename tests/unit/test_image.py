@@ -266,6 +266,13 @@ def test_a_failed_capture_is_deleted_and_taken_again() -> None:
     assert "KMS key is disabled" in planned.changes[0].reason
 
 
+def test_a_capture_that_has_failed_is_said_first_where_another_cannot_be_taken() -> None:
+    wanted = spec()
+    failed = snapshot(wanted, state="error", state_reason="KMS key is disabled")
+    with pytest.raises(UnsafePlan, match=f"{SNAP} failed: KMS key is disabled.*require_stopped"):
+        plan(wanted, instance(state="running"), failed)
+
+
 def test_a_set_with_a_failed_member_is_taken_again_whole() -> None:
     wanted = spec(devices="all")
     planned = plan(wanted, instance(), snapshot(wanted), snapshot(wanted, SNAP2, DATA, state="error"))
@@ -346,6 +353,13 @@ def test_another_source_for_a_version_that_exists_is_refused(options: dict[str, 
             snapshot(spec(), volume_id=ROOT, tags=tagged(spec())),
             *((snapshot(spec(), SNAP2, DATA),) if options.get("devices") else ()),
         )
+
+
+def test_other_options_are_refused_also_for_an_instance_that_runs_from_the_image() -> None:
+    heir = instance(NEW, image_id=AMI, tags={"ec2ops:replaces": OLD})
+    for options in ({"devices": "all"}, {"block_devices": [{"device_name": "/dev/xvda", "volume_size": 9}]}):
+        with pytest.raises(SpecError, match=f"{AMI} is web/1 already, and it was made with other devices"):
+            plan(spec(**options), heir, made(spec()))
 
 
 def test_the_order_of_block_devices_does_not_matter() -> None:

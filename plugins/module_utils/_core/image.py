@@ -42,7 +42,7 @@ from .image_spec import (
     require_create_image,
     tag_filters,
 )
-from .lineage import lineage_queries, living, successor
+from .lineage import lineage_queries, living, require_no_way_back, successor
 from .names import is_planned
 from .resources import Image, Instance, Snapshot, Volume, view
 from .tags import replaced_ids
@@ -65,7 +65,7 @@ def needs(spec: ImageSpec, state: State) -> tuple[Query, ...]:
         return (first, captures_query(spec), *_usage_queries(spec, state))
     source: tuple[Query, ...]
     if spec.source_instance_id and spec.follow_successor:
-        source = lineage_queries([spec.source_instance_id])
+        source = lineage_queries([spec.source_instance_id], state)
     elif spec.source_instance_id:
         source = by_id("DescribeInstances", "instance-id", [spec.source_instance_id])
     else:
@@ -154,25 +154,23 @@ def _living_or_none(spec: ImageSpec, state: State) -> Instance | None:
     return heir or state.instance(spec.source_instance_id)
 
 
-def _same_source(spec: ImageSpec, state: State, fingerprint: str | None) -> bool:
-    """Whether *fingerprint* was made from this source, or from one that this source replaces or is replaced by."""
+def _require_same_source(spec: ImageSpec, state: State, what: str, resource: Image | Snapshot) -> None:
+    """SpecError unless *resource* was made from this source, one that it replaces or is replaced by, and as wanted now.
+
+    An instance that was launched from the image is the same source too.
+    """
     sources = [spec.source]
     instance = _living_or_none(spec, state)
     if instance is not None:
         sources += [instance.instance_id, *replaced_ids(instance.tags)]
-    return fingerprint in {spec.fingerprint(source) for source in sources}
-
-
-def _require_same_source(spec: ImageSpec, state: State, what: str, resource: Image | Snapshot) -> None:
-    instance = _living_or_none(spec, state)
-    if instance is not None and instance.image_id == resource.resource_id:
-        return
-    if not _same_source(spec, state, resource.tags.get(tag_names.FINGERPRINT)):
-        raise SpecError(
-            f"{what} {resource.resource_id} is {spec.label} already, and it was made from another source, other "
-            f"devices or other block_devices than {spec.source} with these options; give another version, or remove "
-            "it with state: absent"
-        )
+    recorded = resource.tags.get(tag_names.FINGERPRINT, "")
+    known = f"{what} {resource.resource_id} is {spec.label} already, and it was made"
+    advice = "give another version, or remove it with state: absent"
+    launched = instance is not None and instance.image_id == resource.resource_id
+    if not launched and not any(recorded.startswith(spec.source_hash(source)) for source in sources):
+        raise SpecError(f"{known} from another source than {spec.source}; {advice}")
+    if not recorded.endswith(spec.shape_hash):
+        raise SpecError(f"{known} with other devices or block_devices; {advice}")
 
 
 def _method(spec: ImageSpec, instance: Instance | None) -> str:
@@ -213,6 +211,7 @@ def plan(spec: ImageSpec, state: State, _now: datetime) -> Plan:
     if spec.source_snapshot_id:
         return _plan_from_snapshot(spec, state, cleanup)
     instance = living(state, spec.source, "source_instance_id", follow=spec.follow_successor)
+    require_no_way_back(state, instance, spec.source, "source_instance_id")
     method = _method(spec, instance)
     if method == "image":
         require_create_image(spec)
@@ -280,14 +279,22 @@ def _targets(spec: ImageSpec, instance: Instance) -> list[Target]:
     return sorted(targets, key=lambda target: (target.device_name != instance.root_device_name, target.device_name))
 
 
-def _require_quiet(spec: ImageSpec, instance: Instance) -> tuple[Stage, ...]:
-    """What precedes a capture: nothing, or the wait for a stop under way. Refuses a source that still writes."""
+def _require_quiet(spec: ImageSpec, instance: Instance, failed: Iterable[Snapshot] = ()) -> tuple[Stage, ...]:
+    """What precedes a capture: nothing, or the wait for a stop under way. Refuses a source that still writes.
+
+    *failed* are snapshots of an earlier capture: why they failed is the first thing to know, then.
+    """
     if instance.state == "stopping":
         return (Stage(waits=(Wait((instance.instance_id,), "stopped"),)),)
     if instance.state != "stopped" and spec.require_stopped:
+        earlier = "".join(
+            f"The capture {snapshot.snapshot_id} failed: {snapshot.state_reason or 'no reason given'}. "
+            for snapshot in failed
+        )
         raise UnsafePlan(
-            f"{instance.instance_id} is {instance.state}: what it writes now may be half in the image. Stop it first "
-            "(instance_power, or the role golden_image), or accept crash consistency with require_stopped: false"
+            f"{earlier}{instance.instance_id} is {instance.state}: what it writes now may be half in the image. Stop "
+            "it first (instance_power, or the role golden_image), or accept crash consistency with "
+            "require_stopped: false"
         )
     return ()
 
@@ -306,7 +313,8 @@ def _plan_capture(spec: ImageSpec, state: State, instance: Instance, cleanup: tu
         captured = {snapshot.volume_id: snapshot.snapshot_id for snapshot in kept}
         created: tuple[Change, ...] = ()
     else:
-        stages.extend(_require_quiet(spec, instance))
+        failed = (snapshot for snapshot, _reason in spare if snapshot.state == "error")
+        stages.extend(_require_quiet(spec, instance, failed))
         created = capture_changes(spec, state, instance, targets)
         captured = {change.after["volume_id"]: change.resource for change in created if change.after}
     if spec.state == "captured":

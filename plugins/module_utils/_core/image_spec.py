@@ -94,12 +94,24 @@ class ImageSpec:
         """The id that the user gave."""
         return self.source_instance_id or self.source_snapshot_id or ""
 
+    def source_hash(self, source: str) -> str:
+        """The first half of the fingerprint of what is made from *source*."""
+        return _hash(["instance" if self.source_instance_id else "snapshot", source])
+
+    @property
+    def shape_hash(self) -> str:
+        """The second half: devices and block_devices."""
+        return _hash(
+            [self.devices, *sorted((item.said for item in self.overrides), key=lambda said: str(said["device_name"]))]
+        )
+
     def fingerprint(self, source: str) -> str:
         """What an image of this spec, made from *source*, has in its tag ``ec2ops:fingerprint``."""
-        kind = "instance" if self.source_instance_id else "snapshot"
-        overrides = sorted((override.said for override in self.overrides), key=lambda said: str(said["device_name"]))
-        content = json.dumps([kind, source, self.devices, overrides], sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(content.encode()).hexdigest()
+        return f"{self.source_hash(source)}-{self.shape_hash}"
+
+
+def _hash(content: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:32]
 
 
 def parse(params: Mapping[str, Any], _region: str) -> ImageSpec:

@@ -16,15 +16,27 @@ from collections.abc import Iterable
 
 from . import tags as tag_names
 from .change import Query, State, by_id
-from .errors import Ambiguous, SpecError
+from .errors import Ambiguous, SpecError, UnsafePlan
 from .names import is_planned
 from .resources import Instance
 
+# An instance id and the comma before it, as `tags.replaces_value` writes them.
+_ONE_MORE = len(",i-0123456789abcdef0")
 
-def lineage_queries(instance_ids: Iterable[str]) -> tuple[Query, ...]:
-    """The questions that `living` needs answered: the instances, and whatever carries their ids as replaced."""
+
+def lineage_queries(instance_ids: Iterable[str], state: State) -> tuple[Query, ...]:
+    """The questions that `living` needs answered: the instances, and whatever carries their ids as replaced.
+
+    A successor whose tag was full may have been replaced by one whose tag had no room for these ids any more, so it is
+    asked for too, once it is known.
+    """
     ids = sorted({resource for resource in instance_ids if not is_planned(resource)})
-    return (*by_id("DescribeInstances", "instance-id", ids), *successor_queries(ids))
+    full = [
+        heir.instance_id
+        for heir in (successor(state, item) for item in ids)
+        if heir is not None and len(heir.tags.get(tag_names.REPLACES, "")) + _ONE_MORE > tag_names.LONGEST_VALUE
+    ]
+    return (*by_id("DescribeInstances", "instance-id", ids), *successor_queries(ids), *successor_queries(full))
 
 
 def successor_queries(instance_ids: Iterable[str]) -> tuple[Query, ...]:
@@ -47,6 +59,19 @@ def successor(state: State, instance_id: str) -> Instance | None:
 
     Raises Ambiguous when two living instances both claim to, and neither replaces the other.
     """
+    heir = _claimant(state, instance_id)
+    followed = {instance_id}
+    while heir is not None and heir.instance_id not in followed:
+        followed.add(heir.instance_id)
+        newer = _claimant(state, heir.instance_id)
+        if newer is None:
+            break
+        heir = newer
+    return heir
+
+
+def _claimant(state: State, instance_id: str) -> Instance | None:
+    """The newest living instance that carries this id as replaced."""
     claims = [
         candidate
         for candidate in state.all(Instance)
@@ -80,3 +105,17 @@ def living(state: State, instance_id: str, option: str, *, follow: bool = True) 
     if not found.alive:
         raise SpecError(f"{option}: {instance_id} is {found.state}, and no living instance replaces it")
     return found
+
+
+def require_no_way_back(state: State, heir: Instance, instance_id: str, option: str) -> None:
+    """UnsafePlan when *heir* is stopped and what it has replaced runs again: somebody went back, and has newer data."""
+    if heir.state not in ("stopped", "stopping"):
+        return
+    for older_id in (instance_id, *tag_names.replaced_ids(heir.tags)):
+        older = state.instance(older_id)
+        if older is not None and older.state in ("running", "pending"):
+            raise UnsafePlan(
+                f"{option}: {older_id} is {older.state} again, and {heir.instance_id}, which has replaced it, is "
+                f"{heir.state}. To go on with {older_id}, terminate {heir.instance_id} or remove its tag "
+                f"{tag_names.REPLACES}; to go on with {heir.instance_id}, start it"
+            )

@@ -35,7 +35,7 @@ from .instance_facts import (
     type_facts,
     type_queries,
 )
-from .lineage import lineage_queries, living, successor
+from .lineage import lineage_queries, living, require_no_way_back, successor
 from .names import is_planned, planned, require_id
 from .resources import BlockDevice, Image, Instance, view
 from .tags import replaced_ids, replaces_value, require_tags, specification
@@ -139,7 +139,7 @@ def _overrides(params: Mapping[str, Any]) -> Overrides:
 
 def needs(spec: RelaunchSpec, state: State) -> tuple[Query, ...]:
     """The lineage first: a no-op ends there. Then the old one's facts, and at last who else relies on it."""
-    first = lineage_queries([spec.instance_id])
+    first = lineage_queries([spec.instance_id], state)
     if not state.answered.issuperset(first):
         return first
     current = _current(spec, state)
@@ -280,6 +280,7 @@ def _plan_replacement(spec: RelaunchSpec, state: State, current: Instance) -> Pl
             "cannot plan to replace "
             "that one too"
         )
+    require_no_way_back(state, current, spec.instance_id, "instance_id")
     image = _usable_image(spec, state)
     _raise(
         [

@@ -67,11 +67,14 @@ def specification(resource_type: str, tags: Mapping[str, str]) -> dict[str, obje
 
 
 def replaces_value(predecessor: str, inherited: Iterable[str] = ()) -> str:
-    """The value of ``ec2ops:replaces``: all ids that a successor stands for, newest first, within 256 characters."""
-    ids: list[str] = []
-    for resource in (predecessor, *inherited):
-        if resource not in ids and len(",".join([*ids, resource])) <= LONGEST_VALUE:
-            ids.append(resource)
+    """The value of ``ec2ops:replaces``: the ids that a successor stands for, newest first, within 256 characters.
+
+    After a dozen replacements not all fit. The direct predecessor stays, and so does the very first, since that is the
+    id an inventory goes on naming; those between are given up, oldest first, and found through their own successors.
+    """
+    ids = list(dict.fromkeys((predecessor, *inherited)))
+    while len(ids) > 2 and len(",".join(ids)) > LONGEST_VALUE:
+        del ids[-2]
     return ",".join(ids)
 
 
