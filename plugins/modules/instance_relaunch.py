@@ -35,6 +35,12 @@ options:
     description: The AMI that it should run from.
     type: str
     required: true
+  follow_successor:
+    description:
+      - Whether O(instance_id) stands for the living instance that has replaced it. With V(false) the id is taken
+        literally, which saves a call where it is known that nothing has replaced the instance.
+    type: bool
+    default: true
   strategy:
     description: How the instance gets to the AMI. V(replace_instance) launches a successor.
     type: str
@@ -318,6 +324,7 @@ HEALTH = {
 ARGUMENT_SPEC = {
     "instance_id": {"type": "str", "required": True},
     "image_id": {"type": "str", "required": True},
+    "follow_successor": {"type": "bool", "default": True},
     "strategy": {"type": "str", "choices": ["replace_instance"], "default": "replace_instance"},
     "overrides": {"type": "dict", "options": OVERRIDES},
     "data_volumes": {"type": "str", "choices": ["keep", "move"], "default": "keep"},

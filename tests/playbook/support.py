@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import difflib
 import json
 import re
@@ -192,6 +193,9 @@ def performed_deeds(log: Iterable[Mapping[str, Any]]) -> list[Deed]:
         if _READ.match(action) or entry["outcome"] != "ok":
             continue
         parameters = dict(entry["params"])
+        if isinstance(parameters.get("UserData"), str):
+            # A plan has the hash of the clear text; boto3 sends base64.
+            parameters["UserData"] = base64.b64decode(parameters["UserData"])
         target = OPERATIONS[action].target
         named = parameters.pop(target, "") if target else ""
         resources = [named] if isinstance(named, str) else named

@@ -30,7 +30,7 @@ from playbook.interrupting import (
     world_of,
 )
 from playbook.seeds import Web
-from playbook.support import DURATIONS, Run, changing_calls, run_playbook
+from playbook.support import Run, changing_calls, run_playbook
 from sandbox.client import Sandbox
 
 PLAYBOOK = "ec2ops.storage.bake_and_relaunch"
@@ -39,6 +39,15 @@ LATE = ("snapshot", "image", "instance")
 """What may be made to show late."""
 HOLD = 60
 """Seconds for which a run may hold an instance: its wait_timeout."""
+QUICK = {
+    "instance_stopping": 0.15,
+    "instance_pending": 0.15,
+    "instance_shutting_down": 0.15,
+    "snapshot_pending": 0.15,
+    "image_registering": 0.15,
+    "status_ok": 0.1,
+}
+"""Sandbox seconds: over at the first look of a wait. How waits go on is tested elsewhere; here many runs come together."""
 NO_CAPACITY = {
     "code": "InsufficientInstanceCapacity",
     "message": "We currently do not have sufficient capacity in the Availability Zone you requested.",
@@ -54,6 +63,7 @@ pytestmark = [
 @pytest.fixture
 def given(web: Web, sandbox: Sandbox) -> Iterator[dict[str, Any]]:
     """The variables of the run. The instance has been written to; the sandbox's settings are put back at the end."""
+    sandbox.configure(durations=QUICK)
     sandbox.add_mark(web.root_volume_id, OWN_WRITE)
     sandbox.reset_log()
     yield {
@@ -161,7 +171,7 @@ def test_killed_while_the_source_stops(sandbox: Sandbox, web: Web, given: dict[s
     sandbox.configure(durations={"instance_stopping": 5.0})
     kill_at(sandbox, web, given, tmp_path, Point("StopInstances", "after"))
     assert instance_now(sandbox, web.instance_id)[0] == "stopping"
-    sandbox.configure(durations=DURATIONS)
+    sandbox.configure(durations=QUICK)
     run_to_end(sandbox, given)
     assert_settled(sandbox, web)
 
@@ -366,7 +376,7 @@ def test_a_snapshot_fails(sandbox: Sandbox, web: Web, given: dict[str, Any], sec
     (left,) = world_of(sandbox, web)["snapshots"].values()
     assert left["state"] == "error"
 
-    sandbox.configure(durations=DURATIONS)
+    sandbox.configure(durations=QUICK)
     run_to_end(sandbox, given)
     assert_settled(sandbox, web)
 
@@ -405,7 +415,7 @@ def test_never_healthy(sandbox: Sandbox, web: Web, given: dict[str, Any], hold: 
     assert_runs_as_before(sandbox, web)
     assert list(world_of(sandbox, web)["instances"]) == ["old"]
 
-    sandbox.configure(durations=DURATIONS)
+    sandbox.configure(durations=QUICK)
     run_to_end(sandbox, given)
     assert_settled(sandbox, web)
     assert performed(sandbox, "CreateSnapshot") == 1

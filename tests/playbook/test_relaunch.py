@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from typing import Any
 
 import pytest
 
-from playbook.seeds import ROOT_DEVICE, Web, at_once
+from playbook.seeds import ROOT_DEVICE, Web, at_once, seed_web
 from playbook.support import (
     PLAYS,
     REGION,
@@ -72,6 +74,40 @@ def test_check_run_check_run(sandbox: Sandbox, web: Web, image_id: str, retire: 
         assert changing_calls(sandbox.log()) == []
         kept = again.fact("relaunch_result")
         assert (kept["instance_id"], kept["changed"], kept["plan"]) == (result["instance_id"], False, [])
+
+
+CLEAR = "#!/bin/sh\n/opt/enroll --password=%s\n"
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "replaced"])
+def test_user_data_reaches_the_successor_and_no_output(sandbox: Sandbox, kept: bool) -> None:
+    old, new = CLEAR % "correct-horse", CLEAR % ("correct-horse" if kept else "battery-staple")
+    web = seed_web(sandbox, REGION, UserData=old)
+    overrides = {} if kept else {"user_data": "replace", "user_data_content": new}
+    ec2 = sandbox.client("ec2", REGION)
+    with at_once(sandbox):
+        image_id = ec2.create_image(InstanceId=web.instance_id, Name="another", NoReboot=True)["ImageId"]
+    given = variables(web, image_id, relaunch_overrides=overrides)
+
+    check = run_playbook(sandbox, PLAY, given, "-vvv", check=True)
+    assert check.status == 0, check.output
+    sandbox.reset_log()
+    run = run_playbook(sandbox, PLAY, given, "-vvv", "--diff")
+    assert run.status == 0, run.output
+    log, result = sandbox.log(), run.fact("relaunch_result")
+    assert_told_the_same(check.fact("relaunch_result")["plan"], result["plan"], run.planned_ids)
+    assert_done_as_planned(result["plan"], log, run.planned_ids)
+    attribute = ec2.describe_instance_attribute(InstanceId=result["instance_id"], Attribute="userData")
+    assert base64.b64decode(attribute["UserData"]["Value"]).decode() == new
+
+    hashed = hashlib.sha256(new.encode()).hexdigest()
+    for output in (check.output, run.output):
+        assert f"sha256:{hashed}" in output
+        for content in (old, new):
+            encoded = base64.b64encode(content.encode()).decode()
+            # Neither as a whole, with its line ends in whatever notation, nor the part that matters.
+            for hidden in (encoded, encoded[:32], *content.splitlines()[1:], content.split("=")[1].strip()):
+                assert hidden not in output
 
 
 def test_what_is_not_moved_yet_is_refused(sandbox: Sandbox, web: Web, image_id: str) -> None:

@@ -221,6 +221,36 @@ def test_the_client_token_of_a_launch(world: World, sandbox: Sandbox) -> None:
     assert len(found) == 1
 
 
+def test_the_client_token_of_a_launch_whose_instances_are_terminated(world: World, sandbox: Sandbox) -> None:
+    """Refused from the end of the last instance on, also when it is no longer shown."""
+    make_instant(world)
+    ids = sandbox.seed({"image": {"name": "web"}})
+    ec2 = sandbox.client()
+    given = {
+        "ImageId": ids["web"],
+        "InstanceType": "t3.micro",
+        "MinCount": 2,
+        "MaxCount": 2,
+        "ClientToken": str(uuid.uuid4()),
+    }
+    first, second = (one["InstanceId"] for one in ec2.run_instances(**given)["Instances"])
+    ec2.terminate_instances(InstanceIds=[first])
+    again = {one["InstanceId"]: one["State"]["Name"] for one in ec2.run_instances(**given)["Instances"]}
+    assert again == {first: "terminated", second: "running"}
+    make_slow(world)
+    ec2.terminate_instances(InstanceIds=[second])
+    again = {one["InstanceId"]: one["State"]["Name"] for one in ec2.run_instances(**given)["Instances"]}
+    assert again == {first: "terminated", second: "shutting-down"}
+    world.clock.move(LONG)
+    refused("IdempotentInstanceTerminated", ec2.run_instances, text="has been terminated", **given)
+    refused("IdempotentParameterMismatch", ec2.run_instances, **{**given, "InstanceType": "t3.small"})
+    world.clock.move(100 * LONG)
+    assert ec2.describe_instances()["Reservations"] == []
+    refused("IdempotentInstanceTerminated", ec2.run_instances, text="has been terminated", **given)
+    another = ec2.run_instances(**{**given, "ClientToken": str(uuid.uuid4())})["Instances"]
+    assert not {first, second} & {one["InstanceId"] for one in another}
+
+
 def test_a_launch_that_fails_or_never_gets_healthy(world: World, sandbox: Sandbox) -> None:
     make_slow(world)
     ids = sandbox.seed(

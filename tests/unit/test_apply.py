@@ -205,7 +205,9 @@ def test_a_snapshot_that_ends_in_error_fails_at_once_with_the_reason(world: Worl
 
 def test_a_timeout_names_what_is_not_ready_and_that_a_rerun_carries_on(world: World) -> None:
     make = snapshot(world.instance().block_devices[0].volume_id)
-    outcome = run(world, Stage((make,), (Wait((make.resource,), "completed"),)), timeout=1.0)
+    # A slow machine may need far longer than the time limit for the first look.
+    with world.lasting("snapshot", 3600.0):
+        outcome = run(world, Stage((make,), (Wait((make.resource,), "completed"),)), timeout=1.0)
     assert isinstance(outcome.error, WaitError)
     assert outcome.error.how == "timeout"
     (made,) = world.existing("snapshot")
@@ -442,6 +444,28 @@ def test_a_token_whose_instance_is_gone_is_passed_over(world: World) -> None:
     assert second != gone
     third = succeed(world, Stage((start,))).bindings[start.resource]
     assert third == second
+
+
+def test_a_token_whose_instance_is_going_is_passed_over(world: World) -> None:
+    """EC2 answers with it, without an error."""
+    start = launch(own_image(world))
+    going = succeed(world, Stage((start,))).bindings[start.resource]
+    with world.lasting("terminate", 3600.0):
+        succeed(world, Stage((power("TerminateInstances", going),)))
+    assert succeed(world, Stage((start,))).bindings[start.resource] != going
+
+
+@pytest.mark.parametrize("code", ["IdempotentInstanceTerminated", "IdempotentParameterMismatch"])
+def test_before_a_token_is_passed_over_the_living_one_is_looked_for(world: World, code: str) -> None:
+    """A run before had passed over the token already."""
+    start = launch(own_image(world))
+    made = succeed(world, Stage((start,))).bindings
+    before = len(world.existing("instance"))
+    world.fault("RunInstances", code=code, status=400)
+    outcome = succeed(world, Stage((start,)))
+    assert outcome.bindings == made
+    assert len(world.existing("instance")) == before
+    assert "made for this by an earlier run" in outcome.notes[0]
 
 
 def test_a_token_with_other_parameters_finds_the_living_one(world: World) -> None:

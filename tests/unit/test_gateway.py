@@ -273,6 +273,27 @@ def test_a_token_that_stands_for_a_terminated_instance_is_said() -> None:
     assert failed.value.code == TOKEN_SPENT
 
 
+def test_a_token_whose_instance_is_terminated_is_ec2s_own_refusal() -> None:
+    made, client, _clock = gateway(run_instances=[refusal("IdempotentInstanceTerminated")])
+    with pytest.raises(CallError) as failed:
+        made.perform([LAUNCH])
+    assert (failed.value.code, failed.value.unclear) == ("IdempotentInstanceTerminated", False)
+    assert len(client.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "hint", "text"),
+    [
+        ("too many tags", "Remove one.", "A failed: B: too many tags. Remove one."),
+        ("Too many tags.", "Remove one.", "A failed: B: Too many tags. Remove one."),
+        ("too many tags", "", "A failed: B: too many tags"),
+        ("", "Remove one.", "A failed: B. Remove one."),
+    ],
+)
+def test_a_message_and_what_to_do_are_two_sentences(message: str, hint: str, text: str) -> None:
+    assert str(CallError("A", "B", message, hint=hint)) == text
+
+
 def test_a_set_without_one_of_the_volumes_is_an_error_that_names_it() -> None:
     wanted = Change("CreateSnapshots", "(new snapshot a)", "us-east-1", {}, "", after={"volume_id": "vol-00000009"})
     made, _client, _clock = gateway(create_snapshots=[answer(Snapshots=[])])

@@ -61,6 +61,7 @@ DEFAULTS: dict[str, Any] = {
     "old_instance": "stop",
     "on_failure": "rollback",
     "lose_instance_store": False,
+    "follow_successor": True,
 }
 
 

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -36,8 +37,8 @@ class World(Protocol):
 
     def pass_time(self, seconds: float) -> None: ...
 
-    def last(self, what: str, seconds: float) -> None:
-        """How long a "snapshot" is pending from now on, or a "terminate" shutting down."""
+    def lasting(self, what: str, seconds: float) -> AbstractContextManager[None]:
+        """Inside, a "snapshot" that is begun is pending so long, a "terminate" shutting down."""
 
     def existing(self, kind: str) -> list[Any]:
         """All resources of the kind, also those that reads do not show yet."""
@@ -63,8 +64,14 @@ class FakeWorld:
     def pass_time(self, seconds: float) -> None:
         self.ec2.sleep(seconds)
 
-    def last(self, what: str, seconds: float) -> None:
+    @contextmanager
+    def lasting(self, what: str, seconds: float) -> Iterator[None]:
+        usual = self.ec2.durations[what]
         self.ec2.durations[what] = seconds
+        try:
+            yield
+        finally:
+            self.ec2.durations[what] = usual
 
     def existing(self, kind: str) -> list[Any]:
         return self.ec2.existing(kind)
@@ -92,7 +99,6 @@ class SandboxWorld:
         self.gateway: Gateway = sandbox_gateway(sandbox)
         self._ec2 = sandbox.client()
         self._scenery: set[str] = set()
-        self._usual: dict[str, float] = {}
 
     def instance(self, volumes: int = 1, tags: Mapping[str, str] | None = None) -> Instance:
         made = sandbox_instance(self.sandbox, volumes, tags)
@@ -111,14 +117,15 @@ class SandboxWorld:
     def pass_time(self, seconds: float) -> None:
         self.sandbox.move_clock(seconds)
 
-    def last(self, what: str, seconds: float) -> None:
+    @contextmanager
+    def lasting(self, what: str, seconds: float) -> Iterator[None]:
         name = {"snapshot": "snapshot_pending", "terminate": "instance_shutting_down"}[what]
-        self._usual.setdefault(name, self.sandbox.configure()["durations"][name])
+        usual = self.sandbox.configure()["durations"][name]
         self.sandbox.configure(durations={name: seconds})
-
-    def end(self) -> None:
-        """What lasts as long as it does for all cases."""
-        self.sandbox.configure(durations=self._usual)
+        try:
+            yield
+        finally:
+            self.sandbox.configure(durations={name: usual})
 
     def existing(self, kind: str) -> list[Any]:
         self.sandbox.configure(visibility_delay={"snapshot": 0, "image": 0})

@@ -78,6 +78,7 @@ class RelaunchSpec:
     old_instance: str
     on_failure: str
     lose_instance_store: bool
+    follow_successor: bool
 
 
 # --- options ---------------------------------------------------------------------------------------------------------
@@ -107,6 +108,7 @@ def parse(params: Mapping[str, Any], _region: str) -> RelaunchSpec:
         old_instance=params["old_instance"],
         on_failure=params["on_failure"],
         lose_instance_store=params["lose_instance_store"],
+        follow_successor=params["follow_successor"],
     )
 
 
@@ -139,7 +141,10 @@ def _overrides(params: Mapping[str, Any]) -> Overrides:
 
 def needs(spec: RelaunchSpec, state: State) -> tuple[Query, ...]:
     """The lineage first: a no-op ends there. Then the old one's facts, and at last who else relies on it."""
-    first = lineage_queries([spec.instance_id], state)
+    if spec.follow_successor:
+        first = lineage_queries([spec.instance_id], state)
+    else:
+        first = by_id("DescribeInstances", "instance-id", [spec.instance_id])
     if not state.answered.issuperset(first):
         return first
     current = _current(spec, state)
@@ -209,7 +214,8 @@ def _replacement_queries(spec: RelaunchSpec, state: State, current: Instance) ->
 
 def _current(spec: RelaunchSpec, state: State) -> Instance | None:
     """The living instance that the given id stands for, None when there is none."""
-    found = successor(state, spec.instance_id) or state.instance(spec.instance_id)
+    heir = successor(state, spec.instance_id) if spec.follow_successor else None
+    found = heir or state.instance(spec.instance_id)
     return found if found is not None and found.alive else None
 
 
@@ -228,7 +234,7 @@ def _predecessor(current: Instance) -> str | None:
 
 def plan(spec: RelaunchSpec, state: State, now: datetime) -> Plan:
     """What has to be done for the instance to run from the image. Raises SpecError, Ambiguous, UnsafePlan."""
-    current = living(state, spec.instance_id, "instance_id")
+    current = living(state, spec.instance_id, "instance_id", follow=spec.follow_successor)
     if current.image_id == spec.image_id:
         return _plan_retirement(spec, state, current, now)
     return _plan_replacement(spec, state, current)
@@ -708,7 +714,7 @@ def _has_cpu_options(state: State, old: Instance) -> bool:
 
 def result(spec: RelaunchSpec, state: State) -> dict[str, Any]:
     """What the given id stands for now, and as ``replaced`` the one that it was launched to replace."""
-    current = living(state, spec.instance_id, "instance_id")
+    current = living(state, spec.instance_id, "instance_id", follow=spec.follow_successor)
     return {
         "instance": view(current),
         "instance_id": current.instance_id,
