@@ -19,8 +19,8 @@ description:
   - Every fact of the old instance is carried over, follows from something else, or makes the module refuse when it is
     set. Nothing is dropped silently. The table is in C(docs/instance_facts.md) of the collection. What is decided by
     the AMI, such as the architecture and the root volume, comes from the AMI.
-  - What the old instance has written to its root volume after the AMI was captured is not carried over. To have none of
-    that, keep it stopped from the capture on.
+  - What the old instance has written to the volumes in the AMI after it was captured is not carried over. To have none
+    of that, keep it stopped from the capture on.
 extends_documentation_fragment:
   - ec2ops.storage.attributes
   - amazon.aws.common.modules
@@ -81,6 +81,7 @@ options:
   data_volumes:
     description:
       - What becomes of data volumes. V(keep) leaves them with the old instance. V(move) is refused in this version.
+      - Of those that O(image_id) has snapshots of, the successor gets copies as of the capture.
     type: str
     choices: [keep, move]
     default: keep
@@ -115,6 +116,7 @@ options:
       - V(terminate) is refused while a data volume that stays with it would be deleted, and while it has termination
         protection.
       - V(stop) and V(terminate) are refused while it has stop protection.
+      - An old instance that somebody has started again after it was replaced is left as it is, with a warning.
     type: str
     choices: [stop, terminate, keep]
     default: stop
@@ -156,7 +158,8 @@ notes:
     profiles), C(ec2:StopInstances) or C(ec2:TerminateInstances), and for the way back C(ec2:TerminateInstances),
     C(ec2:ModifyInstanceAttribute) (protected instances), C(ec2:StartInstances) and C(ec2:DeleteTags).
   - The successor gets new private addresses of the same subnet, and a new public one if the old one has one that is not
-    elastic.
+    elastic, or had one when M(ec2ops.storage.instance_power) stopped it with C(remember=true). For another instance
+    that is stopped the subnet decides.
   - A later run takes an unhealthy successor back only while it is younger than O(health.timeout). An older one may have
     been in service, so the task fails and leaves both instances to the operator.
 seealso:

@@ -199,13 +199,13 @@ def performed_deeds(log: Iterable[Mapping[str, Any]]) -> list[Deed]:
         target = OPERATIONS[action].target
         named = parameters.pop(target, "") if target else ""
         resources = [named] if isinstance(named, str) else named
-        deeds += [_deed(action, entry["region"], resource, parameters) for resource in resources]
+        shown = published_parameters(parameters)
+        deeds += [_deed(action, entry["region"], resource, shown) for resource in resources]
     return deeds
 
 
 def _deed(action: str, region: str, resource: str, parameters: Mapping[str, Any]) -> Deed:
-    shown = published_parameters(parameters)
-    return Deed(action, region, resource, json.dumps(shown, sort_keys=True, default=str))
+    return Deed(action, region, resource, json.dumps(parameters, sort_keys=True, default=str))
 
 
 def assert_done_as_planned(

@@ -334,7 +334,7 @@ def told(error: Exception, operation: str = "RunInstances", **request: Any) -> C
 
 def test_a_refusal_has_code_message_resource_and_hint() -> None:
     error = told(refusal("InsufficientInstanceCapacity", "none left"))
-    assert str(error).startswith("RunInstances of (new instance a) failed: InsufficientInstanceCapacity: none left ")
+    assert str(error).startswith("RunInstances of (new instance a) failed: InsufficientInstanceCapacity: none left. ")
     assert "Run the task again later" in str(error)
     assert not error.passing
 

@@ -26,6 +26,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.instance_fact
     instance_store_trouble,
     read_fact,
     refused_facts,
+    standing_hold,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Fact, Instance
 
@@ -263,6 +264,20 @@ def test_a_hold_reads_back_what_it_wrote() -> None:
     assert hold.until - hold.since == timedelta(minutes=30)
 
 
+def test_a_hold_says_whether_there_was_a_public_address() -> None:
+    until = NOW + timedelta(minutes=30)
+    value = Hold(NOW, until, public=True).value
+    assert value == Hold(NOW, until).value + " public"
+    assert [hold and hold.public for hold in map(hold_of, map(held, (value, Hold(NOW, until).value)))] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("launched", "stands"), [(NOW - timedelta(days=1), True), (NOW + timedelta(seconds=1), False), (None, True)]
+)
+def test_a_spent_hold_does_not_stand(launched: datetime | None, stands: bool) -> None:
+    assert (standing_hold(held(Hold(NOW, NOW).value, launch_time=launched)) is not None) is stands
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -272,6 +287,9 @@ def test_a_hold_reads_back_what_it_wrote() -> None:
         "stopped 2026-11-23T12:00:30Z 2026-11-23T12:30:30Z",
         "running yesterday today",
         "running 2026-11-23T12:00:30Z 2026-11-23T12:30:30Z more",
+        "running 2026-11-23T12:00:30Z 2026-11-23T12:30:30Z ",
+        "running 2026-11-23T12:00:30Z 2026-11-23T12:30:30Z public more",
+        "running 2026-11-23T12:00:30Z public",
     ],
 )
 def test_what_this_collection_did_not_write_is_no_hold(value: str) -> None:

@@ -213,6 +213,23 @@ def test_remember_writes_what_was_running_since_when_and_how_long() -> None:
     assert tag.after == {"tags": {"Name": "web", TAG: value}}
 
 
+def test_remember_writes_which_instance_had_a_public_address_of_its_own() -> None:
+    made = plan(
+        spec("stopped", instance_ids=[ONE, TWO, THREE], remember=True),
+        instance(ONE, public_ip_address="203.0.113.7"),
+        instance(TWO, public_ip_address="203.0.113.8", elastic_ip=True),
+        instance(THREE),
+    )
+    written = [change for change in made.changes if change.action == "CreateTags"]
+    value = "running 2026-11-23T12:00:00Z 2026-11-23T12:30:00Z"
+    assert [change.parameters["Tags"][0]["Value"] for change in written] == [f"{value} public", value, value]
+    assert {change.published()["parameters"]["Tags"][0]["Value"] for change in written} == {"running"}
+    # What is compared after the stop is what was written on each.
+    assert [wait.expect for wait in made.stages[-1].waits] == [
+        (("tags", {TAG: change.parameters["Tags"][0]["Value"]}),) for change in written
+    ]
+
+
 @pytest.mark.parametrize(
     ("state", "tag", "written"),
     [

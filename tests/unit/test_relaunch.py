@@ -48,6 +48,8 @@ ROOT, DATA = "vol-00000000000000001", "vol-00000000000000002"
 BASE, AMI, AMI2 = "ami-00000000000000001", "ami-00000000000000002", "ami-00000000000000003"
 TAG, REPLACES = "ec2ops:restore-state", "ec2ops:replaces"
 HELD = Hold(NOW - timedelta(minutes=10), NOW + timedelta(minutes=20)).value
+HELD_PUBLIC = f"{HELD} public"
+SPENT_PUBLIC = Hold(NOW - timedelta(days=3), NOW - timedelta(days=3), public=True).value
 OTHER = planner.planned("instance", f"in place of {OLD}")
 
 DEFAULTS: dict[str, Any] = {
@@ -429,6 +431,18 @@ def test_more_tags_than_ec2_takes_are_refused() -> None:
         ({"facts": {"PublicIpAddress": "203.0.113.7"}, "elastic_ip": True}, None),
         ({"state": "stopped"}, None),
         ({"state": "stopped", "facts": {"PublicIpAddress": "203.0.113.7"}}, None),
+        # A held one has given its address back; the hold remembers it.
+        ({"state": "stopped", "tags": {TAG: HELD_PUBLIC}}, True),
+        ({"state": "stopping", "tags": {TAG: HELD_PUBLIC}}, True),
+        ({"state": "stopped", "tags": {TAG: HELD}}, False),
+        ({"state": "stopped", "tags": {TAG: HELD}, "facts": {"PublicIpAddress": "203.0.113.7"}}, False),
+        ({"state": "stopped", "tags": {TAG: HELD_PUBLIC}, "elastic_ip": True}, None),
+        ({"state": "stopped", "tags": {TAG: SPENT_PUBLIC}}, None),
+        ({"state": "stopped", "tags": {TAG: "mine"}}, None),
+        ({"state": "running", "tags": {TAG: HELD_PUBLIC}}, False),
+        # It may get its address in a moment.
+        ({"state": "pending"}, None),
+        ({"state": "pending", "facts": {"PublicIpAddress": "203.0.113.7"}}, True),
     ],
 )
 def test_a_public_address_is_asked_for_where_the_old_one_shows_one(
@@ -436,6 +450,22 @@ def test_a_public_address_is_asked_for_where_the_old_one_shows_one(
 ) -> None:
     (interface,) = launch(spec(), plain(**fields)).parameters["NetworkInterfaces"]
     assert interface.get("AssociatePublicIpAddress") is expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "warned"),
+    [
+        ({}, False),
+        ({"state": "stopped"}, True),
+        ({"state": "stopping"}, True),
+        ({"state": "stopped", "tags": {TAG: HELD}}, False),
+        ({"state": "stopped", "tags": {TAG: HELD_PUBLIC}}, False),
+        ({"state": "stopped", "tags": {TAG: SPENT_PUBLIC}}, True),
+        ({"state": "stopped", "elastic_ip": True}, False),
+    ],
+)
+def test_that_the_subnet_decides_is_told(fields: dict[str, Any], warned: bool) -> None:
+    assert any("the subnet decides" in warning for warning in plan(spec(), plain(**fields)).warnings) is warned
 
 
 @pytest.mark.parametrize(
@@ -532,6 +562,55 @@ def test_nothing_that_stays_is_no_warning() -> None:
     assert any("root volume since" in warning for warning in warnings)
 
 
+SDF = ImageDevice("/dev/sdf", "snap-00000000000000002", 100, "gp3", encrypted=False)
+
+
+def with_devices(*more: ImageDevice) -> Image:
+    return dataclasses.replace(IMAGE, block_devices=(*IMAGE.block_devices, *more))
+
+
+def test_a_data_volume_that_the_image_has_does_not_stay_behind_but_is_as_of_the_capture() -> None:
+    (warning,) = plan(spec(), instance(), image=with_devices(SDF)).warnings
+    assert f"what {OLD} has written to its volumes /dev/xvda, /dev/sdf since {AMI} was captured" in warning
+
+
+def test_only_the_data_volumes_that_the_image_has_not_stay_behind() -> None:
+    disks = (*instance().block_devices, BlockDevice("/dev/sdg", "vol-00000000000000003"))
+    kept, written = plan(spec(), instance(block_devices=disks), image=with_devices(SDF)).warnings
+    assert "data volumes /dev/sdg (vol-00000000000000003) (data_volumes: keep)" in kept
+    assert "/dev/sdf" not in kept
+    assert "its volumes /dev/xvda, /dev/sdf since" in written
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        IMAGE,
+        # The successor gets an empty volume there.
+        with_devices(ImageDevice("/dev/sdf", None, 100)),
+        with_devices(ImageDevice("/dev/sdf", virtual_name="ephemeral0")),
+        # The successor has its root there.
+        dataclasses.replace(IMAGE, root_device_name="/dev/sdf", block_devices=(SDF,)),
+    ],
+)
+def test_a_data_volume_that_the_image_is_no_copy_of_stays_behind(image: Image) -> None:
+    kept, written, *_rest = plan(spec(), instance(), image=image).warnings
+    assert f"data volumes /dev/sdf ({DATA})" in kept
+    assert "its root volume since" in written
+
+
+def test_of_a_planned_image_whose_devices_are_not_known_nothing_false_is_said() -> None:
+    image_id = planned("image", "web/1")
+    image = dataclasses.replace(IMAGE, image_id=image_id, block_devices=())
+    kept, written = planner.plan(spec(image_id=image_id), world(instance(), image=image), NOW).warnings
+    assert f"/dev/sdf ({DATA}) stay with {OLD}" in kept
+    assert "whether its successor gets copies of them shows once" in kept
+    assert "does not have them" not in kept
+    assert "its volumes since" in written
+    (written,) = planner.plan(spec(image_id=image_id), world(plain(), image=image), NOW).warnings
+    assert "its root volume since" in written
+
+
 def test_a_stopped_old_one_writes_nothing_after_the_capture() -> None:
     assert not any("root volume since" in warning for warning in plan(spec(), plain(state="stopped")).warnings)
 
@@ -568,6 +647,26 @@ def test_the_old_one_is_retired_as_asked(
     assert goals(made) == ["healthy", *waits]
     # Nothing builds on the health of the successor where nothing is retired.
     assert made.stages[0].waits[0].final is (not expected and not waits)
+
+
+@pytest.mark.parametrize("successors", [(), (heir(),)])
+@pytest.mark.parametrize(
+    ("options", "fields", "warned"),
+    [
+        ({}, {}, True),
+        ({}, {"elastic_ip": True}, False),
+        ({}, {"public_ip_address": None}, False),
+        ({"old_instance": "terminate"}, {}, False),
+        ({"old_instance": "keep"}, {"tags": {TAG: HELD}}, False),
+        ({}, {"state": "stopping"}, False),
+    ],
+)
+def test_a_public_address_that_a_retirement_takes_away_is_told(
+    successors: tuple[Instance, ...], options: dict[str, Any], fields: dict[str, Any], warned: bool
+) -> None:
+    old = plain(**{"public_ip_address": "203.0.113.7", **fields})
+    warnings = plan(spec(**options), *successors, old).warnings
+    assert any(f"{OLD} loses its public address 203.0.113.7" in warning for warning in warnings) is warned
 
 
 @pytest.mark.parametrize("old_instance", ["stop", "terminate", "keep"])
@@ -672,7 +771,7 @@ def test_what_cannot_be_relaunched_is_refused_by_name(
     case: tuple[str, dict[str, Any], tuple[Resource, ...], str],
 ) -> None:
     _name, options, resources, words = case
-    with pytest.raises(UnsafePlan, match="nothing was changed") as caught:
+    with pytest.raises(UnsafePlan, match="nothing was changed by this task: ") as caught:
         plan(spec(**options), *resources)
     assert words in str(caught.value)
 
@@ -793,6 +892,62 @@ def test_a_retirement_that_was_interrupted_goes_on_once_the_successor_is_healthy
     (proof, *_rest) = made.stages
     assert not proof.changes
     assert [(wait.goal, wait.resources, wait.final) for wait in proof.waits] == [("healthy", (NEW,), False)]
+
+
+AGAIN = NOW - timedelta(hours=1)
+HELD_SINCE = Hold(NOW - timedelta(minutes=30), NOW, public=True).value
+HELD_BEFORE = Hold(NOW - timedelta(days=3), NOW - timedelta(days=3)).value
+
+
+@pytest.mark.parametrize(
+    ("old_instance", "fields"),
+    [
+        ("stop", {}),
+        ("stop", {"state": "pending"}),
+        ("stop", {"tags": {TAG: "mine"}}),
+        # Somebody else's hold: they bring it back.
+        ("stop", {"state": "stopped", "tags": {TAG: HELD_SINCE}}),
+        ("terminate", {}),
+        ("terminate", {"state": "stopped"}),
+        ("keep", {"tags": {TAG: HELD_SINCE}}),
+    ],
+)
+def test_an_old_one_that_was_started_after_its_replacement_is_left_and_named(
+    old_instance: str, fields: dict[str, Any]
+) -> None:
+    # That the successor was restarted since does not make it younger.
+    successor = heir(minutes=48 * 60, launch_time=NOW)
+    old = plain(launch_time=AGAIN, **fields)
+    made = plan(spec(old_instance=old_instance), successor, old, Fact(f"{OLD}/disableApiStop", True))
+    assert made.stages == ()
+    (warning,) = made.warnings
+    assert f"{OLD} was started again after {NEW} had replaced it" in warning
+    assert f"stop or terminate {OLD} yourself" in warning
+    # Nothing is asked about it either.
+    assert asked(spec(old_instance=old_instance), successor, old) == ["DescribeInstances"] * 2
+
+
+@pytest.mark.parametrize(
+    ("minutes", "fields", "expected"),
+    [
+        # Started before it was replaced.
+        (59, {}, ["StopInstances 1"]),
+        (60, {}, ["StopInstances 1"]),
+        (61, {}, []),
+        # A way back has started it and was interrupted: the hold of before the launch is still there.
+        (61, {"tags": {TAG: HELD_BEFORE}}, ["DeleteTags 1", "StopInstances 1"]),
+        (61, {"launch_time": None}, ["StopInstances 1"]),
+    ],
+)
+def test_an_interrupted_retirement_is_told_from_a_start_by_hand(
+    minutes: int, fields: dict[str, Any], expected: list[str]
+) -> None:
+    assert actions(plan(spec(), heir(minutes=minutes), plain(**{"launch_time": AGAIN, **fields}))) == expected
+
+
+def test_an_interrupted_way_back_of_a_young_successor_is_finished() -> None:
+    old = plain(launch_time=NOW - timedelta(minutes=1), tags={TAG: HELD})
+    assert way_back(plan(spec(), heir(minutes=5), old)) == [["TerminateInstances 2"]]
 
 
 def test_a_stop_that_is_under_way_is_waited_for() -> None:
@@ -955,9 +1110,12 @@ def test_an_unfinished_retirement_asks_what_stands_against_it() -> None:
 # --- properties -------------------------------------------------------------------------------------------------------
 
 old_ones = st.builds(
-    lambda state, tag: plain(state=state, tags={"Name": "web", **({} if tag is None else {TAG: tag})}),
+    lambda state, tag, launched: plain(
+        state=state, launch_time=launched, tags={"Name": "web", **({} if tag is None else {TAG: tag})}
+    ),
     st.sampled_from(["pending", "running", "stopping", "stopped"]),
-    st.sampled_from([None, HELD, "mine"]),
+    st.sampled_from([None, HELD, HELD_PUBLIC, HELD_SINCE, "mine"]),
+    st.sampled_from([NOW - timedelta(days=1), AGAIN, NOW - timedelta(minutes=1)]),
 )
 worlds = st.one_of(
     old_ones.map(lambda old: [old]),

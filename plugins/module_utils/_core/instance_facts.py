@@ -69,8 +69,8 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     "Architecture": Rule(DERIVED, "the image's, which must be the same (or one of the new instance_type's)"),
     "BlockDeviceMappings": Rule(
         DERIVED,
-        "the image's. An encrypted root stays encrypted, with its key. Data volumes stay with the old instance and "
-        "are named",
+        "the image's. An encrypted root stays encrypted, with its key. Data volumes that the image has no snapshot of "
+        "stay with the old instance and are named",
     ),
     "BootMode": Rule(DERIVED, _IMAGE),
     "CapacityBlockId": Rule(REFUSED, "a capacity block is bought for one span of time"),
@@ -136,9 +136,8 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     "NetworkInterfaces.Association.PublicDnsName": Rule(DERIVED, "follows from the address"),
     "NetworkInterfaces.Association.PublicIp": Rule(
         DERIVED,
-        "a new public address where the running instance has one that is not elastic; else the subnet decides. An "
-        "Elastic IP stays "
-        "with the old instance and is named",
+        "a new public address where the running instance has one that is not elastic, or the held one had; where a "
+        "stopped one is not held, the subnet decides. An Elastic IP stays with the old instance and is named",
     ),
     "NetworkInterfaces.Attachment.AttachTime": Rule(DERIVED, _NEW),
     "NetworkInterfaces.Attachment.AttachmentId": Rule(DERIVED, _NEW),
@@ -356,6 +355,19 @@ def instance_store_trouble(state: State, instance: Instance) -> str | None:
     return f"its type {instance.instance_type} has instance store volumes, which a stop empties"
 
 
+def has_passing_address(instance: Instance) -> bool:
+    """Whether it has a public address that a stop takes from it: an Elastic IP stays."""
+    return instance.public_ip_address is not None and not instance.elastic_ip
+
+
+def lost_address(instance: Instance) -> str:
+    """The warning for a stop of an instance that `has_passing_address`."""
+    return (
+        f"{instance.instance_id} loses its public address {instance.public_ip_address}: EC2 gives it another one when "
+        "it starts"
+    )
+
+
 def attribute_query(instance_id: str, attribute: str) -> tuple[Query, ...]:
     """One attribute of one instance: EC2 has no bulk read for them. Nothing for an instance that is only planned."""
     if is_planned(instance_id):
@@ -372,15 +384,19 @@ NO_CAPACITY = frozenset({"InsufficientInstanceCapacity", "InsufficientHostCapaci
 
 @dataclass(frozen=True)
 class Hold:
-    """What ``ec2ops:restore-state`` says: it was running at ``since``, and a run may hold it until ``until``."""
+    """What ``ec2ops:restore-state`` says: it was running at ``since``, and a run may hold it until ``until``.
+
+    ``public``: it had a public address that is not elastic. A stop gives that back, so nothing else tells it later.
+    """
 
     since: datetime
     until: datetime
+    public: bool = False
 
     @property
     def value(self) -> str:
         """The tag's value."""
-        return f"running {format_moment(self.since)} {format_moment(self.until)}"
+        return f"running {format_moment(self.since)} {format_moment(self.until)}{' public' if self.public else ''}"
 
     def is_spent(self, instance: Instance) -> bool:
         """The instance was started after the tag was written: what it remembers is over.
@@ -396,10 +412,17 @@ class Hold:
 
 def hold_of(instance: Instance) -> Hold | None:
     """The hold on this instance; None without the tag, and for a value that this collection did not write."""
-    word, _between, rest = instance.tags.get(tag_names.RESTORE_STATE, "").partition(" ")
-    since, _between, until = rest.partition(" ")
-    start, end = parse_moment(since), parse_moment(until)
-    return Hold(start, end) if word == "running" and start is not None and end is not None else None
+    word, *words = instance.tags.get(tag_names.RESTORE_STATE, "").split(" ")
+    if word != "running" or len(words) < 2 or words[2:] not in ([], ["public"]):
+        return None
+    start, end = parse_moment(words[0]), parse_moment(words[1])
+    return Hold(start, end, public=len(words) == 3) if start is not None and end is not None else None
+
+
+def standing_hold(instance: Instance) -> Hold | None:
+    """The hold on this instance, unless it is spent."""
+    hold = hold_of(instance)
+    return None if hold is None or hold.is_spent(instance) else hold
 
 
 def forget(instance: Instance, region: str, reason: str) -> Change:

@@ -26,8 +26,11 @@ from .instance_facts import (
     Hold,
     attribute_query,
     forget,
+    has_passing_address,
     hold_of,
     instance_store_trouble,
+    lost_address,
+    standing_hold,
     type_queries,
 )
 from .lineage import successor, successor_queries
@@ -206,11 +209,7 @@ def _plan_stopped(spec: PowerSpec, state: State, now: datetime) -> Plan:
         plain = tuple(item for item in waiting if item not in remembered_ids)
         waits = (Wait(plain, "stopped", final=True),) if plain else ()
         stages.append(_held_stop(spec, state, stopping, stops, waits, now) if remembered_ids else Stage(stops, waits))
-    warnings = tuple(
-        f"{item.instance_id} loses its public address {item.public_ip_address}: EC2 gives it another one when it starts"
-        for item in stopping
-        if _address_changes(item)
-    )
+    warnings = tuple(lost_address(item) for item in stopping if has_passing_address(item))
     return Plan(tuple(stages), warnings)
 
 
@@ -228,7 +227,7 @@ def _held_stop(
     back and removed the record. Nobody would start it again then, so this run does, and fails.
     """
     for instance in stopping:
-        value = instance.tags[tag_names.RESTORE_STATE] if _is_held(instance) else _hold(spec, now).value
+        value = instance.tags[tag_names.RESTORE_STATE] if _is_held(instance) else _hold(spec, instance, now).value
         record = (("tags", {tag_names.RESTORE_STATE: value}),)
         waits = (*waits, Wait((instance.instance_id,), "stopped", final=True, expect=record))
     back = tuple(_start(item, state.region, "another run has brought it back in the meantime") for item in stopping)
@@ -263,16 +262,15 @@ def _stop_troubles(spec: PowerSpec, state: State, instance: Instance) -> Iterabl
 
 def _is_held(instance: Instance) -> bool:
     """An earlier run remembered it and was ended before it could stop it, or a spent record of long ago is there."""
-    hold = hold_of(instance)
-    return hold is not None and not hold.is_spent(instance)
+    return standing_hold(instance) is not None
 
 
-def _hold(spec: PowerSpec, now: datetime) -> Hold:
-    return Hold(now, now + spec.hold_time)
+def _hold(spec: PowerSpec, instance: Instance, now: datetime) -> Hold:
+    return Hold(now, now + spec.hold_time, public=has_passing_address(instance))
 
 
 def _remember(spec: PowerSpec, instance: Instance, region: str, now: datetime) -> Change:
-    tag = {tag_names.RESTORE_STATE: _hold(spec, now).value}
+    tag = {tag_names.RESTORE_STATE: _hold(spec, instance, now).value}
     return Change(
         "CreateTags",
         instance.instance_id,
@@ -284,15 +282,11 @@ def _remember(spec: PowerSpec, instance: Instance, region: str, now: datetime) -
     )
 
 
-def _address_changes(instance: Instance) -> bool:
-    return instance.public_ip_address is not None and not instance.elastic_ip
-
-
 def _stop(spec: PowerSpec, instance: Instance, region: str) -> Change:
     before: dict[str, Any] = {"state": instance.state}
     after: dict[str, Any] = {"state": "stopped"}
     reason = f"it is {instance.state} and should be stopped"
-    if _address_changes(instance):
+    if has_passing_address(instance):
         before["public_ip_address"], after["public_ip_address"] = instance.public_ip_address, None
         reason += f"; its public address {instance.public_ip_address} will change"
     return Change(

@@ -28,10 +28,13 @@ from .instance_facts import (
     attribute_query,
     carried_parameters,
     forget,
+    has_passing_address,
     hold_of,
     instance_store_trouble,
+    lost_address,
     read_fact,
     refused_facts,
+    standing_hold,
     type_facts,
     type_queries,
 )
@@ -169,7 +172,7 @@ def _retirement_queries(spec: RelaunchSpec, state: State, current: Instance) -> 
     else:
         asked = ()
     old = state.instance(predecessor)
-    if old is None or _is_retired(spec, old):
+    if old is None or _is_retired(spec, old) or _was_started_since(old, current):
         return asked
     return (*asked, *_protection_queries(old), *_store_queries(spec, old))
 
@@ -255,6 +258,13 @@ def _plan_retirement(spec: RelaunchSpec, state: State, current: Instance, now: d
             f"({old.state}); start one of them and run again"
         )
         return Plan(warnings=(warning,))
+    if _was_started_since(old, current):
+        warning = (
+            f"{old.instance_id} was started again after {current.instance_id} had replaced it, so it is left as it is "
+            f"({old.state}) and both are there; stop or terminate {old.instance_id} yourself once it is not needed "
+            "any more"
+        )
+        return Plan(warnings=(warning,))
     _raise(_retirement_troubles(spec, state, old))
     back = _way_back(spec, state, old, current.instance_id) if _was_interrupted(spec, current, now) else ()
     proof = Stage(
@@ -262,7 +272,25 @@ def _plan_retirement(spec: RelaunchSpec, state: State, current: Instance, now: d
         on_failure=back,
         rollback_on=_ROLLBACK_ON if back else frozenset(),
     )
-    return Plan((proof, *retirement))
+    return Plan((proof, *retirement), _lost_addresses(retirement, old))
+
+
+def _born(current: Instance) -> datetime | None:
+    """When *current* was launched. LaunchTime moves with every start; the first attachment does not."""
+    moments = [read_fact(device, "Ebs.AttachTime") for device in current.facts.get("BlockDeviceMappings") or ()]
+    return min((moment for moment in moments if isinstance(moment, datetime)), default=None)
+
+
+def _was_started_since(old: Instance, current: Instance) -> bool:
+    """Whether somebody has started *old* on purpose after *current* had replaced it: then its retirement is over.
+
+    A way back starts it too. It takes the hold of before the launch off last, so while that is there, the retirement
+    was never begun, and an interrupted run is to be finished.
+    """
+    born, hold = _born(current), hold_of(old)
+    if born is None or old.launch_time is None or old.launch_time <= born:
+        return False
+    return hold is None or hold.since > born
 
 
 def _was_interrupted(spec: RelaunchSpec, current: Instance, now: datetime) -> bool:
@@ -270,13 +298,8 @@ def _was_interrupted(spec: RelaunchSpec, current: Instance, now: datetime) -> bo
 
     Only then may a later run take it back. An older one may have been in service: what it has written would be lost.
     """
-    born = [
-        moment
-        for device in current.facts.get("BlockDeviceMappings") or ()
-        if isinstance(moment := read_fact(device, "Ebs.AttachTime"), datetime)
-    ]
-    # LaunchTime moves with every start; the first attachment does not.
-    return bool(born) and now - min(born) < timedelta(seconds=spec.health_timeout)
+    born = _born(current)
+    return born is not None and now - born < timedelta(seconds=spec.health_timeout)
 
 
 def _plan_replacement(spec: RelaunchSpec, state: State, current: Instance) -> Plan:
@@ -296,7 +319,7 @@ def _plan_replacement(spec: RelaunchSpec, state: State, current: Instance) -> Pl
         ]
     )
     launch = _launch(spec, state, current, image)
-    kept = _kept(state, current)
+    kept = _kept(state, current, image)
     retirement = _retirement(spec, state, current)
     back = _way_back(spec, state, current, launch.resource)
     stages = []
@@ -310,13 +333,14 @@ def _plan_replacement(spec: RelaunchSpec, state: State, current: Instance) -> Pl
             rollback_on=_ROLLBACK_ON if back else frozenset(),
         )
     )
-    return Plan((*stages, *retirement), _warnings(spec, state, current, image, kept))
+    warnings = _warnings(spec, state, current, image, kept)
+    return Plan((*stages, *retirement), (*warnings, *_lost_addresses(retirement, current)))
 
 
 def _raise(troubles: Iterable[str]) -> None:
     found = list(troubles)
     if found:
-        raise UnsafePlan(f"the relaunch is refused, nothing was changed: {'; '.join(found)}")
+        raise UnsafePlan(f"the relaunch is refused, nothing was changed by this task: {'; '.join(found)}")
 
 
 def _usable_image(spec: RelaunchSpec, state: State) -> Image:
@@ -423,6 +447,12 @@ def _retirement(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Stage,
     return (*stages, Stage((change,), (wait,)))
 
 
+def _lost_addresses(retirement: Iterable[Stage], old: Instance) -> tuple[str, ...]:
+    """The warning for a stop that takes the old one's public address away."""
+    stops = any(change.action == "StopInstances" for stage in retirement for change in stage.changes)
+    return (lost_address(old),) if stops and has_passing_address(old) else ()
+
+
 def _health_wait(spec: RelaunchSpec, instance_id: str, *, final: bool) -> Wait:
     goal = "healthy" if spec.status_checks else "running"
     return Wait((instance_id,), goal, final=final, timeout=float(spec.health_timeout))
@@ -433,8 +463,7 @@ def _way_back(spec: RelaunchSpec, state: State, old: Instance, successor_id: str
     if spec.on_failure != "rollback":
         return ()
     region = state.region
-    hold = hold_of(old)
-    held = hold is not None and not hold.is_spent(old) and old.state in ("stopping", "stopped")
+    held = standing_hold(old) is not None and old.state in ("stopping", "stopped")
     terminate = Change(
         "TerminateInstances",
         successor_id,
@@ -625,10 +654,9 @@ def _interface(
         interface["Ipv6AddressCount"] = len(addresses)
         if any(item.get("IsPrimaryIpv6") for item in addresses):
             interface["PrimaryIpv6"] = True
-    if old.state == "running" and not old.elastic_ip:
-        # A stopped instance has given its public address back, and an Elastic IP hides whether there was another: then
-        # the subnet decides.
-        interface["AssociatePublicIpAddress"] = bool(old.facts.get("PublicIpAddress"))
+    public = _public_address(old)
+    if public is not None:
+        interface["AssociatePublicIpAddress"] = public
     if not other_type:
         cards: Sequence[Mapping[str, Any]] = read_fact(
             type_facts(state, old.instance_type), "NetworkInfo.NetworkCards"
@@ -637,6 +665,21 @@ def _interface(
         if queues is not None and usual is not None and queues != usual:
             interface["EnaQueueCount"] = queues
     return interface
+
+
+def _public_address(old: Instance) -> bool | None:
+    """Whether the old one has a public address of its own, None when that cannot be told: then the subnet decides.
+
+    An Elastic IP hides whether there would be another. A stop gives the address back, so of a held instance the hold
+    tells it, and of another stopped one nothing. One that is just starting may not have it yet.
+    """
+    if old.elastic_ip:
+        return None
+    if old.state in ("stopping", "stopped"):
+        hold = standing_hold(old)
+        return None if hold is None else hold.public
+    shown = bool(old.facts.get("PublicIpAddress"))
+    return shown if old.state == "running" else shown or None
 
 
 def _encrypted_root(state: State, old: Instance, image: Image) -> dict[str, Any] | None:
@@ -659,12 +702,32 @@ def _data_volumes(old: Instance) -> list[BlockDevice]:
     return sorted(devices, key=lambda device: device.device_name)
 
 
-def _kept(state: State, old: Instance) -> list[str]:
-    """What stays with the old instance, named."""
+def _copied(image: Image) -> frozenset[str] | None:
+    """The devices besides the root that the image has snapshots of; None for an image that does not show its devices.
+
+    That is one that CreateImage is only planned to make. Any other shows at least its root. A device without a snapshot
+    is there on the successor too, but empty.
+    """
+    if not image.block_devices:
+        return None
+    return frozenset(
+        device.device_name
+        for device in image.block_devices
+        if device.snapshot_id is not None and device.device_name != image.root_device_name
+    )
+
+
+def _named(devices: Iterable[BlockDevice]) -> str:
+    return ", ".join(f"{device.device_name} ({device.volume_id})" for device in devices)
+
+
+def _kept(state: State, old: Instance, image: Image) -> list[str]:
+    """What the successor does not have, named."""
     found = []
-    volumes = [f"{device.device_name} ({device.volume_id})" for device in _data_volumes(old)]
+    copied = _copied(image)
+    volumes = [] if copied is None else [item for item in _data_volumes(old) if item.device_name not in copied]
     if volumes:
-        found.append(f"data volumes {', '.join(volumes)} (data_volumes: keep)")
+        found.append(f"data volumes {_named(volumes)} (data_volumes: keep)")
     if old.elastic_ip:
         address = old.facts.get("PublicIpAddress") or read_fact(old.facts, "NetworkInterfaces.Association.PublicIp")
         found.append(f"Elastic IP {address} (elastic_ip: keep)")
@@ -682,15 +745,21 @@ def _warnings(spec: RelaunchSpec, state: State, old: Instance, image: Image, kep
     found = []
     if kept:
         found.append(f"these stay with {old.instance_id}, its successor does not have them: {'; '.join(kept)}")
+    data = _data_volumes(old)
+    if data and _copied(image) is None:
+        found.append(
+            f"the data volumes {_named(data)} stay with {old.instance_id} (data_volumes: keep); whether its successor "
+            f"gets copies of them shows once {spec.image_id} is made"
+        )
     if old.state != "stopped":
         found.append(
-            f"what {old.instance_id} has written to its root volume since {spec.image_id} was captured is not "
-            "carried over to its successor"
+            f"what {old.instance_id} has written to {_captured_volumes(old, image)} since {spec.image_id} was captured "
+            "is not carried over to its successor"
         )
-    elif not old.elastic_ip:
+    if old.state in ("stopping", "stopped") and not old.elastic_ip and _public_address(old) is None:
         found.append(
-            f"{old.instance_id} is stopped, so it does not show whether it has a public address; the subnet decides "
-            "for its successor"
+            f"{old.instance_id} is {old.state}, so it does not show whether it has a public address; the subnet "
+            "decides for its successor"
         )
     root = state.volume(old.root_volume_id)
     device = next((item for item in image.block_devices if item.device_name == image.root_device_name), None)
@@ -701,6 +770,17 @@ def _warnings(spec: RelaunchSpec, state: State, old: Instance, image: Image, kep
     if spec.overrides.instance_type not in (None, old.instance_type) and _has_cpu_options(state, old):
         found.append(f"the CPU options of {old.instance_id} belong to {old.instance_type} and are not carried over")
     return tuple(found)
+
+
+def _captured_volumes(old: Instance, image: Image) -> str:
+    """Which volumes of the old one the image is a copy of, as of its capture."""
+    copied = _copied(image)
+    names = [item.device_name for item in _data_volumes(old) if copied is None or item.device_name in copied]
+    if not names:
+        return "its root volume"
+    if copied is None:
+        return "its volumes"
+    return f"its volumes {', '.join([old.root_device_name, *names])}"
 
 
 def _has_cpu_options(state: State, old: Instance) -> bool:
