@@ -46,8 +46,9 @@ QUICK = {
     "snapshot_pending": 0.15,
     "image_registering": 0.15,
     "status_ok": 0.1,
+    "volume_attaching": 0.1,
 }
-"""Sandbox seconds: over at the first look of a wait. How waits go on is tested elsewhere; here many runs come together."""
+"""Sandbox seconds: over at the first look of a wait. How waits go on is tested elsewhere; here are many runs."""
 NO_CAPACITY = {
     "code": "InsufficientInstanceCapacity",
     "message": "We currently do not have sufficient capacity in the Availability Zone you requested.",

@@ -23,6 +23,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import
     Plan,
     Query,
     State,
+    by_id,
     guard,
     overlay,
 )
@@ -1165,3 +1166,11 @@ def test_an_old_one_is_never_retired_before_its_successor_has_proved_itself(
         for change in stage.changes:
             assert proved or change.action == "RunInstances"
         proved = proved or any(wait.goal in ("healthy", "running") and not wait.final for wait in stage.waits)
+
+
+def test_an_id_that_is_taken_literally_saves_a_question_and_still_returns_the_successor() -> None:
+    literal = spec(follow_successor=False)
+    assert planner.needs(literal, State(REGION)) == by_id("DescribeInstances", "instance-id", [OLD])
+    made = plan(literal, plain())
+    assert made == plan(spec(), plain())
+    assert planner.result(literal, overlay(world(plain()), made.published()))["instance_id"] == OTHER

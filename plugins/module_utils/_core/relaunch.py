@@ -794,7 +794,7 @@ def _has_cpu_options(state: State, old: Instance) -> bool:
 
 def result(spec: RelaunchSpec, state: State) -> dict[str, Any]:
     """What the given id stands for now, and as ``replaced`` the one that it was launched to replace."""
-    current = living(state, spec.instance_id, "instance_id", follow=spec.follow_successor)
+    current = living(state, spec.instance_id, "instance_id")
     return {
         "instance": view(current),
         "instance_id": current.instance_id,
