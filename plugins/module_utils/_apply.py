@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 from ._core import tags as tag_names
 from ._core.change import Change, Plan, Query, Stage, Wait
@@ -23,6 +23,8 @@ from ._core.errors import StorageError
 from ._core.names import planned_in, substitute
 from ._core.resources import Image, Instance, Resource, Snapshot, from_view
 from ._ports import TOKEN_SPENT, CallError, Gateway, Outcome, WaitError
+
+T = TypeVar("T")
 
 PARALLEL = 8
 VISIBLE = 15.0
@@ -201,6 +203,18 @@ class _Run:
                     raise
                 self.gateway.sleep(min(delay, left))
                 delay = min(delay * 1.5, 15.0)
+                self._require_wanted(changes)
+
+    def _require_wanted(self, changes: Sequence[Change]) -> None:
+        """Before a call is repeated after a pause: another run may have dealt with the resource in the meantime."""
+        queries = [change.only_while for change in changes if change.only_while is not None]
+        answers = self.gateway.ask(queries) if queries else {}
+        for change in changes:
+            found = answers.get(change.only_while) if change.only_while is not None else None
+            if found is not None and change.resource not in {resource.resource_id for resource in found}:
+                raise StorageError(
+                    f"{change.action} of {change.resource} is not wanted any more: another run was faster"
+                )
 
     def _carry_out(self, changes: Sequence[Change]) -> Mapping[str, str]:
         operation = changes[0].operation
@@ -227,7 +241,10 @@ class _Run:
             except CallError as error:
                 if error.code not in _TOKEN_USED or generation + 1 >= GENERATIONS:
                     raise
-            found = [resource for resource in self._look(changes) if _usable(resource)]
+                mismatch = error.code == "IdempotentParameterMismatch"
+            # A mismatch means that something was made with this token, and it may not show yet. A spent token names
+            # what is gone.
+            found = self._until_seen(lambda: self._living(changes)) if mismatch else self._living(changes)
             if found:
                 adopted = min(found, key=_age)
                 self.outcome.notes.append(f"{adopted.resource_id} was made for this by an earlier run; it is used")
@@ -367,7 +384,10 @@ class _Run:
             return {planned: snapshot.resource_id for planned, snapshot in min(whole, key=_set_order).items()}
         return {changes[0].resource: min(found, key=_age).resource_id} if found else None
 
-    def _until_seen(self, look: Callable[[], Mapping[str, str] | None]) -> Mapping[str, str] | None:
+    def _living(self, changes: Sequence[Change]) -> list[Resource] | None:
+        return [resource for resource in self._look(changes) if _usable(resource)] or None
+
+    def _until_seen(self, look: Callable[[], T | None]) -> T | None:
         """Repeats *look* until it finds something, or EC2 has had the time to show what it has made."""
         end = self.gateway.monotonic() + VISIBLE
         delay = 0.25

@@ -112,7 +112,8 @@ def _refused(
     message = _ENCODED.sub("", str(answer.get("Error", {}).get("Message") or "")).strip()
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0
     throttled = code in THROTTLING
-    unclear = not throttled and (status >= 500 or code in _SERVER)
+    # EC2 answers a lack of capacity with 500, but it is a clear refusal.
+    unclear = not throttled and not code.startswith("Insufficient") and (status >= 500 or code in _SERVER)
     hint = _hint(service, operation, code, request)
     return CallError(
         operation, code, message, resource=resource, hint=hint, unclear=unclear, passing=unclear or throttled

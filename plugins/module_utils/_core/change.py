@@ -150,6 +150,7 @@ class Change:
     without that id; planned ids in it are replaced before the call. ``before`` and ``after`` are partial views: what
     the change does to the resource (``before`` None: it is made; ``after`` None: it is gone). ``identity`` finds what
     the call makes, for operations that EC2 would repeat. ``token`` seeds the ClientToken of operations that have one.
+    ``only_while`` is asked before a call that EC2 refused for now is repeated: the resource must still be found.
     """
 
     action: str
@@ -162,6 +163,7 @@ class Change:
     disruptive: bool = False
     identity: Query | None = None
     token: tuple[str, ...] = ()
+    only_while: Query | None = None
 
     @property
     def operation(self) -> Operation:

@@ -317,8 +317,13 @@ def _replaced(state: State, instances: Iterable[Instance]) -> list[str]:
 
 
 def _start(instance: Instance, region: str, reason: str) -> Change:
-    before = {"state": instance.state}
-    return Change("StartInstances", instance.instance_id, region, {}, reason, before, {"state": "running"})
+    before, after = {"state": instance.state}, {"state": "running"}
+    # While EC2 has no capacity, another run may replace and retire the instance, and take the record away with it.
+    held = Query(
+        "DescribeInstances", (("instance-id", (instance.instance_id,)), ("tag-key", (tag_names.RESTORE_STATE,)))
+    )
+    only_while = held if tag_names.RESTORE_STATE in instance.tags else None
+    return Change("StartInstances", instance.instance_id, region, {}, reason, before, after, only_while=only_while)
 
 
 def _start_stages(
