@@ -17,11 +17,10 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, TypeVar
 
-from ._core import tags as tag_names
-from ._core.change import Change, Plan, Query, Stage, Wait
+from ._core.change import Change, Plan, Query, Stage, Wait, by_id
 from ._core.errors import StorageError
 from ._core.names import planned_in, substitute
-from ._core.resources import Image, Instance, Resource, Snapshot, from_view
+from ._core.resources import Fact, Image, Instance, Resource, Snapshot, Volume, from_view
 from ._ports import TOKEN_SPENT, CallError, Gateway, Outcome, WaitError
 
 T = TypeVar("T")
@@ -30,11 +29,13 @@ PARALLEL = 8
 VISIBLE = 15.0
 """Seconds within which EC2 shows what it has made, and after which an unclear create is taken not to have happened."""
 ATTEMPTS = 3
-"""How often a create without a client token is called."""
-GENERATIONS = 8
-"""How many used-up client tokens are passed over."""
+"""How often what EC2 would do twice is called."""
+GENERATIONS = 32
+"""How many used-up client tokens are passed over: a volume may be deleted and made again many times a day."""
 _TOKEN_USED = frozenset({TOKEN_SPENT, "IdempotentInstanceTerminated", "IdempotentParameterMismatch"})
 """The codes of a create whose client token has made something that is gone, or something else."""
+_MODIFIED = frozenset({"IncorrectModificationState", "VolumeModificationRateExceeded"})
+"""The codes of a ModifyVolume that comes after another one, perhaps after the very same."""
 _FAR_FUTURE = datetime.max.replace(tzinfo=UTC)
 
 
@@ -60,10 +61,12 @@ def apply(plan: Plan, gateway: Gateway, *, wait: bool, timeout: float) -> Outcom
 
 
 def _kind(error: StorageError) -> str:
-    """The name in `Stage.rollback_on` of the way a stage failed; empty when it is not known what EC2 did."""
+    """The name in `Stage.rollback_on` of the way a stage failed; empty when another run has taken over."""
     if isinstance(error, WaitError):
         return error.how
-    return "refused" if isinstance(error, CallError) and not error.passing else ""
+    if isinstance(error, CallError):
+        return "unclear" if error.passing else "refused"
+    return ""
 
 
 def _roll_back(run: _Run, stage: Stage, timeout: float) -> None:
@@ -79,6 +82,7 @@ def _roll_back(run: _Run, stage: Stage, timeout: float) -> None:
             outcome.notes.append(f"The way back failed too, and is unfinished: {error}")
             break
     outcome.rolled_back.extend(back.outcome.done)
+    outcome.deferred.extend(back.outcome.deferred)
     outcome.notes.extend(back.outcome.notes)
     outcome.observed.update(back.outcome.observed)
     for change in back.outcome.done:
@@ -129,14 +133,22 @@ class _Run:
         self.outcome = Outcome()
         self._wait = wait
         self._deadline = deadline
+        self._gone: set[str] = set()
 
     def stage(self, stage: Stage) -> StorageError | None:
-        """Makes the stage's calls, then waits. Returns the first error in the order of the plan."""
+        """Makes the stage's calls, then waits. Returns the first error in the order of the plan.
+
+        What EC2 refuses with a code that the change allows for is deferred, and not waited for.
+        """
         outcome = self.outcome
         calls = call_groups(stage.changes)
         errors: list[StorageError] = []
+        deferred: set[str] = set()
         for changes, result in zip(calls, self._parallel(calls, stage.patience), strict=True):
-            if isinstance(result, StorageError):
+            if isinstance(result, CallError) and all(result.code in change.deferrable for change in changes):
+                outcome.deferred.extend((change, result) for change in changes)
+                deferred.update(change.resource for change in changes)
+            elif isinstance(result, StorageError):
                 outcome.failed.extend(changes)
                 errors.append(result)
             else:
@@ -146,16 +158,21 @@ class _Run:
         if errors:
             outcome.notes.extend(str(error) for error in errors[1:])
             return errors[0]
-        return self._waits(stage.waits)
+        return self._waits(stage.waits, deferred)
 
     def _changed_since_seen(self, changes: Sequence[Change]) -> None:
         """What an earlier stage's wait has seen of a resource no longer holds in what these changes have done to it."""
         observed = self.outcome.observed
         for change in changes:
-            known = observed.get(change.resource)
-            if known is not None and change.after is not None:
+            resource = substitute(change.resource, self.outcome.bindings)
+            known = observed.get(resource)
+            if change.after is None:
+                # A wait for its end sees it on its way there.
+                self._gone.add(resource)
+                observed.pop(resource, None)
+            elif known is not None:
                 after = substitute(dict(change.after), self.outcome.bindings)
-                observed[change.resource] = from_view(known.kind, after, known)
+                observed[resource] = from_view(known.kind, after, known)
 
     def _parallel(
         self, calls: Sequence[Sequence[Change]], patience: frozenset[str]
@@ -173,35 +190,45 @@ class _Run:
         with ThreadPoolExecutor(max_workers=min(PARALLEL, len(bound))) as pool:
             return list(pool.map(carry_out, bound))
 
-    def _waits(self, waits: Sequence[Wait]) -> StorageError | None:
+    def _waits(self, waits: Sequence[Wait], deferred: set[str]) -> StorageError | None:
+        """Waits for all but the *deferred* resources."""
         wanted = [
             dataclasses.replace(
                 item,
-                resources=tuple(substitute(resource, self.outcome.bindings) for resource in item.resources),
+                resources=tuple(substitute(resource, self.outcome.bindings) for resource in present),
                 expect=substitute(item.expect, self.outcome.bindings),
+                about=substitute(item.about, self.outcome.bindings),
             )
             for item in waits
-            if self._wait or not item.final
+            if (present := [resource for resource in item.resources if resource not in deferred])
+            and (self._wait or not item.final)
         ]
         if not wanted:
             return None
         try:
-            self.outcome.observed.update(self.gateway.wait(wanted, self._deadline))
+            seen = self.gateway.wait(wanted, self._deadline)
         except StorageError as error:
             return error
+        self.outcome.observed.update({name: one for name, one in seen.items() if name not in self._gone})
         return None
 
     def _patiently(self, changes: Sequence[Change], patience: frozenset[str]) -> Mapping[str, str]:
-        """The call, repeated while EC2 answers "not now" (a code in *patience*), until the time is over."""
+        """The call, repeated while EC2 answers "not now" (a code in *patience*), until the time is over.
+
+        When EC2 says when to come again, the call is repeated then, and not at all if the time is over by then.
+        """
         delay = 1.0
         while True:
             try:
                 return self._carry_out(changes)
             except CallError as error:
-                left = self._deadline - self.gateway.monotonic()
-                if error.code not in patience or left <= 0:
+                if error.code not in patience:
                     raise
-                self.gateway.sleep(min(delay, left))
+                left = self._deadline - self.gateway.monotonic()
+                told = (error.not_before - self.gateway.now()).total_seconds() if error.not_before else 0.0
+                if left <= 0 or told > left:
+                    raise
+                self.gateway.sleep(min(max(delay, told), left))
                 delay = min(delay * 1.5, 15.0)
                 self._require_wanted(changes)
 
@@ -221,11 +248,26 @@ class _Run:
         if operation.token:
             return self._with_token(changes)
         if operation.safe:
-            return self.gateway.perform(changes)
+            return self._repeatable(changes)
         made = self._without_token(changes)
         if changes[0].action in ("CreateSnapshot", "CreateSnapshots"):
             return self._settle(changes, made)
         return made
+
+    def _repeatable(self, changes: Sequence[Change]) -> Mapping[str, str]:
+        """What does no harm when it is done twice."""
+        try:
+            return self.gateway.perform(changes)
+        except CallError as error:
+            # What EC2 says of a volume that is being deleted already, but also of one that it will not delete now.
+            if changes[0].action != "DeleteVolume" or error.code != "IncorrectState":
+                raise
+            found = self.gateway.ask(by_id("DescribeVolumes", "volume-id", [changes[0].resource])).values()
+            if any(
+                getattr(volume, "state", "") not in ("deleting", "deleted") for answer in found for volume in answer
+            ):
+                raise
+            return {}
 
     def _with_token(self, changes: Sequence[Change]) -> Mapping[str, str]:
         """A create that EC2 recognises by its ClientToken. A token that stands for something gone is passed over.
@@ -241,7 +283,8 @@ class _Run:
             except CallError as error:
                 if error.code not in _TOKEN_USED or generation + 1 >= GENERATIONS:
                     raise
-                mismatch = error.code == "IdempotentParameterMismatch"
+                # CreateVolume's code for a token whose volume is gone too; only the text tells.
+                mismatch = error.code == "IdempotentParameterMismatch" and "deleted" not in error.message
             # A mismatch means that something was made with this token, and it may not show yet. A spent token names
             # what is gone.
             found = self._until_seen(lambda: self._living(changes)) if mismatch else self._living(changes)
@@ -252,8 +295,8 @@ class _Run:
             generation += 1
 
     def _without_token(self, changes: Sequence[Change]) -> Mapping[str, str]:
-        """A create that EC2 would repeat: after an unclear answer it is looked for, and called again only when it is
-        not there.
+        """What EC2 would do twice: after an unclear answer it is looked for, and called again only when it is not
+        there.
         """
         attempt = 0
         while True:
@@ -263,16 +306,18 @@ class _Run:
             except CallError as error:
                 if error.code == "InvalidAMIName.Duplicate":
                     return self._name_holder(changes, error)
-                if not error.unclear:
+                if not error.unclear and error.code not in _MODIFIED:
                     raise
                 try:
-                    found = self._until_seen(lambda: self._matched(changes))
+                    found = (
+                        self._until_seen(lambda: self._matched(changes)) if error.unclear else self._matched(changes)
+                    )
                 except CallError as trouble:
                     # What may have been made is the news, not that it could not be looked for.
                     raise error from trouble
                 if found is not None:
                     return found
-                if attempt >= ATTEMPTS:
+                if attempt >= ATTEMPTS or not error.unclear:
                     raise
 
     def _name_holder(self, changes: Sequence[Change], refused: CallError) -> Mapping[str, str]:
@@ -364,7 +409,7 @@ class _Run:
 
     def _look(self, changes: Sequence[Change]) -> list[Resource]:
         """Of what is found, that which was made for these changes: it carries their own tags and has not failed."""
-        own = _own_tags(changes[0])
+        own = changes[0].own_tags
         return [
             resource
             for resource in self._answers(changes)
@@ -374,7 +419,12 @@ class _Run:
         ]
 
     def _matched(self, changes: Sequence[Change]) -> Mapping[str, str] | None:
-        """An id for every change out of what was made for them, the earliest of several; None while one is missing."""
+        """An id for every change out of what was made for them, the earliest of several; None while one is missing.
+
+        A modification that is under way, or over, is found without an id.
+        """
+        if changes[0].action == "ModifyVolume":
+            return {} if any(_asked_for(changes[0], fact) for fact in self._answers(changes)) else None
         found = self._look(changes)
         if changes[0].action in ("CreateSnapshot", "CreateSnapshots"):
             sets = _sets(changes, [resource for resource in found if isinstance(resource, Snapshot)], set())
@@ -404,7 +454,26 @@ _FAILED = frozenset({"error", "failed", "invalid", "deregistered"})
 
 
 def _usable(resource: Resource) -> bool:
-    return not isinstance(resource, Instance) or resource.alive
+    return not isinstance(resource, (Instance, Volume)) or resource.alive
+
+
+_TARGET = {
+    "Size": "size",
+    "VolumeType": "volume_type",
+    "Iops": "iops",
+    "Throughput": "throughput",
+    "MultiAttachEnabled": "multi_attach_enabled",
+}
+
+
+def _asked_for(change: Change, fact: Resource) -> bool:
+    """Whether the volume's latest modification is, or includes, the one that this ModifyVolume asks for."""
+    if not isinstance(fact, Fact) or fact.fact_id != f"{change.resource}/modification":
+        return False
+    target = fact.value["target"]
+    return fact.value["state"] != "failed" and all(
+        target.get(_TARGET[name]) == wanted for name, wanted in change.parameters.items()
+    )
 
 
 def _age(resource: Resource) -> tuple[Any, ...]:
@@ -413,6 +482,8 @@ def _age(resource: Resource) -> tuple[Any, ...]:
         return (resource.start_time or _FAR_FUTURE, resource.resource_id)
     if isinstance(resource, Instance):
         return (resource.launch_time or _FAR_FUTURE, resource.resource_id)
+    if isinstance(resource, Volume):
+        return (resource.create_time or _FAR_FUTURE, resource.resource_id)
     return (resource.creation_date or "" if isinstance(resource, Image) else "", resource.resource_id)
 
 
@@ -436,26 +507,6 @@ def _bind(change: Change, bindings: Mapping[str, str]) -> Change:
         identity=identity,
         token=substitute(change.token, bindings),
     )
-
-
-def _own_tags(change: Change) -> dict[str, str]:
-    """The collection's own tags that the change puts on what it makes."""
-    return {
-        tag["Key"]: tag["Value"]
-        for part in change.parameters.get("TagSpecifications") or ()
-        if part.get("ResourceType") == _MADE.get(change.action, part.get("ResourceType"))
-        for tag in part["Tags"]
-        if tag["Key"].startswith(tag_names.PREFIX)
-    }
-
-
-_MADE = {
-    "CreateSnapshot": "snapshot",
-    "CreateSnapshots": "snapshot",
-    "RegisterImage": "image",
-    "CreateImage": "image",
-    "RunInstances": "instance",
-}
 
 
 def _set_order(found: Mapping[str, Snapshot]) -> tuple[Any, ...]:

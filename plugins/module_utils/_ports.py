@@ -27,6 +27,7 @@ class CallError(StorageError):
     throttling and for refusals, which EC2 answers before it acts.
     ``passing``: the cause may be gone a moment later (throttling, 5xx, no connection); it says nothing about the
     resource.
+    ``not_before``: when AWS will take the call, where its refusal says so.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class CallError(StorageError):
         hint: str = "",
         unclear: bool = False,
         passing: bool = False,
+        not_before: datetime | None = None,
     ) -> None:
         about = f" of {resource}" if resource else ""
         text = f"{operation}{about} failed: {code}: {message}"
@@ -49,6 +51,7 @@ class CallError(StorageError):
         self.resource = resource
         self.unclear = unclear
         self.passing = passing
+        self.not_before = not_before
 
 
 def _sentence(text: str) -> str:
@@ -57,9 +60,9 @@ def _sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
-# The code of the CallError for an answer without error that shows something that is gone, or going: the client token
-# had made it. Where EC2 refuses such a token the codes are its own: IdempotentInstanceTerminated for RunInstances,
-# IdempotentParameterMismatch for other operations.
+# The code of the CallError for an answer without error that shows something that is gone, or going, or something else
+# by now: the client token had made it. Where EC2 refuses such a token the codes are its own:
+# IdempotentInstanceTerminated for RunInstances, IdempotentParameterMismatch for other operations.
 TOKEN_SPENT = "TokenSpent"  # noqa: S105  (an error code)
 
 
@@ -135,14 +138,20 @@ class Shell(Protocol):
 @dataclass
 class Outcome:
     """What came of carrying out a plan. ``bindings`` maps planned ids to EC2's; ``observed`` is what the waits last
-    saw.
+    saw. ``deferred``: what EC2 refused for now, where the change allows for that, with its refusal.
     """
 
     done: list[Change] = field(default_factory=list)
     failed: list[Change] = field(default_factory=list)
     not_tried: list[Change] = field(default_factory=list)
+    deferred: list[tuple[Change, CallError]] = field(default_factory=list)
     bindings: dict[str, str] = field(default_factory=dict)
     observed: dict[str, Resource] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     rolled_back: list[Change] = field(default_factory=list)
     error: StorageError | None = None
+
+    @property
+    def deferred_changes(self) -> list[Change]:
+        """What is left to a later run."""
+        return [change for change, _refusal in self.deferred]

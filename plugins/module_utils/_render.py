@@ -18,23 +18,25 @@ from typing import Any
 from ._core.change import Change, Plan
 from ._core.errors import StorageError
 from ._core.names import substitute
+from ._core.timespan import format_moment
 from ._ports import CallError, Outcome, WaitError
 
 _WAIT_CODES = {"failed": "WaitFailed", "mismatch": "WaitMismatch", "timeout": "WaitTimeout"}
 
 
 def success(
-    plan: Plan, entities: Mapping[str, Any], calls: Mapping[str, int], bindings: Mapping[str, str]
+    plan: Plan, entities: Mapping[str, Any], calls: Mapping[str, int], outcome: Outcome | None = None
 ) -> dict[str, Any]:
-    """The result of a run that did what it planned, or of a check run (then *bindings* is empty).
+    """The result of a run that did what it planned, or of a check run (without an *outcome*).
 
-    ``plan`` is the same in both; ``planned_ids`` tells what EC2 made of the planned ids in it.
+    ``plan`` is the same in both; ``planned_ids`` tells what EC2 made of the planned ids in it. What EC2 deferred is in
+    the plan and no change.
     """
     return {
         **entities,
-        "changed": not plan.is_empty,
+        "changed": not plan.without(outcome.deferred_changes if outcome else ()).is_empty,
         "plan": plan.published(),
-        "planned_ids": dict(bindings),
+        "planned_ids": dict(outcome.bindings) if outcome else {},
         "api_calls": dict(calls),
     }
 
@@ -56,7 +58,7 @@ def refusal(error: StorageError, plan: Plan, calls: Mapping[str, int]) -> dict[s
 def failure(error: StorageError, plan: Plan, outcome: Outcome, calls: Mapping[str, int]) -> dict[str, Any]:
     """The result of a run that failed on the way. Entries of ``done`` have EC2's ids where there are any.
 
-    ``changed`` counts a call whose answer got lost as one that was carried out.
+    ``changed`` counts a call whose answer got lost as one that was carried out. What EC2 deferred counts as failed.
     """
 
     def published(changes: Iterable[Change]) -> list[dict[str, Any]]:
@@ -71,7 +73,7 @@ def failure(error: StorageError, plan: Plan, outcome: Outcome, calls: Mapping[st
         "api_calls": dict(calls),
         "error": described(error),
         "done": published(outcome.done),
-        "failed_changes": published(outcome.failed),
+        "failed_changes": published([*outcome.failed, *outcome.deferred_changes]),
         "not_tried": published(outcome.not_tried),
         "rolled_back": published(outcome.rolled_back),
     }
@@ -79,10 +81,11 @@ def failure(error: StorageError, plan: Plan, outcome: Outcome, calls: Mapping[st
 
 def described(error: StorageError) -> dict[str, Any]:
     """``{code, message, operation}``: AWS's code and message where AWS has spoken, else the kind of error and the whole
-    message.
+    message. With ``not_before`` where AWS has said when to come again.
     """
     if isinstance(error, CallError):
-        return {"code": error.code, "message": error.message, "operation": error.operation}
+        told = {"code": error.code, "message": error.message, "operation": error.operation}
+        return told if error.not_before is None else {**told, "not_before": format_moment(error.not_before)}
     if isinstance(error, WaitError):
         return {"code": _WAIT_CODES.get(error.how, "WaitFailed"), "message": str(error), "operation": None}
     return {"code": type(error).__name__, "message": str(error), "operation": None}

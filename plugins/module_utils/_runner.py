@@ -21,10 +21,12 @@ from . import _render
 from ._apply import apply
 from ._argspec import COMMON, Options, assumed_entries, module_arguments
 from ._aws.gateway import Ec2Gateway, module_clients
-from ._core.change import Feature, Plan, State, bound, guard, overlay
+from ._core.change import Feature, Plan, State, bound, by_id, guard, overlay
 from ._core.errors import SpecError, StorageError
 from ._core.names import is_planned
-from ._ports import Gateway, Shell
+from ._core.resources import Fact
+from ._core.timespan import format_moment
+from ._ports import Gateway, Outcome, Shell
 
 
 def run_module(feature: Feature, argument_spec: Mapping[str, Any], *groups: Options, **constraints: Any) -> None:
@@ -75,16 +77,21 @@ def execute(feature: Feature, shell: Shell, gateway: Gateway) -> None:
         known = {name for name in state.resources if is_planned(name)}
         plan = guard(planned, known | {entry["resource"] for entry in entries})
         predicted = overlay(state, plan.published())
-        result = _render.success(plan, feature.result(spec, predicted), gateway.calls, {}) if shell.check_mode else None
+        result = _render.success(plan, feature.result(spec, predicted), gateway.calls) if shell.check_mode else None
     except StorageError as error:
         shell.fail(str(error), _render.refusal(error, plan, gateway.calls))
         return
     for warning in plan.warnings:
         shell.warn(warning)
+    shown = plan
     if result is None:
-        result = _carry_out(feature, spec, state, plan, shell, gateway)
+        outcome = apply(plan, gateway, wait=bool(shell.params["wait"]), timeout=float(shell.params["wait_timeout"]))
+        for note in outcome.notes:
+            shell.warn(note)
+        result = _told(feature, spec, state, plan, outcome, gateway)
+        shown = plan.without(outcome.deferred_changes)
     if shell.diff:
-        result["diff"] = _render.diff(plan)
+        result["diff"] = _render.diff(shown)
     if "error" in result:
         shell.fail(result.pop("msg"), result)
     else:
@@ -92,26 +99,44 @@ def execute(feature: Feature, shell: Shell, gateway: Gateway) -> None:
 
 
 def _read(feature: Feature, spec: Any, gateway: Gateway, entries: list[Mapping[str, Any]]) -> State:
-    """Asks in rounds until the feature knows all it needs. Plans of earlier tasks are laid over what EC2 answers."""
+    """Asks in rounds until the feature knows all it needs. Plans of earlier tasks are laid over what EC2 answers.
+
+    A volume that they attach is read too: nothing that EC2 answers now says that it will be there.
+    """
     read = State(gateway.region)
+    attached = [entry["resource"] for entry in entries if entry["action"] == "AttachVolume"]
+    assumed = by_id("DescribeVolumes", "volume-id", attached)
     while True:
         state = overlay(read, entries) if entries else read
-        missing = [query for query in feature.needs(spec, state) if query not in read.answered]
+        missing = [query for query in (*assumed, *feature.needs(spec, state)) if query not in read.answered]
         if not missing:
             return state
         read = read.with_answers(gateway.ask(missing))
 
 
-def _carry_out(feature: Feature, spec: Any, state: State, plan: Plan, shell: Shell, gateway: Gateway) -> dict[str, Any]:
-    """Applies the plan. Returns the result; that of a failure has ``error`` and ``msg``."""
-    outcome = apply(plan, gateway, wait=bool(shell.params["wait"]), timeout=float(shell.params["wait_timeout"]))
-    for note in outcome.notes:
-        shell.warn(note)
+def _told(feature: Feature, spec: Any, state: State, plan: Plan, outcome: Outcome, gateway: Gateway) -> dict[str, Any]:
+    """The result of a run that has carried out *plan*; that of a failure has ``error`` and ``msg``."""
     error = outcome.error
     if error is None:
-        after = bound(overlay(state, plan.published()), outcome.bindings).with_resources(outcome.observed.values())
         try:
-            return _render.success(plan, feature.result(spec, after), gateway.calls, outcome.bindings)
+            return _render.success(plan, feature.result(spec, _after(state, plan, outcome)), gateway.calls, outcome)
         except StorageError as unexpected:
             error = unexpected
     return {"msg": str(error), **_render.failure(error, plan, outcome, gateway.calls)}
+
+
+def _after(state: State, plan: Plan, outcome: Outcome) -> State:
+    """*state* after what was carried out of *plan*, as last seen, and ``<resource>/deferred`` for what EC2 deferred."""
+    predicted = overlay(state, plan.without(outcome.deferred_changes).published())
+    facts = [
+        Fact(
+            f"{outcome.bindings.get(change.resource, change.resource)}/deferred",
+            {
+                "code": refusal.code,
+                "message": refusal.message,
+                "not_before": None if refusal.not_before is None else format_moment(refusal.not_before),
+            },
+        )
+        for change, refusal in outcome.deferred
+    ]
+    return bound(predicted, outcome.bindings).with_resources([*outcome.observed.values(), *facts])

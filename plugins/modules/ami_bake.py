@@ -21,6 +21,7 @@ description:
     RegisterImage's own defaults (C(i386), C(paravirtual)) are never used.
 extends_documentation_fragment:
   - ec2ops.storage.attributes
+  - ec2ops.storage.common
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
@@ -168,19 +169,6 @@ options:
     description:
       - Wait until the image is available. The snapshots are waited for in any case before an image is registered from
         them.
-    type: bool
-    default: true
-  wait_timeout:
-    description: How long to wait, in seconds. When the time is over, the task fails; run it again to go on.
-    type: int
-    default: 1800
-  assume:
-    description:
-      - In check mode only, the C(plan)s returned by earlier tasks of the play. The module plans as if they had been
-        carried out.
-    type: list
-    elements: raw
-    default: []
 notes:
   - The user needs C(ec2:DescribeImages), C(ec2:DescribeInstances), C(ec2:DescribeSnapshots), C(ec2:DescribeVolumes),
     C(ec2:GetInstanceUefiData) (UEFI instances), C(ec2:CreateSnapshot) or C(ec2:CreateSnapshots), C(ec2:RegisterImage)

@@ -21,6 +21,7 @@ description:
     once.
 extends_documentation_fragment:
   - ec2ops.storage.attributes
+  - ec2ops.storage.common
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
@@ -80,21 +81,10 @@ options:
     description:
       - Wait until the instances are in the wanted state. With O(state=restored), instances that are started are waited
         for in any case, since the record is removed last.
-    type: bool
-    default: true
   wait_timeout:
     description:
-      - How long to wait, in seconds. When the time is over, the task fails; run it again to go on.
+      - How long all waits may take together, in seconds. When the time is over, the task fails; run it again to go on.
       - A start that EC2 refuses for lack of capacity is tried again until then.
-    type: int
-    default: 1800
-  assume:
-    description:
-      - In check mode only, the C(plan)s returned by earlier tasks of the play. The module plans as if they had been
-        carried out.
-    type: list
-    elements: raw
-    default: []
 notes:
   - The user needs C(ec2:DescribeInstances); for stops C(ec2:StopInstances), C(ec2:DescribeInstanceAttribute),
     C(ec2:DescribeInstanceTypes) unless O(lose_instance_store=true), C(autoscaling:DescribeAutoScalingInstances) for

@@ -23,6 +23,7 @@ description:
     of that, keep it stopped from the capture on.
 extends_documentation_fragment:
   - ec2ops.storage.attributes
+  - ec2ops.storage.common
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
@@ -136,20 +137,10 @@ options:
     description:
       - Wait until the old instance is stopped or terminated. The health of the successor is waited for in any case
         before that.
-    type: bool
-    default: true
-  wait_timeout:
-    description:
-      - How long all waits may take together, in seconds. When the time is over, the task fails; run it again to go on.
-    type: int
-    default: 1800
   assume:
     description:
       - In check mode only, the C(plan)s returned by earlier tasks of the play. The module plans as if they had been
         carried out, and O(image_id) may be an AMI that they would make.
-    type: list
-    elements: raw
-    default: []
 notes:
   - The user needs C(ec2:DescribeInstances), C(ec2:DescribeInstanceStatus), C(ec2:DescribeImages),
     C(ec2:DescribeVolumes), C(ec2:DescribeInstanceAttribute), C(ec2:DescribeInstanceTypes),

@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """An EC2 in memory behind the gateway's port, with a clock that only sleeping moves.
 
-It knows what the engine relies on: asynchronous states, client tokens, unique image names, delayed visibility, lost
-answers. The cases that run on it run on the sandbox too, so it cannot drift from what EC2 does.
+It knows what the engine relies on: asynchronous states, client tokens, unique image names, attachments, modifications
+and their daily budget, delayed visibility, lost answers. The cases that run on it run on the sandbox too, so it cannot
+drift from what EC2 does.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ import dataclasses
 import fnmatch
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ansible_collections.ec2ops.storage.plugins.module_utils._aws.codec import change_request
+from ansible_collections.ec2ops.storage.plugins.module_utils._aws.codec import change_request, token_spent
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws.waiting import wait_for
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Change, Query, Wait
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import (
@@ -30,8 +31,10 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources imp
     Resource,
     Snapshot,
     Volume,
+    VolumeAttachment,
     view,
 )
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.tags import boto3_tags
 from ansible_collections.ec2ops.storage.plugins.module_utils._ports import TOKEN_SPENT, CallError
 
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -41,6 +44,14 @@ KINDS: dict[str, type[Any]] = {
     "DescribeSnapshots": Snapshot,
     "DescribeVolumes": Volume,
 }
+MODIFIED = {
+    "Size": "size",
+    "VolumeType": "volume_type",
+    "Iops": "iops",
+    "Throughput": "throughput",
+    "MultiAttachEnabled": "multi_attach_enabled",
+}
+MODIFICATIONS_PER_DAY = 4
 FIELDS = {"instance-id": "instance_id", "image-id": "image_id", "snapshot-id": "snapshot_id", "volume-id": "volume_id"}
 
 
@@ -66,13 +77,21 @@ class Fault:
         return self.occurrence in ("every", self.seen)
 
 
+End = Callable[[Any], Any]
+"""What becomes of a resource: another one, or nothing."""
+
+
+def becomes(**fields: Any) -> End:
+    return lambda resource: dataclasses.replace(resource, **fields)
+
+
 @dataclass
 class Record:
-    """A resource, the moment from which reads show it, and the states it will have."""
+    """A resource, the moment from which reads show it, and what it will become."""
 
     resource: Any
     visible: float = 0.0
-    ends: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
+    ends: list[tuple[float, End]] = field(default_factory=list)
 
 
 class FakeEc2:
@@ -86,10 +105,16 @@ class FakeEc2:
         self._records: dict[str, Record] = {}
         self._facts: dict[str, Fact] = {}
         self._tokens: dict[str, tuple[str, str]] = {}
+        self._modified: dict[str, list[float]] = {}
         self._number = 0
         self.faults: list[Fault] = []
         self.visibility_delay = 0.0
-        self.durations = {"stop": 1.0, "start": 1.0, "terminate": 1.0, "snapshot": 2.0, "image": 1.0, "status": 2.0}
+        self.durations = {
+            **dict.fromkeys(("stop", "start", "terminate", "image", "optimize"), 1.0),
+            **dict.fromkeys(("create", "attach", "detach", "delete", "modify"), 0.4),
+            "snapshot": 2.0,
+            "status": 2.0,
+        }
         self.log: list[tuple[str, dict[str, Any]]] = []
 
     # --- the port ---
@@ -141,6 +166,9 @@ class FakeEc2:
             self._settle()
             if query.operation == "DescribeInstanceStatus":
                 return tuple(self._status(str(one)) for one in dict(query.arguments)["InstanceIds"])
+            if query.operation == "DescribeVolumesModifications":
+                asked = [self._records.get(f"{one}/modification") for one in query.filters[0][1]]
+                return tuple(record.resource for record in asked if record is not None)
             if query.operation not in KINDS:
                 return tuple(fact for fact in self._facts.values() if fact.fact_id.startswith(query.operation))
             return tuple(
@@ -183,7 +211,7 @@ class FakeEc2:
             end = self._fault(first.action, "before")
             made: dict[str, str] = getattr(self, f"_{first.action}")(changes, request) or {}
             if end is not None:
-                for resource_id in made.values():
+                for resource_id in made.values() or [f"{request['VolumeId']}/modification"]:
                     self._fail(resource_id, end)
             self._fault(first.action, "after")
             return made
@@ -203,23 +231,32 @@ class FakeEc2:
     def _fail(self, resource_id: str, fault: Fault) -> None:
         record = self._records[resource_id]
         when = record.ends[0][0] if record.ends else self._time
-        state = "error" if isinstance(record.resource, Snapshot) else "failed"
-        record.ends = [(when, {"state": state, "state_reason": fault.message})]
+        if isinstance(record.resource, Fact):
+            end = becomes(value={**record.resource.value, "state": "failed", "message": fault.message})
+            self._records[resource_id.removesuffix("/modification")].ends.clear()
+        elif isinstance(record.resource, Volume):
+            end = becomes(state="error")
+        else:
+            state = "error" if isinstance(record.resource, Snapshot) else "failed"
+            end = becomes(state=state, state_reason=fault.message)
+        record.ends = [(when, end)]
 
     def _settle(self) -> None:
         """Carries out what has come due by now."""
-        for record in self._records.values():
+        for resource_id, record in list(self._records.items()):
             while record.ends and record.ends[0][0] <= self._time:
-                _when, fields = record.ends.pop(0)
-                record.resource = dataclasses.replace(record.resource, **fields)
+                _when, end = record.ends.pop(0)
+                record.resource = end(record.resource)
+            if record.resource is None:
+                del self._records[resource_id]
 
     def _new_id(self, prefix: str) -> str:
         self._number += 1
         return f"{prefix}-{self._number:017x}"
 
-    def _add(self, resource: Any, *ends: tuple[float, dict[str, Any]], delay: float | None = None) -> str:
+    def _add(self, resource: Any, *ends: tuple[float, End], delay: float | None = None) -> str:
         visible = self._time + (self.visibility_delay if delay is None else delay)
-        record = Record(resource, visible, [(self._time + seconds, fields) for seconds, fields in ends])
+        record = Record(resource, visible, [(self._time + seconds, end) for seconds, end in ends])
         self._records[resource.resource_id] = record
         return str(resource.resource_id)
 
@@ -257,7 +294,7 @@ class FakeEc2:
             if record.resource.state == final["state"]:
                 continue
             record.resource = dataclasses.replace(record.resource, state=passing)
-            record.ends = [(self._time + self.durations[duration], final)]
+            record.ends = [(self._time + self.durations[duration], becomes(**final))]
 
     def _StopInstances(self, _changes: Sequence[Change], request: dict[str, Any]) -> None:
         self._move(request, "stopping", "stop", {"state": "stopped"})
@@ -292,7 +329,7 @@ class FakeEc2:
             launch_time=self.now(),
             tags=self._tags(request, "instance"),
         )
-        self._add(instance, (self.durations["start"], {"state": "running"}))
+        self._add(instance, (self.durations["start"], becomes(state="running")))
         self._tokens[token] = (instance.instance_id, repr(request))
         return {changes[0].resource: instance.instance_id}
 
@@ -305,7 +342,7 @@ class FakeEc2:
             start_time=self.now(),
             tags=self._tags(request, "snapshot"),
         )
-        return self._add(snapshot, (self.durations["snapshot"], {"state": "completed", "progress": "100%"}))
+        return self._add(snapshot, (self.durations["snapshot"], becomes(state="completed", progress="100%")))
 
     def _CreateSnapshot(self, changes: Sequence[Change], request: dict[str, Any]) -> dict[str, str]:
         return {changes[0].resource: self._snapshot(request["VolumeId"], request)}
@@ -338,7 +375,7 @@ class FakeEc2:
             ),
             tags=self._tags(request, "image"),
         )
-        return {changes[0].resource: self._add(image, (self.durations["image"], {"state": "available"}))}
+        return {changes[0].resource: self._add(image, (self.durations["image"], becomes(state="available")))}
 
     def _DeleteSnapshot(self, _changes: Sequence[Change], request: dict[str, Any]) -> None:
         self._found(request["SnapshotId"], "InvalidSnapshot.NotFound")
@@ -348,20 +385,129 @@ class FakeEc2:
         self._found(request["ImageId"], "InvalidAMIID.Unavailable")
         del self._records[request["ImageId"]]
 
+    # --- volumes ---
+
+    def _CreateVolume(self, changes: Sequence[Change], request: dict[str, Any]) -> dict[str, str]:
+        token = request.pop("ClientToken")
+        volume_id, parameters = self._tokens.get(token, ("", ""))
+        if volume_id:
+            trouble = "has been already deleted" if volume_id not in self._records else ""
+            if parameters != repr(request):
+                trouble = "was made with other parameters"
+            if trouble or self._records[volume_id].resource.state == "deleting":
+                raise CallError("CreateVolume", "IdempotentParameterMismatch", f"{volume_id} {trouble or 'is deleted'}")
+            known = self._records[volume_id].resource
+            answer = {"VolumeId": volume_id, "State": known.state, "Tags": boto3_tags(known.tags)}
+            spent = token_spent(changes[0], answer)
+            if spent:
+                raise CallError("CreateVolume", TOKEN_SPENT, spent)
+            return {changes[0].resource: volume_id}
+        volume = Volume(
+            self._new_id("vol"),
+            state="creating",
+            size=request["Size"],
+            availability_zone=request["AvailabilityZone"],
+            multi_attach_enabled=request.get("MultiAttachEnabled", False),
+            create_time=self.now(),
+            tags=self._tags(request, "volume"),
+        )
+        self._add(volume, (self.durations["create"], becomes(state="available")))
+        self._tokens[token] = (volume.volume_id, repr(request))
+        return {changes[0].resource: volume.volume_id}
+
+    def _volume(self, request: Mapping[str, Any]) -> Record:
+        return self._found(request["VolumeId"], "InvalidVolume.NotFound")
+
+    def _later(self, record: Record, duration: str, end: End) -> None:
+        record.ends.append((self._time + self.durations[duration], end))
+        record.ends.sort(key=lambda one: one[0])
+
+    @staticmethod
+    def _linked(instance_id: str, link: VolumeAttachment | None) -> End:
+        """The volume with this attachment in place of what it had to the instance; None for none."""
+
+        def end(volume: Volume) -> Volume:
+            others = [one for one in volume.attachments if one.instance_id != instance_id]
+            links = (*others, *([link] if link else []))
+            return dataclasses.replace(volume, attachments=links, state="in-use" if links else "available")
+
+        return end
+
+    def _AttachVolume(self, _changes: Sequence[Change], request: dict[str, Any]) -> None:
+        record = self._volume(request)
+        volume, instance_id = record.resource, request["InstanceId"]
+        self._found(instance_id, "InvalidInstanceID.NotFound")
+        holders = [link.instance_id for link in volume.attachments]
+        if holders and (not volume.multi_attach_enabled or instance_id in holders):
+            raise CallError("AttachVolume", "VolumeInUse", f"{volume.volume_id} is already attached to an instance")
+        if volume.state not in ("available", "in-use"):
+            raise CallError("AttachVolume", "IncorrectState", f"{volume.volume_id} is not 'available'.")
+        link = VolumeAttachment(instance_id, request["Device"], "attaching")
+        record.resource = self._linked(instance_id, link)(volume)
+        self._later(record, "attach", self._linked(instance_id, dataclasses.replace(link, state="attached")))
+
+    def _DetachVolume(self, _changes: Sequence[Change], request: dict[str, Any]) -> None:
+        record = self._volume(request)
+        held = [link for link in record.resource.attachments if link.state != "detaching"]
+        mine = [link for link in held if link.instance_id == request["InstanceId"]]
+        if not mine:
+            code = "InvalidAttachment.NotFound" if held else "IncorrectState"
+            raise CallError("DetachVolume", code, f"{request['VolumeId']} is not attached")
+        going = dataclasses.replace(mine[0], state="detaching")
+        record.resource = self._linked(going.instance_id, going)(record.resource)
+        self._later(record, "detach", self._linked(going.instance_id, None))
+
+    def _DeleteVolume(self, _changes: Sequence[Change], request: dict[str, Any]) -> None:
+        record = self._volume(request)
+        if record.resource.attachments:
+            raise CallError("DeleteVolume", "VolumeInUse", "It is currently attached")
+        if record.resource.state not in ("available", "error"):
+            raise CallError("DeleteVolume", "IncorrectState", f"The volume is '{record.resource.state}'")
+        record.resource = dataclasses.replace(record.resource, state="deleting")
+        self._later(record, "delete", lambda _volume: None)
+
+    def _ModifyVolume(self, _changes: Sequence[Change], request: dict[str, Any]) -> None:
+        volume_id = request.pop("VolumeId")
+        record = self._found(volume_id, "InvalidVolume.NotFound")
+        latest = self._records.get(f"{volume_id}/modification")
+        if latest is not None and latest.resource.value["state"] in ("modifying", "optimizing"):
+            text = f"{volume_id} cannot be modified in modification state {latest.resource.value['state'].upper()}"
+            raise CallError("ModifyVolume", "IncorrectModificationState", text)
+        spent = [moment for moment in self._modified.get(volume_id, []) if self._time - moment < 86400]
+        if len(spent) >= MODIFICATIONS_PER_DAY:
+            until = START + timedelta(seconds=spent[0] + 86400)
+            text = f"You've reached the maximum modification rate per volume limit. Wait until {until}"
+            raise CallError("ModifyVolume", "VolumeModificationRateExceeded", text, not_before=until)
+        self._modified[volume_id] = [*spent, self._time]
+        target = {name: getattr(record.resource, name) for name in MODIFIED.values()}
+        target.update((MODIFIED[name], value) for name, value in request.items())
+        value = {"state": "modifying", "progress": 0, "start_time": None, "message": None, "target": target}
+        done = self.durations["modify"]
+        self._add(
+            Fact(f"{volume_id}/modification", value),
+            (done, becomes(value={**value, "state": "optimizing"})),
+            (done + self.durations["optimize"], becomes(value={**value, "state": "completed", "progress": 100})),
+        )
+        self._later(record, "modify", becomes(**target))
+        request["VolumeId"] = volume_id
+
     # --- what a test sets up and looks at ---
 
     def add_instance(self, volumes: int = 1, tags: Mapping[str, str] | None = None) -> Instance:
         """A running instance with that many volumes."""
+        instance_id, zone = self._new_id("i"), f"{self._region}a"
         devices = []
         for number in range(volumes):
-            volume = Volume(self._new_id("vol"), size=8)
+            link = VolumeAttachment(instance_id, f"/dev/sd{'afghijk'[number]}", delete_on_termination=True)
+            volume = Volume(self._new_id("vol"), size=8, availability_zone=zone, attachments=(link,))
             self._add(volume, delay=0)
-            devices.append(BlockDevice(f"/dev/sd{'afghijk'[number]}", volume.volume_id, True))
+            devices.append(BlockDevice(link.device_name, volume.volume_id, True))
         instance = Instance(
-            self._new_id("i"),
+            instance_id,
             image_id="ami-0000000000000beef",
             instance_type="t3.micro",
             launch_time=START - timedelta(days=1),
+            availability_zone=zone,
             root_device_name="/dev/sda",
             block_devices=tuple(devices),
             tags=dict(tags or {}),

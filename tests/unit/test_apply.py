@@ -7,16 +7,25 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._apply import apply, call_groups
 from ansible_collections.ec2ops.storage.plugins.module_utils._core import tags as tag_names
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Change, Plan, Query, Stage, Wait
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import (
+    ANY_FAILURE,
+    Change,
+    Plan,
+    Query,
+    Stage,
+    Wait,
+    by_id,
+)
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import planned
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Instance
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Fact, Instance, Volume
 from ansible_collections.ec2ops.storage.plugins.module_utils._ports import CallError, Outcome, WaitError
 from worlds import FakeWorld, World
 
@@ -47,8 +56,8 @@ def tag(resource: str, **tags: str) -> Change:
 
 def by_tags(operation: str, tags: dict[str, str]) -> Query:
     mine = {key: value for key, value in tags.items() if key.startswith(tag_names.PREFIX)}
-    owner = "OwnerIds" if operation == "DescribeSnapshots" else "Owners"
-    arguments = () if operation == "DescribeInstances" else ((owner, ("self",)),)
+    owner = {"DescribeSnapshots": "OwnerIds", "DescribeImages": "Owners"}.get(operation)
+    arguments = ((owner, ("self",)),) if owner else ()
     return Query(operation, tuple((f"tag:{key}", (value,)) for key, value in sorted(mine.items())), arguments)
 
 
@@ -547,3 +556,335 @@ def test_no_way_back_when_it_is_not_known_what_happened(fake: FakeWorld) -> None
     assert outcome.rolled_back == []
     assert fake.count("CreateSnapshot") == 3
     assert fake.existing("snapshot") == []
+
+
+@pytest.mark.parametrize("code", ["InternalError", "RequestLimitExceeded"])
+def test_a_way_back_may_be_taken_also_then(fake: FakeWorld, code: str) -> None:
+    instance = fake.instance().instance_id
+    back = (Stage((power("StartInstances", instance),)),)
+    make = snapshot(fake.instance().block_devices[0].volume_id)
+    fake.fault("CreateSnapshot", occurrence="every", code=code, status=503)
+    outcome = run(fake, Stage((make,), on_failure=back, rollback_on=ANY_FAILURE))
+    assert isinstance(outcome.error, CallError)
+    assert outcome.error.passing
+    assert [change.action for change in outcome.rolled_back] == ["StartInstances"]
+
+
+# --- volumes made and attached ---
+
+IDENTITY = {tag_names.SPEC: "web", tag_names.VOLUME: "data"}
+
+
+def volume(name: str = "web/data", size: int = 1, tags: dict[str, str] | None = None, **parameters: Any) -> Change:
+    tags = IDENTITY if tags is None else tags
+    return Change(
+        action="CreateVolume",
+        resource=planned("volume", name),
+        region=REGION,
+        parameters={
+            "AvailabilityZone": f"{REGION}a",
+            "Size": size,
+            "TagSpecifications": [tag_names.specification("volume", tags)],
+            **parameters,
+        },
+        reason="web has no volume data",
+        after={"state": "available", "size": size, "tags": tags},
+        identity=by_tags("DescribeVolumes", tags),
+        token=("web", "data"),
+    )
+
+
+def by_call(action: str, volume_id: str, instance_id: str = "", **after: Any) -> Change:
+    parameters = {"InstanceId": instance_id} if instance_id else {}
+    if action == "AttachVolume":
+        parameters["Device"] = "/dev/sdp"
+    return Change(action, volume_id, REGION, parameters, "it is asked for", before={}, after=after)
+
+
+def delete(volume_id: str) -> Stage:
+    removal = Change("DeleteVolume", volume_id, REGION, {}, "it is asked for", before={})
+    return Stage((removal,), (Wait((volume_id,), "deleted"),))
+
+
+def attach(volume_id: str, *instance_ids: str) -> Stage:
+    changes = tuple(by_call("AttachVolume", volume_id, one) for one in instance_ids)
+    return Stage(changes, tuple(Wait((volume_id,), "attached", about=one) for one in instance_ids))
+
+
+def detach(volume_id: str, instance_id: str) -> Stage:
+    return Stage((by_call("DetachVolume", volume_id, instance_id),), (Wait((volume_id,), "detached"),))
+
+
+def made_volume(world: World, change: Change | None = None) -> str:
+    change = change or volume()
+    outcome = succeed(world, Stage((change,), (Wait((change.resource,), "volume_available"),)))
+    return outcome.bindings[change.resource]
+
+
+def ours(world: World) -> list[Volume]:
+    return [one for one in world.existing("volume") if one.tags.get(tag_names.SPEC) == "web" and one.alive]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_volume_is_made_once_and_attached_once_whatever_gets_lost(world: World, when: str) -> None:
+    create, instance = volume(), world.instance().instance_id
+    for action in ("CreateVolume", "AttachVolume"):
+        world.fault(action, kind="close", when=when)
+    make = Stage((create,), (Wait((create.resource,), "volume_available"),))
+    outcome = succeed(world, make, attach(create.resource, instance))
+    (made,) = ours(world)
+    assert outcome.bindings == {create.resource: made.volume_id}
+    assert [(link.instance_id, link.state) for link in made.attachments] == [(instance, "attached")]
+    assert outcome.observed[made.volume_id] == made
+
+
+def test_the_state_seen_before_gives_way_to_what_was_changed_since(world: World) -> None:
+    """Also of what was planned, and without the wait."""
+    create, instance = volume(), world.instance().instance_id
+    link = {"instance_id": instance, "device_name": "/dev/sdp"}
+    outcome = succeed(
+        world,
+        Stage((create,), (Wait((create.resource,), "volume_available"),)),
+        Stage((by_call("AttachVolume", create.resource, instance, state="in-use", attachments=[link]),)),
+    )
+    seen = outcome.observed[outcome.bindings[create.resource]]
+    assert isinstance(seen, Volume)
+    assert (seen.state, [one.instance_id for one in seen.attachments], seen.size) == ("in-use", [instance], 1)
+
+
+def remove(world: World, volume_id: str) -> None:
+    succeed(world, delete(volume_id))
+
+
+def disown(world: World, volume_id: str) -> None:
+    tags = tuple(tag_names.boto3_tags(IDENTITY))
+    succeed(world, Stage((Change("DeleteTags", volume_id, REGION, {"Tags": tags}, "it was replaced", {}, {}),)))
+
+
+@pytest.mark.parametrize("lose", [remove, disown])
+def test_a_token_that_brings_back_another_volume_is_passed_over(
+    world: World, lose: Callable[[World, str], None]
+) -> None:
+    lost = made_volume(world)
+    lose(world, lost)
+    began = world.gateway.monotonic()
+    new = made_volume(world)
+    assert new != lost
+    assert [one.volume_id for one in ours(world)] == [new]
+    # EC2 says what has become of the first; there is nothing to look for.
+    assert world.gateway.monotonic() - began < 10 or not isinstance(world, FakeWorld)
+    assert made_volume(world) == new
+
+
+def test_a_volume_that_failed_is_made_anew(world: World) -> None:
+    create = volume()
+    world.fault("CreateVolume", kind="end")
+    outcome = run(world, Stage((create,), (Wait((create.resource,), "volume_available"),)))
+    assert isinstance(outcome.error, WaitError)
+    assert outcome.error.how == "failed"
+    failed = outcome.bindings[create.resource]
+    assert "should become available but is error" in str(outcome.error)
+    assert made_volume(world) != failed
+    assert len(ours(world)) == 1
+
+
+def test_a_token_with_other_parameters_finds_the_living_volume(world: World) -> None:
+    made = made_volume(world)
+    assert made_volume(world, volume(size=2)) == made
+    assert len(ours(world)) == 1
+
+
+def test_a_volume_is_deleted_and_made_again_many_times(fake: FakeWorld) -> None:
+    made = set()
+    for _turn in range(12):
+        made.add(made_volume(fake))
+        remove(fake, max(made))
+    assert len(made) == 12
+
+
+def test_what_was_deleted_is_not_among_what_was_seen(world: World) -> None:
+    create = volume()
+    made = Stage((create,), (Wait((create.resource,), "volume_available"),))
+    outcome = succeed(world, made, delete(create.resource))
+    assert outcome.observed == {}
+    assert ours(world) == []
+
+
+def test_a_volume_that_another_instance_got_first_is_an_error_that_names_it(world: World) -> None:
+    mine, theirs = world.instance().instance_id, world.instance().instance_id
+    made = made_volume(world)
+    succeed(world, attach(made, theirs))
+    outcome = run(world, attach(made, mine))
+    assert isinstance(outcome.error, WaitError)
+    assert outcome.error.how == "failed"
+    assert f"{made} should become attached to {mine} but is attached to {theirs} as /dev/sdp" in str(outcome.error)
+
+
+def test_one_volume_is_attached_to_several_in_one_stage(world: World) -> None:
+    ids = [world.instance().instance_id for _turn in range(3)]
+    made = made_volume(world, volume(size=4, VolumeType="io2", Iops=100, MultiAttachEnabled=True))
+    succeed(world, attach(made, *ids))
+    assert world.count("AttachVolume") == 3
+    assert {(link.instance_id, link.state) for link in ours(world)[0].attachments} == {(one, "attached") for one in ids}
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_lost_detach_is_repeated_and_a_second_one_is_fine(world: World, when: str) -> None:
+    instance, made = world.instance().instance_id, made_volume(world)
+    succeed(world, attach(made, instance))
+    world.fault("DetachVolume", kind="close", when=when)
+    succeed(world, detach(made, instance))
+    succeed(world, detach(made, instance))
+    (left,) = ours(world)
+    assert (left.state, left.attachments) == ("available", ())
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_lost_delete_is_repeated_and_a_second_one_is_fine(world: World, when: str) -> None:
+    made = made_volume(world)
+    with world.lasting("delete", 20.0):
+        world.fault("DeleteVolume", kind="close", when=when)
+        succeed(world, delete(made))
+    succeed(world, delete(made))
+    assert world.count("DeleteVolume") == 3
+    assert made not in {one.volume_id for one in world.existing("volume")}
+
+
+def test_a_volume_that_is_only_being_made_is_not_taken_for_deleted(world: World) -> None:
+    create = volume()
+    with world.lasting("create", 3600.0):
+        outcome = run(world, Stage((create,)), delete(create.resource))
+    assert isinstance(outcome.error, CallError)
+    assert outcome.error.code == "IncorrectState"
+
+
+# --- modifications ---
+
+NOT_NOW = frozenset({"IncorrectModificationState", "VolumeModificationRateExceeded"})
+
+
+def modify(volume_id: str, size: int, deferrable: frozenset[str] = frozenset()) -> Change:
+    return Change(
+        action="ModifyVolume",
+        resource=volume_id,
+        region=REGION,
+        parameters={"Size": size},
+        reason="the size is another",
+        before={"size": 1},
+        after={"size": size},
+        identity=by_id("DescribeVolumesModifications", "volume-id", [volume_id])[0],
+        deferrable=deferrable,
+    )
+
+
+def modified(volume_id: str, size: int) -> Wait:
+    return Wait((volume_id,), "modified", expect=(("size", size),))
+
+
+def spend_budget(world: World, volume_id: str) -> int:
+    """Modifies the volume as often as EBS takes it in a day; returns the size that it has then."""
+    for size in range(20, 24):
+        succeed(world, Stage((modify(volume_id, size),), (modified(volume_id, size),)))
+        world.pass_time(60)
+    return 23
+
+
+def device(world: World) -> str:
+    return world.instance().block_devices[0].volume_id
+
+
+@pytest.mark.parametrize("kind", ["close", "error"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_lost_modification_is_made_once(world: World, kind: str, when: str) -> None:
+    """Each would spend one of the volume's four of a day, and be refused while the first one is under way."""
+    target = device(world)
+    world.fault("ModifyVolume", kind=kind, when=when)
+    outcome = succeed(world, Stage((modify(target, 20),), (modified(target, 20),)))
+    assert world.count("ModifyVolume") == (2 if when == "before" else 1)
+    seen = outcome.observed[f"{target}/modification"]
+    assert isinstance(seen, Fact)
+    assert seen.value["target"]["size"] == 20
+
+
+def test_a_lost_modification_is_not_taken_for_the_one_before(world: World) -> None:
+    target = device(world)
+    succeed(world, Stage((modify(target, 20),), (modified(target, 20), Wait((target,), "modifiable"))))
+    world.fault("ModifyVolume", kind="close", when="before")
+    succeed(world, Stage((modify(target, 30),), (modified(target, 30),)))
+    assert world.count("ModifyVolume") == 3
+
+
+def test_a_modification_that_another_run_has_begun_is_waited_for(world: World) -> None:
+    target = device(world)
+    world.gateway.perform([modify(target, 20)])
+    succeed(world, Stage((modify(target, 20),), (modified(target, 20),)))
+    assert world.count("ModifyVolume") == 2
+
+
+def test_a_modification_that_fails_is_told_with_its_reason(world: World) -> None:
+    target = device(world)
+    world.fault("ModifyVolume", kind="end", message="the key is disabled")
+    outcome = run(world, Stage((modify(target, 20),), (modified(target, 20),)))
+    assert isinstance(outcome.error, WaitError)
+    assert f"{target} should become modified but is failed (the key is disabled)" in str(outcome.error)
+
+
+def test_a_change_that_ec2_does_not_take_now_is_deferred(world: World) -> None:
+    one, other = device(world), device(world)
+    with world.lasting("optimize", 3600.0):
+        succeed(world, Stage((modify(one, 20),), (modified(one, 20),)))
+    late, now = modify(one, 30, NOT_NOW), modify(other, 30, NOT_NOW)
+    outcome = succeed(
+        world, Stage((late, now), (modified(one, 30), modified(other, 30))), Stage((tag(one, later="yes"),))
+    )
+    assert [(change, error.code) for change, error in outcome.deferred] == [(late, "IncorrectModificationState")]
+    assert [change.action for change in outcome.done] == ["ModifyVolume", "CreateTags"]
+    assert one not in outcome.observed
+    assert world.existing("volume") != []
+    sizes = {found.volume_id: found.size for found in world.existing("volume")}
+    assert (sizes[one], sizes[other]) == (20, 30)
+
+
+def test_without_leave_to_defer_it_fails(world: World) -> None:
+    target = device(world)
+    with world.lasting("optimize", 3600.0):
+        succeed(world, Stage((modify(target, 20),), (modified(target, 20),)))
+    change = modify(target, 30, frozenset({"VolumeModificationRateExceeded"}))
+    outcome = run(world, Stage((change,)))
+    assert isinstance(outcome.error, CallError)
+    assert outcome.error.code == "IncorrectModificationState"
+    assert (outcome.failed, outcome.deferred) == ([change], [])
+
+
+def test_a_spent_budget_is_deferred_with_the_time(world: World) -> None:
+    target = device(world)
+    began = world.gateway.now()
+    size = spend_budget(world, target)
+    outcome = succeed(world, Stage((modify(target, size + 1, NOT_NOW),), (modified(target, size + 1),)))
+    ((_change, error),) = outcome.deferred
+    assert error.not_before is not None
+    assert timedelta(hours=23, minutes=59) < error.not_before - began < timedelta(hours=24, minutes=1)
+    assert (outcome.done, outcome.observed) == ([], {})
+
+
+def test_patience_ends_at_once_when_it_cannot_help(world: World) -> None:
+    target = device(world)
+    size = spend_budget(world, target)
+    before = world.count("ModifyVolume")
+    outcome = run(world, Stage((modify(target, size + 1),), patience=NOT_NOW), timeout=3600)
+    assert isinstance(outcome.error, CallError)
+    assert outcome.error.not_before is not None
+    assert world.count("ModifyVolume") == before + 1
+
+
+def test_patience_lasts_until_ec2_takes_it(world: World) -> None:
+    target = device(world)
+    size = spend_budget(world, target)
+    world.pass_time(24 * 3600 - 4 * 60 - 30)
+    before, began = world.count("ModifyVolume"), world.gateway.now()
+    stage = Stage((modify(target, size + 1),), (modified(target, size + 1),), patience=NOT_NOW)
+    outcome = run(world, stage, timeout=300)
+    assert outcome.error is None
+    # Refused, then called again at the time that EBS has named, not before, and hardly after it.
+    assert world.count("ModifyVolume") == before + 2
+    assert timedelta(seconds=5) < world.gateway.now() - began < timedelta(seconds=120)

@@ -16,6 +16,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import
     Query,
     Stage,
     State,
+    Wait,
     bound,
     by_id,
     guard,
@@ -155,6 +156,25 @@ def test_what_could_be_made_twice_is_refused() -> None:
     guard(Plan((Stage((change("RunInstances", "(new instance a)", after={}, identity=LOOK, token=("a",)),)),)))
 
 
+def attach(volume: str, instance: str, action: str = "AttachVolume") -> Change:
+    return change(action, volume, {"InstanceId": instance, "Device": "/dev/sdf"}, after={})
+
+
+@pytest.mark.parametrize("action", ["AttachVolume", "DetachVolume"])
+def test_one_volume_may_be_attached_to_several_instances_in_one_stage(action: str) -> None:
+    both = (attach("vol-00000001", "i-00000001", action), attach("vol-00000001", "i-00000002", action))
+    guard(Plan((Stage(both),)))
+    with pytest.raises(UnsafePlan, match=f"two {action} of vol-00000001 and i-00000001"):
+        guard(Plan((Stage((both[0], both[0])),)))
+
+
+def test_a_modification_that_could_be_made_twice_is_refused() -> None:
+    modify = change("ModifyVolume", "vol-00000001", {"Size": 20}, after={"size": 20})
+    with pytest.raises(UnsafePlan, match="ModifyVolume of vol-00000001 could not be told from a second one"):
+        guard(Plan((Stage((modify,)),)))
+    guard(Plan((Stage((dataclasses.replace(modify, identity=Query("DescribeVolumesModifications")),)),)))
+
+
 # --- what is published ---
 
 
@@ -180,3 +200,28 @@ def test_a_plan_without_changes_is_empty_though_it_waits() -> None:
     assert Plan((Stage(),)).is_empty
     assert not Plan((Stage((capture(),)),)).is_empty
     assert [entry["action"] for entry in Plan((Stage((capture(),)),)).published()] == ["CreateSnapshot"]
+
+
+def test_a_plan_without_some_of_its_changes_keeps_the_others_and_all_waits() -> None:
+    first, second = capture("(new snapshot a)"), capture("(new snapshot b)")
+    plan = Plan((Stage((first, second), (Wait(("x",), "completed"),)), Stage((register("(new snapshot a)"),))))
+    left = plan.without([second])
+    assert [one.resource for one in left.changes] == ["(new snapshot a)", "(new image a)"]
+    assert left.stages[0].waits == plan.stages[0].waits
+    assert plan.without(()) == plan
+
+
+def test_own_tags_are_the_collections_on_what_is_made() -> None:
+    specifications = [
+        {
+            "ResourceType": "instance",
+            "Tags": [{"Key": "ec2ops:replaces", "Value": "i-1"}, {"Key": "Name", "Value": "x"}],
+        },
+        {"ResourceType": "volume", "Tags": [{"Key": "ec2ops:spec", "Value": "web"}]},
+    ]
+    launch = change("RunInstances", "(new instance a)", {"TagSpecifications": specifications})
+    assert launch.own_tags == {"ec2ops:replaces": "i-1"}
+    assert change("CreateVolume", "(new volume a)", {"TagSpecifications": specifications}).own_tags == {
+        "ec2ops:spec": "web"
+    }
+    assert change("CreateVolume", "(new volume a)").own_tags == {}

@@ -26,6 +26,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources imp
     from_view,
     view,
 )
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.tags import boto3_tags
 from botocore.validate import ParamValidator
 
 MOMENT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -118,6 +119,8 @@ VOLUME: dict[str, Any] = {
     "AvailabilityZone": "us-east-1a",
     "SnapshotId": "",
     "MultiAttachEnabled": False,
+    "CreateTime": MOMENT,
+    "Operator": {"Managed": True},
     "Attachments": [
         {
             "InstanceId": "i-00000001",
@@ -220,6 +223,61 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
         },
         [Fact("i-1/status", ("ok", "initializing"))],
     ),
+    (
+        by_id("DescribeVolumesModifications", "volume-id", ["vol-1", "vol-2"])[0],
+        {
+            "VolumesModifications": [
+                {
+                    "VolumeId": "vol-1",
+                    "ModificationState": "failed",
+                    "StatusMessage": "no",
+                    "StartTime": MOMENT,
+                    "Progress": 7,
+                    "OriginalSize": 8,
+                    "TargetSize": 20,
+                    "TargetVolumeType": "gp3",
+                    "TargetIops": 3000,
+                    "TargetThroughput": 125,
+                }
+            ]
+        },
+        [
+            Fact(
+                "vol-1/modification",
+                {
+                    "state": "failed",
+                    "progress": 7,
+                    "start_time": "2026-11-23T12:00:00Z",
+                    "message": "no",
+                    "original": {
+                        "size": 8,
+                        "volume_type": None,
+                        "iops": None,
+                        "throughput": None,
+                        "multi_attach_enabled": False,
+                    },
+                    "target": {
+                        "size": 20,
+                        "volume_type": "gp3",
+                        "iops": 3000,
+                        "throughput": 125,
+                        "multi_attach_enabled": False,
+                    },
+                },
+            )
+        ],
+    ),
+    (
+        Query("GetEbsEncryptionByDefault"),
+        {"EbsEncryptionByDefault": True},
+        [Fact("ebsEncryptionByDefault", True)],
+    ),
+    (
+        Query("DescribeKey", (), (("KeyId", "alias/db"),), "kms"),
+        {"KeyMetadata": {"KeyId": "1234", "Arn": "arn:aws:kms:x:key/1234"}},
+        [Fact("alias/db/key", "arn:aws:kms:x:key/1234")],
+    ),
+    (Query("DescribeKey", (), (("KeyId", "alias/db"),), "kms"), {}, [Fact("alias/db/key", None)]),
 ]
 
 
@@ -331,7 +389,7 @@ def test_a_snapshot_and_a_volume() -> None:
     assert made.tags == {"a": ""}
     volume = codec.decode_volume(VOLUME)
     assert volume.attachments == (VolumeAttachment("i-00000001", "/dev/sda1", "attached", True),)
-    assert volume.snapshot_id is None
+    assert (volume.snapshot_id, volume.create_time, volume.operator) == (None, MOMENT, "an AWS service")
 
 
 @pytest.mark.parametrize(
@@ -400,3 +458,27 @@ def test_new_ids_are_read_from_the_answer() -> None:
         "Snapshots": [{"VolumeId": "vol-2", "SnapshotId": "snap-2"}, {"VolumeId": "vol-1", "SnapshotId": "snap-1"}]
     }
     assert codec.created_ids(pair, answer) == {"(new snapshot vol-1)": "snap-1", "(new snapshot vol-2)": "snap-2"}
+
+
+SPEC = {"ec2ops:spec": "web", "ec2ops:volume": "data"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "trouble"),
+    [
+        ({"State": "creating"}, ""),
+        ({"State": "in-use"}, ""),
+        ({"State": "in-use", "Tags": {**SPEC, "Name": "x"}}, ""),
+        ({"State": "error"}, "which is error"),
+        ({"State": "deleting"}, "which is deleting"),
+        ({"State": "deleted"}, "which is deleted"),
+        ({"State": "available", "Tags": {}}, "other tags"),
+        ({"State": "available", "Tags": {**SPEC, "ec2ops:spec": "db"}}, "other tags"),
+    ],
+)
+def test_a_token_may_bring_back_a_volume_that_is_not_the_one(answer: dict[str, Any], trouble: str) -> None:
+    specification = {"ResourceType": "volume", "Tags": boto3_tags({**SPEC, "Name": "web"})}
+    create = change("CreateVolume", "(new volume a)", {"TagSpecifications": [specification]}, token=("a",))
+    tags = boto3_tags(answer.get("Tags", SPEC))
+    found = codec.token_spent(create, {"VolumeId": "vol-1", "State": answer["State"], "Tags": tags})
+    assert (trouble in found) if trouble else found == ""

@@ -20,7 +20,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._aws.pacing import 
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws.waiting import status_queries, wait_for
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Change, Query, Wait, by_id
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import StorageError
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Fact, Instance, Snapshot
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Fact, Instance, Snapshot, Volume
 from ansible_collections.ec2ops.storage.plugins.module_utils._ports import TOKEN_SPENT, CallError, WaitError
 from botocore import exceptions as botocore
 from worlds import sandbox_gateway
@@ -215,6 +215,15 @@ def test_once_it_has_answered_a_lost_network_is_given_half_a_minute() -> None:
     assert 20 < clock.time <= 30
 
 
+@pytest.mark.parametrize("code", ["NotFoundException", "AccessDeniedException"])
+def test_a_key_that_cannot_be_resolved_is_an_answer(code: str) -> None:
+    query = Query("DescribeKey", (), (("KeyId", "alias/db"),), "kms")
+    made, _client, _clock = gateway(describe_key=[refusal(code), refusal("KMSInternalException")])
+    assert made.ask([query]) == {query: (Fact("alias/db/key", None),)}
+    with pytest.raises(CallError, match="KMSInternalException"):
+        made.ask([query])
+
+
 def test_an_operation_that_this_botocore_lacks_is_said() -> None:
     made, _client, _clock = gateway()
     with pytest.raises(CallError, match="Install a newer boto3"):
@@ -279,6 +288,37 @@ def test_a_token_whose_instance_is_terminated_is_ec2s_own_refusal() -> None:
         made.perform([LAUNCH])
     assert (failed.value.code, failed.value.unclear) == ("IdempotentInstanceTerminated", False)
     assert len(client.asked) == 1
+
+
+def test_a_token_that_stands_for_another_volume_by_now_is_said() -> None:
+    tags = [{"Key": "ec2ops:spec", "Value": "web"}]
+    create = change(
+        "CreateVolume", "(new volume a)", Size=1, TagSpecifications=[{"ResourceType": "volume", "Tags": tags}]
+    )
+    volume = {"VolumeId": "vol-00000001", "State": "in-use"}
+    made, _client, _clock = gateway(create_volume=[answer(**volume, Tags=tags), answer(**volume, Tags=[])])
+    assert made.perform([create]) == {"(new volume a)": "vol-00000001"}
+    with pytest.raises(CallError, match="vol-00000001, which has other tags by now") as failed:
+        made.perform([create])
+    assert failed.value.code == TOKEN_SPENT
+
+
+@pytest.mark.parametrize(
+    ("action", "code"),
+    [
+        ("AttachVolume", "VolumeInUse"),
+        ("DetachVolume", "IncorrectState"),
+        ("DetachVolume", "InvalidAttachment.NotFound"),
+        ("DeleteVolume", "InvalidVolume.NotFound"),
+    ],
+)
+def test_what_is_so_already_is_no_error(action: str, code: str) -> None:
+    method = action.replace("Volume", "_volume").lower()
+    made, _client, _clock = gateway(**{method: [refusal(code), refusal("UnauthorizedOperation", status=403)]})
+    wanted = Change(action, "vol-00000001", "us-east-1", {}, "a test")
+    assert made.perform([wanted]) == {}
+    with pytest.raises(CallError, match="UnauthorizedOperation"):
+        made.perform([wanted])
 
 
 @pytest.mark.parametrize(
@@ -377,6 +417,36 @@ def test_each_family_says_what_to_do(error: Exception, code: str, words: str) ->
     made = told(error)
     assert made.code == code
     assert words in str(made)
+
+
+@pytest.mark.parametrize(
+    ("time", "moment"),
+    [
+        ("2026-11-24T10:00:00Z", (10, 0, 0)),
+        ("2026-11-24T10:00:00.25Z", (10, 0, 1)),
+        ("2026-11-24T12:00:00+02:00", (10, 0, 0)),
+        ("2026-11-24 10:00:00 UTC", (10, 0, 0)),
+        ("2026-11-24 10:00", (10, 0, 0)),
+        ("Tue, 24 Nov 2026 10:00:00 GMT", (10, 0, 0)),
+        ("Tue Nov 24 10:00:00 UTC 2026", (10, 0, 0)),
+        ("later", None),
+    ],
+)
+def test_when_a_modification_is_taken_again_is_read_from_the_refusal(
+    time: str, moment: tuple[int, int, int] | None
+) -> None:
+    expected = None if moment is None else datetime(2026, 11, 24, *moment, tzinfo=UTC)
+    text = "You've reached the maximum modification rate per volume limit. Wait until"
+    for message in (f"{text} {time} before you can issue the next modification request.", f"{text} {time}."):
+        assert told(refusal("VolumeModificationRateExceeded", message)).not_before == expected
+    assert told(refusal("Other", f"{text} {time}")).not_before is None
+
+
+def test_an_older_refusal_of_a_modification_has_no_time() -> None:
+    text = "Wait at least 6 hours between modifications per EBS volume."
+    error = told(refusal("VolumeModificationRateExceeded", text), "ModifyVolume")
+    assert error.not_before is None
+    assert "four modifications of a volume within 24 hours" in str(error)
 
 
 def test_what_is_not_botocores_is_raised_as_it_is() -> None:
@@ -572,6 +642,45 @@ def test_healthy_asks_for_the_status_only_of_what_runs() -> None:
     ] == [100, 50]
 
 
+class Modifying:
+    """A volume that is being modified to 20 GiB: what each question is answered, in their order."""
+
+    def __init__(self, *states: str) -> None:
+        self.states = list(states)
+        self.asked: list[str] = []
+        self.size = 8
+
+    def __call__(self, queries: Any, until: float) -> dict[Query, tuple[Any, ...]]:
+        (query,) = queries
+        self.asked.append(query.operation)
+        if query.operation == "DescribeVolumes":
+            volume = Volume("vol-00000001", size=self.size)
+            # EC2 goes on between two questions.
+            self.size = 20 if self.states[:1] != ["modifying"] else 8
+            return {query: (volume,)}
+        state = self.states.pop(0)
+        self.size = 8 if state == "modifying" else 20
+        return {query: (Fact("vol-00000001/modification", {"state": state, "message": "no"}),)}
+
+
+def test_a_modification_is_asked_for_before_the_volume_that_it_changes() -> None:
+    states = Modifying("modifying", "modifying", "optimizing")
+    clock = Clock()
+    wait = Wait(("vol-00000001",), "modified", expect=(("size", 20),))
+    seen = wait_for(states, [wait], 60, clock.monotonic, clock.sleep)
+    assert states.asked == ["DescribeVolumesModifications", "DescribeVolumes"] * 3
+    assert seen["vol-00000001"] == Volume("vol-00000001", size=20)
+    assert seen["vol-00000001/modification"] == Fact(
+        "vol-00000001/modification", {"state": "optimizing", "message": "no"}
+    )
+
+
+def test_a_modification_that_failed_says_why() -> None:
+    clock = Clock()
+    with pytest.raises(WaitError, match=r"vol-00000001 should become modified but is failed \(no\)"):
+        wait_for(Modifying("failed"), [Wait(("vol-00000001",), "modified")], 60, clock.monotonic, clock.sleep)
+
+
 def test_what_is_not_visible_yet_is_waited_for() -> None:
     seen, _clock = waited(
         Answers("invisible", "invisible", "pending", "completed"), Wait(("snap-00000001",), "completed")
@@ -652,3 +761,22 @@ def test_ec2s_own_buckets_are_not_overrun(sandbox: Sandbox) -> None:
         with pytest.raises(CallError, match=r"InvalidInstanceID\.NotFound"):
             made.perform([Change("StartInstances", INSTANCE, "us-east-1", {}, "a test")])
     assert made.calls["StartInstances"] <= 13
+
+
+def test_modifications_keys_and_the_default_encryption_are_read(sandbox: Sandbox) -> None:
+    made, ec2 = sandbox_gateway(sandbox), sandbox.client()
+    fresh, grown = (ec2.create_volume(AvailabilityZone="us-east-1a", Size=1)["VolumeId"] for _turn in range(2))
+    made.wait([Wait((fresh, grown), "volume_available")], made.monotonic() + 60)
+    ec2.modify_volume(VolumeId=grown, Size=2)
+    made.wait([Wait((fresh, grown), "modifiable")], made.monotonic() + 60)
+    key = sandbox.client("kms").create_key()["KeyMetadata"]["Arn"]
+    default = Query("GetEbsEncryptionByDefault")
+    keys = [Query("DescribeKey", (), (("KeyId", name),), "kms") for name in (key, "alias/none")]
+    (modifications,) = by_id("DescribeVolumesModifications", "volume-id", [fresh, grown])
+    answers = made.ask([modifications, default, *keys])
+    (modification,) = answers[modifications]
+    assert isinstance(modification, Fact)
+    assert modification.fact_id == f"{grown}/modification"
+    assert (modification.value["state"], modification.value["target"]["size"]) == ("completed", 2)
+    assert answers[default] == (Fact("ebsEncryptionByDefault", False),)
+    assert [answers[query] for query in keys] == [(Fact(f"{key}/key", key),), (Fact("alias/none/key", None),)]

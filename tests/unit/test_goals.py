@@ -8,17 +8,22 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.goals import GOALS
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.goals import GOALS, Verdict, wish
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import (
     Image,
     ImageDevice,
     Instance,
+    Resource,
     Snapshot,
+    Volume,
+    VolumeAttachment,
 )
 
 # goal, state -> done, failed; every state of the kind is there.
 INSTANCE_STATES = ("pending", "running", "stopping", "stopped", "shutting-down", "terminated")
 SNAPSHOT_STATES = ("pending", "completed", "error", "recoverable", "recovering")
+VOLUME_STATES = ("creating", "available", "in-use", "deleting", "deleted", "error")
+LOST = {"deleting", "deleted", "error"}
 IMAGE_STATES = ("pending", "available", "invalid", "deregistered", "transient", "failed", "error", "disabled")
 TABLE: dict[str, tuple[type[Any], tuple[str, ...], set[str], set[str]]] = {
     "stopped": (Instance, INSTANCE_STATES, {"stopped"}, {"shutting-down", "terminated"}),
@@ -27,7 +32,18 @@ TABLE: dict[str, tuple[type[Any], tuple[str, ...], set[str], set[str]]] = {
     "completed": (Snapshot, SNAPSHOT_STATES, {"completed"}, {"error", "recoverable", "recovering"}),
     "available": (Image, IMAGE_STATES, {"available"}, {"invalid", "deregistered", "failed", "error", "disabled"}),
     "captured": (Image, IMAGE_STATES, {"available"}, {"invalid", "deregistered", "failed", "error"}),
+    "volume_available": (Volume, VOLUME_STATES, {"available"}, LOST),
+    "attached": (Volume, VOLUME_STATES, set(), LOST),
+    "detached": (Volume, VOLUME_STATES, {"available"}, LOST),
+    "settled": (Volume, VOLUME_STATES, set(VOLUME_STATES), set()),
+    "modified": (Volume, VOLUME_STATES, set(), LOST),
+    "modifiable": (Volume, VOLUME_STATES, set(VOLUME_STATES) - LOST, LOST),
+    "deleted": (Volume, VOLUME_STATES, {"deleted"}, set()),
 }
+
+
+def judge(goal: str, resource: Resource | None, fact: Any = None, about: str = "") -> Verdict:
+    return GOALS[goal].verdict(resource, fact, about)
 
 
 @pytest.mark.parametrize(
@@ -35,9 +51,10 @@ TABLE: dict[str, tuple[type[Any], tuple[str, ...], set[str], set[str]]] = {
 )
 def test_every_state(goal: str, state: str) -> None:
     cls, _states, done, failed = TABLE[goal]
-    verdict = GOALS[goal].verdict(cls("x", state=state), None)
+    verdict = judge(goal, cls("x", state=state))
     assert (verdict.done, verdict.failed) == (state in done, state in failed)
-    assert state in verdict.seen
+    # Whether a volume can be modified is told by its modification.
+    assert state in verdict.seen or "modified" in verdict.seen
 
 
 def test_all_goals_are_in_the_table() -> None:
@@ -45,27 +62,28 @@ def test_all_goals_are_in_the_table() -> None:
     assert all(GOALS[goal].kind == cls.kind for goal, (cls, *_rest) in TABLE.items())
 
 
-@pytest.mark.parametrize("goal", sorted(set(GOALS) - {"terminated"}))
+@pytest.mark.parametrize("goal", sorted(set(GOALS) - {"terminated", "deleted"}))
 def test_what_is_not_visible_is_neither_done_nor_failed(goal: str) -> None:
-    verdict = GOALS[goal].verdict(None, None)
+    verdict = judge(goal, None)
     assert (verdict.done, verdict.failed) == (False, False)
 
 
-def test_a_forgotten_instance_is_terminated() -> None:
-    assert GOALS["terminated"].verdict(None, None).done
+def test_what_ec2_has_forgotten_has_come_to_its_end() -> None:
+    assert judge("terminated", None).done
+    assert judge("deleted", None).done
 
 
 def test_the_reason_is_in_what_is_seen() -> None:
-    verdict = GOALS["completed"].verdict(Snapshot("snap-1", state="error", state_reason="the key is disabled"), None)
+    verdict = judge("completed", Snapshot("snap-1", state="error", state_reason="the key is disabled"))
     assert verdict.seen == "error (the key is disabled)"
 
 
 def test_a_start_that_ec2_gave_up_fails_and_an_old_answer_does_not() -> None:
     gave_up = Instance("i-1", state="stopped", state_reason="Server.InternalError: it broke")
     before = Instance("i-1", state="stopped", state_reason="Client.UserInitiatedShutdown: User initiated shutdown")
-    assert GOALS["running"].verdict(gave_up, None).failed
-    assert GOALS["healthy"].verdict(gave_up, ("ok", "ok")).failed
-    assert not GOALS["running"].verdict(before, None).failed
+    assert judge("running", gave_up).failed
+    assert judge("healthy", gave_up, ("ok", "ok")).failed
+    assert not judge("running", before).failed
 
 
 @pytest.mark.parametrize(
@@ -73,14 +91,14 @@ def test_a_start_that_ec2_gave_up_fails_and_an_old_answer_does_not() -> None:
     [(("ok", "ok"), True), (("ok", "initializing"), False), (("impaired", "ok"), False), ((), False), (None, False)],
 )
 def test_healthy_needs_both_checks_of_a_running_one(checks: tuple[str, ...] | None, done: bool) -> None:
-    verdict = GOALS["healthy"].verdict(Instance("i-1", state="running"), checks)
+    verdict = judge("healthy", Instance("i-1", state="running"), checks)
     assert (verdict.done, verdict.failed) == (done, False)
-    assert not GOALS["healthy"].verdict(Instance("i-1", state="pending"), ("ok", "ok")).done
+    assert not judge("healthy", Instance("i-1", state="pending"), ("ok", "ok")).done
 
 
 def test_captured_is_when_every_mapped_device_has_its_snapshot() -> None:
     def captured(*devices: ImageDevice) -> bool:
-        return GOALS["captured"].verdict(Image("ami-1", state="pending", block_devices=devices), None).done
+        return judge("captured", Image("ami-1", state="pending", block_devices=devices)).done
 
     whole, open_one, store = (
         ImageDevice("/dev/a", "snap-1"),
@@ -91,3 +109,101 @@ def test_captured_is_when_every_mapped_device_has_its_snapshot() -> None:
     assert not captured(whole, open_one)
     assert not captured(store)
     assert not captured()
+
+
+# --- volumes ---
+
+HERE, THERE = "i-00000000000000001", "i-00000000000000002"
+
+
+def linked(*links: tuple[str, str], multi_attach: bool = False) -> Volume:
+    attachments = tuple(VolumeAttachment(instance_id, "/dev/sdf", state) for instance_id, state in links)
+    return Volume(
+        "vol-1", "in-use" if links else "available", attachments=attachments, multi_attach_enabled=multi_attach
+    )
+
+
+@pytest.mark.parametrize(
+    ("links", "done", "failed"),
+    [
+        ([(HERE, "attached")], True, False),
+        ([(HERE, "attaching")], False, False),
+        ([(HERE, "busy")], False, False),
+        ([(HERE, "detaching")], False, False),
+        ([], False, False),
+        ([(THERE, "attached")], False, True),
+        ([(THERE, "attaching")], False, True),
+        ([(THERE, "detaching")], False, False),
+        ([(THERE, "detached")], False, False),
+        ([(THERE, "detaching"), (HERE, "attached")], True, False),
+    ],
+)
+def test_attached_is_about_one_instance_and_names_another(
+    links: list[tuple[str, str]], done: bool, failed: bool
+) -> None:
+    verdict = judge("attached", linked(*links), about=HERE)
+    assert (verdict.done, verdict.failed) == (done, failed)
+    assert not failed or THERE in verdict.seen
+    shared = judge("attached", linked(*links, multi_attach=True), about=HERE)
+    assert (shared.done, shared.failed) == (done, False)
+
+
+@pytest.mark.parametrize(
+    ("links", "from_here", "from_all"),
+    [
+        ([], True, True),
+        ([(HERE, "attached")], False, False),
+        ([(HERE, "detaching")], False, False),
+        ([(HERE, "busy")], False, False),
+        ([(THERE, "attached")], True, False),
+        ([(HERE, "detaching"), (THERE, "attached")], False, False),
+    ],
+)
+def test_detached_is_about_one_instance_or_all(links: list[tuple[str, str]], from_here: bool, from_all: bool) -> None:
+    here, everywhere = judge("detached", linked(*links), about=HERE), judge("detached", linked(*links))
+    assert (here.done, here.failed) == (from_here, False)
+    assert (everywhere.done, everywhere.failed) == (from_all, False)
+    assert all(state in everywhere.seen and instance_id in everywhere.seen for instance_id, state in links)
+
+
+def test_what_is_deleted_meanwhile_is_attached_to_no_instance() -> None:
+    assert judge("detached", Volume("vol-1", "deleting"), about=HERE).done
+
+
+@pytest.mark.parametrize(
+    ("states", "done"),
+    [
+        ((), True),
+        (("attached",), True),
+        (("attaching",), False),
+        (("detaching",), False),
+        (("attached", "busy"), False),
+    ],
+)
+def test_settled_is_when_no_attachment_is_on_its_way(states: tuple[str, ...], done: bool) -> None:
+    volume = linked(*((f"i-{number}", state) for number, state in enumerate(states)))
+    assert judge("settled", volume).done is done
+
+
+@pytest.mark.parametrize(
+    ("state", "modified", "failed", "modifiable"),
+    [
+        ("modifying", False, False, False),
+        ("optimizing", True, False, False),
+        ("completed", True, False, True),
+        ("failed", False, True, True),
+        (None, False, False, True),
+    ],
+)
+def test_modifications(state: str | None, modified: bool, failed: bool, modifiable: bool) -> None:
+    fact = None if state is None else {"state": state, "message": "the key is disabled" if failed else None}
+    verdict = judge("modified", Volume("vol-1"), fact)
+    assert (verdict.done, verdict.failed) == (modified, failed)
+    assert ("the key is disabled" in verdict.seen) is failed
+    assert judge("modifiable", Volume("vol-1"), fact).done is modifiable
+
+
+def test_what_is_wished_reads_as_text() -> None:
+    assert wish("attached", HERE) == f"attached to {HERE}"
+    assert (wish("detached", HERE), wish("detached")) == (f"detached from {HERE}", "detached")
+    assert (wish("volume_available"), wish("stopped")) == ("available", "stopped")

@@ -14,19 +14,21 @@ from typing import Any
 import botocore.session
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import State
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.holding import (
+    Hold,
+    hold_of,
+    instance_store_trouble,
+    standing_hold,
+)
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.instance_facts import (
     ATTRIBUTE_RULES,
     CARRIED,
     DERIVED,
     INSTANCE_RULES,
     REFUSED,
-    Hold,
     carried_parameters,
-    hold_of,
-    instance_store_trouble,
     read_fact,
     refused_facts,
-    standing_hold,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Fact, Instance
 

@@ -24,9 +24,13 @@ HELPERS = BASE | {
     "_core/goals",
     "_core/lineage",
     "_core/volume_types",
+    "_core/holding",
     "_core/instance_facts",
     "_core/image_spec",
     "_core/image_requests",
+    "_core/volume_spec",
+    "_core/volume_identity",
+    "_core/volume_drift",
 }
 # What a feature may use of another feature.
 FEATURES: dict[str, set[str]] = {

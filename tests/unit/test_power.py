@@ -12,14 +12,21 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._apply import apply
 from ansible_collections.ec2ops.storage.plugins.module_utils._core import power as planner
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Plan, Query, State, guard, overlay
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import Ambiguous, SpecError, UnsafePlan
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.instance_facts import Hold
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.holding import (
+    NO_CAPACITY,
+    Hold,
+    held_stop,
+    restore_stages,
+)
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import planned
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Fact, Instance, Resource
 from hypothesis import given
 from hypothesis import strategies as st
+from worlds import World
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 REGION = "eu-central-1"
@@ -589,3 +596,84 @@ def test_a_stop_that_comes_too_late_is_taken_back() -> None:
     assert stop.rollback_on == {"mismatch"}
     assert [change.action for stage in stop.on_failure for change in stage.changes] == ["StartInstances"]
     assert plan(spec("stopped"), instance()).stages[-1].on_failure == (), "without a record there is nothing to compare"
+
+
+# --- held for a while, within one plan --------------------------------------------------------------------------------
+
+HOLD_TIME = timedelta(minutes=30)
+
+
+def held_plan(*instances: Instance) -> Plan:
+    """Stopped and started again by one plan, as it is done around work on volumes."""
+    stop = held_stop(instances, REGION, NOW, HOLD_TIME, reason="it is {state} and its volumes come off")
+    return guard(Plan((*stop, *restore_stages(instances, REGION, NOW, HOLD_TIME))))
+
+
+@pytest.mark.parametrize(
+    ("state", "tag", "actions"),
+    [
+        ("running", None, ["CreateTags", "StopInstances", "StartInstances", "DeleteTags"]),
+        ("pending", None, ["CreateTags", "StopInstances", "StartInstances", "DeleteTags"]),
+        ("running", HELD, ["StopInstances", "StartInstances", "DeleteTags"]),
+        # A run before this one was ended while it held the instance.
+        ("stopping", HELD, ["StartInstances", "DeleteTags"]),
+        ("stopped", HELD, ["StartInstances", "DeleteTags"]),
+    ],
+)
+def test_what_is_held_for_a_while_ends_running_and_without_a_record(
+    state: str, tag: str | None, actions: list[str]
+) -> None:
+    found = instance(state=state, tag=tag)
+    made = held_plan(found)
+    assert [change.action for change in made.changes] == actions
+    after = overlay(world(found), made.published()).instance(ONE)
+    assert after is not None
+    assert (after.state, after.tags) == ("running", {"Name": "web"})
+
+
+@pytest.mark.parametrize("tag", [None, HELD])
+def test_the_record_that_is_removed_is_the_one_that_was_written(tag: str | None) -> None:
+    made = held_plan(instance(tag=tag))
+    (stop,) = [stage for stage in made.stages if "StopInstances" in [change.action for change in stage.changes]]
+    *_, start, forgotten = made.changes
+    assert forgotten.before is not None
+    written = tag or "running 2026-11-23T12:00:00Z 2026-11-23T12:30:00Z"
+    assert stop.waits[-1].expect == (("tags", {TAG: written}),)
+    assert forgotten.before["tags"][TAG] == written
+    assert not stop.waits[-1].final, "the work on the volumes builds on it"
+    assert forgotten.reason == "it is running again", "the same in the check run, whose hold had another time"
+    assert start.before == {"state": "stopped"}
+
+
+def test_the_reason_for_a_stop_is_the_callers() -> None:
+    (stop,) = [change for change in held_plan(instance()).changes if change.action == "StopInstances"]
+    assert stop.reason == "it is running and its volumes come off"
+
+
+def test_a_restart_outlasts_a_stop_that_is_under_way_but_not_the_instance() -> None:
+    start_stage, _ = restore_stages([instance()], REGION, NOW, HOLD_TIME)
+    assert start_stage.patience == NO_CAPACITY | {"IncorrectInstanceState"}
+    (start,) = start_stage.changes
+    assert start.only_while is not None
+    filters = dict(start.only_while.filters)
+    assert filters["instance-id"] == (ONE,)
+    assert filters["tag-key"] == (TAG,), "another run may bring it back in the meantime"
+    assert set(filters["instance-state-name"]) == set(STATES), "the terminated one can never be started"
+
+
+@pytest.mark.parametrize("begun", ["nothing", "the record", "the stop"])
+def test_a_way_back_ends_running_however_far_the_stop_has_come(world: World, begun: str) -> None:
+    found = world.instance(tags={"Name": "web"})
+    now = world.gateway.now()
+    record, stop = held_stop([found], world.gateway.region, now, HOLD_TIME)
+    forward = {"nothing": (), "the record": (record,), "the stop": (record, dataclasses.replace(stop, waits=()))}[begun]
+    back = restore_stages([found], world.gateway.region, now, HOLD_TIME)
+    outcome = apply(Plan((*forward, *back)), world.gateway, wait=True, timeout=600)
+    assert outcome.error is None
+    (after,) = world.existing("instance")
+    assert (after.state, after.tags) == ("running", {"Name": "web"})
+
+
+def test_nothing_to_hold_is_no_stage() -> None:
+    assert held_plan().stages == ()
+    assert held_stop([instance(state="stopped")], REGION, NOW, HOLD_TIME) == ()

@@ -28,7 +28,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import
     overlay,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError, UnsafePlan
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.instance_facts import Hold
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.holding import Hold
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import planned
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import (
     BlockDevice,

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 from ansible_collections.ec2ops.storage.plugins.module_utils import _render
@@ -68,7 +69,7 @@ def test_a_diff_item_shows_only_what_changes_and_why() -> None:
 
 
 def test_no_secret_and_no_time_of_the_run_is_shown() -> None:
-    shown = json.dumps([_render.success(PLAN, {}, {}, {}), _render.diff(PLAN)])
+    shown = json.dumps([_render.success(PLAN, {}, {}), _render.diff(PLAN)])
     assert "hunter2" not in shown
     assert "ClientToken" not in shown
     assert "2026-11-23" not in shown
@@ -76,7 +77,8 @@ def test_no_secret_and_no_time_of_the_run_is_shown() -> None:
 
 
 def test_success_is_the_plan_the_entities_and_the_calls() -> None:
-    result = _render.success(PLAN, {"instances": [1]}, {"StopInstances": 1}, {NEW: "i-00000002"})
+    outcome = Outcome(bindings={NEW: "i-00000002"})
+    result = _render.success(PLAN, {"instances": [1]}, {"StopInstances": 1}, outcome)
     assert result["changed"] is True
     assert [entry["action"] for entry in result["plan"]] == [
         "StopInstances",
@@ -87,7 +89,24 @@ def test_success_is_the_plan_the_entities_and_the_calls() -> None:
     assert result["instances"] == [1]
     assert result["api_calls"] == {"StopInstances": 1}
     assert result["planned_ids"] == {NEW: "i-00000002"}
-    assert _render.success(Plan(warnings=("x",)), {}, {}, {})["changed"] is False
+    assert _render.success(Plan(warnings=("x",)), {}, {})["changed"] is False
+    assert _render.success(PLAN, {}, {})["planned_ids"] == {}
+
+
+def test_what_ec2_deferred_is_in_the_plan_and_no_change() -> None:
+    refused = CallError("StopInstances", "NotNow", "later")
+    alone, among = Outcome(deferred=[(STOP, refused)]), Outcome(deferred=[(STOP, refused), (LAUNCH, refused)])
+    result = _render.success(Plan((Stage((STOP,)),)), {}, {}, alone)
+    assert result["changed"] is False
+    assert [entry["action"] for entry in result["plan"]] == ["StopInstances"]
+    assert _render.success(PLAN, {}, {}, among)["changed"] is True
+
+
+def test_what_was_deferred_before_a_failure_is_told_with_what_failed() -> None:
+    outcome = Outcome(failed=[TAG], deferred=[(STOP, CallError("StopInstances", "NotNow", "later"))])
+    result = _render.failure(SpecError("bad"), PLAN, outcome, {})
+    assert result["changed"] is False
+    assert [entry["action"] for entry in result["failed_changes"]] == ["CreateTags", "StopInstances"]
 
 
 def test_a_failure_names_what_was_done_with_real_ids() -> None:
@@ -119,6 +138,17 @@ def test_every_error_has_a_code() -> None:
     assert _render.described(SpecError("bad"))["code"] == "SpecError"
     for how, code in (("failed", "WaitFailed"), ("timeout", "WaitTimeout"), ("mismatch", "WaitMismatch")):
         assert _render.described(WaitError("x", how)) == {"code": code, "message": "x", "operation": None}
+
+
+def test_a_refusal_says_when_to_come_again() -> None:
+    moment = datetime(2026, 11, 24, 10, tzinfo=UTC)
+    error = CallError("ModifyVolume", "VolumeModificationRateExceeded", "no", not_before=moment)
+    assert _render.described(error) == {
+        "code": "VolumeModificationRateExceeded",
+        "message": "no",
+        "operation": "ModifyVolume",
+        "not_before": "2026-11-24T10:00:00Z",
+    }
 
 
 def test_a_refusal_leaves_all_untried() -> None:

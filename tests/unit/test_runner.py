@@ -213,6 +213,79 @@ def test_wait_false_returns_the_predicted_state(fake: FakeWorld) -> None:
     assert shell.result["snapshots"][0]["snapshot_id"] == fake.existing("snapshot")[0].snapshot_id
 
 
+# A volume of the instance that is to have a size, and EC2 that may say "not now".
+
+
+def resizing(volume_id: str, size: int) -> Feature:
+    def modify(spec: dict[str, Any], state: State, now: datetime) -> Plan:
+        change = Change(
+            action="ModifyVolume",
+            resource=volume_id,
+            region=state.region,
+            parameters={"Size": size},
+            reason="the size is another",
+            before={"size": 1},
+            after={"size": size},
+            identity=by_id("DescribeVolumesModifications", "volume-id", [volume_id])[0],
+            deferrable=frozenset({"IncorrectModificationState"}),
+        )
+        stage = Stage((change,), (Wait((volume_id,), "modified", expect=(("size", size),)),))
+        return Plan((stage, *plan(spec, state, now).stages))
+
+    def look(spec: dict[str, Any], state: State) -> tuple[Query, ...]:
+        return (*needs(spec, state), *by_id("DescribeVolumes", "volume-id", [volume_id]))
+
+    def told(_spec: dict[str, Any], state: State) -> dict[str, Any]:
+        volume = state.volume(volume_id)
+        return {
+            "size": volume.size if volume else None,
+            "deferred": state.fact(f"{volume_id}/deferred"),
+            "modification": state.fact(f"{volume_id}/modification"),
+        }
+
+    return Feature(parse, look, modify, told)
+
+
+def test_what_ec2_defers_is_not_done_and_no_failure(world: World) -> None:
+    instance = world.instance(tags={"touched": "yes"})
+    volume = instance.block_devices[0].volume_id
+    with world.lasting("optimize", 3600.0):
+        first = execute(world, feature=resizing(volume, 20), instance_id=instance.instance_id)
+    assert (first.result["changed"], first.result["size"], first.result["deferred"]) == (True, 20, None)
+    assert first.result["modification"]["state"] == "optimizing"
+
+    check = execute(world, check=True, feature=resizing(volume, 30), instance_id=instance.instance_id)
+    assert (check.result["changed"], check.result["size"]) == (True, 30)
+    late = execute(world, diff=True, feature=resizing(volume, 30), instance_id=instance.instance_id)
+    assert late.message is None
+    assert (late.result["changed"], late.result["size"], late.result["diff"]) == (False, 20, [])
+    assert late.result["plan"] == check.result["plan"]
+    assert late.result["deferred"]["code"] == "IncorrectModificationState"
+    assert volume in late.result["deferred"]["message"]
+    assert late.result["deferred"]["not_before"] is None
+
+
+def test_another_change_beside_a_deferred_one_is_a_change(fake: FakeWorld) -> None:
+    instance = fake.instance()
+    volume = instance.block_devices[0].volume_id
+    fake.fault("ModifyVolume", code="IncorrectModificationState", message="not now", status=400)
+    shell = execute(fake, diff=True, feature=resizing(volume, 30), instance_id=instance.instance_id)
+    assert (shell.result["changed"], shell.result["size"]) == (True, 8)
+    assert [item["after_header"].split()[0] for item in shell.result["diff"]] == ["CreateTags"]
+    assert fake.existing("instance")[0].tags["touched"] == "yes"
+
+
+def test_a_refusal_that_names_a_time_tells_it(fake: FakeWorld) -> None:
+    instance = fake.instance(tags={"touched": "yes"})
+    volume = instance.block_devices[0].volume_id
+    for size in range(20, 24):
+        execute(fake, feature=resizing(volume, size), instance_id=instance.instance_id)
+        fake.pass_time(60)
+    shell = execute(fake, feature=resizing(volume, 24), instance_id=instance.instance_id)
+    assert shell.result["error"]["code"] == "VolumeModificationRateExceeded"
+    assert shell.result["error"]["not_before"].startswith("2026-11-24T12:00:0")
+
+
 def test_plans_of_earlier_tasks_are_laid_over_in_check_mode_only(fake: FakeWorld) -> None:
     instance = fake.instance()
     earlier = execute(fake, check=True, instance_id=instance.instance_id).result["plan"]

@@ -38,7 +38,7 @@ class World(Protocol):
     def pass_time(self, seconds: float) -> None: ...
 
     def lasting(self, what: str, seconds: float) -> AbstractContextManager[None]:
-        """Inside, a "snapshot" that is begun is pending so long, a "terminate" shutting down."""
+        """Inside, what is begun takes so long: "snapshot", "terminate", a volume's "create", "delete", "optimize"."""
 
     def existing(self, kind: str) -> list[Any]:
         """All resources of the kind, also those that reads do not show yet."""
@@ -116,10 +116,18 @@ class SandboxWorld:
 
     def pass_time(self, seconds: float) -> None:
         self.sandbox.move_clock(seconds)
+        # A gateway counts EC2's time from the first answer that it got.
+        self.gateway = sandbox_gateway(self.sandbox)
 
     @contextmanager
     def lasting(self, what: str, seconds: float) -> Iterator[None]:
-        name = {"snapshot": "snapshot_pending", "terminate": "instance_shutting_down"}[what]
+        name = {
+            "snapshot": "snapshot_pending",
+            "terminate": "instance_shutting_down",
+            "create": "volume_creating",
+            "delete": "volume_deleting",
+            "optimize": "volume_optimizing",
+        }[what]
         usual = self.sandbox.configure()["durations"][name]
         self.sandbox.configure(durations={name: seconds})
         try:
@@ -129,6 +137,8 @@ class SandboxWorld:
 
     def existing(self, kind: str) -> list[Any]:
         self.sandbox.configure(visibility_delay={"snapshot": 0, "image": 0})
+        if kind == "volume":
+            return [codec.decode_volume(item) for item in self._ec2.describe_volumes()["Volumes"]]
         if kind == "snapshot":
             answer = self._ec2.describe_snapshots(OwnerIds=["self"])
             made = [codec.decode_snapshot(item) for item in answer["Snapshots"]]

@@ -27,6 +27,7 @@ from .._core.resources import (
     Volume,
     VolumeAttachment,
 )
+from .._core.timespan import format_moment
 
 Answer = Mapping[str, Any]
 
@@ -53,9 +54,14 @@ def _product_codes(answer: Answer) -> tuple[str, ...]:
     return tuple(code["ProductCodeId"] for code in answer.get("ProductCodes") or () if code.get("ProductCodeId"))
 
 
+def _operator(answer: Answer) -> str | None:
+    """The AWS service that manages the resource; EC2 names it only sometimes."""
+    operator = answer.get("Operator") or {}
+    return (operator.get("Principal") or "an AWS service") if operator.get("Managed") else None
+
+
 def decode_instance(answer: Answer, owner_id: str | None = None) -> Instance:
     """One of ``Reservations[].Instances[]`` of DescribeInstances; the account is the reservation's ``OwnerId``."""
-    operator = answer.get("Operator") or {}
     # An address that EC2 lent for the time of running has the owner "amazon"; an Elastic IP has the account that holds
     # it.
     associations = [interface.get("Association") or {} for interface in answer.get("NetworkInterfaces") or ()]
@@ -86,7 +92,7 @@ def decode_instance(answer: Answer, owner_id: str | None = None) -> Instance:
         product_codes=_product_codes(answer),
         lifecycle=answer.get("InstanceLifecycle") or None,
         spot_request_id=answer.get("SpotInstanceRequestId") or None,
-        operator=(operator.get("Principal") or "an AWS service") if operator.get("Managed") else None,
+        operator=_operator(answer),
         state_reason=_reason(answer.get("StateReason")),
         owner_id=owner_id,
         tags=_tags(answer),
@@ -158,7 +164,7 @@ def decode_snapshot(answer: Answer) -> Snapshot:
 
 
 def decode_volume(answer: Answer) -> Volume:
-    """One of ``Volumes[]`` of DescribeVolumes."""
+    """One of ``Volumes[]`` of DescribeVolumes, or the answer of CreateVolume."""
     return Volume(
         volume_id=answer["VolumeId"],
         state=answer.get("State") or "",
@@ -180,6 +186,8 @@ def decode_volume(answer: Answer) -> Volume:
             )
             for link in answer.get("Attachments") or ()
         ),
+        create_time=_moment(answer.get("CreateTime")),
+        operator=_operator(answer),
         tags=_tags(answer),
     )
 
@@ -260,6 +268,35 @@ def _target_health(query: Query, page: Answer) -> Iterable[Fact]:
     yield Fact(f"{dict(query.arguments)['TargetGroupArn']}/targets", targets)
 
 
+def _modifications(_query: Query, page: Answer) -> Iterable[Fact]:
+    """The latest modification of each volume that ever had one."""
+    for item in page.get("VolumesModifications") or ():
+        started = _moment(item.get("StartTime"))
+        value = {
+            "state": item.get("ModificationState") or "",
+            "progress": item.get("Progress"),
+            "start_time": format_moment(started) if started else None,
+            "message": item.get("StatusMessage") or None,
+            "original": _performance(item, "Original"),
+            "target": _performance(item, "Target"),
+        }
+        yield Fact(f"{item['VolumeId']}/modification", value)
+
+
+def _performance(item: Answer, prefix: str) -> dict[str, Any]:
+    return {
+        "size": item.get(f"{prefix}Size"),
+        "volume_type": item.get(f"{prefix}VolumeType"),
+        "iops": item.get(f"{prefix}Iops"),
+        "throughput": item.get(f"{prefix}Throughput"),
+        "multi_attach_enabled": bool(item.get(f"{prefix}MultiAttachEnabled", False)),
+    }
+
+
+def _key(query: Query, page: Answer) -> Iterable[Fact]:
+    yield Fact(f"{dict(query.arguments)['KeyId']}/key", (page.get("KeyMetadata") or {}).get("Arn"))
+
+
 @dataclass(frozen=True)
 class Listing:
     """How one reading operation is asked and decoded.
@@ -268,12 +305,14 @@ class Listing:
     the operation does not page, or where its ids exclude it. ``token``: the request's and the answer's name of the page
     token.
     ``unless``: arguments with which EC2 refuses the size ("cannot be used with the parameter maxResults").
+    ``unknown``: AWS's codes for what does not exist or may not be looked at, where that is an answer: an empty page.
     """
 
     decode: Callable[[Query, Answer], Iterable[Resource]]
     size: tuple[str, int] | None = None
     token: tuple[str, str] = ("NextToken", "NextToken")
     unless: str = ""
+    unknown: frozenset[str] = frozenset()
 
 
 LISTINGS: Mapping[str, Listing] = {
@@ -315,6 +354,11 @@ LISTINGS: Mapping[str, Listing] = {
         unless="InstanceIds",
     ),
     "DescribeSpotInstanceRequests": Listing(_spot_requests, ("MaxResults", 1000), unless="SpotInstanceRequestIds"),
+    "DescribeVolumesModifications": Listing(_modifications, ("MaxResults", 500), unless="VolumeIds"),
+    "GetEbsEncryptionByDefault": Listing(
+        lambda _query, page: [Fact("ebsEncryptionByDefault", bool(page.get("EbsEncryptionByDefault", False)))]
+    ),
+    "DescribeKey": Listing(_key, unknown=frozenset({"NotFoundException", "AccessDenied", "AccessDeniedException"})),
     # It has no filter on instance ids, and with InstanceIds it takes no MaxResults.
     "DescribeInstanceStatus": Listing(_statuses),
     "DescribeInstanceAttribute": Listing(_attribute),
@@ -390,3 +434,21 @@ def created_ids(changes: Sequence[Change], answer: Answer) -> dict[str, str]:
         by_volume = {item["VolumeId"]: str(item["SnapshotId"]) for item in found}
         return {change.resource: by_volume[str((change.after or {})["volume_id"])] for change in changes}
     return {first.resource: str(found)}
+
+
+def token_spent(change: Change, answer: Answer) -> str:
+    """What keeps an answer without error from being what the change would make; empty when nothing does.
+
+    EC2 answers a known client token with what the token made, long ago perhaps: that may be on its way out, and a
+    volume may serve as something else by now, without our tags.
+    """
+    if change.action == "RunInstances":
+        instance = decode_instance((answer.get("Instances") or [{"InstanceId": ""}])[0])
+        return "" if instance.alive else f"EC2 answered with {instance.instance_id}, which is {instance.state}"
+    if change.action == "CreateVolume":
+        volume = decode_volume(answer)
+        if not volume.alive:
+            return f"EC2 answered with {volume.volume_id}, which is {volume.state}"
+        if not change.own_tags.items() <= volume.tags.items():
+            return f"EC2 answered with {volume.volume_id}, which has other tags by now"
+    return ""

@@ -10,7 +10,9 @@ Private to this collection.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from .._ports import CallError
@@ -68,6 +70,7 @@ _HINTS: tuple[tuple[str, str], ...] = (
         r"InsufficientInstanceCapacity|InsufficientHostCapacity|InsufficientReservedInstanceCapacity|Unsupported",
         "EC2 has no such capacity there now. Run the task again later, or choose another instance type or zone.",
     ),
+    (r"AttachmentLimitExceeded", "The instance, or the multi-attach volume, takes no more attachments: end one first."),
     (
         r"VcpuLimitExceeded|InstanceLimitExceeded|\w+LimitExceeded",
         "A quota of the account is used up: Service Quotas can raise it.",
@@ -75,6 +78,14 @@ _HINTS: tuple[tuple[str, str], ...] = (
     (
         r"SnapshotCreationPerVolumeRateExceeded",
         "EC2 takes one snapshot of a volume at a time; wait at least 15 seconds.",
+    ),
+    (
+        r"VolumeModificationRateExceeded",
+        "EBS takes four modifications of a volume within 24 hours.",
+    ),
+    (
+        r"IncorrectModificationState",
+        "The volume's last modification is not over, which can take hours. Run the task again when it is completed.",
     ),
     (r"OperationNotPermitted", "Stop or termination protection, or the instance's state, forbids it."),
     (
@@ -86,6 +97,7 @@ _UNAUTHORIZED = frozenset(
     {"UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "Client.UnauthorizedOperation"}
 )
 _ENCODED = re.compile(r"\s*Encoded authorization failure message:\s*\S+")
+_UNTIL = re.compile(r"\buntil\s+(.+?)(?:\s+(?:UTC|GMT))?(?:\s+before\b.*|\.?\s*)$")
 
 
 def is_throttling(error: CallError) -> bool:
@@ -102,6 +114,27 @@ def _hint(service: str, operation: str, code: str, request: Mapping[str, Any]) -
     return next((hint for pattern, hint in _HINTS if re.fullmatch(pattern, code)), "")
 
 
+def _not_before(code: str, message: str) -> datetime | None:
+    """When EBS takes the next modification, from "Wait until <time> before you can issue the next modification …".
+
+    The form of the time is not documented, so ISO 8601 and what mails and Java write are all read; without a zone it is
+    UTC. An older text ("Wait at least 6 hours") has none.
+    """
+    found = _UNTIL.search(message) if code == "VolumeModificationRateExceeded" else None
+    if found is None:
+        return None
+    readers: tuple[Callable[[str], datetime], ...] = (datetime.fromisoformat, parsedate_to_datetime)
+    for read in readers:
+        try:
+            moment = read(found[1])
+        except (ValueError, TypeError):
+            continue
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        # A part of a second counts as a whole one: not before is not a moment before.
+        return moment.replace(microsecond=0) + timedelta(seconds=1 if moment.microsecond else 0)
+    return None
+
+
 def _refused(
     error: botocore.ClientError, service: str, operation: str, request: Mapping[str, Any], resource: str
 ) -> CallError:
@@ -116,7 +149,14 @@ def _refused(
     unclear = not throttled and not code.startswith("Insufficient") and (status >= 500 or code in _SERVER)
     hint = _hint(service, operation, code, request)
     return CallError(
-        operation, code, message, resource=resource, hint=hint, unclear=unclear, passing=unclear or throttled
+        operation,
+        code,
+        message,
+        resource=resource,
+        hint=hint,
+        unclear=unclear,
+        passing=unclear or throttled,
+        not_before=_not_before(code, message),
     )
 
 

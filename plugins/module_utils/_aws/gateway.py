@@ -168,17 +168,10 @@ class Ec2Gateway:
             if len(changes) == 1 and error.code in first.operation.already:
                 return {}
             raise
-        if first.action == "RunInstances":
-            made = (answer.get("Instances") or [{}])[0]
-            state = (made.get("State") or {}).get("Name")
-            if state in ("shutting-down", "terminated"):
-                raise CallError(
-                    first.action,
-                    TOKEN_SPENT,
-                    f"EC2 answered with {made.get('InstanceId')}, which is {state}",
-                    resource=first.resource,
-                )
         try:
+            spent = codec.token_spent(first, answer)
+            if spent:
+                raise CallError(first.action, TOKEN_SPENT, spent, resource=first.resource)
             return codec.created_ids(changes, answer)
         except (KeyError, IndexError) as error:
             raise CallError(
@@ -199,7 +192,12 @@ class Ec2Gateway:
         pages: list[Mapping[str, Any]] = []
         request: dict[str, Any] | None = codec.query_request(query)
         while request is not None:
-            page = self._call(query.service, self._region, query.operation, request, until=until)
+            try:
+                page = self._call(query.service, self._region, query.operation, request, until=until)
+            except CallError as error:
+                if error.code not in codec.LISTINGS[query.operation].unknown:
+                    raise
+                page = {}
             pages.append(page)
             request = codec.next_request(query, request, page)
         return codec.decode(query, pages)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._core.change import Query, Wait, by_id
-from .._core.goals import GOALS, Verdict
+from .._core.goals import GOALS, Verdict, wish
 from .._core.resources import Fact, Image, Instance, Resource, Snapshot, view
 from .._ports import CallError, WaitError
 
@@ -68,11 +68,20 @@ class _Item:
     limit: float
     seen: str = "not asked yet"
 
+    @property
+    def fact(self) -> str:
+        """Which fact the goal needs beside the resource, empty for none."""
+        return GOALS[self.wait.goal].fact
+
+    @property
+    def wish(self) -> str:
+        """The beginning of a message."""
+        return f"{self.resource} should become {wish(self.wait.goal, self.wait.about)}"
+
     def verdict(self, known: Mapping[str, Resource]) -> Verdict:
-        status = known.get(f"{self.resource}/status")
-        return GOALS[self.wait.goal].verdict(
-            known.get(self.resource), status.value if isinstance(status, Fact) else None
-        )
+        fact = known.get(f"{self.resource}/{self.fact}")
+        value = fact.value if isinstance(fact, Fact) else None
+        return GOALS[self.wait.goal].verdict(known.get(self.resource), value, self.wait.about)
 
 
 def _plain(value: Any) -> Any:
@@ -114,7 +123,7 @@ def wait_for(
     monotonic: Callable[[], float],
     sleep: Callable[[float], None],
 ) -> dict[str, Resource]:
-    """Polls until every resource of every wait has reached its goal; returns them as last seen.
+    """Polls until every resource of every wait has reached its goal; returns them as last seen, with their facts.
 
     ``ask(queries, until)`` asks, and stops trying at *until*. *deadline* is for waits without a timeout of their own. A
     question that fails for a passing reason is asked again; an answer is never taken for granted. Raises WaitError, and
@@ -148,7 +157,7 @@ def wait_for(
                 raise
         else:
             trouble, heard = None, monotonic()
-            observed.update((key, resource) for key, resource in known.items() if not isinstance(resource, Fact))
+            observed.update(known)
             pending = _judge(pending, known)
         late = [item for item in pending if monotonic() >= item.deadline]
         if late:
@@ -159,22 +168,25 @@ def wait_for(
 def _poll(
     ask: Callable[[Iterable[Query], float], Mapping[Query, tuple[Resource, ...]]], pending: Sequence[_Item], now: float
 ) -> dict[str, Resource]:
-    """Everything that *pending* is about, and the status checks of those that would be done but for them."""
+    """Everything that *pending* is about, with the facts that its goals need."""
     until = max(now, min(item.deadline for item in pending))
+    known: dict[str, Resource] = {}
+
+    def learn(queries: Iterable[Query]) -> None:
+        asked = tuple(queries)
+        for found in ask(asked, until).values() if asked else ():
+            known.update((resource.resource_id, resource) for resource in found)
+
+    # Modifications first: once one has taken effect, the volume that is read after it shows what it has become.
+    modified = [item.resource for item in pending if item.fact == "modification"]
+    learn(by_id("DescribeVolumesModifications", "volume-id", modified))
     by_kind: dict[str, list[str]] = {}
     for item in pending:
         by_kind.setdefault(GOALS[item.wait.goal].kind, []).append(item.resource)
-    queries = [query for kind, ids in by_kind.items() for query in resource_queries(kind, ids)]
-    known = {resource.resource_id: resource for found in ask(queries, until).values() for resource in found}
-    checked = [
-        item.resource
-        for item in pending
-        if GOALS[item.wait.goal].status
-        and isinstance(found := known.get(item.resource), Instance)
-        and found.state == "running"
-    ]
-    for found_statuses in ask(status_queries(checked), until).values() if checked else ():
-        known.update((resource.resource_id, resource) for resource in found_statuses)
+    learn(query for kind, ids in by_kind.items() for query in resource_queries(kind, ids))
+    # Status checks only of what would be done but for them.
+    running = {one.resource_id for one in known.values() if isinstance(one, Instance) and one.state == "running"}
+    learn(status_queries(item.resource for item in pending if item.fact == "status" and item.resource in running))
     return known
 
 
@@ -187,7 +199,7 @@ def _judge(pending: Sequence[_Item], known: Mapping[str, Resource]) -> list[_Ite
         verdict = item.verdict(known)
         resource = known.get(item.resource)
         if verdict.failed:
-            failed.append((item.resource, f"{item.resource} should become {item.wait.goal} but is {verdict.seen}"))
+            failed.append((item.resource, f"{item.wish} but is {verdict.seen}"))
         elif verdict.done:
             wrong.extend((item.resource, text) for text in _mismatches(item, resource))
         else:
@@ -199,7 +211,7 @@ def _judge(pending: Sequence[_Item], known: Mapping[str, Resource]) -> list[_Ite
 
 
 def _timeout(late: Sequence[_Item], trouble: CallError | None) -> WaitError:
-    texts = [f"{item.resource} should become {item.wait.goal} but is still {item.seen}" for item in late]
+    texts = [f"{item.wish} but is still {item.seen}" for item in late]
     asked = f" The last question was not answered: {trouble}" if trouble is not None else ""
     return WaitError(
         f"Timeout after {late[0].limit:g} s: {_listed(texts)}. What was begun goes on in EC2; run the task again to "

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from . import tags as tag_names
 from .errors import UnsafePlan
-from .names import is_planned, planned_in, substitute
+from .names import is_planned, kind_of, planned_in, substitute
 from .resources import Fact, Image, Instance, Resource, Snapshot, Volume, from_view, new_from_view, view
 
 T = TypeVar("T")
@@ -53,6 +53,13 @@ OPERATIONS: Mapping[str, Operation] = {
     "TerminateInstances": Operation("InstanceIds", most=1000, already=frozenset({"InvalidInstanceID.NotFound"})),
     "ModifyInstanceAttribute": Operation("InstanceId"),
     "RunInstances": Operation(creates=("Instances", 0, "InstanceId"), token=True),
+    "CreateVolume": Operation(creates=("VolumeId",), token=True),
+    # A repeated call is told that it is so already, and so is one that another run was faster than: the wait tells.
+    "AttachVolume": Operation("VolumeId", already=frozenset({"VolumeInUse"})),
+    "DetachVolume": Operation("VolumeId", already=frozenset({"IncorrectState", "InvalidAttachment.NotFound"})),
+    "DeleteVolume": Operation("VolumeId", already=frozenset({"InvalidVolume.NotFound"})),
+    # No client token (EC2 API reference): a repeat spends another of the volume's four modifications a day.
+    "ModifyVolume": Operation("VolumeId", safe=False),
     # No client token (EC2 API reference): a repeat makes a second one.
     "CreateSnapshot": Operation(creates=("SnapshotId",), safe=False),
     "CreateSnapshots": Operation(creates=("Snapshots",), safe=False),
@@ -149,8 +156,10 @@ class Change:
     ``resource`` is what is changed, or the planned id of what is made. ``parameters`` is the request in boto3's shape
     without that id; planned ids in it are replaced before the call. ``before`` and ``after`` are partial views: what
     the change does to the resource (``before`` None: it is made; ``after`` None: it is gone). ``identity`` finds what
-    the call makes, for operations that EC2 would repeat. ``token`` seeds the ClientToken of operations that have one.
+    the call makes or, of ModifyVolume, the modification that it begins, for operations that EC2 would repeat. ``token``
+    seeds the ClientToken of operations that have one.
     ``only_while`` is asked before a call that EC2 refused for now is repeated: the resource must still be found.
+    ``deferrable``: EC2's codes with which a refusal is no failure; the change is left to a later run.
     """
 
     action: str
@@ -164,6 +173,7 @@ class Change:
     identity: Query | None = None
     token: tuple[str, ...] = ()
     only_while: Query | None = None
+    deferrable: frozenset[str] = frozenset()
 
     @property
     def operation(self) -> Operation:
@@ -174,6 +184,18 @@ class Change:
     def creates(self) -> bool:
         """Whether it makes something new; `resource` is then a planned id."""
         return bool(self.operation.creates)
+
+    @property
+    def own_tags(self) -> dict[str, str]:
+        """The collection's own tags that the change puts on what it makes."""
+        kind = kind_of(self.resource)
+        return {
+            tag["Key"]: tag["Value"]
+            for part in self.parameters.get("TagSpecifications") or ()
+            if part.get("ResourceType") == kind
+            for tag in part["Tags"]
+            if tag["Key"].startswith(tag_names.PREFIX)
+        }
 
     def published(self) -> dict[str, Any]:
         """The change as a user sees it: an entry of the module's ``plan``."""
@@ -215,6 +237,7 @@ def published_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
 class Wait:
     """Until when a stage waits: every one of *resources* has reached *goal* (a key of `goals.GOALS`).
 
+    ``about``: what the goal is about beside the resource, such as the instance that a volume is to be attached to.
     ``final``: nothing in the plan builds on it, so ``wait: false`` skips it. ``expect``: fields of the resource's view
     that must then have these values (of a mapping, such as tags, at least these entries); another value is a mismatch
     and fails the stage. ``timeout`` in seconds, None for
@@ -226,6 +249,11 @@ class Wait:
     final: bool = False
     expect: tuple[tuple[str, Any], ...] = ()
     timeout: float | None = None
+    about: str = ""
+
+
+ANY_FAILURE = frozenset({"refused", "failed", "mismatch", "timeout", "unclear"})
+"""For `Stage.rollback_on`: whatever goes wrong, the way back is taken."""
 
 
 @dataclass(frozen=True)
@@ -234,8 +262,9 @@ class Stage:
 
     ``on_failure``: what is done, in order, when this stage fails in one of the ways named in ``rollback_on``:
     ``refused`` (EC2 said no), ``failed`` (a resource ended in a failed state), ``mismatch`` (``expect`` did not hold),
-    ``timeout``. Its changes whose resource was never made are skipped. What a stage's own changes made is bound by
-    then.
+    ``timeout``, ``unclear`` (no answer, a fault of EC2's or throttling, after all repeats: what was asked for may have
+    happened or may not). Its changes whose resource was never made are skipped. What a stage's own changes made is
+    bound by then.
     ``patience``: EC2 error codes that mean "not now" here; the call is repeated until the task's time is over.
     """
 
@@ -257,6 +286,15 @@ class Plan:
     def changes(self) -> tuple[Change, ...]:
         """All changes, in order of the stages."""
         return tuple(change for stage in self.stages for change in stage.changes)
+
+    def without(self, changes: Iterable[Change]) -> Plan:
+        """The plan as if it had not held these changes."""
+        left_out = {id(change) for change in changes}
+        stages = tuple(
+            dataclasses.replace(stage, changes=tuple(one for one in stage.changes if id(one) not in left_out))
+            for stage in self.stages
+        )
+        return dataclasses.replace(self, stages=stages)
 
     @property
     def is_empty(self) -> bool:
@@ -314,6 +352,8 @@ def overlay(state: State, entries: Iterable[Mapping[str, Any]], region: str | No
 
 def bound(state: State, bindings: Mapping[str, str]) -> State:
     """*state* with EC2's ids in place of the planned ones that *bindings* knows, also inside fields and tags."""
+    if not bindings:
+        return state
     resources: dict[str, Resource] = {}
     for resource_id, resource in state.resources.items():
         if not isinstance(resource, Fact):
@@ -328,17 +368,23 @@ def guard(plan: Plan, known: Iterable[str] = ()) -> Plan:
     """*plan*, when it can be carried out as it stands; UnsafePlan says what is wrong with it.
 
     Every planned id must be made by an earlier stage (or be one of *known*: planned by an earlier task of a check run),
-    no stage may hold two changes of the same kind to one resource, since the order within a stage is open, and whatever
-    is made must be recognisable in a second attempt: by its client token, or by its identity and tags.
+    no stage may hold two changes of the same kind to one resource, since the order within a stage is open (attachments
+    of one volume to several instances do not touch each other), and whatever is made, or must not be done twice, must
+    be recognisable in a second attempt: by its client token, or by its identity and tags.
     """
     made = set(known)
     for stage in plan.stages:
-        seen: set[tuple[str, str]] = set()
+        seen: set[tuple[str, ...]] = set()
         for change in stage.changes:
-            if (change.action, change.resource) in seen:
-                raise UnsafePlan(f"two {change.action} of {change.resource} in one stage")
-            seen.add((change.action, change.resource))
-            if change.creates and (change.identity is None or (change.operation.token and not change.token)):
+            touched: tuple[str, ...] = (change.action, change.resource)
+            if change.action in ("AttachVolume", "DetachVolume"):
+                touched = (*touched, str(change.parameters.get("InstanceId")))
+            if touched in seen:
+                raise UnsafePlan(f"two {change.action} of {' and '.join(touched[1:])} in one stage")
+            seen.add(touched)
+            if (change.creates and change.operation.token and not change.token) or (
+                (change.creates or not change.operation.safe) and change.identity is None
+            ):
                 raise UnsafePlan(
                     f"{change.action} of {change.resource} could not be told from a second one: no identity or token"
                 )

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
-from .resources import Image, Instance, Resource, Snapshot
+from .resources import Image, Instance, Resource, Snapshot, Volume, VolumeAttachment
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,10 @@ class Verdict:
     seen: str = ""
 
 
+Judge: TypeAlias = "Callable[[Resource | None, Any, str], Verdict]"
+"""The verdict on a resource (None: not visible), the fact that belongs to it, and what the goal is about beside it."""
+
+
 def _state(resource: Resource | None, good: tuple[str, ...], bad: tuple[str, ...]) -> Verdict:
     if resource is None:
         # A new resource may not be visible yet (EC2 is eventually consistent); the wait's own time limit ends this.
@@ -40,12 +44,12 @@ def _state(resource: Resource | None, good: tuple[str, ...], bad: tuple[str, ...
     return Verdict(done=state in good, failed=state in bad, seen=seen)
 
 
-def _stopped(resource: Resource | None, _extra: Any) -> Verdict:
-    # `running` right after StopInstances is an answer from before it; only the end of the instance is a failure.
-    return _state(resource, ("stopped",), ("shutting-down", "terminated"))
+def _reaches(good: str, *bad: str) -> Judge:
+    """The resource's state is *good*; it fails in one of *bad*."""
+    return lambda resource, _fact, _about: _state(resource, (good,), bad)
 
 
-def _running(resource: Resource | None, _extra: Any) -> Verdict:
+def _running(resource: Resource | None, _fact: Any, _about: str) -> Verdict:
     verdict = _state(resource, ("running",), ("shutting-down", "terminated"))
     if verdict.done or verdict.failed or not isinstance(resource, Instance):
         return verdict
@@ -55,9 +59,9 @@ def _running(resource: Resource | None, _extra: Any) -> Verdict:
     return Verdict(failed=gave_up, seen=verdict.seen)
 
 
-def _healthy(resource: Resource | None, status: Any) -> Verdict:
+def _healthy(resource: Resource | None, status: Any, about: str) -> Verdict:
     """Running, and both of EC2's status checks ``ok``. *status* is (system, instance) of DescribeInstanceStatus."""
-    verdict = _running(resource, None)
+    verdict = _running(resource, None, about)
     if not verdict.done:
         return verdict
     checks = tuple(status or ())
@@ -66,16 +70,12 @@ def _healthy(resource: Resource | None, status: Any) -> Verdict:
     return Verdict(done=bool(checks) and all(check == "ok" for check in checks), seen=seen)
 
 
-def _terminated(resource: Resource | None, _extra: Any) -> Verdict:
+def _terminated(resource: Resource | None, _fact: Any, _about: str) -> Verdict:
     # EC2 forgets a terminated instance after about an hour.
     return Verdict(done=True, seen="gone") if resource is None else _state(resource, ("terminated",), ())
 
 
-def _completed(resource: Resource | None, _extra: Any) -> Verdict:
-    return _state(resource, ("completed",), ("error", "recoverable", "recovering"))
-
-
-def _captured(resource: Resource | None, _extra: Any) -> Verdict:
+def _captured(resource: Resource | None, _fact: Any, _about: str) -> Verdict:
     """CreateImage has fixed its point in time: the image names the snapshot of every device it maps."""
     verdict = _state(resource, ("available",), ("invalid", "failed", "error", "deregistered"))
     if verdict.done or verdict.failed or not isinstance(resource, Image):
@@ -84,25 +84,109 @@ def _captured(resource: Resource | None, _extra: Any) -> Verdict:
     return Verdict(done=bool(devices) and all(device.snapshot_id for device in devices), seen=verdict.seen)
 
 
-def _available(resource: Resource | None, _extra: Any) -> Verdict:
-    return _state(resource, ("available",), ("invalid", "failed", "error", "deregistered", "disabled"))
+# --- volumes ---
+
+_LOST = ("error", "deleting", "deleted")
+
+
+def _links(volume: Volume) -> tuple[VolumeAttachment, ...]:
+    return tuple(link for link in volume.attachments if link.state != "detached")
+
+
+def _shown(links: tuple[VolumeAttachment, ...]) -> str:
+    return ", ".join(f"{link.state} to {link.instance_id} as {link.device_name}" for link in links)
+
+
+def _attached(resource: Resource | None, _fact: Any, instance_id: str) -> Verdict:
+    verdict = _state(resource, (), _LOST)
+    if verdict.failed or not isinstance(resource, Volume):
+        return verdict
+    links = _links(resource)
+    mine = [link for link in links if link.instance_id == instance_id]
+    # Another instance that is letting go of it is an attachment from before, or one that ends.
+    taken = [link for link in links if link.instance_id != instance_id and link.state != "detaching"]
+    return Verdict(
+        done=any(link.state == "attached" for link in mine),
+        failed=bool(taken) and not mine and not resource.multi_attach_enabled,
+        seen=_shown(links) or resource.state,
+    )
+
+
+def _detached(resource: Resource | None, _fact: Any, instance_id: str) -> Verdict:
+    if not isinstance(resource, Volume):
+        return _state(resource, (), ())
+    links = tuple(link for link in _links(resource) if instance_id in ("", link.instance_id))
+    if links or instance_id:
+        return Verdict(done=not links, seen=_shown(links) or resource.state)
+    return _state(resource, ("available",), _LOST)
+
+
+def _settled(resource: Resource | None, _fact: Any, _about: str) -> Verdict:
+    """No attachment is on its way: not attaching, not detaching."""
+    if not isinstance(resource, Volume):
+        return _state(resource, (), ())
+    links = _links(resource)
+    return Verdict(done=all(link.state == "attached" for link in links), seen=_shown(links) or resource.state)
+
+
+def _deleted(resource: Resource | None, _fact: Any, _about: str) -> Verdict:
+    return Verdict(done=True, seen="gone") if resource is None else _state(resource, ("deleted",), ())
+
+
+def _modification(resource: Resource | None, modification: Any, good: tuple[str, ...], bad: tuple[str, ...]) -> Verdict:
+    """By the state of the volume's latest modification, the fact ``<volume>/modification``; empty if there is none."""
+    lost = _state(resource, (), _LOST)
+    if resource is None or lost.failed:
+        return lost
+    state, message = ((modification or {}).get(name) or "" for name in ("state", "message"))
+    seen = f"{state or 'not modified'}{f' ({message})' if message else ''}"
+    return Verdict(done=state in good, failed=state in bad, seen=seen)
+
+
+def _modified(resource: Resource | None, modification: Any, _about: str) -> Verdict:
+    # `optimizing`: the volume has its new size and type; what EBS still does may take hours and disturbs nobody.
+    return _modification(resource, modification, ("optimizing", "completed"), ("failed",))
+
+
+def _modifiable(resource: Resource | None, modification: Any, _about: str) -> Verdict:
+    """EBS takes another modification, if the volume's daily budget has one."""
+    return _modification(resource, modification, ("", "completed", "failed"), ())
 
 
 @dataclass(frozen=True)
 class Goal:
-    """``kind`` of resource it is about; ``verdict`` of a resource and, where ``status`` is set, its status checks."""
+    """``kind`` of resource it is about, and the ``verdict``.
+
+    ``fact``: the fact ``<resource>/<fact>`` that the verdict needs beside the resource. ``wish``: what the resource
+    should become, for messages, with the place of what the goal is about; the goal's name where it is empty.
+    """
 
     kind: str
-    verdict: Callable[[Resource | None, Any], Verdict]
-    status: bool = False
+    verdict: Judge
+    fact: str = ""
+    wish: str = ""
 
 
 GOALS: Mapping[str, Goal] = {
-    "stopped": Goal(Instance.kind, _stopped),
+    # `running` right after StopInstances is an answer from before it; only the end of the instance is a failure.
+    "stopped": Goal(Instance.kind, _reaches("stopped", "shutting-down", "terminated")),
     "running": Goal(Instance.kind, _running),
-    "healthy": Goal(Instance.kind, _healthy, status=True),
+    "healthy": Goal(Instance.kind, _healthy, fact="status"),
     "terminated": Goal(Instance.kind, _terminated),
-    "completed": Goal(Snapshot.kind, _completed),
+    "completed": Goal(Snapshot.kind, _reaches("completed", "error", "recoverable", "recovering")),
     "captured": Goal(Image.kind, _captured),
-    "available": Goal(Image.kind, _available),
+    "available": Goal(Image.kind, _reaches("available", "invalid", "failed", "error", "deregistered", "disabled")),
+    "volume_available": Goal(Volume.kind, _reaches("available", *_LOST), wish="available"),
+    "attached": Goal(Volume.kind, _attached, wish="attached to {about}"),
+    "detached": Goal(Volume.kind, _detached, wish="detached from {about}"),
+    "settled": Goal(Volume.kind, _settled, wish="attached or detached"),
+    "modified": Goal(Volume.kind, _modified, fact="modification"),
+    "modifiable": Goal(Volume.kind, _modifiable, fact="modification"),
+    "deleted": Goal(Volume.kind, _deleted),
 }
+
+
+def wish(goal: str, about: str = "") -> str:
+    """What a resource should become, for messages: ``attached to i-0abc``."""
+    text = GOALS[goal].wish or goal
+    return text.format(about=about) if about or "{about}" not in text else goal

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the facts of an instance mean: which go over to a successor, what a stop loses, and what the hold on it says.
+"""What the facts of an instance mean for a successor, and the questions about what DescribeInstances does not tell.
 
 The first part is a table of every member of EC2's Instance (boto3's names) and of every attribute of
 DescribeInstanceAttribute. docs/instance_facts.md shows the same table to users; a test holds both against botocore's
@@ -15,14 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 
-from . import tags as tag_names
-from .change import Change, Query, State, by_id
+from .change import Query, State, by_id
 from .names import is_planned
-from .resources import Instance
-from .timespan import format_moment, parse_moment
 
 CARRIED = "carried"
 DERIVED = "derived"
@@ -323,7 +319,7 @@ def refused_facts(facts: Mapping[str, Any]) -> list[str]:
     return found
 
 
-# --- what a stop would lose ------------------------------------------------------------------------------------------
+# --- what DescribeInstances does not tell ----------------------------------------------------------------------------
 
 AUTOSCALING_GROUP = "aws:autoscaling:groupName"
 
@@ -339,102 +335,8 @@ def type_facts(state: State, instance_type: str) -> Mapping[str, Any]:
     return found
 
 
-def instance_store_trouble(state: State, instance: Instance) -> str | None:
-    """Why stopping this instance may lose data on instance store volumes, None when its type has none.
-
-    DescribeInstances does not show instance store volumes, so the type decides.
-    """
-    supported = type_facts(state, instance.instance_type).get("InstanceStorageSupported")
-    if supported is False:
-        return None
-    if supported is None:
-        return (
-            f"EC2 does not say whether its type {instance.instance_type} has instance store volumes, which a stop "
-            "empties"
-        )
-    return f"its type {instance.instance_type} has instance store volumes, which a stop empties"
-
-
-def has_passing_address(instance: Instance) -> bool:
-    """Whether it has a public address that a stop takes from it: an Elastic IP stays."""
-    return instance.public_ip_address is not None and not instance.elastic_ip
-
-
-def lost_address(instance: Instance) -> str:
-    """The warning for a stop of an instance that `has_passing_address`."""
-    return (
-        f"{instance.instance_id} loses its public address {instance.public_ip_address}: EC2 gives it another one when "
-        "it starts"
-    )
-
-
 def attribute_query(instance_id: str, attribute: str) -> tuple[Query, ...]:
     """One attribute of one instance: EC2 has no bulk read for them. Nothing for an instance that is only planned."""
     if is_planned(instance_id):
         return ()
     return (Query("DescribeInstanceAttribute", arguments=(("Attribute", attribute), ("InstanceId", instance_id))),)
-
-
-# --- the hold: an instance that a run has stopped and means to start again -------------------------------------------
-
-
-# EC2's codes for "no capacity at the moment": a start is tried again.
-NO_CAPACITY = frozenset({"InsufficientInstanceCapacity", "InsufficientHostCapacity"})
-
-
-@dataclass(frozen=True)
-class Hold:
-    """What ``ec2ops:restore-state`` says: it was running at ``since``, and a run may hold it until ``until``.
-
-    ``public``: it had a public address that is not elastic. A stop gives that back, so nothing else tells it later.
-    """
-
-    since: datetime
-    until: datetime
-    public: bool = False
-
-    @property
-    def value(self) -> str:
-        """The tag's value."""
-        return f"running {format_moment(self.since)} {format_moment(self.until)}{' public' if self.public else ''}"
-
-    def is_spent(self, instance: Instance) -> bool:
-        """The instance was started after the tag was written: what it remembers is over.
-
-        EC2 tells LaunchTime in whole seconds or finer, the tag in whole seconds, so seconds are compared.
-        """
-        return instance.launch_time is not None and self.since < instance.launch_time.replace(microsecond=0)
-
-    def is_over(self, now: datetime, older_than: timedelta) -> bool:
-        """The hold ended more than *older_than* ago."""
-        return now - self.until > older_than
-
-
-def hold_of(instance: Instance) -> Hold | None:
-    """The hold on this instance; None without the tag, and for a value that this collection did not write."""
-    word, *words = instance.tags.get(tag_names.RESTORE_STATE, "").split(" ")
-    if word != "running" or len(words) < 2 or words[2:] not in ([], ["public"]):
-        return None
-    start, end = parse_moment(words[0]), parse_moment(words[1])
-    return Hold(start, end, public=len(words) == 3) if start is not None and end is not None else None
-
-
-def standing_hold(instance: Instance) -> Hold | None:
-    """The hold on this instance, unless it is spent."""
-    hold = hold_of(instance)
-    return None if hold is None or hold.is_spent(instance) else hold
-
-
-def forget(instance: Instance, region: str, reason: str) -> Change:
-    """The change that takes the hold's tag off an instance: it is running again, or not to be started any more."""
-    hold = hold_of(instance)
-    since = f" (held since {format_moment(hold.since)})" if hold is not None else ""
-    return Change(
-        "DeleteTags",
-        instance.instance_id,
-        region,
-        {"Tags": [{"Key": tag_names.RESTORE_STATE}]},
-        reason + since,
-        {"tags": dict(instance.tags)},
-        {"tags": {key: value for key, value in instance.tags.items() if key != tag_names.RESTORE_STATE}},
-    )

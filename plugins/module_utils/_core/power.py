@@ -4,8 +4,7 @@
 
 """Instances stopped, running, or back in the state that a run has found them in.
 
-A run that stops an instance for a while writes down on the instance, before it does, that it was running: the tag
-``ec2ops:restore-state``. Whoever comes later, also after a kill, can start it again from that.
+What a run has stopped for a while is known by the record that `holding` writes down on the instance.
 
 Private to this collection.
 """
@@ -18,31 +17,25 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from . import tags as tag_names
-from .change import Change, Feature, Plan, Query, Stage, State, Wait, by_id
+from .change import Feature, Plan, Query, Stage, State, by_id
 from .errors import SpecError, StorageError, UnsafePlan
-from .instance_facts import (
-    AUTOSCALING_GROUP,
-    NO_CAPACITY,
-    Hold,
-    attribute_query,
+from .holding import (
     forget,
     has_passing_address,
+    held_stop,
     hold_of,
-    instance_store_trouble,
     lost_address,
-    standing_hold,
-    type_queries,
+    plain_stop,
+    running_of,
+    start_stages,
+    stop_queries,
+    stop_troubles,
+    wants_start,
 )
 from .lineage import successor, successor_queries
-from .names import is_planned, require_id
+from .names import require_id
 from .resources import Instance, view
-from .tags import boto3_tags
 from .timespan import parse_span
-
-# Stop protection has no bulk read: one call for each instance. Beyond this many EC2's refusal is the check.
-MOST_ATTRIBUTE_READS = 20
-# DescribeAutoScalingInstances takes 50 ids.
-_AUTOSCALING_IDS = 50
 
 
 @dataclass(frozen=True)
@@ -122,26 +115,14 @@ def needs(spec: PowerSpec, state: State) -> tuple[Query, ...]:
         return (*first, *(() if spec.force_start else successor_queries(starting)))
     # What is missing may have been replaced, long ago.
     missing = [item for item in spec.instance_ids or () if state.instance(item) is None]
-    starting = [] if spec.force_start else [item.instance_id for item in _known(spec, state) if _wants_start(item)]
+    starting = [] if spec.force_start else [item.instance_id for item in _known(spec, state) if wants_start(item)]
     return (*first, *successor_queries([*missing, *starting]))
 
 
 def _stop_queries(spec: PowerSpec, state: State) -> Iterable[Query]:
     if _unknown(spec, state):
-        return
-    stopping = [item for item in _known(spec, state) if item.state in ("running", "pending")]
-    real = [item for item in stopping if not is_planned(item.instance_id)]
-    members = sorted(item.instance_id for item in real if AUTOSCALING_GROUP in item.tags)
-    for start in range(0, len(members), _AUTOSCALING_IDS):
-        ids = tuple(members[start : start + _AUTOSCALING_IDS])
-        yield Query("DescribeAutoScalingInstances", arguments=(("InstanceIds", ids),), service="autoscaling")
-    requests = [item.spot_request_id for item in real if item.spot_request_id]
-    yield from by_id("DescribeSpotInstanceRequests", "spot-instance-request-id", requests)
-    if not spec.lose_instance_store:
-        yield from type_queries(*(item.instance_type for item in stopping))
-    if len(real) <= MOST_ATTRIBUTE_READS:
-        for item in real:
-            yield from attribute_query(item.instance_id, "disableApiStop")
+        return ()
+    return stop_queries(_known(spec, state), lose_instance_store=spec.lose_instance_store)
 
 
 # --- what is there ---------------------------------------------------------------------------------------------------
@@ -186,111 +167,26 @@ def plan(spec: PowerSpec, state: State, now: datetime) -> Plan:
 
 def _plan_stopped(spec: PowerSpec, state: State, now: datetime) -> Plan:
     instances = _known(spec, state)
-    stopping = [instance for instance in instances if instance.state in ("running", "pending")]
+    stopping = running_of(instances)
     _raise(
         UnsafePlan,
         [f"{item.instance_id} {trouble}" for item in stopping for trouble in _stop_troubles(spec, state, item)],
     )
-    stages: list[Stage] = []
-    pending = tuple(instance.instance_id for instance in stopping if instance.state == "pending")
-    if pending:
-        # EC2 refuses to stop what it is still starting.
-        stages.append(Stage(waits=(Wait(pending, "running"),)))
     if spec.remember:
-        remembered = tuple(_remember(spec, item, state.region, now) for item in stopping if not _is_held(item))
-        if remembered:
-            stages.append(Stage(remembered))
-    stops = tuple(_stop(spec, instance, state.region) for instance in stopping)
-    waiting = tuple(
-        instance.instance_id for instance in instances if instance.state in ("running", "pending", "stopping")
-    )
-    if waiting:
-        remembered_ids = {item.instance_id for item in stopping} if spec.remember else set()
-        plain = tuple(item for item in waiting if item not in remembered_ids)
-        waits = (Wait(plain, "stopped", final=True),) if plain else ()
-        stages.append(_held_stop(spec, state, stopping, stops, waits, now) if remembered_ids else Stage(stops, waits))
+        stages = held_stop(instances, state.region, now, spec.hold_time, spec.stop_parameters, final=True)
+    else:
+        stages = plain_stop(instances, state.region, spec.stop_parameters, final=True)
     warnings = tuple(lost_address(item) for item in stopping if has_passing_address(item))
-    return Plan(tuple(stages), warnings)
-
-
-def _held_stop(
-    spec: PowerSpec,
-    state: State,
-    stopping: Sequence[Instance],
-    stops: tuple[Change, ...],
-    waits: tuple[Wait, ...],
-    now: datetime,
-) -> Stage:
-    """The stop of instances that are remembered, which must still be remembered once they are stopped.
-
-    A call that was held up (by throttling, by the network) may take effect after another run has brought the instance
-    back and removed the record. Nobody would start it again then, so this run does, and fails.
-    """
-    for instance in stopping:
-        value = instance.tags[tag_names.RESTORE_STATE] if _is_held(instance) else _hold(spec, instance, now).value
-        record = (("tags", {tag_names.RESTORE_STATE: value}),)
-        waits = (*waits, Wait((instance.instance_id,), "stopped", final=True, expect=record))
-    back = tuple(_start(item, state.region, "another run has brought it back in the meantime") for item in stopping)
-    running = Wait(tuple(item.instance_id for item in stopping), "running")
-    return Stage(stops, waits, on_failure=(Stage(back, (running,)),), rollback_on=frozenset({"mismatch"}))
+    return Plan(stages, warnings)
 
 
 def _stop_troubles(spec: PowerSpec, state: State, instance: Instance) -> Iterable[str]:
-    if instance.operator is not None:
-        yield f"is managed by {instance.operator}; stop it through that service"
-    member = state.fact(f"{instance.instance_id}/autoscaling")
-    if member is not None and member["lifecycle"] != "Standby":
-        yield (
-            f"is {member['lifecycle']} in the Auto Scaling group {member['group']}, which would replace it once it "
-            "is stopped; put it in "
-            "Standby first"
-        )
-    if instance.lifecycle == "spot" and state.fact(f"{instance.spot_request_id}/spotType") != "persistent":
-        yield "is a one-time spot instance; EC2 stops only those of persistent requests"
-    if not spec.lose_instance_store:
-        trouble = instance_store_trouble(state, instance)
-        if trouble is not None:
-            yield f"cannot be stopped without loss: {trouble}; accept that with lose_instance_store: true"
-    if state.fact(f"{instance.instance_id}/disableApiStop"):
-        yield "has stop protection (DisableApiStop)"
-    if spec.hibernate and not (instance.facts.get("HibernationOptions") or {}).get("Configured"):
-        yield "was not launched with hibernation configured"
-    if spec.remember and tag_names.RESTORE_STATE in instance.tags and hold_of(instance) is None:
-        value = instance.tags[tag_names.RESTORE_STATE]
-        yield f"has a tag {tag_names.RESTORE_STATE} that this collection did not write ({value!r}); remove it"
-
-
-def _is_held(instance: Instance) -> bool:
-    """An earlier run remembered it and was ended before it could stop it, or a spent record of long ago is there."""
-    return standing_hold(instance) is not None
-
-
-def _hold(spec: PowerSpec, instance: Instance, now: datetime) -> Hold:
-    return Hold(now, now + spec.hold_time, public=has_passing_address(instance))
-
-
-def _remember(spec: PowerSpec, instance: Instance, region: str, now: datetime) -> Change:
-    tag = {tag_names.RESTORE_STATE: _hold(spec, instance, now).value}
-    return Change(
-        "CreateTags",
-        instance.instance_id,
-        region,
-        {"Tags": boto3_tags(tag)},
-        "so that it is started again, also when this run is interrupted",
-        {"tags": dict(instance.tags)},
-        {"tags": {**instance.tags, **tag}},
-    )
-
-
-def _stop(spec: PowerSpec, instance: Instance, region: str) -> Change:
-    before: dict[str, Any] = {"state": instance.state}
-    after: dict[str, Any] = {"state": "stopped"}
-    reason = f"it is {instance.state} and should be stopped"
-    if has_passing_address(instance):
-        before["public_ip_address"], after["public_ip_address"] = instance.public_ip_address, None
-        reason += f"; its public address {instance.public_ip_address} will change"
-    return Change(
-        "StopInstances", instance.instance_id, region, spec.stop_parameters, reason, before, after, disruptive=True
+    return stop_troubles(
+        state,
+        instance,
+        lose_instance_store=spec.lose_instance_store,
+        remember=spec.remember,
+        hibernate=spec.hibernate,
     )
 
 
@@ -304,7 +200,7 @@ def _plan_running(spec: PowerSpec, state: State) -> Plan:
         _raise(UnsafePlan, _replaced(state, starting), "Start them beside their successors with force_start: true.")
     pending = [instance for instance in instances if instance.state == "pending"]
     reason = "it is {state} and should be running"
-    return Plan(_start_stages(starting, pending, state.region, reason, final=True))
+    return Plan(start_stages(starting, pending, state.region, reason, final=True))
 
 
 def _replaced(state: State, instances: Iterable[Instance]) -> list[str]:
@@ -316,39 +212,7 @@ def _replaced(state: State, instances: Iterable[Instance]) -> list[str]:
     return found
 
 
-def _start(instance: Instance, region: str, reason: str) -> Change:
-    before, after = {"state": instance.state}, {"state": "running"}
-    # While EC2 has no capacity, another run may replace and retire the instance, and take the record away with it.
-    held = Query(
-        "DescribeInstances", (("instance-id", (instance.instance_id,)), ("tag-key", (tag_names.RESTORE_STATE,)))
-    )
-    only_while = held if tag_names.RESTORE_STATE in instance.tags else None
-    return Change("StartInstances", instance.instance_id, region, {}, reason, before, after, only_while=only_while)
-
-
-def _start_stages(
-    starting: Sequence[Instance], pending: Sequence[Instance], region: str, reason: str, *, final: bool
-) -> tuple[Stage, ...]:
-    """The end of a stop that is under way, then the start, then the wait for all.
-
-    ``{state}`` in *reason* is the instance's.
-    """
-    stages: list[Stage] = []
-    under_way = tuple(instance.instance_id for instance in starting if instance.state == "stopping")
-    if under_way:
-        stages.append(Stage(waits=(Wait(under_way, "stopped"),)))
-    changes = tuple(_start(instance, region, reason.format(state=instance.state)) for instance in starting)
-    waiting = tuple(instance.instance_id for instance in (*starting, *pending))
-    if waiting:
-        stages.append(Stage(changes, (Wait(waiting, "running", final=final),), patience=NO_CAPACITY))
-    return tuple(stages)
-
-
 # --- restored --------------------------------------------------------------------------------------------------------
-
-
-def _wants_start(instance: Instance) -> bool:
-    return instance.state in ("stopped", "stopping") and _is_held(instance)
 
 
 def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
@@ -384,7 +248,7 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
     stages: list[Stage] = []
     if done:
         stages.append(_forget(done, state.region, "it is running, or was started since"))
-    stages += _start_stages(
+    stages += start_stages(
         starting, pending, state.region, "it was running when a run stopped it; now it is {state}", final=False
     )
     started = [*starting, *pending]

@@ -22,19 +22,21 @@ from typing import Any
 from . import tags as tag_names
 from .change import Change, Feature, Plan, Query, Stage, State, Wait, by_id
 from .errors import SpecError, UnsafePlan
-from .instance_facts import (
-    AUTOSCALING_GROUP,
+from .holding import (
     NO_CAPACITY,
-    attribute_query,
-    carried_parameters,
     forget,
     has_passing_address,
     hold_of,
     instance_store_trouble,
     lost_address,
+    standing_hold,
+)
+from .instance_facts import (
+    AUTOSCALING_GROUP,
+    attribute_query,
+    carried_parameters,
     read_fact,
     refused_facts,
-    standing_hold,
     type_facts,
     type_queries,
 )

@@ -174,7 +174,7 @@ class VolumeAttachment:
 
 @dataclass(frozen=True)
 class Volume:
-    """An EBS volume."""
+    """An EBS volume. ``operator``: the AWS service that manages it, which then alone may change it."""
 
     kind: ClassVar[str] = "volume"
     volume_id: str
@@ -189,12 +189,19 @@ class Volume:
     snapshot_id: str | None = None
     multi_attach_enabled: bool = False
     attachments: tuple[VolumeAttachment, ...] = ()
+    create_time: datetime | None = None
+    operator: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def resource_id(self) -> str:
         """The id under which a state holds it."""
         return self.volume_id
+
+    @property
+    def alive(self) -> bool:
+        """Of use, or about to be: not on its way out, and not one that EC2 failed to make."""
+        return self.state not in ("deleting", "deleted", "error")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,12 @@ VERSION = PREFIX + "version"
 FINGERPRINT = PREFIX + "fingerprint"
 RESTORE_STATE = PREFIX + "restore-state"
 REPLACES = PREFIX + "replaces"
+SPEC = PREFIX + "spec"
+VOLUME = PREFIX + "volume"
+REPLACED_BY = PREFIX + "replaced-by"
+SWAP = PREFIX + "swap"
+FINAL = PREFIX + "final"
+WAS_AT = PREFIX + "was-at"
 
 # EC2, "Tag restrictions": 50 tags on a resource, a value of 256 characters, keys that start with aws: are AWS's own.
 # The user guide says 128 characters for a key; the API's reference for CreateTags says 127, the safe one of the two.

@@ -44,6 +44,35 @@ VOLUME_TYPES: Mapping[str, VolumeType] = {
 # gp3: "Throughput (MiBps) to iops ratio … maximum is 0.250000 MiBps per iops".
 THROUGHPUT_PER_IOPS = 0.25
 
+_GP2_IOPS = (100, 16000)
+
+
+def normalised(volume_type: str, iops: int | None, throughput: int | None) -> tuple[int | None, int | None]:
+    """(iops, throughput) as EBS takes them: it raises what is below gp3's least without a word.
+
+    Recorded of EC2: a gp3 with Iops=500 becomes one of 3000, Throughput 0, 1 and 124 become 125.
+    """
+    rules = VOLUME_TYPES.get(volume_type)
+    if rules is None or volume_type != "gp3":
+        return iops, throughput
+    return _raised(iops, rules.iops), _raised(throughput, rules.throughput)
+
+
+def _raised(value: int | None, limits: tuple[int, int] | None) -> int | None:
+    """A negative value stays what it is, to be refused."""
+    return value if value is None or limits is None or value < 0 else max(value, limits[0])
+
+
+def performance_of(volume_type: str, size: int, iops: int | None, throughput: int | None) -> dict[str, int | None]:
+    """``{"iops", "throughput"}`` that EBS shows of a new volume of these values, what was not said being None."""
+    iops, throughput = normalised(volume_type, iops, throughput)
+    if volume_type == "gp3":
+        return {"iops": iops or 3000, "throughput": throughput or 125}
+    if volume_type == "gp2":
+        least, most = _GP2_IOPS
+        return {"iops": min(max(3 * size, least), most), "throughput": None}
+    return {"iops": iops, "throughput": None}
+
 
 def require_performance(
     what: str, volume_type: str, size: int | None, iops: int | None, throughput: int | None, *, boot: bool = False
@@ -56,16 +85,18 @@ def require_performance(
     if rules is None:
         raise SpecError(f"{what}: {volume_type!r} is not a volume type; there are {', '.join(sorted(VOLUME_TYPES))}")
     if boot and not rules.bootable:
-        raise SpecError(f"{what}: a root volume cannot be of type {volume_type}")
+        boots = ", ".join(sorted(name for name, item in VOLUME_TYPES.items() if item.bootable))
+        raise SpecError(f"{what}: a root volume cannot be of type {volume_type}; it can be of {boots}")
     if size is not None and not rules.size[0] <= size <= rules.size[1]:
         raise SpecError(f"{what}: {volume_type} volumes have {rules.size[0]} to {rules.size[1]} GiB, not {size}")
     if iops is None and rules.iops_required:
-        raise SpecError(f"{what}: {volume_type} needs iops")
+        least, most = rules.iops or (0, 0)
+        raise SpecError(f"{what}: {volume_type} needs iops, {least} to {most}")
     if iops is not None:
         _require_iops(what, volume_type, rules, size, iops)
     if throughput is not None:
         if rules.throughput is None:
-            raise SpecError(f"{what}: {volume_type} takes no throughput; gp3 does")
+            raise SpecError(f"{what}: {volume_type} takes no throughput, so not {throughput}; gp3 does")
         least, most = rules.throughput
         if not least <= throughput <= most:
             raise SpecError(f"{what}: {volume_type} takes {least} to {most} MiB/s, not {throughput}")
@@ -75,7 +106,7 @@ def require_performance(
 
 def _require_iops(what: str, volume_type: str, rules: VolumeType, size: int | None, iops: int) -> None:
     if rules.iops is None:
-        raise SpecError(f"{what}: {volume_type} takes no iops; gp3, io1 and io2 do")
+        raise SpecError(f"{what}: {volume_type} takes no iops, so not {iops}; gp3, io1 and io2 do")
     least, most = rules.iops
     if not least <= iops <= most:
         raise SpecError(f"{what}: {volume_type} takes {least} to {most} iops, not {iops}")

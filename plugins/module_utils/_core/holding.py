@@ -1,0 +1,354 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Instances that a run stops for a while and means to start again: what stands against it, the record, the way back.
+
+Before a run stops an instance, it writes down on it that it was running: the tag ``ec2ops:restore-state``. Whoever
+comes later, also after a kill, can start it again from that.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from . import tags as tag_names
+from .change import Change, Query, Stage, State, Wait, by_id
+from .instance_facts import AUTOSCALING_GROUP, attribute_query, type_facts, type_queries
+from .names import is_planned
+from .resources import Instance
+from .tags import boto3_tags
+from .timespan import format_moment, parse_moment
+
+# Stop protection has no bulk read: one call for each instance. Beyond this many EC2's refusal is the check.
+MOST_ATTRIBUTE_READS = 20
+# EC2's codes for "no capacity at the moment": a start is tried again.
+NO_CAPACITY = frozenset({"InsufficientInstanceCapacity", "InsufficientHostCapacity"})
+# What a way back finds of a stop that it did not wait for: the start is tried again too.
+_STILL_STOPPING = frozenset({"IncorrectInstanceState"})
+# DescribeAutoScalingInstances takes 50 ids.
+_AUTOSCALING_IDS = 50
+_SHOULD_STOP = "it is {state} and should be stopped"
+
+
+# --- the record ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Hold:
+    """What ``ec2ops:restore-state`` says: it was running at ``since``, and a run may hold it until ``until``.
+
+    ``public``: it had a public address that is not elastic. A stop gives that back, so nothing else tells it later.
+    """
+
+    since: datetime
+    until: datetime
+    public: bool = False
+
+    @property
+    def value(self) -> str:
+        """The tag's value."""
+        return f"running {format_moment(self.since)} {format_moment(self.until)}{' public' if self.public else ''}"
+
+    def is_spent(self, instance: Instance) -> bool:
+        """The instance was started after the tag was written: what it remembers is over.
+
+        EC2 tells LaunchTime in whole seconds or finer, the tag in whole seconds, so seconds are compared.
+        """
+        return instance.launch_time is not None and self.since < instance.launch_time.replace(microsecond=0)
+
+    def is_over(self, now: datetime, older_than: timedelta) -> bool:
+        """The hold ended more than *older_than* ago."""
+        return now - self.until > older_than
+
+
+def hold_of(instance: Instance) -> Hold | None:
+    """The hold on this instance; None without the tag, and for a value that this collection did not write."""
+    word, *words = instance.tags.get(tag_names.RESTORE_STATE, "").split(" ")
+    if word != "running" or len(words) < 2 or words[2:] not in ([], ["public"]):
+        return None
+    start, end = parse_moment(words[0]), parse_moment(words[1])
+    return Hold(start, end, public=len(words) == 3) if start is not None and end is not None else None
+
+
+def standing_hold(instance: Instance) -> Hold | None:
+    """The hold on this instance, unless it is spent."""
+    hold = hold_of(instance)
+    return None if hold is None or hold.is_spent(instance) else hold
+
+
+def forget(instance: Instance, region: str, reason: str) -> Change:
+    """The change that takes the hold's tag off an instance: it is running again, or not to be started any more."""
+    hold = hold_of(instance)
+    since = f" (held since {format_moment(hold.since)})" if hold is not None else ""
+    return Change(
+        "DeleteTags",
+        instance.instance_id,
+        region,
+        {"Tags": [{"Key": tag_names.RESTORE_STATE}]},
+        reason + since,
+        {"tags": dict(instance.tags)},
+        {"tags": {key: value for key, value in instance.tags.items() if key != tag_names.RESTORE_STATE}},
+    )
+
+
+def wants_start(instance: Instance) -> bool:
+    """A run has stopped it and has not brought it back yet."""
+    return instance.state in ("stopped", "stopping") and standing_hold(instance) is not None
+
+
+def held(instance: Instance, now: datetime, hold_time: timedelta) -> Instance:
+    """The instance as `held_stop` leaves it: stopped, with the record. A hold that stands already keeps its record."""
+    tags = dict(instance.tags)
+    if standing_hold(instance) is None:
+        hold = Hold(now, now + hold_time, public=has_passing_address(instance))
+        tags[tag_names.RESTORE_STATE] = hold.value
+    return dataclasses.replace(instance, state="stopped", tags=tags)
+
+
+# --- what a stop would lose ------------------------------------------------------------------------------------------
+
+
+def instance_store_trouble(state: State, instance: Instance) -> str | None:
+    """Why stopping this instance may lose data on instance store volumes, None when its type has none.
+
+    DescribeInstances does not show instance store volumes, so the type decides.
+    """
+    supported = type_facts(state, instance.instance_type).get("InstanceStorageSupported")
+    if supported is False:
+        return None
+    if supported is None:
+        return (
+            f"EC2 does not say whether its type {instance.instance_type} has instance store volumes, which a stop "
+            "empties"
+        )
+    return f"its type {instance.instance_type} has instance store volumes, which a stop empties"
+
+
+def has_passing_address(instance: Instance) -> bool:
+    """Whether it has a public address that a stop takes from it: an Elastic IP stays."""
+    return instance.public_ip_address is not None and not instance.elastic_ip
+
+
+def lost_address(instance: Instance) -> str:
+    """The warning for a stop of an instance that `has_passing_address`."""
+    return (
+        f"{instance.instance_id} loses its public address {instance.public_ip_address}: EC2 gives it another one when "
+        "it starts"
+    )
+
+
+# --- what stands against a stop --------------------------------------------------------------------------------------
+
+
+def running_of(instances: Iterable[Instance]) -> list[Instance]:
+    """Those that have to be stopped for all to be stopped; those that are stopping already are not among them."""
+    return [instance for instance in instances if instance.state in ("running", "pending")]
+
+
+def stop_queries(instances: Iterable[Instance], *, lose_instance_store: bool) -> Iterator[Query]:
+    """What has to be known of those of the instances that are running before `stop_troubles` can tell.
+
+    Nothing is asked about instances that are only planned, but for their types.
+    """
+    stopping = running_of(instances)
+    real = [item for item in stopping if not is_planned(item.instance_id)]
+    members = sorted(item.instance_id for item in real if AUTOSCALING_GROUP in item.tags)
+    for start in range(0, len(members), _AUTOSCALING_IDS):
+        ids = tuple(members[start : start + _AUTOSCALING_IDS])
+        yield Query("DescribeAutoScalingInstances", arguments=(("InstanceIds", ids),), service="autoscaling")
+    requests = [item.spot_request_id for item in real if item.spot_request_id]
+    yield from by_id("DescribeSpotInstanceRequests", "spot-instance-request-id", requests)
+    if not lose_instance_store:
+        yield from type_queries(*(item.instance_type for item in stopping))
+    if len(real) <= MOST_ATTRIBUTE_READS:
+        for item in real:
+            yield from attribute_query(item.instance_id, "disableApiStop")
+
+
+def stop_troubles(
+    state: State, instance: Instance, *, lose_instance_store: bool, remember: bool = True, hibernate: bool = False
+) -> Iterator[str]:
+    """What stands against stopping this instance, which is running: phrases that follow its id.
+
+    *remember*: the stop is a `held_stop`. *hibernate*: it is to hibernate.
+    """
+    if instance.operator is not None:
+        yield f"is managed by {instance.operator}; stop it through that service"
+    member = state.fact(f"{instance.instance_id}/autoscaling")
+    if member is not None and member["lifecycle"] != "Standby":
+        yield (
+            f"is {member['lifecycle']} in the Auto Scaling group {member['group']}, which would replace it once it "
+            "is stopped; put it in "
+            "Standby first"
+        )
+    if instance.lifecycle == "spot" and state.fact(f"{instance.spot_request_id}/spotType") != "persistent":
+        yield "is a one-time spot instance; EC2 stops only those of persistent requests"
+    if not lose_instance_store:
+        trouble = instance_store_trouble(state, instance)
+        if trouble is not None:
+            yield f"cannot be stopped without loss: {trouble}; accept that with lose_instance_store: true"
+    if state.fact(f"{instance.instance_id}/disableApiStop"):
+        yield "has stop protection (DisableApiStop)"
+    if hibernate and not (instance.facts.get("HibernationOptions") or {}).get("Configured"):
+        yield "was not launched with hibernation configured"
+    if remember and tag_names.RESTORE_STATE in instance.tags and hold_of(instance) is None:
+        value = instance.tags[tag_names.RESTORE_STATE]
+        yield f"has a tag {tag_names.RESTORE_STATE} that this collection did not write ({value!r}); remove it"
+
+
+# --- stopped ---------------------------------------------------------------------------------------------------------
+
+
+def plain_stop(
+    instances: Sequence[Instance], region: str, stop_parameters: Mapping[str, bool] | None = None, *, final: bool
+) -> tuple[Stage, ...]:
+    """The stop of those instances that are running, without a record, and the wait for all that are not stopped.
+
+    *stop_parameters* of StopInstances beside the ids. *final*: nothing builds on their being stopped.
+    """
+    stopping = running_of(instances)
+    waiting = tuple(item.instance_id for item in instances if item.state in ("running", "pending", "stopping"))
+    if not waiting:
+        return ()
+    stops = tuple(_stop(instance, region, stop_parameters or {}, _SHOULD_STOP) for instance in stopping)
+    return (*_begun_starts(stopping), Stage(stops, (Wait(waiting, "stopped", final=final),)))
+
+
+def held_stop(
+    instances: Sequence[Instance],
+    region: str,
+    now: datetime,
+    hold_time: timedelta,
+    stop_parameters: Mapping[str, bool] | None = None,
+    *,
+    final: bool = False,
+    reason: str = _SHOULD_STOP,
+) -> tuple[Stage, ...]:
+    """The stop of those instances that are running, each with a record, which must still be there once it is stopped.
+
+    A call that was held up (by throttling, by the network) may take effect after another run has brought the instance
+    back and removed the record. Nobody would start it again then, so this run does, and fails: the last stage's own
+    way back, on a mismatch.
+
+    In order: the end of starts that are under way; the records, but for instances that have one that stands; the stop.
+    What is stopping already is waited for too, without a record. *hold_time* is how long this run may take to start
+    them again. *stop_parameters* of StopInstances beside the ids. *final*: nothing builds on their being stopped.
+    ``{state}`` in *reason* is the instance's.
+    """
+    stopping = running_of(instances)
+    if not stopping:
+        return plain_stop(instances, region, stop_parameters, final=final)
+    stages = list(_begun_starts(stopping))
+    records = tuple(_remember(item, region, now, hold_time) for item in stopping if standing_hold(item) is None)
+    if records:
+        stages.append(Stage(records))
+    under_way = tuple(item.instance_id for item in instances if item.state == "stopping")
+    waits = [Wait(under_way, "stopped", final=final)] if under_way else []
+    for instance in stopping:
+        value = held(instance, now, hold_time).tags[tag_names.RESTORE_STATE]
+        record = (("tags", {tag_names.RESTORE_STATE: value}),)
+        waits.append(Wait((instance.instance_id,), "stopped", final=final, expect=record))
+    stops = tuple(_stop(instance, region, stop_parameters or {}, reason) for instance in stopping)
+    back = tuple(_start(item, region, "another run has brought it back in the meantime") for item in stopping)
+    running = Wait(tuple(item.instance_id for item in stopping), "running")
+    way_back = (Stage(back, (running,)),)
+    stages.append(Stage(stops, tuple(waits), on_failure=way_back, rollback_on=frozenset({"mismatch"})))
+    return tuple(stages)
+
+
+def _begun_starts(stopping: Iterable[Instance]) -> tuple[Stage, ...]:
+    """EC2 refuses to stop what it is still starting."""
+    pending = tuple(instance.instance_id for instance in stopping if instance.state == "pending")
+    return (Stage(waits=(Wait(pending, "running"),)),) if pending else ()
+
+
+def _remember(instance: Instance, region: str, now: datetime, hold_time: timedelta) -> Change:
+    tags = held(instance, now, hold_time).tags
+    return Change(
+        "CreateTags",
+        instance.instance_id,
+        region,
+        {"Tags": boto3_tags({tag_names.RESTORE_STATE: tags[tag_names.RESTORE_STATE]})},
+        "so that it is started again, also when this run is interrupted",
+        {"tags": dict(instance.tags)},
+        {"tags": dict(tags)},
+    )
+
+
+def _stop(instance: Instance, region: str, parameters: Mapping[str, bool], reason: str) -> Change:
+    before: dict[str, Any] = {"state": instance.state}
+    after: dict[str, Any] = {"state": "stopped"}
+    reason = reason.format(state=instance.state)
+    if has_passing_address(instance):
+        before["public_ip_address"], after["public_ip_address"] = instance.public_ip_address, None
+        reason += f"; its public address {instance.public_ip_address} will change"
+    return Change("StopInstances", instance.instance_id, region, parameters, reason, before, after, disruptive=True)
+
+
+# --- running again ---------------------------------------------------------------------------------------------------
+
+
+def _start(instance: Instance, region: str, reason: str) -> Change:
+    before, after = {"state": instance.state}, {"state": "running"}
+    # While EC2 has no capacity, another run may replace and retire the instance, and take the record away with it.
+    only_while = _still_held(instance) if tag_names.RESTORE_STATE in instance.tags else None
+    return Change("StartInstances", instance.instance_id, region, {}, reason, before, after, only_while=only_while)
+
+
+def _still_held(instance: Instance, *filters: tuple[str, tuple[str, ...]]) -> Query:
+    record = ("tag-key", (tag_names.RESTORE_STATE,))
+    return Query("DescribeInstances", (("instance-id", (instance.instance_id,)), record, *filters))
+
+
+def start_stages(
+    starting: Sequence[Instance], pending: Sequence[Instance], region: str, reason: str, *, final: bool
+) -> tuple[Stage, ...]:
+    """The end of a stop that is under way, then the start, then the wait for all.
+
+    ``{state}`` in *reason* is the instance's.
+    """
+    stages: list[Stage] = []
+    under_way = tuple(instance.instance_id for instance in starting if instance.state == "stopping")
+    if under_way:
+        stages.append(Stage(waits=(Wait(under_way, "stopped"),)))
+    changes = tuple(_start(instance, region, reason.format(state=instance.state)) for instance in starting)
+    waiting = tuple(instance.instance_id for instance in (*starting, *pending))
+    if waiting:
+        stages.append(Stage(changes, (Wait(waiting, "running", final=final),), patience=NO_CAPACITY))
+    return tuple(stages)
+
+
+def restore_stages(
+    instances: Sequence[Instance], region: str, now: datetime, hold_time: timedelta
+) -> tuple[Stage, ...]:
+    """Instances that this run holds stopped, or was about to, are started; once they run, the record is removed.
+
+    *instances* as the state showed them to `held_stop`, with the same *now* and *hold_time*; those that an earlier run
+    has stopped and left (`wants_start`) may be among them. It serves as a way back too: what a failed stage has left
+    running or stopping ends running all the same. The record goes last, so that a run that is ended before leaves it.
+    """
+    stopped = [held(instance, now, hold_time) for instance in instances]
+    if not stopped:
+        return ()
+    starts = tuple(_restart(instance, region) for instance in stopped)
+    waits = (Wait(tuple(instance.instance_id for instance in stopped), "running"),)
+    # The reason has no moment of the hold, unlike `forget`'s: the check run of this plan had another one.
+    records = tuple(
+        dataclasses.replace(forget(instance, region, ""), reason="it is running again") for instance in stopped
+    )
+    return (Stage(starts, waits, patience=NO_CAPACITY | _STILL_STOPPING), Stage(records))
+
+
+def _restart(instance: Instance, region: str) -> Change:
+    # EC2 refuses to start what is stopping, for now, and what is terminated, for good, with the same code.
+    living = ("instance-state-name", ("pending", "running", "stopping", "stopped"))
+    return dataclasses.replace(
+        _start(instance, region, "it was running before"), only_while=_still_held(instance, living)
+    )

@@ -1,0 +1,1288 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The volumes of instances, as one declaration: what has to be made, changed, moved, swapped, taken off or deleted.
+
+What needs no interruption comes first. Then, where volumes have to come off running instances: a record, the stop, the
+detach; snapshots of what is detached, new volumes from them, the attachments, the start; and only then is given up what
+has been replaced. From the first detach to the last attachment every failure leads back to where it began.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from . import tags as tag_names
+from .change import ANY_FAILURE, Change, Feature, Plan, Query, Stage, State, Wait, by_id
+from .errors import SpecError, UnsafePlan
+from .holding import (
+    forget,
+    has_passing_address,
+    held_stop,
+    hold_of,
+    lost_address,
+    restore_stages,
+    running_of,
+    stop_queries,
+    stop_troubles,
+    wants_start,
+)
+from .instance_facts import type_facts, type_queries
+from .names import is_planned, planned
+from .resources import BlockDevice, Fact, Instance, Snapshot, Volume, VolumeAttachment, view
+from .tags import boto3_tags, carried, replaces_value, specification
+from .volume_drift import (
+    IN_PROGRESS,
+    Drift,
+    compare,
+    creation,
+    key_arn,
+    key_query,
+    modification,
+    modification_query,
+    modify_request,
+    shown,
+)
+from .volume_identity import Match, Target, boots, first_queries, matches, strangers
+from .volume_spec import VolumesSpec, device_letters, parse
+
+# EBS says "not now" with these: a modification is under way, or the volume's four of 24 hours are spent.
+COOLDOWN = frozenset({"IncorrectModificationState", "VolumeModificationRateExceeded"})
+# EC2 user guide, "Device names for volumes": recommended for data volumes, then the rest of what Nitro takes.
+_DEVICES = (
+    *(f"/dev/sd{letter}" for letter in "fghijklmnop"),
+    *(f"/dev/xvd{first}{second}" for first in "bcd" for second in "abcdefghijklmnopqrstuvwxyz"),
+)
+_NVME = "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a volume is, or was: kept in the tag ``ec2ops:was-at`` while it is off."""
+
+    instance_id: str
+    device_name: str
+    delete_on_termination: bool = False
+
+
+def _places_value(places: Iterable[Place]) -> str:
+    return ",".join(
+        f"{place.instance_id} {place.device_name}{' delete' if place.delete_on_termination else ''}" for place in places
+    )
+
+
+def _places(volume: Volume) -> tuple[Place, ...]:
+    """What ``ec2ops:was-at`` says; nothing for a value that this collection did not write."""
+    found = []
+    for part in volume.tags.get(tag_names.WAS_AT, "").split(","):
+        words = part.split(" ")
+        if len(words) in (2, 3) and words[2:] in ([], ["delete"]):
+            found.append(Place(words[0], words[1], len(words) == 3))
+    return tuple(found)
+
+
+def _places_of(state: State, volume: Volume) -> tuple[Place, ...]:
+    return tuple(
+        Place(link.instance_id, link.device_name, _deletes(state, volume, link.instance_id))
+        for link in volume.attachments
+    )
+
+
+def was_at_queries(instance_ids: Iterable[str]) -> tuple[Query, ...]:
+    """The question for what says that it was at these instances."""
+    patterns = tuple(f"*{instance_id}*" for instance_id in sorted(instance_ids))
+    return tuple(
+        Query("DescribeVolumes", ((f"tag:{tag_names.WAS_AT}", patterns[start : start + 200]),))
+        for start in range(0, len(patterns), 200)
+    )
+
+
+# --- questions -------------------------------------------------------------------------------------------------------
+
+
+def needs(spec: VolumesSpec, state: State) -> tuple[Query, ...]:
+    """Three questions for what is as declared; more only about what has to be changed."""
+    first = first_queries(spec)
+    if not state.answered.issuperset(first):
+        return first
+    return (*first, *_Draft(spec, state, None).questions())
+
+
+def plan(spec: VolumesSpec, state: State, now: datetime) -> Plan:
+    """What has to be done for the declaration to hold. Raises SpecError, Ambiguous, UnsafePlan."""
+    return _Draft(spec, state, now).plan()
+
+
+# --- one volume's part of the plan -----------------------------------------------------------------------------------
+
+
+@dataclass
+class _Move:
+    """A volume that leaves its places and is to be attached again, itself or a copy of it."""
+
+    match: Match
+    volume: Volume
+    places: tuple[Place, ...]
+    new: str = ""
+    snapshot: str = ""
+
+    @property
+    def successor(self) -> str:
+        """The id of what is attached in the end."""
+        return self.new or self.volume.volume_id
+
+
+@dataclass
+class _Draft:
+    """The declaration laid beside what there is: one pass over the volumes fills the lists, `plan` puts them in order.
+
+    The same pass tells what else has to be known: `questions`. *now* is None then.
+    """
+
+    spec: VolumesSpec
+    state: State
+    now: datetime | None
+    matches: tuple[Match, ...] = ()
+    warnings: list[str] = field(default_factory=list)
+    asked: list[Query] = field(default_factory=list)
+    # Before anything is interrupted.
+    settling: list[Wait] = field(default_factory=list)
+    cleanup: list[Change] = field(default_factory=list)
+    in_place: list[Change] = field(default_factory=list)
+    in_place_waits: list[Wait] = field(default_factory=list)
+    cooling: list[str] = field(default_factory=list)
+    # The interruption.
+    marks: list[Change] = field(default_factory=list)
+    leaving: dict[str, list[VolumeAttachment]] = field(default_factory=lambda: defaultdict(list))
+    moves: list[_Move] = field(default_factory=list)
+    detaches: list[Change] = field(default_factory=list)
+    detach_waits: list[Wait] = field(default_factory=list)
+    snapshots: list[Change] = field(default_factory=list)
+    snapshot_waits: list[Wait] = field(default_factory=list)
+    creates: list[Change] = field(default_factory=list)
+    create_waits: list[Wait] = field(default_factory=list)
+    attaches: list[Change] = field(default_factory=list)
+    attach_waits: list[Wait] = field(default_factory=list)
+    flags: dict[str, dict[str, bool]] = field(default_factory=lambda: defaultdict(dict))
+    # When all is in its place.
+    endings: list[list[Change]] = field(default_factory=lambda: [[], [], []])
+    deletions: list[Change] = field(default_factory=list)
+    used: dict[str, dict[str, str]] = field(default_factory=dict)
+    reserved: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
+    freed: set[tuple[str, str]] = field(default_factory=set)
+    labels: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.matches = matches(self.spec, self.state, sure=self.now is not None)
+        self._occupy()
+        for match in self.matches:
+            self._one(match)
+        if self.spec.purge_volumes:
+            self._purge()
+
+    # --- what else has to be known ---
+
+    def questions(self) -> Iterator[Query]:
+        """What the pass would have liked to know, as far as it has got."""
+        holders = {link.instance_id for links in self.leaving.values() for link in links}
+        holders.update(
+            link.instance_id for match in self.matches for link in (match.volume.attachments if match.volume else ())
+        )
+        holders.update(
+            place.instance_id
+            for match in self.matches
+            for volume in (match.volume, *match.replaced)
+            if volume is not None
+            for place in _places(volume)
+        )
+        unknown = sorted(item for item in holders if self.state.instance(item) is None)
+        yield from by_id("DescribeInstances", "instance-id", unknown)
+        yield from self.asked
+        stopping = self._stopping()
+        yield from stop_queries(stopping, lose_instance_store=self.spec.lose_instance_store)
+        joined = {str(change.parameters["InstanceId"]) for change in self.attaches}
+        types = {item.instance_type for name in joined if (item := self.state.instance(name)) is not None}
+        yield from type_queries(*sorted(types))
+
+    # --- one entry ---
+
+    def _one(self, match: Match) -> None:
+        for stale in match.stale:
+            self.cleanup.append(self._delete(stale, "a run that did not end has made it, and it is of no use"))
+        volume = match.volume
+        state = match.target.spec.state
+        for old in match.replaced:
+            self._finish(match, old, volume.volume_id if volume is not None else "")
+        if volume is None:
+            if state == "present":
+                self._create(match)
+        elif state == "present":
+            self._converge(match, volume)
+        else:
+            self._take_off(match, volume)
+        if volume is not None and volume.operator is not None:
+            self._require_untouched(match, volume)
+
+    def _require_untouched(self, match: Match, volume: Volume) -> None:
+        """EC2 refuses to change what a service manages; it is not tagged as ours either."""
+        self.in_place = [one for one in self.in_place if (one.action, one.resource) != ("CreateTags", volume.volume_id)]
+        lists = (self.in_place, self.detaches, self.snapshots, self.attaches, self.deletions)
+        if any(change.resource == volume.volume_id for changes in lists for change in changes):
+            raise UnsafePlan(
+                f"{match.target.label}: {volume.volume_id} is managed by {volume.operator} and not as declared; "
+                "change it through that service"
+            )
+
+    def _converge(self, match: Match, volume: Volume) -> None:
+        self.asked += key_query(match)
+        wanted_key = match.target.spec.kms_key_id
+        if wanted_key is not None and volume.encrypted and key_arn(self.state, wanted_key) is None:
+            self.warnings.append(
+                f"{match.target.label}: KMS does not say which key {wanted_key} is, so it is not compared with "
+                f"{volume.kms_key_id}"
+            )
+        drift = compare(match, self.state)
+        self._require_mendable(match, drift)
+        if drift.swap:
+            self._swap(match, volume)
+            return
+        self._tag(match, volume)
+        moving = self._place(match, volume)
+        self._modify(match, volume, drift, moving=moving)
+
+    def _require_mendable(self, match: Match, drift: Drift) -> None:
+        label = match.target.label
+        volume_id = match.volume.volume_id if match.volume else ""
+        wanted, actual = drift.never.get("size", (0, 0))
+        if wanted < actual:
+            raise SpecError(f"{label}: size: {volume_id} has {actual} GiB, and EBS does not shrink it to {wanted}")
+        if match.volume is not None and drift.never and "encrypted" not in drift.never:
+            volume = match.volume
+            held = ", ".join(link.instance_id for link in volume.attachments) or "no instance"
+            raise SpecError(
+                f"{label}: {shown(drift.never)}: EBS does not make this change to {volume_id}, which is of type "
+                f"{volume.volume_type}, multi_attach {volume.multi_attach_enabled}, on {held}: io1 has multi_attach "
+                "from its creation or never, and is not modified with it; io2 gives it up on at most one instance"
+            )
+        if drift.never:
+            raise SpecError(
+                f"{label}: {volume_id} differs in what neither EBS nor a copy can change: {shown(drift.never)}"
+            )
+        if drift.swap and match.is_root:
+            raise UnsafePlan(f"{label}: {volume_id} differs ({shown(drift.swap)}), and a root volume is never swapped")
+        if drift.swap and not self.spec.replace:
+            raise UnsafePlan(
+                f"{label}: {volume_id} differs in what EBS cannot change in place: {shown(drift.swap)}. "
+                "replace: snapshot swaps it for a copy"
+            )
+
+    # --- made ---
+
+    def _create(self, match: Match) -> None:
+        target, name = match.target, match.name
+        snapshot_id = self._source(target)
+        self.asked += (Query("GetEbsEncryptionByDefault"), *key_query(match))
+        sourced = target.spec.snapshot_id is not None or target.spec.snapshot_tags is not None
+        if self.now is None and sourced and self.state.snapshot(snapshot_id) is None:
+            return
+        tags = {**(target.spec.tags or {}), **_identity(target, name)}
+        new = planned("volume", f"{target.group}/{name}")
+        reason = f"{target.group} has no volume {name}"
+        if snapshot_id is not None:
+            reason += f"; made from {snapshot_id}"
+        change = self._creation(match, new, tags, reason, snapshot_id=snapshot_id)
+        self.in_place.append(change)
+        self.in_place_waits.append(Wait((new,), "volume_available", final=not target.instances))
+        links: list[VolumeAttachment] = []
+        for instance in target.instances:
+            links = self._attach(match, new, instance, self._device(match, instance), links)
+
+    def _source(self, target: Target) -> str | None:
+        """The snapshot that the entry names. Raises SpecError when there is no such snapshot."""
+        spec = target.spec
+        if spec.snapshot_id is not None:
+            self.asked += by_id("DescribeSnapshots", "snapshot-id", [spec.snapshot_id])
+            found = self.state.snapshot(spec.snapshot_id)
+            if self.now is not None and (found is None or found.state != "completed"):
+                seen = "does not exist" if found is None else f"is {found.state}"
+                raise SpecError(f"{target.label}: snapshot_id: {spec.snapshot_id} {seen} in {self.state.region}")
+            return spec.snapshot_id
+        if spec.snapshot_tags is None:
+            return None
+        filters = tuple((f"tag:{key}", (value,)) for key, value in sorted(spec.snapshot_tags.items()))
+        self.asked.append(Query("DescribeSnapshots", filters, (("OwnerIds", ("self",)),)))
+        usable = [
+            snapshot
+            for snapshot in self.state.all(Snapshot)
+            if snapshot.state == "completed"
+            and all(snapshot.tags.get(key) == value for key, value in spec.snapshot_tags.items())
+            and snapshot.start_time is not None
+            and (spec.snapshot_before is None or snapshot.start_time < spec.snapshot_before)
+        ]
+        if usable:
+            return max(usable, key=lambda item: (item.start_time, item.snapshot_id)).snapshot_id
+        if self.now is not None:
+            wanted = ", ".join(f"{key}={value}" for key, value in sorted(spec.snapshot_tags.items()))
+            before = f" from before {spec.snapshot_before}" if spec.snapshot_before is not None else ""
+            raise SpecError(f"{target.label}: snapshot: no completed one{before} in {self.state.region} has {wanted}")
+        return None
+
+    def _creation(
+        self,
+        match: Match,
+        new: str,
+        tags: Mapping[str, str],
+        reason: str,
+        *,
+        old: Volume | None = None,
+        snapshot_id: str | None = None,
+    ) -> Change:
+        target = match.target
+        request, after = creation(target, tags, self.state, old=old, snapshot_id=snapshot_id)
+        request["TagSpecifications"] = [specification("volume", tags)]
+        own = tuple((f"tag:{key}", (tags[key],)) for key in (tag_names.SPEC, tag_names.VOLUME))
+        return Change(
+            "CreateVolume",
+            new,
+            self.state.region,
+            request,
+            reason,
+            None,
+            after,
+            identity=Query("DescribeVolumes", own),
+            token=(target.group, match.name, target.zone, snapshot_id or "", old.volume_id if old else ""),
+        )
+
+    # --- changed in place ---
+
+    def _tag(self, match: Match, volume: Volume) -> None:
+        """The user's tags and, on what was not known by its tags, the identity."""
+        target = match.target
+        wanted = dict(target.spec.tags or {})
+        identity = {} if match.is_root and target.spec.name == "root" else _identity(target, match.name)
+        late = match.how == "volume_id" and bool(volume.attachments or target.instances)
+        if not late:
+            wanted.update(identity)
+        self._add_tags(self.in_place, volume, wanted, "as declared")
+        if late:
+            # Named by its id, so it is found again without them; until it is in its place it stays what it was.
+            self._add_tags(self.endings[0], volume, identity, "what it is from now on")
+        if self.spec.purge_tags and target.spec.tags is not None:
+            surplus = sorted(key for key in carried(volume.tags) if key not in wanted)
+            self._remove_tags(self.in_place, volume, surplus, "purge_tags")
+
+    def _modify(self, match: Match, volume: Volume, drift: Drift, *, moving: bool) -> None:
+        latest = modification(self.state, volume)
+        if drift.modify or volume.state == "creating":
+            self.asked.append(modification_query(volume))
+        request = modify_request(match, drift)
+        if not request:
+            if latest.get("state") == "modifying":
+                # What is wanted is on its way already.
+                self.in_place_waits.append(Wait((volume.volume_id,), "modified", final=not moving))
+            return
+        reason = shown(drift.modify)
+        if latest.get("state") in IN_PROGRESS:
+            if self.spec.on_cooldown == "defer":
+                return
+            if self.spec.on_cooldown == "fail":
+                raise UnsafePlan(
+                    f"{match.target.label}: {volume.volume_id} cannot be changed now ({reason}): a modification is "
+                    f"{latest['state']} ({latest.get('progress') or 0} % done). on_cooldown: wait waits for its end, "
+                    "defer leaves the change to a later run"
+                )
+            self.cooling.append(volume.volume_id)
+        if latest:
+            reason += "; EC2 decides whether the volume's modifications of the last 24 hours allow it"
+        self.in_place.append(
+            Change(
+                "ModifyVolume",
+                volume.volume_id,
+                self.state.region,
+                request,
+                reason,
+                {name: actual for name, (_wanted, actual) in drift.modify.items()},
+                {name: wanted for name, (wanted, _actual) in drift.modify.items()},
+                identity=modification_query(volume),
+                deferrable=COOLDOWN if self.spec.on_cooldown == "defer" else frozenset(),
+            )
+        )
+        self.in_place_waits.append(Wait((volume.volume_id,), "modified", final=not moving))
+
+    # --- attached where it shall be ---
+
+    def _place(self, match: Match, volume: Volume) -> bool:
+        """Attachments to make and to end. Returns whether anything is attached in this run."""
+        target = match.target
+        known = {link.instance_id: link for link in volume.attachments}
+        was_at = _places(volume) or (_places(match.old) if match.old is not None else ())
+        places = {place.instance_id: place for place in was_at}
+        leaving = [] if match.is_root else list(strangers(match, self.state))
+        leaving_dead = [link for link in volume.attachments if self._is_dead(link)]
+        joining: list[Instance] = []
+        for instance in target.instances:
+            link = known.get(instance.instance_id)
+            device = target.spec.device_name
+            if link is None:
+                joining.append(instance)
+            elif device is not None and device != link.device_name and not match.is_root:
+                leaving.append(link)
+                joining.append(instance)
+            else:
+                self._flag(match, volume, instance.instance_id, link.device_name)
+        if joining:
+            self._ready(volume)
+        if match.old is not None and joining:
+            # The old one is off already: if the new one cannot take its place, it goes back to it.
+            snapshots = self._snapshots(match.old, tag_names.SWAP)
+            snapshot_id = snapshots[0].snapshot_id if snapshots else ""
+            self.moves.append(_Move(match, match.old, _places(match.old), volume.volume_id, snapshot_id))
+        if leaving:
+            back = tuple(
+                Place(link.instance_id, link.device_name, _deletes(self.state, volume, link.instance_id))
+                for link in leaving
+            )
+            if joining:
+                self.moves.append(_Move(match, volume, back))
+                self._mark(volume, _places_of(self.state, volume))
+        if leaving or leaving_dead:
+            self._detach(match, volume, [*leaving, *leaving_dead])
+        remaining = [link for link in volume.attachments if link not in leaving and link not in leaving_dead]
+        for instance in joining:
+            link = known.get(instance.instance_id)
+            was = places.get(instance.instance_id)
+            device = was.device_name if was else None
+            remembered = was.delete_on_termination if was else link is not None and link.delete_on_termination
+            remaining = self._attach(
+                match,
+                volume.volume_id,
+                instance,
+                self._device(match, instance, device),
+                remaining,
+                remembered=remembered,
+            )
+        self._remove_tags(self.endings[2], volume, (tag_names.WAS_AT, tag_names.SWAP), "it is where it shall be")
+        return bool(joining)
+
+    def _ready(self, volume: Volume) -> None:
+        """EC2 attaches nothing that is still being made, or whose modification has not taken effect."""
+        self.asked.append(modification_query(volume))
+        for tag in (tag_names.FINAL, tag_names.SWAP):
+            self.asked.append(_snapshot_query(volume, tag))
+            self._outdate(volume, tag, self._snapshots(volume, tag))
+        if volume.state == "creating":
+            self.settling.append(Wait((volume.volume_id,), "volume_available"))
+        elif modification(self.state, volume).get("state") == "modifying":
+            self.settling.append(Wait((volume.volume_id,), "modified"))
+
+    def _is_dead(self, link: VolumeAttachment) -> bool:
+        holder = self.state.instance(link.instance_id)
+        return holder is not None and not holder.alive
+
+    def _attach(
+        self,
+        match: Match,
+        volume_id: str,
+        instance: Instance,
+        device: str,
+        others: Sequence[VolumeAttachment] = (),
+        *,
+        remembered: bool = False,
+    ) -> list[VolumeAttachment]:
+        """The attachment as a change; returns all that there will be then."""
+        links = [*others, VolumeAttachment(instance.instance_id, device)]
+        self.attaches.append(
+            Change(
+                "AttachVolume",
+                volume_id,
+                self.state.region,
+                {"InstanceId": instance.instance_id, "Device": device},
+                f"{match.name} of {match.target.group} belongs to {instance.instance_id}",
+                {"state": "available" if not others else "in-use", "attachments": [_plain(link) for link in others]},
+                {"state": "in-use", "attachments": [_plain(link) for link in links]},
+            )
+        )
+        self.attach_waits.append(Wait((volume_id,), "attached", about=instance.instance_id))
+        self.labels[volume_id] = match.target.label
+        if instance.state in ("pending", "stopping"):
+            goal = "running" if instance.state == "pending" else "stopped"
+            self.settling.append(Wait((instance.instance_id,), goal))
+        said = match.target.spec.delete_on_termination
+        if remembered if said is None else said:
+            self.flags[instance.instance_id][device] = True
+        return links
+
+    def _flag(self, match: Match, volume: Volume, instance_id: str, device: str) -> None:
+        """Delete-on-termination of an attachment that stays."""
+        wanted = match.target.spec.delete_on_termination
+        if wanted is not None and wanted != _deletes(self.state, volume, instance_id):
+            self.flags[instance_id][device] = wanted
+
+    def _occupy(self) -> None:
+        """What is at each device of the instances now: letters to volume id."""
+        for instance in self.state.all(Instance):
+            if instance.root_device_name:
+                root = instance.root_volume_id or "the root volume"
+                self.used[instance.instance_id] = {device_letters(instance.root_device_name): root}
+        for volume in self.state.all(Volume):
+            for link in volume.attachments:
+                self.used.setdefault(link.instance_id, {})[device_letters(link.device_name)] = volume.volume_id
+        self.declared = {
+            device_letters(volume.device_name) for volume in self.spec.volumes if volume.device_name is not None
+        }
+        for match in self.matches:
+            for place in _places(match.old or match.volume) if match.volume is not None else ():
+                letters = device_letters(place.device_name)
+                if letters not in self.declared:
+                    self.reserved[place.instance_id].setdefault(letters, match.name)
+
+    def _device(self, match: Match, instance: Instance, remembered: str | None = None) -> str:
+        """The device to attach at: the declared one, else where it was, else one that is free on all instances."""
+        if match.target.spec.device_name is not None:
+            return match.target.spec.device_name
+        own = {match.name, match.volume.volume_id if match.volume is not None else match.name}
+        taken = {
+            letters: holder
+            for item in match.target.instances
+            for held in (self.used.get(item.instance_id, {}), self.reserved[item.instance_id])
+            for letters, holder in held.items()
+            if holder not in own
+        }
+        names = (remembered, *_DEVICES) if remembered is not None else _DEVICES
+        for name in names:
+            letters = device_letters(name)
+            if letters not in taken and letters not in self.declared:
+                for item in match.target.instances:
+                    self.reserved[item.instance_id][letters] = match.name
+                return name
+        raise SpecError(f"{match.target.label}: no device name is free on {instance.instance_id}")
+
+    # --- taken off ---
+
+    def _detach(self, match: Match | None, volume: Volume, links: Iterable[VolumeAttachment]) -> None:
+        remaining = list(volume.attachments)
+        label = match.target.label if match is not None else "purge_volumes"
+        for link in links:
+            holder = self.state.instance(link.instance_id)
+            if holder is not None and boots(holder, volume):
+                raise UnsafePlan(
+                    f"{label}: {volume.volume_id} is the root volume of {holder.instance_id}, which is never detached"
+                )
+            remaining = [item for item in remaining if item != link]
+            self.detach_waits.append(Wait((volume.volume_id,), "detached", about=link.instance_id))
+            if holder is not None and not holder.alive:
+                continue  # EC2 ends the attachment itself
+            self.leaving[link.instance_id].append(link)
+            self.freed.add((volume.volume_id, link.instance_id))
+            running = holder is not None and bool(running_of([holder]))
+            if running and self.spec.in_use == "stop":
+                self._mark(volume, _places_of(self.state, volume))
+            if running and self.spec.in_use == "refuse" and self.now is not None:
+                raise UnsafePlan(
+                    f"{label}: {volume.volume_id} has to come off {link.instance_id}, which is running. in_use: stop "
+                    "stops that instance for it, in_use: detach takes it off the running system"
+                )
+            if holder is not None and holder.state == "stopping":
+                # Until it has stopped, it writes.
+                self.settling.append(Wait((holder.instance_id,), "stopped"))
+            if link.state == "detaching":
+                continue
+            self.detaches.append(
+                Change(
+                    "DetachVolume",
+                    volume.volume_id,
+                    self.state.region,
+                    {"InstanceId": link.instance_id},
+                    f"it has to come off {link.instance_id}"
+                    if match is not None
+                    else "the declaration does not name it",
+                    {"attachments": [_plain(item) for item in (*remaining, link)]},
+                    {
+                        "state": "in-use" if remaining else "available",
+                        "attachments": [_plain(item) for item in remaining],
+                    },
+                    disruptive=running,
+                )
+            )
+
+    def _take_off(self, match: Match, volume: Volume) -> None:
+        """``state: detached`` and ``state: absent``."""
+        target = match.target
+        absent = target.spec.state == "absent"
+        if match.is_root:
+            raise UnsafePlan(f"{target.label}: {volume.volume_id} is a root volume, which is never detached or deleted")
+        wanted = {instance.instance_id for instance in target.instances}
+        links = [
+            link
+            for link in volume.attachments
+            if absent or not wanted or link.instance_id in wanted or link in list(strangers(match, self.state))
+        ]
+        if links:
+            self._detach(match, volume, links)
+        if absent:
+            if match.how == "device":
+                # Once it is off, nothing but its tags says what it is.
+                self._add_tags(self.in_place, volume, _identity(target, match.name), "what it is")
+            self._remove(match, volume)
+            return
+        self._tag(match, volume)
+        self._remove_tags(self.endings[2], volume, (tag_names.WAS_AT,), "it is to stay detached")
+
+    def _remove(self, match: Match, volume: Volume) -> None:
+        if self.spec.final_snapshot:
+            self._snapshot(match, volume, tag_names.FINAL, f"the last of {volume.volume_id} before it is deleted")
+        self.deletions.append(self._delete(volume, f"{match.name} of {match.target.group} should be absent"))
+
+    def _purge(self) -> None:
+        """Data volumes of the instances that no entry names."""
+        named = {match.volume.volume_id for match in self.matches if match.volume is not None}
+        named.update(old.volume_id for match in self.matches for old in match.replaced)
+        wanted = set(self.spec.instance_ids)
+        instances = [self.state.instance(instance_id) for instance_id in wanted]
+        for volume in self.state.all(Volume):
+            links = [link for link in volume.attachments if link.instance_id in wanted]
+            if not links or volume.volume_id in named:
+                continue
+            if any(instance is not None and boots(instance, volume) for instance in instances):
+                continue
+            if volume.operator is not None:
+                self.warnings.append(f"{volume.volume_id} is managed by {volume.operator}: it is not taken off")
+                continue
+            self._detach(None, volume, links)
+            self._remove_tags(self.endings[2], volume, (tag_names.WAS_AT,), "it is to stay detached")
+        for volume in self._purged():
+            self._remove_tags(self.endings[2], volume, (tag_names.WAS_AT,), "it is to stay detached")
+
+    def _purged(self) -> list[Volume]:
+        """What an earlier run has taken off these instances, and could not end."""
+        if not self.spec.purge_volumes:
+            return []
+        self.asked += was_at_queries(self.spec.instance_ids)
+        named = {match.volume.volume_id for match in self.matches if match.volume is not None}
+        named.update(old.volume_id for match in self.matches for old in match.replaced)
+        wanted = set(self.spec.instance_ids)
+        return [
+            volume
+            for volume in self.state.all(Volume)
+            if volume.volume_id not in named
+            and not volume.attachments
+            and wanted.intersection(place.instance_id for place in _places(volume))
+        ]
+
+    # --- swapped ---
+
+    def _swap(self, match: Match, volume: Volume) -> None:
+        """The volume gives its place to a copy of itself, made after it has come off."""
+        target = match.target
+        if match.how == "device":
+            # Once it is off, nothing but its tags says what it is.
+            self._add_tags(self.in_place, volume, _identity(target, match.name), "what it is")
+        new = planned("volume", f"{target.group}/{match.name}")
+        places = _places_of(self.state, volume)
+        if places:
+            self._mark(volume, places)
+            self._detach(match, volume, volume.attachments)
+        else:
+            places = _places(volume)
+        final = self.spec.delete_replaced and self.spec.final_snapshot
+        reason = f"the copy that replaces {volume.volume_id} is made from it"
+        snapshot = self._snapshot(match, volume, tag_names.SWAP, reason, final=final)
+        self.asked += (Query("GetEbsEncryptionByDefault"), modification_query(volume))
+        tags = {
+            **carried(volume.tags),
+            **(target.spec.tags or {}),
+            **_identity(target, match.name),
+            tag_names.REPLACES: replaces_value(volume.volume_id, tag_names.replaced_ids(volume.tags)),
+            # Until it is in its place: what a failed run leaves of it is of no use, and may be deleted.
+            tag_names.SWAP: volume.volume_id,
+        }
+        drift = compare(match, self.state)
+        change = self._creation(
+            match, new, tags, f"in place of {volume.volume_id}: {shown(drift.swap)}", old=volume, snapshot_id=snapshot
+        )
+        self.creates.append(change)
+        self.create_waits.append(Wait((new,), "volume_available", final=not target.instances))
+        self.moves.append(_Move(match, volume, places, new, snapshot))
+        links: list[VolumeAttachment] = []
+        for instance in target.instances:
+            was = next((place for place in places if place.instance_id == instance.instance_id), None)
+            links = self._attach(
+                match,
+                new,
+                instance,
+                self._device(match, instance, was.device_name if was else None),
+                links,
+                remembered=was is not None and was.delete_on_termination,
+            )
+        self._finish(match, volume, new, snapshot)
+        self.endings[2].append(self._untagged(new, (tag_names.SWAP,), "it is where it shall be"))
+
+    def _finish(self, match: Match, old: Volume, new: str, snapshot: str = "") -> None:
+        """What has been replaced is marked so, and then loses its name or its life; its snapshot is not needed.
+
+        *snapshot* is that of a swap in this run; else there may be one of an earlier run.
+        """
+        if tag_names.REPLACED_BY not in old.tags:
+            mark = {tag_names.REPLACED_BY: new}
+            self._add_tags(self.endings[1], old, mark, f"{new} has taken its place")
+        final = self.spec.delete_replaced and self.spec.final_snapshot
+        stays = f"it stays, the last of {old.volume_id}"
+        if snapshot and final:
+            self.endings[0].append(self._untagged(snapshot, (tag_names.SWAP,), stays))
+        elif snapshot:
+            self.endings[0].append(self._forgotten(old, snapshot))
+        else:
+            self.asked.append(_snapshot_query(old, tag_names.SWAP))
+            there = self._snapshots(old, tag_names.SWAP)
+            last = self._last_of(match, old, there) if final else ""
+            for item in there:
+                if item.snapshot_id == last:
+                    self.endings[0].append(self._untagged(last, (tag_names.SWAP,), stays))
+                else:
+                    self.endings[0].append(self._forgotten(old, item.snapshot_id))
+        if self.spec.delete_replaced:
+            self.deletions.append(self._delete(old, f"{new} has taken its place (delete_replaced)"))
+        else:
+            own = (tag_names.SPEC, tag_names.VOLUME, tag_names.WAS_AT)
+            self._remove_tags(self.endings[2], old, own, f"{new} has taken its place")
+
+    def _last_of(self, match: Match, old: Volume, copies: Iterable[Snapshot]) -> str:
+        """The final snapshot of what has been replaced: one that there is, else that of the swap, else a new one."""
+        self.asked.append(_snapshot_query(old, tag_names.FINAL))
+        usable = [item for item in copies if item.state in ("pending", "completed") and not old.attachments]
+        if usable and not self._snapshots(old, tag_names.FINAL):
+            last = usable[0]
+            mark = {tag_names.FINAL: old.volume_id}
+            self._add_tags(self.cleanup, last, mark, f"it is the last of {old.volume_id}")
+            if last.state == "pending":
+                self.snapshot_waits.append(Wait((last.snapshot_id,), "completed"))
+            return last.snapshot_id
+        return self._snapshot(match, old, tag_names.FINAL, f"the last of {old.volume_id} before it is deleted")
+
+    def _forgotten(self, old: Volume, snapshot_id: str) -> Change:
+        reason = f"the copy of {old.volume_id} has been made from it"
+        before = {"tags": {tag_names.SWAP: old.volume_id}}
+        return Change("DeleteSnapshot", snapshot_id, self.state.region, {}, reason, before, None)
+
+    # --- snapshots of what is detached ---
+
+    def _snapshots(self, volume: Volume, tag: str) -> list[Snapshot]:
+        return [item for item in self.state.all(Snapshot) if item.tags.get(tag) == volume.volume_id]
+
+    def _snapshot(self, match: Match, volume: Volume, tag: str, reason: str, *, final: bool = False) -> str:
+        """The id of the snapshot that is taken of the detached volume, or was by a run that did not end.
+
+        One from before the volume was attached again lacks what was written since: it does not count.
+        """
+        self.asked.append(_snapshot_query(volume, tag))
+        there = self._snapshots(volume, tag)
+        current = [item for item in there if item.state in ("pending", "completed") and not volume.attachments]
+        self._outdate(volume, tag, [item for item in there if item not in current])
+        if current:
+            first = min(current, key=lambda item: (item.start_time is None, item.start_time, item.snapshot_id))
+            if first.state == "pending":
+                self.snapshot_waits.append(Wait((first.snapshot_id,), "completed"))
+            return first.snapshot_id
+        word = "swap" if tag == tag_names.SWAP else "final"
+        new = planned("snapshot", f"{word} of {volume.volume_id}")
+        tags = {**carried(volume.tags), **(match.target.spec.tags or {}), tag: volume.volume_id}
+        if final:
+            tags[tag_names.FINAL] = volume.volume_id
+        self.snapshots.append(
+            Change(
+                "CreateSnapshot",
+                new,
+                self.state.region,
+                {
+                    "VolumeId": volume.volume_id,
+                    "Description": f"{match.target.group} {match.name}: {word} snapshot of {volume.volume_id}",
+                    "TagSpecifications": [specification("snapshot", tags)],
+                },
+                reason,
+                None,
+                {
+                    "state": "completed",
+                    "volume_id": volume.volume_id,
+                    "volume_size": volume.size,
+                    "encrypted": volume.encrypted,
+                    "tags": tags,
+                },
+                identity=_snapshot_query(volume, tag),
+            )
+        )
+        self.snapshot_waits.append(Wait((new,), "completed"))
+        return new
+
+    def _outdate(self, volume: Volume, tag: str, snapshots: Iterable[Snapshot]) -> None:
+        """These are not the last of the volume any more: it was attached since, or will be."""
+        for item in snapshots:
+            failed = item.state == "error"
+            reason = "it has failed" if failed else f"it is not the last one of {volume.volume_id}, which is attached"
+            if tag == tag_names.SWAP or failed:
+                before = {"state": item.state}
+                self.cleanup.append(
+                    Change("DeleteSnapshot", item.snapshot_id, self.state.region, {}, reason, before, None)
+                )
+            else:
+                self._remove_tags(self.cleanup, item, (tag,), reason)
+
+    # --- tags and deletions ---
+
+    def _mark(self, volume: Volume, places: Sequence[Place]) -> None:
+        """A record of where it is, before it comes off."""
+        if any(change.resource == volume.volume_id for change in self.marks):
+            return
+        value = _places_value(places)
+        if len(value) > tag_names.LONGEST_VALUE:
+            raise UnsafePlan(
+                f"{volume.volume_id} is attached to {len(places)} instances, too many to be remembered in a tag; "
+                "detach it from some of them first"
+            )
+        self._add_tags(self.marks, volume, {tag_names.WAS_AT: value}, "so that a run after this one knows its place")
+
+    def _add_tags(
+        self, changes: list[Change], resource: Volume | Snapshot, wanted: Mapping[str, str], reason: str
+    ) -> None:
+        """Tags to set; those that are there already are left out when the plan is put in order."""
+        if wanted:
+            parameters = {"Tags": boto3_tags(wanted)}
+            changes.append(Change("CreateTags", resource.resource_id, self.state.region, parameters, reason))
+
+    def _remove_tags(
+        self, changes: list[Change], resource: Volume | Snapshot, keys: Iterable[str], reason: str
+    ) -> None:
+        """Tags to take off; those that are not there then are left out when the plan is put in order."""
+        changes.append(self._untagged(resource.resource_id, keys, reason))
+
+    def _untagged(self, resource_id: str, keys: Iterable[str], reason: str) -> Change:
+        parameters = {"Tags": [{"Key": key} for key in keys]}
+        return Change("DeleteTags", resource_id, self.state.region, parameters, reason)
+
+    def _delete(self, volume: Volume, reason: str) -> Change:
+        before = {key: view(volume)[key] for key in ("state", "size", "volume_type", "tags")}
+        return Change("DeleteVolume", volume.volume_id, self.state.region, {}, reason, before, None, disruptive=True)
+
+    # --- the whole, in order -----------------------------------------------------------------------------------------
+
+    def plan(self) -> Plan:
+        """The stages."""
+        self._require_devices()
+        self._require_limits()
+        stopping = self._stopping()
+        self._require_stoppable(stopping)
+        involved = self._involved(stopping)
+        restored = [*stopping, *(item for item in involved if wants_start(item))]
+        started = [item for item in involved if item.state in ("running", "pending")]
+        self.endings[0] += [forget(item, self.state.region, "it is running again") for item in started]
+        stages = [Stage(waits=_merged(self.settling)), Stage(waits=self._cooling_waits())]
+        patience = COOLDOWN if self.spec.on_cooldown == "wait" else frozenset[str]()
+        stages.append(Stage((*self.cleanup, *self.in_place), _merged(self.in_place_waits), patience=patience))
+        stages += self._interruption(stopping, restored)
+        stages += [Stage(tuple(changes)) for changes in self.endings]
+        deleted = tuple(change.resource for change in self.deletions)
+        stages.append(Stage(tuple(self.deletions), (Wait(deleted, "deleted", final=True),) if deleted else ()))
+        self.warnings += [lost_address(item) for item in stopping if has_passing_address(item)]
+        return Plan(_predicted(stages, self.state), tuple(dict.fromkeys(self.warnings)))
+
+    def _cooling_waits(self) -> tuple[Wait, ...]:
+        return (Wait(tuple(self.cooling), "modifiable"),) if self.cooling else ()
+
+    def _interruption(self, stopping: Sequence[Instance], restored: Sequence[Instance]) -> list[Stage]:
+        """From the first thing that is taken away to the last that is given back."""
+        moment = self.now
+        if moment is None:
+            return []
+        region, hold_time = self.state.region, self.spec.hold_time
+        stops = held_stop(stopping, region, moment, hold_time)
+        restore = restore_stages(restored, region, moment, hold_time)
+        back = self._way_back(restore, attached=False)
+        stages = [Stage(tuple(self.marks))]
+        stages += [_with_way_back(stage, back) for stage in stops]
+        stages.append(_with_way_back(Stage(tuple(self.detaches), _merged(self.detach_waits)), back))
+        if not self.moves:
+            # Nothing comes back, so the instance need not wait for snapshots.
+            stages += restore
+            back = ()
+        stages += [
+            _with_way_back(Stage(tuple(changes), _merged(waits)), back)
+            for changes, waits in (
+                (self.snapshots, self.snapshot_waits),
+                (self.creates, self.create_waits),
+            )
+        ]
+        if self.moves:
+            back = self._way_back(restore, attached=True)
+        stages.append(_with_way_back(Stage(tuple(self.attaches), _merged(self.attach_waits)), back))
+        stages.append(_with_way_back(Stage(tuple(self._flag_changes())), back))
+        return [*stages, *restore] if self.moves else stages
+
+    def _way_back(self, restore: tuple[Stage, ...], *, attached: bool) -> tuple[Stage, ...]:
+        """Where a failure leads: every volume at its first place, the instances running, nothing of this left.
+
+        *attached*: the new attachments may have been made.
+        """
+        region = self.state.region
+        stages: list[Stage] = []
+        if attached:
+            off = [
+                (move.successor, change.parameters["InstanceId"])
+                for move in self.moves
+                for change in self.attaches
+                if change.resource == move.successor
+            ]
+            stages.append(
+                Stage(
+                    tuple(
+                        Change("DetachVolume", volume_id, region, {"InstanceId": instance_id}, "it goes back")
+                        for volume_id, instance_id in off
+                    ),
+                    tuple(Wait((volume_id,), "detached", about=instance_id) for volume_id, instance_id in off),
+                )
+            )
+        places = [(move.volume, place) for move in self.moves for place in move.places]
+        stages.append(Stage(waits=tuple(Wait((volume.volume_id,), "settled") for volume, _place in places)))
+        stages.append(
+            Stage(
+                tuple(
+                    Change(
+                        "AttachVolume",
+                        volume.volume_id,
+                        region,
+                        {"InstanceId": place.instance_id, "Device": place.device_name},
+                        "it was there",
+                        None,
+                        {"state": "in-use", "attachments": [_plain(link) for link in volume.attachments]},
+                    )
+                    for volume, place in places
+                ),
+                tuple(Wait((volume.volume_id,), "attached", about=place.instance_id) for volume, place in places),
+                # EC2 attaches nothing to an instance that is still stopping.
+                patience=frozenset({"IncorrectState"}),
+            )
+        )
+        deleting: dict[str, dict[str, bool]] = defaultdict(dict)
+        for _volume, place in places:
+            if place.delete_on_termination:
+                deleting[place.instance_id][place.device_name] = True
+        stages.append(Stage(tuple(_flags(instance_id, flags, region) for instance_id, flags in deleting.items())))
+        stages += restore
+        stages.append(
+            Stage(
+                tuple(
+                    Change("DeleteTags", volume_id, region, {"Tags": [{"Key": tag_names.WAS_AT}]}, "its place is known")
+                    for volume_id in dict.fromkeys(
+                        [change.resource for change in self.marks]
+                        + [move.volume.volume_id for move in self.moves if move.places]
+                    )
+                )
+            )
+        )
+        stages.append(
+            Stage(
+                tuple(
+                    change
+                    for move in self.moves
+                    for action, made in (("DeleteVolume", move.new), ("DeleteSnapshot", move.snapshot))
+                    if made
+                    for change in [Change(action, made, region, {}, "it is not needed")]
+                )
+            )
+        )
+        return tuple(stage for stage in stages if stage.changes or stage.waits)
+
+    def _flag_changes(self) -> Iterator[Change]:
+        """Delete-on-termination, for all devices of an instance in one call."""
+        for instance_id, flags in self.flags.items():
+            instance = self.state.instance(instance_id)
+            before = list(instance.block_devices) if instance is not None else []
+            off = {change.resource for change in self.detaches if change.parameters["InstanceId"] == instance_id}
+            after = [_plain(device) for device in before if device.volume_id not in off]
+            after += [
+                _plain(BlockDevice(change.parameters["Device"], change.resource))
+                for change in self.attaches
+                if change.parameters["InstanceId"] == instance_id
+            ]
+            for device in after:
+                device["delete_on_termination"] = flags.get(device["device_name"], device["delete_on_termination"])
+            change = _flags(instance_id, flags, self.state.region)
+            yield dataclasses.replace(
+                change,
+                before={"block_devices": [_plain(device) for device in before]},
+                after={"block_devices": after},
+            )
+
+    # --- refused ---
+
+    def _stopping(self) -> list[Instance]:
+        """The running instances that are stopped for what has to come off them."""
+        if self.spec.in_use != "stop":
+            return []
+        found = [self.state.instance(instance_id) for instance_id, links in self.leaving.items() if links]
+        return running_of(instance for instance in found if instance is not None)
+
+    def _involved(self, stopping: Sequence[Instance]) -> list[Instance]:
+        """The instances that an earlier run may have stopped for these volumes, and that this one does not stop.
+
+        A hold may be somebody else's: it is this module's when a volume says that it was there.
+        """
+        if self.spec.in_use != "stop":
+            return []
+        ids = [place.instance_id for volume in self.state.all(Volume) for place in _places(volume)]
+        found = [self.state.instance(item) for item in dict.fromkeys(ids)]
+        return [item for item in found if item is not None and item not in stopping and hold_of(item) is not None]
+
+    def _require_stoppable(self, stopping: Sequence[Instance]) -> None:
+        troubles = [
+            f"{instance.instance_id} {trouble}"
+            for instance in stopping
+            for trouble in stop_troubles(
+                self.state, instance, lose_instance_store=self.spec.lose_instance_store, remember=True
+            )
+        ]
+        if troubles:
+            raise UnsafePlan(f"in_use: stop: {'; '.join(troubles)}. Nothing was changed.")
+
+    def _require_devices(self) -> None:
+        """What is to be attached at a device finds it free, or freed by this run."""
+        for change in self.attaches:
+            instance_id, device = change.parameters["InstanceId"], change.parameters["Device"]
+            there = self.used.get(instance_id, {}).get(device_letters(device))
+            if there is None or there == change.resource:
+                continue
+            if (there, instance_id) not in self.freed:
+                raise UnsafePlan(
+                    f"{self.labels[change.resource]}: device_name: {device} of {instance_id} holds {there}, which is "
+                    "to stay; choose another device, leave device_name out, or name that volume in the declaration"
+                )
+
+    def _require_limits(self) -> None:
+        """EC2's limit of attachments for the instance type, where it says one, and Nitro for multi-attach."""
+        joining: dict[str, list[Change]] = defaultdict(list)
+        for change in self.attaches:
+            joining[change.parameters["InstanceId"]].append(change)
+        shared = {
+            match.name
+            for match in self.matches
+            if match.target.spec.multi_attach and match.target.spec.state == "present"
+        }
+        for instance_id, changes in joining.items():
+            instance = self.state.instance(instance_id)
+            if instance is None:
+                continue
+            facts = type_facts(self.state, instance.instance_type)
+            if shared and facts.get("Hypervisor") not in (None, "nitro"):
+                raise UnsafePlan(
+                    f"{instance_id}: multi_attach: its type {instance.instance_type} is not built on Nitro"
+                )
+            limits = facts.get("EbsInfo") or {}
+            most = limits.get("MaximumEbsAttachments")
+            if most is None:
+                continue
+            held = sum(link.instance_id == instance_id for item in self.state.all(Volume) for link in item.attachments)
+            if limits.get("AttachmentLimitType") == "shared":
+                held += max(1, len(instance.facts.get("NetworkInterfaces") or ()))
+            leaving = sum(change.parameters["InstanceId"] == instance_id for change in self.detaches)
+            if held - leaving + len(changes) > most:
+                raise UnsafePlan(
+                    f"{instance_id}: its type {instance.instance_type} takes {most} attachments; with these it would "
+                    f"have {held - leaving + len(changes)}"
+                )
+
+
+# --- small parts -----------------------------------------------------------------------------------------------------
+
+
+def _identity(target: Target, name: str) -> dict[str, str]:
+    return {tag_names.SPEC: target.group, tag_names.VOLUME: name}
+
+
+def _plain(part: Any) -> dict[str, Any]:
+    return dataclasses.asdict(part)
+
+
+def _snapshot_query(volume: Volume, tag: str) -> Query:
+    return Query("DescribeSnapshots", ((f"tag:{tag}", (volume.volume_id,)),), (("OwnerIds", ("self",)),))
+
+
+def _flags(instance_id: str, flags: Mapping[str, bool], region: str) -> Change:
+    mapping = [
+        {"DeviceName": device, "Ebs": {"DeleteOnTermination": wanted}} for device, wanted in sorted(flags.items())
+    ]
+    return Change(
+        "ModifyInstanceAttribute",
+        instance_id,
+        region,
+        {"BlockDeviceMappings": mapping},
+        "delete_on_termination of " + ", ".join(sorted(flags)),
+    )
+
+
+def _merged(waits: Iterable[Wait]) -> tuple[Wait, ...]:
+    """One wait for all resources with the same goal; what is waited for twice is waited for once, and not final."""
+    kinds: dict[tuple[str, str], dict[str, bool]] = defaultdict(dict)
+    for wait in waits:
+        for resource in wait.resources:
+            known = kinds[wait.goal, wait.about].get(resource, True)
+            kinds[wait.goal, wait.about][resource] = known and wait.final
+    return tuple(
+        Wait(resources, goal, final=final, about=about)
+        for (goal, about), found in kinds.items()
+        for final in (False, True)
+        if (resources := tuple(resource for resource, kind in found.items() if kind == final))
+    )
+
+
+def _with_way_back(stage: Stage, back: tuple[Stage, ...]) -> Stage:
+    return dataclasses.replace(stage, on_failure=back, rollback_on=ANY_FAILURE) if back else stage
+
+
+def _predicted(stages: Iterable[Stage], state: State) -> tuple[Stage, ...]:
+    """The stages without what changes nothing; every change of tags with the tags before and after it."""
+    tags = {
+        resource_id: dict(resource.tags)
+        for resource_id, resource in state.resources.items()
+        if not isinstance(resource, Fact)
+    }
+    kept: list[Stage] = []
+    for stage in stages:
+        changes: list[Change] = []
+        for change in stage.changes:
+            if change.creates:
+                tags[change.resource] = dict((change.after or {}).get("tags") or {})
+            if change.action not in ("CreateTags", "DeleteTags"):
+                changes.append(change)
+                continue
+            before = tags.get(change.resource, {})
+            asked = change.parameters["Tags"]
+            if change.action == "CreateTags":
+                asked = [item for item in asked if before.get(item["Key"]) != item["Value"]]
+                after = {**before, **{item["Key"]: item["Value"] for item in asked}}
+            else:
+                asked = [item for item in asked if item["Key"] in before]
+                gone = {item["Key"] for item in asked}
+                after = {key: value for key, value in before.items() if key not in gone}
+            if asked:
+                tags[change.resource] = after
+                changes.append(
+                    dataclasses.replace(
+                        change, parameters={"Tags": asked}, before={"tags": before}, after={"tags": after}
+                    )
+                )
+        if changes or stage.waits:
+            kept.append(dataclasses.replace(stage, changes=tuple(changes)))
+    return tuple(kept)
+
+
+# --- the result ------------------------------------------------------------------------------------------------------
+
+
+def result(spec: VolumesSpec, state: State) -> dict[str, Any]:
+    """``volumes``, ``deferred``, ``final_snapshots``: one entry per volume of the declaration, in its order."""
+    volumes: list[dict[str, Any]] = []
+    deferred: list[dict[str, Any]] = []
+    for match in matches(dataclasses.replace(spec, steal=True), state):
+        entries = list(_entries(match, state))
+        volumes += entries
+        fields = compare(match, state).modify if match.target.spec.state == "present" else {}
+        if match.volume is not None and fields:
+            deferred.append(_deferred(match, match.volume, fields, state))
+    finals = [
+        {"volume_id": item.tags[tag_names.FINAL], "snapshot_id": item.snapshot_id}
+        for item in state.all(Snapshot)
+        if tag_names.FINAL in item.tags
+    ]
+    return {"volumes": volumes, "deferred": deferred, "final_snapshots": finals}
+
+
+def _entries(match: Match, state: State) -> Iterator[dict[str, Any]]:
+    """The match's volume as it is on each of the target's instances, or once where it is to be on none."""
+    volume, target = match.volume, match.target
+    instance_ids: Sequence[str | None] = [instance.instance_id for instance in target.instances] or [None]
+    drift = compare(match, state) if target.spec.state == "present" else Drift()
+    latest = modification(state, volume) if volume is not None else {}
+    links = volume.attachments if volume is not None else ()
+    fields = view(volume) if volume is not None else {}
+    volume_id = volume.volume_id if volume is not None else None
+    for instance_id in instance_ids:
+        link = next((item for item in links if item.instance_id == instance_id), None)
+        yield {
+            "instance_id": instance_id,
+            "spec": target.group,
+            "name": match.name,
+            "volume_id": volume_id,
+            "device_name": link.device_name if link is not None else None,
+            "nvme_path": _NVME + volume_id.replace("-", "") if volume_id and not is_planned(volume_id) else None,
+            **{
+                name: fields.get(name)
+                for name in (
+                    "state",
+                    "size",
+                    "volume_type",
+                    "iops",
+                    "throughput",
+                    "encrypted",
+                    "kms_key_id",
+                    "availability_zone",
+                    "snapshot_id",
+                )
+            },
+            "attachments": [
+                {**_plain(item), "delete_on_termination": _deletes(state, volume, item.instance_id)} for item in links
+            ],
+            "tags": fields.get("tags") or {},
+            "multi_attach": fields.get("multi_attach_enabled"),
+            "delete_on_termination": _deletes(state, volume, instance_id) if link is not None else None,
+            "modification_state": latest.get("state"),
+            "next_modification_at": _not_before(state, volume_id),
+            "drift": {
+                name: {"wanted": wanted, "actual": actual}
+                for name, (wanted, actual) in {**drift.modify, **drift.swap, **drift.never}.items()
+            },
+            "replaced": list(tag_names.replaced_ids(volume.tags)) if volume is not None else [],
+        }
+
+
+def _deletes(state: State, volume: Volume | None, instance_id: str | None) -> bool:
+    """Delete-on-termination of this attachment. A plan tells it on the instance, so that comes first."""
+    instance = state.instance(instance_id)
+    for link in volume.attachments if volume is not None else ():
+        if volume is None or link.instance_id != instance_id:
+            continue
+        for device in instance.block_devices if instance is not None else ():
+            if (device.volume_id, device.device_name) == (volume.volume_id, link.device_name):
+                return device.delete_on_termination
+        return link.delete_on_termination
+    return False
+
+
+def _refusal(state: State, volume_id: str | None) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = state.fact(f"{volume_id}/deferred") or {}
+    return found
+
+
+def _not_before(state: State, volume_id: str | None) -> str | None:
+    return _refusal(state, volume_id).get("not_before")
+
+
+def _deferred(match: Match, volume: Volume, fields: Mapping[str, Any], state: State) -> dict[str, Any]:
+    refusal, latest = _refusal(state, volume.volume_id), modification(state, volume)
+    reason = refusal.get("message") or f"a modification is {latest.get('state')}"
+    return {
+        "volume_id": volume.volume_id,
+        "name": match.name,
+        "instance_ids": [instance.instance_id for instance in match.target.instances],
+        "changes": {name: {"wanted": wanted, "actual": actual} for name, (wanted, actual) in fields.items()},
+        "reason": reason,
+        "next_modification_at": refusal.get("not_before"),
+    }
+
+
+FEATURE = Feature(parse=parse, needs=needs, plan=plan, result=result)

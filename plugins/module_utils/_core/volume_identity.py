@@ -1,0 +1,381 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which volume of EC2's an entry of `ebs_volume_spec` stands for, and where it is to be.
+
+A volume is known by the tags ``ec2ops:spec`` and ``ec2ops:volume``. One that is not tagged yet is named by its id, or
+is what is now at the entry's device. While a volume is swapped for a copy of itself there are two of them; which of the
+two counts depends on how far the swap has come.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from . import tags as tag_names
+from .change import Query, State, by_id
+from .errors import Ambiguous, SpecError, UnsafePlan
+from .resources import Instance, Volume, VolumeAttachment
+from .volume_spec import ROOT, VolumeSpec, VolumesSpec
+
+_GOING = ("deleting", "deleted")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where an entry's volume is to be: attached to each of ``instances``, or unattached in ``zone`` without any."""
+
+    spec: VolumeSpec
+    group: str
+    instances: tuple[Instance, ...]
+    zone: str
+
+    @property
+    def label(self) -> str:
+        """The entry and the instance, for messages: ``volumes[0] (data) of i-…``."""
+        if len(self.instances) == 1:
+            return f"{self.spec.label} of {self.instances[0].instance_id}"
+        return f"{self.spec.label} of {self.group}"
+
+
+@dataclass(frozen=True)
+class Match:
+    """What there is for a target.
+
+    ``name``: the value of ``ec2ops:volume``. ``volume``: the one that counts, None when there is none. ``how``:
+    ``tags``, ``volume_id``, ``device`` or ``root``. ``replaced``: what ``volume`` has come in place of, in swaps
+    that are not finished, the latest first. ``stale``: made by a run that did not end, and of no use any more.
+    """
+
+    target: Target
+    name: str
+    volume: Volume | None = None
+    how: str = "tags"
+    replaced: tuple[Volume, ...] = ()
+    stale: tuple[Volume, ...] = ()
+
+    @property
+    def old(self) -> Volume | None:
+        """What ``volume`` was made from, in a swap that is not finished."""
+        return self.replaced[0] if self.replaced else None
+
+    @property
+    def is_root(self) -> bool:
+        """The volume an instance boots from."""
+        return self.volume is not None and self.how == "root"
+
+
+def first_queries(spec: VolumesSpec) -> tuple[Query, ...]:
+    """All that is needed to match: the instances, what is attached to them, what carries the spec, what is named."""
+    groups = (spec.group,) if spec.group is not None else spec.instance_ids
+    named = [volume.volume_id for volume in spec.volumes if volume.volume_id is not None]
+    replacing = tuple(f"*{volume_id}*" for volume_id in sorted(named))
+    return (
+        *by_id("DescribeInstances", "instance-id", spec.instance_ids),
+        *by_id("DescribeVolumes", "attachment.instance-id", spec.instance_ids),
+        *by_id("DescribeVolumes", f"tag:{tag_names.SPEC}", groups),
+        *by_id("DescribeVolumes", "volume-id", named),
+        *((Query("DescribeVolumes", ((f"tag:{tag_names.REPLACES}", replacing),)),) if replacing else ()),
+    )
+
+
+def targets(spec: VolumesSpec, state: State) -> tuple[Target, ...]:
+    """The entries on their instances, in the order of ``instance_ids`` and ``volumes``.
+
+    Raises SpecError for instances that do not exist or are on their way out, and for a shared volume across zones.
+    """
+    if spec.availability_zone is not None:
+        return tuple(Target(volume, spec.group or "", (), spec.availability_zone) for volume in spec.volumes)
+    instances = [_instance(state, instance_id) for instance_id in spec.instance_ids]
+    if spec.shared:
+        zones = sorted({instance.availability_zone for instance in instances})
+        if len(zones) > 1:
+            raise SpecError(
+                f"instance_ids: a multi_attach volume is attached within one zone; these are in {', '.join(zones)}"
+            )
+        return tuple(Target(volume, spec.group or "", tuple(instances), zones[0]) for volume in spec.volumes)
+    return tuple(
+        Target(volume, spec.group or instance.instance_id, (instance,), instance.availability_zone)
+        for instance in instances
+        for volume in spec.volumes
+    )
+
+
+def _instance(state: State, instance_id: str) -> Instance:
+    found = state.instance(instance_id)
+    if found is None:
+        raise SpecError(f"instance_ids: {instance_id} does not exist in {state.region}; check the id and the region")
+    if not found.alive:
+        raise SpecError(f"instance_ids: {instance_id} is {found.state}; volumes need an instance that lives")
+    return found
+
+
+def matches(spec: VolumesSpec, state: State, *, sure: bool = True) -> tuple[Match, ...]:
+    """What there is for each target. Raises SpecError, Ambiguous, and UnsafePlan for what belongs to somebody else.
+
+    Not *sure*: who holds the volumes has not been asked yet.
+    """
+    known = _Volumes(state)
+    found = _adopted(_match(target, known) for target in targets(spec, state))
+    _require_one_name_each(found, known)
+    claimed: dict[str, Match] = {}
+    for match in found:
+        if match.volume is None:
+            continue
+        if match.volume.volume_id in claimed:
+            label = claimed[match.volume.volume_id].target.label
+            raise SpecError(f"{match.target.label}: {match.volume.volume_id} is what {label} stands for too")
+        claimed[match.volume.volume_id] = match
+        if not spec.steal:
+            _require_ours(match, state, sure=sure)
+    return found
+
+
+def _adopted(found: Iterable[Match]) -> tuple[Match, ...]:
+    """What is at an entry's device is not the entry's when another one stands for it by its tags or its id."""
+    several = tuple(found)
+    known = {match.volume.volume_id for match in several if match.volume is not None and match.how != "device"}
+    return tuple(
+        Match(match.target, match.name)
+        if match.how == "device" and match.volume is not None and match.volume.volume_id in known
+        else match
+        for match in several
+    )
+
+
+def _require_one_name_each(found: Iterable[Match], known: _Volumes) -> None:
+    """SpecError for two entries of one name, Ambiguous where an entry's id and its tags lead to different volumes."""
+    called: dict[tuple[str, str], Match] = {}
+    for match in found:
+        other = called.setdefault((match.target.group, match.name), match)
+        if other is not match:
+            raise SpecError(f"{match.target.label}: its name, {match.name}, is that of {other.target.label} too")
+    for match in found:
+        if match.target.spec.volume_id is None or match.volume is None:
+            continue
+        family = {
+            match.target.spec.volume_id,
+            match.volume.volume_id,
+            *tag_names.replaced_ids(match.volume.tags),
+            *(volume.volume_id for volume in match.stale),
+        }
+        rivals = [
+            rival
+            for rival in known.tagged[match.target.group, match.name]
+            if rival.volume_id not in family and tag_names.REPLACED_BY not in rival.tags and rival.state != "error"
+        ]
+        if rivals:
+            raise _several(match.target, match.name, [match.volume, *rivals])
+
+
+class _Volumes:
+    """The state's volumes by what they are looked for: their tags, their device, what they replace."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.tagged: dict[tuple[str, str], list[Volume]] = defaultdict(list)
+        self.replacing: dict[str, list[Volume]] = defaultdict(list)
+        self.at: dict[tuple[str, str], Volume] = {}
+        for volume in state.all(Volume):
+            if volume.state in _GOING:
+                continue
+            if tag_names.SPEC in volume.tags and tag_names.VOLUME in volume.tags:
+                self.tagged[volume.tags[tag_names.SPEC], volume.tags[tag_names.VOLUME]].append(volume)
+            for older in tag_names.replaced_ids(volume.tags):
+                self.replacing[older].append(volume)
+            for link in volume.attachments:
+                self.at[link.instance_id, link.device_name] = volume
+
+    def get(self, volume_id: str) -> Volume | None:
+        """The volume of that id, unless it is on its way out."""
+        found = self.state.volume(volume_id)
+        return None if found is None or found.state in _GOING else found
+
+
+def _match(target: Target, known: _Volumes) -> Match:
+    spec = target.spec
+    if spec.name == ROOT:
+        return _root(target, known)
+    if spec.volume_id is not None:
+        return _named(target, known, spec.volume_id)
+    name = spec.name or ""
+    tagged = known.tagged[target.group, name]
+    if tagged:
+        return _tagged(target, name, tagged)
+    there = {
+        volume.volume_id: volume
+        for instance in target.instances
+        if spec.device_name is not None
+        and (volume := known.at.get((instance.instance_id, spec.device_name))) is not None
+    }
+    if len(there) > 1:
+        raise Ambiguous(f"{target.label}: several volumes are at {spec.device_name}", sorted(there))
+    for volume in there.values():
+        return Match(target, name, volume, "root" if _boots(target, volume) else "device")
+    return Match(target, name)
+
+
+def boots(instance: Instance, volume: Volume) -> bool:
+    """Whether the instance boots from the volume. One that is pending may not name its volumes yet."""
+    return instance.root_volume_id == volume.volume_id or any(
+        (link.instance_id, link.device_name) == (instance.instance_id, instance.root_device_name)
+        for link in volume.attachments
+    )
+
+
+def _boots(target: Target, volume: Volume) -> bool:
+    return any(boots(instance, volume) for instance in target.instances)
+
+
+def _root(target: Target, known: _Volumes) -> Match:
+    (instance,) = target.instances
+    there = known.at.get((instance.instance_id, instance.root_device_name))
+    volume = known.get(instance.root_volume_id or "") or there
+    if volume is None:
+        raise SpecError(f"{target.label}: {instance.instance_id} has no EBS volume at its root device")
+    return Match(target, ROOT, volume, "root")
+
+
+def _tagged(target: Target, name: str, tagged: Sequence[Volume]) -> Match:
+    """Of those that carry the entry's tags: the one that has not been replaced."""
+    standing = [volume for volume in tagged if tag_names.REPLACED_BY not in volume.tags]
+    # A creation that EBS has given up on (a key it cannot use) leaves nothing but its tags.
+    broken = [volume for volume in standing if volume.state == "error"]
+    newest = _newest(volume for volume in standing if volume.state != "error")
+    if len(newest) > 1:
+        raise _several(target, name, newest)
+    if not newest:
+        return Match(target, name, stale=tuple(broken))
+    (volume,) = newest
+    replaced = [
+        old
+        for old in tagged
+        if old.volume_id in tag_names.replaced_ids(volume.tags)
+        or old.tags.get(tag_names.REPLACED_BY) == volume.volume_id
+    ]
+    how = "root" if _boots(target, volume) else "tags"
+    return _pair(target, name, replaced, volume, how, broken)
+
+
+def _several(target: Target, name: str, found: Iterable[Volume]) -> Ambiguous:
+    return Ambiguous(
+        f"{target.label}: more than one volume is to be {tag_names.SPEC}={target.group} and {tag_names.VOLUME}={name}; "
+        "remove these tags from those that are not meant",
+        sorted(volume.volume_id for volume in found),
+    )
+
+
+def _named(target: Target, known: _Volumes, volume_id: str) -> Match:
+    """What a volume's id stands for: itself, or what has replaced it."""
+    volume = known.get(volume_id)
+    heirs = [heir for heir in known.replacing[volume_id] if tag_names.REPLACED_BY not in heir.tags]
+    broken = [heir for heir in heirs if heir.state == "error"]
+    usable = _newest(heir for heir in heirs if heir.state != "error")
+    if len(usable) > 1:
+        raise Ambiguous(
+            f"{target.label}: {volume_id} was replaced by more than one volume",
+            sorted(item.volume_id for item in usable),
+        )
+    first = usable[0] if usable else volume
+    if first is None:
+        if target.spec.state == "present":
+            raise SpecError(f"{target.label}: volume_id: {volume_id} does not exist; check the id and the region")
+        return Match(target, target.spec.name or volume_id, how="volume_id")
+    name = target.spec.name or first.tags.get(tag_names.VOLUME) or volume_id
+    if usable:
+        older = [known.get(older_id) for older_id in tag_names.replaced_ids(first.tags)]
+        return _pair(target, name, [old for old in older if old is not None], first, "volume_id", broken)
+    if tag_names.REPLACED_BY in first.tags:
+        if target.spec.state != "present":
+            return Match(target, name, how="volume_id")
+        raise SpecError(
+            f"{target.label}: volume_id: {volume_id} was replaced by {first.tags[tag_names.REPLACED_BY]}, which "
+            f"does not exist any more. To go back to {volume_id}, remove its tag {tag_names.REPLACED_BY}"
+        )
+    return Match(target, name, first, "root" if _boots(target, first) else "volume_id", stale=tuple(broken))
+
+
+def _newest(volumes: Iterable[Volume]) -> list[Volume]:
+    """Those that none of the others replaces."""
+    several = list(volumes)
+    older = {volume_id for volume in several for volume_id in tag_names.replaced_ids(volume.tags)}
+    return [volume for volume in several if volume.volume_id not in older]
+
+
+def _pair(
+    target: Target, name: str, replaced: Iterable[Volume], new: Volume, how: str, broken: Iterable[Volume]
+) -> Match:
+    """Of what has been replaced and what has replaced it, the one that counts.
+
+    It is the new one, once it has taken the old one's place or while it still can. It cannot when the old one is
+    attached again: that has newer writes. Then the new one is of no use.
+    """
+    order = {volume_id: number for number, volume_id in enumerate(tag_names.replaced_ids(new.tags))}
+    unfinished = sorted(
+        (
+            old
+            for old in replaced
+            if tag_names.REPLACED_BY not in old.tags or {tag_names.SPEC, tag_names.WAS_AT}.intersection(old.tags)
+        ),
+        key=lambda old: order.get(old.volume_id, len(order)),
+    )
+    old = unfinished[0] if unfinished else None
+    if old is None or tag_names.REPLACED_BY in old.tags:
+        return Match(target, name, new, how, tuple(unfinished), tuple(broken))
+    # What never was in the old one's place still says so.
+    begun = tag_names.SWAP in new.tags
+    if old.attachments and (new.attachments or not begun):
+        raise Ambiguous(
+            f"{target.label}: {new.volume_id} has replaced {old.volume_id}, which is attached again; detach the one "
+            f"that is not meant, and tag it {tag_names.REPLACED_BY} with the id of the other",
+            [old.volume_id, new.volume_id],
+        )
+    leaving = target.spec.state != "present" and not new.attachments and begun
+    if old.attachments or leaving:
+        return Match(target, name, old, how, tuple(unfinished[1:]), (*broken, new))
+    return Match(target, name, new, how, tuple(unfinished), tuple(broken))
+
+
+# --- whose it is -----------------------------------------------------------------------------------------------------
+
+
+def strangers(match: Match, state: State) -> Iterator[VolumeAttachment]:
+    """The volume's attachments to living instances that the target does not name.
+
+    A multi-attach volume of the same spec is shared with them, so nothing is taken from anybody.
+    """
+    volume = match.volume
+    if volume is None or match.is_root:
+        return
+    shared = volume.multi_attach_enabled and match.how == "tags" and bool(match.target.instances)
+    if shared and match.target.spec.state == "present":
+        return
+    wanted = {instance.instance_id for instance in match.target.instances}
+    for link in volume.attachments:
+        holder = state.instance(link.instance_id)
+        if link.instance_id not in wanted and (holder is None or holder.alive):
+            yield link
+
+
+def _require_ours(match: Match, state: State, *, sure: bool) -> None:
+    volume, target = match.volume, match.target
+    if volume is None or target.spec.name == ROOT:
+        return
+    taking = "take it with steal: true"
+    spec, name = volume.tags.get(tag_names.SPEC), volume.tags.get(tag_names.VOLUME)
+    if spec is not None and (spec != target.group or (match.how == "device" and name != match.name)):
+        raise UnsafePlan(
+            f"{target.label}: {volume.volume_id} belongs to the spec {spec!r}, as its volume {name!r}; {taking}"
+        )
+    held = sorted(
+        f"{link.instance_id} as {link.device_name}"
+        for link in strangers(match, state)
+        if sure or state.instance(link.instance_id) is not None
+    )
+    if held:
+        raise UnsafePlan(f"{target.label}: {volume.volume_id} is attached to {', '.join(held)}; {taking}")

@@ -1,0 +1,103 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`ebs_volume_spec` on the sandbox: each change as check, run, check again, run again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from volume_world import Ended, Machine, machine, run, snapshots, texts, volumes
+
+from sandbox.client import Sandbox
+
+
+def four(sandbox: Sandbox, **given: Any) -> Ended:
+    """Check, run, check again, run again: the plan is the run's, and then there is nothing to do. Returns the run."""
+    checked = run(sandbox, check=True, **given)
+    assert checked.failed == ""
+    ran = run(sandbox, **given)
+    assert ran.failed == ""
+    assert calls(checked) == calls(ran)
+    for check in (True, False):
+        again = run(sandbox, check=check, **given)
+        assert again.failed == ""
+        assert again.result["plan"] == []
+        assert again.result["changed"] is False
+    return ran
+
+
+def calls(ended: Ended) -> list[Any]:
+    """The plan without what tells times of the run."""
+    return [(entry["action"], entry["resource"], entry["parameters"]) for entry in ended.result["plan"]]
+
+
+def test_volumes_are_made_and_attached(sandbox: Sandbox) -> None:
+    web = machine(sandbox)
+    wanted = [
+        {"name": "data", "size": 10, "tags": {"team": "a"}, "delete_on_termination": True},
+        {"name": "logs", "size": 125, "volume_type": "st1", "device_name": "/dev/sdh"},
+        {"name": "db", "size": 20, "volume_type": "io2", "iops": 2000, "encrypted": True},
+    ]
+    ran = four(sandbox, instance_ids=[web.instance_id], volumes=wanted)
+    assert sorted(ran.actions) == ["AttachVolume"] * 3 + ["CreateVolume"] * 3 + ["ModifyInstanceAttribute"]
+    assert sorted(web.attached()) == ["/dev/sdf", "/dev/sdg", "/dev/sdh"]
+    data = volumes(sandbox)[web.attached()["/dev/sdf"]]
+    assert data["VolumeType"] == "gp3"
+    assert data["tags"] == {"team": "a", "ec2ops:spec": web.instance_id, "ec2ops:volume": "data"}
+    assert data["Attachments"][0]["DeleteOnTermination"] is True
+
+
+def test_a_volume_grows_and_changes_its_type_in_one_call(sandbox: Sandbox) -> None:
+    web = machine(sandbox)
+    run(sandbox, instance_ids=[web.instance_id], volumes=[{"name": "data", "size": 10, "volume_type": "gp2"}])
+    ran = four(sandbox, instance_ids=[web.instance_id], volumes=[{"name": "data", "size": 20, "volume_type": "gp3"}])
+    assert ran.actions == ["ModifyVolume"]
+
+
+def swap_options(web: Machine, **given: Any) -> dict[str, Any]:
+    entry = {"name": "data", "device_name": "/dev/sdf", "encrypted": True}
+    return {"instance_ids": [web.instance_id], "volumes": [entry], "replace": "snapshot", "in_use": "stop", **given}
+
+
+def assert_swapped(sandbox: Sandbox, web: Machine, old: str) -> None:
+    """The end of every swap: the copy serves with all writes, the old one is kept and marked, nothing else is left."""
+    there = volumes(sandbox)
+    new = web.attached()["/dev/sdf"]
+    assert set(there) == {web.root_volume_id, old, new}
+    assert there[new]["Encrypted"] is True
+    assert there[new]["tags"] == {
+        "ec2ops:spec": web.instance_id,
+        "ec2ops:volume": "data",
+        "ec2ops:replaces": old,
+    }
+    assert there[old]["tags"] == {"ec2ops:replaced-by": new}
+    assert there[old]["State"] == "available"
+    assert not [item for item in snapshots(sandbox).values() if item["VolumeId"] == old]
+    assert web.state == "running"
+    assert "ec2ops:restore-state" not in web.tags
+    kept = texts(sandbox, old)
+    assert texts(sandbox, new)[: len(kept)] == kept
+
+
+def test_a_volume_is_swapped_for_an_encrypted_copy(sandbox: Sandbox) -> None:
+    web = machine(sandbox, data=1)
+    old = web.attached()["/dev/sdf"]
+    ran = four(sandbox, **swap_options(web))
+    assert ran.actions == [
+        "CreateTags",
+        "CreateTags",
+        "CreateTags",
+        "StopInstances",
+        "DetachVolume",
+        "CreateSnapshot",
+        "CreateVolume",
+        "AttachVolume",
+        "StartInstances",
+        "DeleteTags",
+        "DeleteSnapshot",
+        "CreateTags",
+        "DeleteTags",
+        "DeleteTags",
+    ]
+    assert_swapped(sandbox, web, old)
