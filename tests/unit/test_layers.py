@@ -31,6 +31,9 @@ HELPERS = BASE | {
     "_core/volume_spec",
     "_core/volume_identity",
     "_core/volume_drift",
+    "_core/volume_places",
+    "_core/volume_stages",
+    "_core/volume_result",
 }
 # What a feature may use of another feature.
 FEATURES: dict[str, set[str]] = {

@@ -13,32 +13,28 @@ Private to this collection.
 
 from __future__ import annotations
 
-import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from . import tags as tag_names
-from .change import ANY_FAILURE, Change, Feature, Plan, Query, Stage, State, Wait, by_id
+from .change import Change, Feature, Plan, Query, State, Wait, by_id
 from .errors import SpecError, UnsafePlan
 from .holding import (
     forget,
     has_passing_address,
-    held_stop,
     hold_of,
     lost_address,
-    restore_stages,
     running_of,
     stop_queries,
     stop_troubles,
     wants_start,
 )
 from .instance_facts import type_facts, type_queries
-from .names import is_planned, planned
-from .resources import BlockDevice, Fact, Instance, Snapshot, Volume, VolumeAttachment, view
-from .tags import boto3_tags, carried, replaces_value, specification
+from .names import planned
+from .resources import Instance, Snapshot, Volume, VolumeAttachment, view
+from .tags import carried, replaces_value, specification
 from .volume_drift import (
     IN_PROGRESS,
     Drift,
@@ -52,58 +48,10 @@ from .volume_drift import (
     shown,
 )
 from .volume_identity import Match, Target, boots, first_queries, matches, strangers
-from .volume_spec import VolumesSpec, device_letters, parse
-
-# EBS says "not now" with these: a modification is under way, or the volume's four of 24 hours are spent.
-COOLDOWN = frozenset({"IncorrectModificationState", "VolumeModificationRateExceeded"})
-# EC2 user guide, "Device names for volumes": recommended for data volumes, then the rest of what Nitro takes.
-_DEVICES = (
-    *(f"/dev/sd{letter}" for letter in "fghijklmnop"),
-    *(f"/dev/xvd{first}{second}" for first in "bcd" for second in "abcdefghijklmnopqrstuvwxyz"),
-)
-_NVME = "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_"
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a volume is, or was: kept in the tag ``ec2ops:was-at`` while it is off."""
-
-    instance_id: str
-    device_name: str
-    delete_on_termination: bool = False
-
-
-def _places_value(places: Iterable[Place]) -> str:
-    return ",".join(
-        f"{place.instance_id} {place.device_name}{' delete' if place.delete_on_termination else ''}" for place in places
-    )
-
-
-def _places(volume: Volume) -> tuple[Place, ...]:
-    """What ``ec2ops:was-at`` says; nothing for a value that this collection did not write."""
-    found = []
-    for part in volume.tags.get(tag_names.WAS_AT, "").split(","):
-        words = part.split(" ")
-        if len(words) in (2, 3) and words[2:] in ([], ["delete"]):
-            found.append(Place(words[0], words[1], len(words) == 3))
-    return tuple(found)
-
-
-def _places_of(state: State, volume: Volume) -> tuple[Place, ...]:
-    return tuple(
-        Place(link.instance_id, link.device_name, _deletes(state, volume, link.instance_id))
-        for link in volume.attachments
-    )
-
-
-def was_at_queries(instance_ids: Iterable[str]) -> tuple[Query, ...]:
-    """The question for what says that it was at these instances."""
-    patterns = tuple(f"*{instance_id}*" for instance_id in sorted(instance_ids))
-    return tuple(
-        Query("DescribeVolumes", ((f"tag:{tag_names.WAS_AT}", patterns[start : start + 200]),))
-        for start in range(0, len(patterns), 200)
-    )
-
+from .volume_places import Devices, Place, deleted_with, places_of, places_value, recorded_places, was_at_queries
+from .volume_result import result
+from .volume_spec import VolumesSpec, parse
+from .volume_stages import COOLDOWN, Draft, Move, plain
 
 # --- questions -------------------------------------------------------------------------------------------------------
 
@@ -113,76 +61,32 @@ def needs(spec: VolumesSpec, state: State) -> tuple[Query, ...]:
     first = first_queries(spec)
     if not state.answered.issuperset(first):
         return first
-    return (*first, *_Draft(spec, state, None).questions())
+    return (*first, *_Pass(spec, state, None).questions())
 
 
 def plan(spec: VolumesSpec, state: State, now: datetime) -> Plan:
     """What has to be done for the declaration to hold. Raises SpecError, Ambiguous, UnsafePlan."""
-    return _Draft(spec, state, now).plan()
+    return _Pass(spec, state, now).plan()
 
 
 # --- one volume's part of the plan -----------------------------------------------------------------------------------
 
 
 @dataclass
-class _Move:
-    """A volume that leaves its places and is to be attached again, itself or a copy of it."""
-
-    match: Match
-    volume: Volume
-    places: tuple[Place, ...]
-    new: str = ""
-    snapshot: str = ""
-
-    @property
-    def successor(self) -> str:
-        """The id of what is attached in the end."""
-        return self.new or self.volume.volume_id
-
-
-@dataclass
-class _Draft:
+class _Pass(Draft):
     """The declaration laid beside what there is: one pass over the volumes fills the lists, `plan` puts them in order.
 
     The same pass tells what else has to be known: `questions`. *now* is None then.
     """
 
-    spec: VolumesSpec
-    state: State
-    now: datetime | None
     matches: tuple[Match, ...] = ()
-    warnings: list[str] = field(default_factory=list)
     asked: list[Query] = field(default_factory=list)
-    # Before anything is interrupted.
-    settling: list[Wait] = field(default_factory=list)
-    cleanup: list[Change] = field(default_factory=list)
-    in_place: list[Change] = field(default_factory=list)
-    in_place_waits: list[Wait] = field(default_factory=list)
-    cooling: list[str] = field(default_factory=list)
-    # The interruption.
-    marks: list[Change] = field(default_factory=list)
-    leaving: dict[str, list[VolumeAttachment]] = field(default_factory=lambda: defaultdict(list))
-    moves: list[_Move] = field(default_factory=list)
-    detaches: list[Change] = field(default_factory=list)
-    detach_waits: list[Wait] = field(default_factory=list)
-    snapshots: list[Change] = field(default_factory=list)
-    snapshot_waits: list[Wait] = field(default_factory=list)
-    creates: list[Change] = field(default_factory=list)
-    create_waits: list[Wait] = field(default_factory=list)
-    attaches: list[Change] = field(default_factory=list)
-    attach_waits: list[Wait] = field(default_factory=list)
-    flags: dict[str, dict[str, bool]] = field(default_factory=lambda: defaultdict(dict))
-    # When all is in its place.
-    endings: list[list[Change]] = field(default_factory=lambda: [[], [], []])
-    deletions: list[Change] = field(default_factory=list)
-    used: dict[str, dict[str, str]] = field(default_factory=dict)
-    reserved: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     freed: set[tuple[str, str]] = field(default_factory=set)
     labels: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.matches = matches(self.spec, self.state, sure=self.now is not None)
-        self._occupy()
+        self.devices = Devices(self.spec, self.state, self.matches)
         for match in self.matches:
             self._one(match)
         if self.spec.purge_volumes:
@@ -201,7 +105,7 @@ class _Draft:
             for match in self.matches
             for volume in (match.volume, *match.replaced)
             if volume is not None
-            for place in _places(volume)
+            for place in recorded_places(volume)
         )
         unknown = sorted(item for item in holders if self.state.instance(item) is None)
         yield from by_id("DescribeInstances", "instance-id", unknown)
@@ -303,7 +207,7 @@ class _Draft:
         self.in_place_waits.append(Wait((new,), "volume_available", final=not target.instances))
         links: list[VolumeAttachment] = []
         for instance in target.instances:
-            links = self._attach(match, new, instance, self._device(match, instance), links)
+            links = self._attach(match, new, instance, self.devices.choose(match, instance), links)
 
     def _source(self, target: Target) -> str | None:
         """The snapshot that the entry names. Raises SpecError when there is no such snapshot."""
@@ -371,13 +275,13 @@ class _Draft:
         late = match.how == "volume_id" and bool(volume.attachments or target.instances)
         if not late:
             wanted.update(identity)
-        self._add_tags(self.in_place, volume, wanted, "as declared")
+        self.add_tags(self.in_place, volume, wanted, "as declared")
         if late:
             # Named by its id, so it is found again without them; until it is in its place it stays what it was.
-            self._add_tags(self.endings[0], volume, identity, "what it is from now on")
+            self.add_tags(self.endings[0], volume, identity, "what it is from now on")
         if self.spec.purge_tags and target.spec.tags is not None:
             surplus = sorted(key for key in carried(volume.tags) if key not in wanted)
-            self._remove_tags(self.in_place, volume, surplus, "purge_tags")
+            self.remove_tags(self.in_place, volume, surplus, "purge_tags")
 
     def _modify(self, match: Match, volume: Volume, drift: Drift, *, moving: bool) -> None:
         latest = modification(self.state, volume)
@@ -423,7 +327,7 @@ class _Draft:
         """Attachments to make and to end. Returns whether anything is attached in this run."""
         target = match.target
         known = {link.instance_id: link for link in volume.attachments}
-        was_at = _places(volume) or (_places(match.old) if match.old is not None else ())
+        was_at = recorded_places(volume) or (recorded_places(match.old) if match.old is not None else ())
         places = {place.instance_id: place for place in was_at}
         leaving = [] if match.is_root else list(strangers(match, self.state))
         leaving_dead = [link for link in volume.attachments if self._is_dead(link)]
@@ -444,15 +348,15 @@ class _Draft:
             # The old one is off already: if the new one cannot take its place, it goes back to it.
             snapshots = self._snapshots(match.old, tag_names.SWAP)
             snapshot_id = snapshots[0].snapshot_id if snapshots else ""
-            self.moves.append(_Move(match, match.old, _places(match.old), volume.volume_id, snapshot_id))
+            self.moves.append(Move(match.old, recorded_places(match.old), volume.volume_id, snapshot_id))
         if leaving:
             back = tuple(
-                Place(link.instance_id, link.device_name, _deletes(self.state, volume, link.instance_id))
+                Place(link.instance_id, link.device_name, deleted_with(self.state, volume, link.instance_id))
                 for link in leaving
             )
             if joining:
-                self.moves.append(_Move(match, volume, back))
-                self._mark(volume, _places_of(self.state, volume))
+                self.moves.append(Move(volume, back))
+                self._mark(volume, places_of(self.state, volume))
         if leaving or leaving_dead:
             self._detach(match, volume, [*leaving, *leaving_dead])
         remaining = [link for link in volume.attachments if link not in leaving and link not in leaving_dead]
@@ -465,11 +369,11 @@ class _Draft:
                 match,
                 volume.volume_id,
                 instance,
-                self._device(match, instance, device),
+                self.devices.choose(match, instance, device),
                 remaining,
                 remembered=remembered,
             )
-        self._remove_tags(self.endings[2], volume, (tag_names.WAS_AT, tag_names.SWAP), "it is where it shall be")
+        self.remove_tags(self.endings[2], volume, (tag_names.WAS_AT, tag_names.SWAP), "it is where it shall be")
         return bool(joining)
 
     def _ready(self, volume: Volume) -> None:
@@ -506,8 +410,8 @@ class _Draft:
                 self.state.region,
                 {"InstanceId": instance.instance_id, "Device": device},
                 f"{match.name} of {match.target.group} belongs to {instance.instance_id}",
-                {"state": "available" if not others else "in-use", "attachments": [_plain(link) for link in others]},
-                {"state": "in-use", "attachments": [_plain(link) for link in links]},
+                {"state": "available" if not others else "in-use", "attachments": [plain(link) for link in others]},
+                {"state": "in-use", "attachments": [plain(link) for link in links]},
             )
         )
         self.attach_waits.append(Wait((volume_id,), "attached", about=instance.instance_id))
@@ -523,47 +427,8 @@ class _Draft:
     def _flag(self, match: Match, volume: Volume, instance_id: str, device: str) -> None:
         """Delete-on-termination of an attachment that stays."""
         wanted = match.target.spec.delete_on_termination
-        if wanted is not None and wanted != _deletes(self.state, volume, instance_id):
+        if wanted is not None and wanted != deleted_with(self.state, volume, instance_id):
             self.flags[instance_id][device] = wanted
-
-    def _occupy(self) -> None:
-        """What is at each device of the instances now: letters to volume id."""
-        for instance in self.state.all(Instance):
-            if instance.root_device_name:
-                root = instance.root_volume_id or "the root volume"
-                self.used[instance.instance_id] = {device_letters(instance.root_device_name): root}
-        for volume in self.state.all(Volume):
-            for link in volume.attachments:
-                self.used.setdefault(link.instance_id, {})[device_letters(link.device_name)] = volume.volume_id
-        self.declared = {
-            device_letters(volume.device_name) for volume in self.spec.volumes if volume.device_name is not None
-        }
-        for match in self.matches:
-            for place in _places(match.old or match.volume) if match.volume is not None else ():
-                letters = device_letters(place.device_name)
-                if letters not in self.declared:
-                    self.reserved[place.instance_id].setdefault(letters, match.name)
-
-    def _device(self, match: Match, instance: Instance, remembered: str | None = None) -> str:
-        """The device to attach at: the declared one, else where it was, else one that is free on all instances."""
-        if match.target.spec.device_name is not None:
-            return match.target.spec.device_name
-        own = {match.name, match.volume.volume_id if match.volume is not None else match.name}
-        taken = {
-            letters: holder
-            for item in match.target.instances
-            for held in (self.used.get(item.instance_id, {}), self.reserved[item.instance_id])
-            for letters, holder in held.items()
-            if holder not in own
-        }
-        names = (remembered, *_DEVICES) if remembered is not None else _DEVICES
-        for name in names:
-            letters = device_letters(name)
-            if letters not in taken and letters not in self.declared:
-                for item in match.target.instances:
-                    self.reserved[item.instance_id][letters] = match.name
-                return name
-        raise SpecError(f"{match.target.label}: no device name is free on {instance.instance_id}")
 
     # --- taken off ---
 
@@ -584,7 +449,7 @@ class _Draft:
             self.freed.add((volume.volume_id, link.instance_id))
             running = holder is not None and bool(running_of([holder]))
             if running and self.spec.in_use == "stop":
-                self._mark(volume, _places_of(self.state, volume))
+                self._mark(volume, places_of(self.state, volume))
             if running and self.spec.in_use == "refuse" and self.now is not None:
                 raise UnsafePlan(
                     f"{label}: {volume.volume_id} has to come off {link.instance_id}, which is running. in_use: stop "
@@ -593,6 +458,8 @@ class _Draft:
             if holder is not None and holder.state == "stopping":
                 # Until it has stopped, it writes.
                 self.settling.append(Wait((holder.instance_id,), "stopped"))
+            if link.state == "attaching":
+                self.settling.append(Wait((volume.volume_id,), "attached", about=link.instance_id))
             if link.state == "detaching":
                 continue
             self.detaches.append(
@@ -604,10 +471,10 @@ class _Draft:
                     f"it has to come off {link.instance_id}"
                     if match is not None
                     else "the declaration does not name it",
-                    {"attachments": [_plain(item) for item in (*remaining, link)]},
+                    {"attachments": [plain(item) for item in (*remaining, link)]},
                     {
                         "state": "in-use" if remaining else "available",
-                        "attachments": [_plain(item) for item in remaining],
+                        "attachments": [plain(item) for item in remaining],
                     },
                     disruptive=running,
                 )
@@ -630,11 +497,11 @@ class _Draft:
         if absent:
             if match.how == "device":
                 # Once it is off, nothing but its tags says what it is.
-                self._add_tags(self.in_place, volume, _identity(target, match.name), "what it is")
+                self.add_tags(self.in_place, volume, _identity(target, match.name), "what it is")
             self._remove(match, volume)
             return
         self._tag(match, volume)
-        self._remove_tags(self.endings[2], volume, (tag_names.WAS_AT,), "it is to stay detached")
+        self.remove_tags(self.endings[2], volume, (tag_names.WAS_AT,), "it is to stay detached")
 
     def _remove(self, match: Match, volume: Volume) -> None:
         if self.spec.final_snapshot:
@@ -657,9 +524,9 @@ class _Draft:
                 self.warnings.append(f"{volume.volume_id} is managed by {volume.operator}: it is not taken off")
                 continue
             self._detach(None, volume, links)
-            self._remove_tags(self.endings[2], volume, (tag_names.WAS_AT,), "it is to stay detached")
+            self.remove_tags(self.endings[2], volume, (tag_names.WAS_AT,), "it is to stay detached")
         for volume in self._purged():
-            self._remove_tags(self.endings[2], volume, (tag_names.WAS_AT,), "it is to stay detached")
+            self.remove_tags(self.endings[2], volume, (tag_names.WAS_AT,), "it is to stay detached")
 
     def _purged(self) -> list[Volume]:
         """What an earlier run has taken off these instances, and could not end."""
@@ -674,7 +541,7 @@ class _Draft:
             for volume in self.state.all(Volume)
             if volume.volume_id not in named
             and not volume.attachments
-            and wanted.intersection(place.instance_id for place in _places(volume))
+            and wanted.intersection(place.instance_id for place in recorded_places(volume))
         ]
 
     # --- swapped ---
@@ -684,20 +551,21 @@ class _Draft:
         target = match.target
         if match.how == "device":
             # Once it is off, nothing but its tags says what it is.
-            self._add_tags(self.in_place, volume, _identity(target, match.name), "what it is")
+            self.add_tags(self.in_place, volume, _identity(target, match.name), "what it is")
         new = planned("volume", f"{target.group}/{match.name}")
-        places = _places_of(self.state, volume)
+        places = places_of(self.state, volume)
         if places:
             self._mark(volume, places)
             self._detach(match, volume, volume.attachments)
         else:
-            places = _places(volume)
+            places = recorded_places(volume)
         final = self.spec.delete_replaced and self.spec.final_snapshot
         reason = f"the copy that replaces {volume.volume_id} is made from it"
         snapshot = self._snapshot(match, volume, tag_names.SWAP, reason, final=final)
         self.asked += (Query("GetEbsEncryptionByDefault"), modification_query(volume))
+        purged = self.spec.purge_tags and target.spec.tags is not None
         tags = {
-            **carried(volume.tags),
+            **({} if purged else carried(volume.tags)),
             **(target.spec.tags or {}),
             **_identity(target, match.name),
             tag_names.REPLACES: replaces_value(volume.volume_id, tag_names.replaced_ids(volume.tags)),
@@ -710,7 +578,7 @@ class _Draft:
         )
         self.creates.append(change)
         self.create_waits.append(Wait((new,), "volume_available", final=not target.instances))
-        self.moves.append(_Move(match, volume, places, new, snapshot))
+        self.moves.append(Move(volume, places, new, snapshot))
         links: list[VolumeAttachment] = []
         for instance in target.instances:
             was = next((place for place in places if place.instance_id == instance.instance_id), None)
@@ -718,12 +586,12 @@ class _Draft:
                 match,
                 new,
                 instance,
-                self._device(match, instance, was.device_name if was else None),
+                self.devices.choose(match, instance, was.device_name if was else None),
                 links,
                 remembered=was is not None and was.delete_on_termination,
             )
         self._finish(match, volume, new, snapshot)
-        self.endings[2].append(self._untagged(new, (tag_names.SWAP,), "it is where it shall be"))
+        self.endings[2].append(self.untagged(new, (tag_names.SWAP,), "it is where it shall be"))
 
     def _finish(self, match: Match, old: Volume, new: str, snapshot: str = "") -> None:
         """What has been replaced is marked so, and then loses its name or its life; its snapshot is not needed.
@@ -732,11 +600,11 @@ class _Draft:
         """
         if tag_names.REPLACED_BY not in old.tags:
             mark = {tag_names.REPLACED_BY: new}
-            self._add_tags(self.endings[1], old, mark, f"{new} has taken its place")
+            self.add_tags(self.endings[1], old, mark, f"{new} has taken its place")
         final = self.spec.delete_replaced and self.spec.final_snapshot
         stays = f"it stays, the last of {old.volume_id}"
         if snapshot and final:
-            self.endings[0].append(self._untagged(snapshot, (tag_names.SWAP,), stays))
+            self.endings[0].append(self.untagged(snapshot, (tag_names.SWAP,), stays))
         elif snapshot:
             self.endings[0].append(self._forgotten(old, snapshot))
         else:
@@ -745,14 +613,14 @@ class _Draft:
             last = self._last_of(match, old, there) if final else ""
             for item in there:
                 if item.snapshot_id == last:
-                    self.endings[0].append(self._untagged(last, (tag_names.SWAP,), stays))
+                    self.endings[0].append(self.untagged(last, (tag_names.SWAP,), stays))
                 else:
                     self.endings[0].append(self._forgotten(old, item.snapshot_id))
         if self.spec.delete_replaced:
             self.deletions.append(self._delete(old, f"{new} has taken its place (delete_replaced)"))
         else:
             own = (tag_names.SPEC, tag_names.VOLUME, tag_names.WAS_AT)
-            self._remove_tags(self.endings[2], old, own, f"{new} has taken its place")
+            self.remove_tags(self.endings[2], old, own, f"{new} has taken its place")
 
     def _last_of(self, match: Match, old: Volume, copies: Iterable[Snapshot]) -> str:
         """The final snapshot of what has been replaced: one that there is, else that of the swap, else a new one."""
@@ -761,7 +629,7 @@ class _Draft:
         if usable and not self._snapshots(old, tag_names.FINAL):
             last = usable[0]
             mark = {tag_names.FINAL: old.volume_id}
-            self._add_tags(self.cleanup, last, mark, f"it is the last of {old.volume_id}")
+            self.add_tags(self.cleanup, last, mark, f"it is the last of {old.volume_id}")
             if last.state == "pending":
                 self.snapshot_waits.append(Wait((last.snapshot_id,), "completed"))
             return last.snapshot_id
@@ -832,7 +700,7 @@ class _Draft:
                     Change("DeleteSnapshot", item.snapshot_id, self.state.region, {}, reason, before, None)
                 )
             else:
-                self._remove_tags(self.cleanup, item, (tag,), reason)
+                self.remove_tags(self.cleanup, item, (tag,), reason)
 
     # --- tags and deletions ---
 
@@ -840,41 +708,26 @@ class _Draft:
         """A record of where it is, before it comes off."""
         if any(change.resource == volume.volume_id for change in self.marks):
             return
-        value = _places_value(places)
+        value = places_value(places)
         if len(value) > tag_names.LONGEST_VALUE:
             raise UnsafePlan(
                 f"{volume.volume_id} is attached to {len(places)} instances, too many to be remembered in a tag; "
                 "detach it from some of them first"
             )
-        self._add_tags(self.marks, volume, {tag_names.WAS_AT: value}, "so that a run after this one knows its place")
-
-    def _add_tags(
-        self, changes: list[Change], resource: Volume | Snapshot, wanted: Mapping[str, str], reason: str
-    ) -> None:
-        """Tags to set; those that are there already are left out when the plan is put in order."""
-        if wanted:
-            parameters = {"Tags": boto3_tags(wanted)}
-            changes.append(Change("CreateTags", resource.resource_id, self.state.region, parameters, reason))
-
-    def _remove_tags(
-        self, changes: list[Change], resource: Volume | Snapshot, keys: Iterable[str], reason: str
-    ) -> None:
-        """Tags to take off; those that are not there then are left out when the plan is put in order."""
-        changes.append(self._untagged(resource.resource_id, keys, reason))
-
-    def _untagged(self, resource_id: str, keys: Iterable[str], reason: str) -> Change:
-        parameters = {"Tags": [{"Key": key} for key in keys]}
-        return Change("DeleteTags", resource_id, self.state.region, parameters, reason)
+        self.add_tags(self.marks, volume, {tag_names.WAS_AT: value}, "so that a run after this one knows its place")
 
     def _delete(self, volume: Volume, reason: str) -> Change:
         before = {key: view(volume)[key] for key in ("state", "size", "volume_type", "tags")}
         return Change("DeleteVolume", volume.volume_id, self.state.region, {}, reason, before, None, disruptive=True)
 
-    # --- the whole, in order -----------------------------------------------------------------------------------------
+    # --- the whole ---
 
     def plan(self) -> Plan:
-        """The stages."""
-        self._require_devices()
+        """The plan. Raises UnsafePlan for what EC2 would refuse, or what nobody has consented to."""
+        for change in self.attaches:
+            instance_id, device = change.parameters["InstanceId"], change.parameters["Device"]
+            label = self.labels[change.resource]
+            self.devices.require_free(label, change.resource, instance_id, device, self.freed)
         self._require_limits()
         stopping = self._stopping()
         self._require_stoppable(stopping)
@@ -882,142 +735,8 @@ class _Draft:
         restored = [*stopping, *(item for item in involved if wants_start(item))]
         started = [item for item in involved if item.state in ("running", "pending")]
         self.endings[0] += [forget(item, self.state.region, "it is running again") for item in started]
-        stages = [Stage(waits=_merged(self.settling)), Stage(waits=self._cooling_waits())]
-        patience = COOLDOWN if self.spec.on_cooldown == "wait" else frozenset[str]()
-        stages.append(Stage((*self.cleanup, *self.in_place), _merged(self.in_place_waits), patience=patience))
-        stages += self._interruption(stopping, restored)
-        stages += [Stage(tuple(changes)) for changes in self.endings]
-        deleted = tuple(change.resource for change in self.deletions)
-        stages.append(Stage(tuple(self.deletions), (Wait(deleted, "deleted", final=True),) if deleted else ()))
         self.warnings += [lost_address(item) for item in stopping if has_passing_address(item)]
-        return Plan(_predicted(stages, self.state), tuple(dict.fromkeys(self.warnings)))
-
-    def _cooling_waits(self) -> tuple[Wait, ...]:
-        return (Wait(tuple(self.cooling), "modifiable"),) if self.cooling else ()
-
-    def _interruption(self, stopping: Sequence[Instance], restored: Sequence[Instance]) -> list[Stage]:
-        """From the first thing that is taken away to the last that is given back."""
-        moment = self.now
-        if moment is None:
-            return []
-        region, hold_time = self.state.region, self.spec.hold_time
-        stops = held_stop(stopping, region, moment, hold_time)
-        restore = restore_stages(restored, region, moment, hold_time)
-        back = self._way_back(restore, attached=False)
-        stages = [Stage(tuple(self.marks))]
-        stages += [_with_way_back(stage, back) for stage in stops]
-        stages.append(_with_way_back(Stage(tuple(self.detaches), _merged(self.detach_waits)), back))
-        if not self.moves:
-            # Nothing comes back, so the instance need not wait for snapshots.
-            stages += restore
-            back = ()
-        stages += [
-            _with_way_back(Stage(tuple(changes), _merged(waits)), back)
-            for changes, waits in (
-                (self.snapshots, self.snapshot_waits),
-                (self.creates, self.create_waits),
-            )
-        ]
-        if self.moves:
-            back = self._way_back(restore, attached=True)
-        stages.append(_with_way_back(Stage(tuple(self.attaches), _merged(self.attach_waits)), back))
-        stages.append(_with_way_back(Stage(tuple(self._flag_changes())), back))
-        return [*stages, *restore] if self.moves else stages
-
-    def _way_back(self, restore: tuple[Stage, ...], *, attached: bool) -> tuple[Stage, ...]:
-        """Where a failure leads: every volume at its first place, the instances running, nothing of this left.
-
-        *attached*: the new attachments may have been made.
-        """
-        region = self.state.region
-        stages: list[Stage] = []
-        if attached:
-            off = [
-                (move.successor, change.parameters["InstanceId"])
-                for move in self.moves
-                for change in self.attaches
-                if change.resource == move.successor
-            ]
-            stages.append(
-                Stage(
-                    tuple(
-                        Change("DetachVolume", volume_id, region, {"InstanceId": instance_id}, "it goes back")
-                        for volume_id, instance_id in off
-                    ),
-                    tuple(Wait((volume_id,), "detached", about=instance_id) for volume_id, instance_id in off),
-                )
-            )
-        places = [(move.volume, place) for move in self.moves for place in move.places]
-        stages.append(Stage(waits=tuple(Wait((volume.volume_id,), "settled") for volume, _place in places)))
-        stages.append(
-            Stage(
-                tuple(
-                    Change(
-                        "AttachVolume",
-                        volume.volume_id,
-                        region,
-                        {"InstanceId": place.instance_id, "Device": place.device_name},
-                        "it was there",
-                        None,
-                        {"state": "in-use", "attachments": [_plain(link) for link in volume.attachments]},
-                    )
-                    for volume, place in places
-                ),
-                tuple(Wait((volume.volume_id,), "attached", about=place.instance_id) for volume, place in places),
-                # EC2 attaches nothing to an instance that is still stopping.
-                patience=frozenset({"IncorrectState"}),
-            )
-        )
-        deleting: dict[str, dict[str, bool]] = defaultdict(dict)
-        for _volume, place in places:
-            if place.delete_on_termination:
-                deleting[place.instance_id][place.device_name] = True
-        stages.append(Stage(tuple(_flags(instance_id, flags, region) for instance_id, flags in deleting.items())))
-        stages += restore
-        stages.append(
-            Stage(
-                tuple(
-                    Change("DeleteTags", volume_id, region, {"Tags": [{"Key": tag_names.WAS_AT}]}, "its place is known")
-                    for volume_id in dict.fromkeys(
-                        [change.resource for change in self.marks]
-                        + [move.volume.volume_id for move in self.moves if move.places]
-                    )
-                )
-            )
-        )
-        stages.append(
-            Stage(
-                tuple(
-                    change
-                    for move in self.moves
-                    for action, made in (("DeleteVolume", move.new), ("DeleteSnapshot", move.snapshot))
-                    if made
-                    for change in [Change(action, made, region, {}, "it is not needed")]
-                )
-            )
-        )
-        return tuple(stage for stage in stages if stage.changes or stage.waits)
-
-    def _flag_changes(self) -> Iterator[Change]:
-        """Delete-on-termination, for all devices of an instance in one call."""
-        for instance_id, flags in self.flags.items():
-            instance = self.state.instance(instance_id)
-            before = list(instance.block_devices) if instance is not None else []
-            off = {change.resource for change in self.detaches if change.parameters["InstanceId"] == instance_id}
-            after = [_plain(device) for device in before if device.volume_id not in off]
-            after += [
-                _plain(BlockDevice(change.parameters["Device"], change.resource))
-                for change in self.attaches
-                if change.parameters["InstanceId"] == instance_id
-            ]
-            for device in after:
-                device["delete_on_termination"] = flags.get(device["device_name"], device["delete_on_termination"])
-            change = _flags(instance_id, flags, self.state.region)
-            yield dataclasses.replace(
-                change,
-                before={"block_devices": [_plain(device) for device in before]},
-                after={"block_devices": after},
-            )
+        return Plan(self.stages(stopping, restored), tuple(dict.fromkeys(self.warnings)))
 
     # --- refused ---
 
@@ -1035,7 +754,7 @@ class _Draft:
         """
         if self.spec.in_use != "stop":
             return []
-        ids = [place.instance_id for volume in self.state.all(Volume) for place in _places(volume)]
+        ids = [place.instance_id for volume in self.state.all(Volume) for place in recorded_places(volume)]
         found = [self.state.instance(item) for item in dict.fromkeys(ids)]
         return [item for item in found if item is not None and item not in stopping and hold_of(item) is not None]
 
@@ -1049,19 +768,6 @@ class _Draft:
         ]
         if troubles:
             raise UnsafePlan(f"in_use: stop: {'; '.join(troubles)}. Nothing was changed.")
-
-    def _require_devices(self) -> None:
-        """What is to be attached at a device finds it free, or freed by this run."""
-        for change in self.attaches:
-            instance_id, device = change.parameters["InstanceId"], change.parameters["Device"]
-            there = self.used.get(instance_id, {}).get(device_letters(device))
-            if there is None or there == change.resource:
-                continue
-            if (there, instance_id) not in self.freed:
-                raise UnsafePlan(
-                    f"{self.labels[change.resource]}: device_name: {device} of {instance_id} holds {there}, which is "
-                    "to stay; choose another device, leave device_name out, or name that volume in the declaration"
-                )
 
     def _require_limits(self) -> None:
         """EC2's limit of attachments for the instance type, where it says one, and Nitro for multi-attach."""
@@ -1097,192 +803,12 @@ class _Draft:
                 )
 
 
-# --- small parts -----------------------------------------------------------------------------------------------------
-
-
 def _identity(target: Target, name: str) -> dict[str, str]:
     return {tag_names.SPEC: target.group, tag_names.VOLUME: name}
 
 
-def _plain(part: Any) -> dict[str, Any]:
-    return dataclasses.asdict(part)
-
-
 def _snapshot_query(volume: Volume, tag: str) -> Query:
     return Query("DescribeSnapshots", ((f"tag:{tag}", (volume.volume_id,)),), (("OwnerIds", ("self",)),))
-
-
-def _flags(instance_id: str, flags: Mapping[str, bool], region: str) -> Change:
-    mapping = [
-        {"DeviceName": device, "Ebs": {"DeleteOnTermination": wanted}} for device, wanted in sorted(flags.items())
-    ]
-    return Change(
-        "ModifyInstanceAttribute",
-        instance_id,
-        region,
-        {"BlockDeviceMappings": mapping},
-        "delete_on_termination of " + ", ".join(sorted(flags)),
-    )
-
-
-def _merged(waits: Iterable[Wait]) -> tuple[Wait, ...]:
-    """One wait for all resources with the same goal; what is waited for twice is waited for once, and not final."""
-    kinds: dict[tuple[str, str], dict[str, bool]] = defaultdict(dict)
-    for wait in waits:
-        for resource in wait.resources:
-            known = kinds[wait.goal, wait.about].get(resource, True)
-            kinds[wait.goal, wait.about][resource] = known and wait.final
-    return tuple(
-        Wait(resources, goal, final=final, about=about)
-        for (goal, about), found in kinds.items()
-        for final in (False, True)
-        if (resources := tuple(resource for resource, kind in found.items() if kind == final))
-    )
-
-
-def _with_way_back(stage: Stage, back: tuple[Stage, ...]) -> Stage:
-    return dataclasses.replace(stage, on_failure=back, rollback_on=ANY_FAILURE) if back else stage
-
-
-def _predicted(stages: Iterable[Stage], state: State) -> tuple[Stage, ...]:
-    """The stages without what changes nothing; every change of tags with the tags before and after it."""
-    tags = {
-        resource_id: dict(resource.tags)
-        for resource_id, resource in state.resources.items()
-        if not isinstance(resource, Fact)
-    }
-    kept: list[Stage] = []
-    for stage in stages:
-        changes: list[Change] = []
-        for change in stage.changes:
-            if change.creates:
-                tags[change.resource] = dict((change.after or {}).get("tags") or {})
-            if change.action not in ("CreateTags", "DeleteTags"):
-                changes.append(change)
-                continue
-            before = tags.get(change.resource, {})
-            asked = change.parameters["Tags"]
-            if change.action == "CreateTags":
-                asked = [item for item in asked if before.get(item["Key"]) != item["Value"]]
-                after = {**before, **{item["Key"]: item["Value"] for item in asked}}
-            else:
-                asked = [item for item in asked if item["Key"] in before]
-                gone = {item["Key"] for item in asked}
-                after = {key: value for key, value in before.items() if key not in gone}
-            if asked:
-                tags[change.resource] = after
-                changes.append(
-                    dataclasses.replace(
-                        change, parameters={"Tags": asked}, before={"tags": before}, after={"tags": after}
-                    )
-                )
-        if changes or stage.waits:
-            kept.append(dataclasses.replace(stage, changes=tuple(changes)))
-    return tuple(kept)
-
-
-# --- the result ------------------------------------------------------------------------------------------------------
-
-
-def result(spec: VolumesSpec, state: State) -> dict[str, Any]:
-    """``volumes``, ``deferred``, ``final_snapshots``: one entry per volume of the declaration, in its order."""
-    volumes: list[dict[str, Any]] = []
-    deferred: list[dict[str, Any]] = []
-    for match in matches(dataclasses.replace(spec, steal=True), state):
-        entries = list(_entries(match, state))
-        volumes += entries
-        fields = compare(match, state).modify if match.target.spec.state == "present" else {}
-        if match.volume is not None and fields:
-            deferred.append(_deferred(match, match.volume, fields, state))
-    finals = [
-        {"volume_id": item.tags[tag_names.FINAL], "snapshot_id": item.snapshot_id}
-        for item in state.all(Snapshot)
-        if tag_names.FINAL in item.tags
-    ]
-    return {"volumes": volumes, "deferred": deferred, "final_snapshots": finals}
-
-
-def _entries(match: Match, state: State) -> Iterator[dict[str, Any]]:
-    """The match's volume as it is on each of the target's instances, or once where it is to be on none."""
-    volume, target = match.volume, match.target
-    instance_ids: Sequence[str | None] = [instance.instance_id for instance in target.instances] or [None]
-    drift = compare(match, state) if target.spec.state == "present" else Drift()
-    latest = modification(state, volume) if volume is not None else {}
-    links = volume.attachments if volume is not None else ()
-    fields = view(volume) if volume is not None else {}
-    volume_id = volume.volume_id if volume is not None else None
-    for instance_id in instance_ids:
-        link = next((item for item in links if item.instance_id == instance_id), None)
-        yield {
-            "instance_id": instance_id,
-            "spec": target.group,
-            "name": match.name,
-            "volume_id": volume_id,
-            "device_name": link.device_name if link is not None else None,
-            "nvme_path": _NVME + volume_id.replace("-", "") if volume_id and not is_planned(volume_id) else None,
-            **{
-                name: fields.get(name)
-                for name in (
-                    "state",
-                    "size",
-                    "volume_type",
-                    "iops",
-                    "throughput",
-                    "encrypted",
-                    "kms_key_id",
-                    "availability_zone",
-                    "snapshot_id",
-                )
-            },
-            "attachments": [
-                {**_plain(item), "delete_on_termination": _deletes(state, volume, item.instance_id)} for item in links
-            ],
-            "tags": fields.get("tags") or {},
-            "multi_attach": fields.get("multi_attach_enabled"),
-            "delete_on_termination": _deletes(state, volume, instance_id) if link is not None else None,
-            "modification_state": latest.get("state"),
-            "next_modification_at": _not_before(state, volume_id),
-            "drift": {
-                name: {"wanted": wanted, "actual": actual}
-                for name, (wanted, actual) in {**drift.modify, **drift.swap, **drift.never}.items()
-            },
-            "replaced": list(tag_names.replaced_ids(volume.tags)) if volume is not None else [],
-        }
-
-
-def _deletes(state: State, volume: Volume | None, instance_id: str | None) -> bool:
-    """Delete-on-termination of this attachment. A plan tells it on the instance, so that comes first."""
-    instance = state.instance(instance_id)
-    for link in volume.attachments if volume is not None else ():
-        if volume is None or link.instance_id != instance_id:
-            continue
-        for device in instance.block_devices if instance is not None else ():
-            if (device.volume_id, device.device_name) == (volume.volume_id, link.device_name):
-                return device.delete_on_termination
-        return link.delete_on_termination
-    return False
-
-
-def _refusal(state: State, volume_id: str | None) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = state.fact(f"{volume_id}/deferred") or {}
-    return found
-
-
-def _not_before(state: State, volume_id: str | None) -> str | None:
-    return _refusal(state, volume_id).get("not_before")
-
-
-def _deferred(match: Match, volume: Volume, fields: Mapping[str, Any], state: State) -> dict[str, Any]:
-    refusal, latest = _refusal(state, volume.volume_id), modification(state, volume)
-    reason = refusal.get("message") or f"a modification is {latest.get('state')}"
-    return {
-        "volume_id": volume.volume_id,
-        "name": match.name,
-        "instance_ids": [instance.instance_id for instance in match.target.instances],
-        "changes": {name: {"wanted": wanted, "actual": actual} for name, (wanted, actual) in fields.items()},
-        "reason": reason,
-        "next_modification_at": refusal.get("not_before"),
-    }
 
 
 FEATURE = Feature(parse=parse, needs=needs, plan=plan, result=result)

@@ -1,0 +1,144 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Where volumes are, where they were, and which device names are free for them.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from . import tags as tag_names
+from .change import Query, State
+from .errors import SpecError, UnsafePlan
+from .resources import Instance, Volume
+from .volume_identity import Match
+from .volume_spec import VolumesSpec, device_letters
+
+# EC2 user guide, "Device names for volumes": recommended for data volumes, then the rest of what Nitro takes.
+_DEVICES = (
+    *(f"/dev/sd{letter}" for letter in "fghijklmnop"),
+    *(f"/dev/xvd{first}{second}" for first in "bcd" for second in "abcdefghijklmnopqrstuvwxyz"),
+)
+
+
+# --- the record ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a volume is, or was: kept in the tag ``ec2ops:was-at`` while it is off."""
+
+    instance_id: str
+    device_name: str
+    delete_on_termination: bool = False
+
+
+def places_value(places: Iterable[Place]) -> str:
+    """The value of ``ec2ops:was-at``: ``i-… /dev/sdf``, then ``delete`` if it is deleted with the instance; commas."""
+    return ",".join(
+        f"{place.instance_id} {place.device_name}{' delete' if place.delete_on_termination else ''}" for place in places
+    )
+
+
+def recorded_places(volume: Volume) -> tuple[Place, ...]:
+    """What ``ec2ops:was-at`` says; nothing for a value that this collection did not write."""
+    found = []
+    for part in volume.tags.get(tag_names.WAS_AT, "").split(","):
+        words = part.split(" ")
+        if len(words) in (2, 3) and words[2:] in ([], ["delete"]):
+            found.append(Place(words[0], words[1], len(words) == 3))
+    return tuple(found)
+
+
+def places_of(state: State, volume: Volume) -> tuple[Place, ...]:
+    """Where the volume is attached now."""
+    return tuple(
+        Place(link.instance_id, link.device_name, deleted_with(state, volume, link.instance_id))
+        for link in volume.attachments
+    )
+
+
+def was_at_queries(instance_ids: Iterable[str]) -> tuple[Query, ...]:
+    """The question for what says that it was at these instances."""
+    patterns = tuple(f"*{instance_id}*" for instance_id in sorted(instance_ids))
+    return tuple(
+        Query("DescribeVolumes", ((f"tag:{tag_names.WAS_AT}", patterns[start : start + 200]),))
+        for start in range(0, len(patterns), 200)
+    )
+
+
+def deleted_with(state: State, volume: Volume | None, instance_id: str | None) -> bool:
+    """Delete-on-termination of this attachment. A plan tells it on the instance, so that comes first."""
+    instance = state.instance(instance_id)
+    for link in volume.attachments if volume is not None else ():
+        if volume is None or link.instance_id != instance_id:
+            continue
+        for device in instance.block_devices if instance is not None else ():
+            if (device.volume_id, device.device_name) == (volume.volume_id, link.device_name):
+                return device.delete_on_termination
+        return link.delete_on_termination
+    return False
+
+
+# --- device names ----------------------------------------------------------------------------------------------------
+
+
+class Devices:
+    """The device names of all instances: what is there, what comes back to its place, what is declared."""
+
+    def __init__(self, spec: VolumesSpec, state: State, matches: Iterable[Match]) -> None:
+        self._used: dict[str, dict[str, str]] = defaultdict(dict)
+        self._reserved: dict[str, dict[str, str]] = defaultdict(dict)
+        for instance in state.all(Instance):
+            if instance.root_device_name:
+                root = instance.root_volume_id or "the root volume"
+                self._used[instance.instance_id] = {device_letters(instance.root_device_name): root}
+        for volume in state.all(Volume):
+            for link in volume.attachments:
+                self._used[link.instance_id][device_letters(link.device_name)] = volume.volume_id
+        self._declared = {
+            device_letters(volume.device_name) for volume in spec.volumes if volume.device_name is not None
+        }
+        for match in matches:
+            for place in recorded_places(match.old or match.volume) if match.volume is not None else ():
+                letters = device_letters(place.device_name)
+                if letters not in self._declared:
+                    self._reserved[place.instance_id].setdefault(letters, match.name)
+
+    def choose(self, match: Match, instance: Instance, remembered: str | None = None) -> str:
+        """The device to attach at: the declared one, else where it was, else one that is free on all instances."""
+        if match.target.spec.device_name is not None:
+            return match.target.spec.device_name
+        own = {match.name, match.volume.volume_id if match.volume is not None else match.name}
+        taken = {
+            letters: holder
+            for item in match.target.instances
+            for held in (self._used[item.instance_id], self._reserved[item.instance_id])
+            for letters, holder in held.items()
+            if holder not in own
+        }
+        names = (remembered, *_DEVICES) if remembered is not None else _DEVICES
+        for name in names:
+            letters = device_letters(name)
+            if letters not in taken and letters not in self._declared:
+                for item in match.target.instances:
+                    self._reserved[item.instance_id][letters] = match.name
+                return name
+        raise SpecError(f"{match.target.label}: no device name is free on {instance.instance_id}")
+
+    def require_free(
+        self, label: str, volume_id: str, instance_id: str, device: str, freed: set[tuple[str, str]]
+    ) -> None:
+        """UnsafePlan unless nothing is at the device but what is *freed* in this run: (volume id, instance id)."""
+        there = self._used[instance_id].get(device_letters(device))
+        if there not in (None, volume_id) and (there, instance_id) not in freed:
+            raise UnsafePlan(
+                f"{label}: device_name: {device} of {instance_id} holds {there}, which is to stay; choose another "
+                "device, leave device_name out, or name that volume in the declaration"
+            )

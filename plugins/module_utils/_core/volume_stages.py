@@ -1,0 +1,316 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The plan of `ebs_volume_spec` in order: what needs no interruption, the interruption, and what comes after it.
+
+From the first detach to the last attachment every failure leads back to where it began.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from . import tags as tag_names
+from .change import ANY_FAILURE, Change, Stage, State, Wait
+from .holding import held_stop, restore_stages
+from .resources import BlockDevice, Fact, Instance, Snapshot, Volume, VolumeAttachment
+from .tags import boto3_tags
+from .volume_places import Place
+from .volume_spec import VolumesSpec
+
+# EBS says "not now" with these: a modification is under way, or the volume's four of 24 hours are spent.
+COOLDOWN = frozenset({"IncorrectModificationState", "VolumeModificationRateExceeded"})
+
+
+@dataclass
+class Move:
+    """A volume that leaves its places and is to be attached again, itself or a copy of it."""
+
+    volume: Volume
+    places: tuple[Place, ...]
+    new: str = ""
+    snapshot: str = ""
+
+    @property
+    def successor(self) -> str:
+        """The id of what is attached in the end."""
+        return self.new or self.volume.volume_id
+
+
+@dataclass
+class Draft:
+    """The parts of a plan, to be filled in any order; `stages` puts them in order.
+
+    *now* is None while it is not planned yet, only found out what has to be asked.
+    """
+
+    spec: VolumesSpec
+    state: State
+    now: datetime | None
+    warnings: list[str] = field(default_factory=list)
+    # Before anything is interrupted.
+    settling: list[Wait] = field(default_factory=list)
+    cleanup: list[Change] = field(default_factory=list)
+    in_place: list[Change] = field(default_factory=list)
+    in_place_waits: list[Wait] = field(default_factory=list)
+    cooling: list[str] = field(default_factory=list)
+    # The interruption.
+    marks: list[Change] = field(default_factory=list)
+    leaving: dict[str, list[VolumeAttachment]] = field(default_factory=lambda: defaultdict(list))
+    moves: list[Move] = field(default_factory=list)
+    detaches: list[Change] = field(default_factory=list)
+    detach_waits: list[Wait] = field(default_factory=list)
+    snapshots: list[Change] = field(default_factory=list)
+    snapshot_waits: list[Wait] = field(default_factory=list)
+    creates: list[Change] = field(default_factory=list)
+    create_waits: list[Wait] = field(default_factory=list)
+    attaches: list[Change] = field(default_factory=list)
+    attach_waits: list[Wait] = field(default_factory=list)
+    flags: dict[str, dict[str, bool]] = field(default_factory=lambda: defaultdict(dict))
+    # When all is in its place.
+    endings: list[list[Change]] = field(default_factory=lambda: [[], [], []])
+    deletions: list[Change] = field(default_factory=list)
+
+    # --- parts ---
+
+    def add_tags(
+        self, changes: list[Change], resource: Volume | Snapshot, wanted: Mapping[str, str], reason: str
+    ) -> None:
+        """Tags to set; those that are there already are left out when the plan is put in order."""
+        if wanted:
+            parameters = {"Tags": boto3_tags(wanted)}
+            changes.append(Change("CreateTags", resource.resource_id, self.state.region, parameters, reason))
+
+    def remove_tags(self, changes: list[Change], resource: Volume | Snapshot, keys: Iterable[str], reason: str) -> None:
+        """Tags to take off; those that are not there then are left out when the plan is put in order."""
+        changes.append(self.untagged(resource.resource_id, keys, reason))
+
+    def untagged(self, resource_id: str, keys: Iterable[str], reason: str) -> Change:
+        """The change that takes tags off; for what is only planned too."""
+        parameters = {"Tags": [{"Key": key} for key in keys]}
+        return Change("DeleteTags", resource_id, self.state.region, parameters, reason)
+
+    # --- the whole, in order ---
+
+    def stages(self, stopping: Sequence[Instance], restored: Sequence[Instance]) -> tuple[Stage, ...]:
+        """*stopping*: running instances that are stopped for it. *restored*: those that are started afterwards."""
+        stages = [Stage(waits=_merged(self.settling)), Stage(waits=self._cooling_waits())]
+        patience = COOLDOWN if self.spec.on_cooldown == "wait" else frozenset[str]()
+        stages.append(Stage((*self.cleanup, *self.in_place), _merged(self.in_place_waits), patience=patience))
+        stages += self._interruption(stopping, restored)
+        stages += [Stage(tuple(changes)) for changes in self.endings]
+        deleted = tuple(change.resource for change in self.deletions)
+        stages.append(Stage(tuple(self.deletions), (Wait(deleted, "deleted", final=True),) if deleted else ()))
+        return _predicted(stages, self.state)
+
+    def _cooling_waits(self) -> tuple[Wait, ...]:
+        return (Wait(tuple(self.cooling), "modifiable"),) if self.cooling else ()
+
+    def _interruption(self, stopping: Sequence[Instance], restored: Sequence[Instance]) -> list[Stage]:
+        """From the first thing that is taken away to the last that is given back."""
+        moment = self.now
+        if moment is None:
+            return []
+        region, hold_time = self.state.region, self.spec.hold_time
+        stops = held_stop(stopping, region, moment, hold_time)
+        restore = restore_stages(restored, region, moment, hold_time)
+        back = self._way_back(restore, attached=False)
+        stages = [Stage(tuple(self.marks))]
+        stages += [_with_way_back(stage, back) for stage in stops]
+        stages.append(_with_way_back(Stage(tuple(self.detaches), _merged(self.detach_waits)), back))
+        if not self.moves:
+            # Nothing comes back, so the instance need not wait for snapshots.
+            stages += restore
+            back = ()
+        stages += [
+            _with_way_back(Stage(tuple(changes), _merged(waits)), back)
+            for changes, waits in (
+                (self.snapshots, self.snapshot_waits),
+                (self.creates, self.create_waits),
+            )
+        ]
+        if self.moves:
+            back = self._way_back(restore, attached=True)
+        stages.append(_with_way_back(Stage(tuple(self.attaches), _merged(self.attach_waits)), back))
+        stages.append(_with_way_back(Stage(tuple(self._flag_changes())), back))
+        return [*stages, *restore] if self.moves else stages
+
+    def _way_back(self, restore: tuple[Stage, ...], *, attached: bool) -> tuple[Stage, ...]:
+        """Where a failure leads: every volume at its first place, the instances running, nothing of this left.
+
+        *attached*: the new attachments may have been made.
+        """
+        region = self.state.region
+        stages: list[Stage] = []
+        if attached:
+            off = [
+                (move.successor, change.parameters["InstanceId"])
+                for move in self.moves
+                for change in self.attaches
+                if change.resource == move.successor
+            ]
+            stages.append(
+                Stage(
+                    tuple(
+                        Change("DetachVolume", volume_id, region, {"InstanceId": instance_id}, "it goes back")
+                        for volume_id, instance_id in off
+                    ),
+                    tuple(Wait((volume_id,), "detached", about=instance_id) for volume_id, instance_id in off),
+                )
+            )
+        places = [(move.volume, place) for move in self.moves for place in move.places]
+        stages.append(Stage(waits=tuple(Wait((volume.volume_id,), "settled") for volume, _place in places)))
+        stages.append(
+            Stage(
+                tuple(
+                    Change(
+                        "AttachVolume",
+                        volume.volume_id,
+                        region,
+                        {"InstanceId": place.instance_id, "Device": place.device_name},
+                        "it was there",
+                        None,
+                        {"state": "in-use", "attachments": [plain(link) for link in volume.attachments]},
+                    )
+                    for volume, place in places
+                ),
+                tuple(Wait((volume.volume_id,), "attached", about=place.instance_id) for volume, place in places),
+                # EC2 attaches nothing to an instance that is still stopping.
+                patience=frozenset({"IncorrectState"}),
+            )
+        )
+        deleting: dict[str, dict[str, bool]] = defaultdict(dict)
+        for _volume, place in places:
+            if place.delete_on_termination:
+                deleting[place.instance_id][place.device_name] = True
+        stages.append(Stage(tuple(_flags(instance_id, flags, region) for instance_id, flags in deleting.items())))
+        stages += restore
+        stages.append(
+            Stage(
+                tuple(
+                    Change("DeleteTags", volume_id, region, {"Tags": [{"Key": tag_names.WAS_AT}]}, "its place is known")
+                    for volume_id in dict.fromkeys(
+                        [change.resource for change in self.marks]
+                        + [move.volume.volume_id for move in self.moves if move.places]
+                    )
+                )
+            )
+        )
+        stages.append(
+            Stage(
+                tuple(
+                    change
+                    for move in self.moves
+                    for action, made in (("DeleteVolume", move.new), ("DeleteSnapshot", move.snapshot))
+                    if made
+                    for change in [Change(action, made, region, {}, "it is not needed")]
+                )
+            )
+        )
+        return tuple(stage for stage in stages if stage.changes or stage.waits)
+
+    def _flag_changes(self) -> Iterator[Change]:
+        """Delete-on-termination, for all devices of an instance in one call."""
+        for instance_id, flags in self.flags.items():
+            instance = self.state.instance(instance_id)
+            before = list(instance.block_devices) if instance is not None else []
+            off = {change.resource for change in self.detaches if change.parameters["InstanceId"] == instance_id}
+            after = [plain(device) for device in before if device.volume_id not in off]
+            after += [
+                plain(BlockDevice(change.parameters["Device"], change.resource))
+                for change in self.attaches
+                if change.parameters["InstanceId"] == instance_id
+            ]
+            for device in after:
+                device["delete_on_termination"] = flags.get(device["device_name"], device["delete_on_termination"])
+            change = _flags(instance_id, flags, self.state.region)
+            yield dataclasses.replace(
+                change,
+                before={"block_devices": [plain(device) for device in before]},
+                after={"block_devices": after},
+            )
+
+
+# --- small parts -----------------------------------------------------------------------------------------------------
+
+
+def plain(part: Any) -> dict[str, Any]:
+    """An attachment or a block device as a view holds it."""
+    return dataclasses.asdict(part)
+
+
+def _flags(instance_id: str, flags: Mapping[str, bool], region: str) -> Change:
+    mapping = [
+        {"DeviceName": device, "Ebs": {"DeleteOnTermination": wanted}} for device, wanted in sorted(flags.items())
+    ]
+    return Change(
+        "ModifyInstanceAttribute",
+        instance_id,
+        region,
+        {"BlockDeviceMappings": mapping},
+        "delete_on_termination of " + ", ".join(sorted(flags)),
+    )
+
+
+def _merged(waits: Iterable[Wait]) -> tuple[Wait, ...]:
+    """One wait for all resources with the same goal; what is waited for twice is waited for once, and not final."""
+    kinds: dict[tuple[str, str], dict[str, bool]] = defaultdict(dict)
+    for wait in waits:
+        for resource in wait.resources:
+            known = kinds[wait.goal, wait.about].get(resource, True)
+            kinds[wait.goal, wait.about][resource] = known and wait.final
+    return tuple(
+        Wait(resources, goal, final=final, about=about)
+        for (goal, about), found in kinds.items()
+        for final in (False, True)
+        if (resources := tuple(resource for resource, kind in found.items() if kind == final))
+    )
+
+
+def _with_way_back(stage: Stage, back: tuple[Stage, ...]) -> Stage:
+    return dataclasses.replace(stage, on_failure=back, rollback_on=ANY_FAILURE) if back else stage
+
+
+def _predicted(stages: Iterable[Stage], state: State) -> tuple[Stage, ...]:
+    """The stages without what changes nothing; every change of tags with the tags before and after it."""
+    tags = {
+        resource_id: dict(resource.tags)
+        for resource_id, resource in state.resources.items()
+        if not isinstance(resource, Fact)
+    }
+    kept: list[Stage] = []
+    for stage in stages:
+        changes: list[Change] = []
+        for change in stage.changes:
+            if change.creates:
+                tags[change.resource] = dict((change.after or {}).get("tags") or {})
+            if change.action not in ("CreateTags", "DeleteTags"):
+                changes.append(change)
+                continue
+            before = tags.get(change.resource, {})
+            asked = change.parameters["Tags"]
+            if change.action == "CreateTags":
+                asked = [item for item in asked if before.get(item["Key"]) != item["Value"]]
+                after = {**before, **{item["Key"]: item["Value"] for item in asked}}
+            else:
+                asked = [item for item in asked if item["Key"] in before]
+                gone = {item["Key"] for item in asked}
+                after = {key: value for key, value in before.items() if key not in gone}
+            if asked:
+                tags[change.resource] = after
+                changes.append(
+                    dataclasses.replace(
+                        change, parameters={"Tags": asked}, before={"tags": before}, after={"tags": after}
+                    )
+                )
+        if changes or stage.waits:
+            kept.append(dataclasses.replace(stage, changes=tuple(changes)))
+    return tuple(kept)
