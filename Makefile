@@ -36,7 +36,7 @@ test: tree  ## lint, types, and all tests but sanity
 	@$(SIDE_BY_SIDE) lint-package lint-ansible lint-docs types lint-python lint-shell lint-yaml lint-changelog
 	@$(PYTEST) $(TESTS)
 
-bench: tree  ## measure the main job, beside the same with amazon.aws
+bench: tree  ## measure the main job and volumes, beside the same with amazon.aws
 	@$(RUN) python tests/bench/bench.py
 
 # The sanity tests run with the venv's own Python: others in PATH need not work, and modules are run by it alone.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import groupby
@@ -141,10 +141,9 @@ class _Run:
         What EC2 refuses with a code that the change allows for is deferred, and not waited for.
         """
         outcome = self.outcome
-        calls = call_groups(stage.changes)
         errors: list[StorageError] = []
         deferred: set[str] = set()
-        for changes, result in zip(calls, self._parallel(calls, stage.patience), strict=True):
+        for changes, result in self._called(call_groups(stage.changes), stage.patience):
             if isinstance(result, CallError) and all(result.code in change.deferrable for change in changes):
                 outcome.deferred.extend((change, result) for change in changes)
                 deferred.update(change.resource for change in changes)
@@ -159,6 +158,22 @@ class _Run:
             outcome.notes.extend(str(error) for error in errors[1:])
             return errors[0]
         return self._waits(stage.waits, deferred)
+
+    def _called(
+        self, calls: Sequence[Sequence[Change]], patience: frozenset[str]
+    ) -> Iterator[tuple[Sequence[Change], Mapping[str, str] | StorageError]]:
+        """The calls with what came of them.
+
+        A call for several resources that is refused for now is made for each alone: one without capacity does not keep
+        the others down.
+        """
+        alone: list[Sequence[Change]] = []
+        for changes, result in zip(calls, self._parallel(calls, patience), strict=True):
+            if isinstance(result, CallError) and result.code in patience and len(changes) > 1:
+                alone += [[change] for change in changes]
+            else:
+                yield changes, result
+        yield from zip(alone, self._parallel(alone, patience), strict=True)
 
     def _changed_since_seen(self, changes: Sequence[Change]) -> None:
         """What an earlier stage's wait has seen of a resource no longer holds in what these changes have done to it."""
@@ -222,7 +237,7 @@ class _Run:
             try:
                 return self._carry_out(changes)
             except CallError as error:
-                if error.code not in patience:
+                if error.code not in patience or len(changes) > 1:
                     raise
                 left = self._deadline - self.gateway.monotonic()
                 told = (error.not_before - self.gateway.now()).total_seconds() if error.not_before else 0.0

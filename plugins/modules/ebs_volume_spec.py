@@ -457,7 +457,7 @@ deferred:
       name: data
       instance_id: i-0123456789abcdef0
       changes: {"size": {"wanted": 300, "actual": 200}}
-      reason: VolumeModificationRateExceeded
+      reason: You've reached the maximum modification rate per volume limit.
       next_modification_at: "2026-11-24T10:00:00Z"
 final_snapshots:
   description: The last snapshots of volumes that were deleted.

@@ -36,9 +36,8 @@ from typing import Any
 from main_job import BakeAndRelaunch
 from report import Comparison, Scenario, as_json, say, show, versions
 from runs import LATENCY, Bench, Broken
-from volumes import Volumes
-
 from sandbox.client import Sandbox
+from volumes import Volumes
 
 SCENARIOS: tuple[Scenario, ...] = (BakeAndRelaunch(), Volumes())
 

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from playbook.seeds import Web, seed_web
 from report import Comparison, Row, say, where_time_goes
 from runs import HERE, LATENCY, Bench, Broken, Run
-
-from playbook.seeds import Web, seed_web
 
 STOP, SNAPSHOT, IMAGE, START = 1.0, 1.0, 1.0, 1.0
 """Seconds."""

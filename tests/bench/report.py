@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from runs import Bench, Run
-
 from tools.environment import TREE
 
 

@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 
 from report import Comparison, Row, say, where_time_goes
 from runs import HERE, LATENCY, Bench, Broken, Cost, Run
-
 from sandbox.client import Sandbox
 
 CREATE, ATTACH = 0.4, 0.3

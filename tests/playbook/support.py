@@ -209,13 +209,23 @@ def _deed(action: str, region: str, resource: str, parameters: Mapping[str, Any]
 
 
 def assert_done_as_planned(
-    plan: Sequence[Mapping[str, Any]], log: Iterable[Mapping[str, Any]], ids: Mapping[str, str]
+    plan: Sequence[Mapping[str, Any]],
+    log: Iterable[Mapping[str, Any]],
+    ids: Mapping[str, str],
+    *,
+    parallel: Sequence[str] = (),
 ) -> None:
     """The log has the plan's operations, resources and parameters, in the plan's order.
 
-    The order within a run of equal operations is open: they are of one call, or of parallel ones.
+    The order within a run of equal operations is open: they are of one call, or of parallel ones. So is that of the
+    operations named in *parallel*, which come after the others here.
     """
-    planned, performed = list(_ordered(planned_deeds(plan, ids))), list(_ordered(performed_deeds(log)))
+
+    def in_order(deeds: Sequence[Deed]) -> list[Deed]:
+        apart = sorted((deed for deed in deeds if deed.action in parallel), key=str)
+        return [*_ordered([deed for deed in deeds if deed.action not in parallel]), *apart]
+
+    planned, performed = in_order(planned_deeds(plan, ids)), in_order(performed_deeds(log))
     assert performed == planned, "\n".join(
         ["planned:", *(f"  {deed}" for deed in planned), "performed:", *(f"  {deed}" for deed in performed)]
     )

@@ -278,6 +278,11 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
         [Fact("alias/db/key", "arn:aws:kms:x:key/1234")],
     ),
     (Query("DescribeKey", (), (("KeyId", "alias/db"),), "kms"), {}, [Fact("alias/db/key", None)]),
+    (
+        Query("DescribeKey", (), (("KeyId", "alias/db"),), "kms"),
+        {"KeyMetadata": {"Arn": "arn:aws:kms:x:key/1234", "KeyState": "PendingDeletion"}},
+        [Fact("alias/db/key", "")],
+    ),
 ]
 
 

@@ -16,9 +16,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
+from threading import Lock
 from typing import Any
 
 import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._apply import apply
 from ansible_collections.ec2ops.storage.plugins.module_utils._core import volume as planner
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import (
     Change,
@@ -49,6 +51,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources imp
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.volume_spec import VolumesSpec, device_letters
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.volume_types import performance_of
+from ansible_collections.ec2ops.storage.plugins.module_utils._ports import CallError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from volume_world import OTHER_ZONE, REGION, ZONE, options
@@ -70,7 +73,7 @@ def snap(number: int) -> str:
 
 
 def root_of(instance_id: str) -> str:
-    return vol(ROOTS + int(instance_id[2:], 16))
+    return vol(ROOTS + int(instance_id.removeprefix("i-"), 16))
 
 
 # --- EC2 --------------------------------------------------------------------------------------------------------------
@@ -90,12 +93,20 @@ M5 = Fact(
 )
 
 
+class Refused(AssertionError):
+    """EC2 does not do it."""
+
+    def __init__(self, text: str, code: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
 class Ec2:
     """EC2 in one region: answers what is asked, and carries out a plan, one call after the other.
 
-    What EC2 would refuse is a failed test, and so is a wait that would not end. What is under way ends when it is waited
-    for, or with `settle`. ``written``: the writes that each volume and snapshot holds; a volume gets one before every
-    call while it is attached to an instance that runs.
+    What EC2 would refuse is a failed test, and so is a wait that would not end. What is under way ends when it is
+    waited for, or with `settle`. ``written``: the writes that each volume and snapshot holds; a volume gets one before
+    every call while it is attached to an instance that runs.
     """
 
     def __init__(self, *there: Resource) -> None:
@@ -116,8 +127,8 @@ class Ec2:
     def put(self, resource: Resource) -> None:
         self.resources[resource.resource_id] = resource
 
-    def refuse(self, change: Change, why: str) -> None:
-        raise AssertionError(f"EC2 refuses {line(change)}: {why}")
+    def refuse(self, change: Change, why: str, code: str = "InvalidParameterValue") -> None:
+        raise Refused(f"EC2 refuses {line(change)}: {why}", code)
 
     # --- answers ---
 
@@ -152,24 +163,25 @@ class Ec2:
 
     # --- calls ---
 
-    def carry_out(self, plan: Plan, calls: int = 10**6) -> int:
-        """The first so many changes of the plan, each with the waits before it. Returns how many were left."""
-        left = calls
+    def carry_out(self, plan: Plan, calls: int = 10**6) -> None:
+        """The first so many changes of the plan, each with the waits before it."""
         for stage in plan.stages:
             for change in stage.changes:
-                if not left:
-                    return 0
-                left -= 1
-                self.write()
+                if not calls:
+                    return
+                calls -= 1
+                resource = substitute(change.resource, self.bindings)
                 if change.action == "StartInstances" and "IncorrectInstanceState" in stage.patience:
-                    self._finish(substitute(change.resource, self.bindings))
-                bound = substitute(change.resource, self.bindings)
+                    self._finish(resource)
                 parameters = substitute(change.parameters, self.bindings)
-                getattr(self, change.action)(dataclasses.replace(change, resource=bound, parameters=parameters))
-            if left:
+                self.perform(dataclasses.replace(change, resource=resource, parameters=parameters))
+            if calls:
                 for wait in stage.waits:
                     self.wait(wait)
-        return left
+
+    def perform(self, change: Change) -> None:
+        self.write()
+        getattr(self, change.action)(change)
 
     def write(self) -> None:
         self.calls += 1
@@ -226,9 +238,9 @@ class Ec2:
             if link.instance_id == holder.instance_id
         ]
         if found.state not in ("available", "in-use") or (found.attachments and not found.multi_attach_enabled):
-            self.refuse(change, f"the volume is {found.state}, at {found.attachments}")
+            self.refuse(change, f"the volume is {found.state}, at {found.attachments}", "VolumeInUse")
         if any(link.instance_id == holder.instance_id for link in found.attachments):
-            self.refuse(change, "it is attached there")
+            self.refuse(change, "it is attached there", "VolumeInUse")
         if found.availability_zone != holder.availability_zone:
             self.refuse(change, f"InvalidVolume.ZoneMismatch: {found.availability_zone}")
         if holder.state not in ("running", "stopped"):
@@ -243,7 +255,7 @@ class Ec2:
         found, holder = self.resources[change.resource], change.parameters["InstanceId"]
         links = [link for link in found.attachments if link.instance_id == holder]
         if not links or links[0].state != "attached":
-            self.refuse(change, f"it is not attached there: {found.attachments}")
+            self.refuse(change, f"it is not attached there: {found.attachments}", "IncorrectState")
         if links[0].device_name == ROOT_DEVICE:
             self.refuse(change, "it is a root volume")
         if getattr(self.resources.get(holder), "state", None) == "stopping":
@@ -252,8 +264,10 @@ class Ec2:
         self._link(found, (leaving if link == links[0] else link for link in found.attachments))
 
     def DeleteVolume(self, change: Change) -> None:
+        if change.resource not in self.resources:
+            self.refuse(change, "it does not exist", "InvalidVolume.NotFound")
         if self.resources[change.resource].attachments:
-            self.refuse(change, "VolumeInUse")
+            self.refuse(change, "it is attached")
         if any(item.volume_id == change.resource and item.state == "pending" for item in self.snapshots()):
             self.refuse(change, "a snapshot of it is not completed yet: not EC2's rule, but ours")
         del self.resources[change.resource]
@@ -262,6 +276,8 @@ class Ec2:
         found, asked = self.resources[change.resource], dict(change.parameters)
         if (self.fact(f"{change.resource}/modification") or {}).get("state") in ("modifying", "optimizing"):
             self.refuse(change, "IncorrectModificationState")
+        if found.state not in ("available", "in-use"):
+            self.refuse(change, f"the volume is {found.state}")
         if found.volume_type == "io1" and found.multi_attach_enabled:
             self.refuse(change, "Multi-attach enabled io1 volumes cannot be modified")
         new_type, size = asked.pop("VolumeType", found.volume_type), asked.pop("Size", found.size)
@@ -294,6 +310,8 @@ class Ec2:
         )
 
     def DeleteSnapshot(self, change: Change) -> None:
+        if change.resource not in self.resources:
+            self.refuse(change, "it does not exist", "InvalidSnapshot.NotFound")
         del self.resources[change.resource]
 
     def CreateTags(self, change: Change) -> None:
@@ -312,7 +330,7 @@ class Ec2:
 
     def StartInstances(self, change: Change) -> None:
         if self.resources[change.resource].state not in ("stopped", "pending", "running"):
-            self.refuse(change, self.resources[change.resource].state)
+            self.refuse(change, self.resources[change.resource].state, "IncorrectInstanceState")
         self._change(change.resource, state="pending", launch_time=NOW + timedelta(minutes=self.calls))
 
     def ModifyInstanceAttribute(self, change: Change) -> None:
@@ -475,11 +493,14 @@ def snapshot(number: int, of: int, state: str = "completed", **fields: Any) -> S
 
 
 def declared(*volumes: Entry, **given: Any) -> VolumesSpec:
-    return planner.FEATURE.parse(options(**{"instance_ids": [WEB], "volumes": list(volumes), **given}), REGION)  # type: ignore[no-any-return]
+    spec: VolumesSpec = planner.FEATURE.parse(
+        options(**{"instance_ids": [WEB], "volumes": list(volumes), **given}), REGION
+    )
+    return spec
 
 
 def read(spec: VolumesSpec, ec2: Ec2, entries: Iterable[Mapping[str, Any]] = ()) -> tuple[State, list[Query]]:
-    """What a run learns, and all that it asks: in rounds, with earlier plans laid over the answers, as the runner does."""
+    """What a run learns, and all that it asks: in rounds, with earlier plans laid over the answers."""
     seen, asked = State(REGION), list[Query]()
     for _round in range(6):
         state = overlay(seen, entries)
@@ -585,6 +606,8 @@ def told(spec: VolumesSpec, state: State, bindings: Mapping[str, str] | None = N
 
 def under_way(ec2: Ec2) -> bool:
     """Something ends without a change, so its end is in no prediction."""
+    if any(item.state in ("creating", "pending", "stopping") for item in (*ec2.volumes(), *ec2.snapshots())):
+        return True
     links = {link.state for item in ec2.volumes() for link in item.attachments}
     latest = [item.value for item in ec2.resources.values() if str(item.resource_id).endswith("/modification")]
     return links > {"attached"} or any(one["state"] == "modifying" for one in latest)
@@ -1085,6 +1108,24 @@ DRIFT = [
     ),
     refuses("multi-attach on a type without", {}, {"multi_attach": True}, "multi_attach | gp3 | io1 and io2"),
     refuses(
+        "a type without multi-attach for a volume that has it",
+        {**IO2, "multi_attach_enabled": True},
+        {"volume_type": "gp3"},
+        "multi_attach | gp3 | io1 and io2",
+    ),
+    drifts(
+        "a type without multi-attach, and that off",
+        {**IO2, "multi_attach_enabled": True},
+        {"volume_type": "gp3", "multi_attach": False},
+        "ModifyVolume vol-1 VolumeType=gp3 MultiAttachEnabled=False",
+    ),
+    drifts(
+        "multi-attach on its way off",
+        {**IO2, "multi_attach_enabled": True},
+        {"multi_attach": False},
+        facts=[modification(volume(1, **IO2, multi_attach_enabled=True), "modifying", multi_attach_enabled=False)],
+    ),
+    refuses(
         "multi-attach of io1 is for its creation",
         {"volume_type": "io1", "iops": 500},
         {"multi_attach": True},
@@ -1163,7 +1204,12 @@ DRIFT = [
         **SWAP,
     ),
     drifts(
-        "encrypted, with tags purged", {"tags": {"a": "1"}}, {"encrypted": True, "tags": {}}, *swapped(), purge_tags=True, **SWAP
+        "encrypted, with tags purged",
+        {"tags": {"a": "1"}},
+        {"encrypted": True, "tags": {}},
+        *swapped(),
+        purge_tags=True,
+        **SWAP,
     ),
     drifts("encrypted, and larger", {}, {"encrypted": True, "size": 20}, *swapped(), **SWAP),
     drifts("the zone", {"zone": ZONE}, {}, facts=[Fact("ebsEncryptionByDefault", True)]),
@@ -1484,7 +1530,7 @@ GROW = "ModifyVolume vol-1 Size=30"
                 [instance(), volume(1, WEB, name="data"), modification(DETACHED, state, **target)],
                 [{"name": "data", "size": 30}],
                 UnsafePlan,
-                f"volumes[0] (data) | vol-1 | size {target['size']} -> 30 | {state} (50 % done) | on_cooldown: wait | defer",
+                f"volumes[0] (data) | vol-1 | size {target['size']} -> 30 | {state} (50 % done) | cooldown: wait | defer",
             )
             for state, target in IN_PROGRESS
         ),
@@ -1868,6 +1914,22 @@ QUORUM = {"name": "data", "size": 10, "volume_type": "io2", "iops": 100, "multi_
             replace="snapshot",
             **BOTH,
         ),
+        ok(
+            "attached to one more when it can be",
+            [*NODES, volume(1, WEB, name="data", group="web")],
+            [{**QUORUM, "iops": 500}],
+            "ModifyVolume vol-1 VolumeType=io2 Iops=500 MultiAttachEnabled=True | AttachVolume vol-1 to i-2 /dev/sdf",
+            **BOTH,
+        ),
+        no(
+            "attached to one more before it can be",
+            [*NODES, volume(1, WEB, name="data", group="web"), modification(DETACHED, "optimizing")],
+            [{**QUORUM, "iops": 500}],
+            UnsafePlan,
+            "volumes[0] (data) | vol-1 | multi_attach",
+            on_cooldown="defer",
+            **BOTH,
+        ),
         no(
             "no multi-attach any more, while attached to several",
             [*NODES, shared(1, WEB, DB)],
@@ -1981,6 +2043,12 @@ def test_nothing_is_taken_off_a_running_instance_unless_told_so(how: str, state:
     label = "volumes[0] (data)" if volumes else "purge_volumes"
     words = [label, "vol-1", "i-1", "running", "in_use: stop", "in_use: detach"]
     check(Case("", [instance(state=state), volume(1, WEB, name="data")], volumes, (), UnsafePlan, words, given))
+
+
+@pytest.mark.parametrize("in_use", ["refuse", "stop", "detach"])
+def test_taken_off_already(in_use: str) -> None:
+    leaving = volume(1, name="data", attachments=(VolumeAttachment(WEB, "/dev/sdf", "detaching"),))
+    check(Case("", [instance(), leaving], [{"name": "data", "state": "detached"}], given={"in_use": in_use}))
 
 
 @pytest.mark.parametrize("how", TAKING_OFF)
@@ -2387,9 +2455,9 @@ UNFINISHED = [
     ),
     # the old one is to be deleted
     swap(
-        "the snapshot was for a copy alone: the last one is another",
+        "the snapshot was for a copy alone, and becomes the last one",
         [OLD, snapshot(1, 1, tags=SWAP_TAG), copy(2, WEB)],
-        "CreateSnapshot new final of vol-1 | DeleteSnapshot snap-1",
+        "CreateTags snap-1 final | DeleteTags snap-1 swap",
         f"{MARK} | {TAKEN_OVER} | DeleteVolume vol-1",
         delete_replaced=True,
     ),
@@ -2562,7 +2630,12 @@ def test_three_questions_for_what_is_as_declared(many: int) -> None:
             [volume(1, WEB, name="data")],
             {"encrypted": True},
             SWAP,
-            {"GetEbsEncryptionByDefault": 1, "DescribeSnapshots": 1, "DescribeInstanceTypes": 1},
+            {
+                "GetEbsEncryptionByDefault": 1,
+                "DescribeSnapshots": 1,
+                "DescribeInstanceTypes": 1,
+                "DescribeVolumesModifications": 1,
+            },
         ),
         (
             [volume(1, WEB, name="data")],
@@ -2762,8 +2835,6 @@ INTERRUPTED: Mapping[str, tuple[list[Resource], list[Entry], dict[str, Any]]] = 
         {"on_cooldown": "wait"},
     ),
 }
-# The sum of what these plans do: each is killed at each of its calls, and again at each call of the run after that.
-STRIDES = (1, 3, 100)
 
 
 def scene(there: Iterable[Resource]) -> Ec2:
@@ -2896,7 +2967,10 @@ def declarations(draw: st.DrawFn, ids: Sequence[str]) -> VolumesSpec:
         if len(volumes) > 1 and volumes[0].get(option) == volumes[1].get(option):
             volumes[1].pop(option, None)
     where: Mapping[str, Entry] = {
-        "one": {"instance_ids": [draw(st.sampled_from((WEB, WEB, DB, FAR)))], "spec": draw(st.sampled_from((None, "web")))},
+        "one": {
+            "instance_ids": [draw(st.sampled_from((WEB, WEB, DB, FAR)))],
+            "spec": draw(st.sampled_from((None, "web"))),
+        },
         "several": {"instance_ids": [WEB, DB]},
         "shared": {"instance_ids": [WEB, DB], "spec": "web"},
         "kept": {"instance_ids": None, "availability_zone": ZONE, "spec": "web"},
@@ -3059,3 +3133,81 @@ def test_a_rerun_after_any_kill_carries_on(history: tuple[Ec2, VolumesSpec], cal
         ec2.settle()
     ec2.carry_out(plan_of(spec, ec2, now=NOW + timedelta(minutes=1)))
     assert steps(plan_of(spec, ec2)) == []
+
+
+class FailingGateway:
+    """The engine's gateway to an `Ec2` that refuses the *nth* call."""
+
+    region = REGION
+
+    def __init__(self, ec2: Ec2, nth: int) -> None:
+        self.ec2 = ec2
+        self.left = nth
+        self.time = 0.0
+        self.lock = Lock()
+
+    def ask(self, queries: Iterable[Query]) -> Mapping[Query, tuple[Resource, ...]]:
+        return {query: self.ec2.ask(query) for query in queries}
+
+    def perform(self, changes: Sequence[Change], generation: int = 0) -> Mapping[str, str]:
+        first = changes[0]
+        with self.lock:
+            self.left -= 1
+            if not self.left:
+                raise CallError(first.action, "UnauthorizedOperation", "You are not authorized.")
+            for change in changes:
+                try:
+                    self.ec2.perform(change)
+                except Refused as refused:
+                    if refused.code not in change.operation.already:
+                        raise CallError(change.action, refused.code, str(refused)) from refused
+            return {change.resource: self.ec2.bindings[change.resource] for change in changes if change.creates}
+
+    def wait(self, waits: Sequence[Wait], deadline: float) -> Mapping[str, Resource]:
+        for wait in waits:
+            self.ec2.wait(wait)
+        return {}
+
+    def now(self) -> datetime:
+        return NOW + timedelta(seconds=self.time)
+
+    def monotonic(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.time += seconds
+        self.ec2.settle()
+
+
+@settings(max_examples=EXAMPLES)
+@given(histories(), st.integers(1, 15))
+def test_a_failure_on_the_way_leads_back(history: tuple[Ec2, VolumesSpec], nth: int) -> None:
+    """What was to come back is where it was, the instances run as they did, and nothing of the copies is left."""
+    ec2, spec = history
+    found = planned(spec, ec2)
+    if found is None:
+        return
+    before, plan = dict(ec2.resources), found[1]
+    outcome = apply(plan, FailingGateway(ec2, nth), wait=True, timeout=600)
+    assert outcome.error is None or "UnauthorizedOperation" in str(outcome.error)
+    assert [note for note in outcome.notes if "way back failed" in note] == []
+    failed = [stage for stage in plan.stages if any(change in stage.changes for change in outcome.failed)]
+    if not failed or not failed[0].on_failure:
+        return
+    ec2.settle()
+    copies = [change for change in plan.changes if "ec2ops:replaces" in _tags(change.parameters)]
+    copied = {_tags(change.parameters)["ec2ops:replaces"].partition(",")[0] for change in copies}
+    assert [change for change in copies if outcome.bindings.get(change.resource) in ec2.resources] == []
+    moved = copied | {change.resource for change in plan.changes if change.action == "AttachVolume"}
+    for volume_id in moved & set(before):
+        assert places(ec2.resources[volume_id]) == places(before[volume_id])
+    for one in PLACES:
+        state = before[one].state
+        assert ec2.resources[one].state in ("running", {"pending": "running", "stopping": "stopped"}.get(state, state))
+
+
+def places(found: Volume) -> set[tuple[str, str, bool]]:
+    """Where it is attached, or was when a run took it off."""
+    links = {(link.instance_id, link.device_name, link.delete_on_termination) for link in found.attachments}
+    said = [place.split(" ") for place in found.tags.get("ec2ops:was-at", "").split(",") if place]
+    return links or {(place[0], place[1], len(place) == 3) for place in said}

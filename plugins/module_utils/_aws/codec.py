@@ -293,8 +293,19 @@ def _performance(item: Answer, prefix: str) -> dict[str, Any]:
     }
 
 
+# KMS's codes for what is no key of this region.
+_NO_KEY = frozenset({"NotFoundException", "InvalidArnException", "ValidationException"})
+
+
 def _key(query: Query, page: Answer) -> Iterable[Fact]:
-    yield Fact(f"{dict(query.arguments)['KeyId']}/key", (page.get("KeyMetadata") or {}).get("Arn"))
+    """The key's ARN, empty for what is no key that can be used, None where KMS does not say."""
+    key = page.get("KeyMetadata") or {}
+    usable = page.get(UNKNOWN) not in _NO_KEY and key.get("KeyState", "Enabled") == "Enabled"
+    yield Fact(f"{dict(query.arguments)['KeyId']}/key", key.get("Arn") if usable else "")
+
+
+UNKNOWN = "Unknown"
+"""Where a page has AWS's code when there is no answer; see `Listing.unknown`."""
 
 
 @dataclass(frozen=True)
@@ -305,7 +316,8 @@ class Listing:
     the operation does not page, or where its ids exclude it. ``token``: the request's and the answer's name of the page
     token.
     ``unless``: arguments with which EC2 refuses the size ("cannot be used with the parameter maxResults").
-    ``unknown``: AWS's codes for what does not exist or may not be looked at, where that is an answer: an empty page.
+    ``unknown``: AWS's codes for what does not exist or may not be looked at, where that is an answer: a
+    page with the code under `UNKNOWN` alone.
     """
 
     decode: Callable[[Query, Answer], Iterable[Resource]]
@@ -358,7 +370,7 @@ LISTINGS: Mapping[str, Listing] = {
     "GetEbsEncryptionByDefault": Listing(
         lambda _query, page: [Fact("ebsEncryptionByDefault", bool(page.get("EbsEncryptionByDefault", False)))]
     ),
-    "DescribeKey": Listing(_key, unknown=frozenset({"NotFoundException", "AccessDenied", "AccessDeniedException"})),
+    "DescribeKey": Listing(_key, unknown=_NO_KEY | frozenset({"AccessDenied", "AccessDeniedException"})),
     # It has no filter on instance ids, and with InstanceIds it takes no MaxResults.
     "DescribeInstanceStatus": Listing(_statuses),
     "DescribeInstanceAttribute": Listing(_attribute),

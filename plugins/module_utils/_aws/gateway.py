@@ -197,7 +197,7 @@ class Ec2Gateway:
             except CallError as error:
                 if error.code not in codec.LISTINGS[query.operation].unknown:
                     raise
-                page = {}
+                page = {codec.UNKNOWN: error.code}
             pages.append(page)
             request = codec.next_request(query, request, page)
         return codec.decode(query, pages)

@@ -65,7 +65,7 @@ class _Item:
     wait: Wait
     resource: str
     deadline: float
-    limit: float
+    limit: float | None
     seen: str = "not asked yet"
 
     @property
@@ -134,7 +134,7 @@ def wait_for(
         _Item(
             wait,
             resource,
-            *((deadline, deadline - started) if wait.timeout is None else (started + wait.timeout, wait.timeout)),
+            *((deadline, None) if wait.timeout is None else (started + wait.timeout, wait.timeout)),
         )
         for wait in waits
         for resource in wait.resources
@@ -213,9 +213,9 @@ def _judge(pending: Sequence[_Item], known: Mapping[str, Resource]) -> list[_Ite
 def _timeout(late: Sequence[_Item], trouble: CallError | None) -> WaitError:
     texts = [f"{item.wish} but is still {item.seen}" for item in late]
     asked = f" The last question was not answered: {trouble}" if trouble is not None else ""
+    over = " (wait_timeout is over)" if late[0].limit is None else f" after {late[0].limit:g} s"
     return WaitError(
-        f"Timeout after {late[0].limit:g} s: {_listed(texts)}. What was begun goes on in EC2; run the task again to "
-        f"carry on.{asked}",
+        f"Timeout{over}: {_listed(texts)}. What was begun goes on in EC2; run the task again to carry on.{asked}",
         "timeout",
         [item.resource for item in late],
     )

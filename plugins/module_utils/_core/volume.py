@@ -193,7 +193,7 @@ class _Pass(Draft):
     def _create(self, match: Match) -> None:
         target, name = match.target, match.name
         snapshot_id = self._source(target)
-        self.asked += (Query("GetEbsEncryptionByDefault"), *key_query(match))
+        self.asked += (Query("GetEbsEncryptionByDefault"), *key_query(match, using=True))
         sourced = target.spec.snapshot_id is not None or target.spec.snapshot_tags is not None
         if self.now is None and sourced and self.state.snapshot(snapshot_id) is None:
             return
@@ -288,6 +288,11 @@ class _Pass(Draft):
         if drift.modify or volume.state == "creating":
             self.asked.append(modification_query(volume))
         request = modify_request(match, drift)
+        if "MultiAttachEnabled" in request and moving and volume.attachments and self.spec.on_cooldown == "defer":
+            raise UnsafePlan(
+                f"{match.target.label}: {volume.volume_id} has to become multi_attach before it is attached to more "
+                "instances, so that cannot be deferred; on_cooldown: wait waits for it"
+            )
         if not request:
             if latest.get("state") == "modifying":
                 # What is wanted is on its way already.
@@ -330,18 +335,26 @@ class _Pass(Draft):
         was_at = recorded_places(volume) or (recorded_places(match.old) if match.old is not None else ())
         places = {place.instance_id: place for place in was_at}
         leaving = [] if match.is_root else list(strangers(match, self.state))
-        leaving_dead = [link for link in volume.attachments if self._is_dead(link)]
+        wanted = {instance.instance_id for instance in target.instances}
+        # These end without this run: with their instance, or since an earlier run has asked for it.
+        ending = [
+            link
+            for link in volume.attachments
+            if self._is_dead(link) or (link.state == "detaching" and link.instance_id in wanted)
+        ]
         joining: list[Instance] = []
         for instance in target.instances:
             link = known.get(instance.instance_id)
             device = target.spec.device_name
-            if link is None:
+            if link is None or link.state == "detaching":
                 joining.append(instance)
             elif device is not None and device != link.device_name and not match.is_root:
                 leaving.append(link)
                 joining.append(instance)
             else:
-                self._flag(match, volume, instance.instance_id, link.device_name)
+                if link.state != "attached":
+                    self.attach_waits.append(Wait((volume.volume_id,), "attached", about=instance.instance_id))
+                self._flag(match, volume, link, places.get(instance.instance_id))
         if joining:
             self._ready(volume)
         if match.old is not None and joining:
@@ -357,9 +370,9 @@ class _Pass(Draft):
             if joining:
                 self.moves.append(Move(volume, back))
                 self._mark(volume, places_of(self.state, volume))
-        if leaving or leaving_dead:
-            self._detach(match, volume, [*leaving, *leaving_dead])
-        remaining = [link for link in volume.attachments if link not in leaving and link not in leaving_dead]
+        if leaving or ending:
+            self._detach(match, volume, [*leaving, *ending])
+        remaining = [link for link in volume.attachments if link not in leaving and link not in ending]
         for instance in joining:
             link = known.get(instance.instance_id)
             was = places.get(instance.instance_id)
@@ -424,11 +437,13 @@ class _Pass(Draft):
             self.flags[instance.instance_id][device] = True
         return links
 
-    def _flag(self, match: Match, volume: Volume, instance_id: str, device: str) -> None:
-        """Delete-on-termination of an attachment that stays."""
+    def _flag(self, match: Match, volume: Volume, link: VolumeAttachment, was: Place | None) -> None:
+        """Delete-on-termination of an attachment that stays, or that a run has made which did not end."""
         wanted = match.target.spec.delete_on_termination
-        if wanted is not None and wanted != deleted_with(self.state, volume, instance_id):
-            self.flags[instance_id][device] = wanted
+        if wanted is None and was is not None:
+            wanted = was.delete_on_termination
+        if wanted is not None and wanted != deleted_with(self.state, volume, link.instance_id):
+            self.flags[link.instance_id][link.device_name] = wanted
 
     # --- taken off ---
 
@@ -445,8 +460,10 @@ class _Pass(Draft):
             self.detach_waits.append(Wait((volume.volume_id,), "detached", about=link.instance_id))
             if holder is not None and not holder.alive:
                 continue  # EC2 ends the attachment itself
-            self.leaving[link.instance_id].append(link)
             self.freed.add((volume.volume_id, link.instance_id))
+            if link.state == "detaching":
+                continue
+            self.leaving[link.instance_id].append(link)
             running = holder is not None and bool(running_of([holder]))
             if running and self.spec.in_use == "stop":
                 self._mark(volume, places_of(self.state, volume))
@@ -460,8 +477,6 @@ class _Pass(Draft):
                 self.settling.append(Wait((holder.instance_id,), "stopped"))
             if link.state == "attaching":
                 self.settling.append(Wait((volume.volume_id,), "attached", about=link.instance_id))
-            if link.state == "detaching":
-                continue
             self.detaches.append(
                 Change(
                     "DetachVolume",
@@ -562,7 +577,7 @@ class _Pass(Draft):
         final = self.spec.delete_replaced and self.spec.final_snapshot
         reason = f"the copy that replaces {volume.volume_id} is made from it"
         snapshot = self._snapshot(match, volume, tag_names.SWAP, reason, final=final)
-        self.asked += (Query("GetEbsEncryptionByDefault"), modification_query(volume))
+        self.asked += (Query("GetEbsEncryptionByDefault"), modification_query(volume), *key_query(match, using=True))
         purged = self.spec.purge_tags and target.spec.tags is not None
         tags = {
             **({} if purged else carried(volume.tags)),

@@ -45,16 +45,16 @@ def shown(fields: Fields) -> str:
     return ", ".join(f"{name} {actual} -> {wanted}" for name, (wanted, actual) in fields.items())
 
 
-def key_query(match: Match) -> tuple[Query, ...]:
-    """The question which key a name stands for, where that is not said by its ARN."""
+def key_query(match: Match, *, using: bool = False) -> tuple[Query, ...]:
+    """The question which key a name stands for; of an ARN, whether there is such a key, when it is to be used."""
     wanted = match.target.spec.kms_key_id
-    if wanted is None or ":key/" in wanted:
+    if wanted is None or (":key/" in wanted and not using):
         return ()
     return (Query("DescribeKey", arguments=(("KeyId", wanted),), service="kms"),)
 
 
 def key_arn(state: State, wanted: str) -> str | None:
-    """The key's ARN; None when KMS does not say. Then it is never a reason to swap a volume."""
+    """The key's ARN; None when KMS does not say, or knows none. Then it is never a reason to swap a volume."""
     if ":key/" in wanted:
         return wanted
     found = state.fact(f"{wanted}/key")
@@ -85,9 +85,8 @@ def coming(state: State, volume: Volume) -> Mapping[str, Any]:
     # Until it is through, the volume shows its old values, and it may have been read a moment before.
     if latest.get("state") in IN_PROGRESS:
         original, target = latest.get("original") or values, latest["target"]
-        values.update(
-            (name, target[name]) for name, value in values.items() if value == original[name] and target[name]
-        )
+        changing = [name for name in values if values[name] == original.get(name, values[name]) and name in target]
+        values.update((name, target[name]) for name in changing if target[name] is not None)
     return values
 
 
@@ -158,6 +157,11 @@ def _wanted(match: Match, actual: Mapping[str, Any]) -> dict[str, Any]:
         wanted["iops"] = performance["iops"]
     if spec.throughput is not None or not same_type:
         wanted["throughput"] = performance["throughput"]
+    if spec.multi_attach is None and actual["multi_attach_enabled"] and rules is not None and not rules.multi_attach:
+        raise SpecError(
+            f"{label}: {volume_type} volumes have no multi_attach, and this one has; say multi_attach: false, or choose "
+            "a type that has it: io1 and io2"
+        )
     if spec.multi_attach is not None:
         if spec.multi_attach and not (rules is not None and rules.multi_attach):
             raise SpecError(f"{label}: multi_attach: {volume_type} volumes have none; io1 and io2 have")
@@ -231,6 +235,11 @@ def creation(
     if multi_attach and not (rules is not None and rules.multi_attach):
         raise SpecError(f"{label}: multi_attach: {volume_type} volumes have none; io1 and io2 have")
     encrypted = _encrypted(label, spec, state, old or source)
+    if spec.kms_key_id is not None and state.fact(f"{spec.kms_key_id}/key") == "":
+        raise SpecError(
+            f"{label}: kms_key_id: {spec.kms_key_id} is no enabled key of KMS in {state.region}; it takes the ARN, "
+            "the id or the alias (alias/…) of one"
+        )
     request: dict[str, Any] = {"AvailabilityZone": target.zone, "VolumeType": volume_type, "Size": size}
     request.update(
         (name, value)

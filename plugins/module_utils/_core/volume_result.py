@@ -108,7 +108,7 @@ def _deferred(match: Match, volume: Volume, fields: Mapping[str, Any], state: St
     return {
         "volume_id": volume.volume_id,
         "name": match.name,
-        "instance_ids": [instance.instance_id for instance in match.target.instances],
+        "instance_id": match.target.instances[0].instance_id if match.target.instances else None,
         "changes": {name: {"wanted": wanted, "actual": actual} for name, (wanted, actual) in fields.items()},
         "reason": reason,
         "next_modification_at": refusal.get("not_before"),
