@@ -635,7 +635,7 @@ def test_what_is_held_for_a_while_ends_running_and_without_a_record(
 def test_the_record_that_is_removed_is_the_one_that_was_written(tag: str | None) -> None:
     made = held_plan(instance(tag=tag))
     (stop,) = [stage for stage in made.stages if "StopInstances" in [change.action for change in stage.changes]]
-    *_, start, forgotten = made.changes
+    start, forgotten = made.changes[-2:]
     assert forgotten.before is not None
     written = tag or "running 2026-11-23T12:00:00Z 2026-11-23T12:30:00Z"
     assert stop.waits[-1].expect == (("tags", {TAG: written}),)
@@ -651,7 +651,7 @@ def test_the_reason_for_a_stop_is_the_callers() -> None:
 
 
 def test_a_restart_outlasts_a_stop_that_is_under_way_but_not_the_instance() -> None:
-    start_stage, _ = restore_stages([instance()], REGION, NOW, HOLD_TIME)
+    start_stage, _forgotten = restore_stages([instance()], REGION, NOW, HOLD_TIME)
     assert start_stage.patience == NO_CAPACITY | {"IncorrectInstanceState"}
     (start,) = start_stage.changes
     assert start.only_while is not None

@@ -30,7 +30,7 @@ class Verdict:
     seen: str = ""
 
 
-Judge: TypeAlias = "Callable[[Resource | None, Any, str], Verdict]"
+Judge: TypeAlias = Callable[["Resource | None", Any, str], "Verdict"]
 """The verdict on a resource (None: not visible), the fact that belongs to it, and what the goal is about beside it."""
 
 

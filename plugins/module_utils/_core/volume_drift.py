@@ -159,8 +159,8 @@ def _wanted(match: Match, actual: Mapping[str, Any]) -> dict[str, Any]:
         wanted["throughput"] = performance["throughput"]
     if spec.multi_attach is None and actual["multi_attach_enabled"] and rules is not None and not rules.multi_attach:
         raise SpecError(
-            f"{label}: {volume_type} volumes have no multi_attach, and this one has; say multi_attach: false, or choose "
-            "a type that has it: io1 and io2"
+            f"{label}: {volume_type} volumes have no multi_attach, and this one has; say multi_attach: false, or "
+            "choose a type that has it: io1 and io2"
         )
     if spec.multi_attach is not None:
         if spec.multi_attach and not (rules is not None and rules.multi_attach):
