@@ -263,15 +263,15 @@ CASES = (
     Case(
         "a volume detached",
         "ebs_volume_spec",
-        lambda world: declare(world, {**DATA, "state": "detached"}, in_use="detach"),
-        ("CreateTags", "DetachVolume"),
+        lambda world: declare(world, {"volume_id": world.web.data_volume_id, "state": "detached"}, in_use="detach"),
+        ("DetachVolume", "CreateTags"),
         state={"volumes.0.state": "available", "volumes.0.device_name": None},
     ),
     Case(
         "a volume absent",
         "ebs_volume_spec",
-        lambda world: declare(world, {**DATA, "state": "absent"}, in_use="detach"),
-        ("CreateTags", "DetachVolume", "CreateSnapshot", "DeleteVolume"),
+        lambda world: declare(world, {"volume_id": world.web.data_volume_id, "state": "absent"}, in_use="detach"),
+        ("DetachVolume", "CreateSnapshot", "DeleteVolume"),
         state={"volumes.0.volume_id": None},
     ),
     Case(

@@ -93,6 +93,11 @@ def entry(scene: Scene, _data: str, /, **given: Any) -> Options:
     return {"instance_ids": [scene.web.instance_id], "volumes": [volume], **both}
 
 
+def gone(scene: Scene, data: str, **given: Any) -> Options:
+    volume = {"name": "data", "volume_id": data, **given}
+    return {"instance_ids": [scene.web.instance_id], "volumes": [volume], "in_use": "stop"}
+
+
 SCENARIOS = (
     Scenario("swap, stopped", swap, 14, (3, 8)),
     Scenario("swap, taken off the running system", lambda *at: swap(*at, in_use="detach"), 10, (3, 6)),
@@ -100,8 +105,8 @@ SCENARIOS = (
     Scenario("move within the zone", move, 9, (2, 5)),
     Scenario("move to another zone", move, 13, (2, 7), db_zone=OTHER_ZONE),
     Scenario("move of a detached volume to another zone", move, 6, (1, 3), db_zone=OTHER_ZONE, attached=False),
-    Scenario("absent", lambda *at: entry(*at, state="absent"), 9, (3, 4)),
-    Scenario("detached", lambda *at: entry(*at, state="detached"), 8, (3, 4)),
+    Scenario("absent", lambda *at: gone(*at, state="absent"), 8, (2, 3)),
+    Scenario("detached", lambda *at: gone(*at, state="detached"), 8, (2, 3)),
     Scenario(
         "purged",
         lambda scene, _data: {

@@ -97,6 +97,11 @@ def _shown(links: tuple[VolumeAttachment, ...]) -> str:
     return ", ".join(f"{link.state} to {link.instance_id} as {link.device_name}" for link in links)
 
 
+def _made(resource: Resource | None, _fact: Any, _about: str) -> Verdict:
+    """The volume can be attached, or another run was faster and has attached it."""
+    return _state(resource, ("available", "in-use"), _LOST)
+
+
 def _attached(resource: Resource | None, _fact: Any, instance_id: str) -> Verdict:
     verdict = _state(resource, (), _LOST)
     if verdict.failed or not isinstance(resource, Volume):
@@ -176,7 +181,7 @@ GOALS: Mapping[str, Goal] = {
     "completed": Goal(Snapshot.kind, _reaches("completed", "error", "recoverable", "recovering")),
     "captured": Goal(Image.kind, _captured),
     "available": Goal(Image.kind, _reaches("available", "invalid", "failed", "error", "deregistered", "disabled")),
-    "volume_available": Goal(Volume.kind, _reaches("available", *_LOST), wish="available"),
+    "volume_available": Goal(Volume.kind, _made, wish="available"),
     "attached": Goal(Volume.kind, _attached, wish="attached to {about}"),
     "detached": Goal(Volume.kind, _detached, wish="detached from {about}"),
     "settled": Goal(Volume.kind, _settled, wish="attached or detached"),

@@ -509,14 +509,18 @@ class _Pass(Draft):
         ]
         if links:
             self._detach(match, volume, links)
+        self._forget_swap(volume)
         if absent:
-            if match.how == "device":
-                # Once it is off, nothing but its tags says what it is.
-                self.add_tags(self.in_place, volume, _identity(target, match.name), "what it is")
             self._remove(match, volume)
             return
         self._tag(match, volume)
         self.remove_tags(self.endings[2], volume, (tag_names.WAS_AT,), "it is to stay detached")
+
+    def _forget_swap(self, volume: Volume) -> None:
+        """What a swap that did not end has left is of no use when the volume goes."""
+        if tag_names.WAS_AT in volume.tags:
+            self.asked.append(_snapshot_query(volume, tag_names.SWAP))
+            self._outdate(volume, tag_names.SWAP, self._snapshots(volume, tag_names.SWAP))
 
     def _remove(self, match: Match, volume: Volume) -> None:
         if self.spec.final_snapshot:
@@ -539,6 +543,7 @@ class _Pass(Draft):
                 self.warnings.append(f"{volume.volume_id} is managed by {volume.operator}: it is not taken off")
                 continue
             self._detach(None, volume, links)
+            self._forget_swap(volume)
             self.remove_tags(self.endings[2], volume, (tag_names.WAS_AT,), "it is to stay detached")
         for volume in self._purged():
             self.remove_tags(self.endings[2], volume, (tag_names.WAS_AT,), "it is to stay detached")
@@ -767,8 +772,6 @@ class _Pass(Draft):
 
         A hold may be somebody else's: it is this module's when a volume says that it was there.
         """
-        if self.spec.in_use != "stop":
-            return []
         ids = [place.instance_id for volume in self.state.all(Volume) for place in recorded_places(volume)]
         found = [self.state.instance(item) for item in dict.fromkeys(ids)]
         return [item for item in found if item is not None and item not in stopping and hold_of(item) is not None]

@@ -216,8 +216,20 @@ def _match(target: Target, known: _Volumes) -> Match:
     if len(there) > 1:
         raise Ambiguous(f"{target.label}: several volumes are at {spec.device_name}", sorted(there))
     for volume in there.values():
+        if spec.state != "present":
+            return _unadopted(target, name, volume)
         return Match(target, name, volume, "root" if _boots(target, volume) else "device")
     return Match(target, name)
+
+
+def _unadopted(target: Target, name: str, volume: Volume) -> Match:
+    """What is at the device is not known as this entry's. It may have come there since the entry's own went."""
+    if tag_names.SPEC in volume.tags:
+        return Match(target, name)
+    raise UnsafePlan(
+        f"{target.label}: state: {target.spec.state}: {volume.volume_id} is at {target.spec.device_name}, and nothing says "
+        f"that it is {name}; name it by its volume_id"
+    )
 
 
 def boots(instance: Instance, volume: Volume) -> bool:

@@ -139,9 +139,22 @@ class Draft:
         ]
         if self.moves:
             back = self._way_back(restore, attached=True)
-        stages.append(_with_way_back(Stage(tuple(self.attaches), _merged(self.attach_waits)), back))
+        stages += [_with_way_back(stage, back) for stage in self._attachments()]
         stages.append(_with_way_back(Stage(tuple(self._flag_changes())), back))
         return [*stages, *restore] if self.moves else stages
+
+    def _attachments(self) -> Iterator[Stage]:
+        """The attachments, side by side.
+
+        Of a named spec the first one alone: two hosts that both take it for theirs, at the same moment, meet at that one
+        volume, and the later of them gets none.
+        """
+        attaches, waits = list(self.attaches), list(self.attach_waits)
+        if self.spec.group is not None and len(self.spec.instance_ids) == 1 and len(attaches) > 1:
+            first = attaches.pop(0)
+            yield Stage((first,), _merged(wait for wait in waits if first.resource in wait.resources))
+            waits = [wait for wait in waits if first.resource not in wait.resources]
+        yield Stage(tuple(attaches), _merged(waits))
 
     def _way_back(self, restore: tuple[Stage, ...], *, attached: bool) -> tuple[Stage, ...]:
         """Where a failure leads: every volume at its first place, the instances running, nothing of this left.
