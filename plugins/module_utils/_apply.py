@@ -142,8 +142,14 @@ class _Run:
         """
         outcome = self.outcome
         errors: list[StorageError] = []
-        deferred: set[str] = set()
-        for changes, result in self._called(call_groups(stage.changes), stage.patience):
+        try:
+            left_out = self._left_out(stage.changes)
+        except StorageError as error:
+            outcome.failed.extend(stage.changes)
+            return error
+        deferred = {change.resource for change in left_out}
+        wanted = [change for change in stage.changes if change not in left_out]
+        for changes, result in self._called(call_groups(wanted), stage.patience):
             if isinstance(result, CallError) and all(result.code in change.deferrable for change in changes):
                 outcome.deferred.extend((change, result) for change in changes)
                 deferred.update(change.resource for change in changes)
@@ -158,6 +164,17 @@ class _Run:
             outcome.notes.extend(str(error) for error in errors[1:])
             return errors[0]
         return self._waits(stage.waits, deferred)
+
+    def _left_out(self, changes: Sequence[Change]) -> list[Change]:
+        """The changes that are not wanted as things are now (`Change.unless`)."""
+        asked = {
+            number: [query for query in _bind(change, self.outcome.bindings).unless if not planned_in(query.filters)]
+            for number, change in enumerate(changes)
+            if change.unless
+        }
+        queries = [query for several in asked.values() for query in several]
+        answers = self.gateway.ask(queries) if queries else {}
+        return [changes[number] for number, several in asked.items() if any(answers[query] for query in several)]
 
     def _called(
         self, calls: Sequence[Sequence[Change]], patience: frozenset[str]
@@ -507,20 +524,20 @@ def _bind(change: Change, bindings: Mapping[str, str]) -> Change:
     if not bindings:
         return change
     identity = change.identity
-    if identity is not None:
-        identity = Query(
-            identity.operation,
-            substitute(identity.filters, bindings),
-            substitute(identity.arguments, bindings),
-            identity.service,
-        )
     return dataclasses.replace(
         change,
         resource=change.resource if change.creates else substitute(change.resource, bindings),
         parameters=substitute(change.parameters, bindings),
         after=None if change.after is None else substitute(change.after, bindings),
-        identity=identity,
+        identity=None if identity is None else _bound_query(identity, bindings),
         token=substitute(change.token, bindings),
+        unless=tuple(_bound_query(query, bindings) for query in change.unless),
+    )
+
+
+def _bound_query(query: Query, bindings: Mapping[str, str]) -> Query:
+    return Query(
+        query.operation, substitute(query.filters, bindings), substitute(query.arguments, bindings), query.service
     )
 
 

@@ -109,23 +109,24 @@ def test_undisturbed(sandbox: Sandbox, web: Web, given: dict[str, Any]) -> None:
 
 # --- every process killed --------------------------------------------------------------------------------------------
 
-BEFORE_THE_STOP = [Point("CreateTags", "after"), Point("StopInstances", "before")]
-AT_THE_CAPTURE = [Point("CreateSnapshot", "before"), Point("CreateSnapshot", "after")]
-AFTER_THE_CAPTURE = [Point("StartInstances", "before"), Point("DeleteTags", "before")]
-AT_THE_REGISTRATION = [Point("RegisterImage", "before"), Point("RegisterImage", "after")]
-DURING_THE_LAUNCH = [Point("RunInstances", "before"), Point("RunInstances", "after")]
-BEFORE_THE_RETIREMENT = [Point("StopInstances", "before", 2)]
+# Before a call is after the one before it.
+BEFORE_THE_STOP = Point("StopInstances", "before")
+AFTER_THE_STOP = Point("CreateSnapshot", "before")
+AFTER_THE_CAPTURE = Point("CreateSnapshot", "after")
+BEFORE_THE_START = Point("StartInstances", "before")
+BEFORE_THE_REGISTRATION = Point("RegisterImage", "before")
+DURING_THE_LAUNCH = Point("RunInstances", "after")
 
 
 @pytest.mark.parametrize(
     "point",
     [
-        *BEFORE_THE_STOP,
-        *AT_THE_CAPTURE,
-        *AFTER_THE_CAPTURE,
-        *AT_THE_REGISTRATION,
-        *DURING_THE_LAUNCH,
-        *BEFORE_THE_RETIREMENT,
+        BEFORE_THE_STOP,
+        AFTER_THE_STOP,
+        AFTER_THE_CAPTURE,
+        BEFORE_THE_START,
+        BEFORE_THE_REGISTRATION,
+        DURING_THE_LAUNCH,
     ],
     ids=str,
 )

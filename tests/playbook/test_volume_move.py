@@ -91,7 +91,7 @@ def check_then_run(sandbox: Sandbox, play: Path | str, given: Mapping[str, Any])
     assert_told_the_same(foreseen["plan"], result["plan"], run.planned_ids)
     assert_done_as_planned(result["plan"], log, run.planned_ids)
     assert len(foreseen["volumes"]) == len(result["volumes"])
-    assert "must no longer name them" in " ".join(run.output.split())
+    assert "must no longer name" in " ".join(run.output.split())
     return run
 
 

@@ -370,6 +370,12 @@ LISTINGS: Mapping[str, Listing] = {
     "GetEbsEncryptionByDefault": Listing(
         lambda _query, page: [Fact("ebsEncryptionByDefault", bool(page.get("EbsEncryptionByDefault", False)))]
     ),
+    "DescribeAvailabilityZones": Listing(
+        lambda _query, page: [
+            Fact(f"{item['ZoneName']}/zone", item.get("State") == "available")
+            for item in page.get("AvailabilityZones") or ()
+        ]
+    ),
     "DescribeKey": Listing(_key, unknown=_NO_KEY | frozenset({"AccessDenied", "AccessDeniedException"})),
     # It has no filter on instance ids, and with InstanceIds it takes no MaxResults.
     "DescribeInstanceStatus": Listing(_statuses),

@@ -160,6 +160,7 @@ class Change:
     seeds the ClientToken of operations that have one.
     ``only_while`` is asked before a call that EC2 refused for now is repeated: the resource must still be found.
     ``deferrable``: EC2's codes with which a refusal is no failure; the change is left to a later run.
+    ``unless``: questions that are asked right before; when one of them finds something, the change is left out.
     """
 
     action: str
@@ -174,6 +175,7 @@ class Change:
     token: tuple[str, ...] = ()
     only_while: Query | None = None
     deferrable: frozenset[str] = frozenset()
+    unless: tuple[Query, ...] = ()
 
     @property
     def operation(self) -> Operation:

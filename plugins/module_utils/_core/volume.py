@@ -155,6 +155,7 @@ class _Pass(Draft):
             )
         drift = compare(match, self.state)
         self._require_mendable(match, drift)
+        self._settle(volume)
         if drift.swap:
             self._swap(match, volume)
             return
@@ -250,6 +251,10 @@ class _Pass(Draft):
         snapshot_id: str | None = None,
     ) -> Change:
         target = match.target
+        if not target.instances:
+            self.asked += by_id("DescribeAvailabilityZones", "zone-name", [target.zone])
+            if self.now is not None and not self.state.fact(f"{target.zone}/zone"):
+                raise SpecError(f"availability_zone: there is no zone {target.zone} in {self.state.region} to use")
         request, after = creation(target, tags, self.state, old=old, snapshot_id=snapshot_id)
         request["TagSpecifications"] = [specification("volume", tags)]
         own = tuple((f"tag:{key}", (tags[key],)) for key in (tag_names.SPEC, tag_names.VOLUME))
@@ -276,6 +281,9 @@ class _Pass(Draft):
         if not late:
             wanted.update(identity)
         self.add_tags(self.in_place, volume, wanted, "as declared")
+        left = volume.tags.get(tag_names.SPEC)
+        if late and left not in (None, target.group):
+            self.warnings.append(_leaving(volume, target))
         if late:
             # Named by its id, so it is found again without them; until it is in its place it stays what it was.
             self.add_tags(self.endings[0], volume, identity, "what it is from now on")
@@ -285,7 +293,7 @@ class _Pass(Draft):
 
     def _modify(self, match: Match, volume: Volume, drift: Drift, *, moving: bool) -> None:
         latest = modification(self.state, volume)
-        if drift.modify or volume.state == "creating":
+        if drift.modify:
             self.asked.append(modification_query(volume))
         request = modify_request(match, drift)
         if "MultiAttachEnabled" in request and moving and volume.attachments and self.spec.on_cooldown == "defer":
@@ -395,10 +403,13 @@ class _Pass(Draft):
         for tag in (tag_names.FINAL, tag_names.SWAP):
             self.asked.append(_snapshot_query(volume, tag))
             self._outdate(volume, tag, self._snapshots(volume, tag))
+        if modification(self.state, volume).get("state") == "modifying":
+            self.settling.append(Wait((volume.volume_id,), "modified"))
+
+    def _settle(self, volume: Volume) -> None:
+        """EC2 changes nothing of a volume that is still being made."""
         if volume.state == "creating":
             self.settling.append(Wait((volume.volume_id,), "volume_available"))
-        elif modification(self.state, volume).get("state") == "modifying":
-            self.settling.append(Wait((volume.volume_id,), "modified"))
 
     def _is_dead(self, link: VolumeAttachment) -> bool:
         holder = self.state.instance(link.instance_id)
@@ -501,6 +512,7 @@ class _Pass(Draft):
         absent = target.spec.state == "absent"
         if match.is_root:
             raise UnsafePlan(f"{target.label}: {volume.volume_id} is a root volume, which is never detached or deleted")
+        self._settle(volume)
         wanted = {instance.instance_id for instance in target.instances}
         links = [
             link
@@ -583,6 +595,9 @@ class _Pass(Draft):
         reason = f"the copy that replaces {volume.volume_id} is made from it"
         snapshot = self._snapshot(match, volume, tag_names.SWAP, reason, final=final)
         self.asked += (Query("GetEbsEncryptionByDefault"), modification_query(volume), *key_query(match, using=True))
+        left = volume.tags.get(tag_names.SPEC)
+        if left not in (None, target.group):
+            self.warnings.append(_leaving(volume, target))
         purged = self.spec.purge_tags and target.spec.tags is not None
         tags = {
             **({} if purged else carried(volume.tags)),
@@ -819,6 +834,14 @@ class _Pass(Draft):
                     f"{instance_id}: its type {instance.instance_type} takes {most} attachments; with these it would "
                     f"have {held - leaving + len(changes)}"
                 )
+
+
+def _leaving(volume: Volume, target: Target) -> str:
+    left, name = volume.tags.get(tag_names.SPEC), volume.tags.get(tag_names.VOLUME)
+    return (
+        f"{volume.volume_id} goes from the spec {left} to {target.group}: what declares {left} must no longer name "
+        f"{name}, or its next run makes a new one"
+    )
 
 
 def _identity(target: Target, name: str) -> dict[str, str]:

@@ -127,10 +127,10 @@ def matches(spec: VolumesSpec, state: State, *, sure: bool = True) -> tuple[Matc
     for match in found:
         if match.volume is None:
             continue
-        if match.volume.volume_id in claimed:
-            label = claimed[match.volume.volume_id].target.label
-            raise SpecError(f"{match.target.label}: {match.volume.volume_id} is what {label} stands for too")
-        claimed[match.volume.volume_id] = match
+        for volume in (match.volume, *match.replaced, *match.stale):
+            other = claimed.setdefault(volume.volume_id, match)
+            if other is not match:
+                raise SpecError(f"{match.target.label}: {volume.volume_id} is what {other.target.label} stands for too")
         if not spec.steal:
             _require_ours(match, state, sure=sure)
     return found
@@ -216,7 +216,7 @@ def _match(target: Target, known: _Volumes) -> Match:
     if len(there) > 1:
         raise Ambiguous(f"{target.label}: several volumes are at {spec.device_name}", sorted(there))
     for volume in there.values():
-        if spec.state != "present":
+        if spec.state != "present" and not _boots(target, volume):
             return _unadopted(target, name, volume)
         return Match(target, name, volume, "root" if _boots(target, volume) else "device")
     return Match(target, name)
@@ -227,8 +227,8 @@ def _unadopted(target: Target, name: str, volume: Volume) -> Match:
     if tag_names.SPEC in volume.tags:
         return Match(target, name)
     raise UnsafePlan(
-        f"{target.label}: state: {target.spec.state}: {volume.volume_id} is at {target.spec.device_name}, and nothing says "
-        f"that it is {name}; name it by its volume_id"
+        f"{target.label}: state: {target.spec.state}: {volume.volume_id} is at {target.spec.device_name}, and nothing "
+        f"says that it is {name}; name it by its volume_id"
     )
 
 

@@ -19,7 +19,7 @@ from datetime import datetime
 from typing import Any
 
 from . import tags as tag_names
-from .change import ANY_FAILURE, Change, Stage, State, Wait
+from .change import ANY_FAILURE, Change, Query, Stage, State, Wait
 from .holding import held_stop, restore_stages
 from .resources import BlockDevice, Fact, Instance, Snapshot, Volume, VolumeAttachment
 from .tags import boto3_tags
@@ -122,7 +122,7 @@ class Draft:
         region, hold_time = self.state.region, self.spec.hold_time
         stops = held_stop(stopping, region, moment, hold_time)
         restore = restore_stages(restored, region, moment, hold_time)
-        back = self._way_back(restore, attached=False)
+        back = self._way_back(restore)
         stages = [Stage(tuple(self.marks))]
         stages += [_with_way_back(stage, back) for stage in stops]
         stages.append(_with_way_back(Stage(tuple(self.detaches), _merged(self.detach_waits)), back))
@@ -137,50 +137,40 @@ class Draft:
                 (self.creates, self.create_waits),
             )
         ]
-        if self.moves:
-            back = self._way_back(restore, attached=True)
-        stages += [_with_way_back(stage, back) for stage in self._attachments()]
+        moving = {move.successor for move in self.moves}
+        first = [change for change in self.attaches if change.resource in moving]
+        waits = [wait for wait in self.attach_waits if moving.intersection(wait.resources)]
+        stages.append(_with_way_back(Stage(tuple(first), _merged(waits)), back))
+        # What is in its place stays there: from here on only the instances have to come back.
+        back = restore if self.moves else ()
+        stages += [_with_way_back(stage, back) for stage in self._attachments(moving)]
         stages.append(_with_way_back(Stage(tuple(self._flag_changes())), back))
         return [*stages, *restore] if self.moves else stages
 
-    def _attachments(self) -> Iterator[Stage]:
-        """The attachments, side by side.
+    def _attachments(self, moving: set[str]) -> Iterator[Stage]:
+        """The attachments of all that is not moved, side by side.
 
-        Of a named spec the first one alone: two hosts that both take it for theirs, at the same moment, meet at that one
-        volume, and the later of them gets none.
+        Of a named spec the first one alone: two hosts that both take it for theirs, at the same moment, meet at that
+        one volume, and the later of them gets none.
         """
-        attaches, waits = list(self.attaches), list(self.attach_waits)
+        attaches = [change for change in self.attaches if change.resource not in moving]
+        waits = [wait for wait in self.attach_waits if not moving.intersection(wait.resources)]
         if self.spec.group is not None and len(self.spec.instance_ids) == 1 and len(attaches) > 1:
             first = attaches.pop(0)
             yield Stage((first,), _merged(wait for wait in waits if first.resource in wait.resources))
             waits = [wait for wait in waits if first.resource not in wait.resources]
         yield Stage(tuple(attaches), _merged(waits))
 
-    def _way_back(self, restore: tuple[Stage, ...], *, attached: bool) -> tuple[Stage, ...]:
+    def _way_back(self, restore: tuple[Stage, ...]) -> tuple[Stage, ...]:
         """Where a failure leads: every volume at its first place, the instances running, nothing of this left.
 
-        *attached*: the new attachments may have been made.
+        What has got into its new place stays there, since it may have been written to: by this run's instance, or by
+        that of another run, which was faster. The next run finishes that.
         """
         region = self.state.region
-        stages: list[Stage] = []
-        if attached:
-            off = [
-                (move.successor, change.parameters["InstanceId"])
-                for move in self.moves
-                for change in self.attaches
-                if change.resource == move.successor
-            ]
-            stages.append(
-                Stage(
-                    tuple(
-                        Change("DetachVolume", volume_id, region, {"InstanceId": instance_id}, "it goes back")
-                        for volume_id, instance_id in off
-                    ),
-                    tuple(Wait((volume_id,), "detached", about=instance_id) for volume_id, instance_id in off),
-                )
-            )
+        placed = {move.volume.volume_id: self._placed(move) for move in self.moves}
         places = [(move.volume, place) for move in self.moves for place in move.places]
-        stages.append(Stage(waits=tuple(Wait((volume.volume_id,), "settled") for volume, _place in places)))
+        stages = [Stage(waits=tuple(Wait((volume.volume_id,), "settled") for volume, _place in places))]
         stages.append(
             Stage(
                 tuple(
@@ -192,6 +182,7 @@ class Draft:
                         "it was there",
                         None,
                         {"state": "in-use", "attachments": [plain(link) for link in volume.attachments]},
+                        unless=placed[volume.volume_id],
                     )
                     for volume, place in places
                 ),
@@ -200,41 +191,65 @@ class Draft:
                 patience=frozenset({"IncorrectState"}),
             )
         )
-        deleting: dict[str, dict[str, bool]] = defaultdict(dict)
-        for _volume, place in places:
-            if place.delete_on_termination:
-                deleting[place.instance_id][place.device_name] = True
-        stages.append(Stage(tuple(_flags(instance_id, flags, region) for instance_id, flags in deleting.items())))
+        stages += [
+            Stage((dataclasses.replace(flags, unless=placed[volume.volume_id]),))
+            for volume, place in places
+            if place.delete_on_termination
+            for flags in [_flags(place.instance_id, {place.device_name: True}, region)]
+        ]
         stages += restore
+        marked = [change.resource for change in self.marks]
+        marked += [move.volume.volume_id for move in self.moves if move.places]
         stages.append(
             Stage(
                 tuple(
-                    Change("DeleteTags", volume_id, region, {"Tags": [{"Key": tag_names.WAS_AT}]}, "its place is known")
-                    for volume_id in dict.fromkeys(
-                        [change.resource for change in self.marks]
-                        + [move.volume.volume_id for move in self.moves if move.places]
+                    dataclasses.replace(
+                        self.untagged(volume_id, (tag_names.WAS_AT,), "its place is known"),
+                        unless=placed.get(volume_id, ()),
                     )
+                    for volume_id in dict.fromkeys(marked)
                 )
             )
         )
         stages.append(
             Stage(
                 tuple(
-                    change
+                    Change(action, made, region, {}, "it is not needed", unless=placed[move.volume.volume_id])
                     for move in self.moves
                     for action, made in (("DeleteVolume", move.new), ("DeleteSnapshot", move.snapshot))
                     if made
-                    for change in [Change(action, made, region, {}, "it is not needed")]
                 )
             )
         )
         return tuple(stage for stage in stages if stage.changes or stage.waits)
+
+    def _placed(self, move: Move) -> tuple[Query, ...]:
+        """Finds something once the move has come to where there is no way back without a loss."""
+        old, new = (("volume-id", (volume_id,)) for volume_id in (move.volume.volume_id, move.successor))
+        if move.new:
+            taken = Query("DescribeVolumes", (new, ("attachment.status", ("attaching", "attached", "detaching"))))
+            return (taken, Query("DescribeVolumes", (old, ("tag-key", (tag_names.REPLACED_BY,)))))
+        targets = tuple(
+            str(change.parameters["InstanceId"]) for change in self.attaches if change.resource == move.successor
+        )
+        first = {place.instance_id for place in move.places}
+        # On the instance that it was on it is at home, at another device.
+        away = tuple(instance_id for instance_id in targets if instance_id not in first)
+        return (Query("DescribeVolumes", (new, ("attachment.instance-id", away))),) if away else ()
 
     def _flag_changes(self) -> Iterator[Change]:
         """Delete-on-termination, for all devices of an instance in one call."""
         for instance_id, flags in self.flags.items():
             instance = self.state.instance(instance_id)
             before = list(instance.block_devices) if instance is not None else []
+            # One that is pending may not list its devices yet.
+            listed = {device.device_name for device in before}
+            before += [
+                BlockDevice(link.device_name, volume.volume_id, link.delete_on_termination)
+                for volume in self.state.all(Volume)
+                for link in volume.attachments
+                if link.instance_id == instance_id and link.device_name not in listed
+            ]
             off = {change.resource for change in self.detaches if change.parameters["InstanceId"] == instance_id}
             after = [plain(device) for device in before if device.volume_id not in off]
             after += [
