@@ -21,7 +21,7 @@ description:
   - Drift that EBS cannot repair in place (the zone, encryption, the KMS key) is an error, unless O(replace=snapshot)
     allows the swap for a new volume from a snapshot. No write is lost in a swap. The snapshot is taken after the old
     volume is detached, and when anything fails before the new one is attached and verified, the old one is attached
-    again where it was. Shrinking is refused.
+    again where it was. Once the new one is attached it stays, and the next run finishes. Shrinking is refused.
   - The root volume is never detached, swapped or deleted. Its size, type, IOPS, throughput, tags and
     C(DeleteOnTermination) are kept like those of any other when it is declared, under the name V(root).
 extends_documentation_fragment:
@@ -213,7 +213,8 @@ options:
     default: fail
 notes:
   - The user needs C(ec2:DescribeInstances), C(ec2:DescribeVolumes), C(ec2:DescribeVolumesModifications),
-    C(ec2:DescribeSnapshots), C(ec2:DescribeInstanceTypes), C(ec2:GetEbsEncryptionByDefault), C(kms:DescribeKey) (with
+    C(ec2:DescribeSnapshots), C(ec2:DescribeInstanceTypes), C(ec2:GetEbsEncryptionByDefault),
+    C(ec2:DescribeAvailabilityZones) (with O(availability_zone)), C(kms:DescribeKey) (with
     O(volumes[].kms_key_id)), C(ec2:CreateVolume), C(ec2:AttachVolume), C(ec2:ModifyVolume),
     C(ec2:ModifyInstanceAttribute), C(ec2:CreateTags) and C(ec2:DeleteTags). Swaps and removals need
     C(ec2:DetachVolume), C(ec2:CreateSnapshot), C(ec2:DeleteSnapshot) and C(ec2:DeleteVolume) too, and with

@@ -279,6 +279,16 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
     ),
     (Query("DescribeKey", (), (("KeyId", "alias/db"),), "kms"), {}, [Fact("alias/db/key", None)]),
     (
+        Query("DescribeAvailabilityZones"),
+        {
+            "AvailabilityZones": [
+                {"ZoneName": "eu-central-1a", "State": "available"},
+                {"ZoneName": "eu-central-1b", "State": "unavailable"},
+            ]
+        },
+        [Fact("eu-central-1a/zone", True), Fact("eu-central-1b/zone", False)],
+    ),
+    (
         Query("DescribeKey", (), (("KeyId", "alias/db"),), "kms"),
         {"KeyMetadata": {"Arn": "arn:aws:kms:x:key/1234", "KeyState": "PendingDeletion"}},
         [Fact("alias/db/key", "")],

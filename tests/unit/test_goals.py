@@ -32,7 +32,7 @@ TABLE: dict[str, tuple[type[Any], tuple[str, ...], set[str], set[str]]] = {
     "completed": (Snapshot, SNAPSHOT_STATES, {"completed"}, {"error", "recoverable", "recovering"}),
     "available": (Image, IMAGE_STATES, {"available"}, {"invalid", "deregistered", "failed", "error", "disabled"}),
     "captured": (Image, IMAGE_STATES, {"available"}, {"invalid", "deregistered", "failed", "error"}),
-    "volume_available": (Volume, VOLUME_STATES, {"available"}, LOST),
+    "volume_available": (Volume, VOLUME_STATES, {"available", "in-use"}, LOST),
     "attached": (Volume, VOLUME_STATES, set(), LOST),
     "detached": (Volume, VOLUME_STATES, {"available"}, LOST),
     "settled": (Volume, VOLUME_STATES, set(VOLUME_STATES), set()),

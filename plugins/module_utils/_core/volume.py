@@ -38,6 +38,7 @@ from .tags import carried, replaces_value, specification
 from .volume_drift import (
     IN_PROGRESS,
     Drift,
+    coming,
     compare,
     creation,
     key_arn,
@@ -306,7 +307,7 @@ class _Pass(Draft):
                 # What is wanted is on its way already.
                 self.in_place_waits.append(Wait((volume.volume_id,), "modified", final=not moving))
             return
-        reason = shown(drift.modify)
+        reason, actual = shown(drift.modify), coming(self.state, volume)
         if latest.get("state") in IN_PROGRESS:
             if self.spec.on_cooldown == "defer":
                 return
@@ -326,8 +327,8 @@ class _Pass(Draft):
                 self.state.region,
                 request,
                 reason,
-                {name: actual for name, (_wanted, actual) in drift.modify.items()},
-                {name: wanted for name, (wanted, _actual) in drift.modify.items()},
+                dict(actual),
+                {**actual, **{name: wanted for name, (wanted, _actual) in drift.modify.items()}},
                 identity=modification_query(volume),
                 deferrable=COOLDOWN if self.spec.on_cooldown == "defer" else frozenset(),
             )

@@ -85,8 +85,8 @@ def coming(state: State, volume: Volume) -> Mapping[str, Any]:
     # Until it is through, the volume shows its old values, and it may have been read a moment before.
     if latest.get("state") in IN_PROGRESS:
         original, target = latest.get("original") or values, latest["target"]
-        changing = [name for name in values if values[name] == original.get(name, values[name]) and name in target]
-        values.update((name, target[name]) for name in changing if target[name] is not None)
+        if all(original.get(name, value) == value for name, value in values.items()):
+            values.update((name, value) for name, value in target.items() if name in values and value is not None)
     return values
 
 
