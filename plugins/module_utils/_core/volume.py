@@ -531,9 +531,16 @@ class _Pass(Draft):
 
     def _forget_swap(self, volume: Volume) -> None:
         """What a swap that did not end has left is of no use when the volume goes."""
-        if tag_names.WAS_AT in volume.tags:
-            self.asked.append(_snapshot_query(volume, tag_names.SWAP))
-            self._outdate(volume, tag_names.SWAP, self._snapshots(volume, tag_names.SWAP))
+        if tag_names.WAS_AT not in volume.tags:
+            return
+        self.asked.append(_snapshot_query(volume, tag_names.SWAP))
+        for item in self._snapshots(volume, tag_names.SWAP):
+            # Of a swap with delete_replaced: nothing has been written since, so it is the last one.
+            last = item.tags.get(tag_names.FINAL) == volume.volume_id and item.state in ("pending", "completed")
+            if last and not volume.attachments:
+                self.remove_tags(self.cleanup, item, (tag_names.SWAP,), f"it stays, the last of {volume.volume_id}")
+            else:
+                self._outdate(volume, tag_names.SWAP, (item,))
 
     def _remove(self, match: Match, volume: Volume) -> None:
         if self.spec.final_snapshot:

@@ -233,6 +233,8 @@ class Draft:
             str(change.parameters["InstanceId"]) for change in self.attaches if change.resource == move.successor
         )
         first = {place.instance_id for place in move.places}
+        if move.volume.multi_attach_enabled:
+            first.update(targets)  # what is shared goes back to the one without leaving the other
         # On the instance that it was on it is at home, at another device.
         away = tuple(instance_id for instance_id in targets if instance_id not in first)
         return (Query("DescribeVolumes", (new, ("attachment.instance-id", away))),) if away else ()
