@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import groupby
@@ -387,7 +387,10 @@ class _Run:
 
         def decided() -> Mapping[str, str] | None:
             nonlocal chosen
-            visible = [resource for resource in self._look(changes) if isinstance(resource, Snapshot)]
+            answers = self._answers(changes)
+            if any(item.resource_id in own and getattr(item, "state", "") in _FAILED for item in answers):
+                return made  # it will not be used; why it has failed is told where it is waited for
+            visible = [item for item in _made_for(changes, answers) if isinstance(item, Snapshot)]
             if not own <= {resource.resource_id for resource in visible}:
                 return None
             sets = _sets(changes, visible, own)
@@ -440,15 +443,7 @@ class _Run:
         return list(found.values())
 
     def _look(self, changes: Sequence[Change]) -> list[Resource]:
-        """Of what is found, that which was made for these changes: it carries their own tags and has not failed."""
-        own = changes[0].own_tags
-        return [
-            resource
-            for resource in self._answers(changes)
-            if own
-            and all(getattr(resource, "tags", {}).get(key) == value for key, value in own.items())
-            and getattr(resource, "state", "") not in _FAILED
-        ]
+        return _made_for(changes, self._answers(changes))
 
     def _matched(self, changes: Sequence[Change]) -> Mapping[str, str] | None:
         """An id for every change out of what was made for them, the earliest of several; None while one is missing.
@@ -483,6 +478,18 @@ class _Run:
 
 
 _FAILED = frozenset({"error", "failed", "invalid", "deregistered"})
+
+
+def _made_for(changes: Sequence[Change], answers: Iterable[Resource]) -> list[Resource]:
+    """Of what was found, that which was made for these changes: it carries their own tags and has not failed."""
+    own = changes[0].own_tags
+    return [
+        resource
+        for resource in answers
+        if own
+        and all(getattr(resource, "tags", {}).get(key) == value for key, value in own.items())
+        and getattr(resource, "state", "") not in _FAILED
+    ]
 
 
 def _usable(resource: Resource) -> bool:

@@ -40,7 +40,8 @@ class Sandbox:
         self.url = url
         self._process = process
         self._session: Any = None
-        self._session_lock = threading.Lock()
+        self._clients: dict[tuple[Any, ...], Any] = {}
+        self._clients_lock = threading.Lock()
 
     @classmethod
     def start(
@@ -136,21 +137,28 @@ class Sandbox:
         retries: int = 1,
         **config: Any,
     ) -> Any:
-        """A boto3 client. account: twelve digits. retries: attempts in all. config: of botocore.config.Config."""
+        """A boto3 client. account: twelve digits. retries: attempts in all. config: of botocore.config.Config.
+
+        One is made once for the same arguments: botocore's clients are safe for threads, making them is neither that
+        nor quick.
+        """
         import boto3
         from botocore.config import Config
 
-        # One session keeps the models that it has read; making clients is not safe for threads.
-        with self._session_lock:
-            self._session = self._session or boto3.session.Session()
-            return self._session.client(
-                service,
-                region_name=region,
-                endpoint_url=self.url,
-                aws_access_key_id=account or "testing",
-                aws_secret_access_key="testing",
-                config=Config(retries={"total_max_attempts": retries, "mode": "standard"}, **config),
-            )
+        key = (service, region, account, retries, tuple(sorted(config.items())))
+        with self._clients_lock:
+            if key not in self._clients:
+                # One session keeps the models that it has read.
+                self._session = self._session or boto3.session.Session()
+                self._clients[key] = self._session.client(
+                    service,
+                    region_name=region,
+                    endpoint_url=self.url,
+                    aws_access_key_id=account or "testing",
+                    aws_secret_access_key="testing",
+                    config=Config(retries={"total_max_attempts": retries, "mode": "standard"}, **config),
+                )
+            return self._clients[key]
 
     # --- control plane ---
 

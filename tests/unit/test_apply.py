@@ -212,6 +212,17 @@ def test_a_snapshot_that_ends_in_error_fails_at_once_with_the_reason(world: Worl
     assert done(outcome) == ["CreateSnapshot"]
 
 
+def test_a_snapshot_that_has_failed_at_once_is_not_looked_for(world: World) -> None:
+    """An instance may be held for it. Read again it is seen, and then once more, for the reason, by the wait."""
+    make = snapshot(world.instance().block_devices[0].volume_id)
+    world.fault("CreateSnapshot", kind="end", message="Client error: the key is disabled")
+    with world.lasting("snapshot", 0.0):
+        outcome = run(world, Stage((make,), (Wait((make.resource,), "completed"),)), timeout=1000)
+    assert isinstance(outcome.error, WaitError)
+    assert outcome.error.how == "failed"
+    assert world.count("DescribeSnapshots") == 2
+
+
 def test_a_timeout_names_what_is_not_ready_and_that_a_rerun_carries_on(world: World) -> None:
     make = snapshot(world.instance().block_devices[0].volume_id)
     # A slow machine may need far longer than the time limit for the first look.
