@@ -15,8 +15,8 @@ COLLECTION := .work/tree/$(IN_TREE)
 # collection, from which messages name files as they are named in the checkout.
 RUN := $(VENV_PYTHON) tests/tools/environment.py
 IN_COLLECTION := $(RUN) -C $(COLLECTION)
-# Work stealing: the slow tests are few, and beside each other.
-PYTEST := $(RUN) pytest -n 2 --dist worksteal
+# Three for two cores, since a test often waits for the sandbox. Work stealing: the slow tests are few, and side by side.
+PYTEST := $(RUN) pytest -n 3 --dist worksteal
 # Independent tools side by side, each one's output in one piece, all of them even if one fails.
 SIDE_BY_SIDE := $(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -25,6 +26,11 @@ _own = {name: value for name, value in os.environ.items() if name.startswith("PY
 _environment = environment()
 os.environ.clear()
 os.environ.update(_environment | _own)
+
+# The same examples in every run; HYPOTHESIS_PROFILE=explore looks for others.
+settings.register_profile("repeatable", derandomize=True, database=None)
+settings.register_profile("explore", max_examples=2000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 _passed: set[Path] = set()
 

@@ -3016,8 +3016,7 @@ PERFORMANCES: Sequence[Entry] = (
     {"volume_type": "io2", "iops": 500},
     {"volume_type": "gp3", "iops": 4000, "throughput": 500},
 )
-EXAMPLES = 200
-many = settings(max_examples=EXAMPLES, deadline=None)
+many = settings(max_examples=2 * settings().max_examples, deadline=None)
 PLACES = {WEB: ZONE, DB: ZONE, FAR: OTHER_ZONE}
 STATES = st.sampled_from(("running", "running", "stopped", "stopped", "pending", "stopping"))
 NAMES = ("data", "log")
