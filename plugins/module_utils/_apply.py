@@ -282,7 +282,7 @@ class _Run:
         if operation.safe:
             return self._repeatable(changes)
         made = self._without_token(changes)
-        if changes[0].action in ("CreateSnapshot", "CreateSnapshots"):
+        if changes[0].action in ("CreateSnapshot", "CreateSnapshots", "CopySnapshot"):
             return self._settle(changes, made)
         return made
 
@@ -453,7 +453,7 @@ class _Run:
         if changes[0].action == "ModifyVolume":
             return {} if any(_asked_for(changes[0], fact) for fact in self._answers(changes)) else None
         found = self._look(changes)
-        if changes[0].action in ("CreateSnapshot", "CreateSnapshots"):
+        if changes[0].action in ("CreateSnapshot", "CreateSnapshots", "CopySnapshot"):
             sets = _sets(changes, [resource for resource in found if isinstance(resource, Snapshot)], set())
             whole = [entry for entry in sets if len(entry) == len(changes)]
             if not whole:
@@ -557,7 +557,7 @@ def _sets(changes: Sequence[Change], visible: Sequence[Snapshot], own: set[str])
 
     All snapshots of one CreateSnapshots have the same start time. *own* is known to be one set.
     """
-    if len(changes) == 1 and changes[0].action == "CreateSnapshot":
+    if len(changes) == 1 and changes[0].action in ("CreateSnapshot", "CopySnapshot"):
         return [{changes[0].resource: snapshot} for snapshot in visible]
     planned = {str((change.after or {}).get("volume_id")): change.resource for change in changes}
     ours = {planned[item.volume_id]: item for item in visible if item.snapshot_id in own and item.volume_id in planned}

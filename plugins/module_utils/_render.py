@@ -15,7 +15,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ._core.change import Change, Plan
+from ._core.change import Change, Plan, split_place
 from ._core.errors import StorageError
 from ._core.names import substitute
 from ._core.timespan import format_moment
@@ -34,6 +34,7 @@ def success(
     """
     return {
         **entities,
+        **plan.told,
         "changed": not plan.without(outcome.deferred_changes if outcome else ()).is_empty,
         "plan": plan.published(),
         "planned_ids": dict(outcome.bindings) if outcome else {},
@@ -67,6 +68,7 @@ def failure(error: StorageError, plan: Plan, outcome: Outcome, calls: Mapping[st
 
     unclear = isinstance(error, CallError) and error.unclear and bool(outcome.failed)
     return {
+        **plan.told,
         "changed": bool(outcome.done or outcome.rolled_back) or unclear,
         "plan": plan.published(),
         "planned_ids": dict(outcome.bindings),
@@ -92,8 +94,12 @@ def described(error: StorageError) -> dict[str, Any]:
 
 
 def diff(plan: Plan) -> list[dict[str, str]]:
-    """One item per entry of the plan, in order: what it is and why in the header, then only the lines that change."""
-    return [_diff_item(change) for change in plan.changes]
+    """One item per entry of the plan, in order: what it is and why in the header, then only the lines that change.
+
+    What the plan explains beside them comes last.
+    """
+    items = [_diff_item(change) for change in plan.changes]
+    return [*items, {"prepared": plan.explained}] if plan.explained else items
 
 
 def _diff_item(change: Change) -> dict[str, str]:
@@ -102,7 +108,7 @@ def _diff_item(change: Change) -> dict[str, str]:
     made_or_gone = "made" if change.before is None else "gone" if change.after is None else ""
     about = ", ".join(part for part in (made_or_gone, "disruptive" if change.disruptive else "") if part)
     return {
-        "before_header": f"{change.resource}, {change.region}",
+        "before_header": f"{change.resource}, {split_place(change.region)[0]}",
         "after_header": f"{change.action} {change.resource}{f' ({about})' if about else ''}: {change.reason}",
         "before": _lines(before, changed),
         "after": _lines(after, changed),

@@ -76,8 +76,10 @@ def execute(feature: Feature, shell: Shell, gateway: Gateway) -> None:
         planned = feature.plan(spec, state, gateway.now())
         known = {name for name in state.resources if is_planned(name)}
         plan = guard(planned, known | {entry["resource"] for entry in entries})
-        predicted = overlay(state, plan.published())
+        predicted = overlay(state, plan.published(), everywhere=True)
         result = _render.success(plan, feature.result(spec, predicted), gateway.calls) if shell.check_mode else None
+        if result is not None and plan.refused is not None:
+            result = {**result, "msg": str(plan.refused), "error": _render.described(plan.refused)}
     except StorageError as error:
         shell.fail(str(error), _render.refusal(error, plan, gateway.calls))
         return
@@ -119,15 +121,19 @@ def _told(feature: Feature, spec: Any, state: State, plan: Plan, outcome: Outcom
     error = outcome.error
     if error is None:
         try:
-            return _render.success(plan, feature.result(spec, _after(state, plan, outcome)), gateway.calls, outcome)
+            result = _render.success(plan, feature.result(spec, _after(state, plan, outcome)), gateway.calls, outcome)
         except StorageError as unexpected:
             error = unexpected
+        else:
+            if plan.refused is None:
+                return result
+            return {**result, **_render.failure(plan.refused, plan, outcome, gateway.calls), "msg": str(plan.refused)}
     return {"msg": str(error), **_render.failure(error, plan, outcome, gateway.calls)}
 
 
 def _after(state: State, plan: Plan, outcome: Outcome) -> State:
     """*state* after what was carried out of *plan*, as last seen, and ``<resource>/deferred`` for what EC2 deferred."""
-    predicted = overlay(state, plan.without(outcome.deferred_changes).published())
+    predicted = overlay(state, plan.without(outcome.deferred_changes).published(), everywhere=True)
     facts = [
         Fact(
             f"{outcome.bindings.get(change.resource, change.resource)}/deferred",

@@ -333,6 +333,7 @@ def test_a_rival_that_started_earlier_wins_and_ours_is_deleted(world: World) -> 
     world.pass_time(3)
     outcome = succeed(world, Stage((make,)))
     assert outcome.bindings == {make.resource: rival}
+    world.pass_time(600)  # EC2 deletes it once it is completed
     assert [left.snapshot_id for left in world.existing("snapshot")] == [rival]
     assert any("made twice" in note and "deleted" in note for note in outcome.notes)
 
@@ -398,6 +399,7 @@ def test_of_two_sets_the_earlier_is_kept_whole(world: World) -> None:
     world.pass_time(3)
     outcome = succeed(world, Stage(tuple(changes)))
     assert outcome.bindings == rival
+    world.pass_time(600)  # EC2 deletes them once they are completed
     assert {left.snapshot_id for left in world.existing("snapshot")} == set(rival.values())
 
 

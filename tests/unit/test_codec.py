@@ -293,6 +293,68 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
         {"KeyMetadata": {"Arn": "arn:aws:kms:x:key/1234", "KeyState": "PendingDeletion"}},
         [Fact("alias/db/key", "")],
     ),
+    (
+        Query("DescribeLockedSnapshots"),
+        {"Snapshots": [{"SnapshotId": "snap-1", "LockState": "governance", "LockExpiresOn": MOMENT}]},
+        [Fact("snap-1/lock", {"state": "governance", "expires_on": "2026-11-23T12:00:00Z"})],
+    ),
+    (
+        Query("DescribeFastSnapshotRestores", (("state", ("enabling", "optimizing", "enabled")),)),
+        {
+            "FastSnapshotRestores": [
+                {"SnapshotId": "snap-1", "AvailabilityZone": "us-east-1a", "State": "enabled"},
+                {"SnapshotId": "snap-1", "AvailabilityZone": "us-east-1b", "State": "optimizing"},
+            ]
+        },
+        [
+            Fact(
+                "snap-1/fastRestore",
+                [{"zone": "us-east-1a", "state": "enabled"}, {"zone": "us-east-1b", "state": "optimizing"}],
+            )
+        ],
+    ),
+    (
+        Query("DescribeSnapshotTierStatus", (("snapshot-id", ("snap-1",)),)),
+        {
+            "SnapshotTierStatuses": [
+                {
+                    "SnapshotId": "snap-1",
+                    "StorageTier": "archive",
+                    "LastTieringOperationStatus": "archival-completed",
+                    "ArchivalCompleteTime": MOMENT,
+                }
+            ]
+        },
+        [
+            Fact(
+                "snap-1/tier",
+                {
+                    "tier": "archive",
+                    "last": "archival-completed",
+                    "message": None,
+                    "archived": "2026-11-23T12:00:00Z",
+                },
+            )
+        ],
+    ),
+    (
+        Query(
+            "DescribeSnapshotAttribute",
+            arguments=(("Attribute", "createVolumePermission"), ("SnapshotId", "snap-1")),
+        ),
+        {"CreateVolumePermissions": [{"UserId": "111122223333"}, {"Group": "all"}]},
+        [Fact("snap-1/shared", ["111122223333", "all"])],
+    ),
+    (
+        Query("DescribeSnapshots", arguments=(("OwnerIds", ("self",)), ("RestorableByUserIds", ("all",)))),
+        {"Snapshots": [{"SnapshotId": "snap-1"}]},
+        [Fact("snap-1/public", True)],
+    ),
+    (
+        Query("GetCallerIdentity", service="sts", place="eu-west-1@backup"),
+        {"Account": "111122223333"},
+        [Fact("eu-west-1@backup/account", "111122223333")],
+    ),
 ]
 
 

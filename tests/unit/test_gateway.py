@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +21,9 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._aws.pacing import 
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws.waiting import status_queries, wait_for
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Change, Query, Wait, by_id
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import StorageError
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import planned
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Fact, Instance, Snapshot, Volume
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.tags import specification
 from ansible_collections.ec2ops.storage.plugins.module_utils._ports import TOKEN_SPENT, CallError, WaitError
 from botocore import exceptions as botocore
 from worlds import sandbox_gateway
@@ -781,3 +784,35 @@ def test_modifications_keys_and_the_default_encryption_are_read(sandbox: Sandbox
     assert (modification.value["state"], modification.value["target"]["size"]) == ("completed", 2)
     assert answers[default] == (Fact("ebsEncryptionByDefault", False),)
     assert [answers[query] for query in keys] == [(Fact(f"{key}/key", key),), (Fact("alias/none/key", ""),)]
+
+
+def test_other_regions_and_accounts_are_asked_written_to_and_waited_for(sandbox: Sandbox) -> None:
+    made, ec2 = sandbox_gateway(sandbox), sandbox.client()
+    volume = ec2.create_volume(AvailabilityZone="us-east-1a", Size=1)["VolumeId"]
+    made.wait([Wait((volume,), "volume_available")], made.monotonic() + 60)
+    source = ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
+    made.wait([Wait((source,), "completed")], made.monotonic() + 60)
+    west, other = "us-west-2", "us-west-2@444455556666"
+    identity = Query("DescribeSnapshots", (("tag:ec2ops:copy-of", (f"us-east-1/{source}",)),), place=west)
+    copy = Change(
+        "CopySnapshot",
+        planned("snapshot", f"{source} in {west}"),
+        west,
+        {
+            "SourceRegion": "us-east-1",
+            "SourceSnapshotId": source,
+            "TagSpecifications": [specification("snapshot", {"ec2ops:copy-of": f"us-east-1/{source}"})],
+        },
+        "a test",
+        identity=identity,
+    )
+    copied = made.perform([copy])[copy.resource]
+    seen = made.wait([Wait((copied,), "completed", place=west)], made.monotonic() + 600)[copied]
+    assert isinstance(seen, Snapshot)
+    assert (seen.state, seen.place) == ("completed", west)
+    account = Query("GetCallerIdentity", service="sts", place=other)
+    elsewhere = dataclasses.replace(identity, place=other)
+    answers = made.ask([identity, elsewhere, account])
+    assert [one.resource_id for one in answers[identity]] == [copied]
+    assert answers[elsewhere] == ()
+    assert answers[account] == (Fact(f"{other}/account", "444455556666"),)

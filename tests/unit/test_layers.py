@@ -64,7 +64,7 @@ ALLOWED: dict[str, set[str]] = {
 # Beside the standard library.
 OUTSIDE: dict[str, tuple[str, ...]] = {
     "_aws/errors": ("botocore",),
-    "_aws/gateway": ("botocore", AMAZON),
+    "_aws/gateway": ("botocore", "boto3", AMAZON),
     "_runner": ("ansible", AMAZON),
 }
 

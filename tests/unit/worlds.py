@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws import codec
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws.gateway import Ec2Gateway
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import split_place
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Instance
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.tags import boto3_tags
 from ansible_collections.ec2ops.storage.plugins.module_utils._ports import Gateway
@@ -187,10 +188,15 @@ def sandbox_instance(sandbox: Sandbox, volumes: int = 1, tags: Mapping[str, str]
 
 
 def sandbox_gateway(sandbox: Sandbox, region: str = "us-east-1", **options: Any) -> Ec2Gateway:
-    """The real gateway on the sandbox, in the sandbox's time."""
+    """The real gateway on the sandbox, in the sandbox's time. A profile is an account's twelve digits."""
     scaled = SandboxTime(sandbox.clock()["speed"])
+
+    def connect(service: str, place: str) -> Any:
+        where, profile = split_place(place)
+        return sandbox.client(service, where, account=profile)
+
     return Ec2Gateway(
-        sandbox.client,
+        connect,
         region,
         monotonic=scaled.monotonic,
         sleep=scaled.sleep,

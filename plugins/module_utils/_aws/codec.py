@@ -9,6 +9,7 @@ Private to this collection.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -293,6 +294,49 @@ def _performance(item: Answer, prefix: str) -> dict[str, Any]:
     }
 
 
+def _snapshots(query: Query, page: Answer) -> Iterable[Resource]:
+    """Snapshots; asked for those that anybody may restore from, only that they are public."""
+    found = page.get("Snapshots") or ()
+    if "RestorableByUserIds" in dict(query.arguments):
+        return (Fact(f"{item['SnapshotId']}/public", True) for item in found)
+    return (decode_snapshot(item) for item in found)
+
+
+def _locks(_query: Query, page: Answer) -> Iterable[Fact]:
+    for item in page.get("Snapshots") or ():
+        expires = _moment(item.get("LockExpiresOn"))
+        value = {"state": item.get("LockState") or "", "expires_on": format_moment(expires) if expires else None}
+        yield Fact(f"{item['SnapshotId']}/lock", value)
+
+
+def _fast_restores(_query: Query, page: Answer) -> Iterable[Fact]:
+    for item in page.get("FastSnapshotRestores") or ():
+        value = {"zone": item.get("AvailabilityZone") or "", "state": item.get("State") or ""}
+        yield Fact(f"{item['SnapshotId']}/fastRestore", [value])
+
+
+def _tiers(_query: Query, page: Answer) -> Iterable[Fact]:
+    for item in page.get("SnapshotTierStatuses") or ():
+        archived = _moment(item.get("ArchivalCompleteTime"))
+        value = {
+            "tier": item.get("StorageTier") or "",
+            "last": item.get("LastTieringOperationStatus") or "",
+            "message": item.get("LastTieringOperationStatusDetail") or None,
+            "archived": format_moment(archived) if archived else None,
+        }
+        yield Fact(f"{item['SnapshotId']}/tier", value)
+
+
+def _permissions(query: Query, page: Answer) -> Iterable[Fact]:
+    """The accounts, or ``all``, that may make volumes from a snapshot."""
+    allowed = [item.get("UserId") or item.get("Group") or "" for item in page.get("CreateVolumePermissions") or ()]
+    yield Fact(f"{dict(query.arguments)['SnapshotId']}/shared", allowed)
+
+
+def _account(query: Query, page: Answer) -> Iterable[Fact]:
+    yield Fact(f"{query.place}/account", page.get("Account") or "")
+
+
 # KMS's codes for what is no key of this region.
 _NO_KEY = frozenset({"NotFoundException", "InvalidArnException", "ValidationException"})
 
@@ -343,10 +387,15 @@ LISTINGS: Mapping[str, Listing] = {
         unless="ImageIds",
     ),
     "DescribeSnapshots": Listing(
-        lambda _query, page: [decode_snapshot(item) for item in page.get("Snapshots") or ()],
+        _snapshots,
         ("MaxResults", 1000),
         unless="SnapshotIds",
     ),
+    "DescribeLockedSnapshots": Listing(_locks, ("MaxResults", 1000)),
+    "DescribeFastSnapshotRestores": Listing(_fast_restores, ("MaxResults", 200)),
+    "DescribeSnapshotTierStatus": Listing(_tiers, ("MaxResults", 1000)),
+    "DescribeSnapshotAttribute": Listing(_permissions),
+    "GetCallerIdentity": Listing(_account),
     "DescribeVolumes": Listing(
         lambda _query, page: [decode_volume(item) for item in page.get("Volumes") or ()],
         ("MaxResults", 500),
@@ -415,6 +464,8 @@ def decode(query: Query, pages: Iterable[Answer]) -> tuple[Resource, ...]:
     found: dict[str, Resource] = {}
     for page in pages:
         for resource in listing.decode(query, page):
+            if query.place and isinstance(resource, Snapshot):
+                resource = dataclasses.replace(resource, place=query.place)
             known = found.get(resource.resource_id)
             if isinstance(resource, Fact) and isinstance(known, Fact) and isinstance(known.value, list):
                 resource = Fact(resource.fact_id, [*known.value, *resource.value])
@@ -452,6 +503,16 @@ def created_ids(changes: Sequence[Change], answer: Answer) -> dict[str, str]:
         by_volume = {item["VolumeId"]: str(item["SnapshotId"]) for item in found}
         return {change.resource: by_volume[str((change.after or {})["volume_id"])] for change in changes}
     return {first.resource: str(found)}
+
+
+def refused_part(answer: Answer) -> tuple[str, str, str] | None:
+    """What EC2 refused in an answer without error, as (resource, code, message): fast restores are answered singly."""
+    for item in answer.get("Unsuccessful") or ():
+        for refusal in item.get("FastSnapshotRestoreStateErrors") or ():
+            error = refusal.get("Error") or {}
+            zone = refusal.get("AvailabilityZone") or ""
+            return f"{item.get('SnapshotId')} in {zone}", error.get("Code") or "", error.get("Message") or ""
+    return None
 
 
 def token_spent(change: Change, answer: Answer) -> str:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.amazon.aws.plugins.module_utils.common import set_collection_info
 
-from .._core.change import Change, Query, Wait, by_id
+from .._core.change import Change, Query, Wait, by_id, split_place
 from .._core.errors import StorageError
 from .._core.resources import Resource
 from .._ports import TOKEN_SPENT, CallError
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
 Connect = Callable[[str, str], Any]
-"""Makes the boto3 client for (service, region)."""
+"""Makes the boto3 client for (service, place); see `place_of`."""
 
 # How long a call is repeated, in seconds from its first try, by why it failed.
 READ_THROTTLED = 60.0
@@ -60,7 +60,8 @@ def module_clients(module: AnsibleAWSModule) -> Connect:
     """
     set_collection_info(collection_name="ec2ops.storage")
 
-    def connect(service: str, region: str) -> Any:
+    def connect(service: str, place: str) -> Any:
+        region, profile = split_place(place)
         asked = dict(module.params.get("aws_config") or {})
         options = {
             "connect_timeout": 4,
@@ -73,9 +74,29 @@ def module_clients(module: AnsibleAWSModule) -> Connect:
             config = Config(**options)
         except TypeError as error:
             raise StorageError(f"aws_config: {error}") from error
-        return module.client(service, region=region, aws_config=config)
+        if profile is None:
+            return module.client(service, region=region, aws_config=config)
+        return _profile_client(module, service, region, profile, config)
 
     return connect
+
+
+def _profile_client(module: AnsibleAWSModule, service: str, region: str, profile: str, config: Any) -> Any:
+    """A client with the credentials of another profile; what is no credential is as the module's options say."""
+    import boto3
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        session = boto3.session.Session(profile_name=profile)
+        return session.client(
+            service,
+            region_name=region,
+            endpoint_url=module.params.get("endpoint_url") or None,
+            verify=(module.params.get("aws_ca_bundle") or True) if module.params.get("validate_certs", True) else False,
+            config=config,
+        )
+    except BotoCoreError as error:
+        raise StorageError(f"profile {profile}: {error}") from error
 
 
 def _label(changes: Sequence[Change]) -> str:
@@ -172,6 +193,10 @@ class Ec2Gateway:
             spent = codec.token_spent(first, answer)
             if spent:
                 raise CallError(first.action, TOKEN_SPENT, spent, resource=first.resource)
+            refused = codec.refused_part(answer)
+            if refused is not None:
+                resource, code, message = refused
+                raise CallError(first.action, code, message, resource=resource)
             return codec.created_ids(changes, answer)
         except (KeyError, IndexError) as error:
             raise CallError(
@@ -180,9 +205,9 @@ class Ec2Gateway:
 
     def _ask(self, queries: Iterable[Query], until: float | None) -> dict[Query, tuple[Resource, ...]]:
         wanted = list(dict.fromkeys(queries))
-        for service in dict.fromkeys(query.service for query in wanted):
+        for service, place in dict.fromkeys((query.service, query.place) for query in wanted):
             # Not left to the threads: making a client is not thread-safe, and its errors end the module.
-            self._client(service, self._region)
+            self._client(service, place or self._region)
         if len(wanted) < 2:
             return {query: self._answer(query, until) for query in wanted}
         with ThreadPoolExecutor(max_workers=min(PARALLEL, len(wanted))) as pool:
@@ -193,7 +218,7 @@ class Ec2Gateway:
         request: dict[str, Any] | None = codec.query_request(query)
         while request is not None:
             try:
-                page = self._call(query.service, self._region, query.operation, request, until=until)
+                page = self._call(query.service, query.place or self._region, query.operation, request, until=until)
             except CallError as error:
                 if error.code not in codec.LISTINGS[query.operation].unknown:
                     raise

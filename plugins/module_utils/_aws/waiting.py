@@ -180,10 +180,14 @@ def _poll(
     # Modifications first: once one has taken effect, the volume that is read after it shows what it has become.
     modified = [item.resource for item in pending if item.fact == "modification"]
     learn(by_id("DescribeVolumesModifications", "volume-id", modified))
-    by_kind: dict[str, list[str]] = {}
+    by_kind: dict[tuple[str, str], list[str]] = {}
     for item in pending:
-        by_kind.setdefault(GOALS[item.wait.goal].kind, []).append(item.resource)
-    learn(query for kind, ids in by_kind.items() for query in resource_queries(kind, ids))
+        by_kind.setdefault((GOALS[item.wait.goal].kind, item.wait.place), []).append(item.resource)
+    learn(
+        dataclasses.replace(query, place=place)
+        for (kind, place), ids in by_kind.items()
+        for query in resource_queries(kind, ids)
+    )
     # Status checks only of what would be done but for them.
     running = {one.resource_id for one in known.values() if isinstance(one, Instance) and one.state == "running"}
     learn(status_queries(item.resource for item in pending if item.fact == "status" and item.resource in running))

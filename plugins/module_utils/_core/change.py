@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from . import tags as tag_names
-from .errors import UnsafePlan
+from .errors import StorageError, UnsafePlan
 from .names import is_planned, kind_of, planned_in, substitute
 from .resources import Fact, Image, Instance, Resource, Snapshot, Volume, from_view, new_from_view, view
 
@@ -66,6 +66,14 @@ OPERATIONS: Mapping[str, Operation] = {
     "RegisterImage": Operation(creates=("ImageId",), safe=False),
     "CreateImage": Operation(creates=("ImageId",), safe=False),
     "DeleteSnapshot": Operation("SnapshotId", already=frozenset({"InvalidSnapshot.NotFound"})),
+    # No client token either; called in the region, and by the account, where the copy is to be.
+    "CopySnapshot": Operation(creates=("SnapshotId",), safe=False),
+    "ModifySnapshotAttribute": Operation("SnapshotId"),
+    "ModifySnapshotTier": Operation("SnapshotId"),
+    "LockSnapshot": Operation("SnapshotId"),
+    "UnlockSnapshot": Operation("SnapshotId"),
+    "EnableFastSnapshotRestores": Operation("SourceSnapshotIds", most=10),
+    "DisableFastSnapshotRestores": Operation("SourceSnapshotIds", most=10),
     "DeregisterImage": Operation("ImageId", already=frozenset({"InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"})),
 }
 
@@ -76,13 +84,25 @@ class Query:
 
     ``filters`` are EC2's (name, values); ``arguments`` any other parameters of the operation, values hashable (tuples
     for lists). Resources are asked for by a filter on their id, not by an id list: what does not exist is then simply
-    not in the answer.
+    not in the answer. ``place``: where it is asked, see `place_of`; empty for the task's own region and account.
     """
 
     operation: str
     filters: tuple[tuple[str, tuple[str, ...]], ...] = ()
     arguments: tuple[tuple[str, Any], ...] = ()
     service: str = "ec2"
+    place: str = ""
+
+
+def place_of(region: str, profile: str | None = None) -> str:
+    """A region, of the task's own account or of that of another profile: ``eu-west-1``, ``eu-west-1@backup``."""
+    return f"{region}@{profile}" if profile else region
+
+
+def split_place(place: str) -> tuple[str, str | None]:
+    """The region and, for another account, the profile."""
+    region, _at, profile = place.partition("@")
+    return region, profile or None
 
 
 def by_id(operation: str, filter_name: str, ids: Iterable[str], **arguments: Any) -> tuple[Query, ...]:
@@ -161,6 +181,7 @@ class Change:
     ``only_while`` is asked before a call that EC2 refused for now is repeated: the resource must still be found.
     ``deferrable``: EC2's codes with which a refusal is no failure; the change is left to a later run.
     ``unless``: questions that are asked right before; when one of them finds something, the change is left out.
+    ``region`` is where it is made; with another account's profile behind it, see `place_of`.
     """
 
     action: str
@@ -200,11 +221,13 @@ class Change:
         }
 
     def published(self) -> dict[str, Any]:
-        """The change as a user sees it: an entry of the module's ``plan``."""
+        """The change as a user sees it: an entry of the module's ``plan``. ``profile`` only for another account."""
+        region, profile = split_place(self.region)
         return {
             "action": self.action,
             "resource": self.resource,
-            "region": self.region,
+            "region": region,
+            **({"profile": profile} if profile else {}),
             "parameters": published_parameters(self.parameters),
             "reason": self.reason,
             "before": None if self.before is None else dict(self.before),
@@ -242,8 +265,7 @@ class Wait:
     ``about``: what the goal is about beside the resource, such as the instance that a volume is to be attached to.
     ``final``: nothing in the plan builds on it, so ``wait: false`` skips it. ``expect``: fields of the resource's view
     that must then have these values (of a mapping, such as tags, at least these entries); another value is a mismatch
-    and fails the stage. ``timeout`` in seconds, None for
-    the task's.
+    and fails the stage. ``timeout`` in seconds, None for the task's. ``place``: where the resources are, see `Query`.
     """
 
     resources: tuple[str, ...]
@@ -252,6 +274,7 @@ class Wait:
     expect: tuple[tuple[str, Any], ...] = ()
     timeout: float | None = None
     about: str = ""
+    place: str = ""
 
 
 ANY_FAILURE = frozenset({"refused", "failed", "mismatch", "timeout", "unclear"})
@@ -279,10 +302,18 @@ class Stage:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a module will do, in order, and what it wants the user to know about it."""
+    """What a module will do, in order, and what it wants the user to know about it.
+
+    ``told``: parts of the module's result that only the planning knows, such as why something stays. ``explained``:
+    text that ``--diff`` shows after the changes. ``refused``: what the plan leaves out and should have held; the task
+    fails with it once the rest is done, in check mode too.
+    """
 
     stages: tuple[Stage, ...] = ()
     warnings: tuple[str, ...] = ()
+    told: Mapping[str, Any] = field(default_factory=dict)
+    explained: str = ""
+    refused: StorageError | None = None
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -327,18 +358,17 @@ class Feature:
     result: Callable[[Any, State], dict[str, Any]]
 
 
-def overlay(state: State, entries: Iterable[Mapping[str, Any]], region: str | None = None) -> State:
+def overlay(state: State, entries: Iterable[Mapping[str, Any]], *, everywhere: bool = False) -> State:
     """*state* as it will be once the published plan *entries* have been carried out.
 
-    This is both how a plan predicts its own result and how a check run composes: the entries of earlier tasks' plans
-    are laid over what EC2 answers. Entries of another region are skipped. A real id that was not read is skipped too:
-    its entry says only what changes, not what the rest is.
+    This is both how a plan predicts its own result (*everywhere*: in all regions that it touches) and how a check run
+    composes: the entries of earlier tasks' plans are laid over what EC2 answers, without those of another region. A
+    real id that was not read is skipped too: its entry says only what changes, not what the rest is.
     """
-    wanted = region or state.region
     resources = dict(state.resources)
     for entry in entries:
         resource_id, after = entry["resource"], entry.get("after")
-        if entry.get("region") not in (None, wanted):
+        if not everywhere and entry.get("region") not in (None, state.region):
             continue
         known = resources.get(resource_id)
         if after is None:

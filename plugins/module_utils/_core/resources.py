@@ -139,7 +139,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A snapshot. Of a copy, ``volume_id`` is arbitrary."""
+    """A snapshot. Of a copy, ``volume_id`` is arbitrary. ``place``: see `change.Query`."""
 
     kind: ClassVar[str] = "snapshot"
     snapshot_id: str
@@ -154,6 +154,7 @@ class Snapshot:
     storage_tier: str | None = None
     state_reason: str | None = None
     description: str = ""
+    place: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
