@@ -2,7 +2,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Moments and spans: how times are read and written.
+"""Moments, spans and slots: how times are read and written, and how a zone's wall clock cuts them.
+
+A zone's wall clock shows some times twice (when summer time ends) and others never (when it begins). Whatever is
+computed on it here says what then holds, and comes out as an instant: in UTC or with a fixed offset, never in a zone,
+since Python compares two times of one zone by their wall clock alone.
 
 Private to this collection.
 """
@@ -10,12 +14,28 @@ Private to this collection.
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from calendar import monthrange
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta, timezone, tzinfo
 
 from .errors import SpecError
 
 _SPAN = re.compile(r"(\d+)\s*(s|min|h|d|w)")
 _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800}
+
+_CALENDAR_PART = re.compile(r"(\d{1,18})\s*(min|h|d|w|m|y)", re.ASCII)
+_CALENDAR_SPAN = re.compile(rf"(?:\s*{_CALENDAR_PART.pattern})+\s*", re.ASCII)
+_MONTHS = {"m": 1, "y": 12}
+EARLIEST = datetime.min.replace(tzinfo=UTC)
+"""What a span reaches back to that is longer than there are years."""
+# More than all the time that a datetime can express, less than what a timedelta can.
+_LONGEST = 10_000 * 366 * 86400
+
+# What `slot_value` writes, and nothing else that Python would read as a time.
+_SLOT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d)?[+-]\d\d:\d\d(?::\d\d)?", re.ASCII)
+_DAY = 24 * 60
+_WEEK = 7 * _DAY
 
 
 def parse_span(value: str, option: str) -> timedelta:
@@ -37,3 +57,182 @@ def parse_moment(value: str) -> datetime | None:
         return datetime.strptime(value, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
     except ValueError:
         return None
+
+
+# --- Zones ------------------------------------------------------------------------------------------------------------
+
+
+def time_zone(name: str, option: str) -> tzinfo:
+    """The zone of an IANA name (``Europe/Berlin``). ``UTC`` needs no data; all others come from the node's tzdata.
+
+    Raises SpecError for a name that is not known, and says so where no name at all is known.
+    """
+    if name == "UTC":
+        return UTC
+    # Few runs need a zone, and all modules import this file.
+    from zoneinfo import ZoneInfo
+
+    try:
+        return ZoneInfo(name)
+    except (LookupError, ValueError, OSError):
+        pass
+    try:
+        ZoneInfo("Etc/UTC")
+    except (LookupError, ValueError, OSError):
+        raise SpecError(
+            f"{option}: {name!r} cannot be looked up: the node that runs the module has no time zone data. Install the "
+            "package tzdata there, the system's or Python's, or use UTC"
+        ) from None
+    raise SpecError(f"{option}: {name!r} is not a time zone: UTC, or an IANA name such as Europe/Berlin") from None
+
+
+# --- Calendar spans ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CalendarSpan:
+    """A span with calendar months in it. *text* is what the user wrote, without blanks; *fixed* the part in seconds."""
+
+    text: str
+    months: int
+    fixed: timedelta
+
+    def before(self, moment: datetime, zone: tzinfo) -> datetime:
+        """The instant, in UTC, that lies this span before *moment*; `EARLIEST` where the calendar does not reach.
+
+        Months are counted first, on the wall clock of *zone*, and end on the last day of a month that is too short:
+        March 31 less one month is February 28. Where the wall clock shows the result twice or never, it is the earlier
+        of the instants it could mean, which keeps more. Then the fixed part is taken off, a day being 24 hours.
+        """
+        try:
+            return self._months_before(moment, zone).astimezone(UTC) - self.fixed
+        except OverflowError:
+            return EARLIEST
+
+    def _months_before(self, moment: datetime, zone: tzinfo) -> datetime:
+        if not self.months:
+            return moment
+        local = moment.astimezone(zone)
+        year, month = divmod(local.year * 12 + local.month - 1 - self.months, 12)
+        if year < 1:
+            return EARLIEST
+        day = min(local.day, monthrange(year, month + 1)[1])
+        wall = local.replace(year=year, month=month + 1, day=day)
+        return min(wall.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
+
+
+def parse_calendar_span(value: object, option: str) -> CalendarSpan:
+    """A span of ``min``, ``h``, ``d``, ``w`` (fixed), ``m`` (months) and ``y``, alone or in a row: ``1y2m3d3h``.
+
+    Raises SpecError for anything else, and for a span of no length.
+    """
+    parts = _CALENDAR_PART.findall(value) if isinstance(value, str) and _CALENDAR_SPAN.fullmatch(value) else []
+    if not isinstance(value, str) or not any(int(count) for count, _unit in parts):
+        raise SpecError(
+            f"{option}: {value!r} is not a span of time: a number from 1 and min, h, d, w, m (months) or y, such as 7d "
+            "or 1y6m"
+        )
+    return CalendarSpan(
+        text="".join(value.split()),
+        months=sum(int(count) * _MONTHS[unit] for count, unit in parts if unit in _MONTHS),
+        fixed=timedelta(
+            seconds=min(_LONGEST, sum(int(count) * _SECONDS[unit] for count, unit in parts if unit in _SECONDS))
+        ),
+    )
+
+
+# --- Slots ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Every:
+    """The length of a slot on the wall clock. None: a calendar month."""
+
+    minutes: int | None
+
+
+EVERY: Mapping[str, Every] = {
+    **{f"{minutes}min": Every(minutes) for minutes in (5, 10, 15, 20, 30)},
+    **{f"{hours}h": Every(hours * 60) for hours in (1, 2, 3, 4, 6, 8, 12, 24)},
+    "1d": Every(_DAY),
+    "1w": Every(_WEEK),
+    "1m": Every(None),
+}
+"""The lengths that cut a day, a week or the calendar without a remainder. All others are refused."""
+
+
+def parse_every(value: object, option: str = "every") -> Every:
+    """One of `EVERY`; SpecError with the whole list for anything else."""
+    if not isinstance(value, str) or value not in EVERY:
+        raise SpecError(f"{option}: {value!r} does not cut time into equal slots: {', '.join(EVERY)} (a month) do")
+    return EVERY[value]
+
+
+def slot_start(every: Every, moment: datetime, zone: tzinfo) -> datetime:
+    """When the slot that *moment* lies in has begun: the instant, with the offset that *zone* had then.
+
+    Slots are cut on the wall clock of *zone*: from midnight, Monday, or the first of the month. Hence, where the clock
+    is put forward or back, one slot is shorter or longer in real time, and all others stay where the clock shows them:
+
+    - A time that the clock shows twice is the start of a slot only the first time. The second pass through the hour
+      makes no slots of its own: it belongs to the slot in which the first pass ended.
+    - A start that the clock never shows (02:00 when it goes from 02:00 to 03:00) is the instant of the change, which
+      the clock shows as 03:00. Slots that lie wholly within what is left out do not exist.
+
+    So a start is never later than *moment*, never goes back while *moment* goes forward, and is the start of its own
+    slot; and the wall clock times of the starts in a zone go up too.
+    """
+    local = moment.astimezone(zone)
+    if local.fold:
+        change = _change(local.replace(fold=0), local, zone)
+        local = (change - datetime.resolution).astimezone(zone)
+    start = _cut(every, local)
+    shown = start.astimezone(UTC).astimezone(zone)
+    if shown.replace(tzinfo=None) != start.replace(tzinfo=None):
+        # PEP 495: of a time that is never shown, the second reading is the earlier instant, and the change in between.
+        shown = _change(start.replace(fold=1), start, zone).astimezone(zone)
+    return shown.astimezone(timezone(shown.utcoffset() or timedelta()))
+
+
+def _cut(every: Every, local: datetime) -> datetime:
+    """The wall clock time at which the slot of *local*'s wall clock time begins, whether the clock shows it or not."""
+    midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
+    if every.minutes is None:
+        return midnight.replace(day=1)
+    if every.minutes == _WEEK:
+        return midnight - timedelta(days=local.weekday())
+    # Both sums are on the wall clock, as Python's arithmetic within one zone is.
+    return midnight + timedelta(minutes=(local.hour * 60 + local.minute) // every.minutes * every.minutes)
+
+
+def _change(before: datetime, after: datetime, zone: tzinfo) -> datetime:
+    """The first instant, in UTC, that has the offset of *after*: *zone* changes once in between, on a full second."""
+    low, high = int(before.timestamp()), int(after.timestamp())
+    offset = datetime.fromtimestamp(high, zone).utcoffset()
+    while high - low > 1:
+        middle = (low + high) // 2
+        if datetime.fromtimestamp(middle, zone).utcoffset() == offset:
+            high = middle
+        else:
+            low = middle
+    return datetime.fromtimestamp(high, UTC)
+
+
+def slot_value(start: datetime) -> str:
+    """What stands for a slot in a tag: ``2026-11-24T00:00+01:00``.
+
+    Only characters that tag values may have; as text, the slots of one zone sort as they follow each other.
+    """
+    return start.isoformat(timespec="seconds" if start.second else "minutes")
+
+
+def parse_slot(value: str) -> datetime | None:
+    """The very instant that `slot_value` wrote, whatever the zone now, or None for anything else."""
+    if not _SLOT.fullmatch(value):
+        return None
+    try:
+        start = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    # In the calendar's first and last year not every zone can express it. No slot was there.
+    return start if MINYEAR < start.year < MAXYEAR else None
