@@ -149,6 +149,8 @@ class _Run:
             return error
         deferred = {change.resource for change in left_out}
         wanted = [change for change in stage.changes if change not in left_out]
+        made: list[tuple[Sequence[Change], Mapping[str, str]]] = []
+        before = dict(outcome.bindings)
         for changes, result in self._called(call_groups(wanted), stage.patience):
             if isinstance(result, CallError) and all(result.code in change.deferrable for change in changes):
                 outcome.deferred.extend((change, result) for change in changes)
@@ -160,6 +162,10 @@ class _Run:
                 outcome.done.extend(changes)
                 outcome.bindings.update(result)
                 self._changed_since_seen(changes)
+                if changes[0].action in _MADE_TWICE:
+                    made.append(([_bind(change, before) for change in changes], result))
+        if made:
+            self._settle(made)
         if errors:
             outcome.notes.extend(str(error) for error in errors[1:])
             return errors[0]
@@ -281,10 +287,7 @@ class _Run:
             return self._with_token(changes)
         if operation.safe:
             return self._repeatable(changes)
-        made = self._without_token(changes)
-        if changes[0].action in ("CreateSnapshot", "CreateSnapshots", "CopySnapshot"):
-            return self._settle(changes, made)
-        return made
+        return self._without_token(changes)
 
     def _repeatable(self, changes: Sequence[Change]) -> Mapping[str, str]:
         """What does no harm when it is done twice."""
@@ -374,51 +377,43 @@ class _Run:
             hint=f"The name belongs to {names or 'an image that is not shown'}, which was not made for this.",
         )
 
-    def _settle(self, changes: Sequence[Change], made: Mapping[str, str]) -> Mapping[str, str]:
-        """What was made, read again before use: of two the earlier start, then the lower id, is the one; our other one
-        is deleted.
+    def _settle(self, calls: Sequence[tuple[Sequence[Change], Mapping[str, str]]]) -> None:
+        """What a stage's calls made, read again before use: of two the earlier start, then the lower id, is the one;
+        our other one is deleted.
 
         Two can be there when an unclear call had its effect late, or when two runs work at the same moment: each
-        deletes its own.
+        deletes its own. All calls are looked after together, so that there are as many questions as identities differ.
         """
-        own = set(made.values())
+        open_calls = dict(enumerate(calls))
         rival_wait = self.gateway.monotonic() + VISIBLE
-        chosen: Mapping[str, str] = made
+        surplus: list[tuple[Change, str, list[str]]] = []
 
-        def decided() -> Mapping[str, str] | None:
-            nonlocal chosen
-            answers = self._answers(changes)
-            if any(item.resource_id in own and getattr(item, "state", "") in _FAILED for item in answers):
-                return made  # it will not be used; why it has failed is told where it is waited for
-            visible = [item for item in _made_for(changes, answers) if isinstance(item, Snapshot)]
-            if not own <= {resource.resource_id for resource in visible}:
-                return None
-            sets = _sets(changes, visible, own)
-            whole = [found for found in sets if len(found) == len(changes)]
-            if len(whole) < len(sets) and self.gateway.monotonic() < rival_wait:
-                # A set that is earlier than ours and not whole yet may become whole, or go.
-                earlier = min(sets, key=_set_order)
-                if len(earlier) < len(changes):
-                    return None
-            best = min(whole, key=_set_order)
-            chosen = {planned: snapshot.resource_id for planned, snapshot in best.items()}
-            return chosen
+        def decided() -> bool | None:
+            queries = dict.fromkeys(change.identity for changes, _made in open_calls.values() for change in changes)
+            answers = self.gateway.ask([query for query in queries if query is not None])
+            for number, (changes, made) in list(open_calls.items()):
+                asked = dict.fromkeys(change.identity for change in changes)
+                found = {one.resource_id: one for query in asked if query is not None for one in answers[query]}
+                chosen = _chosen(changes, made, found.values(), patient=self.gateway.monotonic() < rival_wait)
+                if chosen is None:
+                    continue
+                del open_calls[number]
+                self.outcome.bindings.update(chosen)
+                own = sorted(set(made.values()) - set(chosen.values()))
+                surplus.extend((changes[0], snapshot_id, sorted(chosen.values())) for snapshot_id in own)
+            return None if open_calls else True
 
         trouble = f"EC2 did not show it within {VISIBLE:.0f} s"
         try:
-            settled = self._until_seen(decided) is not None
+            self._until_seen(decided)
         except CallError as error:
-            settled, trouble = False, str(error)
-        if not settled:
+            trouble = str(error)
+        if open_calls:
             # It exists and is used: a second one would be seen, and named, by the next run.
-            self.outcome.notes.append(
-                f"{', '.join(sorted(own))} could not be compared with others of its kind: {trouble}"
-            )
-            return made
-        surplus = sorted(own - set(chosen.values()))
-        for snapshot_id in surplus:
-            self._delete_surplus(changes[0], snapshot_id, sorted(chosen.values()))
-        return chosen
+            own = sorted(snapshot_id for _changes, made in open_calls.values() for snapshot_id in made.values())
+            self.outcome.notes.append(f"{', '.join(own)} could not be compared with others of its kind: {trouble}")
+        for change, snapshot_id, kept in surplus:
+            self._delete_surplus(change, snapshot_id, kept)
 
     def _delete_surplus(self, change: Change, snapshot_id: str, kept: Sequence[str]) -> None:
         removal = Change(
@@ -453,7 +448,7 @@ class _Run:
         if changes[0].action == "ModifyVolume":
             return {} if any(_asked_for(changes[0], fact) for fact in self._answers(changes)) else None
         found = self._look(changes)
-        if changes[0].action in ("CreateSnapshot", "CreateSnapshots", "CopySnapshot"):
+        if changes[0].action in _MADE_TWICE:
             sets = _sets(changes, [resource for resource in found if isinstance(resource, Snapshot)], set())
             whole = [entry for entry in sets if len(entry) == len(changes)]
             if not whole:
@@ -477,7 +472,30 @@ class _Run:
             delay = min(delay * 1.5, 2.0)
 
 
+# They have no client token, and nothing like an image's name keeps EC2 from making a second one.
+_MADE_TWICE = frozenset({"CreateSnapshot", "CreateSnapshots", "CopySnapshot"})
 _FAILED = frozenset({"error", "failed", "invalid", "deregistered"})
+
+
+def _chosen(
+    changes: Sequence[Change], made: Mapping[str, str], answers: Iterable[Resource], *, patient: bool
+) -> Mapping[str, str] | None:
+    """What is to be used for these changes: what they *made*, or an earlier one of the same identity.
+
+    None while EC2 does not show ours, and, if *patient*, while an earlier set is not whole.
+    """
+    found, own = list(answers), set(made.values())
+    if any(item.resource_id in own and getattr(item, "state", "") in _FAILED for item in found):
+        return made  # it will not be used; why it has failed is told where it is waited for
+    visible = [item for item in _made_for(changes, found) if isinstance(item, Snapshot)]
+    if not own <= {item.resource_id for item in visible}:
+        return None
+    sets = _sets(changes, visible, own)
+    whole = [entry for entry in sets if len(entry) == len(changes)]
+    if patient and len(whole) < len(sets) and len(min(sets, key=_set_order)) < len(changes):
+        # It may become whole, or go.
+        return None
+    return {name: snapshot.resource_id for name, snapshot in min(whole, key=_set_order).items()}
 
 
 def _made_for(changes: Sequence[Change], answers: Iterable[Resource]) -> list[Resource]:

@@ -34,7 +34,7 @@ def success(
     """
     return {
         **entities,
-        **plan.told,
+        **substitute(plan.told, outcome.bindings if outcome else {}),
         "changed": not plan.without(outcome.deferred_changes if outcome else ()).is_empty,
         "plan": plan.published(),
         "planned_ids": dict(outcome.bindings) if outcome else {},
@@ -68,7 +68,6 @@ def failure(error: StorageError, plan: Plan, outcome: Outcome, calls: Mapping[st
 
     unclear = isinstance(error, CallError) and error.unclear and bool(outcome.failed)
     return {
-        **plan.told,
         "changed": bool(outcome.done or outcome.rolled_back) or unclear,
         "plan": plan.published(),
         "planned_ids": dict(outcome.bindings),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ansible.module_utils.common.warnings import warn
@@ -113,7 +114,7 @@ def _read(feature: Feature, spec: Any, gateway: Gateway, entries: list[Mapping[s
         missing = [query for query in (*assumed, *feature.needs(spec, state)) if query not in read.answered]
         if not missing:
             return state
-        read = read.with_answers(gateway.ask(missing))
+        read = replace(read.with_answers(gateway.ask(missing)), now=gateway.now())
 
 
 def _told(feature: Feature, spec: Any, state: State, plan: Plan, outcome: Outcome, gateway: Gateway) -> dict[str, Any]:

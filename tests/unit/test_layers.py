@@ -34,6 +34,10 @@ HELPERS = BASE | {
     "_core/volume_places",
     "_core/volume_stages",
     "_core/volume_result",
+    "_core/retention",
+    "_core/rotation_spec",
+    "_core/rotation_units",
+    "_core/rotation_guards",
 }
 # What a feature may use of another feature.
 FEATURES: dict[str, set[str]] = {
@@ -41,8 +45,7 @@ FEATURES: dict[str, set[str]] = {
     "_core/power": set(),
     "_core/relaunch": set(),
     "_core/volume": set(),
-    "_core/retention": set(),
-    "_core/snapshot": {"_core/retention"},
+    "_core/snapshot": set(),
 }
 PURE_EDGE = {"_ports", "_aws/codec"}
 EFFECTS = {"_aws/errors", "_aws/pacing", "_aws/waiting", "_aws/gateway"}

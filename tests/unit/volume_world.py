@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`ebs_volume_spec` in this process, on the sandbox: the module's own options, the runner, the real gateway.
+"""A module in this process, on the sandbox: the module's own options, the runner, the real gateway.
 
 A run can be killed after any of its changing calls, or refused one of them.
 """
@@ -18,9 +18,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils import _runner
 from ansible_collections.ec2ops.storage.plugins.module_utils._argspec import COMMON, Options, module_arguments
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Change, published_parameters
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import substitute
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.volume import FEATURE
 from ansible_collections.ec2ops.storage.plugins.module_utils._ports import CallError
-from ansible_collections.ec2ops.storage.plugins.modules.ebs_volume_spec import ARGUMENT_SPEC
+from ansible_collections.ec2ops.storage.plugins.modules import ebs_volume_spec
 from worlds import sandbox_gateway
 
 from sandbox.client import Sandbox
@@ -64,20 +63,22 @@ class _Shell:
         self.ended.result, self.ended.failed = dict(result), message
 
 
-def options(**given: Any) -> dict[str, Any]:
+def options(argument_spec: Mapping[str, Any] = ebs_volume_spec.ARGUMENT_SPEC, **given: Any) -> dict[str, Any]:
     """The task's options with the module's defaults, checked as Ansible does."""
-    arguments = module_arguments(COMMON, Options(ARGUMENT_SPEC))
+    arguments = module_arguments(COMMON, Options(argument_spec))
     validated = ArgumentSpecValidator(arguments["argument_spec"]).validate({"wait_timeout": 3600, **given})
     if validated.error_messages:
         raise ValueError(validated.error_messages)
     return dict(validated.validated_parameters)
 
 
-def run(sandbox: Sandbox, *, check: bool = False, gateway: Any = None, **given: Any) -> Ended:
+def run(
+    sandbox: Sandbox, *, check: bool = False, gateway: Any = None, module: Any = ebs_volume_spec, **given: Any
+) -> Ended:
     """One task, ended in one way or the other. A run that changes is compared with its plan."""
-    shell = _Shell(options(**given), check)
+    shell = _Shell(options(module.ARGUMENT_SPEC, **given), check)
     after = max((entry["sequence"] for entry in sandbox.log()), default=0)
-    _runner.execute(FEATURE, shell, gateway or sandbox_gateway(sandbox, REGION))
+    _runner.execute(module.FEATURE, shell, gateway or sandbox_gateway(sandbox, REGION))
     ended = shell.ended
     if not ended.failed:
         done = changing_calls(sandbox, after)
@@ -141,18 +142,16 @@ def _plain(value: Any) -> Any:
 
 
 def expected_calls(result: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
-    """What the plan says, with EC2's ids for the planned ones."""
+    """What the plan says, with EC2's ids for the planned ones; the snapshots of one CreateSnapshots are one call."""
     bindings = result["planned_ids"]
-    return [
-        (
-            entry["action"],
-            ""
-            if entry["action"].startswith("Create") and entry["action"] != "CreateTags"
-            else substitute(entry["resource"], bindings),
-            _plain(substitute(entry["parameters"], bindings)),
-        )
-        for entry in result["plan"]
-    ]
+    calls = []
+    for entry in result["plan"]:
+        creates = entry["action"].startswith("Create") and entry["action"] != "CreateTags"
+        target = "" if creates else substitute(entry["resource"], bindings)
+        call = (entry["action"], target, _plain(substitute(entry["parameters"], bindings)))
+        if entry["action"] != "CreateSnapshots" or call not in calls:
+            calls.append(call)
+    return calls
 
 
 class KillingGateway:

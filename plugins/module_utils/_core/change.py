@@ -120,11 +120,15 @@ def by_id(operation: str, filter_name: str, ids: Iterable[str], **arguments: Any
 
 @dataclass(frozen=True)
 class State:
-    """What is known of EC2: the resources by id, and which queries have been answered."""
+    """What is known of EC2: the resources by id, and which queries have been answered.
+
+    ``now`` is EC2's time once it has answered, for those who can only ask on when they know it.
+    """
 
     region: str
     resources: Mapping[str, Resource] = field(default_factory=dict)
     answered: frozenset[Query] = frozenset()
+    now: datetime | None = None
 
     def _find(self, cls: type[T], resource_id: str | None) -> T | None:
         found = self.resources.get(resource_id or "")
@@ -210,14 +214,14 @@ class Change:
 
     @property
     def own_tags(self) -> dict[str, str]:
-        """The collection's own tags that the change puts on what it makes."""
+        """The collection's own tags that the change puts on what it makes, by which that is known again."""
         kind = kind_of(self.resource)
         return {
             tag["Key"]: tag["Value"]
             for part in self.parameters.get("TagSpecifications") or ()
             if part.get("ResourceType") == kind
             for tag in part["Tags"]
-            if tag["Key"].startswith(tag_names.PREFIX)
+            if tag["Key"].startswith(tag_names.PREFIX) and tag["Key"] != tag_names.ORIGIN
         }
 
     def published(self) -> dict[str, Any]:

@@ -170,7 +170,7 @@ def decide(candidates: Iterable[Candidate], keep: Keep, now: datetime) -> Mappin
                 decisions[candidate.key] = (FUTURE,)
             else:
                 counted.append(candidate)
-        reasons: list[list[str]] = [[] for _ in counted]
+        reasons: list[list[str]] = [[] for _candidate in counted]
         if counted:
             for place, reason in _Group(counted, keep, now).kept():
                 reasons[place].append(reason)

@@ -26,6 +26,12 @@ REPLACED_BY = PREFIX + "replaced-by"
 SWAP = PREFIX + "swap"
 FINAL = PREFIX + "final"
 WAS_AT = PREFIX + "was-at"
+POLICY = PREFIX + "policy"
+PERIOD = PREFIX + "period"
+SOURCE = PREFIX + "source"
+COPY_OF = PREFIX + "copy-of"
+SET = PREFIX + "set"
+ORIGIN = PREFIX + "origin"
 
 # EC2, "Tag restrictions": 50 tags on a resource, a value of 256 characters, keys that start with aws: are AWS's own.
 # The user guide says 128 characters for a key; the API's reference for CreateTags says 127, the safe one of the two.

@@ -1,0 +1,201 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Why a snapshot that no rule keeps is not deleted all the same. Most of these EC2 would not stop.
+
+Each guard is a question about one snapshot, answered from what is known; `queries` tells what has to be known.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+
+from . import tags as tag_names
+from .change import Query, State, by_id
+from .resources import Image, Snapshot, Volume
+from .rotation_spec import RotationSpec
+from .rotation_units import source_of
+from .timespan import parse_moment
+
+# Tags of those who make and delete snapshots by themselves: Data Lifecycle Manager and other services of AWS, the CSI
+# driver of EBS, Kubernetes, Velero.
+_CONTROLLERS = ("aws:", "ebs.csi.aws.com/", "CSIVolumeSnapshotName", "kubernetes.io/", "velero.io/")
+_BACKUP = "aws:backup:"
+_LOCKED = ("governance", "compliance", "compliance-cooloff")
+_TIERING = ("archival-in-progress", "permanent-restore-in-progress", "temporary-restore-in-progress")
+_TIERED = (*_TIERING, "archival-completed", "temporary-restore-completed")
+_FAST = ("enabling", "optimizing", "enabled")
+ARCHIVE_MINIMUM = timedelta(days=90)
+"""EBS: what is deleted from the archive earlier is billed for the rest of the 90 days."""
+
+_OWN = (("OwnerIds", ("self",)),)
+IMAGES = Query("DescribeImages", arguments=(("IncludeDisabled", True), ("Owners", ("self",))))
+LOCKS = Query("DescribeLockedSnapshots")
+PUBLIC = Query("DescribeSnapshots", arguments=(*_OWN, ("RestorableByUserIds", ("all",))))
+FAST_RESTORES = Query("DescribeFastSnapshotRestores", (("state", _FAST),))
+TIERS = Query("DescribeSnapshotTierStatus", (("last-tiering-operation", _TIERED),))
+CREATING = Query("DescribeVolumes", (("status", ("creating",)),))
+
+_ASKED: Mapping[str, Query] = {
+    "image": IMAGES,
+    "locked": LOCKS,
+    "public": PUBLIC,
+    "fast_restore": FAST_RESTORES,
+    "archived": TIERS,
+    "creating": CREATING,
+}
+BEFORE_THE_RULES = ("backup", "managed", "protected")
+"""These snapshots are somebody else's business: while the guard is on they take nobody's place."""
+
+
+def queries(spec: RotationSpec, snapshots: Iterable[Snapshot]) -> Iterator[Query]:
+    """What has to be known before these may be deleted: a listing for each guard, a call for each only of `shared`."""
+    wanted = list(snapshots)
+    if not wanted:
+        return
+    yield from (query for name, query in _ASKED.items() if spec.guard(name) != "off")
+    if spec.guard("shared") != "off":
+        yield from (_sharing(snapshot.snapshot_id) for snapshot in wanted)
+
+
+def _sharing(snapshot_id: str) -> Query:
+    return Query(
+        "DescribeSnapshotAttribute",
+        arguments=(("Attribute", "createVolumePermission"), ("SnapshotId", snapshot_id)),
+    )
+
+
+def others_of(volume_ids: Iterable[str]) -> tuple[Query, ...]:
+    """All snapshots of these volumes, whoever made them."""
+    return by_id("DescribeSnapshots", "volume-id", volume_ids, OwnerIds=("self",))
+
+
+class Guards:
+    """The guards as questions about one snapshot: an empty answer lets it go."""
+
+    def __init__(self, spec: RotationSpec, state: State, now: datetime) -> None:
+        self._spec, self._state, self._now = spec, state, now
+        self._images: dict[str, str] = {}
+        for image in state.all(Image):
+            for snapshot_id in image.snapshot_ids:
+                self._images.setdefault(snapshot_id, f"{image.image_id} ({image.state})")
+        self._making = {
+            volume.snapshot_id: volume.volume_id for volume in state.all(Volume) if volume.state == "creating"
+        }
+        self._copying = {
+            snapshot.tags[tag_names.COPY_OF].rpartition("/")[2]: snapshot.snapshot_id
+            for snapshot in state.all(Snapshot)
+            if snapshot.state == "pending" and tag_names.COPY_OF in snapshot.tags
+        }
+        self._asks: Mapping[str, Callable[[Snapshot], str]] = {
+            "image": self._image,
+            "locked": self._locked,
+            "backup": backup,
+            "managed": managed,
+            "public": lambda item: "anybody may use it" if self._fact(item, "public") else "",
+            "shared": self._shared,
+            "fast_restore": self._fast_restore,
+            "archived": self._archived,
+            "copy_source": self._copy_source,
+            "creating": self._creating,
+            "protected": lambda item: protected(spec, item),
+        }
+
+    def stops(self, snapshot: Snapshot, mode: str, names: Iterable[str] | None = None) -> Iterator[tuple[str, str]]:
+        """(guard, reason) of the guards of this mode, all or those of *names*, that hold the snapshot back."""
+        for name in self._asks if names is None else names:
+            if self._spec.guard(name) == mode:
+                reason = self._asks[name](snapshot)
+                if reason:
+                    yield name, reason
+
+    def _fact(self, snapshot: Snapshot, name: str) -> object:
+        return self._state.fact(f"{snapshot.snapshot_id}/{name}")
+
+    def _image(self, snapshot: Snapshot) -> str:
+        image = self._images.get(snapshot.snapshot_id)
+        return f"{image} is made of it" if image else ""
+
+    def _locked(self, snapshot: Snapshot) -> str:
+        lock = self._fact(snapshot, "lock")
+        if not isinstance(lock, Mapping) or lock["state"] not in _LOCKED:
+            return ""
+        return f"lock {lock['state']}" + (f" until {lock['expires_on']}" if lock["expires_on"] else "")
+
+    def _shared(self, snapshot: Snapshot) -> str:
+        allowed = self._fact(snapshot, "shared")
+        accounts = [str(item) for item in allowed] if isinstance(allowed, list) else []
+        return f"shared with {', '.join(accounts)}" if accounts else ""
+
+    def _fast_restore(self, snapshot: Snapshot) -> str:
+        zones = self._fact(snapshot, "fastRestore")
+        on = [item["zone"] for item in zones if item["state"] in _FAST] if isinstance(zones, list) else []
+        return f"fast restore in {', '.join(sorted(on))}" if on else ""
+
+    def _archived(self, snapshot: Snapshot) -> str:
+        tier = self._fact(snapshot, "tier")
+        known: Mapping[str, str | None] = tier if isinstance(tier, Mapping) else {}
+        if known.get("last") in _TIERING:
+            return f"{known['last']}"
+        if snapshot.storage_tier != "archive" and known.get("tier") != "archive":
+            return ""
+        since = parse_moment(known.get("archived") or "")
+        if since is None:
+            return "in the archive, since when EC2 does not say"
+        ends = since + ARCHIVE_MINIMUM
+        return f"in the archive, paid for until {ends:%Y-%m-%d}" if self._now < ends else ""
+
+    def _copy_source(self, snapshot: Snapshot) -> str:
+        copy = self._copying.get(snapshot.snapshot_id)
+        return f"{copy} is being copied from it" if copy else ""
+
+    def _creating(self, snapshot: Snapshot) -> str:
+        volume = self._making.get(snapshot.snapshot_id)
+        return f"{volume} is being made from it" if volume else ""
+
+
+def backup(snapshot: Snapshot) -> str:
+    """AWS Backup's recovery points can only be deleted there."""
+    found = any(key.startswith(_BACKUP) for key in snapshot.tags)
+    return "a recovery point of AWS Backup; delete it there" if found else ""
+
+
+def managed(snapshot: Snapshot) -> str:
+    """Another controller made it, and will delete it."""
+    found = sorted(key for key in snapshot.tags if key.startswith(_CONTROLLERS) and not key.startswith(_BACKUP))
+    return f"managed by another controller ({found[0]})" if found else ""
+
+
+def protected(spec: RotationSpec, snapshot: Snapshot) -> str:
+    """One of the tags of ``protect`` is on it."""
+    found = [f"{key}={value}" for key, value in spec.protect.items() if snapshot.tags.get(key) == value]
+    return f"protected by {found[0]}" if found else ""
+
+
+def last_of_their_volumes(going: Iterable[Snapshot], known: Iterable[Snapshot]) -> dict[str, str]:
+    """By snapshot id, the volume of which nothing would be left if all of *going* went: its newest of them.
+
+    Only completed snapshots count, and none of the archive, from which nothing can be restored at once.
+    """
+    leaving = {snapshot.snapshot_id: snapshot for snapshot in going}
+    staying = {
+        source_of(snapshot)
+        for snapshot in known
+        if snapshot.snapshot_id not in leaving and snapshot.state == "completed" and snapshot.storage_tier != "archive"
+    }
+    newest: dict[str, Snapshot] = {}
+    for snapshot in leaving.values():
+        volume = source_of(snapshot)
+        if volume and volume not in staying and snapshot.state == "completed":
+            seen = newest.get(volume)
+            if seen is None or _order(snapshot) > _order(seen):
+                newest[volume] = snapshot
+    return {snapshot.snapshot_id: volume for volume, snapshot in newest.items()}
+
+
+def _order(snapshot: Snapshot) -> tuple[float, str]:
+    return (snapshot.start_time.timestamp() if snapshot.start_time else 0.0, snapshot.snapshot_id)

@@ -1,0 +1,184 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The options of `snapshot_rotate`, and all that can be refused without looking at EC2.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import SpecError
+from .names import require_id
+from .retention import Keep, parse_keep
+from .tags import LONGEST_VALUE, PREFIX, require_tags
+from .timespan import Every, parse_every
+
+GUARDS = (
+    "image",
+    "locked",
+    "backup",
+    "managed",
+    "public",
+    "shared",
+    "fast_restore",
+    "archived",
+    "copy_source",
+    "last",
+    "creating",
+    "protected",
+)
+MODES = ("keep", "report", "fail")
+# EC2 refuses these deletes itself, so there is nothing to report after the fact.
+_ENFORCED = ("image", "locked", "backup")
+# The collection's own tags on a snapshot, at most: policy, period, source, set, origin, copy-of.
+_OWN_TAGS = 6
+# What EC2 takes in a tag's value; the name of a policy is one, and stands in planned ids.
+_POLICY = re.compile(r"[\w .:/=+\-@]{1,128}")
+
+
+@dataclass(frozen=True)
+class RotationSpec:
+    """What the task asks for. Tags to select by are joined by *and*."""
+
+    policy: str
+    captured: bool
+    volume_ids: tuple[str, ...]
+    instance_ids: tuple[str, ...]
+    select_tags: Mapping[str, str]
+    allow_empty: bool
+    create: bool
+    every: Every
+    whole_instances: bool
+    exclude_boot_volume: bool
+    exclude_volume_ids: tuple[str, ...]
+    tags: Mapping[str, str]
+    copy_volume_tags: bool
+    keep: Keep | None
+    adopt: Mapping[str, str]
+    protect: Mapping[str, str]
+    guards: Mapping[str, str] = field(default_factory=dict)
+    max_delete: int = 100
+    max_delete_percent: int = 50
+    min_keep: int = 1
+    expected_plan: str | None = None
+    report: str = "actions"
+    wait: bool = True
+
+    @property
+    def selects(self) -> bool:
+        """Whether anything is to be created from."""
+        return bool(self.volume_ids or self.instance_ids or self.select_tags)
+
+    def guard(self, name: str) -> str:
+        """The mode of a guard. ``shared`` costs a call for every snapshot: it is off unless it was asked for."""
+        return self.guards.get(name, "off" if name == "shared" else "keep")
+
+
+def parse(params: Mapping[str, Any], _region: str) -> RotationSpec:
+    """The options, when they can be meant. Raises SpecError, naming the option, its value, and what is accepted."""
+    policy = str(params["policy"])
+    if not _POLICY.fullmatch(policy) or policy != policy.strip() or "(" in policy:
+        raise SpecError(
+            f"policy: {policy!r}: 1 to 128 characters out of letters, digits, spaces and . : / = + - @ _, as EC2 takes "
+            "them in a tag"
+        )
+    select = params.get("select") or {}
+    captured = params.get("state") == "captured"
+    whole = params.get("consistency") == "instance"
+    keep_options = params.get("keep")
+    if keep_options is None and not captured:
+        raise SpecError("keep: it is missing, and nothing would say what stays. At least one rule, such as daily: 7")
+    spec = RotationSpec(
+        policy=policy,
+        captured=captured,
+        volume_ids=_ids("volume", select.get("volume_ids"), "select.volume_ids"),
+        instance_ids=_ids("instance", select.get("instance_ids"), "select.instance_ids"),
+        select_tags=_filters(select.get("tags"), "select.tags"),
+        allow_empty=bool(params.get("allow_empty")),
+        create=params.get("create", "due") == "due",
+        every=parse_every(params.get("every") or "24h"),
+        whole_instances=whole,
+        exclude_boot_volume=bool(params.get("exclude_boot_volume")),
+        exclude_volume_ids=_ids("volume", params.get("exclude_volume_ids"), "exclude_volume_ids"),
+        tags=require_tags(params.get("tags") or {}, "tags", ours=_OWN_TAGS),
+        copy_volume_tags=bool(params.get("copy_volume_tags", True)),
+        keep=None if keep_options is None else parse_keep(keep_options),
+        adopt=_filters((params.get("adopt") or {}).get("tags"), "adopt.tags"),
+        protect=_filters((params.get("protect") or {}).get("tags"), "protect.tags"),
+        guards=_guards(params.get("guards") or {}),
+        max_delete=_bounded(params, "max_delete", 0, None),
+        max_delete_percent=_bounded(params, "max_delete_percent", 0, 100),
+        min_keep=_bounded(params, "min_keep", 1, None),
+        expected_plan=params.get("expected_plan") or None,
+        report=str(params.get("report") or "actions"),
+        wait=bool(params.get("wait", True)),
+    )
+    _require_sense(spec, params)
+    return spec
+
+
+def _require_sense(spec: RotationSpec, params: Mapping[str, Any]) -> None:
+    if spec.whole_instances and spec.volume_ids:
+        raise SpecError(
+            "select.volume_ids: with consistency: instance whole instances are captured: select.instance_ids or "
+            "select.tags, and exclude_volume_ids for what shall not be in the set"
+        )
+    if not spec.whole_instances and (spec.exclude_boot_volume or spec.exclude_volume_ids):
+        raise SpecError("exclude_boot_volume and exclude_volume_ids: only with consistency: instance")
+    if spec.create and not spec.selects:
+        raise SpecError(
+            "select: it names nothing to take snapshots of: volume_ids, instance_ids or tags. create: never only "
+            "retains what there is"
+        )
+    if params.get("adopt") is not None and not spec.adopt:
+        raise SpecError("adopt.tags: no tag; without one it would take every snapshot of the account")
+    if params.get("protect") is not None and not spec.protect:
+        raise SpecError("protect.tags: no tag")
+
+
+def _ids(kind: str, values: Iterable[str] | None, option: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(require_id(kind, str(value), option) for value in values or ()))
+
+
+def _filters(tags: Mapping[str, Any] | None, option: str) -> dict[str, str]:
+    """Tags to find something by. Wildcards are EC2's in a filter, and must not take more than what was written."""
+    found = {str(key): "" if value is None else str(value) for key, value in (tags or {}).items()}
+    for key, value in found.items():
+        if not key or "*" in key or "?" in key or "*" in value or "?" in value:
+            raise SpecError(f"{option}: {key!r}: {value!r}: tags are compared literally, without * and ?")
+        if len(value) > LONGEST_VALUE:
+            raise SpecError(f"{option}: the value of {key!r} has {len(value)} characters; EC2 takes {LONGEST_VALUE}")
+        if key.startswith(PREFIX) and option == "adopt.tags":
+            raise SpecError(f"adopt.tags: {key!r}: what another policy has made is its own")
+    return found
+
+
+def _guards(given: Mapping[str, Any]) -> dict[str, str]:
+    modes: dict[str, str] = {}
+    for name, mode in given.items():
+        if mode is None:
+            continue
+        if name not in GUARDS:
+            raise SpecError(f"guards.{name}: there is no such guard: {', '.join(GUARDS)}")
+        allowed = ("keep", "fail") if name in _ENFORCED else MODES
+        if mode not in allowed:
+            raise SpecError(f"guards.{name}: {mode!r}: one of {', '.join(allowed)}")
+        modes[name] = str(mode)
+    return modes
+
+
+def _bounded(params: Mapping[str, Any], name: str, least: int, most: int | None) -> int:
+    default = {"max_delete": 100, "max_delete_percent": 50, "min_keep": 1}[name]
+    given = params.get(name)
+    value = default if given is None else int(given)
+    if value < least or (most is not None and value > most):
+        accepted = f"{least} to {most}" if most is not None else f"{least} or more"
+        raise SpecError(f"{name}: {value}: {accepted}")
+    return value

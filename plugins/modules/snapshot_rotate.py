@@ -1,0 +1,480 @@
+#!/usr/bin/python
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: snapshot_rotate
+short_description: Take EBS snapshots when they are due, and delete those that no rule keeps
+version_added: 0.1.0
+description:
+  - Takes a snapshot of every selected volume, or a crash-consistent set of every selected instance, when the current
+    slot of O(every) has none. A second run in the same slot takes none.
+  - Then it deletes what no rule of O(keep) keeps. Every decision has its reasons, in RV(decisions) and with
+    C(--diff).
+  - Retention covers all snapshots that carry the policy's tag C(ec2ops:policy), and those that match O(adopt), also of
+    volumes that are gone or are not selected any more. Each volume, or instance, is retained for itself; its newest
+    completed snapshot is always kept.
+  - What could be deleted and should not be is held back by guards. See O(guards).
+  - What is due is taken and waited for before anything is deleted. When O(wait=false), what leans on a snapshot that is
+    not completed yet stays for a later run.
+extends_documentation_fragment:
+  - ec2ops.storage.attributes
+  - ec2ops.storage.common
+  - amazon.aws.common.modules
+  - amazon.aws.region.modules
+  - amazon.aws.boto3
+options:
+  policy:
+    description:
+      - The policy's name, its identity. It is on every snapshot that it makes, in the tag C(ec2ops:policy).
+    type: str
+    required: true
+  state:
+    description:
+      - V(captured) takes what is due and ends as soon as EC2 has answered every call. A snapshot's point in time is
+        fixed by then. Nothing is waited for and nothing is deleted.
+      - V(applied) takes what is due, waits for it, and deletes.
+    type: str
+    choices: [captured, applied]
+    default: applied
+  select:
+    description: What snapshots are taken of. All that any of the suboptions names.
+    type: dict
+    suboptions:
+      volume_ids:
+        description: These volumes. Not with O(consistency=instance).
+        type: list
+        elements: str
+      instance_ids:
+        description: The volumes of these instances.
+        type: list
+        elements: str
+      tags:
+        description: The volumes, with O(consistency=instance) the instances, that have all these tags.
+        type: dict
+  allow_empty:
+    description: That O(select) finds nothing is no error.
+    type: bool
+    default: false
+  create:
+    description: V(never) only retains what there is.
+    type: str
+    choices: [due, never]
+    default: due
+  every:
+    description:
+      - How often a snapshot is due, as slots on the wall clock of O(keep.timezone), from midnight, Monday or the first
+        of the month. One of V(5min), V(10min), V(15min), V(20min), V(30min), V(1h), V(2h), V(3h), V(4h), V(6h), V(8h),
+        V(12h), V(24h), V(1d), V(1w), V(1m) (a month).
+      - The hour that occurs twice when summer time ends makes no second slot.
+    type: str
+    default: 24h
+  consistency:
+    description:
+      - V(instance) takes all volumes of an instance at one point in time, with one call. Such a set is kept or deleted
+        as one.
+    type: str
+    choices: [volume, instance]
+    default: volume
+  exclude_boot_volume:
+    description: With O(consistency=instance), leave the root volume out.
+    type: bool
+    default: false
+  exclude_volume_ids:
+    description: With O(consistency=instance), leave these volumes out.
+    type: list
+    elements: str
+  tags:
+    description: Tags of all that the policy makes. Changed ones are set on what there is too.
+    type: dict
+  copy_volume_tags:
+    description: New snapshots get the tags of their volume. O(tags) come before them.
+    type: bool
+    default: true
+  keep:
+    description:
+      - What stays. The rules are joined by I(or), so one more rule never deletes more. Required with O(state=applied).
+      - A snapshot counts with the start of the slot that it was made for, else with its start time.
+    type: dict
+    suboptions:
+      last:
+        description: So many of the newest. V(unlimited) or V(-1) keeps all. So do the other counts.
+        type: str
+      hourly:
+        description: The newest of each of so many hours that have one.
+        type: str
+      daily:
+        description: The newest of each of so many days that have one.
+        type: str
+      weekly:
+        description: The newest of each of so many ISO weeks that have one.
+        type: str
+      monthly:
+        description: The newest of each of so many months that have one.
+        type: str
+      quarterly:
+        description: The newest of each of so many quarters that have one.
+        type: str
+      yearly:
+        description: The newest of each of so many years that have one.
+        type: str
+      within:
+        description:
+          - All that are younger than this span, measured from O(keep.reference). A number and V(min), V(h), V(d), V(w),
+            V(m) (months) or V(y), alone or in a row, such as V(1y6m). Months and years are the calendar's.
+        type: str
+      hourly_within:
+        description: Of each hour within this span the newest.
+        type: str
+      daily_within:
+        description: Of each day within this span the newest.
+        type: str
+      weekly_within:
+        description: Of each ISO week within this span the newest.
+        type: str
+      monthly_within:
+        description: Of each month within this span the newest.
+        type: str
+      quarterly_within:
+        description: Of each quarter within this span the newest.
+        type: str
+      yearly_within:
+        description: Of each year within this span the newest.
+        type: str
+      timezone:
+        description: Whose calendar cuts hours, days and so on. An IANA name.
+        type: str
+        default: UTC
+      reference:
+        description:
+          - What ages are measured from, V(latest) the newest completed snapshot of the same volume or instance, so that
+            a job that has stopped does not eat its own history; or V(now).
+        type: str
+        choices: [latest, now]
+        default: latest
+      oldest:
+        description: A rule that does not use up its count also keeps the oldest, as in restic.
+        type: bool
+        default: false
+  adopt:
+    description: Snapshots that the policy did not make and retains too. They are never those of another policy.
+    type: dict
+    suboptions:
+      tags:
+        description: They have all these tags.
+        type: dict
+        required: true
+  protect:
+    description: Snapshots that stay and take nobody's place.
+    type: dict
+    suboptions:
+      tags:
+        description: They have any of these tags.
+        type: dict
+        required: true
+  guards:
+    description:
+      - What holds back the deletion of a snapshot that no rule keeps. V(keep), the default, lets it stay and says so;
+        V(report) deletes it with a warning; V(fail) deletes nothing at all and fails.
+      - V(report) is not offered for what EC2 itself does not delete (O(guards.image), O(guards.locked),
+        O(guards.backup)).
+    type: dict
+    suboptions:
+      image:
+        description: An AMI, also a disabled or pending one, has it in any of its devices.
+        type: str
+        choices: [keep, fail]
+      locked:
+        description: It is locked.
+        type: str
+        choices: [keep, fail]
+      backup:
+        description: It is a recovery point of AWS Backup. Unless reported, it takes nobody's place.
+        type: str
+        choices: [keep, fail]
+      managed:
+        description:
+          - Data Lifecycle Manager, a CSI driver, Velero or another controller has made it, by its tags. Unless
+            reported, it takes nobody's place.
+        type: str
+        choices: [keep, report, fail]
+      public:
+        description: Anybody may use it.
+        type: str
+        choices: [keep, report, fail]
+      shared:
+        description:
+          - It is shared with accounts. This takes a call for every snapshot that would go, and is off unless given.
+        type: str
+        choices: [keep, report, fail]
+      fast_restore:
+        description: Fast snapshot restore is enabled for it.
+        type: str
+        choices: [keep, report, fail]
+      archived:
+        description: It has been in the archive for less than 90 days, which are paid for, or is on the way in or out.
+        type: str
+        choices: [keep, report, fail]
+      copy_source:
+        description: A copy of it is under way.
+        type: str
+        choices: [keep, report, fail]
+      last:
+        description: It is the last completed snapshot of its volume, of whoever's.
+        type: str
+        choices: [keep, report, fail]
+      creating:
+        description: A volume is being made from it.
+        type: str
+        choices: [keep, report, fail]
+      protected:
+        description: O(protect) names it.
+        type: str
+        choices: [keep, report, fail]
+  max_delete:
+    description:
+      - When more would be deleted, nothing is deleted, and the task fails. What is due is taken all the same. So with
+        the other limits.
+    type: int
+    default: 100
+  max_delete_percent:
+    description: The same as a part of the completed snapshots that the policy retains. Counts from 10 deletions up.
+    type: int
+    default: 50
+  min_keep:
+    description: The same when fewer would be left of any volume or instance. Counts from 2 up; the newest always stays.
+    type: int
+    default: 1
+  expected_plan:
+    description:
+      - RV(plan_hash) of a check run that somebody has approved. Any other plan deletes nothing and fails, but
+        for one that is empty.
+    type: str
+  report:
+    description:
+      - How much is told in RV(decisions) and C(--diff). V(actions) has what goes and what a guard holds back,
+        V(all) all, V(summary) only counts.
+    type: str
+    choices: [actions, all, summary]
+    default: actions
+  wait:
+    description: Wait until what is due is completed. Without it, what leans on that is deleted by a later run.
+notes:
+  - The user needs C(ec2:DescribeSnapshots), C(ec2:DescribeVolumes), C(ec2:DescribeInstances), C(ec2:CreateSnapshot) or
+    C(ec2:CreateSnapshots), C(ec2:CreateTags), C(ec2:DeleteSnapshot), and for the guards C(ec2:DescribeImages),
+    C(ec2:DescribeLockedSnapshots), C(ec2:DescribeFastSnapshotRestores), C(ec2:DescribeSnapshotTierStatus) and
+    C(ec2:DescribeSnapshotAttribute).
+  - Snapshots of which nothing says what they are a backup of (copies without our tags) are reported and never deleted.
+  - A snapshot of the policy that has failed is deleted and taken again.
+seealso:
+  - module: ec2ops.storage.ami_bake
+  - module: ec2ops.storage.ebs_volume_spec
+  - module: amazon.aws.ec2_snapshot
+author:
+  - The ec2ops.storage contributors (@ec2ops)
+"""
+
+EXAMPLES = r"""
+- name: A snapshot of every database volume each day, for a week, four weeks and a year
+  ec2ops.storage.snapshot_rotate:
+    policy: db-daily
+    select:
+      tags:
+        backup: daily
+    keep:
+      daily: 7
+      weekly: 4
+      monthly: 12
+      timezone: Europe/Berlin
+    region: eu-central-1
+
+- name: All volumes of an instance at one point in time, each hour
+  ec2ops.storage.snapshot_rotate:
+    policy: shop-hourly
+    select:
+      instance_ids: [i-0123456789abcdef0]
+    consistency: instance
+    every: 1h
+    keep:
+      within: 2d
+    region: eu-central-1
+
+- name: Take over what a script has made, and only retain it
+  ec2ops.storage.snapshot_rotate:
+    policy: legacy
+    create: never
+    adopt:
+      tags:
+        created-by: cron
+    keep:
+      last: 10
+    max_delete: 500
+    region: eu-central-1
+"""
+
+RETURN = r"""
+decisions:
+  description: What goes, or stays, and why, the newest first. See O(report).
+  returned: success, or a limit held the deletions back
+  type: list
+  elements: dict
+  contains:
+    decision:
+      description: V(keep) or V(delete).
+      type: str
+      returned: always
+    snapshot_ids:
+      description: The snapshot, or the set that is kept or deleted as one.
+      type: list
+      elements: str
+      returned: always
+    source:
+      description: The volume, or the instance, that it is a backup of. Null where nothing says.
+      type: str
+      returned: always
+    start_time:
+      description: When it was taken.
+      type: str
+      returned: always
+    reasons:
+      description: Every rule that keeps it, or why it takes part in no rule, or what the guard says.
+      type: list
+      elements: str
+      returned: always
+    guard:
+      description:
+        - The guard that holds it back, C(depends) for what leans on a snapshot that is not completed, else null.
+      type: str
+      returned: always
+  sample:
+    - decision: delete
+      snapshot_ids: [snap-0123456789abcdef0]
+      source: vol-0123456789abcdef0
+      start_time: "2026-11-16T02:00:04Z"
+      reasons: []
+      guard: null
+created:
+  description: The ids of what was taken, planned ids in check mode.
+  returned: success, or a limit held the deletions back
+  type: list
+  elements: str
+deleted:
+  description: The ids of what was deleted, in check mode of what would be.
+  returned: success, or a limit held the deletions back
+  type: list
+  elements: str
+counts:
+  description: How many are retained, kept, deleted, withheld by a limit, and taken.
+  returned: success, or a limit held the deletions back
+  type: dict
+rpo:
+  description: Of every selected volume or instance, and of every other that the policy retains, the recovery point.
+  returned: success, or a limit held the deletions back
+  type: list
+  elements: dict
+  contains:
+    source:
+      description: The volume or instance.
+      type: str
+      returned: always
+    due:
+      description: Whether one was due.
+      type: bool
+      returned: always
+    snapshot_ids:
+      description: The newest good one, or the one that is taken in this run.
+      type: list
+      elements: str
+      returned: always
+    recovery_point:
+      description: When it was taken. Null where there is none.
+      type: str
+      returned: always
+    age:
+      description: How old it is, in seconds.
+      type: int
+      returned: always
+plan_hash:
+  description: For O(expected_plan). The same for the same plan, whenever it is made.
+  returned: success, or a limit held the deletions back
+  type: str
+"""
+
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.snapshot import FEATURE
+from ansible_collections.ec2ops.storage.plugins.module_utils._runner import run_module
+
+_TEXT = {"type": "str"}
+_MODES = {"type": "str", "choices": ["keep", "report", "fail"]}
+_ENFORCED = {"type": "str", "choices": ["keep", "fail"]}
+
+KEEP = {
+    "last": _TEXT,
+    "hourly": _TEXT,
+    "daily": _TEXT,
+    "weekly": _TEXT,
+    "monthly": _TEXT,
+    "quarterly": _TEXT,
+    "yearly": _TEXT,
+    "within": _TEXT,
+    "hourly_within": _TEXT,
+    "daily_within": _TEXT,
+    "weekly_within": _TEXT,
+    "monthly_within": _TEXT,
+    "quarterly_within": _TEXT,
+    "yearly_within": _TEXT,
+    "timezone": {"type": "str", "default": "UTC"},
+    "reference": {"type": "str", "choices": ["latest", "now"], "default": "latest"},
+    "oldest": {"type": "bool", "default": False},
+}
+GUARDS = {
+    "image": _ENFORCED,
+    "locked": _ENFORCED,
+    "backup": _ENFORCED,
+    "managed": _MODES,
+    "public": _MODES,
+    "shared": _MODES,
+    "fast_restore": _MODES,
+    "archived": _MODES,
+    "copy_source": _MODES,
+    "last": _MODES,
+    "creating": _MODES,
+    "protected": _MODES,
+}
+SELECT = {
+    "volume_ids": {"type": "list", "elements": "str"},
+    "instance_ids": {"type": "list", "elements": "str"},
+    "tags": {"type": "dict"},
+}
+ARGUMENT_SPEC = {
+    "policy": {"type": "str", "required": True},
+    "state": {"type": "str", "choices": ["captured", "applied"], "default": "applied"},
+    "select": {"type": "dict", "options": SELECT},
+    "allow_empty": {"type": "bool", "default": False},
+    "create": {"type": "str", "choices": ["due", "never"], "default": "due"},
+    "every": {"type": "str", "default": "24h"},
+    "consistency": {"type": "str", "choices": ["volume", "instance"], "default": "volume"},
+    "exclude_boot_volume": {"type": "bool", "default": False},
+    "exclude_volume_ids": {"type": "list", "elements": "str"},
+    "tags": {"type": "dict"},
+    "copy_volume_tags": {"type": "bool", "default": True},
+    "keep": {"type": "dict", "options": KEEP},
+    "adopt": {"type": "dict", "options": {"tags": {"type": "dict", "required": True}}},
+    "protect": {"type": "dict", "options": {"tags": {"type": "dict", "required": True}}},
+    "guards": {"type": "dict", "options": GUARDS},
+    "max_delete": {"type": "int", "default": 100},
+    "max_delete_percent": {"type": "int", "default": 50},
+    "min_keep": {"type": "int", "default": 1},
+    "expected_plan": {"type": "str"},
+    "report": {"type": "str", "choices": ["actions", "all", "summary"], "default": "actions"},
+}
+
+
+def main() -> None:
+    run_module(FEATURE, ARGUMENT_SPEC)
+
+
+if __name__ == "__main__":
+    main()
