@@ -8,7 +8,9 @@ from __future__ import annotations
 import importlib
 
 #: The modules whose handlers make up the storage family.
-DOMAIN = ("tags", "volumes", "snapshots", "images", "instances")
+DOMAIN = (
+    "tags", "volumes", "snapshots", "sharing", "tiers", "locks", "fast_restore", "images", "instances", "recycle_bin",
+)  # fmt: skip
 
 
 def load_handlers() -> None:

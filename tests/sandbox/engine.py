@@ -35,7 +35,18 @@ if TYPE_CHECKING:
     from .moto_side import MotoSide
     from .world import Region
 
-__all__ = ["Call", "Config", "Ec2Error", "Engine", "Reply", "Request", "World", "action", "declare_durations"]
+__all__ = [
+    "Call",
+    "Config",
+    "Ec2Error",
+    "Engine",
+    "Reply",
+    "Request",
+    "World",
+    "action",
+    "declare_durations",
+    "declare_option",
+]
 
 #: The account of every access key that is not itself twelve digits.
 DEFAULT_ACCOUNT = "123456789012"
@@ -86,6 +97,15 @@ def declare_durations(**seconds: float) -> None:
     _DECLARED.update(seconds)
 
 
+#: Other settings of the domain by name: the default, and what a new value must pass; see declare_option.
+_OPTIONS: dict[str, tuple[Any, Callable[[Any], None]]] = {}
+
+
+def declare_option(name: str, default: Any, check: Callable[[Any], None] = lambda value: None) -> None:
+    """Name a setting. Its values are of the type of the default; check raises ValueError or TypeError for others."""
+    _OPTIONS[name] = (default, check)
+
+
 def default_durations() -> dict[str, float]:
     """All durations that may be set, with their defaults in sandbox seconds."""
     from . import world  # noqa: F401  (where the domain declares its own)
@@ -101,7 +121,7 @@ class Config:
     buckets: EC2's published token buckets on or off. visibility_delay: sandbox seconds by resource type (`snapshot`,
     `volume`, `image`, `instance`, `*`) before a new resource shows in reads. refused: actions (globs, `ec2:` or another
     service before them, EC2's without) that answer UnauthorizedOperation. rejected_keys: access keys that answer
-    AuthFailure. options: free settings of the domain.
+    AuthFailure. options: other settings of the domain, by names that it has declared.
     """
 
     durations: dict[str, float] = field(default_factory=dict)
@@ -120,9 +140,9 @@ class Config:
             return _DECLARED[name]
         raise KeyError(f"no duration is called {name}; there are: {', '.join(sorted(default_durations()))}")
 
-    def option(self, name: str, default: Any = None) -> Any:
-        """One of the domain's settings."""
-        return self.options.get(name, default)
+    def option(self, name: str) -> Any:
+        """What was set, else the default. Raises KeyError for a name that nobody declared."""
+        return self.options[name] if name in self.options else _OPTIONS[name][0]
 
     def is_refused(self, service: str, action: str) -> bool:
         """Whether the caller is denied an action, such as ("ec2", "CreateTags")."""
@@ -134,7 +154,7 @@ class Config:
         readers: dict[str, Callable[[Any], Any]] = {
             "durations": lambda value: {**self.durations, **_seconds_by_name(value, default_durations())},
             "visibility_delay": lambda value: {**self.visibility_delay, **_seconds_by_name(value, VISIBILITY_KINDS)},
-            "options": lambda value: {**self.options, **value},
+            "options": lambda value: {**self.options, **_options(value)},
             "refused": _texts,
             "rejected_keys": _texts,
             "latency": lambda value: _seconds("latency", value),
@@ -156,7 +176,7 @@ class Config:
             "visibility_delay": self.visibility_delay,
             "refused": self.refused,
             "rejected_keys": self.rejected_keys,
-            "options": self.options,
+            "options": {**{name: default for name, (default, _check) in _OPTIONS.items()}, **self.options},
         }
 
 
@@ -169,6 +189,17 @@ def _seconds_by_name(value: Any, known: Collection[str]) -> dict[str, float]:
         if name not in known:
             raise ValueError(f"nothing is called {name}; there are: {', '.join(known)}")
     return {name: _seconds(name, seconds) for name, seconds in value.items()}
+
+
+def _options(value: Any) -> dict[str, Any]:
+    for name, one in dict(value).items():
+        if name not in _OPTIONS:
+            raise ValueError(f"no option is called {name}; there are: {', '.join(sorted(_OPTIONS))}")
+        default, check = _OPTIONS[name]
+        if type(one) is not type(default):
+            raise TypeError(f"{name} is of the type {type(default).__name__}, not {one!r}")
+        check(one)
+    return dict(value)
 
 
 def _texts(value: Any) -> list[str]:

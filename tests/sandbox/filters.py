@@ -25,16 +25,17 @@ Test = Callable[[Any], bool]
 MOST_VALUES = 200
 
 
-def matching(request: Request, rows: Iterable[Row], fields: Mapping[str, Field]) -> list[Row]:
+def matching(request: Request, rows: Iterable[Row], fields: Mapping[str, Field], *, tagged: bool = True) -> list[Row]:
     """The rows that the request's Filters let through, in their order.
 
     Values of one filter are alternatives, filters must all hold. `*` and `?` are wildcards, a backslash takes their
     meaning away; letters' case counts. fields: by filter name, what a row has there: one value, many, or None; booleans
-    count as "true" and "false", datetimes as their text. `tag:KEY` and `tag-key` read row.tags and need no field.
+    count as "true" and "false", datetimes as their text. `tag:KEY` and `tag-key` read row.tags and need no field; calls
+    that do not have these filters are not tagged.
 
     Raises Ec2Error InvalidParameterValue for an unknown filter, a missing name or values, or more than 200 values.
     """
-    tests = compiled(request.params.get("Filters") or [], fields)
+    tests = compiled(request.params.get("Filters") or [], fields, tagged=tagged)
     if not tests:
         return list(rows)
     if len(tests) == 1:
@@ -43,7 +44,7 @@ def matching(request: Request, rows: Iterable[Row], fields: Mapping[str, Field])
     return [row for row in rows if all(test(row) for test in tests)]
 
 
-def compiled(filters: Sequence[Mapping[str, Any]], fields: Mapping[str, Field]) -> list[Test]:
+def compiled(filters: Sequence[Mapping[str, Any]], fields: Mapping[str, Field], *, tagged: bool = True) -> list[Test]:
     """One test per filter; see `matching` for the rules and errors."""
     tests = []
     for one in filters:
@@ -60,9 +61,9 @@ def compiled(filters: Sequence[Mapping[str, Any]], fields: Mapping[str, Field]) 
         holds = matcher(values)
         if name in fields:
             tests.append(_field_test(fields[name], holds))
-        elif name.startswith("tag:") and len(name) > 4:
+        elif tagged and name.startswith("tag:") and len(name) > 4:
             tests.append(_tag_test(name[4:], holds))
-        elif name == "tag-key":
+        elif tagged and name == "tag-key":
             tests.append(_tag_key_test(holds))
         else:
             raise Ec2Error("InvalidParameterValue", f"The filter '{name}' is invalid")

@@ -19,7 +19,14 @@ from typing import Any
 from .engine import Ec2Error, Request, action
 from .filters import matching
 from .pages import paged
-from .snapshots import check_snapshot_allowed, checked_completion_minutes, copied_snapshot, failure_of, take
+from .snapshots import (
+    check_snapshot_allowed,
+    checked_completion_minutes,
+    copied_snapshot,
+    failure_of,
+    refuse_delete,
+    take,
+)
 from .tags import tag_specifications
 from .tokens import with_token
 from .volumes import (
@@ -30,6 +37,7 @@ from .volumes import (
     combination_error,
     performance,
     readable_snapshot,
+    refuse_unusable,
     value_error,
 )
 from .world import Image, Instance, Region, Shape, Snapshot, is_id, stamp, tag_list
@@ -123,7 +131,7 @@ def registrable_snapshot(request: Request, snapshot_id: str) -> Snapshot:
     """A completed snapshot of the account, with the codes that RegisterImage has of its own.
 
     Raises InvalidSnapshotID.NotFound (other operations say InvalidSnapshot.NotFound), InvalidParameterValue for another
-    account's, and IncorrectState for one that is not completed.
+    account's, and IncorrectState for one that is not completed, or archived.
     """
     try:
         found = readable_snapshot(request, snapshot_id)
@@ -133,9 +141,7 @@ def registrable_snapshot(request: Request, snapshot_id: str) -> Snapshot:
         raise
     if found.owner != request.account:
         raise value_error(f"Snapshot does not belong to account {request.account}: {snapshot_id}")
-    state = found.state(request.now)
-    if state != "completed":
-        raise Ec2Error("IncorrectState", f"Snapshot is in invalid state - {state}")
+    refuse_unusable(found, request.now)
     return found
 
 
@@ -764,11 +770,22 @@ def disable_image(request: Request) -> Shape:
     state = image.state(request.now)
     if state not in ("available", "disabled"):
         raise Ec2Error("IncorrectState", f"The image '{image.id}' is in the state {state}")
+    if request.action == "EnableImage":
+        _refuse_archived(request, image)
     request.dry_run_gate()
     image.disabled = request.action == "DisableImage"
     if image.disabled:
         image.launch_permissions = []
     return {"Return": True}
+
+
+def _refuse_archived(request: Request, image: Image) -> None:
+    """Raises IncorrectState for an image with an archived snapshot: all must be restored first, and permanently."""
+    for snapshot_id in image.snapshot_ids():
+        snapshot = request.home.snapshots.get(snapshot_id)
+        last = snapshot.settled(request.now) if snapshot is not None else None
+        if last is not None and last.kind != "permanent-restore":
+            raise Ec2Error("IncorrectState", f"The snapshot {snapshot_id} of the image '{image.id}' is archived")
 
 
 @action("EnableImageDeprecation", "DisableImageDeprecation")
@@ -817,6 +834,7 @@ def deregister_image(request: Request) -> Shape:
         raise value_error(f"The image {image.id} is managed by AWS Backup and can't be deregistered using EC2.")
     request.dry_run_gate()
     image.deregistered = request.now
+    home.throw_away(image, image.tags, request.now)
     results = []
     if request.params.get("DeleteAssociatedSnapshots"):
         for snapshot_id in dict.fromkeys(image.snapshot_ids()):
@@ -827,7 +845,12 @@ def deregister_image(request: Request) -> Shape:
             elif request.world.config.is_refused("ec2", "DeleteSnapshot"):
                 results.append({"SnapshotId": snapshot_id, "ReturnCode": "missing-permissions"})
             else:
-                del home.snapshots[snapshot_id]
+                try:
+                    refuse_delete(home, home.snapshots[snapshot_id], request.now)
+                except Ec2Error:
+                    results.append({"SnapshotId": snapshot_id, "ReturnCode": "client-error"})
+                    continue
+                home.delete_snapshot(home.snapshots[snapshot_id], request.now)
                 results.append({"SnapshotId": snapshot_id, "ReturnCode": "success"})
     return {"Return": True, "DeleteSnapshotResults": results}
 

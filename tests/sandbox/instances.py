@@ -18,7 +18,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from .engine import Ec2Error, Request, action
+from .engine import Ec2Error, Request, action, declare_option
 from .filters import matching
 from .images import launchable_image, mapping_error, product_codes, smaller_than_snapshot
 from .pages import paged
@@ -37,11 +37,15 @@ from .volumes import (
     encryption,
     make_volume,
     performance,
+    refuse_unusable,
     remove_volume,
     value_error,
     zone_names,
 )
 from .world import Image, Instance, Power, Region, Shape, Snapshot, Volume, tag_list
+
+declare_option("unhealthy_launches", False)
+"""Whether all that is launched fails its status checks."""
 
 STATE_CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 DEFAULT_TYPE = "m1.small"
@@ -326,6 +330,7 @@ class Launch:
             return None
         for region in self.request.world.regions():
             if region.name == self.request.region and given in region.snapshots:
+                refuse_unusable(region.snapshots[given], self.request.now)
                 return region.snapshots[given]
         raise Ec2Error("InvalidSnapshot.NotFound", f"The snapshot '{given}' does not exist.")
 

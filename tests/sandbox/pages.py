@@ -34,12 +34,13 @@ def paged(
     *,
     key: Callable[[Row], Any] | None = None,
     ids: str | None = "*",
+    strict: bool = False,
 ) -> tuple[Sequence[Row], str | None]:
     """One page of the rows and the token of the next one (None on the last).
 
     rows: what the request found, in a stable order. Without MaxResults, NextToken and default it is all of them.
     minimum, maximum: of MaxResults; a smaller one is refused, a greater one counts as the maximum (EC2 took 1,001 for
-    the volume calls).
+    the volume calls), or is refused too if strict: for calls whose model names both bounds.
     key: the row's place in the order (rows sorted by it); the token then carries the last row's key, so that rows which
     come or go between two pages neither repeat nor hide others. Without it the token is an offset.
     ids: the parameter that cannot be used together with MaxResults or NextToken: a name, "*" for any list of ids, or
@@ -56,6 +57,11 @@ def paged(
         raise Ec2Error(
             "InvalidParameterValue",
             f"Value ( {size} ) for parameter maxResults is invalid. Expecting a value greater than {minimum}.",
+        )
+    if size is not None and strict and size > maximum:
+        raise Ec2Error(
+            "InvalidParameterValue",
+            f"Value ( {size} ) for parameter maxResults is invalid. Expecting a value not greater than {maximum}.",
         )
     start = token_place(request, token) if token else None
     limit = min(size, maximum) if size is not None else default if default is not None else (maximum if token else None)

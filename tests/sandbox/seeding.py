@@ -25,9 +25,16 @@ missing), ``key_name`` (imported when missing), ``user_data`` (text), ``spot`` (
 ``volume``/``volumes``: parameters of CreateVolume with ``name`` and ``tags``; available at once, in the first zone
 unless said.
 
-``snapshots``: ``count``, ``volumes`` (how many source volumes, 1), ``tags``, ``size`` (8), ``every`` (seconds between
-two of one volume, 86400; the newest is that long ago), ``description``; or a list ``[{name, volume, tags, age, ...}]``
-of single completed ones, each of what a volume (name of this call or id) held then.
+``snapshots``: one mapping or a list of them, of two kinds. In bulk: ``count`` or ``times`` (of each volume; ISO 8601,
+or seconds ago), ``volumes`` (how many source volumes, 1, or their names and ids; an unknown id is a volume long gone),
+``size`` (8), ``every`` (seconds between two of one volume, 86400), ``newest`` (the time of the last, unless said
+``every`` ago), ``name`` (gets the list of their ids). Single ones: ``name``, ``volume`` (name of this call or id; what
+it held then; with ``size`` also one long gone) and ``age`` (seconds) or ``at`` (ISO 8601). Both take ``tags`` (any,
+also aws: ones; ``{volume}``, ``{number}`` and ``{start}`` in a value stand for what they name), ``description``,
+``encrypted``, ``kms_key_id``, ``shared_with`` (accounts, or all), ``state`` (completed, pending or error, with
+``message``), ``copied`` (they are copies; ``source`` is a name or id), ``archived`` (seconds since then) and
+``restored`` (days, from now), ``lock`` (``{mode, days, cool_off, age}``: hours, and seconds since it was locked) and
+``fast_restore`` (zones in which it is enabled).
 
 Returns ids by name: ``web``, ``web/root``, ``web/data1``, ``web/elastic_ip`` (the address), ``image`` names, and for
 bulk snapshots ``snapshots`` (their number) and ``snapshot_volumes`` (the ids of their source volumes). Raises
@@ -38,13 +45,29 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from .engine import DEFAULT_ACCOUNT, Request
 from .instances import run_instances
-from .volumes import attach, create_volume, key_arn, performance, zone_names
-from .world import Frozen, Image, Instance, Mark, Power, Region, Shape, Snapshot, Volume
+from .keys import key_arn
+from .snapshots import COPY_VOLUME_ID
+from .volumes import attach, create_volume, performance, zone_names
+from .world import (
+    FastRestore,
+    Frozen,
+    Image,
+    Instance,
+    Lock,
+    Mark,
+    Power,
+    Region,
+    Shape,
+    Snapshot,
+    Tiering,
+    Volume,
+    stamp,
+)
 
 if TYPE_CHECKING:
     from .engine import World
@@ -102,11 +125,12 @@ class _Seeding:
             self.volume(row)
         for row in _rows(spec, "instance", "instances"):
             self.instance(row)
-        snapshots = spec.get("snapshots")
-        if isinstance(snapshots, Mapping):
-            self.bulk(snapshots)
-        for row in snapshots if isinstance(snapshots, list) else []:
-            self.snapshot(row)
+        snapshots = spec.get("snapshots") or []
+        for row in [snapshots] if isinstance(snapshots, Mapping) else snapshots:
+            if "count" in row or "times" in row:
+                self.bulk(row)
+            else:
+                self.snapshot(row)
         return self.names
 
     def _take(self, row: Mapping[str, Any], kind: str, known: Iterable[str]) -> dict[str, Any]:
@@ -188,24 +212,10 @@ class _Seeding:
             delete_asked=made, deleted=made, added=[Mark(made, text)],
         )  # fmt: skip
         self.home.volumes[volume.id] = volume
-        return self._completed(volume.id, Frozen(volume, made), size, made, codes=codes, key=key)
-
-    def _completed(
-        self,
-        volume_id: str,
-        held: Frozen,
-        size: int,
-        made: datetime,
-        *,
-        codes: tuple[str, ...] = (),
-        key: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        description: str = "",
-    ) -> Snapshot:
         snapshot = Snapshot(
-            id=self.world.new_id("snap"), number=self.home.next_number(), owner=self.account, volume_id=volume_id,
-            volume_size=size, created=made, completes=made, held=held, description=description,
-            encrypted=key is not None, kms_key_id=key, tags=dict(tags or {}), product_codes=codes,
+            id=self.world.new_id("snap"), number=self.home.next_number(), owner=self.account, volume_id=volume.id,
+            volume_size=size, created=made, completes=made, held=Frozen(volume, made), encrypted=key is not None,
+            kms_key_id=key, product_codes=codes,
         )  # fmt: skip
         self.home.snapshots[snapshot.id] = snapshot
         return snapshot
@@ -385,37 +395,135 @@ class _Seeding:
     # --- snapshots ---
 
     def snapshot(self, given: Mapping[str, Any]) -> Snapshot:
-        """One completed snapshot of a volume as it was ``age`` seconds ago (0: as it is)."""
-        row = self._take(given, "snapshot", ("name", "volume", "tags", "age", "description"))
-        volume = self.home.volume(str(self.names.get(str(row.get("volume")), row.get("volume"))))
-        made = self.now - timedelta(seconds=float(row.get("age") or 0.0))
-        snapshot = self._completed(
-            volume.id, Frozen(volume, made), volume.size, made, codes=volume.product_codes, key=volume.kms_key_id,
-            tags=row.get("tags"), description=row.get("description") or "",
-        )  # fmt: skip
+        """One snapshot of a volume as it was ``age`` seconds ago (0: as it is), or at a time."""
+        row = self._take(given, "snapshot", ("name", "volume", "age", "at", *_SNAPSHOT_KEYS))
+        named = str(self.names.get(str(row.get("volume")), row.get("volume")))
+        if named not in self.home.volumes and not row.get("size"):
+            self.home.volume(named)  # says what is wrong with it
+        made = self._time(row["at"] if row.get("at") is not None else float(row.get("age") or 0.0))
+        (snapshot,) = self._snapshots(row, [(made, named)], self._plan(row))
         if row.get("name"):
             self.names[row["name"]] = snapshot.id
         return snapshot
 
     def bulk(self, given: Mapping[str, Any]) -> None:
-        """Many completed snapshots, evenly over volumes that are long gone and evenly in time; they hold nothing."""
-        row = self._take(given, "snapshots", ("count", "volumes", "tags", "size", "every", "description"))
-        count, volumes = int(row["count"]), int(row.get("volumes") or 1)
-        every = timedelta(seconds=float(row.get("every") or 86400.0))
-        home, new_id = self.home, self.world.new_id
-        ids = [new_id("vol") for _turn in range(volumes)]
-        tags, size = dict(row.get("tags") or {}), int(row.get("size") or 8)
-        rounds = (count + volumes - 1) // volumes
-        for position in range(count):
-            made = self.now - every * (rounds - position // volumes)
+        """Many snapshots, evenly over volumes and in time; those of volumes that are long gone hold nothing."""
+        row = self._take(given, "snapshots", ("name", "count", "times", "volumes", "every", "newest", *_SNAPSHOT_KEYS))
+        volumes = row.get("volumes") or 1
+        ids = (
+            [self.world.new_id("vol") for _turn in range(volumes)]
+            if isinstance(volumes, int)
+            else [str(self.names.get(one, one)) for one in volumes]
+        )
+        if row.get("times") is not None:
+            places = [(moment, volume) for moment in sorted(map(self._time, row["times"])) for volume in ids]
+        else:
+            every = timedelta(seconds=float(row.get("every") or 86400.0))
+            newest = self._time(row["newest"]) if row.get("newest") is not None else self.now - every
+            rounds = (int(row["count"]) + len(ids) - 1) // len(ids)
+            moments = [newest - every * (rounds - 1 - turn) for turn in range(rounds)]
+            places = [(moments[one // len(ids)], ids[one % len(ids)]) for one in range(int(row["count"]))]
+        made = self._snapshots(row, places, self._plan(row))
+        if row.get("name"):
+            self.names[row["name"]] = [one.id for one in made]
+        self.names["snapshots"] = self.names.get("snapshots", 0) + len(made)
+        self.names["snapshot_volumes"] = [*self.names.get("snapshot_volumes", []), *ids]
+
+    def _time(self, value: Any) -> datetime:
+        """A time given as ISO 8601 (UTC unless it says), or as seconds ago."""
+        if isinstance(value, str):
+            moment = datetime.fromisoformat(value)
+            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return self.now - timedelta(seconds=float(value))
+
+    def _plan(self, row: Mapping[str, Any]) -> Shape:
+        """The fields that all snapshots of a row have in common."""
+        state = row.get("state") or "completed"
+        if state not in ("completed", "pending", "error"):
+            raise ValueError(f"seed: a snapshot is completed, pending or error, not {state}")
+        plan: Shape = {
+            "description": row.get("description") or "",
+            "failure": (row.get("message") or "Internal failure") if state == "error" else "",
+            "shared_with": frozenset(row.get("shared_with") or ()),
+            "copied": bool(row.get("copied")),
+            "source_id": str(self.names.get(str(row.get("source")), row.get("source") or "")),
+        }
+        if row.get("encrypted") or row.get("kms_key_id"):
+            plan |= {"encrypted": True, "kms_key_id": key_arn(self.request("", {}), row.get("kms_key_id"))}
+        if row.get("archived") is not None:
+            moved = self._time(float(row["archived"]))
+            plan |= {"tierings": (Tiering("archival", moved, moved),), "shared_until": moved}
+            if row.get("restored"):
+                until = self.now + timedelta(days=float(row["restored"]))
+                plan["tierings"] += (Tiering("temporary-restore", self.now, self.now, until),)
+        if row.get("lock"):
+            plan["lock"] = self._lock(row["lock"])
+        return plan
+
+    def _lock(self, given: Mapping[str, Any]) -> Lock:
+        row = self._take(given, "lock", ("mode", "days", "cool_off", "age"))
+        made, cool_off = self._time(float(row.get("age") or 0.0)), row.get("cool_off")
+        return Lock(
+            row.get("mode") or "governance", made, made, made + timedelta(days=float(row["days"])), int(row["days"]),
+            cool_off, made + timedelta(hours=cool_off) if cool_off else None,
+        )  # fmt: skip
+
+    def _snapshots(
+        self, row: Mapping[str, Any], places: Iterable[tuple[datetime, str]], plan: Mapping[str, Any]
+    ) -> list[Snapshot]:
+        """One snapshot per moment and volume."""
+        home, new_id, pending = self.home, self.world.new_id, row.get("state") == "pending"
+        tags, size = dict(row.get("tags") or {}), int(row.get("size") or 0)
+        varying = {key: value for key, value in tags.items() if any(one in value for one in _PLACEHOLDERS)}
+        copied = bool(plan["copied"])
+        made = []
+        for number, (moment, volume_id) in enumerate(places):
+            volume = home.volumes.get(volume_id)
+            fields = dict(plan)
+            if volume is not None:
+                fields |= {"product_codes": volume.product_codes}
+                if volume.encrypted and "encrypted" not in fields:
+                    fields |= {"encrypted": True, "kms_key_id": volume.kms_key_id}
+            if varying:
+                stands = dict(zip(_PLACEHOLDERS, (volume_id, str(number), stamp(moment)), strict=True))
+                fields["tags"] = {**tags, **{key: _filled(value, stands) for key, value in varying.items()}}
+            else:
+                fields["tags"] = tags
             snapshot = Snapshot(
-                new_id("snap"), home.next_number(), self.account, ids[position % volumes], size, made, made,
-                Frozen(None, made), row.get("description") or "", tags=dict(tags),
+                id=new_id("snap"), number=home.next_number(), owner=self.account,
+                volume_id=COPY_VOLUME_ID if copied else volume_id,
+                volume_size=size or (volume.size if volume is not None else 8), created=moment,
+                completes=home.moment("snapshot_pending", self.now) if pending else moment,
+                held=Frozen(volume, moment), lineage=volume_id if copied else "", **fields,
             )  # fmt: skip
-            home.snapshots[snapshot.id] = snapshot
-        self.names |= {"snapshots": count, "snapshot_volumes": ids}
+            if copied:
+                home.add_copy(snapshot)
+            else:
+                home.snapshots[snapshot.id] = snapshot
+            if pending and volume is not None:
+                volume.pending_snapshots = [*volume.pending_snapshots, snapshot.completes]
+            for zone in row.get("fast_restore") or ():
+                zone_id = zone_names(self.request("", {}))[zone]
+                home.fast_restores[snapshot.id, zone] = FastRestore(
+                    snapshot.id, zone, zone_id, self.account, self.now, self.now, self.now
+                )
+            made.append(snapshot)
+        return made
 
 
+_PLACEHOLDERS = ("{volume}", "{number}", "{start}")
+
+
+def _filled(text: str, stands: Mapping[str, str]) -> str:
+    for name, value in stands.items():
+        text = text.replace(name, value)
+    return text
+
+
+_SNAPSHOT_KEYS = (
+    "tags", "description", "size", "encrypted", "kms_key_id", "shared_with", "state", "message", "copied", "source",
+    "archived", "restored", "lock", "fast_restore",
+)  # fmt: skip
 _IMAGE_KEYS = (
     "name", "architecture", "virtualization", "root_device_name", "root", "devices", "facts", "platform",
     "platform_details", "usage_operation", "product_codes", "uefi_data", "tags", "description", "root_device_type",

@@ -1,28 +1,46 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""EBS snapshots: made from volumes and instances, copied, shared, listed by the hundred thousand, deleted unless in
-use.
+"""EBS snapshots: made from volumes and instances, copied, listed by the hundred thousand, deleted unless something
+holds them.
+
+What else can be done to them is in sharing.py, tiers.py, locks.py, fast_restore.py and recycle_bin.py.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from .engine import Ec2Error, Request, action
-from .filters import compiled
+from .engine import Ec2Error, Request, action, declare_option
+from .filters import Test, compiled
+from .keys import may_use
 from .pages import paged, token_place
 from .tags import tag_specifications
-from .volumes import combination_error, encryption, key_arn, readable_snapshot, value_error
-from .world import Frozen, Instance, Region, Shape, Snapshot, Tags, Volume, is_id, not_an_id, tag_list
+from .volumes import Encryption, encryption, readable_snapshot, value_error
+from .world import (
+    SOURCE_NOT_FOUND,
+    Frozen,
+    Image,
+    Instance,
+    Region,
+    Shape,
+    Snapshot,
+    Tags,
+    Volume,
+    is_id,
+    not_an_id,
+    tag_list,
+)
 
 PENDING_PER_VOLUME, PENDING_PER_HDD_VOLUME = 5, 1
-COPIES_PER_REGION = 20
 COPY_VOLUME_ID = "vol-ffffffff"
 LONGEST_DESCRIPTION = 255
+
+declare_option("copies_per_region", 20)
+"""Copies under way to one account and region."""
 
 
 # --- making -----------------------------------------------------------------------------------------------------------
@@ -192,11 +210,15 @@ def _chosen(request: Request, instance: Instance, specification: Mapping[str, An
 
 @action("CopySnapshot")
 def copy_snapshot(request: Request) -> Shape:
-    """A copy, called in the region where it shall be. Whether the source exists shows later, in the copy's state."""
+    """A copy, called in the account and region where it shall be. Whether the source can be read shows later, in the
+    copy's state.
+    """
     params, home, now = request.params, request.home, request.now
     source_id, source_region = params.get("SourceSnapshotId") or "", params.get("SourceRegion")
     if not source_region:
         raise Ec2Error("InternalError", "An internal error has occurred", 500)
+    if source_region not in _region_names(request):
+        raise value_error(f"Value ({source_region}) for parameter sourceRegion is invalid. It is not a region.")
     if not is_id("snap", source_id):
         raise not_an_id(source_id, "snapshotId", "snap-...")
     description = checked_description(params)
@@ -205,11 +227,11 @@ def copy_snapshot(request: Request) -> Shape:
         raise value_error("Value (false) for parameter encrypted is invalid. Expected: true")
     checked_completion_minutes(params.get("CompletionDurationMinutes"), "completionDurationMinutes")
     request.dry_run_gate()
-    running = sum(1 for one in home.snapshots.values() if one.copied and now < one.completes)
-    if running >= COPIES_PER_REGION:
+    most = int(request.world.config.option("copies_per_region"))
+    if len(home.copying(now)) >= most:
         raise Ec2Error(
             "ResourceLimitExceeded",
-            f"Too many snapshot copies in progress. The limit is {COPIES_PER_REGION} for this destination region.",
+            f"Too many snapshot copies in progress. The limit is {most} for this destination region.",
         )
     copy = copied_snapshot(
         request,
@@ -220,8 +242,17 @@ def copy_snapshot(request: Request) -> Shape:
         params.get("KmsKeyId"),
         request.end_state(),
     )
+    copy.source_id = source_id
     copy.completion_minutes = params.get("CompletionDurationMinutes")
     return {"SnapshotId": copy.id, "Tags": tag_list(tags)}
+
+
+def _region_names(request: Request) -> frozenset[str]:
+    home = request.home
+    if not home.region_names:
+        answer = request.moto("DescribeRegions", {"AllRegions": True})
+        home.region_names = frozenset(one["RegionName"] for one in answer["Regions"])
+    return home.region_names
 
 
 def checked_completion_minutes(minutes: int | None, name: str) -> None:
@@ -239,7 +270,7 @@ def find_source(request: Request, region: str, snapshot_id: str) -> Snapshot | N
         return own
     for other in request.world.regions():
         found = other.snapshots.get(snapshot_id) if other.name == region else None
-        if found is not None and found.shared_with & {request.account, "all"}:
+        if found is not None and other.grants(found, request.account, request.now):
             return found
     return None
 
@@ -253,20 +284,15 @@ def copied_snapshot(
     key: str | None,
     end: Mapping[str, Any] | None,
 ) -> Snapshot:
-    """A copy of a source in the request's region; of a source that is missing or not completed, one that fails."""
+    """A copy of a source in the request's region; of a source that cannot be read, one that fails.
+
+    It begins when the copies of the same lineage that are under way are over. It is incremental while the latest copy
+    of the lineage exists here, and all of them have its key.
+    """
     home, now = request.home, request.now
-    if source is not None and source.encrypted and key is None:
-        # Across regions the source's key is of no use: the region's default stands in for it.
-        key = source.kms_key_id if home.snapshots.get(source.id) is source else None
-        encrypted = True
-    sealed = encryption(request, encrypted, key, source)
-    failure = failure_of(end)
-    if source is None:
-        failure = "Source snapshot is not found"
-    elif source.state(now) != "completed":
-        failure = "Source snapshot is not complete"
-    elif sealed.broken:
-        failure = "Given key ID is not accessible"
+    sealed = _copy_encryption(request, source, encrypted, key)
+    lineage = source.origin if source is not None else ""
+    start = max([now, *(one.completes for one in home.copying(now) if lineage and one.lineage == lineage)])
     copy = Snapshot(
         id=home.world.new_id("snap"),
         number=home.next_number(),
@@ -274,18 +300,56 @@ def copied_snapshot(
         volume_id=COPY_VOLUME_ID,
         volume_size=source.volume_size if source else 0,
         created=now,
-        completes=home.moment("snapshot_copying", now),
+        completes=home.moment("snapshot_copying", start),
         held=source.held if source else Frozen(None, now),
         description=description,
         encrypted=sealed.encrypted,
         kms_key_id=sealed.key,
         tags=dict(tags),
-        failure=failure,
+        failure=failure_of(end) or _unreadable(source, now) or ("" if not sealed.broken else KEY_NOT_ACCESSIBLE),
         product_codes=source.product_codes if source else (),
         copied=True,
+        source_id=source.id if source else "",
+        lineage=lineage,
+        incremental=_leans_on_another(home, lineage, sealed.key, start),
     )
-    home.snapshots[copy.id] = copy
+    home.add_copy(copy)
     return copy
+
+
+KEY_NOT_ACCESSIBLE = "Given key ID is not accessible"
+
+
+def _unreadable(source: Snapshot | None, now: datetime) -> str:
+    """Why a copy of it ends in error; "" if it can be read."""
+    if source is None:
+        return SOURCE_NOT_FOUND
+    if source.state(now) != "completed":
+        return "Source snapshot is not complete"
+    # It cannot be copied; how EC2 says so is not recorded, but whatever is wrong with a source shows in the copy.
+    return "Source snapshot is archived" if source.tier(now) == "archive" else ""
+
+
+def _copy_encryption(request: Request, source: Snapshot | None, encrypted: bool | None, key: str | None) -> Encryption:
+    """How a copy is encrypted: with the key of an own source of the region, else with the given or the default key."""
+    if source is None or not source.encrypted or request.home.snapshots.get(source.id) is source:
+        return encryption(request, encrypted, key, source)
+    sealed = encryption(request, True, key, None)
+    sealed.broken = sealed.broken or not may_use(request, source.kms_key_id)
+    return sealed
+
+
+def _leans_on_another(home: Region, lineage: str, key: str | None, start: datetime) -> bool:
+    before = [one for one in home.copies.get(lineage, ()) if not one.failure and one.completes <= start]
+    if not before:
+        return False
+    latest = max(before, key=lambda one: (one.completes, one.number))
+    there = [one for one in before if one.id in home.snapshots and one.delete_asked is None]
+    # Of those that are gone only the latest says something about the copies to come.
+    home.copies[lineage] = [
+        one for one in home.copies[lineage] if one is latest or one.completes > start or one.id in home.snapshots
+    ]
+    return any(one is latest for one in there) and all(one.kms_key_id == key for one in there)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -304,8 +368,10 @@ def snapshot_row(snapshot: Snapshot, now: datetime) -> Shape:
         "OwnerId": snapshot.owner,
         "Description": snapshot.description,
         "Encrypted": snapshot.encrypted,
-        "StorageTier": snapshot.storage_tier,
+        "StorageTier": "standard",
     }
+    if snapshot.tierings:
+        row["StorageTier"], row["RestoreExpiryTime"] = snapshot.tier(now), snapshot.restored_until(now)
     if snapshot.encrypted:
         row["KmsKeyId"] = snapshot.kms_key_id
     if snapshot.tags:
@@ -317,17 +383,30 @@ def snapshot_row(snapshot: Snapshot, now: datetime) -> Shape:
             row["VolumeSize"], row["StateMessage"] = 0, "Metadata not updated"
     if state == "completed":
         row["CompletionTime"] = snapshot.completes
-        row["FullSnapshotSizeInBytes"] = snapshot.volume_size << 20
+        # Of the blocks that were ever written; the sandbox's volumes are full.
+        row["FullSnapshotSizeInBytes"] = snapshot.volume_size << 30
     if state == "error":
         row["StateMessage"] = snapshot.failure
     return row
+
+
+def own_snapshot(request: Request, snapshot_id: str) -> Snapshot:
+    """The account's snapshot with this id. Raises InvalidParameterValue or InvalidSnapshot.NotFound, as long as it is
+    not shown too.
+    """
+    found = request.home.snapshot(snapshot_id)
+    if not request.visible(found):
+        raise Ec2Error("InvalidSnapshot.NotFound", f"The snapshot '{snapshot_id}' does not exist.")
+    return found
 
 
 def accessible(request: Request) -> Iterator[Snapshot]:
     """The snapshots of other accounts in the region that are public or shared with this one."""
     for other in request.world.regions():
         if other.name == request.region and other.account != request.account:
-            yield from (one for one in other.snapshots.values() if one.shared_with & {request.account, "all"})
+            for one in other.snapshots.values():
+                if one.shared_with and other.grants(one, request.account, request.now):
+                    yield one
 
 
 def _fields(now: datetime) -> dict[str, Callable[[Snapshot], Any]]:
@@ -340,7 +419,7 @@ def _fields(now: datetime) -> dict[str, Callable[[Snapshot], Any]]:
         "snapshot-id": lambda one: one.id,
         "start-time": lambda one: one.created,
         "status": lambda one: one.state(now),
-        "storage-tier": lambda one: one.storage_tier,
+        "storage-tier": lambda one: one.tier(now) if one.tierings else "standard",
         "transfer-type": lambda one: ("time-based" if one.completion_minutes else "standard") if one.copied else None,
         "volume-id": lambda one: one.volume_id,
         "volume-size": lambda one: one.volume_size,
@@ -353,127 +432,110 @@ def _place(snapshot: Snapshot) -> tuple[int, str]:
 
 @action("DescribeSnapshots")
 def describe_snapshots(request: Request) -> Shape:
-    """The snapshots that the account may use: its own, and shared and public ones; the oldest first.
-
-    A page is found by going on behind the last row of the page before it, so that the whole costs time in proportion to
-    what there is, also with filters.
-    """
+    """The snapshots that the account may use: its own, and shared and public ones; the oldest first."""
     params, now = request.params, request.now
     owners, users = params.get("OwnerIds") or [], params.get("RestorableByUserIds") or []
     tests = compiled(params.get("Filters") or [], _fields(now))
-    rows: Iterable[Snapshot]
     if params.get("SnapshotIds"):
         rows = [readable_snapshot(request, one) for one in dict.fromkeys(params["SnapshotIds"])]
     else:
-        rows = _behind(request, list(request.home.snapshots.values()))
+        rows = list(request.home.snapshots.values())
+        others = list(accessible(request))
+        if others:
+            rows = sorted([*rows, *others], key=_place)
     if owners:
         wanted = {request.account if one == "self" else one for one in owners}
         tests.insert(0, lambda one: one.owner in wanted)
     if users:
-        allowed = {request.account if one == "self" else one for one in users}
-        tests.append(lambda one: one.owner in allowed or bool(one.shared_with & (allowed | {"all"})))
+        tests.append(_restorable_by(request, set(users)))
+    page, token = page_of(request, rows, tests)
+    return {"Snapshots": [snapshot_row(one, now) for one in page], "NextToken": token}
+
+
+def _restorable_by(request: Request, users: set[str]) -> Test:
+    """RestorableByUserIds: "self" is what the caller owns or was given, an account's id what the caller gave it, "all"
+    what is public.
+    """
+    own, now = request.account, request.now
+    everybody, myself = "all" in users, bool(users & {"self", own})
+    given = users - {"self", "all", own}
+
+    def test(one: Snapshot) -> bool:
+        if myself and one.owner == own:
+            return True
+        shared = one.shared(now) if one.shared_with else frozenset()
+        if everybody and "all" in shared:
+            home = request.world.region(one.owner, request.region)
+            if home.block_public_access != "block-all-sharing":
+                return True
+        return (myself and own in shared) or (one.owner == own and bool(given & shared))
+
+    return test
+
+
+def page_of(
+    request: Request, rows: Sequence[Snapshot], tests: Sequence[Test], *, strict: bool = False
+) -> tuple[Sequence[Snapshot], str | None]:
+    """One page of the snapshots that pass all tests and are shown, and the token of the next one.
+
+    It goes on behind the last row of the page before it and ends when the page is full, so that the whole costs time in
+    proportion to what there is, also with filters. rows: in the order in which they were made. strict: see `paged`.
+    """
+    params = request.params
+    size, token = params.get("MaxResults"), params.get("NextToken")
+    if token:
+        rows = rows[bisect_right(rows, tuple(token_place(request, token)), key=_place) :]
     if request.world.config.visibility_delay:
-        tests.append(request.visible)
-    size = params.get("MaxResults")
-    enough = min(size, 1000) + 1 if size is not None and size > 0 else (1001 if params.get("NextToken") else None)
+        tests = [*tests, request.visible]
+    enough = min(size, 1000) + 1 if size is not None and size > 0 else (1001 if token else None)
     found = []
     for one in rows:
         if all(test(one) for test in tests):
             found.append(one)
             if len(found) == enough:
                 break
-    page, token = paged(request, found, key=_place)
-    return {"Snapshots": [snapshot_row(one, now) for one in page], "NextToken": token}
+    return paged(request, found, key=_place, strict=strict)
 
 
-def _behind(request: Request, rows: list[Snapshot]) -> Sequence[Snapshot]:
-    """The rows behind the place that the request's token names, with those of other accounts among them."""
-    others = list(accessible(request))
-    if others:
-        rows = sorted([*rows, *others], key=_place)
-    token = request.params.get("NextToken")
-    if not token:
-        return rows
-    return rows[bisect_right(rows, tuple(token_place(request, token)), key=_place) :]
-
-
-# --- deleting and sharing ---------------------------------------------------------------------------------------------
+# --- deleting ---------------------------------------------------------------------------------------------------------
 
 
 @action("DeleteSnapshot")
 def delete_snapshot(request: Request) -> Shape:
-    """Delete a snapshot that no image uses, by any of its devices, be it disabled or pending. DryRun does not look."""
-    home = request.home
-    snapshot = home.snapshot(request.params["SnapshotId"])
-    if not request.visible(snapshot):
-        raise Ec2Error("InvalidSnapshot.NotFound", f"The snapshot '{snapshot.id}' does not exist.")
+    """Delete a snapshot that nothing holds; DryRun does not look. A pending one goes when it completes.
+
+    One that is archived, restored, shared, public or enabled for fast restore can be deleted like any other.
+    """
+    snapshot = own_snapshot(request, request.params["SnapshotId"])
     request.dry_run_gate()
-    refuse_in_use(home, snapshot)
+    refuse_delete(request.home, snapshot, request.now)
+    request.home.delete_snapshot(snapshot, request.now)
+    return {}
+
+
+def refuse_delete(region: Region, snapshot: Snapshot, now: datetime) -> None:
+    """Raises for a snapshot that cannot be deleted: an image uses it (by any of its devices, be the image disabled or
+    pending), it is locked, or AWS Backup manages it.
+    """
+    refuse_in_use(region.images_using(snapshot.id), snapshot)
+    if snapshot.lock is not None and snapshot.lock.state(now) != "expired":
+        raise locked_error(snapshot, "deleted")
     if any(key.startswith("aws:backup:") for key in snapshot.tags):
         raise Ec2Error(
             "InvalidParameterValue",
             f"The snapshot {snapshot.id} is managed by AWS Backup and can't be deleted using EC2.",
         )
-    del home.snapshots[snapshot.id]
-    return {}
 
 
-def refuse_in_use(region: Region, snapshot: Snapshot) -> None:
-    """Raises InvalidSnapshot.InUse while an image uses the snapshot."""
-    images = region.images_using(snapshot.id)
+def locked_error(snapshot: Snapshot, done: str) -> Ec2Error:
+    """What a lock forbids. EC2's code for it is not recorded; this is its code for what a protection forbids."""
+    return Ec2Error("OperationNotPermitted", f"The snapshot {snapshot.id} is locked and cannot be {done}.")
+
+
+def refuse_in_use(images: Sequence[Image], snapshot: Snapshot) -> None:
+    """Raises InvalidSnapshot.InUse if there are images that use the snapshot."""
     if images:
         raise Ec2Error(
             "InvalidSnapshot.InUse",
             f"The snapshot {snapshot.id} is currently in use by {', '.join(one.id for one in images)}",
         )
-
-
-@action("ModifySnapshotAttribute")
-def modify_snapshot_attribute(request: Request) -> Shape:
-    """Share a snapshot with accounts or everybody, or no longer: add or remove, not both in one call."""
-    params = request.params
-    snapshot = request.home.snapshot(params["SnapshotId"])
-    permission = params.get("CreateVolumePermission") or {}
-    changes = {"add": permission.get("Add") or [], "remove": permission.get("Remove") or []}
-    operation = params.get("OperationType")
-    if operation:
-        changes[operation] = [{"UserId": one} for one in params.get("UserIds") or []] + [
-            {"Group": one} for one in params.get("GroupNames") or []
-        ]
-    if bool(changes["add"]) == bool(changes["remove"]):
-        raise combination_error("Exactly one of add and remove must be given for createVolumePermission.")
-    added = {one.get("UserId") or one.get("Group") for one in changes["add"]}
-    if len(added) + len(changes["remove"]) > 500:
-        raise value_error("The number of modifications exceeds the limit of 500")
-    if added and snapshot.encrypted:
-        if "all" in added:
-            raise value_error(f"Encrypted snapshots cannot be made public: {snapshot.id}")
-        if snapshot.kms_key_id == key_arn(request, "alias/aws/ebs"):
-            raise value_error("Snapshots encrypted with the AWS Managed CMK can't be shared")
-    request.dry_run_gate()
-    snapshot.shared_with |= {str(one) for one in added}
-    snapshot.shared_with -= {str(one.get("UserId") or one.get("Group")) for one in changes["remove"]}
-    return {}
-
-
-@action("DescribeSnapshotAttribute")
-def describe_snapshot_attribute(request: Request) -> Shape:
-    """With whom a snapshot is shared, or its product codes."""
-    params = request.params
-    snapshot = request.home.snapshot(params["SnapshotId"])
-    if params["Attribute"] == "productCodes":
-        codes = [{"ProductCodeId": one, "ProductCodeType": "marketplace"} for one in snapshot.product_codes]
-        return {"SnapshotId": snapshot.id, "ProductCodes": codes}
-    if params["Attribute"] != "createVolumePermission":
-        raise value_error(f"Value ({params['Attribute']}) for parameter attribute is invalid.")
-    shared = [{"Group": "all"} if one == "all" else {"UserId": one} for one in sorted(snapshot.shared_with)]
-    return {"SnapshotId": snapshot.id, "CreateVolumePermissions": shared}
-
-
-@action("ResetSnapshotAttribute")
-def reset_snapshot_attribute(request: Request) -> Shape:
-    """Share a snapshot with nobody."""
-    snapshot = request.home.snapshot(request.params["SnapshotId"])
-    request.dry_run_gate()
-    snapshot.shared_with = set()
-    return {}

@@ -13,6 +13,7 @@ from typing import Any
 
 from .engine import Ec2Error, Request, action
 from .filters import matching
+from .keys import key_arn, may_use
 from .pages import paged
 from .tags import tag_specifications
 from .tokens import with_token
@@ -135,24 +136,9 @@ def zone_names(request: Request) -> dict[str, str]:
     return region.zones
 
 
-def key_arn(request: Request, key: str | None) -> str | None:
-    """The ARN of a KMS key given by id, ARN, alias or alias ARN; None if there is no such key.
-
-    None as key is the account's default key for EBS.
-    """
-    from moto.kms.models import kms_backends  # heavy, and only encrypted volumes need it
-
-    backend = kms_backends[request.account][request.region]
-    wanted = key or request.home.default_kms_key_id or "alias/aws/ebs"
-    try:
-        return str(backend.describe_key(wanted).arn)
-    except (KeyError, AttributeError):  # what moto raises for an unknown key, and for an unknown alias
-        return None
-
-
 @dataclass(slots=True)
 class Encryption:
-    """How a new volume or snapshot is encrypted. ``broken``: the key does not exist, so it fails later."""
+    """How a new volume or snapshot is encrypted. ``broken``: the key cannot be used, so it fails later."""
 
     encrypted: bool
     key: str | None = None
@@ -164,6 +150,9 @@ def encryption(
 ) -> Encryption:
     """What comes of Encrypted, KmsKeyId, the source's own state and the account's default.
 
+    What is made from one's own keeps its key; what is made from another account's snapshot gets one's default key, and
+    needs the key of the snapshot to be usable, too.
+
     Raises InvalidParameterCombination for a key without encryption, and for Encrypted=false on an encrypted source.
     """
     inherited = source is not None and source.encrypted
@@ -173,7 +162,11 @@ def encryption(
         raise combination_error("The parameter Encrypted cannot be false for a volume from an encrypted snapshot.")
     if not (inherited or encrypted or request.home.encryption_by_default):
         return Encryption(False)
-    if key is None and inherited and source is not None:
+    foreign = isinstance(source, Snapshot) and source.owner != request.account
+    if foreign and inherited and source is not None and not may_use(request, source.kms_key_id):
+        # Asynchronous, as recorded: the volume is made, or the copy, and ends in error.
+        return Encryption(True, key_arn(request, key) or key, broken=True)
+    if key is None and inherited and source is not None and not foreign:
         return Encryption(True, source.kms_key_id)
     arn = key_arn(request, key)
     return Encryption(True, arn or key, broken=arn is None)
@@ -199,12 +192,20 @@ def readable_snapshot(request: Request, snapshot_id: str) -> Snapshot:
 
 
 def completed_snapshot(request: Request, snapshot_id: str) -> Snapshot:
-    """As `readable_snapshot`; raises IncorrectState unless it is completed."""
+    """As `readable_snapshot`; raises IncorrectState unless it is completed and not archived."""
     found = readable_snapshot(request, snapshot_id)
-    state = found.state(request.now)
+    refuse_unusable(found, request.now)
+    return found
+
+
+def refuse_unusable(snapshot: Snapshot, now: datetime) -> None:
+    """Raises IncorrectState for a snapshot from which nothing can be made now: it is not completed, or archived."""
+    state = snapshot.state(now)
+    if state == "completed" and snapshot.tierings and snapshot.tier(now) == "archive":
+        # What EC2 says to an archived one is not recorded; this is its text for other states.
+        state = "archived"
     if state != "completed":
         raise Ec2Error("IncorrectState", f"Snapshot is in invalid state - {state}")
-    return found
 
 
 @dataclass(slots=True)
@@ -226,6 +227,8 @@ def make_volume(request: Request, spec: VolumeSpec, zone: str, tags: Mapping[str
     region, now = request.home, request.now
     snapshot = spec.snapshot
     end = request.end_state() if request.action == "CreateVolume" else None
+    region.settle_fast_restores(now)
+    fast = region.fast_restores.get((snapshot.id, zone)) if snapshot else None
     volume = Volume(
         id=region.world.new_id("vol"),
         created=now,
@@ -244,6 +247,7 @@ def make_volume(request: Request, spec: VolumeSpec, zone: str, tags: Mapping[str
         failed=spec.encryption.broken or end is not None,
         product_codes=snapshot.product_codes if snapshot else (),
         parent=snapshot.held if snapshot else None,
+        fast_restored=fast is not None and fast.state(now) == "enabled",
     )
     region.volumes[volume.id] = volume
     return volume
@@ -326,7 +330,7 @@ def create_volume(request: Request) -> Shape:
 def _created_row(request: Request, volume: Volume) -> Shape:
     """CreateVolume shows less than DescribeVolumes, and whole seconds."""
     row = volume_row(request, volume)
-    for name in ("Attachments", "OwnerId", "VolumeArn", "Operator"):
+    for name in ("Attachments", "OwnerId", "VolumeArn", "Operator", "FastRestored"):
         row.pop(name)
     row["CreateTime"] = volume.created.replace(microsecond=0)
     return row
@@ -353,6 +357,7 @@ def volume_row(request: Request, volume: Volume) -> Shape:
         "SnapshotId": volume.snapshot_id,
         "MultiAttachEnabled": volume.multi_attach,
         "VolumeInitializationRate": volume.initialization_rate,
+        "FastRestored": True if volume.fast_restored else None,
         "Operator": {"Managed": bool(volume.operator), "Principal": volume.operator or None},
         "Attachments": [attachment_row(volume, one, now) for one in volume.held(now)],
         "Tags": tag_list(volume.tags),
@@ -400,7 +405,7 @@ def describe_volumes(request: Request) -> Shape:
             "availability-zone-id": lambda one: zones.get(one.zone),
             "create-time": lambda one: one.created,
             "encrypted": lambda one: one.encrypted,
-            "fast-restored": lambda one: False,
+            "fast-restored": lambda one: one.fast_restored,
             "multi-attach-enabled": lambda one: one.multi_attach,
             "operator.managed": lambda one: bool(one.operator),
             "operator.principal": lambda one: one.operator or None,

@@ -10,13 +10,14 @@ is enough to see any state, and nothing runs in the background.
 
 from __future__ import annotations
 
+import fnmatch
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .engine import declare_durations
+from .engine import declare_durations, declare_option
 from .errors import Ec2Error
 
 if TYPE_CHECKING:
@@ -37,6 +38,12 @@ DURATIONS: dict[str, float] = {
     "snapshot_pending": 1.0,
     "snapshot_copying": 1.0,
     "snapshot_rate_window": 0.0,
+    "snapshot_archiving": 1.0,
+    "snapshot_restoring": 1.0,
+    "fast_restore_enabling": 0.3,
+    "fast_restore_optimizing": 1.0,
+    "fast_restore_disabling": 0.3,
+    "fast_restore_gone": 3600.0,
     "image_registering": 0.3,
     "image_snapshots": 0.3,
     "image_pending": 0.5,
@@ -51,9 +58,16 @@ DURATIONS: dict[str, float] = {
 }
 """Seconds of sandbox time, by name; a test may change each one. ``snapshot_rate_window`` is the least time between two
 CreateSnapshot calls for one volume (0: no limit, EC2 documents 15); ``write_tick`` the time between two writes of a
-running instance; ``instance_gone`` how long a terminated instance is still shown (EC2: about an hour)."""
+running instance; ``instance_gone`` how long a terminated instance is still shown (EC2: about an hour), and
+``fast_restore_gone`` how long a fast restore that is disabled."""
 
 declare_durations(**DURATIONS)
+
+SOURCE_NOT_FOUND = "Source snapshot is not found"
+"""The StateMessage of a copy whose source cannot be read."""
+
+LIFECYCLE_TRANSITION = "Client.UserInitiated - Lifecycle state transition"
+"""The StateTransitionReason of fast snapshot restore in all states that nobody asked for by name."""
 
 MODIFICATION_WINDOW = timedelta(hours=24)
 """A volume may be modified four times within a rolling window of this length."""
@@ -180,6 +194,7 @@ class Volume:
     parent: Frozen | None = None
     added: list[Mark] = field(default_factory=list)
     pending_snapshots: list[datetime] = field(default_factory=list)
+    fast_restored: bool = False
     delete_asked: datetime | None = None
     deleted: datetime | None = None
 
@@ -211,9 +226,63 @@ class Volume:
         return self.deleted is None or now < self.deleted
 
 
+@dataclass(frozen=True, slots=True)
+class Tiering:
+    """A move between the storage tiers: "archival", "temporary-restore" (until ``expires``) or "permanent-restore"."""
+
+    kind: str
+    started: datetime
+    done: datetime
+    expires: datetime | None = None
+    failure: str = ""
+
+    def status(self, now: datetime) -> str:
+        """EC2's TieringOperationStatus: archival-in-progress, temporary-restore-completed, ..."""
+        if now < self.done:
+            return f"{self.kind}-in-progress"
+        return f"{self.kind}-failed" if self.failure else f"{self.kind}-completed"
+
+    def succeeded(self, now: datetime) -> bool:
+        """Whether it is over, and did what it was to do."""
+        return now >= self.done and not self.failure
+
+    def progress(self, now: datetime) -> int:
+        """Percent."""
+        if now >= self.done:
+            return 0 if self.failure else 100
+        whole = (self.done - self.started).total_seconds() or 1.0
+        return min(99, int(100 * (now - self.started).total_seconds() / whole))
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """A lock on a snapshot. ``started`` is where its ``days`` count from: of a pending snapshot, its completion."""
+
+    mode: str
+    created: datetime
+    started: datetime
+    expires: datetime
+    days: int | None = None
+    cool_off: int | None = None
+    cool_off_ends: datetime | None = None
+
+    def state(self, now: datetime) -> str:
+        """EC2's LockState: governance, compliance-cooloff, compliance or expired."""
+        if now >= self.expires:
+            return "expired"
+        if self.mode == "compliance" and self.cool_off_ends is not None and now < self.cool_off_ends:
+            return "compliance-cooloff"
+        return self.mode
+
+
 @dataclass(slots=True)
 class Snapshot:
-    """A snapshot: the content of a volume at the moment of its start."""
+    """A snapshot: the content of a volume at the moment of its start.
+
+    Of a copy: ``source_id`` is what it was copied from, ``lineage`` the volume in which that began, ``incremental``
+    whether it could lean on an earlier copy (EC2 tells it by an event only; inspect shows it).
+    ``shared_until`` is set once an archival is under way, which ends all sharing when it is completed.
+    """
 
     kind: ClassVar[str] = "snapshot"
 
@@ -231,10 +300,16 @@ class Snapshot:
     tags: Tags = field(default_factory=dict)
     failure: str = ""
     product_codes: tuple[str, ...] = ()
-    shared_with: set[str] = field(default_factory=set)
+    shared_with: frozenset[str] = frozenset()
+    shared_until: datetime | None = None
     copied: bool = False
     completion_minutes: int | None = None
-    storage_tier: str = "standard"
+    source_id: str = ""
+    lineage: str = ""
+    incremental: bool | None = None
+    tierings: tuple[Tiering, ...] = ()
+    lock: Lock | None = None
+    delete_asked: datetime | None = None
 
     def state(self, now: datetime) -> str:
         """pending, completed or error."""
@@ -248,6 +323,73 @@ class Snapshot:
             return "0%" if self.failure else "100%"
         whole = (self.completes - self.created).total_seconds() or 1.0
         return f"{min(99, int(100 * (now - self.created).total_seconds() / whole))}%"
+
+    def settled(self, now: datetime) -> Tiering | None:
+        """The move that decides where it is now: the latest one that succeeded."""
+        return next((one for one in reversed(self.tierings) if one.succeeded(now)), None)
+
+    def tier(self, now: datetime) -> str:
+        """EC2's StorageTier: "archive" means that it must be restored before it can be used."""
+        last = self.settled(now) if self.tierings else None
+        if last is None or last.kind == "permanent-restore":
+            return "standard"
+        return "standard" if last.expires is not None and now < last.expires else "archive"
+
+    def restored_until(self, now: datetime) -> datetime | None:
+        """When a temporary restore ends that lasts now."""
+        last = self.settled(now) if self.tierings else None
+        return last.expires if last is not None and last.expires is not None and now < last.expires else None
+
+    def shared(self, now: datetime) -> frozenset[str]:
+        """The accounts, and "all", with whom it is shared."""
+        if self.shared_until is not None and now >= self.shared_until:
+            return frozenset()
+        return self.shared_with
+
+    @property
+    def origin(self) -> str:
+        """The volume in which its lineage began."""
+        return self.lineage or self.volume_id
+
+
+@dataclass(slots=True)
+class FastRestore:
+    """Fast snapshot restore of one snapshot in one zone, for the account (``owner``) that enabled it."""
+
+    tags: ClassVar[None] = None
+
+    snapshot_id: str
+    zone: str
+    zone_id: str
+    owner: str
+    enabling: datetime
+    optimizing: datetime
+    enabled: datetime
+    reason: str = "Client.UserInitiated"
+    disabling: datetime | None = None
+    disabled: datetime | None = None
+
+    def state(self, now: datetime) -> str:
+        """enabling, optimizing, enabled, disabling or disabled."""
+        if self.disabling is not None and now >= self.disabling:
+            return "disabled" if self.disabled is not None and now >= self.disabled else "disabling"
+        if now < self.optimizing:
+            return "enabling"
+        return "optimizing" if now < self.enabled else "enabled"
+
+    def end(self, asked: datetime, done: datetime, reason: str) -> None:
+        """Disable it, at a moment that may be to come; what ends earlier than that keeps its end."""
+        if self.disabling is None or asked < self.disabling:
+            self.disabling, self.disabled, self.reason = asked, done, reason
+
+
+@dataclass(slots=True)
+class Binned:
+    """A deleted snapshot or deregistered image in the Recycle Bin, until ``exits``."""
+
+    resource: Snapshot | Image
+    entered: datetime
+    exits: datetime
 
 
 @dataclass(slots=True)
@@ -399,6 +541,36 @@ class Instance:
                 yield start, end
 
 
+_RULE = {"days", "resource_type", "account", "region", "tags", "exclude_tags"}
+
+
+def _check_rules(rules: list[Any]) -> None:
+    for rule in rules:
+        unknown = set(rule) - _RULE
+        if unknown:
+            raise ValueError(f"a retention rule does not know {', '.join(sorted(unknown))}; it knows {sorted(_RULE)}")
+        if not 1 <= float(rule.get("days") or 0) <= 365:
+            raise ValueError(f"a retention rule is for 1 to 365 days, not {rule.get('days')}")
+        if rule.get("resource_type", "snapshot") not in ("snapshot", "image"):
+            raise ValueError(f"a retention rule is for a snapshot or an image, not {rule['resource_type']}")
+
+
+declare_option("recycle_bin", [], _check_rules)
+"""The retention rules of the Recycle Bin, see recycle_bin.py."""
+
+
+def _retains(rule: Mapping[str, Any], region: Region, kind: str, tags: Tags) -> bool:
+    """Whether a retention rule (see recycle_bin.py) is about a resource: a rule with ``tags`` asks for one of them."""
+    if rule.get("resource_type", "snapshot") != kind or rule.get("account", region.account) != region.account:
+        return False
+    if not fnmatch.fnmatchcase(region.name, rule.get("region", "*")):
+        return False
+    wanted, excluded = rule.get("tags") or {}, rule.get("exclude_tags") or {}
+    if any(tags.get(key) == value for key, value in excluded.items()):
+        return False
+    return not wanted or any(tags.get(key) == value for key, value in wanted.items())
+
+
 class Region:
     """One account in one region. Resources stand in the order in which they were made."""
 
@@ -407,15 +579,25 @@ class Region:
         self.account = account
         self.name = name
         self.volumes: dict[str, Volume] = {}
-        self.snapshots: dict[str, Snapshot] = {}
+        self._snapshots: dict[str, Snapshot] = {}
+        self._doomed: dict[str, Snapshot] = {}
         self.images: dict[str, Image] = {}
         self.instances: dict[str, Instance] = {}
         self.encryption_by_default = False
         self.default_kms_key_id: str | None = None
         self.last_snapshot_of: dict[str, datetime] = {}
         """By volume id: when its latest CreateSnapshot was accepted, for the rate per volume."""
+        self.copies: dict[str, list[Snapshot]] = {}
+        """By the volume in which the lineage began: the copies that were made here, also those that are gone."""
+        self._copying: list[Snapshot] = []
+        self.fast_restores: dict[tuple[str, str], FastRestore] = {}
+        """By snapshot id and zone: what this account has enabled."""
+        self.block_public_access = "unblocked"
+        self.bin: dict[str, Binned] = {}
         self.zones: dict[str, str] = {}
         """Zone id by zone name, once somebody asked."""
+        self.region_names: frozenset[str] = frozenset()
+        """The regions that there are, once somebody asked."""
         self._number = 0
 
     def next_number(self) -> int:
@@ -426,6 +608,115 @@ class Region:
     def moment(self, name: str, start: datetime) -> datetime:
         """``start`` plus the configured duration of that name."""
         return start + timedelta(seconds=self.world.config.duration(name))
+
+    # --- snapshots ---
+
+    @property
+    def snapshots(self) -> dict[str, Snapshot]:
+        """The account's snapshots that are there now: one that was deleted while pending goes when it completes."""
+        if self._doomed:
+            now = self.world.clock.now()
+            for one in [one for one in self._doomed.values() if now >= one.completes]:
+                self._remove(one, one.completes)
+        return self._snapshots
+
+    def delete_snapshot(self, snapshot: Snapshot, now: datetime) -> None:
+        """Delete a snapshot: at once, or when it completes if it is pending."""
+        if now < snapshot.completes:
+            snapshot.delete_asked = now
+            self._doomed[snapshot.id] = snapshot
+        else:
+            self._remove(snapshot, now)
+
+    def _remove(self, snapshot: Snapshot, moment: datetime) -> None:
+        del self._snapshots[snapshot.id]
+        self._doomed.pop(snapshot.id, None)
+        snapshot.delete_asked = moment
+        for other in self.world.regions():
+            for copy in other.copying(moment):
+                if copy.source_id == snapshot.id and not copy.failure:
+                    copy.failure = SOURCE_NOT_FOUND
+                    for image in other.images_using(copy.id):
+                        image.failure = image.failure or SOURCE_NOT_FOUND
+        for other in self.world.regions():
+            if other.name == self.name:
+                other.end_fast_restores(snapshot.id, moment)
+        self.throw_away(snapshot, snapshot.tags, moment)
+
+    def copying(self, now: datetime) -> list[Snapshot]:
+        """The copies that are under way to this account and region."""
+        self._copying = [one for one in self._copying if now < one.completes]
+        return self._copying
+
+    def add_copy(self, copy: Snapshot) -> None:
+        """Enter a new copy: among the snapshots, and in the record of its lineage."""
+        self._snapshots[copy.id] = copy
+        self._copying.append(copy)
+        if copy.lineage:
+            self.copies.setdefault(copy.lineage, []).append(copy)
+
+    def grants(self, snapshot: Snapshot, account: str, now: datetime) -> bool:
+        """Whether another account may use a snapshot of this one: shared with it or, unless blocked, public."""
+        shared = snapshot.shared(now) if snapshot.shared_with else frozenset()
+        return account in shared or ("all" in shared and self.block_public_access != "block-all-sharing")
+
+    # --- fast restore ---
+
+    def end_fast_restores(self, snapshot_id: str, moment: datetime) -> None:
+        """Disable fast restore of a snapshot, as EC2 does by itself when it can be used no more."""
+        for one in self.fast_restores.values():
+            if one.snapshot_id == snapshot_id:
+                one.end(moment, self.moment("fast_restore_disabling", moment), LIFECYCLE_TRANSITION)
+
+    def end_unshared_fast_restores(self, moment: datetime) -> None:
+        """Disable what other accounts enabled on snapshots of this one that they may no longer use."""
+        for other in self.world.regions():
+            if other.name == self.name and other.account != self.account:
+                for snapshot_id in {one.snapshot_id for one in other.fast_restores.values()}:
+                    snapshot = self._snapshots.get(snapshot_id)
+                    if snapshot is not None and not self.grants(snapshot, other.account, moment):
+                        other.end_fast_restores(snapshot_id, moment)
+
+    def settle_fast_restores(self, now: datetime) -> None:
+        """Disable what has been archived since, also by the end of a temporary restore; forget what ended long ago."""
+        if not self.fast_restores:
+            return
+        for other in self.world.regions():
+            present = other.snapshots if other.name == self.name else {}  # those deleted while pending are gone now
+            for snapshot_id in {one.snapshot_id for one in self.fast_restores.values()}:
+                snapshot = present.get(snapshot_id)
+                last = snapshot.settled(now) if snapshot is not None and snapshot.tier(now) == "archive" else None
+                if last is not None:
+                    self.end_fast_restores(snapshot_id, last.expires or last.done)
+        self.fast_restores = {
+            key: one
+            for key, one in self.fast_restores.items()
+            if one.disabled is None or now < self.moment("fast_restore_gone", one.disabled)
+        }
+
+    # --- the Recycle Bin ---
+
+    def throw_away(self, resource: Snapshot | Image, tags: Tags, moment: datetime) -> None:
+        """Keep what was deleted in the Recycle Bin, for the longest time that a retention rule says."""
+        days = [
+            float(rule["days"])
+            for rule in self.world.config.option("recycle_bin")
+            if _retains(rule, self, resource.kind, tags)
+        ]
+        if days:
+            self.bin[resource.id] = Binned(resource, moment, moment + timedelta(days=max(days)))
+
+    def binned(self, now: datetime) -> dict[str, Binned]:
+        """What is in the Recycle Bin now."""
+        _present = self.snapshots  # what was deleted while pending enters when it completes
+        self.bin = {key: one for key, one in self.bin.items() if now < one.exits}
+        return self.bin
+
+    def take_back(self, snapshot: Snapshot) -> None:
+        """Put a snapshot back in its place among the others."""
+        self._snapshots[snapshot.id] = snapshot
+        snapshot.delete_asked = None
+        self._snapshots = dict(sorted(self._snapshots.items(), key=lambda item: item[1].number))
 
     def resource(self, resource_id: str) -> Volume | Snapshot | Image | Instance | None:
         """What carries the tags of this id, or None if nothing of ours has it (any more)."""

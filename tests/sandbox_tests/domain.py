@@ -18,7 +18,9 @@ LONG = 1000.0
 TRANSITIONS = (
     "volume_creating", "volume_attaching", "volume_detaching", "volume_deleting", "volume_modifying",
     "volume_optimizing",
-    "snapshot_pending", "snapshot_copying", "image_registering", "image_snapshots", "image_pending", "image_copying",
+    "snapshot_pending", "snapshot_copying", "snapshot_archiving", "snapshot_restoring", "fast_restore_enabling",
+    "fast_restore_optimizing", "fast_restore_disabling",
+    "image_registering", "image_snapshots", "image_pending", "image_copying",
     "instance_pending", "instance_stopping", "instance_shutting_down", "instance_rebooting", "status_ok",
 )  # fmt: skip
 
@@ -41,6 +43,12 @@ def refused(code: str, call: Any, *args: Any, text: str = "", **kwargs: Any) -> 
     assert error["Code"] == code, error
     assert text in error["Message"], error
     return str(error["Message"])
+
+
+def only(ec2: Any, snapshot_id: str) -> dict[str, Any]:
+    """One snapshot as DescribeSnapshots shows it."""
+    (row,) = ec2.describe_snapshots(SnapshotIds=[snapshot_id])["Snapshots"]
+    return dict(row)
 
 
 def texts(marks: list[dict[str, Any]]) -> list[str]:

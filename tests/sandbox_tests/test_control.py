@@ -214,23 +214,28 @@ def test_the_clock_runs_at_its_speed_and_never_backwards(sandbox: Sandbox) -> No
         {"latency": True},
         {"buckets": 1},
         {"refused": "CreateTags"},
+        {"options": {"coffee": 1}},
+        {"options": {"copies_per_region": "many"}},
+        {"options": {"tier_status": "some"}},
+        {"options": {"recycle_bin": [{"days": 0}]}},
+        {"options": {"recycle_bin": [{"days": 1, "colour": "red"}]}},
     ],
 )
 def test_settings_that_mean_nothing_are_refused_whole(sandbox: Sandbox, settings: dict[str, Any]) -> None:
     before = sandbox.configure()
     with pytest.raises(SandboxError):
-        sandbox.configure(options={"x": 1}, **settings)
+        sandbox.configure(**{"options": {"copies_per_region": 1}, **settings})
     assert sandbox.configure() == before
 
 
 def test_settings_are_merged_and_outlive_a_reset(sandbox: Sandbox) -> None:
     sandbox.configure(durations={"snapshot_pending": 3}, visibility_delay={"image": 4})
-    sandbox.configure(durations={"image_pending": 5}, visibility_delay={"volume": 6}, options={"a": 1})
+    sandbox.configure(durations={"image_pending": 5}, visibility_delay={"volume": 6}, options={"fast_restores": 1})
     sandbox.reset()
     now = sandbox.configure()
     assert (now["durations"]["snapshot_pending"], now["durations"]["image_pending"]) == (3, 5)
     assert now["visibility_delay"] == {"image": 4, "volume": 6}
-    assert now["options"] == {"a": 1}
+    assert (now["options"]["fast_restores"], now["options"]["copies_per_region"]) == (1, 20)
 
 
 def test_inspection_shows_what_is_kept(sandbox: Sandbox, world: World) -> None:

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from domain import refused
 
 from sandbox.client import SandboxError
 from sandbox.seeding import seed
@@ -151,9 +152,120 @@ def test_single_snapshots_hold_what_their_volume_held(sandbox: Sandbox) -> None:
     assert sandbox.marks(ids["old"])["marks"] == []
 
 
+def test_a_hundred_thousand_snapshots_in_seconds(world: World, sandbox: Sandbox) -> None:
+    tags = {f"tag-{number}": "{volume} {number}" for number in range(5)}
+    before = time.process_time()
+    found = seed(world, {"snapshots": {"count": 100_000, "volumes": 1000, "tags": {**tags, "aws:dlm:managed": "true"}}})
+    assert time.process_time() - before < 10
+    assert found["snapshots"] == 100_000
+    page = sandbox.client().describe_snapshots(OwnerIds=["self"], MaxResults=1000)
+    assert len(page["Snapshots"]) == 1000
+    row = page["Snapshots"][7]
+    assert {one["Key"]: one["Value"] for one in row["Tags"]}["tag-3"] == f"{row['VolumeId']} 7"
+
+
+def test_snapshots_in_any_state(world: World, sandbox: Sandbox) -> None:
+    """Tags of AWS's own, any time, state, tier, lock and sharing; also of volumes that are gone."""
+    world.config.update({"durations": {"snapshot_pending": 1000, "snapshot_copying": 1000}})
+    day = 86400
+    found = sandbox.seed(
+        {
+            "volume": {"name": "data", "Encrypted": True},
+            "snapshots": [
+                {
+                    "name": "dated",
+                    "volume": "data",
+                    "at": "2026-03-01T00:00:00+01:00",
+                    "tags": {"aws:dlm:managed": "1"},
+                },
+                {"name": "pending", "volume": "data", "state": "pending"},
+                {"name": "failed", "volume": "data", "state": "error", "message": "no space"},
+                {"name": "gone", "volume": "vol-0123456789abcdef0", "size": 5, "age": day},
+                {"name": "archived", "volume": "data", "age": 30 * day, "archived": 10 * day},
+                {"name": "restored", "volume": "data", "age": 30 * day, "archived": 10 * day, "restored": 3},
+                {"name": "locked", "volume": "data", "lock": {"mode": "compliance", "days": 30, "age": day}},
+                {"name": "copy", "volume": "data", "copied": True, "source": "dated", "shared_with": ["111122223333"]},
+                {"name": "fast", "volume": "data", "fast_restore": ["us-east-1a"]},
+            ],
+        }
+    )
+    ec2, now = sandbox.client(), sandbox.now()
+    rows = {one["SnapshotId"]: one for one in ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]}
+    shown = {name: rows[found[name]] for name in found if found[name] in rows}
+    assert shown["dated"]["StartTime"].isoformat() == "2026-02-28T23:00:00+00:00"
+    assert shown["dated"]["Tags"] == [{"Key": "aws:dlm:managed", "Value": "1"}]
+    assert shown["dated"]["KmsKeyId"].startswith("arn:aws:kms:")
+    assert (shown["failed"]["State"], shown["failed"]["StateMessage"]) == ("error", "no space")
+    assert (shown["gone"]["VolumeId"], shown["gone"]["VolumeSize"]) == ("vol-0123456789abcdef0", 5)
+    assert [one["Tags"] for one in rows.values() if "Tags" in one] == [shown["dated"]["Tags"]]
+    tiers = {one["SnapshotId"]: one for one in ec2.describe_snapshot_tier_status()["SnapshotTierStatuses"]}
+    assert round((now - tiers[found["archived"]]["ArchivalCompleteTime"]).total_seconds() / day) == 10
+    assert (shown["archived"]["StorageTier"], shown["restored"]["StorageTier"]) == ("archive", "standard")
+    assert round((shown["restored"]["RestoreExpiryTime"] - now).total_seconds() / day) == 3
+    (lock,) = ec2.describe_locked_snapshots()["Snapshots"]
+    assert (lock["SnapshotId"], lock["LockState"], lock["LockDuration"]) == (found["locked"], "compliance", 30)
+    assert round((lock["LockExpiresOn"] - now).total_seconds() / day) == 29
+    assert (shown["copy"]["VolumeId"], shown["copy"]["TransferType"]) == ("vol-ffffffff", "standard")
+    assert sandbox.inspect(found["copy"])["source_id"] == found["dated"]
+    other = sandbox.client(account="111122223333")
+    assert [one["SnapshotId"] for one in other.describe_snapshots()["Snapshots"]] == [found["copy"]]
+    (fast,) = ec2.describe_fast_snapshot_restores()["FastSnapshotRestores"]
+    assert (fast["SnapshotId"], fast["State"]) == (found["fast"], "enabled")
+    assert shown["pending"]["State"] == "pending"
+    world.clock.move(1000)
+    (row,) = ec2.describe_snapshots(SnapshotIds=[found["pending"]])["Snapshots"]
+    assert row["State"] == "completed"
+
+
+def test_bulk_snapshots_at_given_times(sandbox: Sandbox) -> None:
+    found = sandbox.seed(
+        {
+            "volumes": [{"name": "a"}, {"name": "b"}],
+            "snapshots": [
+                {"times": ["2026-01-02", "2026-01-01T12:00:00Z"], "volumes": ["a", "b"], "name": "dated"},
+                {
+                    "count": 3,
+                    "newest": "2026-02-03T00:00:00Z",
+                    "every": 3600,
+                    "name": "hourly",
+                    "tags": {"at": "{start}"},
+                },
+            ],
+        }
+    )
+    ec2 = sandbox.client()
+    rows = ec2.describe_snapshots(SnapshotIds=found["dated"])["Snapshots"]
+    assert [(f"{one['StartTime']:%d %H}", one["VolumeId"]) for one in rows] == [
+        ("01 12", found["a"]),
+        ("01 12", found["b"]),
+        ("02 00", found["a"]),
+        ("02 00", found["b"]),
+    ]
+    rows = ec2.describe_snapshots(SnapshotIds=found["hourly"])["Snapshots"]
+    assert [one["Tags"][0]["Value"][:13] for one in rows] == ["2026-02-02T22", "2026-02-02T23", "2026-02-03T00"]
+    assert found["snapshots"] == 7
+
+
+def test_pending_snapshots_count_against_their_volume(world: World, sandbox: Sandbox) -> None:
+    world.config.update({"durations": {"snapshot_pending": 1000}})
+    found = sandbox.seed(
+        {"volume": {"name": "data"}, "snapshots": [{"count": 5, "volumes": ["data"], "state": "pending"}]}
+    )
+    ec2 = sandbox.client()
+    refused("ConcurrentSnapshotLimitExceeded", ec2.create_snapshot, VolumeId=found["data"])
+
+
 @pytest.mark.parametrize(
     "wrong",
-    [{"nothing": 1}, {"instance": {"colour": "red"}}, {"instance": {"state": "pending"}}, {"image": {"size": 1}}],
+    [
+        {"nothing": 1},
+        {"instance": {"colour": "red"}},
+        {"instance": {"state": "pending"}},
+        {"image": {"size": 1}},
+        {"snapshots": {"count": 1, "colour": "red"}},
+        {"snapshots": {"count": 1, "state": "half"}},
+        {"snapshots": [{"name": "a", "volume": "vol-0123456789abcdef0"}]},
+    ],
 )
 def test_what_seed_does_not_know_is_refused(sandbox: Sandbox, wrong: dict[str, Any]) -> None:
     with pytest.raises(SandboxError, match="seed"):

@@ -8,16 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from domain import LONG, make_instant, make_slow, refused, texts
+from domain import LONG, make_instant, make_slow, only, refused, texts
 
 if TYPE_CHECKING:
     from sandbox.client import Sandbox
     from sandbox.engine import World
-
-
-def only(ec2: Any, snapshot_id: str) -> dict[str, Any]:
-    (row,) = ec2.describe_snapshots(SnapshotIds=[snapshot_id])["Snapshots"]
-    return dict(row)
 
 
 def test_create_answers_pending_and_describe_shows_progress(world: World, sandbox: Sandbox) -> None:
@@ -140,6 +135,26 @@ def test_a_set_is_of_one_moment(world: World, sandbox: Sandbox) -> None:
         InstanceSpecification={"InstanceId": ids["web"], "ExcludeDataVolumeIds": [ids["web/root"]]},
         text=ids["web/root"],
     )
+
+
+def test_sets_count_against_the_same_limits(world: World, sandbox: Sandbox) -> None:
+    """The pending ones per volume and the rate per volume; a set that one volume refuses makes nothing."""
+    make_slow(world)
+    ids = sandbox.seed({"instance": {"name": "web", "data_volumes": 1}})
+    ec2 = sandbox.client()
+    specification = {"InstanceId": ids["web"]}
+    for _turn in range(4):
+        ec2.create_snapshots(InstanceSpecification=specification)
+    ec2.create_snapshot(VolumeId=ids["web/data1"])
+    refused("ConcurrentSnapshotLimitExceeded", ec2.create_snapshots, InstanceSpecification=specification)
+    assert len(ec2.describe_snapshots(Filters=[{"Name": "status", "Values": ["pending"]}])["Snapshots"]) == 9
+    world.clock.move(LONG)
+    sandbox.configure(durations={"snapshot_rate_window": 15})
+    ec2.create_snapshots(InstanceSpecification=specification)
+    refused("SnapshotCreationPerVolumeRateExceeded", ec2.create_snapshot, VolumeId=ids["web/root"])
+    world.clock.move(15)
+    ec2.create_snapshot(VolumeId=ids["web/root"])
+    refused("SnapshotCreationPerVolumeRateExceeded", ec2.create_snapshots, InstanceSpecification=specification)
 
 
 # --- copies -----------------------------------------------------------------------------------------------------------
@@ -348,3 +363,33 @@ def test_a_snapshot_of_any_image_is_in_use(world: World, sandbox: Sandbox) -> No
     for one in snapshots:
         ec2.delete_snapshot(SnapshotId=one)
     refused("InvalidSnapshot.NotFound", ec2.delete_snapshot, SnapshotId=snapshots[0])
+
+
+def test_a_pending_one_goes_when_it_completes(world: World, sandbox: Sandbox) -> None:
+    """ "Delete accepted, takes effect only after completion"; a second delete changes nothing."""
+    make_slow(world)
+    ids = sandbox.seed({"volume": {"name": "data"}})
+    ec2 = sandbox.client()
+    made = ec2.create_snapshot(VolumeId=ids["data"])["SnapshotId"]
+    for _turn in range(2):
+        ec2.delete_snapshot(SnapshotId=made)
+        assert only(ec2, made)["State"] == "pending"
+    world.clock.move(LONG)
+    refused("InvalidSnapshot.NotFound", ec2.describe_snapshots, SnapshotIds=[made])
+    refused("InvalidSnapshot.NotFound", ec2.delete_snapshot, SnapshotId=made)
+    assert ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
+
+
+def test_what_aws_backup_manages(world: World, sandbox: Sandbox) -> None:
+    found = sandbox.seed(
+        {
+            "snapshots": [
+                {"count": 1, "name": "backup", "tags": {"aws:backup:source-resource": "arn:aws:ec2:::volume/vol-1"}},
+                {"count": 1, "name": "dlm", "tags": {"aws:dlm:managed": "true"}},
+            ]
+        }
+    )
+    ec2 = sandbox.client()
+    text = f"The snapshot {found['backup'][0]} is managed by AWS Backup and can't be deleted using EC2."
+    assert refused("InvalidParameterValue", ec2.delete_snapshot, SnapshotId=found["backup"][0]) == text
+    ec2.delete_snapshot(SnapshotId=found["dlm"][0])

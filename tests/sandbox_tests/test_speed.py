@@ -64,9 +64,10 @@ def test_a_listing_through_boto3_grows_linearly(sandbox: Sandbox, world: World, 
         return sum(len(page["Snapshots"]) for page in pages)
 
     home = world.region(ACCOUNT, "us-east-1")
-    home.snapshots = snapshots(SMALL, world)
+    home.snapshots.update(snapshots(SMALL, world))
     small = seconds_of(listed, SMALL)
-    home.snapshots = snapshots(LARGE, world)
+    home.snapshots.clear()
+    home.snapshots.update(snapshots(LARGE, world))
     large = seconds_of(listed, LARGE)
     # Ten times the rows; twice that leaves room for a busy machine, and quadratic growth would be a hundred times.
     assert large / small < 2 * LARGE / SMALL

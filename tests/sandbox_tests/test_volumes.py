@@ -289,6 +289,20 @@ def attachments(ec2: Any, volume_id: str) -> list[tuple[str, str, str]]:
     return [(one["InstanceId"], one["Device"], one["State"]) for one in row["Attachments"]]
 
 
+def test_volumes_that_are_being_made_from_a_snapshot(world: World, sandbox: Sandbox) -> None:
+    make_slow(world)
+    found = sandbox.seed({"snapshots": {"count": 2, "name": "all"}})
+    ec2 = sandbox.client()
+    for snapshot_id in found["all"]:
+        ec2.create_volume(AvailabilityZone=ZONE, SnapshotId=snapshot_id)
+    wanted = [{"Name": "status", "Values": ["creating"]}, {"Name": "snapshot-id", "Values": found["all"][:1]}]
+    (row,) = ec2.describe_volumes(Filters=wanted)["Volumes"]
+    assert (row["SnapshotId"], row["State"]) == (found["all"][0], "creating")
+    world.clock.move(LONG)
+    assert ec2.describe_volumes(Filters=wanted)["Volumes"] == []
+    assert len(ec2.describe_volumes(Filters=wanted[1:])["Volumes"]) == 1
+
+
 def test_attach_and_detach_take_time(world: World, sandbox: Sandbox) -> None:
     make_slow(world)
     ids = sandbox.seed({"instance": {"name": "web"}, "volume": {"name": "data"}})

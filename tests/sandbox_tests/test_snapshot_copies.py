@@ -1,0 +1,225 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Copies of snapshots: between regions and accounts, in their order, by their keys, and with what can go wrong."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from domain import LONG, make_instant, make_slow, only, refused, texts
+
+if TYPE_CHECKING:
+    from sandbox.client import Sandbox
+    from sandbox.engine import World
+
+HOME, OTHER = "123456789012", "111122223333"
+
+
+def seeded(sandbox: Sandbox, count: int = 1, **volume: Any) -> list[str]:
+    """Completed snapshots of one volume, oldest first."""
+    names = [f"s{number}" for number in range(count)]
+    rows = [{"name": name, "volume": "data"} for name in names]
+    ids = sandbox.seed({"volume": {"name": "data", "Size": 10, **volume}, "snapshots": rows})
+    return [ids[name] for name in names]
+
+
+def copied(client: Any, source: str, **more: Any) -> str:
+    return str(client.copy_snapshot(SourceRegion="us-east-1", SourceSnapshotId=source, **more)["SnapshotId"])
+
+
+def key_with_policy(sandbox: Sandbox, principal: Any) -> str:
+    """A customer key of the home account that somebody else may use, too."""
+    statement = {"Effect": "Allow", "Principal": principal, "Action": "kms:*", "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    return str(sandbox.client("kms").create_key(Policy=policy)["KeyMetadata"]["Arn"])
+
+
+def test_what_a_copy_shows(world: World, sandbox: Sandbox) -> None:
+    make_instant(world)
+    (source,) = seeded(sandbox)
+    west = sandbox.client(region="us-west-2")
+    row = only(west, copied(west, source, Description="far"))
+    assert (row["TransferType"], row["VolumeId"], row["VolumeSize"]) == ("standard", "vol-ffffffff", 10)
+    assert row["FullSnapshotSizeInBytes"] == 10 << 30
+    assert "CompletionDurationMinutes" not in row
+    assert "TransferType" not in only(sandbox.client(), source)
+    timed = only(west, copied(west, source, CompletionDurationMinutes=30))
+    assert (timed["TransferType"], timed["CompletionDurationMinutes"]) == ("time-based", 30)
+    found = west.describe_snapshots(Filters=[{"Name": "transfer-type", "Values": ["time-based"]}])["Snapshots"]
+    assert [one["SnapshotId"] for one in found] == [timed["SnapshotId"]]
+
+
+def test_a_region_that_does_not_exist(world: World, sandbox: Sandbox) -> None:
+    (source,) = seeded(sandbox)
+    refused(
+        "InvalidParameterValue",
+        sandbox.client().copy_snapshot,
+        SourceRegion="us-moon-1",
+        SourceSnapshotId=source,
+        text="us-moon-1",
+    )
+
+
+def test_the_limit_can_be_set(world: World, sandbox: Sandbox) -> None:
+    make_slow(world)
+    (source,) = seeded(sandbox)
+    sandbox.configure(options={"copies_per_region": 2})
+    west, east = sandbox.client(region="us-west-2"), sandbox.client(region="eu-west-1")
+    for client in (west, west, east):
+        copied(client, source)
+    text = "Too many snapshot copies in progress. The limit is 2 for this destination region."
+    assert refused("ResourceLimitExceeded", copied, west, source) == text
+    copied(east, source)
+    other = sandbox.client(account=OTHER, region="us-west-2")
+    copied(other, source)  # per account; that it cannot be read shows later
+
+
+def test_copies_of_a_lineage_wait_for_each_other(world: World, sandbox: Sandbox) -> None:
+    """ "If a copy is still pending when you start another, the second copy starts only after the first finishes." """
+    make_slow(world)
+    first, second = seeded(sandbox, 2)
+    (unrelated,) = seeded(sandbox)
+    west = sandbox.client(region="us-west-2")
+    made = [copied(west, one) for one in (first, second, unrelated)]
+    elsewhere = copied(sandbox.client(region="eu-west-1"), second)
+    world.clock.move(LONG)
+    assert [only(west, one)["State"] for one in made] == ["completed", "pending", "completed"]
+    assert only(sandbox.client(region="eu-west-1"), elsewhere)["State"] == "completed"
+    # A copy of a copy is of the same lineage.
+    third = copied(sandbox.client(region="eu-west-1"), first)
+    back = west.copy_snapshot(SourceRegion="eu-west-1", SourceSnapshotId=elsewhere)["SnapshotId"]
+    world.clock.move(LONG)
+    assert only(west, made[1])["State"] == "completed"
+    assert only(west, back)["State"] == "pending"
+    assert only(sandbox.client(region="eu-west-1"), third)["State"] == "completed"
+    world.clock.move(LONG)
+    row = only(west, back)
+    assert row["State"] == "completed"
+    assert row["CompletionTime"] - row["StartTime"] > timedelta(seconds=LONG)
+
+
+def test_deleting_the_source_ends_its_copies(world: World, sandbox: Sandbox) -> None:
+    make_slow(world)
+    source, kept = seeded(sandbox, 2)
+    ec2, west = sandbox.client(), sandbox.client(region="us-west-2")
+    lost, fine = copied(west, source), copied(west, kept)
+    world.clock.move(LONG / 2)
+    ec2.delete_snapshot(SnapshotId=source)
+    assert only(west, lost)["State"] == "pending"
+    world.clock.move(2 * LONG)
+    assert (only(west, lost)["State"], only(west, lost)["StateMessage"]) == ("error", "Source snapshot is not found")
+    assert only(west, fine)["State"] == "completed"
+    ec2.delete_snapshot(SnapshotId=kept)
+    assert only(west, fine)["State"] == "completed"
+
+
+def test_an_image_whose_copy_loses_its_source_fails(world: World, sandbox: Sandbox) -> None:
+    make_slow(world)
+    ids = sandbox.seed({"image": {"name": "golden"}})
+    ec2, west = sandbox.client(), sandbox.client(region="us-west-2")
+    image = west.copy_image(SourceRegion="us-east-1", SourceImageId=ids["golden"], Name="golden")["ImageId"]
+    ec2.deregister_image(ImageId=ids["golden"], DeleteAssociatedSnapshots=True)
+    world.clock.move(2 * LONG)
+    (row,) = west.describe_images(ImageIds=[image])["Images"]
+    assert (row["State"], row["StateReason"]["Message"]) == ("failed", "Source snapshot is not found")
+
+
+def test_a_copy_is_incremental_while_the_latest_one_exists(world: World, sandbox: Sandbox) -> None:
+    """EC2 says it in an event only, so it is looked up behind its back."""
+    make_instant(world)
+    sources = seeded(sandbox, 6)
+    west = sandbox.client(region="us-west-2")
+
+    def incremental(source: str, **more: Any) -> bool:
+        return bool(sandbox.inspect(copied(west, source, **more))["incremental"])
+
+    assert not incremental(sources[0])
+    latest = copied(west, sources[1])
+    assert sandbox.inspect(latest)["incremental"] is True
+    west.delete_snapshot(SnapshotId=latest)
+    assert not incremental(sources[2])
+    assert incremental(sources[3])
+    assert not incremental(sources[4], Encrypted=True)
+    assert not incremental(sources[5])  # "all copies ... are either unencrypted or were encrypted using the same key"
+
+
+def test_between_accounts(world: World, sandbox: Sandbox) -> None:
+    """Called in the account that shall have it; what is not shared with it cannot be read."""
+    make_instant(world)
+    (source,) = seeded(sandbox)
+    ec2, other = sandbox.client(), sandbox.client(account=OTHER, region="eu-west-1")
+    assert only(other, copied(other, source))["StateMessage"] == "Source snapshot is not found"
+    ec2.modify_snapshot_attribute(SnapshotId=source, CreateVolumePermission={"Add": [{"UserId": OTHER}]})
+    made = copied(other, source)
+    row = only(other, made)
+    assert (row["State"], row["OwnerId"], row["VolumeSize"]) == ("completed", OTHER, 10)
+    ec2.modify_snapshot_attribute(SnapshotId=source, CreateVolumePermission={"Remove": [{"UserId": OTHER}]})
+    volume = other.create_volume(AvailabilityZone="eu-west-1a", SnapshotId=made)["VolumeId"]
+    assert texts(sandbox.marks(volume)["marks"]) == ["seeded"]
+
+
+@pytest.mark.parametrize(
+    "principal, readable",
+    [
+        ({"AWS": "arn:aws:iam::123456789012:root"}, False),
+        ({"AWS": ["arn:aws:iam::123456789012:root", f"arn:aws:iam::{OTHER}:root"]}, True),
+        ({"AWS": f"arn:aws:iam::{OTHER}:role/backup"}, True),
+        ({"AWS": OTHER}, True),
+        ("*", True),
+    ],
+)
+def test_an_encrypted_source_needs_its_key(world: World, sandbox: Sandbox, principal: Any, readable: bool) -> None:
+    """ "If the copy failed because of insufficient key permissions: Given key ID is not accessible"; so do volumes."""
+    make_instant(world)
+    key = key_with_policy(sandbox, principal)
+    (source,) = seeded(sandbox, Encrypted=True, KmsKeyId=key)
+    ec2, other = sandbox.client(), sandbox.client(account=OTHER)
+    ec2.modify_snapshot_attribute(SnapshotId=source, CreateVolumePermission={"Add": [{"UserId": OTHER}]})
+    assert only(other, source)["KmsKeyId"] == key  # seen, whatever the key allows
+    row = only(other, copied(other, source))
+    volume = other.create_volume(AvailabilityZone="us-east-1a", SnapshotId=source)["VolumeId"]
+    (made,) = other.describe_volumes(VolumeIds=[volume])["Volumes"]
+    if readable:
+        assert (row["State"], row["Encrypted"], made["State"]) == ("completed", True, "available")
+        for one in (row, made):
+            assert one["KmsKeyId"].startswith(f"arn:aws:kms:us-east-1:{OTHER}:")  # its own default key
+    else:
+        assert (row["State"], row["StateMessage"]) == ("error", "Given key ID is not accessible")
+        assert made["State"] == "error"
+
+
+def test_the_keys_of_copies(world: World, sandbox: Sandbox) -> None:
+    """In the region of the source its key stays; elsewhere the default key of the region, or the one that is given."""
+    make_instant(world)
+    key = sandbox.client("kms").create_key()["KeyMetadata"]["Arn"]
+    (source,) = seeded(sandbox, Encrypted=True, KmsKeyId=key)
+    west = sandbox.client(region="us-west-2")
+    assert only(sandbox.client(), copied(sandbox.client(), source))["KmsKeyId"] == key
+    row = only(west, copied(west, source))
+    assert row["Encrypted"] is True and row["KmsKeyId"].startswith("arn:aws:kms:us-west-2:")
+    far = sandbox.client("kms", region="us-west-2").create_key()["KeyMetadata"]["Arn"]
+    assert only(west, copied(west, source, Encrypted=True, KmsKeyId=far))["KmsKeyId"] == far
+    failed = only(west, copied(west, source, Encrypted=True, KmsKeyId=key))  # a key of another region
+    assert (failed["State"], failed["StateMessage"]) == ("error", "Given key ID is not accessible")
+    sandbox.client("kms").disable_key(KeyId=key.rpartition("/")[2])
+    failed = only(west, copied(west, source))
+    assert (failed["State"], failed["StateMessage"]) == ("error", "Given key ID is not accessible")
+
+
+def test_a_pending_copy_that_is_deleted(world: World, sandbox: Sandbox) -> None:
+    """The delete takes effect when it completes; until then it has its place among those under way."""
+    make_slow(world)
+    (source,) = seeded(sandbox)
+    sandbox.configure(options={"copies_per_region": 1})
+    west = sandbox.client(region="us-west-2")
+    made = copied(west, source)
+    west.delete_snapshot(SnapshotId=made)
+    assert only(west, made)["State"] == "pending"
+    refused("ResourceLimitExceeded", copied, west, source)
+    world.clock.move(LONG)
+    refused("InvalidSnapshot.NotFound", west.describe_snapshots, SnapshotIds=[made])
+    copied(west, source)
