@@ -96,7 +96,6 @@ class World:
                 )["ImageId"]
             )
 
-
     def snapshots(self, number: int) -> list[str]:
         """So many of the data volume, an hour apart, the oldest first."""
         tags = [{"Key": key, "Value": value} for key, value in BY_CRON.items()]

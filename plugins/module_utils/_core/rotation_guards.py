@@ -141,7 +141,9 @@ class Guards:
         known: Mapping[str, str | None] = tier if isinstance(tier, Mapping) else {}
         if known.get("last") in _TIERING:
             return f"{known['last']}"
-        if snapshot.storage_tier != "archive" and known.get("tier") != "archive":
+        # One that is restored for a while is shown in the standard tier, and its archived form goes on being paid for.
+        restored = known.get("last") == "temporary-restore-completed"
+        if snapshot.storage_tier != "archive" and known.get("tier") != "archive" and not restored:
             return ""
         since = parse_moment(known.get("archived") or "")
         if since is None:
@@ -173,7 +175,7 @@ def managed(snapshot: Snapshot) -> str:
 def protected(spec: RotationSpec, snapshot: Snapshot) -> str:
     """One of the tags of ``protect`` is on it."""
     found = [f"{key}={value}" for key, value in spec.protect.items() if snapshot.tags.get(key) == value]
-    return f"protected by {found[0]}" if found else ""
+    return f"tag {found[0]}" if found else ""
 
 
 def last_of_their_volumes(going: Iterable[Snapshot], known: Iterable[Snapshot]) -> dict[str, str]:

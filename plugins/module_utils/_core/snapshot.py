@@ -33,6 +33,8 @@ from .rotation_units import UNKNOWN_VOLUMES, Unit, units_of
 from .tags import boto3_tags, carried, specification
 from .timespan import format_moment, slot_start, slot_value
 
+MOST_TOLD = 1000
+"""Of what goes or is held back so many are told unless all are asked for: a controller keeps every result in memory."""
 PERCENT_FROM = 10
 """From so many deletions up ``max_delete_percent`` counts: of a few snapshots every one is a large part."""
 # EBS: one snapshot of a volume each 15 seconds or so. It is taken a moment later.
@@ -573,7 +575,7 @@ class _Rotation:
         entries = [self._entry(unit, leaving, held) for unit in self.units]
         shown = {
             "all": entries,
-            "actions": [entry for entry in entries if entry["decision"] != "keep" or entry["guard"]],
+            "actions": [entry for entry in entries if entry["decision"] != "keep" or entry["guard"]][:MOST_TOLD],
             "summary": [],
         }[self.spec.report]
         counts: Counter[str] = Counter()
@@ -664,6 +666,9 @@ class _Rotation:
                 guard = f" [{entry['guard']}]" if entry["guard"] else ""
                 name = " ".join(entry["snapshot_ids"])
                 lines.append(f"  {word:8} {entry['start_time']} {name}{guard}: {why}")
+        more = len(lines) - MOST_TOLD
+        if self.spec.report != "all" and more > 0:
+            lines[MOST_TOLD:] = [f"and {more} more lines, which report: all shows"]
         return "\n".join(lines) + "\n" if lines else ""
 
 
