@@ -255,8 +255,8 @@ options:
     type: str
   report:
     description:
-      - How much is told in RV(decisions) and C(--diff). V(actions) has what goes and what a guard holds back, the newest
-        1000 of it; V(all) all; V(summary) only counts.
+      - How much is told in RV(decisions) and C(--diff). V(actions) has what goes and what a guard holds back, the
+        newest 1000 of it; V(all) all; V(summary) only counts.
     type: str
     choices: [actions, all, summary]
     default: actions
