@@ -21,7 +21,8 @@ PYTEST := $(RUN) pytest -n 3 --dist worksteal
 SIDE_BY_SIDE := $(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going
 
 TYPED := plugins/module_utils plugins/modules tests/sandbox tests/tools
-TESTS := tests/unit tests/sandbox_tests tests/module tests/playbook
+# The sandbox has tests of its own: make sandbox-tests.
+TESTS := tests/unit tests/module tests/playbook
 
 .PHONY: help demo test bench sanity lint types unit sandbox-tests module-tests playbook-tests tree setup clean \
     lint-python format lint-shell lint-yaml lint-ansible lint-docs lint-changelog lint-package
@@ -33,7 +34,7 @@ help:  ## list the targets
 demo: tree  ## bake an image from a running instance and relaunch it, on the sandbox: check, run, run again
 	@$(RUN) python tests/demo/demo.py
 
-test: tree  ## lint, types, and all tests but sanity
+test: tree  ## lint, types, and all tests of the collection but sanity
 	@$(SIDE_BY_SIDE) lint-package lint-ansible lint-docs types lint-python lint-shell lint-yaml lint-changelog
 	@$(PYTEST) $(TESTS)
 
