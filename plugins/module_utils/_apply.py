@@ -192,7 +192,7 @@ class _Run:
         """
         alone: list[Sequence[Change]] = []
         for changes, result in zip(calls, self._parallel(calls, patience), strict=True):
-            if isinstance(result, CallError) and result.code in patience and len(changes) > 1:
+            if isinstance(result, CallError) and result.code in patience and _divisible(changes):
                 alone += [[change] for change in changes]
             else:
                 yield changes, result
@@ -260,7 +260,7 @@ class _Run:
             try:
                 return self._carry_out(changes)
             except CallError as error:
-                if error.code not in patience or len(changes) > 1:
+                if error.code not in patience or _divisible(changes):
                     raise
                 left = self._deadline - self.gateway.monotonic()
                 told = (error.not_before - self.gateway.now()).total_seconds() if error.not_before else 0.0
@@ -508,6 +508,11 @@ def _made_for(changes: Sequence[Change], answers: Iterable[Resource]) -> list[Re
         and all(getattr(resource, "tags", {}).get(key) == value for key, value in own.items())
         and getattr(resource, "state", "") not in _FAILED
     ]
+
+
+def _divisible(changes: Sequence[Change]) -> bool:
+    """Whether one call does to many what several would do to each. One CreateSnapshots makes one set."""
+    return len(changes) > 1 and not changes[0].creates
 
 
 def _usable(resource: Resource) -> bool:

@@ -268,7 +268,12 @@ notes:
     C(ec2:DescribeLockedSnapshots), C(ec2:DescribeFastSnapshotRestores), C(ec2:DescribeSnapshotTierStatus) and
     C(ec2:DescribeSnapshotAttribute).
   - Snapshots of which nothing says what they are a backup of (copies without our tags) are reported and never deleted.
-  - A snapshot of the policy that has failed is deleted and taken again.
+  - A snapshot of the policy that has failed is deleted and taken again. It holds nothing, so it counts for no limit.
+    The good parts of a set that has failed as a whole go through guards and limits like all others.
+  - What was made for the current slot stays whatever the rules say (C(current slot)), since it would be due again.
+  - EC2 takes 50 tags on a snapshot. Where a volume has too many, as many as fit are copied, C(Name) first, with a
+    warning.
+  - The slots of a capture are cut in the zone of O(keep.timezone) too, so give it the same O(keep).
 seealso:
   - module: ec2ops.storage.ami_bake
   - module: ec2ops.storage.ebs_volume_spec

@@ -167,8 +167,12 @@ def backup(snapshot: Snapshot) -> str:
 
 
 def managed(snapshot: Snapshot) -> str:
-    """Another controller made it, and will delete it."""
-    found = sorted(key for key in snapshot.tags if key.startswith(_CONTROLLERS) and not key.startswith(_BACKUP))
+    """Another controller made it, and will delete it.
+
+    What a policy made has the tags of its volume, which a controller may have made; AWS's own are never copied.
+    """
+    foreign = "aws:" if tag_names.POLICY in snapshot.tags else _CONTROLLERS
+    found = sorted(key for key in snapshot.tags if key.startswith(foreign) and not key.startswith(_BACKUP))
     return f"managed by another controller ({found[0]})" if found else ""
 
 

@@ -37,8 +37,8 @@ GUARDS = (
 MODES = ("keep", "report", "fail")
 # EC2 refuses these deletes itself, so there is nothing to report after the fact.
 _ENFORCED = ("image", "locked", "backup")
-# The collection's own tags on a snapshot, at most: policy, period, source, set, origin, copy-of.
-_OWN_TAGS = 6
+OWN_TAGS = 6
+"""The collection's own tags on a snapshot, at most: policy, period, source, set, origin, copy-of."""
 # What EC2 takes in a tag's value; the name of a policy is one, and stands in planned ids.
 _POLICY = re.compile(r"[\w .:/=+\-@]{1,128}")
 
@@ -107,7 +107,7 @@ def parse(params: Mapping[str, Any], _region: str) -> RotationSpec:
         whole_instances=whole,
         exclude_boot_volume=bool(params.get("exclude_boot_volume")),
         exclude_volume_ids=_ids("volume", params.get("exclude_volume_ids"), "exclude_volume_ids"),
-        tags=require_tags(params.get("tags") or {}, "tags", ours=_OWN_TAGS),
+        tags=require_tags(params.get("tags") or {}, "tags", ours=OWN_TAGS),
         copy_volume_tags=bool(params.get("copy_volume_tags", True)),
         keep=None if keep_options is None else parse_keep(keep_options),
         adopt=_filters((params.get("adopt") or {}).get("tags"), "adopt.tags"),

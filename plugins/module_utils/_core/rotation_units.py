@@ -37,11 +37,19 @@ class Unit:
 
     @property
     def state(self) -> str:
-        """``completed`` when all of it is; ``error`` when any has failed; ``pending`` otherwise."""
-        states = {snapshot.state for snapshot in self.snapshots}
-        if states == {"completed"}:
+        """``completed`` when all of it is; ``error`` when any has failed; ``pending`` when the rest of it is.
+
+        Else another state of EC2's, such as ``recovering``: that is neither there nor has it failed.
+        """
+        states = {snapshot.state for snapshot in self.snapshots} - {"completed"}
+        if not states:
             return "completed"
-        return "pending" if states <= {"completed", "pending"} else "error"
+        return "error" if "error" in states else min(states - {"pending"}, default="pending")
+
+    @property
+    def good(self) -> tuple[Snapshot, ...]:
+        """What can be restored from, also where another part of it has failed."""
+        return tuple(snapshot for snapshot in self.snapshots if snapshot.state == "completed")
 
     @property
     def candidate(self) -> Candidate:

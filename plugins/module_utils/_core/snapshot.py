@@ -16,7 +16,7 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
@@ -28,8 +28,8 @@ from .names import is_planned, planned
 from .resources import Instance, Snapshot, Volume
 from .retention import decide, in_future
 from .rotation_guards import BEFORE_THE_RULES, Guards, last_of_their_volumes, others_of, queries
-from .rotation_spec import RotationSpec, parse
-from .rotation_units import UNKNOWN_VOLUMES, Unit, units_of
+from .rotation_spec import OWN_TAGS, RotationSpec, parse
+from .rotation_units import UNKNOWN_VOLUMES, Unit, source_of, units_of
 from .tags import boto3_tags, carried, specification
 from .timespan import format_moment, slot_start, slot_value
 
@@ -47,16 +47,19 @@ def needs(spec: RotationSpec, state: State) -> tuple[Query, ...]:
     first = _first_queries(spec)
     if not state.answered.issuperset(first):
         return first
-    asked = [*first]
-    for query in (*_second_queries(spec, state), *_third_queries(spec, state)):
-        if query not in asked:
-            asked.append(query)
-    return tuple(asked)
+    found = (*first, *_second_queries(spec, state))
+    if not state.answered.issuperset(found):
+        return tuple(dict.fromkeys(found))  # what is due is not known before, and so neither what may go
+    return tuple(dict.fromkeys((*found, *_third_queries(spec, state))))
 
 
 def plan(spec: RotationSpec, state: State, now: datetime) -> Plan:
-    """What is due and what may go. Raises SpecError where nothing is selected, UnsafePlan for guards that fail."""
-    return _Rotation(spec, state, now).plan()
+    """What is due and what may go. Raises SpecError where nothing is selected, UnsafePlan for guards that fail.
+
+    The moment is that of the last answer: were it later, a slot could have begun or a span ended since, and something
+    would go of which the guards have not been asked.
+    """
+    return _Rotation(spec, state, state.now or now).plan()
 
 
 def result(_spec: RotationSpec, _state: State) -> dict[str, Any]:
@@ -101,7 +104,7 @@ def _third_queries(spec: RotationSpec, state: State) -> Iterator[Query]:
     if state.now is None or spec.captured:
         return
     rotation = _Rotation(spec, state, state.now)
-    going = [snapshot for unit in rotation.unkept for snapshot in unit.snapshots]
+    going = [snapshot for unit in rotation.leaving for snapshot in unit.good]
     yield from queries(spec, going)
     alone = last_of_their_volumes(going, rotation.known)
     if spec.guard("last") != "off":
@@ -220,14 +223,17 @@ class _Held:
 
 @dataclass
 class _Verdict:
-    """What the guards say: units that are held back by them, what is reported, what makes the task fail."""
+    """What the guards say: units that are held back by them, what is reported, what makes the task fail.
+
+    ``warned`` by unit: one that is held back all the same is not warned about.
+    """
 
     held: dict[str, _Held] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
+    warned: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     failing: list[str] = field(default_factory=list)
 
-    def report(self, snapshot_id: str, guard: str, reason: str) -> None:
-        self.warnings.append(f"{snapshot_id} is deleted although {reason} (guards.{guard}: report)")
+    def report(self, unit: Unit, snapshot_id: str, guard: str, reason: str) -> None:
+        self.warned[unit.key].append(f"{snapshot_id} is deleted although {reason} (guards.{guard}: report)")
 
 
 class _Rotation:
@@ -243,7 +249,8 @@ class _Rotation:
         self.targets = _targets(spec, state)
         self.current = self._current()
         self.due = [target for target in self.targets if spec.create and target.group not in self.current]
-        self.creations = [change for target in self.due for change in self._creations(target)]
+        self.made = {target.group: self._creations(target) for target in self.due}
+        self.creations = [change for changes in self.made.values() for change in changes]
         self.guards = Guards(spec, state, now)
 
     def _is_managed(self, snapshot: Snapshot) -> bool:
@@ -257,12 +264,13 @@ class _Rotation:
     # --- what is due ---
 
     def _current(self) -> dict[str, Unit]:
-        """By group, what this policy has made for the current slot: completed, or on its way there."""
-        return {
-            unit.group: unit
-            for unit in self.units
-            if unit.period == self.slot and unit.state != "error" and self._own(unit)
-        }
+        """By volume or instance, what this policy has made for the current slot: completed, or on its way there.
+
+        A set stands for its volumes too: what is made for one of them could not be told from its part of the set.
+        """
+        made = [unit for unit in self.units if unit.period == self.slot and unit.state != "error" and self._own(unit)]
+        parts = {source_of(snapshot): unit for unit in made for snapshot in unit.snapshots}
+        return parts | {unit.group: unit for unit in made}
 
     def _own_tags(self, target: _Target) -> dict[str, str]:
         tags = {tag_names.POLICY: self.spec.policy, tag_names.PERIOD: slot_value(self.slot)}
@@ -272,8 +280,28 @@ class _Rotation:
 
     def _volume_tags(self, volume: Volume) -> dict[str, str]:
         """What is of the one volume: its own tags, and where it comes from."""
-        copied = carried(volume.tags) if self.spec.copy_volume_tags else {}
+        copied = self._copied(volume)[0] if self.spec.copy_volume_tags else {}
         return {**copied, **self.spec.tags, tag_names.SOURCE: volume.volume_id, tag_names.ORIGIN: origin_value(volume)}
+
+    def _copied(self, volume: Volume) -> tuple[dict[str, str], list[str]]:
+        """The tags of a volume that go along, and the keys of those for which a snapshot has no place.
+
+        A volume may have as many as EC2 allows, and the snapshot has the policy's too. The volume's name comes first.
+        """
+        wanted = {key: value for key, value in carried(volume.tags).items() if key not in self.spec.tags}
+        order = sorted(wanted, key=lambda key: (key != "Name", key))
+        room = tag_names.MOST_TAGS - OWN_TAGS - len(self.spec.tags)
+        return {key: wanted[key] for key in order[:room]}, order[room:]
+
+    def _tag_warnings(self) -> Iterator[str]:
+        """What new snapshots do not get of their volumes' tags."""
+        for volume in {volume.volume_id: volume for target in self.due for volume in target.volumes}.values():
+            left = self._copied(volume)[1] if self.spec.copy_volume_tags else []
+            if left:
+                yield (
+                    f"{volume.volume_id} has more tags than its snapshot can have beside the policy's; not copied: "
+                    f"{', '.join(left)}"
+                )
 
     def _creations(self, target: _Target) -> list[Change]:
         period = slot_value(self.slot)
@@ -283,16 +311,18 @@ class _Rotation:
         changes = []
         for volume in target.volumes:
             tags = {**self._volume_tags(volume), **shared}
+            # A volume may be attached to several instances, and be in the set of each.
+            where = f" on {target.group}" if target.instance else ""
             changes.append(
                 Change(
                     "CreateSnapshots" if target.instance else "CreateSnapshot",
-                    planned("snapshot", f"{self.spec.policy} {period} of {volume.volume_id}"),
+                    planned("snapshot", f"{self.spec.policy} {period} of {volume.volume_id}{where}"),
                     self.state.region,
                     self._set_request(target) if target.instance else self._request(volume, tags),
                     f"none has been made since {period}",
                     None,
                     {
-                        "state": "completed",
+                        "state": "completed" if self.spec.wait and not self.spec.captured else "pending",
                         "volume_id": volume.volume_id,
                         "volume_size": volume.size,
                         "encrypted": volume.encrypted,
@@ -303,10 +333,14 @@ class _Rotation:
             )
         return changes
 
+    def _description(self, source: str) -> str:
+        """EC2 takes only ASCII here, unlike in tags."""
+        return f"{self.spec.policy}: {source}".encode("ascii", "replace").decode()
+
     def _request(self, volume: Volume, tags: Mapping[str, str]) -> dict[str, Any]:
         return {
             "VolumeId": volume.volume_id,
-            "Description": f"{self.spec.policy}: {volume.volume_id}",
+            "Description": self._description(volume.volume_id),
             "TagSpecifications": [specification("snapshot", tags)],
         }
 
@@ -326,14 +360,17 @@ class _Rotation:
                 "ExcludeBootVolume": root in attached and root not in wanted,
                 **({"ExcludeDataVolumeIds": without} if without else {}),
             },
-            "Description": f"{self.spec.policy}: {target.group}",
+            "Description": self._description(target.group),
             "TagSpecifications": [specification("snapshot", {**self.spec.tags, **self._own_tags(target)})],
         }
 
-    def _taggings(self) -> list[Change]:
-        """Tags that do not hold yet: the user's, and of the parts of a set what is of their volumes."""
+    def _taggings(self, going: Sequence[Unit]) -> list[Change]:
+        """Tags that do not hold yet: the user's, and of a set's parts those of their volumes. None on what is *going*."""
         changes = []
+        gone = {snapshot_id for unit in going for snapshot_id in unit.ids}
         for snapshot in self._to_tag():
+            if snapshot.snapshot_id in gone:
+                continue
             wanted = dict(self.spec.tags) if snapshot.tags.get(tag_names.POLICY) == self.spec.policy else {}
             volume = self.state.volume(snapshot.volume_id)
             unfinished = tag_names.SET in snapshot.tags and tag_names.ORIGIN not in snapshot.tags
@@ -366,22 +403,18 @@ class _Rotation:
     @cached_property
     def expected(self) -> list[Unit]:
         """What will have been made in this run, as if it were completed."""
-        made: dict[str, list[Snapshot]] = {}
-        owner = {volume.volume_id: target.group for target in self.due for volume in target.volumes}
-        for change in self.creations:
-            after = change.after or {}
-            snapshot = Snapshot(change.resource, volume_id=str(after["volume_id"]), tags=after["tags"])
-            made.setdefault(owner[snapshot.volume_id], []).append(snapshot)
-        return [
-            Unit(min(item.snapshot_id for item in snapshots), group, tuple(snapshots), self.now, self.slot)
-            for group, snapshots in made.items()
-        ]
+        found = []
+        for group, changes in self.made.items():
+            views = [(change.resource, change.after or {}) for change in changes]
+            made = tuple(Snapshot(name, volume_id=after["volume_id"], tags=after["tags"]) for name, after in views)
+            found.append(Unit(min(item.snapshot_id for item in made), group, made, self.now, self.slot))
+        return found
 
     @cached_property
     def awaited(self) -> list[Unit]:
         """What an earlier run, or one at this moment, has made for the current slot and is not completed."""
-        groups = {target.group for target in self.targets}
-        return [unit for unit in self.current.values() if unit.state == "pending" and unit.group in groups]
+        found = {unit.key: unit for target in self.targets if (unit := self.current.get(target.group))}
+        return [unit for unit in found.values() if unit.state == "pending"]
 
     @cached_property
     def excluded(self) -> dict[str, str]:
@@ -411,46 +444,59 @@ class _Rotation:
 
     @cached_property
     def kept(self) -> Mapping[str, tuple[str, ...]]:
-        """By unit that takes part in the rules, those that keep it once all that is due is there."""
-        return self._decided([*self.expected, *self.awaited])
+        """By unit that takes part in the rules, those that keep it once all that is due is there.
+
+        What has been made for the current slot stays whatever the rules say: it would be due again at once.
+        """
+        decided = dict(self._decided([*self.expected, *self.awaited]))
+        decided.update({unit.key: ("current slot",) for unit in self.current.values() if decided.get(unit.key) == ()})
+        return decided
 
     @cached_property
     def unkept(self) -> list[Unit]:
         """The units that no rule keeps, before the guards."""
         return [unit for unit in self.units if unit.key in self.kept and not self.kept[unit.key]]
 
+    @cached_property
+    def failed(self) -> list[Unit]:
+        """What this policy has made and EC2 has not finished. Of a set, some parts may be good: see `Unit.good`."""
+        if self.spec.captured:
+            return []
+        return [unit for unit in self.units if unit.state == "error" and self._own(unit)]
+
+    @cached_property
+    def leaving(self) -> list[Unit]:
+        """All that may go, before the guards."""
+        return [*self.unkept, *self.failed]
+
     # --- the plan ---
 
     def plan(self) -> Plan:
-        taggings = self._taggings()
+        verdict = _Verdict() if self.spec.captured else self._verdict()
+        going = [] if self.spec.captured else [unit for unit in self.leaving if unit.key not in verdict.held]
+        taggings = self._taggings(going)
         of_sets = [change for change in taggings if is_planned(change.resource)]
         stages = [
             Stage(tuple(self.creations), patience=_TOO_SOON),
             Stage(tuple(of_sets)),
         ]
         if self.spec.captured:
-            return Plan(_filled(stages), told=self._told([], {}, []))
+            return Plan(_filled(stages), warnings=tuple(self._tag_warnings()), told=self._told([], {}, []))
         awaited = [snapshot_id for unit in self.awaited for snapshot_id in unit.ids]
         made = [change.resource for change in self.creations]
         waits = (Wait((*made, *awaited), "completed", final=True),) if made or awaited else ()
         # A set is tagged at once, the rest when it is there.
         stages.append(Stage(tuple(change for change in taggings if not is_planned(change.resource)), waits))
-        verdict = self._verdict()
-        going = [unit for unit in self.unkept if unit.key not in verdict.held]
-        failed = [unit for unit in self.units if unit.state == "error" and self._own(unit)]
-        deletions = [self._deletion(snapshot, "no rule keeps it") for unit in going for snapshot in unit.snapshots]
-        cleared = [
-            self._deletion(snapshot, f"it has failed: {snapshot.state_reason or 'EC2 does not say why'}")
-            for unit in failed
-            for snapshot in unit.snapshots
-        ]
-        everything = [*self.creations, *taggings, *cleared, *deletions]
+        deletions = [self._deletion(snapshot, unit) for unit in going for snapshot in unit.snapshots]
+        everything = [*self.creations, *taggings, *deletions]
         refused = self._refused(going, verdict.failing, everything)
         if refused is None:
-            stages.append(Stage((*cleared, *deletions)))
+            stages.append(Stage(tuple(deletions)))
+        # Of what a limit holds back, nothing is deleted "although".
+        reported = [text for unit in going for text in verdict.warned[unit.key]] if refused is None else []
         return Plan(
             _filled(stages),
-            warnings=tuple(verdict.warnings),
+            warnings=(*self._tag_warnings(), *reported),
             told=self._told(going, verdict.held, everything, withheld=refused is not None),
             explained=self._explained(going, verdict.held, withheld=refused is not None),
             refused=refused,
@@ -459,7 +505,11 @@ class _Rotation:
     def _own(self, unit: Unit) -> bool:
         return all(item.tags.get(tag_names.POLICY) == self.spec.policy for item in unit.snapshots)
 
-    def _deletion(self, snapshot: Snapshot, reason: str) -> Change:
+    def _deletion(self, snapshot: Snapshot, unit: Unit) -> Change:
+        reason = "no rule keeps it"
+        if unit.state == "error":
+            why = [item.state_reason for item in unit.snapshots if item.state_reason]
+            reason = f"it has failed: {why[0] if why else 'EC2 does not say why'}"
         before = {
             "state": snapshot.state,
             "volume_id": snapshot.volume_id,
@@ -470,14 +520,14 @@ class _Rotation:
         )
 
     def _verdict(self) -> _Verdict:
-        """What the guards say of the units that no rule keeps."""
+        """What the guards say of the units that may go. A snapshot that has failed holds nothing to guard."""
         verdict = _Verdict()
-        for unit in self.unkept:
-            for snapshot in unit.snapshots:
+        for unit in self.leaving:
+            for snapshot in unit.good:
                 for name, reason in self.guards.stops(snapshot, "keep"):
                     verdict.held.setdefault(unit.key, _Held(name, reason))
                 for name, reason in self.guards.stops(snapshot, "report"):
-                    verdict.report(snapshot.snapshot_id, name, reason)
+                    verdict.report(unit, snapshot.snapshot_id, name, reason)
                 for name, reason in self.guards.stops(snapshot, "fail"):
                     verdict.failing.append(f"{snapshot.snapshot_id}: {name}: {reason}")
         verdict.failing += self._failing_before_the_rules()
@@ -504,15 +554,15 @@ class _Rotation:
 
     def _last_ones(self, verdict: _Verdict) -> None:
         mode = self.spec.guard("last")
-        units = {item: unit for unit in self.unkept if unit.key not in verdict.held for item in unit.ids}
-        going = [item for unit in self.unkept if unit.key not in verdict.held for item in unit.snapshots]
-        made = [item for unit in self.expected for item in unit.snapshots]
+        units = {item: unit for unit in self.leaving if unit.key not in verdict.held for item in unit.ids}
+        going = [item for unit in units.values() for item in unit.good]
+        made = [replace(item, state="completed") for unit in (*self.expected, *self.awaited) for item in unit.snapshots]
         for snapshot_id, volume in last_of_their_volumes(going, [*self.known, *made]).items():
             reason = f"it is the last completed snapshot of {volume}"
             if mode == "keep":
                 verdict.held.setdefault(units[snapshot_id].key, _Held("last", reason))
             elif mode == "report":
-                verdict.report(snapshot_id, "last", reason)
+                verdict.report(units[snapshot_id], snapshot_id, "last", reason)
             else:
                 verdict.failing.append(f"{snapshot_id}: last: {reason}")
 
@@ -524,6 +574,10 @@ class _Rotation:
             if as_is.get(unit.key):
                 reason = f"{waiting[unit.group].key} is not completed yet"
                 verdict.held.setdefault(unit.key, _Held("depends", reason))
+        for unit in self.failed:
+            if unit.good and unit.group in waiting:
+                reason = f"{waiting[unit.group].key} is not completed yet"
+                verdict.held.setdefault(unit.key, _Held("depends", reason))
 
     # --- limits ---
 
@@ -531,7 +585,7 @@ class _Rotation:
         self, going: Sequence[Unit], failing: Sequence[str], everything: Sequence[Change]
     ) -> StorageError | None:
         """Why nothing is deleted although something should be: guards that are told to fail, and limits."""
-        number = sum(len(unit.snapshots) for unit in going)
+        number = sum(len(unit.good) for unit in going)  # what has failed is no loss
         broken = list(failing)
         if number > self.spec.max_delete:
             broken.append(f"max_delete is {self.spec.max_delete}, and {number} snapshots would be deleted")
@@ -554,7 +608,7 @@ class _Rotation:
     def _below_minimum(self, going: Sequence[Unit]) -> list[str]:
         there = Counter(unit.group for unit in self.units if unit.state == "completed")
         there.update(unit.group for unit in (*self.expected, *self.awaited))
-        leaving = Counter(unit.group for unit in going)
+        leaving = Counter(unit.group for unit in going if unit.state != "error")
         return [
             f"min_keep is {self.spec.min_keep}, and of {group} {there[group] - count} would be left"
             for group, count in sorted(leaving.items())
@@ -599,13 +653,15 @@ class _Rotation:
     def _entry(self, unit: Unit, leaving: set[str], held: Mapping[str, _Held]) -> dict[str, Any]:
         hold = held.get(unit.key)
         reasons = list(self.kept.get(unit.key, ()))
-        if unit.key in self.excluded:
-            reasons = [self.excluded[unit.key]]
-        elif hold:
+        if hold is None and unit.key in self.excluded:
+            # Some guards are asked before the rules: these are named too.
+            guard, colon, reason = self.excluded[unit.key].partition(": ")
+            hold = _Held(guard, reason) if colon else None
+            reasons = [guard]
+        if hold is not None:
             reasons = [hold.reason]
-        failed = unit.state == "error" and self._own(unit)
         return {
-            "decision": "delete" if unit.key in leaving or failed else "keep",
+            "decision": "delete" if unit.key in leaving else "keep",
             "snapshot_ids": list(unit.ids),
             "source": unit.group or None,
             "start_time": format_moment(unit.start_time),
@@ -618,7 +674,9 @@ class _Rotation:
         made = {unit.group: unit for unit in self.expected}
         newest: dict[str, Unit] = {}
         for unit in self.units:
-            if unit.state == "completed" and all(item.storage_tier != "archive" for item in unit.snapshots):
+            future = in_future(max(unit.start_time, unit.period or unit.start_time), self.now)
+            archived = any(item.storage_tier == "archive" for item in unit.snapshots)
+            if unit.state == "completed" and not future and not archived:
                 newest.setdefault(unit.group, unit)
         groups = dict.fromkeys([*(target.group for target in self.targets), *newest])
         due = {target.group for target in self.due}
