@@ -365,7 +365,7 @@ class _Rotation:
         }
 
     def _taggings(self, going: Sequence[Unit]) -> list[Change]:
-        """Tags that do not hold yet: the user's, and of a set's parts those of their volumes. None on what is *going*."""
+        """Tags that do not hold yet: the user's, and of a set's parts their volumes'. None on what is *going*."""
         changes = []
         gone = {snapshot_id for unit in going for snapshot_id in unit.ids}
         for snapshot in self._to_tag():
