@@ -358,8 +358,11 @@ def assert_settled(sandbox: Sandbox, web: Web) -> None:
     The image holds every write of the old instance up to the stop of its capture, the last one of the stop included.
     The new instance carries them all.
     """
-    assert world_of(sandbox, web) == SETTLED
     ec2 = sandbox.client("ec2", REGION)
+    # One of two that was deleted while it was pending is there until it is completed.
+    pending = [{"Name": "status", "Values": ["pending"]}]
+    until(lambda: not ec2.describe_snapshots(OwnerIds=["self"], Filters=pending)["Snapshots"], "the end of snapshots")
+    assert world_of(sandbox, web) == SETTLED
     (image,) = ec2.describe_images(Owners=["self"], Filters=[{"Name": "tag-key", "Values": ["ec2ops:image"]}])["Images"]
     (device,) = image["BlockDeviceMappings"]
     captured = sandbox.inspect(device["Ebs"]["SnapshotId"])["created"]

@@ -128,7 +128,8 @@ def test_an_unknown_zone_is_refused_by_name(name: str) -> None:
 @pytest.fixture
 def no_tzdata(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A node without zone data: neither the system's nor Python's package."""
-    monkeypatch.setitem(sys.modules, "tzdata", None)
+    for name in ["tzdata", *(name for name in sys.modules if name.startswith("tzdata."))]:
+        monkeypatch.setitem(sys.modules, name, None)
     path = zoneinfo.TZPATH
     zoneinfo.reset_tzpath(())
     ZoneInfo.clear_cache()
