@@ -1,7 +1,8 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measures the collection beside the same job done with amazon.aws, on one sandbox. Run by ``make bench``.
+"""Measures the collection beside the same job done with amazon.aws or Cloud Custodian, on one sandbox. Run by
+``make bench``.
 
 Prints a Markdown table for each scenario in SCENARIOS; ``--json FILE`` writes all figures, ``--tasks`` prints the time
 of every task. Ends with 1 when a run of ours went wrong, or missed a target that does not depend on the machine: calls,
@@ -37,17 +38,20 @@ from main_job import BakeAndRelaunch
 from report import Comparison, Scenario, as_json, say, show, versions
 from runs import LATENCY, Bench, Broken
 from sandbox.client import Sandbox
+from snapshots import Snapshots
 from volumes import Volumes
 
-SCENARIOS: tuple[Scenario, ...] = (BakeAndRelaunch(), Volumes())
+SCENARIOS: tuple[Scenario, ...] = (BakeAndRelaunch(), Volumes(), Snapshots())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures, prints, and returns the status to end with."""
-    cli = argparse.ArgumentParser(description="Measure the collection beside amazon.aws on the sandbox.")
+    cli = argparse.ArgumentParser(description="Measure the collection beside its peers on the sandbox.")
     cli.add_argument("--json", type=Path, metavar="FILE", help="also write all figures to this file")
     cli.add_argument("--tasks", action="store_true", help="also print the time of every task")
-    cli.add_argument("--only", choices=[each.name for each in SCENARIOS], help="measure one scenario only")
+    cli.add_argument(
+        "--only", choices=[each.name for each in SCENARIOS], nargs="+", help="measure these scenarios only"
+    )
     options = cli.parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
@@ -56,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     missed: list[str] = []
     try:
         for scenario in SCENARIOS:
-            if options.only in (None, scenario.name):
+            if not options.only or scenario.name in options.only:
                 comparison = measured(scenario)
                 figures[scenario.name] = as_json(comparison)
                 bad = [row.label for row in comparison.rows if row.binding and row.met is False]

@@ -31,12 +31,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A scenario's table, the runs that it comes from, by name, more figures, and lines to print below the table."""
+    """A scenario's table, the runs that it comes from, by name, more figures, and lines to print below the table.
+
+    peer: who is compared with; amazon.aws unless it says.
+    """
 
     rows: tuple[Row, ...]
     runs: Mapping[str, Run]
     figures: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+    peer: str = ""
 
 
 class Scenario(Protocol):
@@ -110,7 +114,8 @@ def versions() -> dict[str, str]:
 
 def show(scenario: Scenario, comparison: Comparison, used: Mapping[str, str], *, tasks: bool) -> None:
     """Prints a scenario's table and what belongs to it."""
-    print(f"{scenario.title}\n\n{table(comparison.rows, 'amazon.aws ' + used['amazon.aws'])}\n")
+    peer = comparison.peer or f"amazon.aws {used['amazon.aws']}"
+    print(f"{scenario.title}\n\n{table(comparison.rows, peer)}\n")
     print("\n".join(comparison.notes))
     print(
         f"Measured with ansible-core {used['ansible-core']} and Python {used['Python']}; "

@@ -102,7 +102,15 @@ class Bench:
         self.folder = folder
         self._runs = 0
 
-    def run(self, playbook: str | Path, region: str, variables: Mapping[str, Any], keep: Path | None = None) -> Run:
+    def run(
+        self,
+        playbook: str | Path,
+        region: str,
+        variables: Mapping[str, Any],
+        keep: Path | None = None,
+        *,
+        check: bool = False,
+    ) -> Run:
         """Runs a playbook (a file, or a name such as ``ec2ops.storage.bake_and_relaunch``) to whatever end.
 
         keep: a folder in which the files that Ansible runs for its modules are left. Raises Broken when it takes
@@ -111,6 +119,7 @@ class Bench:
         self._runs += 1
         record = self.folder / f"tasks-{self._runs}.jsonl"
         command = ["ansible-playbook", str(playbook), "-e", json.dumps(dict(variables))]
+        command += ["--check"] if check else []
         env = {
             **self._environment(region),
             "ANSIBLE_CALLBACK_PLUGINS": str(HERE / "callback"),
@@ -135,13 +144,23 @@ class Bench:
 
     def process(self, program: Path, region: str, given: str = "") -> Cost:
         """Runs a Python program by itself, with `given` as its input. Raises Broken when it fails."""
+        return self.answered(program, region, given)[0]
+
+    def answered(self, program: Path, region: str, given: str = "") -> tuple[Cost, str]:
+        """The same; returns what it has printed, too."""
         result = self.folder / "cost.json"
         # -I and -S: as small as an interpreter gets, see the program.
         command = [sys.executable, "-I", "-S", str(HERE / "process_cost.py"), str(result), sys.executable, str(program)]
         status, output = self._ended(command, self._environment(region), given)
         if status:
-            raise Broken(f"{program.name} ended with {status}:\n{output}")
-        return Cost(**json.loads(result.read_text(encoding="utf-8")))
+            raise Broken(f"{program.name} ended with {status}:\n{output[-5000:]}")
+        return Cost(**json.loads(result.read_text(encoding="utf-8"))), output
+
+    def timed(self, command: Sequence[str], region: str) -> tuple[float, int, str]:
+        """Runs any program to whatever end; returns its seconds, its status and what it has printed."""
+        started = time.monotonic()
+        status, output = self._ended(command, self._environment(region))
+        return time.monotonic() - started, status, output
 
     def calls_after(self, sequence: int) -> list[dict[str, Any]]:
         """The calls that the sandbox has had since the one of that number."""
