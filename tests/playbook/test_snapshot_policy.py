@@ -276,7 +276,9 @@ def test_refused_before_anything_is_asked(sandbox: Sandbox) -> None:
     }
     given = {
         "rotate_snapshots_hosts": "all",
-        "given": {host: {"rotate_snapshots_policies": [sound], **variables} for host, (variables, _) in wrong.items()},
+        "given": {
+            host: {"rotate_snapshots_policies": [sound], **variables} for host, (variables, _said) in wrong.items()
+        },
         **{
             name: f"{{{{ given[inventory_hostname].{name} | default('') }}}}"
             for name in ("rotate_snapshots_policies", "rotate_snapshots_pre_tasks", "rotate_snapshots_post_tasks")
@@ -287,6 +289,6 @@ def test_refused_before_anything_is_asked(sandbox: Sandbox) -> None:
     assert run.status != 0
     failures = {each.host: json.dumps(each.result) for each in run.results if each.outcome == "failed"}
     assert failures.keys() == wrong.keys()
-    for host, (_, said) in wrong.items():
+    for host, (_variables, said) in wrong.items():
         assert said in failures[host]
     assert sandbox.log() == []

@@ -778,9 +778,9 @@ class CountingZone(tzinfo):
     def dst(self, _moment: datetime | None) -> timedelta:
         return timedelta()
 
-    def fromutc(self, moment: datetime) -> datetime:
+    def fromutc(self, dt: datetime) -> datetime:
         self.conversions += 1
-        return super().fromutc(moment)
+        return super().fromutc(dt)
 
 
 def test_a_hundred_thousand_are_converted_once_each() -> None:

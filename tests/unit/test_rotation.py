@@ -1145,7 +1145,9 @@ def worlds(draw: st.DrawFn) -> Account:
             things.append(Image(f"ami-{len(things)}", block_devices=(ImageDevice("/dev/sda", number),)))
     for one in range(draw(st.integers(0, 4))):
         age = draw(st.integers(0, 20)) * DAY + timedelta(hours=one, minutes=30)
-        states = [draw(st.sampled_from(["completed", "completed", "completed", "pending", "error"])) for _ in range(2)]
+        states = [
+            draw(st.sampled_from(["completed", "completed", "completed", "pending", "error"])) for _one in range(2)
+        ]
         made = snapshot_set(age, draw(st.integers(1, 2)), 1, 2, states=states)
         things += [
             dataclasses.replace(part, snapshot_id=f"snap-{0xE000 + 16 * one + number:017x}")

@@ -274,7 +274,7 @@ class Quiet:
     """A task whose run is not compared with its plan: another one works at the same time, or too much is in the log."""
 
     def __init__(self, **given: Any) -> None:
-        self.params = options(snapshot_rotate.ARGUMENT_SPEC, **{"policy": "p", **given})
+        self.params = options(snapshot_rotate, **{"policy": "p", **given})
         self.check_mode = self.diff = False
         self.ended = Ended()
 

@@ -63,9 +63,9 @@ class _Shell:
         self.ended.result, self.ended.failed = dict(result), message
 
 
-def options(argument_spec: Mapping[str, Any] = ebs_volume_spec.ARGUMENT_SPEC, **given: Any) -> dict[str, Any]:
+def options(module: Any = ebs_volume_spec, **given: Any) -> dict[str, Any]:
     """The task's options with the module's defaults, checked as Ansible does."""
-    arguments = module_arguments(COMMON, Options(argument_spec))
+    arguments = module_arguments(COMMON, Options(module.ARGUMENT_SPEC))
     validated = ArgumentSpecValidator(arguments["argument_spec"]).validate({"wait_timeout": 3600, **given})
     if validated.error_messages:
         raise ValueError(validated.error_messages)
@@ -76,7 +76,7 @@ def run(
     sandbox: Sandbox, *, check: bool = False, gateway: Any = None, module: Any = ebs_volume_spec, **given: Any
 ) -> Ended:
     """One task, ended in one way or the other. A run that changes is compared with its plan."""
-    shell = _Shell(options(module.ARGUMENT_SPEC, **given), check)
+    shell = _Shell(options(module, **given), check)
     after = max((entry["sequence"] for entry in sandbox.log()), default=0)
     _runner.execute(module.FEATURE, shell, gateway or sandbox_gateway(sandbox, REGION))
     ended = shell.ended
