@@ -13,7 +13,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -214,7 +214,10 @@ class Ec2Gateway:
             return dict(zip(wanted, pool.map(lambda query: self._answer(query, until), wanted), strict=True))
 
     def _answer(self, query: Query, until: float | None) -> tuple[Resource, ...]:
-        pages: list[Mapping[str, Any]] = []
+        # Page by page: boto3's dictionaries are several times as large as what is made of them.
+        return codec.decode(query, self._pages(query, until))
+
+    def _pages(self, query: Query, until: float | None) -> Iterator[Mapping[str, Any]]:
         request: dict[str, Any] | None = codec.query_request(query)
         while request is not None:
             try:
@@ -223,9 +226,8 @@ class Ec2Gateway:
                 if error.code not in codec.LISTINGS[query.operation].unknown:
                     raise
                 page = {codec.UNKNOWN: error.code}
-            pages.append(page)
+            yield page
             request = codec.next_request(query, request, page)
-        return codec.decode(query, pages)
 
     def _client(self, service: str, region: str) -> Any:
         with self._lock:

@@ -118,6 +118,21 @@ def by_id(operation: str, filter_name: str, ids: Iterable[str], **arguments: Any
     )
 
 
+def tag_filters(tags: Mapping[str, str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """EC2's filters for what has all these tags."""
+    return tuple((f"tag:{key}", (value,)) for key, value in sorted(tags.items()))
+
+
+def own_snapshots(tags: Mapping[str, str]) -> Query:
+    """The account's snapshots that have all these tags; without the owner EC2 lists public ones too."""
+    return Query("DescribeSnapshots", tag_filters(tags), (("OwnerIds", ("self",)),))
+
+
+def own_images(*filters: tuple[str, tuple[str, ...]]) -> Query:
+    """The account's images that pass the filters, the disabled ones too: they keep name and snapshots."""
+    return Query("DescribeImages", filters, (("IncludeDisabled", True), ("Owners", ("self",))))
+
+
 @dataclass(frozen=True)
 class State:
     """What is known of EC2: the resources by id, and which queries have been answered.

@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any
 
 from . import tags as tag_names
-from .change import Change, Feature, Plan, Query, Stage, State, Wait, by_id
+from .change import Change, Feature, Plan, Query, Stage, State, Wait, by_id, own_images, tag_filters
 from .errors import Ambiguous, SpecError, UnsafePlan
 from .image_requests import (
     Target,
@@ -36,11 +36,9 @@ from .image_spec import (
     DeviceOverride,
     ImageSpec,
     captures_query,
-    images_query,
     name_query,
     parse,
     require_create_image,
-    tag_filters,
 )
 from .lineage import lineage_queries, living, require_no_way_back, successor
 from .names import is_planned
@@ -60,7 +58,7 @@ _HOLDERS = ("ec2:Instance", "ec2:LaunchTemplate")
 
 def needs(spec: ImageSpec, state: State) -> tuple[Query, ...]:
     """What to ask next: the image first (a no-op ends there), then the capture, then what registering needs."""
-    first = images_query(*tag_filters(spec))
+    first = own_images(*tag_filters(spec.identity))
     if spec.state == "absent":
         return (first, captures_query(spec), *_usage_queries(spec, state))
     source: tuple[Query, ...]

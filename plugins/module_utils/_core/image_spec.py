@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import tags as tag_names
-from .change import Query
+from .change import Query, own_images, own_snapshots
 from .errors import SpecError
 from .names import require_id, require_image_name
 from .tags import require_tags
@@ -204,21 +204,11 @@ def require_create_image(spec: ImageSpec) -> None:
         )
 
 
-def tag_filters(spec: ImageSpec) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """The filters that find what carries the identity."""
-    return tuple((f"tag:{key}", (value,)) for key, value in spec.identity.items())
-
-
-def images_query(*filters: tuple[str, tuple[str, ...]]) -> Query:
-    """The account's images that pass the filters, the disabled ones too: they keep name and snapshots."""
-    return Query("DescribeImages", tuple(filters), (("IncludeDisabled", True), ("Owners", ("self",))))
-
-
 def captures_query(spec: ImageSpec) -> Query:
     """The snapshots of this version."""
-    return Query("DescribeSnapshots", tag_filters(spec), (("OwnerIds", ("self",)),))
+    return own_snapshots(spec.identity)
 
 
 def name_query(spec: ImageSpec) -> Query:
     """Whatever has the name of the image: names are unique in an account and region."""
-    return images_query(("name", (spec.image_name,)))
+    return own_images(("name", (spec.image_name,)))

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
 from . import tags as tag_names
-from .change import Query, State, by_id
+from .change import Query, State, by_id, own_images
 from .resources import Image, Snapshot, Volume
 from .rotation_spec import RotationSpec
 from .rotation_units import source_of
@@ -32,22 +32,14 @@ _FAST = ("enabling", "optimizing", "enabled")
 ARCHIVE_MINIMUM = timedelta(days=90)
 """EBS: what is deleted from the archive earlier is billed for the rest of the 90 days."""
 
-_OWN = (("OwnerIds", ("self",)),)
-IMAGES = Query("DescribeImages", arguments=(("IncludeDisabled", True), ("Owners", ("self",))))
+IMAGES = own_images()
 LOCKS = Query("DescribeLockedSnapshots")
-PUBLIC = Query("DescribeSnapshots", arguments=(*_OWN, ("RestorableByUserIds", ("all",))))
+PUBLIC = Query("DescribeSnapshots", arguments=(("OwnerIds", ("self",)), ("RestorableByUserIds", ("all",))))
 FAST_RESTORES = Query("DescribeFastSnapshotRestores", (("state", _FAST),))
 TIERS = Query("DescribeSnapshotTierStatus", (("last-tiering-operation", _TIERED),))
 CREATING = Query("DescribeVolumes", (("status", ("creating",)),))
 
-_ASKED: Mapping[str, Query] = {
-    "image": IMAGES,
-    "locked": LOCKS,
-    "public": PUBLIC,
-    "fast_restore": FAST_RESTORES,
-    "archived": TIERS,
-    "creating": CREATING,
-}
+_ASKED = (IMAGES, LOCKS, PUBLIC, FAST_RESTORES, TIERS, CREATING)
 BEFORE_THE_RULES = ("backup", "managed", "protected")
 """These snapshots are somebody else's business: while the guard is on they take nobody's place."""
 
@@ -57,7 +49,7 @@ def queries(spec: RotationSpec, snapshots: Iterable[Snapshot]) -> Iterator[Query
     wanted = list(snapshots)
     if not wanted:
         return
-    yield from (query for name, query in _ASKED.items() if spec.guard(name) != "off")
+    yield from _ASKED
     if spec.guard("shared") != "off":
         yield from (_sharing(snapshot.snapshot_id) for snapshot in wanted)
 

@@ -22,13 +22,13 @@ from functools import cached_property
 from typing import Any
 
 from . import tags as tag_names
-from .change import Change, Feature, Plan, Query, Stage, State, Wait, by_id
+from .change import Change, Feature, Plan, Query, Stage, State, Wait, by_id, own_snapshots, tag_filters
 from .errors import SpecError, StorageError, UnsafePlan
 from .names import is_planned, planned
 from .resources import Instance, Snapshot, Volume
 from .retention import decide, in_future
 from .rotation_guards import BEFORE_THE_RULES, Guards, last_of_their_volumes, others_of, queries
-from .rotation_spec import OWN_TAGS, RotationSpec, parse
+from .rotation_spec import MODES, OWN_TAGS, RotationSpec, parse
 from .rotation_units import UNKNOWN_VOLUMES, Unit, source_of, units_of
 from .tags import boto3_tags, carried, specification
 from .timespan import format_moment, slot_start, slot_value
@@ -39,7 +39,6 @@ PERCENT_FROM = 10
 """From so many deletions up ``max_delete_percent`` counts: of a few snapshots every one is a large part."""
 # EBS: one snapshot of a volume each 15 seconds or so. It is taken a moment later.
 _TOO_SOON = frozenset({"SnapshotCreationPerVolumeRateExceeded"})
-_OWN = (("OwnerIds", ("self",)),)
 
 
 def needs(spec: RotationSpec, state: State) -> tuple[Query, ...]:
@@ -54,7 +53,9 @@ def needs(spec: RotationSpec, state: State) -> tuple[Query, ...]:
 
 
 def plan(spec: RotationSpec, state: State, now: datetime) -> Plan:
-    """What is due and what may go. Raises SpecError where nothing is selected, UnsafePlan for guards that fail.
+    """What is due and what may go; `Plan.refused` where a limit or a guard holds that back.
+
+    Raises SpecError where nothing is selected.
 
     The moment is that of the last answer: were it later, a slot could have begun or a span ended since, and something
     would go of which the guards have not been asked.
@@ -70,25 +71,17 @@ def result(_spec: RotationSpec, _state: State) -> dict[str, Any]:
 # --- Questions --------------------------------------------------------------------------------------------------------
 
 
-def _policy_query(spec: RotationSpec) -> Query:
-    return Query("DescribeSnapshots", ((f"tag:{tag_names.POLICY}", (spec.policy,)),), _OWN)
-
-
-def _tag_filters(tags: Mapping[str, str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    return tuple((f"tag:{key}", (value,)) for key, value in sorted(tags.items()))
-
-
 def _first_queries(spec: RotationSpec) -> tuple[Query, ...]:
-    found = [_policy_query(spec)]
+    found = [own_snapshots({tag_names.POLICY: spec.policy})]
     if spec.adopt and not spec.captured:
-        found.append(Query("DescribeSnapshots", _tag_filters(spec.adopt), _OWN))
+        found.append(own_snapshots(spec.adopt))
     if spec.selects:
         found += by_id("DescribeVolumes", "volume-id", spec.volume_ids)
         found += by_id("DescribeInstances", "instance-id", spec.instance_ids)
         found += by_id("DescribeVolumes", "attachment.instance-id", spec.instance_ids)
         if spec.select_tags:
             operation = "DescribeInstances" if spec.whole_instances else "DescribeVolumes"
-            found.append(Query(operation, _tag_filters(spec.select_tags)))
+            found.append(Query(operation, tag_filters(spec.select_tags)))
     return tuple(dict.fromkeys(found))
 
 
@@ -106,9 +99,7 @@ def _third_queries(spec: RotationSpec, state: State) -> Iterator[Query]:
     rotation = _Rotation(spec, state, state.now)
     going = [snapshot for unit in rotation.leaving for snapshot in unit.good]
     yield from queries(spec, going)
-    alone = last_of_their_volumes(going, rotation.known)
-    if spec.guard("last") != "off":
-        yield from others_of(set(alone.values()))
+    yield from others_of(set(last_of_their_volumes(going, rotation.known).values()))
 
 
 # --- What is due ------------------------------------------------------------------------------------------------------
@@ -232,8 +223,14 @@ class _Verdict:
     warned: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     failing: list[str] = field(default_factory=list)
 
-    def report(self, unit: Unit, snapshot_id: str, guard: str, reason: str) -> None:
-        self.warned[unit.key].append(f"{snapshot_id} is deleted although {reason} (guards.{guard}: report)")
+    def say(self, mode: str, unit: Unit, snapshot_id: str, guard: str, reason: str) -> None:
+        """A guard that is in this mode speaks up about a snapshot of the unit."""
+        if mode == "keep":
+            self.held.setdefault(unit.key, _Held(guard, reason))
+        elif mode == "report":
+            self.warned[unit.key].append(f"{snapshot_id} is deleted although {reason} (guards.{guard}: report)")
+        else:
+            self.failing.append(f"{snapshot_id}: {guard}: {reason}")
 
 
 class _Rotation:
@@ -328,7 +325,7 @@ class _Rotation:
                         "encrypted": volume.encrypted,
                         "tags": {**self.spec.tags, **shared} if target.instance else tags,
                     },
-                    identity=Query("DescribeSnapshots", _tag_filters(slot), _OWN),
+                    identity=own_snapshots(slot),
                 )
             )
         return changes
@@ -427,13 +424,16 @@ class _Rotation:
             return unit.state
         if not unit.group:
             return "unknown source"
-        if in_future(max(unit.start_time, unit.period or unit.start_time), self.now):
+        if self._is_future(unit):
             return "future"
         for snapshot in unit.snapshots:
             for mode in ("keep", "fail"):
                 for name, reason in self.guards.stops(snapshot, mode, BEFORE_THE_RULES):
                     return f"{name}: {reason}"
         return ""
+
+    def _is_future(self, unit: Unit) -> bool:
+        return in_future(max(unit.start_time, unit.period or unit.start_time), self.now)
 
     def _decided(self, extra: Sequence[Unit]) -> Mapping[str, tuple[str, ...]]:
         """By unit, the rules that keep it: as things are, and as if *extra* were completed too."""
@@ -474,6 +474,8 @@ class _Rotation:
     def plan(self) -> Plan:
         verdict = _Verdict() if self.spec.captured else self._verdict()
         going = [] if self.spec.captured else [unit for unit in self.leaving if unit.key not in verdict.held]
+        leaving = {unit.key for unit in going}
+        entries = {unit.key: self._entry(unit, leaving, verdict.held) for unit in (*self.expected, *self.units)}
         taggings = self._taggings(going)
         of_sets = [change for change in taggings if is_planned(change.resource)]
         stages = [
@@ -481,7 +483,7 @@ class _Rotation:
             Stage(tuple(of_sets)),
         ]
         if self.spec.captured:
-            return Plan(_filled(stages), warnings=tuple(self._tag_warnings()), told=self._told([], {}, []))
+            return Plan(_filled(stages), warnings=tuple(self._tag_warnings()), told=self._told([], [], entries))
         awaited = [snapshot_id for unit in self.awaited for snapshot_id in unit.ids]
         made = [change.resource for change in self.creations]
         waits = (Wait((*made, *awaited), "completed", final=True),) if made or awaited else ()
@@ -497,8 +499,8 @@ class _Rotation:
         return Plan(
             _filled(stages),
             warnings=(*self._tag_warnings(), *reported),
-            told=self._told(going, verdict.held, everything, withheld=refused is not None),
-            explained=self._explained(going, verdict.held, withheld=refused is not None),
+            told=self._told(going, everything, entries, withheld=refused is not None),
+            explained=self._explained(entries, verdict.held, withheld=refused is not None),
             refused=refused,
         )
 
@@ -524,12 +526,9 @@ class _Rotation:
         verdict = _Verdict()
         for unit in self.leaving:
             for snapshot in unit.good:
-                for name, reason in self.guards.stops(snapshot, "keep"):
-                    verdict.held.setdefault(unit.key, _Held(name, reason))
-                for name, reason in self.guards.stops(snapshot, "report"):
-                    verdict.report(unit, snapshot.snapshot_id, name, reason)
-                for name, reason in self.guards.stops(snapshot, "fail"):
-                    verdict.failing.append(f"{snapshot.snapshot_id}: {name}: {reason}")
+                for mode in MODES:
+                    for name, reason in self.guards.stops(snapshot, mode):
+                        verdict.say(mode, unit, snapshot.snapshot_id, name, reason)
         verdict.failing += self._failing_before_the_rules()
         self._last_ones(verdict)
         if not self.spec.wait:
@@ -553,31 +552,21 @@ class _Rotation:
         ]
 
     def _last_ones(self, verdict: _Verdict) -> None:
-        mode = self.spec.guard("last")
         units = {item: unit for unit in self.leaving if unit.key not in verdict.held for item in unit.ids}
         going = [item for unit in units.values() for item in unit.good]
         made = [replace(item, state="completed") for unit in (*self.expected, *self.awaited) for item in unit.snapshots]
         for snapshot_id, volume in last_of_their_volumes(going, [*self.known, *made]).items():
             reason = f"it is the last completed snapshot of {volume}"
-            if mode == "keep":
-                verdict.held.setdefault(units[snapshot_id].key, _Held("last", reason))
-            elif mode == "report":
-                verdict.report(units[snapshot_id], snapshot_id, "last", reason)
-            else:
-                verdict.failing.append(f"{snapshot_id}: last: {reason}")
+            verdict.say(self.spec.guard("last"), units[snapshot_id], snapshot_id, "last", reason)
 
     def _hold_dependent(self, verdict: _Verdict) -> None:
         """Without a wait nobody sees in this run that what is due is there: what leans on it stays."""
         waiting = {unit.group: unit for unit in (*self.expected, *self.awaited)}
         as_is = self._decided([])
-        for unit in self.unkept:
-            if as_is.get(unit.key):
-                reason = f"{waiting[unit.group].key} is not completed yet"
-                verdict.held.setdefault(unit.key, _Held("depends", reason))
-        for unit in self.failed:
-            if unit.good and unit.group in waiting:
-                reason = f"{waiting[unit.group].key} is not completed yet"
-                verdict.held.setdefault(unit.key, _Held("depends", reason))
+        leaning = [unit for unit in self.unkept if as_is.get(unit.key)]
+        leaning += [unit for unit in self.failed if unit.good and unit.group in waiting]
+        for unit in leaning:
+            verdict.held.setdefault(unit.key, _Held("depends", f"{waiting[unit.group].key} is not completed yet"))
 
     # --- limits ---
 
@@ -598,8 +587,10 @@ class _Rotation:
         if self.spec.min_keep > 1:
             broken += self._below_minimum(going)
         expected = self.spec.expected_plan
-        if expected is not None and everything and plan_hash(everything) != expected:
-            broken.append(f"expected_plan is {expected}, and this plan is {plan_hash(everything)}")
+        if expected is not None and everything:
+            this = plan_hash(everything)
+            if this != expected:
+                broken.append(f"expected_plan is {expected}, and this plan is {this}")
         if not broken:
             return None
         done = " What is due is made all the same." if self.creations else ""
@@ -620,13 +611,12 @@ class _Rotation:
     def _told(
         self,
         going: Sequence[Unit],
-        held: Mapping[str, _Held],
         everything: Sequence[Change],
+        by_unit: Mapping[str, Mapping[str, Any]],
         *,
         withheld: bool = False,
     ) -> dict[str, Any]:
-        leaving = {unit.key for unit in going}
-        entries = [self._entry(unit, leaving, held) for unit in self.units]
+        entries = [by_unit[unit.key] for unit in self.units]
         shown = {
             "all": entries,
             "actions": [entry for entry in entries if entry["decision"] != "keep" or entry["guard"]][:MOST_TOLD],
@@ -674,9 +664,8 @@ class _Rotation:
         made = {unit.group: unit for unit in self.expected}
         newest: dict[str, Unit] = {}
         for unit in self.units:
-            future = in_future(max(unit.start_time, unit.period or unit.start_time), self.now)
             archived = any(item.storage_tier == "archive" for item in unit.snapshots)
-            if unit.state == "completed" and not future and not archived:
+            if unit.state == "completed" and not self._is_future(unit) and not archived:
                 newest.setdefault(unit.group, unit)
         groups = dict.fromkeys([*(target.group for target in self.targets), *newest])
         due = {target.group for target in self.due}
@@ -696,29 +685,23 @@ class _Rotation:
             )
         return points
 
-    def _explained(
-        self,
-        going: Sequence[Unit],
-        held: Mapping[str, _Held],
-        *,
-        withheld: bool,
-    ) -> str:
+    def _explained(self, by_unit: Mapping[str, Mapping[str, Any]], held: Mapping[str, _Held], *, withheld: bool) -> str:
         """Every decision in a line, by what it is a backup of; only groups in which something goes, unless all are
         wanted.
         """
         if self.spec.report == "summary":
             return ""
-        leaving = {unit.key for unit in going}
         groups: dict[str, list[Unit]] = defaultdict(list)
         for unit in [*self.expected, *self.units]:
             groups[unit.group].append(unit)
         lines: list[str] = []
         for group, units in sorted(groups.items()):
-            if self.spec.report != "all" and not any(unit.key in leaving or unit.key in held for unit in units):
+            acted_on = any(by_unit[unit.key]["decision"] == "delete" or unit.key in held for unit in units)
+            if self.spec.report != "all" and not acted_on:
                 continue
             lines.append(f"{group or 'of unknown source'}:")
             for unit in units:
-                entry = self._entry(unit, leaving, held)
+                entry = by_unit[unit.key]
                 word = "withheld" if withheld and entry["decision"] == "delete" else entry["decision"]
                 why = ", ".join(entry["reasons"]) or "no rule keeps it"
                 guard = f" [{entry['guard']}]" if entry["guard"] else ""

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from . import tags as tag_names
-from .change import Change, Feature, Plan, Query, State, Wait, by_id
+from .change import Change, Feature, Plan, Query, State, Wait, by_id, own_snapshots, tag_filters
 from .errors import SpecError, UnsafePlan
 from .holding import (
     forget,
@@ -223,8 +223,7 @@ class _Pass(Draft):
             return spec.snapshot_id
         if spec.snapshot_tags is None:
             return None
-        filters = tuple((f"tag:{key}", (value,)) for key, value in sorted(spec.snapshot_tags.items()))
-        self.asked.append(Query("DescribeSnapshots", filters, (("OwnerIds", ("self",)),)))
+        self.asked.append(own_snapshots(spec.snapshot_tags))
         usable = [
             snapshot
             for snapshot in self.state.all(Snapshot)
@@ -258,7 +257,7 @@ class _Pass(Draft):
                 raise SpecError(f"availability_zone: there is no zone {target.zone} in {self.state.region} to use")
         request, after = creation(target, tags, self.state, old=old, snapshot_id=snapshot_id)
         request["TagSpecifications"] = [specification("volume", tags)]
-        own = tuple((f"tag:{key}", (tags[key],)) for key in (tag_names.SPEC, tag_names.VOLUME))
+        own = tag_filters({key: tags[key] for key in (tag_names.SPEC, tag_names.VOLUME)})
         return Change(
             "CreateVolume",
             new,
@@ -857,7 +856,7 @@ def _identity(target: Target, name: str) -> dict[str, str]:
 
 
 def _snapshot_query(volume: Volume, tag: str) -> Query:
-    return Query("DescribeSnapshots", ((f"tag:{tag}", (volume.volume_id,)),), (("OwnerIds", ("self",)),))
+    return own_snapshots({tag: volume.volume_id})
 
 
 FEATURE = Feature(parse=parse, needs=needs, plan=plan, result=result)
