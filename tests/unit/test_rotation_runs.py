@@ -19,7 +19,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import substitute
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.snapshot import FEATURE
 from ansible_collections.ec2ops.storage.plugins.modules import snapshot_rotate
-from volume_world import REGION, ZONE, Ended, Killed, KillingGateway, RefusingGateway, options, run, snapshots
+from in_process import REGION, ZONE, Ended, Killed, KillingGateway, RefusingGateway, options, run, snapshots
 from worlds import sandbox_gateway
 
 from sandbox.client import Sandbox
@@ -48,7 +48,7 @@ def sandbox(quick_sandbox: Sandbox) -> Sandbox:
 
 
 def rotate(sandbox: Sandbox, **given: Any) -> Ended:
-    """A run, compared with its plan: see `volume_world.run`."""
+    """A run, compared with its plan: see `in_process.run`."""
     return run(sandbox, module=snapshot_rotate, **{"policy": "p", **given})
 
 

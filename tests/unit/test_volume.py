@@ -54,7 +54,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.volume_types 
 from ansible_collections.ec2ops.storage.plugins.module_utils._ports import CallError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from volume_world import OTHER_ZONE, REGION, ZONE, options
+from in_process import OTHER_ZONE, REGION, ZONE, options
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 WEB, DB, FAR = (f"i-{number:017x}" for number in (1, 2, 3))

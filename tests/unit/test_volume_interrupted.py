@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from volume_world import (
+from in_process import (
     OTHER_ZONE,
     REGION,
     ZONE,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from volume_world import Ended, Machine, machine, run, snapshots, texts, volumes
+from in_process import Ended, Machine, machine, run, snapshots, texts, volumes
 
 from sandbox.client import Sandbox
 

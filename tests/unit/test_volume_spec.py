@@ -18,7 +18,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.volume_spec i
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.volume_types import normalised, performance_of
 from hypothesis import given
 from hypothesis import strategies as st
-from volume_world import REGION, ZONE, options
+from in_process import REGION, ZONE, options
 
 WEB, DB = (f"i-{number:017x}" for number in (1, 2))
 MANY = [f"i-{number:017x}" for number in range(1, 18)]
