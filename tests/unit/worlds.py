@@ -97,9 +97,16 @@ class SandboxTime:
 class SandboxWorld:
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
-        self.gateway: Gateway = sandbox_gateway(sandbox)
+        self.gateway: Gateway = self._connected()
         self._ec2 = sandbox.client()
         self._scenery: set[str] = set()
+
+    def _connected(self) -> Gateway:
+        """A gateway that has had an answer, as each has before it changes anything: until then it has little patience."""
+        gateway = sandbox_gateway(self.sandbox)
+        gateway.now()
+        self.sandbox.reset_log()
+        return gateway
 
     def instance(self, volumes: int = 1, tags: Mapping[str, str] | None = None) -> Instance:
         made = sandbox_instance(self.sandbox, volumes, tags)
@@ -118,7 +125,7 @@ class SandboxWorld:
     def pass_time(self, seconds: float) -> None:
         self.sandbox.move_clock(seconds)
         # A gateway counts EC2's time from the first answer that it got.
-        self.gateway = sandbox_gateway(self.sandbox)
+        self.gateway = self._connected()
 
     @contextmanager
     def lasting(self, what: str, seconds: float) -> Iterator[None]:
