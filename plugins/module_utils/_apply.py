@@ -566,8 +566,8 @@ def _bind(change: Change, bindings: Mapping[str, str]) -> Change:
 
 
 def _bound_query(query: Query, bindings: Mapping[str, str]) -> Query:
-    return Query(
-        query.operation, substitute(query.filters, bindings), substitute(query.arguments, bindings), query.service
+    return dataclasses.replace(
+        query, filters=substitute(query.filters, bindings), arguments=substitute(query.arguments, bindings)
     )
 
 

@@ -34,11 +34,25 @@ def success(
     """
     return {
         **entities,
-        **substitute(plan.told, outcome.bindings if outcome else {}),
+        **(_told(plan, outcome) if outcome else plan.told),
         "changed": not plan.without(outcome.deferred_changes if outcome else ()).is_empty,
         "plan": plan.published(),
         "planned_ids": dict(outcome.bindings) if outcome else {},
         "api_calls": dict(calls),
+    }
+
+
+def _told(plan: Plan, outcome: Outcome) -> dict[str, Any]:
+    """What the planning tells, with EC2's ids. What EC2 deferred was not made, and is in no list."""
+    told: dict[str, Any] = substitute(plan.told, outcome.bindings)
+    deferred = {change.resource for change in outcome.deferred_changes if change.creates}
+    if not deferred:
+        return told
+    return {
+        name: [item for item in value if not (isinstance(item, str) and item in deferred)]
+        if isinstance(value, list)
+        else value
+        for name, value in told.items()
     }
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: snapshot_rotate
-short_description: Take EBS snapshots when they are due, and delete those that no rule keeps
+short_description: Take EBS snapshots when they are due, copy them, and delete those that no rule keeps
 version_added: 0.1.0
 description:
   - Takes a snapshot of every selected volume, or a crash-consistent set of every selected instance, when the current
@@ -18,8 +18,10 @@ description:
     volumes that are gone or are not selected any more. Each volume, or instance, is retained for itself; its newest
     completed snapshot is always kept.
   - What could be deleted and should not be is held back by guards. See O(guards).
+  - What O(copies) want in other regions or accounts is copied, the oldest of a volume first, and retained there by
+    rules of its own.
   - What is due is taken and waited for before anything is deleted. When O(wait=false), what leans on a snapshot that is
-    not completed yet stays for a later run.
+    not completed yet stays for a later run; so does what a copy leans on.
 extends_documentation_fragment:
   - ec2ops.storage.attributes
   - ec2ops.storage.common
@@ -99,7 +101,7 @@ options:
       - What stays. The rules are joined by I(or), so one more rule never deletes more. Required with O(state=applied).
       - A snapshot counts with the start of the slot that it was made for, else with its start time.
     type: dict
-    suboptions:
+    suboptions: &rules
       last:
         description: So many of the newest. V(unlimited) or V(-1) keeps all. So do the other counts.
         type: str
@@ -157,6 +159,41 @@ options:
         default: latest
       oldest:
         description: A rule that does not use up its count also keeps the oldest, as in restic.
+        type: bool
+        default: false
+  copies:
+    description:
+      - Where copies go, and what stays there. A copy counts with the time of its original. Those that the rules of the
+        place would keep are made, at most 20 at once in a region. What is not completed when the run ends, later runs
+        pick up; until then its original stays.
+      - A copy that fails is reported with EC2's reason, removed, and tried again. Tags go along.
+      - Copies are incremental as long as the key stays the same and the newest copy is there. See
+        O(guards.newest_copy).
+    type: list
+    elements: dict
+    suboptions:
+      region:
+        description: Where they go.
+        type: str
+        required: true
+      profile:
+        description:
+          - To the account of this profile of the AWS configuration, where the module runs. Originals are shared with
+            it for the time of their copy; the tag C(ec2ops:shared-with) records it. What is encrypted with the
+            account's default key cannot be shared.
+        type: str
+      kms_key_id:
+        description:
+          - The key in that region that encrypts the copies. Without it, copies of encrypted snapshots get the region's
+            default key, and others are not encrypted.
+        type: str
+      keep:
+        description: What stays there, as in O(keep).
+        type: dict
+        required: true
+        suboptions: *rules
+      wait:
+        description: Wait until they are completed, however many there are. Only with O(wait=true).
         type: bool
         default: false
   adopt:
@@ -222,6 +259,10 @@ options:
         description: A copy of it is under way.
         type: str
         choices: [keep, report, fail]
+      newest_copy:
+        description: It is, where copies go, the newest of its volume with its key; the next copy would be a full one.
+        type: str
+        choices: [keep, report, fail]
       last:
         description: It is the last completed snapshot of its volume, of whoever's.
         type: str
@@ -241,11 +282,15 @@ options:
     type: int
     default: 100
   max_delete_percent:
-    description: The same as a part of the completed snapshots that the policy retains. Counts from 10 deletions up.
+    description:
+      - The same as a part of the completed snapshots that the policy retains, copies included. Counts from 10
+        deletions up.
     type: int
     default: 50
   min_keep:
-    description: The same when fewer would be left of any volume or instance. Counts from 2 up; the newest always stays.
+    description:
+      - The same when fewer would be left of any volume or instance, without its copies. Counts from 2 up; the newest
+        always stays.
     type: int
     default: 1
   expected_plan:
@@ -266,7 +311,9 @@ notes:
   - The user needs C(ec2:DescribeSnapshots), C(ec2:DescribeVolumes), C(ec2:DescribeInstances), C(ec2:CreateSnapshot) or
     C(ec2:CreateSnapshots), C(ec2:CreateTags), C(ec2:DeleteSnapshot), and for the guards C(ec2:DescribeImages),
     C(ec2:DescribeLockedSnapshots), C(ec2:DescribeFastSnapshotRestores), C(ec2:DescribeSnapshotTierStatus) and
-    C(ec2:DescribeSnapshotAttribute).
+    C(ec2:DescribeSnapshotAttribute). Where copies go it needs C(ec2:CopySnapshot), C(ec2:CreateTags),
+    C(ec2:DescribeSnapshots) and C(ec2:DeleteSnapshot); for another account C(ec2:ModifySnapshotAttribute) and
+    C(kms:DescribeKey) here, and the right to use the keys of both sides.
   - Snapshots of which nothing says what they are a backup of (copies without our tags) are reported and never deleted.
   - A snapshot of the policy that has failed is deleted and taken again. It holds nothing, so it counts for no limit.
     The good parts of a set that has failed as a whole go through guards and limits like all others.
@@ -307,6 +354,25 @@ EXAMPLES = r"""
       within: 2d
     region: eu-central-1
 
+- name: Each day's snapshot here, and each month's in another region and another account
+  ec2ops.storage.snapshot_rotate:
+    policy: db-daily
+    select:
+      tags:
+        backup: daily
+    keep:
+      daily: 7
+    copies:
+      - region: eu-west-1
+        kms_key_id: alias/backup
+        keep:
+          monthly: 12
+      - region: eu-central-1
+        profile: vault
+        keep:
+          monthly: 12
+    region: eu-central-1
+
 - name: Take over what a script has made, and only retain it
   ec2ops.storage.snapshot_rotate:
     policy: legacy
@@ -340,8 +406,16 @@ decisions:
       description: The volume, or the instance, that it is a backup of. Null where nothing says.
       type: str
       returned: always
+    region:
+      description: Where it is.
+      type: str
+      returned: always
+    profile:
+      description: Of a copy in another account, its profile, else null.
+      type: str
+      returned: always
     start_time:
-      description: When it was taken.
+      description: When it was taken; of a copy, the time of its original with which it counts.
       type: str
       returned: always
     reasons:
@@ -351,18 +425,26 @@ decisions:
       returned: always
     guard:
       description:
-        - The guard that holds it back, C(depends) for what leans on a snapshot that is not completed, else null.
+        - The guard that holds it back, C(depends) for what leans on a snapshot or copy that is not completed, else
+          null.
       type: str
       returned: always
   sample:
     - decision: delete
       snapshot_ids: [snap-0123456789abcdef0]
       source: vol-0123456789abcdef0
+      region: eu-central-1
+      profile: null
       start_time: "2026-11-16T02:00:04Z"
       reasons: []
       guard: null
 created:
   description: The ids of what was taken, planned ids in check mode.
+  returned: success, or a limit held the deletions back
+  type: list
+  elements: str
+copied:
+  description: The ids of the copies that were begun, planned ids in check mode.
   returned: success, or a limit held the deletions back
   type: list
   elements: str
@@ -372,7 +454,7 @@ deleted:
   type: list
   elements: str
 counts:
-  description: How many are retained, kept, deleted, withheld by a limit, and taken.
+  description: How many are retained, kept, deleted, withheld by a limit, taken, and copied.
   returned: success, or a limit held the deletions back
   type: dict
 rpo:
@@ -402,6 +484,13 @@ rpo:
       description: How old it is, in seconds.
       type: int
       returned: always
+    copies:
+      description:
+        - The same for each of O(copies), with C(region) and C(profile). Only completed copies count. When the original
+          is gone, the moment is the start of its slot.
+      type: list
+      elements: dict
+      returned: when there are O(copies)
 plan_hash:
   description: For O(expected_plan). The same for the same plan, whenever it is made.
   returned: success, or a limit held the deletions back
@@ -444,9 +533,17 @@ GUARDS = {
     "fast_restore": _MODES,
     "archived": _MODES,
     "copy_source": _MODES,
+    "newest_copy": _MODES,
     "last": _MODES,
     "creating": _MODES,
     "protected": _MODES,
+}
+COPY = {
+    "region": {"type": "str", "required": True},
+    "profile": {"type": "str"},
+    "kms_key_id": {"type": "str", "no_log": False},
+    "keep": {"type": "dict", "required": True, "options": KEEP},
+    "wait": {"type": "bool", "default": False},
 }
 SELECT = {
     "volume_ids": {"type": "list", "elements": "str"},
@@ -466,6 +563,7 @@ ARGUMENT_SPEC = {
     "tags": {"type": "dict"},
     "copy_volume_tags": {"type": "bool", "default": True},
     "keep": {"type": "dict", "options": KEEP},
+    "copies": {"type": "list", "elements": "dict", "options": COPY},
     "adopt": {"type": "dict", "options": {"tags": {"type": "dict", "required": True}}},
     "protect": {"type": "dict", "options": {"tags": {"type": "dict", "required": True}}},
     "guards": {"type": "dict", "options": GUARDS},

@@ -196,6 +196,9 @@ def performed_deeds(log: Iterable[Mapping[str, Any]]) -> list[Deed]:
         if isinstance(parameters.get("UserData"), str):
             # A plan has the hash of the clear text; boto3 sends base64.
             parameters["UserData"] = base64.b64decode(parameters["UserData"])
+        # Botocore adds them to CopySnapshot.
+        for name in ("DestinationRegion", "PresignedUrl"):
+            parameters.pop(name, None)
         target = OPERATIONS[action].target
         named = parameters.pop(target, "") if target else ""
         resources = [named] if isinstance(named, str) else named

@@ -132,7 +132,7 @@ def test_check_run_check_run(sandbox: Sandbox, web: Web, around: Mapping[str, st
     for name in ("deleted", "counts", "plan_hash", "decisions"):
         assert before[name] == daily[name]
     assert [run.planned_ids[name] for name in before["created"]] == daily["created"]
-    assert daily["counts"] == {"managed": 6, "kept": 2, "deleted": 4, "withheld": 0, "created": 1}
+    assert daily["counts"] == {"managed": 6, "kept": 2, "deleted": 4, "withheld": 0, "created": 1, "copied": 0}
     assert set(daily["deleted"]) == set(old[:4])
     assert [item["SnapshotId"] for item in snapshots_of(sandbox, "daily")] == [old[4], *daily["created"]]
     (point,) = daily["rpo"]

@@ -16,7 +16,11 @@ from typing import Any
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.ec2ops.storage.plugins.module_utils import _runner
 from ansible_collections.ec2ops.storage.plugins.module_utils._argspec import COMMON, Options, module_arguments
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Change, published_parameters
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import (
+    OPERATIONS,
+    Change,
+    published_parameters,
+)
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import substitute
 from ansible_collections.ec2ops.storage.plugins.module_utils._ports import CallError
 from ansible_collections.ec2ops.storage.plugins.modules import ebs_volume_spec
@@ -103,7 +107,7 @@ def changing_calls(sandbox: Sandbox, after: int) -> list[tuple[str, str, Any]]:
     found = []
     for entry in sandbox.log(after=after):
         action, parameters = entry["action"], dict(entry["params"])
-        if action.startswith(("Describe", "Get", "kms:")) or entry["outcome"] != "ok":
+        if action.startswith(("Describe", "Get", "kms:", "sts:")) or entry["outcome"] != "ok":
             continue
         found += [
             (action, resource, _plain(published_parameters(parameters))) for resource in _targets(action, parameters)
@@ -111,25 +115,12 @@ def changing_calls(sandbox: Sandbox, after: int) -> list[tuple[str, str, Any]]:
     return found
 
 
-_TARGETS = {
-    "CreateTags": "Resources",
-    "DeleteTags": "Resources",
-    "StopInstances": "InstanceIds",
-    "StartInstances": "InstanceIds",
-    "AttachVolume": "VolumeId",
-    "DetachVolume": "VolumeId",
-    "ModifyVolume": "VolumeId",
-    "DeleteVolume": "VolumeId",
-    "DeleteSnapshot": "SnapshotId",
-    "ModifyInstanceAttribute": "InstanceId",
-}
-
-
 def _targets(action: str, parameters: dict[str, Any]) -> list[str]:
-    name = _TARGETS.get(action)
-    if name is None:
-        return [""]
-    value = parameters.pop(name)
+    # Botocore adds them to CopySnapshot.
+    for name in ("DestinationRegion", "PresignedUrl"):
+        parameters.pop(name, None)
+    target = OPERATIONS[action].target
+    value = "" if target is None else parameters.pop(target)
     return value if isinstance(value, list) else [value]
 
 
@@ -146,8 +137,7 @@ def expected_calls(result: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
     bindings = result["planned_ids"]
     calls = []
     for entry in result["plan"]:
-        creates = entry["action"].startswith("Create") and entry["action"] != "CreateTags"
-        target = "" if creates else substitute(entry["resource"], bindings)
+        target = "" if OPERATIONS[entry["action"]].creates else substitute(entry["resource"], bindings)
         call = (entry["action"], target, _plain(substitute(entry["parameters"], bindings)))
         if entry["action"] != "CreateSnapshots" or call not in calls:
             calls.append(call)

@@ -37,7 +37,15 @@ HELPERS = BASE | {
     "_core/retention",
     "_core/rotation_spec",
     "_core/rotation_units",
+    "_core/recovery",
     "_core/rotation_guards",
+    "_core/rotation_keeping",
+    "_core/rotation_capture",
+    "_core/rotation_copies",
+    "_core/rotation_lending",
+    "_core/rotation_report",
+    "_core/rotation_upkeep_spec",
+    "_core/rotation_upkeep",
 }
 # What a feature may use of another feature.
 FEATURES: dict[str, set[str]] = {

@@ -98,6 +98,7 @@ class SandboxWorld:
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
         self.gateway: Gateway = self._connected()
+        sandbox.reset_log()
         self._ec2 = sandbox.client()
         self._scenery: set[str] = set()
 
@@ -105,7 +106,6 @@ class SandboxWorld:
         """A gateway that has had an answer, as each has before it changes anything: until then it has little patience."""
         gateway = sandbox_gateway(self.sandbox)
         gateway.now()
-        self.sandbox.reset_log()
         return gateway
 
     def instance(self, volumes: int = 1, tags: Mapping[str, str] | None = None) -> Instance:

@@ -12,7 +12,9 @@ Private to this collection.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from . import tags as tag_names
 from .change import Query, State, by_id, own_images
@@ -44,20 +46,24 @@ BEFORE_THE_RULES = ("backup", "managed", "protected")
 """These snapshots are somebody else's business: while the guard is on they take nobody's place."""
 
 
-def queries(spec: RotationSpec, snapshots: Iterable[Snapshot]) -> Iterator[Query]:
-    """What has to be known before these may be deleted: a listing for each guard, a call for each only of `shared`."""
+def queries(spec: RotationSpec, snapshots: Iterable[Snapshot], place: str = "") -> Iterator[Query]:
+    """What has to be known before these, all of one place, may be deleted: a listing for each guard, a call for each
+    only of `shared`.
+    """
     wanted = list(snapshots)
     if not wanted:
         return
-    yield from _ASKED
+    yield from (replace(query, place=place) for query in _ASKED)
     if spec.guard("shared") != "off":
-        yield from (_sharing(snapshot.snapshot_id) for snapshot in wanted)
+        yield from (sharing(snapshot.snapshot_id, place) for snapshot in wanted)
 
 
-def _sharing(snapshot_id: str) -> Query:
+def sharing(snapshot_id: str, place: str = "") -> Query:
+    """With whom a snapshot is shared."""
     return Query(
         "DescribeSnapshotAttribute",
         arguments=(("Attribute", "createVolumePermission"), ("SnapshotId", snapshot_id)),
+        place=place,
     )
 
 
@@ -93,6 +99,7 @@ class Guards:
             "fast_restore": self._fast_restore,
             "archived": self._archived,
             "copy_source": self._copy_source,
+            "newest_copy": self._newest_copy,
             "creating": self._creating,
             "protected": lambda item: protected(spec, item),
         }
@@ -146,6 +153,23 @@ class Guards:
     def _copy_source(self, snapshot: Snapshot) -> str:
         copy = self._copying.get(snapshot.snapshot_id)
         return f"{copy} is being copied from it" if copy else ""
+
+    @cached_property
+    def _newest_copies(self) -> set[str]:
+        """The newest completed copy of each volume for each key, where copies go."""
+        newest: dict[tuple[str, str, str | None], Snapshot] = {}
+        for snapshot in self._state.all(Snapshot):
+            if tag_names.COPY_OF in snapshot.tags and snapshot.state == "completed":
+                key = (snapshot.place, source_of(snapshot), snapshot.kms_key_id)
+                if key not in newest or _order(snapshot) > _order(newest[key]):
+                    newest[key] = snapshot
+        return {snapshot.snapshot_id for snapshot in newest.values()}
+
+    def _newest_copy(self, snapshot: Snapshot) -> str:
+        """EBS copies what has changed since the last copy with the same key, and all when there is none."""
+        if snapshot.snapshot_id not in self._newest_copies:
+            return ""
+        return f"it is the newest copy of {source_of(snapshot)} with its key there; the next one would be a full one"
 
     def _creating(self, snapshot: Snapshot) -> str:
         volume = self._making.get(snapshot.snapshot_id)

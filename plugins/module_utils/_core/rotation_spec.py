@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .change import place_of
 from .errors import SpecError
 from .names import require_id
 from .retention import Keep, parse_keep
@@ -30,6 +31,7 @@ GUARDS = (
     "fast_restore",
     "archived",
     "copy_source",
+    "newest_copy",
     "last",
     "creating",
     "protected",
@@ -37,10 +39,31 @@ GUARDS = (
 MODES = ("keep", "report", "fail")
 # EC2 refuses these deletes itself, so there is nothing to report after the fact.
 _ENFORCED = ("image", "locked", "backup")
-OWN_TAGS = 6
-"""The collection's own tags on a snapshot, at most: policy, period, source, set, origin, copy-of."""
+OWN_TAGS = 7
+"""The collection's own tags on a snapshot, at most: policy, period, source, set, origin, copy-of, shared-with."""
 # What EC2 takes in a tag's value; the name of a policy is one, and stands in planned ids.
 _POLICY = re.compile(r"[\w .:/=+\-@]{1,128}")
+
+
+@dataclass(frozen=True)
+class CopySpec:
+    """Where copies go, and what is kept there. ``wait``: whether a run sees them completed."""
+
+    region: str
+    profile: str | None
+    kms_key_id: str | None
+    keep: Keep
+    wait: bool
+
+    @property
+    def place(self) -> str:
+        """As queries and changes name it."""
+        return place_of(self.region, self.profile)
+
+    @property
+    def where(self) -> str:
+        """As a person reads it."""
+        return f"{self.region} (profile {self.profile})" if self.profile else self.region
 
 
 @dataclass(frozen=True)
@@ -70,6 +93,7 @@ class RotationSpec:
     expected_plan: str | None = None
     report: str = "actions"
     wait: bool = True
+    copies: tuple[CopySpec, ...] = ()
 
     @property
     def selects(self) -> bool:
@@ -81,7 +105,7 @@ class RotationSpec:
         return self.guards.get(name, "off" if name == "shared" else "keep")
 
 
-def parse(params: Mapping[str, Any], _region: str) -> RotationSpec:
+def parse(params: Mapping[str, Any], region: str) -> RotationSpec:
     """The options, when they can be meant. Raises SpecError, naming the option, its value, and what is accepted."""
     policy = str(params["policy"])
     if not _POLICY.fullmatch(policy) or policy != policy.strip() or "(" in policy:
@@ -119,6 +143,7 @@ def parse(params: Mapping[str, Any], _region: str) -> RotationSpec:
         expected_plan=params.get("expected_plan") or None,
         report=str(params.get("report") or "actions"),
         wait=bool(params.get("wait", True)),
+        copies=() if captured else _copies(params.get("copies"), region),
     )
     _require_sense(spec, params)
     return spec
@@ -172,6 +197,36 @@ def _guards(given: Mapping[str, Any]) -> dict[str, str]:
             raise SpecError(f"guards.{name}: {mode!r}: one of {', '.join(allowed)}")
         modes[name] = str(mode)
     return modes
+
+
+_REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+")
+
+
+def _copies(given: Iterable[Mapping[str, Any]] | None, region: str) -> tuple[CopySpec, ...]:
+    copies: list[CopySpec] = []
+    for number, entry in enumerate(given or ()):
+        option = f"copies[{number}]"
+        where = str(entry["region"])
+        if not _REGION.fullmatch(where):
+            raise SpecError(f"{option}.region: {where!r} is no region of AWS, such as eu-west-1")
+        profile = entry.get("profile") or None
+        if profile is not None and "@" in profile:
+            raise SpecError(f"{option}.profile: {profile!r}: a name without @")
+        if where == region and profile is None:
+            raise SpecError(f"{option}.region: {where} is where the snapshots are; another region, or a profile")
+        if not entry.get("keep"):
+            raise SpecError(f"{option}.keep: it is missing, and nothing would say what stays there")
+        copy = CopySpec(
+            region=where,
+            profile=profile,
+            kms_key_id=entry.get("kms_key_id") or None,
+            keep=parse_keep(entry["keep"], f"{option}.keep"),
+            wait=bool(entry.get("wait")),
+        )
+        if any(one.place == copy.place for one in copies):
+            raise SpecError(f"{option}: {copy.where} is there twice")
+        copies.append(copy)
+    return tuple(copies)
 
 
 def _bounded(params: Mapping[str, Any], name: str, least: int, most: int | None) -> int:

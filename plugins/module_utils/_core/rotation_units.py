@@ -26,7 +26,8 @@ UNKNOWN_VOLUMES = ("", "vol-ffffffff")
 @dataclass(frozen=True)
 class Unit:
     """``key``: the snapshot's id, or that of the set's first. ``group``: the volume, or the instance, that it is a
-    backup of; empty when nothing says. ``period``: when its slot began, None where it was made for none.
+    backup of; empty when nothing says. ``period``: when its slot began, None where it was made for none. ``whole``: of
+    the copies of a set, whether each of its originals has one.
     """
 
     key: str
@@ -34,6 +35,7 @@ class Unit:
     snapshots: tuple[Snapshot, ...]
     start_time: datetime
     period: datetime | None
+    whole: bool = True
 
     @property
     def state(self) -> str:
@@ -43,13 +45,18 @@ class Unit:
         """
         states = {snapshot.state for snapshot in self.snapshots} - {"completed"}
         if not states:
-            return "completed"
+            return "completed" if self.whole else "pending"
         return "error" if "error" in states else min(states - {"pending"}, default="pending")
 
     @property
     def good(self) -> tuple[Snapshot, ...]:
         """What can be restored from, also where another part of it has failed."""
         return tuple(snapshot for snapshot in self.snapshots if snapshot.state == "completed")
+
+    @property
+    def archived(self) -> bool:
+        """Whether nothing can be made of it, or of a part of it, at once."""
+        return any(snapshot.storage_tier == "archive" for snapshot in self.snapshots)
 
     @property
     def candidate(self) -> Candidate:

@@ -1,0 +1,300 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What has to be snapshotted now: the volumes and instances that are selected, their slot, and the calls.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from . import tags as tag_names
+from .change import Change, State, own_snapshots
+from .errors import SpecError
+from .names import planned
+from .resources import Instance, Snapshot, Volume
+from .rotation_spec import OWN_TAGS, RotationSpec
+from .rotation_units import UNKNOWN_VOLUMES, Unit, source_of
+from .tags import boto3_tags, carried, specification
+from .timespan import slot_start, slot_value
+
+
+@dataclass(frozen=True)
+class Target:
+    """A volume, or an instance with the volumes of it that make a set."""
+
+    group: str
+    volumes: tuple[Volume, ...]
+    instance: Instance | None = None
+
+
+def targets_of(spec: RotationSpec, state: State) -> list[Target]:
+    """What is selected, sorted by id. Raises SpecError for what does not exist, and for nothing at all."""
+    if not spec.selects:
+        return []
+    found = _instances(spec, state) if spec.whole_instances else _volumes(spec, state)
+    if not found and not spec.allow_empty:
+        wanted = "instances" if spec.whole_instances else "volumes"
+        raise SpecError(
+            f"select: no {wanted} in {state.region} are what it names. allow_empty: true lets that pass, and retains "
+            "what there is"
+        )
+    return found
+
+
+def _volumes(spec: RotationSpec, state: State) -> list[Target]:
+    unknown = [item for item in spec.volume_ids if _usable(state.volume(item)) is None]
+    if unknown:
+        raise SpecError(f"select.volume_ids: there is no volume {', '.join(unknown)} in {state.region} to capture")
+    _require_instances(spec, state)
+    chosen = [
+        volume
+        for volume in state.all(Volume)
+        if _usable(volume)
+        and (
+            volume.volume_id in spec.volume_ids
+            or any(link.instance_id in spec.instance_ids for link in volume.attachments)
+            or (spec.select_tags and spec.select_tags.items() <= volume.tags.items())
+        )
+    ]
+    return [Target(item.volume_id, (item,)) for item in sorted(chosen, key=lambda item: item.volume_id)]
+
+
+def _instances(spec: RotationSpec, state: State) -> list[Target]:
+    _require_instances(spec, state)
+    targets = []
+    for instance in sorted(state.all(Instance), key=lambda item: item.instance_id):
+        named = instance.instance_id in spec.instance_ids
+        if not named and not (spec.select_tags and spec.select_tags.items() <= instance.tags.items()):
+            continue
+        if not instance.alive:
+            continue
+        volumes = [
+            volume
+            for volume in state.all(Volume)
+            if any(link.instance_id == instance.instance_id for link in volume.attachments)
+            and volume.volume_id not in spec.exclude_volume_ids
+            and not (spec.exclude_boot_volume and volume.volume_id == instance.root_volume_id)
+        ]
+        if volumes:
+            targets.append(
+                Target(instance.instance_id, tuple(sorted(volumes, key=lambda item: item.volume_id)), instance=instance)
+            )
+        elif named:
+            raise SpecError(f"select.instance_ids: {instance.instance_id} has no volume that is not excluded")
+    return targets
+
+
+def _require_instances(spec: RotationSpec, state: State) -> None:
+    gone = [item for item in spec.instance_ids if not ((found := state.instance(item)) and found.alive)]
+    if gone:
+        raise SpecError(f"select.instance_ids: there is no instance {', '.join(gone)} in {state.region}")
+
+
+def _usable(volume: Volume | None) -> Volume | None:
+    return volume if volume is not None and volume.state in ("available", "in-use") else None
+
+
+def origin_value(volume: Volume) -> str:
+    """What a restore needs once the volume is gone: ``gp3 100 3000 125 us-east-1a i-0abc /dev/sdf``.
+
+    Type, GiB, IOPS, MiB/s, zone, instance, device; ``-`` for what there is not.
+    """
+    link = volume.attachments[0] if volume.attachments else None
+    parts = (
+        volume.volume_type,
+        volume.size,
+        volume.iops,
+        volume.throughput,
+        volume.availability_zone,
+        link.instance_id if link else None,
+        link.device_name if link else None,
+    )
+    return " ".join("-" if part in (None, "") else str(part) for part in parts)
+
+
+class Capture:
+    """What is selected, which of it is due in the slot of this moment, and the calls that make it."""
+
+    def __init__(
+        self, spec: RotationSpec, state: State, managed: Sequence[Snapshot], units: Sequence[Unit], now: datetime
+    ) -> None:
+        self.spec, self.state, self.managed, self.units, self.now = spec, state, managed, units, now
+        self.slot = slot_start(spec.every, now, spec.keep.zone if spec.keep is not None else UTC)
+        self.targets = targets_of(spec, state)
+        self.current = self._current()
+        self.due = [target for target in self.targets if spec.create and target.group not in self.current]
+        self.made = {target.group: self._creations(target) for target in self.due}
+        self.creations = [change for changes in self.made.values() for change in changes]
+
+    def _current(self) -> dict[str, Unit]:
+        """By volume or instance, what this policy has made for the current slot: completed, or on its way there.
+
+        A set stands for its volumes too: what is made for one of them could not be told from its part of the set.
+        """
+        made = [unit for unit in self.units if unit.period == self.slot and unit.state != "error" and self.is_own(unit)]
+        parts = {source_of(snapshot): unit for unit in made for snapshot in unit.snapshots}
+        return parts | {unit.group: unit for unit in made}
+
+    def _own_tags(self, target: Target) -> dict[str, str]:
+        tags = {tag_names.POLICY: self.spec.policy, tag_names.PERIOD: slot_value(self.slot)}
+        if target.instance is not None:
+            tags[tag_names.SET] = f"{target.group}/{slot_value(self.slot)}"
+        return tags
+
+    def _volume_tags(self, volume: Volume) -> dict[str, str]:
+        """What is of the one volume: its own tags, and where it comes from."""
+        copied = self._copied(volume)[0] if self.spec.copy_volume_tags else {}
+        return {**copied, **self.spec.tags, tag_names.SOURCE: volume.volume_id, tag_names.ORIGIN: origin_value(volume)}
+
+    def _copied(self, volume: Volume) -> tuple[dict[str, str], list[str]]:
+        """The tags of a volume that go along, and the keys of those for which a snapshot has no place.
+
+        A volume may have as many as EC2 allows, and the snapshot has the policy's too. The volume's name comes first.
+        """
+        wanted = {key: value for key, value in carried(volume.tags).items() if key not in self.spec.tags}
+        order = sorted(wanted, key=lambda key: (key != "Name", key))
+        room = tag_names.MOST_TAGS - OWN_TAGS - len(self.spec.tags)
+        return {key: wanted[key] for key in order[:room]}, order[room:]
+
+    def warnings(self) -> Iterator[str]:
+        """What new snapshots do not get of their volumes' tags."""
+        for volume in {volume.volume_id: volume for target in self.due for volume in target.volumes}.values():
+            left = self._copied(volume)[1] if self.spec.copy_volume_tags else []
+            if left:
+                yield (
+                    f"{volume.volume_id} has more tags than its snapshot can have beside the policy's; not copied: "
+                    f"{', '.join(left)}"
+                )
+
+    def _creations(self, target: Target) -> list[Change]:
+        period = slot_value(self.slot)
+        shared = self._own_tags(target)
+        # One question finds all that this run makes; which of it is whose, the rest of the tags tells.
+        slot = {key: shared[key] for key in (tag_names.POLICY, tag_names.PERIOD)}
+        changes = []
+        for volume in target.volumes:
+            tags = {**self._volume_tags(volume), **shared}
+            # A volume may be attached to several instances, and be in the set of each.
+            where = f" on {target.group}" if target.instance else ""
+            changes.append(
+                Change(
+                    "CreateSnapshots" if target.instance else "CreateSnapshot",
+                    planned("snapshot", f"{self.spec.policy} {period} of {volume.volume_id}{where}"),
+                    self.state.region,
+                    self._set_request(target) if target.instance else self._request(volume, tags),
+                    f"none has been made since {period}",
+                    None,
+                    {
+                        "state": "completed" if self.spec.wait and not self.spec.captured else "pending",
+                        "volume_id": volume.volume_id,
+                        "volume_size": volume.size,
+                        "encrypted": volume.encrypted,
+                        "tags": {**self.spec.tags, **shared} if target.instance else tags,
+                    },
+                    identity=own_snapshots(slot),
+                )
+            )
+        return changes
+
+    def _description(self, source: str) -> str:
+        """EC2 takes only ASCII here, unlike in tags."""
+        return f"{self.spec.policy}: {source}".encode("ascii", "replace").decode()
+
+    def _request(self, volume: Volume, tags: Mapping[str, str]) -> dict[str, Any]:
+        return {
+            "VolumeId": volume.volume_id,
+            "Description": self._description(volume.volume_id),
+            "TagSpecifications": [specification("snapshot", tags)],
+        }
+
+    def _set_request(self, target: Target) -> dict[str, Any]:
+        """One call for the instance. It takes one set of tags for all: those of each volume follow."""
+        wanted = {volume.volume_id for volume in target.volumes}
+        root = target.instance.root_volume_id if target.instance else None
+        attached = {
+            volume.volume_id
+            for volume in self.state.all(Volume)
+            if any(link.instance_id == target.group for link in volume.attachments)
+        }
+        without = sorted(attached - wanted - {root or ""})
+        return {
+            "InstanceSpecification": {
+                "InstanceId": target.group,
+                "ExcludeBootVolume": root in attached and root not in wanted,
+                **({"ExcludeDataVolumeIds": without} if without else {}),
+            },
+            "Description": self._description(target.group),
+            "TagSpecifications": [specification("snapshot", {**self.spec.tags, **self._own_tags(target)})],
+        }
+
+    def taggings(self, gone: set[str]) -> list[Change]:
+        """Tags that do not hold yet: the user's, and of a set's parts their volumes'. None on what is *gone* then."""
+        changes = []
+        for snapshot in self._to_tag():
+            if snapshot.snapshot_id in gone:
+                continue
+            wanted = dict(self.spec.tags) if snapshot.tags.get(tag_names.POLICY) == self.spec.policy else {}
+            volume = self.state.volume(snapshot.volume_id)
+            unfinished = tag_names.SET in snapshot.tags and tag_names.ORIGIN not in snapshot.tags
+            if unfinished and volume is not None and snapshot.volume_id not in UNKNOWN_VOLUMES:
+                wanted = {**self._volume_tags(volume)}
+            missing = {key: value for key, value in wanted.items() if snapshot.tags.get(key) != value}
+            if missing:
+                changes.append(
+                    Change(
+                        "CreateTags",
+                        snapshot.snapshot_id,
+                        self.state.region,
+                        {"Tags": boto3_tags(missing)},
+                        "of its volume" if unfinished else "as declared",
+                        {"tags": dict(snapshot.tags)},
+                        {"tags": {**snapshot.tags, **missing}},
+                    )
+                )
+        return changes
+
+    def _to_tag(self) -> Iterator[Snapshot]:
+        yield from self.managed
+        for change in self.creations:
+            if change.action == "CreateSnapshots":
+                after = change.after or {}
+                yield Snapshot(change.resource, volume_id=after["volume_id"], tags=after["tags"])
+
+    def is_own(self, unit: Unit) -> bool:
+        """Whether this policy has made it, rather than adopted."""
+        return all(item.tags.get(tag_names.POLICY) == self.spec.policy for item in unit.snapshots)
+
+    @cached_property
+    def expected(self) -> list[Unit]:
+        """What will have been made in this run, as if it were completed."""
+        found = []
+        for group, changes in self.made.items():
+            made = tuple(self._as_made(change) for change in changes)
+            found.append(Unit(min(item.snapshot_id for item in made), group, made, self.now, self.slot))
+        return found
+
+    def _as_made(self, change: Change) -> Snapshot:
+        after = change.after or {}
+        volume = self.state.volume(after["volume_id"])
+        return Snapshot(
+            change.resource,
+            volume_id=after["volume_id"],
+            volume_size=after["volume_size"],
+            encrypted=after["encrypted"],
+            kms_key_id=volume.kms_key_id if volume is not None else None,
+            tags=after["tags"],
+        )
+
+    @cached_property
+    def awaited(self) -> list[Unit]:
+        """What an earlier run, or one at this moment, has made for the current slot and is not completed."""
+        found = {unit.key: unit for target in self.targets if (unit := self.current.get(target.group))}
+        return [unit for unit in found.values() if unit.state == "pending"]

@@ -1,0 +1,379 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Copies in another region or account: which of the policy's snapshots have to be there, and which are begun now.
+
+A copy has the place of its original: in the order, in its bucket and for its age it counts with the time of that. So
+what is to be copied is decided over the copies that are there and the originals without one together, and the rules
+say the same before and after.
+
+EC2 makes a copy incremental when the last one of the same volume in the region has the same key, and begins it when
+the one before is over; so a volume's copies are asked for one after the other, the oldest first.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from . import tags as tag_names
+from .change import Change, Query, Stage, State, Wait, own_snapshots
+from .names import is_planned, planned
+from .resources import Snapshot
+from .retention import decide
+from .rotation_guards import Guards, sharing
+from .rotation_keeping import Scene, exclusions
+from .rotation_spec import CopySpec, RotationSpec
+from .rotation_units import UNKNOWN_VOLUMES, Unit, source_of
+from .tags import boto3_tags, carried, specification
+from .timespan import parse_slot, slot_value
+
+IN_FLIGHT = 20
+"""EC2 makes so many copies at once in a region ("concurrent snapshot copies per destination region")."""
+TOO_MANY = frozenset({"ResourceLimitExceeded"})
+DEFAULT_KEY = "alias/aws/ebs"
+_LIVING = ("pending", "completed")
+
+
+def copies_query(spec: RotationSpec, copy: CopySpec) -> Query:
+    """What the policy has where its copies go."""
+    return replace(own_snapshots({tag_names.POLICY: spec.policy}), place=copy.place)
+
+
+def account_query(place: str = "") -> Query:
+    """Whose the credentials of the place are."""
+    return Query("GetCallerIdentity", service="sts", place=place)
+
+
+def original_of(snapshot: Snapshot) -> str:
+    """The id of the snapshot that this one is a copy of, by its tag."""
+    return snapshot.tags.get(tag_names.COPY_OF, "").rpartition("/")[2]
+
+
+def _moment(unit: Unit) -> datetime:
+    """The time with which the copy of a unit counts: all that a copy's tag can tell."""
+    return (unit.period or unit.start_time).replace(microsecond=0)
+
+
+class Copying:
+    """The copies of one policy in one place.
+
+    *sources*: the originals that may be copied, those that are made in this run too if it waits for them.
+    """
+
+    def __init__(
+        self, spec: RotationSpec, copy: CopySpec, state: State, sources: Sequence[Unit], guards: Guards, now: datetime
+    ) -> None:
+        self.spec, self.copy, self.state, self.sources, self.guards, self.now = spec, copy, state, sources, guards, now
+        self.waits = spec.wait and copy.wait
+        self.known = [item for item in state.all(Snapshot) if item.place == copy.place]
+        here = f"{state.region}/"
+        ours = [
+            item
+            for item in self.known
+            if item.tags.get(tag_names.POLICY) == spec.policy and item.tags.get(tag_names.COPY_OF, "").startswith(here)
+        ]
+        self.failed = [self._unit((item,), item.snapshot_id) for item in ours if item.state == "error"]
+        self.living = sorted((item for item in ours if item.state in _LIVING), key=_best_first)
+        self.copied: dict[str, Snapshot] = {}
+        for item in self.living:
+            self.copied.setdefault(original_of(item), item)
+        others = [item for item in ours if item.state not in ("error", *_LIVING)]
+        self.units = self._units(others)
+
+    # --- what is there ---
+
+    def _unit(self, snapshots: Sequence[Snapshot], key: str, *, whole: bool = True) -> Unit:
+        """Copies as one unit, with the time of their originals."""
+        tags = snapshots[0].tags
+        marked = tags.get(tag_names.SET)
+        group = marked.partition("/")[0] if marked else tags.get(tag_names.SOURCE, "")
+        moment = parse_slot(tags.get(tag_names.PERIOD, "")) or snapshots[0].start_time or self.now
+        return Unit(key, group, tuple(snapshots), moment, moment, whole)
+
+    def _units(self, others: Iterable[Snapshot]) -> list[Unit]:
+        """What is there, the newest first. A unit's key is its original's: so it has the same place in the order.
+
+        Copies of one set are one unit, whole when each of its originals has one. A second copy of the same original
+        stands for itself, and so does what is in a state that is none of ours to judge.
+        """
+        sets: dict[str, list[Snapshot]] = defaultdict(list)
+        second = [item for item in self.living if self.copied[original_of(item)] is not item]
+        for original, item in self.copied.items():
+            sets[item.tags.get(tag_names.SET) or original].append(item)
+        missing = {
+            item.tags[tag_names.SET]
+            for unit in self.sources
+            for item in unit.snapshots
+            if tag_names.SET in item.tags and item.snapshot_id not in self.copied
+        }
+        units = []
+        for marked, members in sets.items():
+            ordered = sorted(members, key=original_of)
+            units.append(self._unit(ordered, original_of(ordered[0]), whole=marked not in missing))
+        units += [self._unit((item,), item.snapshot_id) for item in (*second, *others)]
+        units += self.failed
+        return sorted(units, key=lambda item: (item.start_time, item.key), reverse=True)
+
+    # --- what is to be copied ---
+
+    @cached_property
+    def wanted(self) -> list[Unit]:
+        """The originals whose copy the rules would keep and which is not there whole, the oldest first."""
+        missing = {
+            unit.key: unit
+            for unit in self.sources
+            if any(item not in self.copied for item in unit.ids) and not self._unshareable(unit)
+        }
+        if not missing:
+            return []
+        left_out = exclusions(self.units, self.guards, self.now)
+        counted = {
+            unit.key: unit.candidate
+            for unit in self.units
+            if unit.group and (unit.key not in left_out or unit.state == "pending")
+        }
+        # A copy that is to be there counts as it will: by its original.
+        moved = {
+            key: replace(unit.candidate, moment=_moment(unit), start_time=_moment(unit))
+            for key, unit in missing.items()
+        }
+        decided = decide({**counted, **moved}.values(), self.copy.keep, self.now)
+        return sorted((unit for key, unit in missing.items() if decided[key]), key=lambda one: (_moment(one), one.key))
+
+    @cached_property
+    def beginning(self) -> list[tuple[Unit, Snapshot]]:
+        """The originals of which a copy is begun now, in order: as many as EC2 makes at once, or all with a wait."""
+        missing = [
+            (unit, item) for unit in self.wanted for item in unit.snapshots if item.snapshot_id not in self.copied
+        ]
+        room = IN_FLIGHT - sum(item.state == "pending" for item in self.living)
+        return missing if self.waits else missing[: max(0, room)]
+
+    @cached_property
+    def begun(self) -> list[Change]:
+        """The copies that this run begins, the oldest first."""
+        values = tuple(self._copy_of(item) for _unit, item in self.beginning)
+        identities = {
+            # EC2 takes 200 values in one filter.
+            start: Query(
+                "DescribeSnapshots",
+                ((f"tag:{tag_names.COPY_OF}", values[start : start + 200]),),
+                (("OwnerIds", ("self",)),),
+                place=self.copy.place,
+            )
+            for start in range(0, len(values), 200)
+        }
+        return [
+            self._change(unit, item, identities[number - number % 200])
+            for number, (unit, item) in enumerate(self.beginning)
+        ]
+
+    def _copy_of(self, source: Snapshot) -> str:
+        return f"{self.state.region}/{source.snapshot_id}"
+
+    def _tags(self, unit: Unit, source: Snapshot) -> dict[str, str]:
+        own = {
+            tag_names.POLICY: self.spec.policy,
+            tag_names.PERIOD: slot_value(_moment(unit)),
+            tag_names.COPY_OF: self._copy_of(source),
+            tag_names.SOURCE: source_of(source),
+        }
+        along = {key: source.tags[key] for key in (tag_names.SET, tag_names.ORIGIN) if key in source.tags}
+        own = {**self.spec.tags, **along, **own}
+        # An adopted original may have as many tags as EC2 allows, without ours.
+        others = [(key, value) for key, value in carried(source.tags).items() if key not in own]
+        return {**dict(others[: tag_names.MOST_TAGS - len(own)]), **own}
+
+    def _change(self, unit: Unit, source: Snapshot, identity: Query) -> Change:
+        tags = self._tags(unit, source)
+        parameters: dict[str, Any] = {
+            "SourceRegion": self.state.region,
+            "SourceSnapshotId": source.snapshot_id,
+            "Description": f"{self.spec.policy}: {source_of(source)}, from {self.state.region}",
+            "TagSpecifications": [specification("snapshot", tags)],
+        }
+        if self.copy.kms_key_id is not None:
+            parameters |= {"Encrypted": True, "KmsKeyId": self.copy.kms_key_id}
+        return Change(
+            "CopySnapshot",
+            planned("snapshot", f"copy of {source.snapshot_id} in {self.copy.place}"),
+            self.copy.place,
+            parameters,
+            f"{self.copy.where} has no copy of it, and its rules would keep one",
+            None,
+            {
+                "state": "completed" if self.waits else "pending",
+                "volume_id": UNKNOWN_VOLUMES[1],
+                "volume_size": source.volume_size,
+                "encrypted": source.encrypted or self.copy.kms_key_id is not None,
+                "place": self.copy.place,
+                "tags": tags,
+            },
+            identity=identity,
+            deferrable=frozenset() if self.waits else TOO_MANY,
+        )
+
+    @cached_property
+    def scene(self) -> Scene:
+        """The place as it will be once all that is begun is completed."""
+        made = {item.snapshot_id: change for (_unit, item), change in zip(self.beginning, self.begun, strict=True)}
+        expected = []
+        for unit in self.wanted:
+            if all(item in self.copied or item in made for item in unit.ids):
+                parts = [
+                    Snapshot(made[item].resource, place=self.copy.place, tags=(made[item].after or {})["tags"])
+                    if item in made
+                    else self.copied[item]
+                    for item in unit.ids
+                ]
+                expected.append(self._unit(parts, unit.key))
+        becoming = {unit.key for unit in expected}
+        awaited = [unit for unit in self.units if unit.whole and unit.state == "pending" and unit.group]
+        # A set of which a part was there is one of the two, and counts whole.
+        units = [unit for unit in self.units if unit.key not in becoming]
+        return Scene(self.copy.place, units, expected, awaited, failed=self.failed, known=self.known, waits=self.waits)
+
+    # --- what leans on what ---
+
+    def depending(self) -> Iterator[tuple[str, str]]:
+        """The originals, by their unit's key, of which a copy is not seen completed in this run, and why they stay."""
+        if self.waits:
+            return
+        pending = {original_of(item) for item in self.living if item.state == "pending"}
+        for unit in self.sources:
+            if pending.intersection(unit.ids):
+                yield unit.key, f"its copy in {self.copy.where} is not completed yet"
+        for unit in self.wanted:
+            yield unit.key, f"its copy in {self.copy.where} is not completed yet"
+
+    # --- other accounts ---
+
+    @property
+    def account(self) -> str:
+        """The account of the other profile, when it is another one than the task's; else empty."""
+        if not self.copy.profile:
+            return ""
+        theirs = str(self.state.fact(f"{self.copy.place}/account") or "")
+        return "" if theirs == self.state.fact("/account") else theirs
+
+    def _unshareable(self, unit: Unit) -> str:
+        """Why EC2 will not share a part of the unit with the other account; empty when it will."""
+        default = self.state.fact(f"{DEFAULT_KEY}/key")
+        for item in unit.snapshots:
+            if self.account and item.encrypted and default and item.kms_key_id == default:
+                return (
+                    f"{item.snapshot_id} cannot be copied to {self.copy.where}: it is encrypted with the default key "
+                    f"of the account ({DEFAULT_KEY}), and EC2 shares no such snapshot. Encrypt its volume with a key "
+                    "of your own that the other account may use"
+                )
+        return ""
+
+    def refusals(self) -> list[str]:
+        """Why some of what the rules want cannot be copied."""
+        missing = [unit for unit in self.sources if any(item not in self.copied for item in unit.ids)]
+        return [text for unit in missing if (text := self._unshareable(unit))]
+
+    def questions(self) -> Iterator[Query]:
+        """What has to be known before originals are shared: with whom they are already, and what the default key is."""
+        if not self.account:
+            return
+        if any(item.encrypted for unit in self.sources for item in unit.snapshots):
+            yield Query("DescribeKey", arguments=(("KeyId", DEFAULT_KEY),), service="kms")
+        begun = (item.snapshot_id for _unit, item in self.beginning)
+        yield from (sharing(snapshot_id) for snapshot_id in begun if not is_planned(snapshot_id))
+
+    def to_share(self) -> list[Snapshot]:
+        """The originals that are shared for the time of their copy: none that somebody has shared already."""
+        found = []
+        for _unit, item in self.beginning:
+            allowed = self.state.fact(f"{item.snapshot_id}/shared") or ()
+            lent = self.account in item.tags.get(tag_names.SHARED_WITH, "").split()
+            if self.account and (lent or self.account not in allowed):
+                found.append(item)
+        return found
+
+    def still_needed(self) -> set[str]:
+        """The originals that must stay shared when this run ends: their copy is under way then."""
+        if self.waits:
+            return set()
+        pending = {original_of(item) for item in self.living if item.state == "pending"}
+        return pending | {item.snapshot_id for _unit, item in self.beginning}
+
+    # --- the calls ---
+
+    def stages(self) -> Iterator[Stage]:
+        """The copies, one of each volume at a time; with a wait after as many as EC2 makes at once."""
+        pending = tuple(item.snapshot_id for item in self.living if item.state == "pending") if self.waits else ()
+        changes = list(zip((item for _unit, item in self.beginning), self.begun, strict=True))
+        if pending:
+            yield Stage(waits=(Wait(pending, "completed", place=self.copy.place),))
+        for start in range(0, len(changes), IN_FLIGHT):
+            some = changes[start : start + IN_FLIGHT]
+            turn: Counter[str] = Counter()
+            turns: dict[int, list[Change]] = defaultdict(list)
+            for source, change in some:
+                turns[turn[source_of(source)]].append(change)
+                turn[source_of(source)] += 1
+            waits = (
+                (Wait(tuple(change.resource for _source, change in some), "completed", place=self.copy.place),)
+                if self.waits
+                else ()
+            )
+            for number, together in sorted(turns.items()):
+                last = number == len(turns) - 1
+                yield Stage(tuple(together), waits if last else (), patience=TOO_MANY if self.waits else frozenset())
+
+    def taggings(self, gone: set[str]) -> Iterator[Change]:
+        """The user's tags on copies that do not have them yet."""
+        for item in self.living:
+            missing = {key: value for key, value in self.spec.tags.items() if item.tags.get(key) != value}
+            if missing and item.snapshot_id not in gone:
+                yield Change(
+                    "CreateTags",
+                    item.snapshot_id,
+                    self.copy.place,
+                    {"Tags": boto3_tags(missing)},
+                    "as declared",
+                    {"tags": dict(item.tags)},
+                    {"tags": {**item.tags, **missing}},
+                )
+
+    def warnings(self) -> Iterator[str]:
+        """What has failed, with EC2's reason."""
+        for unit in self.failed:
+            for item in unit.snapshots:
+                yield (
+                    f"the copy {item.snapshot_id} of {original_of(item)} in {self.copy.where} has failed: "
+                    f"{item.state_reason or 'EC2 does not say why'}. It is removed, and tried again while the rules "
+                    "want it"
+                )
+
+    # --- what is told ---
+
+    def recovery_point(self, group: str, starts: Mapping[str, datetime]) -> tuple[Unit | None, datetime | None]:
+        """The newest good copy of what *group* is, and from when it is.
+
+        *starts*: when the originals that are still there were started. Of others only the slot is known: the copy is at
+        least as new.
+        """
+        newest = self._newest.get(group)
+        return newest, None if newest is None else starts.get(newest.key, newest.start_time)
+
+    @cached_property
+    def _newest(self) -> dict[str, Unit]:
+        units = [unit for unit in self.units if unit.state == "completed" and not unit.archived]
+        units += self.scene.extra if self.waits else []
+        return {unit.group: unit for unit in sorted(units, key=lambda unit: (unit.start_time, unit.key))}
+
+
+def _best_first(snapshot: Snapshot) -> tuple[bool, float, str]:
+    start = snapshot.start_time.timestamp() if snapshot.start_time else 0.0
+    return (snapshot.state != "completed", start, snapshot.snapshot_id)

@@ -1,0 +1,190 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a rotation tells: every decision with its reasons, the recovery points, and a form that a person reads.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from .change import Change, split_place
+from .rotation_capture import Capture
+from .rotation_copies import Copying
+from .rotation_keeping import Held, Keeping, Verdict, is_future
+from .rotation_spec import RotationSpec
+from .rotation_units import Unit
+from .timespan import format_moment
+
+MOST_TOLD = 1000
+"""Of what goes or is held back so many are told unless all are asked for: a controller keeps every result in memory."""
+
+
+@dataclass(frozen=True)
+class Decided:
+    """The decisions of one place. ``going``: what is to be deleted, whether or not a limit holds that back."""
+
+    keeping: Keeping
+    verdict: Verdict
+    going: Sequence[Unit]
+
+    def entries(self) -> Iterator[tuple[Unit, dict[str, Any]]]:
+        """A decision for each unit that is there."""
+        leaving = {unit.key for unit in self.going}
+        for unit in self.keeping.scene.units:
+            yield unit, self.entry(unit, leaving)
+
+    def entry(self, unit: Unit, leaving: Iterable[str] = ()) -> dict[str, Any]:
+        """The decision about one unit, as the module returns it."""
+        hold = self.verdict.held.get(unit.key)
+        reasons = list(self.keeping.kept.get(unit.key, ()))
+        excluded = self.keeping.excluded.get(unit.key)
+        if hold is None and excluded:
+            # Some guards are asked before the rules: these are named too.
+            guard, colon, reason = excluded.partition(": ")
+            hold = Held(guard, reason) if colon else None
+            reasons = [guard]
+        if hold is not None:
+            reasons = [hold.reason]
+        region, profile = split_place(self.keeping.scene.place)
+        return {
+            "decision": "delete" if unit.key in leaving else "keep",
+            "snapshot_ids": list(unit.ids),
+            "source": unit.group or None,
+            "region": region,
+            "profile": profile,
+            "start_time": format_moment(unit.start_time),
+            "reasons": reasons,
+            "guard": hold.guard if hold else None,
+        }
+
+
+class Report:
+    """What is told of the decisions of all places. *withheld*: a limit or a guard holds the deletions back."""
+
+    def __init__(self, spec: RotationSpec, decided: Sequence[Decided], *, withheld: bool) -> None:
+        self.spec, self.decided, self.withheld = spec, decided, withheld
+        self.entries = [(one, list(one.entries())) for one in decided]
+
+    def told(self, changes: Sequence[Change]) -> dict[str, Any]:
+        """The module's own results. *changes*: all that the plan holds, or would without a limit."""
+        entries = [entry for _one, several in self.entries for _unit, entry in several]
+        shown: list[dict[str, Any]] = []
+        if self.spec.report == "all":
+            shown = entries
+        elif self.spec.report == "actions":
+            shown = [entry for entry in entries if entry["decision"] != "keep" or entry["guard"]][:MOST_TOLD]
+        counts: Counter[str] = Counter()
+        for entry in entries:
+            counts[entry["decision"]] += len(entry["snapshot_ids"])
+        made = [change.resource for change in changes if change.action in ("CreateSnapshot", "CreateSnapshots")]
+        copied = [change.resource for change in changes if change.action == "CopySnapshot"]
+        deleted = [snapshot_id for one in self.decided for unit in one.going for snapshot_id in unit.ids]
+        return {
+            "created": made,
+            "copied": copied,
+            "deleted": [] if self.withheld else deleted,
+            "decisions": [] if self.spec.captured else shown,
+            "counts": {
+                "managed": counts.total(),
+                "kept": counts["keep"],
+                "deleted": 0 if self.withheld else counts["delete"],
+                "withheld": counts["delete"] if self.withheld else 0,
+                "created": len(made),
+                "copied": len(copied),
+            },
+            "plan_hash": plan_hash(changes),
+        }
+
+    def explained(self) -> str:
+        """Every decision in a line, by what it is a backup of; only groups in which something goes or is held back,
+        unless all are wanted.
+        """
+        if self.spec.report == "summary":
+            return ""
+        lines = [line for one, entries in self.entries for line in self._place(one, entries)]
+        more = len(lines) - MOST_TOLD
+        if self.spec.report != "all" and more > 0:
+            lines[MOST_TOLD:] = [f"and {more} more lines, which report: all shows"]
+        return "\n".join(lines) + "\n" if lines else ""
+
+    def _place(self, one: Decided, entries: Sequence[tuple[Unit, Mapping[str, Any]]]) -> Iterator[str]:
+        groups: dict[str, list[tuple[Unit, Mapping[str, Any]]]] = defaultdict(list)
+        for unit in one.keeping.scene.expected:
+            groups[unit.group].append((unit, one.entry(unit)))
+        for unit, entry in entries:
+            groups[unit.group].append((unit, entry))
+        region, profile = split_place(one.keeping.scene.place)
+        where = "" if one is self.decided[0] else f" in {region}" + (f" (profile {profile})" if profile else "")
+        for group, units in sorted(groups.items()):
+            acted_on = any(entry["decision"] == "delete" or unit.key in one.verdict.held for unit, entry in units)
+            if self.spec.report != "all" and not acted_on:
+                continue
+            yield f"{group or 'of unknown source'}{where}:"
+            yield from (self._line(entry) for _unit, entry in units)
+
+    def _line(self, entry: Mapping[str, Any]) -> str:
+        word = "withheld" if self.withheld and entry["decision"] == "delete" else entry["decision"]
+        why = ", ".join(entry["reasons"]) or "no rule keeps it"
+        guard = f" [{entry['guard']}]" if entry["guard"] else ""
+        return f"  {word:8} {entry['start_time']} {' '.join(entry['snapshot_ids'])}{guard}: {why}"
+
+
+def recovery_points(capture: Capture, copyings: Sequence[Copying], now: datetime) -> list[dict[str, Any]]:
+    """For every volume or instance that is selected, or of which there is a snapshot: the newest good snapshot, what is
+    made now included, and the newest good copy in each place.
+
+    What is archived cannot be restored from at once, and does not count.
+    """
+    newest: dict[str, Unit] = {}
+    for unit in capture.units:
+        if unit.state == "completed" and not unit.archived and not is_future(unit, now):
+            newest.setdefault(unit.group, unit)
+    groups = dict.fromkeys([*(target.group for target in capture.targets), *newest])
+    newest |= {unit.group: unit for unit in capture.expected}
+    due = {target.group for target in capture.due}
+    starts = {unit.key: unit.start_time for unit in (*capture.units, *capture.expected)} if copyings else {}
+    points = []
+    for group in filter(None, groups):
+        point = newest.get(group)
+        told = {"source": group, "due": group in due, **_point(point, point.start_time if point else None, now)}
+        if copyings:
+            told["copies"] = [
+                {
+                    "region": copying.copy.region,
+                    "profile": copying.copy.profile,
+                    **_point(*copying.recovery_point(group, starts), now),
+                }
+                for copying in copyings
+            ]
+        points.append(told)
+    return points
+
+
+def _point(unit: Unit | None, moment: datetime | None, now: datetime) -> dict[str, Any]:
+    return {
+        "snapshot_ids": list(unit.ids) if unit else [],
+        "recovery_point": format_moment(moment) if moment else None,
+        "age": max(0, int((now - moment).total_seconds())) if moment else None,
+    }
+
+
+def plan_hash(changes: Iterable[Change]) -> str:
+    """sha256 over the plan's sorted operations, regions, resources and parameters: no time, age or reason in it."""
+    entries = sorted(
+        json.dumps(
+            [entry["action"], entry["region"], entry.get("profile"), entry["resource"], entry["parameters"]],
+            sort_keys=True,
+        )
+        for entry in (change.published() for change in changes)
+    )
+    return hashlib.sha256(json.dumps(entries).encode()).hexdigest()
