@@ -915,6 +915,15 @@ def test_what_no_guard_stops_goes_without_a_word(resources: list[Resource]) -> N
     assert plan.warnings == ()
 
 
+def test_a_guard_that_is_to_fail_says_nothing_of_what_another_keeps() -> None:
+    image = Image("ami-1", block_devices=(ImageDevice("/dev/sda", OLD.snapshot_id),))
+    public = Fact(f"{OLD.snapshot_id}/public", True)
+    given = {"select": None, "create": "never", "guards": {"public": "fail"}}
+    assert "public: anybody may use it" in str(planned(Account.of(days(1), OLD, public), **given).refused)
+    plan = planned(Account.of(days(1), OLD, public, image), **given)
+    assert (plan.refused, decision(plan, OLD)["guard"]) == (None, "image")
+
+
 @pytest.mark.parametrize("name", ["managed", "protected"])
 def test_what_would_go_fails_where_its_guard_says_so(name: str) -> None:
     one = snapshot(9 * DAY, tags={"managed": DLM, "protected": {"keep": "yes"}}[name])

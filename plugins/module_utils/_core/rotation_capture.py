@@ -182,12 +182,10 @@ class Capture:
         changes = []
         for volume in target.volumes:
             tags = {**self._volume_tags(volume), **shared}
-            # A volume may be attached to several instances, and be in the set of each.
-            where = f" on {target.group}" if target.instance else ""
             changes.append(
                 Change(
                     "CreateSnapshots" if target.instance else "CreateSnapshot",
-                    planned("snapshot", f"{self.spec.policy} {period} of {volume.volume_id}{where}"),
+                    self._planned(volume.volume_id, target.group),
                     self.state.region,
                     self._set_request(target) if target.instance else self._request(volume, tags),
                     f"none has been made since {period}",
@@ -203,6 +201,20 @@ class Capture:
                 )
             )
         return changes
+
+    def _planned(self, volume_id: str, group: str) -> str:
+        # A volume may be attached to several instances, and be in the set of each.
+        where = f" on {group}" if group != volume_id else ""
+        return planned("snapshot", f"{self.spec.policy} {slot_value(self.slot)} of {volume_id}{where}")
+
+    @property
+    def names(self) -> dict[str, str]:
+        """By id, what the slot's snapshots were called in the plan that made them."""
+        return {
+            item.snapshot_id: self._planned(source_of(item), unit.group)
+            for unit in self.current.values()
+            for item in unit.snapshots
+        }
 
     def _description(self, source: str) -> str:
         """EC2 takes only ASCII here, unlike in tags."""

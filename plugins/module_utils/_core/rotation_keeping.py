@@ -10,7 +10,7 @@ Private to this collection.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -36,12 +36,12 @@ class Held:
 class Verdict:
     """What the guards say: units that are held back by them, what is reported, what makes the task fail.
 
-    ``warned`` by unit: one that is held back all the same is not warned about.
+    ``warned`` and ``accused`` by unit: of one that is held back all the same, neither counts.
     """
 
     held: dict[str, Held] = field(default_factory=dict)
     warned: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    failing: list[str] = field(default_factory=list)
+    accused: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def say(self, mode: str, unit: Unit, snapshot_id: str, guard: str, reason: str) -> None:
         """A guard that is in this mode speaks up about a snapshot of the unit."""
@@ -50,7 +50,12 @@ class Verdict:
         elif mode == "report":
             self.warned[unit.key].append(f"{snapshot_id} is deleted although {reason} (guards.{guard}: report)")
         elif mode == "fail":
-            self.failing.append(f"{snapshot_id}: {guard}: {reason}")
+            self.accused[unit.key].append(f"{snapshot_id}: {guard}: {reason}")
+
+    @property
+    def failing(self) -> list[str]:
+        """Why the task fails: what would go if it were not for a guard that is to fail."""
+        return [text for key, several in self.accused.items() if key not in self.held for text in several]
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,7 @@ class Keeping:
                 for mode in MODES:
                     for name, reason in self.guards.stops(snapshot, mode):
                         verdict.say(mode, unit, snapshot.snapshot_id, name, reason)
-        verdict.failing += self._failing_before_the_rules()
+        self._accuse_before_the_rules(verdict)
         for unit in self.leaving:
             if unit.key in depending:
                 verdict.held.setdefault(unit.key, Held("depends", depending[unit.key]))
@@ -141,7 +146,7 @@ class Keeping:
         self._last_ones(verdict)
         return verdict
 
-    def _failing_before_the_rules(self) -> Iterator[str]:
+    def _accuse_before_the_rules(self, verdict: Verdict) -> None:
         """What is protected or managed takes no part in the rules; it fails where they would not keep it if it did."""
         names = [name for name in BEFORE_THE_RULES if self.spec.guard(name) == "fail"]
         if not names or self.keep is None:
@@ -152,7 +157,7 @@ class Keeping:
             if not verdicts[unit.key]:
                 for snapshot in unit.snapshots:
                     for name, reason in self.guards.stops(snapshot, "fail", names):
-                        yield f"{snapshot.snapshot_id}: {name}: {reason}"
+                        verdict.say("fail", unit, snapshot.snapshot_id, name, reason)
 
     def _last_ones(self, verdict: Verdict) -> None:
         units = {item: unit for unit in self.leaving if unit.key not in verdict.held for item in unit.ids}

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -75,8 +76,10 @@ class Report:
         self.spec, self.decided, self.withheld = spec, decided, withheld
         self.entries = [(one, list(one.entries())) for one in decided]
 
-    def told(self, changes: Sequence[Change]) -> dict[str, Any]:
-        """The module's own results. *changes*: all that the plan holds, or would without a limit."""
+    def told(self, changes: Sequence[Change], fingerprint: str) -> dict[str, Any]:
+        """The module's own results. *changes*: all that the plan holds, or would without a limit; *fingerprint*: their
+        `plan_hash`.
+        """
         entries = [entry for _one, several in self.entries for _unit, entry in several]
         shown: list[dict[str, Any]] = []
         if self.spec.report == "all":
@@ -102,7 +105,7 @@ class Report:
                 "created": len(made),
                 "copied": len(copied),
             },
-            "plan_hash": plan_hash(changes),
+            "plan_hash": fingerprint,
         }
 
     def explained(self) -> str:
@@ -178,13 +181,22 @@ def _point(unit: Unit | None, moment: datetime | None, now: datetime) -> dict[st
     }
 
 
-def plan_hash(changes: Iterable[Change]) -> str:
-    """sha256 over the plan's sorted operations, regions, resources and parameters: no time, age or reason in it."""
-    entries = sorted(
-        json.dumps(
-            [entry["action"], entry["region"], entry.get("profile"), entry["resource"], entry["parameters"]],
-            sort_keys=True,
-        )
-        for entry in (change.published() for change in changes)
-    )
+_SNAPSHOT = re.compile(r"snap-[0-9a-f]+")
+_BRACKETS = str.maketrans("()", "[]")
+
+
+def plan_hash(changes: Iterable[Change], names: Mapping[str, str]) -> str:
+    """sha256 over the plan's sorted operations, regions, resources and parameters: no time, age or reason in it.
+
+    *names*: by id, what the snapshots of the current slot were called before they were made. A check run that plans to
+    make them, and the run that finds them made, have the same hash for what comes after.
+    """
+
+    def text(entry: Mapping[str, Any]) -> str:
+        parts = [entry["action"], entry["region"], entry.get("profile"), entry["resource"], entry["parameters"]]
+        plain = json.dumps(parts, sort_keys=True)
+        # A planned id within another one is written in square brackets.
+        return _SNAPSHOT.sub(lambda found: names.get(found[0], found[0]), plain).translate(_BRACKETS)
+
+    entries = sorted(text(change.published()) for change in changes)
     return hashlib.sha256(json.dumps(entries).encode()).hexdigest()

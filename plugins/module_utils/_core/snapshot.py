@@ -20,7 +20,7 @@ from itertools import zip_longest
 from typing import Any
 
 from . import tags as tag_names
-from .change import Change, Feature, Plan, Query, Stage, State, Wait, by_id, own_snapshots, tag_filters
+from .change import Feature, Plan, Query, Stage, State, Wait, by_id, own_snapshots, tag_filters
 from .errors import StorageError, UnsafePlan
 from .names import is_planned
 from .resources import Instance, Snapshot
@@ -192,7 +192,8 @@ class _Rotation:
         everything = [*capture.creations, *of_sets, *later, *begun]
         everything += [change for stage in copying for change in stage.changes]
         everything += rest
-        refused = self._refused(decided, everything)
+        fingerprint = plan_hash(everything, capture.names)
+        refused = self._refused(decided, fingerprint if everything else None)
         if refused is not None:
             begun, rest = [], []
         made = [change.resource for change in capture.creations]
@@ -215,7 +216,7 @@ class _Rotation:
                 *(text for copying in self.copyings for text in copying.warnings()),
                 *(reported if refused is None else ()),
             ),
-            told={**report.told(everything), "rpo": recovery_points(capture, self.copyings, self.now)},
+            told={**report.told(everything, fingerprint), "rpo": recovery_points(capture, self.copyings, self.now)},
             explained=report.explained(),
             refused=refused,
         )
@@ -227,7 +228,7 @@ class _Rotation:
         of_sets = [change for change in taggings if is_planned(change.resource)]
         stages = [Stage(tuple(capture.creations), patience=_TOO_SOON), Stage(tuple(of_sets))]
         report = Report(self.spec, [Decided(self.home, self.home.verdict({}), ())], withheld=False)
-        told = report.told(capture.creations)
+        told = report.told(capture.creations, plan_hash(capture.creations, capture.names))
         return Plan(
             _filled(stages),
             warnings=tuple(capture.warnings()),
@@ -261,10 +262,10 @@ class _Rotation:
 
     # --- limits ---
 
-    def _refused(self, decided: Sequence[Decided], everything: Sequence[Change]) -> StorageError | None:
+    def _refused(self, decided: Sequence[Decided], fingerprint: str | None) -> StorageError | None:
         """Why nothing is deleted although something should be: guards that are told to fail, and limits.
 
-        They count over all places.
+        They count over all places. *fingerprint*: the plan's hash, None for a plan without changes.
         """
         number = sum(len(unit.good) for one in decided for unit in one.going)  # what has failed is no loss
         broken = [text for one in decided for text in one.verdict.failing]
@@ -281,10 +282,8 @@ class _Rotation:
         if self.spec.min_keep > 1:
             broken += self._below_minimum(decided[0].going)
         expected = self.spec.expected_plan
-        if expected is not None and everything:
-            this = plan_hash(everything)
-            if this != expected:
-                broken.append(f"expected_plan is {expected}, and this plan is {this}")
+        if expected is not None and fingerprint not in (None, expected):
+            broken.append(f"expected_plan is {expected}, and this plan is {fingerprint}")
         if not broken:
             return None
         due = self.capture.creations or any(copying.beginning for copying in self.copyings)
