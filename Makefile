@@ -38,7 +38,7 @@ test: tree  ## lint, types, and all tests of the collection but sanity
 	@$(SIDE_BY_SIDE) lint-package lint-ansible lint-docs types lint-python lint-shell lint-yaml lint-changelog
 	@$(PYTEST) $(TESTS)
 
-bench: tree  ## measure the main job, volumes and snapshots, beside amazon.aws and Cloud Custodian
+bench: tree  ## measure the main job, volumes and snapshots beside amazon.aws and Cloud Custodian: ten minutes
 	@$(RUN) python tests/bench/bench.py
 
 # The sanity tests run with the venv's own Python: others in PATH need not work, and modules are run by it alone.

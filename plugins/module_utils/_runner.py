@@ -41,7 +41,14 @@ def run_module(feature: Feature, argument_spec: Mapping[str, Any], *groups: Opti
         error = SpecError("No region: set region, the environment variable AWS_REGION, or a region in the profile.")
         shell.fail(str(error), _render.refusal(error, Plan(), {}))
     else:
-        execute(feature, shell, Ec2Gateway(module_clients(module), region))
+        # What is read stays until the end, and what it is made of goes without the collector, which would look through
+        # all of it for every page.
+        usual = gc.get_threshold()
+        gc.set_threshold(50_000)
+        try:
+            execute(feature, shell, Ec2Gateway(module_clients(module), region))
+        finally:
+            gc.set_threshold(*usual)
 
 
 class _ModuleShell:

@@ -469,6 +469,25 @@ def test_a_snapshot_and_a_volume() -> None:
     assert (volume.snapshot_id, volume.create_time, volume.operator) == (None, MOMENT, "an AWS service")
 
 
+def test_the_texts_of_many_snapshots_are_kept_once() -> None:
+    # A hundred thousand snapshots have a few hundred of them. Each answer brings them as strings of its own.
+    def copied(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: copied(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [copied(item) for item in value]
+        return "".join(list(value)) if isinstance(value, str) else value
+
+    given = {**SNAPSHOT, "Tags": [{"Key": "ec2ops:source", "Value": "vol-00000001"}]}
+    first, second = (codec.decode_snapshot(copied(given)) for _turn in range(2))
+    assert first == second
+    for name in ("state", "volume_id", "owner_id", "kms_key_id", "progress", "storage_tier", "description"):
+        assert getattr(first, name) is getattr(second, name)
+    assert [(id(key), id(value)) for key, value in first.tags.items()] == [
+        (id(key), id(value)) for key, value in second.tags.items()
+    ]
+
+
 @pytest.mark.parametrize(
     "resource",
     [

@@ -16,8 +16,14 @@ from typing import Any
 import boto3
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws.errors import THROTTLING, call_error
-from ansible_collections.ec2ops.storage.plugins.module_utils._aws.gateway import Ec2Gateway, module_clients
-from ansible_collections.ec2ops.storage.plugins.module_utils._aws.pacing import Pacer, rate_of
+from ansible_collections.ec2ops.storage.plugins.module_utils._aws.gateway import Ec2Gateway, module_clients, read_time
+from ansible_collections.ec2ops.storage.plugins.module_utils._aws.pacing import (
+    JITTER,
+    RATES,
+    Pacer,
+    Rate,
+    rate_of,
+)
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws.waiting import status_queries, wait_for
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Change, Query, Wait, by_id
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import StorageError
@@ -26,6 +32,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources imp
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.tags import specification
 from ansible_collections.ec2ops.storage.plugins.module_utils._ports import TOKEN_SPENT, CallError, WaitError
 from botocore import exceptions as botocore
+from botocore.utils import parse_timestamp
 from worlds import sandbox_gateway
 
 from sandbox.client import Sandbox
@@ -487,6 +494,46 @@ def test_botocore_never_repeats_a_call(
     assert "ec2ops.storage" in client.meta.config.user_agent
 
 
+def test_times_are_read_quickly_and_only_by_the_clients_of_the_module(sandbox: Sandbox) -> None:
+    from ansible.module_utils.testing import patch_module_args
+    from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+
+    sandbox.seed({"volumes": [{"name": "data"}], "snapshots": [{"volumes": ["data"], "times": [60.0]}]})
+    args = {"region": "us-east-1", "endpoint_url": sandbox.url, "access_key": "testing", "secret_key": "testing"}
+    with patch_module_args(args):
+        client = module_clients(AnsibleAWSModule(argument_spec={}))("ec2", "us-east-1")
+    usual = boto3.session.Session("testing", "testing").client("ec2", "us-east-1", endpoint_url=sandbox.url)
+    quick, slow = (each.describe_snapshots(OwnerIds=["self"])["Snapshots"][0] for each in (client, usual))
+    assert quick == slow
+    assert quick["StartTime"].tzinfo is UTC
+    assert slow["StartTime"].tzinfo is not UTC
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2026-11-23T12:00:00Z",
+        "2026-11-23T12:00:00.000Z",
+        "2026-11-23T12:00:00.123456Z",
+        "2026-11-23T12:00:00+01:00",
+        "20261123T120000Z",
+        "Mon, 23 Nov 2026 12:00:00 GMT",
+        "1795435200",
+        1795435200,
+        1795435200.5,
+    ],
+)
+def test_every_form_of_a_time_is_what_botocore_makes_of_it(value: Any) -> None:
+    assert read_time(value) == parse_timestamp(value)
+    assert read_time(value).utcoffset() == parse_timestamp(value).utcoffset()
+
+
+@pytest.mark.parametrize("value", ["", "Z", "soon", "2026-13-40T12:00:00Z"])
+def test_what_is_no_time_is_refused(value: str) -> None:
+    with pytest.raises(ValueError, match="Invalid timestamp"):
+        read_time(value)
+
+
 class Listener:
     """A server that closes each connection when a request has come in; yields its URL and the connections so far."""
 
@@ -543,20 +590,53 @@ def paced(operation: str, count: int, clock: Clock, pacer: Pacer) -> float:
 def test_a_burst_never_waits_and_the_rest_goes_at_the_rate(operation: str, burst: int, per_second: float) -> None:
     clock = Clock()
     pacer = Pacer(clock.monotonic, clock.sleep)
-    assert paced(operation, burst, clock, pacer) == 0
+    free = int(burst - JITTER * per_second)
+    assert paced(operation, free, clock, pacer) == 0
+    assert paced(operation, burst - free, clock, pacer) == pytest.approx(JITTER)
     assert paced(operation, 20, clock, pacer) == pytest.approx(20 / per_second, rel=0.01)
     assert rate_of(operation).burst == burst
+
+
+@pytest.mark.parametrize(
+    "operation", ["DeleteSnapshot", "DescribeSnapshots", "CreateTags", "RunInstances", "CopyImage"]
+)
+@pytest.mark.parametrize("slow", [1, 8])
+def test_no_call_is_refused_when_the_first_ones_come_late(operation: str, slow: int) -> None:
+    # So many threads open their connections. EC2's bucket begins to fill again when the first call arrives, not before.
+    clock = Clock()
+    pacer = Pacer(clock.monotonic, clock.sleep)
+    arrivals = []
+    for number in range(300):
+        pacer.acquire(operation, "us-east-1")
+        arrivals.append(clock.time + (JITTER if number < slow else 0.0))
+        if number == slow - 1:
+            clock.sleep(JITTER)
+    rate = rate_of(operation)
+    tokens, filled = rate.burst, min(arrivals)
+    for arrived in sorted(arrivals):
+        tokens = min(rate.burst, tokens + (arrived - filled) * rate.per_second)
+        filled = arrived
+        assert tokens >= 1 - 1e-6
+        tokens -= 1
+
+
+def test_a_bucket_that_is_hardly_larger_than_its_rate_lets_calls_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RATES, "RunInstances", Rate(1, 5))
+    clock = Clock()
+    pacer = Pacer(clock.monotonic, clock.sleep)
+    assert paced("RunInstances", 1, clock, pacer) == 0
+    assert paced("RunInstances", 10, clock, pacer) == pytest.approx(2.0)
 
 
 def test_buckets_are_by_operation_and_region_and_fill_again() -> None:
     clock = Clock()
     pacer = Pacer(clock.monotonic, clock.sleep)
-    paced("RunInstances", 5, clock, pacer)
+    paced("RunInstances", 4, clock, pacer)
     pacer.acquire("RunInstances", "eu-west-1")
     pacer.acquire("StartInstances", "us-east-1")
     assert clock.time == 0
     clock.sleep(10)
-    assert paced("RunInstances", 5, clock, pacer) == 0
+    assert paced("RunInstances", 4, clock, pacer) == 0
 
 
 def test_throttling_empties_the_bucket_and_halves_the_rate_for_a_while() -> None:
@@ -577,7 +657,7 @@ def test_writes_beyond_the_bucket_go_at_ec2s_rate_from_many_threads(monkeypatch:
     for _turn in range(130):
         made.perform([DELETE])
     assert len(client.asked) == 130
-    assert clock.time == pytest.approx(6.0, rel=0.05)
+    assert clock.time == pytest.approx(6.0 + JITTER, rel=0.05)
 
 
 # --- waits ---

@@ -58,10 +58,18 @@ def rate_of(operation: str) -> Rate:
     return RATES.get(operation) or (_READ if operation.startswith(("Describe", "Get", "List")) else _WRITE)
 
 
+JITTER = 0.4
+"""By how many seconds calls may differ in their way to EC2, which counts them as they arrive: the first ones open
+connections, and are longer under way."""
+
+
 class _Bucket:
+    """EC2's bucket as it is seen from here: never fuller than what of it is sure to be left when a call arrives."""
+
     def __init__(self, rate: Rate, now: float) -> None:
         self.rate = rate
-        self.tokens = rate.burst
+        self.most = max(1.0, rate.burst - JITTER * rate.per_second)
+        self.tokens = self.most
         self.factor = 1.0
         self.filled = now
         self.slowed = now
@@ -71,15 +79,15 @@ class _Bucket:
         # minute.
         if self.factor < 1.0:
             self.factor = min(1.0, self.factor + (now - max(self.filled, self.slowed)) / 60)
-        self.tokens = min(self.rate.burst, self.tokens + (now - self.filled) * self.rate.per_second * self.factor)
+        self.tokens = min(self.most, self.tokens + (now - self.filled) * self.rate.per_second * self.factor)
         self.filled = now
 
 
 class Pacer:
     """Holds calls back so that EC2 need not refuse them. Time and sleep come from outside; safe for threads.
 
-    A burst within the bucket never waits. When EC2 throttles all the same (others spend from the bucket), the rate is
-    halved.
+    A burst within the bucket, less what `JITTER` takes, never waits. When EC2 throttles all the same (others spend from
+    the bucket), the rate is halved.
     """
 
     def __init__(self, monotonic: Callable[[], float], sleep: Callable[[float], None]) -> None:

@@ -48,7 +48,7 @@ def _iso_week(local: datetime) -> str:
 # calendar, 0001-01-01, was a Monday.
 _PERIODS: Mapping[str, _Period] = {
     "hourly": _Period(lambda at: at.toordinal() * 24 + at.hour, lambda at: f"{at:%Y-%m-%d %H}h"),
-    "daily": _Period(lambda at: at.toordinal(), lambda at: f"{at:%Y-%m-%d}"),
+    "daily": _Period(lambda at: at.toordinal(), lambda at: at.date().isoformat()),
     "weekly": _Period(lambda at: (at.toordinal() - 1) // 7, _iso_week),
     "monthly": _Period(lambda at: at.year * 12 + at.month, lambda at: f"{at:%Y-%m}"),
     "quarterly": _Period(lambda at: at.year * 4 + (at.month - 1) // 3, lambda at: f"{at:%Y}-Q{(at.month + 2) // 3}"),
