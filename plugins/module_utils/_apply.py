@@ -188,11 +188,15 @@ class _Run:
         """The calls with what came of them.
 
         A call for several resources that is refused for now is made for each alone: one without capacity does not keep
-        the others down.
+        the others down, and which of them were refused is known.
         """
         alone: list[Sequence[Change]] = []
         for changes, result in zip(calls, self._parallel(calls, patience), strict=True):
-            if isinstance(result, CallError) and result.code in patience and _divisible(changes):
+            if (
+                isinstance(result, CallError)
+                and _divisible(changes)
+                and (result.code in patience or all(result.code in change.deferrable for change in changes))
+            ):
                 alone += [[change] for change in changes]
             else:
                 yield changes, result

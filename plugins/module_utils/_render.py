@@ -43,17 +43,14 @@ def success(
 
 
 def _told(plan: Plan, outcome: Outcome) -> dict[str, Any]:
-    """What the planning tells, with EC2's ids. What EC2 deferred was not made, and is in no list."""
+    """What the planning tells, with EC2's ids, and without what EC2 deferred."""
     told: dict[str, Any] = substitute(plan.told, outcome.bindings)
-    deferred = {change.resource for change in outcome.deferred_changes if change.creates}
-    if not deferred:
-        return told
-    return {
-        name: [item for item in value if not (isinstance(item, str) and item in deferred)]
-        if isinstance(value, list)
-        else value
-        for name, value in told.items()
-    }
+    for change in outcome.deferred_changes:
+        name = plan.listed.get(change.action)
+        if name is not None:
+            resource = substitute(change.resource, outcome.bindings)
+            told[name] = [item for item in told[name] if item != resource]
+    return told
 
 
 def refusal(error: StorageError, plan: Plan, calls: Mapping[str, int]) -> dict[str, Any]:

@@ -196,6 +196,56 @@ options:
         description: Wait until they are completed, however many there are. Only with O(wait=true).
         type: bool
         default: false
+  archive_after:
+    description:
+      - Snapshots of the policy that are older than this go to the archive tier. A span as in O(keep.within), such as
+        V(90d) or V(6m).
+      - Not the newest of a volume or instance that can be restored from at once, nor what an AMI uses, what is shared
+        or public, what a volume or a copy is being made from, what is protected or managed, and what fast restore is
+        on. What was adopted, and copies, stay where they are. RV(archive_waiting) says what waits, and why.
+      - EC2 bills at least 90 days in the archive. Taking the option away brings nothing back, since that takes hours
+        and costs; C(aws ec2 restore-snapshot-tier) does. What was brought back for good is not archived again.
+    type: str
+  lock:
+    description:
+      - New snapshots are locked as soon as they are completed. Older ones are not; the tag C(ec2ops:lock) says which
+        were made to be locked, so that a later run locks what an interrupted one has left. Taking the option away
+        leaves the locks as they are.
+    type: dict
+    suboptions:
+      mode:
+        description:
+          - V(governance) can be taken off by who may call C(ec2:UnlockSnapshot). V(compliance) by nobody once
+            O(lock.cool_off) is over. V(unlocked) takes off the locks that the policy has put on, where EC2 lets it.
+        type: str
+        choices: [governance, compliance, unlocked]
+        required: true
+      duration:
+        description: For how long, from the lock on. Whole days, V(1d) to V(36500d), or weeks.
+        type: str
+      cool_off:
+        description: For how long a compliance lock can still be taken off. Whole hours, V(1h) to V(72h). None without.
+        type: str
+      accept_compliance:
+        description: That nobody, the root user included, can delete a snapshot under a compliance lock before its end.
+        type: bool
+        default: false
+  fast_restore:
+    description:
+      - Fast snapshot restore is on for the newest snapshots of each volume or instance, and for no other of the policy,
+        in these zones and no other. It is billed by the hour, for each snapshot and zone. Without the option nothing is
+        touched.
+    type: dict
+    suboptions:
+      zones:
+        description: Names of zones of the region. An empty list ends fast restore of the policy's snapshots.
+        type: list
+        elements: str
+        required: true
+      newest:
+        description: For so many of the newest.
+        type: int
+        default: 1
   adopt:
     description: Snapshots that the policy did not make and retains too. They are never those of another policy.
     type: dict
@@ -313,7 +363,9 @@ notes:
     C(ec2:DescribeLockedSnapshots), C(ec2:DescribeFastSnapshotRestores), C(ec2:DescribeSnapshotTierStatus) and
     C(ec2:DescribeSnapshotAttribute). Where copies go it needs C(ec2:CopySnapshot), C(ec2:CreateTags),
     C(ec2:DescribeSnapshots) and C(ec2:DeleteSnapshot); for another account C(ec2:ModifySnapshotAttribute) and
-    C(kms:DescribeKey) here, and the right to use the keys of both sides.
+    C(kms:DescribeKey) here, and the right to use the keys of both sides. O(archive_after) needs
+    C(ec2:ModifySnapshotTier), O(lock) C(ec2:LockSnapshot) or C(ec2:UnlockSnapshot), O(fast_restore)
+    C(ec2:EnableFastSnapshotRestores) and C(ec2:DisableFastSnapshotRestores).
   - Snapshots of which nothing says what they are a backup of (copies without our tags) are reported and never deleted.
   - A snapshot of the policy that has failed is deleted and taken again. It holds nothing, so it counts for no limit.
     The good parts of a set that has failed as a whole go through guards and limits like all others.
@@ -373,6 +425,23 @@ EXAMPLES = r"""
           monthly: 12
     region: eu-central-1
 
+- name: Locked for a month, at hand for half a year, then in the archive, and the newest quick to restore
+  ec2ops.storage.snapshot_rotate:
+    policy: ledger
+    select:
+      tags:
+        app: ledger
+    keep:
+      daily: 30
+      monthly: 36
+    lock:
+      mode: governance
+      duration: 28d
+    archive_after: 6m
+    fast_restore:
+      zones: [eu-central-1a]
+    region: eu-central-1
+
 - name: Take over what a script has made, and only retain it
   ec2ops.storage.snapshot_rotate:
     policy: legacy
@@ -387,6 +456,66 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+archived:
+  description:
+    - The ids of what goes to the archive. RV(locked), RV(unlocked), RV(fast_restored) and RV(fast_restore_ended) are
+      those of what the other options are about.
+  returned: success with O(state=applied), or a limit held the deletions back
+  type: list
+  elements: str
+archive_waiting:
+  description: What is older than O(archive_after) and stays, in the order of RV(decisions), with C(reason).
+  returned: success with O(state=applied), or a limit held the deletions back
+  type: list
+  elements: dict
+  contains:
+    snapshot_ids:
+      description: The snapshot or set.
+      type: list
+      elements: str
+      returned: always
+    reason:
+      description: Why.
+      type: str
+      returned: always
+locked:
+  description: The ids of what was locked.
+  returned: success with O(state=applied), or a limit held the deletions back
+  type: list
+  elements: str
+unlocked:
+  description: The ids of what was unlocked.
+  returned: success with O(state=applied), or a limit held the deletions back
+  type: list
+  elements: str
+fast_restored:
+  description: The ids of what fast restore was enabled for.
+  returned: success with O(state=applied), or a limit held the deletions back
+  type: list
+  elements: str
+fast_restore_ended:
+  description: The ids of what fast restore was disabled for.
+  returned: success with O(state=applied), or a limit held the deletions back
+  type: list
+  elements: str
+deferred:
+  description: What EC2 did not take now, such as for a quota. A later run tries again.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    snapshot_id:
+      description: The snapshot.
+      type: str
+      returned: always
+    code:
+      description: EC2's code.
+      type: str
+      returned: always
+    message:
+      description: EC2's message.
+      type: str
+      returned: always
 decisions:
   description: What goes, or stays, and why, the newest first. See O(report).
   returned: success, or a limit held the deletions back
@@ -545,6 +674,16 @@ COPY = {
     "keep": {"type": "dict", "required": True, "options": KEEP},
     "wait": {"type": "bool", "default": False},
 }
+LOCK = {
+    "mode": {"type": "str", "choices": ["governance", "compliance", "unlocked"], "required": True},
+    "duration": {"type": "str"},
+    "cool_off": {"type": "str"},
+    "accept_compliance": {"type": "bool", "default": False},
+}
+FAST_RESTORE = {
+    "zones": {"type": "list", "elements": "str", "required": True},
+    "newest": {"type": "int", "default": 1},
+}
 SELECT = {
     "volume_ids": {"type": "list", "elements": "str"},
     "instance_ids": {"type": "list", "elements": "str"},
@@ -564,6 +703,9 @@ ARGUMENT_SPEC = {
     "copy_volume_tags": {"type": "bool", "default": True},
     "keep": {"type": "dict", "options": KEEP},
     "copies": {"type": "list", "elements": "dict", "options": COPY},
+    "archive_after": {"type": "str"},
+    "lock": {"type": "dict", "options": LOCK},
+    "fast_restore": {"type": "dict", "options": FAST_RESTORE},
     "adopt": {"type": "dict", "options": {"tags": {"type": "dict", "required": True}}},
     "protect": {"type": "dict", "options": {"tags": {"type": "dict", "required": True}}},
     "guards": {"type": "dict", "options": GUARDS},

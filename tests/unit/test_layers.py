@@ -35,6 +35,7 @@ HELPERS = BASE | {
     "_core/volume_stages",
     "_core/volume_result",
     "_core/retention",
+    "_core/rotation_upkeep_spec",
     "_core/rotation_spec",
     "_core/rotation_units",
     "_core/recovery",
@@ -44,7 +45,6 @@ HELPERS = BASE | {
     "_core/rotation_copies",
     "_core/rotation_lending",
     "_core/rotation_report",
-    "_core/rotation_upkeep_spec",
     "_core/rotation_upkeep",
 }
 # What a feature may use of another feature.

@@ -323,14 +323,16 @@ class Stage:
 class Plan:
     """What a module will do, in order, and what it wants the user to know about it.
 
-    ``told``: parts of the module's result that only the planning knows, such as why something stays. ``explained``:
-    text that ``--diff`` shows after the changes. ``refused``: what the plan leaves out and should have held; the task
-    fails with it once the rest is done, in check mode too.
+    ``told``: parts of the module's result that only the planning knows, such as why something stays. ``listed``: by
+    action, the list in it that names what the action is done to; what EC2 defers is taken out. ``explained``: text that
+    ``--diff`` shows after the changes. ``refused``: what the plan leaves out and should have held; the task fails with
+    it once the rest is done, in check mode too.
     """
 
     stages: tuple[Stage, ...] = ()
     warnings: tuple[str, ...] = ()
     told: Mapping[str, Any] = field(default_factory=dict)
+    listed: Mapping[str, str] = field(default_factory=dict)
     explained: str = ""
     refused: StorageError | None = None
 

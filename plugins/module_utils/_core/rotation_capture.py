@@ -127,7 +127,8 @@ class Capture:
         self, spec: RotationSpec, state: State, managed: Sequence[Snapshot], units: Sequence[Unit], now: datetime
     ) -> None:
         self.spec, self.state, self.managed, self.units, self.now = spec, state, managed, units, now
-        self.slot = slot_start(spec.every, now, spec.keep.zone if spec.keep is not None else UTC)
+        self.zone = spec.keep.zone if spec.keep is not None else UTC
+        self.slot = slot_start(spec.every, now, self.zone)
         self.targets = targets_of(spec, state)
         self.current = self._current()
         self.due = [target for target in self.targets if spec.create and target.group not in self.current]
@@ -145,6 +146,7 @@ class Capture:
 
     def _own_tags(self, target: Target) -> dict[str, str]:
         tags = {tag_names.POLICY: self.spec.policy, tag_names.PERIOD: slot_value(self.slot)}
+        tags |= self.spec.upkeep.own_tags
         if target.instance is not None:
             tags[tag_names.SET] = f"{target.group}/{slot_value(self.slot)}"
         return tags

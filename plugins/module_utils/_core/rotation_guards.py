@@ -112,6 +112,10 @@ class Guards:
                 if reason:
                     yield name, reason
 
+    def reason(self, snapshot: Snapshot, names: Iterable[str]) -> str:
+        """What the first of these guards says that has anything to say, whatever its mode."""
+        return next((text for name in names if (text := self._asks[name](snapshot))), "")
+
     def _fact(self, snapshot: Snapshot, name: str) -> object:
         return self._state.fact(f"{snapshot.snapshot_id}/{name}")
 

@@ -126,16 +126,17 @@ class Keeping:
 
     # --- the guards ---
 
-    def verdict(self, depending: Mapping[str, str]) -> Verdict:
+    def verdict(self, depending: Mapping[str, str], guards: Guards | None = None) -> Verdict:
         """What the guards say of the units that may go. A snapshot that has failed holds nothing to guard.
 
-        *depending*: by unit, what leans on it.
+        *depending*: by unit, what leans on it. *guards*: as they will see things when it comes to deleting.
         """
+        guards = guards or self.guards
         verdict = Verdict()
         for unit in self.leaving:
             for snapshot in unit.good:
                 for mode in MODES:
-                    for name, reason in self.guards.stops(snapshot, mode):
+                    for name, reason in guards.stops(snapshot, mode):
                         verdict.say(mode, unit, snapshot.snapshot_id, name, reason)
         self._accuse_before_the_rules(verdict)
         for unit in self.leaving:

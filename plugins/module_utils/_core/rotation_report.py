@@ -76,6 +76,11 @@ class Report:
         self.spec, self.decided, self.withheld = spec, decided, withheld
         self.entries = [(one, list(one.entries())) for one in decided]
 
+    @property
+    def most(self) -> int | None:
+        """How much is told of what could be told of each snapshot; None for all of it."""
+        return {"actions": MOST_TOLD, "all": None, "summary": 0}[self.spec.report]
+
     def told(self, changes: Sequence[Change], fingerprint: str) -> dict[str, Any]:
         """The module's own results. *changes*: all that the plan holds, or would without a limit; *fingerprint*: their
         `plan_hash`.

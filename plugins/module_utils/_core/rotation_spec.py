@@ -18,6 +18,7 @@ from .change import place_of
 from .errors import SpecError
 from .names import require_id
 from .retention import Keep, parse_keep
+from .rotation_upkeep_spec import Upkeep, parse_upkeep
 from .tags import LONGEST_VALUE, PREFIX, require_tags
 from .timespan import Every, parse_every
 
@@ -39,8 +40,8 @@ GUARDS = (
 MODES = ("keep", "report", "fail")
 # EC2 refuses these deletes itself, so there is nothing to report after the fact.
 _ENFORCED = ("image", "locked", "backup")
-OWN_TAGS = 7
-"""The collection's own tags on a snapshot, at most: policy, period, source, set, origin, copy-of, shared-with."""
+OWN_TAGS = 8
+"""The collection's own tags on a snapshot, at most: policy, period, source, set, origin, lock, copy-of, shared-with."""
 # What EC2 takes in a tag's value; the name of a policy is one, and stands in planned ids.
 _POLICY = re.compile(r"[\w .:/=+\-@]{1,128}")
 
@@ -94,6 +95,7 @@ class RotationSpec:
     report: str = "actions"
     wait: bool = True
     copies: tuple[CopySpec, ...] = ()
+    upkeep: Upkeep = field(default_factory=Upkeep)
 
     @property
     def selects(self) -> bool:
@@ -119,6 +121,8 @@ def parse(params: Mapping[str, Any], region: str) -> RotationSpec:
     keep_options = params.get("keep")
     if keep_options is None and not captured:
         raise SpecError("keep: it is missing, and nothing would say what stays. At least one rule, such as daily: 7")
+    keep = None if keep_options is None else parse_keep(keep_options)
+    every = parse_every(params.get("every") or "24h")
     spec = RotationSpec(
         policy=policy,
         captured=captured,
@@ -127,13 +131,13 @@ def parse(params: Mapping[str, Any], region: str) -> RotationSpec:
         select_tags=_filters(select.get("tags"), "select.tags"),
         allow_empty=bool(params.get("allow_empty")),
         create=params.get("create", "due") == "due",
-        every=parse_every(params.get("every") or "24h"),
+        every=every,
         whole_instances=whole,
         exclude_boot_volume=bool(params.get("exclude_boot_volume")),
         exclude_volume_ids=_ids("volume", params.get("exclude_volume_ids"), "exclude_volume_ids"),
         tags=require_tags(params.get("tags") or {}, "tags", ours=OWN_TAGS),
         copy_volume_tags=bool(params.get("copy_volume_tags", True)),
-        keep=None if keep_options is None else parse_keep(keep_options),
+        keep=keep,
         adopt=_filters((params.get("adopt") or {}).get("tags"), "adopt.tags"),
         protect=_filters((params.get("protect") or {}).get("tags"), "protect.tags"),
         guards=_guards(params.get("guards") or {}),
@@ -144,6 +148,7 @@ def parse(params: Mapping[str, Any], region: str) -> RotationSpec:
         report=str(params.get("report") or "actions"),
         wait=bool(params.get("wait", True)),
         copies=() if captured else _copies(params.get("copies"), region),
+        upkeep=parse_upkeep(params, region, keep, every),
     )
     _require_sense(spec, params)
     return spec

@@ -13,7 +13,7 @@ Private to this collection.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import zip_longest
@@ -32,6 +32,18 @@ from .rotation_lending import Lending
 from .rotation_report import Decided, Report, plan_hash, recovery_points
 from .rotation_spec import RotationSpec, parse
 from .rotation_units import Unit, units_of
+from .rotation_upkeep import (
+    ARCHIVE_GUARDS,
+    LISTED,
+    Stock,
+    UpkeepChanges,
+    archive_candidates,
+    released,
+    upkeep_changes,
+    upkeep_deferred,
+    upkeep_queries,
+    upkeep_told,
+)
 
 PERCENT_FROM = 10
 """From so many deletions up ``max_delete_percent`` counts: of a few snapshots every one is a large part."""
@@ -61,9 +73,9 @@ def plan(spec: RotationSpec, state: State, now: datetime) -> Plan:
     return _Rotation(spec, state, state.now or now).plan()
 
 
-def result(_spec: RotationSpec, _state: State) -> dict[str, Any]:
-    """All that the module tells, the planning knows: see `Plan.told`."""
-    return {}
+def result(_spec: RotationSpec, state: State) -> dict[str, Any]:
+    """What EC2 has deferred. All else that the module tells, the planning knows: see `Plan.told`."""
+    return {"deferred": upkeep_deferred(state)}
 
 
 # --- Questions --------------------------------------------------------------------------------------------------------
@@ -100,12 +112,14 @@ def _third_queries(spec: RotationSpec, state: State) -> Iterator[Query]:
     rotation = _Rotation(spec, state, state.now)
     for keeping in rotation.keepings:
         going = [snapshot for unit in keeping.leaving for snapshot in unit.good]
-        here = keeping is rotation.home
-        yield from queries(spec, going, "" if here else keeping.scene.place)
-        if here:
-            yield from others_of(set(last_of_their_volumes(going, rotation.known).values()))
+        if keeping is not rotation.home:
+            yield from queries(spec, going, keeping.scene.place)
+            continue
+        yield from queries(spec, [*going, *archive_candidates(spec.upkeep, rotation.stock)])
+        yield from others_of(set(last_of_their_volumes(going, rotation.known).values()))
     for copying in rotation.copyings:
         yield from copying.questions()
+    yield from upkeep_queries(spec.upkeep, rotation.stock)
 
 
 # --- The whole --------------------------------------------------------------------------------------------------------
@@ -123,6 +137,14 @@ class _Rotation:
         self.home = Keeping(spec, spec.keep, self._scene(), self.guards, now)
         self.copyings = self._copyings()
         self.keepings = [self.home, *(self._keeping(copying) for copying in self.copyings)]
+        self.stock = Stock(
+            spec.policy,
+            self.capture.units,
+            self.home.scene.extra if spec.wait else (),
+            frozenset(unit.key for unit in self.home.leaving),
+            now,
+            self.capture.zone,
+        )
 
     def _is_managed(self, snapshot: Snapshot) -> bool:
         if tag_names.COPY_OF in snapshot.tags:
@@ -171,10 +193,12 @@ class _Rotation:
     # --- the plan ---
 
     def plan(self) -> Plan:
-        capture = self.capture
-        if self.spec.captured:
+        capture, spec = self.capture, self.spec
+        if spec.captured:
             return self._captured()
-        decided = self._decided()
+        depending = dict(pair for copying in self.copyings for pair in copying.depending())
+        upkeep = upkeep_changes(spec.upkeep, self.stock, self._not_to_archive(depending), self.state)
+        decided = self._decided(depending, upkeep)
         going = [unit for one in decided for unit in one.going]
         gone = {snapshot_id for unit in going for snapshot_id in unit.ids}
         taggings = capture.taggings(gone)
@@ -188,10 +212,10 @@ class _Rotation:
             early = [unit for unit in one.going if unit.state == "error" and one is not decided[0]]
             begun += one.keeping.deletions(early)
             rest += one.keeping.deletions([unit for unit in one.going if unit not in early])
-        copying = self._copy_stages()
+        copying = [*upkeep.before_deletions, *self._copy_stages()]
         everything = [*capture.creations, *of_sets, *later, *begun]
         everything += [change for stage in copying for change in stage.changes]
-        everything += rest
+        everything += [*rest, *upkeep.archive]
         fingerprint = plan_hash(everything, capture.names)
         refused = self._refused(decided, fingerprint if everything else None)
         if refused is not None:
@@ -205,6 +229,7 @@ class _Rotation:
             Stage((*later, *begun), waits),
             *copying,
             Stage(tuple(rest)),
+            *upkeep.after_deletions,
         ]
         # Of what a limit holds back, nothing is deleted "although".
         reported = [text for one in decided for unit in one.going for text in one.verdict.warned[unit.key]]
@@ -214,9 +239,15 @@ class _Rotation:
             warnings=(
                 *capture.warnings(),
                 *(text for copying in self.copyings for text in copying.warnings()),
+                *upkeep.warnings,
                 *(reported if refused is None else ()),
             ),
-            told={**report.told(everything, fingerprint), "rpo": recovery_points(capture, self.copyings, self.now)},
+            told={
+                **report.told(everything, fingerprint),
+                **upkeep_told(upkeep, report.most),
+                "rpo": recovery_points(capture, self.copyings, self.now),
+            },
+            listed={**LISTED, "CopySnapshot": "copied"},
             explained=report.explained(),
             refused=refused,
         )
@@ -235,11 +266,19 @@ class _Rotation:
             told={**told, "rpo": recovery_points(capture, (), self.now)},
         )
 
-    def _decided(self) -> list[Decided]:
-        depending = dict(pair for copying in self.copyings for pair in copying.depending())
+    def _not_to_archive(self, depending: Mapping[str, str]) -> Callable[[Snapshot], str]:
+        """Why a snapshot must stay at hand."""
+        waiting = {
+            item: depending[unit.key] for unit in self.capture.units if unit.key in depending for item in unit.ids
+        }
+        return lambda item: waiting.get(item.snapshot_id) or self.guards.reason(item, ARCHIVE_GUARDS)
+
+    def _decided(self, depending: Mapping[str, str], upkeep: UpkeepChanges) -> list[Decided]:
+        """The decisions of all places. What this run unlocks, it may delete."""
+        guards = Guards(self.spec, released(self.state, upkeep), self.now) if upkeep.release else self.guards
         found = []
         for keeping in self.keepings:
-            verdict = keeping.verdict(depending if keeping is self.home else {})
+            verdict = keeping.verdict(depending if keeping is self.home else {}, guards)
             going = [unit for unit in keeping.leaving if unit.key not in verdict.held]
             found.append(Decided(keeping, verdict, going))
         return found

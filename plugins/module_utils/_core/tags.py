@@ -33,6 +33,7 @@ COPY_OF = PREFIX + "copy-of"
 SET = PREFIX + "set"
 ORIGIN = PREFIX + "origin"
 SHARED_WITH = PREFIX + "shared-with"
+LOCK = PREFIX + "lock"
 
 # EC2, "Tag restrictions": 50 tags on a resource, a value of 256 characters, keys that start with aws: are AWS's own.
 # The user guide says 128 characters for a key; the API's reference for CreateTags says 127, the safe one of the two.
