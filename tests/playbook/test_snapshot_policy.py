@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import substitute
 
 from playbook.seeds import Web
 from playbook.support import REGION, assert_done_as_planned, assert_told_the_same, changing_calls, run_playbook
@@ -20,6 +21,7 @@ from sandbox.client import Sandbox
 PLAYBOOK = "ec2ops.storage.rotate_snapshots"
 RESULT = "snapshot_policy_result"
 POLICY, SOURCE, SET = "ec2ops:policy", "ec2ops:source", "ec2ops:set"
+ELSEWHERE = "eu-west-1"
 CREATES = ("CreateSnapshot", "CreateSnapshots")
 
 
@@ -91,7 +93,14 @@ def test_check_run_check_run(sandbox: Sandbox, web: Web, around: Mapping[str, st
     given = {
         **around,
         "rotate_snapshots_policies": [
-            {"policy": "daily", "select": {"volume_ids": [web.data_volume_id]}, "keep": {"last": 2}, "max_delete": 4},
+            {
+                "policy": "daily",
+                "select": {"volume_ids": [web.data_volume_id]},
+                "keep": {"last": 2},
+                "copies": [{"region": ELSEWHERE, "keep": {"last": 1}, "wait": True}],
+                "lock": {"mode": "governance", "duration": "1d"},
+                "max_delete": 4,
+            },
             {
                 "policy": "whole",
                 "select": {"instance_ids": [web.instance_id]},
@@ -129,10 +138,15 @@ def test_check_run_check_run(sandbox: Sandbox, web: Web, around: Mapping[str, st
             (True, False, ""),
         ]
     before, daily = by_policy(foreseen)["daily"], by_policy(result)["daily"]
-    for name in ("deleted", "counts", "plan_hash", "decisions"):
+    for name in ("deleted", "counts", "plan_hash"):
         assert before[name] == daily[name]
+    assert substitute(before["decisions"], run.planned_ids) == daily["decisions"]
+    assert daily["locked"] == daily["created"]
+    (copy,) = snapshots_of(sandbox, "daily", ELSEWHERE)
+    assert (daily["copied"], copy["State"]) == ([copy["SnapshotId"]], "completed")
+    assert copy["Tags"]["ec2ops:copy-of"] == f"{REGION}/{daily['created'][0]}"
     assert [run.planned_ids[name] for name in before["created"]] == daily["created"]
-    assert daily["counts"] == {"managed": 6, "kept": 2, "deleted": 4, "withheld": 0, "created": 1, "copied": 0}
+    assert daily["counts"] == {"managed": 6, "kept": 2, "deleted": 4, "withheld": 0, "created": 1, "copied": 1}
     assert set(daily["deleted"]) == set(old[:4])
     assert [item["SnapshotId"] for item in snapshots_of(sandbox, "daily")] == [old[4], *daily["created"]]
     (point,) = daily["rpo"]

@@ -65,13 +65,22 @@ def _moment(unit: Unit) -> datetime:
 class Copying:
     """The copies of one policy in one place.
 
-    *sources*: the originals that may be copied, those that are made in this run too if it waits for them.
+    *sources*: the originals that may be copied, those that are made in this run too if it waits for them. *names*: by
+    id, what the snapshots of the current slot were called before they were made: by that their copies are called too.
     """
 
     def __init__(
-        self, spec: RotationSpec, copy: CopySpec, state: State, sources: Sequence[Unit], guards: Guards, now: datetime
+        self,
+        spec: RotationSpec,
+        copy: CopySpec,
+        state: State,
+        sources: Sequence[Unit],
+        names: Mapping[str, str],
+        guards: Guards,
+        now: datetime,
     ) -> None:
         self.spec, self.copy, self.state, self.sources, self.guards, self.now = spec, copy, state, sources, guards, now
+        self._names = names
         self.waits = spec.wait and copy.wait
         self.known = [item for item in state.all(Snapshot) if item.place == copy.place]
         here = f"{state.region}/"
@@ -193,7 +202,7 @@ class Copying:
         return {**dict(others[: tag_names.MOST_TAGS - len(own)]), **own}
 
     def _change(self, unit: Unit, source: Snapshot, identity: Query) -> Change:
-        tags = self._tags(unit, source)
+        tags, name = self._tags(unit, source), self._names.get(source.snapshot_id, source.snapshot_id)
         parameters: dict[str, Any] = {
             "SourceRegion": self.state.region,
             "SourceSnapshotId": source.snapshot_id,
@@ -204,7 +213,7 @@ class Copying:
             parameters |= {"Encrypted": True, "KmsKeyId": self.copy.kms_key_id}
         return Change(
             "CopySnapshot",
-            planned("snapshot", f"copy of {source.snapshot_id} in {self.copy.place}"),
+            planned("snapshot", f"copy of {name} in {self.copy.place}"),
             self.copy.place,
             parameters,
             f"{self.copy.where} has no copy of it, and its rules would keep one",

@@ -185,7 +185,10 @@ class _Rotation:
             )
             for unit in there
         ]
-        return [Copying(self.spec, copy, self.state, sources, self.guards, self.now) for copy in self.spec.copies]
+        names = self.capture.names
+        return [
+            Copying(self.spec, copy, self.state, sources, names, self.guards, self.now) for copy in self.spec.copies
+        ]
 
     def _keeping(self, copying: Copying) -> Keeping:
         return Keeping(self.spec, copying.copy.keep, copying.scene, self.guards, self.now)
