@@ -335,6 +335,18 @@ CASES = (
         ("CreateSnapshots",) * 2 + ("CreateTags",) * 2,
     ),
     Case(
+        "snapshots that are copied, locked and quick to restore",
+        "snapshot_rotate",
+        lambda world: rotate(
+            world,
+            copies=[{"region": "eu-west-1", "keep": {"last": 1}, "wait": True}],
+            lock={"mode": "governance", "duration": "1d"},
+            fast_restore={"zones": [f"{REGION}a"]},
+        ),
+        ("CreateSnapshot",) * 2 + ("LockSnapshot",) * 2 + ("EnableFastSnapshotRestores",) * 2 + ("CopySnapshot",) * 2,
+        state={"counts.withheld": 0, "rpo.0.copies.0.region": "eu-west-1"},
+    ),
+    Case(
         "tags of snapshots",
         "snapshot_rotate",
         lambda world: rotate(world, tags={"team": "shop"}),
@@ -576,3 +588,28 @@ def test_what_ec2_refuses_reaches_the_user(sandbox: Sandbox, tmp_path: Path) -> 
     assert result["error"]["message"] in result["msg"]
     assert result["changed"] is True, "the capture was made"
     assert [entry["action"] for entry in result["done"]] == ["CreateSnapshot"]
+
+
+def test_copies_go_to_the_account_of_a_profile(sandbox: Sandbox, tmp_path: Path) -> None:
+    vault, config = "444455556666", tmp_path / "config"
+    config.write_text(f"[profile vault]\naws_access_key_id = {vault}\naws_secret_access_key = testing\n")
+    world = World(sandbox, seed_web(sandbox, REGION))
+    task = rotate(world, copies=[{"region": REGION, "profile": "vault", "keep": {"last": 1}, "wait": True}])
+    run = run_task(sandbox, tmp_path, "snapshot_rotate", task, *STEPS, AWS_CONFIG_FILE=str(config))
+    assert [each.outcome for each in run.ours] == ["changed", "changed", "ok", "ok"], run.output
+    check, done = (each.result for each in run.ours[:2])
+    assert check["plan"] == done["plan"]
+    copies = {entry["resource"]: entry for entry in done["plan"] if entry["action"] == "CopySnapshot"}
+    assert {(entry["region"], entry["profile"]) for entry in copies.values()} == {(REGION, "vault")}
+    there = sandbox.client(region=REGION, account=vault).describe_snapshots(OwnerIds=["self"])["Snapshots"]
+    assert {one["SnapshotId"] for one in there} == set(done["copied"]) == {done["planned_ids"][name] for name in copies}
+    here = sandbox.client(region=REGION)
+    for name in done["created"]:
+        shared = here.describe_snapshot_attribute(SnapshotId=name, Attribute="createVolumePermission")
+        assert shared["CreateVolumePermissions"] == []
+    # A profile that nobody has written is said before anything is done.
+    other = rotate(world, policy="p", copies=[{"region": REGION, "profile": "nobody", "keep": {"last": 1}}])
+    sandbox.reset_log()
+    (failed,) = run_task(sandbox, tmp_path, "snapshot_rotate", other, "run", AWS_CONFIG_FILE=str(config)).ours
+    assert (failed.outcome, "nobody" in failed.result["msg"]) == ("ignored", True)
+    assert changing_calls(sandbox.log()) == []

@@ -103,7 +103,7 @@ class SandboxWorld:
         self._scenery: set[str] = set()
 
     def _connected(self) -> Gateway:
-        """A gateway that has had an answer, as each has before it changes anything: until then it has little patience."""
+        """A gateway that has had an answer, as each has before it changes anything: before, it has little patience."""
         gateway = sandbox_gateway(self.sandbox)
         gateway.now()
         return gateway
