@@ -1,0 +1,58 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filter restore_points: from snapshots to what volumes can be restored from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import StorageError
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.recovery import (
+    Restored,
+    Wanted,
+    parse_time,
+    recover,
+    snapshot_of,
+)
+
+
+def restore_points(
+    snapshots: Iterable[Mapping[str, Any]],
+    *,
+    volume_ids: Iterable[str] = (),
+    instance_id: str = "",
+    before: object = None,
+    region: str = "",
+    restored: Iterable[Mapping[str, Any]] = (),
+    taken: Iterable[str] | None = None,
+) -> dict[str, Any]:
+    """What the documentation beside this file says. Raises AnsibleFilterError where nothing can be restored from."""
+    volumes = tuple(volume_ids)
+    if bool(volumes) == bool(instance_id):
+        raise AnsibleFilterError("restore_points: one of volume_ids and instance_id is needed, and not both")
+    try:
+        wanted = Wanted(
+            volumes,
+            instance_id,
+            parse_time(before, "before") if before else None,
+            region,
+            tuple(
+                Restored(item["source"], item["snapshot_id"], parse_time(item["create_time"], "create_time"))
+                for item in restored
+            ),
+            None if taken is None else tuple(taken),
+        )
+        return recover((snapshot_of(item) for item in snapshots), wanted).view()
+    except StorageError as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+class FilterModule:
+    """What Ansible looks for."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """By name."""
+        return {"restore_points": restore_points}

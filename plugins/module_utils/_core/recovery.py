@@ -1,0 +1,591 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What data can be brought back: for volumes, or for all of an instance, the snapshot to make each volume from.
+
+A snapshot is *good* when it is completed and not in the archive. The *moment* of its data is when it was taken. Of a
+copy EC2 does not tell that: the slot of its policy (``ec2ops:period``) says when at the earliest, and the next slot
+that is known, or the begin of the copy, when at the latest. Order and what is told go by the earliest, "before" by the
+latest: nothing that may be newer than what was asked for is ever chosen.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from . import tags as tag_names
+from .errors import SpecError
+from .resources import Snapshot
+from .rotation_units import UNKNOWN_VOLUMES, source_of, units_of
+from .tags import LONGEST_KEY, MOST_TAGS, carried
+from .timespan import EARLIEST, format_moment, parse_slot
+from .volume_spec import device_letters
+from .volume_types import VOLUME_TYPES
+
+DEFAULT_TYPE = "gp3"
+"""Of a volume of which nothing says what type it had."""
+MOST_CARRIED = MOST_TAGS - 5
+"""Tags that a restored volume gets of its source: the collection keeps room for five of its own on a volume."""
+MOST_TOLD = 10
+"""So many snapshots or sets that were passed over are told one by one."""
+
+
+# --- What is asked, and what is answered ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A volume that an earlier run has made for the same restore, of ``source``, from a snapshot that may be gone."""
+
+    source: str
+    snapshot_id: str
+    create_time: datetime
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """These volumes, or all volumes of this instance at one moment, as they were before a time.
+
+    ``restored`` is there already. ``taken``: device names that are in use on the instance to restore to, None where
+    the volumes stay unattached. ``region`` is for messages.
+    """
+
+    volume_ids: tuple[str, ...] = ()
+    instance_id: str = ""
+    before: datetime | None = None
+    region: str = ""
+    restored: tuple[Restored, ...] = ()
+    taken: tuple[str, ...] | None = None
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Of ``volume_ids``, those that are not restored yet."""
+        there = {item.source for item in self.restored}
+        return tuple(item for item in dict.fromkeys(self.volume_ids) if item not in there)
+
+    @property
+    def where(self) -> str:
+        """For messages."""
+        return f" in {self.region}" if self.region else ""
+
+    @property
+    def when(self) -> str:
+        """For messages."""
+        return f" that was taken before {format_moment(self.before)}" if self.before is not None else ""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What ``ec2ops:origin`` says of the source volume, None for what it does not say. GiB and MiB/s."""
+
+    volume_type: str | None = None
+    size: int | None = None
+    iops: int | None = None
+    throughput: int | None = None
+    zone: str | None = None
+    instance_id: str | None = None
+    device_name: str | None = None
+
+
+def origin_of(snapshot: Snapshot) -> Origin:
+    """The record of the source volume; an empty one where there is none that this collection wrote."""
+    words = snapshot.tags.get(tag_names.ORIGIN, "").split(" ")
+    if len(words) != 7:
+        return Origin()
+    kind, size, iops, throughput, zone, instance, device = (None if word == "-" else word for word in words)
+    return Origin(kind, _number(size), _number(iops), _number(throughput), zone, instance, device)
+
+
+def _number(word: str | None) -> int | None:
+    return int(word) if word is not None and word.isdecimal() else None
+
+
+@dataclass(frozen=True)
+class RestorePoint:
+    """One volume to make. ``device``: where to attach it, None where its old place is not free, or not known."""
+
+    source: str
+    snapshot: Snapshot
+    moment: datetime
+    copied: bool
+    volume_type: str
+    iops: int | None
+    throughput: int | None
+    zone: str | None
+    recorded_device: str | None
+    device: str | None
+    tags: Mapping[str, str]
+
+    def view(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "source": self.source,
+            "snapshot_id": self.snapshot.snapshot_id,
+            "point_in_time": format_moment(self.moment),
+            "copied": self.copied,
+            "set": self.snapshot.tags.get(tag_names.SET),
+            "size": self.snapshot.volume_size,
+            "volume_type": self.volume_type,
+            "iops": self.iops,
+            "throughput": self.throughput,
+            "zone": self.zone,
+            "recorded_device": self.recorded_device,
+            "device": self.device,
+            "tags": dict(self.tags),
+        }
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """``points`` by source. ``devices`` and ``moments``, by source, of what is restored already, as far as known."""
+
+    points: tuple[RestorePoint, ...]
+    devices: Mapping[str, str]
+    moments: Mapping[str, datetime]
+    notes: tuple[str, ...]
+
+    def view(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "points": [point.view() for point in self.points],
+            "devices": dict(self.devices),
+            "moments": {source: format_moment(moment) for source, moment in self.moments.items()},
+            "notes": list(self.notes),
+        }
+
+
+def parse_time(value: object, option: str) -> datetime:
+    """A time in ISO 8601, UTC where it says nothing else. SpecError for anything else."""
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    except ValueError:
+        raise SpecError(f"{option}: {value!r} is not a time such as 2026-11-23T19:00:00Z") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def snapshot_of(described: Mapping[str, Any]) -> Snapshot:
+    """A snapshot as `amazon.aws.ec2_snapshot_info` returns it.
+
+    What is restored from the archive for a time can be used, whatever tier EC2 names.
+    """
+    restored, start = described.get("restore_expiry_time"), described.get("start_time")
+    return Snapshot(
+        snapshot_id=described["snapshot_id"],
+        state=described.get("state") or "",
+        volume_id=described.get("volume_id") or "",
+        volume_size=int(described.get("volume_size") or 0),
+        start_time=parse_time(start, "start_time") if start else None,
+        storage_tier=None if restored else described.get("storage_tier"),
+        tags={str(key): str(value) for key, value in (described.get("tags") or {}).items()},
+    )
+
+
+# --- Candidates -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A snapshot, and between when and when its data was taken: for an original one moment."""
+
+    snapshot: Snapshot
+    source: str
+    copied: bool
+    begin: datetime
+    latest: datetime
+
+    @cached_property
+    def fault(self) -> str:
+        """Why it cannot be restored from, empty when it can."""
+        if self.snapshot.state != "completed":
+            return f"{self.snapshot.snapshot_id} is {self.snapshot.state}"
+        if self.snapshot.storage_tier == "archive":
+            return f"{self.snapshot.snapshot_id} is archived"
+        return ""
+
+    @property
+    def data(self) -> str:
+        """Equal for two snapshots that hold the same: two copies of one."""
+        return self.snapshot.tags.get(tag_names.COPY_OF) or self.snapshot.snapshot_id
+
+    @property
+    def order(self) -> tuple[datetime, datetime, str]:
+        """By moment."""
+        return self.begin, self.latest, self.snapshot.snapshot_id
+
+    def fits(self, before: datetime | None) -> bool:
+        """Its data was taken before, for certain."""
+        return before is None or self.latest < before
+
+
+def _candidates(snapshots: Iterable[Snapshot]) -> list[_Candidate]:
+    known = list({item.snapshot_id: item for item in snapshots}.values())
+    slots = _slots(known)
+    return [_candidate(item, item.start_time, slots) for item in known if item.start_time is not None]
+
+
+def _candidate(snapshot: Snapshot, start: datetime, slots: Mapping[tuple[str, str], Sequence[datetime]]) -> _Candidate:
+    source = source_of(snapshot)
+    if not _is_copy(snapshot):
+        return _Candidate(snapshot, source, copied=False, begin=start, latest=start)
+    slot = parse_slot(snapshot.tags.get(tag_names.PERIOD, ""))
+    if slot is None:
+        return _Candidate(snapshot, source, copied=True, begin=start, latest=start)
+    # A slot ends when the next one begins, or before.
+    later = slots[_series(snapshot)]
+    following = bisect_right(later, slot)
+    latest = min(start, later[following]) if following < len(later) else start
+    return _Candidate(snapshot, source, copied=True, begin=slot, latest=latest)
+
+
+def _is_copy(snapshot: Snapshot) -> bool:
+    return tag_names.COPY_OF in snapshot.tags or snapshot.volume_id in UNKNOWN_VOLUMES
+
+
+def _series(snapshot: Snapshot) -> tuple[str, str]:
+    """What has one snapshot in a slot: a policy's volume, or its instance."""
+    group = snapshot.tags.get(tag_names.SET, "").partition("/")[0] or source_of(snapshot)
+    return snapshot.tags.get(tag_names.POLICY, ""), group
+
+
+def _slots(snapshots: Iterable[Snapshot]) -> dict[tuple[str, str], list[datetime]]:
+    """The slots of each series, the earliest first."""
+    found: dict[tuple[str, str], set[datetime]] = defaultdict(set)
+    for snapshot in snapshots:
+        slot = parse_slot(snapshot.tags.get(tag_names.PERIOD, ""))
+        if slot is not None:
+            found[_series(snapshot)].add(slot)
+    return {series: sorted(slots) for series, slots in found.items()}
+
+
+# --- Sets -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Set:
+    """All volumes of an instance at one moment, or the copies of that. ``faults``: why it is not whole, or not good."""
+
+    policy: str
+    parts: Mapping[str, _Candidate]
+    ids: frozenset[str]
+    faults: tuple[str, ...] = field(compare=False, default=())
+
+    @property
+    def begin(self) -> datetime:
+        """When it was taken, at the earliest."""
+        return max(part.begin for part in self.parts.values())
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        policy = f" of policy {self.policy}" if self.policy else ""
+        return f"the set of {format_moment(self.begin)}{policy}"
+
+    @property
+    def order(self) -> tuple[datetime, int, str]:
+        """By moment; of two at one moment the one with more volumes is the later one."""
+        return self.begin, len(self.parts), min(self.ids)
+
+    def fits(self, before: datetime | None) -> bool:
+        """All of it was taken before, for certain."""
+        return all(part.fits(before) for part in self.parts.values())
+
+
+def _sets(candidates: Iterable[_Candidate], instance_id: str) -> list[_Set]:
+    """The sets of the instance, the newest first, with all that is wrong with them."""
+    members = {
+        item.snapshot.snapshot_id: item
+        for item in candidates
+        if item.snapshot.tags.get(tag_names.SET, "").partition("/")[0] == instance_id
+    }
+    # Every copy is a call of its own, with a start time of its own: of copies the tag alone makes a set.
+    copies: dict[tuple[str, str], list[_Candidate]] = defaultdict(list)
+    for item in members.values():
+        if item.copied:
+            tags = item.snapshot.tags
+            copies[tags.get(tag_names.POLICY, ""), tags[tag_names.SET]].append(item)
+    originals = units_of((item.snapshot for item in members.values() if not item.copied), EARLIEST)
+    groups = [*([members[name] for name in unit.ids] for unit in originals), *copies.values()]
+    found = sorted((_set_of(group) for group in groups), key=lambda item: item.order, reverse=True)
+    series: dict[str, list[_Set]] = defaultdict(list)
+    for each in found:
+        series[each.policy].append(each)
+    return [_compared(each, series[each.policy]) for each in found]
+
+
+def _set_of(members: Sequence[_Candidate]) -> _Set:
+    by_source: dict[str, list[_Candidate]] = defaultdict(list)
+    for item in members:
+        by_source[item.source].append(item)
+    faults = []
+    parts = {}
+    for source, several in sorted(by_source.items()):
+        chosen = min(several, key=lambda item: (bool(item.fault), item.order))
+        parts[source] = chosen
+        if not source:
+            faults.append(f"nothing says of which volume {chosen.snapshot.snapshot_id} is")
+        elif len({item.data for item in several}) > 1:
+            names = ", ".join(sorted(item.snapshot.snapshot_id for item in several))
+            faults.append(f"{names} are of {source} at different moments")
+        elif chosen.fault:
+            faults.append(f"{chosen.fault} ({source})")
+    ids = frozenset(item.snapshot.snapshot_id for item in members)
+    return _Set(members[0].snapshot.tags.get(tag_names.POLICY, ""), parts, ids, tuple(faults))
+
+
+def _compared(one: _Set, series: Sequence[_Set]) -> _Set:
+    """The set, with a fault for each volume that it lacks while its neighbours in time tell that it is a part.
+
+    Nothing records how many parts a set has. A volume of the set before is missed, unless the set after, which has all
+    else, does without it too: then it is no longer the instance's.
+    """
+    place = series.index(one)
+    if place + 1 == len(series):
+        return one
+    lacking = series[place + 1].parts.keys() - one.parts.keys()
+    after = series[place - 1].parts.keys() if place else frozenset()
+    if after >= one.parts.keys():
+        lacking &= after
+    faults = tuple(f"it has nothing of {source}, the one before has" for source in sorted(lacking) if source)
+    return _Set(one.policy, one.parts, one.ids, one.faults + faults)
+
+
+# --- The choice -------------------------------------------------------------------------------------------------------
+
+
+def recover(snapshots: Iterable[Snapshot], wanted: Wanted) -> Recovery:
+    """What to restore, of the snapshots that are known.
+
+    Raises SpecError where there is nothing to restore a volume or the instance from; it says what there is, and what
+    can be done. An instance of which something is restored already is completed from the same moment.
+    """
+    candidates = _candidates(snapshots)
+    if wanted.instance_id:
+        chosen, notes = _of_instance(candidates, wanted)
+    else:
+        chosen, notes = _of_volumes(candidates, wanted)
+    devices = _Devices(wanted.taken)
+    by_id = {item.snapshot.snapshot_id: item for item in candidates}
+    there = {item.source: by_id[item.snapshot_id] for item in wanted.restored if item.snapshot_id in by_id}
+    kept = {source: devices.take(origin_of(item.snapshot).device_name) for source, item in sorted(there.items())}
+    points = tuple(_point(source, chosen[source], devices, notes) for source in sorted(chosen))
+    return Recovery(
+        points,
+        {source: device for source, device in kept.items() if device is not None},
+        {source: item.begin for source, item in there.items()},
+        tuple(notes),
+    )
+
+
+def _of_volumes(candidates: Iterable[_Candidate], wanted: Wanted) -> tuple[dict[str, _Candidate], list[str]]:
+    """For each volume its newest good snapshot."""
+    by_source: dict[str, list[_Candidate]] = defaultdict(list)
+    for item in candidates:
+        by_source[item.source].append(item)
+    chosen, notes, failures = {}, [], []
+    for source in wanted.missing:
+        known = sorted(by_source[source], key=lambda item: item.order, reverse=True)
+        good = [item for item in known if not item.fault and item.fits(wanted.before)]
+        if good:
+            chosen[source] = good[0]
+            notes += _passed_over(known, good[0], wanted)
+        else:
+            failures.append(_nothing_of(source, known, wanted))
+    if failures:
+        raise SpecError(". ".join(failures))
+    return chosen, notes
+
+
+def _passed_over(known: Iterable[_Candidate], chosen: _Candidate, wanted: Wanted) -> list[str]:
+    """Why what is newer than the chosen one is not it; nothing is said of what was not asked for."""
+    reasons = []
+    for item in known:
+        if item.order <= chosen.order or (wanted.before is not None and item.begin >= wanted.before):
+            continue
+        reason = item.fault or f"{item.snapshot.snapshot_id}, a copy, may be of up to {format_moment(item.latest)}"
+        reasons.append(reason)
+    if not reasons:
+        return []
+    taken = f"{chosen.snapshot.snapshot_id} of {format_moment(chosen.begin)}"
+    return [f"{chosen.source} is restored from {taken}, not from a newer one: {_some(reasons)}"]
+
+
+def _some(reasons: Sequence[str]) -> str:
+    more = len(reasons) - MOST_TOLD
+    return ", ".join(reasons[:MOST_TOLD]) + (f" and {more} more" if more > 0 else "")
+
+
+def _nothing_of(source: str, known: Sequence[_Candidate], wanted: Wanted) -> str:
+    """Nothing can be restored: what there is instead."""
+    text = f"{source}: there is no completed snapshot of it{wanted.where}{wanted.when} to restore from"
+    if not known:
+        return (
+            f"{text}, nor any other. Check the id and the region: a copy in another region is found by its tag "
+            f"{tag_names.SOURCE}, in that region"
+        )
+    good = [item for item in known if not item.fault]
+    if good:
+        return f"{text}. The earliest was taken {_between(good[-1])}: {good[-1].snapshot.snapshot_id}"
+    faults = _some([item.fault for item in known])
+    return f"{text}: {faults}. Wait for what is pending, restore from the archive what is archived"
+
+
+def _between(item: _Candidate) -> str:
+    if item.begin == item.latest:
+        return f"at {format_moment(item.begin)}"
+    return f"between {format_moment(item.begin)} and {format_moment(item.latest)}"
+
+
+def _of_instance(candidates: Sequence[_Candidate], wanted: Wanted) -> tuple[dict[str, _Candidate], list[str]]:
+    """The newest whole set; what completes the one that was begun; else what the volumes' own snapshots have."""
+    found = _sets(candidates, wanted.instance_id)
+    begun = {item.snapshot_id for item in wanted.restored}
+    if begun:
+        first = max(found, key=lambda item: len(item.ids & begun), default=None)
+        if first is not None and first.ids & begun:
+            return _rest_of(first, wanted), []
+        if found or not any(item.snapshot.snapshot_id in begun for item in candidates):
+            gone = "what the restored volumes were made from is gone, so nothing is added to them"
+            return {}, [f"{wanted.instance_id}: {gone}"]
+    return _newest_whole(found, wanted) if found else _without_sets(candidates, wanted)
+
+
+def _rest_of(begun: _Set, wanted: Wanted) -> dict[str, _Candidate]:
+    there = {item.source for item in wanted.restored}
+    rest = {source: part for source, part in begun.parts.items() if source not in there}
+    faults = [part.fault for part in rest.values() if part.fault]
+    if faults:
+        raise SpecError(
+            f"{wanted.instance_id}: a run has begun to restore {begun.name}{wanted.where}, which cannot be completed: "
+            f"{', '.join(faults)}. Wait for it, delete what was restored, or restore under another name"
+        )
+    return rest
+
+
+def _newest_whole(found: Sequence[_Set], wanted: Wanted) -> tuple[dict[str, _Candidate], list[str]]:
+    asked = [item for item in found if wanted.before is None or item.begin < wanted.before]
+    passed: list[str] = []
+    for item in asked:
+        late = [] if item.fits(wanted.before) else ["its copies may be of a later moment than that"]
+        if not item.faults and not late:
+            notes = [f"{item.name} is restored, not a newer one: {'; '.join(passed[:MOST_TOLD])}"] if passed else []
+            return dict(item.parts), [*notes, *_beyond(item, asked)]
+        passed.append(f"{item.name}: {_some([*item.faults, *late])}")
+    text = f"{wanted.instance_id}: there is no whole set of its volumes{wanted.where}{wanted.when} to restore"
+    if passed:
+        text += f". {'; '.join(passed[:MOST_TOLD])}"
+    else:
+        text += f". The earliest is {found[-1].name}"
+    raise SpecError(f"{text}. Volumes can be restored one by one, from their own newest snapshots, by their ids")
+
+
+def _beyond(chosen: _Set, asked: Iterable[_Set]) -> list[str]:
+    """What other sets have that the chosen one has not: volumes that its policy leaves out, or that are long gone."""
+    notes: dict[str, str] = {}
+    for item in asked:
+        for source in sorted(item.parts.keys() - chosen.parts.keys() - notes.keys()):
+            if source:
+                notes[source] = f"{source} is not in {chosen.name}; {item.name} has it"
+    return list(notes.values())
+
+
+def _without_sets(candidates: Iterable[_Candidate], wanted: Wanted) -> tuple[dict[str, _Candidate], list[str]]:
+    """Of each volume that was the instance's when its snapshot was taken, the newest one."""
+    before, there = wanted.before, {item.source for item in wanted.restored}
+    if there:
+        # What the first run has seen: what is newer than its first volume is not of the same restore.
+        first = min(item.create_time for item in wanted.restored)
+        before = first if before is None else min(before, first)
+    by_source: dict[str, list[_Candidate]] = defaultdict(list)
+    for item in candidates:
+        if item.source and origin_of(item.snapshot).instance_id == wanted.instance_id:
+            by_source[item.source].append(item)
+    chosen = {}
+    for source, known in by_source.items():
+        good = [item for item in known if not item.fault and item.fits(before)]
+        if good and source not in there:
+            chosen[source] = max(good, key=lambda item: item.order)
+    if not chosen and not there:
+        raise SpecError(
+            f"{wanted.instance_id}: there is no completed snapshot of a volume of it{wanted.where}{wanted.when} to "
+            "restore from: no set, and none that says that its volume was attached there. Check the id and the region, "
+            "or name the volumes by their ids"
+        )
+    if len(chosen) < 2:
+        return chosen, []
+    times = sorted(item.begin for item in chosen.values())
+    note = (
+        f"{wanted.instance_id} has no sets: its volumes are restored from snapshots that were taken one by one, "
+        f"between {format_moment(times[0])} and {format_moment(times[-1])}"
+    )
+    return chosen, [note]
+
+
+# --- The volume that is made ------------------------------------------------------------------------------------------
+
+
+class _Devices:
+    """The device names of the target: in use, or given to a volume of this restore."""
+
+    def __init__(self, taken: Iterable[str] | None) -> None:
+        self._taken = None if taken is None else {_disk(name) for name in taken}
+
+    def take(self, name: str | None) -> str | None:
+        """The name, where it is free; it is taken then."""
+        if name is None or self._taken is None or _disk(name) in self._taken:
+            return None
+        self._taken.add(_disk(name))
+        return name
+
+
+def _disk(name: str) -> str:
+    """What tells disks apart: /dev/sda1 and /dev/xvda are one."""
+    return device_letters(name).rstrip("0123456789")
+
+
+def _point(source: str, item: _Candidate, devices: _Devices, notes: list[str]) -> RestorePoint:
+    origin = origin_of(item.snapshot)
+    volume_type, iops, throughput = _performance(source, item.snapshot, origin, notes)
+    tags = carried(item.snapshot.tags)
+    # The volume's name comes first where not all have a place.
+    order = sorted((key for key in tags if len(key) <= LONGEST_KEY), key=lambda key: (key != "Name", key))
+    left = [key for key in sorted(tags) if key not in order[:MOST_CARRIED]]
+    if left:
+        notes.append(f"{source}: there is no place on the volume for these of its tags: {', '.join(left)}")
+    return RestorePoint(
+        source=source,
+        snapshot=item.snapshot,
+        moment=item.begin,
+        copied=item.copied,
+        volume_type=volume_type,
+        iops=iops,
+        throughput=throughput,
+        zone=origin.zone,
+        recorded_device=origin.device_name,
+        device=devices.take(origin.device_name),
+        tags={key: tags[key] for key in order[:MOST_CARRIED]},
+    )
+
+
+def _performance(
+    source: str, snapshot: Snapshot, origin: Origin, notes: list[str]
+) -> tuple[str, int | None, int | None]:
+    """The recorded type, and of IOPS and throughput what is the user's to say with it."""
+    rules = VOLUME_TYPES.get(origin.volume_type or "")
+    if rules is None or origin.volume_type is None or (rules.iops_required and origin.iops is None):
+        recorded = f"records {origin.volume_type} as its type" if origin.volume_type else "does not record its type"
+        notes.append(f"{source}: {snapshot.snapshot_id} {recorded}, so it becomes a {DEFAULT_TYPE} volume")
+        return DEFAULT_TYPE, None, None
+    return (
+        origin.volume_type,
+        origin.iops if rules.iops is not None else None,
+        origin.throughput if rules.throughput is not None else None,
+    )

@@ -1,0 +1,358 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is restored, of what is there: the choice of snapshots, sets and copies, and the filter over it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.ec2ops.storage.plugins.filter.restore_points import FilterModule
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.recovery import (
+    DEFAULT_TYPE,
+    MOST_CARRIED,
+    Recovery,
+    Restored,
+    Wanted,
+    origin_of,
+    parse_time,
+    recover,
+    snapshot_of,
+)
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Snapshot
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+DAY = timedelta(days=1)
+V1, V2 = "vol-00000000000000001", "vol-00000000000000002"
+I1 = "i-00000000000000001"
+_numbers = iter(range(1, 1_000_000))
+
+
+def snapshot(age: timedelta = DAY, of: str = V1, *, copy: str = "", **fields: Any) -> Snapshot:
+    """One that the policy made; a *copy* of that id begins an hour after its original."""
+    start = NOW - age
+    tags = {
+        "ec2ops:policy": "p",
+        "ec2ops:period": f"{start:%Y-%m-%d}T00:00+00:00",
+        "ec2ops:source": of,
+        "ec2ops:origin": f"gp3 8 4000 200 us-east-1a {I1} /dev/sdf",
+        **({"ec2ops:copy-of": f"us-east-1/{copy}"} if copy else {}),
+        **fields.pop("tags", {}),
+    }
+    tags = {key: value for key, value in tags.items() if value is not None}
+    if copy:
+        start += timedelta(hours=1)
+    fields.setdefault("snapshot_id", f"snap-{next(_numbers):017x}")
+    return Snapshot(volume_id="vol-ffffffff" if copy else of, volume_size=8, start_time=start, tags=tags, **fields)
+
+
+def whole_set(age: timedelta, *volumes: str, states: Sequence[str] = (), **given: Any) -> list[Snapshot]:
+    """What one CreateSnapshots made of the instance."""
+    marked = {"ec2ops:set": f"{I1}/{NOW - age:%Y-%m-%d}T00:00+00:00", **given.pop("tags", {})}
+    several = states or ["completed"] * len(volumes)
+    return [snapshot(age, of, state=state, tags=marked, **given) for of, state in zip(volumes, several, strict=True)]
+
+
+def chosen(found: Recovery) -> dict[str, str]:
+    return {point.source: point.snapshot.snapshot_id for point in found.points}
+
+
+def of_volume(*snapshots: Snapshot, **given: Any) -> Recovery:
+    return recover(snapshots, Wanted(volume_ids=(V1,), **given))
+
+
+def of_instance(*snapshots: Snapshot, **given: Any) -> Recovery:
+    return recover(snapshots, Wanted(instance_id=I1, **given))
+
+
+# --- volumes ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_newest_good_one_before_the_time() -> None:
+    old, new = snapshot(3 * DAY), snapshot(DAY)
+    pending = snapshot(timedelta(hours=1), state="pending")
+    archived = snapshot(timedelta(hours=2), storage_tier="archive")
+    other = snapshot(timedelta(minutes=1), V2)
+    found = of_volume(old, pending, other, new, archived)
+    assert chosen(found) == {V1: new.snapshot_id}
+    (note,) = found.notes
+    assert f"{pending.snapshot_id} is pending" in note
+    assert f"{archived.snapshot_id} is archived" in note
+    assert chosen(of_volume(old, new, before=NOW - 2 * DAY)) == {V1: old.snapshot_id}
+    # Strictly before.
+    assert chosen(of_volume(old, new, before=NOW - DAY)) == {V1: old.snapshot_id}
+
+
+def test_what_is_back_from_the_archive_for_a_time_can_be_used() -> None:
+    described = {"snapshot_id": "snap-1", "state": "completed", "volume_id": V1, "start_time": "2026-11-20T00:00:00Z"}
+    away = snapshot_of({**described, "storage_tier": "archive"})
+    back = snapshot_of({**described, "storage_tier": "archive", "restore_expiry_time": "2026-11-30T00:00:00Z"})
+    assert (away.storage_tier, back.storage_tier) == ("archive", None)
+
+
+def test_a_copy_counts_by_its_tags_and_is_as_new_as_it_may_be() -> None:
+    copy = snapshot(DAY, copy="snap-1")
+    slot = datetime(2026, 11, 23, tzinfo=UTC)
+    (point,) = of_volume(copy).points
+    assert (point.source, point.moment, point.copied) == (V1, slot, True)
+    begun = NOW - DAY + timedelta(hours=1)
+    assert chosen(of_volume(copy, before=begun + timedelta(seconds=1))) == {V1: copy.snapshot_id}
+    with pytest.raises(SpecError, match=rf"between 2026-11-23T00:00:00Z and .*: {copy.snapshot_id}"):
+        of_volume(copy, before=begun)
+    # A copy that was begun long after belongs to its slot all the same: the next slot has one of its own.
+    late = snapshot(3 * DAY, copy="snap-0")
+    late = Snapshot(**{**vars(late), "start_time": NOW})
+    following = snapshot(2 * DAY, copy="snap-2")
+    assert chosen(of_volume(late, following, before=NOW - 2 * DAY - timedelta(hours=11))) == {V1: late.snapshot_id}
+    # Without tags nothing says of what it is.
+    with pytest.raises(SpecError, match="nor any other"):
+        of_volume(snapshot(DAY, copy="snap-1", tags={"ec2ops:source": None}))
+
+
+@pytest.mark.parametrize(
+    ("snapshots", "given", "parts"),
+    [
+        ([], {"region": "eu-west-1"}, [V1, "in eu-west-1", "nor any other", "ec2ops:source"]),
+        ([snapshot(state="pending")], {}, ["is pending", "Wait for what is pending"]),
+        ([snapshot(storage_tier="archive")], {}, ["is archived", "restore from the archive"]),
+        ([snapshot(DAY)], {"before": NOW - 2 * DAY}, ["before 2026-11-22T12:00:00Z", "at 2026-11-23T12:00:00Z"]),
+    ],
+    ids=["nothing", "pending", "archived", "too new"],
+)
+def test_nothing_to_restore_from_says_what_there_is(
+    snapshots: list[Snapshot], given: Mapping[str, Any], parts: list[str]
+) -> None:
+    with pytest.raises(SpecError) as refused:
+        of_volume(*snapshots, **given)
+    assert all(part in str(refused.value) for part in parts)
+
+
+def test_all_that_is_missing_is_said_at_once_and_nothing_is_restored_of_some() -> None:
+    with pytest.raises(SpecError) as refused:
+        recover([snapshot(DAY, V2)], Wanted(volume_ids=(V1, V2, "vol-00000000000000003")))
+    assert V1 in str(refused.value)
+    assert "vol-00000000000000003" in str(refused.value)
+    assert V2 not in str(refused.value)
+
+
+def test_what_is_restored_already_is_not_chosen_again() -> None:
+    used, newer = snapshot(3 * DAY), snapshot(DAY)
+    there = (Restored(V1, used.snapshot_id, NOW - 2 * DAY),)
+    found = of_volume(used, newer, restored=there, taken=())
+    assert (found.points, dict(found.devices)) == ((), {V1: "/dev/sdf"})
+    assert dict(found.moments) == {V1: NOW - 3 * DAY}
+    # Also when its snapshot is gone.
+    assert of_volume(newer, restored=there).points == ()
+
+
+# --- what the volume becomes ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("origin", "wanted"),
+    [
+        ("gp3 8 4000 200 us-east-1a - -", ("gp3", 4000, 200)),
+        ("gp2 8 100 - us-east-1a - -", ("gp2", None, None)),
+        ("io2 8 5000 - us-east-1a - -", ("io2", 5000, None)),
+        ("st1 500 - 20 us-east-1a - -", ("st1", None, None)),
+        ("io2 8 - - us-east-1a - -", (DEFAULT_TYPE, None, None)),
+        ("xy9 8 4000 200 us-east-1a - -", (DEFAULT_TYPE, None, None)),
+        ("gp3 8", (DEFAULT_TYPE, None, None)),
+        (None, (DEFAULT_TYPE, None, None)),
+    ],
+)
+def test_type_and_performance_as_recorded(origin: str | None, wanted: tuple[Any, ...]) -> None:
+    found = of_volume(snapshot(tags={"ec2ops:origin": origin}))
+    (point,) = found.points
+    assert (point.volume_type, point.iops, point.throughput) == wanted
+    recorded = origin_of(point.snapshot).volume_type
+    assert (wanted[0] == recorded) == (not found.notes)
+    assert all("gp3 volume" in note for note in found.notes)
+
+
+def test_the_old_device_where_it_is_free() -> None:
+    one, two = snapshot(DAY, V1), snapshot(DAY, V2)
+    wanted = {"volume_ids": (V1, V2)}
+    found = recover([one, two], Wanted(**wanted, taken=("/dev/sda1",)))
+    # Both were recorded at the same one: the first gets it.
+    assert [(point.device, point.recorded_device) for point in found.points] == [
+        ("/dev/sdf", "/dev/sdf"),
+        (None, "/dev/sdf"),
+    ]
+    for taken in ("/dev/xvdf", "/dev/sdf", "sdf"):
+        assert [point.device for point in recover([one, two], Wanted(**wanted, taken=(taken,))).points] == [None, None]
+    assert [point.device for point in recover([one, two], Wanted(**wanted)).points] == [None, None]
+
+
+def test_the_users_tags_go_along_as_far_as_there_is_place() -> None:
+    tags = {f"tag {number:02}": "" for number in range(45)} | {"Name": "db", "aws:x": ""}
+    found = of_volume(snapshot(tags=tags))
+    (point,) = found.points
+    assert (len(point.tags), point.tags["Name"]) == (MOST_CARRIED, "db")
+    assert not [key for key in point.tags if key.startswith(("aws:", "ec2ops:"))]
+    assert "tag 44" in found.notes[0]
+
+
+# --- instances --------------------------------------------------------------------------------------------------------
+
+
+def test_the_newest_whole_set() -> None:
+    old, new = whole_set(3 * DAY, V1, V2), whole_set(2 * DAY, V1, V2)
+    failed = whole_set(DAY, V1, V2, states=["completed", "error"])
+    found = of_instance(*old, *failed, *new)
+    assert chosen(found) == {V1: new[0].snapshot_id, V2: new[1].snapshot_id}
+    assert f"{failed[1].snapshot_id} is error" in found.notes[0]
+    assert chosen(of_instance(*old, *new, before=NOW - 2 * DAY)) == {
+        V1: old[0].snapshot_id,
+        V2: old[1].snapshot_id,
+    }
+
+
+def test_a_set_of_which_a_part_is_gone_is_not_whole() -> None:
+    old, new = whole_set(3 * DAY, V1, V2), whole_set(2 * DAY, V1, V2)
+    found = of_instance(*old, new[0])
+    assert chosen(found) == {V1: old[0].snapshot_id, V2: old[1].snapshot_id}
+    assert f"it has nothing of {V2}" in found.notes[0]
+    # Since then the instance does without the volume.
+    assert chosen(of_instance(*old, new[0], *whole_set(DAY, V1))) != chosen(found)
+
+
+def test_copies_of_a_set_are_a_set_whenever_each_was_begun() -> None:
+    marked = {"ec2ops:set": f"{I1}/2026-11-23T00:00+00:00"}
+    parts = [
+        snapshot(DAY + timedelta(minutes=number), of, copy=f"snap-{number}", tags=marked)
+        for number, of in enumerate((V1, V2))
+    ]
+    found = of_instance(*parts)
+    assert chosen(found) == {V1: parts[0].snapshot_id, V2: parts[1].snapshot_id}
+    assert len({point.moment for point in found.points}) == 1
+
+
+def test_without_whole_sets_it_is_refused_and_without_sets_it_is_each_volumes_newest() -> None:
+    with pytest.raises(SpecError, match=r"no whole set.*one by one"):
+        of_instance(*whole_set(DAY, V1, V2, states=["completed", "pending"]))
+    with pytest.raises(SpecError, match="no completed snapshot of a volume of it"):
+        of_instance(snapshot(tags={"ec2ops:origin": None}))
+    one, two = snapshot(DAY, V1), snapshot(2 * DAY, V2)
+    found = of_instance(one, two, snapshot(3 * DAY, V2))
+    assert chosen(found) == {V1: one.snapshot_id, V2: two.snapshot_id}
+    assert "taken one by one" in found.notes[0]
+
+
+def test_a_restore_that_was_begun_is_completed_from_its_own_moment() -> None:
+    old, new = whole_set(3 * DAY, V1, V2), whole_set(DAY, V1, V2)
+    there = (Restored(V1, old[0].snapshot_id, NOW - 2 * DAY),)
+    assert chosen(of_instance(*old, *new, restored=there)) == {V2: old[1].snapshot_id}
+    both = (*there, Restored(V2, old[1].snapshot_id, NOW - 2 * DAY))
+    assert of_instance(*old, *new, restored=both).points == ()
+    with pytest.raises(SpecError, match="cannot be completed"):
+        of_instance(old[0], Snapshot(**{**vars(old[1]), "state": "error"}), *new, restored=there)
+    # What the first one was made from is gone: nothing is mixed with it.
+    found = of_instance(*new, restored=there)
+    assert (found.points, "is gone" in found.notes[0]) == ((), True)
+
+
+# --- always -----------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> tuple[list[Snapshot], datetime | None]:
+    """Sets, single snapshots and copies of both, in all states, and a time to be before."""
+    found: list[Snapshot] = []
+    for number in range(draw(st.integers(0, 4))):
+        age = timedelta(hours=draw(st.integers(1, 200)), minutes=number)
+        volumes = draw(st.sampled_from([(V1, V2), (V1,), (V1, V2)]))
+        states = [draw(st.sampled_from(["completed", "completed", "completed", "pending", "error"])) for _v in volumes]
+        original = whole_set(age, *volumes, states=states) if draw(st.booleans()) else [snapshot(age, volumes[0])]
+        if draw(st.booleans()):
+            found += original
+        if draw(st.booleans()):
+            found += [snapshot(age, one.tags["ec2ops:source"], copy=one.snapshot_id, tags=one.tags) for one in original]
+    hours = draw(st.none() | st.integers(0, 200))
+    return found, None if hours is None else NOW - timedelta(hours=hours)
+
+
+def attempt(snapshots: Sequence[Snapshot], wanted: Wanted) -> Recovery | str:
+    """What would be restored, or why nothing."""
+    try:
+        return recover(snapshots, wanted)
+    except SpecError as error:
+        return str(error)
+
+
+@settings(max_examples=150, deadline=None)
+@given(worlds(), st.integers(0, 1000))
+def test_nothing_newer_than_asked_for_and_sets_only_as_a_whole(
+    world: tuple[list[Snapshot], datetime | None], seed: int
+) -> None:
+    snapshots, before = world
+    shuffled = list(snapshots)
+    random.Random(seed).shuffle(shuffled)
+    for wanted in (Wanted(volume_ids=(V1,), before=before), Wanted(instance_id=I1, before=before)):
+        found, again = attempt(snapshots, wanted), attempt(shuffled, wanted)
+        if isinstance(found, str) or isinstance(again, str):
+            assert found == again
+            continue
+        assert chosen(again) == chosen(found)
+        for point in found.points:
+            assert point.snapshot.state == "completed"
+            assert before is None or point.moment < before
+            if "ec2ops:copy-of" not in point.snapshot.tags and before is not None:
+                assert point.snapshot.start_time is not None
+                assert point.snapshot.start_time < before
+        sets = {point.snapshot.tags.get("ec2ops:set") for point in found.points}
+        if wanted.instance_id and sets != {None}:
+            assert len(sets) == 1
+            assert len({point.moment for point in found.points}) == 1
+
+
+# --- the filter -------------------------------------------------------------------------------------------------------
+
+
+def test_the_filter_takes_what_ec2_snapshot_info_returns() -> None:
+    points = FilterModule().filters()["restore_points"]
+    described = {
+        "snapshot_id": "snap-0123456789abcdef0",
+        "state": "completed",
+        "volume_id": V1,
+        "volume_size": 8,
+        "start_time": "2026-11-23T02:00:04+00:00",
+        "storage_tier": "standard",
+        "tags": {"Name": "db", "ec2ops:origin": "gp3 8 3000 125 us-east-1a - /dev/sdf"},
+    }
+    (point,) = points([described], volume_ids=[V1], before="2026-11-24")["points"]
+    assert point == {
+        "source": V1,
+        "snapshot_id": "snap-0123456789abcdef0",
+        "point_in_time": "2026-11-23T02:00:04Z",
+        "copied": False,
+        "set": None,
+        "size": 8,
+        "volume_type": "gp3",
+        "iops": 3000,
+        "throughput": 125,
+        "zone": "us-east-1a",
+        "recorded_device": "/dev/sdf",
+        "device": None,
+        "tags": {"Name": "db"},
+    }
+    for bad, text in (
+        ({}, "one of volume_ids and instance_id"),
+        ({"volume_ids": [V1], "instance_id": I1}, "one of volume_ids and instance_id"),
+        ({"volume_ids": [V1], "before": "monday"}, "'monday' is not a time"),
+        ({"volume_ids": [V2]}, V2),
+    ):
+        with pytest.raises(AnsibleFilterError, match=text):
+            points([described], **bad)
+
+
+def test_a_time_without_a_zone_is_utc() -> None:
+    assert parse_time("2026-11-24T12:00:00", "x") == NOW == parse_time("2026-11-24T13:00:00+01:00", "x")
