@@ -369,6 +369,8 @@ notes:
   - Snapshots of which nothing says what they are a backup of (copies without our tags) are reported and never deleted.
   - A snapshot of the policy that has failed is deleted and taken again. It holds nothing, so it counts for no limit.
     The good parts of a set that has failed as a whole go through guards and limits like all others.
+  - Of two of the same slot, which runs at the same moment make, the earlier one counts. The run that made the other
+    deletes it; when it was ended before, a later run does, once there is a newer one.
   - What was made for the current slot stays whatever the rules say (C(current slot)), since it would be due again.
   - EC2 takes 50 tags on a snapshot. Where a volume has too many, as many as fit are copied, C(Name) first, with a
     warning.

@@ -137,6 +137,11 @@ class Begun:
         if not held():
             raise AssertionError(f"the run ended with {self._process.returncode}:\n{self.ended().output}")
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended, in whatever way."""
+        return self._process.poll() is not None
+
     def kill_all(self) -> None:
         """SIGKILL to every process of the run, at one moment: none of them sees another one's end."""
         frozen: set[Process] = set()

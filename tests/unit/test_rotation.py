@@ -706,6 +706,29 @@ def test_declared_tags_converge_on_what_the_policy_made_and_on_nothing_else() ->
     assert planned(afterwards(account, plan), **given).is_empty
 
 
+# --- two of one slot -------------------------------------------------------------------------------------------------
+
+
+def test_the_second_of_a_slot_takes_nobodys_place_and_goes_when_there_is_a_newer_one() -> None:
+    first, second = snapshot(DAY), snapshot(DAY - timedelta(seconds=5))
+    older, given = snapshot(2 * DAY), {"keep": {"last": 2}}
+    account = Account.of(volume(1), first, second, older)
+    plan = planned(account, **given, create="never", report="all")
+    # It is the newest there is: the run that has made it may be about to delete it.
+    assert deleted(plan) == set()
+    assert decision(plan, second)["reasons"] == ["second of its slot"]
+    plan = planned(account, **given)
+    assert deleted(plan) == ids([second, older])
+    assert {change.reason for change in plan.changes if change.resource == second.snapshot_id} == {
+        "it is the second of its slot"
+    }
+    assert planned(afterwards(account, plan), **given).is_empty
+    # While nobody sees the newer one completed, it stays; so it does while the first is not completed.
+    assert deleted(planned(account, **given, wait=False)) == set()
+    pending = dataclasses.replace(first, state="pending")
+    assert deleted(planned(Account.of(volume(1), pending, second, older), **given)) == set()
+
+
 # --- whose they are --------------------------------------------------------------------------------------------------
 
 

@@ -22,6 +22,7 @@ from ansible_collections.ec2ops.storage.plugins.modules import snapshot_rotate
 from in_process import REGION, ZONE, Ended, Killed, KillingGateway, RefusingGateway, options, run, snapshots
 from worlds import sandbox_gateway
 
+from playbook.support import run_playbook
 from sandbox.client import Sandbox
 
 DAY = 86400
@@ -657,21 +658,32 @@ def kept_of(days: Sequence[date], daily: int, weekly: int, monthly: int) -> set[
     return found
 
 
+BY_PLAYBOOK = (1, 100, 200, 300, 400)
+"""The days whose run is one of ansible-playbook: it goes on with what the module has made alone, and that with its."""
+
+
 def test_400_days(sandbox: Sandbox) -> None:
     (volume,) = sandbox.seed({"volume": {"name": "data"}}).values()
     sandbox.configure(durations={"snapshot_pending": 0.0})
     task = {"select": {"volume_ids": [volume]}, "keep": {"daily": 7, "weekly": 4, "monthly": 12}}
     days: list[date] = []
     written: dict[date, list[str]] = {}
-    for number in range(400):
+    for number in range(1, 401):
         sandbox.move_clock(DAY)
         today = sandbox.now().astimezone(UTC).date()
         sandbox.add_mark(volume, f"written on {today}")
-        ended = ok(Quiet(**task).run(sandbox_gateway(sandbox, REGION)))
+        if number in BY_PLAYBOOK:
+            policies = {"rotate_snapshots_policies": [{"policy": "p", **task}]}
+            played = run_playbook(sandbox, "ec2ops.storage.rotate_snapshots", policies)
+            assert played.status == 0, played.output
+            (told,) = played.fact("snapshot_policy_result")["policies"]
+            assert len(told["created"]) == 1
+        else:
+            ended = ok(Quiet(**task).run(sandbox_gateway(sandbox, REGION)))
+            assert (len(ended.result["created"]), ended.warnings) == (1, [])
         days.append(today)
         written[today] = ["seeded", *(f"written on {day}" for day in days)]
-        assert (len(ended.result["created"]), ended.warnings) == (1, [])
-        if number % 50 == 49:
+        if number % 50 == 0 or number in BY_PLAYBOOK:
             assert {row["StartTime"].date() for row in of_policy(sandbox).values()} == kept_of(days, 7, 4, 12)
     rows = {row["StartTime"].astimezone(UTC).date(): name for name, row in of_policy(sandbox).items()}
     assert set(rows) == kept_of(days, 7, 4, 12)

@@ -144,6 +144,21 @@ class Capture:
         parts = {source_of(snapshot): unit for unit in made for snapshot in unit.snapshots}
         return parts | {unit.group: unit for unit in made}
 
+    @cached_property
+    def second(self) -> dict[str, Unit]:
+        """By unit, the one for which it is a second one: of the same volume or instance, and of the same slot.
+
+        Two runs at the same moment make them. Each deletes its own when another's was earlier, unless it was ended.
+        """
+        first: dict[tuple[str, datetime | None], Unit] = {}
+        found: dict[str, Unit] = {}
+        for unit in reversed(self.units):
+            if unit.period is not None and unit.group and unit.state != "error" and self.is_own(unit):
+                earlier = first.setdefault((unit.group, unit.period), unit)
+                if earlier is not unit:
+                    found[unit.key] = earlier
+        return found
+
     def _own_tags(self, target: Target) -> dict[str, str]:
         tags = {tag_names.POLICY: self.spec.policy, tag_names.PERIOD: slot_value(self.slot)}
         tags |= self.spec.upkeep.own_tags

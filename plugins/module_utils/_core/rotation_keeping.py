@@ -10,7 +10,7 @@ Private to this collection.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -22,6 +22,8 @@ from .rotation_guards import BEFORE_THE_RULES, Guards, last_of_their_volumes
 from .rotation_spec import MODES, RotationSpec
 from .rotation_units import Unit
 from .timespan import format_moment
+
+SECOND = "second of its slot"
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,9 @@ class Scene:
 
     ``units``: what is there, the newest first. ``expected``: what this run makes. ``awaited``: of the units, those that
     are not completed yet and count as if they were. ``failed``: those that EC2 has not finished, and that are ours to
-    remove. ``current``: those that stay whatever the rules say, since they would be made again at once. ``known``: all
-    snapshots of the place that have been read. ``waits``: whether this run sees all of it completed before it deletes.
+    remove. ``second``: by unit, the one of the same slot that it repeats. ``current``: those that stay whatever the
+    rules say, since they would be made again at once. ``known``: all snapshots of the place that have been read.
+    ``waits``: whether this run sees all of it completed before it deletes.
     """
 
     place: str
@@ -73,6 +76,7 @@ class Scene:
     expected: Sequence[Unit] = ()
     awaited: Sequence[Unit] = ()
     failed: Sequence[Unit] = ()
+    second: Mapping[str, Unit] = field(default_factory=dict)
     current: frozenset[str] = frozenset()
     known: Sequence[Snapshot] = ()
     waits: bool = True
@@ -94,7 +98,8 @@ class Keeping:
     @cached_property
     def excluded(self) -> dict[str, str]:
         """By unit, why it takes part in no rule."""
-        return exclusions(self.scene.units, self.guards, self.now)
+        found = exclusions(self.scene.units, self.guards, self.now)
+        return {**dict.fromkeys(self.scene.second, SECOND), **found}
 
     def _decided(self, extra: Sequence[Unit]) -> Mapping[str, tuple[str, ...]]:
         """By unit, the rules that keep it: as things are, and as if *extra* were completed too."""
@@ -122,7 +127,22 @@ class Keeping:
     @cached_property
     def leaving(self) -> list[Unit]:
         """All that may go, before the guards."""
-        return [*self.unkept, *self.scene.failed] if self.keep is not None else []
+        if self.keep is None:
+            return []
+        return [*self.unkept, *self.scene.failed, *self._surplus()]
+
+    def _surplus(self) -> Iterator[Unit]:
+        """The second ones of a slot. The newest of a group stays, whichever it is: the run that made it may be about to
+        delete it.
+        """
+        newest = {unit.group: unit for unit in self.scene.extra} if self.scene.waits else {}
+        for unit in self.scene.units:
+            if unit.state == "completed":
+                newest.setdefault(unit.group, unit)
+        for unit in self.scene.units:
+            second = self.excluded.get(unit.key) == SECOND and self.scene.second[unit.key].state == "completed"
+            if second and newest[unit.group] is not unit:
+                yield unit
 
     # --- the guards ---
 
@@ -181,7 +201,11 @@ class Keeping:
 
     def deletions(self, units: Sequence[Unit]) -> list[Change]:
         """A change for each of their snapshots."""
-        return [deletion(snapshot, unit, self.scene.place) for unit in units for snapshot in unit.snapshots]
+        return [
+            deletion(snapshot, unit, self.scene.place, second=unit.key in self.scene.second)
+            for unit in units
+            for snapshot in unit.snapshots
+        ]
 
 
 def exclusions(units: Iterable[Unit], guards: Guards, now: datetime) -> dict[str, str]:
@@ -209,9 +233,9 @@ def is_future(unit: Unit, now: datetime) -> bool:
     return in_future(max(unit.start_time, unit.period or unit.start_time), now)
 
 
-def deletion(snapshot: Snapshot, unit: Unit, place: str) -> Change:
+def deletion(snapshot: Snapshot, unit: Unit, place: str, *, second: bool) -> Change:
     """The DeleteSnapshot of a part of the unit."""
-    reason = "no rule keeps it"
+    reason = f"it is the {SECOND}" if second else "no rule keeps it"
     if unit.state == "error":
         why = [item.state_reason for item in unit.snapshots if item.state_reason]
         reason = f"it has failed: {why[0] if why else 'EC2 does not say why'}"

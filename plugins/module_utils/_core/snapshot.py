@@ -163,6 +163,7 @@ class _Rotation:
             capture.expected,
             capture.awaited,
             failed=failed,
+            second=capture.second,
             current=frozenset(unit.key for unit in capture.current.values()),
             known=self.known,
             waits=self.spec.wait,
