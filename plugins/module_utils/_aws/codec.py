@@ -348,10 +348,13 @@ _NO_KEY = frozenset({"NotFoundException", "InvalidArnException", "ValidationExce
 
 
 def _key(query: Query, page: Answer) -> Iterable[Fact]:
-    """The key's ARN, empty for what is no key that can be used, None where KMS does not say."""
+    """The key's ARN, empty for what is no key that can be used, None where KMS does not say. Of another place with that
+    before it, since an alias is of its region.
+    """
     key = page.get("KeyMetadata") or {}
     usable = page.get(UNKNOWN) not in _NO_KEY and key.get("KeyState", "Enabled") == "Enabled"
-    yield Fact(f"{dict(query.arguments)['KeyId']}/key", key.get("Arn") if usable else "")
+    where = f"{query.place}/" if query.place else ""
+    yield Fact(f"{where}{dict(query.arguments)['KeyId']}/key", key.get("Arn") if usable else "")
 
 
 UNKNOWN = "Unknown"

@@ -238,10 +238,10 @@ class Copying:
         for unit in self.wanted:
             if all(item in self.copied or item in made for item in unit.ids):
                 parts = [
-                    Snapshot(made[item].resource, place=self.copy.place, tags=(made[item].after or {})["tags"])
-                    if item in made
-                    else self.copied[item]
-                    for item in unit.ids
+                    self._as_made(made[original.snapshot_id], original)
+                    if original.snapshot_id in made
+                    else self.copied[original.snapshot_id]
+                    for original in unit.snapshots
                 ]
                 expected.append(self._unit(parts, unit.key))
         becoming = {unit.key for unit in expected}
@@ -249,6 +249,32 @@ class Copying:
         # A set of which a part was there is one of the two, and counts whole.
         units = [unit for unit in self.units if unit.key not in becoming]
         return Scene(self.copy.place, units, expected, awaited, failed=self.failed, known=self.known, waits=self.waits)
+
+    def _as_made(self, change: Change, source: Snapshot) -> Snapshot:
+        return Snapshot(
+            change.resource,
+            start_time=self.now,
+            encrypted=source.encrypted or self.copy.kms_key_id is not None,
+            kms_key_id=self._key_of(source),
+            place=self.copy.place,
+            tags=(change.after or {})["tags"],
+        )
+
+    def _key_of(self, source: Snapshot) -> str | None:
+        """The key that a copy will have; where nobody tells which that is, the one that the newest copy has."""
+        if self.copy.kms_key_id is None and not source.encrypted:
+            return None
+        told = self.state.fact(f"{self.copy.place}/{self.copy.kms_key_id or DEFAULT_KEY}/key")
+        if told:
+            return str(told)
+        volume = source_of(source)
+        keys = [item.kms_key_id for item in self.copied.values() if item.encrypted and source_of(item) == volume]
+        return keys[0] if keys else None
+
+    @property
+    def coming(self) -> list[Snapshot]:
+        """The copies that this run sees completed."""
+        return [item for unit in self.scene.extra for item in unit.snapshots] if self.waits else []
 
     # --- what leans on what ---
 
@@ -291,13 +317,16 @@ class Copying:
         return [text for unit in missing if (text := self._unshareable(unit))]
 
     def questions(self) -> Iterator[Query]:
-        """What has to be known before originals are shared: with whom they are already, and what the default key is."""
+        """What has to be known of keys and, before originals are shared, with whom they are already."""
+        begun = [item for _unit, item in self.beginning]
+        if self.waits and any(item.encrypted or self.copy.kms_key_id is not None for item in begun):
+            key = self.copy.kms_key_id or DEFAULT_KEY
+            yield Query("DescribeKey", arguments=(("KeyId", key),), service="kms", place=self.copy.place)
         if not self.account:
             return
         if any(item.encrypted for unit in self.sources for item in unit.snapshots):
             yield Query("DescribeKey", arguments=(("KeyId", DEFAULT_KEY),), service="kms")
-        begun = (item.snapshot_id for _unit, item in self.beginning)
-        yield from (sharing(snapshot_id) for snapshot_id in begun if not is_planned(snapshot_id))
+        yield from (sharing(item.snapshot_id) for item in begun if not is_planned(item.snapshot_id))
 
     def to_share(self) -> list[Snapshot]:
         """The originals that are shared for the time of their copy: none that somebody has shared already."""

@@ -73,10 +73,13 @@ def others_of(volume_ids: Iterable[str]) -> tuple[Query, ...]:
 
 
 class Guards:
-    """The guards as questions about one snapshot: an empty answer lets it go."""
+    """The guards as questions about one snapshot: an empty answer lets it go.
 
-    def __init__(self, spec: RotationSpec, state: State, now: datetime) -> None:
-        self._spec, self._state, self._now = spec, state, now
+    *coming*: copies that are completed before anything is deleted.
+    """
+
+    def __init__(self, spec: RotationSpec, state: State, now: datetime, coming: Iterable[Snapshot] = ()) -> None:
+        self._spec, self._state, self._now, self._coming = spec, state, now, tuple(coming)
         self._images: dict[str, str] = {}
         for image in state.all(Image):
             for snapshot_id in image.snapshot_ids:
@@ -162,8 +165,9 @@ class Guards:
     def _newest_copies(self) -> set[str]:
         """The newest completed copy of each volume for each key, where copies go."""
         newest: dict[tuple[str, str, str | None], Snapshot] = {}
-        for snapshot in self._state.all(Snapshot):
-            if tag_names.COPY_OF in snapshot.tags and snapshot.state == "completed":
+        there = [item for item in self._state.all(Snapshot) if item.state == "completed"]
+        for snapshot in (*there, *self._coming):
+            if tag_names.COPY_OF in snapshot.tags:
                 key = (snapshot.place, source_of(snapshot), snapshot.kms_key_id)
                 if key not in newest or _order(snapshot) > _order(newest[key]):
                     newest[key] = snapshot

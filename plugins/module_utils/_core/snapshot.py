@@ -278,8 +278,11 @@ class _Rotation:
         return lambda item: waiting.get(item.snapshot_id) or self.guards.reason(item, ARCHIVE_GUARDS)
 
     def _decided(self, depending: Mapping[str, str], upkeep: UpkeepChanges) -> list[Decided]:
-        """The decisions of all places. What this run unlocks, it may delete."""
-        guards = Guards(self.spec, released(self.state, upkeep), self.now) if upkeep.release else self.guards
+        """The decisions of all places. What this run unlocks, it may delete, and what its copies are newer than."""
+        coming = [item for copying in self.copyings for item in copying.coming]
+        guards = self.guards
+        if upkeep.release or coming:
+            guards = Guards(self.spec, released(self.state, upkeep), self.now, coming)
         found = []
         for keeping in self.keepings:
             verdict = keeping.verdict(depending if keeping is self.home else {}, guards)
