@@ -148,6 +148,7 @@ BY_CRON = {"made-by": "cron"}
 DATA = {"name": "data", "device_name": DATA_DEVICE}
 # What is done side by side, before and after the interruption.
 PARALLEL = ("CreateTags", "DeleteTags", "DeleteSnapshot", "ModifyVolume", "CreateVolume", "ModifyInstanceAttribute")
+SECURING = ("LockSnapshot", "EnableFastSnapshotRestores")
 
 CASES = (
     Case(
@@ -392,7 +393,7 @@ def test_check_run_check_again_run_again(sandbox: Sandbox, tmp_path: Path, case:
     assert headers[0] == headers[1]
     assert check_again["plan"] == again["plan"] == []
     assert not check.get("planned_ids")
-    parallel = PARALLEL if case.module == "ebs_volume_spec" else ()
+    parallel = {"ebs_volume_spec": PARALLEL, "snapshot_rotate": SECURING}.get(case.module, ())
     assert_done_as_planned(done["plan"], log, done["planned_ids"], parallel=parallel)
     assert len(changing_calls(log)) <= len(done["plan"]), "none in the other three steps"
 

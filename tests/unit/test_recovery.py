@@ -11,8 +11,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from ansible.errors import AnsibleFilterError
-from ansible_collections.ec2ops.storage.plugins.filter.restore_points import FilterModule
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.recovery import (
     DEFAULT_TYPE,
@@ -314,11 +312,10 @@ def test_nothing_newer_than_asked_for_and_sets_only_as_a_whole(
             assert len({point.moment for point in found.points}) == 1
 
 
-# --- the filter -------------------------------------------------------------------------------------------------------
+# --- as plain data ----------------------------------------------------------------------------------------------------
 
 
-def test_the_filter_takes_what_ec2_snapshot_info_returns() -> None:
-    points = FilterModule().filters()["restore_points"]
+def test_from_what_ec2_snapshot_info_returns_to_what_the_filter_does() -> None:
     described = {
         "snapshot_id": "snap-0123456789abcdef0",
         "state": "completed",
@@ -328,7 +325,8 @@ def test_the_filter_takes_what_ec2_snapshot_info_returns() -> None:
         "storage_tier": "standard",
         "tags": {"Name": "db", "ec2ops:origin": "gp3 8 3000 125 us-east-1a - /dev/sdf"},
     }
-    (point,) = points([described], volume_ids=[V1], before="2026-11-24")["points"]
+    told = of_volume(snapshot_of(described), before=parse_time("2026-11-24", "before")).view()
+    (point,) = told["points"]
     assert point == {
         "source": V1,
         "snapshot_id": "snap-0123456789abcdef0",
@@ -344,14 +342,9 @@ def test_the_filter_takes_what_ec2_snapshot_info_returns() -> None:
         "device": None,
         "tags": {"Name": "db"},
     }
-    for bad, text in (
-        ({}, "one of volume_ids and instance_id"),
-        ({"volume_ids": [V1], "instance_id": I1}, "one of volume_ids and instance_id"),
-        ({"volume_ids": [V1], "before": "monday"}, "'monday' is not a time"),
-        ({"volume_ids": [V2]}, V2),
-    ):
-        with pytest.raises(AnsibleFilterError, match=text):
-            points([described], **bad)
+    assert (told["devices"], told["moments"], told["notes"]) == ({}, {}, [])
+    with pytest.raises(SpecError, match="before: 'monday' is not a time"):
+        parse_time("monday", "before")
 
 
 def test_a_time_without_a_zone_is_utc() -> None:

@@ -134,7 +134,8 @@ class Guards:
 
     def _shared(self, snapshot: Snapshot) -> str:
         allowed = self._fact(snapshot, "shared")
-        accounts = [str(item) for item in allowed] if isinstance(allowed, list) else []
+        # What anybody may use, another guard holds.
+        accounts = [str(item) for item in allowed if item != "all"] if isinstance(allowed, list) else []
         return f"shared with {', '.join(accounts)}" if accounts else ""
 
     def _fast_restore(self, snapshot: Snapshot) -> str:
