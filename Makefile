@@ -21,11 +21,13 @@ PYTEST := $(RUN) pytest -n 3 --dist worksteal
 SIDE_BY_SIDE := $(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going
 
 TYPED := plugins/module_utils plugins/modules tests/sandbox tests/tools
-# The sandbox has tests of its own: make sandbox-tests.
-TESTS := tests/unit tests/module tests/playbook
+# The sandbox has tests of its own, make sandbox-tests. Runs that are killed, or meet another one, are most of the time
+# of all roles' tests: make interruption-tests.
+INTERRUPTED := tests/playbook/test_interruptions.py tests/playbook/test_rotation_processes.py
+TESTS := tests/unit tests/module tests/playbook $(addprefix --ignore=,$(INTERRUPTED))
 
-.PHONY: help demo test bench sanity lint types unit sandbox-tests module-tests playbook-tests tree setup clean \
-    lint-python format lint-shell lint-yaml lint-ansible lint-docs lint-changelog lint-package
+.PHONY: help demo test bench sanity lint types unit sandbox-tests module-tests playbook-tests interruption-tests tree \
+    setup clean lint-python format lint-shell lint-yaml lint-ansible lint-docs lint-changelog lint-package
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
@@ -34,7 +36,7 @@ help:  ## list the targets
 demo: tree  ## bake an image from a running instance and relaunch it, on the sandbox: check, run, run again
 	@$(RUN) python tests/demo/demo.py
 
-test: tree  ## lint, types, and all tests of the collection but sanity
+test: tree  ## lint, types, and the tests: planners, gateway, modules, roles and playbooks
 	@$(SIDE_BY_SIDE) lint-package lint-ansible lint-docs types lint-python lint-shell lint-yaml lint-changelog
 	@$(PYTEST) $(TESTS)
 
@@ -65,6 +67,9 @@ module-tests: tree  ## each module, on the sandbox
 
 playbook-tests: tree  ## roles and playbooks, on the sandbox, also interrupted
 	@$(PYTEST) tests/playbook
+
+interruption-tests: tree  ## playbooks that are killed, meet faults, or run twice at once
+	@$(PYTEST) $(INTERRUPTED)
 
 lint-python: setup  ## ruff, rules and format
 	@$(RUN) ruff check --quiet
