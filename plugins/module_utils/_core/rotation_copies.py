@@ -82,7 +82,8 @@ class Copying:
         self.spec, self.copy, self.state, self.sources, self.guards, self.now = spec, copy, state, sources, guards, now
         self._names = names
         self.waits = spec.wait and copy.wait
-        self.known = [item for item in state.all(Snapshot) if item.place == copy.place]
+        found = (item for item in state.all(Snapshot) if item.place == copy.place)
+        self.known = sorted(found, key=lambda item: item.snapshot_id)
         here = f"{state.region}/"
         ours = [
             item

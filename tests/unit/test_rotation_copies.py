@@ -1,0 +1,249 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The planning of copies, in small worlds of two regions in memory: what always holds, run after run."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections import Counter
+from datetime import timedelta
+from hashlib import sha256
+from typing import Any
+
+import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import (
+    Plan,
+    Query,
+    State,
+    bound,
+    guard,
+    overlay,
+)
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Resource, Snapshot
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.rotation_spec import parse
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.snapshot import FEATURE
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_rotation import DAY, NOW, REGION, V1, V2, decision, deleted, snapshot, volume
+
+ELSEWHERE = "eu-west-1"
+World = dict[str, Resource]
+
+
+def world_of(*resources: Resource) -> World:
+    return {one.resource_id: one for one in resources}
+
+
+def copy_of(original: Snapshot, state: str = "completed", **fields: Any) -> Snapshot:
+    """A copy in the other region as the policy makes it."""
+    start = original.start_time
+    assert start is not None
+    tags = {
+        "ec2ops:policy": "p",
+        "ec2ops:period": original.tags.get("ec2ops:period", f"{start:%Y-%m-%dT%H:%M:%S}+00:00"),
+        "ec2ops:source": original.volume_id,
+        "ec2ops:copy-of": f"{REGION}/{original.snapshot_id}",
+        **fields.pop("tags", {}),
+    }
+    name = original.snapshot_id.replace("snap-0", "snap-c")
+    return Snapshot(
+        **{
+            "snapshot_id": name,
+            "state": state,
+            "volume_id": "vol-ffffffff",
+            "start_time": start + timedelta(hours=1),
+            "place": ELSEWHERE,
+            "tags": tags,
+            **fields,
+        }
+    )
+
+
+def planned(world: World, **given: Any) -> Plan:
+    """The plan, of all that the queries find; no guard has anything to say."""
+    options = {"policy": "p", "select": {"volume_ids": [V1]}, "keep": {"last": 1}, **given}
+    spec, state = parse(options, REGION), State(REGION, now=NOW)
+
+    def answer(query: Query) -> list[Resource]:
+        if query.operation == "DescribeVolumes" and not query.place:
+            return [one for one in world.values() if one.kind == "volume"]
+        if query.operation != "DescribeSnapshots" or "RestorableByUserIds" in dict(query.arguments):
+            return []
+        return [one for one in world.values() if isinstance(one, Snapshot) and one.place == query.place]
+
+    while missing := [query for query in FEATURE.needs(spec, state) if query not in state.answered]:
+        state = dataclasses.replace(state.with_answers({query: answer(query) for query in missing}), now=NOW)
+    return guard(FEATURE.plan(spec, state, NOW))
+
+
+def carried_out(world: World, plan: Plan) -> World:
+    """The world after the plan, what it waited for completed."""
+    state = overlay(State(REGION, world), plan.published(), everywhere=True)
+    names = {name: f"snap-{sha256(name.encode()).hexdigest()[:17]}" for name in state.resources if "(new" in name}
+    waited = {one for stage in plan.stages for wait in stage.waits for one in wait.resources}
+    state = bound(state.with_resources(_completed(state.resources, waited)), names)
+    return dict(state.resources)
+
+
+def later(world: World) -> World:
+    """What was pending is over."""
+    pending = {name for name, one in world.items() if isinstance(one, Snapshot) and one.state == "pending"}
+    return {**world, **world_of(*_completed(world, pending))}
+
+
+def _completed(resources: Any, names: set[str]) -> list[Resource]:
+    found = [one for name, one in resources.items() if name in names and isinstance(one, Snapshot)]
+    return [dataclasses.replace(one, state="completed", start_time=one.start_time or NOW) for one in found]
+
+
+def copies_in(plan: Plan) -> list[str]:
+    """The originals, in the plan's order."""
+    return [change.parameters["SourceSnapshotId"] for change in plan.changes if change.action == "CopySnapshot"]
+
+
+def place(**more: Any) -> list[dict[str, Any]]:
+    return [{"region": ELSEWHERE, "keep": {"last": 2}, "wait": False, **more}]
+
+
+# --- one by one -------------------------------------------------------------------------------------------------------
+
+
+def test_only_what_its_rules_would_keep_is_copied_the_oldest_first() -> None:
+    days = [snapshot(number * DAY) for number in range(1, 5)]
+    plan = planned(world_of(volume(1), *days), keep={"last": 9}, copies=place(), create="never")
+    assert copies_in(plan) == [days[1].snapshot_id, days[0].snapshot_id]
+    # One of a volume at a time.
+    assert [len(stage.changes) for stage in plan.stages if copies_in(Plan((stage,)))] == [1, 1]
+
+
+def test_an_original_stays_until_its_copy_is_completed() -> None:
+    old, new = snapshot(2 * DAY), snapshot(DAY)
+    for state, gone in (("pending", set()), ("completed", {old.snapshot_id})):
+        world = world_of(volume(1), old, new, copy_of(old, state), copy_of(new))
+        plan = planned(world, copies=place(), create="never")
+        assert deleted(plan) == gone
+    plan = planned(world_of(volume(1), old, new), copies=place(), create="never")
+    assert deleted(plan) == set()
+    assert decision(plan, old)["guard"] == "depends"
+    waiting = planned(world_of(volume(1), old, new), copies=place(wait=True), create="never")
+    assert deleted(waiting) == {old.snapshot_id}
+    assert [change.action for change in waiting.changes][-1] == "DeleteSnapshot"
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"ec2ops:policy": "other"},
+        {"ec2ops:copy-of": "ap-south-1/snap-00000000000000001"},
+        {"ec2ops:copy-of": ""},
+    ],
+    ids=["another policy", "another region's", "its own"],
+)
+def test_what_else_is_there_is_left_alone(tags: dict[str, str]) -> None:
+    new = snapshot(DAY)
+    foreign = [copy_of(snapshot(number * DAY), tags=tags) for number in range(2, 6)]
+    plan = planned(world_of(volume(1), new, *foreign), copies=place(), create="never")
+    assert (deleted(plan), copies_in(plan)) == (set(), [new.snapshot_id])
+
+
+def test_twenty_at_once_with_those_that_are_under_way() -> None:
+    days = [snapshot(number * DAY) for number in range(1, 31)]
+    under_way = [copy_of(one, "pending") for one in days[-5:]]
+    given = {"keep": {"last": 99}, "create": "never"}
+    world = world_of(volume(1), *days, *under_way)
+    plan = planned(world, copies=place(keep={"last": 99}), **given)
+    assert copies_in(plan) == [one.snapshot_id for one in reversed(days[10:25])]
+    whole = planned(world, copies=place(keep={"last": 99}, wait=True), **given)
+    assert copies_in(whole) == [one.snapshot_id for one in reversed(days[:25])]
+    waits = [len(wait.resources) for stage in whole.stages for wait in stage.waits]
+    assert waits == [5, 20, 5]
+
+
+def test_what_is_archived_future_or_managed_by_others_is_not_copied() -> None:
+    days = [
+        snapshot(DAY, storage_tier="archive"),
+        snapshot(-DAY),
+        snapshot(2 * DAY, tags={"aws:dlm:policy": "x"}),
+        snapshot(3 * DAY, state="error"),
+        good := snapshot(4 * DAY),
+    ]
+    plan = planned(world_of(volume(1), *days), keep={"last": 9}, copies=place(keep={"last": 9}), create="never")
+    assert copies_in(plan) == [good.snapshot_id]
+
+
+# --- always -----------------------------------------------------------------------------------------------------------
+
+KEEPS = ({"last": 1}, {"last": 3}, {"daily": 2}, {"weekly": 2}, {"within": "3d"}, {"monthly": 1, "last": 2})
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> tuple[World, dict[str, Any]]:
+    """Originals of two volumes in any state, copies of some of them, and what is kept of each."""
+    found: list[Resource] = [volume(1), volume(2)]
+    for number in range(draw(st.integers(0, 8))):
+        age = timedelta(hours=draw(st.integers(2, 24 * 40)), minutes=number)  # its copy began before now too
+        adopted = draw(st.booleans())
+        one = snapshot(
+            age,
+            draw(st.sampled_from([1, 2])),
+            state=draw(st.sampled_from(["completed"] * 6 + ["pending", "error"])),
+            period=None if adopted else "",
+        )
+        if draw(st.sampled_from([True, True, False])):
+            found.append(one)
+        if one.state == "completed" and draw(st.booleans()):
+            found.append(copy_of(one, draw(st.sampled_from(["completed", "completed", "pending", "error"]))))
+    given = {
+        "select": {"volume_ids": [V1, V2]},
+        "keep": draw(st.sampled_from(KEEPS)),
+        "copies": place(keep=draw(st.sampled_from(KEEPS)), wait=draw(st.booleans())),
+        "create": draw(st.sampled_from(["due", "never"])),
+        "wait": draw(st.booleans()),
+        "max_delete_percent": 100,
+    }
+    return world_of(*found), given
+
+
+@settings(max_examples=150, deadline=None)
+@given(worlds())
+def test_run_after_run_it_settles_and_nothing_is_copied_twice(case: tuple[World, dict[str, Any]]) -> None:
+    world, given = case
+    copied: Counter[str] = Counter()
+    for _run in range(6):
+        plan = planned(world, **given)
+        pending = {
+            one.tags["ec2ops:copy-of"].rpartition("/")[2]
+            for one in world.values()
+            if isinstance(one, Snapshot) and one.place and one.state == "pending"
+        }
+        begun = set(copies_in(plan))
+        if not given["copies"][0]["wait"] or not given["wait"]:
+            assert not deleted(plan) & (pending | begun)
+        after = carried_out(world, plan)
+        for change in plan.changes:
+            if change.action == "CopySnapshot":
+                (tags,) = change.parameters["TagSpecifications"]
+                told = {tag["Key"]: tag["Value"] for tag in tags["Tags"]}
+                copied[told["ec2ops:period"] + told["ec2ops:source"] + change.parameters["SourceSnapshotId"]] += 1
+        if plan.is_empty and not pending:
+            break
+        world = later(after)
+    else:
+        raise AssertionError(f"it does not settle: {[change.action for change in plan.changes]}")
+    assert set(copied.values()) <= {1}
+    # What is waited for leaves nothing to the next run, but the source of a copy that was under way before.
+    world = case[0]
+    under_way = any(isinstance(one, Snapshot) and one.place and one.state == "pending" for one in world.values())
+    if given["wait"] and given["copies"][0]["wait"] and not under_way:
+        assert planned(carried_out(world, planned(world, **given)), **given).is_empty
+
+
+@settings(max_examples=50, deadline=None)
+@given(worlds(), st.integers(0, 1000))
+def test_the_order_of_what_ec2_answers_is_irrelevant(case: tuple[World, dict[str, Any]], seed: int) -> None:
+    world, given = case
+    mixed = list(world.values())
+    random.Random(seed).shuffle(mixed)
+    assert planned(world_of(*mixed), **given).published() == planned(world, **given).published()
