@@ -841,7 +841,7 @@ def test_what_always_holds(world: tuple[Upkeep, Stock, dict[str, Fact], frozense
         item.snapshot_id: unit
         for unit in everything.values()
         for item in unit.snapshots
-        if item.tags.get("ec2ops:policy") == "p"
+        if all(part.tags.get("ec2ops:policy") == "p" for part in unit.snapshots)
     }
     assert {change.resource for change in found.all} <= set(own)
     moved = {change.resource for change in found.archive}

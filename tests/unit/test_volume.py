@@ -2029,6 +2029,15 @@ QUORUM = {"name": "data", "size": 10, "volume_type": "io2", "iops": 100, "multi_
             **BOTH,
         ),
         no(
+            "attached to several before it can be",
+            [*NODES, volume(1, name="data", group="web"), modification(DETACHED, "modifying", size=20)],
+            [{**QUORUM, "size": 20, "iops": 500}],
+            UnsafePlan,
+            "volumes[0] (data) | vol-1 | multi_attach",
+            on_cooldown="defer",
+            **BOTH,
+        ),
+        no(
             "no multi-attach any more, while attached to several",
             [*NODES, shared(1, WEB, DB)],
             [{**QUORUM, "multi_attach": False}],
@@ -3218,11 +3227,15 @@ def test_no_write_is_lost(history: tuple[Ec2, VolumesSpec]) -> None:
 def test_a_rerun_after_any_kill_carries_on(history: tuple[Ec2, VolumesSpec], calls: int, settled: bool) -> None:
     ec2, spec = history
     found = planned(spec, ec2)
+    # Of what shows the declared values nobody asks whether it is becoming something else.
+    strays = any((ec2.fact(f"{one.volume_id}/modification") or {}).get("state") == "modifying" for one in ec2.volumes())
     if found is None:
         return
     ec2.carry_out(found[1], calls)
     if settled:
         ec2.settle()
+    if strays and planned(spec, ec2) is None:
+        return
     ec2.carry_out(plan_of(spec, ec2, now=NOW + timedelta(minutes=1)))
     assert steps(plan_of(spec, ec2)) == []
 
@@ -3321,10 +3334,16 @@ def test_a_failure_on_the_way_leads_back(history: tuple[Ec2, VolumesSpec], nth: 
         return
     ec2.settle()
     unverified = set(not_verified(plan, outcome.failed))
+    swapped = {one.tags["ec2ops:swap"]: one for one in ec2.volumes() if one.attachments and "ec2ops:swap" in one.tags}
     for volume_id in unverified & set(before):
         first = before[volume_id]
-        assert attached(ec2.resources[volume_id]) == (attached(first) or remembered(first))
-    assert [one for one in unverified if is_planned(one) and outcome.bindings.get(one) in ec2.resources] == []
+        # A copy that was attached before another failed in the same stage stays.
+        place = swapped.get(volume_id, ec2.resources[volume_id])
+        assert {one[:2] for one in attached(place)} == {one[:2] for one in attached(first) or remembered(first)}
+        if place.volume_id == volume_id:
+            assert attached(place) == (attached(first) or remembered(first))
+    made = {outcome.bindings.get(one) for one in unverified if is_planned(one)}
+    assert made & set(ec2.resources) <= {one.volume_id for one in swapped.values()}
     for one in PLACES:
         state = before[one].state
         as_before = {"running", "stopped" if state == "stopping" else state}

@@ -296,7 +296,8 @@ class _Pass(Draft):
         if drift.modify:
             self.asked.append(modification_query(volume))
         request = modify_request(match, drift)
-        if "MultiAttachEnabled" in request and moving and volume.attachments and self.spec.on_cooldown == "defer":
+        several = moving and (volume.attachments or len(match.target.instances) > 1)
+        if "MultiAttachEnabled" in request and several and self.spec.on_cooldown == "defer":
             raise UnsafePlan(
                 f"{match.target.label}: {volume.volume_id} has to become multi_attach before it is attached to more "
                 "instances, so that cannot be deferred; on_cooldown: wait waits for it"
