@@ -26,7 +26,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.rotation_spec
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.snapshot import FEATURE
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_rotation import DAY, NOW, REGION, V1, V2, decision, deleted, snapshot, volume
+from test_rotation import DAY, NOW, REGION, V1, V2, decision, deleted, snapshot, snapshot_set, volume
 
 ELSEWHERE = "eu-west-1"
 World = dict[str, Resource]
@@ -44,6 +44,7 @@ def copy_of(original: Snapshot, state: str = "completed", **fields: Any) -> Snap
         "ec2ops:policy": "p",
         "ec2ops:period": original.tags.get("ec2ops:period", f"{start:%Y-%m-%dT%H:%M:%S}+00:00"),
         "ec2ops:source": original.volume_id,
+        **{key: original.tags[key] for key in ("ec2ops:set",) if key in original.tags},
         "ec2ops:copy-of": f"{REGION}/{original.snapshot_id}",
         **fields.pop("tags", {}),
     }
@@ -173,6 +174,31 @@ def test_what_is_archived_future_or_managed_by_others_is_not_copied() -> None:
     assert copies_in(plan) == [good.snapshot_id]
 
 
+@pytest.mark.parametrize("part", [0, 1])
+def test_of_a_set_the_part_that_has_no_copy_is_copied(part: int) -> None:
+    """With the other part it is one: none of the place's rules takes it for two."""
+    sets = [snapshot_set(number * DAY, 1, 1, 2) for number in (1, 2, 3)]
+    copies = [copy_of(one) for several in sets for one in several]
+    del copies[part]
+    given = {"select": None, "keep": {"last": 9}, "create": "never", "copies": place(wait=True)}
+    plan = planned(world_of(*(one for several in sets for one in several), *copies), **given)
+    assert copies_in(plan) == [sets[0][part].snapshot_id]
+    assert deleted(plan) == {one.snapshot_id for one in copies[-2:]}
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_what_is_left_of_a_set_of_copies_goes_when_no_rule_keeps_it(part: int) -> None:
+    """Also while its original is there, as when the deletion of the set was refused half-way."""
+    sets = [snapshot_set(number * DAY, 1, 1, 2) for number in (1, 2, 3)]
+    copies = [copy_of(one) for several in sets for one in several]
+    rest = copies.pop(4 + part)
+    given = {"select": None, "keep": {"last": 2}, "create": "never", "copies": place(wait=True)}
+    plan = planned(world_of(*(one for several in sets for one in several), *copies), **given)
+    assert copies_in(plan) == []
+    assert deleted(plan) == {copies[4].snapshot_id, *(one.snapshot_id for one in sets[2])}
+    assert rest.snapshot_id not in deleted(plan)
+
+
 # --- always -----------------------------------------------------------------------------------------------------------
 
 KEEPS = ({"last": 1}, {"last": 3}, {"daily": 2}, {"weekly": 2}, {"within": "3d"}, {"monthly": 1, "last": 2})
@@ -180,26 +206,28 @@ KEEPS = ({"last": 1}, {"last": 3}, {"daily": 2}, {"weekly": 2}, {"within": "3d"}
 
 @st.composite
 def worlds(draw: st.DrawFn) -> tuple[World, dict[str, Any]]:
-    """Originals of two volumes in any state, copies of some of them, and what is kept of each."""
-    found: list[Resource] = [volume(1), volume(2)]
+    """Originals of two volumes in any state, or sets of both, copies of some of them, and what is kept of each."""
+    whole = draw(st.booleans())
+    found: list[Resource] = [] if whole else [volume(1), volume(2)]
     for number in range(draw(st.integers(0, 8))):
         age = timedelta(hours=draw(st.integers(2, 24 * 40)), minutes=number)  # its copy began before now too
-        adopted = draw(st.booleans())
-        one = snapshot(
-            age,
-            draw(st.sampled_from([1, 2])),
-            state=draw(st.sampled_from(["completed"] * 6 + ["pending", "error"])),
-            period=None if adopted else "",
-        )
+        period = "" if draw(st.booleans()) else None
+        states = draw(st.sampled_from([["completed"] * 2] * 6 + [["pending"] * 2, ["completed", "error"]]))
+        of = [1, 2] if whole else [draw(st.sampled_from([1, 2]))]
+        if whole and period is not None:
+            several = snapshot_set(age, 1, *of, states=states)
+        else:
+            several = [snapshot(age, one, state=state, period=period) for one, state in zip(of, states, strict=False)]
         if draw(st.sampled_from([True, True, False])):
-            found.append(one)
-        if one.state == "completed" and draw(st.booleans()):
-            found.append(copy_of(one, draw(st.sampled_from(["completed", "completed", "pending", "error"]))))
+            found += several
+        for one in several:
+            if one.state == "completed" and draw(st.booleans()):
+                found.append(copy_of(one, draw(st.sampled_from(["completed", "completed", "pending", "error"]))))
     given = {
-        "select": {"volume_ids": [V1, V2]},
+        "select": None if whole else {"volume_ids": [V1, V2]},
         "keep": draw(st.sampled_from(KEEPS)),
         "copies": place(keep=draw(st.sampled_from(KEEPS)), wait=draw(st.booleans())),
-        "create": draw(st.sampled_from(["due", "never"])),
+        "create": "never" if whole else draw(st.sampled_from(["due", "never"])),
         "wait": draw(st.booleans()),
         "max_delete_percent": 100,
     }

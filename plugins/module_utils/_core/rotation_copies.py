@@ -118,19 +118,25 @@ class Copying:
         second = [item for item in self.living if self.copied[original_of(item)] is not item]
         for original, item in self.copied.items():
             sets[item.tags.get(tag_names.SET) or original].append(item)
-        missing = {
-            item.tags[tag_names.SET]
-            for unit in self.sources
-            for item in unit.snapshots
-            if tag_names.SET in item.tags and item.snapshot_id not in self.copied
-        }
         units = []
         for marked, members in sets.items():
             ordered = sorted(members, key=original_of)
-            units.append(self._unit(ordered, original_of(ordered[0]), whole=marked not in missing))
+            source = self._source_sets.get(marked)
+            whole = source is None or all(item in self.copied for item in source.ids)
+            units.append(self._unit(ordered, original_of(ordered[0]) if source is None else source.key, whole=whole))
         units += [self._unit((item,), item.snapshot_id) for item in (*second, *others)]
         units += self.failed
         return sorted(units, key=lambda item: (item.start_time, item.key), reverse=True)
+
+    @cached_property
+    def _source_sets(self) -> dict[str, Unit]:
+        """By the tag of a set, its original."""
+        return {
+            item.tags[tag_names.SET]: unit
+            for unit in self.sources
+            for item in unit.snapshots
+            if tag_names.SET in item.tags
+        }
 
     # --- what is to be copied ---
 
@@ -247,8 +253,10 @@ class Copying:
                 expected.append(self._unit(parts, unit.key))
         becoming = {unit.key for unit in expected}
         awaited = [unit for unit in self.units if unit.whole and unit.state == "pending" and unit.group]
-        # A set of which a part was there is one of the two, and counts whole.
-        units = [unit for unit in self.units if unit.key not in becoming]
+        # A set of which a part was there is one of the two, and counts whole. So does one that nobody completes.
+        coming = {unit.key for unit in self.wanted}
+        units = [replace(unit, whole=unit.whole or unit.key not in coming) for unit in self.units]
+        units = [unit for unit in units if unit.key not in becoming]
         return Scene(self.copy.place, units, expected, awaited, failed=self.failed, known=self.known, waits=self.waits)
 
     def _as_made(self, change: Change, source: Snapshot) -> Snapshot:
