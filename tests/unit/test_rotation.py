@@ -296,6 +296,7 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     ({"max_delete_percent": -1}, ["max_delete_percent", "-1"]),
     ({"max_delete_percent": 101}, ["max_delete_percent", "101"]),
     ({"min_keep": 0}, ["min_keep", "0"]),
+    ({"expected_plan": ""}, ["expected_plan", "empty"]),
 ]
 
 

@@ -281,6 +281,27 @@ def test_with_a_key_of_its_own_a_run_leaves_nothing_to_the_next(sandbox: Sandbox
         sandbox.move_clock(DAY)
 
 
+@pytest.mark.parametrize("wait", [False, True])
+def test_where_there_is_no_such_key_all_else_is_done_and_nothing_deleted(sandbox: Sandbox, wait: bool) -> None:
+    scene = Scene(sandbox, 4, "data")
+    kms = sandbox.client("kms", ELSEWHERE)
+    place = {"region": ELSEWHERE, "keep": {"daily": 1}, "wait": wait, "kms_key_id": "alias/backup"}
+    given = scene.options(place, keep={"daily": 2})
+    checked, ran = rotate(sandbox, check=True, **given), rotate(sandbox, **given)
+    assert checked.failed == ran.failed or checked.result["msg"] == ran.failed
+    for said in ("eu-west-1", "alias/backup", "no enabled key", "Nothing is deleted"):
+        assert said in ran.failed
+    assert (scene.copies(), deletes(sandbox), len(of_policy(sandbox))) == ({}, [], 5)
+    kms.create_alias(AliasName="alias/backup", TargetKeyId=kms.create_key()["KeyMetadata"]["KeyId"])
+    ok(rotate(sandbox, **given))
+    assert len(scene.copies()) == 1
+    # No copy is missing, so nobody asks.
+    kms.delete_alias(AliasName="alias/backup")
+    sandbox.move_clock(600)
+    ok(rotate(sandbox, **given))
+    assert ok(rotate(sandbox, **given)).result["plan"] == []
+
+
 def test_limits_count_over_all_regions(sandbox: Sandbox) -> None:
     scene = Scene(sandbox, 3, "data")
     wide = {"region": ELSEWHERE, "keep": {"daily": 9}, "wait": True}

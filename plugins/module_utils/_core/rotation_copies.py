@@ -140,8 +140,24 @@ class Copying:
 
     # --- what is to be copied ---
 
-    @cached_property
+    @property
     def wanted(self) -> list[Unit]:
+        """The originals of which a copy is missing and can be made, the oldest first."""
+        return [] if self._no_key else self._missing
+
+    @cached_property
+    def _no_key(self) -> str:
+        """Why nothing can be encrypted with the key of the place; empty when it can, or KMS does not tell."""
+        key = self.copy.kms_key_id
+        if key is None or self.state.fact(f"{self.copy.place}/{key}/key") != "":
+            return ""
+        return (
+            f"copies to {self.copy.where}: kms_key_id: {key} is no enabled key of KMS there; it takes the ARN, the id or "
+            "the alias (alias/…) of one"
+        )
+
+    @cached_property
+    def _missing(self) -> list[Unit]:
         """The originals whose copy the rules would keep and which is not there whole, the oldest first."""
         missing = {
             unit.key: unit
@@ -323,13 +339,15 @@ class Copying:
     def refusals(self) -> list[str]:
         """Why some of what the rules want cannot be copied."""
         missing = [unit for unit in self.sources if any(item not in self.copied for item in unit.ids)]
-        return [text for unit in missing if (text := self._unshareable(unit))]
+        unshareable = [text for unit in missing if (text := self._unshareable(unit))]
+        return [*unshareable, *([self._no_key] if self._no_key and self._missing else [])]
 
     def questions(self) -> Iterator[Query]:
         """What has to be known of keys and, before originals are shared, with whom they are already."""
         begun = [item for _unit, item in self.beginning]
-        if self.waits and any(item.encrypted or self.copy.kms_key_id is not None for item in begun):
-            key = self.copy.kms_key_id or DEFAULT_KEY
+        key = self.copy.kms_key_id or DEFAULT_KEY
+        # Without a wait nobody is interested in which key the default one is.
+        if begun and (self.copy.kms_key_id is not None or (self.waits and any(item.encrypted for item in begun))):
             yield Query("DescribeKey", arguments=(("KeyId", key),), service="kms", place=self.copy.place)
         if not self.account:
             return

@@ -144,7 +144,7 @@ def parse(params: Mapping[str, Any], region: str) -> RotationSpec:
         max_delete=_bounded(params, "max_delete", 0, None),
         max_delete_percent=_bounded(params, "max_delete_percent", 0, 100),
         min_keep=_bounded(params, "min_keep", 1, None),
-        expected_plan=params.get("expected_plan") or None,
+        expected_plan=params.get("expected_plan"),
         report=str(params.get("report") or "actions"),
         wait=bool(params.get("wait", True)),
         copies=() if captured else _copies(params.get("copies"), region),
@@ -166,6 +166,10 @@ def _require_sense(spec: RotationSpec, params: Mapping[str, Any]) -> None:
         raise SpecError(
             "select: it names nothing to take snapshots of: volume_ids, instance_ids or tags. create: never only "
             "retains what there is"
+        )
+    if spec.expected_plan is not None and not spec.expected_plan.strip():
+        raise SpecError(
+            "expected_plan: it is empty, and no plan's hash is; leave it out where no plan has to be approved"
         )
     if params.get("adopt") is not None and not spec.adopt:
         raise SpecError("adopt.tags: no tag; without one it would take every snapshot of the account")
