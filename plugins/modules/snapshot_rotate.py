@@ -362,8 +362,9 @@ notes:
     C(ec2:CreateSnapshots), C(ec2:CreateTags), C(ec2:DeleteSnapshot), and for the guards C(ec2:DescribeImages),
     C(ec2:DescribeLockedSnapshots), C(ec2:DescribeFastSnapshotRestores), C(ec2:DescribeSnapshotTierStatus) and
     C(ec2:DescribeSnapshotAttribute). Where copies go it needs C(ec2:CopySnapshot), C(ec2:CreateTags),
-    C(ec2:DescribeSnapshots), C(ec2:DeleteSnapshot) and, to know a key before it is used, C(kms:DescribeKey); for another
-    account C(ec2:ModifySnapshotAttribute) and C(kms:DescribeKey) here, and the right to use the keys of both sides.
+    C(ec2:DescribeSnapshots), C(ec2:DeleteSnapshot) and, to know a key before it is used, C(kms:DescribeKey); for
+    another account C(ec2:ModifySnapshotAttribute) and C(kms:DescribeKey) here, and the right to use the keys of both
+    sides.
     O(archive_after) needs C(ec2:ModifySnapshotTier), O(lock) C(ec2:LockSnapshot) or C(ec2:UnlockSnapshot),
     O(fast_restore) C(ec2:EnableFastSnapshotRestores) and C(ec2:DisableFastSnapshotRestores).
   - Snapshots of which nothing says what they are a backup of (copies without our tags) are reported and never deleted.

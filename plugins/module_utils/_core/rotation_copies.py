@@ -152,8 +152,8 @@ class Copying:
         if key is None or self.state.fact(f"{self.copy.place}/{key}/key") != "":
             return ""
         return (
-            f"copies to {self.copy.where}: kms_key_id: {key} is no enabled key of KMS there; it takes the ARN, the id or "
-            "the alias (alias/…) of one"
+            f"copies to {self.copy.where}: kms_key_id: {key} is no enabled key of KMS there; it takes the ARN, the id "
+            "or the alias (alias/…) of one"
         )
 
     @cached_property
