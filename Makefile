@@ -23,7 +23,7 @@ SIDE_BY_SIDE := $(MAKE) --no-print-directory --jobs=2 --output-sync=target --kee
 TYPED := plugins/module_utils plugins/modules tests/sandbox tests/tools
 # The sandbox has tests of its own, make sandbox-tests. Runs that are killed, or meet another one, are most of the time
 # of all roles' tests: make interruption-tests.
-INTERRUPTED := tests/playbook/test_interruptions.py tests/playbook/test_rotation_processes.py
+INTERRUPTED := $(addprefix tests/playbook/,test_interruptions.py test_rotation_processes.py test_restore_processes.py)
 TESTS := tests/unit tests/module tests/playbook $(addprefix --ignore=,$(INTERRUPTED))
 
 .PHONY: help demo test bench sanity lint types unit sandbox-tests module-tests playbook-tests interruption-tests tree \
