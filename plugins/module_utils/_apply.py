@@ -19,8 +19,9 @@ from typing import Any, TypeVar
 
 from ._core.change import Change, Plan, Query, Stage, Wait, by_id
 from ._core.errors import StorageError
-from ._core.names import planned_in, substitute
+from ._core.names import kind_of, moment_of, planned_in, substitute
 from ._core.resources import Fact, Image, Instance, Resource, Snapshot, Volume, from_view
+from ._core.timespan import format_instant
 from ._ports import TOKEN_SPENT, CallError, Gateway, Outcome, WaitError
 
 T = TypeVar("T")
@@ -46,7 +47,7 @@ def apply(plan: Plan, gateway: Gateway, *, wait: bool, timeout: float) -> Outcom
     together. A stage that fails finishes the calls it has begun; what comes after it is not tried, but its own way back
     (`Stage.on_failure`) is.
     """
-    run = _Run(gateway, wait, gateway.monotonic() + timeout)
+    run = _Run(gateway, wait, gateway.monotonic() + timeout, _moments_in(plan))
     outcome = run.outcome
     for number, stage in enumerate(plan.stages):
         error = run.stage(stage)
@@ -58,6 +59,14 @@ def apply(plan: Plan, gateway: Gateway, *, wait: bool, timeout: float) -> Outcom
             _roll_back(run, stage, timeout)
         break
     return outcome
+
+
+def _moments_in(plan: Plan) -> frozenset[str]:
+    """The start times, of snapshots that are only planned, which the plan's copies have to tell."""
+    names = {
+        name for change in plan.changes if change.action == "CopySnapshot" for name in planned_in(change.parameters)
+    }
+    return frozenset(name for name in names if kind_of(name) == "moment")
 
 
 def _kind(error: StorageError) -> str:
@@ -128,11 +137,12 @@ def call_groups(changes: Sequence[Change]) -> list[list[Change]]:
 class _Run:
     """The carrying out of a plan's stages: what is bound so far, and the time until it must be over."""
 
-    def __init__(self, gateway: Gateway, wait: bool, deadline: float) -> None:
+    def __init__(self, gateway: Gateway, wait: bool, deadline: float, moments: frozenset[str] = frozenset()) -> None:
         self.gateway = gateway
         self.outcome = Outcome()
         self._wait = wait
         self._deadline = deadline
+        self._moments = moments
         self._gone: set[str] = set()
 
     def stage(self, stage: Stage) -> StorageError | None:
@@ -252,7 +262,15 @@ class _Run:
         except StorageError as error:
             return error
         self.outcome.observed.update({name: one for name, one in seen.items() if name not in self._gone})
+        self._bind_moments(seen)
         return None
+
+    def _bind_moments(self, seen: Mapping[str, Resource]) -> None:
+        """When the plan's snapshots were taken, where something that is made of them has to say it."""
+        for name, resource_id in list(self.outcome.bindings.items()) if self._moments else ():
+            snapshot, moment = seen.get(resource_id), moment_of(name)
+            if moment in self._moments and isinstance(snapshot, Snapshot) and snapshot.start_time is not None:
+                self.outcome.bindings[moment] = format_instant(snapshot.start_time)
 
     def _patiently(self, changes: Sequence[Change], patience: frozenset[str]) -> Mapping[str, str]:
         """The call, repeated while EC2 answers "not now" (a code in *patience*), until the time is over.

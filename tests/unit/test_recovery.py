@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.recovery impo
     snapshot_of,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Snapshot
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.timespan import format_instant
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -42,7 +44,7 @@ def snapshot(age: timedelta = DAY, of: str = V1, *, copy: str = "", **fields: An
         "ec2ops:period": f"{start:%Y-%m-%d}T00:00+00:00",
         "ec2ops:source": of,
         "ec2ops:origin": f"gp3 8 4000 200 us-east-1a {I1} /dev/sdf",
-        **({"ec2ops:copy-of": f"us-east-1/{copy}"} if copy else {}),
+        **({"ec2ops:copy-of": f"us-east-1/{copy}", "ec2ops:taken": format_instant(start)} if copy else {}),
         **fields.pop("tags", {}),
     }
     tags = {key: value for key, value in tags.items() if value is not None}
@@ -54,7 +56,8 @@ def snapshot(age: timedelta = DAY, of: str = V1, *, copy: str = "", **fields: An
 
 def whole_set(age: timedelta, *volumes: str, states: Sequence[str] = (), **given: Any) -> list[Snapshot]:
     """What one CreateSnapshots made of the instance."""
-    marked = {"ec2ops:set": f"{I1}/{NOW - age:%Y-%m-%d}T00:00+00:00", **given.pop("tags", {})}
+    name = f"{I1}/{NOW - age:%Y-%m-%d}T00:00+00:00"
+    marked = {"ec2ops:set": name, "ec2ops:parts": str(len(volumes)), **given.pop("tags", {})}
     several = states or ["completed"] * len(volumes)
     return [snapshot(age, of, state=state, tags=marked, **given) for of, state in zip(volumes, several, strict=True)]
 
@@ -96,20 +99,21 @@ def test_what_is_back_from_the_archive_for_a_time_can_be_used() -> None:
     assert (away.storage_tier, back.storage_tier) == ("archive", None)
 
 
-def test_a_copy_counts_by_its_tags_and_is_as_new_as_it_may_be() -> None:
+def test_a_copy_counts_by_its_tags() -> None:
     copy = snapshot(DAY, copy="snap-1")
-    slot = datetime(2026, 11, 23, tzinfo=UTC)
     (point,) = of_volume(copy).points
-    assert (point.source, point.moment, point.copied) == (V1, slot, True)
-    begun = NOW - DAY + timedelta(hours=1)
-    assert chosen(of_volume(copy, before=begun + timedelta(seconds=1))) == {V1: copy.snapshot_id}
-    with pytest.raises(SpecError, match=rf"between 2026-11-23T00:00:00Z and .*: {copy.snapshot_id}"):
-        of_volume(copy, before=begun)
-    # A copy that was begun long after belongs to its slot all the same: the next slot has one of its own.
-    late = snapshot(3 * DAY, copy="snap-0")
-    late = Snapshot(**{**vars(late), "start_time": NOW})
-    following = snapshot(2 * DAY, copy="snap-2")
-    assert chosen(of_volume(late, following, before=NOW - 2 * DAY - timedelta(hours=11))) == {V1: late.snapshot_id}
+    assert (point.source, point.moment, point.copied) == (V1, NOW - DAY, True)
+    # Whenever EC2 has begun to copy.
+    late = dataclasses.replace(snapshot(3 * DAY, copy="snap-0"), start_time=NOW)
+    assert chosen(of_volume(late, copy, before=NOW - DAY)) == {V1: late.snapshot_id}
+    with pytest.raises(SpecError, match=rf"taken at 2026-11-21T12:00:00Z: {late.snapshot_id}"):
+        of_volume(late, copy, before=NOW - 3 * DAY)
+    # One that does not say when counts as no older than it is itself.
+    unknown = snapshot(2 * DAY, copy="snap-2", tags={"ec2ops:taken": None})
+    begun = NOW - 2 * DAY + timedelta(hours=1)
+    assert chosen(of_volume(unknown, before=begun + timedelta(seconds=1))) == {V1: unknown.snapshot_id}
+    with pytest.raises(SpecError, match=unknown.snapshot_id):
+        of_volume(unknown, before=begun)
     # Without tags nothing says of what it is.
     with pytest.raises(SpecError, match="nor any other"):
         of_volume(snapshot(DAY, copy="snap-1", tags={"ec2ops:source": None}))
@@ -218,16 +222,20 @@ def test_a_set_of_which_a_part_is_gone_is_not_whole() -> None:
     old, new = whole_set(3 * DAY, V1, V2), whole_set(2 * DAY, V1, V2)
     found = of_instance(*old, new[0])
     assert chosen(found) == {V1: old[0].snapshot_id, V2: old[1].snapshot_id}
-    assert f"it has nothing of {V2}" in found.notes[0]
+    assert "1 of its 2 snapshots are gone" in found.notes[0]
+    # Also when there is no other, or only newer ones.
+    for others in ([], whole_set(DAY, V1, V2)):
+        with pytest.raises(SpecError, match=r"no whole set.*1 of its 2 snapshots are gone"):
+            of_instance(new[1], *others, before=NOW - DAY)
     # Since then the instance does without the volume.
     assert chosen(of_instance(*old, new[0], *whole_set(DAY, V1))) != chosen(found)
 
 
 def test_copies_of_a_set_are_a_set_whenever_each_was_begun() -> None:
-    marked = {"ec2ops:set": f"{I1}/2026-11-23T00:00+00:00"}
+    originals = whole_set(DAY, V1, V2)
     parts = [
-        snapshot(DAY + timedelta(minutes=number), of, copy=f"snap-{number}", tags=marked)
-        for number, of in enumerate((V1, V2))
+        dataclasses.replace(snapshot(DAY, of, copy=one.snapshot_id, tags=one.tags), start_time=NOW - number * DAY / 9)
+        for number, (of, one) in enumerate(zip((V1, V2), originals, strict=True))
     ]
     found = of_instance(*parts)
     assert chosen(found) == {V1: parts[0].snapshot_id, V2: parts[1].snapshot_id}
@@ -253,6 +261,9 @@ def test_a_restore_that_was_begun_is_completed_from_its_own_moment() -> None:
     assert of_instance(*old, *new, restored=both).points == ()
     with pytest.raises(SpecError, match="cannot be completed"):
         of_instance(old[0], Snapshot(**{**vars(old[1]), "state": "error"}), *new, restored=there)
+    with pytest.raises(SpecError, match=r"cannot be completed: 1 of its 2 snapshots are gone"):
+        of_instance(old[0], *new, restored=there)
+    assert of_instance(old[0], *new, restored=both).points == ()
     # What the first one was made from is gone: nothing is mixed with it.
     found = of_instance(*new, restored=there)
     assert (found.points, "is gone" in found.notes[0]) == ((), True)
@@ -303,12 +314,10 @@ def test_nothing_newer_than_asked_for_and_sets_only_as_a_whole(
         for point in found.points:
             assert point.snapshot.state == "completed"
             assert before is None or point.moment < before
-            if "ec2ops:copy-of" not in point.snapshot.tags and before is not None:
-                assert point.snapshot.start_time is not None
-                assert point.snapshot.start_time < before
         sets = {point.snapshot.tags.get("ec2ops:set") for point in found.points}
         if wanted.instance_id and sets != {None}:
             assert len(sets) == 1
+            assert {point.snapshot.tags["ec2ops:parts"] for point in found.points} == {str(len(found.points))}
             assert len({point.moment for point in found.points}) == 1
 
 

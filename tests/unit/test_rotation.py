@@ -548,6 +548,7 @@ def test_a_set_is_one_call_with_the_tags_of_each_volume_after_it() -> None:
         "ec2ops:policy": "p",
         "ec2ops:period": TODAY,
         "ec2ops:set": f"{I1}/{TODAY}",
+        "ec2ops:parts": "2",
         "team": "a",
     }
     tags = [change for change in plan.changes if change.action == "CreateTags"]
@@ -692,8 +693,8 @@ def test_of_more_tags_than_a_snapshot_can_have_some_stay_behind_with_a_warning(w
     plan = planned(Account.of(resources), **given)
     account = afterwards(Account.of(resources), plan)
     (made,) = [one for one in account.resources.values() if isinstance(one, Snapshot)]
-    # Its copy's mark, its lock, whom it is shared with and, without a set, the name of one have their places.
-    assert len(made.tags) == 50 - (3 if whole else 4)
+    # Its lock, whom it is shared with and, without a set, the name and the size of one have their places.
+    assert len(made.tags) == 50 - (2 if whole else 4)
     assert (made.tags["Name"], made.tags["tag 00"], made.tags["team"]) == ("db", "mine", "a")
     (warning,) = plan.warnings
     assert V1 in warning

@@ -24,6 +24,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Resource, Snapshot
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.rotation_spec import parse
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.snapshot import FEATURE
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.timespan import format_instant
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_rotation import DAY, NOW, REGION, V1, V2, decision, deleted, snapshot, snapshot_set, volume
@@ -42,9 +43,9 @@ def copy_of(original: Snapshot, state: str = "completed", **fields: Any) -> Snap
     assert start is not None
     tags = {
         "ec2ops:policy": "p",
-        "ec2ops:period": original.tags.get("ec2ops:period", f"{start:%Y-%m-%dT%H:%M:%S}+00:00"),
         "ec2ops:source": original.volume_id,
-        **{key: original.tags[key] for key in ("ec2ops:set",) if key in original.tags},
+        **{key: original.tags[key] for key in ("ec2ops:period", "ec2ops:set", "ec2ops:parts") if key in original.tags},
+        "ec2ops:taken": format_instant(start),
         "ec2ops:copy-of": f"{REGION}/{original.snapshot_id}",
         **fields.pop("tags", {}),
     }
@@ -254,7 +255,7 @@ def test_run_after_run_it_settles_and_nothing_is_copied_twice(case: tuple[World,
             if change.action == "CopySnapshot":
                 (tags,) = change.parameters["TagSpecifications"]
                 told = {tag["Key"]: tag["Value"] for tag in tags["Tags"]}
-                copied[told["ec2ops:period"] + told["ec2ops:source"] + change.parameters["SourceSnapshotId"]] += 1
+                copied[told["ec2ops:taken"] + told["ec2ops:source"] + change.parameters["SourceSnapshotId"]] += 1
         if plan.is_empty and not pending:
             break
         world = later(after)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,10 +19,11 @@ from typing import Any, TypeVar
 
 from . import tags as tag_names
 from .errors import StorageError, UnsafePlan
-from .names import is_planned, kind_of, planned_in, substitute
+from .names import is_planned, kind_of, moment_of, planned_in, substitute
 from .resources import Fact, Image, Instance, Resource, Snapshot, Volume, from_view, new_from_view, view
 
 T = TypeVar("T")
+_WILD = re.compile(r"[*?\\]")
 
 
 @dataclass(frozen=True)
@@ -119,8 +121,8 @@ def by_id(operation: str, filter_name: str, ids: Iterable[str], **arguments: Any
 
 
 def tag_filters(tags: Mapping[str, str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """EC2's filters for what has all these tags."""
-    return tuple((f"tag:{key}", (value,)) for key, value in sorted(tags.items()))
+    """EC2's filters for what has all these tags, to the letter: its wildcards and their escape are plain characters."""
+    return tuple((f"tag:{key}", (_WILD.sub(r"\\\g<0>", value),)) for key, value in sorted(tags.items()))
 
 
 def own_snapshots(tags: Mapping[str, str]) -> Query:
@@ -236,7 +238,7 @@ class Change:
             for part in self.parameters.get("TagSpecifications") or ()
             if part.get("ResourceType") == kind
             for tag in part["Tags"]
-            if tag["Key"].startswith(tag_names.PREFIX) and tag["Key"] != tag_names.ORIGIN
+            if tag["Key"].startswith(tag_names.PREFIX) and tag["Key"] not in (tag_names.ORIGIN, tag_names.PARTS)
         }
 
     def published(self) -> dict[str, Any]:
@@ -275,6 +277,21 @@ def published_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
     published: dict[str, Any] = shown("", parameters)
     return published
+
+
+def tagging(
+    resource: str, region: str, present: Mapping[str, str], wanted: Mapping[str, str], reason: str
+) -> tuple[Change | None, list[str]]:
+    """The CreateTags that makes the tags *present* of a resource hold what is *wanted*, None when they do; and the keys
+    for which EC2 has no place there (`tags.with_room`).
+    """
+    missing = {key: value for key, value in wanted.items() if present.get(key) != value}
+    fitting, left_out = tag_names.with_room(present, missing)
+    if not fitting:
+        return None, left_out
+    before, after = {"tags": dict(present)}, {"tags": {**present, **fitting}}
+    parameters = {"Tags": tag_names.boto3_tags(fitting)}
+    return Change("CreateTags", resource, region, parameters, reason, before, after), left_out
 
 
 @dataclass(frozen=True)
@@ -449,5 +466,7 @@ def guard(plan: Plan, known: Iterable[str] = ()) -> Plan:
                 raise UnsafePlan(
                     f"{change.action} of {change.resource} needs {', '.join(sorted(missing))}, which nothing makes"
                 )
-        made.update(change.resource for change in stage.changes if change.creates)
+        for change in stage.changes:
+            if change.creates:
+                made.update((change.resource, moment_of(change.resource)))
     return plan

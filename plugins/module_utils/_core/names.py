@@ -20,13 +20,18 @@ KINDS = {"i": "instance", "ami": "image", "snap": "snapshot", "vol": "volume"}
 _PREFIXES = {kind: prefix for prefix, kind in KINDS.items()}
 # EC2 ids have 8 (until 2016) or 17 hexadecimal digits.
 _ID = re.compile(r"(i|ami|snap|vol)-(?:[0-9a-f]{8}|[0-9a-f]{17})")
-_PLANNED = re.compile(r"\(new (instance|image|snapshot|volume) [^()]+\)")
+_PLANNED = re.compile(r"\(new (instance|image|snapshot|volume|moment) [^()]+\)")
 _IMAGE_NAME = re.compile(r"[A-Za-z0-9()\[\] ./\-'@_]{3,128}")
 
 
 def planned(kind: str, name: str) -> str:
     """The id that a plan uses for a resource that one of its own changes creates: ``(new image web/1)``."""
     return f"(new {kind} {name.translate(str.maketrans('()', '[]'))})"
+
+
+def moment_of(snapshot: str) -> str:
+    """What stands for the start time of a snapshot that is only planned: ``(new moment …)`` of ``(new snapshot …)``."""
+    return snapshot.replace("(new snapshot ", "(new moment ", 1)
 
 
 def is_planned(resource: object) -> bool:
@@ -89,6 +94,11 @@ def planned_in(value: Any) -> set[str]:
     if isinstance(value, (list, tuple)):
         return {name for item in value for name in planned_in(item)}
     return set()
+
+
+def description(policy: str, of: str) -> str:
+    """What EC2 shows as the description of a snapshot. It takes only ASCII there, unlike in tags."""
+    return f"{policy}: {of}".encode("ascii", "replace").decode()
 
 
 def client_token(identity: Iterable[str], generation: int = 0) -> str:

@@ -5,16 +5,14 @@
 """What data can be brought back: for volumes, or for all of an instance, the snapshot to make each volume from.
 
 A snapshot is *good* when it is completed and not in the archive. The *moment* of its data is when it was taken. Of a
-copy EC2 does not tell that: the slot of its policy (``ec2ops:period``) says when at the earliest, and the next slot
-that is known, or the begin of the copy, when at the latest. Order and what is told go by the earliest, "before" by the
-latest: nothing that may be newer than what was asked for is ever chosen.
+copy its tag ``ec2ops:taken`` says that, and without one nothing does: it counts from when it was begun, which is later,
+so nothing that may be newer than what was asked for is ever chosen.
 
 Private to this collection.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +25,7 @@ from .errors import SpecError
 from .resources import Snapshot
 from .rotation_units import UNKNOWN_VOLUMES, source_of, units_of
 from .tags import LONGEST_KEY, MOST_TAGS, carried
-from .timespan import EARLIEST, format_moment, parse_slot
+from .timespan import EARLIEST, format_moment, parse_instant
 from .volume_spec import device_letters
 from .volume_types import VOLUME_TYPES
 
@@ -194,13 +192,12 @@ def snapshot_of(described: Mapping[str, Any]) -> Snapshot:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A snapshot, and between when and when its data was taken: for an original one moment."""
+    """A snapshot, and when its data was taken."""
 
     snapshot: Snapshot
     source: str
     copied: bool
-    begin: datetime
-    latest: datetime
+    moment: datetime
 
     @cached_property
     def fault(self) -> str:
@@ -217,53 +214,24 @@ class _Candidate:
         return self.snapshot.tags.get(tag_names.COPY_OF) or self.snapshot.snapshot_id
 
     @property
-    def order(self) -> tuple[datetime, datetime, str]:
+    def order(self) -> tuple[datetime, str]:
         """By moment."""
-        return self.begin, self.latest, self.snapshot.snapshot_id
+        return self.moment, self.snapshot.snapshot_id
 
     def fits(self, before: datetime | None) -> bool:
-        """Its data was taken before, for certain."""
-        return before is None or self.latest < before
+        """Its data was taken before."""
+        return before is None or self.moment < before
 
 
 def _candidates(snapshots: Iterable[Snapshot]) -> list[_Candidate]:
-    known = list({item.snapshot_id: item for item in snapshots}.values())
-    slots = _slots(known)
-    return [_candidate(item, item.start_time, slots) for item in known if item.start_time is not None]
+    known = {item.snapshot_id: item for item in snapshots}.values()
+    return [_candidate(item, item.start_time) for item in known if item.start_time is not None]
 
 
-def _candidate(snapshot: Snapshot, start: datetime, slots: Mapping[tuple[str, str], Sequence[datetime]]) -> _Candidate:
-    source = source_of(snapshot)
-    if not _is_copy(snapshot):
-        return _Candidate(snapshot, source, copied=False, begin=start, latest=start)
-    slot = parse_slot(snapshot.tags.get(tag_names.PERIOD, ""))
-    if slot is None:
-        return _Candidate(snapshot, source, copied=True, begin=start, latest=start)
-    # A slot ends when the next one begins, or before.
-    later = slots[_series(snapshot)]
-    following = bisect_right(later, slot)
-    latest = min(start, later[following]) if following < len(later) else start
-    return _Candidate(snapshot, source, copied=True, begin=slot, latest=latest)
-
-
-def _is_copy(snapshot: Snapshot) -> bool:
-    return tag_names.COPY_OF in snapshot.tags or snapshot.volume_id in UNKNOWN_VOLUMES
-
-
-def _series(snapshot: Snapshot) -> tuple[str, str]:
-    """What has one snapshot in a slot: a policy's volume, or its instance."""
-    group = snapshot.tags.get(tag_names.SET, "").partition("/")[0] or source_of(snapshot)
-    return snapshot.tags.get(tag_names.POLICY, ""), group
-
-
-def _slots(snapshots: Iterable[Snapshot]) -> dict[tuple[str, str], list[datetime]]:
-    """The slots of each series, the earliest first."""
-    found: dict[tuple[str, str], set[datetime]] = defaultdict(set)
-    for snapshot in snapshots:
-        slot = parse_slot(snapshot.tags.get(tag_names.PERIOD, ""))
-        if slot is not None:
-            found[_series(snapshot)].add(slot)
-    return {series: sorted(slots) for series, slots in found.items()}
+def _candidate(snapshot: Snapshot, start: datetime) -> _Candidate:
+    taken = parse_instant(snapshot.tags.get(tag_names.TAKEN, ""))
+    copied = tag_names.COPY_OF in snapshot.tags or snapshot.volume_id in UNKNOWN_VOLUMES
+    return _Candidate(snapshot, source_of(snapshot), copied, taken if copied and taken else start)
 
 
 # --- Sets -------------------------------------------------------------------------------------------------------------
@@ -271,31 +239,35 @@ def _slots(snapshots: Iterable[Snapshot]) -> dict[tuple[str, str], list[datetime
 
 @dataclass(frozen=True)
 class _Set:
-    """All volumes of an instance at one moment, or the copies of that. ``faults``: why it is not whole, or not good."""
+    """All volumes of an instance at one moment, or the copies of that.
+
+    ``size``: of how many volumes it was taken. ``faults``: why it is not whole, or not good.
+    """
 
     policy: str
     parts: Mapping[str, _Candidate]
     ids: frozenset[str]
+    size: int
     faults: tuple[str, ...] = field(compare=False, default=())
 
     @property
-    def begin(self) -> datetime:
-        """When it was taken, at the earliest."""
-        return max(part.begin for part in self.parts.values())
+    def moment(self) -> datetime:
+        """When it was taken."""
+        return max(part.moment for part in self.parts.values())
 
     @property
     def name(self) -> str:
         """For messages."""
         policy = f" of policy {self.policy}" if self.policy else ""
-        return f"the set of {format_moment(self.begin)}{policy}"
+        return f"the set of {format_moment(self.moment)}{policy}"
 
     @property
     def order(self) -> tuple[datetime, int, str]:
         """By moment; of two at one moment the one with more volumes is the later one."""
-        return self.begin, len(self.parts), min(self.ids)
+        return self.moment, len(self.parts), min(self.ids)
 
     def fits(self, before: datetime | None) -> bool:
-        """All of it was taken before, for certain."""
+        """All of it was taken before."""
         return all(part.fits(before) for part in self.parts.values())
 
 
@@ -314,11 +286,7 @@ def _sets(candidates: Iterable[_Candidate], instance_id: str) -> list[_Set]:
             copies[tags.get(tag_names.POLICY, ""), tags[tag_names.SET]].append(item)
     originals = units_of((item.snapshot for item in members.values() if not item.copied), EARLIEST)
     groups = [*([members[name] for name in unit.ids] for unit in originals), *copies.values()]
-    found = sorted((_set_of(group) for group in groups), key=lambda item: item.order, reverse=True)
-    series: dict[str, list[_Set]] = defaultdict(list)
-    for each in found:
-        series[each.policy].append(each)
-    return [_compared(each, series[each.policy]) for each in found]
+    return sorted((_set_of(group) for group in groups), key=lambda item: item.order, reverse=True)
 
 
 def _set_of(members: Sequence[_Candidate]) -> _Set:
@@ -337,25 +305,12 @@ def _set_of(members: Sequence[_Candidate]) -> _Set:
             faults.append(f"{names} are of {source} at different moments")
         elif chosen.fault:
             faults.append(f"{chosen.fault} ({source})")
+    tags = members[0].snapshot.tags
+    size = max(len(parts), _number(tags.get(tag_names.PARTS)) or 0)
+    if size > len(parts):
+        faults.append(f"{size - len(parts)} of its {size} snapshots are gone")
     ids = frozenset(item.snapshot.snapshot_id for item in members)
-    return _Set(members[0].snapshot.tags.get(tag_names.POLICY, ""), parts, ids, tuple(faults))
-
-
-def _compared(one: _Set, series: Sequence[_Set]) -> _Set:
-    """The set, with a fault for each volume that it lacks while its neighbours in time tell that it is a part.
-
-    Nothing records how many parts a set has. A volume of the set before is missed, unless the set after, which has all
-    else, does without it too: then it is no longer the instance's.
-    """
-    place = series.index(one)
-    if place + 1 == len(series):
-        return one
-    lacking = series[place + 1].parts.keys() - one.parts.keys()
-    after = series[place - 1].parts.keys() if place else frozenset()
-    if after >= one.parts.keys():
-        lacking &= after
-    faults = tuple(f"it has nothing of {source}, the one before has" for source in sorted(lacking) if source)
-    return _Set(one.policy, one.parts, one.ids, one.faults + faults)
+    return _Set(tags.get(tag_names.POLICY, ""), parts, ids, size, tuple(faults))
 
 
 # --- The choice -------------------------------------------------------------------------------------------------------
@@ -380,7 +335,7 @@ def recover(snapshots: Iterable[Snapshot], wanted: Wanted) -> Recovery:
     return Recovery(
         points,
         {source: device for source, device in kept.items() if device is not None},
-        {source: item.begin for source, item in there.items()},
+        {source: item.moment for source, item in there.items()},
         tuple(notes),
     )
 
@@ -406,15 +361,10 @@ def _of_volumes(candidates: Iterable[_Candidate], wanted: Wanted) -> tuple[dict[
 
 def _passed_over(known: Iterable[_Candidate], chosen: _Candidate, wanted: Wanted) -> list[str]:
     """Why what is newer than the chosen one is not it; nothing is said of what was not asked for."""
-    reasons = []
-    for item in known:
-        if item.order <= chosen.order or (wanted.before is not None and item.begin >= wanted.before):
-            continue
-        reason = item.fault or f"{item.snapshot.snapshot_id}, a copy, may be of up to {format_moment(item.latest)}"
-        reasons.append(reason)
+    reasons = [item.fault for item in known if item.order > chosen.order and item.fits(wanted.before)]
     if not reasons:
         return []
-    taken = f"{chosen.snapshot.snapshot_id} of {format_moment(chosen.begin)}"
+    taken = f"{chosen.snapshot.snapshot_id} of {format_moment(chosen.moment)}"
     return [f"{chosen.source} is restored from {taken}, not from a newer one: {_some(reasons)}"]
 
 
@@ -433,15 +383,10 @@ def _nothing_of(source: str, known: Sequence[_Candidate], wanted: Wanted) -> str
         )
     good = [item for item in known if not item.fault]
     if good:
-        return f"{text}. The earliest was taken {_between(good[-1])}: {good[-1].snapshot.snapshot_id}"
+        earliest = good[-1]
+        return f"{text}. The earliest was taken at {format_moment(earliest.moment)}: {earliest.snapshot.snapshot_id}"
     faults = _some([item.fault for item in known])
     return f"{text}: {faults}. Wait for what is pending, restore from the archive what is archived"
-
-
-def _between(item: _Candidate) -> str:
-    if item.begin == item.latest:
-        return f"at {format_moment(item.begin)}"
-    return f"between {format_moment(item.begin)} and {format_moment(item.latest)}"
 
 
 def _of_instance(candidates: Sequence[_Candidate], wanted: Wanted) -> tuple[dict[str, _Candidate], list[str]]:
@@ -462,23 +407,26 @@ def _rest_of(begun: _Set, wanted: Wanted) -> dict[str, _Candidate]:
     there = {item.source for item in wanted.restored}
     rest = {source: part for source, part in begun.parts.items() if source not in there}
     faults = [part.fault for part in rest.values() if part.fault]
+    missing = begun.size - len(there | begun.parts.keys())
+    if missing > 0:
+        faults.append(f"{missing} of its {begun.size} snapshots are gone")
     if faults:
         raise SpecError(
             f"{wanted.instance_id}: a run has begun to restore {begun.name}{wanted.where}, which cannot be completed: "
-            f"{', '.join(faults)}. Wait for it, delete what was restored, or restore under another name"
+            f"{', '.join(faults)}. Wait for what is pending, or restore another set under another name and delete "
+            "what was restored of this one"
         )
     return rest
 
 
 def _newest_whole(found: Sequence[_Set], wanted: Wanted) -> tuple[dict[str, _Candidate], list[str]]:
-    asked = [item for item in found if wanted.before is None or item.begin < wanted.before]
+    asked = [item for item in found if item.fits(wanted.before)]
     passed: list[str] = []
     for item in asked:
-        late = [] if item.fits(wanted.before) else ["its copies may be of a later moment than that"]
-        if not item.faults and not late:
+        if not item.faults:
             notes = [f"{item.name} is restored, not a newer one: {'; '.join(passed[:MOST_TOLD])}"] if passed else []
             return dict(item.parts), [*notes, *_beyond(item, asked)]
-        passed.append(f"{item.name}: {_some([*item.faults, *late])}")
+        passed.append(f"{item.name}: {_some(item.faults)}")
     text = f"{wanted.instance_id}: there is no whole set of its volumes{wanted.where}{wanted.when} to restore"
     if passed:
         text += f". {'; '.join(passed[:MOST_TOLD])}"
@@ -521,7 +469,7 @@ def _without_sets(candidates: Iterable[_Candidate], wanted: Wanted) -> tuple[dic
         )
     if len(chosen) < 2:
         return chosen, []
-    times = sorted(item.begin for item in chosen.values())
+    times = sorted(item.moment for item in chosen.values())
     note = (
         f"{wanted.instance_id} has no sets: its volumes are restored from snapshots that were taken one by one, "
         f"between {format_moment(times[0])} and {format_moment(times[-1])}"
@@ -563,7 +511,7 @@ def _point(source: str, item: _Candidate, devices: _Devices, notes: list[str]) -
     return RestorePoint(
         source=source,
         snapshot=item.snapshot,
-        moment=item.begin,
+        moment=item.moment,
         copied=item.copied,
         volume_type=volume_type,
         iops=iops,

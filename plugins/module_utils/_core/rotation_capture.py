@@ -16,13 +16,13 @@ from functools import cached_property
 from typing import Any
 
 from . import tags as tag_names
-from .change import Change, State, own_snapshots
+from .change import Change, State, own_snapshots, tagging
 from .errors import SpecError
-from .names import planned
+from .names import description, planned
 from .resources import Instance, Snapshot, Volume
 from .rotation_spec import OWN_TAGS, RotationSpec
 from .rotation_units import UNKNOWN_VOLUMES, Unit, source_of
-from .tags import boto3_tags, carried, specification
+from .tags import carried, specification
 from .timespan import slot_start, slot_value
 
 
@@ -102,6 +102,11 @@ def _usable(volume: Volume | None) -> Volume | None:
     return volume if volume is not None and volume.state in ("available", "in-use") else None
 
 
+def no_room(snapshot_id: str, keys: Sequence[str]) -> str:
+    """The warning about tags that a snapshot cannot have."""
+    return f"{snapshot_id} has {tag_names.MOST_TAGS} tags, as many as EC2 takes; it does not get: {', '.join(keys)}"
+
+
 def origin_value(volume: Volume) -> str:
     """What a restore needs once the volume is gone: ``gp3 100 3000 125 us-east-1a i-0abc /dev/sdf``.
 
@@ -164,6 +169,7 @@ class Capture:
         tags |= self.spec.upkeep.own_tags
         if target.instance is not None:
             tags[tag_names.SET] = f"{target.group}/{slot_value(self.slot)}"
+            tags[tag_names.PARTS] = str(len(target.volumes))
         return tags
 
     def _volume_tags(self, volume: Volume) -> dict[str, str]:
@@ -190,6 +196,9 @@ class Capture:
                     f"{volume.volume_id} has more tags than its snapshot can have beside the policy's; not copied: "
                     f"{', '.join(left)}"
                 )
+        for name, _change, left in self._taggings:
+            if left:
+                yield no_room(name, left)
 
     def _creations(self, target: Target) -> list[Change]:
         period = slot_value(self.slot)
@@ -233,14 +242,10 @@ class Capture:
             for item in unit.snapshots
         }
 
-    def _description(self, source: str) -> str:
-        """EC2 takes only ASCII here, unlike in tags."""
-        return f"{self.spec.policy}: {source}".encode("ascii", "replace").decode()
-
     def _request(self, volume: Volume, tags: Mapping[str, str]) -> dict[str, Any]:
         return {
             "VolumeId": volume.volume_id,
-            "Description": self._description(volume.volume_id),
+            "Description": description(self.spec.policy, volume.volume_id),
             "TagSpecifications": [specification("snapshot", tags)],
         }
 
@@ -260,35 +265,29 @@ class Capture:
                 "ExcludeBootVolume": root in attached and root not in wanted,
                 **({"ExcludeDataVolumeIds": without} if without else {}),
             },
-            "Description": self._description(target.group),
+            "Description": description(self.spec.policy, target.group),
             "TagSpecifications": [specification("snapshot", {**self.spec.tags, **self._own_tags(target)})],
         }
 
     def taggings(self, gone: set[str]) -> list[Change]:
         """Tags that do not hold yet: the user's, and of a set's parts their volumes'. None on what is *gone* then."""
-        changes = []
+        return [change for name, change, _left_out in self._taggings if change is not None and name not in gone]
+
+    @cached_property
+    def _taggings(self) -> list[tuple[str, Change | None, list[str]]]:
+        """By snapshot, the change, and the keys for which there is no place on it."""
+        found = []
         for snapshot in self._to_tag():
-            if snapshot.snapshot_id in gone:
-                continue
             wanted = dict(self.spec.tags) if snapshot.tags.get(tag_names.POLICY) == self.spec.policy else {}
             volume = self.state.volume(snapshot.volume_id)
             unfinished = tag_names.SET in snapshot.tags and tag_names.ORIGIN not in snapshot.tags
             if unfinished and volume is not None and snapshot.volume_id not in UNKNOWN_VOLUMES:
                 wanted = {**self._volume_tags(volume)}
-            missing = {key: value for key, value in wanted.items() if snapshot.tags.get(key) != value}
-            if missing:
-                changes.append(
-                    Change(
-                        "CreateTags",
-                        snapshot.snapshot_id,
-                        self.state.region,
-                        {"Tags": boto3_tags(missing)},
-                        "of its volume" if unfinished else "as declared",
-                        {"tags": dict(snapshot.tags)},
-                        {"tags": {**snapshot.tags, **missing}},
-                    )
-                )
-        return changes
+            reason = "of its volume" if unfinished else "as declared"
+            change, left_out = tagging(snapshot.snapshot_id, self.state.region, snapshot.tags, wanted, reason)
+            if change is not None or left_out:
+                found.append((snapshot.snapshot_id, change, left_out))
+        return found
 
     def _to_tag(self) -> Iterator[Snapshot]:
         yield from self.managed

@@ -4,9 +4,12 @@
 
 """Copies in another region or account: which of the policy's snapshots have to be there, and which are begun now.
 
-A copy has the place of its original: in the order, in its bucket and for its age it counts with the time of that. So
-what is to be copied is decided over the copies that are there and the originals without one together, and the rules
-say the same before and after.
+A copy has the place of its original: in the order, in its bucket and for its age it counts with the times of that,
+which its tags carry. So what is to be copied is decided over the copies that are there and the originals without one
+together, and the rules say the same before and after.
+
+Several accounts may copy to one, under policies of one name: a copy's tag names the account, the region and the
+snapshot that it was made from, and what others have made is left alone.
 
 EC2 makes a copy incremental when the last one of the same volume in the region has the same key, and begins it when
 the one before is over; so a volume's copies are asked for one after the other, the oldest first.
@@ -24,22 +27,25 @@ from functools import cached_property
 from typing import Any
 
 from . import tags as tag_names
-from .change import Change, Query, Stage, State, Wait, own_snapshots
-from .names import is_planned, planned
+from .change import Change, Query, Stage, State, Wait, own_snapshots, tagging
+from .names import description, is_planned, moment_of, planned
 from .resources import Snapshot
 from .retention import decide
+from .rotation_capture import no_room
 from .rotation_guards import Guards, sharing
 from .rotation_keeping import Scene, exclusions
 from .rotation_spec import CopySpec, RotationSpec
 from .rotation_units import UNKNOWN_VOLUMES, Unit, source_of
-from .tags import boto3_tags, carried, specification
-from .timespan import parse_slot, slot_value
+from .tags import carried, specification
+from .timespan import format_instant, parse_instant, parse_slot
 
 IN_FLIGHT = 20
 """EC2 makes so many copies at once in a region ("concurrent snapshot copies per destination region")."""
 TOO_MANY = frozenset({"ResourceLimitExceeded"})
 DEFAULT_KEY = "alias/aws/ebs"
 _LIVING = ("pending", "completed")
+_ALONG = (tag_names.PERIOD, tag_names.SET, tag_names.PARTS, tag_names.ORIGIN)
+"""Of the collection's own tags, those that say of a copy what they say of its original."""
 
 
 def copies_query(spec: RotationSpec, copy: CopySpec) -> Query:
@@ -55,11 +61,6 @@ def account_query(place: str = "") -> Query:
 def original_of(snapshot: Snapshot) -> str:
     """The id of the snapshot that this one is a copy of, by its tag."""
     return snapshot.tags.get(tag_names.COPY_OF, "").rpartition("/")[2]
-
-
-def _moment(unit: Unit) -> datetime:
-    """The time with which the copy of a unit counts: all that a copy's tag can tell."""
-    return (unit.period or unit.start_time).replace(microsecond=0)
 
 
 class Copying:
@@ -84,11 +85,11 @@ class Copying:
         self.waits = spec.wait and copy.wait
         found = (item for item in state.all(Snapshot) if item.place == copy.place)
         self.known = sorted(found, key=lambda item: item.snapshot_id)
-        here = f"{state.region}/"
         ours = [
             item
             for item in self.known
-            if item.tags.get(tag_names.POLICY) == spec.policy and item.tags.get(tag_names.COPY_OF, "").startswith(here)
+            if item.tags.get(tag_names.POLICY) == spec.policy
+            and item.tags.get(tag_names.COPY_OF, "").startswith(self._here)
         ]
         self.failed = [self._unit((item,), item.snapshot_id) for item in ours if item.state == "error"]
         self.living = sorted((item for item in ours if item.state in _LIVING), key=_best_first)
@@ -105,8 +106,8 @@ class Copying:
         tags = snapshots[0].tags
         marked = tags.get(tag_names.SET)
         group = marked.partition("/")[0] if marked else tags.get(tag_names.SOURCE, "")
-        moment = parse_slot(tags.get(tag_names.PERIOD, "")) or snapshots[0].start_time or self.now
-        return Unit(key, group, tuple(snapshots), moment, moment, whole)
+        taken = parse_instant(tags.get(tag_names.TAKEN, "")) or snapshots[0].start_time or self.now
+        return Unit(key, group, tuple(snapshots), taken, parse_slot(tags.get(tag_names.PERIOD, "")), whole)
 
     def _units(self, others: Iterable[Snapshot]) -> list[Unit]:
         """What is there, the newest first. A unit's key is its original's: so it has the same place in the order.
@@ -115,7 +116,6 @@ class Copying:
         stands for itself, and so does what is in a state that is none of ours to judge.
         """
         sets: dict[str, list[Snapshot]] = defaultdict(list)
-        second = [item for item in self.living if self.copied[original_of(item)] is not item]
         for original, item in self.copied.items():
             sets[item.tags.get(tag_names.SET) or original].append(item)
         units = []
@@ -124,9 +124,14 @@ class Copying:
             source = self._source_sets.get(marked)
             whole = source is None or all(item in self.copied for item in source.ids)
             units.append(self._unit(ordered, original_of(ordered[0]) if source is None else source.key, whole=whole))
-        units += [self._unit((item,), item.snapshot_id) for item in (*second, *others)]
+        units += [self._unit((item,), item.snapshot_id) for item in (*self._second, *others)]
         units += self.failed
         return sorted(units, key=lambda item: (item.start_time, item.key), reverse=True)
+
+    @cached_property
+    def _second(self) -> list[Snapshot]:
+        """The second copies of one original: two runs have made it, or one whose answer was lost."""
+        return [item for item in self.living if self.copied[original_of(item)] is not item]
 
     @cached_property
     def _source_sets(self) -> dict[str, Unit]:
@@ -172,13 +177,11 @@ class Copying:
             for unit in self.units
             if unit.group and (unit.key not in left_out or unit.state == "pending")
         }
-        # A copy that is to be there counts as it will: by its original.
-        moved = {
-            key: replace(unit.candidate, moment=_moment(unit), start_time=_moment(unit))
-            for key, unit in missing.items()
-        }
-        decided = decide({**counted, **moved}.values(), self.copy.keep, self.now)
-        return sorted((unit for key, unit in missing.items() if decided[key]), key=lambda one: (_moment(one), one.key))
+        # A copy that is to be there counts as it will: as its original.
+        coming = {key: unit.candidate for key, unit in missing.items()}
+        decided = decide({**counted, **coming}.values(), self.copy.keep, self.now)
+        wanted = (unit for key, unit in missing.items() if decided[key])
+        return sorted(wanted, key=lambda one: (one.start_time, one.key))
 
     @cached_property
     def beginning(self) -> list[tuple[Unit, Snapshot]]:
@@ -208,28 +211,37 @@ class Copying:
             for number, (unit, item) in enumerate(self.beginning)
         ]
 
+    @property
+    def _here(self) -> str:
+        """How the tags of the copies begin that are of this region, and of this account where theirs is another."""
+        account = f"{self.state.fact('/account')}/" if self.account else ""
+        return f"{account}{self.state.region}/"
+
     def _copy_of(self, source: Snapshot) -> str:
-        return f"{self.state.region}/{source.snapshot_id}"
+        return f"{self._here}{source.snapshot_id}"
 
     def _tags(self, unit: Unit, source: Snapshot) -> dict[str, str]:
         own = {
             tag_names.POLICY: self.spec.policy,
-            tag_names.PERIOD: slot_value(_moment(unit)),
             tag_names.COPY_OF: self._copy_of(source),
             tag_names.SOURCE: source_of(source),
+            # When EC2 starts to copy is of no interest.
+            tag_names.TAKEN: moment_of(source.snapshot_id)
+            if is_planned(source.snapshot_id)
+            else format_instant(unit.start_time),
         }
-        along = {key: source.tags[key] for key in (tag_names.SET, tag_names.ORIGIN) if key in source.tags}
+        along = {key: source.tags[key] for key in _ALONG if key in source.tags}
         own = {**self.spec.tags, **along, **own}
         # An adopted original may have as many tags as EC2 allows, without ours.
-        others = [(key, value) for key, value in carried(source.tags).items() if key not in own]
-        return {**dict(others[: tag_names.MOST_TAGS - len(own)]), **own}
+        others, _left_out = tag_names.with_room(own, carried(source.tags))
+        return {**others, **own}
 
     def _change(self, unit: Unit, source: Snapshot, identity: Query) -> Change:
         tags, name = self._tags(unit, source), self._names.get(source.snapshot_id, source.snapshot_id)
         parameters: dict[str, Any] = {
             "SourceRegion": self.state.region,
             "SourceSnapshotId": source.snapshot_id,
-            "Description": f"{self.spec.policy}: {source_of(source)}, from {self.state.region}",
+            "Description": description(self.spec.policy, f"{source_of(source)}, from {self.state.region}"),
             "TagSpecifications": [specification("snapshot", tags)],
         }
         if self.copy.kms_key_id is not None:
@@ -266,14 +278,26 @@ class Copying:
                     else self.copied[original.snapshot_id]
                     for original in unit.snapshots
                 ]
-                expected.append(self._unit(parts, unit.key))
+                expected.append(replace(unit, snapshots=tuple(parts), whole=True))
         becoming = {unit.key for unit in expected}
         awaited = [unit for unit in self.units if unit.whole and unit.state == "pending" and unit.group]
         # A set of which a part was there is one of the two, and counts whole. So does one that nobody completes.
         coming = {unit.key for unit in self.wanted}
         units = [replace(unit, whole=unit.whole or unit.key not in coming) for unit in self.units]
         units = [unit for unit in units if unit.key not in becoming]
-        return Scene(self.copy.place, units, expected, awaited, failed=self.failed, known=self.known, waits=self.waits)
+        holders = {snapshot_id: unit for unit in units for snapshot_id in unit.ids}
+        firsts = {item.snapshot_id: holders.get(self.copied[original_of(item)].snapshot_id) for item in self._second}
+        second = {name: first for name, first in firsts.items() if first is not None}
+        return Scene(
+            self.copy.place,
+            units,
+            expected,
+            awaited,
+            failed=self.failed,
+            second=second,
+            known=self.known,
+            waits=self.waits,
+        )
 
     def _as_made(self, change: Change, source: Snapshot) -> Snapshot:
         return Snapshot(
@@ -399,20 +423,19 @@ class Copying:
     def taggings(self, gone: set[str]) -> Iterator[Change]:
         """The user's tags on copies that do not have them yet."""
         for item in self.living:
-            missing = {key: value for key, value in self.spec.tags.items() if item.tags.get(key) != value}
-            if missing and item.snapshot_id not in gone:
-                yield Change(
-                    "CreateTags",
-                    item.snapshot_id,
-                    self.copy.place,
-                    {"Tags": boto3_tags(missing)},
-                    "as declared",
-                    {"tags": dict(item.tags)},
-                    {"tags": {**item.tags, **missing}},
-                )
+            change, _left_out = self._tagging(item)
+            if change is not None and item.snapshot_id not in gone:
+                yield change
+
+    def _tagging(self, item: Snapshot) -> tuple[Change | None, list[str]]:
+        return tagging(item.snapshot_id, self.copy.place, item.tags, self.spec.tags, "as declared")
 
     def warnings(self) -> Iterator[str]:
-        """What has failed, with EC2's reason."""
+        """What has failed, with EC2's reason, and tags for which copies have no place."""
+        for item in self.living:
+            _change, left = self._tagging(item)
+            if left:
+                yield no_room(item.snapshot_id, left)
         for unit in self.failed:
             for item in unit.snapshots:
                 yield (
@@ -423,14 +446,9 @@ class Copying:
 
     # --- what is told ---
 
-    def recovery_point(self, group: str, starts: Mapping[str, datetime]) -> tuple[Unit | None, datetime | None]:
-        """The newest good copy of what *group* is, and from when it is.
-
-        *starts*: when the originals that are still there were started. Of others only the slot is known: the copy is at
-        least as new.
-        """
-        newest = self._newest.get(group)
-        return newest, None if newest is None else starts.get(newest.key, newest.start_time)
+    def recovery_point(self, group: str) -> Unit | None:
+        """The newest good copy of what *group* is."""
+        return self._newest.get(group)
 
     @cached_property
     def _newest(self) -> dict[str, Unit]:

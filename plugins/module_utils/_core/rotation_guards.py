@@ -80,6 +80,7 @@ class Guards:
 
     def __init__(self, spec: RotationSpec, state: State, now: datetime, coming: Iterable[Snapshot] = ()) -> None:
         self._spec, self._state, self._now, self._coming = spec, state, now, tuple(coming)
+        completed = {snapshot.snapshot_id for snapshot in self._coming}
         self._images: dict[str, str] = {}
         for image in state.all(Image):
             for snapshot_id in image.snapshot_ids:
@@ -90,7 +91,9 @@ class Guards:
         self._copying = {
             snapshot.tags[tag_names.COPY_OF].rpartition("/")[2]: snapshot.snapshot_id
             for snapshot in state.all(Snapshot)
-            if snapshot.state == "pending" and tag_names.COPY_OF in snapshot.tags
+            if snapshot.state == "pending"
+            and tag_names.COPY_OF in snapshot.tags
+            and snapshot.snapshot_id not in completed
         }
         self._asks: Mapping[str, Callable[[Snapshot], str]] = {
             "image": self._image,
@@ -134,8 +137,9 @@ class Guards:
 
     def _shared(self, snapshot: Snapshot) -> str:
         allowed = self._fact(snapshot, "shared")
-        # What anybody may use, another guard holds.
-        accounts = [str(item) for item in allowed if item != "all"] if isinstance(allowed, list) else []
+        # What anybody may use, another guard holds. What is lent for a copy is taken back by the run that has lent it.
+        lent = ("all", *snapshot.tags.get(tag_names.SHARED_WITH, "").split())
+        accounts = [str(item) for item in allowed if item not in lent] if isinstance(allowed, list) else []
         return f"shared with {', '.join(accounts)}" if accounts else ""
 
     def _fast_restore(self, snapshot: Snapshot) -> str:

@@ -183,7 +183,9 @@ class Keeping:
     def _last_ones(self, verdict: Verdict) -> None:
         units = {item: unit for unit in self.leaving if unit.key not in verdict.held for item in unit.ids}
         going = [item for unit in units.values() for item in unit.good]
-        made = [replace(item, state="completed") for unit in self.scene.extra for item in unit.snapshots]
+        # Without a wait nobody sees in this run that what is due is there.
+        coming = self.scene.extra if self.scene.waits else ()
+        made = [replace(item, state="completed") for unit in coming for item in unit.snapshots]
         for snapshot_id, volume in last_of_their_volumes(going, [*self.scene.known, *made]).items():
             reason = f"it is the last completed snapshot of {volume}"
             verdict.say(self.spec.guard("last"), units[snapshot_id], snapshot_id, "last", reason)

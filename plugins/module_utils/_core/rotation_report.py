@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from . import tags as tag_names
 from .change import Change, split_place
 from .rotation_capture import Capture
 from .rotation_copies import Copying
@@ -160,17 +161,16 @@ def recovery_points(capture: Capture, copyings: Sequence[Copying], now: datetime
     groups = dict.fromkeys([*(target.group for target in capture.targets), *newest])
     newest |= {unit.group: unit for unit in capture.expected}
     due = {target.group for target in capture.due}
-    starts = {unit.key: unit.start_time for unit in (*capture.units, *capture.expected)} if copyings else {}
     points = []
     for group in filter(None, groups):
         point = newest.get(group)
-        told = {"source": group, "due": group in due, **_point(point, point.start_time if point else None, now)}
+        told = {"source": group, "due": group in due, **_point(point, now)}
         if copyings:
             told["copies"] = [
                 {
                     "region": copying.copy.region,
                     "profile": copying.copy.profile,
-                    **_point(*copying.recovery_point(group, starts), now),
+                    **_point(copying.recovery_point(group), now),
                 }
                 for copying in copyings
             ]
@@ -178,7 +178,8 @@ def recovery_points(capture: Capture, copyings: Sequence[Copying], now: datetime
     return points
 
 
-def _point(unit: Unit | None, moment: datetime | None, now: datetime) -> dict[str, Any]:
+def _point(unit: Unit | None, now: datetime) -> dict[str, Any]:
+    moment = unit.start_time if unit else None
     return {
         "snapshot_ids": list(unit.ids) if unit else [],
         "recovery_point": format_moment(moment) if moment else None,
@@ -187,6 +188,7 @@ def _point(unit: Unit | None, moment: datetime | None, now: datetime) -> dict[st
 
 
 _SNAPSHOT = re.compile(r"snap-[0-9a-f]+")
+_TIME = re.compile(rf'("Key": "{tag_names.TAKEN}", "Value": )"[^"]*"')
 _BRACKETS = str.maketrans("()", "[]")
 
 
@@ -199,7 +201,7 @@ def plan_hash(changes: Iterable[Change], names: Mapping[str, str]) -> str:
 
     def text(entry: Mapping[str, Any]) -> str:
         parts = [entry["action"], entry["region"], entry.get("profile"), entry["resource"], entry["parameters"]]
-        plain = json.dumps(parts, sort_keys=True)
+        plain = _TIME.sub(r"\1", json.dumps(parts, sort_keys=True))
         # A planned id within another one is written in square brackets.
         return _SNAPSHOT.sub(lambda found: names.get(found[0], found[0]), plain).translate(_BRACKETS)
 

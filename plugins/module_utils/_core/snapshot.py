@@ -340,7 +340,7 @@ class _Rotation:
         """The groups of which this region would be left with too few. What copies leave, their own rules say."""
         scene = self.home.scene
         there = Counter(unit.group for unit in scene.units if unit.state == "completed")
-        there.update(unit.group for unit in scene.extra)
+        there.update(unit.group for unit in (scene.extra if scene.waits else ()))
         leaving = Counter(unit.group for unit in going if unit.state != "error")
         return [
             f"min_keep is {self.spec.min_keep}, and of {group} {there[group] - count} would be left"

@@ -30,7 +30,9 @@ POLICY = PREFIX + "policy"
 PERIOD = PREFIX + "period"
 SOURCE = PREFIX + "source"
 COPY_OF = PREFIX + "copy-of"
+TAKEN = PREFIX + "taken"
 SET = PREFIX + "set"
+PARTS = PREFIX + "parts"
 ORIGIN = PREFIX + "origin"
 SHARED_WITH = PREFIX + "shared-with"
 LOCK = PREFIX + "lock"
@@ -73,6 +75,17 @@ def carried(tags: Mapping[str, str]) -> dict[str, str]:
 def boto3_tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
     """``[{"Key": …, "Value": …}]``, sorted by key so that equal tags make equal requests."""
     return [{"Key": key, "Value": tags[key]} for key in sorted(tags)]
+
+
+def with_room(present: Mapping[str, str], wanted: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """The part of *wanted* that a resource with the tags *present* has a place for, and the keys of the rest.
+
+    What only changes a value needs no place. AWS's own tags do not count (EC2, "Tag restrictions").
+    """
+    room = MOST_TAGS - sum(not key.lower().startswith("aws:") for key in present)
+    new = [key for key in wanted if key not in present]
+    left_out = new[max(0, room) :]
+    return {key: value for key, value in wanted.items() if key not in left_out}, left_out
 
 
 def specification(resource_type: str, tags: Mapping[str, str]) -> dict[str, object]:

@@ -34,6 +34,7 @@ _LONGEST = 10_000 * 366 * 86400
 
 # What `slot_value` writes, and nothing else that Python would read as a time.
 _SLOT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d)?[+-]\d\d:\d\d(?::\d\d)?", re.ASCII)
+_INSTANT = re.compile(r"2\d{3}-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-5]\d\.\d{3}Z", re.ASCII)
 _DAY = 24 * 60
 _WEEK = 7 * _DAY
 
@@ -57,6 +58,16 @@ def parse_moment(value: str) -> datetime | None:
         return datetime.strptime(value, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
     except ValueError:
         return None
+
+
+def format_instant(moment: datetime) -> str:
+    """``2026-11-23T19:00:00.123Z``: as exact as EC2 is about the start of a snapshot."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def parse_instant(value: str) -> datetime | None:
+    """The moment that `format_instant` wrote, or None for anything else."""
+    return datetime.fromisoformat(value) if _INSTANT.fullmatch(value) else None
 
 
 # --- Zones ------------------------------------------------------------------------------------------------------------
