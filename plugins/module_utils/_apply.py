@@ -44,20 +44,24 @@ def apply(plan: Plan, gateway: Gateway, *, wait: bool, timeout: float) -> Outcom
     """Carries *plan* out and tells what came of it; errors are in the Outcome, not raised.
 
     *wait* false skips the waits that nothing builds on. *timeout* in seconds bounds all waits and all patience
-    together. A stage that fails finishes the calls it has begun; what comes after it is not tried, but its own way back
-    (`Stage.on_failure`) is.
+    together. A stage that fails finishes the calls it has begun; what comes after it is not tried, but for what builds
+    on nothing (`Stage.regardless`), and its own way back (`Stage.on_failure`) is.
     """
     run = _Run(gateway, wait, gateway.monotonic() + timeout, _moments_in(plan))
     outcome = run.outcome
-    for number, stage in enumerate(plan.stages):
+    for stage in plan.stages:
+        if outcome.error is not None and not (stage.regardless and isinstance(outcome.error, WaitError)):
+            outcome.not_tried.extend(stage.changes)
+            continue
         error = run.stage(stage)
         if error is None:
             continue
+        if outcome.error is not None:
+            outcome.notes.append(str(error))
+            continue
         outcome.error = error
-        outcome.not_tried = [change for later in plan.stages[number + 1 :] for change in later.changes]
         if stage.on_failure and _kind(error) in stage.rollback_on:
             _roll_back(run, stage, timeout)
-        break
     return outcome
 
 

@@ -53,6 +53,16 @@ def _told(plan: Plan, outcome: Outcome) -> dict[str, Any]:
     return told
 
 
+def _unfinished(plan: Plan, outcome: Outcome) -> dict[str, Any]:
+    """What the planning tells of a run that was not carried out to its end; its lists have what was done."""
+    told: dict[str, Any] = {name: [] for name in plan.listed.values()} | substitute(plan.unfinished, outcome.bindings)
+    for change in outcome.done:
+        name = plan.listed.get(change.action)
+        if name is not None:
+            told[name].append(substitute(change.resource, outcome.bindings))
+    return told
+
+
 def refusal(error: StorageError, plan: Plan, calls: Mapping[str, int]) -> dict[str, Any]:
     """The result of a run that changed nothing: the task's options, EC2's state or the first reads did not allow it."""
     return {
@@ -79,6 +89,7 @@ def failure(error: StorageError, plan: Plan, outcome: Outcome, calls: Mapping[st
 
     unclear = isinstance(error, CallError) and error.unclear and bool(outcome.failed)
     return {
+        **(_unfinished(plan, outcome) if outcome.error is not None else {}),
         "changed": bool(outcome.done or outcome.rolled_back) or unclear,
         "plan": plan.published(),
         "planned_ids": dict(outcome.bindings),
@@ -106,9 +117,13 @@ def described(error: StorageError) -> dict[str, Any]:
 def diff(plan: Plan) -> list[dict[str, str]]:
     """One item per entry of the plan, in order: what it is and why in the header, then only the lines that change.
 
-    What the plan explains beside them comes last.
+    What the plan explains beside them comes last. Of more changes than are to be shown their number is told.
     """
-    items = [_diff_item(change) for change in plan.changes]
+    changes = plan.changes
+    items = [_diff_item(change) for change in changes[: plan.shown]]
+    if len(items) < len(changes):
+        number = f"{len(changes) - len(items)} more" if items else str(len(changes))
+        items.append({"prepared": f"{number} changes, which the plan has\n"})
     return [*items, {"prepared": plan.explained}] if plan.explained else items
 
 

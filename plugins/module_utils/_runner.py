@@ -136,7 +136,9 @@ def _told(feature: Feature, spec: Any, state: State, plan: Plan, outcome: Outcom
             if plan.refused is None:
                 return result
             return {**result, **_render.failure(plan.refused, plan, outcome, gateway.calls), "msg": str(plan.refused)}
-    return {"msg": str(error), **_render.failure(error, plan, outcome, gateway.calls)}
+    # What the plan could not hold is to be known too.
+    message = str(error) if plan.refused is None else f"{error} Beside that: {plan.refused}"
+    return {"msg": message, **_render.failure(error, plan, outcome, gateway.calls)}
 
 
 def _after(state: State, plan: Plan, outcome: Outcome) -> State:

@@ -327,6 +327,8 @@ class Stage:
     happened or may not). Its changes whose resource was never made are skipped. What a stage's own changes made is
     bound by then.
     ``patience``: EC2 error codes that mean "not now" here; the call is repeated until the task's time is over.
+    ``regardless``: it builds on nothing that the plan waits for, so it is carried out also when an earlier stage's wait
+    has ended badly; its own failure is a note then.
     """
 
     changes: tuple[Change, ...] = ()
@@ -334,23 +336,27 @@ class Stage:
     on_failure: tuple[Stage, ...] = ()
     rollback_on: frozenset[str] = frozenset()
     patience: frozenset[str] = frozenset()
+    regardless: bool = False
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a module will do, in order, and what it wants the user to know about it.
 
-    ``told``: parts of the module's result that only the planning knows, such as why something stays. ``listed``: by
-    action, the list in it that names what the action is done to; what EC2 defers is taken out. ``explained``: text that
-    ``--diff`` shows after the changes. ``refused``: what the plan leaves out and should have held; the task fails with
-    it once the rest is done, in check mode too.
+    ``told``: parts of the module's result that only the planning knows, such as why something stays. ``unfinished``:
+    what is told in their place when the plan is not carried out to its end. ``listed``: by action, the list in ``told``
+    that names what the action is done to; what EC2 defers, or is not done, is taken out. ``explained``: text that
+    ``--diff`` shows after the changes; ``shown``: so many changes are shown before it, None for all. ``refused``: what
+    the plan leaves out and should have held; the task fails with it once the rest is done, in check mode too.
     """
 
     stages: tuple[Stage, ...] = ()
     warnings: tuple[str, ...] = ()
     told: Mapping[str, Any] = field(default_factory=dict)
+    unfinished: Mapping[str, Any] = field(default_factory=dict)
     listed: Mapping[str, str] = field(default_factory=dict)
     explained: str = ""
+    shown: int | None = None
     refused: StorageError | None = None
 
     @property

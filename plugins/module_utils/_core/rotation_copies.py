@@ -327,9 +327,12 @@ class Copying:
 
     # --- what leans on what ---
 
-    def depending(self) -> Iterator[tuple[str, str]]:
-        """The originals, by their unit's key, of which a copy is not seen completed in this run, and why they stay."""
-        if self.waits:
+    def depending(self, *, waits: bool) -> Iterator[tuple[str, str]]:
+        """The originals, by their unit's key, of which a copy is not seen completed in this run, and why they stay.
+
+        *waits*: whether all that is begun is seen completed.
+        """
+        if waits:
             return
         pending = {original_of(item) for item in self.living if item.state == "pending"}
         for unit in self.sources:
@@ -446,15 +449,24 @@ class Copying:
 
     # --- what is told ---
 
-    def recovery_point(self, group: str) -> Unit | None:
-        """The newest good copy of what *group* is."""
-        return self._newest.get(group)
+    def recovery_point(self, group: str, *, as_is: bool) -> Unit | None:
+        """The newest good copy of what *group* is; *as_is* without what this run makes."""
+        there = self._newest.get(group)
+        coming = None if as_is or not self.waits else self._coming.get(group)
+        return max((one for one in (there, coming) if one is not None), key=_age, default=None)
 
     @cached_property
     def _newest(self) -> dict[str, Unit]:
-        units = [unit for unit in self.units if unit.state == "completed" and not unit.archived]
-        units += self.scene.extra if self.waits else []
-        return {unit.group: unit for unit in sorted(units, key=lambda unit: (unit.start_time, unit.key))}
+        good = [unit for unit in self.units if unit.state == "completed" and not unit.archived]
+        return {unit.group: unit for unit in sorted(good, key=_age)}
+
+    @cached_property
+    def _coming(self) -> dict[str, Unit]:
+        return {unit.group: unit for unit in sorted(self.scene.extra, key=_age)}
+
+
+def _age(unit: Unit) -> tuple[datetime, str]:
+    return unit.start_time, unit.key
 
 
 def _best_first(snapshot: Snapshot) -> tuple[bool, float, str]:

@@ -146,12 +146,16 @@ class Keeping:
 
     # --- the guards ---
 
-    def verdict(self, depending: Mapping[str, str], guards: Guards | None = None) -> Verdict:
+    def verdict(
+        self, depending: Mapping[str, str], guards: Guards | None = None, *, waits: bool | None = None
+    ) -> Verdict:
         """What the guards say of the units that may go. A snapshot that has failed holds nothing to guard.
 
-        *depending*: by unit, what leans on it. *guards*: as they will see things when it comes to deleting.
+        *depending*: by unit, what leans on it. *guards*: as they will see things when it comes to deleting. *waits*:
+        whether all that is begun is completed by then, None for what the scene says.
         """
         guards = guards or self.guards
+        waits = self.scene.waits if waits is None else waits
         verdict = Verdict()
         for unit in self.leaving:
             for snapshot in unit.good:
@@ -162,9 +166,9 @@ class Keeping:
         for unit in self.leaving:
             if unit.key in depending:
                 verdict.held.setdefault(unit.key, Held("depends", depending[unit.key]))
-        if not self.scene.waits:
+        if not waits:
             self._hold_dependent(verdict)
-        self._last_ones(verdict)
+        self._last_ones(verdict, self.scene.extra if waits else ())
         return verdict
 
     def _accuse_before_the_rules(self, verdict: Verdict) -> None:
@@ -180,11 +184,9 @@ class Keeping:
                     for name, reason in self.guards.stops(snapshot, "fail", names):
                         verdict.say("fail", unit, snapshot.snapshot_id, name, reason)
 
-    def _last_ones(self, verdict: Verdict) -> None:
+    def _last_ones(self, verdict: Verdict, coming: Iterable[Unit]) -> None:
         units = {item: unit for unit in self.leaving if unit.key not in verdict.held for item in unit.ids}
         going = [item for unit in units.values() for item in unit.good]
-        # Without a wait nobody sees in this run that what is due is there.
-        coming = self.scene.extra if self.scene.waits else ()
         made = [replace(item, state="completed") for unit in coming for item in unit.snapshots]
         for snapshot_id, volume in last_of_their_volumes(going, [*self.scene.known, *made]).items():
             reason = f"it is the last completed snapshot of {volume}"
@@ -195,7 +197,11 @@ class Keeping:
         waiting = {unit.group: unit for unit in self.scene.extra}
         as_is = self._decided([])
         leaning = [unit for unit in self.unkept if as_is.get(unit.key)]
-        leaning += [unit for unit in self.scene.failed if unit.good and unit.group in waiting]
+        leaning += [
+            unit
+            for unit in self.leaving
+            if unit.group in waiting and unit.good and (unit.state == "error" or unit.key in self.scene.second)
+        ]
         for unit in leaning:
             verdict.held.setdefault(unit.key, Held("depends", f"{waiting[unit.group].ids[0]} is not completed yet"))
 

@@ -16,6 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from . import tags as tag_names
@@ -82,18 +83,24 @@ class Report:
         """How much is told of what could be told of each snapshot; None for all of it."""
         return {"actions": MOST_TOLD, "all": None, "summary": 0}[self.spec.report]
 
+    def _all(self) -> Iterator[dict[str, Any]]:
+        return (entry for _one, several in self.entries for _unit, entry in several)
+
+    def shown(self) -> list[dict[str, Any]]:
+        """The decisions that are told: by default what goes, what a guard holds, and what nothing is known of."""
+        if self.spec.captured or self.spec.report == "summary":
+            return []
+        if self.spec.report == "all":
+            return list(self._all())
+        found = (item for item in self._all() if item["decision"] != "keep" or item["guard"] or item["source"] is None)
+        return list(islice(found, MOST_TOLD))
+
     def told(self, changes: Sequence[Change], fingerprint: str) -> dict[str, Any]:
         """The module's own results. *changes*: all that the plan holds, or would without a limit; *fingerprint*: their
         `plan_hash`.
         """
-        entries = [entry for _one, several in self.entries for _unit, entry in several]
-        shown: list[dict[str, Any]] = []
-        if self.spec.report == "all":
-            shown = entries
-        elif self.spec.report == "actions":
-            shown = [entry for entry in entries if entry["decision"] != "keep" or entry["guard"]][:MOST_TOLD]
         counts: Counter[str] = Counter()
-        for entry in entries:
+        for entry in self._all():
             counts[entry["decision"]] += len(entry["snapshot_ids"])
         made = [change.resource for change in changes if change.action in ("CreateSnapshot", "CreateSnapshots")]
         copied = [change.resource for change in changes if change.action == "CopySnapshot"]
@@ -102,7 +109,7 @@ class Report:
             "created": made,
             "copied": copied,
             "deleted": [] if self.withheld else deleted,
-            "decisions": [] if self.spec.captured else shown,
+            "decisions": self.shown(),
             "counts": {
                 "managed": counts.total(),
                 "kept": counts["keep"],
@@ -135,7 +142,8 @@ class Report:
         region, profile = split_place(one.keeping.scene.place)
         where = "" if one is self.decided[0] else f" in {region}" + (f" (profile {profile})" if profile else "")
         for group, units in sorted(groups.items()):
-            acted_on = any(entry["decision"] == "delete" or unit.key in one.verdict.held for unit, entry in units)
+            held = one.verdict.held
+            acted_on = not group or any(entry["decision"] == "delete" or unit.key in held for unit, entry in units)
             if self.spec.report != "all" and not acted_on:
                 continue
             yield f"{group or 'of unknown source'}{where}:"
@@ -148,18 +156,22 @@ class Report:
         return f"  {word:8} {entry['start_time']} {' '.join(entry['snapshot_ids'])}{guard}: {why}"
 
 
-def recovery_points(capture: Capture, copyings: Sequence[Copying], now: datetime) -> list[dict[str, Any]]:
-    """For every volume or instance that is selected, or of which there is a snapshot: the newest good snapshot, what is
-    made now included, and the newest good copy in each place.
+def recovery_points(
+    capture: Capture, copyings: Sequence[Copying], now: datetime, *, as_is: bool = False
+) -> list[dict[str, Any]]:
+    """For every volume or instance that is selected, or of which there is a snapshot: the newest good snapshot, and the
+    newest good copy in each place.
 
-    What is archived cannot be restored from at once, and does not count.
+    What is made now and seen completed counts, unless they are wanted *as_is*, without this run. What is archived
+    cannot be restored from at once, and does not count.
     """
     newest: dict[str, Unit] = {}
     for unit in capture.units:
         if unit.state == "completed" and not unit.archived and not is_future(unit, now):
             newest.setdefault(unit.group, unit)
     groups = dict.fromkeys([*(target.group for target in capture.targets), *newest])
-    newest |= {unit.group: unit for unit in capture.expected}
+    if not as_is and (capture.spec.wait or capture.spec.captured):
+        newest |= {unit.group: unit for unit in (*capture.awaited, *capture.expected)}
     due = {target.group for target in capture.due}
     points = []
     for group in filter(None, groups):
@@ -170,7 +182,7 @@ def recovery_points(capture: Capture, copyings: Sequence[Copying], now: datetime
                 {
                     "region": copying.copy.region,
                     "profile": copying.copy.profile,
-                    **_point(copying.recovery_point(group), now),
+                    **_point(copying.recovery_point(group, as_is=as_is), now),
                 }
                 for copying in copyings
             ]

@@ -70,8 +70,8 @@ class Stock:
     """What a policy has in its region.
 
     ``units``: all of them, the newest first. ``coming``: what this run makes, or finds pending, and waits for, so that
-    it counts as completed; none where it does not wait. ``leaving``: the keys of those that no rule keeps, whatever the
-    guards say: nothing is spent on what is to go as soon as it may.
+    it counts as completed; where it does not wait these are ``pending``. ``leaving``: the keys of those that no rule
+    keeps, whatever the guards say: nothing is spent on what is to go as soon as it may.
     """
 
     policy: str
@@ -80,6 +80,7 @@ class Stock:
     leaving: frozenset[str]
     now: datetime
     zone: tzinfo
+    pending: Sequence[Unit] = ()
 
     @cached_property
     def own(self) -> list[Unit]:
@@ -245,7 +246,7 @@ def _lockable(upkeep: Upkeep, stock: Stock) -> Iterator[Snapshot]:
     if upkeep.locks is None:
         yield from (item for unit in stock.own for item in unit.snapshots if LOCK in item.tags)
         return
-    for unit in stock.good:
+    for unit in (*stock.pending, *stock.good):
         for item in unit.snapshots:
             meant = locked_for(item.tags)
             if meant is not None and unit.start_time + meant > stock.now:

@@ -47,6 +47,14 @@ from .rotation_upkeep import (
 
 PERCENT_FROM = 10
 """From so many deletions up ``max_delete_percent`` counts: of a few snapshots every one is a large part."""
+_LISTS = {
+    **LISTED,
+    "CreateSnapshot": "created",
+    "CreateSnapshots": "created",
+    "CopySnapshot": "copied",
+    "DeleteSnapshot": "deleted",
+}
+"""By action, the list of the result that names what it is done to."""
 # EBS: one snapshot of a volume each 15 seconds or so. It is taken a moment later.
 _TOO_SOON = frozenset({"SnapshotCreationPerVolumeRateExceeded"})
 
@@ -144,6 +152,7 @@ class _Rotation:
             frozenset(unit.key for unit in self.home.leaving),
             now,
             self.capture.zone,
+            pending=() if spec.wait else self.home.scene.extra,
         )
 
     def _is_managed(self, snapshot: Snapshot) -> bool:
@@ -200,7 +209,7 @@ class _Rotation:
         capture, spec = self.capture, self.spec
         if spec.captured:
             return self._captured()
-        depending = dict(pair for copying in self.copyings for pair in copying.depending())
+        depending = dict(pair for copying in self.copyings for pair in copying.depending(waits=copying.waits))
         upkeep = upkeep_changes(spec.upkeep, self.stock, self._not_to_archive(depending), self.state)
         decided = self._decided(depending, upkeep)
         going = [unit for one in decided for unit in one.going]
@@ -210,20 +219,22 @@ class _Rotation:
         of_sets = [change for change in taggings if is_planned(change.resource)]
         later = [change for change in taggings if not is_planned(change.resource)]
         later += [change for copying in self.copyings for change in copying.taggings(gone)]
-        begun, rest = [], []
+        begun, free, rest = [], [], []
         for one in decided:
             # A copy that has failed holds nothing, and may fail again: it does not wait for what is copied now.
             early = [unit for unit in one.going if unit.state == "error" and one is not decided[0]]
+            leaning = self._leaning(one)
             begun += one.keeping.deletions(early)
-            rest += one.keeping.deletions([unit for unit in one.going if unit not in early])
+            free += one.keeping.deletions([u for u in one.going if u not in early and u.key not in leaning])
+            rest += one.keeping.deletions([u for u in one.going if u not in early and u.key in leaning])
         copying = [*upkeep.before_deletions, *self._copy_stages()]
         everything = [*capture.creations, *of_sets, *later, *begun]
         everything += [change for stage in copying for change in stage.changes]
-        everything += [*rest, *upkeep.archive]
+        everything += [*free, *rest, *upkeep.archive]
         fingerprint = plan_hash(everything, capture.names)
         refused = self._refused(decided, fingerprint if everything else None)
         if refused is not None:
-            begun, rest = [], []
+            begun, free, rest = [], [], []
         made = [change.resource for change in capture.creations]
         awaited = [snapshot_id for unit in capture.awaited for snapshot_id in unit.ids]
         waits = (Wait((*made, *awaited), "completed", final=True),) if made or awaited else ()
@@ -232,6 +243,7 @@ class _Rotation:
             Stage(tuple(of_sets)),
             Stage((*later, *begun), waits),
             *copying,
+            Stage(tuple(free), regardless=True),
             Stage(tuple(rest)),
             *upkeep.after_deletions,
         ]
@@ -251,8 +263,14 @@ class _Rotation:
                 **upkeep_told(upkeep, report.most),
                 "rpo": recovery_points(capture, self.copyings, self.now),
             },
-            listed={**LISTED, "CopySnapshot": "copied"},
+            unfinished={
+                "decisions": report.shown(),
+                "plan_hash": fingerprint,
+                "rpo": recovery_points(capture, self.copyings, self.now, as_is=True),
+            },
+            listed=_LISTS,
             explained=report.explained(),
+            shown=report.most,
             refused=refused,
         )
 
@@ -276,6 +294,19 @@ class _Rotation:
             item: depending[unit.key] for unit in self.capture.units if unit.key in depending for item in unit.ids
         }
         return lambda item: waiting.get(item.snapshot_id) or self.guards.reason(item, ARCHIVE_GUARDS)
+
+    def _leaning(self, decided: Decided) -> set[str]:
+        """The keys of the units that would stay if nothing of what is begun were completed.
+
+        The rest goes also when it is not in time, or fails.
+        """
+        keeping = decided.keeping
+        pairs = (pair for copying in self.copyings for pair in copying.depending(waits=False))
+        depending = dict(pairs) if keeping is self.home else {}
+        if not depending and not keeping.scene.extra:
+            return set()
+        verdict = keeping.verdict(depending, self.guards, waits=False)
+        return {unit.key for unit in decided.going if unit.key in verdict.held or unit.key in verdict.accused}
 
     def _decided(self, depending: Mapping[str, str], upkeep: UpkeepChanges) -> list[Decided]:
         """The decisions of all places. What this run unlocks, it may delete, and what its copies are newer than."""
