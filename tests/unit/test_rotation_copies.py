@@ -200,6 +200,42 @@ def test_what_is_left_of_a_set_of_copies_goes_when_no_rule_keeps_it(part: int) -
     assert rest.snapshot_id not in deleted(plan)
 
 
+def test_a_copy_has_the_place_of_its_original_also_within_its_slot() -> None:
+    """What cron has taken at half past midnight is older than what the policy has taken at one, of that day's slot."""
+    cron = snapshot(timedelta(hours=11), policy=None, tags={"by": "cron"})
+    own = snapshot(timedelta(hours=10))
+    given = {"adopt": {"tags": {"by": "cron"}}, "keep": {"daily": 2}, "create": "never"}
+    plan = planned(world_of(volume(1), cron, own), copies=place(keep={"daily": 1}), **given)
+    assert copies_in(plan) == [own.snapshot_id]
+    both = world_of(volume(1), copy_of(cron), copy_of(own))
+    assert deleted(planned(both, copies=place(keep={"daily": 1}), **given)) == {copy_of(cron).snapshot_id}
+
+
+def test_the_second_copy_of_one_original_takes_nobodys_place_and_goes() -> None:
+    days = [snapshot(number * DAY) for number in (1, 2, 3)]
+    copies = [copy_of(one) for one in days]
+    twice = copy_of(days[1], snapshot_id="snap-cccccccccccccccc2", start_time=NOW - 3 * DAY / 2)
+    given = {"keep": {"last": 9}, "copies": place(keep={"last": 3}), "create": "never"}
+    plan = planned(world_of(volume(1), *days, *copies, twice), **given)
+    assert (deleted(plan), copies_in(plan)) == ({twice.snapshot_id}, [])
+    assert "second of its slot" in decision(plan, twice)["reasons"]
+
+
+def test_for_declared_tags_that_find_no_place_there_is_a_warning() -> None:
+    many = {f"tag {number:02}": "" for number in range(45)}
+    one = snapshot(DAY, tags=many)
+    given = {"create": "never", "keep": {"last": 9}, "tags": {f"more {number:02}": "" for number in range(9)}}
+    plan = planned(world_of(volume(1), one, copy_of(one, tags=many)), copies=place(), **given)
+    (change,) = plan.changes
+    assert (change.action, change.resource) == ("CreateTags", one.snapshot_id)
+    assert change.after is not None
+    assert len(change.after["tags"]) == 50
+    # With the collection's own the copy has as many as EC2 takes already.
+    assert [warning.partition(": ")[2] for warning in plan.warnings] == [
+        ", ".join(f"more {number:02}" for number in range(first, 9)) for first in (3, 0)
+    ]
+
+
 # --- always -----------------------------------------------------------------------------------------------------------
 
 KEEPS = ({"last": 1}, {"last": 3}, {"daily": 2}, {"weekly": 2}, {"within": "3d"}, {"monthly": 1, "last": 2})

@@ -242,6 +242,25 @@ def test_sets_are_copied_and_kept_as_a_whole(sandbox: Sandbox) -> None:
     assert len(scene.copies()) == 3
 
 
+def test_a_copy_that_an_earlier_run_has_begun_and_this_one_sees_completed_holds_nothing_back(sandbox: Sandbox) -> None:
+    scene = Scene(sandbox, 0, "data")
+    given = scene.options({"region": ELSEWHERE, "keep": {"last": 1}, "wait": True}, keep={"last": 1})
+    sandbox.configure(durations={"snapshot_copying": DAY + 300.0})
+    assert "pending" in rotate(sandbox, **given, wait_timeout=60).failed
+    sandbox.configure(durations={"snapshot_copying": 1.0})
+    sandbox.move_clock(DAY)
+    assert [row["State"] for row in scene.copies().values()] == ["pending"]
+    ran = ok(rotate(sandbox, **given))
+    assert len(ran.result["deleted"]) == 2
+    assert ok(rotate(sandbox, **given)).result["plan"] == []
+
+
+def test_a_name_that_is_not_ascii_is_copied_too(sandbox: Sandbox) -> None:
+    scene = Scene(sandbox, 0, "data")
+    ran = ok(rotate(sandbox, **scene.options(), policy="täglich"))
+    assert len(ran.result["copied"]) == 1
+
+
 # --- what holds back --------------------------------------------------------------------------------------------------
 
 
@@ -339,6 +358,44 @@ def test_an_original_is_shared_for_the_time_of_its_copy(sandbox: Sandbox) -> Non
     ok(rotate(sandbox, **later))
     scene.assert_returned()
     assert ok(rotate(sandbox, **later)).result["plan"] == []
+
+
+def test_two_accounts_that_copy_to_one_leave_each_others_alone(sandbox: Sandbox) -> None:
+    """Under the same name, from the same region, with other rules and other tags."""
+    mine = Scene(sandbox, 3, "data")
+    theirs = "222222222222"
+    (other,) = sandbox.seed({"account": theirs, "volume": {"name": "other"}}).values()
+
+    def of_other(**given: Any) -> Ended:
+        connected = sandbox_gateway(sandbox, REGION, account=theirs)
+        return ok(rotate(sandbox, gateway=connected, **{**mine.options(vault()), **given}))
+
+    given = mine.options(vault(keep={"daily": 1}), tags={"account": "A"})
+    wide = {"select": {"volume_ids": [other]}, "copies": [vault(keep={"daily": 30})], "tags": {"account": "B"}}
+    for _day in range(2):
+        of_other(**wide)
+        ok(rotate(sandbox, **given))
+        assert of_other(**wide).result["plan"] == []
+        assert ok(rotate(sandbox, **given)).result["plan"] == []
+        sandbox.move_clock(DAY)
+    rows = mine.copies(REGION, VAULT).values()
+    assert sorted(row["tags"]["account"] for row in rows) == ["A", "B", "B"]
+    origins = {row["tags"]["ec2ops:copy-of"].rpartition("/")[0] for row in rows}
+    assert origins == {f"123456789012/{REGION}", f"{theirs}/{REGION}"}
+
+
+def test_the_guard_of_what_is_shared_does_not_see_what_is_lent(sandbox: Sandbox) -> None:
+    scene = Scene(sandbox, 0, "data")
+    given = {"keep": {"last": 1}, "guards": {"shared": "fail"}}
+    sandbox.configure(durations={"snapshot_copying": DAY + 300.0})
+    (old,) = ok(rotate(sandbox, **scene.options(vault(wait=False), **given))).result["created"]
+    assert scene.shared() == {old: [VAULT]}
+    sandbox.configure(durations={"snapshot_copying": 1.0})
+    sandbox.move_clock(DAY + 600)
+    ran = ok(rotate(sandbox, **scene.options(vault(), **given)))
+    assert old in ran.result["deleted"]
+    assert ok(rotate(sandbox, **scene.options(vault(), **given))).result["plan"] == []
+    scene.assert_returned()
 
 
 def test_what_somebody_else_shares_stays_shared(sandbox: Sandbox) -> None:

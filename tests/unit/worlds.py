@@ -194,13 +194,15 @@ def sandbox_instance(sandbox: Sandbox, volumes: int = 1, tags: Mapping[str, str]
     return made
 
 
-def sandbox_gateway(sandbox: Sandbox, region: str = "us-east-1", **options: Any) -> Ec2Gateway:
+def sandbox_gateway(
+    sandbox: Sandbox, region: str = "us-east-1", *, account: str | None = None, **options: Any
+) -> Ec2Gateway:
     """The real gateway on the sandbox, in the sandbox's time. A profile is an account's twelve digits."""
     scaled = SandboxTime(sandbox.clock()["speed"])
 
     def connect(service: str, place: str) -> Any:
         where, profile = split_place(place)
-        return sandbox.client(service, where, account=profile)
+        return sandbox.client(service, where, account=profile or account)
 
     return Ec2Gateway(
         connect,

@@ -117,12 +117,19 @@ class Keeping:
 
     @cached_property
     def unkept(self) -> list[Unit]:
-        """The units that no rule keeps, before the guards. What is not completed is left to end."""
+        """The units that no rule keeps, before the guards. What is not completed by then is left to end."""
         return [
             unit
             for unit in self.scene.units
-            if unit.key in self.kept and not self.kept[unit.key] and unit.key not in self.excluded
+            if unit.key in self.kept
+            and not self.kept[unit.key]
+            and (unit.key not in self.excluded or unit.key in self._completing)
         ]
+
+    @cached_property
+    def _completing(self) -> frozenset[str]:
+        """The units that are not completed yet, and are before anything is deleted."""
+        return frozenset(unit.key for unit in self.scene.awaited) if self.scene.waits else frozenset()
 
     @cached_property
     def leaving(self) -> list[Unit]:
@@ -158,7 +165,7 @@ class Keeping:
         waits = self.scene.waits if waits is None else waits
         verdict = Verdict()
         for unit in self.leaving:
-            for snapshot in unit.good:
+            for snapshot in unit.snapshots if unit.key in self._completing else unit.good:
                 for mode in MODES:
                     for name, reason in guards.stops(snapshot, mode):
                         verdict.say(mode, unit, snapshot.snapshot_id, name, reason)
