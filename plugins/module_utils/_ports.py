@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from ._core.change import Change, Query, Wait
+from ._core.change import Change, Query, Wait, split_place
 from ._core.errors import StorageError
 from ._core.resources import Resource
 
@@ -52,6 +52,12 @@ class CallError(StorageError):
         self.unclear = unclear
         self.passing = passing
         self.not_before = not_before
+
+    def in_place(self, place: str) -> CallError:
+        """This error, which says where it happened: see `change.place_of`. For another place than the task's own."""
+        region, profile = split_place(place)
+        self.args = (f"In {region}{f' (profile {profile})' if profile else ''}: {self}",)
+        return self
 
 
 def _sentence(text: str) -> str:

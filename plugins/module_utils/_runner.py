@@ -78,6 +78,7 @@ def execute(feature: Feature, shell: Shell, gateway: Gateway) -> None:
     """Runs *feature* with the shell's parameters and ends it with `Shell.exit` or `Shell.fail`."""
     plan = Plan()
     try:
+        _require_time(shell.params["wait_timeout"])
         entries = assumed_entries(shell.params.get("assume")) if shell.check_mode else []
         spec = feature.parse(shell.params, gateway.region)
         state = _read(feature, spec, gateway, entries)
@@ -106,6 +107,12 @@ def execute(feature: Feature, shell: Shell, gateway: Gateway) -> None:
         shell.fail(result.pop("msg"), result)
     else:
         shell.exit(result)
+
+
+def _require_time(seconds: float) -> None:
+    """Without any time everything that is begun would fail, and some of it be taken back."""
+    if seconds < 1:
+        raise SpecError(f"wait_timeout: {seconds}: 1 second or more; wait: false does not wait")
 
 
 def _read(feature: Feature, spec: Any, gateway: Gateway, entries: list[Mapping[str, Any]]) -> State:

@@ -208,9 +208,10 @@ options:
     type: str
   lock:
     description:
-      - New snapshots are locked as soon as they are completed. Older ones are not; the tag C(ec2ops:lock) says which
-        were made to be locked, so that a later run locks what an interrupted one has left. Taking the option away
-        leaves the locks as they are.
+      - New snapshots are locked as soon as they are completed; without O(wait) at once, and the lock begins when they
+        are. Older ones are not; the tag C(ec2ops:lock) says which were made to be locked, so that a later run locks
+        what an interrupted one, or one with O(state=captured), has left. Taking the option away leaves the locks as
+        they are.
     type: dict
     suboptions:
       mode:
@@ -350,21 +351,23 @@ options:
     type: str
   report:
     description:
-      - How much is told in RV(decisions) and C(--diff). V(actions) has what goes and what a guard holds back, the
-        newest 1000 of it; V(all) all; V(summary) only counts.
+      - How much is told in RV(decisions) and C(--diff). V(actions) has what goes, what a guard holds back, and that of
+        which nothing says what it is a backup of, the newest 1000 of it; V(all) all; V(summary) only counts.
     type: str
     choices: [actions, all, summary]
     default: actions
   wait:
-    description: Wait until what is due is completed. Without it, what leans on that is deleted by a later run.
+    description:
+      - Wait until what is due is completed. Without it, what leans on that is deleted by a later run, and so it is when
+        the time is over. What leans on nothing that is still under way goes in any case.
 notes:
   - The user needs C(ec2:DescribeSnapshots), C(ec2:DescribeVolumes), C(ec2:DescribeInstances), C(ec2:CreateSnapshot) or
     C(ec2:CreateSnapshots), C(ec2:CreateTags), C(ec2:DeleteSnapshot), and for the guards C(ec2:DescribeImages),
     C(ec2:DescribeLockedSnapshots), C(ec2:DescribeFastSnapshotRestores), C(ec2:DescribeSnapshotTierStatus) and
     C(ec2:DescribeSnapshotAttribute). Where copies go it needs C(ec2:CopySnapshot), C(ec2:CreateTags),
     C(ec2:DescribeSnapshots), C(ec2:DeleteSnapshot) and, to know a key before it is used, C(kms:DescribeKey); for
-    another account C(ec2:ModifySnapshotAttribute) and C(kms:DescribeKey) here, and the right to use the keys of both
-    sides.
+    another account C(ec2:ModifySnapshotAttribute), C(ec2:DeleteTags) and C(kms:DescribeKey) here, and the right to use
+    the keys of both sides.
     O(archive_after) needs C(ec2:ModifySnapshotTier), O(lock) C(ec2:LockSnapshot) or C(ec2:UnlockSnapshot),
     O(fast_restore) C(ec2:EnableFastSnapshotRestores) and C(ec2:DisableFastSnapshotRestores).
   - Snapshots of which nothing says what they are a backup of (copies without our tags) are reported and never deleted.
@@ -521,7 +524,7 @@ deferred:
       returned: always
 decisions:
   description: What goes, or stays, and why, the newest first. See O(report).
-  returned: success, or a limit held the deletions back
+  returned: success, or when the run has begun
   type: list
   elements: dict
   contains:
@@ -591,7 +594,7 @@ counts:
   type: dict
 rpo:
   description: Of every selected volume or instance, and of every other that the policy retains, the recovery point.
-  returned: success, or a limit held the deletions back
+  returned: success, or when the run has begun
   type: list
   elements: dict
   contains:
@@ -604,7 +607,9 @@ rpo:
       type: bool
       returned: always
     snapshot_ids:
-      description: The newest good one, or the one that is taken in this run.
+      description:
+        - The newest good one, or the one that is taken in this run. Without O(wait), and when the run ends before it is
+          there, that does not count.
       type: list
       elements: str
       returned: always
@@ -618,14 +623,14 @@ rpo:
       returned: always
     copies:
       description:
-        - The same for each of O(copies), with C(region) and C(profile). Only completed copies count. When the original
-          is gone, the moment is the start of its slot.
+        - The same for each of O(copies), with C(region) and C(profile). Only completed copies count, with the moment at
+          which their original was taken.
       type: list
       elements: dict
       returned: when there are O(copies)
 plan_hash:
   description: For O(expected_plan). The same for the same plan, whenever it is made.
-  returned: success, or a limit held the deletions back
+  returned: success, or when the run has begun
   type: str
 """
 

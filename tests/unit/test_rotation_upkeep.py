@@ -470,6 +470,12 @@ def test_a_pending_one_that_is_waited_for_is_locked() -> None:
     assert done(found) == [("LockSnapshot", "v1-1")]
 
 
+def test_one_that_nobody_waits_for_is_locked_while_it_is_pending() -> None:
+    of = snapshot("v1-1", 0, state="pending", tags=LOCKED)
+    found = changes(options(lock=GOVERNANCE), dataclasses.replace(stock(of), pending=units_of([of], NOW)))
+    assert done(found) == [("LockSnapshot", "v1-1")]
+
+
 def test_every_part_of_a_set_is_locked_each_once() -> None:
     of = parts("i1-1", 0, "a", "b", "c", tags=LOCKED)
     assert done(changes(options(lock=GOVERNANCE), stock(*of), lock("i1-1b"))) == [

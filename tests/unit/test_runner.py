@@ -174,6 +174,13 @@ def test_bad_input_is_refused_before_anything_is_asked(fake: FakeWorld) -> None:
     assert shell.result["api_calls"] == {}
 
 
+@pytest.mark.parametrize("seconds", [0, -5])
+def test_no_time_at_all_is_refused(fake: FakeWorld, seconds: int) -> None:
+    shell = execute(fake, instance_id="i-00000000000000bad", wait_timeout=seconds)
+    assert shell.message is not None and shell.message.startswith(f"wait_timeout: {seconds}: ")
+    assert shell.result["api_calls"] == {}
+
+
 def test_a_refusal_after_reading_tells_the_calls(fake: FakeWorld) -> None:
     shell = execute(fake, instance_id="i-00000000000000bad")
     assert shell.result["api_calls"] == {"DescribeInstances": 1}

@@ -305,6 +305,8 @@ class Ec2Gateway:
                 error = call_error(
                     raised, service, operation, request, resource=resource, endpoint=client.meta.endpoint_url
                 )
+                if region != self._region:
+                    error = error.in_place(region)
                 self._note(getattr(raised, "response", None))
                 limit = self._patience(error, region, repeat, write)
                 delay = min(0.2 * 2**attempt, 8.0) * (0.5 + self._jitter() / 2)

@@ -124,6 +124,8 @@ def parse(params: Mapping[str, Any], region: str) -> RotationSpec:
         raise SpecError("keep: it is missing, and nothing would say what stays. At least one rule, such as daily: 7")
     keep = None if keep_options is None else parse_keep(keep_options)
     every = parse_every(params.get("every") or "24h")
+    # Looked at also where only the capture is made: what is wrong is said before it.
+    copies = _copies(params.get("copies"), region)
     spec = RotationSpec(
         policy=policy,
         captured=captured,
@@ -148,7 +150,7 @@ def parse(params: Mapping[str, Any], region: str) -> RotationSpec:
         expected_plan=params.get("expected_plan"),
         report=str(params.get("report") or "actions"),
         wait=bool(params.get("wait", True)),
-        copies=() if captured else _copies(params.get("copies"), region),
+        copies=() if captured else copies,
         upkeep=parse_upkeep(params, region, keep, every),
     )
     _require_sense(spec, params)

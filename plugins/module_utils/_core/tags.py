@@ -50,6 +50,9 @@ def require_tags(tags: Mapping[str, str], option: str, ours: int = 0) -> dict[st
     Raises SpecError for an empty or too long key, a too long value, too many tags, and keys under ``aws:`` or
     ``ec2ops:``.
     """
+    for key, given in tags.items():
+        if isinstance(given, (Mapping, list)):
+            raise SpecError(f"{option}: {key!r}: {given!r} is no text; a tag has one value")
     checked = {str(key): "" if value is None else str(value) for key, value in tags.items()}
     for key, value in checked.items():
         if not key or len(key) > LONGEST_KEY:
