@@ -45,24 +45,31 @@ def apply(plan: Plan, gateway: Gateway, *, wait: bool, timeout: float) -> Outcom
 
     *wait* false skips the waits that nothing builds on. *timeout* in seconds bounds all waits and all patience
     together. A stage that fails finishes the calls it has begun; what comes after it is not tried, but for what builds
-    on nothing (`Stage.regardless`), and its own way back (`Stage.on_failure`) is.
+    on nothing (`Change.regardless`), and its own way back (`Stage.on_failure`) is.
     """
     run = _Run(gateway, wait, gateway.monotonic() + timeout, _moments_in(plan))
     outcome = run.outcome
     for stage in plan.stages:
-        if outcome.error is not None and not (stage.regardless and isinstance(outcome.error, WaitError)):
-            outcome.not_tried.extend(stage.changes)
+        if outcome.error is not None:
+            _regardless(run, stage)
             continue
         error = run.stage(stage)
         if error is None:
-            continue
-        if outcome.error is not None:
-            outcome.notes.append(str(error))
             continue
         outcome.error = error
         if stage.on_failure and _kind(error) in stage.rollback_on:
             _roll_back(run, stage, timeout)
     return outcome
+
+
+def _regardless(run: _Run, stage: Stage) -> None:
+    """Of a stage after one that has failed, what does not care about that."""
+    outcome = run.outcome
+    free = tuple(change for change in stage.changes if change.regardless and isinstance(outcome.error, WaitError))
+    outcome.not_tried.extend(change for change in stage.changes if change not in free)
+    error = run.stage(Stage(free)) if free else None
+    if error is not None:
+        outcome.notes.append(str(error))
 
 
 def _moments_in(plan: Plan) -> frozenset[str]:

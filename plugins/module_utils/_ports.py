@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from ._core.change import Change, Query, Wait, split_place
 from ._core.errors import StorageError
+from ._core.names import kind_of
 from ._core.resources import Resource
 
 
@@ -143,8 +144,11 @@ class Shell(Protocol):
 
 @dataclass
 class Outcome:
-    """What came of carrying out a plan. ``bindings`` maps planned ids to EC2's; ``observed`` is what the waits last
-    saw. ``deferred``: what EC2 refused for now, where the change allows for that, with its refusal.
+    """What came of carrying out a plan.
+
+    ``bindings`` maps planned ids to EC2's, and the moments of planned snapshots (`names.moment_of`) to when they were
+    taken. ``observed`` is what the waits last saw. ``deferred``: what EC2 refused for now, where the change allows for
+    that, with its refusal.
     """
 
     done: list[Change] = field(default_factory=list)
@@ -156,6 +160,11 @@ class Outcome:
     notes: list[str] = field(default_factory=list)
     rolled_back: list[Change] = field(default_factory=list)
     error: StorageError | None = None
+
+    @property
+    def ids(self) -> dict[str, str]:
+        """The planned ids with EC2's."""
+        return {name: found for name, found in self.bindings.items() if kind_of(name) != "moment"}
 
     @property
     def deferred_changes(self) -> list[Change]:

@@ -37,7 +37,7 @@ def success(
         **(_told(plan, outcome) if outcome else plan.told),
         "changed": not plan.without(outcome.deferred_changes if outcome else ()).is_empty,
         "plan": plan.published(),
-        "planned_ids": dict(outcome.bindings) if outcome else {},
+        "planned_ids": outcome.ids if outcome else {},
         "api_calls": dict(calls),
     }
 
@@ -92,7 +92,7 @@ def failure(error: StorageError, plan: Plan, outcome: Outcome, calls: Mapping[st
         **(_unfinished(plan, outcome) if outcome.error is not None else {}),
         "changed": bool(outcome.done or outcome.rolled_back) or unclear,
         "plan": plan.published(),
-        "planned_ids": dict(outcome.bindings),
+        "planned_ids": outcome.ids,
         "api_calls": dict(calls),
         "error": described(error),
         "done": published(outcome.done),

@@ -186,13 +186,18 @@ def test_parameters_are_published_without_what_differs_between_runs_or_is_secret
             "Tags": [
                 {"Key": "ec2ops:restore-state", "Value": "running 2026-11-23T12:00:00Z until x"},
                 {"Key": "a", "Value": "b c"},
+                {"Key": "ec2ops:taken", "Value": "2026-11-23T12:00:00.123Z"},
             ],
             "Nested": ({"ClientToken": "x", "Keep": 1},),
         }
     )
     assert set(published) == {"UserData", "Tags", "Nested"}
     assert published["UserData"].startswith("sha256:")
-    assert published["Tags"] == [{"Key": "ec2ops:restore-state", "Value": "running"}, {"Key": "a", "Value": "b c"}]
+    assert published["Tags"] == [
+        {"Key": "ec2ops:restore-state", "Value": "running"},
+        {"Key": "a", "Value": "b c"},
+        {"Key": "ec2ops:taken"},
+    ]
     assert published["Nested"] == [{"Keep": 1}]
 
 

@@ -896,10 +896,6 @@ def test_other_regions_and_accounts_are_asked_written_to_and_waited_for(sandbox:
     assert [one.resource_id for one in answers[identity]] == [copied]
     assert answers[elsewhere] == ()
     assert answers[account] == (Fact(f"{other}/account", "444455556666"),)
-    with (
-        sandbox.fault("DescribeSnapshots", code="AuthFailure", status=401),
-        pytest.raises(
-            CallError, match=r"^In us-west-2 \(profile 444455556666\): DescribeSnapshots failed: AuthFailure"
-        ),
-    ):
+    said = r"^In us-west-2 \(profile 444455556666\): DescribeSnapshots failed: AuthFailure"
+    with sandbox.fault("DescribeSnapshots", code="AuthFailure", status=401), pytest.raises(CallError, match=said):
         made.ask([elsewhere])

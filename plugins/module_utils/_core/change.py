@@ -202,6 +202,8 @@ class Change:
     ``only_while`` is asked before a call that EC2 refused for now is repeated: the resource must still be found.
     ``deferrable``: EC2's codes with which a refusal is no failure; the change is left to a later run.
     ``unless``: questions that are asked right before; when one of them finds something, the change is left out.
+    ``regardless``: it builds on nothing that the plan waits for, so it is carried out also when the wait of an earlier
+    stage has ended badly; its own failure is a note then.
     ``region`` is where it is made; with another account's profile behind it, see `place_of`.
     """
 
@@ -218,6 +220,7 @@ class Change:
     only_while: Query | None = None
     deferrable: frozenset[str] = frozenset()
     unless: tuple[Query, ...] = ()
+    regardless: bool = False
 
     @property
     def operation(self) -> Operation:
@@ -268,6 +271,8 @@ def published_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
         if key == "UserData" and isinstance(value, (str, bytes)):
             return "sha256:" + hashlib.sha256(value.encode() if isinstance(value, str) else value).hexdigest()
         if isinstance(value, Mapping):
+            if value.get("Key") == tag_names.TAKEN:
+                return {"Key": value["Key"]}
             if value.get("Key") == tag_names.RESTORE_STATE and value.get("Value"):
                 return {**value, "Value": str(value["Value"]).split(" ", 1)[0]}
             return {name: shown(name, item) for name, item in value.items() if name != "ClientToken"}
@@ -327,8 +332,6 @@ class Stage:
     happened or may not). Its changes whose resource was never made are skipped. What a stage's own changes made is
     bound by then.
     ``patience``: EC2 error codes that mean "not now" here; the call is repeated until the task's time is over.
-    ``regardless``: it builds on nothing that the plan waits for, so it is carried out also when an earlier stage's wait
-    has ended badly; its own failure is a note then.
     """
 
     changes: tuple[Change, ...] = ()
@@ -336,7 +339,6 @@ class Stage:
     on_failure: tuple[Stage, ...] = ()
     rollback_on: frozenset[str] = frozenset()
     patience: frozenset[str] = frozenset()
-    regardless: bool = False
 
 
 @dataclass(frozen=True)
@@ -448,7 +450,7 @@ def guard(plan: Plan, known: Iterable[str] = ()) -> Plan:
     of one volume to several instances do not touch each other), and whatever is made, or must not be done twice, must
     be recognisable in a second attempt: by its client token, or by its identity and tags.
     """
-    made = set(known)
+    made = {name for resource in known for name in (resource, moment_of(resource))}
     for stage in plan.stages:
         seen: set[tuple[str, ...]] = set()
         for change in stage.changes:

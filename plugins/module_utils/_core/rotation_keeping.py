@@ -10,7 +10,7 @@ Private to this collection.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -214,10 +214,13 @@ class Keeping:
 
     # --- what goes ---
 
-    def deletions(self, units: Sequence[Unit]) -> list[Change]:
-        """A change for each of their snapshots."""
+    def deletions(self, units: Sequence[Unit], leaning: Collection[str] = ()) -> list[Change]:
+        """A change for each of their snapshots. *leaning*: by key, those that go only when what is begun is there."""
         return [
-            deletion(snapshot, unit, self.scene.place, second=unit.key in self.scene.second)
+            replace(
+                deletion(snapshot, unit, self.scene.place, second=unit.key in self.scene.second),
+                regardless=unit.key not in leaning,
+            )
             for unit in units
             for snapshot in unit.snapshots
         ]

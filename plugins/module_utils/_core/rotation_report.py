@@ -19,7 +19,6 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from . import tags as tag_names
 from .change import Change, split_place
 from .rotation_capture import Capture
 from .rotation_copies import Copying
@@ -200,7 +199,6 @@ def _point(unit: Unit | None, now: datetime) -> dict[str, Any]:
 
 
 _SNAPSHOT = re.compile(r"snap-[0-9a-f]+")
-_TIME = re.compile(rf'("Key": "{tag_names.TAKEN}", "Value": )"[^"]*"')
 _BRACKETS = str.maketrans("()", "[]")
 
 
@@ -213,7 +211,7 @@ def plan_hash(changes: Iterable[Change], names: Mapping[str, str]) -> str:
 
     def text(entry: Mapping[str, Any]) -> str:
         parts = [entry["action"], entry["region"], entry.get("profile"), entry["resource"], entry["parameters"]]
-        plain = _TIME.sub(r"\1", json.dumps(parts, sort_keys=True))
+        plain = json.dumps(parts, sort_keys=True)
         # A planned id within another one is written in square brackets.
         return _SNAPSHOT.sub(lambda found: names.get(found[0], found[0]), plain).translate(_BRACKETS)
 

@@ -219,22 +219,20 @@ class _Rotation:
         of_sets = [change for change in taggings if is_planned(change.resource)]
         later = [change for change in taggings if not is_planned(change.resource)]
         later += [change for copying in self.copyings for change in copying.taggings(gone)]
-        begun, free, rest = [], [], []
+        begun, rest = [], []
         for one in decided:
             # A copy that has failed holds nothing, and may fail again: it does not wait for what is copied now.
             early = [unit for unit in one.going if unit.state == "error" and one is not decided[0]]
-            leaning = self._leaning(one)
             begun += one.keeping.deletions(early)
-            free += one.keeping.deletions([u for u in one.going if u not in early and u.key not in leaning])
-            rest += one.keeping.deletions([u for u in one.going if u not in early and u.key in leaning])
+            rest += one.keeping.deletions([unit for unit in one.going if unit not in early], self._leaning(one))
         copying = [*upkeep.before_deletions, *self._copy_stages()]
         everything = [*capture.creations, *of_sets, *later, *begun]
         everything += [change for stage in copying for change in stage.changes]
-        everything += [*free, *rest, *upkeep.archive]
+        everything += [*rest, *upkeep.archive]
         fingerprint = plan_hash(everything, capture.names)
         refused = self._refused(decided, fingerprint if everything else None)
         if refused is not None:
-            begun, free, rest = [], [], []
+            begun, rest = [], []
         made = [change.resource for change in capture.creations]
         awaited = [snapshot_id for unit in capture.awaited for snapshot_id in unit.ids]
         waits = (Wait((*made, *awaited), "completed", final=True),) if made or awaited else ()
@@ -243,7 +241,6 @@ class _Rotation:
             Stage(tuple(of_sets)),
             Stage((*later, *begun), waits),
             *copying,
-            Stage(tuple(free), regardless=True),
             Stage(tuple(rest)),
             *upkeep.after_deletions,
         ]
