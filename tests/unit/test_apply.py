@@ -235,6 +235,23 @@ def test_a_timeout_names_what_is_not_ready_and_that_a_rerun_carries_on(world: Wo
     assert "run the task again" in str(outcome.error)
 
 
+def test_what_builds_on_nothing_is_done_also_when_a_wait_before_it_ends_badly(world: World) -> None:
+    instance = world.instance()
+    make = snapshot(instance.block_devices[0].volume_id)
+    free = dataclasses.replace(tag(instance.instance_id, free="yes"), regardless=True)
+    leaning = tag(instance.instance_id, leaning="yes")
+    later = Stage((free, leaning))
+    with world.lasting("snapshot", 3600.0):
+        outcome = run(world, Stage((make,), (Wait((make.resource,), "completed"),)), later, timeout=1.0)
+    assert isinstance(outcome.error, WaitError)
+    assert (outcome.done, outcome.failed, outcome.not_tried) == ([make, free], [], [leaning])
+    # A call that is refused ends all.
+    bad = snapshot("vol-0000000000000dead", "bad", {**OURS, tag_names.VERSION: "bad"})
+    outcome = run(world, Stage((bad,)), later)
+    assert isinstance(outcome.error, CallError)
+    assert (outcome.done, outcome.not_tried) == ([], [free, leaning])
+
+
 def test_a_wait_has_its_own_limit(fake: FakeWorld) -> None:
     make = snapshot(fake.instance().block_devices[0].volume_id)
     outcome = run(fake, Stage((make,), (Wait((make.resource,), "completed", timeout=0.5),)))
