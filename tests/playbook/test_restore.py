@@ -90,6 +90,16 @@ def texts(marks: list[dict[str, Any]]) -> list[str]:
     return [mark["text"] for mark in marks if mark["text"] not in ("start", "tick", "stop")]
 
 
+def tagged_volume(sandbox: Sandbox, snapshot: str, tags: Mapping[str, str]) -> str:
+    """A volume that a restore has made some time ago, or a drill that was killed."""
+    specification = {"ResourceType": "volume", "Tags": [{"Key": key, "Value": tags[key]} for key in sorted(tags)]}
+    with at_once(sandbox):
+        made = sandbox.client("ec2", REGION).create_volume(
+            AvailabilityZone=f"{REGION}a", SnapshotId=snapshot, TagSpecifications=[specification]
+        )
+    return str(made["VolumeId"])
+
+
 def test_a_volume_comes_back_as_it_was_at_a_time(sandbox: Sandbox, web: Web) -> None:
     ec2, volume = sandbox.client("ec2", REGION), web.data_volume_id
     with at_once(sandbox):
@@ -170,6 +180,24 @@ def test_an_instance_comes_back_as_a_whole_set_on_another_one(sandbox: Sandbox, 
         assert content(sandbox, entry["volume_id"])[: len(point)] == point
 
 
+def test_what_was_restored_under_another_name_is_another_ones(sandbox: Sandbox, web: Web) -> None:
+    policy = {"select": {"instance_ids": [web.instance_id]}, "consistency": "instance"}
+    rotated(sandbox, **policy)
+    given = {"source_instance_id": web.instance_id, "zone": f"{REGION}a"}
+    monday = restore(sandbox, **given, name="restore/monday")
+    assert monday.status == 0, monday.output
+    sandbox.move_clock(DAY)
+    newer = rotated(sandbox, **policy)["created"]
+    volumes = restored(sandbox, **given)
+    assert {entry["snapshot_id"] for entry in volumes} == set(newer)
+    # A volume beside another one, in the declaration that is that one's own.
+    root, data = web.root_volume_id, web.data_volume_id
+    tagged_volume(sandbox, newer[0], {"ec2ops:spec": f"restore/{data}", "ec2ops:volume": root})
+    check = restore(sandbox, check=True, source_volume_ids=[root, data], zone=f"{REGION}a")
+    assert check.status == 0, check.output
+    assert len(check.fact(RESULT)["plan"]) == 2
+
+
 def test_what_a_region_has_copies_of_comes_back_there(sandbox: Sandbox, web: Web) -> None:
     volume = web.data_volume_id
     sandbox.add_mark(volume, "copied")
@@ -195,20 +223,6 @@ def test_what_a_region_has_copies_of_comes_back_there(sandbox: Sandbox, web: Web
     assert any(volume in text and ELSEWHERE in text and "taken at" in text for text in failed.failures), failed.output
 
 
-def leftover(sandbox: Sandbox, volume: str, snapshot: str) -> str:
-    """What a drill has left that was killed."""
-    tags = {"ec2ops:spec": f"restore-drill/{volume}", "ec2ops:volume": volume}
-    with at_once(sandbox):
-        made = sandbox.client("ec2", REGION).create_volume(
-            AvailabilityZone=f"{REGION}a",
-            SnapshotId=snapshot,
-            TagSpecifications=[
-                {"ResourceType": "volume", "Tags": [{"Key": key, "Value": tags[key]} for key in sorted(tags)]}
-            ],
-        )
-    return str(made["VolumeId"])
-
-
 def everything(sandbox: Sandbox) -> tuple[Mapping[str, str], Mapping[str, str]]:
     ec2 = sandbox.client("ec2", REGION)
     volumes = {one["VolumeId"]: one["State"] for one in ec2.describe_volumes()["Volumes"]}
@@ -220,7 +234,7 @@ def test_a_drill_restores_measures_and_leaves_nothing(sandbox: Sandbox, web: Web
     volume = web.data_volume_id
     (snapshot,) = rotated(sandbox, select={"volume_ids": [volume]})["created"]
     before = everything(sandbox)
-    left = leftover(sandbox, volume, snapshot)
+    left = tagged_volume(sandbox, snapshot, {"ec2ops:spec": f"restore-drill/{volume}", "ec2ops:volume": volume})
     given = {"source_volume_ids": [volume], "drill": True}
     check = restore(sandbox, check=True, **given)
     assert check.status == 0, check.output
@@ -247,6 +261,7 @@ def test_what_cannot_be_restored_is_said_before_anything_is_made(sandbox: Sandbo
         ({"source_volume_ids": [volume], "zone": zone, "before": early}, (volume, "before", snapshot)),
         ({"source_volume_ids": ["vol-0123456789abcdef0"], "zone": zone}, ("vol-0123456789abcdef0", REGION)),
         ({"source_volume_ids": [volume]}, ("restore_zone", "restore_target_instance_id")),
+        ({"source_volume_ids": [volume], "zone": zone, "name": "restore-drill/weekly"}, ("restore_name", "drills")),
         ({"source_volume_ids": [volume], "drill": True, "target_instance_id": web.instance_id}, ("drill",)),
     ):
         run = restore(sandbox, **given)
