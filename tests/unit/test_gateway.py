@@ -771,6 +771,33 @@ def test_what_is_not_visible_yet_is_waited_for() -> None:
     assert seen["snap-00000001"].state == "completed"
 
 
+def test_what_was_visible_may_not_be_for_a_moment() -> None:
+    seen, _clock = waited(
+        Answers("pending", "invisible", "invisible", "pending", "invisible", "completed"),
+        Wait(("snap-00000001",), "completed"),
+    )
+    assert seen["snap-00000001"].state == "completed"
+
+
+def test_what_was_visible_and_is_gone_is_not_waited_for() -> None:
+    clock = Clock()
+    with pytest.raises(WaitError, match="snap-00000001 should become completed but is gone") as failed:
+        wait_for(
+            Answers("pending", "pending", "invisible"),
+            [Wait(("snap-00000001",), "completed")],
+            600,
+            clock.monotonic,
+            clock.sleep,
+        )
+    assert failed.value.how == "failed"
+    assert 15 < clock.time < 30
+
+
+def test_the_end_of_what_is_to_end_is_no_failure() -> None:
+    seen, _clock = waited(Answers("pending", "invisible", kind=Volume), Wait(("vol-00000001",), "deleted"))
+    assert seen.keys() == {"vol-00000001"}
+
+
 def test_throttling_is_not_success_and_not_the_end() -> None:
     seen, _clock = waited(
         Answers("throttled", "pending", "throttled", "completed"), Wait(("snap-00000001",), "completed")

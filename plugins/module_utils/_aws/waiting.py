@@ -27,6 +27,10 @@ GROWTH = 1.5
 SLOWEST_POLL = 5.0
 LOST = 120.0
 """Seconds without a single answer after which a wait is given up: by then it is no passing error."""
+GONE = 15.0
+"""Seconds without it in any answer, though one before had it, after which a resource is gone: by then all of EC2's
+servers agree.
+"""
 _NAMED = 10
 """How many resources a message names."""
 _STATUS_IDS = 100
@@ -67,6 +71,9 @@ class _Item:
     deadline: float
     limit: float | None
     seen: str = "not asked yet"
+    visible: bool = False
+    missed: float | None = None
+    """Since when an answer has been without it, though one before had it."""
 
     @property
     def fact(self) -> str:
@@ -158,7 +165,7 @@ def wait_for(
         else:
             trouble, heard = None, monotonic()
             observed.update(known)
-            pending = _judge(pending, known)
+            pending = _judge(pending, known, heard)
         late = [item for item in pending if monotonic() >= item.deadline]
         if late:
             raise _timeout(late, trouble)
@@ -194,8 +201,8 @@ def _poll(
     return known
 
 
-def _judge(pending: Sequence[_Item], known: Mapping[str, Resource]) -> list[_Item]:
-    """What is left to wait for. Raises WaitError for what ended badly."""
+def _judge(pending: Sequence[_Item], known: Mapping[str, Resource], now: float) -> list[_Item]:
+    """What is left to wait for. Raises WaitError for what ended badly, or is gone before its goal was reached."""
     left: list[_Item] = []
     failed: list[tuple[str, str]] = []
     wrong: list[tuple[str, str]] = []
@@ -206,8 +213,13 @@ def _judge(pending: Sequence[_Item], known: Mapping[str, Resource]) -> list[_Ite
             failed.append((item.resource, f"{item.wish} but is {verdict.seen}"))
         elif verdict.done:
             wrong.extend((item.resource, text) for text in _mismatches(item, resource))
+        elif resource is not None:
+            left.append(dataclasses.replace(item, seen=verdict.seen + _progress(resource), visible=True, missed=None))
+        elif item.missed is not None and now - item.missed >= GONE:
+            failed.append((item.resource, f"{item.wish} but is gone"))
         else:
-            left.append(dataclasses.replace(item, seen=verdict.seen + _progress(resource)))
+            missed = (item.missed or now) if item.visible else None
+            left.append(dataclasses.replace(item, seen=verdict.seen, missed=missed))
     for how, found in (("failed", failed), ("mismatch", wrong)):
         if found:
             raise WaitError(_listed([text for _resource, text in found]), how, [resource for resource, _text in found])
