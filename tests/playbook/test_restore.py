@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -223,7 +225,7 @@ def test_what_a_region_has_copies_of_comes_back_there(sandbox: Sandbox, web: Web
     assert any(volume in text and ELSEWHERE in text and "taken at" in text for text in failed.failures), failed.output
 
 
-def everything(sandbox: Sandbox) -> tuple[Mapping[str, str], Mapping[str, str]]:
+def everything(sandbox: Sandbox) -> tuple[dict[str, str], dict[str, str]]:
     ec2 = sandbox.client("ec2", REGION)
     volumes = {one["VolumeId"]: one["State"] for one in ec2.describe_volumes()["Volumes"]}
     snapshots = {one["SnapshotId"]: one["State"] for one in ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]}
@@ -233,22 +235,34 @@ def everything(sandbox: Sandbox) -> tuple[Mapping[str, str], Mapping[str, str]]:
 def test_a_drill_restores_measures_and_leaves_nothing(sandbox: Sandbox, web: Web) -> None:
     volume = web.data_volume_id
     (snapshot,) = rotated(sandbox, select={"volume_ids": [volume]})["created"]
+    own = f"restore-drill/{volume}"
+    left = tagged_volume(sandbox, snapshot, {"ec2ops:spec": f"{own}/00000001", "ec2ops:volume": volume})
+    for name in (own, "restore-drill/weekly"):
+        tagged_volume(sandbox, snapshot, {"ec2ops:spec": name, "ec2ops:volume": volume})
+    sandbox.move_clock(2 * 3600)
+    # Of a drill that is under way, for all that this one can know.
+    tagged_volume(sandbox, snapshot, {"ec2ops:spec": f"{own}/00000002", "ec2ops:volume": volume})
     before = everything(sandbox)
-    left = tagged_volume(sandbox, snapshot, {"ec2ops:spec": f"restore-drill/{volume}", "ec2ops:volume": volume})
     given = {"source_volume_ids": [volume], "drill": True}
     check = restore(sandbox, check=True, **given)
     assert check.status == 0, check.output
-    assert everything(sandbox)[0].keys() == before[0].keys() | {left}
+    assert everything(sandbox) == before
     sandbox.reset_log()
     run = restore(sandbox, **given)
     assert run.status == 0, run.output
     calls = changing_calls(sandbox.log())
-    assert calls == ["DeleteVolume", "CreateVolume", "DeleteVolume"]
-    (deleted, _again) = sandbox.log(action="DeleteVolume")
-    assert deleted["params"]["VolumeId"] == left
+    assert calls == ["CreateVolume", "DeleteVolume", "DeleteVolume"]
+    foreseen, result = check.fact(RESULT), run.fact(RESULT)
+    assert_done_as_planned(result["plan"], sandbox.log(), run.planned_ids)
+    # Each run has a name of its own.
+    ((planned, made),) = run.planned_ids.items()
+    alike = json.loads(re.sub(rf"{own}/[0-9a-f]{{8}}", planned.split()[2].rpartition("/")[0], json.dumps(foreseen)))
+    assert_told_the_same(alike["plan"], result["plan"], run.planned_ids)
+    assert [entry["resource"] for entry in result["plan"][1:]] == [left, made]
     (entry,) = run.fact(RESULT)["volumes"]
     assert (entry["source"], entry["snapshot_id"], entry["changed"]) == (volume, snapshot, True)
     assert entry["seconds"] > 0
+    del before[0][left]
     assert everything(sandbox) == before
 
 

@@ -1,7 +1,9 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""restore_volumes, killed or signalled: the next run makes the rest, from the same moment; a drill leaves nothing."""
+"""restore_volumes, killed, signalled, or two at once: the next run makes the rest, from the same moment; a drill leaves
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -181,6 +183,8 @@ def test_what_a_drill_leaves_that_was_ended_is_removed_by_the_next(
     await_released(sandbox)
     sandbox.remove_fault(fault)
     assert lost.new_volumes(), "the drill has left nothing, and the test shows nothing"
+    # By then no drill of two volumes is under way any more.
+    sandbox.move_clock(2 * 2 * 1800 + 1)
     run = lost.run(drill=True)
     assert lost.new_volumes() == {}
     told = run.fact("restore_result")["volumes"]
@@ -190,3 +194,18 @@ def test_what_a_drill_leaves_that_was_ended_is_removed_by_the_next(
     assert {volume["VolumeId"] for volume in ec2.describe_volumes()["Volumes"]} == lost.volumes
     kept = ec2.describe_snapshots(SnapshotIds=[*lost.snapshots.values()])["Snapshots"]
     assert {one["State"] for one in kept} == {"completed"}
+
+
+def test_two_drills_at_once_do_not_touch_each_other(lost: Lost, tmp_path: Path) -> None:
+    sandbox = lost.sandbox
+    fault = hold_at(sandbox, Point("CreateVolume", "after", 1))
+    with begun(sandbox, PLAYBOOK, lost.variables(drill=True), tmp_path / "first") as first:
+        first.await_held(fault)
+        (made,) = (volume["VolumeId"] for volume in lost.new_volumes().values())
+        lost.run(drill=True)
+        assert [volume["VolumeId"] for volume in lost.new_volumes().values()] == [made]
+        sandbox.release(fault)
+        ended = first.ended(100)
+    assert ended.status == 0, ended.output
+    assert lost.new_volumes() == {}
+    assert changing_calls(sandbox.log()).count("CreateVolume") == 4
