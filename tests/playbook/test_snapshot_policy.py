@@ -187,12 +187,17 @@ def test_a_policy_that_fails_fails_alone(sandbox: Sandbox, web: Web, around: Map
             {**whole, "policy": "fragile"},
             {**whole, "policy": "limited", "adopt": {"tags": {"from": "cron"}}, "max_delete": 0},
             {**volume, "policy": "unfit", "keep": {"dayly": 7}},
+            {**whole, "policy": "endless", "copies": [{"region": ELSEWHERE, "keep": {}}]},
+            {**whole, "policy": "circular", "copies": [{"region": REGION, "keep": {"last": 1}}]},
+            {**whole, "policy": "mistyped", "copies": [{"region": REGION, "profile": "nobody", "keep": {"last": 1}}]},
+            {**whole, "policy": "outage", "copies": [{"region": ELSEWHERE, "keep": {"last": 1}}]},
             {**whole, "policy": "sound", "exclude_boot_volume": True},
         ],
     }
     cron = {"count": 2, "volumes": [web.data_volume_id], "tags": {"from": "cron"}}
     sandbox.seed({"region": REGION, "snapshots": cron})
     sandbox.refuse("CreateSnapshot")
+    sandbox.add_fault("Describe*", region=ELSEWHERE, code="AuthFailure", status=401)
     sandbox.reset_log()
     run = run_playbook(sandbox, PLAYBOOK, given)
     assert run.status != 0
@@ -200,22 +205,27 @@ def test_a_policy_that_fails_fails_alone(sandbox: Sandbox, web: Web, around: Map
         *("before refused", "CreateSnapshot", "after refused"),
         *("before fragile", "after fragile"),
         *("before limited", "CreateSnapshots", "after limited"),
+        *("before outage", "CreateSnapshots", "after outage"),
         *("before sound", "CreateSnapshots", "after sound"),
     ]
-    result = run.fact(RESULT)
-    told = by_policy(result)
-    assert [name for name, entry in told.items() if entry["failed"]] == ["refused", "fragile", "limited", "unfit"]
-    assert [name for name, entry in told.items() if entry["changed"]] == ["limited", "sound"]
     reasons = {
         "refused": "UnauthorizedOperation",
         "fragile": "it will not stand still",
         "limited": "max_delete",
         "unfit": "dayly",
+        "endless": "copies[0].keep",
+        "circular": "copies[0]",
+        "mistyped": "nobody",
+        "outage": "AuthFailure",
     }
+    result = run.fact(RESULT)
+    told = by_policy(result)
+    assert [name for name, entry in told.items() if entry["failed"]] == [*reasons]
+    assert [name for name, entry in told.items() if entry["changed"]] == ["limited", "outage", "sound"]
     for name, reason in reasons.items():
         assert reason in told[name]["msg"]
         assert f"{name}: {told[name]['msg']}" in run.failures[-1]
-    assert "4 of 5 policies failed" in run.failures[-1]
+    assert "8 of 9 policies failed" in run.failures[-1]
     assert "sound:" not in run.failures[-1]
     (shown,) = [each.result["msg"] for each in run.results if each.task == "The result is shown"]
     assert shown["failed"] == [*reasons]
@@ -283,6 +293,7 @@ def test_refused_before_anything_is_asked(sandbox: Sandbox) -> None:
         "nothing": ({"rotate_snapshots_policies": []}, "Set rotate_snapshots_policies"),
         "nameless": ({"rotate_snapshots_policies": [{"keep": {"daily": 7}}]}, "(without a name)"),
         "keeping_nothing": ({"rotate_snapshots_policies": [{"policy": "daily"}]}, "without keep: daily"),
+        "keeping_null": ({"rotate_snapshots_policies": [{"policy": "daily", "keep": None}]}, "without keep: daily"),
         "twice": ({"rotate_snapshots_policies": [sound, sound]}, "a name that no other has"),
         "unknown": ({"rotate_snapshots_policies": [{**sound, "state": "applied"}]}, "state: not an option"),
         "relative": ({"rotate_snapshots_pre_tasks": "freeze.yml"}, "freeze.yml is not the absolute path"),
