@@ -286,8 +286,15 @@ def test_a_host_for_each_region(sandbox: Sandbox, tmp_path: Path) -> None:
         assert run.fact(RESULT, host)["changed"] is True
 
 
-def test_refused_before_anything_is_asked(sandbox: Sandbox) -> None:
+def test_refused_before_anything_is_asked(sandbox: Sandbox, tmp_path: Path) -> None:
     """What would fail with a file system frozen, or with a snapshot taken that nothing retains."""
+    files = {name: tmp_path / f"{name}.yml" for name in ("unreadable", "single", "words", "sound")}
+    files["unreadable"].write_text("- name: x\n  ansible.builtin.debug: {msg: hi}\n  foo\n", encoding="utf-8")
+    files["single"].write_text("name: x\nansible.builtin.debug:\n", encoding="utf-8")
+    files["words"].write_text("- freeze\n- thaw\n", encoding="utf-8")
+    # These are read: what is refused is the other one.
+    tagged = "- debug:\n    msg: !unsafe '{{'\n  vars:\n    key: !vault |\n      $ANSIBLE_VAULT;1.1;AES256\n      61\n"
+    files["sound"].write_text(tagged, encoding="utf-8")
     sound = {"policy": "daily", "select": {"volume_ids": ["vol-0123456789abcdef0"]}, "keep": {"daily": 7}}
     wrong: dict[str, tuple[dict[str, Any], str]] = {
         "nothing": ({"rotate_snapshots_policies": []}, "Set rotate_snapshots_policies"),
@@ -297,6 +304,17 @@ def test_refused_before_anything_is_asked(sandbox: Sandbox) -> None:
         "twice": ({"rotate_snapshots_policies": [sound, sound]}, "a name that no other has"),
         "unknown": ({"rotate_snapshots_policies": [{**sound, "state": "applied"}]}, "state: not an option"),
         "relative": ({"rotate_snapshots_pre_tasks": "freeze.yml"}, "freeze.yml is not the absolute path"),
+        **{
+            name: (
+                {"rotate_snapshots_pre_tasks": str(files["sound"]), "rotate_snapshots_post_tasks": str(files[name])},
+                said,
+            )
+            for name, said in (
+                ("unreadable", "simple key"),
+                ("single", "single.yml is not a list"),
+                ("words", "words.yml is not a list"),
+            )
+        },
         "missing": ({"rotate_snapshots_post_tasks": "/nowhere/thaw.yml"}, "/nowhere/thaw.yml is not"),
     }
     given = {
@@ -316,4 +334,5 @@ def test_refused_before_anything_is_asked(sandbox: Sandbox) -> None:
     assert failures.keys() == wrong.keys()
     for host, (_variables, said) in wrong.items():
         assert said in failures[host]
+    assert [each["failed"] for each in json.loads(failures["single"])["results"]] == [False, True]
     assert sandbox.log() == []
