@@ -265,6 +265,14 @@ def test_a_drill_restores_measures_and_leaves_nothing(sandbox: Sandbox, web: Web
     del before[0][left]
     assert everything(sandbox) == before
 
+    sandbox.refuse("DeleteVolume")
+    run = restore(sandbox, **given)
+    assert run.status != 0, run.output
+    result = run.fact(RESULT)
+    assert [entry["action"] for entry in result["plan"]] == ["CreateVolume"]
+    assert f"Not removed: {own}/" in run.failures[-1]
+    assert "UnauthorizedOperation" in run.failures[-1]
+
 
 def test_what_cannot_be_restored_is_said_before_anything_is_made(sandbox: Sandbox, web: Web) -> None:
     volume, zone = web.data_volume_id, f"{REGION}a"
