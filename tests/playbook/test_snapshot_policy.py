@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import substitute
 
 from playbook.seeds import Web
-from playbook.support import REGION, assert_done_as_planned, assert_told_the_same, changing_calls, run_playbook
+from playbook.support import PLAYS, REGION, assert_done_as_planned, assert_told_the_same, changing_calls, run_playbook
 from sandbox.client import Sandbox
 
 PLAYBOOK = "ec2ops.storage.rotate_snapshots"
@@ -336,3 +336,11 @@ def test_refused_before_anything_is_asked(sandbox: Sandbox, tmp_path: Path) -> N
         assert said in failures[host]
     assert [each["failed"] for each in json.loads(failures["single"])["results"]] == [False, True]
     assert sandbox.log() == []
+
+
+def test_a_refused_use_of_a_role_leaves_no_result_of_an_earlier_one(sandbox: Sandbox) -> None:
+    run = run_playbook(sandbox, PLAYS / "refused.yml")
+    assert run.status != 0
+    assert len(run.failures) == 2
+    assert run.fact(RESULT) == {"changed": False, "plan": [], "policies": []}
+    assert run.fact("restore_result") == {"changed": False, "plan": [], "volumes": [], "notes": []}
