@@ -274,14 +274,44 @@ def test_a_drill_restores_measures_and_leaves_nothing(sandbox: Sandbox, web: Web
     assert "UnauthorizedOperation" in run.failures[-1]
 
 
+def test_ids_are_taken_as_they_come_and_asked_for_in_portions(sandbox: Sandbox, web: Web) -> None:
+    both = [web.root_volume_id, web.data_volume_id]
+    rotated(sandbox, select={"volume_ids": both})
+    given = {f"restore_volumes_{name}": None for name in ("before", "name", "region", "target_instance_id", "drill")}
+    given |= {"restore_volumes_source_volume_ids": ",".join(both) + "\n", "restore_volumes_zone": f"{REGION}a"}
+    check = run_playbook(sandbox, PLAYBOOK, given, check=True)
+    assert check.status == 0, check.output
+    assert [entry["source"] for entry in check.fact(RESULT)["volumes"]] == sorted(both)
+    # EC2 takes 200 values in a question.
+    sandbox.reset_log()
+    many = [f"vol-{number:017x}" for number in range(101)]
+    run = restore(sandbox, source_volume_ids=json.dumps(many), zone=f"{REGION}a")
+    assert any(many[-1] in text for text in run.failures), run.output
+    filters = [entry["params"].get("Filter") or entry["params"].get("Filters") or [] for entry in sandbox.log()]
+    counts = [sum(len(each["Values"]) for each in asked) for asked in filters]
+    assert 150 < max(counts) <= 200
+
+
 def test_what_cannot_be_restored_is_said_before_anything_is_made(sandbox: Sandbox, web: Web) -> None:
     volume, zone = web.data_volume_id, f"{REGION}a"
     (snapshot,) = rotated(sandbox, select={"volume_ids": [volume]})["created"]
+    other = seed_web(sandbox, REGION, "other")
+    there = tagged_volume(sandbox, snapshot, {"ec2ops:spec": "there", "ec2ops:volume": volume})
+    with at_once(sandbox):
+        sandbox.client("ec2", REGION).attach_volume(VolumeId=there, InstanceId=web.instance_id, Device="/dev/sdq")
     sandbox.reset_log()
     early = (sandbox.now() - timedelta(days=2)).isoformat()
     for given, parts in (
         ({"source_volume_ids": [volume], "zone": zone, "before": early}, (volume, "before", snapshot)),
         ({"source_volume_ids": ["vol-0123456789abcdef0"], "zone": zone}, ("vol-0123456789abcdef0", REGION)),
+        ({"source_volume_ids": [volume], "zone": f"{REGION}b", "name": "there"}, (there, "another restore_name")),
+        (
+            {"source_volume_ids": [volume], "target_instance_id": other.instance_id, "name": "there"},
+            (there, "another restore_name"),
+        ),
+        ({"source_volume_ids": ["data"], "zone": zone}, ("restore_source_volume_ids", "data")),
+        ({"source_instance_id": "*", "zone": zone}, ("restore_source_instance_id", "*")),
+        ({"source_volume_ids": [volume], "zone": zone, "before": "yesterday"}, ("restore_before", "yesterday")),
         ({"source_volume_ids": [volume]}, ("restore_zone", "restore_target_instance_id")),
         ({"source_volume_ids": [volume], "zone": zone, "name": "restore-drill/weekly"}, ("restore_name", "drills")),
         ({"source_volume_ids": [volume], "drill": True, "target_instance_id": web.instance_id}, ("drill",)),
