@@ -275,6 +275,7 @@ def test_a_host_for_each_region(sandbox: Sandbox, tmp_path: Path) -> None:
         ],
         "rotate_snapshots_post_tasks": str(after),
     }
+    given["rotate_snapshots_pre_tasks"] = None
     began = sandbox.now()
     run = run_playbook(sandbox, PLAYBOOK, given, inventory=inventory)
     assert run.status == 0, run.output
@@ -302,6 +303,7 @@ def test_refused_before_anything_is_asked(sandbox: Sandbox, tmp_path: Path) -> N
         "keeping_nothing": ({"rotate_snapshots_policies": [{"policy": "daily"}]}, "without keep: daily"),
         "keeping_null": ({"rotate_snapshots_policies": [{"policy": "daily", "keep": None}]}, "without keep: daily"),
         "twice": ({"rotate_snapshots_policies": [sound, sound]}, "a name that no other has"),
+        "number": ({"rotate_snapshots_policies": [{**sound, "policy": name} for name in (5, "5")]}, "no other has"),
         "unknown": ({"rotate_snapshots_policies": [{**sound, "state": "applied"}]}, "state: not an option"),
         "relative": ({"rotate_snapshots_pre_tasks": "freeze.yml"}, "freeze.yml is not the absolute path"),
         **{
