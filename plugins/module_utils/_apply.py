@@ -532,12 +532,17 @@ def _chosen(
 
 
 def _made_for(changes: Sequence[Change], answers: Iterable[Resource]) -> list[Resource]:
-    """Of what was found, that which was made for these changes: it carries their own tags and has not failed."""
+    """Of what was found, that which was made for these changes: it carries their own tags and has not failed.
+
+    What the plan has passed over was made for another moment.
+    """
     own = changes[0].own_tags
+    passed_over = frozenset[str]().union(*(change.passed_over for change in changes))
     return [
         resource
         for resource in answers
         if own
+        and resource.resource_id not in passed_over
         and all(getattr(resource, "tags", {}).get(key) == value for key, value in own.items())
         and getattr(resource, "state", "") not in _FAILED
     ]

@@ -355,6 +355,15 @@ def test_a_rival_that_started_earlier_wins_and_ours_is_deleted(world: World) -> 
     assert any("made twice" in note and "deleted" in note for note in outcome.notes)
 
 
+def test_what_the_plan_has_passed_over_is_no_rival(world: World) -> None:
+    make = snapshot(world.instance().block_devices[0].volume_id)
+    older = world.gateway.perform([make])[make.resource]
+    world.pass_time(3)
+    outcome = succeed(world, Stage((dataclasses.replace(make, passed_over=frozenset({older})),)))
+    assert outcome.bindings[make.resource] != older
+    assert outcome.notes == []
+
+
 def test_two_runs_at_the_same_moment_end_with_one(world: World) -> None:
     make = snapshot(world.instance().block_devices[0].volume_id)
     world.hide_new(1)

@@ -113,6 +113,7 @@ class Ec2:
         self.resources: dict[str, Any] = {}
         self.written: dict[str, tuple[int, ...]] = {}
         self.bindings: dict[str, str] = {}
+        self.going: set[str] = set()
         self.calls = 0
         for resource in (M5, Fact(f"{ZONE}/zone", True), Fact(f"{OTHER_ZONE}/zone", True), *there):
             self.put(resource)
@@ -312,7 +313,10 @@ class Ec2:
     def DeleteSnapshot(self, change: Change) -> None:
         if change.resource not in self.resources:
             self.refuse(change, "it does not exist", "InvalidSnapshot.NotFound")
-        del self.resources[change.resource]
+        if self.resources[change.resource].state == "pending":
+            self.going.add(change.resource)
+        else:
+            del self.resources[change.resource]
 
     def CreateTags(self, change: Change) -> None:
         added = {tag["Key"]: tag["Value"] for tag in change.parameters["Tags"]}
@@ -397,6 +401,9 @@ class Ec2:
             if latest.get("state") == "modifying":
                 self._change(resource_id, **latest["target"])
                 self.put(Fact(f"{resource_id}/modification", {**latest, "state": "optimizing"}))
+        elif resource_id in self.going:
+            # Deleted while it was pending: EC2 has shown it until now.
+            self.resources.pop(resource_id, None)
         elif isinstance(found, (Snapshot, Instance)):
             self._change(resource_id, state=ends.get(found.state, found.state))
 
@@ -2430,6 +2437,27 @@ def test_a_snapshot_of_a_killed_run_is_not_the_last_one_for_ever(first: str, by_
     ec2.carry_out(plan_of(declared(*volumes, **given), ec2))
     others = [item for item in ec2.resources if item in ec2.written and item not in (vol(1), root_of(WEB))]
     assert written in [ec2.written[item] for item in others]
+
+
+@pytest.mark.parametrize("first", ["absent", "swapped"])
+def test_a_pending_snapshot_that_is_given_up_is_not_taken_for_the_last_one(first: str) -> None:
+    """EC2 shows it until it is complete. Killed once more right after the detach, a run finds no trace of it."""
+    ec2 = Ec2(STOPPED, volume(1, WEB, name="data"))
+    volumes, given = TAKING_OFF[first]
+    spec = declared(*volumes, **given)
+    for last in ("CreateSnapshot", "DetachVolume"):
+        plan = plan_of(spec, ec2)
+        ec2.carry_out(plan, next(n for n, change in enumerate(plan.changes, 1) if change.action == last))
+        if last == "CreateSnapshot":
+            (given_up,) = ec2.snapshots()
+            ec2.put(volume(1, WEB, name="data", tags=ec2.resources[vol(1)].tags))
+            ec2.put(instance())
+            ec2.write()
+            ec2.put(STOPPED)
+    assert given_up.snapshot_id in ec2.resources
+    ec2._finish(vol(1))
+    (made,) = (change for change in plan_of(spec, ec2).changes if change.action == "CreateSnapshot")
+    assert made.parameters["VolumeId"] == vol(1)
 
 
 # --- unfinished swaps -------------------------------------------------------------------------------------------------

@@ -147,6 +147,7 @@ def quick_sandbox() -> Iterator[Sandbox]:
 @pytest.fixture
 def sandbox(quick_sandbox: Sandbox) -> Sandbox:
     quick_sandbox.reset()
+    quick_sandbox.configure(durations={"snapshot_pending": 2.0})
     return quick_sandbox
 
 
@@ -362,3 +363,29 @@ def test_left_stopped_by_a_kill_it_is_started_by_another_declaration(
     assert "ec2ops:restore-state" not in scene.web.tags
     again = run(sandbox, **options)
     assert (again.failed, again.result["plan"]) == ("", [])
+
+
+@pytest.mark.parametrize("first", ["left by its own way back", "killed, and attached again by hand"])
+def test_a_pending_snapshot_of_an_earlier_run_is_not_what_a_copy_is_made_from(sandbox: Sandbox, first: str) -> None:
+    """EC2 shows it, deleted or not, until it is complete. What was written since is not in it."""
+    sandbox.configure(durations={"snapshot_pending": 120.0})
+    web = machine(sandbox, "web", data=[{"device": "/dev/sdf", "tags": {"role": "data"}}])
+    scene = Scene(sandbox, web, web)
+    old = scene.data
+    options = swap(scene, old, in_use="detach")
+    if first.startswith("killed"):
+        with pytest.raises(Killed):
+            run(sandbox, gateway=KillingGateway(sandbox_gateway(sandbox, REGION), 4), **options)
+        web.ec2.attach_volume(VolumeId=old, InstanceId=web.instance_id, Device="/dev/sdf")
+        web.ec2.get_waiter("volume_in_use").wait(VolumeIds=[old], WaiterConfig={"Delay": 0.05})
+    else:
+        assert "wait_timeout" in run(sandbox, **{**options, "wait_timeout": 30}).failed
+    assert web.attached() == {"/dev/sdf": old}
+    assert [item["State"] for item in snapshots(sandbox).values() if item["VolumeId"] == old] == ["pending"]
+    sandbox.add_mark(old, "written between the runs")
+    ended = run(sandbox, **options)
+    assert (ended.failed, ended.warnings) == ("", [])
+    new = web.attached()["/dev/sdf"]
+    assert new != old
+    assert "written between the runs" in " ".join(texts(sandbox, new))
+    assert_nothing_lost(scene, old)

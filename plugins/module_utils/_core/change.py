@@ -204,6 +204,7 @@ class Change:
     ``unless``: questions that are asked right before; when one of them finds something, the change is left out.
     ``regardless``: it builds on nothing that the plan waits for, so it is carried out also when the wait of an earlier
     stage has ended badly; its own failure is a note then.
+    ``passed_over``: ids of what ``identity`` finds and the plan has not chosen; it is never taken for what is made.
     ``region`` is where it is made; with another account's profile behind it, see `place_of`.
     """
 
@@ -221,6 +222,7 @@ class Change:
     deferrable: frozenset[str] = frozenset()
     unless: tuple[Query, ...] = ()
     regardless: bool = False
+    passed_over: frozenset[str] = frozenset()
 
     @property
     def operation(self) -> Operation:

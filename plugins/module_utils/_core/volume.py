@@ -403,7 +403,7 @@ class _Pass(Draft):
         self.asked.append(modification_query(volume))
         for tag in (tag_names.FINAL, tag_names.SWAP):
             self.asked.append(_snapshot_query(volume, tag))
-            self._outdate(volume, tag, self._snapshots(volume, tag))
+            self._outdate(volume, self._snapshots(volume, tag))
         if modification(self.state, volume).get("state") == "modifying":
             self.settling.append(Wait((volume.volume_id,), "modified"))
 
@@ -540,7 +540,7 @@ class _Pass(Draft):
             if last and not volume.attachments:
                 self.remove_tags(self.cleanup, item, (tag_names.SWAP,), f"it stays, the last of {volume.volume_id}")
             else:
-                self._outdate(volume, tag_names.SWAP, (item,))
+                self._outdate(volume, (item,))
 
     def _remove(self, match: Match, volume: Volume) -> None:
         if self.spec.final_snapshot:
@@ -696,7 +696,7 @@ class _Pass(Draft):
         self.asked.append(_snapshot_query(volume, tag))
         there = self._snapshots(volume, tag)
         current = [item for item in there if item.state in ("pending", "completed") and not volume.attachments]
-        self._outdate(volume, tag, [item for item in there if item not in current])
+        self._outdate(volume, [item for item in there if item not in current])
         if current:
             first = min(current, key=lambda item: (item.start_time is None, item.start_time, item.snapshot_id))
             if first.state == "pending":
@@ -727,23 +727,32 @@ class _Pass(Draft):
                     "tags": tags,
                 },
                 identity=_snapshot_query(volume, tag),
+                passed_over=frozenset(item.snapshot_id for item in there),
             )
         )
         self.snapshot_waits.append(Wait((new,), "completed"))
         return new
 
-    def _outdate(self, volume: Volume, tag: str, snapshots: Iterable[Snapshot]) -> None:
-        """These are not the last of the volume any more: it was attached since, or will be."""
+    def _outdate(self, volume: Volume, snapshots: Iterable[Snapshot]) -> None:
+        """These are not the last of the volume any more: it was attached since, or will be.
+
+        EC2 shows a pending one until it is complete, deleted or not: its tags go first, so that no run takes it for
+        the last one.
+        """
+        known = {change.resource for change in (*self.outdated, *self.cleanup)}
         for item in snapshots:
+            if item.snapshot_id in known:
+                continue
             failed = item.state == "error"
             reason = "it has failed" if failed else f"it is not the last one of {volume.volume_id}, which is attached"
-            if tag == tag_names.SWAP or failed:
+            useless = failed or tag_names.SWAP in item.tags
+            if item.state == "pending" or not useless:
+                self.remove_tags(self.outdated, item, (tag_names.FINAL, tag_names.SWAP), reason)
+            if useless:
                 before = {"state": item.state}
                 self.cleanup.append(
                     Change("DeleteSnapshot", item.snapshot_id, self.state.region, {}, reason, before, None)
                 )
-            else:
-                self.remove_tags(self.cleanup, item, (tag,), reason)
 
     # --- tags and deletions ---
 

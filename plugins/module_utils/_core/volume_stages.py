@@ -58,6 +58,7 @@ class Draft:
     warnings: list[str] = field(default_factory=list)
     # Before anything is interrupted.
     settling: list[Wait] = field(default_factory=list)
+    outdated: list[Change] = field(default_factory=list)
     cleanup: list[Change] = field(default_factory=list)
     in_place: list[Change] = field(default_factory=list)
     in_place_waits: list[Wait] = field(default_factory=list)
@@ -104,6 +105,7 @@ class Draft:
         """*stopping*: running instances that are stopped for it. *restored*: those that are started afterwards."""
         stages = [Stage(waits=_merged(self.settling)), Stage(waits=self._cooling_waits())]
         patience = COOLDOWN if self.spec.on_cooldown == "wait" else frozenset[str]()
+        stages.append(Stage(tuple(self.outdated)))
         stages.append(Stage((*self.cleanup, *self.in_place), _merged(self.in_place_waits), patience=patience))
         stages += self._interruption(stopping, restored)
         stages += [Stage(tuple(changes)) for changes in self.endings]
@@ -208,6 +210,19 @@ class Draft:
                         unless=placed.get(volume_id, ()),
                     )
                     for volume_id in dict.fromkeys(marked)
+                )
+            )
+        )
+        # A pending snapshot shows until it is complete, deleted or not: no later run may take it for its own.
+        stages.append(
+            Stage(
+                tuple(
+                    dataclasses.replace(
+                        self.untagged(move.snapshot, (tag_names.FINAL, tag_names.SWAP), "it is not needed"),
+                        unless=placed[move.volume.volume_id],
+                    )
+                    for move in self.moves
+                    if move.snapshot
                 )
             )
         )
