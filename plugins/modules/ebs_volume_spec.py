@@ -221,6 +221,9 @@ notes:
     O(in_use=stop) what M(ec2ops.storage.instance_power) needs.
   - A modification counts as done when EBS is C(optimizing) the volume. The new size, type and performance can be used
     then, but a further modification is not possible until that has ended.
+  - A volume in the state C(error) is an error that names it, since EC2 does not tell what was lost from what was never
+    made. With O(volumes[].state=absent) and O(final_snapshot=false) it is deleted. What EBS could not make is deleted
+    by the run that has asked for it.
   - The file system on a volume is not touched. After a volume has grown, grow the file system on the machine.
   - With several O(instance_ids), every instance has volumes of its own under its own id. Two tasks, or two hosts, whose
     O(spec) is the same do not share volumes by accident. A volume that is attached to another instance that lives is

@@ -445,7 +445,7 @@ def _matches(resource: Any, name: str, values: Sequence[str]) -> bool:
         found = [link.state for link in resource.attachments]
     elif name == "tag-key":
         found = list(resource.tags)
-    elif name == "instance-state-name":
+    elif name in ("instance-state-name", "status"):
         found = [resource.state]
     elif name in ("instance-id", "volume-id", "snapshot-id"):
         found = [resource.resource_id]
@@ -628,8 +628,8 @@ def under_way(ec2: Ec2) -> bool:
 
 
 def of_no_use(found: Volume | Snapshot) -> bool:
-    """What EBS could not make, and a copy that never was in its place."""
-    return found.state == "error" or "ec2ops:swap" in found.tags
+    """A copy that never was in its place, and a snapshot that has failed."""
+    return "ec2ops:swap" in found.tags or (isinstance(found, Snapshot) and found.state == "error")
 
 
 def assert_last_snapshots(spec: VolumesSpec, plan: Plan, ec2: Ec2) -> None:
@@ -722,11 +722,40 @@ IDENTITY = [
         [DATA],
         "CreateVolume new i-1/data | AttachVolume new i-1/data to i-1 /dev/sdf",
     ),
-    ok(
-        "one that EBS could not make is removed, and made again",
-        [volume(1, name="data", state="error")],
+    # lost, or never made: nothing of EC2's tells which
+    *(
+        no(
+            f"in the state error, {title}",
+            [instance(), volume(1, *at, name=name, state="error")],
+            [{"name": "data", **entry}],
+            UnsafePlan,
+            "volumes[0] (data) | vol-1 | state error | final_snapshot: false",
+            replace="snapshot",
+            **TAKEN,
+        )
+        for title, at, name, entry in (
+            ("known by its tags", (), "data", {}),
+            ("known by its tags, attached", (WEB,), "data", {}),
+            ("to be encrypted", (), "data", {"encrypted": True}),
+            ("named", (), None, {"volume_id": vol(1)}),
+            ("at the device", (WEB,), None, {"device_name": "/dev/sdf"}),
+            ("to be absent", (), "data", {"state": "absent"}),
+            ("named, to be absent", (), None, {"volume_id": vol(1), "state": "absent"}),
+        )
+    ),
+    no(
+        "in the state error, beside one of the same name",
+        [volume(1, name="data", state="error"), volume(2, WEB, name="data")],
         [DATA],
-        "DeleteVolume vol-1 | CreateVolume new i-1/data | AttachVolume new i-1/data to i-1 /dev/sdf",
+        Ambiguous,
+        "volumes[0] (data) | vol-1, vol-2",
+    ),
+    ok(
+        "in the state error, to be absent without a last snapshot",
+        [volume(1, name="data", state="error")],
+        [{"name": "data", "state": "absent"}],
+        "DeleteVolume vol-1",
+        final_snapshot=False,
     ),
     ok(
         "a spec of its own follows the machine",
@@ -2535,13 +2564,14 @@ UNFINISHED = [
         )
         for state in ("creating", "available")
     ),
-    swap(
-        "the copy could not be made",
-        [OLD, snapshot(1, 1, tags=SWAP_TAG), copy(state="error")],
-        "DeleteVolume vol-2",
-        *COPY_AGAIN,
-        "DeleteSnapshot snap-1",
-        *DONE_AGAIN,
+    # It may have been in its place for a while.
+    no(
+        "the copy is in the state error",
+        [STOPPED, OLD, snapshot(1, 1, tags=SWAP_TAG), copy(state="error")],
+        [ENCRYPT],
+        UnsafePlan,
+        "volumes[0] (data) | vol-2 | state error",
+        replace="snapshot",
     ),
     swap("the copy is attached", [OLD, snapshot(1, 1, tags=SWAP_TAG), copy(2, WEB)], "DeleteSnapshot snap-1", *DONE),
     swap("the snapshot is gone", [OLD, copy(2, WEB)], *DONE),

@@ -101,3 +101,27 @@ def test_a_volume_is_swapped_for_an_encrypted_copy(sandbox: Sandbox) -> None:
         "DeleteTags",
     ]
     assert_swapped(sandbox, web, old)
+
+
+def test_what_ebs_could_not_make_is_gone_after_the_run_that_has_asked_for_it(sandbox: Sandbox) -> None:
+    """The others of the declaration stay, and the next run makes the one that is missing."""
+    web = machine(sandbox)
+    wanted: dict[str, Any] = {"instance_ids": [web.instance_id], "volumes": [{"name": "data", "size": 10}]}
+    with sandbox.fault("CreateVolume", occurrence=1, kind="end", message="the key is disabled"):
+        failed = run(sandbox, **wanted, wait_timeout=600)
+    assert "is error" in failed.failed
+    assert [entry["action"] for entry in failed.result["rolled_back"]] == ["DeleteVolume"]
+    ran = four(sandbox, **wanted)
+    assert ran.actions == ["CreateVolume", "AttachVolume"]
+
+
+def test_what_ebs_has_made_stays_when_another_could_not_be_made(sandbox: Sandbox) -> None:
+    web = machine(sandbox)
+    volumes_of_web = [{"name": name, "size": 10} for name in ("data", "log")]
+    with sandbox.fault("CreateVolume", occurrence=2, kind="end", message="the key is disabled"):
+        failed = run(sandbox, instance_ids=[web.instance_id], volumes=volumes_of_web)
+    assert len(failed.result["rolled_back"]) == 1
+    made = [
+        item for item in volumes(sandbox).values() if "ec2ops:volume" in item["tags"] and item["State"] != "deleting"
+    ]
+    assert [item["State"] for item in made] == ["available"]

@@ -147,6 +147,13 @@ class _Pass(Draft):
             )
 
     def _converge(self, match: Match, volume: Volume) -> None:
+        if volume.state == "error":
+            # It may have held data for years, or never have been made: EC2 shows no difference.
+            raise UnsafePlan(
+                f"{match.target.label}: {volume.volume_id} is in the state error: EBS has lost it, or could not make "
+                "it. It is not replaced by an empty one. Should a new one be made, from a snapshot or empty, delete "
+                "this one first: state: absent with final_snapshot: false does that"
+            )
         self.asked += key_query(match)
         wanted_key = match.target.spec.kms_key_id
         if wanted_key is not None and volume.encrypted and key_arn(self.state, wanted_key) is None:
@@ -702,6 +709,11 @@ class _Pass(Draft):
             if first.state == "pending":
                 self.snapshot_waits.append(Wait((first.snapshot_id,), "completed"))
             return first.snapshot_id
+        if volume.state == "error":
+            raise UnsafePlan(
+                f"{match.target.label}: {volume.volume_id} is in the state error, and EBS takes no snapshot of it; "
+                "final_snapshot: false deletes it without one"
+            )
         word = "swap" if tag == tag_names.SWAP else "final"
         new = planned("snapshot", f"{word} of {volume.volume_id}")
         tags = {**carried(volume.tags), **(match.target.spec.tags or {}), tag: volume.volume_id}

@@ -167,7 +167,7 @@ def _require_one_name_each(found: Iterable[Match], known: _Volumes) -> None:
         rivals = [
             rival
             for rival in known.tagged[match.target.group, match.name]
-            if rival.volume_id not in family and tag_names.REPLACED_BY not in rival.tags and rival.state != "error"
+            if rival.volume_id not in family and tag_names.REPLACED_BY not in rival.tags
         ]
         if rivals:
             raise _several(match.target, match.name, [match.volume, *rivals])
@@ -255,14 +255,11 @@ def _root(target: Target, known: _Volumes) -> Match:
 
 def _tagged(target: Target, name: str, tagged: Sequence[Volume]) -> Match:
     """Of those that carry the entry's tags: the one that has not been replaced."""
-    standing = [volume for volume in tagged if tag_names.REPLACED_BY not in volume.tags]
-    # A creation that EBS has given up on (a key it cannot use) leaves nothing but its tags.
-    broken = [volume for volume in standing if volume.state == "error"]
-    newest = _newest(volume for volume in standing if volume.state != "error")
+    newest = _newest(volume for volume in tagged if tag_names.REPLACED_BY not in volume.tags)
     if len(newest) > 1:
         raise _several(target, name, newest)
     if not newest:
-        return Match(target, name, stale=tuple(broken))
+        return Match(target, name)
     (volume,) = newest
     replaced = [
         old
@@ -271,7 +268,7 @@ def _tagged(target: Target, name: str, tagged: Sequence[Volume]) -> Match:
         or old.tags.get(tag_names.REPLACED_BY) == volume.volume_id
     ]
     how = "root" if _boots(target, volume) else "tags"
-    return _pair(target, name, replaced, volume, how, broken)
+    return _pair(target, name, replaced, volume, how)
 
 
 def _several(target: Target, name: str, found: Iterable[Volume]) -> Ambiguous:
@@ -285,23 +282,21 @@ def _several(target: Target, name: str, found: Iterable[Volume]) -> Ambiguous:
 def _named(target: Target, known: _Volumes, volume_id: str) -> Match:
     """What a volume's id stands for: itself, or what has replaced it."""
     volume = known.get(volume_id)
-    heirs = [heir for heir in known.replacing[volume_id] if tag_names.REPLACED_BY not in heir.tags]
-    broken = [heir for heir in heirs if heir.state == "error"]
-    usable = _newest(heir for heir in heirs if heir.state != "error")
-    if len(usable) > 1:
+    heirs = _newest(heir for heir in known.replacing[volume_id] if tag_names.REPLACED_BY not in heir.tags)
+    if len(heirs) > 1:
         raise Ambiguous(
             f"{target.label}: {volume_id} was replaced by more than one volume",
-            sorted(item.volume_id for item in usable),
+            sorted(item.volume_id for item in heirs),
         )
-    first = usable[0] if usable else volume
+    first = heirs[0] if heirs else volume
     if first is None:
         if target.spec.state == "present":
             raise SpecError(f"{target.label}: volume_id: {volume_id} does not exist; check the id and the region")
         return Match(target, target.spec.name or volume_id, how="volume_id")
     name = target.spec.name or first.tags.get(tag_names.VOLUME) or volume_id
-    if usable:
+    if heirs:
         older = [known.get(older_id) for older_id in tag_names.replaced_ids(first.tags)]
-        return _pair(target, name, [old for old in older if old is not None], first, "volume_id", broken)
+        return _pair(target, name, [old for old in older if old is not None], first, "volume_id")
     if tag_names.REPLACED_BY in first.tags:
         if target.spec.state != "present":
             return Match(target, name, how="volume_id")
@@ -309,7 +304,7 @@ def _named(target: Target, known: _Volumes, volume_id: str) -> Match:
             f"{target.label}: volume_id: {volume_id} was replaced by {first.tags[tag_names.REPLACED_BY]}, which "
             f"does not exist any more. To go back to {volume_id}, remove its tag {tag_names.REPLACED_BY}"
         )
-    return Match(target, name, first, "root" if _boots(target, first) else "volume_id", stale=tuple(broken))
+    return Match(target, name, first, "root" if _boots(target, first) else "volume_id")
 
 
 def _newest(volumes: Iterable[Volume]) -> list[Volume]:
@@ -319,9 +314,7 @@ def _newest(volumes: Iterable[Volume]) -> list[Volume]:
     return [volume for volume in several if volume.volume_id not in older]
 
 
-def _pair(
-    target: Target, name: str, replaced: Iterable[Volume], new: Volume, how: str, broken: Iterable[Volume]
-) -> Match:
+def _pair(target: Target, name: str, replaced: Iterable[Volume], new: Volume, how: str) -> Match:
     """Of what has been replaced and what has replaced it, the one that counts.
 
     It is the new one, once it has taken the old one's place or while it still can. It cannot when the old one is
@@ -338,7 +331,7 @@ def _pair(
     )
     old = unfinished[0] if unfinished else None
     if old is None or tag_names.REPLACED_BY in old.tags:
-        return Match(target, name, new, how, tuple(unfinished), tuple(broken))
+        return Match(target, name, new, how, tuple(unfinished))
     # What never was in the old one's place still says so.
     begun = tag_names.SWAP in new.tags
     if old.attachments and (new.attachments or not begun):
@@ -349,8 +342,8 @@ def _pair(
         )
     leaving = target.spec.state != "present" and not new.attachments and begun
     if old.attachments or leaving:
-        return Match(target, name, old, how, tuple(unfinished[1:]), (*broken, new))
-    return Match(target, name, new, how, tuple(unfinished), tuple(broken))
+        return Match(target, name, old, how, tuple(unfinished[1:]), (new,))
+    return Match(target, name, new, how, tuple(unfinished))
 
 
 # --- whose it is -----------------------------------------------------------------------------------------------------

@@ -106,12 +106,40 @@ class Draft:
         stages = [Stage(waits=_merged(self.settling)), Stage(waits=self._cooling_waits())]
         patience = COOLDOWN if self.spec.on_cooldown == "wait" else frozenset[str]()
         stages.append(Stage(tuple(self.outdated)))
-        stages.append(Stage((*self.cleanup, *self.in_place), _merged(self.in_place_waits), patience=patience))
+        stages.append(
+            Stage(
+                (*self.cleanup, *self.in_place),
+                _merged(self.in_place_waits),
+                on_failure=self._not_made(),
+                rollback_on=frozenset({"failed"}),
+                patience=patience,
+            )
+        )
         stages += self._interruption(stopping, restored)
         stages += [Stage(tuple(changes)) for changes in self.endings]
         deleted = tuple(change.resource for change in self.deletions)
         stages.append(Stage(tuple(self.deletions), (Wait(deleted, "deleted", final=True),) if deleted else ()))
         return _predicted(stages, self.state)
+
+    def _not_made(self) -> tuple[Stage, ...]:
+        """What EBS could not make (a key that it cannot use) is deleted by the run that has asked for it.
+
+        Only that run can tell it from a volume that was in use and has failed.
+        """
+        alive = ("status", ("creating", "available", "in-use"))
+        deletions = tuple(
+            Change(
+                "DeleteVolume",
+                change.resource,
+                self.state.region,
+                {},
+                "EBS could not make it",
+                unless=(Query("DescribeVolumes", (("volume-id", (change.resource,)), alive)),),
+            )
+            for change in self.in_place
+            if change.creates
+        )
+        return (Stage(deletions),) if deletions else ()
 
     def _cooling_waits(self) -> tuple[Wait, ...]:
         return (Wait(tuple(self.cooling), "modifiable"),) if self.cooling else ()
