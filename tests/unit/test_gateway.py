@@ -419,6 +419,7 @@ def test_a_parameter_that_botocore_does_not_know_is_named_without_its_value() ->
         (refusal("InvalidSnapshot.NotFound"), "InvalidSnapshot.NotFound", "region"),
         (refusal("RequestLimitExceeded", status=503), "RequestLimitExceeded", "request rate"),
         (refusal("VolumeLimitExceeded"), "VolumeLimitExceeded", "Service Quotas"),
+        (refusal("TagLimitExceeded"), "TagLimitExceeded", "remove some first"),
         (botocore.SSLError(endpoint_url="https://ec2", error="self-signed"), "Certificate", "aws_ca_bundle"),
         (botocore.ConnectTimeoutError(endpoint_url="https://ec2"), "EndpointUnreachable", "HTTPS_PROXY"),
     ],

@@ -71,6 +71,7 @@ _HINTS: tuple[tuple[str, str], ...] = (
         "EC2 has no such capacity there now. Run the task again later, or choose another instance type or zone.",
     ),
     (r"AttachmentLimitExceeded", "The instance, or the multi-attach volume, takes no more attachments: end one first."),
+    (r"TagLimitExceeded", "EC2 takes 50 tags on a resource, and no quota raises that: remove some first."),
     (
         r"VcpuLimitExceeded|InstanceLimitExceeded|\w+LimitExceeded",
         "A quota of the account is used up: Service Quotas can raise it.",

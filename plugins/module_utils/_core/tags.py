@@ -75,6 +75,16 @@ def carried(tags: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def require_room(tags: Mapping[str, str], resource: str, reason: str) -> None:
+    """SpecError when these are more tags than EC2 takes on a resource. AWS's own do not count."""
+    many = sum(not key.lower().startswith("aws:") for key in tags)
+    if many > MOST_TAGS:
+        raise SpecError(
+            f"{resource} would have {many} tags ({reason}), and EC2 takes {MOST_TAGS}: "
+            f"{many - MOST_TAGS} have to go first"
+        )
+
+
 def boto3_tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
     """``[{"Key": …, "Value": …}]``, sorted by key so that equal tags make equal requests."""
     return [{"Key": key, "Value": tags[key]} for key in sorted(tags)]

@@ -296,7 +296,7 @@ class _Pass(Draft):
             self.add_tags(self.endings[0], volume, identity, "what it is from now on")
         if self.spec.purge_tags and target.spec.tags is not None:
             surplus = sorted(key for key in carried(volume.tags) if key not in wanted)
-            self.remove_tags(self.in_place, volume, surplus, "purge_tags")
+            self.remove_tags(self.untagging, volume, surplus, "purge_tags")
 
     def _modify(self, match: Match, volume: Volume, drift: Drift, *, moving: bool) -> None:
         latest = modification(self.state, volume)
@@ -751,7 +751,7 @@ class _Pass(Draft):
         EC2 shows a pending one until it is complete, deleted or not: its tags go first, so that no run takes it for
         the last one.
         """
-        known = {change.resource for change in (*self.outdated, *self.cleanup)}
+        known = {change.resource for change in (*self.untagging, *self.cleanup)}
         for item in snapshots:
             if item.snapshot_id in known:
                 continue
@@ -759,7 +759,7 @@ class _Pass(Draft):
             reason = "it has failed" if failed else f"it is not the last one of {volume.volume_id}, which is attached"
             useless = failed or tag_names.SWAP in item.tags
             if item.state == "pending" or not useless:
-                self.remove_tags(self.outdated, item, (tag_names.FINAL, tag_names.SWAP), reason)
+                self.remove_tags(self.untagging, item, (tag_names.FINAL, tag_names.SWAP), reason)
             if useless:
                 before = {"state": item.state}
                 self.cleanup.append(

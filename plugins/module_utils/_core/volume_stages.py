@@ -22,7 +22,7 @@ from . import tags as tag_names
 from .change import ANY_FAILURE, Change, Query, Stage, State, Wait
 from .holding import held_stop, restore_stages
 from .resources import BlockDevice, Fact, Instance, Snapshot, Volume, VolumeAttachment
-from .tags import boto3_tags
+from .tags import boto3_tags, require_room
 from .volume_places import Place
 from .volume_spec import VolumesSpec
 
@@ -58,7 +58,7 @@ class Draft:
     warnings: list[str] = field(default_factory=list)
     # Before anything is interrupted.
     settling: list[Wait] = field(default_factory=list)
-    outdated: list[Change] = field(default_factory=list)
+    untagging: list[Change] = field(default_factory=list)
     cleanup: list[Change] = field(default_factory=list)
     in_place: list[Change] = field(default_factory=list)
     in_place_waits: list[Wait] = field(default_factory=list)
@@ -105,7 +105,7 @@ class Draft:
         """*stopping*: running instances that are stopped for it. *restored*: those that are started afterwards."""
         stages = [Stage(waits=_merged(self.settling)), Stage(waits=self._cooling_waits())]
         patience = COOLDOWN if self.spec.on_cooldown == "wait" else frozenset[str]()
-        stages.append(Stage(tuple(self.outdated)))
+        stages.append(Stage(tuple(self.untagging)))
         stages.append(
             Stage(
                 (*self.cleanup, *self.in_place),
@@ -353,7 +353,10 @@ def _with_way_back(stage: Stage, back: tuple[Stage, ...]) -> Stage:
 
 
 def _predicted(stages: Iterable[Stage], state: State) -> tuple[Stage, ...]:
-    """The stages without what changes nothing; every change of tags with the tags before and after it."""
+    """The stages without what changes nothing; every change of tags with the tags before and after it.
+
+    Raises SpecError for a resource that would have more tags than EC2 takes.
+    """
     tags = {
         resource_id: dict(resource.tags)
         for resource_id, resource in state.resources.items()
@@ -365,6 +368,7 @@ def _predicted(stages: Iterable[Stage], state: State) -> tuple[Stage, ...]:
         for change in stage.changes:
             if change.creates:
                 tags[change.resource] = dict((change.after or {}).get("tags") or {})
+                require_room(tags[change.resource], change.resource, change.reason)
             if change.action not in ("CreateTags", "DeleteTags"):
                 changes.append(change)
                 continue
@@ -373,6 +377,7 @@ def _predicted(stages: Iterable[Stage], state: State) -> tuple[Stage, ...]:
             if change.action == "CreateTags":
                 asked = [item for item in asked if before.get(item["Key"]) != item["Value"]]
                 after = {**before, **{item["Key"]: item["Value"] for item in asked}}
+                require_room(after, change.resource, change.reason)
             else:
                 asked = [item for item in asked if item["Key"] in before]
                 gone = {item["Key"] for item in asked}
