@@ -141,7 +141,8 @@ options:
       state:
         description:
           - V(present) means that the volume exists and is attached, or with O(availability_zone) exists.
-          - V(detached) means that it is not attached. It is not created either.
+          - V(detached) means that it is not attached. It is not created either. What the nodes of a cluster share is
+            taken off O(instance_ids) only, and stays with the other nodes.
           - V(absent) means that it is deleted, with a final snapshot unless O(final_snapshot=false).
         type: str
         choices: [present, detached, absent]

@@ -2039,6 +2039,37 @@ QUORUM = {"name": "data", "size": 10, "volume_type": "io2", "iops": 100, "multi_
             "DetachVolume vol-1 from i-1 | DetachVolume vol-1 from i-2",
             **BOTH,
         ),
+        *(
+            ok(
+                f"one node leaves, {title}",
+                [*NODES, shared(1, WEB, DB)],
+                [{"name": "data", "state": "detached", **entry}],
+                "DetachVolume vol-1 from i-2",
+                instance_ids=[DB],
+                spec="web",
+                **given,
+            )
+            for title, entry, given in (
+                ("by name", {}, {}),
+                ("by id", {"volume_id": vol(1)}, {}),
+                ("and steals nothing", {}, {"steal": True}),
+            )
+        ),
+        ok(
+            "two nodes leave, and multi_attach need not be said",
+            [*NODES, instance(FAR, "stopped"), shared(1, WEB, DB, FAR)],
+            [{"name": "data", "state": "detached"}],
+            "DetachVolume vol-1 from i-1 | DetachVolume vol-1 from i-2",
+            **BOTH,
+        ),
+        ok(
+            "absent, and multi_attach need not be said",
+            [*NODES, shared(1, WEB, DB)],
+            [{"name": "data", "state": "absent"}],
+            "DetachVolume vol-1 from i-1 | DetachVolume vol-1 from i-2 | CreateSnapshot new final of vol-1",
+            "DeleteVolume vol-1",
+            **BOTH,
+        ),
         ok(
             "swapped on all",
             [*NODES, shared(1, WEB, DB)],
@@ -2099,7 +2130,7 @@ QUORUM = {"name": "data", "size": 10, "volume_type": "io2", "iops": 100, "multi_
             [*NODES, shared(1, WEB, DB)],
             [{**QUORUM, "state": "absent"}],
             UnsafePlan,
-            "vol-1 | i-2 as /dev/sdf | steal: true",
+            "vol-1 | i-2 as /dev/sdf | steal: true takes it off there, and it is absent",
             instance_ids=[WEB],
             spec="web",
         ),

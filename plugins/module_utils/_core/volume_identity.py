@@ -352,13 +352,18 @@ def _pair(target: Target, name: str, replaced: Iterable[Volume], new: Volume, ho
 def strangers(match: Match, state: State) -> Iterator[VolumeAttachment]:
     """The volume's attachments to living instances that the target does not name.
 
-    A multi-attach volume of the same spec is shared with them, so nothing is taken from anybody.
+    A multi-attach volume of the same spec is shared with them, so nothing is taken from anybody, unless it is to be
+    absent: one that is to be detached leaves the instances that are named, as a node leaves a cluster.
     """
     volume = match.volume
     if volume is None or match.is_root:
         return
-    shared = volume.multi_attach_enabled and match.how == "tags" and bool(match.target.instances)
-    if shared and match.target.spec.state == "present":
+    state_wanted = match.target.spec.state
+    member = match.how == "tags" or (
+        # By its id a volume is moved to another instance, all of it.
+        state_wanted == "detached" and volume.tags.get(tag_names.SPEC) == match.target.group
+    )
+    if volume.multi_attach_enabled and match.target.instances and member and state_wanted != "absent":
         return
     wanted = {instance.instance_id for instance in match.target.instances}
     for link in volume.attachments:
@@ -371,11 +376,11 @@ def _require_ours(match: Match, state: State, *, sure: bool) -> None:
     volume, target = match.volume, match.target
     if volume is None or target.spec.name == ROOT:
         return
-    taking = "take it with steal: true"
     spec, name = volume.tags.get(tag_names.SPEC), volume.tags.get(tag_names.VOLUME)
     if spec is not None and (spec != target.group or (match.how == "device" and name != match.name)):
         raise UnsafePlan(
-            f"{target.label}: {volume.volume_id} belongs to the spec {spec!r}, as its volume {name!r}; {taking}"
+            f"{target.label}: {volume.volume_id} belongs to the spec {spec!r}, as its volume {name!r}; "
+            "steal: true takes it from there"
         )
     held = sorted(
         f"{link.instance_id} as {link.device_name}"
@@ -383,4 +388,8 @@ def _require_ours(match: Match, state: State, *, sure: bool) -> None:
         if sure or state.instance(link.instance_id) is not None
     )
     if held:
-        raise UnsafePlan(f"{target.label}: {volume.volume_id} is attached to {', '.join(held)}; {taking}")
+        here = "is attached here" if target.spec.state == "present" else f"is {target.spec.state}"
+        raise UnsafePlan(
+            f"{target.label}: {volume.volume_id} is attached to {', '.join(held)}. If it was moved there, nothing "
+            f"should name it here any more; steal: true takes it off there, and it {here}"
+        )

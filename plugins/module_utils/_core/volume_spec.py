@@ -265,7 +265,8 @@ def _require_several(spec: VolumesSpec) -> None:
     if len(spec.instance_ids) < 2:
         return
     shared = [volume for volume in spec.volumes if volume.multi_attach]
-    own = [volume for volume in spec.volumes if not volume.multi_attach]
+    # What is only taken off, or deleted, need not be said to be shared.
+    own = [volume for volume in spec.volumes if not volume.multi_attach and volume.state == "present"]
     if spec.group is not None and own:
         raise SpecError(
             f"spec: {spec.group!r} stands for one machine, so with several instance_ids every volume must be "
