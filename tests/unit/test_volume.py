@@ -323,6 +323,8 @@ class Ec2:
         tags = {**self.resources[change.resource].tags, **added}
         if sum(not key.startswith("aws:") for key in tags) > 50:
             self.refuse(change, f"{len(tags)} tags", "TagLimitExceeded")
+        if any(len(value) > 256 for value in tags.values()):
+            self.refuse(change, "a value of more than 256 characters")
         self._change(change.resource, tags=tags)
 
     def DeleteTags(self, change: Change) -> None:
@@ -2140,6 +2142,43 @@ def test_shared_volumes(case: Case) -> None:
     check(case)
 
 
+SIXTEEN = [f"i-{number:017x}" for number in range(0x101, 0x111)]
+
+
+@pytest.mark.parametrize("how", ["detached", "absent", "moved", "swapped"])
+@pytest.mark.parametrize("in_use", ["stop", "detach"])
+def test_a_volume_of_sixteen_nodes_comes_off(how: str, in_use: str) -> None:
+    """Each of its places is remembered, and found again after a kill."""
+    volumes, given = TAKING_OFF[how]
+    entries = [{**QUORUM, "device_name": "/dev/xvdba", **entry} for entry in volumes]
+    links = [VolumeAttachment(one, "/dev/xvdba", delete_on_termination=True) for one in SIXTEEN]
+    there = [*(instance(one) for one in SIXTEEN), shared(1, attachments=tuple(links))]
+    spec = declared(*entries, **{**given, "instance_ids": SIXTEEN, "spec": "web", "in_use": in_use})
+    carried_out(spec, Ec2(*there))
+    ec2 = Ec2(*there)
+    plan = plan_of(spec, ec2)
+    number = len([line for line in steps(plan) if line.startswith("DetachVolume")])
+    ec2.carry_out(plan, [line.partition(" ")[0] for line in steps(plan)].index("DetachVolume") + number)
+    ec2.settle()
+    if in_use == "stop" or how in ("moved", "swapped"):
+        assert remembered(ec2.resources[vol(1)]) == {(one, "/dev/xvdba", True) for one in SIXTEEN}
+    ec2.carry_out(plan_of(spec, ec2))
+    assert steps(plan_of(spec, ec2)) == []
+    assert {ec2.resources[one].state for one in SIXTEEN} == {"running"}
+    if how in ("moved", "swapped"):
+        (serving,) = [one for one in ec2.volumes() if len(one.attachments) == len(SIXTEEN)]
+        assert not [key for key in serving.tags if "was-at" in key]
+
+
+def test_places_of_an_earlier_record_are_emptied() -> None:
+    """A record of fewer places, over one of many."""
+    tags = {"ec2ops:was-at": "x", "ec2ops:was-at-2": f"{FAR} /dev/sdf"}
+    ec2 = Ec2(*NODES, shared(1, WEB, DB, tags=tags))
+    plan = plan_of(declared({**QUORUM, "device_name": "/dev/sdg"}, **BOTH), ec2)
+    ec2.carry_out(plan, 1)
+    assert {one for one, _device, _flag in remembered(ec2.resources[vol(1)])} == {WEB, DB}
+
+
 # --- taken off --------------------------------------------------------------------------------------------------------
 
 STOPPED = instance(state="stopped")
@@ -3559,5 +3598,6 @@ def attached(found: Volume) -> set[tuple[str, str, bool]]:
 
 def remembered(found: Volume) -> set[tuple[str, str, bool]]:
     """Where it was when a run took it off."""
-    said = [place.split(" ") for place in found.tags.get("ec2ops:was-at", "").split(",") if place]
+    values = [value for key, value in found.tags.items() if key.startswith("ec2ops:was-at")]
+    said = [place.split(" ") for value in values for place in value.split(",") if " " in place]
     return {(place[0], place[1], len(place) == 3) for place in said}

@@ -25,7 +25,8 @@ VOLUME = PREFIX + "volume"
 REPLACED_BY = PREFIX + "replaced-by"
 SWAP = PREFIX + "swap"
 FINAL = PREFIX + "final"
-WAS_AT = PREFIX + "was-at"
+# Of three, as many as it takes: one value holds six places, and a shared volume has up to sixteen.
+WAS_AT = (PREFIX + "was-at", PREFIX + "was-at-2", PREFIX + "was-at-3")
 POLICY = PREFIX + "policy"
 PERIOD = PREFIX + "period"
 SOURCE = PREFIX + "source"

@@ -49,7 +49,7 @@ from .volume_drift import (
     shown,
 )
 from .volume_identity import Match, Target, boots, first_queries, matches, strangers
-from .volume_places import Devices, Place, deleted_with, places_of, places_value, recorded_places, was_at_queries
+from .volume_places import WAS_AT_QUERY, Devices, Place, deleted_with, places_of, places_tags, recorded_places
 from .volume_result import result
 from .volume_spec import VolumesSpec, parse
 from .volume_stages import COOLDOWN, Draft, Move, plain
@@ -402,7 +402,7 @@ class _Pass(Draft):
                 remaining,
                 remembered=remembered,
             )
-        self.remove_tags(self.endings[2], volume, (tag_names.WAS_AT, tag_names.SWAP), "it is where it shall be")
+        self.remove_tags(self.endings[2], volume, (*tag_names.WAS_AT, tag_names.SWAP), "it is where it shall be")
         return bool(joining)
 
     def _ready(self, volume: Volume) -> None:
@@ -534,11 +534,11 @@ class _Pass(Draft):
             self._remove(match, volume)
             return
         self._tag(match, volume)
-        self.remove_tags(self.endings[2], volume, (tag_names.WAS_AT,), "it is to stay detached")
+        self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "it is to stay detached")
 
     def _forget_swap(self, volume: Volume) -> None:
         """What a swap that did not end has left is of no use when the volume goes."""
-        if tag_names.WAS_AT not in volume.tags:
+        if not recorded_places(volume):
             return
         self.asked.append(_snapshot_query(volume, tag_names.SWAP))
         for item in self._snapshots(volume, tag_names.SWAP):
@@ -571,15 +571,15 @@ class _Pass(Draft):
                 continue
             self._detach(None, volume, links)
             self._forget_swap(volume)
-            self.remove_tags(self.endings[2], volume, (tag_names.WAS_AT,), "it is to stay detached")
+            self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "it is to stay detached")
         for volume in self._purged():
-            self.remove_tags(self.endings[2], volume, (tag_names.WAS_AT,), "it is to stay detached")
+            self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "it is to stay detached")
 
     def _purged(self) -> list[Volume]:
         """What an earlier run has taken off these instances, and could not end."""
         if not self.spec.purge_volumes:
             return []
-        self.asked += was_at_queries(self.spec.instance_ids)
+        self.asked.append(WAS_AT_QUERY)
         named = {match.volume.volume_id for match in self.matches if match.volume is not None}
         named.update(old.volume_id for match in self.matches for old in match.replaced)
         wanted = set(self.spec.instance_ids)
@@ -669,7 +669,7 @@ class _Pass(Draft):
         if self.spec.delete_replaced:
             self.deletions.append(self._delete(old, f"{new} has taken its place (delete_replaced)"))
         else:
-            own = (tag_names.SPEC, tag_names.VOLUME, tag_names.WAS_AT)
+            own = (tag_names.SPEC, tag_names.VOLUME, *tag_names.WAS_AT)
             self.remove_tags(self.endings[2], old, own, f"{new} has taken its place")
 
     def _last_of(self, match: Match, old: Volume, copies: Iterable[Snapshot]) -> str:
@@ -772,13 +772,8 @@ class _Pass(Draft):
         """A record of where it is, before it comes off."""
         if any(change.resource == volume.volume_id for change in self.marks):
             return
-        value = places_value(places)
-        if len(value) > tag_names.LONGEST_VALUE:
-            raise UnsafePlan(
-                f"{volume.volume_id} is attached to {len(places)} instances, too many to be remembered in a tag; "
-                "detach it from some of them first"
-            )
-        self.add_tags(self.marks, volume, {tag_names.WAS_AT: value}, "so that a run after this one knows its place")
+        reason = "so that a run after this one knows its place"
+        self.add_tags(self.marks, volume, places_tags(places, volume.tags), reason)
 
     def _delete(self, volume: Volume, reason: str) -> Change:
         before = {key: view(volume)[key] for key in ("state", "size", "volume_type", "tags")}

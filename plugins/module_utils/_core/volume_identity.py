@@ -325,7 +325,7 @@ def _pair(target: Target, name: str, replaced: Iterable[Volume], new: Volume, ho
         (
             old
             for old in replaced
-            if tag_names.REPLACED_BY not in old.tags or {tag_names.SPEC, tag_names.WAS_AT}.intersection(old.tags)
+            if tag_names.REPLACED_BY not in old.tags or {tag_names.SPEC, *tag_names.WAS_AT}.intersection(old.tags)
         ),
         key=lambda old: order.get(old.volume_id, len(order)),
     )

@@ -10,8 +10,9 @@ Private to this collection.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from . import tags as tag_names
 from .change import Query, State
@@ -39,17 +40,28 @@ class Place:
     delete_on_termination: bool = False
 
 
-def places_value(places: Iterable[Place]) -> str:
-    """The value of ``ec2ops:was-at``: ``i-… /dev/sdf``, then ``delete`` if it is deleted with the instance; commas."""
-    return ",".join(
-        f"{place.instance_id} {place.device_name}{' delete' if place.delete_on_termination else ''}" for place in places
-    )
+def places_tags(places: Iterable[Place], present: Mapping[str, str]) -> dict[str, str]:
+    """``ec2ops:was-at`` and, where that is full, the tags that go on with it, for a volume that has those *present*.
+
+    A value: ``i-… /dev/sdf``, then ``delete`` if it is deleted with the instance; commas. What was recorded before and
+    is not needed now is emptied.
+    """
+    values = [""]
+    for place in places:
+        text = f"{place.instance_id} {place.device_name}{' delete' if place.delete_on_termination else ''}"
+        longer = f"{values[-1]},{text}" if values[-1] else text
+        if len(longer) > tag_names.LONGEST_VALUE:
+            values.append(text)
+        else:
+            values[-1] = longer
+    tags = dict(zip_longest(tag_names.WAS_AT, values, fillvalue=""))
+    return {key: value for key, value in tags.items() if value or key in present}
 
 
 def recorded_places(volume: Volume) -> tuple[Place, ...]:
     """What ``ec2ops:was-at`` says; nothing for a value that this collection did not write."""
     found = []
-    for part in volume.tags.get(tag_names.WAS_AT, "").split(","):
+    for part in (part for key in tag_names.WAS_AT for part in volume.tags.get(key, "").split(",")):
         words = part.split(" ")
         if len(words) in (2, 3) and words[2:] in ([], ["delete"]):
             found.append(Place(words[0], words[1], len(words) == 3))
@@ -64,13 +76,8 @@ def places_of(state: State, volume: Volume) -> tuple[Place, ...]:
     )
 
 
-def was_at_queries(instance_ids: Iterable[str]) -> tuple[Query, ...]:
-    """The question for what says that it was at these instances."""
-    patterns = tuple(f"*{instance_id}*" for instance_id in sorted(instance_ids))
-    return tuple(
-        Query("DescribeVolumes", ((f"tag:{tag_names.WAS_AT}", patterns[start : start + 200]),))
-        for start in range(0, len(patterns), 200)
-    )
+WAS_AT_QUERY = Query("DescribeVolumes", (("tag-key", (tag_names.WAS_AT[0],)),))
+"""What is off for a while, wherever: of these there are few, and which of its tags names an instance is open."""
 
 
 def deleted_with(state: State, volume: Volume | None, instance_id: str | None) -> bool:

@@ -24,7 +24,7 @@ ROOT = "root"
 """The name that stands for the volume at an instance's root device, whatever that is."""
 MOST_MULTI_ATTACHMENTS = 16
 """EBS: "up to 16 instances built on the Nitro System"."""
-# The collection's own tags on a volume, at most: spec, volume, replaces, replaced-by, was-at.
+# The collection's own tags on a volume: spec, volume, replaces, replaced-by, was-at. On a shared one there may be more.
 _OWN_TAGS = 5
 _INITIALIZATION_RATE = (100, 300)
 # EC2 user guide, "Device names for volumes": sd, xvd and hd, one or two letters, a partition number for a few.

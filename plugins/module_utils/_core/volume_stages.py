@@ -234,7 +234,7 @@ class Draft:
             Stage(
                 tuple(
                     dataclasses.replace(
-                        self.untagged(volume_id, (tag_names.WAS_AT,), "its place is known"),
+                        self.untagged(volume_id, tag_names.WAS_AT, "its place is known"),
                         unless=placed.get(volume_id, ()),
                     )
                     for volume_id in dict.fromkeys(marked)
