@@ -2258,6 +2258,28 @@ def test_the_root_volume_of_an_instance_that_does_not_name_its_volumes_yet() -> 
     check(Case("", [instance(state="pending")], [{"name": "root", "size": 20}], ["ModifyVolume vol-f001 Size=20"]))
 
 
+# What leaves: (its spec, its zone, what is given), and what the warning says.
+LEAVING: list[tuple[str, str, dict[str, Any], str]] = [
+    ("web", ZONE, {"spec": "web"}, "leaves i-2 and stays in the spec web"),
+    ("web", OTHER_ZONE, {"spec": "web"}, "leaves i-2 and stays in the spec web"),
+    ("web", ZONE, {"spec": "web", "instance_ids": None, "availability_zone": OTHER_ZONE}, "leaves i-2 and stays"),
+    (DB, ZONE, {}, "goes from the spec i-2 to i-1"),
+    (DB, OTHER_ZONE, {}, "goes from the spec i-2 to i-1"),
+]
+
+
+@pytest.mark.parametrize(("group", "zone", "given", "words"), LEAVING)
+def test_what_declares_a_volume_that_leaves_is_named(group: str, zone: str, given: dict[str, Any], words: str) -> None:
+    """Also what shares the name of the spec with the declaration that takes it: it works against that one."""
+    ec2 = Ec2(instance(WEB), instance(DB, zone=zone), volume(1, DB, name="data", group=group, zone=zone))
+    spec = declared({"volume_id": vol(1)}, **{**TAKEN, "replace": "snapshot", **given})
+    (warning,) = plan_of(spec, ec2).warnings
+    assert words in short(warning)
+    assert "must no longer name data" in warning
+    ec2.carry_out(plan_of(spec, ec2))
+    assert plan_of(spec, ec2).warnings == ()
+
+
 @pytest.mark.parametrize("how", TAKING_OFF)
 @pytest.mark.parametrize("state", ["running", "pending"])
 def test_nothing_is_taken_off_a_running_instance_unless_told_so(how: str, state: str) -> None:

@@ -288,9 +288,7 @@ class _Pass(Draft):
         if not late:
             wanted.update(identity)
         self.add_tags(self.in_place, volume, wanted, "as declared")
-        left = volume.tags.get(tag_names.SPEC)
-        if late and left not in (None, target.group):
-            self.warnings.append(_leaving(volume, target))
+        self.warnings += _leaving(match, volume, self.state)
         if late:
             # Named by its id, so it is found again without them; until it is in its place it stays what it was.
             self.add_tags(self.endings[0], volume, identity, "what it is from now on")
@@ -610,9 +608,7 @@ class _Pass(Draft):
         reason = f"the copy that replaces {volume.volume_id} is made from it"
         snapshot = self._snapshot(match, volume, tag_names.SWAP, reason, final=final)
         self.asked += (Query("GetEbsEncryptionByDefault"), modification_query(volume), *key_query(match, using=True))
-        left = volume.tags.get(tag_names.SPEC)
-        if left not in (None, target.group):
-            self.warnings.append(_leaving(volume, target))
+        self.warnings += _leaving(match, volume, self.state)
         purged = self.spec.purge_tags and target.spec.tags is not None
         tags = {
             **({} if purged else carried(volume.tags)),
@@ -860,12 +856,26 @@ class _Pass(Draft):
                 )
 
 
-def _leaving(volume: Volume, target: Target) -> str:
+def _leaving(match: Match, volume: Volume, state: State) -> Iterator[str]:
+    """A warning for what declares the volume where it is: as declared, its next run works against this one."""
+    target = match.target
     left, name = volume.tags.get(tag_names.SPEC), volume.tags.get(tag_names.VOLUME)
-    return (
-        f"{volume.volume_id} goes from the spec {left} to {target.group}: what declares {left} must no longer name "
-        f"{name}, or its next run makes a new one"
-    )
+    if left is None:
+        return
+    if left != target.group:
+        yield (
+            f"{volume.volume_id} goes from the spec {left} to {target.group}: what declares {left} must no longer name "
+            f"{name}, or its next run makes a new one"
+        )
+    elif match.how == "volume_id":
+        away = [link.instance_id for link in strangers(match, state)]
+        if volume.availability_zone != target.zone:
+            away = away or [volume.availability_zone]
+        if away:
+            yield (
+                f"{volume.volume_id} leaves {', '.join(away)} and stays in the spec {left}: what declares {left} there "
+                f"must no longer name {name}, or its next run fails, and with steal: true takes it back"
+            )
 
 
 def _identity(target: Target, name: str) -> dict[str, str]:
