@@ -449,7 +449,12 @@ def _refuse_managed(volume: Volume) -> None:
 
 # --- attachments ------------------------------------------------------------------------------------------------------
 
-_DEVICE = re.compile(r"(/dev/)?(sd|xvd|hd)[a-z]{1,2}([1-9]|1[0-5])?")
+# The user guide's available names: sd and hd with a partition (paravirtual), xvd of two letters, the first from a to d
+# (HVM), and of one (Windows, and roots). The API's reference has them without /dev/ too.
+_DEVICE = re.compile(
+    r"(/dev/)?"
+    r"(sd[a-z]|sd[a-z]([1-9]|1[0-5])|hd[a-z]|hd[a-z]([1-9]|1[0-5])|xvd[a-z]|xvd[a-d][a-z])"
+)
 MOST_MULTI_ATTACHMENTS = 16
 
 

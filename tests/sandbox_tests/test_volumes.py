@@ -347,6 +347,8 @@ def test_attach_refuses(world: World, sandbox: Sandbox) -> None:
         text="already in use",
     )
     refused("InvalidParameterValue", attach, VolumeId=ids["free"], InstanceId=ids["a"], Device="foo bar")
+    for device in ("/dev/sdzz", "/dev/xvdea", "/dev/xvdf1", "/dev/xvdzz15", "/dev/sdf16", "/dev/hdba"):
+        refused("InvalidParameterValue", attach, VolumeId=ids["free"], InstanceId=ids["a"], Device=device, text=device)
     refused(
         "InvalidParameterValue", attach, VolumeId=ids["free"], InstanceId=ids["a"], Device="/dev/sdg", EbsCardIndex=9
     )

@@ -762,6 +762,25 @@ IDENTITY = [
         "DeleteVolume vol-1",
         final_snapshot=False,
     ),
+    # one device, two names
+    ok(
+        "adopted at the other name of its device, where it stays",
+        [instance(), volume(1, WEB, "/dev/sdf")],
+        [{**DATA, "device_name": "/dev/xvdf"}],
+        "CreateTags vol-1 spec,volume",
+    ),
+    ok(
+        "stays at the other name of its device",
+        [volume(1, WEB, "/dev/xvdf", name="data")],
+        [{**DATA, "device_name": "sdf"}],
+    ),
+    no(
+        "two volumes at one device",
+        [volume(1, WEB, "/dev/sdf"), volume(2, WEB, "/dev/xvdf")],
+        [{**DATA, "device_name": "/dev/sdf"}],
+        Ambiguous,
+        "volumes[0] (data) | vol-1, vol-2",
+    ),
     ok(
         "a spec of its own follows the machine",
         [instance(), GONE, volume(1, DB, name="data", group="web")],
@@ -1917,7 +1936,7 @@ def test_devices(case: Case) -> None:
 def test_a_device_that_an_earlier_task_has_planned_is_occupied() -> None:
     ec2 = Ec2(instance())
     earlier = plan_of(declared({"name": "a", "size": 1, "device_name": "/dev/sdf"}), ec2).published()
-    with pytest.raises(UnsafePlan, match=r"/dev/xvdf of i-\d+ holds \(new volume"):
+    with pytest.raises(UnsafePlan, match=r"\(new volume i-\d+/a\) belongs to the spec"):
         plan_of(declared({"name": "b", "size": 1, "device_name": "/dev/xvdf"}), ec2, earlier)
     chosen = plan_of(declared({"name": "b", "size": 1}), ec2, earlier)
     assert "AttachVolume new i-1/b to i-1 /dev/sdg" in steps(chosen)

@@ -127,6 +127,12 @@ REFUSED: list[tuple[Entry, str, str]] = [
             "/dev/sd",
             "/dev/sdF",
             "/dev/sdfgh",
+            "/dev/sdzz",
+            "/dev/hdba",
+            "/dev/xvdea",
+            "/dev/xvdzz15",
+            "/dev/xvdf1",
+            "/dev/xvdba1",
             "/dev/sdf0",
             "/dev/sdf16",
             "/dev/nvme1n1",
@@ -203,7 +209,18 @@ ACCEPTED: list[Entry] = [
     {"tags": {"k" * 127: "x" * 256}},
     *(
         {"device_name": value}
-        for value in ("/dev/sdf", "/dev/sda1", "/dev/sdf15", "/dev/xvdf", "/dev/xvdba", "/dev/hdb", "sdf", "xvdf")
+        for value in (
+            "/dev/sdf",
+            "/dev/sda1",
+            "/dev/xvdaa",
+            "/dev/sdf15",
+            "/dev/xvdf",
+            "/dev/xvdba",
+            "/dev/xvddx",
+            "/dev/hdb",
+            "sdf",
+            "xvdf",
+        )
     ),
 ]
 

@@ -51,7 +51,7 @@ from .volume_drift import (
 from .volume_identity import Match, Target, boots, first_queries, matches, strangers
 from .volume_places import WAS_AT_QUERY, Devices, Place, deleted_with, places_of, places_tags, recorded_places
 from .volume_result import result
-from .volume_spec import VolumesSpec, parse
+from .volume_spec import VolumesSpec, device_letters, parse
 from .volume_stages import COOLDOWN, Draft, Move, plain
 
 # --- questions -------------------------------------------------------------------------------------------------------
@@ -362,7 +362,9 @@ class _Pass(Draft):
             device = target.spec.device_name
             if link is None or link.state == "detaching":
                 joining.append(instance)
-            elif device is not None and device != link.device_name and not match.is_root:
+            elif (
+                device is not None and device_letters(device) != device_letters(link.device_name) and not match.is_root
+            ):
                 leaving.append(link)
                 joining.append(instance)
             else:

@@ -21,7 +21,7 @@ from . import tags as tag_names
 from .change import Query, State, by_id
 from .errors import Ambiguous, SpecError, UnsafePlan
 from .resources import Instance, Volume, VolumeAttachment
-from .volume_spec import ROOT, VolumeSpec, VolumesSpec
+from .volume_spec import ROOT, VolumeSpec, VolumesSpec, device_letters
 
 _GOING = ("deleting", "deleted")
 
@@ -180,7 +180,7 @@ class _Volumes:
         self.state = state
         self.tagged: dict[tuple[str, str], list[Volume]] = defaultdict(list)
         self.replacing: dict[str, list[Volume]] = defaultdict(list)
-        self.at: dict[tuple[str, str], Volume] = {}
+        self._at: dict[tuple[str, str], list[Volume]] = defaultdict(list)
         for volume in state.all(Volume):
             if volume.state in _GOING:
                 continue
@@ -189,7 +189,11 @@ class _Volumes:
             for older in tag_names.replaced_ids(volume.tags):
                 self.replacing[older].append(volume)
             for link in volume.attachments:
-                self.at[link.instance_id, link.device_name] = volume
+                self._at[link.instance_id, device_letters(link.device_name)].append(volume)
+
+    def at(self, instance_id: str, device: str) -> list[Volume]:
+        """What is at the device, under either of its names."""
+        return self._at.get((instance_id, device_letters(device)), [])
 
     def get(self, volume_id: str) -> Volume | None:
         """The volume of that id, unless it is on its way out."""
@@ -211,7 +215,7 @@ def _match(target: Target, known: _Volumes) -> Match:
         volume.volume_id: volume
         for instance in target.instances
         if spec.device_name is not None
-        and (volume := known.at.get((instance.instance_id, spec.device_name))) is not None
+        for volume in known.at(instance.instance_id, spec.device_name)
     }
     if len(there) > 1:
         raise Ambiguous(f"{target.label}: several volumes are at {spec.device_name}", sorted(there))
@@ -246,8 +250,8 @@ def _boots(target: Target, volume: Volume) -> bool:
 
 def _root(target: Target, known: _Volumes) -> Match:
     (instance,) = target.instances
-    there = known.at.get((instance.instance_id, instance.root_device_name))
-    volume = known.get(instance.root_volume_id or "") or there
+    there = known.at(instance.instance_id, instance.root_device_name)
+    volume = known.get(instance.root_volume_id or "") or next(iter(there), None)
     if volume is None:
         raise SpecError(f"{target.label}: {instance.instance_id} has no EBS volume at its root device")
     return Match(target, ROOT, volume, "root")

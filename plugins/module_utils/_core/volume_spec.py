@@ -27,8 +27,9 @@ MOST_MULTI_ATTACHMENTS = 16
 # The collection's own tags on a volume: spec, volume, replaces, replaced-by, was-at. On a shared one there may be more.
 _OWN_TAGS = 5
 _INITIALIZATION_RATE = (100, 300)
-# EC2 user guide, "Device names for volumes": sd, xvd and hd, one or two letters, a partition number for a few.
-_DEVICE = re.compile(r"(?:/dev/)?(?:sd|xvd|hd)([a-z]{1,2}(?:[1-9]|1[0-5])?)")
+# EC2 user guide, "Device names for volumes", available names; the API takes them without /dev/ too.
+_DEVICE = re.compile(r"(?:/dev/)?(?:[sh]d[a-z](?:[1-9]|1[0-5])?|xvd[a-d]?[a-z])")
+_LETTERS = re.compile(r"(?:/dev/)?(?:sd|xvd|hd)([a-z0-9]+)")
 # Of a region, of a Local Zone, of a Wavelength Zone.
 _ZONE = re.compile(r"[a-z]{2}(-[a-z]+)+-\d+([a-z]|-[a-z0-9]+-\d+[a-z]|-wl\d+-[a-z]+-wlz-\d+)")
 
@@ -87,7 +88,7 @@ class VolumesSpec:
 
 def device_letters(name: str) -> str:
     """What tells devices apart: ``/dev/sdf`` and ``/dev/xvdf`` are one device to the operating system."""
-    match = _DEVICE.fullmatch(name)
+    match = _LETTERS.fullmatch(name)
     return match.group(1) if match else name
 
 
