@@ -37,6 +37,8 @@ _TOKEN_USED = frozenset({TOKEN_SPENT, "IdempotentInstanceTerminated", "Idempoten
 """The codes of a create whose client token has made something that is gone, or something else."""
 _MODIFIED = frozenset({"IncorrectModificationState", "VolumeModificationRateExceeded"})
 """The codes of a ModifyVolume that comes after another one, perhaps after the very same."""
+_NAMED = 10
+"""Of how many resources a message says what they are in the plan."""
 _FAR_FUTURE = datetime.max.replace(tzinfo=UTC)
 
 
@@ -59,14 +61,17 @@ def apply(plan: Plan, gateway: Gateway, *, wait: bool, timeout: float) -> Outcom
         outcome.error = error
         if stage.on_failure and _kind(error) in stage.rollback_on:
             _roll_back(run, stage, timeout)
+        if isinstance(error, WaitError):
+            outcome.error = _explained(error, outcome)
     return outcome
 
 
 def _regardless(run: _Run, stage: Stage) -> None:
     """Of a stage after one that has failed, what does not care about that."""
     outcome = run.outcome
-    free = tuple(change for change in stage.changes if change.regardless and isinstance(outcome.error, WaitError))
-    outcome.not_tried.extend(change for change in stage.changes if change not in free)
+    waited = isinstance(outcome.error, WaitError)
+    free = tuple(change for change in stage.changes if waited and change.regardless)
+    outcome.not_tried.extend(change for change in stage.changes if not (waited and change.regardless))
     error = run.stage(Stage(free)) if free else None
     if error is not None:
         outcome.notes.append(str(error))
@@ -78,6 +83,26 @@ def _moments_in(plan: Plan) -> frozenset[str]:
         name for change in plan.changes if change.action == "CopySnapshot" for name in planned_in(change.parameters)
     }
     return frozenset(name for name in names if kind_of(name) == "moment")
+
+
+def _explained(error: WaitError, outcome: Outcome) -> WaitError:
+    """*error* with what its resources are in the plan and, when the time was over, what the next run will find."""
+    planned = {made: name for name, made in outcome.ids.items()}
+    texts = [str(error).rstrip(".") + "."]
+    texts += [f"{made} was to be {planned[made]}." for made in error.resources[:_NAMED] if made in planned]
+    if error.how == "timeout":
+        gone = {
+            substitute(change.resource, outcome.bindings)
+            for change in outcome.rolled_back
+            if change.action in ("DeleteSnapshot", "DeleteVolume")
+        }
+        if gone.isdisjoint(error.resources):
+            texts.append("What was begun goes on in EC2; run the task again to carry on.")
+        else:
+            texts.append("That was taken back, and the next run begins anew: give it a longer wait_timeout.")
+            if any(kind_of(made) == "snapshot" for made in gone):
+                texts.append("After a snapshot of the volume, taken shortly before, it has less to copy.")
+    return WaitError(" ".join(texts), error.how, error.resources)
 
 
 def _kind(error: StorageError) -> str:

@@ -252,6 +252,16 @@ def test_what_builds_on_nothing_is_done_also_when_a_wait_before_it_ends_badly(wo
     assert (outcome.done, outcome.not_tried) == ([], [free, leaning])
 
 
+def test_a_timeout_that_was_taken_back_says_that_a_rerun_begins_anew(world: World) -> None:
+    make = snapshot(world.instance().block_devices[0].volume_id)
+    back = Change("DeleteSnapshot", make.resource, REGION, {}, "it is not needed")
+    stage = Stage((make,), (Wait((make.resource,), "completed"),), (Stage((back,)),), frozenset({"timeout"}))
+    with world.lasting("snapshot", 3600.0):
+        outcome = run(world, stage, timeout=1.0)
+    assert "begins anew: give it a longer wait_timeout" in str(outcome.error)
+    assert "carry on" not in str(outcome.error)
+
+
 def test_a_wait_has_its_own_limit(fake: FakeWorld) -> None:
     make = snapshot(fake.instance().block_devices[0].volume_id)
     outcome = run(fake, Stage((make,), (Wait((make.resource,), "completed", timeout=0.5),)))
@@ -722,7 +732,9 @@ def test_a_volume_that_failed_is_made_anew(world: World) -> None:
     assert isinstance(outcome.error, WaitError)
     assert outcome.error.how == "failed"
     failed = outcome.bindings[create.resource]
-    assert "should become available but is error" in str(outcome.error)
+    assert f"{failed} should become available but is error" in str(outcome.error)
+    assert "KMS key" in str(outcome.error)
+    assert f"{failed} was to be {create.resource}" in str(outcome.error)
     assert made_volume(world) != failed
     assert len(ours(world)) == 1
 

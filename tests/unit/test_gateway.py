@@ -840,6 +840,23 @@ def test_a_timeout_names_each_and_stops_in_time() -> None:
     )
 
 
+def test_of_tags_only_those_that_differ_are_told() -> None:
+    tags = {"Name": "web", "ec2ops:restore-state": "stopped"}
+    found = Instance("i-00000001", "stopped", tags=tags)
+    wanted = (("tags", {"ec2ops:restore-state": "running", "Name": "web"}),)
+    clock = Clock()
+    with pytest.raises(WaitError) as failed:
+        wait_for(
+            lambda queries, _until: dict.fromkeys(queries, (found,)),
+            [Wait(("i-00000001",), "stopped", expect=wanted)],
+            60,
+            clock.monotonic,
+            clock.sleep,
+        )
+    assert "tags: ec2ops:restore-state is 'stopped', expected was 'running': another run" in str(failed.value)
+    assert "Name" not in str(failed.value)
+
+
 def test_a_wait_of_a_thousand_names_ten() -> None:
     with pytest.raises(WaitError, match="and 990 more"):
         waited(Answers("pending"), Wait(tuple(f"snap-{number:08x}" for number in range(1000)), "completed"), limit=3)

@@ -107,11 +107,21 @@ def _mismatches(item: _Item, resource: Resource | None) -> list[str]:
     if not item.wait.expect or resource is None:
         return []
     fields = view(resource)
-    return [
-        f"{item.resource}: {name} is {fields.get(name)!r}, expected was {wanted!r}"
-        for name, wanted in item.wait.expect
-        if not _is(fields.get(name), wanted)
-    ]
+    wrong: list[str] = []
+    for name, wanted in item.wait.expect:
+        found = fields.get(name)
+        if _is(found, wanted):
+            continue
+        if isinstance(wanted, Mapping) and isinstance(found, Mapping):
+            wrong += [
+                f"{item.resource}: {name}: {key} is {found.get(key)!r}, expected was {value!r}: another run, or "
+                "somebody, has changed it in the meantime"
+                for key, value in wanted.items()
+                if found.get(key) != value
+            ]
+        else:
+            wrong.append(f"{item.resource}: {name} is {found!r}, expected was {wanted!r}")
+    return wrong
 
 
 def _listed(texts: Sequence[str]) -> str:
@@ -231,7 +241,7 @@ def _timeout(late: Sequence[_Item], trouble: CallError | None) -> WaitError:
     asked = f" The last question was not answered: {trouble}" if trouble is not None else ""
     over = " (wait_timeout is over)" if late[0].limit is None else f" after {late[0].limit:g} s"
     return WaitError(
-        f"Timeout{over}: {_listed(texts)}. What was begun goes on in EC2; run the task again to carry on.{asked}",
+        f"Timeout{over}: {_listed(texts)}.{asked}",
         "timeout",
         [item.resource for item in late],
     )

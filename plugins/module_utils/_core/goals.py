@@ -99,7 +99,12 @@ def _shown(links: tuple[VolumeAttachment, ...]) -> str:
 
 def _made(resource: Resource | None, _fact: Any, _about: str) -> Verdict:
     """The volume can be attached, or another run was faster and has attached it."""
-    return _state(resource, ("available", "in-use"), _LOST)
+    verdict = _state(resource, ("available", "in-use"), _LOST)
+    if verdict.failed and verdict.seen == "error":
+        # EC2 gives no reason. It looks at keys only after it has answered.
+        seen = "error (EBS could not make it: often the KMS key is disabled, or may not be used by who asks)"
+        return Verdict(failed=True, seen=seen)
+    return verdict
 
 
 def _attached(resource: Resource | None, _fact: Any, instance_id: str) -> Verdict:
