@@ -874,7 +874,7 @@ IDENTITY = [
         [volume(1, WEB, name="data"), volume(2)],
         [{"volume_id": vol(2), "name": "data"}],
         Ambiguous,
-        "volumes[0] (data) | vol-1, vol-2",
+        "volumes[0] (data) | vol-1, vol-2 | another name | move_volumes_names",
     ),
     no(
         "two entries for one volume",
@@ -1990,7 +1990,7 @@ LOG = volume(1, WEB, "/dev/sdf", name="log")
                 [limits(kind, most), small(interfaces), LOG],
                 [NEW],
                 UnsafePlan,
-                f"i-1 | type t | {most} attachments | {have}",
+                f"volumes[0] (new) of i-1 | type t | {most} attachments | {have} | Detach others first",
             )
             for title, kind, most, interfaces, have in (
                 ("dedicated, beyond", "dedicated", 2, 1, "3"),
@@ -2003,7 +2003,7 @@ LOG = volume(1, WEB, "/dev/sdf", name="log")
             [limits("dedicated", 3), small(), LOG],
             [NEW, {**NEW, "name": "newer"}],
             UnsafePlan,
-            "3 attachments | 4",
+            "volumes[0] (new) of i-1, volumes[1] (newer) of i-1 | 3 attachments | 4",
         ),
         no(
             "multi-attach needs Nitro",

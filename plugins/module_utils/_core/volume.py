@@ -852,9 +852,10 @@ class _Pass(Draft):
                 held += max(1, len(instance.facts.get("NetworkInterfaces") or ()))
             leaving = sum(change.parameters["InstanceId"] == instance_id for change in self.detaches)
             if held - leaving + len(changes) > most:
+                names = ", ".join(self.labels[change.resource] for change in changes)
                 raise UnsafePlan(
-                    f"{instance_id}: its type {instance.instance_type} takes {most} attachments; with these it would "
-                    f"have {held - leaving + len(changes)}"
+                    f"{names}: the type {instance.instance_type} of {instance_id} takes {most} attachments; with these "
+                    f"it would have {held - leaving + len(changes)}. Detach others first, or choose a larger type"
                 )
 
 

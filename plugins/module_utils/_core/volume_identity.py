@@ -170,7 +170,12 @@ def _require_one_name_each(found: Iterable[Match], known: _Volumes) -> None:
             if rival.volume_id not in family and tag_names.REPLACED_BY not in rival.tags
         ]
         if rivals:
-            raise _several(match.target, match.name, [match.volume, *rivals])
+            raise Ambiguous(
+                f"{match.target.label}: {match.volume.volume_id} would be the second volume with "
+                f"{tag_names.SPEC}={match.target.group} and {tag_names.VOLUME}={match.name}; give it "
+                "another name: name, volume_move_names of the role volume_move, or move_volumes_names of the playbook",
+                sorted(volume.volume_id for volume in (match.volume, *rivals)),
+            )
 
 
 class _Volumes:

@@ -157,7 +157,9 @@ def _volume(entry: Mapping[str, Any], number: int) -> VolumeSpec:
         snapshot_id=None
         if entry["snapshot_id"] is None
         else require_id("snapshot", entry["snapshot_id"], f"{label}: snapshot_id"),
-        snapshot_tags={key: str(value) for key, value in snapshot["tags"].items()} if snapshot else None,
+        snapshot_tags={key: "" if value is None else str(value) for key, value in snapshot["tags"].items()}
+        if snapshot
+        else None,
         snapshot_before=_moment(snapshot.get("before"), f"{label}: snapshot.before"),
         initialization_rate=entry["initialization_rate"],
         multi_attach=entry["multi_attach"],
