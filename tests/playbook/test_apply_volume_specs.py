@@ -99,7 +99,7 @@ def test_a_list_on_one_host(sandbox: Sandbox, web: Web) -> None:
         "apply_volume_specs_delegate_to": "localhost",
         "apply_volume_specs_specs": [
             {"instance_ids": [web.instance_id, other.instance_id], "volumes": [{"name": "cache", "size": 3}]},
-            {"instance_ids": [web.instance_id], "spec": "shop", "volumes": [{"name": "orders", "size": 4}]},
+            {"instance_id": web.instance_id, "spec": "shop", "volumes": [{"name": "orders", "size": 4}]},
             {
                 "availability_zone": f"{REGION}a",
                 "spec": "spares",
@@ -127,6 +127,9 @@ def test_what_is_not_said_or_not_known_is_refused(sandbox: Sandbox, web: Web) ->
         ({}, "apply_volume_specs_instance_id"),
         ({"apply_volume_specs_instance_id": web.instance_id}, "apply_volume_specs_volumes"),
         ({"apply_volume_specs_specs": [misspelt]}, "purge_volume"),
+        ({"apply_volume_specs_specs": {"instance_ids": [web.instance_id], "volumes": []}}, "specs: a list of"),
+        ({"apply_volume_specs_specs": ["web"]}, "specs: a list of"),
+        ({"apply_volume_specs_specs": [{"instance_ids": [web.instance_id]}]}, "volumes is needed"),
     ):
         sandbox.reset_log()
         run = run_playbook(sandbox, PLAYBOOK, given)
