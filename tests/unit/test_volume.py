@@ -2885,7 +2885,7 @@ TOO_MANY_TAGS = [
         [STOPPED, there],
         [entry],
         SpecError,
-        f"{resource} would have {many} tags | 50 | {many - 50} have to go",
+        f"{resource} would have {many} tags | 50 | {many - 50} of them must go",
         replace="snapshot",
         **TAKEN,
     )

@@ -82,7 +82,7 @@ def require_room(tags: Mapping[str, str], resource: str, reason: str) -> None:
     if many > MOST_TAGS:
         raise SpecError(
             f"{resource} would have {many} tags ({reason}), and EC2 takes {MOST_TAGS}: "
-            f"{many - MOST_TAGS} have to go first"
+            f"{many - MOST_TAGS} of them must go first"
         )
 
 
