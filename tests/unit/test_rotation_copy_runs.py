@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from in_process import REGION, Ended, Killed, KillingGateway, RefusingGateway
-from test_rotation_runs import DAY, START, Quiet, Together, deletes, four, of_policy, ok, past, rotate, tags_of
+from test_rotation_runs import DAY, START, Together, deletes, four, of_policy, ok, past, rotate, tags_of
 from worlds import sandbox_gateway
 
 from sandbox.client import Sandbox
@@ -162,13 +162,13 @@ def test_a_lower_quota_is_learnt_from_ec2_and_later_runs_catch_up(sandbox: Sandb
     scene = Scene(sandbox, 2)
     sandbox.configure(durations={"snapshot_copying": 600.0}, options={"copies_per_region": 3})
     given = scene.options({"region": ELSEWHERE, "keep": {"daily": 9}}, keep={"daily": 1})
-    first = ok(Quiet(**given).run(sandbox_gateway(sandbox, REGION)))
+    first = ok(rotate(sandbox, alone=False, **given))
     assert len(first.result["copied"]) == 3 == len(scene.copies())
     assert set(first.result["copied"]) == set(scene.copies())
     assert deletes(sandbox) == []
     for _run in range(3):
         sandbox.move_clock(1200)
-        last = ok(Quiet(**given).run(sandbox_gateway(sandbox, REGION)))
+        last = ok(rotate(sandbox, alone=False, **given))
     assert last.result["plan"] == []
     assert len(scene.copies()) == 6
     assert scene.slots(of_policy(sandbox)) == [("data", "0"), ("log", "0")]
@@ -220,7 +220,7 @@ def test_sets_are_copied_and_kept_as_a_whole(sandbox: Sandbox) -> None:
     }
     scene = Scene(sandbox, 0, "other")
     sandbox.configure(durations={"snapshot_copying": 600.0}, options={"copies_per_region": 2})
-    ok(Quiet(**given).run(sandbox_gateway(sandbox, REGION)))
+    ok(rotate(sandbox, alone=False, **given))
     assert len(scene.copies()) == 2
     sandbox.move_clock(1200)
     sandbox.configure(options={"copies_per_region": 20})
@@ -482,7 +482,7 @@ def test_two_at_once_end_with_one_copy_of_each(sandbox: Sandbox) -> None:
     given = scene.options(create="never")
     gateways = [Together(sandbox_gateway(sandbox, REGION), barrier) for _one in range(2)]
     with ThreadPoolExecutor(2) as pool:
-        ended: list[Ended] = list(pool.map(lambda gateway: Quiet(**given).run(gateway), gateways))
+        ended = list(pool.map(lambda one: rotate(sandbox, gateway=one, alone=False, **given), gateways))
     assert [one.failed for one in ended] == ["", ""]
     sandbox.move_clock(60)
     copies = [row["tags"]["ec2ops:copy-of"] for row in scene.copies().values()]

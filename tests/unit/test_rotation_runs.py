@@ -14,12 +14,10 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils import _runner
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Change
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import substitute
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.snapshot import FEATURE
 from ansible_collections.ec2ops.storage.plugins.modules import snapshot_rotate
-from in_process import REGION, ZONE, Ended, Killed, KillingGateway, RefusingGateway, options, run, snapshots
+from in_process import REGION, ZONE, Ended, Killed, KillingGateway, RefusingGateway, run, snapshots
 from worlds import sandbox_gateway
 
 from playbook.support import run_playbook
@@ -271,28 +269,6 @@ class Together:
         return answer
 
 
-class Quiet:
-    """A task whose run is not compared with its plan: another one works at the same time, or too much is in the log."""
-
-    def __init__(self, **given: Any) -> None:
-        self.params = options(snapshot_rotate, **{"policy": "p", **given})
-        self.check_mode = self.diff = False
-        self.ended = Ended()
-
-    def warn(self, message: str) -> None:
-        self.ended.warnings.append(message)
-
-    def exit(self, result: Mapping[str, Any]) -> None:
-        self.ended.result = dict(result)
-
-    def fail(self, message: str, result: Mapping[str, Any]) -> None:
-        self.ended.result, self.ended.failed = dict(result), message
-
-    def run(self, gateway: Any) -> Ended:
-        _runner.execute(FEATURE, self, gateway)
-        return self.ended
-
-
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.name)
 def test_two_runs_at_once_end_with_one_of_each(sandbox: Sandbox, scenario: Scenario) -> None:
     undisturbed = expected(sandbox, scenario)
@@ -301,7 +277,7 @@ def test_two_runs_at_once_end_with_one_of_each(sandbox: Sandbox, scenario: Scena
     barrier = threading.Barrier(2)
     gateways = [Together(sandbox_gateway(sandbox, REGION), barrier) for _one in range(2)]
     with ThreadPoolExecutor(2) as pool:
-        both = list(pool.map(lambda gateway: Quiet(**given).run(gateway), gateways))
+        both = list(pool.map(lambda gateway: rotate(sandbox, gateway=gateway, alone=False, **given), gateways))
     assert [one.failed for one in both] == ["", ""]
     assert world(scene) == undisturbed
     assert_one_of_each_slot(sandbox)
@@ -468,7 +444,7 @@ def test_what_ec2_shows_late_is_made_once(sandbox: Sandbox, scenario: Scenario) 
     scene = begin(sandbox, scenario)
     sandbox.configure(visibility_delay={"snapshot": 5})
     with sandbox.fault("CreateSnapshot*", occurrence=1, kind="close", when="after"):
-        ok(Quiet(**scenario.options(scene)).run(sandbox_gateway(sandbox, REGION)))
+        ok(rotate(sandbox, alone=False, **scenario.options(scene)))
     sandbox.configure(visibility_delay={"snapshot": 0})
     assert world(scene) == undisturbed
     assert_one_of_each_slot(sandbox)
@@ -734,7 +710,7 @@ def test_400_days(sandbox: Sandbox) -> None:
             (told,) = played.fact("snapshot_policy_result")["policies"]
             assert len(told["created"]) == 1
         else:
-            ended = ok(Quiet(**task).run(sandbox_gateway(sandbox, REGION)))
+            ended = ok(rotate(sandbox, alone=False, **task))
             assert (len(ended.result["created"]), ended.warnings) == (1, [])
         days.append(today)
         written[today] = ["seeded", *(f"written on {day}" for day in days)]
@@ -759,7 +735,7 @@ def test_the_hour_that_occurs_twice_is_one_slot(sandbox: Sandbox) -> None:
     made = []
     for _hour in range(5):
         sandbox.move_clock(3600 - (sandbox.now().minute * 60 + sandbox.now().second) + 300)
-        made += ok(Quiet(**task).run(sandbox_gateway(sandbox, REGION))).result["created"]
+        made += ok(rotate(sandbox, alone=False, **task)).result["created"]
     periods = sorted(row["tags"]["ec2ops:period"][11:] for row in of_policy(sandbox).values())
     assert periods == ["02:00+02:00", "03:00+01:00", "04:00+01:00", "05:00+01:00"]
     assert len(made) == 4

@@ -2147,6 +2147,17 @@ QUORUM = {"name": "data", "size": 10, "volume_type": "io2", "iops": 100, "multi_
             spec="web",
         ),
         no(
+            "swapped under an instance that the task does not name",
+            [*NODES, shared(1, WEB, DB)],
+            [{**QUORUM, "encrypted": True}],
+            UnsafePlan,
+            "vol-1 | is attached to i-2 too | name them in instance_ids too",
+            replace="snapshot",
+            in_use="detach",
+            instance_ids=[WEB],
+            spec="web",
+        ),
+        no(
             "deleted under an instance that the task does not name",
             [*NODES, shared(1, WEB, DB)],
             [{**QUORUM, "state": "absent"}],

@@ -593,6 +593,16 @@ class _Pass(Draft):
 
     # --- swapped ---
 
+    def _require_all_named(self, match: Match, volume: Volume) -> None:
+        """A shared volume comes off everywhere when it is swapped, and its copy gets to the named instances only."""
+        named = {instance.instance_id for instance in match.target.instances}
+        others = sorted({link.instance_id for link in volume.attachments} - named)
+        if volume.multi_attach_enabled and others and not self.spec.steal:
+            raise UnsafePlan(
+                f"{match.target.label}: {volume.volume_id} is attached to {', '.join(others)} too, and the copy that "
+                "replaces it would not be: name them in instance_ids too, or take it from them with steal: true"
+            )
+
     def _swap(self, match: Match, volume: Volume) -> None:
         """The volume gives its place to a copy of itself, made after it has come off."""
         target = match.target
@@ -601,6 +611,7 @@ class _Pass(Draft):
             self.add_tags(self.in_place, volume, _identity(target, match.name), "what it is")
         new = planned("volume", f"{target.group}/{match.name}")
         places = places_of(self.state, volume)
+        self._require_all_named(match, volume)
         if places:
             self._mark(volume, places)
             self._detach(match, volume, volume.attachments)
