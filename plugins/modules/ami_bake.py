@@ -52,6 +52,7 @@ options:
     description:
       - The instance to bake from. When it was replaced by M(ec2ops.storage.instance_relaunch), its living successor
         is baked.
+      - While such a replacement is unfinished, so that it is open which of the two has the data, nothing is baked.
       - A version that was made from this instance, from one that it replaces, or that this instance runs from, has
         the same source.
     type: str
@@ -253,6 +254,14 @@ source_state:
   returned: success
   type: str
   sample: stopped
+source_rejected:
+  description:
+    - Instances that M(ec2ops.storage.instance_relaunch) has launched in place of that instance, and that do not stand
+      for it. The next relaunch terminates those that it has given up. Not looked for with O(follow_successor=false).
+  returned: success
+  type: list
+  elements: str
+  sample: []
 plan:
   description:
     - What was done, or in check mode would be done, in order. One entry per resource, the same in both modes.

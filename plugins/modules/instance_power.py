@@ -39,6 +39,8 @@ options:
       - V(stopped) and V(running) are EC2's states.
       - V(restored) starts the instances that are stopped and were running when a task with O(remember=true) stopped
         them. Where no such record is, nothing is done. A record from before the last start is spent and removed.
+      - An instance that was held for M(ec2ops.storage.instance_relaunch) is started too while its successor has not
+        proved itself. That one is marked as rejected in its tag C(ec2ops:trial), and the next relaunch terminates it.
     type: str
     choices: [stopped, running, restored]
     required: true
@@ -89,7 +91,8 @@ notes:
   - The user needs C(ec2:DescribeInstances); for stops C(ec2:StopInstances), C(ec2:DescribeInstanceAttribute),
     C(ec2:DescribeInstanceTypes) unless O(lose_instance_store=true), C(autoscaling:DescribeAutoScalingInstances) for
     members of Auto Scaling groups, C(ec2:DescribeSpotInstanceRequests) for spot instances, and C(ec2:CreateTags) with
-    O(remember=true); for starts C(ec2:StartInstances), and C(ec2:DeleteTags) with O(state=restored).
+    O(remember=true); for starts C(ec2:StartInstances), and C(ec2:DeleteTags) and C(ec2:CreateTags) with
+    O(state=restored).
   - Refused before anything is stopped are members of an Auto Scaling group that are not in Standby, instances that an
     AWS service manages, one-time spot instances, and instances with stop protection. Stop protection has no bulk read.
     It is read for up to 20 instances; beyond, EC2's refusal is the check and names the instance.

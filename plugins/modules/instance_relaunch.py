@@ -16,6 +16,10 @@ description:
   - The successor carries the tag C(ec2ops:replaces) with the ids of all instances that it stands for. So O(instance_id)
     may go on naming the first of them, also when EC2 has long forgotten it, and a run after an interruption finds the
     launch of the one before.
+  - A second tag, C(ec2ops:trial), says how far it is. Until it is V(serving), the successor stands for nobody. A run
+    that was ended before is carried on by the next one with the same O(image_id), however late, or is taken back; until
+    then another O(image_id) is refused. V(rejected) is a successor that was taken back. The run that finds one, or a
+    way back that was not finished, terminates it and fails, as the one that was ended would have.
   - Every fact of the old instance is carried over, follows from something else, or makes the module refuse when it is
     set. Nothing is dropped silently. The table is in C(docs/instance_facts.md) of the collection. What is decided by
     the AMI, such as the architecture and the root volume, comes from the AMI.
@@ -147,12 +151,12 @@ notes:
     C(ec2:DescribeInstanceCreditSpecifications) (burstable types), C(elasticloadbalancing:DescribeTargetGroups),
     C(elasticloadbalancing:DescribeTargetHealth), C(ec2:RunInstances), C(ec2:CreateTags), C(iam:PassRole) (instance
     profiles), C(ec2:StopInstances) or C(ec2:TerminateInstances), and for the way back C(ec2:TerminateInstances),
-    C(ec2:ModifyInstanceAttribute) (protected instances), C(ec2:StartInstances) and C(ec2:DeleteTags).
+    C(ec2:ModifyInstanceAttribute) (protected instances) and C(ec2:StartInstances), and C(ec2:DeleteTags).
   - The successor gets new private addresses of the same subnet, and a new public one if the old one has one that is not
     elastic, or had one when M(ec2ops.storage.instance_power) stopped it with C(remember=true). For another instance
     that is stopped the subnet decides.
-  - A later run takes an unhealthy successor back only while it is younger than O(health.timeout). An older one may have
-    been in service, so the task fails and leaves both instances to the operator.
+  - Where the old instance was started or held by somebody else before its successor has proved itself, either may have
+    data that the other has not. The task fails and leaves both instances to the operator.
 seealso:
   - module: ec2ops.storage.ami_bake
   - module: ec2ops.storage.instance_power
@@ -209,7 +213,7 @@ instance:
     image_id: ami-0123456789abcdef0
     instance_type: m5.large
     availability_zone: eu-central-1a
-    tags: {"Name": "web", "ec2ops:replaces": "i-0123456789abcdef0"}
+    tags: {"Name": "web", "ec2ops:replaces": "i-0123456789abcdef0", "ec2ops:trial": "serving"}
 instance_id:
   description:
     - Its id, in check mode C((new instance i-0123456789abcdef0 from ami-0123456789abcdef0)) for one that would be

@@ -31,6 +31,7 @@ WITHIN = 60.0
 
 RESTORE_STATE = "ec2ops:restore-state"
 REPLACES = "ec2ops:replaces"
+TRIAL = "ec2ops:trial"
 FINGERPRINT = "ec2ops:fingerprint"
 
 
@@ -340,7 +341,7 @@ SETTLED: dict[str, Any] = {
             "state": "running",
             "image": "image 1",
             "devices": {"/dev/xvda": "a volume"},
-            "tags": {"Name": "web", REPLACES: "old"},
+            "tags": {"Name": "web", REPLACES: "old", TRIAL: "serving"},
         },
     },
     "images": {

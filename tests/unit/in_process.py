@@ -115,7 +115,8 @@ def changing_calls(sandbox: Sandbox, after: int) -> list[tuple[str, str, Any]]:
     found = []
     for entry in sandbox.log(after=after):
         action, parameters = entry["action"], dict(entry["params"])
-        if action.startswith(("Describe", "Get", "kms:", "sts:")) or entry["outcome"] != "ok":
+        name = action.rpartition(":")[2]
+        if name.startswith(("Describe", "Get")) or action.startswith(("kms:", "sts:")) or entry["outcome"] != "ok":
             continue
         found += [
             (action, resource, _plain(published_parameters(parameters))) for resource in _targets(action, parameters)

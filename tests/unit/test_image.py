@@ -374,6 +374,42 @@ def test_the_successor_is_baked_for_the_next_version() -> None:
     assert planner.result(spec(version="2"), world(instance(), heir))["source_instance_id"] == NEW
 
 
+@pytest.mark.parametrize("source", [OLD, NEW])
+@pytest.mark.parametrize(
+    ("trial", "old_state", "refused"),
+    [
+        ("unproven", "running", True),
+        ("serving", "running", True),
+        ("serving", "stopped", False),
+        ("serving", "pending", True),
+        (None, "running", False),
+        ("unproven", "terminated", False),
+    ],
+)
+def test_nothing_is_baked_while_it_is_open_which_of_two_has_the_data(
+    source: str, trial: str | None, old_state: str, refused: bool
+) -> None:
+    tags = {"ec2ops:replaces": OLD, **({} if trial is None else {"ec2ops:trial": trial})}
+    heir = instance(NEW, state="running", image_id=AMI, tags=tags)
+    wanted = spec(source_instance_id=source, version="2", require_stopped=False)
+    if refused:
+        with pytest.raises(UnsafePlan, match=f"{NEW} .*was launched to replace {OLD}.*terminate {NEW}"):
+            plan(wanted, heir, instance(state=old_state))
+    else:
+        planned = plan(wanted, heir, instance(state=old_state), made(spec()))
+        assert planned.changes[0].parameters["Description"] == f"web 2 from {NEW}"
+    # The version that the successor runs from is there, whoever serves.
+    assert plan(spec(source_instance_id=source), heir, instance(state=old_state), made(spec())).is_empty
+
+
+def test_a_successor_that_was_given_up_is_not_baked_from() -> None:
+    heir = instance(NEW, state="running", image_id=AMI, tags={"ec2ops:replaces": OLD, "ec2ops:trial": "rejected"})
+    planned = plan(spec(version="2"), heir, instance())
+    assert planned.changes[0].parameters["Description"] == f"web 2 from {OLD}"
+    with pytest.raises(UnsafePlan, match=f"terminate {NEW}"):
+        plan(spec(version="2", source_instance_id=NEW, require_stopped=False), heir, instance(state="running"))
+
+
 # --- refusals --------------------------------------------------------------------------------------------------------
 
 

@@ -452,6 +452,58 @@ def test_without_ids_a_replaced_instance_is_left_and_named() -> None:
     assert f"{ONE} was replaced by {HEIR}" in warning
 
 
+def on_trial(trial: str, hours: float) -> Instance:
+    """A successor with this record, launched so long ago."""
+    born = NOW - timedelta(hours=hours)
+    facts = {"BlockDeviceMappings": [{"Ebs": {"AttachTime": born}}]}
+    return heir(launch_time=born, facts=facts, tags={"ec2ops:replaces": ONE, "ec2ops:trial": trial})
+
+
+GIVEN_UP = [(["CreateTags 9"], [])]
+STARTED = [(["StartInstances 1"], ["running 1"])]
+FORGOTTEN = [(["DeleteTags 1"], [])]
+
+
+@pytest.mark.parametrize("ids", [[ONE], None])
+@pytest.mark.parametrize(
+    ("state", "started", "trial", "expected"),
+    [
+        # A run was ended after the launch: nobody serves, whether the successor is healthy or not.
+        ("stopped", 24, "unproven", [*STARTED, *GIVEN_UP, *FORGOTTEN]),
+        ("stopped", 24, "rejected", [*STARTED, *FORGOTTEN]),
+        # A way back was ended after the start.
+        ("running", 1, "unproven", [*GIVEN_UP, *FORGOTTEN]),
+        ("running", 1, "rejected", FORGOTTEN),
+        # Started again before the successor was launched: the record was left behind.
+        ("running", 2.5, "unproven", FORGOTTEN),
+        ("running", 24, "unproven", FORGOTTEN),
+    ],
+)
+def test_who_is_back_serves_and_whoever_was_to_replace_it_is_given_up(
+    ids: list[str] | None, state: str, started: float, trial: str, expected: Any
+) -> None:
+    old = instance(ONE, state, OVER, launch_time=NOW - timedelta(hours=started))
+    made = plan(spec("restored", instance_ids=ids), old, on_trial(trial, hours=2))
+    assert steps(made) == expected
+    if GIVEN_UP[0] in expected:
+        (warning,) = made.warnings
+        assert f"{HEIR} was launched to replace {ONE} and has not proved itself" in warning
+        mark = next(change for change in made.changes if change.action == "CreateTags")
+        assert mark.parameters == {"Tags": [{"Key": "ec2ops:trial", "Value": "rejected"}]}
+
+
+def test_a_successor_that_serves_is_one() -> None:
+    old = instance(state="stopped", tag=OVER)
+    with pytest.raises(UnsafePlan, match=f"{ONE} was replaced by {HEIR}"):
+        plan(spec("restored"), old, on_trial("serving", hours=2))
+
+
+def test_a_forced_start_gives_nobody_up_and_asks_nothing() -> None:
+    old = instance(state="stopped", tag=OVER)
+    made = plan(spec("restored", force_start=True), old, on_trial("unproven", hours=2))
+    assert [change.action for change in made.changes] == ["StartInstances", "DeleteTags"]
+
+
 # --- questions --------------------------------------------------------------------------------------------------------
 
 NO_OPS = [
@@ -478,6 +530,7 @@ def test_a_no_op_is_one_call(case: tuple[planner.PowerSpec, tuple[Resource, ...]
     [
         (spec("stopped"), (instance(),), ["DescribeInstances", "DescribeInstanceTypes", "DescribeInstanceAttribute"]),
         (spec("stopped", lose_instance_store=True), (instance(),), ["DescribeInstances", "DescribeInstanceAttribute"]),
+        (spec("stopped"), (instance(instance_type="t4g.nano"),), ["DescribeInstances", "DescribeInstanceAttribute"]),
         (
             spec("stopped"),
             member("Standby"),
@@ -491,6 +544,7 @@ def test_a_no_op_is_one_call(case: tuple[planner.PowerSpec, tuple[Resource, ...]
         (spec("running"), (instance(state="stopped"),), ["DescribeInstances"] * 2),
         (spec("running", force_start=True), (instance(state="stopped"),), ["DescribeInstances"]),
         (spec("restored"), (instance(state="stopped", tag=HELD),), ["DescribeInstances"] * 2),
+        (spec("restored"), (instance(tag=HELD, launch_time=NOW),), ["DescribeInstances"] * 2),
         (spec("restored"), (), ["DescribeInstances"] * 2),
     ],
 )

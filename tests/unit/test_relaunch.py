@@ -27,7 +27,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import
     guard,
     overlay,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError, UnsafePlan
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import Ambiguous, SpecError, UnsafePlan
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.holding import Hold
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import planned
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import (
@@ -47,7 +47,7 @@ REGION = "eu-central-1"
 OLD, NEW, OLDEST = "i-00000000000000001", "i-00000000000000002", "i-00000000000000003"
 ROOT, DATA = "vol-00000000000000001", "vol-00000000000000002"
 BASE, AMI, AMI2 = "ami-00000000000000001", "ami-00000000000000002", "ami-00000000000000003"
-TAG, REPLACES = "ec2ops:restore-state", "ec2ops:replaces"
+TAG, REPLACES, TRIAL = "ec2ops:restore-state", "ec2ops:replaces", "ec2ops:trial"
 HELD = Hold(NOW - timedelta(minutes=10), NOW + timedelta(minutes=20)).value
 HELD_PUBLIC = f"{HELD} public"
 SPENT_PUBLIC = Hold(NOW - timedelta(days=3), NOW - timedelta(days=3), public=True).value
@@ -112,13 +112,16 @@ def plain(**fields: Any) -> Instance:
     return instance(**{"block_devices": (BlockDevice("/dev/xvda", ROOT, True),), **fields})
 
 
-def heir(instance_id: str = NEW, replaces: str = OLD, minutes: float = 5, **fields: Any) -> Instance:
-    """A successor that was launched so many minutes ago."""
+def heir(
+    instance_id: str = NEW, replaces: str = OLD, minutes: float = 5, trial: str | None = None, **fields: Any
+) -> Instance:
+    """A successor that was launched so many minutes ago. *trial*: its record, none for a finished replacement."""
     born = NOW - timedelta(minutes=minutes)
     facts = {"BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"AttachTime": born, "VolumeId": "vol-9"}}]}
+    tags = {"Name": "web", REPLACES: replaces, **({} if trial is None else {TRIAL: trial})}
     return instance(
         instance_id,
-        **{"image_id": AMI, "launch_time": born, "tags": {"Name": "web", REPLACES: replaces}, "facts": facts, **fields},
+        **{"image_id": AMI, "launch_time": born, "tags": tags, "facts": facts, **fields},
     )
 
 
@@ -206,13 +209,14 @@ def test_the_defaults_of_health() -> None:
 
 def test_a_successor_is_launched_proves_itself_and_the_old_one_is_stopped() -> None:
     made = plan(spec(), plain())
-    assert actions(made) == ["RunInstances new", "StopInstances 1"]
+    assert actions(made) == ["RunInstances new", "CreateTags new", "StopInstances 1"]
     assert goals(made) == ["healthy", "stopped"]
-    first, second = made.stages
+    first, record, stop = made.stages
     assert first.waits[0].timeout == 600
     assert not first.waits[0].final
-    assert second.waits[0].final
-    assert second.changes[0].disruptive
+    assert record.changes[0].parameters == {"Tags": [{"Key": TRIAL, "Value": "serving"}]}
+    assert stop.waits[0].final
+    assert stop.changes[0].disruptive
 
 
 def test_the_launch_carries_the_instance_over() -> None:
@@ -234,7 +238,11 @@ def test_the_launch_carries_the_instance_over() -> None:
         "TagSpecifications": [
             {
                 "ResourceType": "instance",
-                "Tags": [{"Key": "Name", "Value": "web"}, {"Key": REPLACES, "Value": OLD}],
+                "Tags": [
+                    {"Key": "Name", "Value": "web"},
+                    {"Key": REPLACES, "Value": OLD},
+                    {"Key": TRIAL, "Value": "unproven"},
+                ],
             },
             {"ResourceType": "volume", "Tags": [{"Key": "team", "Value": "shop"}]},
         ],
@@ -381,7 +389,7 @@ def test_overrides_win() -> None:
     instance_tags, volume_tags = (
         {tag["Key"]: tag["Value"] for tag in part["Tags"]} for part in parameters["TagSpecifications"]
     )
-    assert instance_tags == {"Name": "web-2", "release": "42", REPLACES: OLD}
+    assert instance_tags == {"Name": "web-2", "release": "42", REPLACES: OLD, TRIAL: "unproven"}
     assert volume_tags == {"Name": "web-2", "release": "42", "team": "shop"}
     arn = spec(overrides={"iam_instance_profile": "arn:aws:iam::1:instance-profile/x"})
     assert launch(arn, plain()).parameters["IamInstanceProfile"] == {"Arn": "arn:aws:iam::1:instance-profile/x"}
@@ -413,13 +421,14 @@ def test_a_chain_of_replacements_keeps_all_ids() -> None:
 def test_records_of_this_collection_do_not_go_over() -> None:
     old = plain(tags={"Name": "web", TAG: HELD, "ec2ops:spec": "x", "aws:cloudformation:stack-name": "x"})
     tags = launch(spec(), old).parameters["TagSpecifications"][0]["Tags"]
-    assert [tag["Key"] for tag in tags] == ["Name", REPLACES]
+    assert [tag["Key"] for tag in tags] == ["Name", REPLACES, TRIAL]
 
 
 def test_more_tags_than_ec2_takes_are_refused() -> None:
-    old = plain(tags={f"k{number}": "v" for number in range(50)})
+    old = plain(tags={f"k{number}": "v" for number in range(49)})
     with pytest.raises(SpecError, match="overrides: tags"):
         plan(spec(), old)
+    assert plan(spec(), plain(tags={f"k{number}": "v" for number in range(48)}))
 
 
 @pytest.mark.parametrize(
@@ -603,7 +612,7 @@ def test_a_data_volume_that_the_image_is_no_copy_of_stays_behind(image: Image) -
 def test_of_a_planned_image_whose_devices_are_not_known_nothing_false_is_said() -> None:
     image_id = planned("image", "web/1")
     image = dataclasses.replace(IMAGE, image_id=image_id, block_devices=())
-    kept, written = planner.plan(spec(image_id=image_id), world(instance(), image=image), NOW).warnings
+    written, kept = planner.plan(spec(image_id=image_id), world(instance(), image=image), NOW).warnings
     assert f"/dev/sdf ({DATA}) stay with {OLD}" in kept
     assert "whether its successor gets copies of them shows once" in kept
     assert "does not have them" not in kept
@@ -644,10 +653,11 @@ def test_the_old_one_is_retired_as_asked(
 ) -> None:
     tags = {"Name": "web", **({} if tag is None else {TAG: tag})}
     made = plan(spec(old_instance=old_instance), plain(state=state, tags=tags))
-    assert actions(made) == ["RunInstances new", *expected]
+    # That somebody is to be retired is written down before.
+    record = ["CreateTags new"] if (expected or waits) and old_instance != "keep" else ["DeleteTags new"]
+    assert actions(made) == ["RunInstances new", *record, *expected]
     assert goals(made) == ["healthy", *waits]
-    # Nothing builds on the health of the successor where nothing is retired.
-    assert made.stages[0].waits[0].final is (not expected and not waits)
+    assert not made.stages[0].waits[0].final
 
 
 @pytest.mark.parametrize("successors", [(), (heir(),)])
@@ -683,7 +693,8 @@ def test_without_status_checks_running_is_healthy(old_instance: str, tag: str | 
 
 def test_an_unhealthy_successor_is_terminated_and_the_old_one_goes_on() -> None:
     made = plan(spec(), plain())
-    assert way_back(made) == [["TerminateInstances new"]]
+    assert way_back(made) == [["CreateTags new"], ["TerminateInstances new"]]
+    assert made.stages[0].on_failure[0].changes[0].parameters == {"Tags": [{"Key": TRIAL, "Value": "rejected"}]}
     assert made.stages[0].rollback_on == {"failed", "timeout", "mismatch", "refused"}
 
 
@@ -706,11 +717,16 @@ def test_an_old_one_whose_stop_is_under_way_is_started_after_it() -> None:
         ("running", {TAG: HELD}),
         ("stopped", {}),
         ("stopped", {TAG: "mine"}),
-        ("stopped", {TAG: Hold(NOW - timedelta(days=3), NOW - timedelta(days=3)).value}),
     ],
 )
 def test_an_old_one_that_was_not_held_is_not_started(state: str, tags: dict[str, str]) -> None:
-    assert way_back(plan(spec(), plain(state=state, tags=tags))) == [["TerminateInstances new"]]
+    assert way_back(plan(spec(), plain(state=state, tags=tags))) == [["CreateTags new"], ["TerminateInstances new"]]
+
+
+def test_a_spent_record_starts_nothing_and_goes() -> None:
+    tags = {TAG: Hold(NOW - timedelta(days=3), NOW - timedelta(days=3)).value}
+    back = way_back(plan(spec(), plain(state="stopped", tags=tags)))
+    assert back == [["CreateTags new"], ["TerminateInstances new"], ["DeleteTags 1"]]
 
 
 def test_protection_that_went_over_is_lifted_first() -> None:
@@ -871,7 +887,8 @@ def test_an_instance_that_runs_from_the_image_is_up_to_date(given_id: str, resou
 def test_an_old_id_stands_for_the_living_successor() -> None:
     wanted = spec(image_id=AMI2)
     made = plan(wanted, heir(), plain(state="stopped"), image=dataclasses.replace(IMAGE, image_id=AMI2))
-    assert [change.resource for change in made.changes] == [planned("instance", f"in place of {NEW}"), NEW]
+    new = planned("instance", f"in place of {NEW}")
+    assert [change.resource for change in made.changes] == [new, new, NEW]
 
 
 @pytest.mark.parametrize(
@@ -895,9 +912,147 @@ def test_a_retirement_that_was_interrupted_goes_on_once_the_successor_is_healthy
     assert [(wait.goal, wait.resources, wait.final) for wait in proof.waits] == [("healthy", (NEW,), False)]
 
 
-AGAIN = NOW - timedelta(hours=1)
-HELD_SINCE = Hold(NOW - timedelta(minutes=30), NOW, public=True).value
 HELD_BEFORE = Hold(NOW - timedelta(days=3), NOW - timedelta(days=3)).value
+HELD_SINCE = Hold(NOW - timedelta(minutes=30), NOW, public=True).value
+AGAIN = NOW - timedelta(hours=1)
+# The world after a kill: the old one, and the successor's age in minutes and record.
+SERVES = plain()
+RETIRED = plain(state="stopped")
+BACK = plain(launch_time=AGAIN)
+HELD_YESTERDAY = Hold(NOW - timedelta(hours=23), NOW - timedelta(hours=22, minutes=30)).value
+HELD_ONE = plain(state="stopped", tags={TAG: HELD_YESTERDAY})
+HELD_BACK = plain(launch_time=AGAIN, tags={TAG: HELD_YESTERDAY})
+PROOF, STOP = ["CreateTags 2"], ["StopInstances 1"]
+MARK, END = ["CreateTags 2"], ["TerminateInstances 2"]
+START = ["StartInstances 1", "TerminateInstances 2"]
+UNFINISHED, OPEN = "a replacement is unfinished", "it is open which of them has the data"
+LIFE: list[tuple[str, Instance, str | None, list[str] | str, list[list[str]], list[str] | str]] = [
+    # the old one; the record; with the same image: the plan or the refusal, the way back; with another image
+    ("after the launch", SERVES, "unproven", [*PROOF, *STOP], [MARK, END], UNFINISHED),
+    (
+        "after the launch, held",
+        HELD_ONE,
+        "unproven",
+        [*PROOF, "DeleteTags 1"],
+        [START, ["DeleteTags 1"]],
+        UNFINISHED,
+    ),
+    ("in the way back", SERVES, "rejected", END, [], ["TerminateInstances 2", "RunInstances new"]),
+    (
+        "in the way back, held, at its start",
+        HELD_ONE,
+        "rejected",
+        [*START, "DeleteTags 1"],
+        [],
+        ["TerminateInstances 2", "RunInstances new"],
+    ),
+    ("in the way back, held", HELD_BACK, "unproven", [*END, "DeleteTags 1"], [], UNFINISHED),
+    ("restored", BACK, "rejected", END, [], ["TerminateInstances 2", "RunInstances new"]),
+    ("before the retirement", SERVES, "serving", STOP, [], UNFINISHED),
+    ("before the retirement, held", HELD_ONE, "serving", ["DeleteTags 1"], [], UNFINISHED),
+    ("after the retirement", RETIRED, "serving", [], [], ["RunInstances new"]),
+    ("after the retirement, terminated", plain(state="terminated"), "serving", [], [], ["RunInstances new"]),
+    ("kept", RETIRED, None, [], [], ["RunInstances new"]),
+    # By hand:
+    ("started", BACK, "unproven", OPEN, [], UNFINISHED),
+    ("held for something else", plain(state="stopped", tags={TAG: HELD_SINCE}), "unproven", OPEN, [], UNFINISHED),
+    ("stopped", RETIRED, "unproven", ["DeleteTags 2"], [], UNFINISHED),
+    ("gone", plain(state="terminated"), "unproven", ["DeleteTags 2"], [], ["RunInstances new"]),
+    (
+        "gone, although it was to stay",
+        plain(state="terminated"),
+        "rejected",
+        ["DeleteTags 2"],
+        [],
+        ["RunInstances new"],
+    ),
+    ("started after all", BACK, "serving", [], [], ["RunInstances new"]),
+    ("another word", SERVES, "mine", [*PROOF, *STOP], [MARK, END], UNFINISHED),
+]
+
+
+@pytest.mark.parametrize("given_id", [OLD, NEW])
+@pytest.mark.parametrize("row", LIFE, ids=[row[0] for row in LIFE])
+def test_the_life_of_a_successor(
+    given_id: str, row: tuple[str, Instance, str | None, list[str] | str, list[list[str]], list[str] | str]
+) -> None:
+    _name, old, trial, same, back, other = row
+    new = heir(minutes=22 * 60, trial=trial)
+    if isinstance(same, str):
+        with pytest.raises(UnsafePlan, match=same) as caught:
+            plan(spec(instance_id=given_id), new, old)
+        assert OLD in str(caught.value)
+        assert NEW in str(caught.value)
+    else:
+        made = plan(spec(instance_id=given_id), new, old)
+        assert actions(made) == same
+        assert (way_back(made) if any(stage.on_failure for stage in made.stages) else []) == back
+        # What is given up ends as the run that gave it up would have: with a failure.
+        assert (made.refused is not None) is ("TerminateInstances 2" in same)
+        if made.refused is not None:
+            assert f"{NEW} did not become healthy in place of {OLD}" in str(made.refused)
+    again = dataclasses.replace(IMAGE, image_id=AMI2)
+    if isinstance(other, str):
+        with pytest.raises(UnsafePlan, match=other) as caught:
+            plan(spec(instance_id=given_id, image_id=AMI2), new, old, image=again)
+        assert f"terminate {NEW}" in str(caught.value)
+    else:
+        made = guard(planner.plan(spec(instance_id=given_id, image_id=AMI2), world(new, old, image=again), NOW))
+        wanted = [action for action in actions(made) if action in other or action.startswith("RunInstances")]
+        assert [action.split()[0] for action in wanted] == [action.split()[0] for action in other]
+
+
+@pytest.mark.parametrize(("trial", "expected"), [("unproven", 1), ("serving", 1), (None, 0)])
+def test_an_old_one_that_is_kept_after_all_leaves_no_record(trial: str | None, expected: int) -> None:
+    made = plan(spec(old_instance="keep"), heir(trial=trial), plain())
+    assert actions(made) == ["DeleteTags 2"] * expected
+    again = overlay(world(heir(trial=trial), plain()), made.published())
+    assert planner.plan(spec(image_id=AMI2), again.with_resources([dataclasses.replace(IMAGE, image_id=AMI2)]), NOW)
+
+
+def test_a_given_up_one_is_let_go_first_where_it_is_protected() -> None:
+    new = heir(trial="rejected")
+    made = plan(spec(), new, plain(), Fact(f"{OLD}/disableApiTermination", True))
+    assert actions(made) == ["ModifyInstanceAttribute 2", "TerminateInstances 2"]
+
+
+def test_what_is_taken_back_is_the_old_one_in_the_result_too() -> None:
+    for given_id in (OLD, NEW):
+        wanted = spec(instance_id=given_id)
+        state = world(heir(trial="rejected"), plain())
+        after = overlay(state, guard(planner.plan(wanted, state, NOW)).published())
+        assert planner.result(wanted, after)["instance_id"] == OLD
+
+
+def test_a_given_up_one_ends_before_another_proves_itself() -> None:
+    made = plan(spec(), heir(trial="rejected"), heir(OLDEST, trial="unproven"), plain())
+    assert actions(made) == ["TerminateInstances 2", "CreateTags 3", "StopInstances 1"]
+
+
+def test_two_that_have_not_proved_themselves_are_ambiguous() -> None:
+    with pytest.raises(Ambiguous, match="terminate all but one"):
+        plan(spec(), heir(trial="unproven"), heir(OLDEST, trial="unproven"), plain())
+
+
+@pytest.mark.parametrize("state", ["stopped", "stopping"])
+def test_one_that_does_not_run_cannot_prove_itself(state: str) -> None:
+    with pytest.raises(UnsafePlan, match=f"It is {state}, and {OLD} is running.*terminate {NEW}"):
+        plan(spec(), heir(state=state, trial="unproven"), plain())
+
+
+def test_on_failure_keep_takes_back_nothing_of_an_earlier_run() -> None:
+    made = plan(spec(on_failure="keep"), heir(trial="unproven"), plain())
+    assert all(not stage.on_failure and not stage.rollback_on for stage in made.stages)
+
+
+@pytest.mark.parametrize("trial", ["unproven", "serving", None])
+@pytest.mark.parametrize("image", [IMAGE, None])
+def test_a_late_retirement_tells_what_stays_behind(trial: str | None, image: Image | None) -> None:
+    address = {"elastic_ip": True, "facts": {"PublicIpAddress": "203.0.113.7"}}
+    kept, written = plan(spec(), heir(trial=trial), instance(**address), image=image).warnings
+    assert "Elastic IP 203.0.113.7 (elastic_ip: keep)" in kept
+    assert f"what {OLD} has written to its" in written
+    assert f"since {AMI} was captured is not carried over" in written
 
 
 @pytest.mark.parametrize(
@@ -935,8 +1090,8 @@ def test_an_old_one_that_was_started_after_its_replacement_is_left_and_named(
         (59, {}, ["StopInstances 1"]),
         (60, {}, ["StopInstances 1"]),
         (61, {}, []),
-        # A way back has started it and was interrupted: the hold of before the launch is still there.
-        (61, {"tags": {TAG: HELD_BEFORE}}, ["DeleteTags 1", "StopInstances 1"]),
+        # The successor has proved itself: it was started by hand, and took its spent record along.
+        (61, {"tags": {TAG: HELD_BEFORE}}, []),
         (61, {"launch_time": None}, ["StopInstances 1"]),
     ],
 )
@@ -944,11 +1099,6 @@ def test_an_interrupted_retirement_is_told_from_a_start_by_hand(
     minutes: int, fields: dict[str, Any], expected: list[str]
 ) -> None:
     assert actions(plan(spec(), heir(minutes=minutes), plain(**{"launch_time": AGAIN, **fields}))) == expected
-
-
-def test_an_interrupted_way_back_of_a_young_successor_is_finished() -> None:
-    old = plain(launch_time=NOW - timedelta(minutes=1), tags={TAG: HELD})
-    assert way_back(plan(spec(), heir(minutes=5), old)) == [["TerminateInstances 2"]]
 
 
 def test_a_stop_that_is_under_way_is_waited_for() -> None:
@@ -960,31 +1110,10 @@ def test_a_kept_old_one_needs_no_retirement() -> None:
     assert plan(spec(old_instance="keep"), heir(), plain()) == Plan()
 
 
-def test_a_young_successor_that_does_not_get_healthy_is_taken_back() -> None:
-    made = plan(spec(), heir(minutes=9), plain(state="stopped", tags={TAG: HELD}))
-    assert way_back(made) == [["StartInstances 1", "TerminateInstances 2"], ["DeleteTags 1"]]
-
-
-@pytest.mark.parametrize(
-    ("options", "successor"),
-    [
-        ({}, heir(minutes=10)),
-        # It was restarted since: its age is that of its first volume.
-        ({}, heir(minutes=1000, launch_time=NOW)),
-        ({"health": {"status_checks": True, "timeout": 60}}, heir(minutes=2)),
-        ({"on_failure": "keep"}, heir(minutes=1)),
-        # A volume was attached since.
-        (
-            {},
-            heir(
-                facts={"BlockDeviceMappings": [{"Ebs": {"AttachTime": NOW - timedelta(hours=age)}} for age in (0, 9)]}
-            ),
-        ),
-        ({}, heir(facts={"BlockDeviceMappings": []})),
-    ],
-)
-def test_a_successor_that_may_have_served_is_never_taken_back(options: dict[str, Any], successor: Instance) -> None:
-    made = plan(spec(**options), successor, plain())
+@pytest.mark.parametrize("trial", [None, "serving"])
+@pytest.mark.parametrize("minutes", [1, 1000])
+def test_a_successor_that_has_served_is_never_taken_back(trial: str | None, minutes: float) -> None:
+    made = plan(spec(), heir(minutes=minutes, trial=trial), plain())
     assert actions(made) == ["StopInstances 1"]
     assert all(not stage.on_failure and not stage.rollback_on for stage in made.stages)
 
@@ -1105,7 +1234,13 @@ def test_each_target_group_of_instances_is_asked_for_its_targets() -> None:
 
 def test_an_unfinished_retirement_asks_what_stands_against_it() -> None:
     calls = asked(spec(), heir(), plain())
-    assert calls == [*["DescribeInstanceAttribute"] * 2, "DescribeInstanceTypes", *["DescribeInstances"] * 2]
+    assert calls == [
+        "DescribeImages",
+        *["DescribeInstanceAttribute"] * 2,
+        "DescribeInstanceTypes",
+        *["DescribeInstances"] * 2,
+        "DescribeTargetGroups",
+    ]
 
 
 # --- properties -------------------------------------------------------------------------------------------------------

@@ -23,6 +23,8 @@ from .names import is_planned, kind_of, moment_of, planned_in, substitute
 from .resources import Fact, Image, Instance, Resource, Snapshot, Volume, from_view, new_from_view, view
 
 T = TypeVar("T")
+_NO_IDENTITY = (tag_names.ORIGIN, tag_names.PARTS, tag_names.TRIAL)
+"""Of the collection's own tags, those that tell of what carries them, and not for what it was made."""
 _WILD = re.compile(r"[*?\\]")
 
 
@@ -236,14 +238,17 @@ class Change:
 
     @property
     def own_tags(self) -> dict[str, str]:
-        """The collection's own tags that the change puts on what it makes, by which that is known again."""
+        """The collection's own tags that the change puts on what it makes, by which that is known again.
+
+        Those that change in the life of what is made are not among them.
+        """
         kind = kind_of(self.resource)
         return {
             tag["Key"]: tag["Value"]
             for part in self.parameters.get("TagSpecifications") or ()
             if part.get("ResourceType") == kind
             for tag in part["Tags"]
-            if tag["Key"].startswith(tag_names.PREFIX) and tag["Key"] not in (tag_names.ORIGIN, tag_names.PARTS)
+            if tag["Key"].startswith(tag_names.PREFIX) and tag["Key"] not in _NO_IDENTITY
         }
 
     def published(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ Private to this collection.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -34,6 +35,8 @@ NO_CAPACITY = frozenset({"InsufficientInstanceCapacity", "InsufficientHostCapaci
 _STILL_STOPPING = frozenset({"IncorrectInstanceState"})
 # DescribeAutoScalingInstances takes 50 ids.
 _AUTOSCALING_IDS = 50
+# EC2, "Burstable performance instances": these types have EBS volumes only, which spares a question.
+_EBS_ONLY = re.compile(r"t(2|3|3a|4g)\.")
 _SHOULD_STOP = "it is {state} and should be stopped"
 
 
@@ -121,7 +124,7 @@ def instance_store_trouble(state: State, instance: Instance) -> str | None:
     DescribeInstances does not show instance store volumes, so the type decides.
     """
     supported = type_facts(state, instance.instance_type).get("InstanceStorageSupported")
-    if supported is False:
+    if supported is False or _EBS_ONLY.match(instance.instance_type):
         return None
     if supported is None:
         return (
@@ -166,7 +169,7 @@ def stop_queries(instances: Iterable[Instance], *, lose_instance_store: bool) ->
     requests = [item.spot_request_id for item in real if item.spot_request_id]
     yield from by_id("DescribeSpotInstanceRequests", "spot-instance-request-id", requests)
     if not lose_instance_store:
-        yield from type_queries(*(item.instance_type for item in stopping))
+        yield from type_queries(*(item.instance_type for item in stopping if not _EBS_ONLY.match(item.instance_type)))
     if len(real) <= MOST_ATTRIBUTE_READS:
         for item in real:
             yield from attribute_query(item.instance_id, "disableApiStop")

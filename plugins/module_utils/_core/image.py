@@ -40,7 +40,7 @@ from .image_spec import (
     parse,
     require_create_image,
 )
-from .lineage import lineage_queries, living, require_no_way_back, successor
+from .lineage import lineage_queries, living, on_trial_for, require_no_way_back, require_settled, settling_queries, successor
 from .names import is_planned
 from .resources import Image, Instance, Snapshot, Volume, view
 from .tags import replaced_ids
@@ -88,6 +88,8 @@ def _making_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
         queries.append(name_query(spec))
     if instance is None:
         return tuple(queries)
+    if spec.follow_successor:
+        queries += settling_queries(state, spec.source)
     if spec.state == "available" and method == "snapshot":
         queries += by_id("DescribeVolumes", "attachment.instance-id", [instance.instance_id])
         queries += by_id("DescribeImages", "image-id", [instance.image_id], IncludeDisabled=True)
@@ -209,6 +211,8 @@ def plan(spec: ImageSpec, state: State, _now: datetime) -> Plan:
     if spec.source_snapshot_id:
         return _plan_from_snapshot(spec, state, cleanup)
     instance = living(state, spec.source, "source_instance_id", follow=spec.follow_successor)
+    if spec.follow_successor:
+        require_settled(state, instance, "source_instance_id")
     require_no_way_back(state, instance, spec.source, "source_instance_id")
     method = _method(spec, instance)
     if method == "image":
@@ -474,7 +478,10 @@ def _plan_absent(spec: ImageSpec, state: State) -> Plan:
 
 
 def result(spec: ImageSpec, state: State) -> dict[str, Any]:
-    """``image``, ``image_id`` (null without one), ``snapshots`` (of the image, else the capture), and the source."""
+    """``image``, ``image_id`` (null without one), ``snapshots`` (of the image, else the capture), and the source.
+
+    ``source_rejected``: who was launched in its place and does not stand for it.
+    """
     image = next((item for item in _tagged(spec, state, Image) if item.state not in (*_BROKEN, *_GONE)), None)
     devices = {device.snapshot_id: device.device_name for device in image.block_devices} if image is not None else {}
     snapshots = {snapshot.snapshot_id: view(snapshot) for snapshot in _captures(spec, state)}
@@ -492,6 +499,7 @@ def result(spec: ImageSpec, state: State) -> dict[str, Any]:
         "snapshots": [snapshots[key] for key in sorted(snapshots)],
         "source_instance_id": instance.instance_id if instance is not None else spec.source_instance_id,
         "source_state": instance.state if instance is not None else None,
+        "source_rejected": _ids(on_trial_for(state, instance.instance_id)) if instance is not None else [],
     }
 
 

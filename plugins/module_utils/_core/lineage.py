@@ -7,18 +7,29 @@
 A replaced instance is gone from EC2's answers an hour after its end, so the record is a tag on the successor,
 ``ec2ops:replaces``, with the ids of all it stands for. An operator's inventory may go on naming the first of them.
 
+A successor does not stand for anybody before it has proved itself. How far it is says the tag ``ec2ops:trial`` on it:
+``unproven`` from its launch on; ``serving`` once it is healthy and before the old one is touched; ``rejected`` when the
+old one has gone on in its place. Without the tag nothing of the old one had to be retired. `relaunch` has the table of
+what follows.
+
 Private to this collection.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 from . import tags as tag_names
-from .change import Query, State, by_id
+from .change import Change, Query, State, by_id
 from .errors import Ambiguous, SpecError, UnsafePlan
+from .holding import standing_hold
+from .instance_facts import read_fact
 from .names import is_planned
 from .resources import Instance
+
+# What `tags.TRIAL` says of a successor. A word that is none of them counts as UNPROVEN.
+UNPROVEN, SERVING, REJECTED = "unproven", "serving", "rejected"
 
 # An instance id and the comma before it, as `tags.replaces_value` writes them.
 _ONE_MORE = len(",i-0123456789abcdef0")
@@ -28,15 +39,23 @@ def lineage_queries(instance_ids: Iterable[str], state: State) -> tuple[Query, .
     """The questions that `living` needs answered: the instances, and whatever carries their ids as replaced.
 
     A successor whose tag was full may have been replaced by one whose tag had no room for these ids any more, so it is
-    asked for too, once it is known.
+    asked for too, once it is known. So is the one that a successor on trial is to replace.
     """
     ids = sorted({resource for resource in instance_ids if not is_planned(resource)})
+    known = [state.instance(item) for item in ids]
+    on_trial = [item for item in known if item is not None and item.tags.get(tag_names.TRIAL) not in (None, SERVING)]
+    judges = {item for item in map(predecessor, on_trial) if item is not None} - set(ids)
     full = [
         heir.instance_id
         for heir in (successor(state, item) for item in ids)
         if heir is not None and len(heir.tags.get(tag_names.REPLACES, "")) + _ONE_MORE > tag_names.LONGEST_VALUE
     ]
-    return (*by_id("DescribeInstances", "instance-id", ids), *successor_queries(ids), *successor_queries(full))
+    return (
+        *by_id("DescribeInstances", "instance-id", ids),
+        *successor_queries(ids),
+        *successor_queries(full),
+        *by_id("DescribeInstances", "instance-id", judges),
+    )
 
 
 def successor_queries(instance_ids: Iterable[str]) -> tuple[Query, ...]:
@@ -75,7 +94,9 @@ def _claimant(state: State, instance_id: str) -> Instance | None:
     claims = [
         candidate
         for candidate in state.all(Instance)
-        if candidate.alive and instance_id in tag_names.replaced_ids(candidate.tags)
+        if candidate.alive
+        and instance_id in tag_names.replaced_ids(candidate.tags)
+        and not is_on_trial(state, candidate)
     ]
     superseded = {older for candidate in claims for older in tag_names.replaced_ids(candidate.tags)}
     newest = [candidate for candidate in claims if candidate.instance_id not in superseded]
@@ -86,6 +107,28 @@ def _claimant(state: State, instance_id: str) -> Instance | None:
             sorted(candidate.instance_id for candidate in newest),
         )
     return newest[0] if newest else None
+
+
+def predecessor(heir: Instance) -> str | None:
+    """The id of the instance that *heir* was launched to replace."""
+    return next(iter(tag_names.replaced_ids(heir.tags)), None)
+
+
+def is_on_trial(state: State, heir: Instance) -> bool:
+    """Whether *heir* has not proved itself, or was rejected, and the one that it was to replace is still there.
+
+    Where that one is gone, *heir* is all that is left, and stands for it.
+    """
+    if heir.tags.get(tag_names.TRIAL) in (None, SERVING):
+        return False
+    old = state.instance(predecessor(heir))
+    return old is not None and old.alive
+
+
+def on_trial_for(state: State, instance_id: str) -> list[Instance]:
+    """The living ones that were launched to replace this instance and do not stand for it, by id."""
+    found = [item for item in state.all(Instance) if item.alive and predecessor(item) == instance_id]
+    return sorted((item for item in found if is_on_trial(state, item)), key=lambda item: item.instance_id)
 
 
 def living(state: State, instance_id: str, option: str, *, follow: bool = True) -> Instance:
@@ -107,13 +150,70 @@ def living(state: State, instance_id: str, option: str, *, follow: bool = True) 
     return found
 
 
+def born(heir: Instance) -> datetime | None:
+    """When *heir* was launched. LaunchTime moves with every start; the first attachment does not."""
+    moments = [read_fact(device, "Ebs.AttachTime") for device in heir.facts.get("BlockDeviceMappings") or ()]
+    return min((moment for moment in moments if isinstance(moment, datetime)), default=None)
+
+
+def started_since(old: Instance, heir: Instance) -> bool:
+    """Whether *old* was started after the launch of *heir*: it has served since."""
+    birth = born(heir)
+    return birth is not None and old.launch_time is not None and old.launch_time > birth
+
+
+def trial_record(heir_id: str, tags: Mapping[str, str], word: str, region: str, reason: str) -> Change:
+    """The change that writes down on a successor with these *tags* how far it is."""
+    record = {tag_names.TRIAL: word}
+    parameters = {"Tags": tag_names.boto3_tags(record)}
+    return Change("CreateTags", heir_id, region, parameters, reason, {"tags": dict(tags)}, {"tags": {**tags, **record}})
+
+
+def is_unretired(old: Instance | None, heir: Instance) -> bool:
+    """Whether *heir* serves, and a run was ended before it had retired *old*; not when *old* was started since."""
+    if old is None or heir.tags.get(tag_names.TRIAL) != SERVING or started_since(old, heir):
+        return False
+    return old.state in ("pending", "running") or (old.alive and standing_hold(old) is not None)
+
+
+def settling_queries(state: State, instance_id: str) -> tuple[Query, ...]:
+    """What `require_settled` needs beside `lineage_queries`, when the given id is the successor's own."""
+    given = state.instance(instance_id)
+    old_id = predecessor(given) if given is not None and tag_names.TRIAL in given.tags else None
+    return () if old_id is None else by_id("DescribeInstances", "instance-id", [old_id])
+
+
+def require_settled(state: State, instance: Instance, option: str) -> None:
+    """UnsafePlan while a replacement of *instance*, or by it, is unfinished: it is open which of the two has the data.
+
+    One that was rejected leaves nothing open.
+    """
+    trials = on_trial_for(state, instance.instance_id)
+    pairs = [(instance, heir) for heir in trials if heir.tags[tag_names.TRIAL] != REJECTED]
+    old = state.instance(predecessor(instance))
+    if old is not None and (is_on_trial(state, instance) or is_unretired(old, instance)):
+        pairs.append((old, instance))
+    for before, after in pairs:
+        serves = after.tags[tag_names.TRIAL] == SERVING
+        proof = "serves, and the other one is not retired" if serves else "has not proved itself"
+        raise UnsafePlan(
+            f"{option}: a replacement is unfinished. {after.instance_id} ({after.state}, from {after.image_id}) was "
+            f"launched to replace {before.instance_id} ({before.state}) and {proof}. Run that relaunch again, with "
+            f"{after.image_id} or the version that it is, to finish it; or, to go on with {before.instance_id}, "
+            f"terminate {after.instance_id}"
+        )
+
+
 def require_no_way_back(state: State, heir: Instance, instance_id: str, option: str) -> None:
     """UnsafePlan when *heir* is stopped and what it has replaced runs again: somebody went back, and has newer data."""
     if heir.state not in ("stopped", "stopping"):
         return
     for older_id in (instance_id, *tag_names.replaced_ids(heir.tags)):
         older = state.instance(older_id)
-        if older is not None and older.state in ("running", "pending"):
+        # The given id may be of one that was to replace *heir*, and was rejected.
+        if older is None or heir.instance_id in tag_names.replaced_ids(older.tags):
+            continue
+        if older.state in ("running", "pending"):
             raise UnsafePlan(
                 f"{option}: {older_id} is {older.state} again, and {heir.instance_id}, which has replaced it, is "
                 f"{heir.state}. To go on with {older_id}, terminate {heir.instance_id} or remove its tag "

@@ -32,7 +32,7 @@ from .holding import (
     stop_troubles,
     wants_start,
 )
-from .lineage import successor, successor_queries
+from .lineage import REJECTED, on_trial_for, started_since, successor, successor_queries, trial_record
 from .names import require_id
 from .resources import Instance, view
 from .timespan import parse_span
@@ -115,8 +115,9 @@ def needs(spec: PowerSpec, state: State) -> tuple[Query, ...]:
         return (*first, *(() if spec.force_start else successor_queries(starting)))
     # What is missing may have been replaced, long ago.
     missing = [item for item in spec.instance_ids or () if state.instance(item) is None]
-    starting = [] if spec.force_start else [item.instance_id for item in _known(spec, state) if wants_start(item)]
-    return (*first, *successor_queries([*missing, *starting]))
+    known = [] if spec.force_start else _known(spec, state)
+    held = [item.instance_id for item in known if wants_start(item) or _was_started(item)]
+    return (*first, *successor_queries([*missing, *held]))
 
 
 def _stop_queries(spec: PowerSpec, state: State) -> Iterable[Query]:
@@ -245,17 +246,48 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
     elif replaced:
         warnings += [f"{trouble}; it is not started" for trouble in replaced]
         starting = [instance for instance in starting if successor(state, instance.instance_id) is None]
+    started = [*starting, *pending]
+    given_up = [] if spec.force_start else _given_up(state, started, done)
+    # Where the record of the hold tells that a successor was given up, it stays until that one says so itself.
+    telling = [instance for instance in done if any(old is instance for old, _new in given_up)]
+    settled = [instance for instance in done if instance not in telling]
     stages: list[Stage] = []
-    if done:
-        stages.append(_forget(done, state.region, "it is running, or was started since"))
+    if settled:
+        stages.append(_forget(settled, state.region, "it is running, or was started since"))
     stages += start_stages(
         starting, pending, state.region, "it was running when a run stopped it; now it is {state}", final=False
     )
-    started = [*starting, *pending]
-    if started:
+    if given_up:
+        stages.append(
+            Stage(
+                tuple(
+                    trial_record(new.instance_id, new.tags, REJECTED, state.region, f"{old.instance_id} is back")
+                    for old, new in given_up
+                )
+            )
+        )
+    if started or telling:
         # Last, so that a run that is ended before leaves the record.
-        stages.append(_forget(started, state.region, "it is running again"))
+        stages.append(_forget([*started, *telling], state.region, "it is running again"))
+    warnings += [
+        f"{new.instance_id} was launched to replace {old.instance_id} and has not proved itself; {old.instance_id} is "
+        f"back in its place. The next relaunch of {old.instance_id} terminates {new.instance_id}, if you do not"
+        for old, new in given_up
+    ]
     return Plan(tuple(stages), tuple(warnings))
+
+
+def _was_started(instance: Instance) -> bool:
+    """It runs since its hold was written down: whoever was to replace it may be given up."""
+    hold = hold_of(instance)
+    return instance.alive and hold is not None and hold.is_spent(instance)
+
+
+def _given_up(state: State, started: Iterable[Instance], done: Iterable[Instance]) -> list[tuple[Instance, Instance]]:
+    """The successors that have not proved themselves in place of those that are back: (old, new)."""
+    back = [(old, new) for old in started for new in on_trial_for(state, old.instance_id)]
+    back += [(old, new) for old in done for new in on_trial_for(state, old.instance_id) if started_since(old, new)]
+    return [(old, new) for old, new in back if new.tags[tag_names.TRIAL] != REJECTED]
 
 
 def _require_known(spec: PowerSpec, state: State) -> None:

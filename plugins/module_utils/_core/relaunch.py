@@ -4,8 +4,31 @@
 
 """An instance, relaunched from another image: a successor is launched, proves itself, and the old one is retired.
 
-The record of it is the successor's tag ``ec2ops:replaces``. From that tag a later run knows what an old id stands for,
-and a run after an interruption knows what is left to do.
+The record of it is on the successor. ``ec2ops:replaces`` says what it was launched to replace, and ``ec2ops:trial``
+how far it is: ``unproven``, written by the launch itself; ``serving``, once it is healthy and before the old one is
+touched, and from then on; no tag, where the old one is not retired but kept, or was stopped before. ``rejected`` is
+written before it is terminated for its ill health, and by `power` once the old one is back. Where the old one was held
+stopped, its start after the launch says the same, while the hold's record is there.
+
+What a run that is ended leaves, and what comes of it (old, new: the two instances):
+
+=========================== ========================== =========================== ================== ================
+ended                       old; record on new         the same image again        another image      restored
+=========================== ========================== =========================== ================== ================
+before the launch           serves or held             launch                      launch             held old starts
+after the launch            serves or held; unproven   new proves itself and old   refused, also by a held old starts,
+                                                       is retired, or old is back  bake               new is rejected
+in the way back             serves; rejected           new is terminated, failure  new is terminated
+in the way back             started under an older     new is terminated, failure  refused, also by a new is rejected
+                            hold; unproven                                         bake
+before the retirement       serves or held; serving    old is retired              refused, also by a held old stays
+                                                                                   bake
+after the retirement        stopped or gone; serving   nothing                     new is replaced
+=========================== ========================== =========================== ================== ================
+
+An unproven new one stands for nobody: `lineage.living` is the old one. When the old one was started or held since the
+launch, and nothing says that the new one was rejected, then somebody has done it by hand, and may have data on either:
+that is refused. Where the old one is gone, the new one is all there is, whatever its record.
 
 Private to this collection.
 """
@@ -13,15 +36,16 @@ Private to this collection.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from . import tags as tag_names
 from .change import Change, Feature, Plan, Query, Stage, State, Wait, by_id
-from .errors import SpecError, UnsafePlan
+from .errors import Ambiguous, SpecError, UnsafePlan
 from .holding import (
     NO_CAPACITY,
     forget,
@@ -30,6 +54,7 @@ from .holding import (
     instance_store_trouble,
     lost_address,
     standing_hold,
+    wants_start,
 )
 from .instance_facts import (
     AUTOSCALING_GROUP,
@@ -40,7 +65,24 @@ from .instance_facts import (
     type_facts,
     type_queries,
 )
-from .lineage import lineage_queries, living, require_no_way_back, successor
+from .lineage import (
+    REJECTED,
+    SERVING,
+    UNPROVEN,
+    born,
+    is_on_trial,
+    is_unretired,
+    lineage_queries,
+    living,
+    on_trial_for,
+    predecessor,
+    require_no_way_back,
+    require_settled,
+    settling_queries,
+    started_since,
+    successor,
+    trial_record,
+)
 from .names import is_planned, planned, require_id
 from .resources import BlockDevice, Image, Instance, view
 from .tags import replaced_ids, replaces_value, require_tags, specification
@@ -54,6 +96,8 @@ _RETIRED: Mapping[str, tuple[str, ...]] = {
 # Types that earn CPU credits: t2 and later (t1 does not).
 _BURSTABLE = re.compile(r"t[2-9]\d*[a-z]*\.")
 _ROLLBACK_ON = frozenset({"failed", "timeout", "mismatch", "refused"})
+# What a successor carries of the collection's own: what it replaces, and how far it is.
+_OUR_TAGS = 2
 # What only EC2 knows of an instance before it is launched.
 _UNKNOWN = ("instance_id", "launch_time", "block_devices", "public_ip_address", "private_ip_address", "state_reason")
 
@@ -137,7 +181,7 @@ def _overrides(params: Mapping[str, Any]) -> Overrides:
         security_group_ids=None if groups is None else tuple(groups),
         user_data=user_data,
         user_data_content=content,
-        tags=None if tags is None else require_tags(tags, "overrides: tags", ours=1),
+        tags=None if tags is None else require_tags(tags, "overrides: tags", ours=_OUR_TAGS),
     )
 
 
@@ -155,28 +199,42 @@ def needs(spec: RelaunchSpec, state: State) -> tuple[Query, ...]:
     current = _current(spec, state)
     if current is None:
         return first
+    trials = on_trial_for(state, current.instance_id)
+    if any(not _is_rejected(current, new) or new.image_id == spec.image_id for new in trials):
+        return (*first, *_ending_queries(spec, state, current))
     if current.image_id == spec.image_id:
         return (*first, *_retirement_queries(spec, state, current))
     if is_planned(current.instance_id):
         return first
-    return (*first, *_replacement_queries(spec, state, current))
+    settling = settling_queries(state, spec.instance_id) if spec.follow_successor else ()
+    return (*first, *settling, *_replacement_queries(spec, state, current))
 
 
 def _retirement_queries(spec: RelaunchSpec, state: State, current: Instance) -> tuple[Query, ...]:
     """Whether the one that *current* has replaced is retired: it is known already when the task names it."""
-    predecessor = _predecessor(current)
-    if predecessor is None:
+    old_id = predecessor(current)
+    if old_id is None:
         return ()
-    if predecessor != spec.instance_id:
-        asked = by_id("DescribeInstances", "instance-id", [predecessor])
+    if old_id != spec.instance_id:
+        asked = by_id("DescribeInstances", "instance-id", [old_id])
         if not state.answered.issuperset(asked):
             return asked
     else:
         asked = ()
-    old = state.instance(predecessor)
-    if old is None or _is_retired(spec, old) or _was_started_since(old, current):
+    old = state.instance(old_id)
+    if old is None or _is_retired(spec, old) or started_since(old, current):
         return asked
-    return (*asked, *_protection_queries(old), *_store_queries(spec, old))
+    return (*asked, *_ending_queries(spec, state, old))
+
+
+def _ending_queries(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Query, ...]:
+    """What stands against the retirement that an earlier run has left, or against its way back, and what stays."""
+    return (
+        *by_id("DescribeImages", "image-id", [spec.image_id], IncludeDisabled=True),
+        *_protection_queries(old),
+        *_store_queries(spec, old),
+        *_target_queries(state),
+    )
 
 
 def _protection_queries(instance: Instance) -> tuple[Query, ...]:
@@ -204,23 +262,29 @@ def _replacement_queries(spec: RelaunchSpec, state: State, current: Instance) ->
         queries += attribute_query(current.instance_id, "userData")
     if _BURSTABLE.match(current.instance_type) and _BURSTABLE.match(overrides.instance_type or current.instance_type):
         queries += by_id("DescribeInstanceCreditSpecifications", "instance-id", [current.instance_id])
+    return (*queries, *_target_queries(state))
+
+
+def _target_queries(state: State) -> Iterable[Query]:
     groups = Query("DescribeTargetGroups", service="elbv2")
-    queries.append(groups)
+    yield groups
     for group in state.fact("targetGroups") or () if groups in state.answered else ():
         if group["target_type"] == "instance":
-            queries.append(
-                Query("DescribeTargetHealth", arguments=(("TargetGroupArn", group["arn"]),), service="elbv2")
-            )
-    return tuple(queries)
+            yield Query("DescribeTargetHealth", arguments=(("TargetGroupArn", group["arn"]),), service="elbv2")
 
 
 # --- what is there ---------------------------------------------------------------------------------------------------
 
 
 def _current(spec: RelaunchSpec, state: State) -> Instance | None:
-    """The living instance that the given id stands for, None when there is none."""
+    """The living instance that the given id stands for, None when there is none.
+
+    One that is on trial stands for the one that it was to replace.
+    """
     heir = successor(state, spec.instance_id) if spec.follow_successor else None
     found = heir or state.instance(spec.instance_id)
+    if found is not None and is_on_trial(state, found):
+        found = state.instance(predecessor(found))
     return found if found is not None and found.alive else None
 
 
@@ -229,28 +293,84 @@ def _is_retired(spec: RelaunchSpec, old: Instance) -> bool:
     return not old.alive or (old.state in _RETIRED[spec.old_instance] and tag_names.RESTORE_STATE not in old.tags)
 
 
-def _predecessor(current: Instance) -> str | None:
-    """The id of the instance that *current* was launched to replace."""
-    return next(iter(replaced_ids(current.tags)), None)
-
-
 # --- the plan --------------------------------------------------------------------------------------------------------
 
 
-def plan(spec: RelaunchSpec, state: State, now: datetime) -> Plan:
+def plan(spec: RelaunchSpec, state: State, _now: datetime) -> Plan:
     """What has to be done for the instance to run from the image. Raises SpecError, Ambiguous, UnsafePlan."""
-    current = living(state, spec.instance_id, "instance_id", follow=spec.follow_successor)
-    if current.image_id == spec.image_id:
-        return _plan_retirement(spec, state, current, now)
-    return _plan_replacement(spec, state, current)
+    current = _current(spec, state) or living(state, spec.instance_id, "instance_id", follow=spec.follow_successor)
+    trials = on_trial_for(state, current.instance_id)
+    rejected = [new for new in trials if _is_rejected(current, new)]
+    unproven = [new for new in trials if new not in rejected]
+    if unproven:
+        return _plan_trial(spec, state, current, unproven, rejected)
+    if any(new.image_id == spec.image_id for new in rejected):
+        return _plan_way_back(state, current, rejected)
+    made = (
+        _plan_retirement(spec, state, current)
+        if current.image_id == spec.image_id
+        else _plan_replacement(spec, state, current)
+    )
+    return dataclasses.replace(made, stages=(*_terminations(state, current, rejected), *made.stages))
 
 
-def _plan_retirement(spec: RelaunchSpec, state: State, current: Instance, now: datetime) -> Plan:
+def _plan_trial(
+    spec: RelaunchSpec, state: State, old: Instance, unproven: Sequence[Instance], rejected: Sequence[Instance]
+) -> Plan:
+    """An earlier run has launched a successor, and was ended before it could tell whether that one is healthy."""
+    if len(unproven) > 1:
+        raise Ambiguous(
+            f"several instances were launched to replace {old.instance_id} and have not proved themselves (tag "
+            f"{tag_names.TRIAL}); terminate all but one of them",
+            [new.instance_id for new in unproven],
+        )
+    (new,) = unproven
+    if new.image_id != spec.image_id:
+        require_settled(state, old, "image_id")
+    hold, birth = hold_of(old), born(new)
+    held_since = hold is not None and birth is not None and hold.since > birth
+    if new.state not in ("pending", "running") or held_since or started_since(old, new):
+        what = "was started or held since" if new.state in ("pending", "running") else f"is {old.state}"
+        raise UnsafePlan(
+            f"instance_id: {new.instance_id} was launched to replace {old.instance_id} and has not proved itself. It "
+            f"is {new.state}, and {old.instance_id} {what}, so it is open which of them has the data. To go on with "
+            f"{old.instance_id}, terminate {new.instance_id}; to go on with {new.instance_id}, start it, stop "
+            f"{old.instance_id}, and remove the tag {tag_names.TRIAL} of {new.instance_id}"
+        )
+    _raise(_retirement_troubles(spec, state, old))
+    # One that is stopped for good was stopped by hand, maybe for the new one.
+    serves = old.state in ("pending", "running") or wants_start(old)
+    back = _way_back(spec, state, old, new.instance_id, new.tags) if serves else ()
+    proof = Stage(
+        waits=(_health_wait(spec, new.instance_id),), on_failure=back, rollback_on=_ROLLBACK_ON if back else frozenset()
+    )
+    retirement = _retirement(spec, state, old, new.instance_id, new.tags)
+    warnings = (*_left_behind(spec, state, old), *_lost_addresses(retirement, old))
+    return Plan((*_terminations(state, old, rejected), proof, *retirement), warnings)
+
+
+def _plan_way_back(state: State, old: Instance, rejected: Sequence[Instance]) -> Plan:
+    """An earlier run has given the successor up. What is left of the way back is done; it ends as that run would have.
+
+    Not more: what the old one writes since is not in the image, so that another launch from it wants another word.
+    """
+    names = " and ".join(new.instance_id for new in rejected)
+    refused = UnsafePlan(
+        f"instance_id: {names} did not become healthy in place of {old.instance_id}, and is terminated; "
+        f"{old.instance_id} goes on serving. Another run launches anew from {rejected[0].image_id}, without what "
+        f"{old.instance_id} has written since that was captured; another version has it"
+    )
+    return Plan(_restoration(state, old, rejected), refused=refused)
+
+
+def _plan_retirement(spec: RelaunchSpec, state: State, current: Instance) -> Plan:
     """Up to date; what an interrupted run has left of the old instance's retirement is done."""
-    old = state.instance(_predecessor(current))
+    old = state.instance(predecessor(current))
     if old is None or _is_retired(spec, old):
-        return Plan()
-    retirement = _retirement(spec, state, old)
+        # It is kept after all, or it is gone, and the trial without a judge.
+        open_ = is_unretired(old, current) or current.tags.get(tag_names.TRIAL) not in (None, SERVING)
+        return Plan((_finished(current.instance_id, current.tags, state.region),) if open_ else ())
+    retirement = _retirement(spec, state, old, current.instance_id, current.tags)
     if not any(stage.changes for stage in retirement):
         return Plan(retirement)
     if current.state not in ("pending", "running"):
@@ -260,7 +380,7 @@ def _plan_retirement(spec: RelaunchSpec, state: State, current: Instance, now: d
             f"({old.state}); start one of them and run again"
         )
         return Plan(warnings=(warning,))
-    if _was_started_since(old, current):
+    if started_since(old, current):
         warning = (
             f"{old.instance_id} was started again after {current.instance_id} had replaced it, so it is left as it is "
             f"({old.state}) and both are there; stop or terminate {old.instance_id} yourself once it is not needed "
@@ -268,40 +388,19 @@ def _plan_retirement(spec: RelaunchSpec, state: State, current: Instance, now: d
         )
         return Plan(warnings=(warning,))
     _raise(_retirement_troubles(spec, state, old))
-    back = _way_back(spec, state, old, current.instance_id) if _was_interrupted(spec, current, now) else ()
-    proof = Stage(
-        waits=(_health_wait(spec, current.instance_id, final=False),),
-        on_failure=back,
-        rollback_on=_ROLLBACK_ON if back else frozenset(),
-    )
-    return Plan((proof, *retirement), _lost_addresses(retirement, old))
+    proof = Stage(waits=(_health_wait(spec, current.instance_id),))
+    return Plan((proof, *retirement), (*_left_behind(spec, state, old), *_lost_addresses(retirement, old)))
 
 
-def _born(current: Instance) -> datetime | None:
-    """When *current* was launched. LaunchTime moves with every start; the first attachment does not."""
-    moments = [read_fact(device, "Ebs.AttachTime") for device in current.facts.get("BlockDeviceMappings") or ()]
-    return min((moment for moment in moments if isinstance(moment, datetime)), default=None)
+def _is_rejected(old: Instance, new: Instance) -> bool:
+    """Whether *new*, on trial, was given up: it says so, or *old* runs again from a hold of before the launch.
 
-
-def _was_started_since(old: Instance, current: Instance) -> bool:
-    """Whether somebody has started *old* on purpose after *current* had replaced it: then its retirement is over.
-
-    A way back starts it too. It takes the hold of before the launch off last, so while that is there, the retirement
-    was never begun, and an interrupted run is to be finished.
+    A way back takes that hold's record off last, once *new* is terminated.
     """
-    born, hold = _born(current), hold_of(old)
-    if born is None or old.launch_time is None or old.launch_time <= born:
-        return False
-    return hold is None or hold.since > born
-
-
-def _was_interrupted(spec: RelaunchSpec, current: Instance, now: datetime) -> bool:
-    """Whether *current* is so young that the run which launched it would still be waiting for its health.
-
-    Only then may a later run take it back. An older one may have been in service: what it has written would be lost.
-    """
-    born = _born(current)
-    return born is not None and now - born < timedelta(seconds=spec.health_timeout)
+    if new.tags.get(tag_names.TRIAL) == REJECTED:
+        return True
+    hold, birth = hold_of(old), born(new)
+    return hold is not None and birth is not None and hold.since <= birth and started_since(old, new)
 
 
 def _plan_replacement(spec: RelaunchSpec, state: State, current: Instance) -> Plan:
@@ -311,6 +410,7 @@ def _plan_replacement(spec: RelaunchSpec, state: State, current: Instance) -> Pl
             "cannot plan to replace "
             "that one too"
         )
+    require_settled(state, current, "image_id")
     require_no_way_back(state, current, spec.instance_id, "instance_id")
     image = _usable_image(spec, state)
     _raise(
@@ -321,21 +421,21 @@ def _plan_replacement(spec: RelaunchSpec, state: State, current: Instance) -> Pl
         ]
     )
     launch = _launch(spec, state, current, image)
-    kept = _kept(state, current, image)
-    retirement = _retirement(spec, state, current)
-    back = _way_back(spec, state, current, launch.resource)
+    tags = (launch.after or {})["tags"]
+    retirement = _retirement(spec, state, current, launch.resource, tags)
+    back = _way_back(spec, state, current, launch.resource, tags)
     stages = []
     if image.state == "pending":
         stages.append(Stage(waits=(Wait((image.image_id,), "available"),)))
     stages.append(
         Stage(
             (launch,),
-            (_health_wait(spec, launch.resource, final=not retirement),),
+            (_health_wait(spec, launch.resource),),
             on_failure=back,
             rollback_on=_ROLLBACK_ON if back else frozenset(),
         )
     )
-    warnings = _warnings(spec, state, current, image, kept)
+    warnings = _warnings(spec, state, current, image)
     return Plan((*stages, *retirement), (*warnings, *_lost_addresses(retirement, current)))
 
 
@@ -425,8 +525,34 @@ def _retirement_troubles(spec: RelaunchSpec, state: State, old: Instance) -> lis
     return found
 
 
-def _retirement(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Stage, ...]:
-    """The tag first: while it is there, `restored` would start the old one again."""
+def _retirement(
+    spec: RelaunchSpec, state: State, old: Instance, new_id: str, new_tags: Mapping[str, str]
+) -> tuple[Stage, ...]:
+    """The record that the new one serves, then the end of the old one. That the old one is kept leaves no record."""
+    stages = _end(spec, state, old)
+    if new_tags.get(tag_names.TRIAL) in (None, SERVING):
+        return stages
+    if not stages or spec.old_instance == "keep":
+        return (_finished(new_id, new_tags, state.region), *stages)
+    reason = f"it is healthy, so {old.instance_id} is retired"
+    return (Stage((trial_record(new_id, new_tags, SERVING, state.region, reason),)), *stages)
+
+
+def _finished(new_id: str, tags: Mapping[str, str], region: str) -> Stage:
+    change = Change(
+        "DeleteTags",
+        new_id,
+        region,
+        {"Tags": [{"Key": tag_names.TRIAL}]},
+        "its replacement is finished",
+        {"tags": dict(tags)},
+        {"tags": {key: value for key, value in tags.items() if key != tag_names.TRIAL}},
+    )
+    return Stage((change,))
+
+
+def _end(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Stage, ...]:
+    """The hold's record first: while it is there, `restored` would start the old one again."""
     stages: list[Stage] = []
     if tag_names.RESTORE_STATE in old.tags:
         stages.append(Stage((forget(old, state.region, "its successor serves, so it is not started again"),)))
@@ -455,60 +581,86 @@ def _lost_addresses(retirement: Iterable[Stage], old: Instance) -> tuple[str, ..
     return (lost_address(old),) if stops and has_passing_address(old) else ()
 
 
-def _health_wait(spec: RelaunchSpec, instance_id: str, *, final: bool) -> Wait:
+def _health_wait(spec: RelaunchSpec, instance_id: str) -> Wait:
     goal = "healthy" if spec.status_checks else "running"
-    return Wait((instance_id,), goal, final=final, timeout=float(spec.health_timeout))
+    return Wait((instance_id,), goal, timeout=float(spec.health_timeout))
 
 
-def _way_back(spec: RelaunchSpec, state: State, old: Instance, successor_id: str) -> tuple[Stage, ...]:
-    """The old instance serves again, the successor is gone. The record on the old one goes last."""
+def _way_back(
+    spec: RelaunchSpec, state: State, old: Instance, new_id: str, new_tags: Mapping[str, str]
+) -> tuple[Stage, ...]:
+    """The old instance serves again, the successor is gone. The record on the old one goes last.
+
+    That the successor is given up is written down before its end, which may be refused, or never come. Where the old
+    one was held, its start says so, and waits for nothing.
+    """
     if spec.on_failure != "rollback":
         return ()
-    region = state.region
-    held = standing_hold(old) is not None and old.state in ("stopping", "stopped")
-    terminate = Change(
-        "TerminateInstances",
-        successor_id,
-        region,
-        {},
-        f"it did not become healthy, so it does not replace {old.instance_id}",
-        {"state": "running"},
-        {"state": "terminated"},
-        disruptive=True,
-    )
-    # What EC2 would refuse to terminate is let go first: the successor has taken over the old one's protection.
-    protections = [
-        name
+    new = Instance(new_id, "running", tags=dict(new_tags))
+    back = _restoration(state, old, [new])
+    if wants_start(old):
+        return back
+    reason = f"it did not become healthy, so {old.instance_id} goes on"
+    return (Stage((trial_record(new_id, new_tags, REJECTED, state.region, reason),)), *back)
+
+
+def _restoration(state: State, old: Instance, rejected: Sequence[Instance]) -> tuple[Stage, ...]:
+    """The old one is started where a hold keeps it stopped, and the *rejected* end; the hold's record goes last."""
+    stages = list(_terminations(state, old, rejected))
+    if wants_start(old):
+        start = Change(
+            "StartInstances",
+            old.instance_id,
+            state.region,
+            {},
+            "it goes on serving",
+            {"state": old.state},
+            {"state": "running"},
+        )
+        first = stages[0]
+        # The first stage does not wait for the start unless it is the last one too.
+        stages[0] = dataclasses.replace(first, changes=(start, *first.changes))
+        running = Wait((old.instance_id,), "running")
+        stages[-1] = dataclasses.replace(stages[-1], waits=(running, *stages[-1].waits))
+        stages = [dataclasses.replace(stage, patience=NO_CAPACITY) for stage in stages]
+        if old.state == "stopping":
+            stages.insert(0, Stage(waits=(Wait((old.instance_id,), "stopped"),)))
+        stages.append(Stage((forget(old, state.region, "it is running again"),)))
+    elif (hold := hold_of(old)) is not None and hold.is_spent(old):
+        stages.append(Stage((forget(old, state.region, "it is running again"),)))
+    return tuple(stages)
+
+
+def _terminations(state: State, old: Instance, rejected: Sequence[Instance]) -> tuple[Stage, ...]:
+    """The end of successors that were given up. What EC2 would refuse to terminate is let go first.
+
+    They have taken over the old one's protection.
+    """
+    if not rejected:
+        return ()
+    names = [new.instance_id for new in rejected]
+    stages = [
+        Stage(tuple(_unprotect(name, new_id, state.region) for new_id in names))
         for attribute, name in (
             ("disableApiTermination", "DisableApiTermination"),
             ("disableApiStop", "DisableApiStop"),
         )
         if state.fact(f"{old.instance_id}/{attribute}")
     ]
-    first: tuple[Change, ...] = ()
-    if held:
-        first = (
-            Change(
-                "StartInstances",
-                old.instance_id,
-                region,
-                {},
-                "it goes on serving",
-                {"state": old.state},
-                {"state": "running"},
-            ),
+    ends = tuple(
+        Change(
+            "TerminateInstances",
+            new_id,
+            state.region,
+            {},
+            f"it did not become healthy, so it does not replace {old.instance_id}",
+            {"state": "running"},
+            {"state": "terminated"},
+            disruptive=True,
         )
-    stages: list[Stage] = []
-    if held and old.state == "stopping":
-        stages.append(Stage(waits=(Wait((old.instance_id,), "stopped"),)))
-    for name in protections:
-        stages.append(Stage((*first, _unprotect(name, successor_id, region)), patience=NO_CAPACITY))
-        first = ()
-    waits = (Wait((old.instance_id,), "running"),) if held else ()
-    stages.append(Stage((*first, terminate), waits, patience=NO_CAPACITY))
-    if held:
-        stages.append(Stage((forget(old, region, "it is running again"),)))
-    return tuple(stages)
+        for new_id in names
+    )
+    return (*stages, Stage(ends))
 
 
 def _unprotect(attribute: str, instance_id: str, region: str) -> Change:
@@ -559,13 +711,14 @@ def _launch(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> Ch
 
 def _successor_tags(spec: RelaunchSpec, old: Instance) -> dict[str, str]:
     tags = {**tag_names.carried(old.tags), **(spec.overrides.tags or {})}
-    if len(tags) >= tag_names.MOST_TAGS:
+    if len(tags) > tag_names.MOST_TAGS - _OUR_TAGS:
         raise SpecError(
             f"overrides: tags: with the {len(tag_names.carried(old.tags))} of {old.instance_id} they are "
             f"{len(tags)}; EC2 takes "
-            f"{tag_names.MOST_TAGS}, one of them is this collection's"
+            f"{tag_names.MOST_TAGS}, {_OUR_TAGS} of them are this collection's"
         )
-    return {**tags, tag_names.REPLACES: replaces_value(old.instance_id, replaced_ids(old.tags))}
+    replaces = replaces_value(old.instance_id, replaced_ids(old.tags))
+    return {**tags, tag_names.REPLACES: replaces, tag_names.TRIAL: UNPROVEN}
 
 
 def _volume_tags(spec: RelaunchSpec, state: State, old: Instance) -> dict[str, str]:
@@ -743,20 +896,29 @@ def _kept(state: State, old: Instance, image: Image) -> list[str]:
     return found
 
 
-def _warnings(spec: RelaunchSpec, state: State, old: Instance, image: Image, kept: list[str]) -> tuple[str, ...]:
+def _left_behind(spec: RelaunchSpec, state: State, old: Instance) -> list[str]:
+    """What the successor does not have of the old one, as it is now: warnings."""
     found = []
+    # It may be gone since an earlier run has launched from it.
+    image = state.image(spec.image_id) or Image(spec.image_id, "")
+    kept = _kept(state, old, image)
     if kept:
         found.append(f"these stay with {old.instance_id}, its successor does not have them: {'; '.join(kept)}")
+    if old.state != "stopped":
+        found.append(
+            f"what {old.instance_id} has written to {_captured_volumes(old, image)} since {spec.image_id} was captured "
+            "is not carried over to its successor"
+        )
+    return found
+
+
+def _warnings(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> tuple[str, ...]:
+    found = _left_behind(spec, state, old)
     data = _data_volumes(old)
     if data and _copied(image) is None:
         found.append(
             f"the data volumes {_named(data)} stay with {old.instance_id} (data_volumes: keep); whether its successor "
             f"gets copies of them shows once {spec.image_id} is made"
-        )
-    if old.state != "stopped":
-        found.append(
-            f"what {old.instance_id} has written to {_captured_volumes(old, image)} since {spec.image_id} was captured "
-            "is not carried over to its successor"
         )
     if old.state in ("stopping", "stopped") and not old.elastic_ip and _public_address(old) is None:
         found.append(
@@ -796,11 +958,16 @@ def _has_cpu_options(state: State, old: Instance) -> bool:
 
 def result(spec: RelaunchSpec, state: State) -> dict[str, Any]:
     """What the given id stands for now, and as ``replaced`` the one that it was launched to replace."""
-    current = living(state, spec.instance_id, "instance_id")
+    current = _current(dataclasses.replace(spec, follow_successor=True), state)
+    if current is None:
+        # It was given by its own id, and has just been taken back.
+        failed = state.instance(spec.instance_id)
+        before = None if failed is None else state.instance(predecessor(failed))
+        current = before or living(state, spec.instance_id, "instance_id")
     return {
         "instance": view(current),
         "instance_id": current.instance_id,
-        "replaced": _predecessor(current),
+        "replaced": predecessor(current),
         "image_id": current.image_id,
     }
 
