@@ -76,6 +76,21 @@ def check_then_run(sandbox: Sandbox, given: dict[str, Any]) -> Run:
     return run
 
 
+def test_words_of_the_command_line_are_truth_values_too(sandbox: Sandbox, web: Web) -> None:
+    """What ``-e name=false`` gives is text."""
+    words = {f"bake_and_relaunch_{name}": "false" for name in ("hold", "stop", "preflight")}
+    run = run_playbook(sandbox, PLAYBOOK, variables(web, **words), check=True)
+    assert run.status == 0, run.output
+    changes = [entry["action"] for entry in run.fact("bake_and_relaunch_result")["plan"]]
+    assert changes == ["CreateSnapshot", "RegisterImage", "RunInstances", "CreateTags", "StopInstances"]
+    words = {f"bake_and_relaunch_{name}": "yes" for name in ("hold", "stop", "preflight")}
+    run = run_playbook(sandbox, PLAYBOOK, variables(web, **words), check=True)
+    assert run.status == 0, run.output
+    changes = [entry["action"] for entry in run.fact("bake_and_relaunch_result")["plan"]]
+    assert changes[:3] == ["CreateTags", "StopInstances", "CreateSnapshot"]
+    assert "StartInstances" not in changes
+
+
 def test_check_run_check_run(sandbox: Sandbox, web: Web) -> None:
     """The whole job, twice; then its next version, which is baked from the living instance."""
     given = variables(web)

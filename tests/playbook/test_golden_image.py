@@ -102,7 +102,9 @@ def test_a_stopped_source_stays_stopped(sandbox: Sandbox, web: Web) -> None:
 
 
 def test_without_a_stop_the_source_writes_on(sandbox: Sandbox, web: Web) -> None:
-    run = run_playbook(sandbox, PLAY, variables(web, golden_image_stop=False))
+    # As text, as the command line gives it.
+    words = {f"golden_image_{name}": "false" for name in ("stop", "hold", "planned")}
+    run = run_playbook(sandbox, PLAY, variables(web, **words))
     assert run.status == 0, run.output
     assert sandbox.marks(web.instance_id)["gaps"] == []
     assert [entry["action"] for entry in run.fact("golden_image_result")["plan"]] == ["CreateSnapshot", "RegisterImage"]
