@@ -24,9 +24,13 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.holding impor
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import planned
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Fact, Instance, Resource
+from ansible_collections.ec2ops.storage.plugins.modules import instance_power
 from hypothesis import given
 from hypothesis import strategies as st
+from in_process import machine, run
 from worlds import World
+
+from sandbox.client import Sandbox
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 REGION = "eu-central-1"
@@ -647,9 +651,44 @@ def test_a_stop_that_comes_too_late_is_taken_back() -> None:
     record = next(change for change in made.changes if change.action == "CreateTags").after
     assert record is not None
     assert stop.waits[-1].expect == (("tags", {TAG: record["tags"][TAG]}),), "still remembered when it is stopped"
-    assert stop.rollback_on == {"mismatch"}
-    assert [change.action for stage in stop.on_failure for change in stage.changes] == ["StartInstances"]
+    assert stop.rollback_on == {"mismatch", "refused"}
+    forgotten, start = (change for stage in stop.on_failure for change in stage.changes)
+    assert (forgotten.action, start.action) == ("DeleteTags", "StartInstances")
+    # Which of the two it is, is asked right before.
+    assert [dict(query.filters)["instance-id"] for query in (*forgotten.unless, *start.unless)] == [(ONE,)] * 3
     assert plan(spec("stopped"), instance()).stages[-1].on_failure == (), "without a record there is nothing to compare"
+
+
+def test_a_stop_that_is_refused_leaves_no_record(sandbox: Sandbox) -> None:
+    """Else a later stop, by somebody else, would be undone."""
+    web, db = machine(sandbox, "web"), machine(sandbox, "db")
+    ids = [web.instance_id, db.instance_id]
+    sandbox.refuse("StopInstances")
+    ended = run(sandbox, module=instance_power, instance_ids=ids, state="stopped", remember=True)
+    assert "UnauthorizedOperation" in ended.failed
+    sandbox.refuse()
+    assert [(each.state, TAG in each.tags) for each in (web, db)] == [("running", False)] * 2
+    assert "StartInstances" not in sandbox.counts()
+
+
+def test_a_stop_that_is_refused_keeps_a_record_of_an_earlier_run(sandbox: Sandbox) -> None:
+    web = machine(sandbox)
+    tags = {"Key": TAG, "Value": Hold(sandbox.now(), sandbox.now() + timedelta(hours=1)).value}
+    web.ec2.create_tags(Resources=[web.instance_id], Tags=[tags])
+    sandbox.refuse("StopInstances")
+    assert run(sandbox, module=instance_power, instance_ids=[web.instance_id], state="stopped", remember=True).failed
+    assert TAG in web.tags
+
+
+def test_of_a_batch_those_that_are_stopped_keep_their_record(world: World) -> None:
+    found = [world.instance(tags={"Name": name}) for name in ("web", "db")]
+    record, stop = held_stop(found, world.gateway.region, world.gateway.now(), HOLD_TIME)
+    first = dataclasses.replace(stop, changes=stop.changes[:1], waits=(), on_failure=())
+    back = Plan((record, first, *stop.on_failure))
+    assert apply(back, world.gateway, wait=True, timeout=600).error is None
+    after = {item.tags["Name"]: item for item in world.existing("instance")}
+    assert (after["web"].state in ("stopping", "stopped"), TAG in after["web"].tags) == (True, True)
+    assert (after["db"].state, TAG in after["db"].tags) == ("running", False)
 
 
 # --- held for a while, within one plan --------------------------------------------------------------------------------

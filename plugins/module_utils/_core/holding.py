@@ -238,7 +238,8 @@ def held_stop(
 
     A call that was held up (by throttling, by the network) may take effect after another run has brought the instance
     back and removed the record. Nobody would start it again then, so this run does, and fails: the last stage's own
-    way back, on a mismatch.
+    way back, on a mismatch. When EC2 refuses the stop, that takes the records off which were written for nothing: a
+    later stop, by somebody else, would be undone by them.
 
     In order: the end of starts that are under way; the records, but for instances that have one that stands; the stop.
     What is stopping already is waited for too, without a record. *hold_time* is how long this run may take to start
@@ -249,7 +250,8 @@ def held_stop(
     if not stopping:
         return plain_stop(instances, region, stop_parameters, final=final)
     stages = list(_begun_starts(stopping))
-    records = tuple(_remember(item, region, now, hold_time) for item in stopping if standing_hold(item) is None)
+    unheld = [item for item in stopping if standing_hold(item) is None]
+    records = tuple(_remember(item, region, now, hold_time) for item in unheld)
     if records:
         stages.append(Stage(records))
     under_way = tuple(item.instance_id for item in instances if item.state == "stopping")
@@ -259,11 +261,27 @@ def held_stop(
         record = (("tags", {tag_names.RESTORE_STATE: value}),)
         waits.append(Wait((instance.instance_id,), "stopped", final=final, expect=record))
     stops = tuple(_stop(instance, region, stop_parameters or {}, reason) for instance in stopping)
-    back = tuple(_start(item, region, "another run has brought it back in the meantime") for item in stopping)
+    back = tuple(_start_forgotten(item, region, held(item, now, hold_time)) for item in stopping)
     running = Wait(tuple(item.instance_id for item in stopping), "running")
-    way_back = (Stage(back, (running,)),)
-    stages.append(Stage(stops, tuple(waits), on_failure=way_back, rollback_on=frozenset({"mismatch"})))
+    useless = tuple(_forget_running(held(item, now, hold_time), region) for item in unheld)
+    way_back = (*((Stage(useless),) if useless else ()), Stage(back, (running,)))
+    stages.append(Stage(stops, tuple(waits), on_failure=way_back, rollback_on=frozenset({"mismatch", "refused"})))
     return tuple(stages)
+
+
+def _forget_running(stopped: Instance, region: str) -> Change:
+    gone = ("instance-state-name", ("shutting-down", "terminated", "stopping", "stopped"))
+    off = Query("DescribeInstances", (("instance-id", (stopped.instance_id,)), gone))
+    return dataclasses.replace(forget(stopped, region, "it was not stopped"), unless=(off,))
+
+
+def _start_forgotten(instance: Instance, region: str, stopped: Instance) -> Change:
+    itself = ("instance-id", (instance.instance_id,))
+    remembered = (f"tag:{tag_names.RESTORE_STATE}", (stopped.tags[tag_names.RESTORE_STATE],))
+    on = ("instance-state-name", ("pending", "running"))
+    start = _start(instance, region, "another run has brought it back in the meantime")
+    unless = tuple(Query("DescribeInstances", (itself, reason)) for reason in (remembered, on))
+    return dataclasses.replace(start, unless=unless)
 
 
 def _begun_starts(stopping: Iterable[Instance]) -> tuple[Stage, ...]:

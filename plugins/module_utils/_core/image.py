@@ -40,7 +40,15 @@ from .image_spec import (
     parse,
     require_create_image,
 )
-from .lineage import lineage_queries, living, on_trial_for, require_no_way_back, require_settled, settling_queries, successor
+from .lineage import (
+    lineage_queries,
+    living,
+    on_trial_for,
+    require_no_way_back,
+    require_settled,
+    settling_queries,
+    successor,
+)
 from .names import is_planned
 from .resources import Image, Instance, Snapshot, Volume, view
 from .tags import replaced_ids
