@@ -644,7 +644,9 @@ def _sets(changes: Sequence[Change], visible: Sequence[Snapshot], own: set[str])
     All snapshots of one CreateSnapshots have the same start time. *own* is known to be one set.
     """
     if len(changes) == 1 and changes[0].action in ("CreateSnapshot", "CopySnapshot"):
-        return [{changes[0].resource: snapshot} for snapshot in visible]
+        # A copy of a capture has its tags, but not its volume.
+        volume = (changes[0].after or {}).get("volume_id") if changes[0].action == "CreateSnapshot" else None
+        return [{changes[0].resource: snapshot} for snapshot in visible if volume in (None, snapshot.volume_id)]
     planned = {str((change.after or {}).get("volume_id")): change.resource for change in changes}
     ours = {planned[item.volume_id]: item for item in visible if item.snapshot_id in own and item.volume_id in planned}
     sets = [ours] if ours else []

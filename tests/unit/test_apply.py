@@ -374,6 +374,16 @@ def test_what_the_plan_has_passed_over_is_no_rival(world: World) -> None:
     assert outcome.notes == []
 
 
+def test_what_has_the_identity_but_not_the_volume_is_no_rival(world: World) -> None:
+    """As a copy of an earlier snapshot has."""
+    make, other = (snapshot(world.instance().block_devices[0].volume_id) for _each in range(2))
+    strange = world.gateway.perform([other])[other.resource]
+    world.pass_time(3)
+    outcome = succeed(world, Stage((make,)))
+    assert strange not in outcome.bindings.values()
+    assert len(world.existing("snapshot")) == 2
+
+
 def test_two_runs_at_the_same_moment_end_with_one(world: World) -> None:
     make = snapshot(world.instance().block_devices[0].volume_id)
     world.hide_new(1)

@@ -287,6 +287,27 @@ def test_of_two_captures_the_earliest_then_the_lowest_id_is_the_one(first: int, 
     assert planned.changes[0].resource == (SNAP if second < first else SNAP2)
 
 
+@pytest.mark.parametrize("method", ["auto", "image"])
+@pytest.mark.parametrize("fields", [{"minute": 1}, {"minute": -1}, {"state": "error"}])
+def test_what_another_source_has_left_under_this_version_is_not_deleted(method: str, fields: dict[str, Any]) -> None:
+    wanted = spec(method=method)
+    strange = snapshot(wanted, SNAP2, DATA, tags=tagged(wanted, OTHER), **fields)
+    with pytest.raises(SpecError, match=f"{SNAP2} is web/1 already, and it was made from another source than {OLD}"):
+        plan(wanted, instance(), snapshot(wanted), strange)
+
+
+@pytest.mark.parametrize("devices", ["root", "all"])
+@pytest.mark.parametrize("minute", [-1, 0, 1])
+def test_a_copy_of_a_capture_is_none(devices: str, minute: int) -> None:
+    wanted = spec(devices=devices)
+    copy = snapshot(wanted, SNAP3, "vol-ffffffff", minute=minute)
+    own = (snapshot(wanted), *((snapshot(wanted, SNAP2, DATA),) if devices == "all" else ()))
+    assert actions(plan(wanted, instance(), *own, copy)) == ["RegisterImage"]
+    assert "DeleteSnapshot" not in actions(plan(wanted, instance(), copy))
+    assert "DeleteSnapshot" not in actions(plan(spec(method="image", devices=devices), instance(), copy))
+    assert [item["snapshot_id"] for item in planner.result(wanted, world(copy))["snapshots"]] == []
+
+
 def test_a_broken_image_is_removed_and_registered_again() -> None:
     wanted = spec()
     planned = plan(wanted, instance(), snapshot(wanted), made(wanted, state="failed"))
@@ -539,6 +560,17 @@ def test_absent_is_refused_while_the_image_is_used_unless_forced() -> None:
     with pytest.raises(UnsafePlan, match=OTHER):
         plan(absent(), made(spec()), users)
     assert actions(plan(absent(force=True), made(spec()), users)) == ["DeregisterImage"]
+
+
+def test_absent_leaves_a_copy_that_the_image_does_not_use() -> None:
+    copy = snapshot(spec(), SNAP3, "vol-ffffffff")
+    planned = plan(absent(), made(spec(), block_devices=(ImageDevice("/dev/xvda", SNAP),)), snapshot(spec()), copy)
+    assert [change.resource for change in planned.changes] == [AMI, SNAP]
+    (warning,) = planned.warnings
+    assert SNAP3 in warning
+    # An image that was copied to the region is made of copies.
+    copied = made(spec(), block_devices=(ImageDevice("/dev/xvda", SNAP3),))
+    assert [change.resource for change in plan(absent(), copied, copy).changes] == [AMI, SNAP3]
 
 
 def test_absent_finishes_an_interrupted_removal() -> None:

@@ -60,6 +60,8 @@ _GONE = ("deregistered",)
 _PLAIN_PLATFORM = "Linux/UNIX"
 # Resource types of DescribeImageReferences that need the image in order to work. An SSM parameter only names it.
 _HOLDERS = ("ec2:Instance", "ec2:LaunchTemplate")
+# EC2, "CopySnapshot": copies have "an arbitrary source volume ID". A copy was taken by somebody else, its tags with it.
+_COPIES = "vol-ffffffff"
 
 # --- questions -------------------------------------------------------------------------------------------------------
 
@@ -146,9 +148,14 @@ def _usable_image(spec: ImageSpec, state: State) -> Image | None:
     return found[0] if found else None
 
 
+def _taken(spec: ImageSpec, state: State) -> list[Snapshot]:
+    """The snapshots that were taken for this version, whatever became of them."""
+    return [snapshot for snapshot in _tagged(spec, state, Snapshot) if snapshot.volume_id != _COPIES]
+
+
 def _captures(spec: ImageSpec, state: State) -> list[Snapshot]:
     """The snapshots of an earlier capture of this version, the ones that ended in an error left out."""
-    return [snapshot for snapshot in _tagged(spec, state, Snapshot) if snapshot.state != "error"]
+    return [snapshot for snapshot in _taken(spec, state) if snapshot.state != "error"]
 
 
 def _ids(resources: Iterable[Any]) -> list[str]:
@@ -173,7 +180,7 @@ def _require_same_source(spec: ImageSpec, state: State, what: str, resource: Ima
         sources += [instance.instance_id, *replaced_ids(instance.tags)]
     recorded = resource.tags.get(tag_names.FINGERPRINT, "")
     known = f"{what} {resource.resource_id} is {spec.label} already, and it was made"
-    advice = "give another version, or remove it with state: absent"
+    advice = "give another version, or the source that it was made from, or remove it with state: absent"
     launched = instance is not None and instance.image_id == resource.resource_id
     if not launched and not any(recorded.startswith(spec.source_hash(source)) for source in sources):
         raise SpecError(f"{known} from another source than {spec.source}; {advice}")
@@ -312,9 +319,10 @@ def _require_quiet(spec: ImageSpec, instance: Instance, failed: Iterable[Snapsho
 def _plan_capture(spec: ImageSpec, state: State, instance: Instance, cleanup: tuple[Change, ...]) -> Plan:
     """CreateSnapshot(s), then RegisterImage."""
     targets = _targets(spec, instance)
-    kept, spare = _choose_captures(spec, state, targets)
-    for snapshot in kept:
+    for snapshot in _taken(spec, state):
+        # Also of those that are too many, or have failed: what is another source's is not deleted.
         _require_same_source(spec, state, "snapshot", snapshot)
+    kept, spare = _choose_captures(spec, state, targets)
     # The broken image first: EC2 keeps the snapshots of every registered one.
     deletes = tuple(delete_snapshot(snapshot, state.region, reason) for snapshot, reason in spare)
     stages = [Stage(changes) for changes in (cleanup, deletes) if changes]
@@ -348,7 +356,7 @@ def _choose_captures(
     Two runs at the same moment may both have captured. The earliest start time is the one, then the lowest id, in every
     run.
     """
-    found = _tagged(spec, state, Snapshot)
+    found = _taken(spec, state)
     sets: dict[Any, list[Snapshot]] = {}
     for snapshot in found:
         # CreateSnapshots gives the same StartTime to all snapshots of one request.
@@ -422,7 +430,7 @@ def _plan_create_image(spec: ImageSpec, state: State, instance: Instance, cleanu
     """CreateImage with NoReboot: EC2 takes the snapshots and registers, and keeps product codes and platform."""
     create = create_image(spec, state, instance, _targets(spec, instance))
     captured = Wait((create.resource,), "captured")
-    leftovers = _tagged(spec, state, Snapshot)
+    leftovers = _taken(spec, state)
     for snapshot in leftovers:
         _require_same_source(spec, state, "snapshot", snapshot)
     reason = f"left over from a {spec.label} that failed"
@@ -466,7 +474,10 @@ def _plan_absent(spec: ImageSpec, state: State) -> Plan:
         for snapshot in image.snapshot_ids
     }
     # Only what carries the identity was made for this version: a snapshot that the user gave as the source stays.
-    snapshots = _tagged(spec, state, Snapshot)
+    used_here = {snapshot for image in images for snapshot in image.snapshot_ids}
+    tagged = _tagged(spec, state, Snapshot)
+    snapshots = [item for item in tagged if item.volume_id != _COPIES or item.snapshot_id in used_here]
+    copies = [item for item in tagged if item not in snapshots]
     deletes = tuple(
         delete_snapshot(snapshot, state.region, f"made for {spec.label}, used by no other image")
         for snapshot in snapshots
@@ -477,6 +488,9 @@ def _plan_absent(spec: ImageSpec, state: State) -> Plan:
         for snapshot in snapshots
         if snapshot.snapshot_id in used
     )
+    if copies:
+        names = ", ".join(_ids(copies))
+        warnings += (f"{names}: a copy that carries the tags of {spec.label}, but was not made for it; it stays",)
     if deletes:
         stages.append(Stage(deletes))
     return Plan(tuple(stages), warnings)
