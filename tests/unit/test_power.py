@@ -645,6 +645,16 @@ def test_the_result_keeps_the_order_of_the_option() -> None:
     assert found[0]["tags"] == {"Name": "web"}
 
 
+def test_there_must_be_room_for_the_record() -> None:
+    full = {f"k{number}": "v" for number in range(49)}
+    with pytest.raises(UnsafePlan, match=f"{ONE} has 50 tags, EC2's most.*remove one"):
+        plan(spec("stopped", remember=True), instance(tags=full))
+    assert plan(spec("stopped"), instance(tags=full)).changes
+    aws = {f"aws:k{number}": "v" for number in range(9)}
+    for tags in ({"Name": "web", **aws}, {**full, TAG: HELD}):
+        assert plan(spec("stopped", remember=True), instance(tags=tags)).changes
+
+
 def test_a_stop_that_comes_too_late_is_taken_back() -> None:
     made = plan(spec("stopped", remember=True), instance())
     stop = made.stages[-1]

@@ -429,6 +429,11 @@ def test_more_tags_than_ec2_takes_are_refused() -> None:
     with pytest.raises(SpecError, match="overrides: tags"):
         plan(spec(), old)
     assert plan(spec(), plain(tags={f"k{number}": "v" for number in range(48)}))
+    root = Volume(ROOT, size=8, tags={f"k{number}": "v" for number in range(45)})
+    more = spec(overrides={"tags": {f"more{number}": "v" for number in range(6)}})
+    with pytest.raises(SpecError, match=f"overrides: tags: with the 45 of the root volume {ROOT} they are 51"):
+        plan(more, plain(), root)
+    assert plan(spec(overrides={"tags": {f"more{number}": "v" for number in range(5)}}), plain(), root)
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,14 @@ def stop_troubles(
     if remember and tag_names.RESTORE_STATE in instance.tags and hold_of(instance) is None:
         value = instance.tags[tag_names.RESTORE_STATE]
         yield f"has a tag {tag_names.RESTORE_STATE} that this collection did not write ({value!r}); remove it"
+    if remember and tag_names.RESTORE_STATE not in instance.tags:
+        # Those of AWS do not count.
+        count = sum(not key.lower().startswith("aws:") for key in instance.tags)
+        if count >= tag_names.MOST_TAGS:
+            yield (
+                f"has {count} tags, EC2's most, so that it cannot be written down that it was running "
+                f"({tag_names.RESTORE_STATE}); remove one"
+            )
 
 
 # --- stopped ---------------------------------------------------------------------------------------------------------

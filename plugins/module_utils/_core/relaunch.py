@@ -723,7 +723,14 @@ def _successor_tags(spec: RelaunchSpec, old: Instance) -> dict[str, str]:
 
 def _volume_tags(spec: RelaunchSpec, state: State, old: Instance) -> dict[str, str]:
     root = state.volume(old.root_volume_id)
-    return {**(tag_names.carried(root.tags) if root is not None else {}), **(spec.overrides.tags or {})}
+    carried = tag_names.carried(root.tags) if root is not None else {}
+    tags = {**carried, **(spec.overrides.tags or {})}
+    if len(tags) > tag_names.MOST_TAGS:
+        raise SpecError(
+            f"overrides: tags: with the {len(carried)} of the root volume {old.root_volume_id} they are {len(tags)}; "
+            f"EC2 takes {tag_names.MOST_TAGS}"
+        )
+    return tags
 
 
 def _launch_parameters(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> dict[str, Any]:
