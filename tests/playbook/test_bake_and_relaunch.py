@@ -91,6 +91,39 @@ def test_words_of_the_command_line_are_truth_values_too(sandbox: Sandbox, web: W
     assert "StartInstances" not in changes
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("data_volumes", "move", "stay with the old instance"),
+        ("old_instance", "delete", "value of relaunch_old_instance must be one of"),
+        ("strategy", "replace_root_volume", "value of relaunch_strategy must be one of"),
+        ("health_timeout", "abc", "relaunch_health_timeout"),
+        ("overrides", {"instance_typ": "t3.small"}, "instance_typ"),
+        ("overrides", {"user_data": "replace"}, "user_data_content goes with"),
+    ],
+)
+def test_options_that_are_wrong_in_themselves_are_refused_without_a_call(
+    sandbox: Sandbox, web: Web, option: str, value: Any, words: str
+) -> None:
+    sandbox.reset_log()
+    run = run_playbook(sandbox, PLAYBOOK, variables(web, **{f"bake_and_relaunch_{option}": value}))
+    assert run.status != 0
+    assert words in run.output
+    assert sandbox.log() == []
+
+
+def test_what_the_source_cannot_tell_can_be_said(sandbox: Sandbox, web: Web) -> None:
+    """The AMI that it was launched from is gone, as old public ones are."""
+    sandbox.client("ec2", REGION).deregister_image(ImageId=web.image_id)
+    sandbox.reset_log()
+    run = run_playbook(sandbox, PLAYBOOK, variables(web))
+    assert "give imds_support: v2.0" in run.failures[0]
+    assert changing_calls(sandbox.log()) == []
+    run = check_then_run(sandbox, variables(web, bake_and_relaunch_hardware={"imds_support": "v2.0"}))
+    (image,) = own_images(sandbox)
+    assert image["ImdsSupport"] == "v2.0"
+
+
 def test_check_run_check_run(sandbox: Sandbox, web: Web) -> None:
     """The whole job, twice; then its next version, which is baked from the living instance."""
     given = variables(web)
