@@ -63,10 +63,10 @@ options:
             queues) is not carried over then.
         type: str
       key_name:
-        description: The name of the key pair.
+        description: The name of the key pair. An empty one is for none, such as where the old one's is deleted.
         type: str
       iam_instance_profile:
-        description: The name or the ARN of the instance profile.
+        description: The name or the ARN of the instance profile, empty for none.
         type: str
       security_group_ids:
         description: The security groups.

@@ -395,6 +395,14 @@ def test_overrides_win() -> None:
     assert launch(arn, plain()).parameters["IamInstanceProfile"] == {"Arn": "arn:aws:iam::1:instance-profile/x"}
 
 
+@pytest.mark.parametrize("facts", [RICH, {}])
+def test_a_key_and_a_profile_can_be_dropped(facts: dict[str, Any]) -> None:
+    parameters = launch(spec(overrides={"key_name": "", "iam_instance_profile": ""}), plain(facts=facts)).parameters
+    assert not {"KeyName", "IamInstanceProfile"} & set(parameters)
+    kept = launch(spec(overrides={"key_name": None, "iam_instance_profile": None}), plain(facts=RICH)).parameters
+    assert {"KeyName", "IamInstanceProfile"} <= set(kept)
+
+
 def test_user_data_can_be_dropped() -> None:
     assert "UserData" not in launch(spec(overrides={"user_data": "drop"}), plain(), *ATTRIBUTES).parameters
     assert "UserData" not in launch(spec(), plain(), Fact(f"{OLD}/userData", None)).parameters

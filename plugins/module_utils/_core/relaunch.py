@@ -104,7 +104,10 @@ _UNKNOWN = ("instance_id", "launch_time", "block_devices", "public_ip_address", 
 
 @dataclass(frozen=True)
 class Overrides:
-    """What the user wants different on the successor. None: as the old instance has it."""
+    """What the user wants different on the successor. None: as the old instance has it.
+
+    An empty key or profile: without one.
+    """
 
     instance_type: str | None = None
     key_name: str | None = None
@@ -176,8 +179,8 @@ def _overrides(params: Mapping[str, Any]) -> Overrides:
     tags = params.get("tags")
     return Overrides(
         instance_type=params.get("instance_type") or None,
-        key_name=params.get("key_name") or None,
-        iam_instance_profile=params.get("iam_instance_profile") or None,
+        key_name=params.get("key_name"),
+        iam_instance_profile=params.get("iam_instance_profile"),
         security_group_ids=None if groups is None else tuple(groups),
         user_data=user_data,
         user_data_content=content,
@@ -741,11 +744,14 @@ def _launch_parameters(spec: RelaunchSpec, state: State, old: Instance, image: I
     parameters.update(
         MinCount=1, MaxCount=1, ImageId=spec.image_id, InstanceType=overrides.instance_type or old.instance_type
     )
+    profile = overrides.iam_instance_profile
+    if profile is not None:
+        parameters["IamInstanceProfile"] = {"Arn" if profile.startswith("arn:") else "Name": profile}
     if overrides.key_name is not None:
         parameters["KeyName"] = overrides.key_name
-    if overrides.iam_instance_profile is not None:
-        name = "Arn" if overrides.iam_instance_profile.startswith("arn:") else "Name"
-        parameters["IamInstanceProfile"] = {name: overrides.iam_instance_profile}
+    for name, said in (("IamInstanceProfile", profile), ("KeyName", overrides.key_name)):
+        if said == "":
+            del parameters[name]
     if "HostResourceGroupArn" in parameters.get("Placement", {}):
         parameters["Placement"].pop("HostId", None)
     licenses = [item["LicenseConfigurationArn"] for item in facts.get("Licenses") or ()]
