@@ -31,7 +31,9 @@ options:
     type: str
     required: true
   version:
-    description: The version within the line, for example V(2026.11.23). A version that exists is never made again.
+    description:
+      - The version within the line, for example V(2026.11.23). A version that exists is never made again.
+      - Quote it, since YAML reads V(2026.10) as the number V(2026.1).
     type: str
     required: true
   image_name:

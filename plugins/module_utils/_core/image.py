@@ -180,10 +180,13 @@ def _require_same_source(spec: ImageSpec, state: State, what: str, resource: Ima
         sources += [instance.instance_id, *replaced_ids(instance.tags)]
     recorded = resource.tags.get(tag_names.FINGERPRINT, "")
     known = f"{what} {resource.resource_id} is {spec.label} already, and it was made"
-    advice = "give another version, or the source that it was made from, or remove it with state: absent"
+    advice = "give another version, or remove it with state: absent"
     launched = instance is not None and instance.image_id == resource.resource_id
     if not launched and not any(recorded.startswith(spec.source_hash(source)) for source in sources):
-        raise SpecError(f"{known} from another source than {spec.source}; {advice}")
+        raise SpecError(
+            f"{known} from another source than {spec.source}; {advice}. To relaunch others from it, name the source "
+            "that it was made from (for a group, bake_and_relaunch_source)"
+        )
     if not recorded.endswith(spec.shape_hash):
         raise SpecError(f"{known} with other devices or block_devices; {advice}")
 
