@@ -57,7 +57,7 @@ class Clock:
 
 def answer(date: str | None = DATE, **fields: Any) -> dict[str, Any]:
     headers = {} if date is None else {"date": date}
-    return {**fields, "ResponseMetadata": {"HTTPHeaders": headers, "HTTPStatusCode": 200}}
+    return {**fields, "ResponseMetadata": {"RequestId": "1", "HTTPHeaders": headers, "HTTPStatusCode": 200}}
 
 
 def refusal(code: str, message: str = "no", status: int = 400) -> botocore.ClientError:
@@ -181,6 +181,18 @@ def test_a_passing_fault_of_a_read_is_repeated() -> None:
     )
     assert made.ask(ONE) == {ONE[0]: ()}
     assert made.calls == {"DescribeInstances": 4}
+
+
+def test_an_answer_that_is_not_ec2s_is_no_empty_one() -> None:
+    """The page of a proxy or of a hotel's network: botocore finds nothing in it."""
+    page = {"ResponseMetadata": {"HTTPHeaders": {"date": DATE}, "HTTPStatusCode": 200}}
+    made, _client, _clock = gateway(describe_instances=[page], create_snapshot=[page])
+    with pytest.raises(CallError, match=r"not EC2's.* Check endpoint_url") as caught:
+        made.ask(ONE)
+    assert caught.value.passing
+    with pytest.raises(CallError) as caught:
+        made.perform([SNAPSHOT])
+    assert caught.value.unclear
 
 
 def test_a_refused_read_is_not_repeated() -> None:

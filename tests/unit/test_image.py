@@ -445,6 +445,9 @@ def test_a_successor_that_was_given_up_is_not_baked_from() -> None:
         ({"image_name": "{date}"}, "nothing else"),
         ({"version": " "}, "version: ''"),
         ({"tags": {"aws:x": "1"}}, "reserved by AWS"),
+        ({"name": "(new image x)"}, "name: .* reads like an id that is only planned"),
+        ({"block_devices": [{"device_name": "/dev/xvda", "iops": 0}]}, "/dev/xvda: iops: 0 is not a number from 1 up"),
+        ({"block_devices": [{"device_name": "/dev/xvda", "volume_size": -3}]}, "volume_size: -3"),
         ({"tags": {"ec2ops:spec": "1"}}, "this collection's own"),
         ({"method": "image", "boot_mode": "uefi"}, "cannot change boot_mode"),
         (
@@ -572,6 +575,15 @@ def test_absent_leaves_a_copy_that_the_image_does_not_use() -> None:
     # An image that was copied to the region is made of copies.
     copied = made(spec(), block_devices=(ImageDevice("/dev/xvda", SNAP3),))
     assert [change.resource for change in plan(absent(), copied, copy).changes] == [AMI, SNAP3]
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_absent_is_refused_for_a_protected_image(force: bool) -> None:
+    for value in ("enabled-with-cooldown", "enabled-without-cooldown"):
+        with pytest.raises(UnsafePlan, match=f"{AMI} .web/1. has deregistration protection"):
+            plan(absent(force=force), made(spec(), facts={"DeregistrationProtection": value}))
+    for value in ("disabled", None):
+        assert plan(absent(force=force), made(spec(), facts={"DeregistrationProtection": value})).changes
 
 
 def test_absent_finishes_an_interrupted_removal() -> None:

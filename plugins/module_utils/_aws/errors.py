@@ -88,7 +88,7 @@ _HINTS: tuple[tuple[str, str], ...] = (
         r"IncorrectModificationState",
         "The volume's last modification is not over, which can take hours. Run the task again when it is completed.",
     ),
-    (r"OperationNotPermitted", "Stop or termination protection, or the instance's state, forbids it."),
+    (r"OperationNotPermitted", "Stop, termination or deregistration protection, or the resource's state, forbids it."),
     (
         r"InternalError|InternalFailure|ServiceUnavailable|Unavailable",
         "A fault on AWS's side. Run the task again; it carries on.",
@@ -189,7 +189,7 @@ def call_error(
         return CallError(operation, "ParamValidation", message, resource=resource, hint=hint)
     if not isinstance(error, (botocore.BotoCoreError, ResponseParserError)):
         raise error
-    where = f"Check endpoint_url ({endpoint}), the region, the network and a proxy (HTTPS_PROXY, NO_PROXY)."
+    where = _where(endpoint)
     code, hint, sent = next(
         ((code, hint, sent) for classes, code, hint, sent in _families(where) if isinstance(error, classes)),
         (type(error).__name__, "", None),
@@ -203,6 +203,25 @@ def call_error(
         hint=hint,
         unclear=bool(sent),
         passing=sent is not None,
+    )
+
+
+def _where(endpoint: str) -> str:
+    return f"Check endpoint_url ({endpoint}), the region, the network and a proxy (HTTPS_PROXY, NO_PROXY)."
+
+
+def stranger(answer: Mapping[str, Any], operation: str, *, resource: str = "", endpoint: str = "") -> CallError | None:
+    """The CallError for an answer that is not EC2's, such as the page of a proxy: botocore reads it as an empty one."""
+    if "RequestId" in (answer.get("ResponseMetadata") or {}):
+        return None
+    return CallError(
+        operation,
+        "UnexpectedAnswer",
+        "the answer is not EC2's: it has no request id",
+        resource=resource,
+        hint=_where(endpoint),
+        unclear=True,
+        passing=True,
     )
 
 

@@ -27,7 +27,7 @@ from .._core.errors import StorageError
 from .._core.resources import Resource
 from .._ports import TOKEN_SPENT, CallError
 from . import codec
-from .errors import call_error, is_throttling
+from .errors import call_error, is_throttling, stranger
 from .pacing import Pacer
 from .waiting import wait_for
 
@@ -316,6 +316,10 @@ class Ec2Gateway:
                 self._sleep(delay)
                 attempt += 1
             else:
+                if service == "ec2":
+                    strange = stranger(answer, operation, resource=resource, endpoint=client.meta.endpoint_url)
+                    if strange is not None:
+                        raise strange
                 self._note(answer)
                 return answer
 

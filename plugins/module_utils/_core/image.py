@@ -460,6 +460,11 @@ def _plan_absent(spec: ImageSpec, state: State) -> Plan:
             raise UnsafePlan(
                 f"image {image.image_id} ({spec.label}) is in use by {names}; force: true removes it all the same"
             )
+        if str(image.facts.get("DeregistrationProtection") or "").startswith("enabled"):
+            raise UnsafePlan(
+                f"image {image.image_id} ({spec.label}) has deregistration protection; disable that first (it may last "
+                "for another 24 hours then)"
+            )
         change = Change(
             "DeregisterImage",
             image.image_id,

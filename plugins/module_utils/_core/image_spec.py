@@ -18,7 +18,7 @@ from typing import Any
 from . import tags as tag_names
 from .change import Query, own_images, own_snapshots
 from .errors import SpecError
-from .names import require_id, require_image_name
+from .names import planned_in, require_id, require_image_name
 from .tags import require_tags
 from .volume_types import require_performance
 
@@ -122,6 +122,8 @@ def parse(params: Mapping[str, Any], _region: str) -> ImageSpec:
             raise SpecError(
                 f"{option}: {value!r}: 1 to {tag_names.LONGEST_VALUE} characters, since it is kept as a tag"
             )
+        if planned_in(value):
+            raise SpecError(f"{option}: {value!r} reads like an id that is only planned; give another one")
     hardware = {key: params[key] for key in HARDWARE if params.get(key) is not None}
     spec = ImageSpec(
         name=name,
@@ -157,6 +159,10 @@ def _override(item: Mapping[str, Any]) -> DeviceOverride:
     values: dict[str, Any] = {key: item.get(key) for key in DeviceOverride.__dataclass_fields__}
     override = DeviceOverride(**values)
     what = f"block_devices: {override.device_name}"
+    for option in ("volume_size", "iops", "throughput"):
+        value = values[option]
+        if value is not None and value < 1:
+            raise SpecError(f"{what}: {option}: {value} is not a number from 1 up")
     if override.volume_type is not None:
         require_performance(what, override.volume_type, override.volume_size, override.iops, override.throughput)
     return override
