@@ -1056,6 +1056,11 @@ def test_one_that_does_not_run_cannot_prove_itself(state: str) -> None:
 def test_on_failure_keep_takes_back_nothing_of_an_earlier_run() -> None:
     made = plan(spec(on_failure="keep"), heir(trial="unproven"), plain())
     assert all(not stage.on_failure and not stage.rollback_on for stage in made.stages)
+    with pytest.raises(UnsafePlan, match=f"{NEW} did not become healthy in place of {OLD}, and is left"):
+        plan(spec(on_failure="keep"), heir(trial="rejected"), plain())
+    again = dataclasses.replace(IMAGE, image_id=AMI2)
+    made = plan(spec(on_failure="keep", image_id=AMI2), heir(trial="rejected"), plain(), image=again)
+    assert "TerminateInstances" not in [change.action for change in made.changes]
 
 
 @pytest.mark.parametrize("trial", ["unproven", "serving", None])

@@ -306,20 +306,18 @@ def plan(spec: RelaunchSpec, state: State, _now: datetime) -> Plan:
     rejected = [new for new in trials if _is_rejected(current, new)]
     unproven = [new for new in trials if new not in rejected]
     if unproven:
-        return _plan_trial(spec, state, current, unproven, rejected)
-    if any(new.image_id == spec.image_id for new in rejected):
-        return _plan_way_back(state, current, rejected)
-    made = (
-        _plan_retirement(spec, state, current)
-        if current.image_id == spec.image_id
-        else _plan_replacement(spec, state, current)
-    )
-    return dataclasses.replace(made, stages=(*_terminations(state, current, rejected), *made.stages))
+        made = _plan_trial(spec, state, current, unproven)
+    elif any(new.image_id == spec.image_id for new in rejected):
+        return _plan_way_back(spec, state, current, rejected)
+    elif current.image_id == spec.image_id:
+        made = _plan_retirement(spec, state, current)
+    else:
+        made = _plan_replacement(spec, state, current)
+    ends = _terminations(state, current, rejected) if spec.on_failure == "rollback" else ()
+    return dataclasses.replace(made, stages=(*ends, *made.stages))
 
 
-def _plan_trial(
-    spec: RelaunchSpec, state: State, old: Instance, unproven: Sequence[Instance], rejected: Sequence[Instance]
-) -> Plan:
+def _plan_trial(spec: RelaunchSpec, state: State, old: Instance, unproven: Sequence[Instance]) -> Plan:
     """An earlier run has launched a successor, and was ended before it could tell whether that one is healthy."""
     if len(unproven) > 1:
         raise Ambiguous(
@@ -349,19 +347,21 @@ def _plan_trial(
     )
     retirement = _retirement(spec, state, old, new.instance_id, new.tags)
     warnings = (*_left_behind(spec, state, old), *_lost_addresses(retirement, old))
-    return Plan((*_terminations(state, old, rejected), proof, *retirement), warnings)
+    return Plan((proof, *retirement), warnings)
 
 
-def _plan_way_back(state: State, old: Instance, rejected: Sequence[Instance]) -> Plan:
+def _plan_way_back(spec: RelaunchSpec, state: State, old: Instance, rejected: Sequence[Instance]) -> Plan:
     """An earlier run has given the successor up. What is left of the way back is done; it ends as that run would have.
 
     Not more: what the old one writes since is not in the image, so that another launch from it wants another word.
     """
     names = " and ".join(new.instance_id for new in rejected)
+    what = f"instance_id: {names} did not become healthy in place of {old.instance_id}"
+    if spec.on_failure != "rollback":
+        raise UnsafePlan(f"{what}, and is left to be looked at (on_failure: {spec.on_failure}); terminate it then")
     refused = UnsafePlan(
-        f"instance_id: {names} did not become healthy in place of {old.instance_id}, and is terminated; "
-        f"{old.instance_id} goes on serving. Another run launches anew from {rejected[0].image_id}, without what "
-        f"{old.instance_id} has written since that was captured; another version has it"
+        f"{what}, and is terminated; {old.instance_id} goes on serving. Another run launches anew from "
+        f"{spec.image_id}, without what {old.instance_id} has written since that was captured; another version has it"
     )
     return Plan(_restoration(state, old, rejected), refused=refused)
 
