@@ -72,7 +72,7 @@ class Scene:
             "ec2ops:source": volume,
             "ec2ops:origin": f"gp3 8 3000 125 us-east-1a {self.instance_id} {device}",
         }
-        return tags | ({"ec2ops:set": f"{self.instance_id}/{period}"} if self.whole else {})
+        return tags | ({"ec2ops:set": f"{self.instance_id}/{period}", "ec2ops:parts": "2"} if self.whole else {})
 
     def described(self) -> list[dict[str, Any]]:
         """All snapshots there are, their tags as a mapping."""
