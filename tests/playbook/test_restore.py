@@ -190,8 +190,9 @@ def test_what_was_restored_under_another_name_is_another_ones(sandbox: Sandbox, 
     assert monday.status == 0, monday.output
     sandbox.move_clock(DAY)
     newer = rotated(sandbox, **policy)["created"]
-    volumes = restored(sandbox, **given)
-    assert {entry["snapshot_id"] for entry in volumes} == set(newer)
+    run = restore(sandbox, **given)
+    assert run.status == 0, run.output
+    assert {entry["snapshot_id"] for entry in run.fact(RESULT)["volumes"]} == set(newer)
     # A volume beside another one, in the declaration that is that one's own.
     root, data = web.root_volume_id, web.data_volume_id
     tagged_volume(sandbox, newer[0], {"ec2ops:spec": f"restore/{data}", "ec2ops:volume": root})
