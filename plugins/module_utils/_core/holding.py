@@ -205,8 +205,7 @@ def stop_troubles(
         value = instance.tags[tag_names.RESTORE_STATE]
         yield f"has a tag {tag_names.RESTORE_STATE} that this collection did not write ({value!r}); remove it"
     if remember and tag_names.RESTORE_STATE not in instance.tags:
-        # Those of AWS do not count.
-        count = sum(not key.lower().startswith("aws:") for key in instance.tags)
+        count = tag_names.places_taken(instance.tags)
         if count >= tag_names.MOST_TAGS:
             yield (
                 f"has {count} tags, EC2's most, so that it cannot be written down that it was running "

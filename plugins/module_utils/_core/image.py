@@ -49,7 +49,7 @@ from .lineage import (
     settling_queries,
     successor,
 )
-from .names import is_planned
+from .names import COPIED_VOLUME, is_planned
 from .resources import Image, Instance, Snapshot, Volume, view
 from .tags import replaced_ids
 
@@ -60,8 +60,6 @@ _GONE = ("deregistered",)
 _PLAIN_PLATFORM = "Linux/UNIX"
 # Resource types of DescribeImageReferences that need the image in order to work. An SSM parameter only names it.
 _HOLDERS = ("ec2:Instance", "ec2:LaunchTemplate")
-# EC2, "CopySnapshot": copies have "an arbitrary source volume ID". A copy was taken by somebody else, its tags with it.
-_COPIES = "vol-ffffffff"
 
 # --- questions -------------------------------------------------------------------------------------------------------
 
@@ -149,8 +147,11 @@ def _usable_image(spec: ImageSpec, state: State) -> Image | None:
 
 
 def _taken(spec: ImageSpec, state: State) -> list[Snapshot]:
-    """The snapshots that were taken for this version, whatever became of them."""
-    return [snapshot for snapshot in _tagged(spec, state, Snapshot) if snapshot.volume_id != _COPIES]
+    """The snapshots that were taken for this version, whatever became of them.
+
+    A copy was made by somebody else, its tags with it.
+    """
+    return [snapshot for snapshot in _tagged(spec, state, Snapshot) if snapshot.volume_id != COPIED_VOLUME]
 
 
 def _captures(spec: ImageSpec, state: State) -> list[Snapshot]:
@@ -484,7 +485,7 @@ def _plan_absent(spec: ImageSpec, state: State) -> Plan:
     # Only what carries the identity was made for this version: a snapshot that the user gave as the source stays.
     used_here = {snapshot for image in images for snapshot in image.snapshot_ids}
     tagged = _tagged(spec, state, Snapshot)
-    snapshots = [item for item in tagged if item.volume_id != _COPIES or item.snapshot_id in used_here]
+    snapshots = [item for item in tagged if item.volume_id != COPIED_VOLUME or item.snapshot_id in used_here]
     copies = [item for item in tagged if item not in snapshots]
     deletes = tuple(
         delete_snapshot(snapshot, state.region, f"made for {spec.label}, used by no other image")

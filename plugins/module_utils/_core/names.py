@@ -21,6 +21,8 @@ _PREFIXES = {kind: prefix for prefix, kind in KINDS.items()}
 # EC2 ids have 8 (until 2016) or 17 hexadecimal digits.
 _ID = re.compile(r"(i|ami|snap|vol)-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 _PLANNED = re.compile(r"\(new (instance|image|snapshot|volume|moment) [^()]+\)")
+COPIED_VOLUME = "vol-ffffffff"
+"""What EC2 shows as the volume of a copied snapshot: "an arbitrary volume ID" that must not be used for anything."""
 _IMAGE_NAME = re.compile(r"[A-Za-z0-9()\[\] ./\-'@_]{3,128}")
 
 

@@ -28,14 +28,14 @@ from typing import Any
 
 from . import tags as tag_names
 from .change import Change, Query, Stage, State, Wait, own_snapshots, tagging
-from .names import description, is_planned, moment_of, planned
+from .names import COPIED_VOLUME, description, is_planned, moment_of, planned
 from .resources import Snapshot
 from .retention import decide
 from .rotation_capture import no_room
 from .rotation_guards import Guards, sharing
 from .rotation_keeping import Scene, exclusions
 from .rotation_spec import CopySpec, RotationSpec
-from .rotation_units import UNKNOWN_VOLUMES, Unit, source_of
+from .rotation_units import Unit, source_of
 from .tags import carried, specification
 from .timespan import format_instant, parse_instant, parse_slot
 
@@ -255,7 +255,7 @@ class Copying:
             None,
             {
                 "state": "completed" if self.waits else "pending",
-                "volume_id": UNKNOWN_VOLUMES[1],
+                "volume_id": COPIED_VOLUME,
                 "volume_size": source.volume_size,
                 "encrypted": source.encrypted or self.copy.kms_key_id is not None,
                 "place": self.copy.place,

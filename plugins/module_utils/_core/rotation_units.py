@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from . import tags as tag_names
+from .names import COPIED_VOLUME
 from .resources import Snapshot
 from .retention import Candidate
 from .timespan import parse_slot
 
-UNKNOWN_VOLUMES = ("", "vol-ffffffff")
-"""What EC2 shows as the volume of a copy: "an arbitrary volume ID" that must not be used for anything."""
+UNKNOWN_VOLUMES = ("", COPIED_VOLUME)
+"""What says nothing of the volume that a snapshot is of."""
 
 
 @dataclass(frozen=True)

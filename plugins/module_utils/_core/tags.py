@@ -77,9 +77,14 @@ def carried(tags: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def places_taken(tags: Mapping[str, str]) -> int:
+    """How many of a resource's `MOST_TAGS` these take. AWS's own do not count (EC2, "Tag restrictions")."""
+    return sum(not key.lower().startswith("aws:") for key in tags)
+
+
 def require_room(tags: Mapping[str, str], resource: str, reason: str) -> None:
-    """SpecError when these are more tags than EC2 takes on a resource. AWS's own do not count."""
-    many = sum(not key.lower().startswith("aws:") for key in tags)
+    """SpecError when these are more tags than EC2 takes on a resource."""
+    many = places_taken(tags)
     if many > MOST_TAGS:
         raise SpecError(
             f"{resource} would have {many} tags ({reason}), and EC2 takes {MOST_TAGS}: "
@@ -95,9 +100,9 @@ def boto3_tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
 def with_room(present: Mapping[str, str], wanted: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     """The part of *wanted* that a resource with the tags *present* has a place for, and the keys of the rest.
 
-    What only changes a value needs no place. AWS's own tags do not count (EC2, "Tag restrictions").
+    What only changes a value needs no place.
     """
-    room = MOST_TAGS - sum(not key.lower().startswith("aws:") for key in present)
+    room = MOST_TAGS - places_taken(present)
     new = [key for key in wanted if key not in present]
     left_out = new[max(0, room) :]
     return {key: value for key, value in wanted.items() if key not in left_out}, left_out
