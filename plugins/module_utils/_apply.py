@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from ._core.change import Change, Plan, Query, Stage, Wait, by_id
 from ._core.errors import StorageError
-from ._core.names import kind_of, moment_of, planned_in, substitute
+from ._core.names import GENERATIONS, kind_of, moment_of, planned_in, substitute
 from ._core.resources import Fact, Image, Instance, Resource, Snapshot, Volume, from_view
 from ._core.timespan import format_instant
 from ._ports import TOKEN_SPENT, CallError, Gateway, Outcome, WaitError
@@ -31,8 +31,6 @@ VISIBLE = 15.0
 """Seconds within which EC2 shows what it has made, and after which an unclear create is taken not to have happened."""
 ATTEMPTS = 3
 """How often what EC2 would do twice is called."""
-GENERATIONS = 32
-"""How many used-up client tokens are passed over: a volume may be deleted and made again many times a day."""
 _TOKEN_USED = frozenset({TOKEN_SPENT, "IdempotentInstanceTerminated", "IdempotentParameterMismatch"})
 """The codes of a create whose client token has made something that is gone, or something else."""
 _MODIFIED = frozenset({"IncorrectModificationState", "VolumeModificationRateExceeded"})

@@ -19,7 +19,15 @@ AMAZON = "ansible_collections.amazon.aws."
 # amazon.aws's own private packages start with an underscore and change without notice.
 PUBLIC_AMAZON = {f"{AMAZON}plugins.module_utils.{name}" for name in ("modules", "common")}
 
-BASE = {"_core/errors", "_core/names", "_core/tags", "_core/timespan", "_core/resources", "_core/change"}
+BASE = {
+    "_core/errors",
+    "_core/names",
+    "_core/tags",
+    "_core/timespan",
+    "_core/resources",
+    "_core/change",
+    "_core/proofs",
+}
 HELPERS = BASE | {
     "_core/goals",
     "_core/lineage",

@@ -103,6 +103,10 @@ def description(policy: str, of: str) -> str:
     return f"{policy}: {of}".encode("ascii", "replace").decode()
 
 
+GENERATIONS = 32
+"""How many used-up client tokens are passed over: a volume may be deleted and made again many times a day."""
+
+
 def client_token(identity: Iterable[str], generation: int = 0) -> str:
     """A token that is the same in every run that wants the same thing: 64 hexadecimal digits, EC2's maximum.
 

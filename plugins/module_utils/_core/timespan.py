@@ -67,7 +67,10 @@ def format_instant(moment: datetime) -> str:
 
 def parse_instant(value: str) -> datetime | None:
     """The moment that `format_instant` wrote, or None for anything else."""
-    return datetime.fromisoformat(value) if _INSTANT.fullmatch(value) else None
+    try:
+        return datetime.fromisoformat(value) if _INSTANT.fullmatch(value) else None
+    except ValueError:
+        return None
 
 
 # --- Zones ------------------------------------------------------------------------------------------------------------

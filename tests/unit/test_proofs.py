@@ -1,0 +1,178 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which facts of EC2's prove the claim of a tag, and which do not."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._core import proofs
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import (
+    COPIED_VOLUME,
+    GENERATIONS,
+    client_token,
+    planned,
+)
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import (
+    Image,
+    ImageDevice,
+    Instance,
+    Snapshot,
+    Volume,
+)
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+OLD, NEW, OTHER = "i-0000000000000000a", "i-0000000000000000b", "i-0000000000000000c"
+IMAGE, OTHER_IMAGE = "ami-0000000000000000a", "ami-0000000000000000b"
+VOLUME, OTHER_VOLUME = "vol-0000000000000000a", "vol-0000000000000000b"
+SNAPSHOT, OTHER_SNAPSHOT = "snap-0000000000000000a", "snap-0000000000000000b"
+
+
+def heir(token: str | None, image_id: str = IMAGE, instance_id: str = NEW) -> Instance:
+    return Instance(instance_id, image_id=image_id, facts={"ClientToken": token})
+
+
+def launched(generation: int = 0, old: str = OLD, image_id: str = IMAGE) -> str:
+    return client_token(("relaunch", old, image_id), generation)
+
+
+@pytest.mark.parametrize(
+    ("instance", "proven"),
+    [
+        pytest.param(heir(launched()), True, id="first token"),
+        pytest.param(heir(launched(GENERATIONS - 1)), True, id="last token"),
+        pytest.param(heir(launched(GENERATIONS)), False, id="token of no generation"),
+        pytest.param(heir(launched(old=OTHER)), False, id="launched for another"),
+        pytest.param(heir(launched(image_id=OTHER_IMAGE)), False, id="launched from another image"),
+        pytest.param(heir("terraform-2026"), False, id="token of somebody else"),
+        pytest.param(heir(""), False, id="empty token"),
+        pytest.param(heir(None), False, id="no token"),
+        pytest.param(heir(None, instance_id=planned("instance", "in place of it")), True, id="planned"),
+    ],
+)
+def test_client_token_proves_a_successor(instance: Instance, proven: bool) -> None:
+    assert proofs.is_launched_to_replace(instance, OLD) is proven
+
+
+def stopped(
+    reason: str = "User initiated (2026-11-23 12:05:00 GMT)",
+    code: str = "Client.UserInitiatedShutdown",
+    state: str = "stopped",
+    launched_at: datetime = NOON - MINUTE,
+) -> Instance:
+    facts = {"StateTransitionReason": reason, "StateReason": {"Code": code, "Message": code}}
+    return Instance(OLD, state=state, launch_time=launched_at, facts=facts)
+
+
+@pytest.mark.parametrize(
+    ("instance", "proven"),
+    [
+        pytest.param(stopped(), True, id="stop within the hold"),
+        pytest.param(stopped("User initiated (2026-11-23 12:00:00 GMT)"), True, id="stop in the second of the record"),
+        pytest.param(stopped("User initiated (2026-11-23 12:30:00 GMT)"), True, id="stop at the hold's end"),
+        pytest.param(stopped("User initiated (2026-11-23 11:59:59 GMT)"), False, id="stop before the record"),
+        pytest.param(stopped("User initiated (2026-11-23 12:30:01 GMT)"), False, id="stop after the hold"),
+        pytest.param(stopped(""), False, id="no reason"),
+        pytest.param(stopped("User initiated"), False, id="no time"),
+        pytest.param(stopped("Server.ScheduledStop", "Server.ScheduledStop"), False, id="EC2's stop, no later start"),
+        pytest.param(
+            stopped("Client.InternalError", "Client.InternalError", launched_at=NOON + MINUTE),
+            True,
+            id="start taken back after the record",
+        ),
+        pytest.param(
+            stopped("Server.InternalError", "Server.InternalError", launched_at=NOON + MINUTE),
+            True,
+            id="start taken back by EC2's own fault",
+        ),
+        pytest.param(
+            stopped("", launched_at=NOON + MINUTE), False, id="somebody's start and stop, of which EC2 tells no time"
+        ),
+        pytest.param(
+            stopped("Client.InternalError", "Client.InternalError", "running", NOON + MINUTE), False, id="running"
+        ),
+    ],
+)
+def test_transition_proves_a_hold(instance: Instance, proven: bool) -> None:
+    assert proofs.is_stopped_within(instance, NOON + timedelta(microseconds=7), NOON + 30 * MINUTE) is proven
+
+
+def snapshot(volume_id: str = VOLUME, snapshot_id: str = SNAPSHOT, **fields: Any) -> Snapshot:
+    return Snapshot(snapshot_id, volume_id=volume_id, **{"volume_size": 8, "start_time": NOON, **fields})
+
+
+def test_volume_id_proves_what_a_snapshot_is_of() -> None:
+    forged = {"ec2ops:source": OTHER_VOLUME}
+    assert proofs.is_taken_of(snapshot(), VOLUME)
+    assert not proofs.is_taken_of(snapshot(tags=forged), OTHER_VOLUME)
+    assert not proofs.is_taken_of(snapshot(COPIED_VOLUME, tags={"ec2ops:source": VOLUME}), VOLUME)
+    assert not proofs.is_taken_of(snapshot(""), "")
+    assert proofs.source_of(snapshot(tags=forged)) == VOLUME
+    assert proofs.source_of(snapshot(COPIED_VOLUME, tags=forged)) == OTHER_VOLUME
+    assert proofs.source_of(snapshot(COPIED_VOLUME)) == ""
+
+
+@pytest.mark.parametrize(
+    ("volume_id", "claimed", "taken"),
+    [
+        pytest.param(VOLUME, None, NOON, id="original"),
+        pytest.param(VOLUME, "2025-01-01T00:00:00.000Z", NOON, id="original with a claim"),
+        pytest.param(COPIED_VOLUME, None, NOON, id="copy without a claim"),
+        pytest.param(COPIED_VOLUME, "2026-11-23T11:00:00.000Z", NOON - 60 * MINUTE, id="copy"),
+        pytest.param(COPIED_VOLUME, "2999-01-01T00:00:00.000Z", NOON, id="copy with a later claim"),
+        pytest.param(COPIED_VOLUME, "2026-19-39T00:00:00.000Z", NOON, id="copy with a time that does not exist"),
+        pytest.param(COPIED_VOLUME, "2026-11-23T29:00:00.000Z", NOON, id="copy with an hour that does not exist"),
+        pytest.param(COPIED_VOLUME, "yesterday", NOON, id="copy with a word"),
+    ],
+)
+def test_start_time_bounds_what_a_tag_claims(volume_id: str, claimed: str | None, taken: datetime) -> None:
+    tags = {} if claimed is None else {"ec2ops:taken": claimed}
+    assert proofs.time_of(snapshot(volume_id, tags=tags)) == taken
+
+
+@pytest.mark.parametrize(
+    ("copy", "words"),
+    [
+        pytest.param({}, None, id="fits"),
+        pytest.param({"volume_size": 0, "state": "pending"}, None, id="pending"),
+        pytest.param({"encrypted": True}, None, id="encrypted more than its original"),
+        pytest.param({"volume_id": OTHER_VOLUME}, "no copy", id="no copy"),
+        pytest.param({"volume_size": 1}, "1 GiB", id="another size"),
+        pytest.param({"start_time": NOON - MINUTE}, "older", id="older than its original"),
+    ],
+)
+def test_copy_must_fit_its_original(copy: dict[str, Any], words: str | None) -> None:
+    made = snapshot(**{"volume_id": COPIED_VOLUME, "snapshot_id": OTHER_SNAPSHOT, **copy})
+    misfit = proofs.copy_misfit(made, snapshot())
+    assert misfit is None if words is None else misfit is not None and words in misfit
+
+
+def test_plain_copy_of_an_encrypted_original_does_not_fit() -> None:
+    made = snapshot(COPIED_VOLUME, OTHER_SNAPSHOT)
+    assert "is not encrypted" in (proofs.copy_misfit(made, snapshot(encrypted=True)) or "")
+    pending = snapshot(COPIED_VOLUME, OTHER_SNAPSHOT, state="pending", volume_size=0)
+    assert proofs.copy_misfit(pending, snapshot(encrypted=True)) is None
+
+
+def test_snapshot_id_and_create_time_prove_what_a_volume_is_made_from() -> None:
+    after = Volume(VOLUME, snapshot_id=SNAPSHOT, create_time=NOON + MINUTE)
+    before = Volume(VOLUME, snapshot_id=SNAPSHOT, create_time=NOON - MINUTE)
+    assert proofs.is_made_from(after, [snapshot(snapshot_id=OTHER_SNAPSHOT), snapshot()])
+    assert not proofs.is_made_from(before, [snapshot()])
+    assert not proofs.is_made_from(Volume(VOLUME, create_time=NOON + MINUTE), [snapshot()])
+    assert not proofs.is_made_from(after, [])
+    assert proofs.is_made_from(Volume(planned("volume", "web/data")), [])
+
+
+def test_snapshots_prove_the_source_of_an_image() -> None:
+    both = [snapshot(), snapshot(OTHER_VOLUME, OTHER_SNAPSHOT)]
+    image = Image(IMAGE, block_devices=(ImageDevice("/dev/xvda", SNAPSHOT), ImageDevice("/dev/sdf", OTHER_SNAPSHOT)))
+    assert proofs.is_image_of(image, both, [VOLUME, OTHER_VOLUME])
+    assert not proofs.is_image_of(image, both, [VOLUME])
+    assert not proofs.is_image_of(image, both[:1], [VOLUME, OTHER_VOLUME])
+    assert not proofs.is_image_of(image, [both[0], snapshot(COPIED_VOLUME, OTHER_SNAPSHOT)], [VOLUME, OTHER_VOLUME])
+    assert not proofs.is_image_of(Image(IMAGE), both, [VOLUME])
