@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ._core.change import Change, Plan, split_place
+from ._core.display import visible, visible_lines
 from ._core.errors import StorageError
 from ._core.names import substitute
 from ._core.timespan import format_moment
@@ -124,7 +125,7 @@ def diff(plan: Plan) -> list[dict[str, str]]:
     if len(items) < len(changes):
         number = f"{len(changes) - len(items)} more" if items else str(len(changes))
         items.append({"prepared": f"{number} changes, which the plan has\n"})
-    return [*items, {"prepared": plan.explained}] if plan.explained else items
+    return [*items, {"prepared": visible_lines(plan.explained)}] if plan.explained else items
 
 
 def _diff_item(change: Change) -> dict[str, str]:
@@ -133,8 +134,8 @@ def _diff_item(change: Change) -> dict[str, str]:
     made_or_gone = "made" if change.before is None else "gone" if change.after is None else ""
     about = ", ".join(part for part in (made_or_gone, "disruptive" if change.disruptive else "") if part)
     return {
-        "before_header": f"{change.resource}, {split_place(change.region)[0]}",
-        "after_header": f"{change.action} {change.resource}{f' ({about})' if about else ''}: {change.reason}",
+        "before_header": visible(f"{change.resource}, {split_place(change.region)[0]}"),
+        "after_header": visible(f"{change.action} {change.resource}{f' ({about})' if about else ''}: {change.reason}"),
         "before": _lines(before, changed),
         "after": _lines(after, changed),
     }
@@ -159,7 +160,9 @@ def _flat(view: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _lines(values: Mapping[str, Any], keys: Iterable[str]) -> str:
     """As YAML that a person reads; what is not set, or an empty list, takes no line."""
-    return "".join(f"{key}: {_scalar(values[key])}\n" for key in keys if values.get(key) not in (None, [], ()))
+    return "".join(
+        visible(f"{key}: {_scalar(values[key])}") + "\n" for key in keys if values.get(key) not in (None, [], ())
+    )
 
 
 def _scalar(value: Any) -> str:

@@ -23,6 +23,7 @@ from ._apply import apply
 from ._argspec import COMMON, Options, assumed_entries, module_arguments
 from ._aws.gateway import Ec2Gateway, module_clients
 from ._core.change import Feature, Plan, State, bound, by_id, guard, overlay
+from ._core.display import visible
 from ._core.errors import SpecError, StorageError
 from ._core.names import is_planned
 from ._core.resources import Fact
@@ -90,21 +91,21 @@ def execute(feature: Feature, shell: Shell, gateway: Gateway) -> None:
         if result is not None and plan.refused is not None:
             result = {**result, "msg": str(plan.refused), "error": _render.described(plan.refused)}
     except StorageError as error:
-        shell.fail(str(error), _render.refusal(error, plan, gateway.calls))
+        shell.fail(visible(str(error)), _render.refusal(error, plan, gateway.calls))
         return
     for warning in plan.warnings:
-        shell.warn(warning)
+        shell.warn(visible(warning))
     shown = plan
     if result is None:
         outcome = apply(plan, gateway, wait=bool(shell.params["wait"]), timeout=float(shell.params["wait_timeout"]))
         for note in outcome.notes:
-            shell.warn(note)
+            shell.warn(visible(note))
         result = _told(feature, spec, state, plan, outcome, gateway)
         shown = plan.without(outcome.deferred_changes)
     if shell.diff:
         result["diff"] = _render.diff(shown)
     if "error" in result:
-        shell.fail(result.pop("msg"), result)
+        shell.fail(visible(result.pop("msg")), result)
     else:
         shell.exit(result)
 

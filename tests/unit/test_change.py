@@ -230,3 +230,10 @@ def test_own_tags_are_the_collections_on_what_is_made() -> None:
         "ec2ops:spec": "web"
     }
     assert change("CreateVolume", "(new volume a)").own_tags == {}
+
+
+def test_published_parameters_show_secrets_as_hashes() -> None:
+    shown = published_parameters({"UserData": "password=hunter2", "UefiData": "QU1aTlVFRkk=", "Name": "web"})
+    assert shown["Name"] == "web"
+    for name, secret in (("UserData", "hunter2"), ("UefiData", "QU1aTlVFRkk=")):
+        assert shown[name].startswith("sha256:") and secret not in shown[name]

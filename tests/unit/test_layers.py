@@ -27,6 +27,7 @@ BASE = {
     "_core/resources",
     "_core/change",
     "_core/proofs",
+    "_core/display",
 }
 HELPERS = BASE | {
     "_core/goals",

@@ -26,6 +26,8 @@ T = TypeVar("T")
 _NO_IDENTITY = (tag_names.ORIGIN, tag_names.PARTS, tag_names.TRIAL)
 """Of the collection's own tags, those that tell of what carries them, and not for what it was made."""
 _WILD = re.compile(r"[*?\\]")
+_HASHED = frozenset({"UserData", "UefiData"})
+"""Request parameters whose values may hold secrets: passwords in user data, keys in UEFI variables."""
 
 
 @dataclass(frozen=True)
@@ -270,12 +272,12 @@ class Change:
 def published_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Request parameters as they may be shown and compared between runs.
 
-    Client tokens and the times of the run are left out, user data stands as its hash (it often holds secrets). The same
-    is applied to a request log when a run is compared with its plan.
+    Client tokens and the times of the run are left out. User data and UEFI data stand as their hashes, since they may
+    hold secrets. The same is applied to a request log when a run is compared with its plan.
     """
 
     def shown(key: str, value: Any) -> Any:
-        if key == "UserData" and isinstance(value, (str, bytes)):
+        if key in _HASHED and isinstance(value, (str, bytes)):
             return "sha256:" + hashlib.sha256(value.encode() if isinstance(value, str) else value).hexdigest()
         if isinstance(value, Mapping):
             if value.get("Key") == tag_names.TAKEN:

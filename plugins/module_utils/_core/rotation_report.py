@@ -20,6 +20,7 @@ from itertools import islice
 from typing import Any
 
 from .change import Change, split_place
+from .display import visible
 from .rotation_capture import Capture
 from .rotation_copies import Copying
 from .rotation_keeping import Held, Keeping, Verdict, is_future
@@ -145,7 +146,7 @@ class Report:
             acted_on = not group or any(entry["decision"] == "delete" or unit.key in held for unit, entry in units)
             if self.spec.report != "all" and not acted_on:
                 continue
-            yield f"{group or 'of unknown source'}{where}:"
+            yield visible(f"{group or 'of unknown source'}{where}:")
             yield from (self._line(entry) for _unit, entry in units)
 
     def _line(self, entry: Mapping[str, Any]) -> str:

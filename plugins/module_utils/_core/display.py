@@ -1,0 +1,36 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Text for the screen of somebody who approves a plan by eye.
+
+Tag values are other people's text. A newline in one can add a line to a diff, and a bidirectional mark can turn one
+around (Unicode Technical Report 36, "Bidirectional Text Spoofing").
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+_HIDDEN = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
+"""The Unicode categories that show no glyph of their own: controls, formats, private and lone halves, line breaks."""
+
+
+def visible(text: str) -> str:
+    """Return *text* with every character that moves, hides or breaks other text as its escape: ``\\n``, ``\\u202e``."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_escaped(character) for character in text)
+
+
+def visible_lines(text: str) -> str:
+    """Return *text* with each of its lines as `visible` shows it; the line ends stay."""
+    return "\n".join(visible(line) for line in text.split("\n"))
+
+
+def _escaped(character: str) -> str:
+    if unicodedata.category(character) not in _HIDDEN:
+        return character
+    return character.encode("unicode_escape").decode()
