@@ -19,7 +19,7 @@ _HIDDEN = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
 
 
 def visible(text: str) -> str:
-    """Return *text* with every character that moves, hides or breaks other text as its escape: ``\\n``, ``\\u202e``."""
+    """Return *text* with every character that moves, hides or breaks other text written as its Python escape."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(_escaped(character) for character in text)
