@@ -38,7 +38,7 @@ class Execution:
 
 def name() -> str:
     """What is compared with, for a table's heading."""
-    pinned = re.search(r"^c7n==(\S+)$", REQUIREMENTS.read_text(encoding="utf-8"), re.MULTILINE)
+    pinned = re.search(r"^c7n==(\S+)", REQUIREMENTS.read_text(encoding="utf-8"), re.MULTILINE)
     return f"Cloud Custodian {pinned[1]}" if pinned else "Cloud Custodian"
 
 
@@ -71,7 +71,8 @@ def _install() -> None:
     python = str(VENV / "bin" / "python")
     for command in (
         [sys.executable, "-m", "venv", str(VENV)],
-        [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", str(REQUIREMENTS)],
+        [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
+        + ["--requirement", str(REQUIREMENTS)],
     ):
         done = subprocess.run(command, check=False, env=environment(), capture_output=True, text=True)
         if done.returncode:

@@ -21,9 +21,9 @@ OLDEST = (3, 11)
 
 # The SHA-256 of these, this file and the interpreter is the stamp.
 INPUTS = (
-    "requirements-dev.txt",
     "requirements-collections.txt",
     "constraints.txt",
+    "tests/tools/locks/uv.txt",
     "tests/tools/bootstrap.py",
     "tests/tools/get_pip.py",
 )
@@ -72,9 +72,10 @@ def set_up(wanted: str) -> None:
 
     # uv installs all this in 10 s where pip takes 40 s. It does not read pip's configuration: where the way to an index
     # is set there only, pip does it.
-    print("Installing the packages of requirements-dev.txt.", flush=True)
-    packages = ("-r", ROOT / "requirements-dev.txt", "-c", ROOT / "constraints.txt")
-    fast = run(python, "-m", "pip", "install", "--quiet", "uv", quiet=True)
+    print("Installing the packages of constraints.txt.", flush=True)
+    packages = ("--require-hashes", "-r", ROOT / "constraints.txt")
+    uv = ("--require-hashes", "-r", ROOT / "tests/tools/locks/uv.txt")
+    fast = run(python, "-m", "pip", "install", "--quiet", *uv, quiet=True)
     if not (fast and run(python, "-m", "uv", "pip", "install", "--quiet", "--compile-bytecode", *packages, quiet=True)):
         run(python, "-m", "pip", "install", "--quiet", *packages)
 
@@ -83,7 +84,8 @@ def set_up(wanted: str) -> None:
     download = WORK / "download"
     shutil.rmtree(download, ignore_errors=True)
     wanted_package = ROOT / "requirements-collections.txt"
-    run(python, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", download, "--requirement", wanted_package)
+    chosen = ("--require-hashes", "--requirement", wanted_package)
+    run(python, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", download, *chosen)
     (wheel,) = download.glob("ansible-*.whl")
     (site_packages,) = VENV.glob("lib/python*/site-packages")
     with zipfile.ZipFile(wheel) as archive:

@@ -29,6 +29,8 @@ TREE = WORK / "tree"
 COLLECTION = TREE / "ansible_collections" / "ec2ops" / "storage"
 """The copy of the collection that is run and tested. tree.py keeps it up to date."""
 HOME = WORK / "home"
+CORE_VARIABLE = "EC2OPS_TEST_CORE"
+"""The environment variable with the virtual environment of another ansible-core, see cores.py."""
 
 # Nothing of the caller's configuration may decide what a test does: neither Ansible's settings nor AWS credentials (a
 # test that forgets its endpoint must fail, not reach an account), and no git directory that a hook has set.
@@ -45,7 +47,9 @@ def environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
     """
     base = os.environ if base is None else base
     env = {name: value for name, value in base.items() if name in _KEPT or not name.startswith(_DROPPED)}
-    paths = [str(VENV / "bin"), *(path for path in env.get("PATH", os.defpath).split(os.pathsep) if path)]
+    ours = [str(Path(env[CORE_VARIABLE], "bin"))] if CORE_VARIABLE in env else []
+    ours.append(str(VENV / "bin"))
+    paths = [*ours, *(path for path in env.get("PATH", os.defpath).split(os.pathsep) if path not in ("", *ours))]
     bypassed = env.get("NO_PROXY", env.get("no_proxy", "")).split(",")
     no_proxy = ",".join(dict.fromkeys([*(host for host in bypassed if host), "127.0.0.1", "localhost"]))
     env.update(
