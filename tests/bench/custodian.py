@@ -68,11 +68,10 @@ def set_up() -> Path:
 def _install() -> None:
     """Makes the environment anew."""
     shutil.rmtree(VENV, ignore_errors=True)
-    python = str(VENV / "bin" / "python")
+    install = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     for command in (
         [sys.executable, "-m", "venv", str(VENV)],
-        [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
-        + ["--requirement", str(REQUIREMENTS)],
+        [*install, "--require-hashes", "--requirement", str(REQUIREMENTS)],
     ):
         done = subprocess.run(command, check=False, env=environment(), capture_output=True, text=True)
         if done.returncode:
