@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from .engine import Call, Engine, Reply
 from .faults import ConnectionLostError
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 #: A header section or a body greater than this is no call to EC2.
 LONGEST_HEADER = 65_536
 LARGEST_BODY = 64 * 1024 * 1024
+
+#: The names by which programs on this machine reach the server.
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 #: Real seconds that an idle connection is kept.
 IDLE = 300.0
@@ -59,6 +63,18 @@ class Server(socketserver.ThreadingTCPServer):
         name = str(host)
         return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
+    def is_local(self, call: Call) -> bool:
+        """Whether a control call names this server in Host and comes from no web page, which would send an Origin.
+
+        A page that somebody opens can send requests to loopback, and by a name of its own that resolves to loopback
+        (DNS rebinding) it can read the answers too. The sandbox's clients send neither.
+        """
+        try:
+            name = urlsplit(f"//{call.headers.get('host', '')}").hostname
+        except ValueError:
+            return False
+        return "origin" not in call.headers and name in {*LOOPBACK, str(self.server_address[0])}
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that has gone is nothing to report; a defect of the server is."""
         if not isinstance(sys.exc_info()[1], OSError):
@@ -89,6 +105,10 @@ class Connection(socketserver.StreamRequestHandler):
             return False
         call, keep = read
         if call.path.startswith("/_sandbox/"):
+            if not self.server.is_local(call):
+                text = b"The control plane answers programs on this machine, and no web pages."
+                self._send(Reply(403, text, [("Content-Type", "text/plain")]), keep=False)
+                return False
             self._send(self.server.control(call.method, call.path, call.query, call.body), keep)
             return keep
         call.is_gone = self._is_gone
