@@ -49,8 +49,8 @@ def test_limit_leaves_out_the_first_interface(
 
 
 def test_full_instance_is_as_full_as_ec2_lets_it_be(sandbox: Sandbox) -> None:
-    web = machine(sandbox, instance_type="t3.micro", data=20)
-    wanted = [{"name": f"v{number}", "size": 1} for number in range(6)]  # with the root, 27
+    web = machine(sandbox, instance_type="t3.micro", data=10)
+    wanted = [{"name": f"v{number}", "size": 1} for number in range(16)]  # with the root, 27
     assert run(sandbox, instance_ids=[web.instance_id], volumes=wanted).failed == ""
     more = [*wanted, {"name": "more", "size": 1}]
     assert "takes 27 volumes" in run(sandbox, instance_ids=[web.instance_id], volumes=more).failed
