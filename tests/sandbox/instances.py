@@ -39,6 +39,7 @@ from .volumes import (
     performance,
     refuse_unusable,
     remove_volume,
+    unmount_busy,
     value_error,
     zone_names,
 )
@@ -286,7 +287,7 @@ class Launch:
                 continue
             if mapping.get("VirtualName"):
                 continue
-            checked_device(name)
+            checked_device(name, image.virtualization)
             own = next((one.get("Ebs") or {} for one in given if one.get("DeviceName") == name), {})
             found.append(self._device(name, mapping.get("Ebs") or {}, own, known.get(name, {}).get("Ebs", {}), image))
         return found
@@ -681,7 +682,7 @@ def device_row(volume: Volume, attachment: Any, now: datetime) -> Shape:
         "DeviceName": attachment.device,
         "Ebs": {
             "VolumeId": volume.id,
-            "Status": attachment.state(now),
+            "Status": attachment.device_state(now),
             "AttachTime": attachment.asked.replace(microsecond=0),
             "DeleteOnTermination": attachment.delete_on_termination,
             "EbsCardIndex": attachment.card,
@@ -724,7 +725,7 @@ def _fields(request: Request, network: Network) -> dict[str, Any]:
         "block-device-mapping.attach-time": devices(lambda _volume, each: each.asked),
         "block-device-mapping.delete-on-termination": devices(lambda _volume, each: each.delete_on_termination),
         "block-device-mapping.device-name": devices(lambda _volume, each: each.device),
-        "block-device-mapping.status": devices(lambda _volume, each: each.state(now)),
+        "block-device-mapping.status": devices(lambda _volume, each: each.device_state(now)),
         "block-device-mapping.volume-id": devices(lambda volume, _each: volume.id),
         "boot-mode": fact("BootMode"),
         "client-token": fact("ClientToken"),
@@ -930,6 +931,7 @@ def stop_instances(request: Request) -> Shape:
             else:
                 reason = _USER_SHUTDOWN
             one.power.append(Power("stopped", now, done, "stopping", reason, _user_initiated(now)))
+            unmount_busy(home, one, done)
     _tell_moto(request, "StopInstances", [one.id for one, before in rows if before == "running"])
     return _changes("StoppingInstances", rows, now)
 

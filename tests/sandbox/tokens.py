@@ -28,11 +28,13 @@ def with_token(
     again: Callable[[str], dict[str, Any] | None],
     *,
     longest: int = 64,
+    same: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Make something once per client token.
 
     make: makes it and returns (id, answer). again: the answer that shows the id in its current state, or None when it
-    has been deleted; what it raises is the answer too.
+    has been deleted; what it raises is the answer too. same: the parameters as they are compared, where two spellings
+    of one are the same.
     A request without a token always makes. A make that raises leaves the token unused.
 
     Raises Ec2Error InvalidParameterValue for a token longer than `longest` or not ASCII, and
@@ -43,7 +45,7 @@ def with_token(
         return make()[1]
     check_token(token, longest)
     key = (request.account, request.region, request.action, token)
-    parameters = fingerprint(request.params)
+    parameters = fingerprint(request.params if same is None else same)
     known = request.world.tokens.get(key)
     if known is None:
         resource_id, answer = make()

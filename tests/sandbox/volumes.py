@@ -42,7 +42,11 @@ VOLUME_TYPES: Mapping[str, TypeLimits] = {
     "standard": TypeLimits((1, 1024)),
 }
 GP3_IOPS, GP3_THROUGHPUT = 3000, 125
+GP3_LEAST_IOPS = 100
+"""What a request may ask for; EBS makes 3,000 of all that is less than that."""
 GP3_THROUGHPUT_PER_IOPS = 0.25
+GP2_SMALL, GP2_THROUGHPUT = 170, 250
+"""A gp2 volume of more GiB than the first delivers the second, MiB/s; a smaller one about as much as gp3's least."""
 MODIFICATIONS_PER_WINDOW = 4
 
 
@@ -100,18 +104,21 @@ def performance(volume_type: str, size: int, iops: int | None, throughput: int |
 
 
 def _checked_iops(volume_type: str, limits: TypeLimits, size: int, iops: int) -> int:
+    """Recorded of EC2 for a gp3 of 1 GiB: 0, 1, 501 and 2,999 are refused, 500 becomes 3,000, 3,000 is always taken."""
     low, high = limits.iops or (0, 0)
+    if volume_type == "gp3":
+        if iops == GP3_IOPS:
+            return iops
+        low = GP3_LEAST_IOPS
     if iops < low:
-        if volume_type != "gp3" or iops < 0:
-            raise value_error(f"Volume iops of {iops} is too low; minimum is {low}.")
-        iops = low
+        raise value_error(f"Volume iops of {iops} is too low; minimum is {low}.")
     if iops > high:
         raise value_error(f"Volume iops of {iops} is too high; maximum is {high}.")
-    if iops / size > limits.iops_per_gib and not (volume_type == "gp3" and iops <= GP3_IOPS):
+    if iops / size > limits.iops_per_gib:
         raise value_error(
             f"Iops to volume size ratio of {iops / size:.6f} is too high; maximum is {limits.iops_per_gib}"
         )
-    return iops
+    return max(iops, GP3_IOPS) if volume_type == "gp3" else iops
 
 
 def _checked_throughput(throughput: int | None, iops: int) -> int:
@@ -138,7 +145,9 @@ def zone_names(request: Request) -> dict[str, str]:
 
 @dataclass(slots=True)
 class Encryption:
-    """How a new volume or snapshot is encrypted. ``broken``: the key cannot be used, so it fails later."""
+    """How a new volume or snapshot is encrypted. ``broken``: the key cannot be used, so it fails later: a volume
+    vanishes.
+    """
 
     encrypted: bool
     key: str | None = None
@@ -164,7 +173,7 @@ def encryption(
         return Encryption(False)
     foreign = isinstance(source, Snapshot) and source.owner != request.account
     if foreign and inherited and source is not None and not may_use(request, source.kms_key_id):
-        # Asynchronous, as recorded: the volume is made, or the copy, and ends in error.
+        # Asynchronous, as recorded: the volume is made and vanishes, or the copy is, and ends in error.
         return Encryption(True, key_arn(request, key) or key, broken=True)
     if key is None and inherited and source is not None and not foreign:
         return Encryption(True, source.kms_key_id)
@@ -220,6 +229,7 @@ class VolumeSpec:
     snapshot: Snapshot | None = None
     initialization_rate: int | None = None
     multi_attach: bool = False
+    outpost_arn: str = ""
 
 
 def make_volume(request: Request, spec: VolumeSpec, zone: str, tags: Mapping[str, str]) -> Volume:
@@ -244,7 +254,9 @@ def make_volume(request: Request, spec: VolumeSpec, zone: str, tags: Mapping[str
         multi_attach=spec.multi_attach,
         initialization_rate=spec.initialization_rate,
         tags=dict(tags),
-        failed=spec.encryption.broken or end is not None,
+        failed=end is not None,
+        vanishes=spec.encryption.broken,
+        outpost_arn=spec.outpost_arn,
         product_codes=snapshot.product_codes if snapshot else (),
         parent=snapshot.held if snapshot else None,
         fast_restored=fast is not None and fast.state(now) == "enabled",
@@ -281,7 +293,16 @@ def _spec(request: Request) -> VolumeSpec:
     checked_initialization_rate(params.get("VolumeInitializationRate"), snapshot is not None)
     iops, throughput = performance(volume_type, size, params.get("Iops"), params.get("Throughput"))
     sealed = encryption(request, params.get("Encrypted"), params.get("KmsKeyId"), snapshot)
-    return VolumeSpec(size, volume_type, iops, throughput, sealed, snapshot, params.get("VolumeInitializationRate"))
+    return VolumeSpec(
+        size,
+        volume_type,
+        iops,
+        throughput,
+        sealed,
+        snapshot,
+        params.get("VolumeInitializationRate"),
+        outpost_arn=params.get("OutpostArn") or "",
+    )
 
 
 def _zone(request: Request) -> str:
@@ -324,7 +345,17 @@ def create_volume(request: Request) -> Shape:
 
     if request.params.get("DryRun"):
         make()
-    return with_token(request, make, again)
+    return with_token(request, make, again, same=_in_its_zone(request))
+
+
+def _in_its_zone(request: Request) -> Shape:
+    """The parameters as a client token compares them: a zone's name and its id are one."""
+    params = dict(request.params)
+    zone_id = params.pop("AvailabilityZoneId", None)
+    if zone_id and not params.get("AvailabilityZone"):
+        named = [name for name, known in zone_names(request).items() if known == zone_id]
+        params["AvailabilityZone"] = named[0] if named else zone_id
+    return params
 
 
 def _created_row(request: Request, volume: Volume) -> Shape:
@@ -358,6 +389,7 @@ def volume_row(request: Request, volume: Volume) -> Shape:
         "MultiAttachEnabled": volume.multi_attach,
         "VolumeInitializationRate": volume.initialization_rate,
         "FastRestored": True if volume.fast_restored else None,
+        "OutpostArn": volume.outpost_arn or None,
         "Operator": {"Managed": bool(volume.operator), "Principal": volume.operator or None},
         "Attachments": [attachment_row(volume, one, now) for one in volume.held(now)],
         "Tags": tag_list(volume.tags),
@@ -422,14 +454,14 @@ def describe_volumes(request: Request) -> Shape:
 
 @action("DeleteVolume")
 def delete_volume(request: Request) -> Shape:
-    """Delete a volume that nothing holds; it is ``deleting`` for a while."""
+    """Delete a volume that nothing holds, also while it is ``creating``; it is ``deleting`` for a while."""
     volume, now = request.home.volume(request.params["VolumeId"]), request.now
     _refuse_managed(volume)
     state = volume.state(now)
     if state == "in-use":
         holders = ", ".join(one.instance_id for one in volume.held(now))
         raise Ec2Error("VolumeInUse", f"Volume {volume.id} is currently attached to {holders}")
-    if state not in ("available", "error"):
+    if state not in ("creating", "available", "error"):
         raise Ec2Error("IncorrectState", f"The volume '{volume.id}' is '{state}'")
     request.dry_run_gate()
     remove_volume(request.home, volume, now)
@@ -449,18 +481,21 @@ def _refuse_managed(volume: Volume) -> None:
 
 # --- attachments ------------------------------------------------------------------------------------------------------
 
-# The user guide's available names: sd and hd with a partition (paravirtual), xvd of two letters, the first from a to d
-# (HVM), and of one (Windows, and roots). The API's reference has them without /dev/ too.
-_DEVICE = re.compile(
-    r"(/dev/)?"
-    r"(sd[a-z]|sd[a-z]([1-9]|1[0-5])|hd[a-z]|hd[a-z]([1-9]|1[0-5])|xvd[a-z]|xvd[a-d][a-z])"
-)
+# The user guide's available names for each virtualization type. Those of two letters are refused after xvddx, and a
+# root has a name of its own. The API's reference has them without /dev/ too.
+_DEVICES: Mapping[str, re.Pattern[str]] = {
+    "hvm": re.compile(r"(/dev/)?(sda1|sd[a-z]|xvd[a-z]|xvd[a-c][a-z]|xvdd[a-x])"),
+    "paravirtual": re.compile(r"(/dev/)?([sh]d[a-z]([1-9]|1[0-5])?|xvd[a-z])"),
+}
 MOST_MULTI_ATTACHMENTS = 16
 
 
-def checked_device(name: str) -> str:
-    """Raises InvalidParameterValue for what EC2 does not accept as a device name."""
-    if not _DEVICE.fullmatch(name):
+def checked_device(name: str, virtualization: str = "") -> str:
+    """Raises InvalidParameterValue for a device name that EC2 does not accept on instances of a virtualization type;
+    on any, where none is named.
+    """
+    patterns = [_DEVICES[virtualization]] if virtualization in _DEVICES else list(_DEVICES.values())
+    if not any(pattern.fullmatch(name) for pattern in patterns):
         raise value_error(f"Value ({name}) for parameter device is invalid. {name} is not a valid EBS device name.")
     return name
 
@@ -479,7 +514,7 @@ def attach_volume(request: Request) -> Shape:
     home, now, params = request.home, request.now, request.params
     volume = home.volume(params["VolumeId"])
     (instance,) = home.instance_list([params["InstanceId"]])
-    device = checked_device(params["Device"])
+    device = checked_device(params["Device"], str(instance.facts.get("VirtualizationType") or ""))
     _refuse_managed(volume)
     if instance.state(now) not in ("running", "stopped"):
         raise Ec2Error("IncorrectState", f"Instance '{instance.id}' is not 'running'.")
@@ -487,6 +522,11 @@ def attach_volume(request: Request) -> Shape:
         raise Ec2Error(
             "InvalidVolume.ZoneMismatch",
             f"The volume '{volume.id}' is not in the same availability zone as instance '{instance.id}'",
+        )
+    if volume.outpost_arn != (instance.facts.get("OutpostArn") or ""):
+        raise Ec2Error(
+            "InvalidVolume.ZoneMismatch",
+            f"The volume '{volume.id}' is not on the same Outpost as instance '{instance.id}'",
         )
     limits = ebs_limits(request, instance.type)
     _check_free(volume, instance, limits, now)
@@ -536,13 +576,21 @@ def _check_free(volume: Volume, instance: Instance, limits: Shape, now: datetime
         raise Ec2Error("OperationNotPermitted", "Cannot attach volume when it is in modification state")
 
 
+def _interfaces(request: Request, instance: Instance) -> int:
+    """How many network interfaces the instance has; moto knows them."""
+    answer = request.moto("DescribeInstances", {"InstanceIds": [instance.id]})
+    rows = [row for group in answer["Reservations"] for row in group["Instances"]]
+    return len(rows[0].get("NetworkInterfaces") or ()) if rows else 0
+
+
 def _check_attachment_limit(request: Request, instance: Instance, limits: Shape) -> None:
     most = limits.get("MaximumEbsAttachments")
     if most is None:
         return
     held = len(request.home.devices(instance, request.now))
-    if limits.get("AttachmentLimitType") == "shared":  # network interfaces count too, at least the first one
-        held += 1
+    if limits.get("AttachmentLimitType") == "shared" and limits["Nitro"]:
+        # The limit leaves out the first interface, and the NVMe disks; further interfaces count.
+        held += max(0, _interfaces(request, instance) - 1)
     if held >= most:
         raise Ec2Error(
             "AttachmentLimitExceeded", f"Instance '{instance.id}' has reached its limit of {most} attachments."
@@ -551,11 +599,17 @@ def _check_attachment_limit(request: Request, instance: Instance, limits: Shape)
 
 @action("DetachVolume")
 def detach_volume(request: Request) -> Shape:
-    """End an attachment; a root volume only of a stopped instance, a multi-attach volume only by its instance."""
+    """End an attachment; a root volume only of a stopped instance, a multi-attach volume only by its instance.
+
+    A fault of kind ``end`` says that a file system on it is mounted: it is ``busy`` until it is unmounted
+    (``volume_busy``), the instance is stopped, or the call is made again with Force.
+    """
     home, now, params = request.home, request.now, request.params
     volume = home.volume(params["VolumeId"])
     _refuse_managed(volume)
-    held = [one for one in volume.held(now) if one.state(now) != "detaching"]
+    forced = bool(params.get("Force"))
+    going = ("detaching",) if forced else ("detaching", "busy")
+    held = [one for one in volume.held(now) if one.state(now) not in going]
     if not held:
         raise Ec2Error("IncorrectState", f"Volume '{volume.id}' is in the '{volume.state(now)}' state.")
     instance_id = params.get("InstanceId")
@@ -577,8 +631,20 @@ def detach_volume(request: Request) -> Shape:
             "OperationNotPermitted", f"Unable to detach root volume '{volume.id}' from instance '{instance.id}'"
         )
     request.dry_run_gate()
-    attachment.end(now, home.moment("volume_detaching", now))
+    done = home.moment("volume_detaching", now)
+    if request.end_state() is not None and instance.state(now) == "running" and not forced:
+        unmounted = home.moment("volume_busy", now)
+        attachment.end_mounted(now, unmounted, home.moment("volume_detaching", unmounted))
+    else:
+        attachment.end(now, done)
     return attachment_row(volume, attachment, now)
+
+
+def unmount_busy(region: Region, instance: Instance, moment: datetime) -> None:
+    """An instance that is stopped at a moment lets go of the disks that were busy."""
+    for _volume, one in region.devices(instance, moment):
+        if one.detach_asked is not None and one.state(moment) == "busy":
+            one.end_mounted(one.detach_asked, moment, region.moment("volume_detaching", moment))
 
 
 # --- modifications ----------------------------------------------------------------------------------------------------
@@ -631,8 +697,14 @@ def _target(volume: Volume, params: Mapping[str, Any], now: datetime) -> Shape:
     volume_type = checked_type(params["VolumeType"]) if params.get("VolumeType") else volume.type
     same = volume_type == volume.type
     checked_size(volume_type, size)
+    if volume.multi_attach and not same:
+        raise Ec2Error("UnsupportedOperation", f"The type of '{volume.id}' cannot be changed: Multi-Attach is enabled.")
     limits = VOLUME_TYPES[volume_type]
     iops, throughput = params.get("Iops"), params.get("Throughput")
+    if (volume.type, volume_type, iops, throughput) == ("gp2", "gp3", None, None):
+        # EBS provisions what the gp2 volume had, or gp3's baseline, whichever is higher.
+        iops = max(GP3_IOPS, volume.iops or 0)
+        throughput = GP2_THROUGHPUT if volume.size > GP2_SMALL else GP3_THROUGHPUT
     if iops is None and limits.iops is not None:
         iops = volume.iops if same else 3000
     if throughput is None and limits.throughput is not None and same:
@@ -641,6 +713,8 @@ def _target(volume: Volume, params: Mapping[str, Any], now: datetime) -> Shape:
     multi_attach = params.get("MultiAttachEnabled", volume.multi_attach)
     if multi_attach and not (limits.multi_attach and (volume.multi_attach or volume_type == "io2")):
         raise combination_error(f"The parameter MultiAttachEnabled is not supported for {volume_type} volumes.")
+    if multi_attach and not volume.multi_attach and any(True for _one in volume.held(now)):
+        raise Ec2Error("IncorrectState", f"Multi-Attach of '{volume.id}' can be enabled only while it is not attached.")
     if volume.multi_attach and not multi_attach and len(list(volume.held(now))) > 1:
         raise Ec2Error("IncorrectState", f"Volume '{volume.id}' is attached to more than one instance.")
     if not limits.boot and any(one.device in ("/dev/sda1", "/dev/xvda") for one in volume.held(now)):

@@ -32,6 +32,7 @@ DURATIONS: dict[str, float] = {
     "volume_creating": 0.4,
     "volume_attaching": 0.3,
     "volume_detaching": 0.3,
+    "volume_busy": 3600.0,
     "volume_deleting": 0.2,
     "volume_modifying": 0.5,
     "volume_optimizing": 1.0,
@@ -59,7 +60,8 @@ DURATIONS: dict[str, float] = {
 """Seconds of sandbox time, by name; a test may change each one. ``snapshot_rate_window`` is the least time between two
 CreateSnapshot calls for one volume (0: no limit, EC2 documents 15); ``write_tick`` the time between two writes of a
 running instance; ``instance_gone`` how long a terminated instance is still shown (EC2: about an hour), and
-``fast_restore_gone`` how long a fast restore that is disabled."""
+``fast_restore_gone`` how long a fast restore that is disabled; ``volume_busy`` how long a disk stays mounted of which a
+fault of kind ``end`` on DetachVolume says that it is."""
 
 declare_durations(**DURATIONS)
 
@@ -129,12 +131,21 @@ class Attachment:
     card: int = 0
     detach_asked: datetime | None = None
     detached: datetime | None = None
+    mounted_until: datetime | None = None
+    """Of one whose detachment was asked for while its file system was mounted: when that ends."""
 
     def state(self, now: datetime) -> str:
         """EC2's VolumeAttachmentState; "detached" once it is over."""
         if self.detach_asked is not None and self.detached is not None and now >= self.detach_asked:
+            if self.mounted_until is not None and now < self.mounted_until:
+                return "busy"
             return "detaching" if now < self.detached else "detached"
         return "attaching" if now < self.attached else "attached"
+
+    def device_state(self, now: datetime) -> str:
+        """As block device mappings of instances show it: they know no "busy"."""
+        state = self.state(now)
+        return "detaching" if state == "busy" else state
 
     def shown(self, now: datetime) -> bool:
         """Whether EC2 lists it now."""
@@ -142,7 +153,12 @@ class Attachment:
 
     def end(self, asked: datetime, done: datetime) -> None:
         """Detach: asked for at one moment, done at another."""
-        self.detach_asked, self.detached = asked, done
+        self.detach_asked, self.detached, self.mounted_until = asked, done, None
+
+    def end_mounted(self, asked: datetime, unmounted: datetime, done: datetime) -> None:
+        """Detach a mounted disk: it is busy until it is unmounted, and is off some time after that."""
+        self.end(asked, done)
+        self.mounted_until = unmounted
 
 
 @dataclass(slots=True)
@@ -187,6 +203,9 @@ class Volume:
     initialization_rate: int | None = None
     tags: Tags = field(default_factory=dict)
     failed: bool = False
+    vanishes: bool = False
+    """EBS cannot use its key: once it would be ready, there is no such volume."""
+    outpost_arn: str = ""
     operator: str = ""
     product_codes: tuple[str, ...] = ()
     attachments: list[Attachment] = field(default_factory=list)
@@ -204,6 +223,8 @@ class Volume:
             return "deleting" if now < self.deleted else "deleted"
         if now < self.ready:
             return "creating"
+        if self.vanishes:
+            return "deleted"
         if self.failed:
             return "error"
         return "in-use" if any(one.shown(now) for one in self.attachments) else "available"
@@ -223,6 +244,8 @@ class Volume:
 
     def exists(self, now: datetime) -> bool:
         """Whether a read finds it."""
+        if self.vanishes and now >= self.ready:
+            return False
         return self.deleted is None or now < self.deleted
 
 
