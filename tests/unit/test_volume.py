@@ -10,7 +10,6 @@ EC2: in both worlds there must be nothing left to do.
 from __future__ import annotations
 
 import dataclasses
-import fnmatch
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -55,6 +54,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._ports import CallE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from in_process import OTHER_ZONE, REGION, ZONE, options
+
+from sandbox.filters import matcher
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 WEB, DB, FAR = (f"i-{number:017x}" for number in (1, 2, 3))
@@ -456,7 +457,7 @@ def _matches(resource: Any, name: str, values: Sequence[str]) -> bool:
         found = [resource.resource_id]
     else:
         raise AssertionError(f"a filter that Ec2 does not know: {name}")
-    return any(fnmatch.fnmatchcase(one, value) for one in found for value in values)
+    return any(map(matcher(values), found))
 
 
 def _tags(request: Mapping[str, Any]) -> dict[str, str]:
