@@ -20,7 +20,7 @@ from datetime import datetime
 
 from . import tags as tag_names
 from .change import Change, Feature, Plan, Query, State, Wait, by_id, own_snapshots, tag_filters
-from .errors import SpecError, UnsafePlan, listed
+from .errors import MOST_LISTED, SpecError, UnsafePlan, listed
 from .holding import (
     forget,
     has_passing_address,
@@ -931,7 +931,9 @@ class _Pass(Draft):
             )
         ]
         if troubles:
-            raise UnsafePlan(f"in_use: stop: {'; '.join(troubles)}. Nothing was changed.")
+            rest = len(troubles) - MOST_LISTED
+            more = f"; {rest} more instances have such reasons" if rest > 0 else ""
+            raise UnsafePlan(f"in_use: stop: {'; '.join(troubles[:MOST_LISTED])}{more}. Nothing was changed.")
 
     def _require_limits(self) -> None:
         """EC2's limit of attachments for the instance type, where it says one, and Nitro for multi-attach."""
@@ -961,7 +963,7 @@ class _Pass(Draft):
                 held += max(1, len(instance.facts.get("NetworkInterfaces") or ()))
             leaving = sum(change.parameters["InstanceId"] == instance_id for change in self.detaches)
             if held - leaving + len(changes) > most:
-                names = ", ".join(self.labels[change.resource] for change in changes)
+                names = listed(self.labels[change.resource] for change in changes)
                 raise UnsafePlan(
                     f"{names}: the type {instance.instance_type} of {instance_id} takes {most} attachments; with these "
                     f"it would have {held - leaving + len(changes)}. Detach others first, or choose a larger type"
