@@ -28,8 +28,13 @@ def restore_points(
     region: str = "",
     restored: Iterable[Mapping[str, Any]] = (),
     taken: Iterable[str] | None = None,
+    strict: bool = True,
 ) -> dict[str, Any]:
-    """What the documentation beside this file says. Raises AnsibleFilterError where nothing can be restored from."""
+    """Return the points that the documentation beside this file describes.
+
+    Where nothing can be restored from, raises AnsibleFilterError, or returns only ``error`` and ``notes`` unless
+    *strict*: Ansible puts words of its own before the message of a filter that fails.
+    """
     volumes = tuple(volume_ids)
     if bool(volumes) == bool(instance_id):
         raise AnsibleFilterError("restore_points: one of volume_ids and instance_id is needed, and not both")
@@ -45,8 +50,10 @@ def restore_points(
             ),
             None if taken is None else tuple(taken),
         )
-        return recover((snapshot_of(item) for item in snapshots), wanted).view()
+        return {**recover((snapshot_of(item) for item in snapshots), wanted).view(), "error": None}
     except StorageError as error:
+        if not strict:
+            return {"error": str(error), "notes": []}
         raise AnsibleFilterError(str(error)) from error
 
 

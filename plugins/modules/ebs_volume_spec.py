@@ -66,6 +66,8 @@ options:
       volume_id:
         description:
           - This very volume. One that was replaced by a swap stands for its living replacement.
+          - With O(volumes[].name), it renames a volume of the declaration. Of several volumes with the same tags, such
+            as a volume and its copy, it says which one is meant.
         type: str
       device_name:
         description:
@@ -103,7 +105,8 @@ options:
         type: str
       snapshot_id:
         description:
-          - The snapshot that the volume is created from. It counts at creation only.
+          - The snapshot that the volume is created from. It counts at creation only. An archived snapshot has to be
+            restored first.
         type: str
       snapshot:
         description:
@@ -112,7 +115,7 @@ options:
         suboptions:
           tags:
             description:
-              - The newest completed snapshot of the account that has all these tags.
+              - The newest completed snapshot of the account that has all these tags. Archived ones are passed over.
             type: dict
             required: true
           before:
@@ -128,6 +131,9 @@ options:
         description:
           - Whether the volume, V(io1) or V(io2), can be attached to several instances of its zone, up to 16. It is
             attached to all O(instance_ids) then. Only with a cluster file system is that of use.
+          - EBS enables it for an existing V(io2) volume only while that is not attached. The module detaches the
+            volume, modifies it and attaches it again where it was, as O(in_use) allows.
+          - The type of a volume that has it cannot be changed. V(false) disables it, in a run of its own.
         type: bool
       delete_on_termination:
         description:
@@ -150,6 +156,7 @@ options:
   purge_volumes:
     description:
       - Detach the data volumes of the instances that O(volumes) does not name. They are never deleted.
+      - A volume that belongs to another O(spec) stays attached, with a warning, unless O(steal=true).
     type: bool
     default: false
   purge_tags:
@@ -225,6 +232,8 @@ notes:
   - A volume in the state C(error) is an error that names it, since EC2 does not tell what was lost from what was never
     made. With O(volumes[].state=absent) and O(final_snapshot=false) it is deleted. What EBS could not make is deleted
     by the run that has asked for it.
+  - An entry with a new O(volumes[].name) makes a new volume. A warning names the volumes of the declaration that no
+    entry names any more.
   - The file system on a volume is not touched. After a volume has grown, grow the file system on the machine.
   - With several O(instance_ids), every instance has volumes of its own under its own id. Two tasks, or two hosts, whose
     O(spec) is the same do not share volumes by accident. A volume that is attached to another instance that lives is

@@ -37,6 +37,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources imp
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.tags import boto3_tags
 from ansible_collections.ec2ops.storage.plugins.module_utils._ports import TOKEN_SPENT, CallError
 
+from sandbox.filters import matcher
+
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 KINDS: dict[str, type[Any]] = {
     "DescribeInstances": Instance,
@@ -191,7 +193,7 @@ class FakeEc2:
                     FIELDS.get(name, {"status": "state", "instance-state-name": "state"}.get(name, name)), ""
                 )
             )
-        return found is not None and any(fnmatch.fnmatchcase(found, value) for value in values)
+        return found is not None and matcher(values)(found)
 
     def _status(self, instance_id: str) -> Fact:
         record = self._records[instance_id]

@@ -10,7 +10,6 @@ EC2: in both worlds there must be nothing left to do.
 from __future__ import annotations
 
 import dataclasses
-import fnmatch
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -56,6 +55,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._ports import CallE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from in_process import OTHER_ZONE, REGION, ZONE, options
+
+from sandbox.filters import matcher
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 WEB, DB, FAR = (f"i-{number:017x}" for number in (1, 2, 3))
@@ -286,6 +287,10 @@ class Ec2:
             self.refuse(change, "New size cannot be smaller than existing size")
         if multi_attach and new_type != "io2":
             self.refuse(change, f"MultiAttachEnabled is not supported for {new_type} volumes")
+        if multi_attach and not found.multi_attach_enabled and found.attachments:
+            self.refuse(change, "multi-attach is enabled only while the volume is not attached")
+        if found.multi_attach_enabled and new_type != found.volume_type:
+            self.refuse(change, "the type of a volume with multi-attach stays")
         if not multi_attach and len(found.attachments) > 1:
             self.refuse(change, "it is attached to more than one instance")
         same = new_type == found.volume_type
@@ -459,7 +464,7 @@ def _matches(resource: Any, name: str, values: Sequence[str]) -> bool:
         found = [resource.resource_id]
     else:
         raise AssertionError(f"a filter that Ec2 does not know: {name}")
-    return any(fnmatch.fnmatchcase(one, value) for one in found for value in values)
+    return any(map(matcher(values), found))
 
 
 def _tags(request: Mapping[str, Any]) -> dict[str, str]:
@@ -945,7 +950,7 @@ IDENTITY = [
         [volume(1, WEB, name="log")],
         [{**DATA, "device_name": "/dev/sdf"}],
         UnsafePlan,
-        "vol-1 | 'log' | steal: true",
+        "vol-1 | 'log' | volume_id: vol-1",
     ),
     no(
         "different volumes at the device of several instances",
@@ -1254,12 +1259,15 @@ DRIFT = [
     refuses("a type beyond the volume's size", {"size": 124}, {"volume_type": "st1"}, "125 to 16384 GiB | 124"),
     refuses("a type beyond the volume's size", {"size": 16385}, {"volume_type": "gp2"}, "1 to 16384 GiB | 16385"),
     # multi-attach
-    drifts("multi-attach", IO2, {"multi_attach": True}, "ModifyVolume vol-1 MultiAttachEnabled=True"),
+    refuses("multi-attach of what serves", IO2, {"multi_attach": True}, "multi_attach | in_use: stop", unsafe=True),
     drifts(
         "multi-attach with the type that has it",
         {},
         {"volume_type": "io2", "iops": 500, "multi_attach": True},
-        "ModifyVolume vol-1 VolumeType=io2 Iops=500 MultiAttachEnabled=True",
+        "CreateTags vol-1 was-at | DetachVolume vol-1 from i-1",
+        "ModifyVolume vol-1 VolumeType=io2 Iops=500 MultiAttachEnabled=True | AttachVolume vol-1 to i-1 /dev/sdf",
+        "DeleteTags vol-1 was-at",
+        in_use="detach",
     ),
     drifts(
         "multi-attach, off",
@@ -1272,13 +1280,13 @@ DRIFT = [
         "a type without multi-attach for a volume that has it",
         {**IO2, "multi_attach_enabled": True},
         {"volume_type": "gp3"},
-        "multi_attach | gp3 | io1 and io2",
+        "gp3 | multi_attach: false first",
     ),
-    drifts(
+    refuses(
         "a type without multi-attach, and that off",
         {**IO2, "multi_attach_enabled": True},
         {"volume_type": "gp3", "multi_attach": False},
-        "ModifyVolume vol-1 VolumeType=gp3 MultiAttachEnabled=False",
+        "volume_type io2 -> gp3 | multi_attach: false first",
     ),
     drifts(
         "multi-attach on its way off",
@@ -1938,7 +1946,7 @@ def test_devices(case: Case) -> None:
 def test_a_device_that_an_earlier_task_has_planned_is_occupied() -> None:
     ec2 = Ec2(instance())
     earlier = plan_of(declared({"name": "a", "size": 1, "device_name": "/dev/sdf"}), ec2).published()
-    with pytest.raises(UnsafePlan, match=r"\(new volume i-\d+/a\) belongs to the spec"):
+    with pytest.raises(UnsafePlan, match=r"\(new volume i-\d+/a\) at /dev/xvdf is the volume 'a'"):
         plan_of(declared({"name": "b", "size": 1, "device_name": "/dev/xvdf"}), ec2, earlier)
     chosen = plan_of(declared({"name": "b", "size": 1}), ec2, earlier)
     assert "AttachVolume new i-1/b to i-1 /dev/sdg" in steps(chosen)
@@ -2109,7 +2117,9 @@ QUORUM = {"name": "data", "size": 10, "volume_type": "io2", "iops": 100, "multi_
             "attached to one more when it can be",
             [*NODES, volume(1, WEB, name="data", group="web")],
             [{**QUORUM, "iops": 500}],
-            "ModifyVolume vol-1 VolumeType=io2 Iops=500 MultiAttachEnabled=True | AttachVolume vol-1 to i-2 /dev/sdf",
+            "CreateTags vol-1 was-at | DetachVolume vol-1 from i-1",
+            "ModifyVolume vol-1 VolumeType=io2 Iops=500 MultiAttachEnabled=True",
+            "AttachVolume vol-1 to i-1 /dev/sdf | AttachVolume vol-1 to i-2 /dev/sdf | DeleteTags vol-1 was-at",
             **BOTH,
         ),
         no(
@@ -2239,7 +2249,7 @@ PURGED = [
             volume(3, WEB, "/dev/sdh", name="x", group="y"),
         ],
         [{"name": "data"}],
-        "DetachVolume vol-2 from i-1 | DetachVolume vol-3 from i-1",
+        "DetachVolume vol-2 from i-1",
         **PURGE,
     ),
     ok("not unless told so", [volume(1, WEB, name="data"), volume(2, WEB, "/dev/sdg")], [{"name": "data"}]),
@@ -2263,6 +2273,7 @@ PURGED = [
         [],
         "DetachVolume vol-1 from i-1",
         purge_volumes=True,
+        spec="web",
     ),
     ok("what a service manages stays", [volume(1, WEB, operator="eks")], [], **PURGE),
     ok("the root volume of an instance that does not name its volumes yet", [instance(state="pending")], [], **PURGE),

@@ -113,20 +113,32 @@ def split_place(place: str) -> tuple[str, str | None]:
 
 def by_id(operation: str, filter_name: str, ids: Iterable[str], **arguments: Any) -> tuple[Query, ...]:
     """The query for these resources; none for ids that are only planned, and none at all when nothing is left to ask
-    for.
+    for. The ids, or whatever the filter compares, are taken to the letter.
 
     EC2 takes 200 values in one filter, so more ids make more queries.
     """
     wanted = sorted({resource for resource in ids if resource and not is_planned(resource)})
     return tuple(
-        Query(operation, ((filter_name, tuple(wanted[start : start + 200])),), tuple(sorted(arguments.items())))
+        Query(
+            operation,
+            ((filter_name, tuple(literal(value) for value in wanted[start : start + 200])),),
+            tuple(sorted(arguments.items())),
+        )
         for start in range(0, len(wanted), 200)
     )
 
 
+def literal(value: str) -> str:
+    """Return the filter value that finds exactly *value*: EC2's wildcards and their escape are plain characters in it.
+
+    Every value of a user's that stands in a filter goes through this function.
+    """
+    return _WILD.sub(r"\\\g<0>", value)
+
+
 def tag_filters(tags: Mapping[str, str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """EC2's filters for what has all these tags, to the letter: its wildcards and their escape are plain characters."""
-    return tuple((f"tag:{key}", (_WILD.sub(r"\\\g<0>", value),)) for key, value in sorted(tags.items()))
+    """EC2's filters for what has all these tags, to the letter."""
+    return tuple((f"tag:{key}", (literal(value),)) for key, value in sorted(tags.items()))
 
 
 def own_snapshots(tags: Mapping[str, str]) -> Query:

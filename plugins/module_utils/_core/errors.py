@@ -9,7 +9,17 @@ Private to this collection.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+MOST_LISTED = 10
+"""A message names so many of a list one by one."""
+
+
+def listed(items: Iterable[str], most: int = MOST_LISTED) -> str:
+    """Return the items for a message, with commas: all of them, or the first *most* and the count of the rest."""
+    several = list(items)
+    rest = len(several) - most
+    return ", ".join(several[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 class StorageError(Exception):
@@ -24,7 +34,7 @@ class Ambiguous(StorageError):
     """Several things answer to one identity, so acting on any of them would be a guess."""
 
     def __init__(self, message: str, candidates: Sequence[str] = ()) -> None:
-        super().__init__(f"{message}: {', '.join(candidates)}" if candidates else message)
+        super().__init__(f"{message}: {listed(candidates)}" if candidates else message)
         self.candidates = tuple(candidates)
 
 

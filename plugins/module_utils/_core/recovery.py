@@ -22,7 +22,7 @@ from typing import Any
 
 from . import tags as tag_names
 from .device_names import device_letters
-from .errors import SpecError
+from .errors import MOST_LISTED, SpecError, listed
 from .resources import Snapshot
 from .rotation_units import UNKNOWN_VOLUMES, source_of, units_of
 from .tags import LONGEST_KEY, MOST_TAGS, carried
@@ -33,8 +33,6 @@ DEFAULT_TYPE = "gp3"
 """Of a volume of which nothing says what type it had."""
 MOST_CARRIED = MOST_TAGS - 5
 """Tags that a restored volume gets of its source: the collection keeps room for five of its own on a volume."""
-MOST_TOLD = 10
-"""So many snapshots or sets that were passed over are told one by one."""
 
 
 # --- What is asked, and what is answered ------------------------------------------------------------------------------
@@ -301,7 +299,7 @@ def _set_of(members: Sequence[_Candidate]) -> _Set:
         if not source:
             faults.append(f"nothing says of which volume {chosen.snapshot.snapshot_id} is")
         elif len({item.data for item in several}) > 1:
-            names = ", ".join(sorted(item.snapshot.snapshot_id for item in several))
+            names = listed(sorted(item.snapshot.snapshot_id for item in several))
             faults.append(f"{names} are of {source} at different moments")
         elif chosen.fault:
             faults.append(f"{chosen.fault} ({source})")
@@ -355,7 +353,7 @@ def _of_volumes(candidates: Iterable[_Candidate], wanted: Wanted) -> tuple[dict[
         else:
             failures.append(_nothing_of(source, known, wanted))
     if failures:
-        raise SpecError(". ".join(failures))
+        raise SpecError(_some(failures, ". "))
     return chosen, notes
 
 
@@ -365,12 +363,13 @@ def _passed_over(known: Iterable[_Candidate], chosen: _Candidate, wanted: Wanted
     if not reasons:
         return []
     taken = f"{chosen.snapshot.snapshot_id} of {format_moment(chosen.moment)}"
-    return [f"{chosen.source} is restored from {taken}, not from a newer one: {_some(reasons)}"]
+    return [f"{chosen.source} is restored from {taken}, not from a newer one: {listed(reasons)}"]
 
 
-def _some(reasons: Sequence[str]) -> str:
-    more = len(reasons) - MOST_TOLD
-    return ", ".join(reasons[:MOST_TOLD]) + (f" and {more} more" if more > 0 else "")
+def _some(sentences: Sequence[str], separator: str = "; ") -> str:
+    """As `listed`, of parts that have commas of their own."""
+    more = len(sentences) - MOST_LISTED
+    return separator.join([*sentences[:MOST_LISTED], *([f"{more} more are like these"] if more > 0 else [])])
 
 
 def _nothing_of(source: str, known: Sequence[_Candidate], wanted: Wanted) -> str:
@@ -385,7 +384,7 @@ def _nothing_of(source: str, known: Sequence[_Candidate], wanted: Wanted) -> str
     if good:
         earliest = good[-1]
         return f"{text}. The earliest was taken at {format_moment(earliest.moment)}: {earliest.snapshot.snapshot_id}"
-    faults = _some([item.fault for item in known])
+    faults = listed(item.fault for item in known)
     return f"{text}: {faults}. Wait for what is pending, restore from the archive what is archived"
 
 
@@ -413,7 +412,7 @@ def _rest_of(begun: _Set, wanted: Wanted) -> dict[str, _Candidate]:
     if faults:
         raise SpecError(
             f"{wanted.instance_id}: a run has begun to restore {begun.name}{wanted.where}, which cannot be completed: "
-            f"{', '.join(faults)}. Wait for what is pending, or restore another set under another name and delete "
+            f"{listed(faults)}. Wait for what is pending, or restore another set under another name and delete "
             "what was restored of this one"
         )
     return rest
@@ -424,12 +423,12 @@ def _newest_whole(found: Sequence[_Set], wanted: Wanted) -> tuple[dict[str, _Can
     passed: list[str] = []
     for item in asked:
         if not item.faults:
-            notes = [f"{item.name} is restored, not a newer one: {'; '.join(passed[:MOST_TOLD])}"] if passed else []
+            notes = [f"{item.name} is restored, not a newer one: {_some(passed)}"] if passed else []
             return dict(item.parts), [*notes, *_beyond(item, asked)]
-        passed.append(f"{item.name}: {_some(item.faults)}")
+        passed.append(f"{item.name}: {listed(item.faults)}")
     text = f"{wanted.instance_id}: there is no whole set of its volumes{wanted.where}{wanted.when} to restore"
     if passed:
-        text += f". {'; '.join(passed[:MOST_TOLD])}"
+        text += f". {_some(passed)}"
     else:
         text += f". The earliest is {found[-1].name}"
     raise SpecError(f"{text}. Volumes can be restored one by one, from their own newest snapshots, by their ids")
@@ -507,7 +506,7 @@ def _point(source: str, item: _Candidate, devices: _Devices, notes: list[str]) -
     order = sorted((key for key in tags if len(key) <= LONGEST_KEY), key=lambda key: (key != "Name", key))
     left = [key for key in sorted(tags) if key not in order[:MOST_CARRIED]]
     if left:
-        notes.append(f"{source}: there is no place on the volume for these of its tags: {', '.join(left)}")
+        notes.append(f"{source}: there is no place on the volume for these of its tags: {listed(left)}")
     return RestorePoint(
         source=source,
         snapshot=item.snapshot,

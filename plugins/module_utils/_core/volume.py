@@ -21,7 +21,7 @@ from datetime import datetime
 from . import tags as tag_names
 from .change import Change, Feature, Plan, Query, State, Wait, by_id, own_snapshots, tag_filters
 from .device_names import device_letters
-from .errors import SpecError, UnsafePlan
+from .errors import MOST_LISTED, SpecError, UnsafePlan, listed
 from .holding import (
     forget,
     has_passing_address,
@@ -64,6 +64,9 @@ from .volume_result import result
 from .volume_spec import VolumesSpec, parse
 from .volume_stages import COOLDOWN, Draft, Move, plain
 
+ARCHIVE = "archive"
+"""The tier of a snapshot from which EBS makes no volume. One that is restored for a time is in the standard tier."""
+
 # --- questions -------------------------------------------------------------------------------------------------------
 
 
@@ -102,6 +105,7 @@ class _Pass(Draft):
             self._one(match)
         if self.spec.purge_volumes:
             self._purge()
+        self.warnings += _no_longer_declared(self._orphans())
 
     # --- what else has to be known ---
 
@@ -134,6 +138,12 @@ class _Pass(Draft):
             self.cleanup.append(self._delete(stale, "a run that did not end has made it, and it is of no use"))
         volume = match.volume
         state = match.target.spec.state
+        if match.copies:
+            copies = listed(item.volume_id for item in match.copies)
+            self.warnings.append(
+                f"{match.target.label}: {copies} carry the tags of {match.name} too. Remove {tag_names.SPEC} and "
+                f"{tag_names.VOLUME} from copies, or no task finds the volume by its name"
+            )
         for old in match.replaced:
             self._finish(match, old, volume.volume_id if volume is not None else "")
         if volume is None:
@@ -149,7 +159,7 @@ class _Pass(Draft):
     def _require_untouched(self, match: Match, volume: Volume) -> None:
         """EC2 refuses to change what a service manages; it is not tagged as ours either."""
         self.in_place = [one for one in self.in_place if (one.action, one.resource) != ("CreateTags", volume.volume_id)]
-        lists = (self.in_place, self.detaches, self.snapshots, self.attaches, self.deletions)
+        lists = (self.in_place, self.detaches, self.modifications, self.snapshots, self.attaches, self.deletions)
         if any(change.resource == volume.volume_id for changes in lists for change in changes):
             raise UnsafePlan(
                 f"{match.target.label}: {volume.volume_id} is managed by {volume.operator} and not as declared; "
@@ -178,8 +188,25 @@ class _Pass(Draft):
             self._swap(match, volume)
             return
         self._tag(match, volume)
-        moving = self._place(match, volume)
-        self._modify(match, volume, drift, moving=moving)
+        apart = self._apart(match, volume, drift)
+        moving = self._place(match, volume, apart=apart)
+        self._modify(match, volume, drift, moving=moving, apart=apart)
+
+    def _apart(self, match: Match, volume: Volume, drift: Drift) -> bool:
+        """Return whether the volume comes off everywhere for its modification.
+
+        EBS user guide, "Multi-Attach": io2 gets it only while the volume is not attached. Raises UnsafePlan where the
+        modification may be deferred, since the volume would be detached in vain.
+        """
+        enabled, _was = drift.modify.get("multi_attach_enabled", (False, False))
+        if not enabled or not volume.attachments:
+            return False
+        if self.spec.on_cooldown == "defer":
+            raise UnsafePlan(
+                f"{match.target.label}: multi_attach: {volume.volume_id} has to be detached to get it, so that cannot "
+                "be deferred. Use on_cooldown: wait or fail"
+            )
+        return True
 
     def _require_mendable(self, match: Match, drift: Drift) -> None:
         label = match.target.label
@@ -189,11 +216,11 @@ class _Pass(Draft):
             raise SpecError(f"{label}: size: {volume_id} has {actual} GiB, and EBS does not shrink it to {wanted}")
         if match.volume is not None and drift.never and "encrypted" not in drift.never:
             volume = match.volume
-            held = ", ".join(link.instance_id for link in volume.attachments) or "no instance"
+            held = listed(link.instance_id for link in volume.attachments) or "no instance"
             raise SpecError(
                 f"{label}: {shown(drift.never)}: EBS does not make this change to {volume_id}, which is of type "
-                f"{volume.volume_type}, multi_attach {volume.multi_attach_enabled}, on {held}: io1 has multi_attach "
-                "from its creation or never, and is not modified with it; io2 gives it up on at most one instance"
+                f"{volume.volume_type}, multi_attach {volume.multi_attach_enabled}, on {held}. "
+                f"{_multi_attach_rule(volume, drift)}"
             )
         if drift.never:
             raise SpecError(
@@ -237,11 +264,16 @@ class _Pass(Draft):
             if self.now is not None and (found is None or found.state != "completed"):
                 seen = "does not exist" if found is None else f"is {found.state}"
                 raise SpecError(f"{target.label}: snapshot_id: {spec.snapshot_id} {seen} in {self.state.region}")
+            if self.now is not None and found is not None and found.storage_tier == ARCHIVE:
+                raise SpecError(
+                    f"{target.label}: snapshot_id: {spec.snapshot_id} is archived. Restore it first, with aws ec2 "
+                    "restore-snapshot-tier"
+                )
             return spec.snapshot_id
         if spec.snapshot_tags is None:
             return None
         self.asked.append(own_snapshots(spec.snapshot_tags))
-        usable = [
+        fitting = [
             snapshot
             for snapshot in self.state.all(Snapshot)
             if snapshot.state == "completed"
@@ -249,13 +281,26 @@ class _Pass(Draft):
             and snapshot.start_time is not None
             and (spec.snapshot_before is None or snapshot.start_time < spec.snapshot_before)
         ]
+        fitting.sort(key=lambda item: (item.start_time, item.snapshot_id), reverse=True)
+        usable = [snapshot.snapshot_id for snapshot in fitting if snapshot.storage_tier != ARCHIVE]
         if usable:
-            return max(usable, key=lambda item: (item.start_time, item.snapshot_id)).snapshot_id
+            newest = fitting[0].snapshot_id
+            if newest != usable[0]:
+                self.warnings.append(f"{target.label}: made from {usable[0]}, since {newest} is archived")
+            return usable[0]
         if self.now is not None:
-            wanted = ", ".join(f"{key}={value}" for key, value in sorted(spec.snapshot_tags.items()))
-            before = f" from before {spec.snapshot_before}" if spec.snapshot_before is not None else ""
-            raise SpecError(f"{target.label}: snapshot: no completed one{before} in {self.state.region} has {wanted}")
+            raise SpecError(self._nothing_to_make_from(target, [snapshot.snapshot_id for snapshot in fitting]))
         return None
+
+    def _nothing_to_make_from(self, target: Target, archived: Sequence[str]) -> str:
+        """The message for an entry whose tags no usable snapshot has; *archived* ones have them."""
+        spec = target.spec
+        wanted = ", ".join(f"{key}={value}" for key, value in sorted((spec.snapshot_tags or {}).items()))
+        before = f" from before {spec.snapshot_before}" if spec.snapshot_before is not None else ""
+        text = f"{target.label}: snapshot: no completed one{before} in {self.state.region} has {wanted}"
+        if archived:
+            text += f" and is outside of the archive. Restore one of these first: {listed(archived)}"
+        return text
 
     def _creation(
         self,
@@ -307,7 +352,8 @@ class _Pass(Draft):
             surplus = sorted(key for key in carried(volume.tags) if key not in wanted)
             self.remove_tags(self.untagging, volume, surplus, "purge_tags")
 
-    def _modify(self, match: Match, volume: Volume, drift: Drift, *, moving: bool) -> None:
+    def _modify(self, match: Match, volume: Volume, drift: Drift, *, moving: bool, apart: bool = False) -> None:
+        """ModifyVolume for all that differs: before any interruption, or *apart*, while the volume is off."""
         latest = modification(self.state, volume)
         if drift.modify:
             self.asked.append(modification_query(volume))
@@ -336,7 +382,10 @@ class _Pass(Draft):
             self.cooling.append(volume.volume_id)
         if latest:
             reason += "; EC2 decides whether the volume's modifications of the last 24 hours allow it"
-        self.in_place.append(
+        changes, waits = (
+            (self.modifications, self.modification_waits) if apart else (self.in_place, self.in_place_waits)
+        )
+        changes.append(
             Change(
                 "ModifyVolume",
                 volume.volume_id,
@@ -349,12 +398,14 @@ class _Pass(Draft):
                 deferrable=COOLDOWN if self.spec.on_cooldown == "defer" else frozenset(),
             )
         )
-        self.in_place_waits.append(Wait((volume.volume_id,), "modified", final=not moving))
+        waits.append(Wait((volume.volume_id,), "modified", final=not moving))
 
     # --- attached where it shall be ---
 
-    def _place(self, match: Match, volume: Volume) -> bool:
-        """Attachments to make and to end. Returns whether anything is attached in this run."""
+    def _place(self, match: Match, volume: Volume, *, apart: bool = False) -> bool:
+        """Attachments to make and to end; *apart*: all that there are end, and come back. Returns whether anything is
+        attached in this run.
+        """
         target = match.target
         known = {link.instance_id: link for link in volume.attachments}
         was_at = recorded_places(volume) or (recorded_places(match.old) if match.old is not None else ())
@@ -371,7 +422,7 @@ class _Pass(Draft):
             device = target.spec.device_name
             if link is None or link.leaving:
                 joining.append(instance)
-            elif (
+            elif apart or (
                 device is not None and device_letters(device) != device_letters(link.device_name) and not match.is_root
             ):
                 leaving.append(link)
@@ -382,7 +433,8 @@ class _Pass(Draft):
                 self._flag(match, volume, link, places.get(instance.instance_id))
         if joining:
             self._ready(volume)
-        if match.old is not None and joining:
+        # A new one that comes off its place has been written to, so nothing goes back to the old one.
+        if match.old is not None and joining and not leaving:
             # The old one is off already: if the new one cannot take its place, it goes back to it.
             snapshots = self._snapshots(match.old, tag_names.SWAP)
             snapshot_id = snapshots[0].snapshot_id if snapshots else ""
@@ -396,12 +448,13 @@ class _Pass(Draft):
                 self.moves.append(Move(volume, back))
                 self._mark(volume, places_of(self.state, volume))
         if leaving or ending:
-            self._detach(match, volume, [*leaving, *ending])
+            why = ", since EBS enables multi_attach only for a volume that is not attached" if apart else ""
+            self._detach(match, volume, [*leaving, *ending], why)
         remaining = [link for link in volume.attachments if link not in leaving and link not in ending]
         for instance in joining:
             link = known.get(instance.instance_id)
             was = places.get(instance.instance_id)
-            device = was.device_name if was else None
+            device = was.device_name if was else link.device_name if apart and link is not None else None
             remembered = was.delete_on_termination if was else link is not None and link.delete_on_termination
             remaining = self._attach(
                 match,
@@ -477,7 +530,7 @@ class _Pass(Draft):
 
     # --- taken off ---
 
-    def _detach(self, match: Match | None, volume: Volume, links: Iterable[VolumeAttachment]) -> None:
+    def _detach(self, match: Match | None, volume: Volume, links: Iterable[VolumeAttachment], why: str = "") -> None:
         remaining = list(volume.attachments)
         label = match.target.label if match is not None else "purge_volumes"
         for link in links:
@@ -499,8 +552,8 @@ class _Pass(Draft):
                 self._mark(volume, places_of(self.state, volume))
             if running and self.spec.in_use == "refuse" and self.now is not None:
                 raise UnsafePlan(
-                    f"{label}: {volume.volume_id} has to come off {link.instance_id}, which is running. in_use: stop "
-                    "stops that instance for it, in_use: detach takes it off the running system"
+                    f"{label}: {volume.volume_id} has to come off {link.instance_id}, which is running{why}. "
+                    "in_use: stop stops that instance for it, in_use: detach takes it off the running system"
                 )
             if holder is not None and holder.state == "stopping":
                 # Until it has stopped, it writes.
@@ -515,7 +568,7 @@ class _Pass(Draft):
                     volume.volume_id,
                     self.state.region,
                     {"InstanceId": link.instance_id},
-                    f"it has to come off {link.instance_id}"
+                    f"it has to come off {link.instance_id}{why}"
                     if match is not None
                     else "the declaration does not name it",
                     {"attachments": [plain(item) for item in (*remaining, link)]},
@@ -582,6 +635,14 @@ class _Pass(Draft):
             if volume.operator is not None:
                 self.warnings.append(f"{volume.volume_id} is managed by {volume.operator}: it is not taken off")
                 continue
+            if self._is_of_another_spec(volume):
+                self.warnings.append(
+                    f"purge_volumes: {volume.volume_id} stays: it belongs to the spec "
+                    f"{volume.tags[tag_names.SPEC]!r}, as its volume {volume.tags.get(tag_names.VOLUME)!r}. "
+                    "steal: true takes it off"
+                )
+                continue
+            self.warnings += _no_longer_declared([volume])
             self._detach(None, volume, links)
             self._forget_swap(volume)
             self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "it is to stay detached")
@@ -601,7 +662,44 @@ class _Pass(Draft):
             for volume in self.state.all(Volume)
             if volume.volume_id not in named
             and not volume.attachments
+            and not self._is_of_another_spec(volume)
             and wanted.intersection(place.instance_id for place in recorded_places(volume))
+        ]
+
+    def _is_of_another_spec(self, volume: Volume) -> bool:
+        """Whether another declaration names the volume, from which this task does not steal."""
+        spec = volume.tags.get(tag_names.SPEC)
+        own = self.spec.instance_ids if self.spec.group is None else (self.spec.group,)
+        return spec is not None and spec not in own and not self.spec.steal
+
+    # --- no longer declared ---
+
+    def _orphans(self) -> list[Volume]:
+        """Volumes that carry the name of an entry that is gone, where this run makes a new one in their declaration.
+
+        A volume that is made from the very snapshot that its entry names is a restore beside others, no rename.
+        """
+        names = {(match.target.group, match.name) for match in self.matches}
+        making = {
+            match.target.group
+            for match in self.matches
+            if match.volume is None and match.target.spec.state == "present" and match.target.spec.snapshot_id is None
+        }
+        named = {
+            item.volume_id
+            for match in self.matches
+            if match.volume is not None
+            for item in (match.volume, *match.replaced, *match.stale)
+        }
+        return [
+            volume
+            for volume in self.state.all(Volume)
+            if volume.alive
+            and volume.tags.get(tag_names.SPEC) in making
+            and tag_names.VOLUME in volume.tags
+            and (volume.tags[tag_names.SPEC], volume.tags[tag_names.VOLUME]) not in names
+            and tag_names.REPLACED_BY not in volume.tags
+            and volume.volume_id not in named
         ]
 
     # --- swapped ---
@@ -612,7 +710,7 @@ class _Pass(Draft):
         others = sorted({link.instance_id for link in volume.attachments} - named)
         if volume.multi_attach_enabled and others and not self.spec.steal:
             raise UnsafePlan(
-                f"{match.target.label}: {volume.volume_id} is attached to {', '.join(others)} too, and the copy that "
+                f"{match.target.label}: {volume.volume_id} is attached to {listed(others)} too, and the copy that "
                 "replaces it would not be: name them in instance_ids too, or take it from them with steal: true"
             )
 
@@ -846,7 +944,9 @@ class _Pass(Draft):
             )
         ]
         if troubles:
-            raise UnsafePlan(f"in_use: stop: {'; '.join(troubles)}. Nothing was changed.")
+            rest = len(troubles) - MOST_LISTED
+            more = f"; {rest} more instances have such reasons" if rest > 0 else ""
+            raise UnsafePlan(f"in_use: stop: {'; '.join(troubles[:MOST_LISTED])}{more}. Nothing was changed.")
 
     def _require_limits(self) -> None:
         """EC2's limit of attachments for the instance type, where it says one, and Nitro for multi-attach."""
@@ -879,7 +979,7 @@ class _Pass(Draft):
             held += interfaces
             leaving = sum(change.parameters["InstanceId"] == instance_id for change in self.detaches)
             if held - leaving + len(changes) > most:
-                names = ", ".join(self.labels[change.resource] for change in changes)
+                names = listed(self.labels[change.resource] for change in changes)
                 raise UnsafePlan(
                     f"{names}: the type {instance.instance_type} of {instance_id} takes {most} volumes"
                     f"{f', less {interfaces} for its further interfaces' if interfaces else ''}; with these it would "
@@ -904,8 +1004,28 @@ def _leaving(match: Match, volume: Volume, state: State) -> Iterator[str]:
             away = away or [volume.availability_zone]
         if away:
             yield (
-                f"{volume.volume_id} leaves {', '.join(away)} and stays in the spec {left}: what declares {left} there "
+                f"{volume.volume_id} leaves {listed(away)} and stays in the spec {left}: what declares {left} there "
                 f"must no longer name {name}, or its next run fails, and with steal: true takes it back"
+            )
+
+
+def _multi_attach_rule(volume: Volume, drift: Drift) -> str:
+    """The rule of EBS that forbids the change (EBS user guide, "Multi-Attach"), with the remedy where there is one."""
+    if volume.volume_type == "io1":
+        return "An io1 volume has multi_attach from its creation or never, and EBS does not modify one that has it"
+    if "volume_type" in drift.never:
+        return "The type of a volume with multi_attach stays. Set multi_attach: false first, in a run of its own"
+    return "An io2 volume gives multi_attach up only while it is attached to at most one instance"
+
+
+def _no_longer_declared(volumes: Iterable[Volume]) -> Iterator[str]:
+    """A warning for each volume that keeps the name of an entry which is gone."""
+    for volume in volumes:
+        name = volume.tags.get(tag_names.VOLUME)
+        if name is not None:
+            yield (
+                f"{volume.volume_id} was declared as {name} and is no longer declared. An entry with volume_id: "
+                f"{volume.volume_id} renames it, and one with state: absent deletes it"
             )
 
 

@@ -122,9 +122,11 @@ def _never(volume: Volume, name: str, wanted: Any, actual: Mapping[str, Any]) ->
     """Whether EBS does not make this change in place, nor a copy would: shrinking, and what multi-attach forbids.
 
     io1 has multi-attach from its creation or never, and cannot be modified at all with it; io2 gives it up only while
-    it is attached to at most one instance.
+    it is attached to at most one instance, and its type does not change while it has it.
     """
     if name == "size" and wanted < actual[name]:
+        return True
+    if name == "volume_type" and actual["multi_attach_enabled"]:
         return True
     if volume.volume_type == "io1" and (volume.multi_attach_enabled or name == "multi_attach_enabled"):
         return True
@@ -160,8 +162,8 @@ def _wanted(match: Match, actual: Mapping[str, Any]) -> dict[str, Any]:
         wanted["throughput"] = performance["throughput"]
     if spec.multi_attach is None and actual["multi_attach_enabled"] and rules is not None and not rules.multi_attach:
         raise SpecError(
-            f"{label}: {volume_type} volumes have no multi_attach, and this one has; say multi_attach: false, or "
-            "choose a type that has it: io1 and io2"
+            f"{label}: volume_type: {volume_type} volumes have no multi_attach, and this one has, so EBS does not "
+            "change its type. Set multi_attach: false first, in a run of its own"
         )
     if spec.multi_attach is not None:
         if spec.multi_attach and not (rules is not None and rules.multi_attach):

@@ -13,6 +13,7 @@ Private to this collection.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from . import tags as tag_names
 from .change import Query, State, by_id
 from .device_names import device_letters
-from .errors import Ambiguous, SpecError, UnsafePlan
+from .errors import Ambiguous, SpecError, UnsafePlan, listed
 from .resources import Instance, Volume, VolumeAttachment
 from .volume_spec import ROOT, VolumeSpec, VolumesSpec
 
@@ -51,6 +52,7 @@ class Match:
     ``name``: the value of ``ec2ops:volume``. ``volume``: the one that counts, None when there is none. ``how``:
     ``tags``, ``volume_id``, ``device`` or ``root``. ``replaced``: what ``volume`` has come in place of, in swaps
     that are not finished, the latest first. ``stale``: made by a run that did not end, and of no use any more.
+    ``copies``: other volumes with the entry's tags, where ``volume_id`` says which one is the entry's.
     """
 
     target: Target
@@ -59,6 +61,7 @@ class Match:
     how: str = "tags"
     replaced: tuple[Volume, ...] = ()
     stale: tuple[Volume, ...] = ()
+    copies: tuple[Volume, ...] = ()
 
     @property
     def old(self) -> Volume | None:
@@ -123,7 +126,8 @@ def matches(spec: VolumesSpec, state: State, *, sure: bool = True) -> tuple[Matc
     """
     known = _Volumes(state)
     found = _adopted(_match(target, known) for target in targets(spec, state))
-    _require_one_name_each(found, known)
+    _require_one_name_each(found)
+    found = tuple(_told_from_copies(match, known) for match in found)
     claimed: dict[str, Match] = {}
     for match in found:
         if match.volume is None:
@@ -149,34 +153,45 @@ def _adopted(found: Iterable[Match]) -> tuple[Match, ...]:
     )
 
 
-def _require_one_name_each(found: Iterable[Match], known: _Volumes) -> None:
-    """SpecError for two entries of one name, Ambiguous where an entry's id and its tags lead to different volumes."""
+def _require_one_name_each(found: Iterable[Match]) -> None:
+    """Raise SpecError for two entries of one name."""
     called: dict[tuple[str, str], Match] = {}
     for match in found:
         other = called.setdefault((match.target.group, match.name), match)
         if other is not match:
             raise SpecError(f"{match.target.label}: its name, {match.name}, is that of {other.target.label} too")
-    for match in found:
-        if match.target.spec.volume_id is None or match.volume is None:
-            continue
-        family = {
-            match.target.spec.volume_id,
-            match.volume.volume_id,
-            *tag_names.replaced_ids(match.volume.tags),
-            *(volume.volume_id for volume in match.stale),
-        }
-        rivals = [
-            rival
-            for rival in known.tagged[match.target.group, match.name]
-            if rival.volume_id not in family and tag_names.REPLACED_BY not in rival.tags
-        ]
-        if rivals:
-            raise Ambiguous(
-                f"{match.target.label}: {match.volume.volume_id} would be the second volume with "
-                f"{tag_names.SPEC}={match.target.group} and {tag_names.VOLUME}={match.name}; give it "
-                "another name: name, volume_move_names of the role volume_move, or move_volumes_names of the playbook",
-                sorted(volume.volume_id for volume in (match.volume, *rivals)),
-            )
+
+
+def _told_from_copies(match: Match, known: _Volumes) -> Match:
+    """Return the match of an entry with a ``volume_id``, with the other volumes that carry the entry's tags.
+
+    They are copies where the named volume carries these tags itself. Raises Ambiguous where the id and the tags lead to
+    different volumes.
+    """
+    volume, identity = match.volume, (match.target.group, match.name)
+    if match.target.spec.volume_id is None or volume is None:
+        return match
+    family = {
+        match.target.spec.volume_id,
+        volume.volume_id,
+        *tag_names.replaced_ids(volume.tags),
+        *(stale.volume_id for stale in match.stale),
+    }
+    rivals = [
+        rival
+        for rival in known.tagged[identity]
+        if rival.volume_id not in family and tag_names.REPLACED_BY not in rival.tags
+    ]
+    if not rivals:
+        return match
+    if (volume.tags.get(tag_names.SPEC), volume.tags.get(tag_names.VOLUME)) == identity:
+        return dataclasses.replace(match, copies=tuple(rivals))
+    raise Ambiguous(
+        f"{match.target.label}: {volume.volume_id} would be the second volume with "
+        f"{tag_names.SPEC}={match.target.group} and {tag_names.VOLUME}={match.name}; give it "
+        "another name: name, volume_move_names of the role volume_move, or move_volumes_names of the playbook",
+        sorted(item.volume_id for item in (volume, *rivals)),
+    )
 
 
 class _Volumes:
@@ -284,7 +299,7 @@ def _tagged(target: Target, name: str, tagged: Sequence[Volume]) -> Match:
 def _several(target: Target, name: str, found: Iterable[Volume]) -> Ambiguous:
     return Ambiguous(
         f"{target.label}: more than one volume is to be {tag_names.SPEC}={target.group} and {tag_names.VOLUME}={name}; "
-        "remove these tags from those that are not meant",
+        "remove these tags from those that are not meant, or name the one that is meant with volume_id",
         sorted(volume.volume_id for volume in found),
     )
 
@@ -387,7 +402,13 @@ def _require_ours(match: Match, state: State, *, sure: bool) -> None:
     if volume is None or target.spec.name == ROOT:
         return
     spec, name = volume.tags.get(tag_names.SPEC), volume.tags.get(tag_names.VOLUME)
-    if spec is not None and (spec != target.group or (match.how == "device" and name != match.name)):
+    if spec == target.group and match.how == "device" and name != match.name:
+        raise UnsafePlan(
+            f"{target.label}: {volume.volume_id} at {target.spec.device_name} is the volume {name!r} of this same "
+            f"declaration. Call the entry {name!r}, add volume_id: {volume.volume_id} to rename the volume, or choose "
+            "another device_name"
+        )
+    if spec is not None and spec != target.group:
         raise UnsafePlan(
             f"{target.label}: {volume.volume_id} belongs to the spec {spec!r}, as its volume {name!r}; "
             "steal: true takes it from there"
@@ -400,6 +421,6 @@ def _require_ours(match: Match, state: State, *, sure: bool) -> None:
     if held:
         here = "is attached here" if target.spec.state == "present" else f"is {target.spec.state}"
         raise UnsafePlan(
-            f"{target.label}: {volume.volume_id} is attached to {', '.join(held)}. If it was moved there, nothing "
+            f"{target.label}: {volume.volume_id} is attached to {listed(held)}. If it was moved there, nothing "
             f"should name it here any more; steal: true takes it off there, and it {here}"
         )

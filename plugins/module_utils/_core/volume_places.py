@@ -117,13 +117,14 @@ class Devices:
         """The device to attach at: the declared one, else where it was, else one that is free on all instances."""
         if match.target.spec.device_name is not None:
             return match.target.spec.device_name
-        own = {match.name, match.volume.volume_id if match.volume is not None else match.name}
+        own_id = match.volume.volume_id if match.volume is not None else None
+        # The name of an entry may be the id of another volume, so the two are never compared.
         taken = {
-            letters: holder
+            letters
             for item in match.target.instances
-            for held in (self._used[item.instance_id], self._reserved[item.instance_id])
-            for letters, holder in held.items()
-            if holder not in own
+            for held, own in ((self._used, own_id), (self._reserved, match.name))
+            for letters, holder in held[item.instance_id].items()
+            if holder != own
         }
         names = (*([remembered] if remembered is not None else []), *automatic_names(instance))
         for name in names:

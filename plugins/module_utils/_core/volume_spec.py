@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from .device_names import device_letters, is_device_name
-from .errors import SpecError
+from .errors import SpecError, listed
 from .names import require_id
 from .tags import LONGEST_VALUE, require_tags
 from .volume_types import VOLUME_TYPES, normalised, require_performance
@@ -250,7 +250,7 @@ def _require_distinct(volumes: Sequence[VolumeSpec]) -> None:
 
 
 def _labels(volumes: Iterable[VolumeSpec]) -> str:
-    return ", ".join(volume.label for volume in volumes)
+    return listed(volume.label for volume in volumes)
 
 
 def _require_several(spec: VolumesSpec) -> None:

@@ -69,6 +69,8 @@ class Draft:
     moves: list[Move] = field(default_factory=list)
     detaches: list[Change] = field(default_factory=list)
     detach_waits: list[Wait] = field(default_factory=list)
+    modifications: list[Change] = field(default_factory=list)
+    modification_waits: list[Wait] = field(default_factory=list)
     snapshots: list[Change] = field(default_factory=list)
     snapshot_waits: list[Wait] = field(default_factory=list)
     creates: list[Change] = field(default_factory=list)
@@ -163,6 +165,7 @@ class Draft:
         stages += [
             _with_way_back(Stage(tuple(changes), _merged(waits)), back)
             for changes, waits in (
+                (self.modifications, self.modification_waits),
                 (self.snapshots, self.snapshot_waits),
                 (self.creates, self.create_waits),
             )
@@ -266,6 +269,11 @@ class Draft:
         )
         return tuple(stage for stage in stages if stage.changes or stage.waits)
 
+    @property
+    def _made_multi_attach(self) -> set[str]:
+        """Volumes that get multi_attach while they are off."""
+        return {change.resource for change in self.modifications}
+
     def _placed(self, move: Move) -> tuple[Query, ...]:
         """Finds something once the move has come to where there is no way back without a loss."""
         old, new = (("volume-id", (volume_id,)) for volume_id in (move.volume.volume_id, move.successor))
@@ -276,7 +284,7 @@ class Draft:
             str(change.parameters["InstanceId"]) for change in self.attaches if change.resource == move.successor
         )
         first = {place.instance_id for place in move.places}
-        if move.volume.multi_attach_enabled:
+        if move.volume.multi_attach_enabled or move.volume.volume_id in self._made_multi_attach:
             first.update(targets)  # what is shared goes back to the one without leaving the other
         # On the instance that it was on it is at home, at another device.
         away = tuple(instance_id for instance_id in targets if instance_id not in first)
