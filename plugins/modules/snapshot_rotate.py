@@ -55,7 +55,9 @@ options:
         type: list
         elements: str
       tags:
-        description: The volumes, with O(consistency=instance) the instances, that have all these tags.
+        description:
+          - The volumes, with O(consistency=instance) the instances, that have all these tags.
+          - Quote values. A value that is neither text nor a whole number is refused.
         type: dict
   allow_empty:
     description: That O(select) finds nothing is no error.
@@ -252,17 +254,22 @@ options:
     type: dict
     suboptions:
       tags:
-        description: They have all these tags.
+        description: They have all these tags. Quote values. Anything but text is refused.
         type: dict
         required: true
   protect:
-    description: Snapshots that stay and take nobody's place.
+    description:
+      - Snapshots that stay and take nobody's place. One of O(protect.tags) and O(protect.tag_keys) is required.
+      - Quote values, since YAML turns V(yes) into V(true). Anything but text is refused.
     type: dict
     suboptions:
       tags:
-        description: They have any of these tags.
+        description: Protect snapshots that have any of these tags.
         type: dict
-        required: true
+      tag_keys:
+        description: Protect snapshots that have a tag with any of these keys, whatever its value.
+        type: list
+        elements: raw
   guards:
     description:
       - What holds back the deletion of a snapshot that no rule keeps. V(keep), the default, lets it stay and says so;
@@ -697,6 +704,11 @@ SELECT = {
     "instance_ids": {"type": "list", "elements": "str"},
     "tags": {"type": "dict"},
 }
+PROTECT = {
+    "tags": {"type": "dict"},
+    # Ansible would make text of anything else.
+    "tag_keys": {"type": "list", "elements": "raw"},
+}
 ARGUMENT_SPEC = {
     "policy": {"type": "str", "required": True},
     "state": {"type": "str", "choices": ["captured", "applied"], "default": "applied"},
@@ -715,7 +727,7 @@ ARGUMENT_SPEC = {
     "lock": {"type": "dict", "options": LOCK},
     "fast_restore": {"type": "dict", "options": FAST_RESTORE},
     "adopt": {"type": "dict", "options": {"tags": {"type": "dict", "required": True}}},
-    "protect": {"type": "dict", "options": {"tags": {"type": "dict", "required": True}}},
+    "protect": {"type": "dict", "options": PROTECT},
     "guards": {"type": "dict", "options": GUARDS},
     "max_delete": {"type": "int", "default": 100},
     "max_delete_percent": {"type": "int", "default": 50},

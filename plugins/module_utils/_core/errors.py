@@ -9,7 +9,7 @@ Private to this collection.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 class StorageError(Exception):
@@ -30,3 +30,10 @@ class Ambiguous(StorageError):
 
 class UnsafePlan(StorageError):
     """What was asked for could be done, but would lose or break something the user did not consent to."""
+
+
+def listed(items: Iterable[object], most: int = 10) -> str:
+    """The items for a message, the first *most* of them by name: ``a, b, … and 391 more``."""
+    texts = [str(item) for item in items]
+    more = len(texts) - most
+    return ", ".join(texts[:most]) + (f", … and {more} more" if more > 0 else "")

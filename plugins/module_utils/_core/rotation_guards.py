@@ -206,8 +206,9 @@ def managed(snapshot: Snapshot) -> str:
 
 
 def protected(spec: RotationSpec, snapshot: Snapshot) -> str:
-    """One of the tags of ``protect`` is on it."""
+    """One of the tags of ``protect``, or a tag with one of its keys, is on it."""
     found = [f"{key}={value}" for key, value in spec.protect.items() if snapshot.tags.get(key) == value]
+    found += [key for key in spec.protect_keys if key in snapshot.tags]
     return f"tag {found[0]}" if found else ""
 
 
