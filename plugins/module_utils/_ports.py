@@ -91,8 +91,13 @@ class Gateway(Protocol):
     def region(self) -> str:
         """Where queries are asked. Changes name their own region."""
 
-    def ask(self, queries: Iterable[Query]) -> Mapping[Query, tuple[Resource, ...]]:
-        """The answers, each complete over all its pages. Throttling is waited out. Raises CallError."""
+    def ask(
+        self, queries: Iterable[Query], failures: dict[Query, StorageError] | None = None
+    ) -> Mapping[Query, tuple[Resource, ...]]:
+        """The answers, each complete over all its pages. Throttling is waited out. Raises CallError.
+
+        Given *failures*, the CallError of an optional query is put there, and its answer is empty.
+        """
 
     def perform(self, changes: Sequence[Change], generation: int = 0) -> Mapping[str, str]:
         """One call for these changes (same action and parameters, planned ids already replaced).

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ._core.change import Change, Plan, split_place
-from ._core.errors import StorageError
+from ._core.errors import Incomplete, StorageError
 from ._core.names import substitute
 from ._core.timespan import format_moment
 from ._ports import CallError, Outcome, WaitError
@@ -106,6 +106,8 @@ def described(error: StorageError) -> dict[str, Any]:
     """``{code, message, operation}``: AWS's code and message where AWS has spoken, else the kind of error and the whole
     message. With ``not_before`` where AWS has said when to come again.
     """
+    if isinstance(error, Incomplete):
+        return described(error.cause)
     if isinstance(error, CallError):
         told = {"code": error.code, "message": error.message, "operation": error.operation}
         return told if error.not_before is None else {**told, "not_before": format_moment(error.not_before)}

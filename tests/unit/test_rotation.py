@@ -280,7 +280,7 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     ({"adopt": {"tags": {}}}, ["adopt.tags"]),
     ({"adopt": {"tags": {"ec2ops:policy": "other"}}}, ["adopt.tags", "'ec2ops:policy'"]),
     ({"adopt": {"tags": {"made-by": "*"}}}, ["adopt.tags", "'made-by'", "'*'"]),
-    ({"protect": {"tags": {}}}, ["protect.tags"]),
+    ({"protect": {"tags": {}}}, ["protect: ", "tag_keys"]),
     ({"protect": {"tags": {"a": "?"}}}, ["protect.tags", "'a'", "'?'"]),
     ({"guards": {"image": "report"}}, ["guards.image", "'report'", "keep, fail"]),
     ({"guards": {"locked": "report"}}, ["guards.locked", "'report'"]),

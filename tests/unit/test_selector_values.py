@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -24,7 +24,7 @@ NOT_TEXT = [
     (["yes"], "['yes'] is a list"),
     ({"a": "b"}, "{'a': 'b'} is a mapping"),
     (date(2026, 11, 29), "2026-11-29 is a date"),
-    (datetime(2026, 11, 29, 12, 0), "2026-11-29 12:00:00 is a date"),
+    (datetime(2026, 11, 29, 12, 0, tzinfo=UTC), "2026-11-29 12:00:00+00:00 is a date"),
 ]
 
 

@@ -195,9 +195,11 @@ class Ec2Gateway:
             )
         return self._date[1] + timedelta(seconds=self._monotonic() - self._date[2])
 
-    def ask(self, queries: Iterable[Query]) -> Mapping[Query, tuple[Resource, ...]]:
-        """The answers, with all their pages; several questions go out at once. Raises CallError."""
-        return self._ask(queries, None)
+    def ask(
+        self, queries: Iterable[Query], failures: dict[Query, StorageError] | None = None
+    ) -> Mapping[Query, tuple[Resource, ...]]:
+        """The answers, with all their pages; several questions go out at once. Raises CallError, see the port."""
+        return self._ask(queries, None, failures)
 
     def wait(self, waits: Sequence[Wait], deadline: float) -> Mapping[str, Resource]:
         """Polls until every wait has reached its goal. Raises WaitError and CallError."""
@@ -235,15 +237,26 @@ class Ec2Gateway:
                 first.action, "UnexpectedAnswer", f"the answer has no id for {error}", resource=_label(changes)
             ) from error
 
-    def _ask(self, queries: Iterable[Query], until: float | None) -> dict[Query, tuple[Resource, ...]]:
+    def _ask(
+        self, queries: Iterable[Query], until: float | None, failures: dict[Query, StorageError] | None = None
+    ) -> dict[Query, tuple[Resource, ...]]:
+        def answer(query: Query) -> tuple[Resource, ...]:
+            try:
+                return self._answer(query, until)
+            except CallError as error:
+                if failures is None or not query.optional:
+                    raise
+                failures[query] = error
+                return ()
+
         wanted = list(dict.fromkeys(queries))
         for service, place in dict.fromkeys((query.service, query.place) for query in wanted):
             # Not left to the threads: making a client is not thread-safe, and its errors end the module.
             self._client(service, place or self._region)
         if len(wanted) < 2:
-            return {query: self._answer(query, until) for query in wanted}
+            return {query: answer(query) for query in wanted}
         with ThreadPoolExecutor(max_workers=min(PARALLEL, len(wanted))) as pool:
-            return dict(zip(wanted, pool.map(lambda query: self._answer(query, until), wanted), strict=True))
+            return dict(zip(wanted, pool.map(answer, wanted), strict=True))
 
     def _answer(self, query: Query, until: float | None) -> tuple[Resource, ...]:
         # Page by page: boto3's dictionaries are several times as large as what is made of them.

@@ -89,6 +89,7 @@ class Query:
     ``filters`` are EC2's (name, values); ``arguments`` any other parameters of the operation, values hashable (tuples
     for lists). Resources are asked for by a filter on their id, not by an id list: what does not exist is then simply
     not in the answer. ``place``: where it is asked, see `place_of`; empty for the task's own region and account.
+    ``optional``: the planner can do a part of its work without the answer, see `State.unanswered`.
     """
 
     operation: str
@@ -96,6 +97,7 @@ class Query:
     arguments: tuple[tuple[str, Any], ...] = ()
     service: str = "ec2"
     place: str = ""
+    optional: bool = field(default=False, compare=False)
 
 
 def place_of(region: str, profile: str | None = None) -> str:
@@ -141,13 +143,15 @@ def own_images(*filters: tuple[str, tuple[str, ...]]) -> Query:
 class State:
     """What is known of EC2: the resources by id, and which queries have been answered.
 
-    ``now`` is EC2's time once it has answered, for those who can only ask on when they know it.
+    ``now`` is EC2's time once it has answered, for those who can only ask on when they know it. ``unanswered``: the
+    optional queries that AWS refused or did not answer, and why. They count as answered, with nothing.
     """
 
     region: str
     resources: Mapping[str, Resource] = field(default_factory=dict)
     answered: frozenset[Query] = frozenset()
     now: datetime | None = None
+    unanswered: Mapping[Query, StorageError] = field(default_factory=dict)
 
     def _find(self, cls: type[T], resource_id: str | None) -> T | None:
         found = self.resources.get(resource_id or "")

@@ -32,6 +32,14 @@ class UnsafePlan(StorageError):
     """What was asked for could be done, but would lose or break something the user did not consent to."""
 
 
+class Incomplete(StorageError):
+    """A part of the task was not done; the rest was. ``cause``: the error whose code and operation the task returns."""
+
+    def __init__(self, message: str, cause: StorageError) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
 def listed(items: Iterable[object], most: int = 10) -> str:
     """The items for a message, the first *most* of them by name: ``a, b, … and 391 more``."""
     texts = [str(item) for item in items]

@@ -58,6 +58,10 @@ def account_query(place: str = "") -> Query:
     return Query("GetCallerIdentity", service="sts", place=place)
 
 
+def _key_query(key: str, place: str = "") -> Query:
+    return Query("DescribeKey", arguments=(("KeyId", key),), service="kms", place=place, optional=True)
+
+
 def original_of(snapshot: Snapshot) -> str:
     """The id of the snapshot that this one is a copy of, by its tag."""
     return snapshot.tags.get(tag_names.COPY_OF, "").rpartition("/")[2]
@@ -375,12 +379,14 @@ class Copying:
         key = self.copy.kms_key_id or DEFAULT_KEY
         # Without a wait nobody is interested in which key the default one is.
         if begun and (self.copy.kms_key_id is not None or (self.waits and any(item.encrypted for item in begun))):
-            yield Query("DescribeKey", arguments=(("KeyId", key),), service="kms", place=self.copy.place)
+            yield _key_query(key, self.copy.place)
         if not self.account:
             return
         if any(item.encrypted for unit in self.sources for item in unit.snapshots):
-            yield Query("DescribeKey", arguments=(("KeyId", DEFAULT_KEY),), service="kms")
-        yield from (sharing(item.snapshot_id) for item in begun if not is_planned(item.snapshot_id))
+            yield _key_query(DEFAULT_KEY)
+        yield from (
+            replace(sharing(item.snapshot_id), optional=True) for item in begun if not is_planned(item.snapshot_id)
+        )
 
     def to_share(self) -> list[Snapshot]:
         """The originals that are shared for the time of their copy: none that somebody has shared already."""

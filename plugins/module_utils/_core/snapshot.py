@@ -25,12 +25,13 @@ from .errors import StorageError, UnsafePlan
 from .names import is_planned
 from .resources import Instance, Snapshot
 from .rotation_capture import Capture
-from .rotation_copies import Copying, account_query, copies_query
+from .rotation_copies import Copying
 from .rotation_guards import Guards, last_of_their_volumes, others_of, queries
 from .rotation_keeping import Keeping, Scene
 from .rotation_lending import Lending
 from .rotation_report import Decided, Report, plan_hash, recovery_points
 from .rotation_spec import RotationSpec, parse
+from .rotation_unanswered import answering, copy_queries, joined, kept_for, planned_for, unanswered
 from .rotation_units import Unit, units_of
 from .rotation_upkeep import (
     ARCHIVE_GUARDS,
@@ -100,9 +101,7 @@ def _first_queries(spec: RotationSpec) -> tuple[Query, ...]:
         if spec.select_tags:
             operation = "DescribeInstances" if spec.whole_instances else "DescribeVolumes"
             found.append(Query(operation, tag_filters(spec.select_tags)))
-    found += [copies_query(spec, copy) for copy in spec.copies]
-    foreign = [copy.place for copy in spec.copies if copy.profile]
-    found += [account_query(place) for place in (*foreign, *([""] if foreign else []))]
+    found += copy_queries(spec)
     return tuple(dict.fromkeys(found))
 
 
@@ -143,7 +142,10 @@ class _Rotation:
         self.guards = Guards(spec, state, now)
         self.capture = Capture(spec, state, self.managed, units_of(self.managed, now), now)
         self.home = Keeping(spec, spec.keep, self._scene(), self.guards, now)
-        self.copyings = self._copyings()
+        self.sources = self._sources()
+        self.copyings = planned_for(self._copyings(), state)
+        there = [copying.copy for copying in self.copyings]
+        self.silent = [copy for copy in spec.copies if copy not in there]
         self.keepings = [self.home, *(self._keeping(copying) for copying in self.copyings)]
         self.stock = Stock(
             spec.policy,
@@ -178,14 +180,14 @@ class _Rotation:
             waits=self.spec.wait,
         )
 
-    def _copyings(self) -> list[Copying]:
+    def _sources(self) -> list[Unit]:
         """What is copied: all that takes part in the rules here, with the tags that this run gives it."""
         if not self.spec.copies:
             return []
         tags = {change.resource: (change.after or {})["tags"] for change in self.capture.taggings(set())}
         there = [unit for unit in self.capture.units if unit.key not in self.home.excluded and not unit.archived]
         there += self.home.scene.extra if self.spec.wait else []
-        sources = [
+        return [
             replace(
                 unit,
                 snapshots=tuple(
@@ -195,10 +197,12 @@ class _Rotation:
             )
             for unit in there
         ]
+
+    def _copyings(self) -> Iterator[Copying]:
+        """The copies of each place that has told what is there."""
         names = self.capture.names
-        return [
-            Copying(self.spec, copy, self.state, sources, names, self.guards, self.now) for copy in self.spec.copies
-        ]
+        for copy in answering(self.spec, self.state):
+            yield Copying(self.spec, copy, self.state, self.sources, names, self.guards, self.now)
 
     def _keeping(self, copying: Copying) -> Keeping:
         return Keeping(self.spec, copying.copy.keep, copying.scene, self.guards, self.now)
@@ -209,7 +213,8 @@ class _Rotation:
         capture, spec = self.capture, self.spec
         if spec.captured:
             return self._captured()
-        depending = dict(pair for copying in self.copyings for pair in copying.depending(waits=copying.waits))
+        depending = kept_for(self.silent, self.sources)
+        depending.update(pair for copying in self.copyings for pair in copying.depending(waits=copying.waits))
         upkeep = upkeep_changes(spec.upkeep, self.stock, self._not_to_archive(depending), self.state)
         decided = self._decided(depending, upkeep)
         going = [unit for one in decided for unit in one.going]
@@ -268,7 +273,7 @@ class _Rotation:
             listed=_LISTS,
             explained=report.explained(),
             shown=report.most,
-            refused=refused,
+            refused=joined(refused, unanswered(self.state)),
         )
 
     def _captured(self) -> Plan:
@@ -322,7 +327,8 @@ class _Rotation:
 
     def _copy_stages(self) -> list[Stage]:
         """Originals are shared, copied everywhere side by side, and no longer shared once nothing needs it."""
-        lending = Lending(self.managed, self.copyings, self.state.region)
+        unknown = any(copy.profile for copy in self.silent)
+        lending = Lending(self.managed, self.copyings, self.state.region, unknown=unknown)
         side_by_side = zip_longest(*(copying.stages() for copying in self.copyings), fillvalue=Stage())
         copied = [
             Stage(
