@@ -59,8 +59,15 @@ options:
           - The volumes, with O(consistency=instance) the instances, that have all these tags.
           - Quote values. A value that is neither text nor a whole number is refused.
         type: dict
+      allow_missing:
+        description:
+          - Accept ids in O(select.volume_ids) and O(select.instance_ids) that do not exist any more, with a warning.
+          - Without it the task fails with these ids at its end. By then it has taken snapshots of the rest, and
+            retained those of the missing ids too.
+        type: bool
+        default: false
   allow_empty:
-    description: That O(select) finds nothing is no error.
+    description: Succeed when O(select.tags) match nothing.
     type: bool
     default: false
   create:
@@ -88,7 +95,8 @@ options:
     type: bool
     default: false
   exclude_volume_ids:
-    description: With O(consistency=instance), leave these volumes out.
+    description:
+      - With O(consistency=instance), leave these volumes out. A volume that no selected instance has is a warning.
     type: list
     elements: str
   tags:
@@ -703,6 +711,7 @@ SELECT = {
     "volume_ids": {"type": "list", "elements": "str"},
     "instance_ids": {"type": "list", "elements": "str"},
     "tags": {"type": "dict"},
+    "allow_missing": {"type": "bool", "default": False},
 }
 PROTECT = {
     "tags": {"type": "dict"},

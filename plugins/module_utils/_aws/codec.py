@@ -195,6 +195,7 @@ def decode_volume(answer: Answer) -> Volume:
         ),
         create_time=_moment(answer.get("CreateTime")),
         operator=_operator(answer),
+        outpost_arn=answer.get("OutpostArn") or None,
         tags=_tags(answer),
     )
 

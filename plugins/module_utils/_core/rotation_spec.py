@@ -78,6 +78,7 @@ class RotationSpec:
     instance_ids: tuple[str, ...]
     select_tags: Mapping[str, str]
     allow_empty: bool
+    allow_missing: bool
     create: bool
     every: Every
     whole_instances: bool
@@ -134,6 +135,7 @@ def parse(params: Mapping[str, Any], region: str) -> RotationSpec:
         instance_ids=_ids("instance", select.get("instance_ids"), "select.instance_ids"),
         select_tags=_filters(select.get("tags"), "select.tags", numbers=True),
         allow_empty=bool(params.get("allow_empty")),
+        allow_missing=bool(select.get("allow_missing")),
         create=params.get("create", "due") == "due",
         every=every,
         whole_instances=whole,

@@ -28,6 +28,7 @@ from .rotation_capture import Capture
 from .rotation_copies import Copying
 from .rotation_guards import Guards, last_of_their_volumes, others_of, queries
 from .rotation_keeping import Keeping, Scene
+from .rotation_left_out import LeftOut
 from .rotation_lending import Lending
 from .rotation_report import Decided, Report, plan_hash, recovery_points
 from .rotation_spec import RotationSpec, parse
@@ -74,7 +75,7 @@ def needs(spec: RotationSpec, state: State) -> tuple[Query, ...]:
 def plan(spec: RotationSpec, state: State, now: datetime) -> Plan:
     """What is due and what may go; `Plan.refused` where a limit or a guard holds that back.
 
-    Raises SpecError where nothing is selected.
+    Raises SpecError where the selection matches nothing.
 
     The moment is that of the last answer: were it later, a slot could have begun or a span ended since, and something
     would go of which the guards have not been asked.
@@ -141,6 +142,7 @@ class _Rotation:
         self.managed = [item for item in self.known if self._is_managed(item)]
         self.guards = Guards(spec, state, now)
         self.capture = Capture(spec, state, self.managed, units_of(self.managed, now), now)
+        self.left_out = LeftOut(spec, state, captures=bool(self.capture.targets))
         self.home = Keeping(spec, spec.keep, self._scene(), self.guards, now)
         self.sources = self._sources()
         self.copyings = planned_for(self._copyings(), state)
@@ -256,6 +258,7 @@ class _Rotation:
             _filled(stages),
             warnings=(
                 *capture.warnings(),
+                *self.left_out.warnings(),
                 *(text for copying in self.copyings for text in copying.warnings()),
                 *upkeep.warnings,
                 *(reported if refused is None else ()),
@@ -273,7 +276,7 @@ class _Rotation:
             listed=_LISTS,
             explained=report.explained(),
             shown=report.most,
-            refused=joined(refused, unanswered(self.state)),
+            refused=joined(refused, self.left_out.error(), unanswered(self.state)),
         )
 
     def _captured(self) -> Plan:
@@ -286,8 +289,9 @@ class _Rotation:
         told = report.told(capture.creations, plan_hash(capture.creations, capture.names))
         return Plan(
             _filled(stages),
-            warnings=tuple(capture.warnings()),
+            warnings=(*capture.warnings(), *self.left_out.warnings()),
             told={**told, "rpo": recovery_points(capture, (), self.now)},
+            refused=self.left_out.error(),
         )
 
     def _not_to_archive(self, depending: Mapping[str, str]) -> Callable[[Snapshot], str]:
