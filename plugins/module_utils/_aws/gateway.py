@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.amazon.aws.plugins.module_utils.common import set_collection_info
 
 from .._core.change import Change, Query, Wait, by_id, split_place
-from .._core.errors import StorageError
+from .._core.errors import StorageError, listed
 from .._core.resources import Resource
 from .._ports import TOKEN_SPENT, CallError
 from . import codec
@@ -136,6 +136,19 @@ def _label(changes: Sequence[Change]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
+def _incomplete(changes: Sequence[Change], made: Mapping[str, str]) -> CallError:
+    """CreateSnapshots has answered without some of the volumes. What it took is there."""
+    missing = [str((change.after or {})["volume_id"]) for change in changes if change.resource not in made]
+    return CallError(
+        changes[0].action,
+        "IncompleteAnswer",
+        f"EC2 took no snapshot of {listed(missing)}",
+        resource=str(changes[0].parameters["InstanceSpecification"]["InstanceId"]),
+        hint="A volume that is detached meanwhile is not taken. Run the task again: it takes a whole set.",
+        made=made,
+    )
+
+
 class Ec2Gateway:
     """`_ports.Gateway` over boto3 clients. Clients are made when first needed, one per service and region.
 
@@ -231,11 +244,14 @@ class Ec2Gateway:
             if refused is not None:
                 resource, code, message = refused
                 raise CallError(first.action, code, message, resource=resource)
-            return codec.created_ids(changes, answer)
+            made = codec.created_ids(changes, answer)
         except (KeyError, IndexError) as error:
             raise CallError(
                 first.action, "UnexpectedAnswer", f"the answer has no id for {error}", resource=_label(changes)
             ) from error
+        if first.creates and len(made) < len(changes):
+            raise _incomplete(changes, made)
+        return made
 
     def _ask(
         self, queries: Iterable[Query], until: float | None, failures: dict[Query, StorageError] | None = None

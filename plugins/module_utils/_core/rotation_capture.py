@@ -149,9 +149,13 @@ class Capture:
 
         A set stands for its volumes too: what is made for one of them could not be told from its part of the set.
         """
-        made = [unit for unit in self.units if unit.period == self.slot and unit.state != "error" and self.is_own(unit)]
+        made = [unit for unit in self.units if unit.period == self.slot and self._fills_its_slot(unit)]
         parts = {source_of(snapshot): unit for unit in made for snapshot in unit.snapshots}
         return parts | {unit.group: unit for unit in made}
+
+    def _fills_its_slot(self, unit: Unit) -> bool:
+        """Whether the policy has made it, and it is good or may become so."""
+        return unit.state not in ("error", "incomplete") and self.is_own(unit)
 
     @cached_property
     def second(self) -> dict[str, Unit]:
@@ -162,7 +166,7 @@ class Capture:
         first: dict[tuple[str, datetime | None], Unit] = {}
         found: dict[str, Unit] = {}
         for unit in reversed(self.units):
-            if unit.period is not None and unit.group and unit.state != "error" and self.is_own(unit):
+            if unit.period is not None and unit.group and self._fills_its_slot(unit):
                 earlier = first.setdefault((unit.group, unit.period), unit)
                 if earlier is not unit:
                     found[unit.key] = earlier
@@ -228,9 +232,15 @@ class Capture:
                         "tags": {**self.spec.tags, **shared} if target.instance else tags,
                     },
                     identity=own_snapshots(slot),
+                    passed_over=self._incomplete,
                 )
             )
         return changes
+
+    @cached_property
+    def _incomplete(self) -> frozenset[str]:
+        """The snapshots of incomplete sets: they look like a smaller set that this run may make."""
+        return frozenset(name for unit in self.units if unit.state == "incomplete" for name in unit.ids)
 
     def _planned(self, volume_id: str, group: str) -> str:
         # A volume may be attached to several instances, and be in the set of each.
