@@ -50,6 +50,9 @@ def _told(plan: Plan, outcome: Outcome) -> dict[str, Any]:
         if name is not None:
             resource = substitute(change.resource, outcome.bindings)
             told[name] = [item for item in told[name] if item != resource]
+        count = plan.counted.get(change.action)
+        if count is not None:
+            told["counts"] = {**told["counts"], count: told["counts"][count] - 1}
     return told
 
 

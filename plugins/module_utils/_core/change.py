@@ -358,7 +358,8 @@ class Plan:
 
     ``told``: parts of the module's result that only the planning knows, such as why something stays. ``unfinished``:
     what is told in their place when the plan is not carried out to its end. ``listed``: by action, the list in ``told``
-    that names what the action is done to; what EC2 defers, or is not done, is taken out. ``explained``: text that
+    that names what the action is done to; what EC2 defers, or is not done, is taken out. ``counted``: by action, the
+    number in ``told["counts"]`` that goes down for what EC2 defers. ``explained``: text that
     ``--diff`` shows after the changes; ``shown``: so many changes are shown before it, None for all. ``refused``: what
     the plan leaves out and should have held; the task fails with it once the rest is done, in check mode too.
     """
@@ -368,6 +369,7 @@ class Plan:
     told: Mapping[str, Any] = field(default_factory=dict)
     unfinished: Mapping[str, Any] = field(default_factory=dict)
     listed: Mapping[str, str] = field(default_factory=dict)
+    counted: Mapping[str, str] = field(default_factory=dict)
     explained: str = ""
     shown: int | None = None
     refused: StorageError | None = None

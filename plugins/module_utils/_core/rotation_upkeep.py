@@ -21,7 +21,7 @@ from typing import Any
 
 from . import tags as tag_names
 from .change import Change, Query, Stage, State
-from .names import is_planned
+from .names import is_planned, kind_of
 from .resources import Fact, Snapshot
 from .retention import in_future
 from .rotation_guards import FAST_RESTORES, LOCKS
@@ -209,12 +209,15 @@ def upkeep_told(changes: UpkeepChanges, most: int | None) -> dict[str, Any]:
 
 
 def upkeep_deferred(state: State) -> list[dict[str, str]]:
-    """From the state after a run: what EC2 did not take now, such as for a quota, and a later run tries again."""
+    """From the state after a run: what EC2 did not take now, such as for a quota, and a later run tries again.
+
+    A copy that was not begun has its planned id.
+    """
     name = "/deferred"
     return [
         {"snapshot_id": fact.fact_id.removesuffix(name), "code": fact.value["code"], "message": fact.value["message"]}
         for fact in state.all(Fact)
-        if fact.fact_id.startswith("snap-") and fact.fact_id.endswith(name)
+        if fact.fact_id.endswith(name) and kind_of(fact.fact_id.removesuffix(name)) == "snapshot"
     ]
 
 

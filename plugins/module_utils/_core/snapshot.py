@@ -274,6 +274,7 @@ class _Rotation:
                 "rpo": recovery_points(capture, self.copyings, self.now, as_is=True),
             },
             listed=_LISTS,
+            counted={"CopySnapshot": "copied"},
             explained=report.explained(),
             shown=report.most,
             refused=joined(refused, self.left_out.error(), unanswered(self.state)),
