@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ._core.change import Change, Plan, split_place
-from ._core.errors import Incomplete, StorageError
+from ._core.errors import Incomplete, StorageError, listed
 from ._core.names import substitute
 from ._core.timespan import format_moment
 from ._ports import CallError, Outcome, WaitError
@@ -103,6 +103,23 @@ def failure(error: StorageError, plan: Plan, outcome: Outcome, calls: Mapping[st
         "not_tried": published(outcome.not_tried),
         "rolled_back": published(outcome.rolled_back),
     }
+
+
+def done_before(outcome: Outcome) -> str:
+    """A sentence on what a run had done when it failed, by operation; empty for nothing."""
+    by_action: dict[str, list[str]] = {}
+    for change in outcome.done:
+        by_action.setdefault(change.action, []).append(substitute(change.resource, outcome.bindings))
+    texts = [f"{action} of {listed(resources)}" for action, resources in by_action.items()]
+    return f"Done before: {'; '.join(texts)}." if texts else ""
+
+
+def sentences(*texts: str) -> str:
+    """The texts that say something, one after the other, each with a full stop before the next."""
+    first, *rest = [text.rstrip() for text in texts if text]
+    for text in rest:
+        first = f"{first}{'' if first.endswith(('.', '!', '?')) else '.'} {text}"
+    return first
 
 
 def described(error: StorageError) -> dict[str, Any]:

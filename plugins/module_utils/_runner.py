@@ -147,7 +147,8 @@ def _told(feature: Feature, spec: Any, state: State, plan: Plan, outcome: Outcom
                 return result
             return {**result, **_render.failure(plan.refused, plan, outcome, gateway.calls), "msg": str(plan.refused)}
     # What the plan could not hold is to be known too.
-    message = str(error) if plan.refused is None else f"{error} Beside that: {plan.refused}"
+    done = "" if outcome.error is None else _render.done_before(outcome)
+    message = _render.sentences(str(error), done, "" if plan.refused is None else f"Beside that: {plan.refused}")
     return {"msg": message, **_render.failure(error, plan, outcome, gateway.calls)}
 
 

@@ -526,7 +526,7 @@ deferred:
   elements: dict
   contains:
     snapshot_id:
-      description: The snapshot.
+      description: The snapshot. Of a copy that EC2 did not begin, its planned id.
       type: str
       returned: always
     code:

@@ -40,8 +40,13 @@ class Incomplete(StorageError):
         self.cause = cause
 
 
-def listed(items: Iterable[object], most: int = 10) -> str:
-    """The items for a message, the first *most* of them by name: ``a, b, … and 391 more``."""
-    texts = [str(item) for item in items]
+def bounded(items: Iterable[str], most: int = 10) -> list[str]:
+    """The first *most* items and, in place of the others, their number."""
+    texts = list(items)
     more = len(texts) - most
-    return ", ".join(texts[:most]) + (f", … and {more} more" if more > 0 else "")
+    return [*texts[:most], f"… and {more} more"] if more > 0 else texts
+
+
+def listed(items: Iterable[str], most: int = 10) -> str:
+    """The items for a message, the first *most* of them by name: ``a, b, … and 391 more``."""
+    return ", ".join(bounded(items, most))

@@ -21,7 +21,7 @@ from typing import Any
 
 from . import tags as tag_names
 from .change import Feature, Plan, Query, Stage, State, Wait, by_id, own_snapshots, tag_filters
-from .errors import StorageError, UnsafePlan
+from .errors import StorageError, UnsafePlan, bounded
 from .names import is_planned
 from .resources import Instance, Snapshot
 from .rotation_capture import Capture
@@ -353,27 +353,31 @@ class _Rotation:
         They count over all places. *fingerprint*: the plan's hash, None for a plan without changes.
         """
         number = sum(len(unit.good) for one in decided for unit in one.going)  # what has failed is no loss
-        broken = [text for one in decided for text in one.verdict.failing]
-        broken += [text for copying in self.copyings for text in copying.refusals()]
+        broken = bounded(text for one in decided for text in one.verdict.failing)
+        broken += bounded(text for copying in self.copyings for text in copying.refusals())
+        limits = []
         if number > self.spec.max_delete:
+            limits.append("max_delete")
             broken.append(f"max_delete is {self.spec.max_delete}, and {number} snapshots would be deleted")
         units = [unit for keeping in self.keepings for unit in keeping.scene.units]
         completed = sum(len(unit.snapshots) for unit in units if unit.state == "completed")
         if number >= PERCENT_FROM and number * 100 > completed * self.spec.max_delete_percent:
+            limits.append("max_delete_percent")
             broken.append(
                 f"max_delete_percent is {self.spec.max_delete_percent}, and {number} of {completed} completed "
                 "snapshots would be deleted"
             )
         if self.spec.min_keep > 1:
-            broken += self._below_minimum(decided[0].going)
+            broken += bounded(self._below_minimum(decided[0].going))
         expected = self.spec.expected_plan
         if expected is not None and fingerprint not in (None, expected):
             broken.append(f"expected_plan is {expected}, and this plan is {fingerprint}")
         if not broken:
             return None
         due = self.capture.creations or any(copying.beginning for copying in self.copyings)
-        done = " What is due is made all the same." if due else ""
-        return UnsafePlan(f"Nothing is deleted: {'; '.join(broken)}.{done}")
+        done = " What is due is taken all the same." if due else ""
+        approve = f" Review the deletions with --check --diff. {_approval(limits)}" if limits else ""
+        return UnsafePlan(f"Nothing is deleted: {'; '.join(broken)}.{done}{approve}")
 
     def _below_minimum(self, going: Sequence[Unit]) -> list[str]:
         """The groups of which this region would be left with too few. What copies leave, their own rules say."""
@@ -386,6 +390,11 @@ class _Rotation:
             for group, count in sorted(leaving.items())
             if there[group] - count < self.spec.min_keep
         ]
+
+
+def _approval(limits: Sequence[str]) -> str:
+    """How a person lets pass what these limits hold back."""
+    return f"To approve them, raise {' and '.join(limits)} and set expected_plan to the plan_hash of that check."
 
 
 def _filled(stages: Iterable[Stage]) -> tuple[Stage, ...]:
