@@ -177,6 +177,8 @@ options:
         place would keep are made, at most 20 at once in a region. What is not completed when the run ends, later runs
         pick up; until then its original stays.
       - A copy that fails is reported with EC2's reason, removed, and tried again. Tags go along.
+      - While a place does not answer, what is due is taken here, originals whose copy is unknown stay, and the task
+        fails with the message of AWS.
       - Copies are incremental as long as the key stays the same and the newest copy is there. See
         O(guards.newest_copy).
     type: list
@@ -284,6 +286,8 @@ options:
         V(report) deletes it with a warning; V(fail) deletes nothing at all and fails.
       - V(report) is not offered for what EC2 itself does not delete (O(guards.image), O(guards.locked),
         O(guards.backup)).
+      - A guard that EC2 does not answer, for example without the permission to, keeps the snapshots that it is asked
+        about. What is due is taken all the same, and the task fails with EC2's message.
     type: dict
     suboptions:
       image:
@@ -388,6 +392,10 @@ notes:
   - Snapshots of which nothing says what they are a backup of (copies without our tags) are reported and never deleted.
   - A snapshot of the policy that has failed is deleted and taken again. It holds nothing, so it counts for no limit.
     The good parts of a set that has failed as a whole go through guards and limits like all others.
+  - A set that lacks the snapshot of one of its volumes is C(incomplete). EC2 makes such a set when a volume is detached
+    during the call. It is no recovery point and does not fill its slot, so the next run takes a whole set. It goes when
+    the rules would not keep it if it were whole. The role P(ec2ops.storage.restore#role) judges sets alike.
+  - A selected volume on an Outpost is left out. The rest is taken, and the task fails with the ids of such volumes.
   - Of two of the same slot, which runs at the same moment make, the earlier one counts. The run that made the other
     deletes it; when it was ended before, a later run does, once there is a newer one.
   - What was made for the current slot stays whatever the rules say (C(current slot)), since it would be due again.
@@ -481,12 +489,12 @@ archived:
   description:
     - The ids of what goes to the archive. RV(locked), RV(unlocked), RV(fast_restored) and RV(fast_restore_ended) are
       those of what the other options are about.
-  returned: success with O(state=applied), or a limit held the deletions back
+  returned: success with O(state=applied), or something was held back or left out
   type: list
   elements: str
 archive_waiting:
   description: What is older than O(archive_after) and stays, in the order of RV(decisions), with C(reason).
-  returned: success with O(state=applied), or a limit held the deletions back
+  returned: success with O(state=applied), or something was held back or left out
   type: list
   elements: dict
   contains:
@@ -501,27 +509,27 @@ archive_waiting:
       returned: always
 locked:
   description: The ids of what was locked.
-  returned: success with O(state=applied), or a limit held the deletions back
+  returned: success with O(state=applied), or something was held back or left out
   type: list
   elements: str
 unlocked:
   description: The ids of what was unlocked.
-  returned: success with O(state=applied), or a limit held the deletions back
+  returned: success with O(state=applied), or something was held back or left out
   type: list
   elements: str
 fast_restored:
   description: The ids of what fast restore was enabled for.
-  returned: success with O(state=applied), or a limit held the deletions back
+  returned: success with O(state=applied), or something was held back or left out
   type: list
   elements: str
 fast_restore_ended:
   description: The ids of what fast restore was disabled for.
-  returned: success with O(state=applied), or a limit held the deletions back
+  returned: success with O(state=applied), or something was held back or left out
   type: list
   elements: str
 deferred:
   description: What EC2 did not take now, such as for a quota. A later run tries again.
-  returned: success
+  returned: success, or something was held back or left out
   type: list
   elements: dict
   contains:
@@ -575,8 +583,8 @@ decisions:
       returned: always
     guard:
       description:
-        - The guard that holds it back, C(depends) for what leans on a snapshot or copy that is not completed, else
-          null.
+        - The guard that holds it back, C(depends) for what leans on a snapshot or copy that is not completed or is
+          unknown, else null.
       type: str
       returned: always
   sample:
@@ -590,22 +598,23 @@ decisions:
       guard: null
 created:
   description: The ids of what was taken, planned ids in check mode.
-  returned: success, or a limit held the deletions back
+  returned: success, or something was held back or left out
   type: list
   elements: str
 copied:
   description: The ids of the copies that were begun, planned ids in check mode.
-  returned: success, or a limit held the deletions back
+  returned: success, or something was held back or left out
   type: list
   elements: str
 deleted:
   description: The ids of what was deleted, in check mode of what would be.
-  returned: success, or a limit held the deletions back
+  returned: success, or something was held back or left out
   type: list
   elements: str
 counts:
-  description: How many are retained, kept, deleted, withheld by a limit, taken, and copied.
-  returned: success, or a limit held the deletions back
+  description:
+    - How many are retained, kept, deleted, withheld by a limit, taken, and copied. A copy in RV(deferred) is not counted.
+  returned: success, or something was held back or left out
   type: dict
 rpo:
   description: Of every selected volume or instance, and of every other that the policy retains, the recovery point.
@@ -638,8 +647,8 @@ rpo:
       returned: always
     copies:
       description:
-        - The same for each of O(copies), with C(region) and C(profile). Only completed copies count, with the moment at
-          which their original was taken.
+        - The same for each of O(copies) that has answered, with C(region) and C(profile). Only completed copies count,
+          with the moment at which their original was taken.
       type: list
       elements: dict
       returned: when there are O(copies)
