@@ -200,7 +200,10 @@ class _Run:
                 outcome.deferred.extend((change, result) for change in changes)
                 deferred.update(change.resource for change in changes)
             elif isinstance(result, StorageError):
-                outcome.failed.extend(changes)
+                made_all_the_same = result.made if isinstance(result, CallError) else {}
+                outcome.bindings.update(made_all_the_same)
+                outcome.done.extend(change for change in changes if change.resource in made_all_the_same)
+                outcome.failed.extend(change for change in changes if change.resource not in made_all_the_same)
                 errors.append(result)
             else:
                 outcome.done.extend(changes)

@@ -29,6 +29,7 @@ class CallError(StorageError):
     ``passing``: the cause may be gone a moment later (throttling, 5xx, no connection); it says nothing about the
     resource.
     ``not_before``: when AWS will take the call, where its refusal says so.
+    ``made``: what the call has made all the same, by planned id.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class CallError(StorageError):
         unclear: bool = False,
         passing: bool = False,
         not_before: datetime | None = None,
+        made: Mapping[str, str] | None = None,
     ) -> None:
         about = f" of {resource}" if resource else ""
         text = f"{operation}{about} failed: {code}: {message}"
@@ -53,6 +55,7 @@ class CallError(StorageError):
         self.unclear = unclear
         self.passing = passing
         self.not_before = not_before
+        self.made: Mapping[str, str] = made or {}
 
     def in_place(self, place: str) -> CallError:
         """This error, which says where it happened: see `change.place_of`. For another place than the task's own."""
@@ -91,8 +94,13 @@ class Gateway(Protocol):
     def region(self) -> str:
         """Where queries are asked. Changes name their own region."""
 
-    def ask(self, queries: Iterable[Query]) -> Mapping[Query, tuple[Resource, ...]]:
-        """The answers, each complete over all its pages. Throttling is waited out. Raises CallError."""
+    def ask(
+        self, queries: Iterable[Query], failures: dict[Query, StorageError] | None = None
+    ) -> Mapping[Query, tuple[Resource, ...]]:
+        """The answers, each complete over all its pages. Throttling is waited out. Raises CallError.
+
+        Given *failures*, the CallError of an optional query is put there, and its answer is empty.
+        """
 
     def perform(self, changes: Sequence[Change], generation: int = 0) -> Mapping[str, str]:
         """One call for these changes (same action and parameters, planned ids already replaced).

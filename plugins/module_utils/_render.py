@@ -17,7 +17,7 @@ from typing import Any
 
 from ._core.change import Change, Plan, split_place
 from ._core.display import visible, visible_lines
-from ._core.errors import StorageError
+from ._core.errors import Incomplete, StorageError, listed
 from ._core.names import substitute
 from ._core.timespan import format_moment
 from ._ports import CallError, Outcome, WaitError
@@ -51,6 +51,9 @@ def _told(plan: Plan, outcome: Outcome) -> dict[str, Any]:
         if name is not None:
             resource = substitute(change.resource, outcome.bindings)
             told[name] = [item for item in told[name] if item != resource]
+        count = plan.counted.get(change.action)
+        if count is not None:
+            told["counts"] = {**told["counts"], count: told["counts"][count] - 1}
     return told
 
 
@@ -103,10 +106,29 @@ def failure(error: StorageError, plan: Plan, outcome: Outcome, calls: Mapping[st
     }
 
 
+def done_before(outcome: Outcome) -> str:
+    """A sentence on what a run had done when it failed, by operation; empty for nothing."""
+    by_action: dict[str, list[str]] = {}
+    for change in outcome.done:
+        by_action.setdefault(change.action, []).append(substitute(change.resource, outcome.bindings))
+    texts = [f"{action} of {listed(resources)}" for action, resources in by_action.items()]
+    return f"Done before: {'; '.join(texts)}." if texts else ""
+
+
+def sentences(*texts: str) -> str:
+    """The texts that say something, one after the other, each with a full stop before the next."""
+    first, *rest = [text.rstrip() for text in texts if text]
+    for text in rest:
+        first = f"{first}{'' if first.endswith(('.', '!', '?')) else '.'} {text}"
+    return first
+
+
 def described(error: StorageError) -> dict[str, Any]:
     """``{code, message, operation}``: AWS's code and message where AWS has spoken, else the kind of error and the whole
     message. With ``not_before`` where AWS has said when to come again.
     """
+    if isinstance(error, Incomplete):
+        return described(error.cause)
     if isinstance(error, CallError):
         told = {"code": error.code, "message": error.message, "operation": error.operation}
         return told if error.not_before is None else {**told, "not_before": format_moment(error.not_before)}

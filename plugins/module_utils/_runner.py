@@ -22,7 +22,7 @@ from . import _render
 from ._apply import apply
 from ._argspec import COMMON, Options, assumed_entries, module_arguments
 from ._aws.gateway import Ec2Gateway, module_clients
-from ._core.change import Feature, Plan, State, bound, by_id, guard, overlay
+from ._core.change import Feature, Plan, Query, State, bound, by_id, guard, overlay
 from ._core.display import visible
 from ._core.errors import SpecError, StorageError
 from ._core.names import is_planned
@@ -129,7 +129,10 @@ def _read(feature: Feature, spec: Any, gateway: Gateway, entries: list[Mapping[s
         missing = [query for query in (*assumed, *feature.needs(spec, state)) if query not in read.answered]
         if not missing:
             return state
-        read = replace(read.with_answers(gateway.ask(missing)), now=gateway.now())
+        failures: dict[Query, StorageError] = {}
+        answers = gateway.ask(missing, failures)
+        in_order = {query: failures[query] for query in missing if query in failures}
+        read = replace(read.with_answers(answers), now=gateway.now(), unanswered={**read.unanswered, **in_order})
 
 
 def _told(feature: Feature, spec: Any, state: State, plan: Plan, outcome: Outcome, gateway: Gateway) -> dict[str, Any]:
@@ -145,7 +148,8 @@ def _told(feature: Feature, spec: Any, state: State, plan: Plan, outcome: Outcom
                 return result
             return {**result, **_render.failure(plan.refused, plan, outcome, gateway.calls), "msg": str(plan.refused)}
     # What the plan could not hold is to be known too.
-    message = str(error) if plan.refused is None else f"{error} Beside that: {plan.refused}"
+    done = "" if outcome.error is None else _render.done_before(outcome)
+    message = _render.sentences(str(error), done, "" if plan.refused is None else f"Beside that: {plan.refused}")
     return {"msg": message, **_render.failure(error, plan, outcome, gateway.calls)}
 
 

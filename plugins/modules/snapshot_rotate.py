@@ -55,10 +55,19 @@ options:
         type: list
         elements: str
       tags:
-        description: The volumes, with O(consistency=instance) the instances, that have all these tags.
+        description:
+          - The volumes, with O(consistency=instance) the instances, that have all these tags.
+          - Quote values. A value that is neither text nor a whole number is refused.
         type: dict
+      allow_missing:
+        description:
+          - Accept ids in O(select.volume_ids) and O(select.instance_ids) that do not exist any more, with a warning.
+          - Without it the task fails with these ids at its end. By then it has taken snapshots of the rest, and
+            retained those of the missing ids too.
+        type: bool
+        default: false
   allow_empty:
-    description: That O(select) finds nothing is no error.
+    description: Succeed when O(select.tags) match nothing.
     type: bool
     default: false
   create:
@@ -86,7 +95,8 @@ options:
     type: bool
     default: false
   exclude_volume_ids:
-    description: With O(consistency=instance), leave these volumes out.
+    description:
+      - With O(consistency=instance), leave these volumes out. A volume that no selected instance has is a warning.
     type: list
     elements: str
   tags:
@@ -167,6 +177,8 @@ options:
         place would keep are made, at most 20 at once in a region. What is not completed when the run ends, later runs
         pick up; until then its original stays.
       - A copy that fails is reported with EC2's reason, removed, and tried again. Tags go along.
+      - While a place does not answer, what is due is taken here, originals whose copy is unknown stay, and the task
+        fails with the message of AWS.
       - Copies are incremental as long as the key stays the same and the newest copy is there. See
         O(guards.newest_copy).
     type: list
@@ -252,23 +264,30 @@ options:
     type: dict
     suboptions:
       tags:
-        description: They have all these tags.
+        description: They have all these tags. Quote values. Anything but text is refused.
         type: dict
         required: true
   protect:
-    description: Snapshots that stay and take nobody's place.
+    description:
+      - Snapshots that stay and take nobody's place. One of O(protect.tags) and O(protect.tag_keys) is required.
+      - Quote values, since YAML turns V(yes) into V(true). Anything but text is refused.
     type: dict
     suboptions:
       tags:
-        description: They have any of these tags.
+        description: Protect snapshots that have any of these tags.
         type: dict
-        required: true
+      tag_keys:
+        description: Protect snapshots that have a tag with any of these keys, whatever its value.
+        type: list
+        elements: raw
   guards:
     description:
       - What holds back the deletion of a snapshot that no rule keeps. V(keep), the default, lets it stay and says so;
         V(report) deletes it with a warning; V(fail) deletes nothing at all and fails.
       - V(report) is not offered for what EC2 itself does not delete (O(guards.image), O(guards.locked),
         O(guards.backup)).
+      - A guard that EC2 does not answer, for example without the permission to, keeps the snapshots that it is asked
+        about. What is due is taken all the same, and the task fails with EC2's message.
     type: dict
     suboptions:
       image:
@@ -373,6 +392,10 @@ notes:
   - Snapshots of which nothing says what they are a backup of (copies without our tags) are reported and never deleted.
   - A snapshot of the policy that has failed is deleted and taken again. It holds nothing, so it counts for no limit.
     The good parts of a set that has failed as a whole go through guards and limits like all others.
+  - A set that lacks the snapshot of one of its volumes is C(incomplete). EC2 makes such a set when a volume is detached
+    during the call. It is no recovery point and does not fill its slot, so the next run takes a whole set. It goes when
+    the rules would not keep it if it were whole. The role P(ec2ops.storage.restore#role) judges sets alike.
+  - A selected volume on an Outpost is left out. The rest is taken, and the task fails with the ids of such volumes.
   - Of two of the same slot, which runs at the same moment make, the earlier one counts. The run that made the other
     deletes it; when it was ended before, a later run does, once there is a newer one.
   - What was made for the current slot stays whatever the rules say (C(current slot)), since it would be due again.
@@ -466,12 +489,12 @@ archived:
   description:
     - The ids of what goes to the archive. RV(locked), RV(unlocked), RV(fast_restored) and RV(fast_restore_ended) are
       those of what the other options are about.
-  returned: success with O(state=applied), or a limit held the deletions back
+  returned: success with O(state=applied), or something was held back or left out
   type: list
   elements: str
 archive_waiting:
   description: What is older than O(archive_after) and stays, in the order of RV(decisions), with C(reason).
-  returned: success with O(state=applied), or a limit held the deletions back
+  returned: success with O(state=applied), or something was held back or left out
   type: list
   elements: dict
   contains:
@@ -486,32 +509,32 @@ archive_waiting:
       returned: always
 locked:
   description: The ids of what was locked.
-  returned: success with O(state=applied), or a limit held the deletions back
+  returned: success with O(state=applied), or something was held back or left out
   type: list
   elements: str
 unlocked:
   description: The ids of what was unlocked.
-  returned: success with O(state=applied), or a limit held the deletions back
+  returned: success with O(state=applied), or something was held back or left out
   type: list
   elements: str
 fast_restored:
   description: The ids of what fast restore was enabled for.
-  returned: success with O(state=applied), or a limit held the deletions back
+  returned: success with O(state=applied), or something was held back or left out
   type: list
   elements: str
 fast_restore_ended:
   description: The ids of what fast restore was disabled for.
-  returned: success with O(state=applied), or a limit held the deletions back
+  returned: success with O(state=applied), or something was held back or left out
   type: list
   elements: str
 deferred:
   description: What EC2 did not take now, such as for a quota. A later run tries again.
-  returned: success
+  returned: success, or something was held back or left out
   type: list
   elements: dict
   contains:
     snapshot_id:
-      description: The snapshot.
+      description: The snapshot. Of a copy that EC2 did not begin, its planned id.
       type: str
       returned: always
     code:
@@ -560,8 +583,8 @@ decisions:
       returned: always
     guard:
       description:
-        - The guard that holds it back, C(depends) for what leans on a snapshot or copy that is not completed, else
-          null.
+        - The guard that holds it back, C(depends) for what leans on a snapshot or copy that is not completed or is
+          unknown, else null.
       type: str
       returned: always
   sample:
@@ -575,22 +598,23 @@ decisions:
       guard: null
 created:
   description: The ids of what was taken, planned ids in check mode.
-  returned: success, or a limit held the deletions back
+  returned: success, or something was held back or left out
   type: list
   elements: str
 copied:
   description: The ids of the copies that were begun, planned ids in check mode.
-  returned: success, or a limit held the deletions back
+  returned: success, or something was held back or left out
   type: list
   elements: str
 deleted:
   description: The ids of what was deleted, in check mode of what would be.
-  returned: success, or a limit held the deletions back
+  returned: success, or something was held back or left out
   type: list
   elements: str
 counts:
-  description: How many are retained, kept, deleted, withheld by a limit, taken, and copied.
-  returned: success, or a limit held the deletions back
+  description:
+    - How many are retained, kept, deleted, withheld by a limit, taken, and copied. A copy in RV(deferred) is not counted.
+  returned: success, or something was held back or left out
   type: dict
 rpo:
   description: Of every selected volume or instance, and of every other that the policy retains, the recovery point.
@@ -623,8 +647,8 @@ rpo:
       returned: always
     copies:
       description:
-        - The same for each of O(copies), with C(region) and C(profile). Only completed copies count, with the moment at
-          which their original was taken.
+        - The same for each of O(copies) that has answered, with C(region) and C(profile). Only completed copies count,
+          with the moment at which their original was taken.
       type: list
       elements: dict
       returned: when there are O(copies)
@@ -696,6 +720,12 @@ SELECT = {
     "volume_ids": {"type": "list", "elements": "str"},
     "instance_ids": {"type": "list", "elements": "str"},
     "tags": {"type": "dict"},
+    "allow_missing": {"type": "bool", "default": False},
+}
+PROTECT = {
+    "tags": {"type": "dict"},
+    # Ansible would make text of anything else.
+    "tag_keys": {"type": "list", "elements": "raw"},
 }
 ARGUMENT_SPEC = {
     "policy": {"type": "str", "required": True},
@@ -715,7 +745,7 @@ ARGUMENT_SPEC = {
     "lock": {"type": "dict", "options": LOCK},
     "fast_restore": {"type": "dict", "options": FAST_RESTORE},
     "adopt": {"type": "dict", "options": {"tags": {"type": "dict", "required": True}}},
-    "protect": {"type": "dict", "options": {"tags": {"type": "dict", "required": True}}},
+    "protect": {"type": "dict", "options": PROTECT},
     "guards": {"type": "dict", "options": GUARDS},
     "max_delete": {"type": "int", "default": 100},
     "max_delete_percent": {"type": "int", "default": 50},

@@ -22,6 +22,7 @@ from typing import Any
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws.codec import change_request, token_spent
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws.waiting import wait_for
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Change, Query, Wait
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import StorageError
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import (
     BlockDevice,
     Fact,
@@ -139,8 +140,18 @@ class FakeEc2:
     def now(self) -> datetime:
         return START + timedelta(seconds=self._time)
 
-    def ask(self, queries: Iterable[Query]) -> Mapping[Query, tuple[Resource, ...]]:
-        return {query: self._answer(query) for query in dict.fromkeys(queries)}
+    def ask(
+        self, queries: Iterable[Query], failures: dict[Query, StorageError] | None = None
+    ) -> Mapping[Query, tuple[Resource, ...]]:
+        answers: dict[Query, tuple[Resource, ...]] = {}
+        for query in dict.fromkeys(queries):
+            try:
+                answers[query] = self._answer(query)
+            except CallError as error:
+                if failures is None or not query.optional:
+                    raise
+                failures[query], answers[query] = error, ()
+        return answers
 
     def wait(self, waits: Sequence[Wait], deadline: float) -> Mapping[str, Resource]:
         return wait_for(lambda queries, _until: self.ask(queries), waits, deadline, self.monotonic, self.sleep)

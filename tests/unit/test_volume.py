@@ -3544,7 +3544,10 @@ class FailingGateway:
         self.lock = Lock()
         self.calls: Mapping[str, int] = {}
 
-    def ask(self, queries: Iterable[Query]) -> Mapping[Query, tuple[Resource, ...]]:
+    def ask(
+        self, queries: Iterable[Query], failures: dict[Query, StorageError] | None = None
+    ) -> Mapping[Query, tuple[Resource, ...]]:
+        assert not any(query.optional for query in queries)
         return {query: self.ec2.ask(query) for query in queries}
 
     def perform(self, changes: Sequence[Change], generation: int = 0) -> Mapping[str, str]:

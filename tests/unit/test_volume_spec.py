@@ -248,7 +248,7 @@ def test_what_is_not_said_is_none() -> None:
     ],
 )
 def test_a_snapshots_latest_moment(before: str, moment: datetime) -> None:
-    (volume,) = declared({"name": "data", "snapshot": {"tags": {"n": 1, "none": None}, "before": before}}).volumes
+    (volume,) = declared({"name": "data", "snapshot": {"tags": {"n": 1, "none": ""}, "before": before}}).volumes
     assert (volume.snapshot_tags, volume.snapshot_before) == ({"n": "1", "none": ""}, moment)
 
 

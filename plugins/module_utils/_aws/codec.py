@@ -195,6 +195,7 @@ def decode_volume(answer: Answer) -> Volume:
         ),
         create_time=_moment(answer.get("CreateTime")),
         operator=_operator(answer),
+        outpost_arn=answer.get("OutpostArn") or None,
         tags=_tags(answer),
     )
 
@@ -499,8 +500,10 @@ def change_request(changes: Sequence[Change], generation: int = 0) -> dict[str, 
 
 
 def created_ids(changes: Sequence[Change], answer: Answer) -> dict[str, str]:
-    """The id that EC2 gave for each planned id; nothing for changes that make nothing. KeyError when the answer lacks
-    one.
+    """The id that EC2 gave for each planned id; nothing for changes that make nothing.
+
+    CreateSnapshots takes no snapshot of a volume that was detached meanwhile: its planned id is missing then. KeyError
+    when any other answer has no id.
     """
     first = changes[0]
     if not first.creates:
@@ -510,7 +513,8 @@ def created_ids(changes: Sequence[Change], answer: Answer) -> dict[str, str]:
         found = found[step]
     if isinstance(found, list):
         by_volume = {item["VolumeId"]: str(item["SnapshotId"]) for item in found}
-        return {change.resource: by_volume[str((change.after or {})["volume_id"])] for change in changes}
+        wanted = {change.resource: str((change.after or {})["volume_id"]) for change in changes}
+        return {name: by_volume[volume] for name, volume in wanted.items() if volume in by_volume}
     return {first.resource: str(found)}
 
 

@@ -71,6 +71,10 @@ _HINTS: tuple[tuple[str, str], ...] = (
         "EC2 has no such capacity there now. Run the task again later, or choose another instance type or zone.",
     ),
     (r"AttachmentLimitExceeded", "The instance, or the multi-attach volume, takes no more attachments: end one first."),
+    (
+        r"ConcurrentSnapshotLimitExceeded|PendingSnapshotLimitExceeded",
+        "No quota raises this. Wait until its earlier snapshots are completed, then run the task again.",
+    ),
     (r"TagLimitExceeded", "EC2 takes 50 tags on a resource, and no quota raises that: remove some first."),
     (
         r"VcpuLimitExceeded|InstanceLimitExceeded|\w+LimitExceeded",
@@ -112,6 +116,8 @@ def _hint(service: str, operation: str, code: str, request: Mapping[str, Any]) -
         tagged = ", and ec2:CreateTags, since it is tagged as it is made" if "TagSpecifications" in request else ""
         prefix = {"elbv2": "elasticloadbalancing"}.get(service, service)
         return f"The credentials' IAM policies must allow {prefix}:{operation}{tagged}."
+    if operation == "CopySnapshot" and code == "ResourceLimitExceeded":
+        return "EC2 makes only so many copies at once. Wait until copies are completed, then run the task again."
     return next((hint for pattern, hint in _HINTS if re.fullmatch(pattern, code)), "")
 
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.amazon.aws.plugins.module_utils.common import set_collection_info
 
 from .._core.change import Change, Query, Wait, by_id, split_place
-from .._core.errors import StorageError
+from .._core.errors import StorageError, listed
 from .._core.resources import Resource
 from .._ports import TOKEN_SPENT, CallError
 from . import codec
@@ -136,6 +136,19 @@ def _label(changes: Sequence[Change]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
+def _incomplete(changes: Sequence[Change], made: Mapping[str, str]) -> CallError:
+    """CreateSnapshots has answered without some of the volumes. What it took is there."""
+    missing = [str((change.after or {})["volume_id"]) for change in changes if change.resource not in made]
+    return CallError(
+        changes[0].action,
+        "IncompleteAnswer",
+        f"EC2 took no snapshot of {listed(missing)}",
+        resource=str(changes[0].parameters["InstanceSpecification"]["InstanceId"]),
+        hint="A volume that is detached meanwhile is not taken. Run the task again: it takes a whole set.",
+        made=made,
+    )
+
+
 class Ec2Gateway:
     """`_ports.Gateway` over boto3 clients. Clients are made when first needed, one per service and region.
 
@@ -195,9 +208,11 @@ class Ec2Gateway:
             )
         return self._date[1] + timedelta(seconds=self._monotonic() - self._date[2])
 
-    def ask(self, queries: Iterable[Query]) -> Mapping[Query, tuple[Resource, ...]]:
-        """The answers, with all their pages; several questions go out at once. Raises CallError."""
-        return self._ask(queries, None)
+    def ask(
+        self, queries: Iterable[Query], failures: dict[Query, StorageError] | None = None
+    ) -> Mapping[Query, tuple[Resource, ...]]:
+        """The answers, with all their pages; several questions go out at once. Raises CallError, see the port."""
+        return self._ask(queries, None, failures)
 
     def wait(self, waits: Sequence[Wait], deadline: float) -> Mapping[str, Resource]:
         """Polls until every wait has reached its goal. Raises WaitError and CallError."""
@@ -229,21 +244,35 @@ class Ec2Gateway:
             if refused is not None:
                 resource, code, message = refused
                 raise CallError(first.action, code, message, resource=resource)
-            return codec.created_ids(changes, answer)
+            made = codec.created_ids(changes, answer)
         except (KeyError, IndexError) as error:
             raise CallError(
                 first.action, "UnexpectedAnswer", f"the answer has no id for {error}", resource=_label(changes)
             ) from error
+        if first.creates and len(made) < len(changes):
+            raise _incomplete(changes, made)
+        return made
 
-    def _ask(self, queries: Iterable[Query], until: float | None) -> dict[Query, tuple[Resource, ...]]:
+    def _ask(
+        self, queries: Iterable[Query], until: float | None, failures: dict[Query, StorageError] | None = None
+    ) -> dict[Query, tuple[Resource, ...]]:
+        def answer(query: Query) -> tuple[Resource, ...]:
+            try:
+                return self._answer(query, until)
+            except CallError as error:
+                if failures is None or not query.optional:
+                    raise
+                failures[query] = error
+                return ()
+
         wanted = list(dict.fromkeys(queries))
         for service, place in dict.fromkeys((query.service, query.place) for query in wanted):
             # Not left to the threads: making a client is not thread-safe, and its errors end the module.
             self._client(service, place or self._region)
         if len(wanted) < 2:
-            return {query: self._answer(query, until) for query in wanted}
+            return {query: answer(query) for query in wanted}
         with ThreadPoolExecutor(max_workers=min(PARALLEL, len(wanted))) as pool:
-            return dict(zip(wanted, pool.map(lambda query: self._answer(query, until), wanted), strict=True))
+            return dict(zip(wanted, pool.map(answer, wanted), strict=True))
 
     def _answer(self, query: Query, until: float | None) -> tuple[Resource, ...]:
         # Page by page: boto3's dictionaries are several times as large as what is made of them.

@@ -91,6 +91,7 @@ class Query:
     ``filters`` are EC2's (name, values); ``arguments`` any other parameters of the operation, values hashable (tuples
     for lists). Resources are asked for by a filter on their id, not by an id list: what does not exist is then simply
     not in the answer. ``place``: where it is asked, see `place_of`; empty for the task's own region and account.
+    ``optional``: the planner can do a part of its work without the answer, see `State.unanswered`.
     """
 
     operation: str
@@ -98,6 +99,7 @@ class Query:
     arguments: tuple[tuple[str, Any], ...] = ()
     service: str = "ec2"
     place: str = ""
+    optional: bool = field(default=False, compare=False)
 
 
 def place_of(region: str, profile: str | None = None) -> str:
@@ -155,13 +157,15 @@ def own_images(*filters: tuple[str, tuple[str, ...]]) -> Query:
 class State:
     """What is known of EC2: the resources by id, and which queries have been answered.
 
-    ``now`` is EC2's time once it has answered, for those who can only ask on when they know it.
+    ``now`` is EC2's time once it has answered, for those who can only ask on when they know it. ``unanswered``: the
+    optional queries that AWS refused or did not answer, and why. They count as answered, with nothing.
     """
 
     region: str
     resources: Mapping[str, Resource] = field(default_factory=dict)
     answered: frozenset[Query] = frozenset()
     now: datetime | None = None
+    unanswered: Mapping[Query, StorageError] = field(default_factory=dict)
 
     def _find(self, cls: type[T], resource_id: str | None) -> T | None:
         found = self.resources.get(resource_id or "")
@@ -368,7 +372,8 @@ class Plan:
 
     ``told``: parts of the module's result that only the planning knows, such as why something stays. ``unfinished``:
     what is told in their place when the plan is not carried out to its end. ``listed``: by action, the list in ``told``
-    that names what the action is done to; what EC2 defers, or is not done, is taken out. ``explained``: text that
+    that names what the action is done to; what EC2 defers, or is not done, is taken out. ``counted``: by action, the
+    number in ``told["counts"]`` that goes down for what EC2 defers. ``explained``: text that
     ``--diff`` shows after the changes; ``shown``: so many changes are shown before it, None for all. ``refused``: what
     the plan leaves out and should have held; the task fails with it once the rest is done, in check mode too.
     """
@@ -378,6 +383,7 @@ class Plan:
     told: Mapping[str, Any] = field(default_factory=dict)
     unfinished: Mapping[str, Any] = field(default_factory=dict)
     listed: Mapping[str, str] = field(default_factory=dict)
+    counted: Mapping[str, str] = field(default_factory=dict)
     explained: str = ""
     shown: int | None = None
     refused: StorageError | None = None

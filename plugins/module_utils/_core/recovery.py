@@ -24,7 +24,7 @@ from . import tags as tag_names
 from .device_names import device_letters
 from .errors import MOST_LISTED, SpecError, listed
 from .resources import Snapshot
-from .rotation_units import UNKNOWN_VOLUMES, source_of, units_of
+from .rotation_units import UNKNOWN_VOLUMES, missing_parts, source_of, units_of
 from .tags import LONGEST_KEY, MOST_TAGS, carried
 from .timespan import EARLIEST, format_moment, parse_instant
 from .volume_types import VOLUME_TYPES
@@ -304,9 +304,10 @@ def _set_of(members: Sequence[_Candidate]) -> _Set:
         elif chosen.fault:
             faults.append(f"{chosen.fault} ({source})")
     tags = members[0].snapshot.tags
-    size = max(len(parts), _number(tags.get(tag_names.PARTS)) or 0)
-    if size > len(parts):
-        faults.append(f"{size - len(parts)} of its {size} snapshots are gone")
+    lacking = missing_parts([item.snapshot for item in members])
+    size = len(parts) + lacking
+    if lacking:
+        faults.append(f"{lacking} of its {size} snapshots are gone")
     ids = frozenset(item.snapshot.snapshot_id for item in members)
     return _Set(tags.get(tag_names.POLICY, ""), parts, ids, size, tuple(faults))
 

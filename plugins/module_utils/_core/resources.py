@@ -180,7 +180,10 @@ class VolumeAttachment:
 
 @dataclass(frozen=True)
 class Volume:
-    """An EBS volume. ``operator``: the AWS service that manages it, which then alone may change it."""
+    """An EBS volume. ``operator``: the AWS service that manages it, which then alone may change it.
+
+    ``outpost_arn``: the Outpost that it is on.
+    """
 
     kind: ClassVar[str] = "volume"
     volume_id: str
@@ -197,6 +200,7 @@ class Volume:
     attachments: tuple[VolumeAttachment, ...] = ()
     create_time: datetime | None = None
     operator: str | None = None
+    outpost_arn: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @property

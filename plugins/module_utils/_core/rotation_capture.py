@@ -17,7 +17,6 @@ from typing import Any
 
 from . import tags as tag_names
 from .change import Change, State, own_snapshots, tagging
-from .errors import SpecError
 from .names import description, planned
 from .resources import Instance, Snapshot, Volume
 from .rotation_spec import OWN_TAGS, RotationSpec
@@ -36,70 +35,75 @@ class Target:
 
 
 def targets_of(spec: RotationSpec, state: State) -> list[Target]:
-    """What is selected, sorted by id. Raises SpecError for what does not exist, and for nothing at all."""
+    """What is selected and can be taken, sorted by id. What cannot be, `rotation_left_out` tells."""
     if not spec.selects:
         return []
-    found = _instances(spec, state) if spec.whole_instances else _volumes(spec, state)
-    if not found and not spec.allow_empty:
-        wanted = "instances" if spec.whole_instances else "volumes"
-        raise SpecError(
-            f"select: no {wanted} in {state.region} are what it names. allow_empty: true lets that pass, and retains "
-            "what there is"
-        )
-    return found
+    return _instances(spec, state) if spec.whole_instances else _volumes(spec, state)
 
 
 def _volumes(spec: RotationSpec, state: State) -> list[Target]:
-    unknown = [item for item in spec.volume_ids if _usable(state.volume(item)) is None]
-    if unknown:
-        raise SpecError(f"select.volume_ids: there is no volume {', '.join(unknown)} in {state.region} to capture")
-    _require_instances(spec, state)
-    chosen = [
+    chosen = [volume for volume in selected_volumes(spec, state) if not volume.outpost_arn]
+    return [Target(item.volume_id, (item,)) for item in sorted(chosen, key=lambda item: item.volume_id)]
+
+
+def selected_volumes(spec: RotationSpec, state: State) -> list[Volume]:
+    """The volumes that the selection of volumes names and that are of use."""
+    return [
         volume
         for volume in state.all(Volume)
-        if _usable(volume)
+        if usable(volume)
         and (
             volume.volume_id in spec.volume_ids
             or any(link.instance_id in spec.instance_ids for link in volume.attachments)
             or (spec.select_tags and spec.select_tags.items() <= volume.tags.items())
         )
     ]
-    return [Target(item.volume_id, (item,)) for item in sorted(chosen, key=lambda item: item.volume_id)]
 
 
 def _instances(spec: RotationSpec, state: State) -> list[Target]:
-    _require_instances(spec, state)
     targets = []
-    for instance in sorted(state.all(Instance), key=lambda item: item.instance_id):
-        named = instance.instance_id in spec.instance_ids
-        if not named and not (spec.select_tags and spec.select_tags.items() <= instance.tags.items()):
-            continue
-        if not instance.alive:
-            continue
-        volumes = [
-            volume
-            for volume in state.all(Volume)
-            if any(link.instance_id == instance.instance_id for link in volume.attachments)
-            and volume.volume_id not in spec.exclude_volume_ids
-            and not (spec.exclude_boot_volume and volume.volume_id == instance.root_volume_id)
-        ]
-        if volumes:
-            targets.append(
-                Target(instance.instance_id, tuple(sorted(volumes, key=lambda item: item.volume_id)), instance=instance)
-            )
-        elif named:
-            raise SpecError(f"select.instance_ids: {instance.instance_id} has no volume that is not excluded")
+    for instance in selected_instances(spec, state):
+        volumes = volumes_of_set(spec, state, instance)
+        if volumes and not any(volume.outpost_arn for volume in volumes):
+            targets.append(Target(instance.instance_id, volumes, instance=instance))
     return targets
 
 
-def _require_instances(spec: RotationSpec, state: State) -> None:
-    gone = [item for item in spec.instance_ids if not ((found := state.instance(item)) and found.alive)]
-    if gone:
-        raise SpecError(f"select.instance_ids: there is no instance {', '.join(gone)} in {state.region}")
+def selected_instances(spec: RotationSpec, state: State) -> list[Instance]:
+    """The living instances that the selection of instances names, sorted by id."""
+    chosen = [
+        instance
+        for instance in state.all(Instance)
+        if instance.alive
+        and (
+            instance.instance_id in spec.instance_ids
+            or (spec.select_tags and spec.select_tags.items() <= instance.tags.items())
+        )
+    ]
+    return sorted(chosen, key=lambda item: item.instance_id)
 
 
-def _usable(volume: Volume | None) -> Volume | None:
-    return volume if volume is not None and volume.state in ("available", "in-use") else None
+def volumes_of_set(spec: RotationSpec, state: State, instance: Instance) -> tuple[Volume, ...]:
+    """The volumes of the instance that make a set, sorted by id: all but the excluded ones."""
+    volumes = [
+        volume
+        for volume in attached_to(state, instance.instance_id)
+        if volume.volume_id not in spec.exclude_volume_ids
+        and not (spec.exclude_boot_volume and volume.volume_id == instance.root_volume_id)
+    ]
+    return tuple(sorted(volumes, key=lambda item: item.volume_id))
+
+
+def attached_to(state: State, instance_id: str) -> list[Volume]:
+    """The volumes that are attached to the instance."""
+    return [
+        volume for volume in state.all(Volume) if any(link.instance_id == instance_id for link in volume.attachments)
+    ]
+
+
+def usable(volume: Volume | None) -> bool:
+    """Whether a snapshot can be taken of it."""
+    return volume is not None and volume.state in ("available", "in-use")
 
 
 def no_room(snapshot_id: str, keys: Sequence[str]) -> str:
@@ -145,9 +149,13 @@ class Capture:
 
         A set stands for its volumes too: what is made for one of them could not be told from its part of the set.
         """
-        made = [unit for unit in self.units if unit.period == self.slot and unit.state != "error" and self.is_own(unit)]
+        made = [unit for unit in self.units if unit.period == self.slot and self._fills_its_slot(unit)]
         parts = {source_of(snapshot): unit for unit in made for snapshot in unit.snapshots}
         return parts | {unit.group: unit for unit in made}
+
+    def _fills_its_slot(self, unit: Unit) -> bool:
+        """Whether the policy has made it, and it is good or may become so."""
+        return unit.state not in ("error", "incomplete") and self.is_own(unit)
 
     @cached_property
     def second(self) -> dict[str, Unit]:
@@ -158,7 +166,7 @@ class Capture:
         first: dict[tuple[str, datetime | None], Unit] = {}
         found: dict[str, Unit] = {}
         for unit in reversed(self.units):
-            if unit.period is not None and unit.group and unit.state != "error" and self.is_own(unit):
+            if unit.period is not None and unit.group and self._fills_its_slot(unit):
                 earlier = first.setdefault((unit.group, unit.period), unit)
                 if earlier is not unit:
                     found[unit.key] = earlier
@@ -224,9 +232,15 @@ class Capture:
                         "tags": {**self.spec.tags, **shared} if target.instance else tags,
                     },
                     identity=own_snapshots(slot),
+                    passed_over=self._incomplete,
                 )
             )
         return changes
+
+    @cached_property
+    def _incomplete(self) -> frozenset[str]:
+        """The snapshots of incomplete sets: they look like a smaller set that this run may make."""
+        return frozenset(name for unit in self.units if unit.state == "incomplete" for name in unit.ids)
 
     def _planned(self, volume_id: str, group: str) -> str:
         # A volume may be attached to several instances, and be in the set of each.
@@ -253,11 +267,7 @@ class Capture:
         """One call for the instance. It takes one set of tags for all: those of each volume follow."""
         wanted = {volume.volume_id for volume in target.volumes}
         root = target.instance.root_volume_id if target.instance else None
-        attached = {
-            volume.volume_id
-            for volume in self.state.all(Volume)
-            if any(link.instance_id == target.group for link in volume.attachments)
-        }
+        attached = {volume.volume_id for volume in attached_to(self.state, target.group)}
         without = sorted(attached - wanted - {root or ""})
         return {
             "InstanceSpecification": {

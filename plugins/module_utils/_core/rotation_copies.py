@@ -35,7 +35,7 @@ from .rotation_capture import no_room
 from .rotation_guards import Guards, sharing
 from .rotation_keeping import Scene, exclusions
 from .rotation_spec import CopySpec, RotationSpec
-from .rotation_units import Unit, source_of
+from .rotation_units import Unit, missing_parts, source_of
 from .tags import carried, specification
 from .timespan import format_instant, parse_instant, parse_slot
 
@@ -56,6 +56,10 @@ def copies_query(spec: RotationSpec, copy: CopySpec) -> Query:
 def account_query(place: str = "") -> Query:
     """Whose the credentials of the place are."""
     return Query("GetCallerIdentity", service="sts", place=place)
+
+
+def _key_query(key: str, place: str = "") -> Query:
+    return Query("DescribeKey", arguments=(("KeyId", key),), service="kms", place=place, optional=True)
 
 
 def original_of(snapshot: Snapshot) -> str:
@@ -101,13 +105,13 @@ class Copying:
 
     # --- what is there ---
 
-    def _unit(self, snapshots: Sequence[Snapshot], key: str, *, whole: bool = True) -> Unit:
+    def _unit(self, snapshots: Sequence[Snapshot], key: str, *, whole: bool = True, lacking: int = 0) -> Unit:
         """Copies as one unit, with the time of their originals."""
         tags = snapshots[0].tags
         marked = tags.get(tag_names.SET)
         group = marked.partition("/")[0] if marked else tags.get(tag_names.SOURCE, "")
         taken = parse_instant(tags.get(tag_names.TAKEN, "")) or snapshots[0].start_time or self.now
-        return Unit(key, group, tuple(snapshots), taken, parse_slot(tags.get(tag_names.PERIOD, "")), whole)
+        return Unit(key, group, tuple(snapshots), taken, parse_slot(tags.get(tag_names.PERIOD, "")), whole, lacking)
 
     def _units(self, others: Iterable[Snapshot]) -> list[Unit]:
         """What is there, the newest first. A unit's key is its original's: so it has the same place in the order.
@@ -123,7 +127,8 @@ class Copying:
             ordered = sorted(members, key=original_of)
             source = self._source_sets.get(marked)
             whole = source is None or all(item in self.copied for item in source.ids)
-            units.append(self._unit(ordered, original_of(ordered[0]) if source is None else source.key, whole=whole))
+            key = original_of(ordered[0]) if source is None else source.key
+            units.append(self._unit(ordered, key, whole=whole, lacking=missing_parts(ordered)))
         units += [self._unit((item,), item.snapshot_id) for item in (*self._second, *others)]
         units += self.failed
         return sorted(units, key=lambda item: (item.start_time, item.key), reverse=True)
@@ -375,12 +380,14 @@ class Copying:
         key = self.copy.kms_key_id or DEFAULT_KEY
         # Without a wait nobody is interested in which key the default one is.
         if begun and (self.copy.kms_key_id is not None or (self.waits and any(item.encrypted for item in begun))):
-            yield Query("DescribeKey", arguments=(("KeyId", key),), service="kms", place=self.copy.place)
+            yield _key_query(key, self.copy.place)
         if not self.account:
             return
         if any(item.encrypted for unit in self.sources for item in unit.snapshots):
-            yield Query("DescribeKey", arguments=(("KeyId", DEFAULT_KEY),), service="kms")
-        yield from (sharing(item.snapshot_id) for item in begun if not is_planned(item.snapshot_id))
+            yield _key_query(DEFAULT_KEY)
+        yield from (
+            replace(sharing(item.snapshot_id), optional=True) for item in begun if not is_planned(item.snapshot_id)
+        )
 
     def to_share(self) -> list[Snapshot]:
         """The originals that are shared for the time of their copy: none that somebody has shared already."""

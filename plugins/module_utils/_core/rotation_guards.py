@@ -41,7 +41,15 @@ FAST_RESTORES = Query("DescribeFastSnapshotRestores", (("state", _FAST),))
 TIERS = Query("DescribeSnapshotTierStatus", (("last-tiering-operation", _TIERED),))
 CREATING = Query("DescribeVolumes", (("status", ("creating",)),))
 
-_ASKED = (IMAGES, LOCKS, PUBLIC, FAST_RESTORES, TIERS, CREATING)
+_ASKED = {
+    IMAGES: "image",
+    LOCKS: "locked",
+    PUBLIC: "public",
+    FAST_RESTORES: "fast_restore",
+    TIERS: "archived",
+    CREATING: "creating",
+}
+"""The questions, each with the guard that asks it."""
 BEFORE_THE_RULES = ("backup", "managed", "protected")
 """These snapshots are somebody else's business: while the guard is on they take nobody's place."""
 
@@ -53,9 +61,9 @@ def queries(spec: RotationSpec, snapshots: Iterable[Snapshot], place: str = "") 
     wanted = list(snapshots)
     if not wanted:
         return
-    yield from (replace(query, place=place) for query in _ASKED)
+    yield from (replace(query, place=place, optional=True) for query in _ASKED)
     if spec.guard("shared") != "off":
-        yield from (sharing(snapshot.snapshot_id, place) for snapshot in wanted)
+        yield from (replace(sharing(snapshot.snapshot_id, place), optional=True) for snapshot in wanted)
 
 
 def sharing(snapshot_id: str, place: str = "") -> Query:
@@ -69,7 +77,17 @@ def sharing(snapshot_id: str, place: str = "") -> Query:
 
 def others_of(volume_ids: Iterable[str]) -> tuple[Query, ...]:
     """All snapshots of these volumes, whoever made them."""
-    return by_id("DescribeSnapshots", "volume-id", volume_ids, OwnerIds=("self",))
+    found = by_id("DescribeSnapshots", "volume-id", volume_ids, OwnerIds=("self",))
+    return tuple(replace(query, optional=True) for query in found)
+
+
+def _guard_of(query: Query) -> str:
+    """The guard that asks this; empty for a query of something else."""
+    if query.operation == "DescribeSnapshotAttribute":
+        return "shared"
+    if query.operation == "DescribeSnapshots" and "volume-id" in dict(query.filters):
+        return "last"
+    return _ASKED.get(replace(query, place=""), "")
 
 
 class Guards:
@@ -109,9 +127,19 @@ class Guards:
             "creating": self._creating,
             "protected": lambda item: protected(spec, item),
         }
+        self._unanswered = [
+            (query.place, name, f"EC2 did not answer {query.operation}")
+            for query in state.unanswered
+            if (name := _guard_of(query)) and spec.guard(name) != "off"
+        ]
 
     def stops(self, snapshot: Snapshot, mode: str, names: Iterable[str] | None = None) -> Iterator[tuple[str, str]]:
-        """(guard, reason) of the guards of this mode, all or those of *names*, that hold the snapshot back."""
+        """(guard, reason) of the guards of this mode, all or those of *names*, that hold the snapshot back.
+
+        A guard whose question has no answer holds everything back, whatever its mode.
+        """
+        if mode == "keep" and names is None:
+            yield from ((name, reason) for place, name, reason in self._unanswered if place == snapshot.place)
         for name in self._asks if names is None else names:
             if self._spec.guard(name) == mode:
                 reason = self._asks[name](snapshot)
@@ -206,8 +234,9 @@ def managed(snapshot: Snapshot) -> str:
 
 
 def protected(spec: RotationSpec, snapshot: Snapshot) -> str:
-    """One of the tags of ``protect`` is on it."""
+    """One of the tags of ``protect``, or a tag with one of its keys, is on it."""
     found = [f"{key}={value}" for key, value in spec.protect.items() if snapshot.tags.get(key) == value]
+    found += [key for key in spec.protect_keys if key in snapshot.tags]
     return f"tag {found[0]}" if found else ""
 
 

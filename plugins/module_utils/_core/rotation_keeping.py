@@ -136,7 +136,18 @@ class Keeping:
         """All that may go, before the guards."""
         if self.keep is None:
             return []
-        return [*self.unkept, *self.scene.failed, *self._surplus()]
+        return [*self.unkept, *self.scene.failed, *self._surplus(), *self._broken(self.scene.extra)]
+
+    def _broken(self, extra: Sequence[Unit]) -> list[Unit]:
+        """The incomplete sets that no rule would keep if they were whole. They take nobody's place."""
+        broken = [
+            unit for unit in self.scene.units if unit.state == "incomplete" and len(unit.good) == len(unit.snapshots)
+        ]
+        if not broken or self.keep is None:
+            return []
+        counted = [unit for unit in self.scene.units if unit.key not in self.excluded]
+        verdicts = decide([unit.candidate for unit in (*counted, *broken, *extra)], self.keep, self.now)
+        return [unit for unit in broken if not verdicts[unit.key]]
 
     def _surplus(self) -> Iterator[Unit]:
         """The second ones of a slot. The newest of a group stays, whichever it is: the run that made it may be about to
@@ -204,6 +215,8 @@ class Keeping:
         waiting = {unit.group: unit for unit in self.scene.extra}
         as_is = self._decided([])
         leaning = [unit for unit in self.unkept if as_is.get(unit.key)]
+        broken = {unit.key for unit in self._broken([])}
+        leaning += [unit for unit in self._broken(self.scene.extra) if unit.key not in broken]
         leaning += [
             unit
             for unit in self.leaving

@@ -25,9 +25,14 @@ _Accounts = Callable[[str], set[str]]
 
 
 class Lending:
-    """What is shared in this run, and what is not needed any more when it ends."""
+    """What is shared in this run, and what is not needed any more when it ends.
 
-    def __init__(self, managed: Iterable[Snapshot], copyings: Sequence[Copying], region: str) -> None:
+    *unknown*: whether an account does not tell of its copies; then all that is recorded stays shared.
+    """
+
+    def __init__(
+        self, managed: Iterable[Snapshot], copyings: Sequence[Copying], region: str, *, unknown: bool = False
+    ) -> None:
         self._region = region
         self._recorded: dict[str, set[str]] = {
             item.snapshot_id: set(item.tags[tag_names.SHARED_WITH].split())
@@ -42,7 +47,7 @@ class Lending:
             for snapshot_id in copying.still_needed():
                 needed[snapshot_id].add(copying.account)
         self._left = {
-            name: (self._recorded.get(name, set()) | self._wanted.get(name, set())) & needed[name]
+            name: (self._shared(name) & needed[name]) | (self._recorded.get(name, set()) if unknown else set())
             for name in (*self._recorded, *self._wanted)
         }
 

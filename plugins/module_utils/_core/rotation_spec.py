@@ -19,7 +19,7 @@ from .errors import SpecError
 from .names import require_id
 from .retention import Keep, parse_keep
 from .rotation_upkeep_spec import Upkeep, parse_upkeep
-from .tags import LONGEST_VALUE, PREFIX, require_tags
+from .tags import LONGEST_VALUE, PREFIX, require_selector_keys, require_selector_text, require_tags
 from .timespan import Every, parse_every
 
 GUARDS = (
@@ -78,6 +78,7 @@ class RotationSpec:
     instance_ids: tuple[str, ...]
     select_tags: Mapping[str, str]
     allow_empty: bool
+    allow_missing: bool
     create: bool
     every: Every
     whole_instances: bool
@@ -88,6 +89,7 @@ class RotationSpec:
     keep: Keep | None
     adopt: Mapping[str, str]
     protect: Mapping[str, str]
+    protect_keys: tuple[str, ...] = ()
     guards: Mapping[str, str] = field(default_factory=dict)
     max_delete: int = 100
     max_delete_percent: int = 50
@@ -131,8 +133,9 @@ def parse(params: Mapping[str, Any], region: str) -> RotationSpec:
         captured=captured,
         volume_ids=_ids("volume", select.get("volume_ids"), "select.volume_ids"),
         instance_ids=_ids("instance", select.get("instance_ids"), "select.instance_ids"),
-        select_tags=_filters(select.get("tags"), "select.tags"),
+        select_tags=_filters(select.get("tags"), "select.tags", numbers=True),
         allow_empty=bool(params.get("allow_empty")),
+        allow_missing=bool(select.get("allow_missing")),
         create=params.get("create", "due") == "due",
         every=every,
         whole_instances=whole,
@@ -143,6 +146,7 @@ def parse(params: Mapping[str, Any], region: str) -> RotationSpec:
         keep=keep,
         adopt=_filters((params.get("adopt") or {}).get("tags"), "adopt.tags"),
         protect=_filters((params.get("protect") or {}).get("tags"), "protect.tags"),
+        protect_keys=_keys((params.get("protect") or {}).get("tag_keys"), "protect.tag_keys"),
         guards=_guards(params.get("guards") or {}),
         max_delete=_bounded(params, "max_delete", 0, None),
         max_delete_percent=_bounded(params, "max_delete_percent", 0, 100),
@@ -176,17 +180,23 @@ def _require_sense(spec: RotationSpec, params: Mapping[str, Any]) -> None:
         )
     if params.get("adopt") is not None and not spec.adopt:
         raise SpecError("adopt.tags: no tag; without one it would take every snapshot of the account")
-    if params.get("protect") is not None and not spec.protect:
-        raise SpecError("protect.tags: no tag")
+    if params.get("protect") is not None and not spec.protect and not spec.protect_keys:
+        raise SpecError(
+            "protect: neither tags nor tag_keys has anything, so nothing is protected. Give one of them, such as "
+            "tag_keys: [legal-hold], or leave protect out."
+        )
 
 
 def _ids(kind: str, values: Iterable[str] | None, option: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(require_id(kind, str(value), option) for value in values or ()))
 
 
-def _filters(tags: Mapping[str, Any] | None, option: str) -> dict[str, str]:
-    """Tags to find something by. Wildcards are EC2's in a filter, and must not take more than what was written."""
-    found = {str(key): "" if value is None else str(value) for key, value in (tags or {}).items()}
+def _filters(tags: Mapping[Any, Any] | None, option: str, *, numbers: bool = False) -> dict[str, str]:
+    """Tags to find something by. Wildcards are EC2's in a filter, and must not take more than what was written.
+
+    *numbers*: see `tags.require_selector_text`.
+    """
+    found = require_selector_text(tags or {}, option, numbers=numbers)
     for key, value in found.items():
         if not key or "*" in key or "?" in key or "*" in value or "?" in value:
             raise SpecError(f"{option}: {key!r}: {value!r}: tags are compared literally, without * and ?")
@@ -194,6 +204,15 @@ def _filters(tags: Mapping[str, Any] | None, option: str) -> dict[str, str]:
             raise SpecError(f"{option}: the value of {key!r} has {len(value)} characters; EC2 takes {LONGEST_VALUE}")
         if key.startswith(PREFIX) and option == "adopt.tags":
             raise SpecError(f"adopt.tags: {key!r}: what another policy has made is its own")
+    return found
+
+
+def _keys(keys: Iterable[Any] | None, option: str) -> tuple[str, ...]:
+    """The keys of tags to find something by, whatever their values."""
+    found = require_selector_keys(keys or (), option)
+    for key in found:
+        if not key or "*" in key or "?" in key:
+            raise SpecError(f"{option}: {key!r}: keys are compared literally, without * and ?.")
     return found
 
 

@@ -10,7 +10,7 @@ Private to this collection.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -28,7 +28,8 @@ UNKNOWN_VOLUMES = ("", COPIED_VOLUME)
 class Unit:
     """``key``: the snapshot's id, or that of the set's first. ``group``: the volume, or the instance, that it is a
     backup of; empty when nothing says. ``period``: when its slot began, None where it was made for none. ``whole``: of
-    the copies of a set, whether each of its originals has one.
+    the copies of a set, whether each of its originals has one. ``lacking``: of a set, how many of the snapshots that it
+    was made for are not there.
     """
 
     key: str
@@ -37,17 +38,21 @@ class Unit:
     start_time: datetime
     period: datetime | None
     whole: bool = True
+    lacking: int = 0
 
     @property
     def state(self) -> str:
-        """``completed`` when all of it is; ``error`` when any has failed; ``pending`` when the rest of it is.
+        """``completed`` when all of it is; ``error`` when any has failed; ``incomplete`` when a part of a set is not
+        there; ``pending`` when the rest of it is.
 
         Else another state of EC2's, such as ``recovering``: that is neither there nor has it failed.
         """
         states = {snapshot.state for snapshot in self.snapshots} - {"completed"}
-        if not states:
-            return "completed" if self.whole else "pending"
-        return "error" if "error" in states else min(states - {"pending"}, default="pending")
+        if "error" in states or states - {"pending"}:
+            return "error" if "error" in states else min(states - {"pending"})
+        if self.lacking and self.whole:
+            return "incomplete"
+        return "pending" if states or not self.whole else "completed"
 
     @property
     def good(self) -> tuple[Snapshot, ...]:
@@ -83,6 +88,16 @@ def source_of(snapshot: Snapshot) -> str:
     return snapshot.volume_id
 
 
+def missing_parts(snapshots: Sequence[Snapshot]) -> int:
+    """How many snapshots the set, or the set's copies, lacks: EC2 took fewer than asked for, or a part is deleted.
+
+    Zero for a set that does not record of how many volumes it was made.
+    """
+    recorded = snapshots[0].tags.get(tag_names.PARTS, "")
+    wanted = int(recorded) if recorded.isdecimal() else 0
+    return max(0, wanted - len({source_of(snapshot) for snapshot in snapshots}))
+
+
 def units_of(snapshots: Iterable[Snapshot], now: datetime) -> list[Unit]:
     """The snapshots as units, the newest first. What has no start time yet has been made *now*."""
     sets: dict[tuple[str, datetime], list[Snapshot]] = defaultdict(list)
@@ -98,7 +113,8 @@ def units_of(snapshots: Iterable[Snapshot], now: datetime) -> list[Unit]:
     for (marked, start), members in sets.items():
         ordered = sorted(members, key=lambda item: item.snapshot_id)
         group = marked.partition("/")[0]
-        units.append(Unit(ordered[0].snapshot_id, group, tuple(ordered), start, _period(ordered[0])))
+        key, period, lacking = ordered[0].snapshot_id, _period(ordered[0]), missing_parts(ordered)
+        units.append(Unit(key, group, tuple(ordered), start, period, lacking=lacking))
     return sorted(units, key=lambda item: (item.start_time, item.key), reverse=True)
 
 

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from functools import cached_property
 from typing import Any
 
 from . import tags as tag_names
 from .change import Change, Query, Stage, State
-from .names import is_planned
+from .names import is_planned, kind_of
 from .resources import Fact, Snapshot
 from .retention import in_future
 from .rotation_guards import FAST_RESTORES, LOCKS
@@ -139,11 +139,11 @@ def upkeep_queries(upkeep: Upkeep, stock: Stock) -> Iterator[Query]:
     has nothing to act on.
     """
     if upkeep.fast_restore is not None and stock.own:
-        yield FAST_RESTORES
+        yield replace(FAST_RESTORES, optional=True)
     if upkeep.lock is not None and any(not is_planned(item.snapshot_id) for item in _lockable(upkeep, stock)):
-        yield LOCKS
+        yield replace(LOCKS, optional=True)
     if archive_candidates(upkeep, stock):
-        yield from (TIERING, FAST_RESTORES)
+        yield from (replace(query, optional=True) for query in (TIERING, FAST_RESTORES))
 
 
 def archive_candidates(upkeep: Upkeep, stock: Stock) -> list[Snapshot]:
@@ -164,7 +164,8 @@ def archive_candidates(upkeep: Upkeep, stock: Stock) -> list[Snapshot]:
 def upkeep_changes(upkeep: Upkeep, stock: Stock, held: Callable[[Snapshot], str], state: State) -> UpkeepChanges:
     """What has to be done so that the options hold. *held*: why a snapshot must not be archived, empty for no reason.
 
-    The facts of `upkeep_queries` must be in *state*.
+    The facts of `upkeep_queries` must be in *state*. While EC2 does not answer one of them, nothing is done that the
+    answer could speak against.
     """
     return _Planning(upkeep, stock, held, state).changes()
 
@@ -208,12 +209,15 @@ def upkeep_told(changes: UpkeepChanges, most: int | None) -> dict[str, Any]:
 
 
 def upkeep_deferred(state: State) -> list[dict[str, str]]:
-    """From the state after a run: what EC2 did not take now, such as for a quota, and a later run tries again."""
+    """From the state after a run: what EC2 did not take now, such as for a quota, and a later run tries again.
+
+    A copy that was not begun has its planned id.
+    """
     name = "/deferred"
     return [
         {"snapshot_id": fact.fact_id.removesuffix(name), "code": fact.value["code"], "message": fact.value["message"]}
         for fact in state.all(Fact)
-        if fact.fact_id.startswith("snap-") and fact.fact_id.endswith(name)
+        if fact.fact_id.endswith(name) and kind_of(fact.fact_id.removesuffix(name)) == "snapshot"
     ]
 
 
@@ -273,12 +277,12 @@ class _Planning:
         secure: list[Change] = []
         if self.upkeep.lock is not None:
             (secure if self.upkeep.locks else release).extend(self._locks(self.upkeep.lock))
-        if self.upkeep.fast_restore is not None:
+        if self.upkeep.fast_restore is not None and FAST_RESTORES not in self.state.unanswered:
             release += self._fast_restores_ended()
             secure += self._fast_restores_begun(self.upkeep.fast_restore)
         archive: list[Change] = []
         waiting: list[tuple[Unit, str]] = []
-        if self.upkeep.archive_after is not None:
+        if self.upkeep.archive_after is not None and not any(not query.place for query in self.state.unanswered):
             archive, waiting = self._archived()
         return UpkeepChanges(tuple(release), tuple(secure), tuple(archive), tuple(waiting), tuple(self.warnings))
 
@@ -311,6 +315,8 @@ class _Planning:
     def _locks(self, lock: Lock) -> Iterator[Change]:
         fixed = []
         for item in _lockable(self.upkeep, self.stock):
+            if LOCKS in self.state.unanswered and not is_planned(item.snapshot_id):
+                continue
             fact = self.state.fact(f"{item.snapshot_id}/lock")
             known = fact["state"] if isinstance(fact, Mapping) else ""
             if self.upkeep.locks is None:

@@ -21,16 +21,18 @@ from typing import Any
 
 from . import tags as tag_names
 from .change import Feature, Plan, Query, Stage, State, Wait, by_id, own_snapshots, tag_filters
-from .errors import StorageError, UnsafePlan
+from .errors import StorageError, UnsafePlan, bounded
 from .names import is_planned
 from .resources import Instance, Snapshot
 from .rotation_capture import Capture
-from .rotation_copies import Copying, account_query, copies_query
+from .rotation_copies import Copying
 from .rotation_guards import Guards, last_of_their_volumes, others_of, queries
 from .rotation_keeping import Keeping, Scene
+from .rotation_left_out import LeftOut
 from .rotation_lending import Lending
 from .rotation_report import Decided, Report, plan_hash, recovery_points
 from .rotation_spec import RotationSpec, parse
+from .rotation_unanswered import answering, copy_queries, joined, kept_for, planned_for, unanswered
 from .rotation_units import Unit, units_of
 from .rotation_upkeep import (
     ARCHIVE_GUARDS,
@@ -73,7 +75,7 @@ def needs(spec: RotationSpec, state: State) -> tuple[Query, ...]:
 def plan(spec: RotationSpec, state: State, now: datetime) -> Plan:
     """What is due and what may go; `Plan.refused` where a limit or a guard holds that back.
 
-    Raises SpecError where nothing is selected.
+    Raises SpecError where the selection matches nothing.
 
     The moment is that of the last answer: were it later, a slot could have begun or a span ended since, and something
     would go of which the guards have not been asked.
@@ -100,9 +102,7 @@ def _first_queries(spec: RotationSpec) -> tuple[Query, ...]:
         if spec.select_tags:
             operation = "DescribeInstances" if spec.whole_instances else "DescribeVolumes"
             found.append(Query(operation, tag_filters(spec.select_tags)))
-    found += [copies_query(spec, copy) for copy in spec.copies]
-    foreign = [copy.place for copy in spec.copies if copy.profile]
-    found += [account_query(place) for place in (*foreign, *([""] if foreign else []))]
+    found += copy_queries(spec)
     return tuple(dict.fromkeys(found))
 
 
@@ -142,8 +142,12 @@ class _Rotation:
         self.managed = [item for item in self.known if self._is_managed(item)]
         self.guards = Guards(spec, state, now)
         self.capture = Capture(spec, state, self.managed, units_of(self.managed, now), now)
+        self.left_out = LeftOut(spec, state, captures=bool(self.capture.targets))
         self.home = Keeping(spec, spec.keep, self._scene(), self.guards, now)
-        self.copyings = self._copyings()
+        self.sources = self._sources()
+        self.copyings = planned_for(self._copyings(), state)
+        there = [copying.copy for copying in self.copyings]
+        self.silent = [copy for copy in spec.copies if copy not in there]
         self.keepings = [self.home, *(self._keeping(copying) for copying in self.copyings)]
         self.stock = Stock(
             spec.policy,
@@ -178,14 +182,14 @@ class _Rotation:
             waits=self.spec.wait,
         )
 
-    def _copyings(self) -> list[Copying]:
+    def _sources(self) -> list[Unit]:
         """What is copied: all that takes part in the rules here, with the tags that this run gives it."""
         if not self.spec.copies:
             return []
         tags = {change.resource: (change.after or {})["tags"] for change in self.capture.taggings(set())}
         there = [unit for unit in self.capture.units if unit.key not in self.home.excluded and not unit.archived]
         there += self.home.scene.extra if self.spec.wait else []
-        sources = [
+        return [
             replace(
                 unit,
                 snapshots=tuple(
@@ -195,10 +199,12 @@ class _Rotation:
             )
             for unit in there
         ]
+
+    def _copyings(self) -> Iterator[Copying]:
+        """The copies of each place that has told what is there."""
         names = self.capture.names
-        return [
-            Copying(self.spec, copy, self.state, sources, names, self.guards, self.now) for copy in self.spec.copies
-        ]
+        for copy in answering(self.spec, self.state):
+            yield Copying(self.spec, copy, self.state, self.sources, names, self.guards, self.now)
 
     def _keeping(self, copying: Copying) -> Keeping:
         return Keeping(self.spec, copying.copy.keep, copying.scene, self.guards, self.now)
@@ -209,7 +215,8 @@ class _Rotation:
         capture, spec = self.capture, self.spec
         if spec.captured:
             return self._captured()
-        depending = dict(pair for copying in self.copyings for pair in copying.depending(waits=copying.waits))
+        depending = kept_for(self.silent, self.sources)
+        depending.update(pair for copying in self.copyings for pair in copying.depending(waits=copying.waits))
         upkeep = upkeep_changes(spec.upkeep, self.stock, self._not_to_archive(depending), self.state)
         decided = self._decided(depending, upkeep)
         going = [unit for one in decided for unit in one.going]
@@ -251,6 +258,7 @@ class _Rotation:
             _filled(stages),
             warnings=(
                 *capture.warnings(),
+                *self.left_out.warnings(),
                 *(text for copying in self.copyings for text in copying.warnings()),
                 *upkeep.warnings,
                 *(reported if refused is None else ()),
@@ -266,9 +274,10 @@ class _Rotation:
                 "rpo": recovery_points(capture, self.copyings, self.now, as_is=True),
             },
             listed=_LISTS,
+            counted={"CopySnapshot": "copied"},
             explained=report.explained(),
             shown=report.most,
-            refused=refused,
+            refused=joined(refused, self.left_out.error(), unanswered(self.state)),
         )
 
     def _captured(self) -> Plan:
@@ -281,8 +290,9 @@ class _Rotation:
         told = report.told(capture.creations, plan_hash(capture.creations, capture.names))
         return Plan(
             _filled(stages),
-            warnings=tuple(capture.warnings()),
+            warnings=(*capture.warnings(), *self.left_out.warnings()),
             told={**told, "rpo": recovery_points(capture, (), self.now)},
+            refused=self.left_out.error(),
         )
 
     def _not_to_archive(self, depending: Mapping[str, str]) -> Callable[[Snapshot], str]:
@@ -322,7 +332,8 @@ class _Rotation:
 
     def _copy_stages(self) -> list[Stage]:
         """Originals are shared, copied everywhere side by side, and no longer shared once nothing needs it."""
-        lending = Lending(self.managed, self.copyings, self.state.region)
+        unknown = any(copy.profile for copy in self.silent)
+        lending = Lending(self.managed, self.copyings, self.state.region, unknown=unknown)
         side_by_side = zip_longest(*(copying.stages() for copying in self.copyings), fillvalue=Stage())
         copied = [
             Stage(
@@ -342,27 +353,31 @@ class _Rotation:
         They count over all places. *fingerprint*: the plan's hash, None for a plan without changes.
         """
         number = sum(len(unit.good) for one in decided for unit in one.going)  # what has failed is no loss
-        broken = [text for one in decided for text in one.verdict.failing]
-        broken += [text for copying in self.copyings for text in copying.refusals()]
+        broken = bounded(text for one in decided for text in one.verdict.failing)
+        broken += bounded(text for copying in self.copyings for text in copying.refusals())
+        limits = []
         if number > self.spec.max_delete:
+            limits.append("max_delete")
             broken.append(f"max_delete is {self.spec.max_delete}, and {number} snapshots would be deleted")
         units = [unit for keeping in self.keepings for unit in keeping.scene.units]
         completed = sum(len(unit.snapshots) for unit in units if unit.state == "completed")
         if number >= PERCENT_FROM and number * 100 > completed * self.spec.max_delete_percent:
+            limits.append("max_delete_percent")
             broken.append(
                 f"max_delete_percent is {self.spec.max_delete_percent}, and {number} of {completed} completed "
                 "snapshots would be deleted"
             )
         if self.spec.min_keep > 1:
-            broken += self._below_minimum(decided[0].going)
+            broken += bounded(self._below_minimum(decided[0].going))
         expected = self.spec.expected_plan
         if expected is not None and fingerprint not in (None, expected):
             broken.append(f"expected_plan is {expected}, and this plan is {fingerprint}")
         if not broken:
             return None
         due = self.capture.creations or any(copying.beginning for copying in self.copyings)
-        done = " What is due is made all the same." if due else ""
-        return UnsafePlan(f"Nothing is deleted: {'; '.join(broken)}.{done}")
+        done = " What is due is taken all the same." if due else ""
+        approve = f" Review the deletions with --check --diff. {_approval(limits)}" if limits else ""
+        return UnsafePlan(f"Nothing is deleted: {'; '.join(broken)}.{done}{approve}")
 
     def _below_minimum(self, going: Sequence[Unit]) -> list[str]:
         """The groups of which this region would be left with too few. What copies leave, their own rules say."""
@@ -375,6 +390,11 @@ class _Rotation:
             for group, count in sorted(leaving.items())
             if there[group] - count < self.spec.min_keep
         ]
+
+
+def _approval(limits: Sequence[str]) -> str:
+    """How a person lets pass what these limits hold back."""
+    return f"To approve them, raise {' and '.join(limits)} and set expected_plan to the plan_hash of that check."
 
 
 def _filled(stages: Iterable[Stage]) -> tuple[Stage, ...]:

@@ -10,6 +10,8 @@ Private to this collection.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import date
+from typing import Any
 
 from .errors import SpecError
 
@@ -68,6 +70,43 @@ def require_tags(tags: Mapping[str, str], option: str, ours: int = 0) -> dict[st
     if len(checked) + ours > MOST_TAGS:
         raise SpecError(f"{option}: {len(checked)} tags and {ours} of this collection are more than EC2's {MOST_TAGS}")
     return checked
+
+
+def require_selector_text(tags: Mapping[Any, Any], option: str, *, numbers: bool) -> dict[str, str]:
+    """The user's *tags* to find something by, as text: a value that YAML has changed finds something else, or nothing.
+
+    *numbers*: whether whole numbers are taken as the digits that they are. Raises SpecError, naming the key, for
+    everything else that is no text. A date that Ansible has made text of cannot be told from text.
+    """
+    checked = {}
+    for key, value in tags.items():
+        name = _text(key, f"{option}: the key", numbers=numbers)
+        checked[name] = _text(value, f"{option}: {key!r}:", numbers=numbers)
+    return checked
+
+
+def require_selector_keys(keys: Iterable[Any], option: str) -> tuple[str, ...]:
+    """Keys of tags to find something by, each once. Raises SpecError for what is no text."""
+    return tuple(dict.fromkeys(_text(key, f"{option}:", numbers=False) for key in keys))
+
+
+def _text(value: Any, what: str, *, numbers: bool) -> str:
+    if isinstance(value, str) or (numbers and isinstance(value, int) and not isinstance(value, bool)):
+        return str(value)
+    raise SpecError(
+        f"{what} {_as_yaml(value)}, not text. Quote it as the tag has it: without quotes YAML turns yes into true, "
+        "0123 into 83 and 12:30 into 750."
+    )
+
+
+def _as_yaml(value: Any) -> str:
+    """The value as YAML has read it, and what it is."""
+    if value is None:
+        return "null is no value"
+    if isinstance(value, bool):
+        return f"{str(value).lower()} is a boolean"
+    kinds = (((int, float), "number"), (date, "date"), ((list, tuple), "list"), (Mapping, "mapping"))
+    return f"{value} is a {next((name for kind, name in kinds if isinstance(value, kind)), type(value).__name__)}"
 
 
 def carried(tags: Mapping[str, str]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from typing import Any
 from .device_names import device_letters, is_device_name
 from .errors import SpecError, listed
 from .names import require_id
-from .tags import LONGEST_VALUE, require_tags
+from .tags import LONGEST_VALUE, require_selector_text, require_tags
 from .volume_types import VOLUME_TYPES, normalised, require_performance
 from .zones import is_zone
 
@@ -147,7 +147,7 @@ def _volume(entry: Mapping[str, Any], number: int) -> VolumeSpec:
         snapshot_id=None
         if entry["snapshot_id"] is None
         else require_id("snapshot", entry["snapshot_id"], f"{label}: snapshot_id"),
-        snapshot_tags={key: "" if value is None else str(value) for key, value in snapshot["tags"].items()}
+        snapshot_tags=require_selector_text(snapshot["tags"], f"{label}: snapshot.tags", numbers=True)
         if snapshot
         else None,
         snapshot_before=_moment(snapshot.get("before"), f"{label}: snapshot.before"),

@@ -1,0 +1,49 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role snapshot_policy when an id is gone, or a guard cannot be read: the rest is captured, then the role fails."""
+
+from __future__ import annotations
+
+from playbook.seeds import Web
+from playbook.support import assert_done_as_planned, run_playbook
+from playbook.test_snapshot_policy import PLAYBOOK, RESULT, by_policy, seed_snapshots, snapshots_of
+from sandbox.client import Sandbox
+
+GONE, GONE_INSTANCE = "vol-00000000000000001", "i-00000000000000001"
+
+
+def test_the_rest_is_captured_and_retained_when_a_selected_id_is_gone(sandbox: Sandbox, web: Web) -> None:
+    old = seed_snapshots(sandbox, web.data_volume_id, "daily")
+    both = {"volume_ids": [GONE, web.data_volume_id], "instance_ids": [GONE_INSTANCE]}
+    policies = [
+        {"policy": "daily", "select": both, "keep": {"last": 2}},
+        {"policy": "lenient", "select": {**both, "allow_missing": True}, "keep": {"last": 2}},
+    ]
+    sandbox.reset_log()
+    run = run_playbook(sandbox, PLAYBOOK, {"rotate_snapshots_policies": policies})
+    assert run.status != 0
+    result = run.fact(RESULT)
+    assert_done_as_planned(result["plan"], sandbox.log(), run.planned_ids)
+    told = by_policy(result)
+    assert [entry["failed"] for entry in told.values()] == [True, False]
+    assert GONE in told["daily"]["msg"]
+    assert GONE_INSTANCE in told["daily"]["msg"]
+    assert told["daily"]["msg"].count(GONE) == 1
+    assert set(told["daily"]["deleted"]) == set(old[:4])
+    assert [len(entry["created"]) for entry in told.values()] == [1, 1]
+    assert {item["State"] for item in snapshots_of(sandbox, "daily")} == {"completed"}
+    assert [point["due"] for point in told["daily"]["rpo"]] == [True]
+
+
+def test_a_guard_that_may_not_be_read_is_told_after_the_capture(sandbox: Sandbox, web: Web) -> None:
+    old = seed_snapshots(sandbox, web.data_volume_id, "daily")
+    policy = {"policy": "daily", "select": {"volume_ids": [web.data_volume_id]}, "keep": {"last": 2}}
+    sandbox.refuse("DescribeLockedSnapshots")
+    run = run_playbook(sandbox, PLAYBOOK, {"rotate_snapshots_policies": [policy]})
+    assert run.status != 0
+    told = by_policy(run.fact(RESULT))["daily"]
+    assert "must allow ec2:DescribeLockedSnapshots" in told["msg"]
+    assert (len(told["created"]), told["deleted"]) == (1, [])
+    assert [item["SnapshotId"] for item in snapshots_of(sandbox, "daily")] == [*old, *told["created"]]
+    assert {item["State"] for item in snapshots_of(sandbox, "daily")} == {"completed"}
