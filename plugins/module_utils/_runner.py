@@ -100,7 +100,7 @@ def execute(feature: Feature, shell: Shell, gateway: Gateway) -> None:
         for note in outcome.notes:
             shell.warn(note)
         result = _told(feature, spec, state, plan, outcome, gateway)
-        shown = plan.without(outcome.deferred_changes)
+        shown = plan.without(outcome.left_changes)
     if shell.diff:
         result["diff"] = _render.diff(shown)
     if "error" in result:
@@ -150,7 +150,7 @@ def _told(feature: Feature, spec: Any, state: State, plan: Plan, outcome: Outcom
 
 def _after(state: State, plan: Plan, outcome: Outcome) -> State:
     """*state* after what was carried out of *plan*, as last seen, and ``<resource>/deferred`` for what EC2 deferred."""
-    predicted = overlay(state, plan.without(outcome.deferred_changes).published(), everywhere=True)
+    predicted = overlay(state, plan.without(outcome.left_changes).published(), everywhere=True)
     facts = [
         Fact(
             f"{outcome.bindings.get(change.resource, change.resource)}/deferred",

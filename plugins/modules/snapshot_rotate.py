@@ -17,7 +17,8 @@ description:
   - Retention covers all snapshots that carry the policy's tag C(ec2ops:policy), and those that match O(adopt), also of
     volumes that are gone or are not selected any more. Each volume, or instance, is retained for itself; its newest
     completed snapshot is always kept.
-  - What could be deleted and should not be is held back by guards. See O(guards).
+  - What could be deleted and should not be is held back by guards. See O(guards). After a wait the module asks the
+    guards again, and keeps what has become protected in the meantime. See RV(kept_late).
   - What O(copies) want in other regions or accounts is copied, the oldest of a volume first, and retained there by
     rules of its own.
   - What is due is taken and waited for before anything is deleted. When O(wait=false), what leans on a snapshot that is
@@ -592,6 +593,35 @@ counts:
   description: How many are retained, kept, deleted, withheld by a limit, taken, and copied.
   returned: success, or a limit held the deletions back
   type: dict
+kept_late:
+  description:
+    - Snapshots that RV(plan) deletes and that became protected while the run waited. The run keeps them, with a warning.
+      It asks the guards again after a wait, right before it deletes. Empty in check mode.
+  returned: success with O(state=applied), or when such a run has begun
+  type: list
+  elements: dict
+  contains:
+    snapshot_ids:
+      description: The snapshot, or the snapshots of the set.
+      type: list
+      elements: str
+      returned: always
+    region:
+      description: The region of the snapshot.
+      type: str
+      returned: always
+    profile:
+      description: The profile of the account, for a copy in another account. Null otherwise.
+      type: str
+      returned: always
+    guard:
+      description: The guard that keeps it. See O(guards).
+      type: str
+      returned: always
+    reason:
+      description: The reason of the guard.
+      type: str
+      returned: always
 rpo:
   description: Of every selected volume or instance, and of every other that the policy retains, the recovery point.
   returned: success, or when the run has begun

@@ -44,6 +44,8 @@ HELPERS = BASE | {
     "_core/rotation_capture",
     "_core/rotation_copies",
     "_core/rotation_lending",
+    "_core/rotation_adoption",
+    "_core/rotation_late",
     "_core/rotation_report",
     "_core/rotation_upkeep",
 }

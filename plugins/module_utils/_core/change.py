@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from . import tags as tag_names
 from .errors import StorageError, UnsafePlan
@@ -325,6 +325,28 @@ class Wait:
     place: str = ""
 
 
+@dataclass(frozen=True)
+class Withdrawal:
+    """Why a change is left out at the last moment: the name of the guard, and its reason."""
+
+    guard: str
+    reason: str
+
+
+class Recheck(Protocol):
+    """What a stage asks again right before its changes, when the run has waited since the plan was made."""
+
+    @property
+    def queries(self) -> tuple[Query, ...]:
+        """The questions, asked side by side."""
+
+    def withdrawn(self, answers: Mapping[Query, Iterable[Resource]]) -> Mapping[str, Withdrawal]:
+        """By resource, why its change is left out."""
+
+    def warning(self, withdrawn: Mapping[str, Withdrawal]) -> str:
+        """The sentence that tells the user of it."""
+
+
 ANY_FAILURE = frozenset({"refused", "failed", "mismatch", "timeout", "unclear"})
 """For `Stage.rollback_on`: whatever goes wrong, the way back is taken."""
 
@@ -339,6 +361,7 @@ class Stage:
     happened or may not). Its changes whose resource was never made are skipped. What a stage's own changes made is
     bound by then.
     ``patience``: EC2 error codes that mean "not now" here; the call is repeated until the task's time is over.
+    ``recheck``: see `Recheck`. Where its questions cannot be answered, the stage fails before its first change.
     """
 
     changes: tuple[Change, ...] = ()
@@ -346,6 +369,7 @@ class Stage:
     on_failure: tuple[Stage, ...] = ()
     rollback_on: frozenset[str] = frozenset()
     patience: frozenset[str] = frozenset()
+    recheck: Recheck | None = None
 
 
 @dataclass(frozen=True)
@@ -354,7 +378,8 @@ class Plan:
 
     ``told``: parts of the module's result that only the planning knows, such as why something stays. ``unfinished``:
     what is told in their place when the plan is not carried out to its end. ``listed``: by action, the list in ``told``
-    that names what the action is done to; what EC2 defers, or is not done, is taken out. ``explained``: text that
+    that names what the action is done to; what EC2 defers, or is not done, is taken out. ``retold``: turns what is told
+    into what is told after changes were withdrawn (`Recheck`). ``explained``: text that
     ``--diff`` shows after the changes; ``shown``: so many changes are shown before it, None for all. ``refused``: what
     the plan leaves out and should have held; the task fails with it once the rest is done, in check mode too.
     """
@@ -364,6 +389,7 @@ class Plan:
     told: Mapping[str, Any] = field(default_factory=dict)
     unfinished: Mapping[str, Any] = field(default_factory=dict)
     listed: Mapping[str, str] = field(default_factory=dict)
+    retold: Callable[[Mapping[str, Any], Mapping[str, Withdrawal]], Mapping[str, Any]] | None = None
     explained: str = ""
     shown: int | None = None
     refused: StorageError | None = None

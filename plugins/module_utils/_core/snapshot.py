@@ -24,10 +24,12 @@ from .change import Feature, Plan, Query, Stage, State, Wait, by_id, own_snapsho
 from .errors import StorageError, UnsafePlan
 from .names import is_planned
 from .resources import Instance, Snapshot
+from .rotation_adoption import belongs
 from .rotation_capture import Capture
 from .rotation_copies import Copying, account_query, copies_query
 from .rotation_guards import Guards, last_of_their_volumes, others_of, queries
 from .rotation_keeping import Keeping, Scene
+from .rotation_late import Deletion, LateGuards
 from .rotation_lending import Lending
 from .rotation_report import Decided, Report, plan_hash, recovery_points
 from .rotation_spec import RotationSpec, parse
@@ -158,10 +160,9 @@ class _Rotation:
     def _is_managed(self, snapshot: Snapshot) -> bool:
         if tag_names.COPY_OF in snapshot.tags:
             return False  # what another region's run has copied here, that run retains
-        if snapshot.tags.get(tag_names.POLICY) == self.spec.policy:
-            return True
-        adopted = bool(self.spec.adopt) and self.spec.adopt.items() <= snapshot.tags.items()
-        return adopted and not self.spec.captured and tag_names.POLICY not in snapshot.tags
+        if self.spec.captured:
+            return snapshot.tags.get(tag_names.POLICY) == self.spec.policy
+        return belongs(self.spec, snapshot.tags)
 
     def _scene(self) -> Scene:
         capture = self.capture
@@ -236,12 +237,13 @@ class _Rotation:
         made = [change.resource for change in capture.creations]
         awaited = [snapshot_id for unit in capture.awaited for snapshot_id in unit.ids]
         waits = (Wait((*made, *awaited), "completed", final=True),) if made or awaited else ()
+        late = self._late(decided)
         stages = [
             Stage(tuple(capture.creations), patience=_TOO_SOON),
             Stage(tuple(of_sets)),
             Stage((*later, *begun), waits),
             *copying,
-            Stage(tuple(rest)),
+            Stage(tuple(rest), recheck=late),
             *upkeep.after_deletions,
         ]
         # Of what a limit holds back, nothing is deleted "although".
@@ -259,13 +261,16 @@ class _Rotation:
                 **report.told(everything, fingerprint),
                 **upkeep_told(upkeep, report.most),
                 "rpo": recovery_points(capture, self.copyings, self.now),
+                "kept_late": [],
             },
             unfinished={
                 "decisions": report.shown(),
                 "plan_hash": fingerprint,
                 "rpo": recovery_points(capture, self.copyings, self.now, as_is=True),
+                "kept_late": [],
             },
             listed=_LISTS,
+            retold=late.retold,
             explained=report.explained(),
             shown=report.most,
             refused=refused,
@@ -291,6 +296,16 @@ class _Rotation:
             item: depending[unit.key] for unit in self.capture.units if unit.key in depending for item in unit.ids
         }
         return lambda item: waiting.get(item.snapshot_id) or self.guards.reason(item, ARCHIVE_GUARDS)
+
+    def _late(self, decided: Sequence[Decided]) -> LateGuards:
+        """What the guards are asked again about, should the run wait."""
+        deletions = [
+            Deletion("" if one.keeping is self.home else one.keeping.scene.place, one.keeping.scene.place, unit, parts)
+            for one in decided
+            for unit in one.going
+            if (parts := one.keeping.guarded(unit))
+        ]
+        return LateGuards(self.spec, deletions, self.now)
 
     def _leaning(self, decided: Decided) -> set[str]:
         """The keys of the units that would stay if nothing of what is begun were completed.
