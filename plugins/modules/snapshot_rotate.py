@@ -249,7 +249,10 @@ options:
         type: int
         default: 1
   adopt:
-    description: Snapshots that the policy did not make and retains too. They are never those of another policy.
+    description:
+      - Snapshots that the policy did not make and retains too. They are never those of another policy.
+      - The policy claims each of them with the tag C(ec2ops:adopted-by) before it deletes anything. It leaves out the
+        snapshots that another policy has claimed, with a warning. To hand a snapshot over, remove the tag.
     type: dict
     suboptions:
       tags:
@@ -371,6 +374,8 @@ notes:
     the keys of both sides.
     O(archive_after) needs C(ec2:ModifySnapshotTier), O(lock) C(ec2:LockSnapshot) or C(ec2:UnlockSnapshot),
     O(fast_restore) C(ec2:EnableFastSnapshotRestores) and C(ec2:DisableFastSnapshotRestores).
+  - Two tasks with the same O(policy) delete each other's snapshots when their rules differ. The module warns when it
+    deletes snapshots of an existing volume that O(select) does not name.
   - Snapshots of which nothing says what they are a backup of (copies without our tags) are reported and never deleted.
   - A snapshot of the policy that has failed is deleted and taken again. It holds nothing, so it counts for no limit.
     The good parts of a set that has failed as a whole go through guards and limits like all others.
@@ -595,8 +600,8 @@ counts:
   type: dict
 kept_late:
   description:
-    - Snapshots that RV(plan) deletes and that became protected while the run waited. The run keeps them, with a warning.
-      It asks the guards again after a wait, right before it deletes. Empty in check mode.
+    - Snapshots that RV(plan) deletes and that became protected while the run waited. The run keeps them, with a
+      warning. Empty in check mode.
   returned: success with O(state=applied), or when such a run has begun
   type: list
   elements: dict

@@ -46,6 +46,7 @@ HELPERS = BASE | {
     "_core/rotation_lending",
     "_core/rotation_adoption",
     "_core/rotation_late",
+    "_core/rotation_leftovers",
     "_core/rotation_report",
     "_core/rotation_upkeep",
 }

@@ -24,12 +24,13 @@ from .change import Feature, Plan, Query, Stage, State, Wait, by_id, own_snapsho
 from .errors import StorageError, UnsafePlan
 from .names import is_planned
 from .resources import Instance, Snapshot
-from .rotation_adoption import belongs
+from .rotation_adoption import Adoption, belongs
 from .rotation_capture import Capture
 from .rotation_copies import Copying, account_query, copies_query
 from .rotation_guards import Guards, last_of_their_volumes, others_of, queries
 from .rotation_keeping import Keeping, Scene
 from .rotation_late import Deletion, LateGuards
+from .rotation_leftovers import Leftovers
 from .rotation_lending import Lending
 from .rotation_report import Decided, Report, plan_hash, recovery_points
 from .rotation_spec import RotationSpec, parse
@@ -127,6 +128,7 @@ def _third_queries(spec: RotationSpec, state: State) -> Iterator[Query]:
             continue
         yield from queries(spec, [*going, *archive_candidates(spec.upkeep, rotation.stock)])
         yield from others_of(set(last_of_their_volumes(going, rotation.known).values()))
+        yield from rotation.leftovers.questions(keeping.leaving)
     for copying in rotation.copyings:
         yield from copying.questions()
     yield from upkeep_queries(spec.upkeep, rotation.stock)
@@ -143,7 +145,11 @@ class _Rotation:
         self.known = [item for item in state.all(Snapshot) if not item.place]
         self.managed = [item for item in self.known if self._is_managed(item)]
         self.guards = Guards(spec, state, now)
+        # What another region's run has copied here, that run retains.
+        here = [item for item in self.known if tag_names.COPY_OF not in item.tags]
+        self.adoption = Adoption(spec, here, self.guards, state.region)
         self.capture = Capture(spec, state, self.managed, units_of(self.managed, now), now)
+        self.leftovers = Leftovers(self.capture)
         self.home = Keeping(spec, spec.keep, self._scene(), self.guards, now)
         self.copyings = self._copyings()
         self.keepings = [self.home, *(self._keeping(copying) for copying in self.copyings)]
@@ -227,7 +233,8 @@ class _Rotation:
             begun += one.keeping.deletions(early)
             rest += one.keeping.deletions([unit for unit in one.going if unit not in early], self._leaning(one))
         copying = [*upkeep.before_deletions, *self._copy_stages()]
-        everything = [*capture.creations, *of_sets, *later, *begun]
+        claims = self.adoption.claims
+        everything = [*capture.creations, *claims, *of_sets, *later, *begun]
         everything += [change for stage in copying for change in stage.changes]
         everything += [*rest, *upkeep.archive]
         fingerprint = plan_hash(everything, capture.names)
@@ -239,7 +246,7 @@ class _Rotation:
         waits = (Wait((*made, *awaited), "completed", final=True),) if made or awaited else ()
         late = self._late(decided)
         stages = [
-            Stage(tuple(capture.creations), patience=_TOO_SOON),
+            Stage((*capture.creations, *claims), patience=_TOO_SOON),
             Stage(tuple(of_sets)),
             Stage((*later, *begun), waits),
             *copying,
@@ -248,11 +255,13 @@ class _Rotation:
         ]
         # Of what a limit holds back, nothing is deleted "although".
         reported = [text for one in decided for unit in one.going for text in one.verdict.warned[unit.key]]
+        reported += self.leftovers.warnings(decided[0].going)
         report = Report(self.spec, decided, withheld=refused is not None)
         return Plan(
             _filled(stages),
             warnings=(
                 *capture.warnings(),
+                *self.adoption.warnings(),
                 *(text for copying in self.copyings for text in copying.warnings()),
                 *upkeep.warnings,
                 *(reported if refused is None else ()),
