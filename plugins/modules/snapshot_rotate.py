@@ -52,7 +52,10 @@ options:
         type: list
         elements: str
       instance_ids:
-        description: The volumes of these instances.
+        description:
+          - The volumes of these instances. After a relaunch an id stands for the successor, which carries it in the tag
+            C(ec2ops:replaces) and has proved itself. The predecessor is not captured any more, unless it runs.
+          - Data volumes that stay attached to the predecessor are named in a warning.
         type: list
         elements: str
       tags:

@@ -47,6 +47,7 @@ HELPERS = BASE | {
     "_core/rotation_adoption",
     "_core/rotation_late",
     "_core/rotation_leftovers",
+    "_core/rotation_successors",
     "_core/rotation_report",
     "_core/rotation_upkeep",
 }

@@ -10,6 +10,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -170,7 +171,8 @@ class Account:
 def _passes(resource: Resource, name: str, values: tuple[str, ...]) -> bool:
     kind, _colon, key = name.partition(":")
     if kind == "tag":
-        return getattr(resource, "tags", {}).get(key) in values
+        found = getattr(resource, "tags", {}).get(key)
+        return found is not None and any(found == value or fnmatchcase(found, value) for value in values)
     if name == "attachment.instance-id" and isinstance(resource, Volume):
         return any(link.instance_id in values for link in resource.attachments)
     if name == "status" and isinstance(resource, Volume):

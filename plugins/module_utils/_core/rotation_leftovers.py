@@ -19,11 +19,15 @@ _NAMED = 10
 
 
 class Leftovers:
-    """The policy's own snapshots of volumes outside its selection."""
+    """The policy's own snapshots of volumes outside its selection.
 
-    def __init__(self, capture: Capture) -> None:
+    *retired*: the volumes of instances in whose place successors are captured. Their snapshots end by the rules.
+    """
+
+    def __init__(self, capture: Capture, retired: Iterable[str]) -> None:
         self._capture = capture
-        self._selected = {volume.volume_id for target in capture.targets for volume in target.volumes}
+        selected = {volume.volume_id for target in capture.targets for volume in target.volumes}
+        self._selected = selected.union(retired)
 
     def _outside(self, units: Iterable[Unit]) -> set[str]:
         """The volumes, not selected, that the policy has made these units of; none where it selects nothing."""

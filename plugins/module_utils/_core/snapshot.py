@@ -22,6 +22,7 @@ from typing import Any
 from . import tags as tag_names
 from .change import Feature, Plan, Query, Stage, State, Wait, by_id, own_snapshots, tag_filters
 from .errors import StorageError, UnsafePlan
+from .lineage import successor_queries
 from .names import is_planned
 from .resources import Instance, Snapshot
 from .rotation_adoption import Adoption, belongs
@@ -34,6 +35,7 @@ from .rotation_leftovers import Leftovers
 from .rotation_lending import Lending
 from .rotation_report import Decided, Report, plan_hash, recovery_points
 from .rotation_spec import RotationSpec, parse
+from .rotation_successors import Successors
 from .rotation_units import Unit, units_of
 from .rotation_upkeep import (
     ARCHIVE_GUARDS,
@@ -99,6 +101,7 @@ def _first_queries(spec: RotationSpec) -> tuple[Query, ...]:
     if spec.selects:
         found += by_id("DescribeVolumes", "volume-id", spec.volume_ids)
         found += by_id("DescribeInstances", "instance-id", spec.instance_ids)
+        found += successor_queries(spec.instance_ids)
         found += by_id("DescribeVolumes", "attachment.instance-id", spec.instance_ids)
         if spec.select_tags:
             operation = "DescribeInstances" if spec.whole_instances else "DescribeVolumes"
@@ -110,7 +113,9 @@ def _first_queries(spec: RotationSpec) -> tuple[Query, ...]:
 
 
 def _second_queries(spec: RotationSpec, state: State) -> Iterator[Query]:
-    """The volumes of instances that tags have found."""
+    """The volumes of successors, and of instances that tags have found."""
+    if spec.instance_ids:
+        yield from Successors(spec, state).questions()
     if spec.whole_instances and spec.select_tags:
         found = [item.instance_id for item in state.all(Instance) if item.instance_id not in spec.instance_ids]
         yield from by_id("DescribeVolumes", "attachment.instance-id", found)
@@ -141,6 +146,8 @@ class _Rotation:
     """One policy at one moment, in its own region and wherever its copies go."""
 
     def __init__(self, spec: RotationSpec, state: State, now: datetime) -> None:
+        self.successors = Successors(spec, state)
+        spec = self.successors.spec
         self.spec, self.state, self.now = spec, state, now
         self.known = [item for item in state.all(Snapshot) if not item.place]
         self.managed = [item for item in self.known if self._is_managed(item)]
@@ -149,7 +156,7 @@ class _Rotation:
         here = [item for item in self.known if tag_names.COPY_OF not in item.tags]
         self.adoption = Adoption(spec, here, self.guards, state.region)
         self.capture = Capture(spec, state, self.managed, units_of(self.managed, now), now)
-        self.leftovers = Leftovers(self.capture)
+        self.leftovers = Leftovers(self.capture, self.successors.retired_volumes)
         self.home = Keeping(spec, spec.keep, self._scene(), self.guards, now)
         self.copyings = self._copyings()
         self.keepings = [self.home, *(self._keeping(copying) for copying in self.copyings)]
@@ -260,7 +267,7 @@ class _Rotation:
         return Plan(
             _filled(stages),
             warnings=(
-                *capture.warnings(),
+                *self._capture_warnings(),
                 *self.adoption.warnings(),
                 *(text for copying in self.copyings for text in copying.warnings()),
                 *upkeep.warnings,
@@ -295,9 +302,14 @@ class _Rotation:
         told = report.told(capture.creations, plan_hash(capture.creations, capture.names))
         return Plan(
             _filled(stages),
-            warnings=tuple(capture.warnings()),
+            warnings=tuple(self._capture_warnings()),
             told={**told, "rpo": recovery_points(capture, (), self.now)},
         )
+
+    def _capture_warnings(self) -> Iterator[str]:
+        yield from self.capture.warnings()
+        captured = {volume.volume_id for target in self.capture.targets for volume in target.volumes}
+        yield from self.successors.warnings(captured)
 
     def _not_to_archive(self, depending: Mapping[str, str]) -> Callable[[Snapshot], str]:
         """Why a snapshot must stay at hand."""
