@@ -83,7 +83,7 @@ def execute(feature: Feature, shell: Shell, gateway: Gateway) -> None:
         spec = feature.parse(shell.params, gateway.region)
         state = _read(feature, spec, gateway, entries)
         planned = feature.plan(spec, state, gateway.now())
-        known = {name for name in state.resources if is_planned(name)}
+        known = {one.resource_id for one in state.resources.values() if is_planned(one.resource_id)}
         plan = guard(planned, known | {entry["resource"] for entry in entries})
         predicted = overlay(state, plan.published(), everywhere=True)
         result = _render.success(plan, feature.result(spec, predicted), gateway.calls) if shell.check_mode else None

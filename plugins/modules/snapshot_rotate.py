@@ -185,6 +185,8 @@ options:
           - To the account of this profile of the AWS configuration, where the module runs. Originals are shared with
             it for the time of their copy; the tag C(ec2ops:shared-with) records it. What is encrypted with the
             account's default key cannot be shared.
+          - The module compares accounts, not names. It refuses an entry whose region and account are those of another
+            entry, or of the task itself.
         type: str
       kms_key_id:
         description:
@@ -374,7 +376,7 @@ notes:
     C(ec2:DescribeSnapshotAttribute). Where copies go it needs C(ec2:CopySnapshot), C(ec2:CreateTags),
     C(ec2:DescribeSnapshots), C(ec2:DeleteSnapshot) and, to know a key before it is used, C(kms:DescribeKey); for
     another account C(ec2:ModifySnapshotAttribute), C(ec2:DeleteTags) and C(kms:DescribeKey) here, and the right to use
-    the keys of both sides.
+    the keys of both sides. C(sts:GetCallerIdentity) tells an account while no snapshot there does.
     O(archive_after) needs C(ec2:ModifySnapshotTier), O(lock) C(ec2:LockSnapshot) or C(ec2:UnlockSnapshot),
     O(fast_restore) C(ec2:EnableFastSnapshotRestores) and C(ec2:DisableFastSnapshotRestores).
   - Two tasks with the same O(policy) delete each other's snapshots when their rules differ. The module warns when it

@@ -48,6 +48,7 @@ HELPERS = BASE | {
     "_core/rotation_late",
     "_core/rotation_leftovers",
     "_core/rotation_successors",
+    "_core/rotation_accounts",
     "_core/rotation_report",
     "_core/rotation_upkeep",
 }

@@ -137,9 +137,18 @@ def own_images(*filters: tuple[str, tuple[str, ...]]) -> Query:
     return Query("DescribeImages", filters, (("IncludeDisabled", True), ("Owners", ("self",))))
 
 
+def resource_key(resource: Resource, place: str = "") -> str:
+    """The key under which a state holds the resource: its place and its id, its id alone in the task's own region.
+
+    *place*: that of the query that has found it, for what does not say itself where it is.
+    """
+    where = resource.place if isinstance(resource, Snapshot) else place
+    return f"{where} {resource.resource_id}" if where else resource.resource_id
+
+
 @dataclass(frozen=True)
 class State:
-    """What is known of EC2: the resources by id, and which queries have been answered.
+    """What is known of EC2: the resources by place and id (`resource_key`), and which queries have been answered.
 
     ``now`` is EC2's time once it has answered, for those who can only ask on when they know it.
     """
@@ -149,8 +158,8 @@ class State:
     answered: frozenset[Query] = frozenset()
     now: datetime | None = None
 
-    def _find(self, cls: type[T], resource_id: str | None) -> T | None:
-        found = self.resources.get(resource_id or "")
+    def _find(self, cls: type[T], resource_id: str | None, place: str = "") -> T | None:
+        found = self.resources.get(f"{place} {resource_id}" if place else resource_id or "")
         return found if isinstance(found, cls) else None
 
     def instance(self, resource_id: str | None) -> Instance | None:
@@ -161,17 +170,17 @@ class State:
         """The image of that id, None when there is none or it was not asked for."""
         return self._find(Image, resource_id)
 
-    def snapshot(self, resource_id: str | None) -> Snapshot | None:
-        """The snapshot of that id, None when there is none or it was not asked for."""
-        return self._find(Snapshot, resource_id)
+    def snapshot(self, resource_id: str | None, place: str = "") -> Snapshot | None:
+        """The snapshot of that id in a place, None when there is none or it was not asked for."""
+        return self._find(Snapshot, resource_id, place)
 
     def volume(self, resource_id: str | None) -> Volume | None:
         """The volume of that id, None when there is none or it was not asked for."""
         return self._find(Volume, resource_id)
 
-    def fact(self, fact_id: str) -> Any:
-        """The value of an answer that is no resource, None when it was not asked for or AWS has none."""
-        found = self._find(Fact, fact_id)
+    def fact(self, fact_id: str, place: str = "") -> Any:
+        """The value of a place's answer that is no resource, None when it was not asked for or AWS has none."""
+        found = self._find(Fact, fact_id, place)
         return None if found is None else found.value
 
     def all(self, cls: type[T]) -> Iterator[T]:
@@ -181,14 +190,14 @@ class State:
     def with_answers(self, answers: Mapping[Query, Iterable[Resource]]) -> State:
         """This state and what the queries found."""
         resources = dict(self.resources)
-        for found in answers.values():
-            resources.update((resource.resource_id, resource) for resource in found)
+        for query, found in answers.items():
+            resources.update((resource_key(resource, query.place), resource) for resource in found)
         return dataclasses.replace(self, resources=resources, answered=self.answered | set(answers))
 
     def with_resources(self, resources: Iterable[Resource]) -> State:
         """This state with these resources in place of what was known of them."""
         return dataclasses.replace(
-            self, resources={**self.resources, **{resource.resource_id: resource for resource in resources}}
+            self, resources={**self.resources, **{resource_key(resource): resource for resource in resources}}
         )
 
 
@@ -447,17 +456,19 @@ def overlay(state: State, entries: Iterable[Mapping[str, Any]], *, everywhere: b
     resources = dict(state.resources)
     for entry in entries:
         resource_id, after = entry["resource"], entry.get("after")
-        if not everywhere and entry.get("region") not in (None, state.region):
+        here = entry.get("region") in (None, state.region) and not entry.get("profile")
+        if not everywhere and not here:
             continue
-        known = resources.get(resource_id)
+        key = resource_id if here else f"{place_of(entry['region'], entry.get('profile'))} {resource_id}"
+        known = resources.get(key)
         if after is None:
-            resources.pop(resource_id, None)
+            resources.pop(key, None)
         elif known is not None:
-            resources[resource_id] = from_view(known.kind, after, known)
+            resources[key] = from_view(known.kind, after, known)
         elif is_planned(resource_id):
             made = new_from_view(resource_id, after)
             if made is not None:
-                resources[resource_id] = made
+                resources[key] = made
     return dataclasses.replace(state, resources=resources)
 
 
@@ -466,12 +477,13 @@ def bound(state: State, bindings: Mapping[str, str]) -> State:
     if not bindings:
         return state
     resources: dict[str, Resource] = {}
-    for resource_id, resource in state.resources.items():
+    for key, resource in state.resources.items():
+        place, _space, _id = key.rpartition(f" {resource.resource_id}")
         if not isinstance(resource, Fact):
             fields = view(resource)
             if planned_in(fields):
                 resource = from_view(resource.kind, substitute(fields, bindings), resource)
-        resources[bindings.get(resource_id, resource_id)] = resource
+        resources[resource_key(resource, place)] = resource
     return dataclasses.replace(state, resources=resources)
 
 

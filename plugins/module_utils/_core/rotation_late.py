@@ -88,7 +88,7 @@ class LateGuards:
         found: dict[str, Withdrawal] = {}
         for place in dict.fromkeys(one.place for one in self._deletions):
             there = {query: some for query, some in answers.items() if query.place == place}
-            state = State(place).with_answers(there)
+            state = State("").with_answers(there)
             guards = Guards(self._spec, state, self._now)
             for one in self._deletions:
                 why = self._reason(one, state, guards) if one.place == place else None
@@ -98,7 +98,7 @@ class LateGuards:
 
     def _reason(self, deletion: Deletion, state: State, guards: Guards) -> Withdrawal | None:
         for item in deletion.guarded:
-            there = state.snapshot(item.snapshot_id)
+            there = state.snapshot(item.snapshot_id, deletion.place)
             if there is None:  # somebody else has deleted it
                 continue
             if not belongs(self._spec, there.tags):

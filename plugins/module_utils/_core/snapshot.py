@@ -25,9 +25,10 @@ from .errors import StorageError, UnsafePlan
 from .lineage import successor_queries
 from .names import is_planned
 from .resources import Instance, Snapshot
+from .rotation_accounts import Accounts
 from .rotation_adoption import Adoption, belongs
 from .rotation_capture import Capture
-from .rotation_copies import Copying, account_query, copies_query
+from .rotation_copies import Copying, copies_query
 from .rotation_guards import Guards, last_of_their_volumes, others_of, queries
 from .rotation_keeping import Keeping, Scene
 from .rotation_late import Deletion, LateGuards
@@ -107,13 +108,12 @@ def _first_queries(spec: RotationSpec) -> tuple[Query, ...]:
             operation = "DescribeInstances" if spec.whole_instances else "DescribeVolumes"
             found.append(Query(operation, tag_filters(spec.select_tags)))
     found += [copies_query(spec, copy) for copy in spec.copies]
-    foreign = [copy.place for copy in spec.copies if copy.profile]
-    found += [account_query(place) for place in (*foreign, *([""] if foreign else []))]
     return tuple(dict.fromkeys(found))
 
 
 def _second_queries(spec: RotationSpec, state: State) -> Iterator[Query]:
-    """The volumes of successors, and of instances that tags have found."""
+    """The volumes of successors, and of instances that tags have found; and whose account a profile is."""
+    yield from Accounts(spec, state).questions()
     if spec.instance_ids:
         yield from Successors(spec, state).questions()
     if spec.whole_instances and spec.select_tags:
@@ -149,6 +149,7 @@ class _Rotation:
         self.successors = Successors(spec, state)
         spec = self.successors.spec
         self.spec, self.state, self.now = spec, state, now
+        Accounts(spec, state).require_distinct()
         self.known = [item for item in state.all(Snapshot) if not item.place]
         self.managed = [item for item in self.known if self._is_managed(item)]
         self.guards = Guards(spec, state, now)
