@@ -56,6 +56,12 @@ class Accounts:
         told = (self._state.fact(f"{place}/account", place) for place in places)
         return self._owners.get(profile) or next((str(account) for account in told if account), "")
 
+    @property
+    def all(self) -> frozenset[str] | None:
+        """The accounts where copies go by a profile; None where one of them is unknown."""
+        found = frozenset(self.of(profile) for profile in self._places if profile)
+        return None if "" in found else found
+
     def questions(self) -> Iterator[Query]:
         """One question to STS for each profile of which no answer shows the owner."""
         yield from (account_query(place) for profile, place in self._places.items() if profile not in self._owners)
@@ -78,8 +84,10 @@ class Accounts:
     def require_distinct(self) -> None:
         """SpecError for a place of copies that is another one's double, or the place of the snapshots themselves.
 
-        Where an account is unknown, names are compared.
+        Where an account is unknown, names are compared, and so they are where no entry has a profile.
         """
+        if not self._places:
+            return
         seen = {(self._state.region, self.of(None) or None): "where the snapshots are"}
         for number, copy in enumerate(self._spec.copies):
             account = self.of(copy.profile) or copy.profile

@@ -149,7 +149,8 @@ class _Rotation:
         self.successors = Successors(spec, state)
         spec = self.successors.spec
         self.spec, self.state, self.now = spec, state, now
-        Accounts(spec, state).require_distinct()
+        accounts = Accounts(spec, state)
+        accounts.require_distinct()
         self.known = [item for item in state.all(Snapshot) if not item.place]
         self.managed = [item for item in self.known if self._is_managed(item)]
         self.guards = Guards(spec, state, now)
@@ -157,7 +158,7 @@ class _Rotation:
         here = [item for item in self.known if tag_names.COPY_OF not in item.tags]
         self.adoption = Adoption(spec, here, self.guards, state.region)
         self.capture = Capture(spec, state, self.managed, units_of(self.managed, now), now)
-        self.leftovers = Leftovers(self.capture, self.successors.retired_volumes)
+        self.leftovers = Leftovers(self.capture, self.known, self.successors.retired_volumes, accounts.all)
         self.home = Keeping(spec, spec.keep, self._scene(), self.guards, now)
         self.copyings = self._copyings()
         self.keepings = [self.home, *(self._keeping(copying) for copying in self.copyings)]
@@ -263,13 +264,14 @@ class _Rotation:
         ]
         # Of what a limit holds back, nothing is deleted "although".
         reported = [text for one in decided for unit in one.going for text in one.verdict.warned[unit.key]]
-        reported += self.leftovers.warnings(decided[0].going)
+        reported += self.leftovers.outside_warnings(decided[0].going)
         report = Report(self.spec, decided, withheld=refused is not None)
         return Plan(
             _filled(stages),
             warnings=(
                 *self._capture_warnings(),
                 *self.adoption.warnings(),
+                *self.leftovers.warnings(),
                 *(text for copying in self.copyings for text in copying.warnings()),
                 *upkeep.warnings,
                 *(reported if refused is None else ()),
