@@ -70,7 +70,7 @@ def _regardless(run: _Run, stage: Stage) -> None:
     waited = isinstance(outcome.error, WaitError)
     free = tuple(change for change in stage.changes if waited and change.regardless)
     outcome.not_tried.extend(change for change in stage.changes if not (waited and change.regardless))
-    error = run.stage(Stage(free)) if free else None
+    error = run.stage(Stage(free, recheck=stage.recheck)) if free else None
     if error is not None:
         outcome.notes.append(str(error))
 
@@ -178,6 +178,7 @@ class _Run:
         self._deadline = deadline
         self._moments = moments
         self._gone: set[str] = set()
+        self._has_waited = False
 
     def stage(self, stage: Stage) -> StorageError | None:
         """Makes the stage's calls, then waits. Returns the first error in the order of the plan.
@@ -187,7 +188,7 @@ class _Run:
         outcome = self.outcome
         errors: list[StorageError] = []
         try:
-            left_out = self._left_out(stage.changes)
+            left_out = [*self._left_out(stage.changes), *self._withdrawn(stage)]
         except StorageError as error:
             outcome.failed.extend(stage.changes)
             return error
@@ -228,6 +229,17 @@ class _Run:
         queries = [query for several in asked.values() for query in several]
         answers = self.gateway.ask(queries) if queries else {}
         return [changes[number] for number, several in asked.items() if any(answers[query] for query in several)]
+
+    def _withdrawn(self, stage: Stage) -> list[Change]:
+        """The changes that the stage's recheck leaves out, each recorded with its reason. Asks only after a wait."""
+        if stage.recheck is None or not stage.changes or not self._has_waited:
+            return []
+        found = stage.recheck.withdrawn(self.gateway.ask(stage.recheck.queries))
+        withdrawn = [(change, found[change.resource]) for change in stage.changes if change.resource in found]
+        if withdrawn:
+            self.outcome.withdrawn.extend(withdrawn)
+            self.outcome.notes.append(stage.recheck.warning({change.resource: why for change, why in withdrawn}))
+        return [change for change, _why in withdrawn]
 
     def _called(
         self, calls: Sequence[Sequence[Change]], patience: frozenset[str]
@@ -294,6 +306,7 @@ class _Run:
         ]
         if not wanted:
             return None
+        self._has_waited = True
         try:
             seen = self.gateway.wait(wanted, self._deadline)
         except StorageError as error:
@@ -325,6 +338,7 @@ class _Run:
                 told = (error.not_before - self.gateway.now()).total_seconds() if error.not_before else 0.0
                 if left <= 0 or told > left:
                     raise
+                self._has_waited = True
                 self.gateway.sleep(min(max(delay, told), left))
                 delay = min(delay * 1.5, 15.0)
                 self._require_wanted(changes)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from ._core.change import Change, Query, Wait, split_place
+from ._core.change import Change, Query, Wait, Withdrawal, split_place
 from ._core.errors import StorageError
 from ._core.names import kind_of
 from ._core.resources import Resource
@@ -156,13 +156,14 @@ class Outcome:
 
     ``bindings`` maps planned ids to EC2's, and the moments of planned snapshots (`names.moment_of`) to when they were
     taken. ``observed`` is what the waits last saw. ``deferred``: what EC2 refused for now, where the change allows for
-    that, with its refusal.
+    that, with its refusal. ``withdrawn``: what the plan holds and a stage's recheck has left out, with the reason.
     """
 
     done: list[Change] = field(default_factory=list)
     failed: list[Change] = field(default_factory=list)
     not_tried: list[Change] = field(default_factory=list)
     deferred: list[tuple[Change, CallError]] = field(default_factory=list)
+    withdrawn: list[tuple[Change, Withdrawal]] = field(default_factory=list)
     bindings: dict[str, str] = field(default_factory=dict)
     observed: dict[str, Resource] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -176,5 +177,15 @@ class Outcome:
 
     @property
     def deferred_changes(self) -> list[Change]:
-        """What is left to a later run."""
+        """What EC2 has left to a later run."""
         return [change for change, _refusal in self.deferred]
+
+    @property
+    def withdrawn_changes(self) -> list[Change]:
+        """What a recheck has left out."""
+        return [change for change, _why in self.withdrawn]
+
+    @property
+    def left_changes(self) -> list[Change]:
+        """What the plan holds, and the run has left undone without failing."""
+        return [*self.deferred_changes, *self.withdrawn_changes]

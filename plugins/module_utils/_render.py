@@ -30,13 +30,13 @@ def success(
 ) -> dict[str, Any]:
     """The result of a run that did what it planned, or of a check run (without an *outcome*).
 
-    ``plan`` is the same in both; ``planned_ids`` tells what EC2 made of the planned ids in it. What EC2 deferred is in
-    the plan and no change.
+    ``plan`` is the same in both; ``planned_ids`` tells what EC2 made of the planned ids in it. What EC2 deferred, or a
+    recheck has left out, is in the plan and no change.
     """
     return {
         **entities,
         **(_told(plan, outcome) if outcome else plan.told),
-        "changed": not plan.without(outcome.deferred_changes if outcome else ()).is_empty,
+        "changed": not plan.without(outcome.left_changes if outcome else ()).is_empty,
         "plan": plan.published(),
         "planned_ids": outcome.ids if outcome else {},
         "api_calls": dict(calls),
@@ -44,9 +44,9 @@ def success(
 
 
 def _told(plan: Plan, outcome: Outcome) -> dict[str, Any]:
-    """What the planning tells, with EC2's ids, and without what EC2 deferred."""
+    """What the planning tells, with EC2's ids, and without what the run has left undone."""
     told: dict[str, Any] = substitute(plan.told, outcome.bindings)
-    for change in outcome.deferred_changes:
+    for change in outcome.left_changes:
         name = plan.listed.get(change.action)
         if name is not None:
             resource = substitute(change.resource, outcome.bindings)
@@ -54,7 +54,14 @@ def _told(plan: Plan, outcome: Outcome) -> dict[str, Any]:
         count = plan.counted.get(change.action)
         if count is not None:
             told["counts"] = {**told["counts"], count: told["counts"][count] - 1}
-    return told
+    return _retold(plan, outcome, told)
+
+
+def _retold(plan: Plan, outcome: Outcome, told: dict[str, Any]) -> dict[str, Any]:
+    """*told* as it is after what a recheck has left out."""
+    if plan.retold is None or not outcome.withdrawn:
+        return told
+    return dict(plan.retold(told, {change.resource: why for change, why in outcome.withdrawn}))
 
 
 def _unfinished(plan: Plan, outcome: Outcome) -> dict[str, Any]:
@@ -64,7 +71,7 @@ def _unfinished(plan: Plan, outcome: Outcome) -> dict[str, Any]:
         name = plan.listed.get(change.action)
         if name is not None:
             told[name].append(substitute(change.resource, outcome.bindings))
-    return told
+    return _retold(plan, outcome, told)
 
 
 def refusal(error: StorageError, plan: Plan, calls: Mapping[str, int]) -> dict[str, Any]:
@@ -84,7 +91,8 @@ def refusal(error: StorageError, plan: Plan, calls: Mapping[str, int]) -> dict[s
 def failure(error: StorageError, plan: Plan, outcome: Outcome, calls: Mapping[str, int]) -> dict[str, Any]:
     """The result of a run that failed on the way. Entries of ``done`` have EC2's ids where there are any.
 
-    ``changed`` counts a call whose answer got lost as one that was carried out. What EC2 deferred counts as failed.
+    ``changed`` counts a call whose answer got lost as one that was carried out. What EC2 deferred counts as failed, and
+    what a recheck has left out as not tried.
     """
 
     def published(changes: Iterable[Change]) -> list[dict[str, Any]]:
@@ -101,7 +109,7 @@ def failure(error: StorageError, plan: Plan, outcome: Outcome, calls: Mapping[st
         "error": described(error),
         "done": published(outcome.done),
         "failed_changes": published([*outcome.failed, *outcome.deferred_changes]),
-        "not_tried": published(outcome.not_tried),
+        "not_tried": published([*outcome.not_tried, *outcome.withdrawn_changes]),
         "rolled_back": published(outcome.rolled_back),
     }
 

@@ -84,7 +84,7 @@ def execute(feature: Feature, shell: Shell, gateway: Gateway) -> None:
         spec = feature.parse(shell.params, gateway.region)
         state = _read(feature, spec, gateway, entries)
         planned = feature.plan(spec, state, gateway.now())
-        known = {name for name in state.resources if is_planned(name)}
+        known = {one.resource_id for one in state.resources.values() if is_planned(one.resource_id)}
         plan = guard(planned, known | {entry["resource"] for entry in entries})
         predicted = overlay(state, plan.published(), everywhere=True)
         result = _render.success(plan, feature.result(spec, predicted), gateway.calls) if shell.check_mode else None
@@ -101,7 +101,7 @@ def execute(feature: Feature, shell: Shell, gateway: Gateway) -> None:
         for note in outcome.notes:
             shell.warn(visible(note))
         result = _told(feature, spec, state, plan, outcome, gateway)
-        shown = plan.without(outcome.deferred_changes)
+        shown = plan.without(outcome.left_changes)
     if shell.diff:
         result["diff"] = _render.diff(shown)
     if "error" in result:
@@ -155,7 +155,7 @@ def _told(feature: Feature, spec: Any, state: State, plan: Plan, outcome: Outcom
 
 def _after(state: State, plan: Plan, outcome: Outcome) -> State:
     """*state* after what was carried out of *plan*, as last seen, and ``<resource>/deferred`` for what EC2 deferred."""
-    predicted = overlay(state, plan.without(outcome.deferred_changes).published(), everywhere=True)
+    predicted = overlay(state, plan.without(outcome.left_changes).published(), everywhere=True)
     facts = [
         Fact(
             f"{outcome.bindings.get(change.resource, change.resource)}/deferred",

@@ -17,7 +17,8 @@ description:
   - Retention covers all snapshots that carry the policy's tag C(ec2ops:policy), and those that match O(adopt), also of
     volumes that are gone or are not selected any more. Each volume, or instance, is retained for itself; its newest
     completed snapshot is always kept.
-  - What could be deleted and should not be is held back by guards. See O(guards).
+  - What could be deleted and should not be is held back by guards. See O(guards). After a wait the module asks the
+    guards again, and keeps what has become protected in the meantime. See RV(kept_late).
   - What O(copies) want in other regions or accounts is copied, the oldest of a volume first, and retained there by
     rules of its own.
   - What is due is taken and waited for before anything is deleted. When O(wait=false), what leans on a snapshot that is
@@ -51,7 +52,10 @@ options:
         type: list
         elements: str
       instance_ids:
-        description: The volumes of these instances.
+        description:
+          - The volumes of these instances. After a relaunch an id stands for the successor, which carries it in the tag
+            C(ec2ops:replaces) and has proved itself. The predecessor is not captured any more, unless it runs.
+          - Data volumes that stay attached to the predecessor are named in a warning.
         type: list
         elements: str
       tags:
@@ -193,6 +197,8 @@ options:
           - To the account of this profile of the AWS configuration, where the module runs. Originals are shared with
             it for the time of their copy; the tag C(ec2ops:shared-with) records it. What is encrypted with the
             account's default key cannot be shared.
+          - The module compares accounts, not names. It refuses an entry whose region and account are those of another
+            entry, or of the task itself.
         type: str
       kms_key_id:
         description:
@@ -260,7 +266,10 @@ options:
         type: int
         default: 1
   adopt:
-    description: Snapshots that the policy did not make and retains too. They are never those of another policy.
+    description:
+      - Snapshots that the policy did not make and retains too. They are never those of another policy.
+      - The policy claims each of them with the tag C(ec2ops:adopted-by) before it deletes anything. It leaves out the
+        snapshots that another policy has claimed, with a warning. To hand a snapshot over, remove the tag.
     type: dict
     suboptions:
       tags:
@@ -386,9 +395,11 @@ notes:
     C(ec2:DescribeSnapshotAttribute). Where copies go it needs C(ec2:CopySnapshot), C(ec2:CreateTags),
     C(ec2:DescribeSnapshots), C(ec2:DeleteSnapshot) and, to know a key before it is used, C(kms:DescribeKey); for
     another account C(ec2:ModifySnapshotAttribute), C(ec2:DeleteTags) and C(kms:DescribeKey) here, and the right to use
-    the keys of both sides.
+    the keys of both sides. C(sts:GetCallerIdentity) tells an account while no snapshot there does.
     O(archive_after) needs C(ec2:ModifySnapshotTier), O(lock) C(ec2:LockSnapshot) or C(ec2:UnlockSnapshot),
     O(fast_restore) C(ec2:EnableFastSnapshotRestores) and C(ec2:DisableFastSnapshotRestores).
+  - Two tasks with the same O(policy) delete each other's snapshots when their rules differ. The module warns when it
+    deletes snapshots of an existing volume that O(select) does not name.
   - Snapshots of which nothing says what they are a backup of (copies without our tags) are reported and never deleted.
   - A snapshot of the policy that has failed is deleted and taken again. It holds nothing, so it counts for no limit.
     The good parts of a set that has failed as a whole go through guards and limits like all others.
@@ -616,6 +627,35 @@ counts:
     - How many are retained, kept, deleted, withheld by a limit, taken, and copied. A copy in RV(deferred) is not counted.
   returned: success, or something was held back or left out
   type: dict
+kept_late:
+  description:
+    - Snapshots that RV(plan) deletes and that became protected while the run waited. The run keeps them, with a
+      warning. Empty in check mode.
+  returned: success with O(state=applied), or when such a run has begun
+  type: list
+  elements: dict
+  contains:
+    snapshot_ids:
+      description: The snapshot, or the snapshots of the set.
+      type: list
+      elements: str
+      returned: always
+    region:
+      description: The region of the snapshot.
+      type: str
+      returned: always
+    profile:
+      description: The profile of the account, for a copy in another account. Null otherwise.
+      type: str
+      returned: always
+    guard:
+      description: The guard that keeps it. See O(guards).
+      type: str
+      returned: always
+    reason:
+      description: The reason of the guard.
+      type: str
+      returned: always
 rpo:
   description: Of every selected volume or instance, and of every other that the policy retains, the recovery point.
   returned: success, or when the run has begun

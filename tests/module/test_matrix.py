@@ -358,7 +358,7 @@ CASES = (
         "snapshots that no rule keeps, and one that an image is made of",
         "snapshot_rotate",
         lambda world: {"policy": "all", "create": "never", "adopt": {"tags": BY_CRON}, "keep": {"last": 1}},
-        ("DeleteSnapshot",) * 2,
+        ("CreateTags",) * 4 + ("DeleteSnapshot",) * 2,
         lambda world: world.image(snapshot_id=world.snapshots(4)[0]),
     ),
 )

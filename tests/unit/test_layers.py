@@ -55,6 +55,11 @@ HELPERS = BASE | {
     "_core/rotation_capture",
     "_core/rotation_copies",
     "_core/rotation_lending",
+    "_core/rotation_adoption",
+    "_core/rotation_late",
+    "_core/rotation_leftovers",
+    "_core/rotation_successors",
+    "_core/rotation_accounts",
     "_core/rotation_report",
     "_core/rotation_upkeep",
 }

@@ -10,6 +10,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -170,7 +171,8 @@ class Account:
 def _passes(resource: Resource, name: str, values: tuple[str, ...]) -> bool:
     kind, _colon, key = name.partition(":")
     if kind == "tag":
-        return getattr(resource, "tags", {}).get(key) in values
+        found = getattr(resource, "tags", {}).get(key)
+        return found is not None and any(found == value or fnmatchcase(found, value) for value in values)
     if name == "attachment.instance-id" and isinstance(resource, Volume):
         return any(link.instance_id in values for link in resource.attachments)
     if name == "status" and isinstance(resource, Volume):
@@ -472,7 +474,7 @@ def test_a_pending_one_of_an_earlier_slot_is_neither_waited_for_nor_deleted() ->
 def test_the_one_of_the_current_slot_stays_although_a_newer_adopted_one_takes_its_place() -> None:
     """It would be due again at once, and the next run would make it again."""
     current = snapshot(timedelta(hours=11))
-    adopted = snapshot(timedelta(hours=2), policy=None, tags={"made-by": "hand"})
+    adopted = snapshot(timedelta(hours=2), policy=None, tags={"made-by": "hand", "ec2ops:adopted-by": "p"})
     plan = planned(Account.of(volume(1), current, adopted), adopt={"tags": {"made-by": "hand"}}, report="all")
     assert plan.is_empty
     assert decision(plan, current)["reasons"] == ["current slot"]
@@ -700,7 +702,7 @@ def test_of_more_tags_than_a_snapshot_can_have_some_stay_behind_with_a_warning(w
 
 def test_declared_tags_converge_on_what_the_policy_made_and_on_nothing_else() -> None:
     right, wrong = snapshot(timedelta(hours=1), tags={"team": "a"}), snapshot(DAY, tags={"team": "b", "Name": "old"})
-    adopted = snapshot(2 * DAY, policy=None, tags={"made-by": "cron"})
+    adopted = snapshot(2 * DAY, policy=None, tags={"made-by": "cron", "ec2ops:adopted-by": "p"})
     account = Account.of(volume(1, tags={"Name": "new"}), right, wrong, adopted)
     given = {"tags": {"team": "a"}, "keep": {"last": 9}, "adopt": {"tags": {"made-by": "cron"}}}
     plan = planned(account, **given)

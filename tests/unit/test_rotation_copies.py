@@ -20,6 +20,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import
     bound,
     guard,
     overlay,
+    resource_key,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Resource, Snapshot
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.rotation_spec import parse
@@ -34,7 +35,7 @@ World = dict[str, Resource]
 
 
 def world_of(*resources: Resource) -> World:
-    return {one.resource_id: one for one in resources}
+    return {resource_key(one): one for one in resources}
 
 
 def copy_of(original: Snapshot, state: str = "completed", **fields: Any) -> Snapshot:
@@ -83,7 +84,8 @@ def planned(world: World, **given: Any) -> Plan:
 def carried_out(world: World, plan: Plan) -> World:
     """The world after the plan, what it waited for completed."""
     state = overlay(State(REGION, world), plan.published(), everywhere=True)
-    names = {name: f"snap-{sha256(name.encode()).hexdigest()[:17]}" for name in state.resources if "(new" in name}
+    planned_ids = [one.resource_id for one in state.resources.values() if "(new" in one.resource_id]
+    names = {name: f"snap-{sha256(name.encode()).hexdigest()[:17]}" for name in planned_ids}
     waited = {one for stage in plan.stages for wait in stage.waits for one in wait.resources}
     state = bound(state.with_resources(_completed(state.resources, waited)), names)
     return dict(state.resources)
@@ -91,12 +93,12 @@ def carried_out(world: World, plan: Plan) -> World:
 
 def later(world: World) -> World:
     """What was pending is over."""
-    pending = {name for name, one in world.items() if isinstance(one, Snapshot) and one.state == "pending"}
+    pending = {one.resource_id for one in world.values() if isinstance(one, Snapshot) and one.state == "pending"}
     return {**world, **world_of(*_completed(world, pending))}
 
 
 def _completed(resources: Any, names: set[str]) -> list[Resource]:
-    found = [one for name, one in resources.items() if name in names and isinstance(one, Snapshot)]
+    found = [one for one in resources.values() if isinstance(one, Snapshot) and one.resource_id in names]
     return [dataclasses.replace(one, state="completed", start_time=one.start_time or NOW) for one in found]
 
 

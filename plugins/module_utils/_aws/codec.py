@@ -341,7 +341,29 @@ def _permissions(query: Query, page: Answer) -> Iterable[Fact]:
 
 
 def _account(query: Query, page: Answer) -> Iterable[Fact]:
+    """The account, empty where STS refuses to tell it, with the code of the refusal."""
     yield Fact(f"{query.place}/account", page.get("Account") or "")
+    if UNKNOWN in page:
+        yield Fact(f"{query.place}/account-refused", page[UNKNOWN])
+
+
+# Refusals of STS, and the codes of this collection for an endpoint that cannot be reached, as in a network that only
+# has an endpoint for EC2.
+_NO_ACCOUNT = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidClientTokenId",
+        "RegionDisabledException",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+        "EndpointUnreachable",
+        "ConnectionLost",
+        "NoAnswer",
+    }
+)
 
 
 # KMS's codes for what is no key of this region.
@@ -405,7 +427,7 @@ LISTINGS: Mapping[str, Listing] = {
     "DescribeFastSnapshotRestores": Listing(_fast_restores, ("MaxResults", 200)),
     "DescribeSnapshotTierStatus": Listing(_tiers, ("MaxResults", 1000)),
     "DescribeSnapshotAttribute": Listing(_permissions),
-    "GetCallerIdentity": Listing(_account),
+    "GetCallerIdentity": Listing(_account, unknown=_NO_ACCOUNT),
     "DescribeVolumes": Listing(
         lambda _query, page: [decode_volume(item) for item in page.get("Volumes") or ()],
         ("MaxResults", 500),

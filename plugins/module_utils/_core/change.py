@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from . import tags as tag_names
 from .errors import StorageError, UnsafePlan
@@ -153,9 +153,18 @@ def own_images(*filters: tuple[str, tuple[str, ...]]) -> Query:
     return Query("DescribeImages", filters, (("IncludeDisabled", True), ("Owners", ("self",))))
 
 
+def resource_key(resource: Resource, place: str = "") -> str:
+    """The key under which a state holds the resource: its place and its id, its id alone in the task's own region.
+
+    *place*: that of the query that has found it, for what does not say itself where it is.
+    """
+    where = resource.place if isinstance(resource, Snapshot) else place
+    return f"{where} {resource.resource_id}" if where else resource.resource_id
+
+
 @dataclass(frozen=True)
 class State:
-    """What is known of EC2: the resources by id, and which queries have been answered.
+    """What is known of EC2: the resources by place and id (`resource_key`), and which queries have been answered.
 
     ``now`` is EC2's time once it has answered, for those who can only ask on when they know it. ``unanswered``: the
     optional queries that AWS refused or did not answer, and why. They count as answered, with nothing.
@@ -167,8 +176,8 @@ class State:
     now: datetime | None = None
     unanswered: Mapping[Query, StorageError] = field(default_factory=dict)
 
-    def _find(self, cls: type[T], resource_id: str | None) -> T | None:
-        found = self.resources.get(resource_id or "")
+    def _find(self, cls: type[T], resource_id: str | None, place: str = "") -> T | None:
+        found = self.resources.get(f"{place} {resource_id}" if place else resource_id or "")
         return found if isinstance(found, cls) else None
 
     def instance(self, resource_id: str | None) -> Instance | None:
@@ -179,17 +188,17 @@ class State:
         """The image of that id, None when there is none or it was not asked for."""
         return self._find(Image, resource_id)
 
-    def snapshot(self, resource_id: str | None) -> Snapshot | None:
-        """The snapshot of that id, None when there is none or it was not asked for."""
-        return self._find(Snapshot, resource_id)
+    def snapshot(self, resource_id: str | None, place: str = "") -> Snapshot | None:
+        """The snapshot of that id in a place, None when there is none or it was not asked for."""
+        return self._find(Snapshot, resource_id, place)
 
     def volume(self, resource_id: str | None) -> Volume | None:
         """The volume of that id, None when there is none or it was not asked for."""
         return self._find(Volume, resource_id)
 
-    def fact(self, fact_id: str) -> Any:
-        """The value of an answer that is no resource, None when it was not asked for or AWS has none."""
-        found = self._find(Fact, fact_id)
+    def fact(self, fact_id: str, place: str = "") -> Any:
+        """The value of a place's answer that is no resource, None when it was not asked for or AWS has none."""
+        found = self._find(Fact, fact_id, place)
         return None if found is None else found.value
 
     def all(self, cls: type[T]) -> Iterator[T]:
@@ -199,14 +208,14 @@ class State:
     def with_answers(self, answers: Mapping[Query, Iterable[Resource]]) -> State:
         """This state and what the queries found."""
         resources = dict(self.resources)
-        for found in answers.values():
-            resources.update((resource.resource_id, resource) for resource in found)
+        for query, found in answers.items():
+            resources.update((resource_key(resource, query.place), resource) for resource in found)
         return dataclasses.replace(self, resources=resources, answered=self.answered | set(answers))
 
     def with_resources(self, resources: Iterable[Resource]) -> State:
         """This state with these resources in place of what was known of them."""
         return dataclasses.replace(
-            self, resources={**self.resources, **{resource.resource_id: resource for resource in resources}}
+            self, resources={**self.resources, **{resource_key(resource): resource for resource in resources}}
         )
 
 
@@ -343,6 +352,28 @@ class Wait:
     place: str = ""
 
 
+@dataclass(frozen=True)
+class Withdrawal:
+    """Why a change is left out at the last moment: the name of the guard, and its reason."""
+
+    guard: str
+    reason: str
+
+
+class Recheck(Protocol):
+    """What a stage asks again right before its changes, when the run has waited since the plan was made."""
+
+    @property
+    def queries(self) -> tuple[Query, ...]:
+        """The questions, asked side by side."""
+
+    def withdrawn(self, answers: Mapping[Query, Iterable[Resource]]) -> Mapping[str, Withdrawal]:
+        """By resource, why its change is left out."""
+
+    def warning(self, withdrawn: Mapping[str, Withdrawal]) -> str:
+        """The sentence that tells the user of it."""
+
+
 ANY_FAILURE = frozenset({"refused", "failed", "mismatch", "timeout", "unclear"})
 """For `Stage.rollback_on`: whatever goes wrong, the way back is taken."""
 
@@ -357,6 +388,7 @@ class Stage:
     happened or may not). Its changes whose resource was never made are skipped. What a stage's own changes made is
     bound by then.
     ``patience``: EC2 error codes that mean "not now" here; the call is repeated until the task's time is over.
+    ``recheck``: see `Recheck`. Where its questions cannot be answered, the stage fails before its first change.
     """
 
     changes: tuple[Change, ...] = ()
@@ -364,6 +396,7 @@ class Stage:
     on_failure: tuple[Stage, ...] = ()
     rollback_on: frozenset[str] = frozenset()
     patience: frozenset[str] = frozenset()
+    recheck: Recheck | None = None
 
 
 @dataclass(frozen=True)
@@ -373,7 +406,8 @@ class Plan:
     ``told``: parts of the module's result that only the planning knows, such as why something stays. ``unfinished``:
     what is told in their place when the plan is not carried out to its end. ``listed``: by action, the list in ``told``
     that names what the action is done to; what EC2 defers, or is not done, is taken out. ``counted``: by action, the
-    number in ``told["counts"]`` that goes down for what EC2 defers. ``explained``: text that
+    number in ``told["counts"]`` that goes down for what EC2 defers. ``retold``: turns what is told into what is told
+    after changes were withdrawn (`Recheck`). ``explained``: text that
     ``--diff`` shows after the changes; ``shown``: so many changes are shown before it, None for all. ``refused``: what
     the plan leaves out and should have held; the task fails with it once the rest is done, in check mode too.
     """
@@ -384,6 +418,7 @@ class Plan:
     unfinished: Mapping[str, Any] = field(default_factory=dict)
     listed: Mapping[str, str] = field(default_factory=dict)
     counted: Mapping[str, str] = field(default_factory=dict)
+    retold: Callable[[Mapping[str, Any], Mapping[str, Withdrawal]], Mapping[str, Any]] | None = None
     explained: str = ""
     shown: int | None = None
     refused: StorageError | None = None
@@ -441,17 +476,19 @@ def overlay(state: State, entries: Iterable[Mapping[str, Any]], *, everywhere: b
     resources = dict(state.resources)
     for entry in entries:
         resource_id, after = entry["resource"], entry.get("after")
-        if not everywhere and entry.get("region") not in (None, state.region):
+        here = entry.get("region") in (None, state.region) and not entry.get("profile")
+        if not everywhere and not here:
             continue
-        known = resources.get(resource_id)
+        key = resource_id if here else f"{place_of(entry['region'], entry.get('profile'))} {resource_id}"
+        known = resources.get(key)
         if after is None:
-            resources.pop(resource_id, None)
+            resources.pop(key, None)
         elif known is not None:
-            resources[resource_id] = from_view(known.kind, after, known)
+            resources[key] = from_view(known.kind, after, known)
         elif is_planned(resource_id):
             made = new_from_view(resource_id, after)
             if made is not None:
-                resources[resource_id] = made
+                resources[key] = made
     return dataclasses.replace(state, resources=resources)
 
 
@@ -460,12 +497,13 @@ def bound(state: State, bindings: Mapping[str, str]) -> State:
     if not bindings:
         return state
     resources: dict[str, Resource] = {}
-    for resource_id, resource in state.resources.items():
+    for key, resource in state.resources.items():
+        place, _space, _id = key.rpartition(f" {resource.resource_id}")
         if not isinstance(resource, Fact):
             fields = view(resource)
             if planned_in(fields):
                 resource = from_view(resource.kind, substitute(fields, bindings), resource)
-        resources[bindings.get(resource_id, resource_id)] = resource
+        resources[resource_key(resource, place)] = resource
     return dataclasses.replace(state, resources=resources)
 
 

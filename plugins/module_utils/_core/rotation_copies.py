@@ -31,6 +31,7 @@ from .change import Change, Query, Stage, State, Wait, own_snapshots, tagging
 from .names import COPIED_VOLUME, description, is_planned, moment_of, planned
 from .resources import Snapshot
 from .retention import decide
+from .rotation_accounts import Accounts
 from .rotation_capture import no_room
 from .rotation_guards import Guards, sharing
 from .rotation_keeping import Scene, exclusions
@@ -51,11 +52,6 @@ _ALONG = (tag_names.PERIOD, tag_names.SET, tag_names.PARTS, tag_names.ORIGIN)
 def copies_query(spec: RotationSpec, copy: CopySpec) -> Query:
     """What the policy has where its copies go."""
     return replace(own_snapshots({tag_names.POLICY: spec.policy}), place=copy.place)
-
-
-def account_query(place: str = "") -> Query:
-    """Whose the credentials of the place are."""
-    return Query("GetCallerIdentity", service="sts", place=place)
 
 
 def _key_query(key: str, place: str = "") -> Query:
@@ -87,12 +83,15 @@ class Copying:
         self.spec, self.copy, self.state, self.sources, self.guards, self.now = spec, copy, state, sources, guards, now
         self._names = names
         self.waits = spec.wait and copy.wait
+        self._accounts = Accounts(spec, state)
+        self._no_account = self._accounts.unknown(copy)
         found = (item for item in state.all(Snapshot) if item.place == copy.place)
         self.known = sorted(found, key=lambda item: item.snapshot_id)
         ours = [
             item
             for item in self.known
-            if item.tags.get(tag_names.POLICY) == spec.policy
+            if not self._no_account
+            and item.tags.get(tag_names.POLICY) == spec.policy
             and item.tags.get(tag_names.COPY_OF, "").startswith(self._here)
         ]
         self.failed = [self._unit((item,), item.snapshot_id) for item in ours if item.state == "error"]
@@ -153,13 +152,13 @@ class Copying:
     @property
     def wanted(self) -> list[Unit]:
         """The originals of which a copy is missing and can be made, the oldest first."""
-        return [] if self._no_key else self._missing
+        return [] if self._no_key or self._no_account else self._missing
 
     @cached_property
     def _no_key(self) -> str:
         """Why nothing can be encrypted with the key of the place; empty when it can, or KMS does not tell."""
         key = self.copy.kms_key_id
-        if key is None or self.state.fact(f"{self.copy.place}/{key}/key") != "":
+        if key is None or self.state.fact(f"{self.copy.place}/{key}/key", self.copy.place) != "":
             return ""
         return (
             f"copies to {self.copy.where}: kms_key_id: {key} is no enabled key of KMS there; it takes the ARN, the id "
@@ -219,7 +218,7 @@ class Copying:
     @property
     def _here(self) -> str:
         """How the tags of the copies begin that are of this region, and of this account where theirs is another."""
-        account = f"{self.state.fact('/account')}/" if self.account else ""
+        account = f"{self._accounts.of(None)}/" if self.account else ""
         return f"{account}{self.state.region}/"
 
     def _copy_of(self, source: Snapshot) -> str:
@@ -318,7 +317,7 @@ class Copying:
         """The key that a copy will have; where nobody tells which that is, the one that the newest copy has."""
         if self.copy.kms_key_id is None and not source.encrypted:
             return None
-        told = self.state.fact(f"{self.copy.place}/{self.copy.kms_key_id or DEFAULT_KEY}/key")
+        told = self.state.fact(f"{self.copy.place}/{self.copy.kms_key_id or DEFAULT_KEY}/key", self.copy.place)
         if told:
             return str(told)
         volume = source_of(source)
@@ -353,8 +352,8 @@ class Copying:
         """The account of the other profile, when it is another one than the task's; else empty."""
         if not self.copy.profile:
             return ""
-        theirs = str(self.state.fact(f"{self.copy.place}/account") or "")
-        return "" if theirs == self.state.fact("/account") else theirs
+        theirs = self._accounts.of(self.copy.profile)
+        return "" if theirs == self._accounts.of(None) else theirs
 
     def _unshareable(self, unit: Unit) -> str:
         """Why EC2 will not share a part of the unit with the other account; empty when it will."""
@@ -370,6 +369,8 @@ class Copying:
 
     def refusals(self) -> list[str]:
         """Why some of what the rules want cannot be copied."""
+        if self._no_account:
+            return [self._no_account]
         missing = [unit for unit in self.sources if any(item not in self.copied for item in unit.ids)]
         unshareable = [text for unit in missing if (text := self._unshareable(unit))]
         return [*unshareable, *([self._no_key] if self._no_key and self._missing else [])]

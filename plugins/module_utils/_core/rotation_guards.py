@@ -151,7 +151,7 @@ class Guards:
         return next((text for name in names if (text := self._asks[name](snapshot))), "")
 
     def _fact(self, snapshot: Snapshot, name: str) -> object:
-        return self._state.fact(f"{snapshot.snapshot_id}/{name}")
+        return self._state.fact(f"{snapshot.snapshot_id}/{name}", snapshot.place)
 
     def _image(self, snapshot: Snapshot) -> str:
         image = self._images.get(snapshot.snapshot_id)

@@ -164,6 +164,10 @@ class Keeping:
 
     # --- the guards ---
 
+    def guarded(self, unit: Unit) -> tuple[Snapshot, ...]:
+        """The parts of a unit that guards are asked about: all that hold something when it comes to deleting."""
+        return unit.snapshots if unit.key in self._completing else unit.good
+
     def verdict(
         self, depending: Mapping[str, str], guards: Guards | None = None, *, waits: bool | None = None
     ) -> Verdict:
@@ -176,7 +180,7 @@ class Keeping:
         waits = self.scene.waits if waits is None else waits
         verdict = Verdict()
         for unit in self.leaving:
-            for snapshot in unit.snapshots if unit.key in self._completing else unit.good:
+            for snapshot in self.guarded(unit):
                 for mode in MODES:
                     for name, reason in guards.stops(snapshot, mode):
                         verdict.say(mode, unit, snapshot.snapshot_id, name, reason)

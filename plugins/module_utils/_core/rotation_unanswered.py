@@ -17,26 +17,19 @@ from dataclasses import replace
 
 from .change import Query, State
 from .errors import Incomplete, StorageError
-from .rotation_copies import Copying, account_query, copies_query
+from .rotation_copies import Copying, copies_query
 from .rotation_spec import CopySpec, RotationSpec
 from .rotation_units import Unit
 
 
 def copy_queries(spec: RotationSpec) -> Iterator[Query]:
     """What must be known of the places of copies before anything is planned there, each query optional."""
-    for copy in spec.copies:
-        yield from _about(spec, copy)
-
-
-def _about(spec: RotationSpec, copy: CopySpec) -> Iterator[Query]:
-    yield replace(copies_query(spec, copy), optional=True)
-    if copy.profile:
-        yield from (replace(account_query(place), optional=True) for place in (copy.place, ""))
+    yield from (replace(copies_query(spec, copy), optional=True) for copy in spec.copies)
 
 
 def answering(spec: RotationSpec, state: State) -> list[CopySpec]:
-    """The places of copies that have told what is there, and whose account it is."""
-    return [copy for copy in spec.copies if not any(query in state.unanswered for query in _about(spec, copy))]
+    """The places of copies that have told what is there."""
+    return [copy for copy in spec.copies if copies_query(spec, copy) not in state.unanswered]
 
 
 def planned_for(copyings: Iterable[Copying], state: State) -> list[Copying]:

@@ -22,16 +22,22 @@ from typing import Any
 from . import tags as tag_names
 from .change import Feature, Plan, Query, Stage, State, Wait, by_id, own_snapshots, tag_filters
 from .errors import StorageError, UnsafePlan, bounded
+from .lineage import successor_queries
 from .names import is_planned
 from .resources import Instance, Snapshot
+from .rotation_accounts import Accounts
+from .rotation_adoption import Adoption, belongs
 from .rotation_capture import Capture
 from .rotation_copies import Copying
 from .rotation_guards import Guards, last_of_their_volumes, others_of, queries
 from .rotation_keeping import Keeping, Scene
+from .rotation_late import Deletion, LateGuards
 from .rotation_left_out import LeftOut
+from .rotation_leftovers import Leftovers
 from .rotation_lending import Lending
 from .rotation_report import Decided, Report, plan_hash, recovery_points
 from .rotation_spec import RotationSpec, parse
+from .rotation_successors import Successors
 from .rotation_unanswered import answering, copy_queries, joined, kept_for, planned_for, unanswered
 from .rotation_units import Unit, units_of
 from .rotation_upkeep import (
@@ -98,6 +104,7 @@ def _first_queries(spec: RotationSpec) -> tuple[Query, ...]:
     if spec.selects:
         found += by_id("DescribeVolumes", "volume-id", spec.volume_ids)
         found += by_id("DescribeInstances", "instance-id", spec.instance_ids)
+        found += successor_queries(spec.instance_ids)
         found += by_id("DescribeVolumes", "attachment.instance-id", spec.instance_ids)
         if spec.select_tags:
             operation = "DescribeInstances" if spec.whole_instances else "DescribeVolumes"
@@ -107,7 +114,10 @@ def _first_queries(spec: RotationSpec) -> tuple[Query, ...]:
 
 
 def _second_queries(spec: RotationSpec, state: State) -> Iterator[Query]:
-    """The volumes of instances that tags have found."""
+    """The volumes of successors, and of instances that tags have found; and whose account a profile is."""
+    yield from Accounts(spec, state).questions()
+    if spec.instance_ids:
+        yield from Successors(spec, state).questions()
     if spec.whole_instances and spec.select_tags:
         found = [item.instance_id for item in state.all(Instance) if item.instance_id not in spec.instance_ids]
         yield from by_id("DescribeVolumes", "attachment.instance-id", found)
@@ -125,6 +135,7 @@ def _third_queries(spec: RotationSpec, state: State) -> Iterator[Query]:
             continue
         yield from queries(spec, [*going, *archive_candidates(spec.upkeep, rotation.stock)])
         yield from others_of(set(last_of_their_volumes(going, rotation.known).values()))
+        yield from rotation.leftovers.questions(keeping.leaving)
     for copying in rotation.copyings:
         yield from copying.questions()
     yield from upkeep_queries(spec.upkeep, rotation.stock)
@@ -137,12 +148,20 @@ class _Rotation:
     """One policy at one moment, in its own region and wherever its copies go."""
 
     def __init__(self, spec: RotationSpec, state: State, now: datetime) -> None:
+        self.successors = Successors(spec, state)
+        spec = self.successors.spec
         self.spec, self.state, self.now = spec, state, now
+        accounts = Accounts(spec, state)
+        accounts.require_distinct()
         self.known = [item for item in state.all(Snapshot) if not item.place]
         self.managed = [item for item in self.known if self._is_managed(item)]
         self.guards = Guards(spec, state, now)
+        # What another region's run has copied here, that run retains.
+        here = [item for item in self.known if tag_names.COPY_OF not in item.tags]
+        self.adoption = Adoption(spec, here, self.guards, state.region)
         self.capture = Capture(spec, state, self.managed, units_of(self.managed, now), now)
         self.left_out = LeftOut(spec, state, captures=bool(self.capture.targets))
+        self.leftovers = Leftovers(self.capture, self.known, self.successors.retired_volumes, accounts.all)
         self.home = Keeping(spec, spec.keep, self._scene(), self.guards, now)
         self.sources = self._sources()
         self.copyings = planned_for(self._copyings(), state)
@@ -162,10 +181,9 @@ class _Rotation:
     def _is_managed(self, snapshot: Snapshot) -> bool:
         if tag_names.COPY_OF in snapshot.tags:
             return False  # what another region's run has copied here, that run retains
-        if snapshot.tags.get(tag_names.POLICY) == self.spec.policy:
-            return True
-        adopted = bool(self.spec.adopt) and self.spec.adopt.items() <= snapshot.tags.items()
-        return adopted and not self.spec.captured and tag_names.POLICY not in snapshot.tags
+        if self.spec.captured:
+            return snapshot.tags.get(tag_names.POLICY) == self.spec.policy
+        return belongs(self.spec, snapshot.tags)
 
     def _scene(self) -> Scene:
         capture = self.capture
@@ -233,7 +251,8 @@ class _Rotation:
             begun += one.keeping.deletions(early)
             rest += one.keeping.deletions([unit for unit in one.going if unit not in early], self._leaning(one))
         copying = [*upkeep.before_deletions, *self._copy_stages()]
-        everything = [*capture.creations, *of_sets, *later, *begun]
+        claims = self.adoption.claims
+        everything = [*capture.creations, *claims, *of_sets, *later, *begun]
         everything += [change for stage in copying for change in stage.changes]
         everything += [*rest, *upkeep.archive]
         fingerprint = plan_hash(everything, capture.names)
@@ -243,22 +262,26 @@ class _Rotation:
         made = [change.resource for change in capture.creations]
         awaited = [snapshot_id for unit in capture.awaited for snapshot_id in unit.ids]
         waits = (Wait((*made, *awaited), "completed", final=True),) if made or awaited else ()
+        late = self._late(decided)
         stages = [
-            Stage(tuple(capture.creations), patience=_TOO_SOON),
+            Stage((*capture.creations, *claims), patience=_TOO_SOON),
             Stage(tuple(of_sets)),
             Stage((*later, *begun), waits),
             *copying,
-            Stage(tuple(rest)),
+            Stage(tuple(rest), recheck=late),
             *upkeep.after_deletions,
         ]
         # Of what a limit holds back, nothing is deleted "although".
         reported = [text for one in decided for unit in one.going for text in one.verdict.warned[unit.key]]
+        reported += self.leftovers.outside_warnings(decided[0].going)
         report = Report(self.spec, decided, withheld=refused is not None)
         return Plan(
             _filled(stages),
             warnings=(
-                *capture.warnings(),
+                *self._capture_warnings(),
                 *self.left_out.warnings(),
+                *self.adoption.warnings(),
+                *self.leftovers.warnings(),
                 *(text for copying in self.copyings for text in copying.warnings()),
                 *upkeep.warnings,
                 *(reported if refused is None else ()),
@@ -267,14 +290,17 @@ class _Rotation:
                 **report.told(everything, fingerprint),
                 **upkeep_told(upkeep, report.most),
                 "rpo": recovery_points(capture, self.copyings, self.now),
+                "kept_late": [],
             },
             unfinished={
                 "decisions": report.shown(),
                 "plan_hash": fingerprint,
                 "rpo": recovery_points(capture, self.copyings, self.now, as_is=True),
+                "kept_late": [],
             },
             listed=_LISTS,
             counted={"CopySnapshot": "copied"},
+            retold=late.retold,
             explained=report.explained(),
             shown=report.most,
             refused=joined(refused, self.left_out.error(), unanswered(self.state)),
@@ -290,10 +316,15 @@ class _Rotation:
         told = report.told(capture.creations, plan_hash(capture.creations, capture.names))
         return Plan(
             _filled(stages),
-            warnings=(*capture.warnings(), *self.left_out.warnings()),
+            warnings=(*self._capture_warnings(), *self.left_out.warnings()),
             told={**told, "rpo": recovery_points(capture, (), self.now)},
             refused=self.left_out.error(),
         )
+
+    def _capture_warnings(self) -> Iterator[str]:
+        yield from self.capture.warnings()
+        captured = {volume.volume_id for target in self.capture.targets for volume in target.volumes}
+        yield from self.successors.warnings(captured)
 
     def _not_to_archive(self, depending: Mapping[str, str]) -> Callable[[Snapshot], str]:
         """Why a snapshot must stay at hand."""
@@ -301,6 +332,16 @@ class _Rotation:
             item: depending[unit.key] for unit in self.capture.units if unit.key in depending for item in unit.ids
         }
         return lambda item: waiting.get(item.snapshot_id) or self.guards.reason(item, ARCHIVE_GUARDS)
+
+    def _late(self, decided: Sequence[Decided]) -> LateGuards:
+        """What the guards are asked again about, should the run wait."""
+        deletions = [
+            Deletion("" if one.keeping is self.home else one.keeping.scene.place, one.keeping.scene.place, unit, parts)
+            for one in decided
+            for unit in one.going
+            if (parts := one.keeping.guarded(unit))
+        ]
+        return LateGuards(self.spec, deletions, self.now)
 
     def _leaning(self, decided: Decided) -> set[str]:
         """The keys of the units that would stay if nothing of what is begun were completed.

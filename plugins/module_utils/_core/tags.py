@@ -40,6 +40,7 @@ PARTS = PREFIX + "parts"
 ORIGIN = PREFIX + "origin"
 SHARED_WITH = PREFIX + "shared-with"
 LOCK = PREFIX + "lock"
+ADOPTED_BY = PREFIX + "adopted-by"
 
 # EC2, "Tag restrictions": 50 tags on a resource, a value of 256 characters, keys that start with aws: are AWS's own.
 # The user guide says 128 characters for a key; the API's reference for CreateTags says 127, the safe one of the two.

@@ -1,0 +1,125 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a policy has made and its task no longer names, and what the user should know about it.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+
+from . import tags as tag_names
+from .change import Query, by_id
+from .resources import Snapshot
+from .rotation_capture import Capture
+from .rotation_units import Unit, source_of
+
+_NAMED = 10
+
+
+class Leftovers:
+    """What the policy has outside of what its task names now.
+
+    *known*: all snapshots of the region that have been read. *retired*: the volumes of instances in whose place
+    successors are captured; their snapshots end by the rules. *accounts*: those where copies go, None where that is
+    not known.
+    """
+
+    def __init__(
+        self, capture: Capture, known: Iterable[Snapshot], retired: Iterable[str], accounts: frozenset[str] | None
+    ) -> None:
+        self._capture, self._known, self._accounts = capture, known, accounts
+        self._captured = {volume.volume_id for target in capture.targets for volume in target.volumes}
+        self._selected = self._captured.union(retired)
+        self._own = [unit for unit in capture.units if capture.is_own(unit)]
+
+    def _outside(self, units: Iterable[Unit]) -> set[str]:
+        """The volumes, not selected, that the policy has made these units of; none where it selects nothing."""
+        if not self._capture.spec.selects:
+            return set()
+        own = (item for unit in units if self._capture.is_own(unit) for item in unit.good)
+        return {source for item in own if (source := source_of(item))} - self._selected
+
+    def questions(self, leaving: Iterable[Unit]) -> tuple[Query, ...]:
+        """Whether the unselected volumes of what may be deleted still exist."""
+        return by_id("DescribeVolumes", "volume-id", self._outside(leaving))
+
+    def outside_warnings(self, going: Iterable[Unit]) -> Iterator[str]:
+        """The existing volumes, not selected, of which snapshots are deleted.
+
+        Two tasks that share a policy name delete each other's snapshots, and nothing in EC2 tells the two apart.
+        """
+        state, policy = self._capture.state, self._capture.spec.policy
+        outside = self._outside(going)
+        there = [item for item in sorted(outside) if (volume := state.volume(item)) is not None and volume.alive]
+        if there:
+            verb = "exists and is" if len(there) == 1 else "exist and are"
+            yield (
+                f"policy: {policy} deletes snapshots of {_listed(there)}, which {verb} not selected. Where another "
+                f"task uses the name {policy} with other rules, give each task a name of its own."
+            )
+
+    def warnings(self) -> Iterator[str]:
+        """What a changed task has left behind, as far as the answers show it."""
+        yield from self._other_consistency()
+        yield from self._other_names()
+        yield from self._other_accounts()
+
+    def _other_consistency(self) -> Iterator[str]:
+        """Snapshots of the selected volumes in the form that the policy no longer makes."""
+        whole = self._capture.spec.whole_instances
+        left = [
+            unit
+            for unit in self._own
+            if any(tag_names.SET in item.tags for item in unit.snapshots) is not whole
+            and any(source_of(item) in self._captured for item in unit.snapshots)
+        ]
+        if left:
+            number = sum(len(unit.snapshots) for unit in left)
+            yield (
+                f"consistency: {number} snapshots of {_listed(sorted({unit.group for unit in left}))} were taken with "
+                f"consistency: {'volume' if whole else 'instance'}. No new one replaces them, so the rules never let "
+                "go of the newest. Delete them when the new snapshots reach back far enough."
+            )
+
+    def _other_names(self) -> Iterator[str]:
+        """Snapshots that other policies have of the selected volumes, while this one has none before its first."""
+        current = {unit.key for unit in self._capture.current.values()}
+        if any(unit.key not in current for unit in self._own):
+            return
+        found: dict[str, list[str]] = defaultdict(list)
+        for item in self._known:
+            policy = item.tags.get(tag_names.POLICY, self._capture.spec.policy)
+            if policy != self._capture.spec.policy and source_of(item) in self._captured:
+                found[policy].append(source_of(item))
+        for policy, sources in sorted(found.items()):
+            yield (
+                f"policy: {self._capture.spec.policy} has nothing yet, and the policy {policy} has {len(sources)} "
+                f"snapshots of {_listed(sorted(set(sources)))}. A policy that was renamed no longer retains what it "
+                f"made: give their tag {tag_names.POLICY} the new name, or keep the old one."
+            )
+
+    def _other_accounts(self) -> Iterator[str]:
+        """Originals that are shared for a copy with an account where copies no longer go."""
+        if self._accounts is None:
+            return
+        found: dict[str, list[str]] = defaultdict(list)
+        for unit in self._own:
+            for item in unit.snapshots:
+                for account in item.tags.get(tag_names.SHARED_WITH, "").split():
+                    if account not in self._accounts:
+                        found[account].append(item.snapshot_id)
+        for account, names in sorted(found.items()):
+            yield (
+                f"copies: no entry goes to the account {account} any more, with which {_listed(sorted(names))} is "
+                "shared for a copy. The sharing ends. No run deletes the copies that are there."
+            )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{more}"
