@@ -47,6 +47,9 @@ options:
       - V(captured) means that its point in time is fixed. Nothing is waited for, except for O(method=image), where
         the AMI must first name its snapshots.
       - V(absent) deregisters the AMI and deletes the snapshots that this module took for it and no other AMI uses.
+        It is refused while something needs the AMI, see O(force).
+      - A copy of the AMI that somebody has made with CopyImage, with its tags, is never taken for the version and never
+        removed.
     type: str
     choices: [available, captured, absent]
     default: available
@@ -165,7 +168,14 @@ options:
     type: dict
     default: {}
   force:
-    description: With O(state=absent), deregister the image although instances or launch templates use it.
+    description:
+      - With O(state=absent), deregister the image although something needs it, and leave snapshots that are locked.
+      - Without it, the removal is refused while the image is used by an instance, a launch template in any of its
+        versions, a launch configuration, an SSM parameter, an Image Builder recipe, or by another account with which it
+        is shared and which an existing AMI usage report names. It is refused too while a snapshot is locked, and where
+        the permission to find out is missing.
+      - An image that is shared, without a usage report that shows use, is removed with a warning.
+      - Deregistration protection is never overridden.
     type: bool
     default: false
   wait:
@@ -175,8 +185,12 @@ options:
 notes:
   - The user needs C(ec2:DescribeImages), C(ec2:DescribeInstances), C(ec2:DescribeSnapshots), C(ec2:DescribeVolumes),
     C(ec2:GetInstanceUefiData) (UEFI instances), C(ec2:CreateSnapshot) or C(ec2:CreateSnapshots), C(ec2:RegisterImage)
-    or C(ec2:CreateImage), C(ec2:CreateTags), and for removals C(ec2:DescribeImageReferences), C(ec2:DeregisterImage)
-    and C(ec2:DeleteSnapshot).
+    or C(ec2:CreateImage), C(ec2:CreateTags).
+  - O(state=absent) needs C(ec2:DescribeImages), C(ec2:DescribeSnapshots), C(ec2:DescribeLockedSnapshots),
+    C(ec2:DeregisterImage) and C(ec2:DeleteSnapshot). Unless O(force=true), it also needs
+    C(ec2:DescribeImageReferences) with the permissions of the managed policy C(AmazonEC2ImageReferencesAccessPolicy),
+    C(ec2:DescribeImageAttribute), C(autoscaling:DescribeLaunchConfigurations) and, for a shared image,
+    C(ec2:DescribeImageUsageReportEntries).
   - O(state=absent) needs botocore 1.40.76 or newer for DescribeImageReferences, unless O(force=true).
   - Options that shape the image apply when it is made. An image that exists is not changed by a later run.
 seealso:

@@ -496,23 +496,3 @@ def test_deprecation_and_protection(world: World, sandbox: Sandbox) -> None:
     refused("OperationNotPermitted", ec2.deregister_image, ImageId=ids["web"], text="disabled after")
     world.clock.move(86400)
     ec2.deregister_image(ImageId=ids["web"])
-
-
-def test_references(world: World, sandbox: Sandbox) -> None:
-    make_instant(world)
-    ids = sandbox.seed(
-        {"image": {"name": "web"}, "instances": [{"name": "a", "image": "web"}, {"name": "b", "image": "web"}]}
-    )
-    ec2 = sandbox.client()
-    template = ec2.create_launch_template(LaunchTemplateName="t", LaunchTemplateData={"ImageId": ids["web"]})
-    ec2.terminate_instances(InstanceIds=[ids["b"]])
-    found = ec2.describe_image_references(ImageIds=[ids["web"]], IncludeAllResourceTypes=True)["ImageReferences"]
-    assert [(one["ResourceType"], one["Arn"].rpartition("/")[2]) for one in found] == [
-        ("ec2:Instance", ids["a"]),
-        ("ec2:LaunchTemplate", template["LaunchTemplate"]["LaunchTemplateId"]),
-    ]
-    some = ec2.describe_image_references(ImageIds=[ids["web"]], ResourceTypes=[{"ResourceType": "ec2:Instance"}])
-    assert [one["ResourceType"] for one in some["ImageReferences"]] == ["ec2:Instance"]
-    refused("InvalidParameterCombination", ec2.describe_image_references, ImageIds=[ids["web"]])
-    many = [f"ami-{number:08x}" for number in range(11)]
-    refused("InvalidParameterValue", ec2.describe_image_references, ImageIds=many, IncludeAllResourceTypes=True)

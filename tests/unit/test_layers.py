@@ -28,6 +28,8 @@ HELPERS = BASE | {
     "_core/instance_facts",
     "_core/image_spec",
     "_core/image_requests",
+    "_core/image_found",
+    "_core/image_removal",
     "_core/volume_spec",
     "_core/volume_identity",
     "_core/volume_drift",

@@ -101,6 +101,11 @@ _ENCODED = re.compile(r"\s*Encoded authorization failure message:\s*\S+")
 _UNTIL = re.compile(r"\buntil\s+(.+?)(?:\s+(?:UTC|GMT))?(?:\s+before\b.*|\.?\s*)$")
 
 
+def is_refusal(error: CallError) -> bool:
+    """Whether the caller lacks a permission, or its botocore lacks the operation: asking again does not help."""
+    return error.code in _UNAUTHORIZED or error.code in ("UnknownOperation", "ParamValidation")
+
+
 def is_throttling(error: CallError) -> bool:
     """Whether AWS refused the call for its rate only. It has had no effect."""
     return error.code in THROTTLING

@@ -24,10 +24,10 @@ from ansible_collections.amazon.aws.plugins.module_utils.common import set_colle
 
 from .._core.change import Change, Query, Wait, by_id, split_place
 from .._core.errors import StorageError
-from .._core.resources import Resource
+from .._core.resources import Fact, Resource
 from .._ports import TOKEN_SPENT, CallError
 from . import codec
-from .errors import call_error, is_throttling, stranger
+from .errors import call_error, is_refusal, is_throttling, stranger
 from .pacing import Pacer
 from .waiting import wait_for
 
@@ -247,7 +247,12 @@ class Ec2Gateway:
 
     def _answer(self, query: Query, until: float | None) -> tuple[Resource, ...]:
         # Page by page: boto3's dictionaries are several times as large as what is made of them.
-        return codec.decode(query, self._pages(query, until))
+        try:
+            return codec.decode(query, self._pages(query, until))
+        except CallError as error:
+            if not (query.optional and is_refusal(error)):
+                raise
+            return (Fact(f"{query.operation}/refused", str(error)),)
 
     def _pages(self, query: Query, until: float | None) -> Iterator[Mapping[str, Any]]:
         request: dict[str, Any] | None = codec.query_request(query)

@@ -89,6 +89,8 @@ class Query:
     ``filters`` are EC2's (name, values); ``arguments`` any other parameters of the operation, values hashable (tuples
     for lists). Resources are asked for by a filter on their id, not by an id list: what does not exist is then simply
     not in the answer. ``place``: where it is asked, see `place_of`; empty for the task's own region and account.
+    ``optional``: a refusal for want of permission, or a botocore that is too old, is an answer too: the fact
+    ``<operation>/refused`` with the message.
     """
 
     operation: str
@@ -96,6 +98,16 @@ class Query:
     arguments: tuple[tuple[str, Any], ...] = ()
     service: str = "ec2"
     place: str = ""
+    optional: bool = False
+
+
+class Struct(tuple[tuple[str, Any], ...]):
+    """A structure inside the arguments of a query: (key, value) pairs, hashable."""
+
+
+def refusal(state: State, operation: str) -> str:
+    """Why an optional query of this operation was refused; empty when it was not."""
+    return str(state.fact(f"{operation}/refused") or "")
 
 
 def place_of(region: str, profile: str | None = None) -> str:
