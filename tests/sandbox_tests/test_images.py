@@ -254,7 +254,8 @@ def test_create_image_shows_its_snapshots_later_and_is_available_when_they_are(w
         [{"Key": "on", "Value": "image"}],
         ids["web"],
     )
-    assert ["SnapshotId" in one["Ebs"] for one in row["BlockDeviceMappings"]] == [False, False]
+    for mapping in row["BlockDeviceMappings"]:
+        assert not {"SnapshotId", "VolumeSize"} & set(mapping["Ebs"])
     world.clock.move(LONG)
     row = only(ec2, image)
     assert row["State"] == "pending"
@@ -273,7 +274,7 @@ def test_create_image_shows_its_snapshots_later_and_is_available_when_they_are(w
 
 
 def test_create_image_and_its_block_devices(world: World, sandbox: Sandbox) -> None:
-    """ "The only option that can be changed for existing mappings is DeleteOnTermination"; NoDevice removes."""
+    """A device may be larger or of another type than its volume; NoDevice removes, also what is not there."""
     make_instant(world)
     ids = sandbox.seed({"instance": {"name": "web", "state": "stopped", "data_volumes": 2}})
     ec2 = sandbox.client()
@@ -281,20 +282,24 @@ def test_create_image_and_its_block_devices(world: World, sandbox: Sandbox) -> N
         InstanceId=ids["web"],
         Name="web-1",
         BlockDeviceMappings=[
-            {"DeviceName": "/dev/xvda", "Ebs": {"DeleteOnTermination": False}},
+            {"DeviceName": "/dev/xvda", "Ebs": {"DeleteOnTermination": False, "VolumeSize": 99}},
             {"DeviceName": "/dev/sdf", "NoDevice": ""},
+            {"DeviceName": "/dev/sdg", "Ebs": {"VolumeType": "io2", "Iops": 500}},
+            {"DeviceName": "/dev/sdq", "NoDevice": ""},
             {"DeviceName": "/dev/sdz", "Ebs": {"VolumeSize": 3, "VolumeType": "gp3"}},
         ],
     )["ImageId"]
     mappings = {one["DeviceName"]: one["Ebs"] for one in only(ec2, image)["BlockDeviceMappings"]}
     assert set(mappings) == {"/dev/xvda", "/dev/sdg", "/dev/sdz"}
-    assert mappings["/dev/xvda"]["DeleteOnTermination"] is False
+    xvda, sdg = mappings["/dev/xvda"], mappings["/dev/sdg"]
+    assert (xvda["DeleteOnTermination"], xvda["VolumeSize"], xvda["VolumeType"]) == (False, 99, "gp3")
+    assert (sdg["DeleteOnTermination"], sdg["VolumeSize"], sdg["VolumeType"], sdg["Iops"]) == (False, 8, "io2", 500)
+    assert "Throughput" not in sdg
     assert "SnapshotId" not in mappings["/dev/sdz"]
     for mapping in (
-        {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 99}},
+        {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 7}},
         {"DeviceName": "/dev/xvda", "Ebs": {"Encrypted": True}},
         {"DeviceName": "/dev/xvda", "NoDevice": ""},
-        {"DeviceName": "/dev/sdq", "NoDevice": ""},
     ):
         refused(
             "InvalidBlockDeviceMapping",
