@@ -381,24 +381,21 @@ def _changed_device(device: str, ebs: Shape, asked: Shape) -> Shape:
 
     The API reference allows only DeleteOnTermination to differ; EC2 takes sizes and types all the same.
     """
-    fixed = [name for name in ("SnapshotId", "KmsKeyId") if name in asked]
-    if "Encrypted" in asked and asked["Encrypted"] != ebs["Encrypted"]:
+    fixed: list[str] = [name for name in ("SnapshotId", "KmsKeyId") if name in asked]
+    if asked.get("Encrypted", ebs["Encrypted"]) != ebs["Encrypted"]:
         fixed.append("Encrypted")
     if fixed:
         raise mapping_error(f"{', '.join(fixed)} of the existing device '{device}' cannot be changed.")
-    if asked.get("VolumeSize", ebs["VolumeSize"]) < ebs["VolumeSize"]:
+    size: int = asked.get("VolumeSize") or ebs["VolumeSize"]
+    volume_type = checked_type(asked.get("VolumeType") or ebs["VolumeType"])
+    if size < ebs["VolumeSize"]:
         raise mapping_error(
-            f"Volume of size {asked['VolumeSize']}GB is smaller than the volume at '{device}', expect size >= "
-            f"{ebs['VolumeSize']}GB"
+            f"Volume of size {size}GB is smaller than the volume at '{device}', expect size >= {ebs['VolumeSize']}GB"
         )
-    size, volume_type = asked.get("VolumeSize", ebs["VolumeSize"]), asked.get("VolumeType", ebs["VolumeType"])
-    same = volume_type == ebs["VolumeType"]
-    checked_size(checked_type(volume_type), size)
+    checked_size(volume_type, size)
+    kept = ebs if volume_type == ebs["VolumeType"] else {}
     iops, throughput = performance(
-        volume_type,
-        size,
-        asked.get("Iops", ebs.get("Iops") if same else None),
-        asked.get("Throughput", ebs.get("Throughput") if same else None),
+        volume_type, size, asked.get("Iops", kept.get("Iops")), asked.get("Throughput", kept.get("Throughput"))
     )
     row: Shape = {
         "DeleteOnTermination": asked.get("DeleteOnTermination", ebs["DeleteOnTermination"]),

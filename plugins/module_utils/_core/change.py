@@ -23,7 +23,7 @@ from .names import is_planned, kind_of, moment_of, planned_in, substitute
 from .resources import Fact, Image, Instance, Resource, Snapshot, Volume, from_view, new_from_view, view
 
 T = TypeVar("T")
-_NO_IDENTITY = (tag_names.ORIGIN, tag_names.PARTS, tag_names.TRIAL)
+_NO_IDENTITY = (tag_names.ORIGIN, tag_names.PARTS, tag_names.TRIAL, tag_names.MACHINE)
 """Of the collection's own tags, those that tell of what carries them, and not for what it was made."""
 _WILD = re.compile(r"[*?\\]")
 
@@ -132,6 +132,11 @@ def by_id(operation: str, filter_name: str, ids: Iterable[str], **arguments: Any
         Query(operation, ((filter_name, tuple(wanted[start : start + 200])),), tuple(sorted(arguments.items())))
         for start in range(0, len(wanted), 200)
     )
+
+
+def images_by_id(ids: Iterable[str]) -> tuple[Query, ...]:
+    """The query for these images. EC2 hides disabled ones, and deprecated ones of others, from filters unless asked."""
+    return by_id("DescribeImages", "image-id", ids, IncludeDeprecated=True, IncludeDisabled=True)
 
 
 def tag_filters(tags: Mapping[str, str]) -> tuple[tuple[str, tuple[str, ...]], ...]:

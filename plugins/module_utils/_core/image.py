@@ -12,14 +12,17 @@ Private to this collection.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from . import tags as tag_names
-from .change import Change, Feature, Plan, Query, Stage, State, Wait, by_id, own_images, tag_filters
+from .change import Change, Feature, Plan, Query, Stage, State, Wait, by_id, images_by_id, own_images, tag_filters
 from .errors import Ambiguous, SpecError, UnsafePlan
 from .image_found import BROKEN, captures, ids, images, taken
+from .image_machine import required_imds
+from .image_orphan import plan_orphan
 from .image_removal import plan_absent, removal_queries
 from .image_requests import (
     Target,
@@ -42,6 +45,7 @@ from .image_spec import (
     parse,
     require_create_image,
 )
+from .image_upkeep import image_tag_changes, not_applied, tag_changes
 from .lineage import (
     lineage_queries,
     living,
@@ -72,10 +76,11 @@ def needs(spec: ImageSpec, state: State) -> tuple[Query, ...]:
         source = by_id("DescribeInstances", "instance-id", [spec.source_instance_id])
     else:
         source = by_id("DescribeSnapshots", "snapshot-id", [spec.source], OwnerIds=("self",))
-    queries = (first, *source)
+    # Of an image that exists, the snapshots are read only for their tags.
+    queries = (first, *source, *((captures_query(spec),) if spec.tags else ()))
     if not state.answered.issuperset(queries) or _usable_image(spec, state) is not None:
         return queries
-    queries = (*queries, captures_query(spec))
+    queries = tuple(dict.fromkeys((*queries, captures_query(spec))))
     if captures_query(spec) not in state.answered:
         return queries
     return (*queries, *_making_queries(spec, state))
@@ -96,7 +101,7 @@ def _making_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
         queries += settling_queries(state, spec.source)
     if spec.state == "available" and method == "snapshot":
         queries += by_id("DescribeVolumes", "attachment.instance-id", [instance.instance_id])
-        queries += by_id("DescribeImages", "image-id", [instance.image_id], IncludeDisabled=True)
+        queries += images_by_id([instance.image_id])
         if instance.facts.get("CurrentInstanceBootMode") == "uefi" and "uefi_data" not in spec.hardware:
             queries.append(Query("GetInstanceUefiData", arguments=(("InstanceId", instance.instance_id),)))
     return tuple(queries)
@@ -179,10 +184,18 @@ def plan(spec: ImageSpec, state: State, _now: datetime) -> Plan:
     _require_free_name(spec, state, broken)
     if spec.source_snapshot_id:
         return _plan_from_snapshot(spec, state, cleanup)
+    known = _living_or_none(spec, state)
+    if (known is None or not known.alive) and captures(spec, state):
+        return _plan_orphan(spec, state, cleanup)
     instance = living(state, spec.source, "source_instance_id", follow=spec.follow_successor)
     if spec.follow_successor:
         require_settled(state, instance, "source_instance_id")
     require_no_way_back(state, instance, spec.source, "source_instance_id")
+    if spec.platform_details not in (None, instance.platform_details):
+        raise SpecError(
+            f"platform_details: {instance.instance_id} is billed as {instance.platform_details}, and so is its image. "
+            "Give that, or leave the option out."
+        )
     method = _method(spec, instance)
     if method == "image":
         require_create_image(spec)
@@ -196,15 +209,19 @@ def _plan_existing(spec: ImageSpec, state: State, image: Image) -> Plan:
         raise SpecError(
             f"image {image.image_id} is {spec.label} already, but it is disabled; enable it, or give another version"
         )
+    changes, warnings = image_tag_changes(spec, state, image)
+    stages = (Stage(changes),) if changes else ()
+    warnings = (*not_applied(spec, image), *warnings)
     if image.state != "pending":
-        return Plan()
+        return Plan(stages, warnings)
     if spec.state == "captured":
-        return Plan((Stage(waits=(Wait((image.image_id,), "captured"),)),))
+        return Plan((*stages, Stage(waits=(Wait((image.image_id,), "captured"),))), warnings)
     # An earlier run has registered it and was interrupted before it could see what EC2 bills for it.
     instance = _living_or_none(spec, state)
     same = instance is not None and instance.image_id != image.image_id
     expect = tuple(billing(instance).items()) if instance is not None and same else ()
-    return Plan((Stage(waits=(Wait((image.image_id,), "available", final=True, expect=expect),)),))
+    wait = Wait((image.image_id,), "available", final=True, expect=expect)
+    return Plan((*stages, Stage(waits=(wait,))), warnings)
 
 
 def _require_free_name(spec: ImageSpec, state: State, replaced: Iterable[Image]) -> None:
@@ -276,14 +293,18 @@ def _plan_capture(spec: ImageSpec, state: State, instance: Instance, cleanup: tu
     for snapshot in taken(spec, state):
         # Also of those that are too many, or have failed: what is another source's is not deleted.
         _require_same_source(spec, state, "snapshot", snapshot)
-    kept, spare = _choosecaptures(spec, state, targets)
-    # The broken image first: EC2 keeps the snapshots of every registered one.
-    deletes = tuple(delete_snapshot(snapshot, state.region, reason) for snapshot, reason in spare)
-    stages = [Stage(changes) for changes in (cleanup, deletes) if changes]
+    kept, spare = _choose_captures(spec, state)
+    if kept:
+        _require_complete(spec, kept, targets)
+    stages = _clearing(state, cleanup, spare)
     captured: dict[str, str]
+    warnings = _imds_note(spec, state, instance)
     if kept:
         captured = {snapshot.volume_id: snapshot.snapshot_id for snapshot in kept}
         created: tuple[Change, ...] = ()
+        tags, left_out = tag_changes(spec, state, kept)
+        stages += [Stage(tags)] if tags else []
+        warnings += left_out
     else:
         failed = (snapshot for snapshot, _reason in spare if snapshot.state == "error")
         stages.extend(_require_quiet(spec, instance, failed))
@@ -299,12 +320,39 @@ def _plan_capture(spec: ImageSpec, state: State, instance: Instance, cleanup: tu
     if created or pending:
         stages.append(Stage(created, waits=(Wait(pending, "completed"),)))
     stages.append(register_stage(register, billing(instance)))
-    return Plan(tuple(stages))
+    return Plan(tuple(stages), warnings)
 
 
-def _choosecaptures(
-    spec: ImageSpec, state: State, targets: list[Target]
-) -> tuple[list[Snapshot], list[tuple[Snapshot, str]]]:
+def _plan_orphan(spec: ImageSpec, state: State, cleanup: tuple[Change, ...]) -> Plan:
+    """What is left to do for a capture whose instance is gone."""
+    for snapshot in taken(spec, state):
+        _require_same_source(spec, state, "snapshot", snapshot)
+    kept, spare = _choose_captures(spec, state)
+    stages = _clearing(state, cleanup, spare)
+    tags, left_out = tag_changes(spec, state, kept)
+    stages += [Stage(tags)] if tags else []
+    planned = plan_orphan(spec, state, kept, stages)
+    return dataclasses.replace(planned, warnings=(*planned.warnings, *left_out))
+
+
+def _clearing(state: State, cleanup: tuple[Change, ...], spare: Iterable[tuple[Snapshot, str]]) -> list[Stage]:
+    """The removal of a broken image, then of snapshots: EC2 keeps the snapshots of every registered image."""
+    deletes = tuple(delete_snapshot(snapshot, state.region, reason) for snapshot, reason in spare)
+    return [Stage(changes) for changes in (cleanup, deletes) if changes]
+
+
+def _imds_note(spec: ImageSpec, state: State, instance: Instance) -> tuple[str, ...]:
+    """Where the instance's image is gone, its own metadata options tell whether IMDSv2 is required."""
+    if state.image(instance.image_id) is not None or "imds_support" in spec.hardware:
+        return ()
+    note = (
+        f"imds_support: {instance.image_id}, which {instance.instance_id} was launched from, is gone. The metadata "
+        f"options of the instance give imds_support: {required_imds(instance) or WITHOUT}."
+    )
+    return (note,)
+
+
+def _choose_captures(spec: ImageSpec, state: State) -> tuple[list[Snapshot], list[tuple[Snapshot, str]]]:
     """The snapshots that are this version's capture (all of them or none), and those to be deleted, with the reason.
 
     Two runs at the same moment may both have captured. The earliest start time is the one, then the lowest id, in every
@@ -329,10 +377,7 @@ def _choosecaptures(
             good.append(members)
     good.sort(key=lambda members: (str(members[0].start_time or ""), min(ids(members))))
     spare += [(snapshot, f"{ids(good[0])[0]} was there first") for members in good[1:] for snapshot in members]
-    kept = good[0] if good else []
-    if kept:
-        _require_complete(spec, kept, targets)
-    return kept, spare
+    return (good[0] if good else []), spare
 
 
 def _require_complete(spec: ImageSpec, kept: list[Snapshot], targets: list[Target]) -> None:
@@ -373,11 +418,20 @@ def _plan_from_snapshot(spec: ImageSpec, state: State, cleanup: tuple[Change, ..
     override = next(iter(spec.overrides), DeviceOverride(root))
     source = Volume(volume_id="", size=snapshot.volume_size, volume_type=override.volume_type or "gp3")
     mapping = ebs(override, snapshot.snapshot_id, source, True, boot=True)
-    change = register(spec, state, spec.source, hardware, [mapping], snapshot.owner_id, {})
+    platform = {"platform_details": spec.platform_details} if spec.platform_details else {}
+    change = register(spec, state, spec.source, hardware, [mapping], snapshot.owner_id, platform)
     stages = [Stage(cleanup)] if cleanup else []
     if snapshot.state != "completed":
         stages.append(Stage(waits=(Wait((snapshot.snapshot_id,), "completed"),)))
-    return Plan((*stages, register_stage(change, {})))
+    return Plan((*stages, register_stage(change, platform)), () if platform else (_platform_note(snapshot),))
+
+
+def _platform_note(snapshot: Snapshot) -> str:
+    return (
+        "source_snapshot_id: EC2 bills an image that is registered from a snapshot as Linux/UNIX, whatever "
+        f"{snapshot.snapshot_id} holds. Bake Windows, RHEL and SLES from an instance instead. Set platform_details: "
+        "Linux/UNIX to say that this is right."
+    )
 
 
 def _plan_create_image(spec: ImageSpec, state: State, instance: Instance, cleanup: tuple[Change, ...]) -> Plan:
