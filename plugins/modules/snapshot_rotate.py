@@ -32,7 +32,8 @@ options:
   policy:
     description:
       - The policy's name, its identity. It is on every snapshot that it makes, in the tag C(ec2ops:policy).
-    type: str
+      - It must be text, so quote a number.
+    type: raw
     required: true
   state:
     description:
@@ -698,7 +699,7 @@ SELECT = {
     "tags": {"type": "dict"},
 }
 ARGUMENT_SPEC = {
-    "policy": {"type": "str", "required": True},
+    "policy": {"type": "raw", "required": True},
     "state": {"type": "str", "choices": ["captured", "applied"], "default": "applied"},
     "select": {"type": "dict", "options": SELECT},
     "allow_empty": {"type": "bool", "default": False},

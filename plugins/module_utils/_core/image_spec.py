@@ -117,7 +117,7 @@ def _hash(content: list[Any]) -> str:
 
 def parse(params: Mapping[str, Any], _region: str) -> ImageSpec:
     """The module's options as a spec. Raises SpecError for what can be refused without looking at EC2."""
-    name, version = require_text(params["name"], "name"), require_text(params["version"], "version")
+    name, version = (require_text(params[option], option).strip() for option in ("name", "version"))
     for option, value in (("name", name), ("version", version)):
         if not value or len(value) > tag_names.LONGEST_VALUE:
             raise SpecError(

@@ -51,7 +51,7 @@ def kind_of(resource: str) -> str | None:
 
 
 def require_text(value: object, option: str) -> str:
-    """*value* without spaces around it, when it is text.
+    """*value*, when it is text.
 
     SpecError for a number, a boolean or a list: YAML has changed it before it came here, so 2026.10 is 2026.1.
     """
@@ -60,7 +60,7 @@ def require_text(value: object, option: str) -> str:
             f"{option}: {value!r} is not text: YAML reads 2026.10 as the number 2026.1, and yes as true. Quote it, "
             f'for example {option}: "2026.10".'
         )
-    return value.strip()
+    return value
 
 
 def require_id(kind: str, value: str, option: str) -> str:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from .errors import SpecError
-from .names import require_id
+from .names import require_id, require_text
 from .tags import LONGEST_VALUE, require_tags
 from .volume_types import VOLUME_TYPES, normalised, require_performance
 
@@ -102,6 +102,8 @@ def parse(params: Mapping[str, Any], _region: str) -> VolumesSpec:
         raise SpecError(f"availability_zone: {zone!r} is not the name of a zone, such as eu-central-1a")
     if zone and not group:
         raise SpecError("spec is required with availability_zone: it is what tells these volumes from others")
+    if group is not None:
+        require_text(group, "spec")
     if group is not None and not 0 < len(group) <= LONGEST_VALUE:
         raise SpecError(f"spec: 1 to {LONGEST_VALUE} characters, since it is kept in a tag")
     spec = VolumesSpec(
@@ -129,6 +131,8 @@ def parse(params: Mapping[str, Any], _region: str) -> VolumesSpec:
 
 def _volume(entry: Mapping[str, Any], number: int) -> VolumeSpec:
     name, volume_id = entry["name"], entry["volume_id"]
+    if name is not None:
+        require_text(name, f"volumes[{number}].name")
     label = f"volumes[{number}]" + (f" ({name or volume_id})" if name or volume_id else "")
     if not name and not volume_id:
         raise SpecError(f"{label}: name is required, unless volume_id names the volume")
