@@ -27,14 +27,14 @@ extends_documentation_fragment:
   - amazon.aws.boto3
 options:
   name:
-    description: The name of the line of images, for example V(web).
-    type: str
+    description: The name of the line of images, for example V(web). It must be text, so quote a number.
+    type: raw
     required: true
   version:
     description:
       - The version within the line, for example V(2026.11.23). A version that exists is never made again.
-      - Quote it, since YAML reads V(2026.10) as the number V(2026.1).
-    type: str
+      - It must be text. Quote it, since YAML reads V(2026.10) as the number V(2026.1). What is not text is refused.
+    type: raw
     required: true
   image_name:
     description:
@@ -47,6 +47,9 @@ options:
       - V(captured) means that its point in time is fixed. Nothing is waited for, except for O(method=image), where
         the AMI must first name its snapshots.
       - V(absent) deregisters the AMI and deletes the snapshots that this module took for it and no other AMI uses.
+        It is refused while something needs the AMI, see O(force).
+      - A copy of the AMI that somebody has made with CopyImage, with its tags, is never taken for the version and never
+        removed.
     type: str
     choices: [available, captured, absent]
     default: available
@@ -54,6 +57,7 @@ options:
     description:
       - The instance to bake from. When it was replaced by M(ec2ops.storage.instance_relaunch), its living successor
         is baked.
+      - A version that exists, as an image or as a capture, does not need the instance any more.
       - While such a replacement is unfinished, so that it is open which of the two has the data, nothing is baked.
       - A version that was made from this instance, from one that it replaces, or that this instance runs from, has
         the same source.
@@ -73,7 +77,8 @@ options:
   method:
     description:
       - V(snapshot) takes snapshots and registers an AMI from them.
-      - V(image) uses CreateImage without a reboot, which keeps product codes and the billed platform.
+      - V(image) uses CreateImage without a reboot, which keeps product codes and the billed platform. The options for
+        the hardware, from O(architecture) on, cannot be given then.
       - V(auto) means V(image) where the source has product codes or a platform other than Linux/UNIX, else
         V(snapshot).
     type: str
@@ -157,15 +162,33 @@ options:
   root_device_name:
     description: The name of the root device.
     type: str
+  platform_details:
+    description:
+      - The platform as which EC2 must bill the image, for example V(Linux/UNIX). An image that EC2 bills otherwise is
+        deregistered again, and the task fails.
+      - With O(source_instance_id), the platform of the instance is expected in any case.
+      - With O(source_snapshot_id), EC2 bills the image as Linux/UNIX whatever the snapshot holds. Without this option
+        the module warns about that.
+    type: str
   description:
     description: The description of the image and its snapshots, set when they are made.
     type: str
   tags:
-    description: Tags for the image and its snapshots, set when they are made.
+    description:
+      - Tags for the image and the snapshots that the module has taken for it. They are set when these are made, and
+        again when the tags of an existing image or its snapshots differ.
+      - Tags that are not named here stay as they are.
     type: dict
     default: {}
   force:
-    description: With O(state=absent), deregister the image although instances or launch templates use it.
+    description:
+      - With O(state=absent), deregister the image although something needs it, and leave snapshots that are locked.
+      - Without it, the removal is refused while the image is used by an instance, a launch template in any of its
+        versions, a launch configuration, an SSM parameter, an Image Builder recipe, or by another account with which it
+        is shared and which an existing AMI usage report names. It is refused too while a snapshot is locked, and where
+        the permission to find out is missing.
+      - An image that is shared, without a usage report that shows use, is removed with a warning.
+      - Deregistration protection is never overridden.
     type: bool
     default: false
   wait:
@@ -175,10 +198,17 @@ options:
 notes:
   - The user needs C(ec2:DescribeImages), C(ec2:DescribeInstances), C(ec2:DescribeSnapshots), C(ec2:DescribeVolumes),
     C(ec2:GetInstanceUefiData) (UEFI instances), C(ec2:CreateSnapshot) or C(ec2:CreateSnapshots), C(ec2:RegisterImage)
-    or C(ec2:CreateImage), C(ec2:CreateTags), and for removals C(ec2:DescribeImageReferences), C(ec2:DeregisterImage)
-    and C(ec2:DeleteSnapshot).
+    or C(ec2:CreateImage), C(ec2:CreateTags).
+  - O(state=absent) needs C(ec2:DescribeImages), C(ec2:DescribeSnapshots), C(ec2:DescribeLockedSnapshots),
+    C(ec2:DeregisterImage) and C(ec2:DeleteSnapshot). Unless O(force=true), it also needs
+    C(ec2:DescribeImageReferences) with the permissions of the managed policy C(AmazonEC2ImageReferencesAccessPolicy),
+    C(ec2:DescribeImageAttribute), C(autoscaling:DescribeLaunchConfigurations) and, for a shared image,
+    C(ec2:DescribeImageUsageReportEntries).
   - O(state=absent) needs botocore 1.40.76 or newer for DescribeImageReferences, unless O(force=true).
-  - Options that shape the image apply when it is made. An image that exists is not changed by a later run.
+  - Options that shape the image apply when it is made. Of an image that exists, a later run changes only the tags; it
+    warns about other options that the image does not have.
+  - A version whose image or capture exists needs its source no more. When the instance is gone, the AMI is registered
+    from the capture, with what the tag C(ec2ops:machine) on the snapshots tells of the instance.
 seealso:
   - module: ec2ops.storage.instance_power
   - module: ec2ops.storage.instance_relaunch
@@ -304,8 +334,8 @@ BLOCK_DEVICE = {
 }
 
 ARGUMENT_SPEC = {
-    "name": {"type": "str", "required": True},
-    "version": {"type": "str", "required": True},
+    "name": {"type": "raw", "required": True},
+    "version": {"type": "raw", "required": True},
     "image_name": {"type": "str", "default": "{name}-{version}"},
     "state": {"type": "str", "choices": ["available", "captured", "absent"], "default": "available"},
     "source_instance_id": {"type": "str"},
@@ -326,6 +356,7 @@ ARGUMENT_SPEC = {
     "kernel_id": {"type": "str"},
     "ramdisk_id": {"type": "str"},
     "root_device_name": {"type": "str"},
+    "platform_details": {"type": "str"},
     "description": {"type": "str"},
     "tags": {"type": "dict", "default": {}},
     "force": {"type": "bool", "default": False},

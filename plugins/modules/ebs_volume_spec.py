@@ -50,7 +50,8 @@ options:
         anew.
       - Required with O(availability_zone), and with several instances if all volumes have
         O(volumes[].multi_attach=true). Otherwise it cannot be given with several instances.
-    type: str
+      - It must be text, so quote a number.
+    type: raw
   volumes:
     description:
       - The volumes. Each needs O(volumes[].name) or O(volumes[].volume_id).
@@ -62,7 +63,8 @@ options:
         description:
           - The volume's name within the declaration, for example V(data). V(root) is the instance's root volume.
           - With O(volumes[].volume_id) it defaults to the name that the volume's tag has, else to its id.
-        type: str
+          - It must be text, so quote a number.
+        type: raw
       volume_id:
         description:
           - This very volume. One that was replaced by a swap stands for its living replacement.
@@ -553,7 +555,7 @@ SNAPSHOT = {
 
 # What is wrong with an entry is the planner's to say, with the name of the volume: hence no choices and no rules here.
 VOLUME = {
-    "name": {"type": "str"},
+    "name": {"type": "raw"},
     "volume_id": {"type": "str"},
     "device_name": {"type": "str"},
     "size": {"type": "int"},
@@ -574,7 +576,7 @@ VOLUME = {
 ARGUMENT_SPEC = {
     "instance_ids": {"type": "list", "elements": "str", "aliases": ["instance_id"]},
     "availability_zone": {"type": "str"},
-    "spec": {"type": "str"},
+    "spec": {"type": "raw"},
     "volumes": {"type": "list", "elements": "dict", "required": True, "options": VOLUME},
     "purge_volumes": {"type": "bool", "default": False},
     "purge_tags": {"type": "bool", "default": False},

@@ -33,7 +33,8 @@ options:
   policy:
     description:
       - The policy's name, its identity. It is on every snapshot that it makes, in the tag C(ec2ops:policy).
-    type: str
+      - It must be text, so quote a number.
+    type: raw
     required: true
   state:
     description:
@@ -768,7 +769,7 @@ PROTECT = {
     "tag_keys": {"type": "list", "elements": "raw"},
 }
 ARGUMENT_SPEC = {
-    "policy": {"type": "str", "required": True},
+    "policy": {"type": "raw", "required": True},
     "state": {"type": "str", "choices": ["captured", "applied"], "default": "applied"},
     "select": {"type": "dict", "options": SELECT},
     "allow_empty": {"type": "bool", "default": False},

@@ -198,6 +198,8 @@ def register_image(request: Request) -> Shape:
         codes = home.snapshots[root["Ebs"]["SnapshotId"]].product_codes
     request.dry_run_gate()
     facts = {name: params[name] for name in _KEPT if params.get(name) is not None}
+    if facts.get("EnaSupport"):
+        facts["SriovNetSupport"] = "simple"
     end = request.end_state()
     image = Image(
         id=home.world.new_id("ami"),
@@ -257,7 +259,7 @@ def create_image(request: Request) -> Shape:
     tags = tag_specifications(request, "image", "snapshot")
     given = params.get("BlockDeviceMappings") or []
     _unique_devices(given)
-    source = home.images.get(instance.image_id)
+    source = _known_anywhere(request, instance.image_id)
     plans = _image_devices(request, instance, given)
     for volume, _mapping in plans:
         if volume is not None:
@@ -317,6 +319,12 @@ def create_image(request: Request) -> Shape:
     return {"ImageId": image.id}
 
 
+def _known_anywhere(request: Request, image_id: str) -> Image | None:
+    """An image of the region, whoever owns it, also one that is gone by now."""
+    homes = [one for one in request.world.regions() if one.name == request.region]
+    return next((one.images[image_id] for one in homes if image_id in one.images), None)
+
+
 def _facts_of(instance: Instance, source: Image | None) -> Shape:
     """The hardware facts that CreateImage carries from the instance and its image."""
     facts = {
@@ -354,19 +362,11 @@ def _image_devices(request: Request, instance: Instance, given: Iterable[Mapping
         if volume.type == "gp3":
             ebs["Throughput"] = volume.throughput
         if change is not None:
-            asked = dict(change.get("Ebs") or {})
-            if "DeleteOnTermination" in asked:
-                ebs["DeleteOnTermination"] = asked.pop("DeleteOnTermination")
-            differing = [name for name, value in asked.items() if ebs.get(name) != value]
-            if differing:
-                raise mapping_error(
-                    f"The only option that can be changed for the existing device '{attachment.device}' is "
-                    f"DeleteOnTermination, not {', '.join(sorted(differing))}."
-                )
+            ebs = _changed_device(attachment.device, ebs, dict(change.get("Ebs") or {}))
         plans.append((volume, {"DeviceName": attachment.device, "Ebs": ebs}))
-    for device, change in changes.items():
+    for change in changes.values():
         if change.get("NoDevice") is not None:
-            raise mapping_error(f"The device '{device}' is not in the block device mapping of '{instance.id}'.")
+            continue
         plans.append((None, registered_mapping(request, change)))
     if not any(mapping["DeviceName"] == instance.root_device_name for _volume, mapping in plans):
         raise Ec2Error(
@@ -374,6 +374,40 @@ def _image_devices(request: Request, instance: Instance, given: Iterable[Mapping
             f"Instance '{instance.id}' does not have a volume attached at root ({instance.root_device_name}).",
         )
     return plans
+
+
+def _changed_device(device: str, ebs: Shape, asked: Shape) -> Shape:
+    """A device of the instance as CreateImage registers it: larger or of another type, but of the same snapshot.
+
+    The API reference allows only DeleteOnTermination to differ; EC2 takes sizes and types all the same.
+    """
+    fixed: list[str] = [name for name in ("SnapshotId", "KmsKeyId") if name in asked]
+    if asked.get("Encrypted", ebs["Encrypted"]) != ebs["Encrypted"]:
+        fixed.append("Encrypted")
+    if fixed:
+        raise mapping_error(f"{', '.join(fixed)} of the existing device '{device}' cannot be changed.")
+    size: int = asked.get("VolumeSize") or ebs["VolumeSize"]
+    volume_type = checked_type(asked.get("VolumeType") or ebs["VolumeType"])
+    if size < ebs["VolumeSize"]:
+        raise mapping_error(
+            f"Volume of size {size}GB is smaller than the volume at '{device}', expect size >= {ebs['VolumeSize']}GB"
+        )
+    checked_size(volume_type, size)
+    kept = ebs if volume_type == ebs["VolumeType"] else {}
+    iops, throughput = performance(
+        volume_type, size, asked.get("Iops", kept.get("Iops")), asked.get("Throughput", kept.get("Throughput"))
+    )
+    row: Shape = {
+        "DeleteOnTermination": asked.get("DeleteOnTermination", ebs["DeleteOnTermination"]),
+        "VolumeSize": size,
+        "VolumeType": volume_type,
+        "Encrypted": ebs["Encrypted"],
+    }
+    if volume_type in ("gp3", "io1", "io2"):
+        row["Iops"] = iops
+    if volume_type == "gp3":
+        row["Throughput"] = throughput
+    return row
 
 
 @action("CopyImage", gate=True)
@@ -519,7 +553,8 @@ def image_row(image: Image, account: str, now: Any) -> Shape:
         "SourceInstanceId": image.source_instance_id or None,
         "SourceImageId": image.source_image_id or None,
         "SourceImageRegion": image.source_image_region or None,
-        "Tags": tag_list(image.tags),
+        # Tags are the owner's: nobody else sees them.
+        "Tags": tag_list(image.tags) if image.owner == account else [],
         **image.facts,
     }
     if image.product_codes:
@@ -536,12 +571,13 @@ def image_row(image: Image, account: str, now: Any) -> Shape:
 
 
 def shown_mappings(image: Image, now: Any) -> list[Shape]:
-    """The block device mappings; those of CreateImage name no snapshots before these have been made."""
+    """The block device mappings; those of CreateImage have neither snapshots nor sizes before these have been made."""
     if image.snapshots_made is None or now >= image.snapshots_made:
         return image.mappings
     hidden = copy.deepcopy(image.mappings)
     for mapping in hidden:
         mapping.get("Ebs", {}).pop("SnapshotId", None)
+        mapping.get("Ebs", {}).pop("VolumeSize", None)
     return hidden
 
 
@@ -582,10 +618,18 @@ def describe_images(request: Request) -> Shape:
     users = params.get("ExecutableUsers")
     if users:
         rows = [one for one in rows if _executable(one, {account if user == "self" else user for user in users})]
-    found = matching(request, rows, _image_fields(now))
+    found = matching(request, _own_if_by_tag(request, rows), _image_fields(now))
     found.sort(key=_place)
     page, token = paged(request, found, key=_place)
     return {"Images": [image_row(one, account, now) for one in page], "NextToken": token}
+
+
+def _own_if_by_tag(request: Request, rows: list[Image]) -> list[Image]:
+    """The images whose tags the caller may ask for, where a filter is about tags."""
+    names = [str(one.get("Name") or "") for one in request.params.get("Filters") or []]
+    if any(name == "tag-key" or name.startswith("tag:") for name in names):
+        return [one for one in rows if one.owner == request.account]
+    return rows
 
 
 def _place(image: Image) -> tuple[str, str]:
@@ -628,7 +672,9 @@ def _image_fields(now: Any) -> dict[str, Any]:
         "block-device-mapping.snapshot-id": lambda one: [
             each["Ebs"]["SnapshotId"] for each in shown_mappings(one, now) if each.get("Ebs", {}).get("SnapshotId")
         ],
-        "block-device-mapping.volume-size": lambda one: _ebs(one, "VolumeSize"),
+        "block-device-mapping.volume-size": lambda one: [
+            each["Ebs"]["VolumeSize"] for each in shown_mappings(one, now) if "VolumeSize" in each.get("Ebs", {})
+        ],
         "block-device-mapping.volume-type": lambda one: _ebs(one, "VolumeType"),
         "boot-mode": lambda one: one.facts.get("BootMode"),
         "creation-date": lambda one: one.created,
@@ -735,6 +781,8 @@ def modify_image_attribute(request: Request) -> Shape:
         raise combination_error("No attributes specified.")
     if imds and imds.get("Value") != "v2.0":
         raise value_error(f"Value ({imds.get('Value')}) for parameter imdsSupport is invalid. Expected: v2.0")
+    for one in [*(permission.get("Add") or []), *(permission.get("Remove") or [])]:
+        _check_permission(one)
     if permission and image.disabled:
         raise Ec2Error("IncorrectState", f"The image '{image.id}' is disabled and cannot be shared.")
     if (
@@ -752,6 +800,20 @@ def modify_image_attribute(request: Request) -> Shape:
     else:
         image.facts["ImdsSupport"] = "v2.0"
     return {}
+
+
+_ACCOUNT = re.compile(r"[0-9]{12}")
+
+
+def _check_permission(permission: Mapping[str, Any]) -> None:
+    """Raises for what is no account, group, organization or unit of one."""
+    user, group = permission.get("UserId"), permission.get("Group")
+    if user is not None and not _ACCOUNT.fullmatch(user):
+        raise Ec2Error("InvalidAMIAttributeItemValue", f'Invalid attribute item value "{user}" for userId item type.')
+    if group is not None and group != "all":
+        raise Ec2Error(
+            "InvalidAMIAttributeItemValue", f'Invalid attribute item value "{group}" for UserGroup item type.'
+        )
 
 
 @action("ResetImageAttribute")
@@ -853,77 +915,6 @@ def deregister_image(request: Request) -> Shape:
                 home.delete_snapshot(home.snapshots[snapshot_id], request.now)
                 results.append({"SnapshotId": snapshot_id, "ReturnCode": "success"})
     return {"Return": True, "DeleteSnapshotResults": results}
-
-
-# --- references -------------------------------------------------------------------------------------------------------
-
-REFERENCE_TYPES = (
-    "ec2:Instance",
-    "ec2:LaunchTemplate",
-    "ssm:Parameter",
-    "imagebuilder:ImageRecipe",
-    "imagebuilder:ContainerRecipe",
-)
-
-
-@action("DescribeImageReferences")
-def describe_image_references(request: Request) -> Shape:
-    """What of the account uses the images: instances that are not terminated, and launch templates."""
-    params, home, now = request.params, request.home, request.now
-    image_ids = params["ImageIds"]
-    if not 1 <= len(image_ids) <= 10:
-        raise value_error("The number of image ids must be between 1 and 10")
-    for image_id in image_ids:
-        if not is_id("ami", image_id):
-            raise Ec2Error("InvalidAMIID.Malformed", f'Invalid id: "{image_id}" (expecting "ami-...")')
-    types = {one.get("ResourceType"): one for one in params.get("ResourceTypes") or []}
-    if bool(types) == bool(params.get("IncludeAllResourceTypes")):
-        raise combination_error("Exactly one of IncludeAllResourceTypes and ResourceTypes must be specified")
-    for one in types:
-        if one not in REFERENCE_TYPES:
-            raise value_error(f"Value ({one}) for parameter resourceType is invalid.")
-    everything = bool(params.get("IncludeAllResourceTypes"))
-    rows = []
-    if everything or "ec2:Instance" in types:
-        rows += [
-            {
-                "ImageId": instance.image_id,
-                "ResourceType": "ec2:Instance",
-                "Arn": f"arn:aws:ec2:{request.region}:{request.account}:instance/{instance.id}",
-            }
-            for instance in home.instances.values()
-            if instance.image_id in image_ids and instance.state(now) != "terminated"
-        ]
-    if everything or "ec2:LaunchTemplate" in types:
-        rows += _template_references(request, image_ids, _version_depth(types.get("ec2:LaunchTemplate") or {}))
-    page, token = paged(request, rows, minimum=1, ids=None)
-    return {"ImageReferences": list(page), "NextToken": token}
-
-
-def _version_depth(resource_type: Mapping[str, Any]) -> int:
-    for option in resource_type.get("ResourceTypeOptions") or []:
-        if option.get("OptionName") == "version-depth":
-            return int((option.get("OptionValues") or ["10"])[0])
-    return 10
-
-
-def _template_references(request: Request, image_ids: list[str], depth: int) -> list[Shape]:
-    rows = []
-    for template in request.moto("DescribeLaunchTemplates", {}).get("LaunchTemplates", []):
-        template_id = template["LaunchTemplateId"]
-        answer = request.moto("DescribeLaunchTemplateVersions", {"LaunchTemplateId": template_id})
-        versions = sorted(answer["LaunchTemplateVersions"], key=lambda one: one["VersionNumber"])[-depth:]
-        used = dict.fromkeys(one.get("LaunchTemplateData", {}).get("ImageId") for one in versions)
-        rows += [
-            {
-                "ImageId": image_id,
-                "ResourceType": "ec2:LaunchTemplate",
-                "Arn": f"arn:aws:ec2:{request.region}:{request.account}:launch-template/{template_id}",
-            }
-            for image_id in used
-            if image_id in image_ids
-        ]
-    return rows
 
 
 def launchable_image(request: Request, image_id: str) -> Image:

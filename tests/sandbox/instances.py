@@ -478,7 +478,6 @@ def launch_facts(params: Mapping[str, Any], image: Image, type_row: Mapping[str,
         "RootDeviceName": image.root_device_name,
         "RootDeviceType": image.root_device_type,
         "EnaSupport": bool(image.facts.get("EnaSupport")),
-        "SriovNetSupport": image.facts.get("SriovNetSupport"),
         "BootMode": mode,
         "CurrentInstanceBootMode": "uefi"
         if mode == "uefi" or image.architecture.startswith("arm64") or (mode == "uefi-preferred" and "uefi" in modes)
@@ -1201,7 +1200,7 @@ def _modify(request: Request, instance: Instance, name: str, value: Any) -> None
     elif name in ("kernel", "ramdisk"):
         facts[f"{name.capitalize()}Id"] = value
     elif name == "sriovNetSupport":
-        attributes["SriovNetSupport"] = facts["SriovNetSupport"] = value
+        attributes["SriovNetSupport"] = value
     elif name == "sourceDestCheck":
         request.moto(
             "ModifyInstanceAttribute", {"InstanceId": instance.id, "SourceDestCheck": {"Value": _truth(value)}}

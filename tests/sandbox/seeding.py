@@ -11,8 +11,9 @@
 ``root`` (an Ebs mapping, 8 GiB gp3), ``devices`` (``[{device, ...Ebs}]``), ``facts`` (rows of Image such as EnaSupport,
 BootMode, TpmSupport, ImdsSupport; ENA support is there unless it is set to false), ``platform``, ``platform_details``,
 ``usage_operation``, ``product_codes`` (they stay with the snapshots), ``uefi_data``, ``tags``, ``description``,
-``root_device_type``, ``public``, ``unhealthy`` (what is launched from it fails its status check), ``launch_failure``
-(``[code, message]``: what is launched from it is terminated instead of running), ``encrypted`` and ``kms_key_id``.
+``root_device_type``, ``public``, ``deprecated`` (seconds since then), ``unhealthy`` (what is launched from it fails its
+status check), ``launch_failure`` (``[code, message]``: what is launched from it is terminated instead of running),
+``encrypted`` and ``kms_key_id``.
 
 ``instance``/``instances``: ``name``; ``image`` (a name of this call, or an id; without it one is made, for all),
 ``state`` (running or stopped), ``instance_type`` (t3.micro), ``data_volumes`` (a number, or ``[{name, device, tags,
@@ -24,6 +25,9 @@ missing), ``key_name`` (imported when missing), ``user_data`` (text), ``spot`` (
 
 ``volume``/``volumes``: parameters of CreateVolume with ``name`` and ``tags``; available at once, in the first zone
 unless said.
+
+``recipe``/``recipes``: Image Builder's, ``name``, ``image`` (a name of this call, or an id), ``container`` (a container
+recipe instead of an image recipe).
 
 ``snapshots``: one mapping or a list of them, of two kinds. In bulk: ``count`` or ``times`` (of each volume; ISO 8601,
 or seconds ago), ``volumes`` (how many source volumes, 1, or their names and ids; an unknown id is a volume long gone),
@@ -77,7 +81,8 @@ DEFAULT_IMAGE = "base"
 DEFAULT_TYPE = "t3.micro"
 _DATA_DEVICES = [f"/dev/sd{letter}" for letter in "fghijklmnop"]
 _KEYS = {
-    "account", "region", "image", "images", "instance", "instances", "volume", "volumes", "snapshots",
+    "account", "region", "image", "images", "instance", "instances", "volume", "volumes", "snapshots", "recipe",
+    "recipes",
 }  # fmt: skip
 
 
@@ -121,6 +126,8 @@ class _Seeding:
     def perform(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         for row in _rows(spec, "image", "images"):
             self.image(row)
+        for row in _rows(spec, "recipe", "recipes"):
+            self.recipe(row)
         for row in _rows(spec, "volume", "volumes"):
             self.volume(row)
         for row in _rows(spec, "instance", "instances"):
@@ -180,6 +187,9 @@ class _Seeding:
             unhealthy=bool(row.get("unhealthy")),
             launch_failure=tuple(row["launch_failure"]) if row.get("launch_failure") else None,
             launch_permissions=[{"Group": "all"}] if row.get("public") else [],
+            deprecated=None
+            if row.get("deprecated") is None
+            else self.now - timedelta(seconds=float(row["deprecated"])),
         )
         self.home.images[image.id] = image
         self.names[name] = image.id
@@ -188,6 +198,14 @@ class _Seeding:
                 "Ebs"
             ]["SnapshotId"]
         return image
+
+    def recipe(self, given: Mapping[str, Any]) -> None:
+        """A recipe of Image Builder that begins with an image."""
+        row = self._take(given, "recipe", ("name", "image", "container"))
+        kind = "container-recipe" if row.get("container") else "image-recipe"
+        arn = f"arn:aws:imagebuilder:{self.region_name}:{self.account}:{kind}/{row.get('name') or 'recipe'}/1.0.0"
+        resource_type = "imagebuilder:ContainerRecipe" if row.get("container") else "imagebuilder:ImageRecipe"
+        self.home.recipes.append((resource_type, self._image_id(row.get("image")), arn))
 
     def _mapping(
         self, device: str, given: Shape, image: str, made: datetime, codes: tuple[str, ...], row: Mapping[str, Any]
@@ -527,7 +545,7 @@ _SNAPSHOT_KEYS = (
 _IMAGE_KEYS = (
     "name", "architecture", "virtualization", "root_device_name", "root", "devices", "facts", "platform",
     "platform_details", "usage_operation", "product_codes", "uefi_data", "tags", "description", "root_device_type",
-    "public", "unhealthy", "launch_failure", "encrypted", "kms_key_id",
+    "public", "deprecated", "unhealthy", "launch_failure", "encrypted", "kms_key_id",
 )  # fmt: skip
 _INSTANCE_KEYS = (
     "name", "image", "state", "instance_type", "data_volumes", "tags", "volume_tags", "elastic_ip", "instance_profile",

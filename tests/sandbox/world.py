@@ -49,6 +49,7 @@ DURATIONS: dict[str, float] = {
     "image_snapshots": 0.3,
     "image_pending": 0.5,
     "image_copying": 1.0,
+    "image_usage_report": 0.5,
     "instance_pending": 1.0,
     "instance_stopping": 1.0,
     "instance_shutting_down": 1.0,
@@ -478,6 +479,23 @@ class Image:
                 yield snapshot_id
 
 
+@dataclass
+class UsageReport:
+    """What other accounts had of an image when the report was made: (account, type of resource, how many)."""
+
+    id: str
+    image_id: str
+    created: datetime
+    ready: datetime
+    expires: datetime
+    entries: tuple[tuple[str, str, int], ...] = ()
+    tags: Tags = field(default_factory=dict)
+
+    def state(self, now: datetime) -> str:
+        """pending or available."""
+        return "pending" if now < self.ready else "available"
+
+
 @dataclass(slots=True)
 class Power:
     """One change of an instance's power: what it shall become, since when, when it is that, what it is called
@@ -605,6 +623,9 @@ class Region:
         self._snapshots: dict[str, Snapshot] = {}
         self._doomed: dict[str, Snapshot] = {}
         self.images: dict[str, Image] = {}
+        self.recipes: list[tuple[str, str, str]] = []
+        """Image Builder's, seeded: type of resource, id of the parent image, ARN."""
+        self.usage_reports: dict[str, UsageReport] = {}
         self.instances: dict[str, Instance] = {}
         self.encryption_by_default = False
         self.default_kms_key_id: str | None = None

@@ -20,7 +20,7 @@ TRANSITIONS = (
     "volume_optimizing",
     "snapshot_pending", "snapshot_copying", "snapshot_archiving", "snapshot_restoring", "fast_restore_enabling",
     "fast_restore_optimizing", "fast_restore_disabling",
-    "image_registering", "image_snapshots", "image_pending", "image_copying",
+    "image_registering", "image_snapshots", "image_pending", "image_copying", "image_usage_report",
     "instance_pending", "instance_stopping", "instance_shutting_down", "instance_rebooting", "status_ok",
 )  # fmt: skip
 

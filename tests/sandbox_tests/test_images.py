@@ -254,7 +254,8 @@ def test_create_image_shows_its_snapshots_later_and_is_available_when_they_are(w
         [{"Key": "on", "Value": "image"}],
         ids["web"],
     )
-    assert ["SnapshotId" in one["Ebs"] for one in row["BlockDeviceMappings"]] == [False, False]
+    for mapping in row["BlockDeviceMappings"]:
+        assert not {"SnapshotId", "VolumeSize"} & set(mapping["Ebs"])
     world.clock.move(LONG)
     row = only(ec2, image)
     assert row["State"] == "pending"
@@ -273,7 +274,7 @@ def test_create_image_shows_its_snapshots_later_and_is_available_when_they_are(w
 
 
 def test_create_image_and_its_block_devices(world: World, sandbox: Sandbox) -> None:
-    """ "The only option that can be changed for existing mappings is DeleteOnTermination"; NoDevice removes."""
+    """A device may be larger or of another type than its volume; NoDevice removes, also what is not there."""
     make_instant(world)
     ids = sandbox.seed({"instance": {"name": "web", "state": "stopped", "data_volumes": 2}})
     ec2 = sandbox.client()
@@ -281,20 +282,24 @@ def test_create_image_and_its_block_devices(world: World, sandbox: Sandbox) -> N
         InstanceId=ids["web"],
         Name="web-1",
         BlockDeviceMappings=[
-            {"DeviceName": "/dev/xvda", "Ebs": {"DeleteOnTermination": False}},
+            {"DeviceName": "/dev/xvda", "Ebs": {"DeleteOnTermination": False, "VolumeSize": 99}},
             {"DeviceName": "/dev/sdf", "NoDevice": ""},
+            {"DeviceName": "/dev/sdg", "Ebs": {"VolumeType": "io2", "Iops": 500}},
+            {"DeviceName": "/dev/sdq", "NoDevice": ""},
             {"DeviceName": "/dev/sdz", "Ebs": {"VolumeSize": 3, "VolumeType": "gp3"}},
         ],
     )["ImageId"]
     mappings = {one["DeviceName"]: one["Ebs"] for one in only(ec2, image)["BlockDeviceMappings"]}
     assert set(mappings) == {"/dev/xvda", "/dev/sdg", "/dev/sdz"}
-    assert mappings["/dev/xvda"]["DeleteOnTermination"] is False
+    xvda, sdg = mappings["/dev/xvda"], mappings["/dev/sdg"]
+    assert (xvda["DeleteOnTermination"], xvda["VolumeSize"], xvda["VolumeType"]) == (False, 99, "gp3")
+    assert (sdg["DeleteOnTermination"], sdg["VolumeSize"], sdg["VolumeType"], sdg["Iops"]) == (False, 8, "io2", 500)
+    assert "Throughput" not in sdg
     assert "SnapshotId" not in mappings["/dev/sdz"]
     for mapping in (
-        {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 99}},
+        {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 7}},
         {"DeviceName": "/dev/xvda", "Ebs": {"Encrypted": True}},
         {"DeviceName": "/dev/xvda", "NoDevice": ""},
-        {"DeviceName": "/dev/sdq", "NoDevice": ""},
     ):
         refused(
             "InvalidBlockDeviceMapping",
@@ -496,23 +501,3 @@ def test_deprecation_and_protection(world: World, sandbox: Sandbox) -> None:
     refused("OperationNotPermitted", ec2.deregister_image, ImageId=ids["web"], text="disabled after")
     world.clock.move(86400)
     ec2.deregister_image(ImageId=ids["web"])
-
-
-def test_references(world: World, sandbox: Sandbox) -> None:
-    make_instant(world)
-    ids = sandbox.seed(
-        {"image": {"name": "web"}, "instances": [{"name": "a", "image": "web"}, {"name": "b", "image": "web"}]}
-    )
-    ec2 = sandbox.client()
-    template = ec2.create_launch_template(LaunchTemplateName="t", LaunchTemplateData={"ImageId": ids["web"]})
-    ec2.terminate_instances(InstanceIds=[ids["b"]])
-    found = ec2.describe_image_references(ImageIds=[ids["web"]], IncludeAllResourceTypes=True)["ImageReferences"]
-    assert [(one["ResourceType"], one["Arn"].rpartition("/")[2]) for one in found] == [
-        ("ec2:Instance", ids["a"]),
-        ("ec2:LaunchTemplate", template["LaunchTemplate"]["LaunchTemplateId"]),
-    ]
-    some = ec2.describe_image_references(ImageIds=[ids["web"]], ResourceTypes=[{"ResourceType": "ec2:Instance"}])
-    assert [one["ResourceType"] for one in some["ImageReferences"]] == ["ec2:Instance"]
-    refused("InvalidParameterCombination", ec2.describe_image_references, ImageIds=[ids["web"]])
-    many = [f"ami-{number:08x}" for number in range(11)]
-    refused("InvalidParameterValue", ec2.describe_image_references, ImageIds=many, IncludeAllResourceTypes=True)

@@ -195,6 +195,52 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
         [Fact("ami-1/references", [{"resource_type": "ec2:Instance", "arn": "arn:i"}]), Fact("ami-2/references", [])],
     ),
     (
+        Query("DescribeImageAttribute", (), (("Attribute", "launchPermission"), ("ImageId", "ami-1"))),
+        {
+            "ImageId": "ami-1",
+            "LaunchPermissions": [
+                {"UserId": "999999999999"},
+                {"Group": "all"},
+                {"OrganizationArn": "arn:o"},
+                {"OrganizationalUnitArn": "arn:ou"},
+            ],
+        },
+        [Fact("ami-1/shared", ["999999999999", "all", "arn:o", "arn:ou"])],
+    ),
+    (
+        Query("DescribeImageUsageReportEntries", (), (("ImageIds", ("ami-1", "ami-2")),)),
+        {
+            "ImageUsageReportEntries": [
+                {
+                    "ImageId": "ami-1",
+                    "ResourceType": "ec2:Instance",
+                    "UsageCount": 3,
+                    "AccountId": "999999999999",
+                    "ReportCreationTime": datetime(2026, 11, 23, 12, 0, tzinfo=UTC),
+                }
+            ]
+        },
+        [
+            Fact(
+                "ami-1/usage",
+                [
+                    {
+                        "account": "999999999999",
+                        "resource_type": "ec2:Instance",
+                        "count": 3,
+                        "reported": "2026-11-23T12:00:00Z",
+                    }
+                ],
+            ),
+            Fact("ami-2/usage", []),
+        ],
+    ),
+    (
+        Query("DescribeLaunchConfigurations", (), (), "autoscaling"),
+        {"LaunchConfigurations": [{"LaunchConfigurationName": "old", "ImageId": "ami-1"}]},
+        [Fact("launchConfigurations", [{"name": "old", "image_id": "ami-1"}])],
+    ),
+    (
         Query("DescribeInstanceCreditSpecifications", (("instance-id", ("i-1",)),)),
         {"InstanceCreditSpecifications": [{"InstanceId": "i-1", "CpuCredits": "unlimited"}]},
         [Fact("i-1/cpuCredits", "unlimited")],

@@ -25,6 +25,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources imp
     Snapshot,
     Volume,
 )
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.tags import boto3_tags
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -126,6 +127,8 @@ def test_a_stopped_instance_is_captured_then_registered() -> None:
     capture, register = planned.changes
     assert capture.parameters["VolumeId"] == ROOT
     tags = {tag["Key"]: tag["Value"] for tag in capture.parameters["TagSpecifications"][0]["Tags"]}
+    machine = tags.pop("ec2ops:machine")
+    assert machine == "arch=arm64 virt=hvm boot=uefi ena=true root=/dev/xvda devices=/dev/xvda+"
     assert tags == tagged(spec(), team="shop")
     assert [wait.goal for wait in planned.stages[0].waits] == ["completed"]
     assert register.parameters == {
@@ -138,7 +141,7 @@ def test_a_stopped_instance_is_captured_then_registered() -> None:
         "RootDeviceName": "/dev/xvda",
         "ImdsSupport": "v2.0",
         "TpmSupport": "v2.0",
-        "TagSpecifications": [{"ResourceType": "image", "Tags": capture.parameters["TagSpecifications"][0]["Tags"]}],
+        "TagSpecifications": [{"ResourceType": "image", "Tags": boto3_tags(tags)}],
         "BlockDeviceMappings": [
             {
                 "DeviceName": "/dev/xvda",
@@ -449,11 +452,7 @@ def test_a_successor_that_was_given_up_is_not_baked_from() -> None:
         ({"block_devices": [{"device_name": "/dev/xvda", "iops": 0}]}, "/dev/xvda: iops: 0 is not a number from 1 up"),
         ({"block_devices": [{"device_name": "/dev/xvda", "volume_size": -3}]}, "volume_size: -3"),
         ({"tags": {"ec2ops:spec": "1"}}, "this collection's own"),
-        ({"method": "image", "boot_mode": "uefi"}, "cannot change boot_mode"),
-        (
-            {"method": "image", "block_devices": [{"device_name": "/dev/xvda", "volume_size": 9}]},
-            "cannot change volume_size",
-        ),
+        ({"method": "image", "boot_mode": "uefi"}, "cannot apply boot_mode"),
         ({"block_devices": [{"device_name": "/dev/xvda", "volume_type": "gp2", "iops": 100}]}, "gp2 takes no iops"),
         ({"block_devices": [{"device_name": "/dev/a"}, {"device_name": "/dev/a"}]}, "named twice"),
         ({"source_instance_id": None, "source_snapshot_id": SNAP}, "architecture, root_device_name, ena_support"),
@@ -489,7 +488,7 @@ def test_bad_options_are_refused_before_any_question(options: dict[str, Any], te
             {"method": "auto", "boot_mode": "uefi"},
             instance(product_codes=("abc",)),
             SpecError,
-            "cannot change boot_mode",
+            "cannot apply boot_mode",
         ),
     ],
 )
@@ -510,10 +509,15 @@ def test_a_running_source_is_taken_with_consent() -> None:
     assert "crash-consistent" in planned.changes[0].reason
 
 
-def test_an_image_that_is_gone_does_not_decide_imds() -> None:
-    with pytest.raises(SpecError, match="imds_support"):
-        plan(spec(), instance(), base=False)
-    assert "ImdsSupport" not in plan(spec(imds_support="none"), instance(), base=False).changes[-1].parameters
+def test_of_an_image_that_is_gone_the_metadata_options_decide_imds() -> None:
+    for tokens, expected in (("required", "v2.0"), ("optional", None)):
+        planned = plan(spec(), instance(facts={"MetadataOptions": {"HttpTokens": tokens}}), base=False)
+        assert planned.changes[-1].parameters.get("ImdsSupport") == expected
+        (note,) = planned.warnings
+        assert BASE in note
+    given = plan(spec(imds_support="none"), instance(), base=False)
+    assert "ImdsSupport" not in given.changes[-1].parameters
+    assert given.warnings == ()
 
 
 def test_a_name_made_by_someone_else_is_named() -> None:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from sys import intern
 from typing import Any
 
-from .._core.change import Change, Query
+from .._core.change import Change, Query, Struct
 from .._core.names import client_token
 from .._core.resources import (
     BlockDevice,
@@ -229,6 +229,39 @@ def _references(query: Query, page: Answer) -> Iterable[Fact]:
     return (Fact(f"{image_id}/references", users) for image_id, users in found.items())
 
 
+def _launch_permissions(query: Query, page: Answer) -> Iterable[Fact]:
+    """With whom an image is shared: accounts, ``all``, and ARNs of organizations and their units."""
+    keys = ("UserId", "Group", "OrganizationArn", "OrganizationalUnitArn")
+    shared = [next((item[key] for key in keys if item.get(key)), "") for item in page.get("LaunchPermissions") or ()]
+    yield Fact(f"{dict(query.arguments)['ImageId']}/shared", shared)
+
+
+def _usage_entries(query: Query, page: Answer) -> Iterable[Fact]:
+    """What other accounts have of images, as the usage reports tell that exist."""
+    asked: Sequence[str] = dict(query.arguments)["ImageIds"]
+    found: dict[str, list[dict[str, Any]]] = {image_id: [] for image_id in asked}
+    for item in page.get("ImageUsageReportEntries") or ():
+        created = _moment(item.get("ReportCreationTime"))
+        found.setdefault(item["ImageId"], []).append(
+            {
+                "account": item.get("AccountId") or "",
+                "resource_type": item.get("ResourceType") or "",
+                "count": int(item.get("UsageCount") or 0),
+                "reported": format_moment(created) if created else None,
+            }
+        )
+    return (Fact(f"{image_id}/usage", entries) for image_id, entries in found.items())
+
+
+def _launch_configurations(_query: Query, page: Answer) -> Iterable[Fact]:
+    """The launch configurations of Auto Scaling, by name, with their images."""
+    found = page.get("LaunchConfigurations") or ()
+    yield Fact(
+        "launchConfigurations",
+        [{"name": item["LaunchConfigurationName"], "image_id": item.get("ImageId") or ""} for item in found],
+    )
+
+
 def _uefi(query: Query, page: Answer) -> Iterable[Fact]:
     yield Fact(f"{dict(query.arguments)['InstanceId']}/uefiData", page.get("UefiData") or None)
 
@@ -423,7 +456,7 @@ LISTINGS: Mapping[str, Listing] = {
         ("MaxResults", 1000),
         unless="SnapshotIds",
     ),
-    "DescribeLockedSnapshots": Listing(_locks, ("MaxResults", 1000)),
+    "DescribeLockedSnapshots": Listing(_locks, ("MaxResults", 1000), unless="SnapshotIds"),
     "DescribeFastSnapshotRestores": Listing(_fast_restores, ("MaxResults", 200)),
     "DescribeSnapshotTierStatus": Listing(_tiers, ("MaxResults", 1000)),
     "DescribeSnapshotAttribute": Listing(_permissions),
@@ -463,6 +496,9 @@ LISTINGS: Mapping[str, Listing] = {
     "DescribeInstanceAttribute": Listing(_attribute),
     "GetInstanceUefiData": Listing(_uefi),
     "DescribeImageReferences": Listing(_references),
+    "DescribeImageAttribute": Listing(_launch_permissions),
+    "DescribeImageUsageReportEntries": Listing(_usage_entries),
+    "DescribeLaunchConfigurations": Listing(_launch_configurations, ("MaxRecords", 100)),
     "DescribeAutoScalingInstances": Listing(_group_members, ("MaxRecords", 50)),
     "DescribeTargetGroups": Listing(_target_groups, ("PageSize", 400), ("Marker", "NextMarker")),
     "DescribeTargetHealth": Listing(_target_health),
@@ -472,15 +508,20 @@ LISTINGS: Mapping[str, Listing] = {
 def query_request(query: Query) -> dict[str, Any]:
     """The boto3 request of the query's first page."""
     listing = LISTINGS[query.operation]
-    request: dict[str, Any] = {
-        name: list(value) if isinstance(value, tuple) else value for name, value in query.arguments
-    }
+    request: dict[str, Any] = {name: _plain(value) for name, value in query.arguments}
     if query.filters:
         request["Filters"] = [{"Name": name, "Values": list(values)} for name, values in query.filters]
     if listing.size is not None and listing.unless not in request:
         name, most = listing.size
         request[name] = most
     return request
+
+
+def _plain(value: Any) -> Any:
+    """A query's hashable argument as boto3 takes it."""
+    if isinstance(value, Struct):
+        return {key: _plain(item) for key, item in value}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def next_request(query: Query, request: Mapping[str, Any], page: Answer) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .._core.change import Query, Wait, by_id
+from .._core.change import Query, Wait, by_id, images_by_id
 from .._core.goals import GOALS, Verdict, wish
 from .._core.resources import Fact, Image, Instance, Resource, Snapshot, view
 from .._ports import CallError, WaitError
@@ -48,7 +48,7 @@ def resource_queries(kind: str, ids: Iterable[str]) -> tuple[Query, ...]:
     if kind == Instance.kind:
         return by_id("DescribeInstances", "instance-id", ids)
     if kind == Image.kind:
-        return by_id("DescribeImages", "image-id", ids, IncludeDisabled=True)
+        return images_by_id(ids)
     if kind == Snapshot.kind:
         return by_id("DescribeSnapshots", "snapshot-id", ids)
     return by_id("DescribeVolumes", "volume-id", ids)

@@ -23,7 +23,7 @@ from .names import is_planned, kind_of, moment_of, planned_in, substitute
 from .resources import Fact, Image, Instance, Resource, Snapshot, Volume, from_view, new_from_view, view
 
 T = TypeVar("T")
-_NO_IDENTITY = (tag_names.ORIGIN, tag_names.PARTS, tag_names.TRIAL)
+_NO_IDENTITY = (tag_names.ORIGIN, tag_names.PARTS, tag_names.TRIAL, tag_names.MACHINE)
 """Of the collection's own tags, those that tell of what carries them, and not for what it was made."""
 _WILD = re.compile(r"[*?\\]")
 _HASHED = frozenset({"UserData", "UefiData"})
@@ -102,6 +102,10 @@ class Query:
     optional: bool = field(default=False, compare=False)
 
 
+class Struct(tuple[tuple[str, Any], ...]):
+    """A structure inside the arguments of a query: (key, value) pairs, hashable."""
+
+
 def place_of(region: str, profile: str | None = None) -> str:
     """A region, of the task's own account or of that of another profile: ``eu-west-1``, ``eu-west-1@backup``."""
     return f"{region}@{profile}" if profile else region
@@ -136,6 +140,11 @@ def literal(value: str) -> str:
     Every value of a user's that stands in a filter goes through this function.
     """
     return _WILD.sub(r"\\\g<0>", value)
+
+
+def images_by_id(ids: Iterable[str]) -> tuple[Query, ...]:
+    """The query for these images. EC2 hides disabled ones, and deprecated ones of others, from filters unless asked."""
+    return by_id("DescribeImages", "image-id", ids, IncludeDeprecated=True, IncludeDisabled=True)
 
 
 def tag_filters(tags: Mapping[str, str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -200,6 +209,10 @@ class State:
         """The value of a place's answer that is no resource, None when it was not asked for or AWS has none."""
         found = self._find(Fact, fact_id, place)
         return None if found is None else found.value
+
+    def refusal(self, operation: str) -> str:
+        """Why AWS did not answer an optional query of this operation; empty when it answered them all."""
+        return next((str(error) for query, error in self.unanswered.items() if query.operation == operation), "")
 
     def all(self, cls: type[T]) -> Iterator[T]:
         """Every resource of one class, in the order of the answers."""

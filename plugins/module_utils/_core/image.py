@@ -12,13 +12,18 @@ Private to this collection.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from . import tags as tag_names
-from .change import Change, Feature, Plan, Query, Stage, State, Wait, by_id, own_images, tag_filters
+from .change import Change, Feature, Plan, Query, Stage, State, Wait, by_id, images_by_id, own_images, tag_filters
 from .errors import Ambiguous, SpecError, UnsafePlan
+from .image_found import BROKEN, captures, ids, images, taken
+from .image_machine import required_imds
+from .image_orphan import plan_orphan
+from .image_removal import plan_absent, removal_queries
 from .image_requests import (
     Target,
     billing,
@@ -40,6 +45,7 @@ from .image_spec import (
     parse,
     require_create_image,
 )
+from .image_upkeep import image_tag_changes, not_applied, tag_changes
 from .lineage import (
     lineage_queries,
     living,
@@ -49,17 +55,11 @@ from .lineage import (
     settling_queries,
     successor,
 )
-from .names import COPIED_VOLUME, is_planned
 from .resources import Image, Instance, Snapshot, Volume, view
 from .tags import replaced_ids
 
-# States in which an image will never be usable (EC2, ImageState); a rerun removes such a one and registers again.
-_BROKEN = ("failed", "error", "invalid")
-_GONE = ("deregistered",)
 # PlatformDetails of images that RegisterImage can make from a snapshot without changing what EC2 bills for.
 _PLAIN_PLATFORM = "Linux/UNIX"
-# Resource types of DescribeImageReferences that need the image in order to work. An SSM parameter only names it.
-_HOLDERS = ("ec2:Instance", "ec2:LaunchTemplate")
 
 # --- questions -------------------------------------------------------------------------------------------------------
 
@@ -68,7 +68,7 @@ def needs(spec: ImageSpec, state: State) -> tuple[Query, ...]:
     """What to ask next: the image first (a no-op ends there), then the capture, then what registering needs."""
     first = own_images(*tag_filters(spec.identity))
     if spec.state == "absent":
-        return (first, captures_query(spec), *_usage_queries(spec, state))
+        return (first, captures_query(spec), *removal_queries(spec, state))
     source: tuple[Query, ...]
     if spec.source_instance_id and spec.follow_successor:
         source = lineage_queries([spec.source_instance_id], state)
@@ -76,10 +76,11 @@ def needs(spec: ImageSpec, state: State) -> tuple[Query, ...]:
         source = by_id("DescribeInstances", "instance-id", [spec.source_instance_id])
     else:
         source = by_id("DescribeSnapshots", "snapshot-id", [spec.source], OwnerIds=("self",))
-    queries = (first, *source)
+    # Of an image that exists, the snapshots are read only for their tags.
+    queries = (first, *source, *((captures_query(spec),) if spec.tags else ()))
     if not state.answered.issuperset(queries) or _usable_image(spec, state) is not None:
         return queries
-    queries = (*queries, captures_query(spec))
+    queries = tuple(dict.fromkeys((*queries, captures_query(spec))))
     if captures_query(spec) not in state.answered:
         return queries
     return (*queries, *_making_queries(spec, state))
@@ -89,7 +90,7 @@ def _making_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
     queries: list[Query] = []
     instance = _living_or_none(spec, state)
     method = _method(spec, instance)
-    captured = bool(_captures(spec, state))
+    captured = bool(captures(spec, state))
     # The name matters when the image is made. Where a capture exists an earlier run has looked, and RegisterImage
     # refuses a name that was taken since.
     if not captured and (spec.state == "available" or method == "image"):
@@ -100,67 +101,21 @@ def _making_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
         queries += settling_queries(state, spec.source)
     if spec.state == "available" and method == "snapshot":
         queries += by_id("DescribeVolumes", "attachment.instance-id", [instance.instance_id])
-        queries += by_id("DescribeImages", "image-id", [instance.image_id], IncludeDisabled=True)
+        queries += images_by_id([instance.image_id])
         if instance.facts.get("CurrentInstanceBootMode") == "uefi" and "uefi_data" not in spec.hardware:
             queries.append(Query("GetInstanceUefiData", arguments=(("InstanceId", instance.instance_id),)))
     return tuple(queries)
 
 
-def _usage_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
-    """For the removal: who uses the image, and which other images use its snapshots."""
-    queries: list[Query] = []
-    snapshots = {snapshot.snapshot_id for snapshot in _tagged(spec, state, Snapshot)}
-    images = [image for image in _tagged(spec, state, Image) if image.state not in _GONE]
-    for image in images:
-        snapshots.update(image.snapshot_ids)
-        if not is_planned(image.image_id) and not spec.force:
-            queries.append(_references_query(image.image_id))
-    users = by_id(
-        "DescribeImages", "block-device-mapping.snapshot-id", snapshots, IncludeDisabled=True, Owners=("self",)
-    )
-    return (*queries, *users)
-
-
-def _references_query(image_id: str) -> Query:
-    """Own-account users of an image. Launch templates to EC2's default depth, their ten newest versions."""
-    return Query("DescribeImageReferences", arguments=(("ImageIds", (image_id,)), ("IncludeAllResourceTypes", True)))
-
-
 # --- what is there ---------------------------------------------------------------------------------------------------
-
-
-def _tagged(spec: ImageSpec, state: State, cls: type[Any]) -> list[Any]:
-    """The resources of one class that carry this spec's identity, by id."""
-    identity = spec.identity.items()
-    found = [resource for resource in state.all(cls) if all(resource.tags.get(key) == value for key, value in identity)]
-    return sorted(found, key=lambda resource: str(resource.resource_id))
 
 
 def _usable_image(spec: ImageSpec, state: State) -> Image | None:
     """The image that this version is, in whatever state but a broken one."""
-    found = [image for image in _tagged(spec, state, Image) if image.state not in (*_BROKEN, *_GONE)]
+    found = [image for image in images(spec, state) if image.state not in BROKEN]
     if len(found) > 1:
-        raise Ambiguous(
-            f"several images are {spec.label} (tags {tag_names.IMAGE} and {tag_names.VERSION})", _ids(found)
-        )
+        raise Ambiguous(f"several images are {spec.label} (tags {tag_names.IMAGE} and {tag_names.VERSION})", ids(found))
     return found[0] if found else None
-
-
-def _taken(spec: ImageSpec, state: State) -> list[Snapshot]:
-    """The snapshots that were taken for this version, whatever became of them.
-
-    A copy was made by somebody else, its tags with it.
-    """
-    return [snapshot for snapshot in _tagged(spec, state, Snapshot) if snapshot.volume_id != COPIED_VOLUME]
-
-
-def _captures(spec: ImageSpec, state: State) -> list[Snapshot]:
-    """The snapshots of an earlier capture of this version, the ones that ended in an error left out."""
-    return [snapshot for snapshot in _taken(spec, state) if snapshot.state != "error"]
-
-
-def _ids(resources: Iterable[Any]) -> list[str]:
-    return sorted(resource.resource_id for resource in resources)
 
 
 def _living_or_none(spec: ImageSpec, state: State) -> Instance | None:
@@ -210,11 +165,11 @@ def plan(spec: ImageSpec, state: State, _now: datetime) -> Plan:
     Raises SpecError, Ambiguous, UnsafePlan.
     """
     if spec.state == "absent":
-        return _plan_absent(spec, state)
+        return plan_absent(spec, state)
     image = _usable_image(spec, state)
     if image is not None:
         return _plan_existing(spec, state, image)
-    broken = [image for image in _tagged(spec, state, Image) if image.state in _BROKEN]
+    broken = [image for image in images(spec, state) if image.state in BROKEN]
     cleanup = tuple(
         Change(
             "DeregisterImage",
@@ -229,10 +184,18 @@ def plan(spec: ImageSpec, state: State, _now: datetime) -> Plan:
     _require_free_name(spec, state, broken)
     if spec.source_snapshot_id:
         return _plan_from_snapshot(spec, state, cleanup)
+    known = _living_or_none(spec, state)
+    if (known is None or not known.alive) and captures(spec, state):
+        return _plan_orphan(spec, state, cleanup)
     instance = living(state, spec.source, "source_instance_id", follow=spec.follow_successor)
     if spec.follow_successor:
         require_settled(state, instance, "source_instance_id")
     require_no_way_back(state, instance, spec.source, "source_instance_id")
+    if spec.platform_details not in (None, instance.platform_details):
+        raise SpecError(
+            f"platform_details: {instance.instance_id} is billed as {instance.platform_details}, and so is its image. "
+            "Give that, or leave the option out."
+        )
     method = _method(spec, instance)
     if method == "image":
         require_create_image(spec)
@@ -246,19 +209,23 @@ def _plan_existing(spec: ImageSpec, state: State, image: Image) -> Plan:
         raise SpecError(
             f"image {image.image_id} is {spec.label} already, but it is disabled; enable it, or give another version"
         )
+    changes, warnings = image_tag_changes(spec, state, image)
+    stages = (Stage(changes),) if changes else ()
+    warnings = (*not_applied(spec, image), *warnings)
     if image.state != "pending":
-        return Plan()
+        return Plan(stages, warnings)
     if spec.state == "captured":
-        return Plan((Stage(waits=(Wait((image.image_id,), "captured"),)),))
+        return Plan((*stages, Stage(waits=(Wait((image.image_id,), "captured"),))), warnings)
     # An earlier run has registered it and was interrupted before it could see what EC2 bills for it.
     instance = _living_or_none(spec, state)
     same = instance is not None and instance.image_id != image.image_id
     expect = tuple(billing(instance).items()) if instance is not None and same else ()
-    return Plan((Stage(waits=(Wait((image.image_id,), "available", final=True, expect=expect),)),))
+    wait = Wait((image.image_id,), "available", final=True, expect=expect)
+    return Plan((*stages, Stage(waits=(wait,))), warnings)
 
 
 def _require_free_name(spec: ImageSpec, state: State, replaced: Iterable[Image]) -> None:
-    dropped = set(_ids(replaced))
+    dropped = set(ids(replaced))
     for image in state.all(Image):
         if (
             image.name == spec.image_name
@@ -323,17 +290,21 @@ def _require_quiet(spec: ImageSpec, instance: Instance, failed: Iterable[Snapsho
 def _plan_capture(spec: ImageSpec, state: State, instance: Instance, cleanup: tuple[Change, ...]) -> Plan:
     """CreateSnapshot(s), then RegisterImage."""
     targets = _targets(spec, instance)
-    for snapshot in _taken(spec, state):
+    for snapshot in taken(spec, state):
         # Also of those that are too many, or have failed: what is another source's is not deleted.
         _require_same_source(spec, state, "snapshot", snapshot)
-    kept, spare = _choose_captures(spec, state, targets)
-    # The broken image first: EC2 keeps the snapshots of every registered one.
-    deletes = tuple(delete_snapshot(snapshot, state.region, reason) for snapshot, reason in spare)
-    stages = [Stage(changes) for changes in (cleanup, deletes) if changes]
+    kept, spare = _choose_captures(spec, state)
+    if kept:
+        _require_complete(spec, kept, targets)
+    stages = _clearing(state, cleanup, spare)
     captured: dict[str, str]
+    warnings = _imds_note(spec, state, instance)
     if kept:
         captured = {snapshot.volume_id: snapshot.snapshot_id for snapshot in kept}
         created: tuple[Change, ...] = ()
+        tags, left_out = tag_changes(spec, state, kept)
+        stages += [Stage(tags)] if tags else []
+        warnings += left_out
     else:
         failed = (snapshot for snapshot, _reason in spare if snapshot.state == "error")
         stages.extend(_require_quiet(spec, instance, failed))
@@ -349,18 +320,45 @@ def _plan_capture(spec: ImageSpec, state: State, instance: Instance, cleanup: tu
     if created or pending:
         stages.append(Stage(created, waits=(Wait(pending, "completed"),)))
     stages.append(register_stage(register, billing(instance)))
-    return Plan(tuple(stages))
+    return Plan(tuple(stages), warnings)
 
 
-def _choose_captures(
-    spec: ImageSpec, state: State, targets: list[Target]
-) -> tuple[list[Snapshot], list[tuple[Snapshot, str]]]:
+def _plan_orphan(spec: ImageSpec, state: State, cleanup: tuple[Change, ...]) -> Plan:
+    """What is left to do for a capture whose instance is gone."""
+    for snapshot in taken(spec, state):
+        _require_same_source(spec, state, "snapshot", snapshot)
+    kept, spare = _choose_captures(spec, state)
+    stages = _clearing(state, cleanup, spare)
+    tags, left_out = tag_changes(spec, state, kept)
+    stages += [Stage(tags)] if tags else []
+    planned = plan_orphan(spec, state, kept, stages)
+    return dataclasses.replace(planned, warnings=(*planned.warnings, *left_out))
+
+
+def _clearing(state: State, cleanup: tuple[Change, ...], spare: Iterable[tuple[Snapshot, str]]) -> list[Stage]:
+    """The removal of a broken image, then of snapshots: EC2 keeps the snapshots of every registered image."""
+    deletes = tuple(delete_snapshot(snapshot, state.region, reason) for snapshot, reason in spare)
+    return [Stage(changes) for changes in (cleanup, deletes) if changes]
+
+
+def _imds_note(spec: ImageSpec, state: State, instance: Instance) -> tuple[str, ...]:
+    """Where the instance's image is gone, its own metadata options tell whether IMDSv2 is required."""
+    if state.image(instance.image_id) is not None or "imds_support" in spec.hardware:
+        return ()
+    note = (
+        f"imds_support: {instance.image_id}, which {instance.instance_id} was launched from, is gone. The metadata "
+        f"options of the instance give imds_support: {required_imds(instance) or WITHOUT}."
+    )
+    return (note,)
+
+
+def _choose_captures(spec: ImageSpec, state: State) -> tuple[list[Snapshot], list[tuple[Snapshot, str]]]:
     """The snapshots that are this version's capture (all of them or none), and those to be deleted, with the reason.
 
     Two runs at the same moment may both have captured. The earliest start time is the one, then the lowest id, in every
     run.
     """
-    found = _taken(spec, state)
+    found = taken(spec, state)
     sets: dict[Any, list[Snapshot]] = {}
     for snapshot in found:
         # CreateSnapshots gives the same StartTime to all snapshots of one request.
@@ -377,12 +375,9 @@ def _choose_captures(
             ]
         else:
             good.append(members)
-    good.sort(key=lambda members: (str(members[0].start_time or ""), min(_ids(members))))
-    spare += [(snapshot, f"{_ids(good[0])[0]} was there first") for members in good[1:] for snapshot in members]
-    kept = good[0] if good else []
-    if kept:
-        _require_complete(spec, kept, targets)
-    return kept, spare
+    good.sort(key=lambda members: (str(members[0].start_time or ""), min(ids(members))))
+    spare += [(snapshot, f"{ids(good[0])[0]} was there first") for members in good[1:] for snapshot in members]
+    return (good[0] if good else []), spare
 
 
 def _require_complete(spec: ImageSpec, kept: list[Snapshot], targets: list[Target]) -> None:
@@ -395,7 +390,7 @@ def _require_complete(spec: ImageSpec, kept: list[Snapshot], targets: list[Targe
             f"the capture of {spec.label} is of the volumes {', '.join(sorted(item.volume_id for item in kept))}, "
             "and the devices to bake are now "
             f"{', '.join(f'{target.device_name} ({target.volume_id})' for target in targets)}; "
-            f"give another version, or delete the snapshots {', '.join(_ids(kept))}"
+            f"give another version, or delete the snapshots {', '.join(ids(kept))}"
         )
 
 
@@ -423,18 +418,27 @@ def _plan_from_snapshot(spec: ImageSpec, state: State, cleanup: tuple[Change, ..
     override = next(iter(spec.overrides), DeviceOverride(root))
     source = Volume(volume_id="", size=snapshot.volume_size, volume_type=override.volume_type or "gp3")
     mapping = ebs(override, snapshot.snapshot_id, source, True, boot=True)
-    change = register(spec, state, spec.source, hardware, [mapping], snapshot.owner_id, {})
+    platform = {"platform_details": spec.platform_details} if spec.platform_details else {}
+    change = register(spec, state, spec.source, hardware, [mapping], snapshot.owner_id, platform)
     stages = [Stage(cleanup)] if cleanup else []
     if snapshot.state != "completed":
         stages.append(Stage(waits=(Wait((snapshot.snapshot_id,), "completed"),)))
-    return Plan((*stages, register_stage(change, {})))
+    return Plan((*stages, register_stage(change, platform)), () if platform else (_platform_note(snapshot),))
+
+
+def _platform_note(snapshot: Snapshot) -> str:
+    return (
+        "source_snapshot_id: EC2 bills an image that is registered from a snapshot as Linux/UNIX, whatever "
+        f"{snapshot.snapshot_id} holds. Bake Windows, RHEL and SLES from an instance instead. Set platform_details: "
+        "Linux/UNIX to say that this is right."
+    )
 
 
 def _plan_create_image(spec: ImageSpec, state: State, instance: Instance, cleanup: tuple[Change, ...]) -> Plan:
     """CreateImage with NoReboot: EC2 takes the snapshots and registers, and keeps product codes and platform."""
     create = create_image(spec, state, instance, _targets(spec, instance))
     captured = Wait((create.resource,), "captured")
-    leftovers = _taken(spec, state)
+    leftovers = taken(spec, state)
     for snapshot in leftovers:
         _require_same_source(spec, state, "snapshot", snapshot)
     reason = f"left over from a {spec.label} that failed"
@@ -447,64 +451,6 @@ def _plan_create_image(spec: ImageSpec, state: State, instance: Instance, cleanu
     return Plan((*stages, register_stage(create, billing(instance), captured)))
 
 
-def _plan_absent(spec: ImageSpec, state: State) -> Plan:
-    """DeregisterImage, then DeleteSnapshot of what this collection made for it and no other image uses."""
-    images = [image for image in _tagged(spec, state, Image) if image.state not in _GONE]
-    if len(images) > 1:
-        raise Ambiguous(f"several images are {spec.label}; deregister the one that is not wanted", _ids(images))
-    stages: list[Stage] = []
-    for image in images:
-        known = [] if spec.force else state.fact(f"{image.image_id}/references") or []
-        users = [user["arn"] for user in known if user["resource_type"] in _HOLDERS]
-        if users:
-            names = ", ".join(sorted(users))
-            raise UnsafePlan(
-                f"image {image.image_id} ({spec.label}) is in use by {names}; force: true removes it all the same"
-            )
-        if str(image.facts.get("DeregistrationProtection") or "").startswith("enabled"):
-            raise UnsafePlan(
-                f"image {image.image_id} ({spec.label}) has deregistration protection; disable that first (it may last "
-                "for another 24 hours then)"
-            )
-        change = Change(
-            "DeregisterImage",
-            image.image_id,
-            state.region,
-            {},
-            f"{spec.label} is to be absent",
-            {"name": image.name, "state": image.state},
-        )
-        stages.append(Stage((change,)))
-    removed = set(_ids(images))
-    used = {
-        snapshot: image.image_id
-        for image in state.all(Image)
-        if image.image_id not in removed
-        for snapshot in image.snapshot_ids
-    }
-    # Only what carries the identity was made for this version: a snapshot that the user gave as the source stays.
-    used_here = {snapshot for image in images for snapshot in image.snapshot_ids}
-    tagged = _tagged(spec, state, Snapshot)
-    snapshots = [item for item in tagged if item.volume_id != COPIED_VOLUME or item.snapshot_id in used_here]
-    copies = [item for item in tagged if item not in snapshots]
-    deletes = tuple(
-        delete_snapshot(snapshot, state.region, f"made for {spec.label}, used by no other image")
-        for snapshot in snapshots
-        if snapshot.snapshot_id not in used
-    )
-    warnings = tuple(
-        f"snapshot {snapshot.snapshot_id} of {spec.label} stays: {used[snapshot.snapshot_id]} uses it"
-        for snapshot in snapshots
-        if snapshot.snapshot_id in used
-    )
-    if copies:
-        names = ", ".join(_ids(copies))
-        warnings += (f"{names}: a copy that carries the tags of {spec.label}, but was not made for it; it stays",)
-    if deletes:
-        stages.append(Stage(deletes))
-    return Plan(tuple(stages), warnings)
-
-
 # --- the result ------------------------------------------------------------------------------------------------------
 
 
@@ -513,9 +459,9 @@ def result(spec: ImageSpec, state: State) -> dict[str, Any]:
 
     ``source_rejected``: who was launched in its place and does not stand for it.
     """
-    image = next((item for item in _tagged(spec, state, Image) if item.state not in (*_BROKEN, *_GONE)), None)
+    image = next((item for item in images(spec, state) if item.state not in BROKEN), None)
     devices = {device.snapshot_id: device.device_name for device in image.block_devices} if image is not None else {}
-    snapshots = {snapshot.snapshot_id: view(snapshot) for snapshot in _captures(spec, state)}
+    snapshots = {snapshot.snapshot_id: view(snapshot) for snapshot in captures(spec, state)}
     for snapshot_id, device_name in devices.items():
         if snapshot_id is not None:
             known = state.snapshot(snapshot_id)
@@ -530,7 +476,7 @@ def result(spec: ImageSpec, state: State) -> dict[str, Any]:
         "snapshots": [snapshots[key] for key in sorted(snapshots)],
         "source_instance_id": instance.instance_id if instance is not None else spec.source_instance_id,
         "source_state": instance.state if instance is not None else None,
-        "source_rejected": _ids(on_trial_for(state, instance.instance_id)) if instance is not None else [],
+        "source_rejected": ids(on_trial_for(state, instance.instance_id)) if instance is not None else [],
     }
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from . import tags as tag_names
 from .change import Change, Stage, State, Wait
 from .errors import SpecError
+from .image_machine import machine_record, required_imds
 from .image_spec import HARDWARE, WITHOUT, DeviceOverride, ImageSpec, captures_query, name_query
 from .names import planned
 from .resources import Image, ImageDevice, Instance, Snapshot, Volume, view
@@ -52,7 +53,10 @@ def delete_snapshot(snapshot: Snapshot, region: str, reason: str) -> Change:
 
 def capture_changes(spec: ImageSpec, state: State, instance: Instance, targets: list[Target]) -> tuple[Change, ...]:
     """CreateSnapshot of the root, or CreateSnapshots of all devices: one change per device."""
-    tags = own_tags(spec, instance.instance_id)
+    record = machine_record(
+        instance, {target.volume_id: (target.device_name, target.delete_on_termination) for target in targets}
+    )
+    tags = {**own_tags(spec, instance.instance_id), **({tag_names.MACHINE: record} if record else {})}
     common = {
         "Description": described(spec, instance.instance_id),
         "TagSpecifications": [specification("snapshot", tags)],
@@ -94,11 +98,6 @@ def register_from_instance(
 def _inherited(spec: ImageSpec, state: State, instance: Instance) -> dict[str, Any]:
     """RegisterImage's parameters for the hardware: what the user gave, else the instance's, else its image's."""
     base = state.image(instance.image_id)
-    if base is None and "imds_support" not in spec.hardware:
-        raise SpecError(
-            f"imds_support: {instance.image_id}, which {instance.instance_id} was launched from, is gone, so nothing "
-            "tells whether it required IMDSv2; give imds_support: v2.0 or imds_support: none"
-        )
     found: dict[str, Any] = {}
     for option, parameter in HARDWARE.items():
         value = spec.hardware.get(option)
@@ -108,6 +107,8 @@ def _inherited(spec: ImageSpec, state: State, instance: Instance) -> dict[str, A
             value = instance.facts.get(parameter)
         if value is None and base is not None:
             value = getattr(base, option, None)
+        if value is None and base is None and option == "imds_support":
+            value = required_imds(instance)
         if value not in (None, "", WITHOUT):
             found[parameter] = value
     missing = [
@@ -200,6 +201,8 @@ def register(
 ) -> Change:
     """RegisterImage with these parameters for hardware and devices."""
     tags = own_tags(spec, source)
+    # EC2 enables the Intel interface beside ENA.
+    shown = {**hardware, **({"SriovNetSupport": "simple"} if hardware.get("EnaSupport") else {})}
     image = Image(
         image_id=planned("image", spec.label),
         name=spec.image_name,
@@ -207,9 +210,9 @@ def register(
         tags=tags,
         block_devices=tuple(_image_device(mapping) for mapping in mappings),
         **{
-            option: hardware[parameter]
+            option: shown[parameter]
             for option, parameter in HARDWARE.items()
-            if parameter in hardware and option != "uefi_data"
+            if parameter in shown and option != "uefi_data"
         },
         **platform,
     )
@@ -266,6 +269,18 @@ def register_stage(change: Change, platform: Mapping[str, Any], *goals: Wait) ->
     return Stage((change,), (*goals, wait), on_failure=(Stage((removal,)),), rollback_on=frozenset({"mismatch"}))
 
 
+def _said(override: DeviceOverride) -> dict[str, Any]:
+    """The user's values for one device of CreateImage; what is left out is as the volume has it."""
+    names = {
+        "volume_size": "VolumeSize",
+        "volume_type": "VolumeType",
+        "iops": "Iops",
+        "throughput": "Throughput",
+        "delete_on_termination": "DeleteOnTermination",
+    }
+    return {names[option]: value for option, value in override.said.items() if option in names}
+
+
 def create_image(spec: ImageSpec, state: State, instance: Instance, targets: list[Target]) -> Change:
     """The change that has EC2 take the snapshots and register by itself. Devices that are no target are left out."""
     wanted = {target.device_name for target in targets}
@@ -275,10 +290,8 @@ def create_image(spec: ImageSpec, state: State, instance: Instance, targets: lis
         override = overrides.get(device.device_name)
         if device.device_name not in wanted:
             mappings.append({"DeviceName": device.device_name, "NoDevice": ""})
-        elif override is not None and override.delete_on_termination is not None:
-            mappings.append(
-                {"DeviceName": device.device_name, "Ebs": {"DeleteOnTermination": override.delete_on_termination}}
-            )
+        elif override is not None and len(override.said) > 1:
+            mappings.append({"DeviceName": device.device_name, "Ebs": _said(override)})
     tags = own_tags(spec, instance.instance_id)
     image = Image(
         image_id=planned("image", spec.label),

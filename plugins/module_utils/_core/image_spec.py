@@ -18,7 +18,7 @@ from typing import Any
 from . import tags as tag_names
 from .change import Query, own_images, own_snapshots
 from .errors import SpecError
-from .names import planned_in, require_id, require_image_name
+from .names import planned_in, require_id, require_image_name, require_text
 from .tags import require_tags
 from .volume_types import require_performance
 
@@ -76,6 +76,7 @@ class ImageSpec:
     overrides: tuple[DeviceOverride, ...]
     hardware: Mapping[str, Any]
     description: str | None
+    platform_details: str | None
     tags: Mapping[str, str]
     force: bool
 
@@ -116,7 +117,7 @@ def _hash(content: list[Any]) -> str:
 
 def parse(params: Mapping[str, Any], _region: str) -> ImageSpec:
     """The module's options as a spec. Raises SpecError for what can be refused without looking at EC2."""
-    name, version = params["name"].strip(), str(params["version"]).strip()
+    name, version = (require_text(params[option], option).strip() for option in ("name", "version"))
     for option, value in (("name", name), ("version", version)):
         if not value or len(value) > tag_names.LONGEST_VALUE:
             raise SpecError(
@@ -139,7 +140,8 @@ def parse(params: Mapping[str, Any], _region: str) -> ImageSpec:
         overrides=tuple(_override(item) for item in params.get("block_devices") or ()),
         hardware=hardware,
         description=params.get("description"),
-        tags=require_tags(params.get("tags") or {}, "tags", ours=3),
+        platform_details=params.get("platform_details"),
+        tags=require_tags(params.get("tags") or {}, "tags", ours=4),
         force=params["force"],
     )
     if spec.state != "absent":
@@ -195,18 +197,15 @@ def _require_source(spec: ImageSpec) -> None:
 
 
 def require_create_image(spec: ImageSpec) -> None:
-    """SpecError for what CreateImage cannot do: it takes the instance as it is.
+    """SpecError for what CreateImage cannot do: it takes the hardware of the instance as it is.
 
-    EC2 API reference: "The only option that can be changed for existing mappings or snapshots is DeleteOnTermination".
+    It takes other sizes and types of devices, although EC2's API reference says that only DeleteOnTermination can
+    differ.
     """
-    given = sorted(spec.hardware)
-    changed = sorted(
-        {key for override in spec.overrides for key in override.said} - {"device_name", "delete_on_termination"}
-    )
-    if given or changed:
+    if spec.hardware:
         raise SpecError(
-            f"method: image (CreateImage) cannot change {', '.join([*given, *changed])}; it takes the instance as it "
-            "is (of block_devices only delete_on_termination)"
+            f"method: CreateImage (method: image) takes the hardware of the instance as it is, so it cannot apply "
+            f"{', '.join(sorted(spec.hardware))}. Leave these options out."
         )
 
 

@@ -50,6 +50,19 @@ def kind_of(resource: str) -> str | None:
     return None
 
 
+def require_text(value: object, option: str) -> str:
+    """*value*, when it is text.
+
+    SpecError for a number, a boolean or a list: YAML has changed it before it came here, so 2026.10 is 2026.1.
+    """
+    if not isinstance(value, str):
+        raise SpecError(
+            f"{option}: {value!r} is not text: YAML reads 2026.10 as the number 2026.1, and yes as true. Quote it, "
+            f'for example {option}: "2026.10".'
+        )
+    return value
+
+
 def require_id(kind: str, value: str, option: str) -> str:
     """*value*, when it is a well-formed id of this kind or a planned one; SpecError names the option otherwise."""
     if kind_of(value) != kind:

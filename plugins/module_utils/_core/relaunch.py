@@ -44,7 +44,7 @@ from datetime import datetime
 from typing import Any
 
 from . import tags as tag_names
-from .change import Change, Feature, Plan, Query, Stage, State, Wait, by_id
+from .change import Change, Feature, Plan, Query, Stage, State, Wait, by_id, images_by_id
 from .errors import Ambiguous, SpecError, UnsafePlan
 from .holding import (
     NO_CAPACITY,
@@ -233,7 +233,7 @@ def _retirement_queries(spec: RelaunchSpec, state: State, current: Instance) -> 
 def _ending_queries(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Query, ...]:
     """What stands against the retirement that an earlier run has left, or against its way back, and what stays."""
     return (
-        *by_id("DescribeImages", "image-id", [spec.image_id], IncludeDisabled=True),
+        *images_by_id([spec.image_id]),
         *_protection_queries(old),
         *_store_queries(spec, old),
         *_target_queries(state),
@@ -255,7 +255,7 @@ def _replacement_queries(spec: RelaunchSpec, state: State, current: Instance) ->
     overrides = spec.overrides
     types = {current.instance_type, overrides.instance_type or current.instance_type}
     queries = [
-        *by_id("DescribeImages", "image-id", [spec.image_id], IncludeDisabled=True),
+        *images_by_id([spec.image_id]),
         *by_id("DescribeVolumes", "attachment.instance-id", [current.instance_id]),
         *type_queries(*types),
         *_protection_queries(current),

@@ -136,6 +136,11 @@ class Image:
         """The snapshots that its devices are made from."""
         return tuple(device.snapshot_id for device in self.block_devices if device.snapshot_id)
 
+    @property
+    def is_copy(self) -> bool:
+        """Whether CopyImage has made it. EC2 records a source image also for CreateImage, then with its instance."""
+        return bool(self.facts.get("SourceImageId")) and not self.facts.get("SourceInstanceId")
+
 
 @dataclass(frozen=True)
 class Snapshot:

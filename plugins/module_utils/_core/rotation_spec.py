@@ -16,7 +16,7 @@ from typing import Any
 
 from .change import place_of
 from .errors import SpecError
-from .names import require_id
+from .names import require_id, require_text
 from .retention import Keep, parse_keep
 from .rotation_upkeep_spec import Upkeep, parse_upkeep
 from .tags import LONGEST_VALUE, PREFIX, require_selector_keys, require_selector_text, require_tags
@@ -112,7 +112,7 @@ class RotationSpec:
 
 def parse(params: Mapping[str, Any], region: str) -> RotationSpec:
     """The options, when they can be meant. Raises SpecError, naming the option, its value, and what is accepted."""
-    policy = str(params["policy"])
+    policy = require_text(params["policy"], "policy")
     if not _POLICY.fullmatch(policy) or policy != policy.strip() or "(" in policy:
         raise SpecError(
             f"policy: {policy!r}: 1 to 128 characters out of letters, digits, spaces and . : / = + - @ _, as EC2 takes "

@@ -16,7 +16,7 @@ from typing import Any
 
 from .device_names import device_letters, is_device_name
 from .errors import SpecError, listed
-from .names import require_id
+from .names import require_id, require_text
 from .tags import LONGEST_VALUE, require_selector_text, require_tags
 from .volume_types import VOLUME_TYPES, normalised, require_performance
 from .zones import is_zone
@@ -92,6 +92,8 @@ def parse(params: Mapping[str, Any], _region: str) -> VolumesSpec:
         raise SpecError(f"availability_zone: {zone!r} is not the name of a zone, such as eu-central-1a")
     if zone and not group:
         raise SpecError("spec is required with availability_zone: it is what tells these volumes from others")
+    if group is not None:
+        require_text(group, "spec")
     if group is not None and not 0 < len(group) <= LONGEST_VALUE:
         raise SpecError(f"spec: 1 to {LONGEST_VALUE} characters, since it is kept in a tag")
     spec = VolumesSpec(
@@ -119,6 +121,8 @@ def parse(params: Mapping[str, Any], _region: str) -> VolumesSpec:
 
 def _volume(entry: Mapping[str, Any], number: int) -> VolumeSpec:
     name, volume_id = entry["name"], entry["volume_id"]
+    if name is not None:
+        require_text(name, f"volumes[{number}].name")
     label = f"volumes[{number}]" + (f" ({name or volume_id})" if name or volume_id else "")
     if not name and not volume_id:
         raise SpecError(f"{label}: name is required, unless volume_id names the volume")
