@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from domain import LONG, make_instant, make_slow, only, refused, texts
 
+from sandbox.engine import HANDLERS, Ec2Error, Request
+
 if TYPE_CHECKING:
     from sandbox.client import Sandbox
     from sandbox.engine import World
@@ -63,6 +65,24 @@ def test_a_region_that_does_not_exist(world: World, sandbox: Sandbox) -> None:
             SourceSnapshotId=source,
             text=f"{region} is not a valid region name",
         )
+
+
+def test_copy_is_made_where_it_is_asked_for(world: World) -> None:
+    """botocore sets DestinationRegion itself, so the handler is asked directly. DryRun does not look."""
+
+    def copy(**more: Any) -> Any:
+        params = {"SourceRegion": "us-east-1", "SourceSnapshotId": "snap-0123456789abcdef0", **more}
+        request = Request("CopySnapshot", params, HOME, "us-east-1", world.clock.now(), world)
+        return HANDLERS["CopySnapshot"].handler(request)
+
+    with pytest.raises(Ec2Error) as caught:
+        copy(DestinationRegion="us-west-2")
+    assert caught.value.code == "InvalidParameterValue"
+    assert caught.value.message == "DestinationRegion 'us-west-2' does not match the current region (us-east-1)."
+    with pytest.raises(Ec2Error) as caught:
+        copy(DestinationRegion="us-west-2", DryRun=True)
+    assert caught.value.code == "DryRunOperation"
+    assert copy(DestinationRegion="us-east-1")["SnapshotId"]
 
 
 def test_the_limit_can_be_set(world: World, sandbox: Sandbox) -> None:

@@ -197,12 +197,15 @@ def sandbox_instance(sandbox: Sandbox, volumes: int = 1, tags: Mapping[str, str]
 def sandbox_gateway(
     sandbox: Sandbox, region: str = "us-east-1", *, account: str | None = None, **options: Any
 ) -> Ec2Gateway:
-    """The real gateway on the sandbox, in the sandbox's time. A profile is an account's twelve digits."""
+    """The real gateway on the sandbox, in the sandbox's time. A profile is an account's twelve digits.
+
+    As all the world's, its reads are late; see the sandbox's ``read_lag``.
+    """
     scaled = SandboxTime(sandbox.clock()["speed"])
 
     def connect(service: str, place: str) -> Any:
         where, profile = split_place(place)
-        return sandbox.client(service, where, account=profile or account)
+        return sandbox.client(service, where, account=profile or account, late=True)
 
     return Ec2Gateway(
         connect,
