@@ -9,8 +9,8 @@ import importlib
 
 #: The modules whose handlers make up the storage family.
 DOMAIN = (
-    "tags", "volumes", "snapshots", "sharing", "tiers", "locks", "fast_restore", "images", "image_usage", "instances",
-    "recycle_bin",
+    "tags", "volumes", "volume_attributes", "snapshots", "sharing", "tiers", "locks", "fast_restore", "images",
+    "image_usage", "instances", "recycle_bin",
 )  # fmt: skip
 
 

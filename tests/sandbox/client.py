@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlencode
 
+from .clock import PRESENT
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from types import TracebackType
@@ -135,9 +137,13 @@ class Sandbox:
         *,
         account: str | None = None,
         retries: int = 1,
+        late: bool = False,
         **config: Any,
     ) -> Any:
         """A boto3 client. account: twelve digits. retries: attempts in all. config: of botocore.config.Config.
+
+        It is a test's own eyes and hands: what it reads is never late, and everybody sees at once what it changes.
+        All other clients, such as those of `environment`, are under `read_lag`; so is one that is made with late=True.
 
         One is made once for the same arguments: botocore's clients are safe for threads, making them is neither that
         nor quick.
@@ -145,6 +151,8 @@ class Sandbox:
         import boto3
         from botocore.config import Config
 
+        if not late:
+            config["user_agent_extra"] = f"{config.get('user_agent_extra', '')} {PRESENT}".strip()
         key = (service, region, account, retries, tuple(sorted(config.items())))
         with self._clients_lock:
             if key not in self._clients:

@@ -10,6 +10,9 @@ import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
+#: In the user agent of a client whose reads are never late, and whose changes everybody sees at once: a test's own.
+PRESENT = "sandbox-present"
+
 
 class Clock:
     """The time of a sandbox, in aware UTC.

@@ -172,7 +172,9 @@ class Control:
 
     def _clock_move(self, arguments: dict[str, Any]) -> Any:
         with self.world.lock:
-            return {"time": timestamp_text(self.world.clock.move(float(arguments["seconds"])))}
+            moment = self.world.clock.move(float(arguments["seconds"]))
+            self.world.settle()
+            return {"time": timestamp_text(moment)}
 
     def _clock_speed(self, arguments: dict[str, Any]) -> Any:
         self.world.clock.set_speed(float(arguments["speed"]))

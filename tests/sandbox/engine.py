@@ -19,15 +19,17 @@ import traceback
 import uuid
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from . import wire
-from .clock import Clock
+from .clock import PRESENT, Clock
 from .errors import Ec2Error
 from .faults import Buckets, ConnectionLostError, Faults
 from .log import Entry, Log
 from .protocols import error_reply, read_other
+from .regions import region_names
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -47,6 +49,9 @@ __all__ = [
     "declare_durations",
     "declare_option",
 ]
+
+#: Operations that read, and are late for all other clients.
+_READS = ("Describe", "List")
 
 #: The account of every access key that is not itself twelve digits.
 DEFAULT_ACCOUNT = "123456789012"
@@ -119,15 +124,17 @@ class Config:
 
     durations: sandbox seconds by name (a name must have been declared). latency: sandbox seconds added to every call.
     buckets: EC2's published token buckets on or off. visibility_delay: sandbox seconds by resource type (`snapshot`,
-    `volume`, `image`, `instance`, `*`) before a new resource shows in reads. refused: actions (globs, `ec2:` or another
-    service before them, EC2's without) that answer UnauthorizedOperation. rejected_keys: access keys that answer
-    AuthFailure. options: other settings of the domain, by names that it has declared.
+    `volume`, `image`, `instance`, `*`) before a new resource shows in reads. read_lag: sandbox seconds by which reads
+    are late, see `World.seen`. refused: actions (globs, `ec2:` or another service before them, EC2's without) that
+    answer UnauthorizedOperation. rejected_keys: access keys that answer AuthFailure. options: other settings of the
+    domain, by names that it has declared.
     """
 
     durations: dict[str, float] = field(default_factory=dict)
     latency: float = 0.0
     buckets: bool = False
     visibility_delay: dict[str, float] = field(default_factory=dict)
+    read_lag: float = 0.25
     refused: list[str] = field(default_factory=list)
     rejected_keys: list[str] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
@@ -158,6 +165,7 @@ class Config:
             "refused": _texts,
             "rejected_keys": _texts,
             "latency": lambda value: _seconds("latency", value),
+            "read_lag": lambda value: _seconds("read_lag", value),
             "buckets": _switch,
         }
         unknown = set(changes) - set(readers)
@@ -174,6 +182,7 @@ class Config:
             "latency": self.latency,
             "buckets": self.buckets,
             "visibility_delay": self.visibility_delay,
+            "read_lag": self.read_lag,
             "refused": self.refused,
             "rejected_keys": self.rejected_keys,
             "options": {**{name: default for name, (default, _check) in _OPTIONS.items()}, **self.options},
@@ -242,6 +251,16 @@ class World:
         self.buckets = Buckets()
         #: Client tokens, see tokens.py: (account, region, action, token) -> (parameters, resource id).
         self.tokens: dict[tuple[str, str, str, str], tuple[str, str]] = {}
+        self._settled: datetime | None = None
+
+    def settle(self) -> None:
+        """Let all reads from now on see what there is now."""
+        self._settled = self.clock.now()
+
+    def seen(self) -> datetime:
+        """The moment that late reads show: ``read_lag`` ago, or when the world was last settled if that is later."""
+        moment = self.clock.now() - timedelta(seconds=self.config.read_lag)
+        return moment if self._settled is None else max(moment, self._settled)
 
     @property
     def moto(self) -> MotoSide:
@@ -292,7 +311,10 @@ class World:
 
 @dataclass
 class Request:
-    """What a handler gets: params are boto3-shaped, now is the sandbox clock's time in aware UTC."""
+    """What a handler gets: params are boto3-shaped, now is the sandbox clock's time in aware UTC.
+
+    late: the request is a read that shows a moment of the past; now is that moment.
+    """
 
     action: str
     params: dict[str, Any]
@@ -302,6 +324,7 @@ class Request:
     world: World
     access_key: str = "testing"
     end: dict[str, str] | None = None
+    late: bool = False
 
     @property
     def home(self) -> Region:
@@ -322,10 +345,12 @@ class Request:
             raise dry_run_operation()
 
     def visible(self, resource: Any, kind: str | None = None) -> bool:
-        """Whether reads show a resource yet; see Config.visibility_delay.
+        """Whether reads show a resource yet; see Config.visibility_delay and Config.read_lag.
 
         resource: has `created` (aware UTC). kind: the type in visibility_delay, by default `resource.kind`.
         """
+        if self.late and resource.created > self.now:
+            return False
         delays = self.world.config.visibility_delay
         if not delays:
             return True
@@ -340,6 +365,10 @@ class Request:
         The resource is made and answered as ever, and fails later. Each call meets a rule once, however often it asks.
         """
         return self.end
+
+
+def _not_validated() -> Ec2Error:
+    return Ec2Error("AuthFailure", "AWS was not able to validate the provided access credentials", 401)
 
 
 def dry_run_operation() -> Ec2Error:
@@ -440,9 +469,11 @@ class Engine:
         world.log.name(entry, name, world.account_of(caller.access_key), form)
         params = wire.read_parameters(name, form)
         entry.params = params
+        present = PRESENT in call.headers.get("user-agent", "")
         request = Request(
             name, params, entry.account, caller.region, world.clock.now(), world, access_key=caller.access_key
         )
+        request.late = not present and name.startswith(_READS) and world.config.read_lag > 0
         needed = ["ec2:" + name, *(["ec2:CreateTags"] if params.get("TagSpecifications") else [])]
         self._authorize(caller, entry.account, needed)
         registered = HANDLERS.get(name)
@@ -453,10 +484,12 @@ class Engine:
                 raise dry_run_operation()
             with world.lock:
                 # Taken inside, so that effects are in the order of their times.
-                request.now = world.clock.now()
+                request.now = world.seen() if request.late else world.clock.now()
                 if registered is None:
                     return world.moto.forward_ec2(request, call, request_id)
                 result = registered.handler(request)
+                if present and not name.startswith((*_READS, "Get")):
+                    world.settle()
             return Reply(200, wire.render(name, result, request_id), [("Content-Type", "text/xml;charset=UTF-8")])
 
         throttle = (lambda: world.buckets.take(request, world.clock.now())) if world.config.buckets else None
@@ -502,8 +535,14 @@ class Engine:
         config = self.world.config
         if not caller.access_key or caller.access_key in config.rejected_keys:
             if caller.service == "ec2":
-                raise Ec2Error("AuthFailure", "AWS was not able to validate the provided access credentials", 401)
+                raise _not_validated()
             raise Ec2Error("InvalidClientTokenId", "The security token included in the request is invalid.", 403)
+        if caller.region not in region_names():
+            # A region that does not exist has no endpoint either. This is what the endpoint of another region says.
+            if caller.service == "ec2":
+                raise _not_validated()
+            text = f"Credential should be scoped to a valid region, not '{caller.region}'."
+            raise Ec2Error("SignatureDoesNotMatch", text, 403)
         for name in needed:
             if config.is_refused(*name.split(":", 1)):
                 user = f"arn:aws:iam::{account}:user/{caller.access_key}"

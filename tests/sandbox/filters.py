@@ -33,7 +33,8 @@ def matching(request: Request, rows: Iterable[Row], fields: Mapping[str, Field],
     count as "true" and "false", datetimes as their text. `tag:KEY` and `tag-key` read row.tags and need no field; calls
     that do not have these filters are not tagged.
 
-    Raises Ec2Error InvalidParameterValue for an unknown filter, a missing name or values, or more than 200 values.
+    A filter without values matches nothing. Raises Ec2Error InvalidParameterValue for an unknown filter or a missing
+    name, and FilterLimitExceeded for more than 200 values.
     """
     tests = compiled(request.params.get("Filters") or [], fields, tagged=tagged)
     if not tests:
@@ -44,15 +45,24 @@ def matching(request: Request, rows: Iterable[Row], fields: Mapping[str, Field],
     return [row for row in rows if all(test(row) for test in tests)]
 
 
-def compiled(filters: Sequence[Mapping[str, Any]], fields: Mapping[str, Field], *, tagged: bool = True) -> list[Test]:
-    """One test per filter; see `matching` for the rules and errors."""
+def _own_tags(row: Any) -> Mapping[str, str] | None:
+    tags: Mapping[str, str] | None = row.tags
+    return tags
+
+
+def compiled(
+    filters: Sequence[Mapping[str, Any]],
+    fields: Mapping[str, Field],
+    *,
+    tagged: bool = True,
+    tags_of: Callable[[Any], Mapping[str, str] | None] = _own_tags,
+) -> list[Test]:
+    """One test per filter; see `matching` for the rules and errors. tags_of: the tags that the caller sees of a row."""
     tests = []
     for one in filters:
-        name, values = one.get("Name", ""), one.get("Values")
+        name, values = one.get("Name", ""), one.get("Values") or ()
         if not name:
             raise Ec2Error("InvalidParameterValue", "The filter name is missing")
-        if not values:
-            raise Ec2Error("InvalidParameterValue", f"The filter '{name}' has no values")
         if len(values) > MOST_VALUES:
             raise Ec2Error(
                 "FilterLimitExceeded",
@@ -62,24 +72,25 @@ def compiled(filters: Sequence[Mapping[str, Any]], fields: Mapping[str, Field], 
         if name in fields:
             tests.append(_field_test(fields[name], holds))
         elif tagged and name.startswith("tag:") and len(name) > 4:
-            tests.append(_tag_test(name[4:], holds))
+            tests.append(_tag_test(name[4:], holds, tags_of))
         elif tagged and name == "tag-key":
-            tests.append(_tag_key_test(holds))
+            tests.append(_tag_key_test(holds, tags_of))
         else:
             raise Ec2Error("InvalidParameterValue", f"The filter '{name}' is invalid")
     return tests
 
 
-def _tag_test(key: str, holds: Callable[[str], bool]) -> Test:
+def _tag_test(key: str, holds: Callable[[str], bool], tags_of: Callable[[Any], Mapping[str, str] | None]) -> Test:
     def test(row: Any) -> bool:
-        value = row.tags.get(key) if row.tags else None
+        tags = tags_of(row)
+        value = tags.get(key) if tags else None
         return value is not None and holds(value)
 
     return test
 
 
-def _tag_key_test(holds: Callable[[str], bool]) -> Test:
-    return lambda row: any(holds(key) for key in row.tags or ())
+def _tag_key_test(holds: Callable[[str], bool], tags_of: Callable[[Any], Mapping[str, str] | None]) -> Test:
+    return lambda row: any(holds(key) for key in tags_of(row) or ())
 
 
 def _field_test(field: Field, holds: Callable[[str], bool]) -> Test:

@@ -51,6 +51,7 @@ declare_option("unhealthy_launches", False)
 STATE_CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 DEFAULT_TYPE = "m1.small"
 LONGEST_USER_DATA = 16384
+MOST_STATUS_IDS = 100
 
 
 # --- launching --------------------------------------------------------------------------------------------------------
@@ -602,7 +603,7 @@ def instance_row(request: Request, instance: Instance, network: Network) -> Shap
     state = instance.state(now)
     twin = network.rows.get(instance.id, {})
     alive = state not in ("shutting-down", "terminated")
-    last = instance.power[-1]
+    last = instance.latest(request.now)
     row: Shape = {
         "InstanceId": instance.id,
         "ImageId": instance.image_id,
@@ -772,15 +773,15 @@ def _fields(request: Request, network: Network) -> dict[str, Any]:
         "product-code": lambda one: list(one.product_codes),
         "product-code.type": lambda one: "marketplace" if one.product_codes else None,
         "ramdisk-id": fact("RamdiskId"),
-        "reason": lambda one: one.power[-1].transition_reason or None,
+        "reason": lambda one: one.latest(now).transition_reason or None,
         "requester-id": lambda one: None,
         "reservation-id": lambda one: one.reservation_id,
         "root-device-name": fact("RootDeviceName"),
         "root-device-type": fact("RootDeviceType"),
         "source-dest-check": lambda one: bool(network.rows.get(one.id, {}).get("SourceDestCheck", True)),
         "spot-instance-request-id": lambda one: one.spot.get("SpotInstanceRequestId"),
-        "state-reason-code": lambda one: (one.power[-1].reason or {}).get("Code"),
-        "state-reason-message": lambda one: (one.power[-1].reason or {}).get("Message"),
+        "state-reason-code": lambda one: (one.latest(now).reason or {}).get("Code"),
+        "state-reason-message": lambda one: (one.latest(now).reason or {}).get("Message"),
         "subnet-id": twin("SubnetId"),
         "tenancy": inner("Placement", "Tenancy"),
         "tpm-support": fact("TpmSupport"),
@@ -819,8 +820,16 @@ def describe_instances(request: Request) -> Shape:
 
 @action("DescribeInstanceStatus")
 def describe_instance_status(request: Request) -> Shape:
-    """The status checks; of instances that do not run only with IncludeAllInstances."""
+    """The status checks; of instances that do not run only with IncludeAllInstances. It knows no filters on tags."""
     now = request.now
+    named = len(request.params.get("InstanceIds") or [])
+    if named > MOST_STATUS_IDS:
+        # EC2's own spelling.
+        raise Ec2Error(
+            "InvalidRequest",
+            f"{named} exceeds the maximum number of instance IDs that can be specificied ({MOST_STATUS_IDS}). "
+            f"Please specify fewer than {MOST_STATUS_IDS} instance IDs.",
+        )
     rows = chosen(request)
     if not request.params.get("IncludeAllInstances"):
         rows = [one for one in rows if one.state(now) == "running"]
@@ -840,6 +849,7 @@ def describe_instance_status(request: Request) -> Shape:
             "operator.managed": lambda one: bool(one.operator),
             "operator.principal": lambda one: one.operator or None,
         },
+        tagged=False,
     )
     page, token = paged(request, found)
     return {"InstanceStatuses": [_status_row(request, one, zones) for one in page], "NextToken": token}

@@ -36,6 +36,21 @@ def key_arn(request: Request, key: str | None) -> str | None:
     return str(found.arn) if found is not None and _usable_by(found, request.account) else None
 
 
+def unusable(request: Request, key: str) -> str:
+    """Why the caller cannot encrypt with a key of the request's region: "invalid", "disabled" or "forbidden"; "" if it
+    can.
+    """
+    named = _ARN.fullmatch(key)
+    if named is not None and named.group(1) != request.region:
+        return "invalid"
+    found = _find(named.group(2) if named else request.account, request.region, key)
+    if found is None or found.key_state not in ("Enabled", "Disabled"):
+        return "invalid"
+    if found.account_id != request.account and not _named(found.policy, request.account):
+        return "forbidden"
+    return "" if found.key_state == "Enabled" else "disabled"
+
+
 def may_use(request: Request, arn: str | None) -> bool:
     """Whether the caller may use a key of any account and region, such as the one of a snapshot that it would copy."""
     named = _ARN.fullmatch(arn or "")

@@ -92,7 +92,9 @@ def seed(world: World, spec: Mapping[str, Any]) -> dict[str, Any]:
     if unknown:
         raise ValueError(f"seed does not know {', '.join(sorted(unknown))}; it knows {', '.join(sorted(_KEYS))}")
     with world.lock:
-        return _Seeding(world, spec).perform(spec)
+        names = _Seeding(world, spec).perform(spec)
+        world.settle()
+        return names
 
 
 def _rows(spec: Mapping[str, Any], one: str, many: str) -> list[Mapping[str, Any]]:

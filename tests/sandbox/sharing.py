@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from .engine import Ec2Error, Request, action
@@ -24,17 +25,18 @@ _ACCOUNT = re.compile(r"[0-9]{12}")
 def modify_snapshot_attribute(request: Request) -> Shape:
     """Share a snapshot with accounts or everybody, or no longer: add or remove, not both in one call."""
     params = request.params
-    snapshot = own_snapshot(request, params["SnapshotId"])
-    if params.get("Attribute") not in (None, "createVolumePermission"):
-        raise value_error(f"Value ({params['Attribute']}) for parameter attribute is invalid. It cannot be modified.")
     changes = _changes(params)
-    if bool(changes["add"]) == bool(changes["remove"]):
-        raise combination_error("Exactly one of add and remove must be given for createVolumePermission.")
-    added, removed = ({_checked(one) for one in changes[name]} for name in ("add", "remove"))
-    if len(changes["add"]) + len(changes["remove"]) > MOST_CHANGES:
-        raise value_error(f"The number of modifications exceeds the limit of {MOST_CHANGES}")
+    if sum(len(one) for items in changes.values() for one in items) > MOST_CHANGES:
+        raise value_error(f"Modification size must not be greater than {MOST_CHANGES}.")
+    snapshot = own_snapshot(request, params["SnapshotId"])
+    legacy = not params.get("CreateVolumePermission")
+    # A grant to oneself is accepted, and changes nothing.
+    added, removed = (
+        {user for one in changes[name] for user in _checked(one, legacy) if user != snapshot.owner}
+        for name in ("add", "remove")
+    )
     if added:
-        _refuse_sharing(request, snapshot, public="all" in added)
+        _refuse_sharing(request, snapshot, added)
     request.dry_run_gate()
     shared = snapshot.shared(request.now)
     if snapshot.shared_until is not None and request.now >= snapshot.shared_until:
@@ -45,45 +47,60 @@ def modify_snapshot_attribute(request: Request) -> Shape:
 
 
 def _changes(params: dict[str, Any]) -> dict[str, list[Shape]]:
+    """What is to be added, or removed. The newer form (CreateVolumePermission) counts where both are given."""
     permission = params.get("CreateVolumePermission") or {}
-    changes = {"add": list(permission.get("Add") or []), "remove": list(permission.get("Remove") or [])}
-    operation = params.get("OperationType")
-    if operation is not None:
-        if operation not in changes:
-            raise value_error(f"Value ({operation}) for parameter operationType is invalid. Expected: add or remove")
-        changes[operation] += [{"UserId": one} for one in params.get("UserIds") or []]
-        changes[operation] += [{"Group": one} for one in params.get("GroupNames") or []]
+    changes = {
+        "add": [one for one in permission.get("Add") or [] if one],
+        "remove": [one for one in permission.get("Remove") or [] if one],
+    }
+    if changes["add"] and changes["remove"]:
+        raise combination_error("One and only one operation type may be specified for createVolumePermissions")
+    if changes["add"] or changes["remove"]:
+        return changes
+    attribute, operation = params.get("Attribute"), params.get("OperationType")
+    items = [{"UserId": one} for one in params.get("UserIds") or []]
+    items += [{"Group": one} for one in params.get("GroupNames") or []]
+    if attribute is None and operation is None and not items:
+        raise combination_error("No attributes specified.")
+    if not attribute:
+        raise Ec2Error(
+            "MissingParameter", "Value for parameter attribute is invalid. Parameter may not be null or empty."
+        )
+    if attribute != "createVolumePermission":
+        raise value_error("Unrecognized attribute.")
+    if operation not in changes:
+        raise combination_error("No operation specified for createVolumePermission attribute.")
+    changes[operation] = items
     return changes
 
 
-def _checked(permission: Shape) -> str:
-    """The account or "all". Raises for what is neither."""
+def _checked(permission: Shape, legacy: bool) -> Iterator[str]:
+    """The account, the group "all", or both. Raises InvalidAMIAttributeItemValue, EC2's code also for snapshots."""
     user, group = permission.get("UserId"), permission.get("Group")
-    if bool(user) == bool(group):
-        raise combination_error("Exactly one of UserId and Group must be given for each createVolumePermission.")
-    if group and group != "all":
-        raise value_error(f"Value ({group}) for parameter group is invalid. Expected: all")
-    if user and not _ACCOUNT.fullmatch(user):
-        raise Ec2Error("InvalidUserID.Malformed", f'Invalid user id: "{user}"')
-    return str(user or group)
+    if user is not None:
+        if not _ACCOUNT.fullmatch(user):
+            text = f"UserId ({user}) is invalid." if legacy else f"UserId {user}"
+            raise Ec2Error("InvalidAMIAttributeItemValue", text)
+        yield user
+    if group is not None:
+        if group != "all":
+            raise Ec2Error("InvalidAMIAttributeItemValue", f"UserGroup {group}")
+        yield group
 
 
-def _refuse_sharing(request: Request, snapshot: Snapshot, *, public: bool) -> None:
+def _refuse_sharing(request: Request, snapshot: Snapshot, added: Collection[str]) -> None:
+    public = "all" in added
     if snapshot.tier(request.now) == "archive":
         raise Ec2Error("IncorrectState", f"The snapshot {snapshot.id} is archived and cannot be shared.")
     if public and snapshot.encrypted:
-        raise value_error(f"Encrypted snapshots cannot be made public: {snapshot.id}")
+        raise Ec2Error("OperationNotPermitted", "Encrypted snapshots cannot be shared publicly.")
     if public and snapshot.product_codes:
         raise value_error(f"Snapshots with product codes cannot be made public: {snapshot.id}")
     if public and request.home.block_public_access != "unblocked":
         # The code is not recorded; it is EC2's for what a setting of the account forbids.
-        raise Ec2Error(
-            "OperationNotPermitted",
-            "Snapshots cannot be shared publicly: block public access for snapshots is enabled in this Region "
-            f"({request.home.block_public_access}).",
-        )
+        raise Ec2Error("OperationNotPermitted", "Public sharing of snapshots is blocked for this account.")
     if snapshot.encrypted and snapshot.kms_key_id == key_arn(request, DEFAULT_KEY):
-        raise value_error("Snapshots encrypted with the AWS Managed CMK can't be shared")
+        raise Ec2Error("OperationNotPermitted", "Encrypted snapshots with EBS default key cannot be shared")
 
 
 @action("DescribeSnapshotAttribute")
@@ -95,7 +112,7 @@ def describe_snapshot_attribute(request: Request) -> Shape:
         codes = [{"ProductCodeId": one, "ProductCodeType": "marketplace"} for one in snapshot.product_codes]
         return {"SnapshotId": snapshot.id, "ProductCodes": codes}
     if params["Attribute"] != "createVolumePermission":
-        raise value_error(f"Value ({params['Attribute']}) for parameter attribute is invalid.")
+        raise Ec2Error("InvalidRequest", "The request received was invalid.")
     shared = sorted(snapshot.shared(request.now))
     permissions = [{"Group": "all"} if one == "all" else {"UserId": one} for one in shared]
     return {"SnapshotId": snapshot.id, "CreateVolumePermissions": permissions}
@@ -106,7 +123,7 @@ def reset_snapshot_attribute(request: Request) -> Shape:
     """Share a snapshot with nobody."""
     snapshot = own_snapshot(request, request.params["SnapshotId"])
     if request.params["Attribute"] != "createVolumePermission":
-        raise value_error(f"Value ({request.params['Attribute']}) for parameter attribute is invalid.")
+        raise Ec2Error("InvalidRequest", "The request received was invalid.")
     request.dry_run_gate()
     snapshot.shared_with, snapshot.shared_until = frozenset(), None
     request.home.end_unshared_fast_restores(request.now)

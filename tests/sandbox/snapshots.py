@@ -16,8 +16,9 @@ from typing import Any
 
 from .engine import Ec2Error, Request, action, declare_option
 from .filters import Test, compiled
-from .keys import may_use
+from .keys import DEFAULT_KEY, may_use, unusable
 from .pages import paged, token_place
+from .regions import region_names
 from .tags import tag_specifications
 from .volumes import Encryption, encryption, readable_snapshot, value_error
 from .world import (
@@ -61,10 +62,11 @@ def create_snapshot(request: Request) -> Shape:
     snapshot = take(request, volume, request.now, description, tags, request.end_state())
     # As recorded: the answer says pending, with an empty progress.
     row = snapshot_row(snapshot, request.now)
-    return {**{name: row[name] for name in _INFO if name in row}, "State": "pending", "Progress": ""}
+    return {**{name: row[name] for name in _INFO if name in row}, "Tags": tag_list(tags), **_BEGUN}
 
 
-_INFO = ("SnapshotId", "VolumeId", "VolumeSize", "StartTime", "OwnerId", "Description", "Encrypted", "KmsKeyId", "Tags")
+_INFO = ("SnapshotId", "VolumeId", "VolumeSize", "StartTime", "OwnerId", "Description", "Encrypted", "KmsKeyId")
+_BEGUN: Mapping[str, str] = {"State": "pending", "Progress": ""}
 
 
 def checked_description(params: Mapping[str, Any]) -> str:
@@ -172,8 +174,8 @@ def create_snapshots(request: Request) -> Shape:
         rows.append(
             {
                 **{name: row[name] for name in _INFO if name in row and name != "KmsKeyId"},
-                "State": "pending",
-                "Progress": "",
+                "Tags": tag_list(merged),
+                **_BEGUN,
             }
         )
     return {"Snapshots": rows}
@@ -211,22 +213,26 @@ def _chosen(request: Request, instance: Instance, specification: Mapping[str, An
 @action("CopySnapshot")
 def copy_snapshot(request: Request) -> Shape:
     """A copy, called in the account and region where it shall be. Whether the source can be read shows later, in the
-    copy's state.
+    copy's state; a key that the copy cannot have is refused at once.
     """
     params, home, now = request.params, request.home, request.now
     source_id, source_region = params.get("SourceSnapshotId") or "", params.get("SourceRegion")
-    if not source_region:
+    if source_region is None:
         raise Ec2Error("InternalError", "An internal error has occurred", 500)
-    if source_region not in _region_names(request):
-        raise value_error(f"Value ({source_region}) for parameter sourceRegion is invalid. It is not a region.")
+    if source_region not in region_names():
+        raise Ec2Error("InvalidRegion", f"{source_region} is not a valid region name.")
     if not is_id("snap", source_id):
-        raise not_an_id(source_id, "snapshotId", "snap-...")
+        raise value_error("The specified snapshotId is invalid")
     description = checked_description(params)
     tags = tag_specifications(request, "snapshot")["snapshot"]
-    if params.get("Encrypted") is False:
-        raise value_error("Value (false) for parameter encrypted is invalid. Expected: true")
     checked_completion_minutes(params.get("CompletionDurationMinutes"), "completionDurationMinutes")
     request.dry_run_gate()
+    destination = params.get("DestinationRegion") or request.region
+    if destination != request.region:
+        raise value_error(f"DestinationRegion '{destination}' does not match the current region ({request.region}).")
+    source = find_source(request, source_region, source_id)
+    if params.get("Encrypted") or (source is not None and source.encrypted):
+        refuse_unusable_key(request, params.get("KmsKeyId"))
     most = int(request.world.config.option("copies_per_region"))
     if len(home.copying(now)) >= most:
         raise Ec2Error(
@@ -235,7 +241,7 @@ def copy_snapshot(request: Request) -> Shape:
         )
     copy = copied_snapshot(
         request,
-        find_source(request, source_region, source_id),
+        source,
         description,
         tags,
         params.get("Encrypted"),
@@ -244,15 +250,19 @@ def copy_snapshot(request: Request) -> Shape:
     )
     copy.source_id = source_id
     copy.completion_minutes = params.get("CompletionDurationMinutes")
-    return {"SnapshotId": copy.id, "Tags": tag_list(tags)}
+    return {"SnapshotId": copy.id, "Tags": tag_list(tags) or None}
 
 
-def _region_names(request: Request) -> frozenset[str]:
-    home = request.home
-    if not home.region_names:
-        answer = request.moto("DescribeRegions", {"AllRegions": True})
-        home.region_names = frozenset(one["RegionName"] for one in answer["Regions"])
-    return home.region_names
+def refuse_unusable_key(request: Request, key: str | None) -> None:
+    """Raises for a KMS key that a copy cannot be encrypted with: InvalidParameterValue, or AuthFailure for the key of
+    another account that the caller may not use. None is the account's default key.
+    """
+    wanted = key or request.home.default_kms_key_id or DEFAULT_KEY
+    problem = unusable(request, wanted)
+    if problem == "forbidden":
+        raise Ec2Error("AuthFailure", f"Not authorized to use key {wanted} ", 403)
+    if problem:
+        raise value_error(f"The specified keyId {wanted} is {problem}")
 
 
 def checked_completion_minutes(minutes: int | None, name: str) -> None:
@@ -331,8 +341,11 @@ def _unreadable(source: Snapshot | None, now: datetime) -> str:
 
 
 def _copy_encryption(request: Request, source: Snapshot | None, encrypted: bool | None, key: str | None) -> Encryption:
-    """How a copy is encrypted: with the key of an own source of the region, else with the given or the default key."""
-    if source is None or not source.encrypted or request.home.snapshots.get(source.id) is source:
+    """How a copy is encrypted: with the given or the default key. An encrypted source has no unencrypted copy. An
+    image's copy in its own region keeps the key of its snapshots.
+    """
+    kept = request.action != "CopySnapshot" and source is not None and request.home.snapshots.get(source.id) is source
+    if source is None or not source.encrypted or kept:
         return encryption(request, encrypted, key, source)
     sealed = encryption(request, True, key, None)
     sealed.broken = sealed.broken or not may_use(request, source.kms_key_id)
@@ -355,8 +368,8 @@ def _leans_on_another(home: Region, lineage: str, key: str | None, start: dateti
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def snapshot_row(snapshot: Snapshot, now: datetime) -> Shape:
-    """A snapshot as DescribeSnapshots shows it."""
+def snapshot_row(snapshot: Snapshot, now: datetime, account: str | None = None) -> Shape:
+    """A snapshot as DescribeSnapshots shows it to an account, by default to its owner."""
     state = snapshot.state(now)
     row: Shape = {
         "SnapshotId": snapshot.id,
@@ -369,15 +382,17 @@ def snapshot_row(snapshot: Snapshot, now: datetime) -> Shape:
         "Description": snapshot.description,
         "Encrypted": snapshot.encrypted,
         "StorageTier": "standard",
+        "TransferType": "standard",
     }
     if snapshot.tierings:
         row["StorageTier"], row["RestoreExpiryTime"] = snapshot.tier(now), snapshot.restored_until(now)
     if snapshot.encrypted:
         row["KmsKeyId"] = snapshot.kms_key_id
-    if snapshot.tags:
-        row["Tags"] = tag_list(snapshot.tags)
+    tags = snapshot.tags_of(account)
+    if tags:
+        row["Tags"] = tag_list(tags)
     if snapshot.copied:
-        row["TransferType"] = "time-based" if snapshot.completion_minutes else "standard"
+        row["TransferType"] = snapshot.transfer_type
         row["CompletionDurationMinutes"] = snapshot.completion_minutes
         if state == "pending":
             row["VolumeSize"], row["StateMessage"] = 0, "Metadata not updated"
@@ -420,7 +435,7 @@ def _fields(now: datetime) -> dict[str, Callable[[Snapshot], Any]]:
         "start-time": lambda one: one.created,
         "status": lambda one: one.state(now),
         "storage-tier": lambda one: one.tier(now) if one.tierings else "standard",
-        "transfer-type": lambda one: ("time-based" if one.completion_minutes else "standard") if one.copied else None,
+        "transfer-type": lambda one: one.transfer_type,
         "volume-id": lambda one: one.volume_id,
         "volume-size": lambda one: one.volume_size,
     }
@@ -432,10 +447,13 @@ def _place(snapshot: Snapshot) -> tuple[int, str]:
 
 @action("DescribeSnapshots")
 def describe_snapshots(request: Request) -> Shape:
-    """The snapshots that the account may use: its own, and shared and public ones; the oldest first."""
-    params, now = request.params, request.now
+    """The snapshots that the account may use: its own, and shared and public ones; the oldest first.
+
+    Tags belong to the account that set them: nobody sees or finds those of another one.
+    """
+    params, now, account = request.params, request.now, request.account
     owners, users = params.get("OwnerIds") or [], params.get("RestorableByUserIds") or []
-    tests = compiled(params.get("Filters") or [], _fields(now))
+    tests = compiled(params.get("Filters") or [], _fields(now), tags_of=lambda one: one.tags_of(account))
     if params.get("SnapshotIds"):
         rows = [readable_snapshot(request, one) for one in dict.fromkeys(params["SnapshotIds"])]
     else:
@@ -449,7 +467,7 @@ def describe_snapshots(request: Request) -> Shape:
     if users:
         tests.append(_restorable_by(request, set(users)))
     page, token = page_of(request, rows, tests)
-    return {"Snapshots": [snapshot_row(one, now) for one in page], "NextToken": token}
+    return {"Snapshots": [snapshot_row(one, now, account) for one in page], "NextToken": token}
 
 
 def _restorable_by(request: Request, users: set[str]) -> Test:
@@ -485,7 +503,7 @@ def page_of(
     size, token = params.get("MaxResults"), params.get("NextToken")
     if token:
         rows = rows[bisect_right(rows, tuple(token_place(request, token)), key=_place) :]
-    if request.world.config.visibility_delay:
+    if request.late or request.world.config.visibility_delay:
         tests = [*tests, request.visible]
     enough = min(size, 1000) + 1 if size is not None and size > 0 else (1001 if token else None)
     found = []

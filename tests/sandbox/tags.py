@@ -15,7 +15,9 @@ from .filters import matching
 from .pages import paged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from .world import Snapshot
 
 MOST_TAGS = 50
 LONGEST_KEY = 127
@@ -86,6 +88,49 @@ def tag_specifications(request: Request, *types: str) -> dict[str, dict[str, str
 
 
 @dataclass
+class _Foreign:
+    """Another account's snapshot, with the tags that this account has given it."""
+
+    snapshot: Snapshot
+    account: str
+    kind: str = "snapshot"
+
+    @property
+    def id(self) -> str:
+        return self.snapshot.id
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return self.snapshot.foreign_tags.get(self.account, {})
+
+    @tags.setter
+    def tags(self, tags: dict[str, str]) -> None:
+        self.snapshot.foreign_tags = {**self.snapshot.foreign_tags, self.account: tags}
+
+
+def _foreign(request: Request) -> Iterator[_Foreign]:
+    """The snapshots of other accounts that this one has tagged, also those that it can no longer use."""
+    for other in request.world.regions():
+        if other.name == request.region and other.account != request.account:
+            for one in other.snapshots.values():
+                if one.foreign_tags.get(request.account):
+                    yield _Foreign(one, request.account)
+
+
+def _found(request: Request, resource_id: str) -> Any:
+    """The resource of this id that the request may tag, or None."""
+    own = request.home.resource(resource_id)
+    if own is not None or not resource_id.startswith("snap-"):
+        return own
+    tagged = [one for one in _foreign(request) if one.id == resource_id] if request.action == "DeleteTags" else []
+    for other in request.world.regions():
+        one = other.snapshots.get(resource_id) if other.name == request.region else None
+        if one is not None and other.grants(one, request.account, request.now):
+            return _Foreign(one, request.account)
+    return tagged[0] if tagged else None
+
+
+@dataclass
 class _Split:
     """The ids of a call: the sandbox's own resources, and what is moto's."""
 
@@ -101,10 +146,10 @@ def _split(request: Request) -> _Split:
     for each in ids:
         if not _ID.fullmatch(each):
             raise Ec2Error("InvalidID", f"The ID '{each}' is not valid")
-        resource = request.home.resource(each)
+        resource = _found(request, each)
         if resource is None and each.rpartition("-")[0] in _KINDS:
             raise not_found(each)
-        if resource is not None and not request.visible(resource):
+        if resource is not None and not isinstance(resource, _Foreign) and not request.visible(resource):
             raise not_found(each)
         if resource is None:
             others.append(each)
@@ -190,6 +235,11 @@ def describe_tags(request: Request) -> dict[str, Any]:
         for resource in request.home.resources()
         if request.visible(resource)
         for key, value in (resource.tags or {}).items()
+    ]
+    rows += [
+        _TagRow(resource.id, resource.kind, key, value)
+        for resource in _foreign(request)
+        for key, value in resource.tags.items()
     ]
     own = {row.resource_id for row in rows} | {resource.id for resource in request.home.resources()}
     rows += [

@@ -290,7 +290,8 @@ def render(action: str, result: Mapping[str, Any] | None, request_id: str = "") 
     """The XML answer to an action.
 
     result: boto3-shaped; members that are None are left out. For Describe operations the top-level lists that the
-    result does not name are rendered empty, as EC2 does. An operation without output answers `<return>true</return>`.
+    result does not name are rendered empty, as EC2 does; those that ask for one attribute answer that attribute alone.
+    An operation without output answers `<return>true</return>`.
     Raises KeyError, naming the shape, when the result has a member that the model does not know, and TypeError when a
     value has the wrong type: both are errors in a handler.
     """
@@ -324,7 +325,7 @@ def _document(action: str) -> tuple[str, Writer]:
 
         return f"{action}Response", nothing
     write = _structure_writer(shape)
-    if not action.startswith("Describe"):
+    if not action.startswith("Describe") or action.endswith("Attribute"):
         return f"{action}Response", write
     lists = {name: member for name, member in shape.members.items() if isinstance(member, ListShape)}
 

@@ -215,6 +215,7 @@ class Volume:
     added: list[Mark] = field(default_factory=list)
     pending_snapshots: list[datetime] = field(default_factory=list)
     fast_restored: bool = False
+    auto_enable_io: bool = False
     delete_asked: datetime | None = None
     deleted: datetime | None = None
 
@@ -306,6 +307,7 @@ class Snapshot:
     Of a copy: ``source_id`` is what it was copied from, ``lineage`` the volume in which that began, ``incremental``
     whether it could lean on an earlier copy (EC2 tells it by an event only; inspect shows it).
     ``shared_until`` is set once an archival is under way, which ends all sharing when it is completed.
+    ``foreign_tags`` are the tags that other accounts have given it, by account: each sees its own only.
     """
 
     kind: ClassVar[str] = "snapshot"
@@ -334,6 +336,16 @@ class Snapshot:
     tierings: tuple[Tiering, ...] = ()
     lock: Lock | None = None
     delete_asked: datetime | None = None
+    foreign_tags: dict[str, Tags] = field(default_factory=dict)
+
+    def tags_of(self, account: str | None) -> Tags:
+        """The tags that an account sees: its own. None is the owner."""
+        return self.tags if account is None or account == self.owner else self.foreign_tags.get(account, {})
+
+    @property
+    def transfer_type(self) -> str:
+        """EC2's TransferType; every snapshot has one."""
+        return "time-based" if self.completion_minutes else "standard"
 
     def state(self, now: datetime) -> str:
         """pending, completed or error."""
@@ -544,9 +556,13 @@ class Instance:
     checked: datetime | None = None
     gone: datetime | None = None
 
+    def latest(self, now: datetime) -> Power:
+        """The change of power that counts at ``now``: a read of the past does not know what was asked after it."""
+        return next((one for one in reversed(self.power) if one.asked <= now), self.power[0])
+
     def state(self, now: datetime) -> str:
         """pending, running, stopping, stopped, shutting-down or terminated."""
-        last = self.power[-1]
+        last = self.latest(now)
         return last.meanwhile if now < last.done else last.state
 
     @property
@@ -640,8 +656,6 @@ class Region:
         self.bin: dict[str, Binned] = {}
         self.zones: dict[str, str] = {}
         """Zone id by zone name, once somebody asked."""
-        self.region_names: frozenset[str] = frozenset()
-        """The regions that there are, once somebody asked."""
         self._number = 0
 
     def next_number(self) -> int:

@@ -82,21 +82,23 @@ def test_changes_that_are_refused(world: World, sandbox: Sandbox, made: str) -> 
     both = {"Add": [{"UserId": OTHER}], "Remove": [{"UserId": THIRD}]}
     refused("InvalidParameterCombination", modify, SnapshotId=made, CreateVolumePermission=both)
     refused("InvalidParameterCombination", modify, SnapshotId=made)
-    refused(
-        "InvalidUserID.Malformed",
-        modify,
-        SnapshotId=made,
-        CreateVolumePermission={"Add": [{"UserId": "me"}]},
-    )
-    refused("InvalidParameterValue", modify, SnapshotId=made, CreateVolumePermission={"Add": [{"Group": "some"}]})
-    refused("InvalidParameterValue", modify, SnapshotId=made, Attribute="productCodes", CreateVolumePermission=PUBLIC)
+    for user in ("me", "", "1111-2222-3333", "123"):
+        both = {"Add": [{"UserId": OTHER}, {"UserId": user}]}
+        refused("InvalidAMIAttributeItemValue", modify, SnapshotId=made, CreateVolumePermission=both)
+    for change in ("Add", "Remove"):
+        some = {change: [{"Group": "some"}]}
+        refused("InvalidAMIAttributeItemValue", modify, SnapshotId=made, CreateVolumePermission=some)
+    legacy = {"SnapshotId": made, "UserIds": [OTHER]}
+    refused("InvalidParameterValue", modify, **legacy, Attribute="productCodes", OperationType="add")
+    refused("MissingParameter", modify, **legacy, OperationType="add")
+    refused("InvalidParameterCombination", modify, **legacy, Attribute="createVolumePermission")
     many = [{"UserId": f"{number:012d}"} for number in range(501)]
     refused("InvalidParameterValue", modify, SnapshotId=made, CreateVolumePermission={"Add": many}, text="500")
     modify(SnapshotId=made, CreateVolumePermission={"Add": many[:500]})
     refused("DryRunOperation", modify, SnapshotId=made, CreateVolumePermission=PUBLIC, DryRun=True)
     refused("InvalidSnapshot.NotFound", modify, SnapshotId="snap-0123456789abcdef0", CreateVolumePermission=PUBLIC)
     assert len(permissions(ec2, made)) == 500
-    refused("InvalidParameterValue", ec2.reset_snapshot_attribute, SnapshotId=made, Attribute="productCodes")
+    refused("InvalidRequest", ec2.reset_snapshot_attribute, SnapshotId=made, Attribute="productCodes")
     ec2.reset_snapshot_attribute(SnapshotId=made, Attribute="createVolumePermission")
     assert permissions(ec2, made) == []
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from domain import LONG, make_instant, make_slow, only, refused, texts
 
+from sandbox.engine import HANDLERS, Ec2Error, Request
+
 if TYPE_CHECKING:
     from sandbox.client import Sandbox
     from sandbox.engine import World
@@ -46,7 +48,7 @@ def test_what_a_copy_shows(world: World, sandbox: Sandbox) -> None:
     assert (row["TransferType"], row["VolumeId"], row["VolumeSize"]) == ("standard", "vol-ffffffff", 10)
     assert row["FullSnapshotSizeInBytes"] == 10 << 30
     assert "CompletionDurationMinutes" not in row
-    assert "TransferType" not in only(sandbox.client(), source)
+    assert only(sandbox.client(), source)["TransferType"] == "standard"
     timed = only(west, copied(west, source, CompletionDurationMinutes=30))
     assert (timed["TransferType"], timed["CompletionDurationMinutes"]) == ("time-based", 30)
     found = west.describe_snapshots(Filters=[{"Name": "transfer-type", "Values": ["time-based"]}])["Snapshots"]
@@ -55,13 +57,32 @@ def test_what_a_copy_shows(world: World, sandbox: Sandbox) -> None:
 
 def test_a_region_that_does_not_exist(world: World, sandbox: Sandbox) -> None:
     (source,) = seeded(sandbox)
-    refused(
-        "InvalidParameterValue",
-        sandbox.client().copy_snapshot,
-        SourceRegion="us-moon-1",
-        SourceSnapshotId=source,
-        text="us-moon-1",
-    )
+    for region in ("us-moon-1", ""):
+        refused(
+            "InvalidRegion",
+            sandbox.client().copy_snapshot,
+            SourceRegion=region,
+            SourceSnapshotId=source,
+            text=f"{region} is not a valid region name",
+        )
+
+
+def test_copy_is_made_where_it_is_asked_for(world: World) -> None:
+    """botocore sets DestinationRegion itself, so the handler is asked directly. DryRun does not look."""
+
+    def copy(**more: Any) -> Any:
+        params = {"SourceRegion": "us-east-1", "SourceSnapshotId": "snap-0123456789abcdef0", **more}
+        request = Request("CopySnapshot", params, HOME, "us-east-1", world.clock.now(), world)
+        return HANDLERS["CopySnapshot"].handler(request)
+
+    with pytest.raises(Ec2Error) as caught:
+        copy(DestinationRegion="us-west-2")
+    assert caught.value.code == "InvalidParameterValue"
+    assert caught.value.message == "DestinationRegion 'us-west-2' does not match the current region (us-east-1)."
+    with pytest.raises(Ec2Error) as caught:
+        copy(DestinationRegion="us-west-2", DryRun=True)
+    assert caught.value.code == "DryRunOperation"
+    assert copy(DestinationRegion="us-east-1")["SnapshotId"]
 
 
 def test_the_limit_can_be_set(world: World, sandbox: Sandbox) -> None:
@@ -193,18 +214,18 @@ def test_an_encrypted_source_needs_its_key(world: World, sandbox: Sandbox, princ
 
 
 def test_the_keys_of_copies(world: World, sandbox: Sandbox) -> None:
-    """In the region of the source its key stays; elsewhere the default key of the region, or the one that is given."""
+    """The default key of the region, also in the region of the source, or the one that is given."""
     make_instant(world)
     key = sandbox.client("kms").create_key()["KeyMetadata"]["Arn"]
     (source,) = seeded(sandbox, Encrypted=True, KmsKeyId=key)
-    west = sandbox.client(region="us-west-2")
-    assert only(sandbox.client(), copied(sandbox.client(), source))["KmsKeyId"] == key
-    row = only(west, copied(west, source))
-    assert row["Encrypted"] is True and row["KmsKeyId"].startswith("arn:aws:kms:us-west-2:")
+    ec2, west = sandbox.client(), sandbox.client(region="us-west-2")
+    assert only(ec2, copied(ec2, source))["KmsKeyId"] not in ("", key)
+    assert only(ec2, copied(ec2, source, KmsKeyId=key))["KmsKeyId"] == key
+    for more in ({}, {"Encrypted": False}):  # an encrypted source has no unencrypted copy
+        row = only(west, copied(west, source, **more))
+        assert row["Encrypted"] is True and row["KmsKeyId"].startswith("arn:aws:kms:us-west-2:")
     far = sandbox.client("kms", region="us-west-2").create_key()["KeyMetadata"]["Arn"]
     assert only(west, copied(west, source, Encrypted=True, KmsKeyId=far))["KmsKeyId"] == far
-    failed = only(west, copied(west, source, Encrypted=True, KmsKeyId=key))  # a key of another region
-    assert (failed["State"], failed["StateMessage"]) == ("error", "Given key ID is not accessible")
     sandbox.client("kms").disable_key(KeyId=key.rpartition("/")[2])
     failed = only(west, copied(west, source))
     assert (failed["State"], failed["StateMessage"]) == ("error", "Given key ID is not accessible")

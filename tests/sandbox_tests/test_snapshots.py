@@ -335,9 +335,9 @@ def test_encrypted_ones_cannot_be_public_and_those_of_the_default_key_not_shared
     default = ec2.create_snapshot(VolumeId=ids["default"])["SnapshotId"]
     account = {"Add": [{"UserId": "111122223333"}]}
     ec2.modify_snapshot_attribute(SnapshotId=own, CreateVolumePermission=account)
-    refused("InvalidParameterValue", ec2.modify_snapshot_attribute, SnapshotId=default, CreateVolumePermission=account)
+    refused("OperationNotPermitted", ec2.modify_snapshot_attribute, SnapshotId=default, CreateVolumePermission=account)
     refused(
-        "InvalidParameterValue",
+        "OperationNotPermitted",
         ec2.modify_snapshot_attribute,
         SnapshotId=own,
         CreateVolumePermission={"Add": [{"Group": "all"}]},

@@ -11,6 +11,7 @@ import pytest
 from worlds import SPEED, FakeWorld, SandboxWorld, World
 
 from sandbox.client import Sandbox
+from sandbox.engine import Config
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +26,9 @@ def sandbox(shared_sandbox: Sandbox) -> Sandbox:
     shared_sandbox.clear_faults()
     shared_sandbox.reset()
     shared_sandbox.refuse()
-    shared_sandbox.configure(visibility_delay={"snapshot": 0, "image": 0}, buckets=False, latency=0)
+    shared_sandbox.configure(
+        visibility_delay={"snapshot": 0, "image": 0}, buckets=False, latency=0, read_lag=Config().read_lag
+    )
     shared_sandbox.reset_log()
     return shared_sandbox
 

@@ -203,6 +203,7 @@ def test_a_failed_stage_finishes_its_calls_and_ends_the_plan(world: World) -> No
 
 def test_a_snapshot_that_ends_in_error_fails_at_once_with_the_reason(world: World) -> None:
     make = snapshot(world.instance().block_devices[0].volume_id)
+    world.see_at_once()
     world.fault("CreateSnapshot", kind="end", message="Client error: the key is disabled")
     outcome = run(world, Stage((make,), (Wait((make.resource,), "completed"),)), timeout=1000)
     assert isinstance(outcome.error, WaitError)

@@ -46,6 +46,29 @@ _SERVER = frozenset(
     {"InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable", "ServerInternal", "RequestTimeout"}
 )
 
+# What to do where the code alone does not tell: patterns of the code and of EC2's text, the first that matches.
+_SAID: tuple[tuple[str, str, str], ...] = (
+    (
+        r"InvalidParameterValue",
+        r"The specified keyId\b",
+        "Name an enabled KMS key of the destination region that these credentials may use, by its id, ARN or alias.",
+    ),
+    (
+        r"AuthFailure",
+        r"Not authorized to use key\b",
+        "The key policy and the IAM policies must allow kms:DescribeKey, kms:CreateGrant and kms:GenerateDataKey*.",
+    ),
+    (
+        r"AuthFailure",
+        r"Not authorized for (?:image|snapshot)",
+        "It belongs to another account: its owner must share it with this one, or make the call.",
+    ),
+    (
+        r"ResourceLimitExceeded",
+        r"",
+        "EC2 makes that many at a time. Run the task again when those under way are completed; it carries on.",
+    ),
+)
 # What to do, by the code's family: the first pattern that matches.
 _HINTS: tuple[tuple[str, str], ...] = (
     (
@@ -54,9 +77,25 @@ _HINTS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"AuthFailure|InvalidClientTokenId|SignatureDoesNotMatch|UnrecognizedClientException|InvalidAccessKeyId",
-        "AWS does not accept these credentials: check access_key, secret_key, session_token, profile, the clock.",
+        "AWS refuses these credentials: check access_key, secret_key, session_token, profile, the region, the clock.",
     ),
     (r"OptInRequired", "The account has not enabled this region, or has not subscribed to the product."),
+    (r"InvalidRegion", "Check how the region is written, and that the account has enabled it."),
+    (
+        r"InvalidSnapshot\.InUse",
+        "Deregister the image that uses the snapshot first.",
+    ),
+    (r"VolumeInUse", "Detach the volume first."),
+    (
+        r"InvalidAMIName\.Duplicate",
+        "The account has an image of that name in the region. Choose another name, or deregister that image.",
+    ),
+    (r"InvalidAMIName\.Malformed", "Choose another name."),
+    (
+        r"InvalidAMIAttributeItemValue|InvalidUserID\.Malformed",
+        "Give the accounts as text of twelve digits, without hyphens.",
+    ),
+    (r"UnknownVolumeType", "Use gp3, gp2, io2, io1, st1, sc1 or standard."),
     (r"Invalid\w+\.Malformed", "Check how the id is written."),
     (
         r"Invalid\w+\.NotFound|Invalid\w+\.Unavailable",
@@ -82,7 +121,7 @@ _HINTS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"SnapshotCreationPerVolumeRateExceeded",
-        "EC2 takes one snapshot of a volume at a time; wait at least 15 seconds.",
+        "EC2 takes a snapshot of the same volume once in 15 seconds. Run the task again after that.",
     ),
     (
         r"VolumeModificationRateExceeded",
@@ -92,7 +131,14 @@ _HINTS: tuple[tuple[str, str], ...] = (
         r"IncorrectModificationState",
         "The volume's last modification is not over. on_cooldown: defer leaves this one for later, wait waits for it.",
     ),
-    (r"OperationNotPermitted", "Stop, termination or deregistration protection, or the resource's state, forbids it."),
+    (
+        r"OperationNotPermitted",
+        "A protection or lock of the resource, its state or encryption, or a setting of the account forbids it.",
+    ),
+    (
+        r"IncorrectState|IncorrectInstanceState",
+        "The resource's state does not allow it. Run the task again when the state has changed.",
+    ),
     (
         r"InternalError|InternalFailure|ServiceUnavailable|Unavailable",
         "A fault on AWS's side. Run the task again; it carries on.",
@@ -110,7 +156,7 @@ def is_throttling(error: CallError) -> bool:
     return error.code in THROTTLING
 
 
-def _hint(service: str, operation: str, code: str, request: Mapping[str, Any]) -> str:
+def _hint(service: str, operation: str, code: str, message: str, request: Mapping[str, Any]) -> str:
     if code in _UNAUTHORIZED:
         # EC2 checks CreateTags as well for whatever is tagged as it is made.
         tagged = ", and ec2:CreateTags, since it is tagged as it is made" if "TagSpecifications" in request else ""
@@ -118,7 +164,8 @@ def _hint(service: str, operation: str, code: str, request: Mapping[str, Any]) -
         return f"The credentials' IAM policies must allow {prefix}:{operation}{tagged}."
     if operation == "CopySnapshot" and code == "ResourceLimitExceeded":
         return "EC2 makes only so many copies at once. Wait until copies are completed, then run the task again."
-    return next((hint for pattern, hint in _HINTS if re.fullmatch(pattern, code)), "")
+    said = next((hint for pattern, text, hint in _SAID if re.fullmatch(pattern, code) and re.search(text, message)), "")
+    return said or next((hint for pattern, hint in _HINTS if re.fullmatch(pattern, code)), "")
 
 
 def _not_before(code: str, message: str) -> datetime | None:
@@ -154,7 +201,7 @@ def _refused(
     throttled = code in THROTTLING
     # EC2 answers a lack of capacity with 500, but it is a clear refusal.
     unclear = not throttled and not code.startswith("Insufficient") and (status >= 500 or code in _SERVER)
-    hint = _hint(service, operation, code, request)
+    hint = _hint(service, operation, code, message, request)
     return CallError(
         operation,
         code,

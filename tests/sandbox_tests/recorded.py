@@ -1,0 +1,740 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What real AWS answered to real requests: facts in our own words, each with its source.
+
+A row is one request and what is known of its answer. Words in braces are resources of `SCENERY`, or ids that earlier
+calls of the row gave; "caller" is the account whose call it is. Add a row for every answer of EC2 that surprises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+HOME, OTHER = "123456789012", "111122223333"
+HERE, THERE = "us-east-1", "us-west-2"
+ZONE = "us-east-1a"
+
+STACKD = "radkawar/stackd: testdata/aws"
+"""Calls and answers of two accounts in us-east-1, recorded in September 2026."""
+AMAZON_AWS = "ansible-collections/amazon.aws: tests/integration/targets"
+"""Integration tests that pass on AWS."""
+CUSTODIAN = "cloud-custodian/cloud-custodian: tests/data/placebo"
+"""Recorded answers of AWS."""
+API = "EC2 API reference"
+GUIDE = "Amazon EBS user guide"
+
+
+class Absent:
+    """The answer has no such member."""
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT = Absent()
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request. gives: names for ids of its answer, by their place in it ("SnapshotId")."""
+
+    operation: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    caller: str = HOME
+    region: str = HERE
+    service: str = "ec2"
+    gives: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Row:
+    """code and text of a refusal, or shows: what stands in the answer, by place ("Snapshots.0.Tags").
+
+    before: calls that come first. source: who recorded or documented it.
+    """
+
+    name: str
+    source: str
+    call: Call
+    code: str = ""
+    text: str = ""
+    shows: Mapping[str, Any] = field(default_factory=dict)
+    before: Sequence[Call] = ()
+
+
+SCENERY: dict[str, Any] = {
+    "volumes": [
+        {"name": "volume", "Size": 2, "VolumeType": "gp3"},
+        {"name": "gp2", "Size": 500, "VolumeType": "gp2"},
+        {"name": "sealed-volume", "Size": 1, "Encrypted": True},
+    ],
+    "snapshots": [
+        {"name": "snapshot", "volume": "volume", "tags": {"suite": "owner"}},
+        {"name": "plain", "volume": "volume"},
+        {"name": "shared", "volume": "volume", "tags": {"suite": "owner"}, "shared_with": [OTHER]},
+        {"name": "sealed", "volume": "sealed-volume"},
+    ],
+    "instance": {"name": "instance"},
+    "image": {"name": "image"},
+}
+"""Made anew for each row; everything in it is completed, available or running."""
+
+
+def described(snapshot: str, **more: Any) -> Call:
+    return Call("DescribeSnapshots", {"SnapshotIds": [snapshot]}, **more)
+
+
+def copying(**params: Any) -> Call:
+    return Call("CopySnapshot", {"SourceRegion": HERE, "SourceSnapshotId": "{plain}", **params})
+
+
+def sharing(snapshot: str = "{plain}", **change: Any) -> Call:
+    return Call("ModifySnapshotAttribute", {"SnapshotId": snapshot, "CreateVolumePermission": change})
+
+
+def volume(**params: Any) -> Call:
+    return Call("CreateVolume", {"AvailabilityZone": ZONE, **params})
+
+
+def new_key(**more: Any) -> Call:
+    return Call("CreateKey", {}, service="kms", gives={"key": "KeyMetadata.Arn", "key-id": "KeyMetadata.KeyId"}, **more)
+
+
+NO_KEY = f"arn:aws:kms:{HERE}:{HOME}:key/fe4d2634-186d-4adc-8a7f-ca163060dafc"
+_COPY_CONTROLS = f"{STACKD}/ebs/copy_controls.json"
+_COPY_DATA = f"{STACKD}/ebs/copy_data.json"
+_COPY_FAILURES = f"{STACKD}/ebs/copy_data_failures.json"
+
+COPIES = (
+    Row(
+        "copy-with-a-key-that-does-not-exist",
+        _COPY_DATA,
+        copying(Encrypted=True, KmsKeyId=NO_KEY),
+        "InvalidParameterValue",
+        f"The specified keyId {NO_KEY} is invalid",
+    ),
+    Row(
+        "copy-with-an-alias-that-does-not-exist",
+        _COPY_FAILURES,
+        copying(Encrypted=True, KmsKeyId="alias/missing"),
+        "InvalidParameterValue",
+        "The specified keyId alias/missing is invalid",
+    ),
+    Row(
+        "copy-with-a-disabled-key",
+        _COPY_FAILURES,
+        copying(Encrypted=True, KmsKeyId="{key}"),
+        "InvalidParameterValue",
+        "The specified keyId {key} is disabled",
+        before=(new_key(), Call("DisableKey", {"KeyId": "{key-id}"}, service="kms")),
+    ),
+    Row(
+        "copy-with-a-key-that-the-caller-may-not-use",
+        _COPY_DATA,
+        copying(Encrypted=True, KmsKeyId="{key}"),
+        "AuthFailure",
+        "Not authorized to use key {key}",
+        before=(new_key(caller=OTHER),),
+    ),
+    Row("copy-from-no-region", _COPY_CONTROLS, copying(SourceRegion="not-a-region"), "InvalidRegion", "not-a-region"),
+    Row("copy-from-an-empty-region", _COPY_CONTROLS, copying(SourceRegion=""), "InvalidRegion", "valid region name"),
+    Row(
+        "copy-from-the-wrong-region-fails-later",
+        _COPY_CONTROLS,
+        described("{copy}"),
+        shows={"Snapshots.0.State": "error", "Snapshots.0.StateMessage": "Source snapshot is not found"},
+        before=(
+            Call("CopySnapshot", {"SourceRegion": THERE, "SourceSnapshotId": "{plain}"}, gives={"copy": "SnapshotId"}),
+        ),
+    ),
+    Row(
+        "copy-of-a-malformed-id",
+        _COPY_CONTROLS,
+        copying(SourceSnapshotId="bad"),
+        "InvalidParameterValue",
+        "The specified snapshotId is invalid",
+    ),
+    *(
+        Row(
+            f"copy-within-{minutes}-minutes",
+            _COPY_CONTROLS,
+            copying(CompletionDurationMinutes=minutes, DryRun=True),
+            "DryRunOperation" if fine else "InvalidParameterValue",
+            "" if fine else "15 minute increments",
+        )
+        for minutes, fine in ((0, False), (14, False), (15, True), (16, False), (2880, True), (2881, False))
+    ),
+    Row(
+        "copy-does-not-inherit",
+        _COPY_CONTROLS,
+        described("{copy}"),
+        shows={"Snapshots.0.Description": "", "Snapshots.0.Tags": ABSENT, "Snapshots.0.VolumeId": "vol-ffffffff"},
+        before=(
+            Call(
+                "CopySnapshot", {"SourceRegion": HERE, "SourceSnapshotId": "{snapshot}"}, gives={"copy": "SnapshotId"}
+            ),
+        ),
+    ),
+    Row("untagged-copy-answers-without-tags", _COPY_DATA, copying(), shows={"Tags": ABSENT}),
+    Row("copy-with-encryption-off", _COPY_DATA, copying(Encrypted=False), shows={"Tags": ABSENT}),
+    Row(
+        "an-encrypted-source-has-no-unencrypted-copy",
+        _COPY_DATA,
+        described("{copy}"),
+        shows={"Snapshots.0.Encrypted": True},
+        before=(
+            Call(
+                "CopySnapshot",
+                {"SourceRegion": HERE, "SourceSnapshotId": "{sealed}", "Encrypted": False},
+                gives={"copy": "SnapshotId"},
+            ),
+        ),
+    ),
+    Row(
+        "timed-copy",
+        _COPY_CONTROLS,
+        described("{copy}"),
+        shows={"Snapshots.0.TransferType": "time-based", "Snapshots.0.CompletionDurationMinutes": 15},
+        before=(
+            Call(
+                "CopySnapshot",
+                {"SourceRegion": HERE, "SourceSnapshotId": "{plain}", "CompletionDurationMinutes": 15},
+                gives={"copy": "SnapshotId"},
+            ),
+        ),
+    ),
+    Row(
+        "private-source-of-another-account",
+        _COPY_CONTROLS,
+        described("{copy}", caller=OTHER),
+        shows={"Snapshots.0.State": "error", "Snapshots.0.StateMessage": "Source snapshot is not found"},
+        before=(
+            Call(
+                "CopySnapshot",
+                {"SourceRegion": HERE, "SourceSnapshotId": "{plain}"},
+                caller=OTHER,
+                gives={"copy": "SnapshotId"},
+            ),
+        ),
+    ),
+)
+
+_SHARING = f"{STACKD}/ebs/sharing_controls.json"
+_TAGS = f"{STACKD}/ebs/sharing_data_tags.json"
+_SUITE = [{"Key": "suite", "Value": "recipient"}]
+
+
+def tagged(value: str, caller: str, snapshot: str = "{shared}") -> Call:
+    filters = [{"Name": "snapshot-id", "Values": [snapshot]}, {"Name": "tag:suite", "Values": [value]}]
+    return Call("DescribeSnapshots", {"Filters": filters}, caller=caller)
+
+
+def tagging(caller: str, snapshot: str = "{shared}") -> Call:
+    return Call("CreateTags", {"Resources": [snapshot], "Tags": _SUITE}, caller=caller)
+
+
+def attribute(snapshot: str, name: str = "createVolumePermission", **more: Any) -> Call:
+    return Call("DescribeSnapshotAttribute", {"SnapshotId": snapshot, "Attribute": name}, **more)
+
+
+def legacy(**params: Any) -> Call:
+    return Call("ModifySnapshotAttribute", {"SnapshotId": "{plain}", "UserIds": [OTHER], **params})
+
+
+SHARED = (
+    *(
+        Row(
+            f"share-with-the-account-{name}",
+            _SHARING,
+            sharing(Add=[{"UserId": OTHER}, {"UserId": user}]),
+            "InvalidAMIAttributeItemValue",
+            f"UserId {user}",
+        )
+        for name, user in (("text", "not-an-account"), ("hyphens", "9175-4600-8205"), ("short", "123"), ("empty", ""))
+    ),
+    *(
+        Row(
+            f"{change.lower()}-an-unknown-group",
+            _SHARING,
+            sharing(**{change: [{"Group": "everyone"}]}),
+            "InvalidAMIAttributeItemValue",
+            "UserGroup everyone",
+        )
+        for change in ("Add", "Remove")
+    ),
+    Row("share-an-empty-item", _SHARING, sharing(Add=[{}]), "InvalidParameterCombination", "No attributes specified."),
+    Row(
+        "share-by-another-attribute",
+        _SHARING,
+        legacy(Attribute="productCodes", OperationType="add"),
+        "InvalidParameterValue",
+        "Unrecognized attribute.",
+    ),
+    Row("share-without-attribute", _SHARING, legacy(OperationType="add"), "MissingParameter", "attribute is invalid"),
+    Row(
+        "share-without-operation",
+        _SHARING,
+        legacy(Attribute="createVolumePermission"),
+        "InvalidParameterCombination",
+        "No operation specified for createVolumePermission attribute.",
+    ),
+    Row(
+        "share-with-oneself-changes-nothing",
+        _SHARING,
+        attribute("{plain}"),
+        shows={"CreateVolumePermissions": []},
+        before=(sharing(Add=[{"UserId": HOME}]),),
+    ),
+    Row(
+        "a-failed-change-shares-with-nobody",
+        _SHARING,
+        attribute("{plain}"),
+        shows={"CreateVolumePermissions": [{"UserId": OTHER}]},
+        before=(sharing(Add=[{"UserId": OTHER}, {"UserId": OTHER}]),),
+    ),
+    Row(
+        "five-hundred-and-one-changes",
+        f"{STACKD}/ebs/sharing_data_limits.json",
+        sharing(Add=[{"UserId": HOME}] * 501),
+        "InvalidParameterValue",
+        "Modification size must not be greater than 500.",
+    ),
+    Row(
+        "an-encrypted-snapshot-cannot-be-public",
+        _SHARING,
+        sharing("{sealed}", Add=[{"Group": "all"}]),
+        "OperationNotPermitted",
+        "Encrypted snapshots cannot be shared publicly.",
+    ),
+    Row(
+        "a-snapshot-of-the-default-key-cannot-be-shared",
+        _SHARING,
+        sharing("{sealed}", Add=[{"UserId": OTHER}]),
+        "OperationNotPermitted",
+        "Encrypted snapshots with EBS default key cannot be shared",
+    ),
+    Row(
+        "one-attribute-is-answered",
+        f"{AMAZON_AWS}/ec2_snapshot",
+        attribute("{plain}"),
+        shows={"CreateVolumePermissions": [], "ProductCodes": ABSENT},
+    ),
+    Row(
+        "the-other-attribute-is-answered",
+        _SHARING,
+        attribute("{plain}", "productCodes"),
+        shows={"ProductCodes": [], "CreateVolumePermissions": ABSENT},
+    ),
+    Row(
+        "attribute-of-a-shared-snapshot",
+        _SHARING,
+        attribute("{shared}", caller=OTHER),
+        "InvalidSnapshot.NotFound",
+    ),
+    Row("tags-of-a-shared-snapshot", _TAGS, described("{shared}", caller=OTHER), shows={"Snapshots.0.Tags": ABSENT}),
+    Row("find-by-the-owners-tag", _TAGS, tagged("owner", OTHER), shows={"Snapshots": []}),
+    Row("tag-a-private-snapshot", _TAGS, tagging(OTHER, "{plain}"), "InvalidSnapshot.NotFound"),
+    Row(
+        "the-recipients-tag-is-its-own",
+        _TAGS,
+        described("{shared}", caller=OTHER),
+        shows={"Snapshots.0.Tags": _SUITE},
+        before=(tagging(OTHER),),
+    ),
+    Row(
+        "the-owner-does-not-see-the-recipients-tag",
+        _TAGS,
+        described("{shared}"),
+        shows={"Snapshots.0.Tags": [{"Key": "suite", "Value": "owner"}]},
+        before=(tagging(OTHER),),
+    ),
+    Row(
+        "find-by-the-recipients-tag",
+        _TAGS,
+        tagged("recipient", OTHER),
+        shows={"Snapshots.0.SnapshotId": "{shared}"},
+        before=(tagging(OTHER),),
+    ),
+    Row(
+        "the-owner-does-not-find-by-it",
+        _TAGS,
+        tagged("recipient", HOME),
+        shows={"Snapshots": []},
+        before=(tagging(OTHER),),
+    ),
+    Row(
+        "the-recipients-tag-outlives-the-sharing",
+        f"{STACKD}/ebs/sharing_data_tags_settled.json",
+        Call("DescribeTags", {"Filters": [{"Name": "resource-id", "Values": ["{shared}"]}]}, caller=OTHER),
+        shows={"Tags.0.Value": "recipient"},
+        before=(tagging(OTHER), sharing("{shared}", Remove=[{"UserId": OTHER}])),
+    ),
+    Row(
+        "delete-a-shared-snapshot",
+        f"{STACKD}/ebs/sharing_data_settled.json",
+        Call("DeleteSnapshot", {"SnapshotId": "{shared}"}, caller=OTHER),
+        "InvalidSnapshot.NotFound",
+    ),
+)
+
+_VOLUME_DATA = f"{STACKD}/ebs/volume_data.json"
+_SNAPSHOT_CONTROLS = f"{STACKD}/ebs/volume_data_snapshot_controls.json"
+
+SNAPSHOTS = (
+    Row(
+        "untagged-snapshot",
+        f"{_VOLUME_DATA}; {AMAZON_AWS}/ec2_snapshot",
+        Call("CreateSnapshot", {"VolumeId": "{volume}"}),
+        shows={"Tags": [], "State": "pending", "Progress": "", "TransferType": ABSENT, "StorageTier": ABSENT},
+    ),
+    Row(
+        "every-snapshot-has-a-transfer-type",
+        _SNAPSHOT_CONTROLS,
+        described("{snapshot}"),
+        shows={"Snapshots.0.TransferType": "standard", "Snapshots.0.StorageTier": "standard"},
+    ),
+    Row(
+        "two-identical-requests-make-two",
+        _SNAPSHOT_CONTROLS,
+        Call("DescribeSnapshots", {"SnapshotIds": ["{one}", "{two}"]}),
+        shows={"Snapshots.1.Description": "same"},
+        before=(
+            Call("CreateSnapshot", {"VolumeId": "{volume}", "Description": "same"}, gives={"one": "SnapshotId"}),
+            Call("CreateSnapshot", {"VolumeId": "{volume}", "Description": "same"}, gives={"two": "SnapshotId"}),
+        ),
+    ),
+    Row("an-untagged-snapshot-has-no-tags", _SHARING, described("{plain}"), shows={"Snapshots.0.Tags": ABSENT}),
+    Row(
+        "a-snapshot-of-an-image-is-in-use",
+        f"{STACKD}/ec2/images_snapshot_references.json",
+        Call("DeleteSnapshot", {"SnapshotId": "{image/root}"}),
+        "InvalidSnapshot.InUse",
+        "The snapshot {image/root} is currently in use by {image}",
+    ),
+    Row(
+        "dry-run-does-not-see-the-use",
+        f"{STACKD}/ec2/images_snapshot_references.json",
+        Call("DeleteSnapshot", {"SnapshotId": "{image/root}", "DryRun": True}),
+        "DryRunOperation",
+    ),
+    Row(
+        "ids-and-a-page-size",
+        API,
+        Call("DescribeSnapshots", {"SnapshotIds": ["{plain}"], "MaxResults": 5}),
+        "InvalidParameterCombination",
+    ),
+    *(
+        Row(
+            f"a-filter-without-values-finds-no-{what.lower()}",
+            f"{STACKD}/ebs/volume_controls.json",
+            Call(f"Describe{what}", {"Filters": [{"Name": name, "Values": []}]}),
+            shows={what: []},
+        )
+        for what, name in (("Volumes", "volume-id"), ("Snapshots", "tag:suite"), ("Images", "name"))
+    ),
+    Row(
+        "a-region-that-does-not-exist",
+        "a credential scope of another region: AWS general reference, troubleshooting of signatures",
+        Call("DescribeVolumes", {}, region="us-moon-1"),
+        "AuthFailure",
+    ),
+)
+
+_VOLUMES = f"{STACKD}/ebs/volume_controls.json"
+_BOUNDS = f"{STACKD}/ebs/volume_controls_bounds.json"
+
+VOLUMES = (
+    Row("no-zone", _VOLUMES, Call("CreateVolume", {"Size": 1}), "MissingParameter"),
+    Row("neither-size-nor-snapshot", _VOLUMES, volume(), "MissingParameter"),
+    Row(
+        "unknown-zone",
+        _VOLUMES,
+        Call("CreateVolume", {"Size": 1, "AvailabilityZone": "us-east-1z"}),
+        "InvalidZone.NotFound",
+    ),
+    Row("no-type-is-gp2", _VOLUMES, volume(Size=1), shows={"VolumeType": "gp2", "Iops": 100}),
+    Row("the-type-in-capitals", _VOLUMES, volume(Size=1, VolumeType="GP3"), shows={"VolumeType": "gp3"}),
+    Row(
+        "gp3-shows-its-baseline",
+        _VOLUMES,
+        volume(Size=1, VolumeType="gp3"),
+        shows={"Iops": 3000, "Throughput": 125, "MultiAttachEnabled": False, "Tags": [], "SnapshotId": ""},
+    ),
+    Row("little-throughput", _BOUNDS, volume(Size=1, VolumeType="gp3", Throughput=1), shows={"Throughput": 125}),
+    Row("five-hundred-iops", _BOUNDS, volume(Size=1, VolumeType="gp3", Iops=500), shows={"Iops": 3000}),
+    Row(
+        "iops-per-gib", _VOLUMES, volume(Size=1, VolumeType="gp3", Iops=3001), "InvalidParameterValue", "maximum is 500"
+    ),
+    Row(
+        "throughput-per-iops",
+        _VOLUMES,
+        volume(Size=8, VolumeType="gp3", Throughput=751),
+        "InvalidParameterValue",
+        "maximum is 0.25",
+    ),
+    Row("iops-of-gp2", _VOLUMES, volume(Size=1, VolumeType="gp2", Iops=100), "InvalidParameterCombination"),
+    Row("io2-without-iops", _VOLUMES, volume(Size=4, VolumeType="io2"), "InvalidParameterCombination"),
+    Row("small-st1", _VOLUMES, volume(Size=1, VolumeType="st1"), "InvalidParameterValue", "minimum is 125"),
+    Row("large-standard", _VOLUMES, volume(Size=1025, VolumeType="standard"), "InvalidParameterValue"),
+    Row(
+        "tags-of-another-kind",
+        _VOLUMES,
+        volume(Size=1, TagSpecifications=[{"ResourceType": "snapshot", "Tags": _SUITE}]),
+        "InvalidParameterValue",
+    ),
+    Row(
+        "reserved-tags",
+        _VOLUMES,
+        volume(Size=1, TagSpecifications=[{"ResourceType": "volume", "Tags": [{"Key": "aws:x", "Value": ""}]}]),
+        "InvalidParameterValue",
+    ),
+    Row(
+        "rate-out-of-range",
+        f"{STACKD}/ebs/volume_controls_initialization.json",
+        volume(SnapshotId="{plain}", VolumeInitializationRate=99),
+        "InvalidParameterValue",
+        "The value specified for VolumeInitializationRate is not in the allowed range.",
+    ),
+    Row(
+        "private-snapshot-of-another-account",
+        _VOLUME_DATA,
+        Call("CreateVolume", {"AvailabilityZone": ZONE, "SnapshotId": "{plain}"}, caller=OTHER),
+        "InvalidSnapshot.NotFound",
+    ),
+    Row(
+        "encryption-off-for-an-encrypted-snapshot",
+        _VOLUME_DATA,
+        volume(SnapshotId="{sealed}", Encrypted=False),
+        "InvalidParameterCombination",
+    ),
+    Row(
+        "nothing-to-modify",
+        _VOLUMES,
+        Call("ModifyVolume", {"VolumeId": "{volume}"}),
+        "InvalidParameterValue",
+        "Must specify at least one of size, type, iops, throughput or multi-attach.",
+    ),
+    Row(
+        "shrink",
+        _VOLUMES,
+        Call("ModifyVolume", {"VolumeId": "{volume}", "Size": 1}),
+        "InvalidParameterValue",
+        "New size cannot be smaller than existing size",
+    ),
+    Row(
+        "dry-run-of-a-shrink",
+        _VOLUMES,
+        Call("ModifyVolume", {"VolumeId": "{volume}", "Size": 1, "DryRun": True}),
+        "DryRunOperation",
+    ),
+    Row(
+        "the-same-size-is-a-modification",
+        _VOLUMES,
+        Call("ModifyVolume", {"VolumeId": "{volume}", "Size": 2}),
+        shows={"VolumeModification.TargetSize": 2},
+    ),
+    Row(
+        "the-fifth-modification",
+        _BOUNDS,
+        Call("ModifyVolume", {"VolumeId": "{volume}", "Size": 2}),
+        "VolumeModificationRateExceeded",
+        "before you can issue the next modification request for this volume",
+        before=(Call("ModifyVolume", {"VolumeId": "{volume}", "Size": 2}),) * 4,
+    ),
+    Row(
+        "a-volume-that-was-never-modified",
+        _VOLUMES,
+        Call("DescribeVolumesModifications", {"VolumeIds": ["{volume}"]}),
+        "InvalidVolumeModification.NotFound",
+    ),
+    *(
+        Row(
+            f"filter-{name}",
+            _BOUNDS,
+            Call("DescribeVolumesModifications", {"Filters": [{"Name": name, "Values": ["true"]}]}),
+            code,
+            shows={} if code else {"VolumesModifications": []},
+        )
+        for name, code in (
+            ("target-multi-attach-enabled", ""),
+            ("original-multi-attach-enabled", ""),
+            ("targetMultiAttachEnabled", "InvalidParameterValue"),
+        )
+    ),
+    Row(
+        "a-token-that-was-used-for-another-size",
+        _VOLUMES,
+        volume(Size=2, ClientToken="{instance}"),
+        "IdempotentParameterMismatch",
+        before=(volume(Size=1, ClientToken="{instance}"),),
+    ),
+    Row(
+        "ids-of-volumes-and-a-page-size",
+        _VOLUMES,
+        Call("DescribeVolumes", {"VolumeIds": ["{volume}"], "MaxResults": 5}),
+        "InvalidParameterCombination",
+        "volumeIdsSet",
+    ),
+    Row(
+        "a-page-of-four", _BOUNDS, Call("DescribeVolumes", {"MaxResults": 4}), "InvalidParameterValue", "greater than 5"
+    ),
+    Row("a-page-of-1001", _BOUNDS, Call("DescribeVolumes", {"MaxResults": 1001})),
+    Row(
+        "auto-enable-io",
+        _VOLUMES,
+        Call("DescribeVolumeAttribute", {"VolumeId": "{volume}", "Attribute": "autoEnableIO"}),
+        shows={"AutoEnableIO.Value": False, "ProductCodes": ABSENT},
+    ),
+    Row(
+        "product-codes-of-a-volume",
+        _VOLUMES,
+        Call("DescribeVolumeAttribute", {"VolumeId": "{volume}", "Attribute": "productCodes"}),
+        shows={"ProductCodes": [], "AutoEnableIO": ABSENT},
+    ),
+    Row(
+        "no-attribute-to-modify",
+        _VOLUMES,
+        Call("ModifyVolumeAttribute", {"VolumeId": "{volume}"}),
+        "InvalidParameterCombination",
+        "No attributes specified.",
+    ),
+)
+
+_STATUS = f"{STACKD}/ec2/instance_status_controls.json"
+
+
+def status(**params: Any) -> Call:
+    return Call("DescribeInstanceStatus", {"IncludeAllInstances": True, **params})
+
+
+INSTANCES = (
+    Row("a-hundred-and-one-ids", _STATUS, status(InstanceIds=["{instance}"] * 101), "InvalidRequest", "101 exceeds"),
+    Row(
+        "a-hundred-and-one-unknown-ids",
+        _STATUS,
+        status(InstanceIds=[f"i-{number:08x}" for number in range(1, 102)]),
+        "InvalidRequest",
+        "(100)",
+    ),
+    Row(
+        "a-hundred-ids",
+        _STATUS,
+        status(InstanceIds=["{instance}"] * 100),
+        shows={"InstanceStatuses.0.InstanceId": "{instance}"},
+    ),
+    *(
+        Row(
+            f"status-by-{name}",
+            _STATUS,
+            status(InstanceIds=["{instance}"], Filters=[{"Name": name, "Values": ["x"]}]),
+            "InvalidParameterValue",
+            f"The filter '{name}' is invalid",
+        )
+        for name in ("tag-key", "tag-value", "tag:suite")
+    ),
+    Row(
+        "a-small-page-of-statuses",
+        f"{STACKD}/ec2/instance_status_inputs.json",
+        status(MaxResults=4),
+        "InvalidParameterValue",
+        "Value ( 4 ) for parameter maxResults is invalid. Expecting a value greater than 5.",
+    ),
+    Row(
+        "an-unknown-instance",
+        f"{STACKD}/ec2/instance_status_inputs.json",
+        status(InstanceIds=["i-00000001"]),
+        "InvalidInstanceID.NotFound",
+        "The instance ID 'i-00000001' does not exist",
+    ),
+    Row(
+        "an-id-of-nine-digits",
+        f"{STACKD}/ec2/instance_status_inputs.json",
+        status(InstanceIds=["i-123456789"]),
+        "InvalidInstanceID.Malformed",
+    ),
+)
+
+_IMAGES = f"{STACKD}/ec2/images_controls.json"
+
+
+def registering(name: str, device: str = "/dev/sda1", **ebs: Any) -> Call:
+    return Call(
+        "RegisterImage",
+        {
+            "Name": name,
+            "Architecture": "x86_64",
+            "VirtualizationType": "hvm",
+            "RootDeviceName": "/dev/sda1",
+            "BlockDeviceMappings": [{"DeviceName": device, "Ebs": {"SnapshotId": "{plain}", **ebs}}],
+        },
+    )
+
+
+IMAGES = (
+    Row(
+        "a-name-that-is-in-use",
+        _IMAGES,
+        registering("same {plain}"),
+        "InvalidAMIName.Duplicate",
+        "is already in use by AMI {one}",
+        before=(Call(**{**vars(registering("same {plain}")), "gives": {"one": "ImageId"}}),),
+    ),
+    Row(
+        "no-root-snapshot",
+        _IMAGES,
+        registering("no root {plain}", "/dev/sdb"),
+        "InvalidBlockDeviceMapping",
+        "No root snapshot specified in device mapping.",
+    ),
+    Row("a-short-name", _IMAGES, registering("x"), "InvalidAMIName.Malformed"),
+    Row(
+        "a-snapshot-that-does-not-exist",
+        _IMAGES,
+        registering("lost {plain}", SnapshotId="snap-00000000000000000"),
+        "InvalidSnapshotID.NotFound",
+        "does not exist",
+    ),
+    Row(
+        "encryption-and-a-snapshot",
+        _IMAGES,
+        registering("sealed {plain}", Encrypted=False),
+        "InvalidParameter",
+        "encrypted",
+    ),
+    Row(
+        "two-attributes-of-an-image",
+        _IMAGES,
+        Call(
+            "ModifyImageAttribute",
+            {"ImageId": "{image}", "Description": {"Value": "x"}, "ImdsSupport": {"Value": "v2.0"}},
+        ),
+        "InvalidParameterCombination",
+        "Fields for multiple attribute types specified",
+    ),
+    Row(
+        "an-unknown-image",
+        f"{STACKD}/ec2/images_sharing.json",
+        Call("DescribeImages", {"ImageIds": ["ami-0ffffffffffffffff"]}),
+        "InvalidAMIID.NotFound",
+        "The image id '[ami-0ffffffffffffffff]' does not exist",
+    ),
+    Row(
+        "a-deregistered-image",
+        f"{STACKD}/ec2/images_sharing.json",
+        Call("DescribeImages", {"ImageIds": ["{image}"]}),
+        shows={"Images": []},
+        before=(Call("DeregisterImage", {"ImageId": "{image}"}),),
+    ),
+    Row(
+        "deregister-twice",
+        f"{STACKD}/ec2/images_controls.json",
+        Call("DeregisterImage", {"ImageId": "{image}"}),
+        "InvalidAMIID.Unavailable",
+        before=(Call("DeregisterImage", {"ImageId": "{image}"}),),
+    ),
+)
+
+ROWS: tuple[Row, ...] = (*COPIES, *SHARED, *SNAPSHOTS, *VOLUMES, *INSTANCES, *IMAGES)
