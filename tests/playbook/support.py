@@ -106,8 +106,8 @@ def run_playbook(
     """Runs a playbook (a file, or a name such as ``ec2ops.storage.bake_and_relaunch``) to its end.
 
     ``inventory`` is the text of an INI inventory; without one there is only the implicit localhost. A playbook of the
-    collection gets its region as `connected` says. ``check`` adds ``--check --diff``. After ``timeout`` real seconds the
-    run and its children are killed and TimeoutExpired is raised.
+    collection gets its region as `connected` says. ``check`` adds ``--check --diff``. After ``timeout`` real seconds
+    the run and its children are killed and TimeoutExpired is raised.
     """
     with tempfile.TemporaryDirectory(prefix="ec2ops-playbook-") as folder:
         record = Path(folder, "record.jsonl")

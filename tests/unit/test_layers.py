@@ -46,6 +46,7 @@ HELPERS = BASE | {
     "_core/rotation_lending",
     "_core/rotation_report",
     "_core/rotation_upkeep",
+    "_core/variables",
 }
 # What a feature may use of another feature.
 FEATURES: dict[str, set[str]] = {
