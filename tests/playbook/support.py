@@ -23,7 +23,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import 
 
 from playbook.processes import end
 from sandbox.client import Sandbox
-from tools.environment import ROOT, environment
+from tools.environment import COLLECTION, ROOT, environment
 
 CALLBACKS = ROOT / "tests" / "playbook" / "callback"
 PLAYS = ROOT / "tests" / "playbook" / "plays"
@@ -107,7 +107,8 @@ def run_playbook(
 
     ``inventory`` is the text of an INI inventory; without one there is only the implicit localhost. A playbook of the
     collection gets its region as `connected` says. ``check`` adds ``--check --diff``. After ``timeout`` real seconds
-    the run and its children are killed and TimeoutExpired is raised.
+    the run and its children are killed and TimeoutExpired is raised. A warning about a file of the collection is a
+    failure of the test.
     """
     with tempfile.TemporaryDirectory(prefix="ec2ops-playbook-") as folder:
         record = Path(folder, "record.jsonl")
@@ -132,7 +133,17 @@ def run_playbook(
         except BaseException:
             end(process)
             raise
+        assert own_warnings(output) == [], "\n".join(own_warnings(output))
         return Run(process.returncode, output, recorded(record))
+
+
+def own_warnings(output: str) -> list[str]:
+    """The warnings of Ansible, also about what is deprecated, that name a file of the collection, each in one line."""
+    start, end = r"^\[(?:DEPRECATION )?WARNING\]: ", r"(?=^\S+ \[|^\[|^(?!Origin)\w+: |^$|\Z)"
+    texts = re.findall(rf"{start}.*?{end}", output, re.MULTILINE | re.DOTALL)
+    # A long line is broken where the screen ends, also within a path.
+    named = str(COLLECTION).replace(" ", "")
+    return [" ".join(text.split()) for text in texts if named in "".join(text.split())]
 
 
 def connected(playbook: Path | str, variables: Mapping[str, Any], inventory: str = "") -> dict[str, Any]:
