@@ -24,6 +24,7 @@ options:
     description:
       - In check mode only, the C(plan)s returned by earlier tasks of the play. The module plans as if they had been
         carried out.
+      - A plan in which Ansible has masked the value of a secret is refused.
     type: list
     elements: raw
     default: []

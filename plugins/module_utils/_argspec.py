@@ -17,6 +17,8 @@ from typing import Any
 
 from ._core.errors import SpecError
 
+MASK_OF_A_VALUE = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
+MASK_OF_A_PART = "********"
 _CONSTRAINTS = ("mutually_exclusive", "required_together", "required_one_of", "required_if")
 
 
@@ -57,9 +59,34 @@ def assumed_entries(assume: Any) -> list[Mapping[str, Any]]:
     """The entries of all plans in ``assume``, in order.
 
     It holds plans (lists of entries), entries, or results of earlier tasks; a plan of a task that was skipped (null, or
-    a result without a plan) counts as empty. Raises SpecError for anything else.
+    a result without a plan) counts as empty. Raises SpecError for anything else, and for a plan that Ansible has
+    masked.
     """
-    return list(_entries(assume))
+    entries = list(_entries(assume))
+    masked = next(_masked(entries), None)
+    if masked is not None:
+        raise SpecError(
+            f"assume: a plan is not as its task returned it. Ansible has masked {masked!r} in it, since a part of the "
+            "value equals a secret of that task, such as secret_key or user_data_content. Use a secret that is no part "
+            "of other values, or give credentials by a profile or in the environment."
+        )
+    return entries
+
+
+def _masked(value: Any) -> Iterator[str]:
+    """The texts in *value* that Ansible has masked: ``remove_values`` of ``ansible.module_utils.common.parameters``.
+
+    It replaces a value that equals a secret by a word, and a part of a text by eight asterisks. Keys it leaves alone.
+    """
+    if isinstance(value, str):
+        if value == MASK_OF_A_VALUE or MASK_OF_A_PART in value:
+            yield value[:100]
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _masked(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _masked(item)
 
 
 def _entries(value: Any) -> Iterator[Mapping[str, Any]]:

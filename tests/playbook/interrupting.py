@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from playbook.seeds import ROOT_DEVICE, Web
-from playbook.support import REGION, Run, marks_before, playbook_environment, recorded
+from playbook.support import REGION, Run, connected, marks_before, playbook_environment, recorded
 from sandbox.client import Sandbox
 
 PROC = Path("/proc")
@@ -114,7 +114,7 @@ class Begun:
         temporary = {f"ANSIBLE_{which}_TEMP": str(folder / which.lower()) for which in ("LOCAL", "REMOTE")}
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(
-                ["ansible-playbook", playbook, "-e", json.dumps(dict(variables))],
+                ["ansible-playbook", playbook, "-e", json.dumps(connected(playbook, variables))],
                 env={**playbook_environment(sandbox, self._record), **temporary},
                 cwd=folder,
                 stdin=subprocess.DEVNULL,

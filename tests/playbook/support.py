@@ -23,11 +23,12 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import 
 
 from playbook.processes import end
 from sandbox.client import Sandbox
-from tools.environment import ROOT, environment
+from tools.environment import COLLECTION, ROOT, environment
 
 CALLBACKS = ROOT / "tests" / "playbook" / "callback"
 PLAYS = ROOT / "tests" / "playbook" / "plays"
 REGION = "us-east-1"
+REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
 DURATIONS = {
     "instance_stopping": 0.4,
     "instance_pending": 0.4,
@@ -104,13 +105,15 @@ def run_playbook(
 ) -> Run:
     """Runs a playbook (a file, or a name such as ``ec2ops.storage.bake_and_relaunch``) to its end.
 
-    ``inventory`` is the text of an INI inventory; without one there is only the implicit localhost. ``check`` adds
-    ``--check --diff``. After ``timeout`` real seconds the run and its children are killed and TimeoutExpired is raised.
+    ``inventory`` is the text of an INI inventory; without one there is only the implicit localhost. A playbook of the
+    collection gets its region as `connected` says. ``check`` adds ``--check --diff``. After ``timeout`` real seconds
+    the run and its children are killed and TimeoutExpired is raised. A warning about a file of the collection is a
+    failure of the test.
     """
     with tempfile.TemporaryDirectory(prefix="ec2ops-playbook-") as folder:
         record = Path(folder, "record.jsonl")
         command = ["ansible-playbook", str(playbook), *arguments]
-        command += ["-e", json.dumps(dict(variables or {}))]
+        command += ["-e", json.dumps(connected(playbook, variables or {}, inventory or ""))]
         command += ["--check", "--diff"] if check else []
         if inventory is not None:
             hosts = Path(folder, "hosts.ini")
@@ -130,14 +133,42 @@ def run_playbook(
         except BaseException:
             end(process)
             raise
+        assert own_warnings(output) == [], "\n".join(own_warnings(output))
         return Run(process.returncode, output, recorded(record))
 
 
+def own_warnings(output: str) -> list[str]:
+    """The warnings of Ansible, also about what is deprecated, that name a file of the collection, each in one line."""
+    start, end = r"^\[(?:DEPRECATION )?WARNING\]: ", r"(?=^\S+ \[|^\[|^(?!Origin)\w+: |^$|\Z)"
+    texts = re.findall(rf"{start}.*?{end}", output, re.MULTILINE | re.DOTALL)
+    # A long line is broken where the screen ends, also within a path.
+    named = str(COLLECTION).replace(" ", "")
+    return [" ".join(text.split()) for text in texts if named in "".join(text.split())]
+
+
+def connected(playbook: Path | str, variables: Mapping[str, Any], inventory: str = "") -> dict[str, Any]:
+    """The variables of a run, with a region for a playbook of the collection: the environment has none.
+
+    The region is in the playbook's own ``*_aws``, unless the test or a host of the inventory gives that variable. A
+    play of the tests has its region in its ``module_defaults``.
+    """
+    if isinstance(playbook, Path):
+        return dict(variables)
+    name = f"{playbook.removeprefix('ec2ops.storage.')}_aws"
+    given = variables.get(name)
+    if given is None and name in inventory:
+        return dict(variables)
+    return {**variables, name: {"region": REGION} if given is None else given}
+
+
 def playbook_environment(sandbox: Sandbox, record: Path) -> dict[str, str]:
-    """The environment of a run that talks to the sandbox and writes its tasks' results to ``record``."""
+    """The environment of a run that talks to the sandbox and writes its tasks' results to ``record``.
+
+    Endpoint and keys are all that it says about AWS: a task that loses the play's connection options must fail.
+    """
     return {
         **environment(),
-        **sandbox.environment(region=REGION),
+        **{name: value for name, value in sandbox.environment().items() if name not in REGION_VARIABLES},
         "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS),
         "ANSIBLE_CALLBACKS_ENABLED": "recorder",
         "ANSIBLE_NOCOLOR": "1",

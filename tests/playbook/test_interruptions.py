@@ -30,7 +30,7 @@ from playbook.interrupting import (
     world_of,
 )
 from playbook.seeds import Web
-from playbook.support import Run, changing_calls, run_playbook
+from playbook.support import REGION, Run, changing_calls, run_playbook
 from sandbox.client import Sandbox
 
 PLAYBOOK = "ec2ops.storage.bake_and_relaunch"
@@ -235,7 +235,7 @@ def test_killed_alone(
 ) -> None:
     """Only ansible-playbook ends; the module that it had started goes on beside the next run."""
     # It does not give its held call up before the next run has ended.
-    given["bake_and_relaunch_aws"] = {"aws_config": {"read_timeout": 100}}
+    given["bake_and_relaunch_aws"] = {"region": REGION, "aws_config": {"read_timeout": 100}}
     fault = hold_at(sandbox, point)
     with begun(sandbox, PLAYBOOK, given, tmp_path / "first") as first:
         first.await_held(fault)

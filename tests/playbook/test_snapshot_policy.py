@@ -227,7 +227,7 @@ def test_a_policy_that_fails_fails_alone(sandbox: Sandbox, web: Web, around: Map
         assert f"{name}: {told[name]['msg']}" in run.failures[-1]
     assert "8 of 9 policies failed" in run.failures[-1]
     assert "sound:" not in run.failures[-1]
-    (shown,) = [each.result["msg"] for each in run.results if each.task == "The result is shown"]
+    (shown,) = [each.result["msg"] for each in run.results if each.task == "Show the changes"]
     assert shown["failed"] == [*reasons]
     for name, old in olds.items():
         assert [item["SnapshotId"] for item in snapshots_of(sandbox, name)] == old

@@ -67,6 +67,8 @@ HELPERS = BASE | {
     "_core/rotation_accounts",
     "_core/rotation_report",
     "_core/rotation_upkeep",
+    "_core/variables",
+    "_core/summary",
 }
 # What a feature may use of another feature.
 FEATURES: dict[str, set[str]] = {

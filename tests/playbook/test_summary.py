@@ -1,0 +1,80 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A playbook ends with one summary, also when it fails: EC2's ids, reasons, and no more than a screen of them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from playbook.seeds import Web, at_once
+from playbook.support import REGION, Run, run_playbook
+from sandbox.client import Sandbox
+
+BAKE = "ec2ops.storage.bake_and_relaunch"
+
+
+def shown(run: Run) -> dict[str, Any]:
+    """The one summary of the run."""
+    (summary,) = [
+        each.result["msg"]
+        for each in run.results
+        if each.action == "ansible.builtin.debug" and isinstance(each.result.get("msg"), dict)
+    ]
+    return dict(summary)
+
+
+def bake(web: Web, **more: Any) -> dict[str, Any]:
+    return {
+        "bake_and_relaunch_instance_id": web.instance_id,
+        "bake_and_relaunch_name": "web",
+        "bake_and_relaunch_version": "1",
+        **more,
+    }
+
+
+def test_a_failed_relaunch_shows_what_was_done(sandbox: Sandbox, web: Web) -> None:
+    sandbox.add_fault("RunInstances", code="InsufficientInstanceCapacity", status=500)
+    run = run_playbook(sandbox, BAKE, bake(web))
+    assert run.status != 0
+    lines = shown(run)["changes"]
+    made = [line.split()[0] for line in lines]
+    for action in ("StopInstances", "StartInstances", "RegisterImage"):
+        assert action in made, lines
+    assert any(line.startswith("RegisterImage ami-") for line in lines), lines
+    assert any(line.startswith("failed: RunInstances") for line in lines), lines
+
+
+def test_a_failed_restore_of_power_shows_its_summary(sandbox: Sandbox) -> None:
+    given = {"restore_power_instance_ids": ["i-0123456789abcdef0"]}
+    run = run_playbook(sandbox, "ec2ops.storage.restore_power", given)
+    assert run.status != 0
+    assert shown(run) == {"changes": []}
+
+
+def test_declared_volumes_are_shown_before_a_failure(sandbox: Sandbox, web: Web) -> None:
+    sandbox.add_fault("AttachVolume", code="InvalidParameterValue", status=400)
+    given = {
+        "apply_volume_specs_instance_id": web.instance_id,
+        "apply_volume_specs_volumes": [{"name": "data", "size": 3}],
+    }
+    run = run_playbook(sandbox, "ec2ops.storage.apply_volume_specs", given)
+    assert run.status != 0
+    lines = shown(run)["changes"]
+    assert lines[0].startswith("CreateVolume vol-"), lines
+    assert lines[1].startswith("failed: AttachVolume vol-"), lines
+
+
+def test_a_move_shows_ids_and_reasons(sandbox: Sandbox) -> None:
+    ec2 = sandbox.client("ec2", REGION)
+    with at_once(sandbox):
+        volume = ec2.create_volume(AvailabilityZone=f"{REGION}a", Size=1)["VolumeId"]
+    given = {"move_volumes_volume_ids": [volume], "move_volumes_target_zone": f"{REGION}b"}
+    run = run_playbook(sandbox, "ec2ops.storage.move_volumes", given)
+    assert run.status == 0, run.output
+    lines = shown(run)["changes"]
+    assert lines
+    for line in lines:
+        assert "(new " not in line
+        assert re.fullmatch(r"\w+ (i|vol|snap|ami)-[0-9a-f]{17}: .+", line)

@@ -1,0 +1,147 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Variables of roles and playbooks that are misspelt, or hold another type than they seem to."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from ansible_collections.ec2ops.storage.plugins.lookup.misspelt_variables import known_variables
+
+from playbook.seeds import Web, at_once
+from playbook.support import PLAYS, REGION, run_playbook
+from sandbox.client import Sandbox
+from tools.environment import ROOT
+
+PLAYBOOKS = sorted(path.stem for path in ROOT.glob("playbooks/*.yml"))
+BAKE = "ec2ops.storage.bake_and_relaunch"
+
+
+def test_every_playbook_is_specified() -> None:
+    assert set(PLAYBOOKS) <= set(known_variables())
+    assert len(PLAYBOOKS) >= 6
+
+
+@pytest.mark.parametrize("name", PLAYBOOKS)
+def test_the_specification_of_a_playbook_has_the_variables_that_it_reads(name: str) -> None:
+    text = "".join(
+        path.read_text(encoding="utf-8") for path in ROOT.glob("playbooks/**/*.yml") if "meta" not in path.parts
+    )
+    code = re.sub(r"(^|\s)#.*", "", text)
+    read = {found for found in re.findall(rf"(?<![\w.]){name}_\w+", code) if not found.endswith("_result")}
+    assert read == known_variables()[name]
+
+
+@pytest.mark.parametrize("name", PLAYBOOKS)
+def test_a_playbook_refuses_a_misspelt_variable(sandbox: Sandbox, name: str) -> None:
+    sandbox.reset_log()
+    run = run_playbook(sandbox, f"ec2ops.storage.{name}", {f"{name}_delegat_to": "localhost"})
+    assert run.status != 0
+    assert run.failures == [f"{name}_delegat_to: {name} has no such variable. Did you mean {name}_delegate_to?"]
+    assert sandbox.log() == []
+
+
+def test_a_misspelt_hold_is_refused_before_anything_is_stopped(sandbox: Sandbox, web: Web) -> None:
+    given = {
+        "bake_and_relaunch_instance_id": web.instance_id,
+        "bake_and_relaunch_name": "web",
+        "bake_and_relaunch_version": "1",
+        "bake_and_relaunch_hld": True,
+    }
+    sandbox.reset_log()
+    run = run_playbook(sandbox, BAKE, given)
+    assert run.status != 0
+    assert "bake_and_relaunch_hold" in run.failures[0]
+    assert sandbox.log() == []
+
+
+def test_a_playbook_refuses_a_misspelt_variable_of_its_role(sandbox: Sandbox, web: Web) -> None:
+    given = {
+        "bake_and_relaunch_instance_id": web.instance_id,
+        "bake_and_relaunch_name": "web",
+        "bake_and_relaunch_version": "1",
+        "relaunch_overides": {"instance_type": "t3.small"},
+    }
+    sandbox.reset_log()
+    run = run_playbook(sandbox, BAKE, given)
+    assert run.status != 0
+    assert "relaunch_overrides" in run.failures[0]
+    assert sandbox.log() == []
+
+
+@pytest.mark.parametrize(
+    ("play", "wrong", "meant"),
+    [
+        ("golden_image", "golden_image_vesion", "golden_image_version"),
+        ("relaunch", "relaunch_old_instances", "relaunch_old_instance"),
+        ("volume_move", "volume_move_zone", "volume_move_target_zone"),
+        ("restore", "restore_volume_ids", "restore_source_volume_ids"),
+        ("snapshot_policy", "snapshot_policy_pre_task", "snapshot_policy_pre_tasks"),
+    ],
+)
+def test_a_role_refuses_a_misspelt_variable_of_the_inventory(
+    sandbox: Sandbox, play: str, wrong: str, meant: str
+) -> None:
+    required = {
+        "golden_image_instance_id": "i-0123456789abcdef0",
+        "golden_image_name": "web",
+        "golden_image_version": "1",
+        "relaunch_instance_id": "i-0123456789abcdef0",
+        "relaunch_image_id": "ami-0123456789abcdef0",
+        "volume_move_volume_ids": ["vol-0123456789abcdef0"],
+        "snapshot_policy_policies": [],
+        "test_role": play,
+    }
+    sandbox.reset_log()
+    inventory = f"localhost ansible_connection=local {wrong}=x\n"
+    run = run_playbook(sandbox, PLAYS / "defaults_by_module.yml", required, inventory=inventory)
+    assert run.status != 0
+    assert f"{wrong}: {play} has no such variable. Did you mean {meant}?" in run.failures
+    assert sandbox.log() == []
+
+
+def test_an_everyday_name_of_somebody_else_gives_a_warning(sandbox: Sandbox, web: Web) -> None:
+    with at_once(sandbox):
+        sandbox.client("ec2", REGION).create_snapshot(VolumeId=web.data_volume_id)
+    given = {
+        "restore_volumes_source_volume_ids": [web.data_volume_id],
+        "restore_volumes_zone": f"{REGION}a",
+        "restore_database_dump": "/srv/dump",
+        "restore_of_the_shop_result": {},
+        "relaunch_colour": "blue",
+    }
+    run = run_playbook(sandbox, "ec2ops.storage.restore_volumes", given, check=True)
+    assert run.status == 0, run.output
+    assert "restore_database_dump: restore has no such variable" in run.output
+    assert "restore_of_the_shop_result" not in run.output
+    assert "relaunch_colour" not in run.output
+
+
+@pytest.mark.parametrize("version", [2026.10, True, ["1"]], ids=str)
+def test_a_playbook_refuses_a_version_that_is_not_text(sandbox: Sandbox, web: Web, version: object) -> None:
+    given = {
+        "bake_and_relaunch_instance_id": web.instance_id,
+        "bake_and_relaunch_name": "web",
+        "bake_and_relaunch_version": version,
+    }
+    sandbox.reset_log()
+    run = run_playbook(sandbox, BAKE, given)
+    assert run.status != 0
+    assert run.failures[0].startswith("bake_and_relaunch_version: ")
+    assert "Quote it" in run.failures[0]
+    assert sandbox.log() == []
+
+
+def test_a_role_refuses_a_version_that_is_not_text(sandbox: Sandbox, web: Web, tmp_path: Path) -> None:
+    """As YAML reads it in a file of variables."""
+    given = {"golden_image_instance_id": web.instance_id, "golden_image_name": "web"}
+    file = tmp_path / "variables.yml"
+    file.write_text("golden_image_version: 2026.10\n", encoding="utf-8")
+    sandbox.reset_log()
+    run = run_playbook(sandbox, PLAYS / "golden_image.yml", given, "-e", f"@{file}")
+    assert run.status != 0
+    assert run.failures[-1].startswith("golden_image_version: 2026.1 is not text. Quote it")
+    assert sandbox.log() == []
