@@ -234,10 +234,10 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
             )
         elif spec.instance_ids is None and not hold.is_over(now, spec.older_than):
             continue
-        elif hold.is_spent(instance) or instance.state == "running":
-            done.append(instance)
         elif instance.state == "pending":
             pending.append(instance)
+        elif hold.is_spent(instance) or instance.state == "running":
+            done.append(instance)
         else:
             starting.append(instance)
     replaced = [] if spec.force_start else _replaced(state, starting)
@@ -247,7 +247,10 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
         warnings += [f"{trouble}; it is not started" for trouble in replaced]
         starting = [instance for instance in starting if successor(state, instance.instance_id) is None]
     started = [*starting, *pending]
-    given_up = [] if spec.force_start else _given_up(state, started, done)
+    begun = [instance for instance in pending if _was_started(instance)]
+    given_up = []
+    if not spec.force_start:
+        given_up = _given_up(state, [item for item in started if item not in begun], [*done, *begun])
     # Where the record of the hold tells that a successor was given up, it stays until that one says so itself.
     telling = [instance for instance in done if any(old is instance for old, _new in given_up)]
     settled = [instance for instance in done if instance not in telling]

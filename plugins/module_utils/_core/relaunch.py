@@ -53,6 +53,7 @@ from .holding import (
     hold_of,
     instance_store_trouble,
     lost_address,
+    running_waits,
     standing_hold,
     wants_start,
 )
@@ -623,8 +624,7 @@ def _restoration(state: State, old: Instance, rejected: Sequence[Instance]) -> t
         first = stages[0]
         # The first stage does not wait for the start unless it is the last one too.
         stages[0] = dataclasses.replace(first, changes=(start, *first.changes))
-        running = Wait((old.instance_id,), "running")
-        stages[-1] = dataclasses.replace(stages[-1], waits=(running, *stages[-1].waits))
+        stages[-1] = dataclasses.replace(stages[-1], waits=(*running_waits([old]), *stages[-1].waits))
         stages = [dataclasses.replace(stage, patience=NO_CAPACITY) for stage in stages]
         if old.state == "stopping":
             stages.insert(0, Stage(waits=(Wait((old.instance_id,), "stopped"),)))
