@@ -110,7 +110,7 @@ def _hint(service: str, operation: str, code: str, request: Mapping[str, Any]) -
     if code in _UNAUTHORIZED:
         # EC2 checks CreateTags as well for whatever is tagged as it is made.
         tagged = ", and ec2:CreateTags, since it is tagged as it is made" if "TagSpecifications" in request else ""
-        prefix = {"elbv2": "elasticloadbalancing"}.get(service, service)
+        prefix = {"elb": "elasticloadbalancing", "elbv2": "elasticloadbalancing"}.get(service, service)
         return f"The credentials' IAM policies must allow {prefix}:{operation}{tagged}."
     return next((hint for pattern, hint in _HINTS if re.fullmatch(pattern, code)), "")
 
