@@ -18,7 +18,7 @@ from itertools import groupby
 from typing import Any, TypeVar
 
 from ._core.change import Change, Plan, Query, Stage, Wait, by_id
-from ._core.errors import StorageError
+from ._core.errors import StorageError, Superseded
 from ._core.names import GENERATIONS, kind_of, moment_of, planned_in, substitute
 from ._core.resources import Fact, Image, Instance, Resource, Snapshot, Volume, from_view
 from ._core.timespan import format_instant
@@ -104,12 +104,12 @@ def _explained(error: WaitError, outcome: Outcome) -> WaitError:
 
 
 def _kind(error: StorageError) -> str:
-    """The name in `Stage.rollback_on` of the way a stage failed; empty when another run has taken over."""
+    """The name in `Stage.rollback_on` of the way a stage failed; empty when another run has taken the resource over."""
     if isinstance(error, WaitError):
         return error.how
     if isinstance(error, CallError):
         return "unclear" if error.passing else "refused"
-    return ""
+    return "superseded" if isinstance(error, Superseded) else ""
 
 
 def _roll_back(run: _Run, stage: Stage, timeout: float) -> None:
@@ -189,6 +189,7 @@ class _Run:
         errors: list[StorageError] = []
         try:
             left_out = [*self._left_out(stage.changes), *self._withdrawn(stage)]
+            self._require_provided(stage.changes)
         except StorageError as error:
             outcome.failed.extend(stage.changes)
             return error
@@ -240,6 +241,15 @@ class _Run:
             self.outcome.withdrawn.extend(withdrawn)
             self.outcome.notes.append(stage.recheck.warning({change.resource: why for change, why in withdrawn}))
         return [change for change, _why in withdrawn]
+
+    def _require_provided(self, changes: Sequence[Change]) -> None:
+        """Superseded when something stands against a change as things are now (`Change.provided`)."""
+        bound = [(_bind(change, self.outcome.bindings).resource, change.provided) for change in changes]
+        wanted = [(resource, provided) for resource, provided in bound if provided is not None]
+        answers = self.gateway.ask([provided.query for _resource, provided in wanted]) if wanted else {}
+        objections = [provided.objection(answers[provided.query], resource) for resource, provided in wanted]
+        if any(objections):
+            raise Superseded(" ".join(text for text in objections if text))
 
     def _called(
         self, calls: Sequence[Sequence[Change]], patience: frozenset[str]

@@ -23,6 +23,8 @@ description:
   - Every fact of the old instance is carried over, follows from something else, or makes the module refuse when it is
     set. Nothing is dropped silently. The table is in C(docs/instance_facts.md) of the collection. What is decided by
     the AMI, such as the architecture and the root volume, comes from the AMI.
+  - Of two runs that replace the same instance at the same time, the one that launches first wins. The other one
+    launches nothing, or terminates what it has launched, whatever O(on_failure) says, and fails.
   - What the old instance has written to the volumes in the AMI after it was captured is not carried over. To have none
     of that, keep it stopped from the capture on.
 extends_documentation_fragment:
@@ -86,23 +88,24 @@ options:
   data_volumes:
     description:
       - What becomes of data volumes. V(keep) leaves them with the old instance. V(move) is refused in this version.
-      - Of those that O(image_id) has snapshots of, the successor gets copies as of the capture.
+      - Required when a successor is to be launched and the old instance has data volumes that O(image_id) has no
+        snapshots of. Of the others the successor gets copies as of the capture.
     type: str
     choices: [keep, move]
-    default: keep
   elastic_ip:
     description:
       - What becomes of an Elastic IP. V(keep) leaves it with the old instance. V(move) is refused in this version.
+      - Required when a successor is to be launched and the old instance has an Elastic IP.
     type: str
     choices: [keep, move]
-    default: keep
   target_groups:
     description:
-      - What becomes of registrations in target groups of load balancers. V(keep) leaves them with the old instance.
-        V(move) is refused in this version.
+      - What becomes of registrations with load balancers. These are target groups that have the instance, or one of its
+        private addresses, as a target, and Classic Load Balancers. V(keep) leaves them with the old instance. V(move)
+        is refused in this version.
+      - Required when a successor is to be launched and the old instance is registered with a load balancer.
     type: str
     choices: [keep, move]
-    default: keep
   health:
     description: When the successor counts as healthy.
     type: dict
@@ -149,9 +152,10 @@ notes:
   - The user needs C(ec2:DescribeInstances), C(ec2:DescribeInstanceStatus), C(ec2:DescribeImages),
     C(ec2:DescribeVolumes), C(ec2:DescribeInstanceAttribute), C(ec2:DescribeInstanceTypes),
     C(ec2:DescribeInstanceCreditSpecifications) (burstable types), C(elasticloadbalancing:DescribeTargetGroups),
-    C(elasticloadbalancing:DescribeTargetHealth), C(ec2:RunInstances), C(ec2:CreateTags), C(iam:PassRole) (instance
+    C(elasticloadbalancing:DescribeTargetHealth), C(elasticloadbalancing:DescribeLoadBalancers), C(ec2:RunInstances), C(ec2:CreateTags), C(iam:PassRole) (instance
     profiles), C(ec2:StopInstances) or C(ec2:TerminateInstances), and for the way back C(ec2:TerminateInstances),
-    C(ec2:ModifyInstanceAttribute) (protected instances) and C(ec2:StartInstances), and C(ec2:DeleteTags).
+    C(ec2:ModifyInstanceAttribute) (protected instances) and C(ec2:StartInstances), and C(ec2:DeleteTags). Launching
+    and starting instances with volumes that a customer managed KMS key encrypts needs C(kms:CreateGrant) on that key.
   - The successor gets new private addresses of the same subnet, and a new public one if the old one has one that is not
     elastic, or had one when M(ec2ops.storage.instance_power) stopped it with C(remember=true). For another instance
     that is stopped the subnet decides.
@@ -170,6 +174,9 @@ EXAMPLES = r"""
   ec2ops.storage.instance_relaunch:
     instance_id: i-0123456789abcdef0
     image_id: ami-0123456789abcdef0
+    # The old instance keeps its data volume and its place behind the load balancer.
+    data_volumes: keep
+    target_groups: keep
     region: eu-central-1
 
 - name: The same with connection options for all tasks, a larger type, and no trace of the old one
@@ -325,9 +332,9 @@ ARGUMENT_SPEC = {
     "follow_successor": {"type": "bool", "default": True},
     "strategy": {"type": "str", "choices": ["replace_instance"], "default": "replace_instance"},
     "overrides": {"type": "dict", "options": OVERRIDES},
-    "data_volumes": {"type": "str", "choices": ["keep", "move"], "default": "keep"},
-    "elastic_ip": {"type": "str", "choices": ["keep", "move"], "default": "keep"},
-    "target_groups": {"type": "str", "choices": ["keep", "move"], "default": "keep"},
+    "data_volumes": {"type": "str", "choices": ["keep", "move"]},
+    "elastic_ip": {"type": "str", "choices": ["keep", "move"]},
+    "target_groups": {"type": "str", "choices": ["keep", "move"]},
     "health": {"type": "dict", "options": HEALTH},
     "old_instance": {"type": "str", "choices": ["stop", "terminate", "keep"], "default": "stop"},
     "on_failure": {"type": "str", "choices": ["rollback", "keep"], "default": "rollback"},

@@ -66,6 +66,10 @@ class BakeAndRelaunch:
                 "bake_and_relaunch_name": "web",
                 "bake_and_relaunch_version": "1",
                 "bake_and_relaunch_tags": {"Name": "web-1"},
+                # The peer leaves them with the old instance too. Unset, they would be looked for before the stop.
+                "bake_and_relaunch_data_volumes": "keep",
+                "bake_and_relaunch_elastic_ip": "keep",
+                "bake_and_relaunch_target_groups": "keep",
             },
         )
         peer = self._side(

@@ -89,6 +89,10 @@ def demonstrate(sandbox: Sandbox, folder: Path) -> int:
 bake_and_relaunch_instance_id: {web.instance_id}
 bake_and_relaunch_name: web
 bake_and_relaunch_version: "2026.11.23"
+# What the new instance does not take over stays with the old one.
+bake_and_relaunch_data_volumes: keep
+bake_and_relaunch_elastic_ip: keep
+bake_and_relaunch_target_groups: keep
 bake_and_relaunch_aws:
   region: {REGION}
   endpoint_url: {sandbox.url}

@@ -127,6 +127,10 @@ def bake(world: World, **options: Any) -> dict[str, Any]:
     return {"name": "web", "version": "1", "source_instance_id": world.web.instance_id, **options}
 
 
+def relaunch(world: World, **options: Any) -> dict[str, Any]:
+    return {"instance_id": world.web.instance_id, "image_id": world.image(), "data_volumes": "keep", **options}
+
+
 def declare(world: World, *volumes: Mapping[str, Any], **options: Any) -> dict[str, Any]:
     return {"instance_ids": [world.web.instance_id], "volumes": list(volumes), **options}
 
@@ -235,28 +239,28 @@ CASES = (
     Case(
         "replace",
         "instance_relaunch",
-        lambda world: {"instance_id": world.web.instance_id, "image_id": world.image()},
+        lambda world: relaunch(world),
         ("RunInstances", "CreateTags", "StopInstances"),
         state={"instance.state": "running"},
     ),
     Case(
         "replace and terminate",
         "instance_relaunch",
-        lambda world: {"instance_id": world.web.instance_id, "image_id": world.image(), "old_instance": "terminate"},
+        lambda world: relaunch(world, old_instance="terminate"),
         ("RunInstances", "CreateTags", "TerminateInstances"),
         state={"instance.state": "running"},
     ),
     Case(
         "replace and keep",
         "instance_relaunch",
-        lambda world: {"instance_id": world.web.instance_id, "image_id": world.image(), "old_instance": "keep"},
+        lambda world: relaunch(world, old_instance="keep"),
         ("RunInstances", "DeleteTags"),
         state={"instance.state": "running"},
     ),
     Case(
         "replace a held instance",
         "instance_relaunch",
-        lambda world: {"instance_id": world.web.instance_id, "image_id": world.image()},
+        lambda world: relaunch(world),
         ("RunInstances", "CreateTags", "DeleteTags"),
         lambda world: world.stop(held=True),
         {"instance.state": "running"},

@@ -29,6 +29,7 @@ from sandbox.client import Sandbox
 PLAYBOOK = "ec2ops.storage.bake_and_relaunch"
 RESTORE_POWER = "ec2ops.storage.restore_power"
 RESTORE_STATE = "ec2ops:restore-state"
+KEEP = {f"bake_and_relaunch_{name}": "keep" for name in ("data_volumes", "elastic_ip", "target_groups")}
 # Reads of a run that finds nothing to do.
 MOST_CALLS_OF_A_NO_OP = 8
 
@@ -38,6 +39,7 @@ def variables(web: Web, **more: Any) -> dict[str, Any]:
         "bake_and_relaunch_instance_id": web.instance_id,
         "bake_and_relaunch_name": "web",
         "bake_and_relaunch_version": "1",
+        **KEEP,
         **more,
     }
 
@@ -253,6 +255,7 @@ def test_a_group_is_relaunched_from_one_image(sandbox: Sandbox) -> None:
         "bake_and_relaunch_hosts": "web",
         "bake_and_relaunch_source": "web2",
         "bake_and_relaunch_preflight": True,
+        **KEEP,
         "bake_and_relaunch_name": "web",
         "bake_and_relaunch_version": "1",
     }
@@ -284,7 +287,12 @@ def test_a_group_is_relaunched_from_one_image(sandbox: Sandbox) -> None:
 
 def test_a_bake_that_fails_ends_the_play_for_the_whole_group(sandbox: Sandbox) -> None:
     members = {name: seed_web(sandbox, REGION, name) for name in ("web1", "web2")}
-    given = {"bake_and_relaunch_hosts": "web", "bake_and_relaunch_name": "web", "bake_and_relaunch_version": "1"}
+    given = {
+        "bake_and_relaunch_hosts": "web",
+        "bake_and_relaunch_name": "web",
+        "bake_and_relaunch_version": "1",
+        **KEEP,
+    }
     sandbox.refuse("CreateSnapshot")
     sandbox.reset_log()
     run = run_playbook(sandbox, PLAYBOOK, given, inventory=group(sandbox, members))
@@ -324,3 +332,25 @@ def test_restore_power_takes_named_instances_at_once(sandbox: Sandbox, web: Web)
     run = run_playbook(sandbox, RESTORE_POWER, {"restore_power_instance_ids": [web.instance_id]})
     assert run.status == 0, run.output
     assert described_instance(sandbox, web.instance_id)["State"]["Name"] == "running"
+
+
+def test_an_attachment_without_a_choice_is_refused_before_the_source_is_stopped(sandbox: Sandbox, web: Web) -> None:
+    given = {name: value for name, value in variables(web).items() if name not in KEEP}
+    for check in (True, False):
+        sandbox.reset_log()
+        run = run_playbook(sandbox, PLAYBOOK, given, check=check)
+        assert run.status != 0
+        assert (
+            f"data_volumes: {web.instance_id} has data volumes {DATA_DEVICE} ({web.data_volume_id})" in run.failures[0]
+        )
+        assert "Set data_volumes: keep" in run.failures[0]
+        assert changing_calls(sandbox.log()) == []
+    assert sandbox.marks(web.instance_id)["gaps"] == []
+
+
+def test_without_attachments_nothing_has_to_be_chosen(sandbox: Sandbox, web: Web) -> None:
+    """An image of all devices has the data volume too."""
+    given = {name: value for name, value in variables(web).items() if name not in KEEP}
+    run = check_then_run(sandbox, {**given, "bake_and_relaunch_devices": "all"})
+    new = described_instance(sandbox, run.fact("bake_and_relaunch_result")["instance_id"])
+    assert {device["DeviceName"] for device in new["BlockDeviceMappings"]} == {ROOT_DEVICE, DATA_DEVICE}

@@ -71,6 +71,7 @@ def given(web: Web, sandbox: Sandbox) -> Iterator[dict[str, Any]]:
         "bake_and_relaunch_instance_id": web.instance_id,
         "bake_and_relaunch_name": "web",
         "bake_and_relaunch_version": "1",
+        **{f"bake_and_relaunch_{name}": "keep" for name in ("data_volumes", "elastic_ip", "target_groups")},
         "bake_and_relaunch_wait_timeout": HOLD,
         "bake_and_relaunch_health_timeout": 30,
     }

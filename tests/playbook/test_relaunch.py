@@ -36,7 +36,8 @@ def image_id(sandbox: Sandbox, web: Web) -> str:
 
 
 def variables(web: Web, image_id: str, **more: Any) -> dict[str, Any]:
-    return {"relaunch_instance_id": web.instance_id, "relaunch_image_id": image_id, **more}
+    kept = {f"relaunch_{name}": "keep" for name in ("data_volumes", "elastic_ip", "target_groups")}
+    return {"relaunch_instance_id": web.instance_id, "relaunch_image_id": image_id, **kept, **more}
 
 
 @pytest.mark.parametrize(("retire", "state"), [("stop", "stopped"), ("terminate", "terminated"), ("keep", "running")])

@@ -360,7 +360,7 @@ class Request:
         return delay <= 0 or (self.now - resource.created).total_seconds() >= delay
 
     def end_state(self) -> dict[str, str] | None:
-        """The failed end of what this call makes, when a fault rule of kind `end` asks for one: `{"message": …}`.
+        """The failed end of what this call makes, when a fault rule of kind `end` asks for one: its code and message.
 
         The resource is made and answered as ever, and fails later. Each call meets a rule once, however often it asks.
         """

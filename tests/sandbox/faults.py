@@ -128,7 +128,7 @@ class Plan:
     @property
     def end(self) -> dict[str, str] | None:
         """The failed end of what the call makes, if a rule asks for one."""
-        return next(({"message": rule.message} for rule in self._rules if rule.kind == "end"), None)
+        return next(({"code": rule.code, "message": rule.message} for rule in self._rules if rule.kind == "end"), None)
 
     def before(self, clock: Clock, is_gone: Callable[[], bool]) -> None:
         """Meet the faults before the effect. Raises Ec2Error or ConnectionLostError."""

@@ -21,6 +21,7 @@ from typing import Any
 from .engine import Ec2Error, Request, action, declare_option
 from .filters import matching
 from .images import launchable_image, mapping_error, product_codes, smaller_than_snapshot
+from .keys import may_use
 from .pages import paged
 from .tags import tag_specifications
 from .tokens import check_token, with_token
@@ -439,8 +440,10 @@ class Launch:
     ) -> None:
         now = self.request.now
         done = self.home.moment("instance_pending", now)
-        if failure is None and any(spec.encryption.broken for _name, _delete, spec in devices):
-            failure = ("Client.InternalError", "Client error on launch")
+        if failure is None and any(
+            spec.encryption.broken or _locked_out(self.request, spec.encryption.key) for _name, _delete, spec in devices
+        ):
+            failure = KEY_FAILURE
         if failure is not None:
             code, message = failure
             instance.power.append(
@@ -449,6 +452,15 @@ class Launch:
             end_of_life(self.home, instance, done)
             return
         instance.power.append(Power("running", now, done, "pending", _reason("pending", "pending")))
+
+
+KEY_FAILURE = ("Client.InternalError", "Client error on launch")
+"""What EC2 says of a launch or a start that a KMS key has hindered: it looks at keys only after it has answered."""
+
+
+def _locked_out(request: Request, key: str | None) -> bool:
+    """Whether a volume has a key that the caller cannot use now."""
+    return key is not None and not may_use(request, key)
 
 
 _METADATA_VALUES = {
@@ -981,7 +993,11 @@ def _tell_moto(request: Request, name: str, instance_ids: list[str]) -> None:
 
 @action("StartInstances")
 def start_instances(request: Request) -> Shape:
-    """Start instances, all or none; LaunchTime moves, and a public address that is not an Elastic IP changes."""
+    """Start instances, all or none; LaunchTime moves, and a public address that is not an Elastic IP changes.
+
+    A start that fails after EC2 has accepted it falls back to ``stopped``: a volume's key cannot be used, or a fault of
+    kind ``end`` asks for it, whose code (``Client.…`` or ``Server.…``) and message are the reason then.
+    """
     home, now = request.home, request.now
     instances = chosen(request)
     _refuse_managed(instances)
@@ -996,16 +1012,30 @@ def start_instances(request: Request) -> Shape:
                 f"({one.root_device_name})"
             )
     request.dry_run_gate()
-    rows = []
+    rows, started = [], []
     for one in instances:
         before = one.state(now)
         rows.append((one, before))
-        if before == "stopped":
-            one.power.append(
-                Power("running", now, home.moment("instance_pending", now), "pending", _reason("pending", "pending"))
-            )
-    _tell_moto(request, "StartInstances", [one.id for one, before in rows if before == "stopped"])
+        if before != "stopped":
+            continue
+        done, failure = home.moment("instance_pending", now), _start_failure(request, one)
+        if failure is None:
+            started.append(one.id)
+            one.power.append(Power("running", now, done, "pending", _reason("pending", "pending")))
+        else:
+            one.power.append(Power("stopped", now, done, "pending", _reason(*failure)))
+    _tell_moto(request, "StartInstances", started)
     return _changes("StartingInstances", rows, now)
+
+
+def _start_failure(request: Request, instance: Instance) -> tuple[str, str] | None:
+    """Why a start that is accepted will fail, as (code, message); None when it will not."""
+    end = request.end_state()
+    if end is not None:
+        code = end["code"] if end["code"].startswith(("Client.", "Server.")) else "Server.InternalError"
+        return code, end["message"]
+    keys = [volume.kms_key_id for volume, _each in request.home.devices(instance, request.now)]
+    return KEY_FAILURE if any(_locked_out(request, key) for key in keys) else None
 
 
 @action("TerminateInstances")

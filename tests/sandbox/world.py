@@ -567,9 +567,9 @@ class Instance:
 
     @property
     def launched(self) -> datetime:
-        """LaunchTime: it moves at each start."""
+        """LaunchTime: it moves at each start, also at one that EC2 takes back."""
         for power in reversed(self.power):
-            if power.state == "running":
+            if power.meanwhile == "pending":
                 return power.asked
         return self.created
 

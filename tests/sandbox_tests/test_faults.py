@@ -147,7 +147,7 @@ def test_a_failed_end_is_handed_to_the_handler_and_the_call_succeeds(
     monkeypatch.setitem(HANDLERS, NAME, Registered(handler, False))
     sandbox.add_fault(NAME, kind="end", occurrence=2, message="no key")
     assert [create(sandbox, name) for name in "abc"] == ["ok", "ok", "ok"]
-    assert ends == [None, {"message": "no key"}, None]
+    assert ends == [None, {"code": "InternalError", "message": "no key"}, None]
 
 
 # --- time ---

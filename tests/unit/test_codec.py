@@ -252,13 +252,29 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
     ),
     (
         Query("DescribeTargetGroups", service="elbv2"),
-        {"TargetGroups": [{"TargetGroupArn": "arn:1", "TargetGroupName": "web", "TargetType": "instance"}]},
-        [Fact("targetGroups", [{"arn": "arn:1", "name": "web", "target_type": "instance"}])],
+        {
+            "TargetGroups": [
+                {"TargetGroupArn": "arn:1", "TargetGroupName": "web", "TargetType": "instance", "VpcId": "vpc-1"}
+            ]
+        },
+        [Fact("targetGroups", [{"arn": "arn:1", "name": "web", "target_type": "instance", "vpc": "vpc-1"}])],
+    ),
+    (
+        Query("DescribeLoadBalancers", service="elb"),
+        {"LoadBalancerDescriptions": [{"LoadBalancerName": "web", "Instances": [{"InstanceId": "i-1"}]}]},
+        [Fact("classicLoadBalancers", [{"name": "web", "instances": ["i-1"]}])],
     ),
     (
         Query("DescribeTargetHealth", (), (("TargetGroupArn", "arn:1"),), "elbv2"),
-        {"TargetHealthDescriptions": [{"Target": {"Id": "i-1", "Port": 80}, "TargetHealth": {"State": "healthy"}}]},
-        [Fact("arn:1/targets", [{"id": "i-1", "port": 80, "state": "healthy"}])],
+        {
+            "TargetHealthDescriptions": [
+                {
+                    "Target": {"Id": "10.0.0.1", "Port": 80, "AvailabilityZone": "all"},
+                    "TargetHealth": {"State": "healthy"},
+                }
+            ]
+        },
+        [Fact("arn:1/targets", [{"id": "10.0.0.1", "port": 80, "zone": "all", "state": "healthy"}])],
     ),
     (
         Query("DescribeInstanceStatus", (), (("IncludeAllInstances", True), ("InstanceIds", ("i-1",)))),

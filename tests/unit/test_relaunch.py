@@ -22,6 +22,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import
     Change,
     Plan,
     Query,
+    Stage,
     State,
     by_id,
     guard,
@@ -165,8 +166,13 @@ def goals(made: Plan) -> list[str]:
     return [wait.goal for stage in made.stages for wait in stage.waits]
 
 
+def returning(made: Plan) -> list[Stage]:
+    """The stages with a way back to the old one; not those that only yield to another run's successor."""
+    return [stage for stage in made.stages if stage.on_failure and stage.rollback_on != {"superseded"}]
+
+
 def way_back(made: Plan) -> list[list[str]]:
-    (stage,) = (stage for stage in made.stages if stage.on_failure)
+    (stage,) = returning(made)
     return [
         [f"{change.action} {'new' if change.resource == OTHER else change.resource[-1]}" for change in step.changes]
         for step in stage.on_failure
@@ -757,7 +763,7 @@ def test_protection_that_went_over_is_lifted_first() -> None:
 
 def test_on_failure_keep_takes_nothing_back() -> None:
     made = plan(spec(on_failure="keep"), plain(state="stopped", tags={TAG: HELD}))
-    assert all(not stage.on_failure and not stage.rollback_on for stage in made.stages)
+    assert returning(made) == []
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
@@ -999,7 +1005,7 @@ def test_the_life_of_a_successor(
     else:
         made = plan(spec(instance_id=given_id), new, old)
         assert actions(made) == same
-        assert (way_back(made) if any(stage.on_failure for stage in made.stages) else []) == back
+        assert (way_back(made) if returning(made) else []) == back
         # What is given up ends as the run that gave it up would have: with a failure.
         assert (made.refused is not None) is ("TerminateInstances 2" in same)
         if made.refused is not None:
@@ -1055,7 +1061,7 @@ def test_one_that_does_not_run_cannot_prove_itself(state: str) -> None:
 
 def test_on_failure_keep_takes_back_nothing_of_an_earlier_run() -> None:
     made = plan(spec(on_failure="keep"), heir(trial="unproven"), plain())
-    assert all(not stage.on_failure and not stage.rollback_on for stage in made.stages)
+    assert returning(made) == []
     with pytest.raises(UnsafePlan, match=f"{NEW} did not become healthy in place of {OLD}, and is left"):
         plan(spec(on_failure="keep"), heir(trial="rejected"), plain())
     again = dataclasses.replace(IMAGE, image_id=AMI2)
@@ -1204,6 +1210,7 @@ WHOLE = [
     *["DescribeInstanceAttribute"] * 4,
     "DescribeInstanceTypes",
     *["DescribeInstances"] * 2,
+    "DescribeLoadBalancers",
     "DescribeTargetGroups",
     "DescribeVolumes",
 ]
@@ -1240,14 +1247,15 @@ def test_credits_are_asked_for_between_burstable_types(old: str, new: str | None
     assert calls.count("DescribeInstanceCreditSpecifications") == credit
 
 
-def test_each_target_group_of_instances_is_asked_for_its_targets() -> None:
+def test_each_target_group_of_instances_or_addresses_is_asked_for_its_targets() -> None:
     groups = [
         {"arn": f"arn:{kind}:{number}", "name": kind, "target_type": kind}
         for kind in ("instance", "ip", "lambda")
         for number in range(2)
     ]
     calls = asked(spec(), instance(), IMAGE, Fact("targetGroups", groups))
-    assert calls.count("DescribeTargetHealth") == 2
+    assert calls.count("DescribeTargetHealth") == 4
+    assert calls.count("DescribeLoadBalancers") == 1
 
 
 def test_an_unfinished_retirement_asks_what_stands_against_it() -> None:
@@ -1257,6 +1265,7 @@ def test_an_unfinished_retirement_asks_what_stands_against_it() -> None:
         *["DescribeInstanceAttribute"] * 2,
         "DescribeInstanceTypes",
         *["DescribeInstances"] * 2,
+        "DescribeLoadBalancers",
         "DescribeTargetGroups",
     ]
 

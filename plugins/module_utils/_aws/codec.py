@@ -291,6 +291,7 @@ def _target_groups(_query: Query, page: Answer) -> Iterable[Fact]:
                 "arn": item["TargetGroupArn"],
                 "name": item.get("TargetGroupName") or "",
                 "target_type": item.get("TargetType") or "",
+                "vpc": item.get("VpcId") or "",
             }
             for item in page.get("TargetGroups") or ()
         ],
@@ -302,11 +303,24 @@ def _target_health(query: Query, page: Answer) -> Iterable[Fact]:
         {
             "id": item["Target"]["Id"],
             "port": item["Target"].get("Port"),
+            "zone": item["Target"].get("AvailabilityZone") or "",
             "state": (item.get("TargetHealth") or {}).get("State") or "",
         }
         for item in page.get("TargetHealthDescriptions") or ()
     ]
     yield Fact(f"{dict(query.arguments)['TargetGroupArn']}/targets", targets)
+
+
+def _classic_load_balancers(_query: Query, page: Answer) -> Iterable[Fact]:
+    """The Classic Load Balancers, with the ids of their instances."""
+    found = [
+        {
+            "name": item.get("LoadBalancerName") or "",
+            "instances": [each["InstanceId"] for each in item.get("Instances") or ()],
+        }
+        for item in page.get("LoadBalancerDescriptions") or ()
+    ]
+    yield Fact("classicLoadBalancers", found)
 
 
 def _modifications(_query: Query, page: Answer) -> Iterable[Fact]:
@@ -502,6 +516,8 @@ LISTINGS: Mapping[str, Listing] = {
     "DescribeAutoScalingInstances": Listing(_group_members, ("MaxRecords", 50)),
     "DescribeTargetGroups": Listing(_target_groups, ("PageSize", 400), ("Marker", "NextMarker")),
     "DescribeTargetHealth": Listing(_target_health),
+    # Of the service elb alone: elbv2 has an operation of the same name.
+    "DescribeLoadBalancers": Listing(_classic_load_balancers, ("PageSize", 400), ("Marker", "NextMarker")),
 }
 
 

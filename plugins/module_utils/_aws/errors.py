@@ -160,7 +160,7 @@ def _hint(service: str, operation: str, code: str, message: str, request: Mappin
     if code in _UNAUTHORIZED:
         # EC2 checks CreateTags as well for whatever is tagged as it is made.
         tagged = ", and ec2:CreateTags, since it is tagged as it is made" if "TagSpecifications" in request else ""
-        prefix = {"elbv2": "elasticloadbalancing"}.get(service, service)
+        prefix = {"elb": "elasticloadbalancing", "elbv2": "elasticloadbalancing"}.get(service, service)
         return f"The credentials' IAM policies must allow {prefix}:{operation}{tagged}."
     if operation == "CopySnapshot" and code == "ResourceLimitExceeded":
         return "EC2 makes only so many copies at once. Wait until copies are completed, then run the task again."

@@ -12,10 +12,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from . import tags as tag_names
 from .errors import StorageError, UnsafePlan
@@ -232,6 +232,18 @@ class State:
         )
 
 
+Objection: TypeAlias = Callable[[Sequence[Resource], str], str]
+"""From what a `Precondition` has found and the id of the change's resource: why not, empty for no objection."""
+
+
+@dataclass(frozen=True)
+class Precondition:
+    """What must still hold right before a change: *query* is asked then, and *objection* reads the answer."""
+
+    query: Query
+    objection: Objection = field(compare=False)
+
+
 @dataclass(frozen=True)
 class Change:
     """One mutating call, or one resource's part of a call that takes many.
@@ -247,6 +259,7 @@ class Change:
     ``regardless``: it builds on nothing that the plan waits for, so it is carried out also when the wait of an earlier
     stage has ended badly; its own failure is a note then.
     ``passed_over``: ids of what ``identity`` finds and the plan has not chosen; it is never taken for what is made.
+    ``provided``: asked right before too; with an objection the stage fails (`Superseded`) without a call.
     ``region`` is where it is made; with another account's profile behind it, see `place_of`.
     """
 
@@ -265,6 +278,7 @@ class Change:
     unless: tuple[Query, ...] = ()
     regardless: bool = False
     passed_over: frozenset[str] = frozenset()
+    provided: Precondition | None = None
 
     @property
     def operation(self) -> Operation:
@@ -398,8 +412,8 @@ class Stage:
     ``on_failure``: what is done, in order, when this stage fails in one of the ways named in ``rollback_on``:
     ``refused`` (EC2 said no), ``failed`` (a resource ended in a failed state), ``mismatch`` (``expect`` did not hold),
     ``timeout``, ``unclear`` (no answer, a fault of EC2's or throttling, after all repeats: what was asked for may have
-    happened or may not). Its changes whose resource was never made are skipped. What a stage's own changes made is
-    bound by then.
+    happened or may not), ``superseded`` (another run was faster, see `Change.provided`). Its changes whose resource was
+    never made are skipped. What a stage's own changes made is bound by then.
     ``patience``: EC2 error codes that mean "not now" here; the call is repeated until the task's time is over.
     ``recheck``: see `Recheck`. Where its questions cannot be answered, the stage fails before its first change.
     """

@@ -31,6 +31,10 @@ class Ambiguous(StorageError):
         self.candidates = tuple(candidates)
 
 
+class Superseded(StorageError):
+    """Another run has done meanwhile what this one was about to do, or what rules it out."""
+
+
 class UnsafePlan(StorageError):
     """What was asked for could be done, but would lose or break something the user did not consent to."""
 

@@ -52,14 +52,19 @@ def _reaches(good: str, *bad: str) -> Judge:
     return lambda resource, _fact, _about: _state(resource, (good,), bad)
 
 
-def _running(resource: Resource | None, _fact: Any, _about: str) -> Verdict:
+def _running(resource: Resource | None, _fact: Any, launched: str) -> Verdict:
+    """*launched*: the LaunchTime (ISO 8601) before the start, so that an answer of before it is known; may be empty."""
     verdict = _state(resource, ("running",), ("shutting-down", "terminated"))
-    if verdict.done or verdict.failed or not isinstance(resource, Instance):
+    if verdict.done or not isinstance(resource, Instance) or not resource.start_failed:
         return verdict
-    # pending -> stopped: EC2 gave up on the start (EBS limit, key not usable) and says why in StateReason. A `stopped`
-    # without a server-side reason is an answer from before StartInstances.
-    gave_up = resource.state in ("stopped", "stopping") and (resource.state_reason or "").startswith("Server.")
-    return Verdict(failed=gave_up, seen=verdict.seen)
+    before = resource.launch_time is not None and resource.launch_time.isoformat() == launched
+    if before and not verdict.failed:
+        return verdict
+    remedy = "Run the task again later"
+    if (resource.state_reason or "").startswith("Client.InternalError"):
+        # EC2 gives no other reason. It looks at keys only after it has answered.
+        remedy = "Enable the KMS keys of its volumes, and allow kms:CreateGrant on them"
+    return Verdict(failed=True, seen=f"{verdict.seen}: EC2 took the start back. {remedy}")
 
 
 def _healthy(resource: Resource | None, status: Any, about: str) -> Verdict:

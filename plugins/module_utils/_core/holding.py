@@ -62,8 +62,11 @@ class Hold:
     def is_spent(self, instance: Instance) -> bool:
         """The instance was started after the tag was written: what it remembers is over.
 
-        EC2 tells LaunchTime in whole seconds or finer, the tag in whole seconds, so seconds are compared.
+        A start that EC2 took back does not count. EC2 tells LaunchTime in whole seconds or finer, the tag in whole
+        seconds, so seconds are compared.
         """
+        if instance.start_failed:
+            return False
         return instance.launch_time is not None and self.since < instance.launch_time.replace(microsecond=0)
 
     def is_over(self, now: datetime, older_than: timedelta) -> bool:
@@ -347,10 +350,24 @@ def start_stages(
     if under_way:
         stages.append(Stage(waits=(Wait(under_way, "stopped"),)))
     changes = tuple(_start(instance, region, reason.format(state=instance.state)) for instance in starting)
-    waiting = tuple(instance.instance_id for instance in (*starting, *pending))
-    if waiting:
-        stages.append(Stage(changes, (Wait(waiting, "running", final=final),), patience=NO_CAPACITY))
+    waits = running_waits([*starting, *pending], final=final)
+    if waits:
+        stages.append(Stage(changes, waits, patience=NO_CAPACITY))
     return tuple(stages)
+
+
+def running_waits(instances: Iterable[Instance], *, final: bool = False) -> tuple[Wait, ...]:
+    """The waits until all of these run. *instances* as they are before the start.
+
+    Where EC2 took an earlier start back, the wait knows when that was: the first answers may still tell of it.
+    """
+    failed = [item for item in instances if item.start_failed and item.launch_time is not None]
+    others = tuple(item.instance_id for item in instances if item not in failed)
+    waits = [Wait(others, "running", final=final)] if others else []
+    for item in failed:
+        launched = item.launch_time.isoformat() if item.launch_time else ""
+        waits.append(Wait((item.instance_id,), "running", final=final, about=launched))
+    return tuple(waits)
 
 
 def restore_stages(
@@ -366,7 +383,7 @@ def restore_stages(
     if not stopped:
         return ()
     starts = tuple(_restart(instance, region) for instance in stopped)
-    waits = (Wait(tuple(instance.instance_id for instance in stopped), "running"),)
+    waits = running_waits(stopped)
     # The reason has no moment of the hold, unlike `forget`'s: the check run of this plan had another one.
     records = tuple(
         dataclasses.replace(forget(instance, region, ""), reason="it is running again") for instance in stopped

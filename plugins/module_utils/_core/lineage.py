@@ -17,16 +17,16 @@ Private to this collection.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 
 from . import tags as tag_names
-from .change import Change, Query, State, by_id
+from .change import Change, Precondition, Query, State, by_id
 from .errors import Ambiguous, SpecError, UnsafePlan
 from .holding import standing_hold
 from .instance_facts import read_fact
 from .names import is_planned
-from .resources import Instance
+from .resources import Instance, Resource
 
 # What `tags.TRIAL` says of a successor. A word that is none of them counts as UNPROVEN.
 UNPROVEN, SERVING, REJECTED = "unproven", "serving", "rejected"
@@ -100,6 +100,8 @@ def _claimant(state: State, instance_id: str) -> Instance | None:
     ]
     superseded = {older for candidate in claims for older in tag_names.replaced_ids(candidate.tags)}
     newest = [candidate for candidate in claims if candidate.instance_id not in superseded]
+    # One whose trial has lost its judge yields to one that serves: a run that came second was ended then.
+    newest = [item for item in newest if item.tags.get(tag_names.TRIAL) in (None, SERVING)] or newest
     if len(newest) > 1:
         raise Ambiguous(
             f"{instance_id} was replaced by more than one living instance (tag {tag_names.REPLACES}); terminate the "
@@ -167,6 +169,92 @@ def trial_record(heir_id: str, tags: Mapping[str, str], word: str, region: str, 
     record = {tag_names.TRIAL: word}
     parameters = {"Tags": tag_names.boto3_tags(record)}
     return Change("CreateTags", heir_id, region, parameters, reason, {"tags": dict(tags)}, {"tags": {**tags, **record}})
+
+
+def _rivals_query(old_id: str) -> Query:
+    states = ("pending", "running", "stopping", "stopped")
+    return Query(
+        "DescribeInstances", ((f"tag:{tag_names.REPLACES}", (f"*{old_id}*",)), ("instance-state-name", states))
+    )
+
+
+def _rivals(found: Sequence[Resource], old_id: str, known: frozenset[str]) -> list[Instance]:
+    """The living that claim *old_id* and are neither given up nor *known*, the earliest first."""
+    claims = [
+        item
+        for item in found
+        if isinstance(item, Instance)
+        and item.alive
+        and item.instance_id not in known
+        and old_id in tag_names.replaced_ids(item.tags)
+        and item.tags.get(tag_names.TRIAL) != REJECTED
+    ]
+    return sorted(claims, key=_seniority)
+
+
+def _seniority(heir: Instance) -> tuple[datetime, str]:
+    """Of two successors the one with the lesser value came first."""
+    return born(heir) or heir.launch_time or datetime.max.replace(tzinfo=UTC), heir.instance_id
+
+
+def _described(heir: Instance) -> str:
+    return f"{heir.instance_id} ({heir.state}, from {heir.image_id})"
+
+
+def unreplaced(old_id: str, image_id: str, known: frozenset[str]) -> Precondition:
+    """That nothing else was launched to replace *old_id* since the plan, in which *known* were given up.
+
+    A launch from the same image is the same launch: the client token finds it.
+    """
+
+    def objection(found: Sequence[Resource], _planned: str) -> str:
+        rivals = [
+            item for item in _rivals(found, old_id, known) if item.image_id != image_id or predecessor(item) != old_id
+        ]
+        if not rivals:
+            return ""
+        return (
+            f"image_id: another run has launched {_described(rivals[0])} to replace {old_id} in the meantime, and only "
+            f"one successor may serve. Nothing was launched from {image_id}. Run the task again once that replacement "
+            "is finished."
+        )
+
+    return Precondition(_rivals_query(old_id), objection)
+
+
+def unrivalled(old_id: str, known: frozenset[str]) -> Precondition:
+    """That the resource of the change may serve in place of *old_id*: of several successors the first one does.
+
+    One that serves already is never second. Whoever was launched later looks later, so that it sees the other one. One
+    that was given up meanwhile, because the predecessor is back, may not serve either.
+    """
+
+    def objection(found: Sequence[Resource], own_id: str) -> str:
+        own = next((item for item in found if isinstance(item, Instance) and item.instance_id == own_id), None)
+        if own is not None and own.tags.get(tag_names.TRIAL) == REJECTED:
+            return (
+                f"instance_id: {own_id} is terminated, since another run has brought {old_id} back in the meantime. "
+                "Run the task again to replace it."
+            )
+        first = next(
+            (
+                item
+                for item in _rivals(found, old_id, known | {own_id})
+                if own is None
+                or item.tags.get(tag_names.TRIAL) in (None, SERVING)
+                or _seniority(item) < _seniority(own)
+            ),
+            None,
+        )
+        if first is None:
+            return ""
+        return (
+            f"image_id: {own_id} is terminated, since another run has launched {_described(first)} to replace {old_id} "
+            f"too, and was there first. Only one successor may serve. Run the task again once that replacement is "
+            "finished."
+        )
+
+    return Precondition(_rivals_query(old_id), objection)
 
 
 def is_unretired(old: Instance | None, heir: Instance) -> bool:

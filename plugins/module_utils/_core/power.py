@@ -11,13 +11,14 @@ Private to this collection.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from . import tags as tag_names
-from .change import Feature, Plan, Query, Stage, State, by_id
+from .change import Change, Feature, Plan, Query, Stage, State, by_id
 from .errors import SpecError, StorageError, UnsafePlan
 from .holding import (
     forget,
@@ -32,7 +33,7 @@ from .holding import (
     stop_troubles,
     wants_start,
 )
-from .lineage import REJECTED, on_trial_for, started_since, successor, successor_queries, trial_record
+from .lineage import REJECTED, SERVING, on_trial_for, started_since, successor, successor_queries, trial_record
 from .names import require_id
 from .resources import Instance, view
 from .timespan import parse_span
@@ -234,10 +235,10 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
             )
         elif spec.instance_ids is None and not hold.is_over(now, spec.older_than):
             continue
-        elif hold.is_spent(instance) or instance.state == "running":
-            done.append(instance)
         elif instance.state == "pending":
             pending.append(instance)
+        elif hold.is_spent(instance) or instance.state == "running":
+            done.append(instance)
         else:
             starting.append(instance)
     replaced = [] if spec.force_start else _replaced(state, starting)
@@ -247,7 +248,10 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
         warnings += [f"{trouble}; it is not started" for trouble in replaced]
         starting = [instance for instance in starting if successor(state, instance.instance_id) is None]
     started = [*starting, *pending]
-    given_up = [] if spec.force_start else _given_up(state, started, done)
+    begun = [instance for instance in pending if _was_started(instance)]
+    given_up = []
+    if not spec.force_start:
+        given_up = _given_up(state, [item for item in started if item not in begun], [*done, *begun])
     # Where the record of the hold tells that a successor was given up, it stays until that one says so itself.
     telling = [instance for instance in done if any(old is instance for old, _new in given_up)]
     settled = [instance for instance in done if instance not in telling]
@@ -258,14 +262,7 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
         starting, pending, state.region, "it was running when a run stopped it; now it is {state}", final=False
     )
     if given_up:
-        stages.append(
-            Stage(
-                tuple(
-                    trial_record(new.instance_id, new.tags, REJECTED, state.region, f"{old.instance_id} is back")
-                    for old, new in given_up
-                )
-            )
-        )
+        stages.append(Stage(tuple(_rejection(state, old, new) for old, new in given_up)))
     if started or telling:
         # Last, so that a run that is ended before leaves the record.
         stages.append(_forget([*started, *telling], state.region, "it is running again"))
@@ -275,6 +272,13 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
         for old, new in given_up
     ]
     return Plan(tuple(stages), tuple(warnings))
+
+
+def _rejection(state: State, old: Instance, new: Instance) -> Change:
+    """The record that *new* was given up, unless its own run has let it serve in the meantime."""
+    serves = (("instance-id", (new.instance_id,)), (f"tag:{tag_names.TRIAL}", (SERVING,)))
+    record = trial_record(new.instance_id, new.tags, REJECTED, state.region, f"{old.instance_id} is back")
+    return dataclasses.replace(record, unless=(Query("DescribeInstances", serves),))
 
 
 def _was_started(instance: Instance) -> bool:

@@ -53,6 +53,7 @@ from .holding import (
     hold_of,
     instance_store_trouble,
     lost_address,
+    running_waits,
     standing_hold,
     wants_start,
 )
@@ -82,6 +83,8 @@ from .lineage import (
     started_since,
     successor,
     trial_record,
+    unreplaced,
+    unrivalled,
 )
 from .names import is_planned, planned, require_id
 from .resources import BlockDevice, Image, Instance, view
@@ -95,6 +98,12 @@ _RETIRED: Mapping[str, tuple[str, ...]] = {
 }
 # Types that earn CPU credits: t2 and later (t1 does not).
 _BURSTABLE = re.compile(r"t[2-9]\d*[a-z]*\.")
+# What may be attached to an instance and is not the successor's by itself, by the option that says what becomes of it.
+ATTACHMENTS: Mapping[str, str] = {
+    "data_volumes": "data volumes",
+    "elastic_ip": "the Elastic IP",
+    "target_groups": "targets",
+}
 _ROLLBACK_ON = frozenset({"failed", "timeout", "mismatch", "refused"})
 # What a successor carries of the collection's own: what it replaces, and how far it is.
 _OUR_TAGS = 2
@@ -131,6 +140,8 @@ class RelaunchSpec:
     on_failure: str
     lose_instance_store: bool
     follow_successor: bool
+    unsaid: frozenset[str]
+    """Of data_volumes, elastic_ip and target_groups those that the task does not set."""
 
 
 # --- options ---------------------------------------------------------------------------------------------------------
@@ -138,11 +149,7 @@ class RelaunchSpec:
 
 def parse(params: Mapping[str, Any], _region: str) -> RelaunchSpec:
     """The module's options as a spec. Raises SpecError for what can be refused without looking at EC2."""
-    for option, what in (
-        ("data_volumes", "data volumes"),
-        ("elastic_ip", "the Elastic IP"),
-        ("target_groups", "targets"),
-    ):
+    for option, what in ATTACHMENTS.items():
         if params[option] == "move":
             raise SpecError(
                 f"{option}: move is not supported in this version: {what} stay with the old instance ({option}: keep)"
@@ -161,6 +168,7 @@ def parse(params: Mapping[str, Any], _region: str) -> RelaunchSpec:
         on_failure=params["on_failure"],
         lose_instance_store=params["lose_instance_store"],
         follow_successor=params["follow_successor"],
+        unsaid=frozenset(name for name in ATTACHMENTS if params[name] is None),
     )
 
 
@@ -236,7 +244,7 @@ def _ending_queries(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Qu
         *images_by_id([spec.image_id]),
         *_protection_queries(old),
         *_store_queries(spec, old),
-        *_target_queries(state),
+        *_target_queries(state, old),
     )
 
 
@@ -265,14 +273,19 @@ def _replacement_queries(spec: RelaunchSpec, state: State, current: Instance) ->
         queries += attribute_query(current.instance_id, "userData")
     if _BURSTABLE.match(current.instance_type) and _BURSTABLE.match(overrides.instance_type or current.instance_type):
         queries += by_id("DescribeInstanceCreditSpecifications", "instance-id", [current.instance_id])
-    return (*queries, *_target_queries(state))
+    return (*queries, *_target_queries(state, current))
 
 
-def _target_queries(state: State) -> Iterable[Query]:
+def _target_queries(state: State, instance: Instance) -> Iterable[Query]:
+    """Which load balancers have the instance as a target: by its id, by an address, or, Classic ones, as a member."""
     groups = Query("DescribeTargetGroups", service="elbv2")
     yield groups
+    yield Query("DescribeLoadBalancers", service="elb")
     for group in state.fact("targetGroups") or () if groups in state.answered else ():
-        if group["target_type"] == "instance":
+        # An instance is a target only in its own VPC; an address also from elsewhere.
+        here = instance.facts.get("VpcId")
+        near = not here or group.get("vpc", "") in ("", here)
+        if group["target_type"] == "ip" or (group["target_type"] == "instance" and near):
             yield Query("DescribeTargetHealth", arguments=(("TargetGroupArn", group["arn"]),), service="elbv2")
 
 
@@ -420,6 +433,7 @@ def _plan_replacement(spec: RelaunchSpec, state: State, current: Instance) -> Pl
         [
             *(f"{current.instance_id}: {trouble}" for trouble in _refusals(current)),
             *_architecture_troubles(spec, state, current, image),
+            *_unsaid_troubles(spec, state, current, image),
             *_retirement_troubles(spec, state, current),
         ]
     )
@@ -531,14 +545,34 @@ def _retirement_troubles(spec: RelaunchSpec, state: State, old: Instance) -> lis
 def _retirement(
     spec: RelaunchSpec, state: State, old: Instance, new_id: str, new_tags: Mapping[str, str]
 ) -> tuple[Stage, ...]:
-    """The record that the new one serves, then the end of the old one. That the old one is kept leaves no record."""
+    """The record that the new one serves, then the end of the old one. That the old one is kept leaves no record.
+
+    Of two that replace the old one at the same time, the later one never serves: it is terminated, and the old one is
+    left to the other.
+    """
     stages = _end(spec, state, old)
     if new_tags.get(tag_names.TRIAL) in (None, SERVING):
         return stages
     if not stages or spec.old_instance == "keep":
-        return (_finished(new_id, new_tags, state.region), *stages)
-    reason = f"it is healthy, so {old.instance_id} is retired"
-    return (Stage((trial_record(new_id, new_tags, SERVING, state.region, reason),)), *stages)
+        record = _finished(new_id, new_tags, state.region)
+    else:
+        reason = f"it is healthy, so {old.instance_id} is retired"
+        record = Stage((trial_record(new_id, new_tags, SERVING, state.region, reason),))
+    (change,) = record.changes
+    reason = f"another instance replaces {old.instance_id}"
+    new = Instance(new_id, "running", tags=dict(new_tags))
+    given_up = Stage((trial_record(new_id, new_tags, REJECTED, state.region, reason),))
+    record = Stage(
+        (dataclasses.replace(change, provided=unrivalled(old.instance_id, _known_rivals(state, old, new_id))),),
+        on_failure=(given_up, *_terminations(state, old, [new], reason)),
+        rollback_on=frozenset({"superseded"}),
+    )
+    return (record, *stages)
+
+
+def _known_rivals(state: State, old: Instance, new_id: str = "") -> frozenset[str]:
+    """Those on trial for the old one that the plan knows, and has dealt with; without *new_id*."""
+    return frozenset(item.instance_id for item in on_trial_for(state, old.instance_id)) - {new_id}
 
 
 def _finished(new_id: str, tags: Mapping[str, str], region: str) -> Stage:
@@ -623,8 +657,7 @@ def _restoration(state: State, old: Instance, rejected: Sequence[Instance]) -> t
         first = stages[0]
         # The first stage does not wait for the start unless it is the last one too.
         stages[0] = dataclasses.replace(first, changes=(start, *first.changes))
-        running = Wait((old.instance_id,), "running")
-        stages[-1] = dataclasses.replace(stages[-1], waits=(running, *stages[-1].waits))
+        stages[-1] = dataclasses.replace(stages[-1], waits=(*running_waits([old]), *stages[-1].waits))
         stages = [dataclasses.replace(stage, patience=NO_CAPACITY) for stage in stages]
         if old.state == "stopping":
             stages.insert(0, Stage(waits=(Wait((old.instance_id,), "stopped"),)))
@@ -634,13 +667,13 @@ def _restoration(state: State, old: Instance, rejected: Sequence[Instance]) -> t
     return tuple(stages)
 
 
-def _terminations(state: State, old: Instance, rejected: Sequence[Instance]) -> tuple[Stage, ...]:
-    """The end of successors that were given up. What EC2 would refuse to terminate is let go first.
-
-    They have taken over the old one's protection.
+def _terminations(state: State, old: Instance, rejected: Sequence[Instance], reason: str = "") -> tuple[Stage, ...]:
+    """The end of successors that were given up, for want of health or for *reason*. What EC2 would refuse to terminate
+    is let go first: they have taken over the old one's protection.
     """
     if not rejected:
         return ()
+    reason = reason or f"it did not become healthy, so it does not replace {old.instance_id}"
     names = [new.instance_id for new in rejected]
     stages = [
         Stage(tuple(_unprotect(name, new_id, state.region) for new_id in names))
@@ -656,7 +689,7 @@ def _terminations(state: State, old: Instance, rejected: Sequence[Instance]) -> 
             new_id,
             state.region,
             {},
-            f"it did not become healthy, so it does not replace {old.instance_id}",
+            reason,
             {"state": "running"},
             {"state": "terminated"},
             disruptive=True,
@@ -709,6 +742,7 @@ def _launch(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> Ch
             ),
         ),
         token=("relaunch", old.instance_id, spec.image_id),
+        provided=unreplaced(old.instance_id, spec.image_id, _known_rivals(state, old)),
     )
 
 
@@ -889,24 +923,63 @@ def _named(devices: Iterable[BlockDevice]) -> str:
     return ", ".join(f"{device.device_name} ({device.volume_id})" for device in devices)
 
 
-def _kept(state: State, old: Instance, image: Image) -> list[str]:
-    """What the successor does not have, named."""
+def _attachments(state: State, old: Instance, image: Image) -> list[tuple[str, str]]:
+    """What the successor does not have, named, each with the option that is about it."""
     found = []
     copied = _copied(image)
     volumes = [] if copied is None else [item for item in _data_volumes(old) if item.device_name not in copied]
     if volumes:
-        found.append(f"data volumes {_named(volumes)} (data_volumes: keep)")
+        found.append(("data_volumes", f"data volumes {_named(volumes)}"))
     if old.elastic_ip:
         address = old.facts.get("PublicIpAddress") or read_fact(old.facts, "NetworkInterfaces.Association.PublicIp")
-        found.append(f"Elastic IP {address} (elastic_ip: keep)")
-    groups = sorted(
-        str(group["name"])
-        for group in state.fact("targetGroups") or ()
-        if any(target["id"] == old.instance_id for target in state.fact(f"{group['arn']}/targets") or ())
-    )
+        found.append(("elastic_ip", f"Elastic IP {address}"))
+    groups = sorted(str(group["name"]) for group in state.fact("targetGroups") or () if _is_in(state, old, group))
     if groups:
-        found.append(f"target groups {', '.join(groups)} (target_groups: keep)")
+        found.append(("target_groups", f"target groups {', '.join(groups)}"))
+    classic = sorted(
+        str(item["name"]) for item in state.fact("classicLoadBalancers") or () if old.instance_id in item["instances"]
+    )
+    if classic:
+        found.append(("target_groups", f"Classic Load Balancers {', '.join(classic)}"))
     return found
+
+
+def _is_in(state: State, old: Instance, group: Mapping[str, Any]) -> bool:
+    """Whether a target group has the instance as a target, by its id or by one of its private addresses.
+
+    Another VPC may have the same addresses. Of a target outside of its group's VPC the zone is "all".
+    """
+    targets = state.fact(f"{group['arn']}/targets") or ()
+    if group["target_type"] != "ip":
+        return any(target["id"] == old.instance_id for target in targets)
+    addresses = _private_addresses(old)
+    near = group.get("vpc", "") in ("", old.facts.get("VpcId"))
+    return any(target["id"] in addresses and (near or target.get("zone") == "all") for target in targets)
+
+
+def _private_addresses(instance: Instance) -> frozenset[str]:
+    """Every private IPv4 address and every IPv6 address of its interfaces."""
+    found = {instance.private_ip_address, instance.facts.get("PrivateIpAddress")}
+    for interface in instance.facts.get("NetworkInterfaces") or ():
+        found |= {item.get("PrivateIpAddress") for item in interface.get("PrivateIpAddresses") or ()}
+        found |= {item.get("Ipv6Address") for item in interface.get("Ipv6Addresses") or ()}
+    return frozenset(address for address in found if address)
+
+
+def _kept(state: State, old: Instance, image: Image) -> list[str]:
+    """What the successor does not have, with the choice that leaves it where it is."""
+    return [f"{text} ({option}: keep)" for option, text in _attachments(state, old, image)]
+
+
+def _unsaid_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> Iterable[str]:
+    """What stays behind without the user's word."""
+    for option, text in _attachments(state, old, image):
+        if option in spec.unsaid:
+            yield (
+                f"{option}: {old.instance_id} has {text}, which its successor would not have. Set {option}: keep to "
+                f"leave that with {old.instance_id} (old_instance: {spec.old_instance}); move is not supported in this "
+                "version"
+            )
 
 
 def _left_behind(spec: RelaunchSpec, state: State, old: Instance) -> list[str]:

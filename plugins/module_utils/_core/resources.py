@@ -34,6 +34,10 @@ class BlockDevice:
     status: str = "attached"
 
 
+_FAILED_STARTS = frozenset({"Client.InternalError", "Client.InvalidSnapshot.NotFound", "Client.VolumeLimitExceeded"})
+"""EC2's StateReason codes of a start that it takes back, beside ``Server.…``: a stop that was asked for has others."""
+
+
 @dataclass(frozen=True)
 class Instance:
     """An instance. ``facts`` is EC2's whole answer (boto3's shape of Instance), for those who carry it over; not in the
@@ -73,6 +77,15 @@ class Instance:
     def alive(self) -> bool:
         """Not on its way out: EC2 shows a terminated instance for about an hour."""
         return self.state not in ("shutting-down", "terminated")
+
+    @property
+    def start_failed(self) -> bool:
+        """EC2 accepted its last start, or its launch, and took that back; ``state_reason`` says why.
+
+        LaunchTime has moved all the same. (EC2 user guide, "Instance launch issues", and StateReason.)
+        """
+        code = (self.state_reason or "").partition(":")[0]
+        return self.state not in ("pending", "running") and (code in _FAILED_STARTS or code.startswith("Server."))
 
     @property
     def root_volume_id(self) -> str | None:
