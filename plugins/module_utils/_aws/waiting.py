@@ -31,6 +31,12 @@ GONE = 15.0
 """Seconds without it in any answer, though one before had it, after which a resource is gone: by then all of EC2's
 servers agree.
 """
+STUCK = 15.0
+"""Seconds in a state from which the goal is not reached, after which a wait has failed: by then it is no answer from
+before the call.
+"""
+UNSEEN = 60.0
+"""Seconds without it in any answer, and none before had it, after which what was made is taken to be gone."""
 _NAMED = 10
 """How many resources a message names."""
 _STATUS_IDS = 100
@@ -73,7 +79,9 @@ class _Item:
     seen: str = "not asked yet"
     visible: bool = False
     missed: float | None = None
-    """Since when an answer has been without it, though one before had it."""
+    """Since when the answers have been without it."""
+    stuck: float | None = None
+    """Since when the goal cannot be reached from what the answers show."""
 
     @property
     def fact(self) -> str:
@@ -223,17 +231,29 @@ def _judge(pending: Sequence[_Item], known: Mapping[str, Resource], now: float) 
             failed.append((item.resource, f"{item.wish} but is {verdict.seen}"))
         elif verdict.done:
             wrong.extend((item.resource, text) for text in _mismatches(item, resource))
-        elif resource is not None:
-            left.append(dataclasses.replace(item, seen=verdict.seen + _progress(resource), visible=True, missed=None))
-        elif item.missed is not None and now - item.missed >= GONE:
-            failed.append((item.resource, f"{item.wish} but is gone"))
+        elif resource is None:
+            missed = now if item.missed is None else item.missed
+            if now - missed >= (GONE if item.visible else UNSEEN):
+                failed.append((item.resource, f"{item.wish} but {_vanished(item)}"))
+            else:
+                left.append(dataclasses.replace(item, seen=verdict.seen, missed=missed))
         else:
-            missed = (item.missed or now) if item.visible else None
-            left.append(dataclasses.replace(item, seen=verdict.seen, missed=missed))
+            stuck = (now if item.stuck is None else item.stuck) if verdict.stuck else None
+            if stuck is not None and now - stuck >= STUCK:
+                failed.append((item.resource, f"{item.wish} but is {verdict.seen}"))
+            else:
+                seen = verdict.seen + _progress(resource)
+                left.append(dataclasses.replace(item, seen=seen, visible=True, missed=None, stuck=stuck))
     for how, found in (("failed", failed), ("mismatch", wrong)):
         if found:
             raise WaitError(_listed([text for _resource, text in found]), how, [resource for resource, _text in found])
     return left
+
+
+def _vanished(item: _Item) -> str:
+    how = "is gone" if item.visible else "EC2 does not show it"
+    why = GOALS[item.wait.goal].gone
+    return f"{how} ({why})" if why else how
 
 
 def _timeout(late: Sequence[_Item], trouble: CallError | None) -> WaitError:

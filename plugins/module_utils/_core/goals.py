@@ -12,7 +12,7 @@ Private to this collection.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -23,11 +23,14 @@ from .resources import Image, Instance, Resource, Snapshot, Volume, VolumeAttach
 class Verdict:
     """``done``, or ``failed`` with the reason that EC2 gives, or neither: ask again. ``seen`` is the state, for
     messages.
+
+    ``stuck``: the goal is not reached from this state, so it has failed unless this is an answer from before the call.
     """
 
     done: bool = False
     failed: bool = False
     seen: str = ""
+    stuck: bool = False
 
 
 Judge: TypeAlias = Callable[["Resource | None", Any, str], "Verdict"]
@@ -93,8 +96,22 @@ def _links(volume: Volume) -> tuple[VolumeAttachment, ...]:
     return tuple(link for link in volume.attachments if link.state != "detached")
 
 
+_MOUNTED = " (a file system on it is mounted: unmount it there, or stop the instance, then run the task again)"
+_NO_KEY = "EBS could not make it: often the KMS key is disabled, or may not be used by who asks"
+
+
 def _shown(links: tuple[VolumeAttachment, ...]) -> str:
-    return ", ".join(f"{link.state} to {link.instance_id} as {link.device_name}" for link in links)
+    return ", ".join(
+        f"busy on {link.instance_id} as {link.device_name}{_MOUNTED}"
+        if link.state == "busy"
+        else f"{link.state} to {link.instance_id} as {link.device_name}"
+        for link in links
+    )
+
+
+def _busy(links: Iterable[VolumeAttachment]) -> bool:
+    """A detachment that was asked for, and that waits for somebody to unmount the disk."""
+    return any(link.state == "busy" for link in links)
 
 
 def _made(resource: Resource | None, _fact: Any, _about: str) -> Verdict:
@@ -102,8 +119,7 @@ def _made(resource: Resource | None, _fact: Any, _about: str) -> Verdict:
     verdict = _state(resource, ("available", "in-use"), _LOST)
     if verdict.failed and verdict.seen == "error":
         # EC2 gives no reason. It looks at keys only after it has answered.
-        seen = "error (EBS could not make it: often the KMS key is disabled, or may not be used by who asks)"
-        return Verdict(failed=True, seen=seen)
+        return Verdict(failed=True, seen=f"error ({_NO_KEY})")
     return verdict
 
 
@@ -114,11 +130,14 @@ def _attached(resource: Resource | None, _fact: Any, instance_id: str) -> Verdic
     links = _links(resource)
     mine = [link for link in links if link.instance_id == instance_id]
     # Another instance that is letting go of it is an attachment from before, or one that ends.
-    taken = [link for link in links if link.instance_id != instance_id and link.state != "detaching"]
+    taken = [link for link in links if link.instance_id != instance_id and not link.leaving]
+    # EC2 shows an attachment from the call on. One that is gone was ended by somebody, or with its instance.
+    ended = not mine and (resource.multi_attach_enabled or not links) and resource.state in ("available", "in-use")
     return Verdict(
         done=any(link.state == "attached" for link in mine),
         failed=bool(taken) and not mine and not resource.multi_attach_enabled,
-        seen=_shown(links) or resource.state,
+        seen=_shown(links) or f"{resource.state}, attached to no instance",
+        stuck=ended or _busy(mine) or (not mine and not resource.multi_attach_enabled and _busy(links)),
     )
 
 
@@ -127,16 +146,20 @@ def _detached(resource: Resource | None, _fact: Any, instance_id: str) -> Verdic
         return _state(resource, (), ())
     links = tuple(link for link in _links(resource) if instance_id in ("", link.instance_id))
     if links or instance_id:
-        return Verdict(done=not links, seen=_shown(links) or resource.state)
+        return Verdict(done=not links, seen=_shown(links) or resource.state, stuck=_busy(links))
     return _state(resource, ("available",), _LOST)
 
 
 def _settled(resource: Resource | None, _fact: Any, _about: str) -> Verdict:
-    """No attachment is on its way: not attaching, not detaching."""
+    """No attachment is on its way: not attaching, not detaching, not busy."""
     if not isinstance(resource, Volume):
         return _state(resource, (), ())
     links = _links(resource)
-    return Verdict(done=all(link.state == "attached" for link in links), seen=_shown(links) or resource.state)
+    return Verdict(
+        done=all(link.state == "attached" for link in links),
+        seen=_shown(links) or resource.state,
+        stuck=_busy(links),
+    )
 
 
 def _deleted(resource: Resource | None, _fact: Any, _about: str) -> Verdict:
@@ -168,13 +191,15 @@ class Goal:
     """``kind`` of resource it is about, and the ``verdict``.
 
     ``fact``: the fact ``<resource>/<fact>`` that the verdict needs beside the resource. ``wish``: what the resource
-    should become, for messages, with the place of what the goal is about; the goal's name where it is empty.
+    should become, for messages, with the place of what the goal is about; the goal's name where it is empty. ``gone``:
+    what it means that the resource is not there any more.
     """
 
     kind: str
     verdict: Judge
     fact: str = ""
     wish: str = ""
+    gone: str = ""
 
 
 GOALS: Mapping[str, Goal] = {
@@ -186,7 +211,8 @@ GOALS: Mapping[str, Goal] = {
     "completed": Goal(Snapshot.kind, _reaches("completed", "error", "recoverable", "recovering")),
     "captured": Goal(Image.kind, _captured),
     "available": Goal(Image.kind, _reaches("available", "invalid", "failed", "error", "deregistered", "disabled")),
-    "volume_available": Goal(Volume.kind, _made, wish="available"),
+    # With a key that EBS cannot use, CreateVolume is accepted, and the volume vanishes.
+    "volume_available": Goal(Volume.kind, _made, wish="available", gone=_NO_KEY),
     "attached": Goal(Volume.kind, _attached, wish="attached to {about}"),
     "detached": Goal(Volume.kind, _detached, wish="detached from {about}"),
     "settled": Goal(Volume.kind, _settled, wish="attached or detached"),

@@ -172,6 +172,11 @@ class VolumeAttachment:
     state: str = "attached"
     delete_on_termination: bool = False
 
+    @property
+    def leaving(self) -> bool:
+        """DetachVolume was called. ``busy``: it ends when the file system is unmounted, or the instance stopped."""
+        return self.state in ("detaching", "busy")
+
 
 @dataclass(frozen=True)
 class Volume:
