@@ -20,11 +20,12 @@ from .errors import SpecError
 from .resources import Snapshot, Volume
 from .volume_identity import Match, Target
 from .volume_spec import VolumeSpec, require_values
-from .volume_types import VOLUME_TYPES, normalised, performance_of
+from .volume_types import VOLUME_TYPES, kept_performance, normalised, performance_of
 
 IN_PROGRESS = ("modifying", "optimizing")
 ENCRYPTION_BY_DEFAULT = "ebsEncryptionByDefault"
-# ModifyVolume: "Changing type to io1/io2/gp3 without Iops" gives 3,000; throughput is 125 unless gp3 stays gp3.
+# ModifyVolume: "Changing type to io1/io2/gp3 without Iops" gives 3,000; throughput is 125 unless gp3 stays gp3. A gp2
+# volume that becomes gp3 keeps its performance instead.
 _DEFAULT_IOPS = 3000
 
 Fields = dict[str, tuple[Any, Any]]
@@ -137,7 +138,7 @@ def _wanted(match: Match, actual: Mapping[str, Any]) -> dict[str, Any]:
     same_type = volume_type == actual["volume_type"]
     rules = VOLUME_TYPES.get(volume_type)
     size = actual["size"] if spec.size is None else spec.size
-    iops, throughput = normalised(volume_type, spec.iops, spec.throughput)
+    iops, throughput = normalised(volume_type, *_asked(spec, volume_type, actual))
     if rules is not None and rules.iops is not None and iops is None:
         iops = actual["iops"] if same_type else _DEFAULT_IOPS
     if rules is not None and rules.throughput is not None and throughput is None and same_type:
@@ -169,6 +170,17 @@ def _wanted(match: Match, actual: Mapping[str, Any]) -> dict[str, Any]:
     return wanted
 
 
+def _asked(spec: VolumeSpec, volume_type: str, actual: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """The (iops, throughput) that the entry says, and of a gp2 volume that becomes gp3 also what it keeps."""
+    if (actual.get("volume_type"), volume_type) != ("gp2", "gp3"):
+        return spec.iops, spec.throughput
+    iops, throughput = kept_performance(actual["size"], actual["iops"])
+    return (
+        iops if spec.iops is None else spec.iops,
+        throughput if spec.throughput is None else spec.throughput,
+    )
+
+
 # ModifyVolume's names of what `Drift.modify` and `coming` hold.
 _PARAMETERS = {
     "size": "Size",
@@ -179,15 +191,23 @@ _PARAMETERS = {
 }
 
 
+_WAS = ("size", "volume_type", "iops")
+
+
 def modify_request(match: Match, drift: Drift) -> dict[str, Any]:
     """ModifyVolume's parameters for all that differs, in one call, and nothing that holds already.
 
     With another type all that the user has said of its performance is sent: EBS would fall back to its defaults. What
-    follows from the change is left to EBS.
+    follows from the change is left to EBS. It keeps the performance of a gp2 volume only where neither iops nor
+    throughput is sent, so one of them brings the other.
     """
     spec = match.target.spec
     volume_type = spec.volume_type or (match.volume.volume_type if match.volume else "")
-    iops, throughput = normalised(volume_type, spec.iops, spec.throughput)
+    asked = (spec.iops, spec.throughput)
+    if asked != (None, None) and match.volume is not None:
+        was = {name: drift.modify[name][1] if name in drift.modify else getattr(match.volume, name) for name in _WAS}
+        asked = _asked(spec, volume_type, was)
+    iops, throughput = normalised(volume_type, *asked)
     retyped = "volume_type" in drift.modify
     values = {
         "size": spec.size,
@@ -225,7 +245,7 @@ def creation(
         raise SpecError(
             f"{label}: size: {size} GiB are less than the {source.volume_size} of the snapshot {source.snapshot_id}"
         )
-    iops, throughput = normalised(volume_type, spec.iops, spec.throughput)
+    iops, throughput = normalised(volume_type, *_asked(spec, volume_type, was))
     rules = VOLUME_TYPES.get(volume_type)
     if rules is not None and was.get("volume_type") == volume_type:
         iops = was["iops"] if iops is None and rules.iops is not None else iops

@@ -41,26 +41,39 @@ VOLUME_TYPES: Mapping[str, VolumeType] = {
     "sc1": VolumeType((125, 16384), bootable=False),
     "standard": VolumeType((1, 1024)),
 }
+# What a request for a gp3 volume may say; EBS makes 3,000 of what is less than that.
+_GP3_LEAST_ASKED = 100
 # gp3: "Throughput (MiBps) to iops ratio … maximum is 0.250000 MiBps per iops".
 THROUGHPUT_PER_IOPS = 0.25
 
 _GP2_IOPS = (100, 16000)
+# User guide: gp2 volumes of more GiB than the first deliver the second, MiB/s; smaller ones about gp3's least.
+_GP2_SMALL, _GP2_THROUGHPUT = 170, 250
 
 
 def normalised(volume_type: str, iops: int | None, throughput: int | None) -> tuple[int | None, int | None]:
     """(iops, throughput) as EBS takes them: it raises what is below gp3's least without a word.
 
-    Recorded of EC2: a gp3 with Iops=500 becomes one of 3000, Throughput 0, 1 and 124 become 125.
+    Recorded of EC2: a gp3 with Iops=500 becomes one of 3000, and 0, 1 and 99 are refused; Throughput 0, 1 and 124
+    become 125.
     """
     rules = VOLUME_TYPES.get(volume_type)
     if rules is None or volume_type != "gp3":
         return iops, throughput
-    return _raised(iops, rules.iops), _raised(throughput, rules.throughput)
+    return _raised(iops, rules.iops, _GP3_LEAST_ASKED), _raised(throughput, rules.throughput, 0)
 
 
-def _raised(value: int | None, limits: tuple[int, int] | None) -> int | None:
-    """A negative value stays what it is, to be refused."""
-    return value if value is None or limits is None or value < 0 else max(value, limits[0])
+def _raised(value: int | None, limits: tuple[int, int] | None, accepted: int) -> int | None:
+    """A value below what is *accepted* stays what it is, to be refused."""
+    return value if value is None or limits is None or value < accepted else max(value, limits[0])
+
+
+def kept_performance(size: int, iops: int | None) -> tuple[int, int]:
+    """(iops, throughput) of a gp2 volume of *size* GiB and *iops* that becomes gp3, where neither is said.
+
+    User guide, "Modify an EBS volume": the performance of the gp2 volume, or gp3's baseline where that is higher.
+    """
+    return max(iops or 0, 3000), _GP2_THROUGHPUT if size > _GP2_SMALL else 125
 
 
 def performance_of(volume_type: str, size: int, iops: int | None, throughput: int | None) -> dict[str, int | None]:
