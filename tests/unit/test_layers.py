@@ -24,6 +24,8 @@ HELPERS = BASE | {
     "_core/goals",
     "_core/lineage",
     "_core/volume_types",
+    "_core/device_names",
+    "_core/zones",
     "_core/holding",
     "_core/instance_facts",
     "_core/image_spec",

@@ -32,6 +32,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import
     guard,
     overlay,
 )
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.device_names import automatic_names, device_letters
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import (
     Ambiguous,
     SpecError,
@@ -49,7 +50,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources imp
     Volume,
     VolumeAttachment,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.volume_spec import VolumesSpec, device_letters
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.volume_spec import VolumesSpec
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.volume_types import performance_of
 from ansible_collections.ec2ops.storage.plugins.module_utils._ports import CallError
 from hypothesis import given, settings
@@ -289,6 +290,8 @@ class Ec2:
             self.refuse(change, "it is attached to more than one instance")
         same = new_type == found.volume_type
         iops, throughput = asked.pop("Iops", None), asked.pop("Throughput", None)
+        if (found.volume_type, new_type, iops, throughput) == ("gp2", "gp3", None, None):
+            iops, throughput = max(found.iops or 0, 3000), 250 if found.size > 170 else 125
         if new_type in ("gp3", "io1", "io2") and iops is None:
             iops = found.iops if same else 3000
         if new_type == "gp3" and throughput is None and same:
@@ -1197,10 +1200,10 @@ DRIFT = [
         "ModifyVolume vol-1 VolumeType=gp3",
     ),
     drifts(
-        "gp2 to gp3 with the IOPS that it has: EBS would make them 3,000",
+        "gp2 to gp3 with the IOPS that it has: EBS would make the throughput 125",
         {"volume_type": "gp2", "size": 2000},
         {"volume_type": "gp3", "iops": 6000},
-        "ModifyVolume vol-1 VolumeType=gp3 Iops=6000",
+        "ModifyVolume vol-1 VolumeType=gp3 Iops=6000 Throughput=250",
     ),
     drifts(
         "io1 to io2 with the IOPS that it has",
@@ -1763,7 +1766,7 @@ def was_at(*places: str) -> dict[str, str]:
 
 LETTERS = "fghijklmnop"
 MOVED_IN_USE = {"in_use": "detach"}
-XVD = [f"/dev/xvd{one}{other}" for one in "bcd" for other in "abcdefghijklmnopqrstuvwxyz"]
+XVD = list(automatic_names(instance()))[11:87]
 MANY_TYPE = Fact("m5.large/type", {"Hypervisor": "nitro"})
 
 DEVICES = [
@@ -1802,12 +1805,11 @@ DEVICES = [
             MANY_TYPE,
             instance(),
             volume(1, name="a"),
-            *(volume(10 + n, WEB, f"/dev/sd{letter}") for n, letter in enumerate(LETTERS)),
-            *(volume(50 + n, WEB, device) for n, device in enumerate(XVD)),
+            *(volume(10 + n, WEB, device) for n, device in enumerate(automatic_names(instance()))),
         ],
         [{"name": "a"}],
         SpecError,
-        "volumes[0] (a) | no device name is free | i-1",
+        "volumes[0] (a) | all device names | i-1 | device_name",
     ),
     ok(
         "free on all of the instances",
@@ -1960,7 +1962,7 @@ LOG = volume(1, WEB, "/dev/sdf", name="log")
     "case",
     [
         ok("dedicated, within", [limits("dedicated", 3), small(), LOG], [NEW], *NEW_STEPS),
-        ok("shared, within", [limits("shared", 4), small(), LOG], [NEW], *NEW_STEPS),
+        ok("shared, within", [limits("shared", 3), small(), LOG], [NEW], *NEW_STEPS),
         ok("no limit is told", [limits("shared", None), small(), LOG], [NEW], *NEW_STEPS),
         ok("the type is not told", [small(), LOG], [NEW], *NEW_STEPS),
         ok(
@@ -1990,12 +1992,12 @@ LOG = volume(1, WEB, "/dev/sdf", name="log")
                 [limits(kind, most), small(interfaces), LOG],
                 [NEW],
                 UnsafePlan,
-                f"volumes[0] (new) of i-1 | type t | {most} attachments | {have} | Detach others first",
+                f"volumes[0] (new) of i-1 | type t | {most} volumes | have {have} | Detach others first",
             )
             for title, kind, most, interfaces, have in (
                 ("dedicated, beyond", "dedicated", 2, 1, "3"),
-                ("shared, beyond", "shared", 3, 1, "4"),
-                ("shared with interfaces, beyond", "shared", 4, 2, "5"),
+                ("shared, beyond", "shared", 2, 1, "3"),
+                ("shared with interfaces, beyond", "shared", 3, 2, "3"),
             )
         ),
         no(
@@ -2003,7 +2005,7 @@ LOG = volume(1, WEB, "/dev/sdf", name="log")
             [limits("dedicated", 3), small(), LOG],
             [NEW, {**NEW, "name": "newer"}],
             UnsafePlan,
-            "volumes[0] (new) of i-1, volumes[1] (newer) of i-1 | 3 attachments | 4",
+            "volumes[0] (new) of i-1, volumes[1] (newer) of i-1 | 3 volumes | have 4",
         ),
         no(
             "multi-attach needs Nitro",

@@ -192,7 +192,7 @@ ACCEPTED: list[Entry] = [
     {"volume_type": "gp3", "throughput": 750},
     {"volume_type": "gp3", "size": 16, "iops": 8000, "throughput": 2000},
     # EBS raises these in silence
-    *({"volume_type": "gp3", "size": 1, "iops": iops} for iops in (0, 1, 500, 2999)),
+    *({"volume_type": "gp3", "size": 1, "iops": iops} for iops in (100, 500, 2999)),
     *({"volume_type": "gp3", "throughput": throughput} for throughput in (0, 1, 124)),
     {"volume_type": "gp3", "iops": 500, "throughput": 750},
     # without a type, the volume's own decides
@@ -258,7 +258,8 @@ def test_a_snapshots_latest_moment(before: str, moment: datetime) -> None:
 @pytest.mark.parametrize(
     ("volume_type", "iops", "throughput", "sent"),
     [
-        ("gp3", 0, 0, (3000, 125)),
+        ("gp3", 100, 0, (3000, 125)),
+        ("gp3", 99, -1, (99, -1)),
         ("gp3", 500, 1, (3000, 125)),
         ("gp3", 2999, 124, (3000, 125)),
         ("gp3", 3001, 126, (3001, 126)),

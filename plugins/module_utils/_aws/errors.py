@@ -82,11 +82,11 @@ _HINTS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"VolumeModificationRateExceeded",
-        "EBS takes four modifications of a volume within 24 hours.",
+        "EBS takes four of a volume in 24 hours. on_cooldown: defer leaves this one for later, wait waits for it.",
     ),
     (
         r"IncorrectModificationState",
-        "The volume's last modification is not over, which can take hours. Run the task again when it is completed.",
+        "The volume's last modification is not over. on_cooldown: defer leaves this one for later, wait waits for it.",
     ),
     (r"OperationNotPermitted", "Stop, termination or deregistration protection, or the resource's state, forbids it."),
     (

@@ -21,12 +21,12 @@ from functools import cached_property
 from typing import Any
 
 from . import tags as tag_names
+from .device_names import device_letters
 from .errors import SpecError
 from .resources import Snapshot
 from .rotation_units import UNKNOWN_VOLUMES, source_of, units_of
 from .tags import LONGEST_KEY, MOST_TAGS, carried
 from .timespan import EARLIEST, format_moment, parse_instant
-from .volume_spec import device_letters
 from .volume_types import VOLUME_TYPES
 
 DEFAULT_TYPE = "gp3"

@@ -20,6 +20,7 @@ from datetime import datetime
 
 from . import tags as tag_names
 from .change import Change, Feature, Plan, Query, State, Wait, by_id, own_snapshots, tag_filters
+from .device_names import device_letters
 from .errors import SpecError, UnsafePlan
 from .holding import (
     forget,
@@ -49,9 +50,18 @@ from .volume_drift import (
     shown,
 )
 from .volume_identity import Match, Target, boots, first_queries, matches, strangers
-from .volume_places import WAS_AT_QUERY, Devices, Place, deleted_with, places_of, places_tags, recorded_places
+from .volume_places import (
+    WAS_AT_QUERY,
+    Devices,
+    Place,
+    deleted_with,
+    places_of,
+    places_tags,
+    recorded_places,
+    require_supported_site,
+)
 from .volume_result import result
-from .volume_spec import VolumesSpec, device_letters, parse
+from .volume_spec import VolumesSpec, parse
 from .volume_stages import COOLDOWN, Draft, Move, plain
 
 # --- questions -------------------------------------------------------------------------------------------------------
@@ -258,6 +268,7 @@ class _Pass(Draft):
         snapshot_id: str | None = None,
     ) -> Change:
         target = match.target
+        require_supported_site(target)
         if not target.instances:
             self.asked += by_id("DescribeAvailabilityZones", "zone-name", [target.zone])
             if self.now is not None and not self.state.fact(f"{target.zone}/zone"):
@@ -352,15 +363,13 @@ class _Pass(Draft):
         wanted = {instance.instance_id for instance in target.instances}
         # These end without this run: with their instance, or since an earlier run has asked for it.
         ending = [
-            link
-            for link in volume.attachments
-            if self._is_dead(link) or (link.state == "detaching" and link.instance_id in wanted)
+            link for link in volume.attachments if self._is_dead(link) or (link.leaving and link.instance_id in wanted)
         ]
         joining: list[Instance] = []
         for instance in target.instances:
             link = known.get(instance.instance_id)
             device = target.spec.device_name
-            if link is None or link.state == "detaching":
+            if link is None or link.leaving:
                 joining.append(instance)
             elif (
                 device is not None and device_letters(device) != device_letters(link.device_name) and not match.is_root
@@ -434,6 +443,8 @@ class _Pass(Draft):
         remembered: bool = False,
     ) -> list[VolumeAttachment]:
         """The attachment as a change; returns all that there will be then."""
+        require_supported_site(match.target)
+        self.devices.require_usable(match, instance)
         links = [*others, VolumeAttachment(instance.instance_id, device)]
         self.attaches.append(
             Change(
@@ -480,8 +491,8 @@ class _Pass(Draft):
             if holder is not None and not holder.alive:
                 continue  # EC2 ends the attachment itself
             self.freed.add((volume.volume_id, link.instance_id))
-            if link.state == "detaching":
-                continue
+            if link.leaving and not (link.state == "busy" and self.spec.in_use == "stop"):
+                continue  # a stop ends what is busy; else it is unmounted on the machine
             self.leaving[link.instance_id].append(link)
             running = holder is not None and bool(running_of([holder]))
             if running and self.spec.in_use == "stop":
@@ -496,6 +507,8 @@ class _Pass(Draft):
                 self.settling.append(Wait((holder.instance_id,), "stopped"))
             if link.state == "attaching":
                 self.settling.append(Wait((volume.volume_id,), "attached", about=link.instance_id))
+            if link.leaving:
+                continue
             self.detaches.append(
                 Change(
                     "DetachVolume",
@@ -859,14 +872,18 @@ class _Pass(Draft):
             if most is None:
                 continue
             held = sum(link.instance_id == instance_id for item in self.state.all(Volume) for link in item.attachments)
-            if limits.get("AttachmentLimitType") == "shared":
-                held += max(1, len(instance.facts.get("NetworkInterfaces") or ()))
+            interfaces = 0
+            if limits.get("AttachmentLimitType") == "shared" and facts.get("Hypervisor") != "xen":
+                # The limit leaves out the first interface, and the NVMe disks.
+                interfaces = max(0, len(instance.facts.get("NetworkInterfaces") or ()) - 1)
+            held += interfaces
             leaving = sum(change.parameters["InstanceId"] == instance_id for change in self.detaches)
             if held - leaving + len(changes) > most:
                 names = ", ".join(self.labels[change.resource] for change in changes)
                 raise UnsafePlan(
-                    f"{names}: the type {instance.instance_type} of {instance_id} takes {most} attachments; with these "
-                    f"it would have {held - leaving + len(changes)}. Detach others first, or choose a larger type"
+                    f"{names}: the type {instance.instance_type} of {instance_id} takes {most} volumes"
+                    f"{f', less {interfaces} for its further interfaces' if interfaces else ''}; with these it would "
+                    f"have {held - leaving + len(changes) - interfaces}. Detach others first, or choose a larger type"
                 )
 
 

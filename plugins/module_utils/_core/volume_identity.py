@@ -19,9 +19,10 @@ from dataclasses import dataclass
 
 from . import tags as tag_names
 from .change import Query, State, by_id
+from .device_names import device_letters
 from .errors import Ambiguous, SpecError, UnsafePlan
 from .resources import Instance, Volume, VolumeAttachment
-from .volume_spec import ROOT, VolumeSpec, VolumesSpec, device_letters
+from .volume_spec import ROOT, VolumeSpec, VolumesSpec
 
 _GOING = ("deleting", "deleted")
 

@@ -16,17 +16,12 @@ from itertools import zip_longest
 
 from . import tags as tag_names
 from .change import Query, State
+from .device_names import automatic_names, device_letters, device_trouble
 from .errors import SpecError, UnsafePlan
 from .resources import Instance, Volume
-from .volume_identity import Match
-from .volume_spec import VolumesSpec, device_letters
-
-# EC2 user guide, "Device names for volumes": recommended for data volumes, then the rest of what Nitro takes.
-_DEVICES = (
-    *(f"/dev/sd{letter}" for letter in "fghijklmnop"),
-    *(f"/dev/xvd{first}{second}" for first in "bcd" for second in "abcdefghijklmnopqrstuvwxyz"),
-)
-
+from .volume_identity import Match, Target
+from .volume_spec import VolumesSpec
+from .zones import unsupported_site
 
 # --- the record ------------------------------------------------------------------------------------------------------
 
@@ -130,14 +125,26 @@ class Devices:
             for letters, holder in held.items()
             if holder not in own
         }
-        names = (remembered, *_DEVICES) if remembered is not None else _DEVICES
+        names = (*([remembered] if remembered is not None else []), *automatic_names(instance))
         for name in names:
             letters = device_letters(name)
+            if any(device_trouble(name, item) for item in match.target.instances):
+                continue
             if letters not in taken and letters not in self._declared:
                 for item in match.target.instances:
                     self._reserved[item.instance_id][letters] = match.name
                 return name
-        raise SpecError(f"{match.target.label}: no device name is free on {instance.instance_id}")
+        raise SpecError(
+            f"{match.target.label}: all device names that could be chosen on {instance.instance_id} are taken. Name "
+            "one: device_name"
+        )
+
+    def require_usable(self, match: Match, instance: Instance) -> None:
+        """SpecError unless EC2 takes the declared device on that instance; for data volumes, not for the root."""
+        declared = match.target.spec.device_name
+        trouble = device_trouble(declared, instance) if declared is not None else ""
+        if trouble:
+            raise SpecError(f"{match.target.label}: device_name: {trouble}")
 
     def require_free(
         self, label: str, volume_id: str, instance_id: str, device: str, freed: set[tuple[str, str]]
@@ -148,4 +155,21 @@ class Devices:
             raise UnsafePlan(
                 f"{label}: device_name: {device} of {instance_id} holds {there}, which is to stay; choose another "
                 "device, leave device_name out, or name that volume in the declaration"
+            )
+
+
+# --- sites -----------------------------------------------------------------------------------------------------------
+
+
+def require_supported_site(target: Target) -> None:
+    """UnsafePlan for a volume that would be made or attached on an Outpost, or in a Local or Wavelength Zone.
+
+    CreateVolume names no Outpost, so that its volume would land in the region.
+    """
+    sites = [(instance.instance_id, unsupported_site(target.zone, instance.facts)) for instance in target.instances]
+    for who, site in sites or [("availability_zone", unsupported_site(target.zone))]:
+        if site:
+            raise UnsafePlan(
+                f"{target.label}: {who} is {'in' if 'Zone' in site else 'on'} {site}, where this collection does not "
+                "make or attach volumes. Make and attach it by other means, then declare it by its volume_id"
             )

@@ -9,16 +9,17 @@ Private to this collection.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from .device_names import device_letters, is_device_name
 from .errors import SpecError
 from .names import require_id
 from .tags import LONGEST_VALUE, require_tags
 from .volume_types import VOLUME_TYPES, normalised, require_performance
+from .zones import is_zone
 
 ROOT = "root"
 """The name that stands for the volume at an instance's root device, whatever that is."""
@@ -27,11 +28,6 @@ MOST_MULTI_ATTACHMENTS = 16
 # The collection's own tags on a volume: spec, volume, replaces, replaced-by, was-at. On a shared one there may be more.
 _OWN_TAGS = 5
 _INITIALIZATION_RATE = (100, 300)
-# EC2 user guide, "Device names for volumes", available names; the API takes them without /dev/ too.
-_DEVICE = re.compile(r"(?:/dev/)?(?:[sh]d[a-z](?:[1-9]|1[0-5])?|xvd[a-d]?[a-z])")
-_LETTERS = re.compile(r"(?:/dev/)?(?:sd|xvd|hd)([a-z0-9]+)")
-# Of a region, of a Local Zone, of a Wavelength Zone.
-_ZONE = re.compile(r"[a-z]{2}(-[a-z]+)+-\d+([a-z]|-[a-z0-9]+-\d+[a-z]|-wl\d+-[a-z]+-wlz-\d+)")
 
 
 @dataclass(frozen=True)
@@ -86,19 +82,13 @@ class VolumesSpec:
         return len(self.instance_ids) > 1 and self.group is not None
 
 
-def device_letters(name: str) -> str:
-    """What tells devices apart: ``/dev/sdf`` and ``/dev/xvdf`` are one device to the operating system."""
-    match = _LETTERS.fullmatch(name)
-    return match.group(1) if match else name
-
-
 def parse(params: Mapping[str, Any], _region: str) -> VolumesSpec:
     """The module's options as a spec. Raises SpecError, naming the volume, the value, and what would be accepted."""
     ids = tuple(dict.fromkeys(require_id("instance", item, "instance_ids") for item in params["instance_ids"] or ()))
     zone, group = params["availability_zone"], params["spec"]
     if bool(ids) == bool(zone):
         raise SpecError("One of instance_ids and availability_zone is needed, and not both")
-    if zone and not _ZONE.fullmatch(zone):
+    if zone and not is_zone(zone):
         raise SpecError(f"availability_zone: {zone!r} is not the name of a zone, such as eu-central-1a")
     if zone and not group:
         raise SpecError("spec is required with availability_zone: it is what tells these volumes from others")
@@ -137,7 +127,7 @@ def _volume(entry: Mapping[str, Any], number: int) -> VolumeSpec:
     if volume_id is not None:
         require_id("volume", volume_id, f"{label}: volume_id")
     device = entry["device_name"]
-    if device is not None and not _DEVICE.fullmatch(device):
+    if device is not None and not is_device_name(device):
         raise SpecError(
             f"{label}: device_name: EC2 does not accept {device!r}; it takes names such as /dev/sdf to /dev/sdp, or "
             "/dev/xvdba to /dev/xvddx"
@@ -153,7 +143,7 @@ def _volume(entry: Mapping[str, Any], number: int) -> VolumeSpec:
         iops=entry["iops"],
         throughput=entry["throughput"],
         encrypted=entry["encrypted"],
-        kms_key_id=entry["kms_key_id"],
+        kms_key_id=entry["kms_key_id"] or None,
         snapshot_id=None
         if entry["snapshot_id"] is None
         else require_id("snapshot", entry["snapshot_id"], f"{label}: snapshot_id"),

@@ -1,0 +1,49 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Where an instance or a volume is: in a zone of a region, or at a site that this collection does not support.
+
+Volumes at such a site need parameters of their own (OutpostArn), and most of what this collection relies on differs
+there: volume types, where snapshots are kept, which images can be launched.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+# The names that EC2 documents: eu-central-1a; us-west-2-lax-1a; us-east-1-wl1-bos-wlz-1 and eu-west-2-wl1-lon-wlz-1.
+_REGION = r"[a-z]{2}(?:-[a-z]+)+-\d+"
+_KINDS = (
+    ("", re.compile(rf"{_REGION}[a-z]")),
+    ("Wavelength Zone", re.compile(rf"{_REGION}-wl\d+-[a-z]+-wlz-\d+[a-z]?")),
+    ("Local Zone", re.compile(rf"{_REGION}-[a-z0-9]+-\d+[a-z]")),
+)
+
+
+def is_zone(zone: str) -> bool:
+    """Whether this is the name of an Availability, Local or Wavelength Zone, going by its form."""
+    return any(pattern.fullmatch(zone) for _kind, pattern in _KINDS)
+
+
+def zone_kind(zone: str) -> str:
+    """``Local Zone``, ``Wavelength Zone``, or an empty text: for an Availability Zone, and for what is no zone's
+    name.
+    """
+    return next((kind for kind, pattern in _KINDS if pattern.fullmatch(zone)), "")
+
+
+def unsupported_site(zone: str, facts: Mapping[str, Any] | None = None) -> str:
+    """``the Local Zone us-west-2-lax-1a``, ``the Outpost arn:…``: where nothing can be made, attached or launched.
+
+    Empty for a place in a region's own zones. *facts*: boto3's shape of the Instance, if it is about one.
+    """
+    outpost = (facts or {}).get("OutpostArn")
+    if outpost:
+        return f"the Outpost {outpost}"
+    kind = zone_kind(zone)
+    return f"the {kind} {zone}" if kind else ""
