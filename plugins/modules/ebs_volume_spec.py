@@ -76,7 +76,10 @@ options:
           - Where the volume is attached, for example V(/dev/sdf). On Nitro instances the node appears as an NVMe
             device, see RV(volumes[].nvme_path).
           - By default, a volume that is attached stays where it is, and for another one a name is chosen that is free
-            on all O(instance_ids).
+            on all O(instance_ids). On Windows such a name is V(xvdf) or one of those after it.
+          - Names with a number, such as V(/dev/sdh1), and those that begin with V(/dev/hd) are for paravirtual
+            instances only. V(/dev/sda1) and V(/dev/xvda) are names of root volumes. Declare the root under the name
+            V(root) instead.
         type: str
       size:
         description:
@@ -87,10 +90,13 @@ options:
         description:
           - V(gp2), V(gp3), V(io1), V(io2), V(st1), V(sc1) or V(standard). A new volume is V(gp3) unless this says
             otherwise; that of an existing one is changed only if this is given.
+          - A V(gp2) volume that becomes V(gp3) keeps its performance where O(volumes[].iops) or
+            O(volumes[].throughput) does not say otherwise. One of 2000 GiB gets 6000 IOPS and 250 MiB/s.
         type: str
       iops:
         description:
           - IOPS, for V(gp3), V(io1) and V(io2). The latter two need it.
+          - EBS makes 3000 of a lower value for V(gp3), and takes none below 100.
         type: int
       throughput:
         description:
@@ -104,6 +110,7 @@ options:
       kms_key_id:
         description:
           - The KMS key, as an id, ARN or alias; only with O(volumes[].encrypted=true). Keys are compared by ARN.
+          - An empty value means that no key is given.
         type: str
       snapshot_id:
         description:
@@ -196,7 +203,8 @@ options:
       - V(stop) stops the instance for that step and starts it again, also when the step fails. An instance that a
         killed run has left stopped is started by the next run, or by M(ec2ops.storage.instance_power).
       - V(detach) detaches the volume from the running instance. It is your word that nothing there uses the volume and
-        that its file systems are unmounted.
+        that its file systems are unmounted. EC2 waits for a disk that is still mounted, in the attachment state
+        C(busy). The task then fails within a minute and names the disk; unmount it and run the task again.
     type: str
     choices: [refuse, stop, detach]
     default: refuse
@@ -236,6 +244,8 @@ notes:
     by the run that has asked for it.
   - An entry with a new O(volumes[].name) makes a new volume. A warning names the volumes of the declaration that no
     entry names any more.
+  - On Outposts, and in Local Zones and Wavelength Zones, no volume is made or attached; the task fails and names the
+    site. What is attached there is modified, tagged and detached as elsewhere.
   - The file system on a volume is not touched. After a volume has grown, grow the file system on the machine.
   - With several O(instance_ids), every instance has volumes of its own under its own id. Two tasks, or two hosts, whose
     O(spec) is the same do not share volumes by accident. A volume that is attached to another instance that lives is

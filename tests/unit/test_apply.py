@@ -812,10 +812,10 @@ def test_a_lost_delete_is_repeated_and_a_second_one_is_fine(world: World, when: 
     assert made not in {one.volume_id for one in world.existing("volume")}
 
 
-def test_a_volume_that_is_only_being_made_is_not_taken_for_deleted(world: World) -> None:
-    create = volume()
-    with world.lasting("create", 3600.0):
-        outcome = run(world, Stage((create,)), delete(create.resource))
+def test_a_volume_that_is_not_deleted_now_is_not_taken_for_deleted(world: World) -> None:
+    made = made_volume(world)
+    world.fault("DeleteVolume", code="IncorrectState", status=400)
+    outcome = run(world, delete(made))
     assert isinstance(outcome.error, CallError)
     assert outcome.error.code == "IncorrectState"
 

@@ -211,3 +211,8 @@ def test_shared_volume_gets_a_name_that_fits_all_instances() -> None:
     plan = plan_of(declared(entry, instance_ids=[WEB, DB], spec="web"), ec2)
     devices = {change.parameters["Device"] for change in plan.changes if change.action == "AttachVolume"}
     assert devices <= {"xvdf", "/dev/sdf"}
+
+
+@pytest.mark.parametrize("name", ["/dev/xvda", "/dev/sda1", "/dev/sdh1", "/dev/xvdba"])
+def test_nothing_is_refused_for_what_is_not_known_of_an_instance(name: str) -> None:
+    assert device_trouble(name, Instance("(new instance web)")) == ""

@@ -125,7 +125,10 @@ _HINTS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"VolumeModificationRateExceeded",
-        "EBS takes four of a volume in 24 hours. on_cooldown: defer leaves this one for later, wait waits for it.",
+        (
+            "EBS takes four modifications of a volume within 24 hours. on_cooldown: defer leaves this one for later, "
+            "wait waits for it."
+        ),
     ),
     (
         r"IncorrectModificationState",

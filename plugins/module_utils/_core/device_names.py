@@ -43,14 +43,13 @@ def device_letters(name: str) -> str:
 def device_trouble(name: str, instance: Instance) -> str:
     """Why no data volume can be attached to *instance* under this name, with a remedy; empty if one can.
 
-    Of an instance whose virtualization type is not known, as one that is only planned, only names of roots are refused.
+    Nothing is refused for what is not known of the instance, as of one that is only planned.
     """
     root = instance.root_device_name
-    if device_letters(name) in _ROOTS and device_letters(name) != device_letters(root):
-        at = f", and the root of {instance.instance_id} is at {root}" if root else ""
+    if root and device_letters(name) in _ROOTS and device_letters(name) != device_letters(root):
         return (
-            f"{name} is a name for root volumes{at}. Declare the root volume under the name root, or choose another "
-            "device for this one"
+            f"{name} is a name for root volumes, and the root of {instance.instance_id} is at {root}. Declare the root "
+            "volume under the name root, or choose another device for this one"
         )
     virtualization = instance.facts.get("VirtualizationType")
     if virtualization == "hvm" and device_letters(name) != "a1" and _PARAVIRTUAL_ONLY.fullmatch(name):
