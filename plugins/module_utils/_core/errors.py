@@ -11,16 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-MOST_LISTED = 10
-"""A message names so many of a list one by one."""
-
-
-def listed(items: Iterable[str], most: int = MOST_LISTED) -> str:
-    """Return the items for a message, with commas: all of them, or the first *most* and the count of the rest."""
-    several = list(items)
-    rest = len(several) - most
-    return ", ".join(several[:most]) + (f" and {rest} more" if rest > 0 else "")
-
 
 class StorageError(Exception):
     """Base of all errors that reach the user as a failed task. ``str(error)`` is the whole message."""
@@ -40,3 +30,15 @@ class Ambiguous(StorageError):
 
 class UnsafePlan(StorageError):
     """What was asked for could be done, but would lose or break something the user did not consent to."""
+
+
+def bounded(items: Iterable[str], most: int = 10) -> list[str]:
+    """The first *most* items and, in place of the others, their number."""
+    texts = list(items)
+    more = len(texts) - most
+    return [*texts[:most], f"… and {more} more"] if more > 0 else texts
+
+
+def listed(items: Iterable[str], most: int = 10) -> str:
+    """The items for a message, the first *most* of them by name: ``a, b, … and 391 more``."""
+    return ", ".join(bounded(items, most))

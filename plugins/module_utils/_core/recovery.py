@@ -21,7 +21,7 @@ from functools import cached_property
 from typing import Any
 
 from . import tags as tag_names
-from .errors import MOST_LISTED, SpecError, listed
+from .errors import SpecError, bounded, listed
 from .resources import Snapshot
 from .rotation_units import UNKNOWN_VOLUMES, source_of, units_of
 from .tags import LONGEST_KEY, MOST_TAGS, carried
@@ -368,8 +368,7 @@ def _passed_over(known: Iterable[_Candidate], chosen: _Candidate, wanted: Wanted
 
 def _some(sentences: Sequence[str], separator: str = "; ") -> str:
     """As `listed`, of parts that have commas of their own."""
-    more = len(sentences) - MOST_LISTED
-    return separator.join([*sentences[:MOST_LISTED], *([f"{more} more are like these"] if more > 0 else [])])
+    return separator.join(bounded(sentences))
 
 
 def _nothing_of(source: str, known: Sequence[_Candidate], wanted: Wanted) -> str:
