@@ -21,13 +21,13 @@ def test_ten_volumes_without_a_source_are_named() -> None:
     message = str(refused.value)
     assert MANY[9] in message
     assert MANY[10] not in message
-    assert message.endswith("391 more are like these")
+    assert message.endswith("… and 391 more")
 
 
 def test_sets_that_are_passed_over_are_counted() -> None:
     states = ("completed", "error")
     broken = [part for day in range(1, 31) for part in whole_set(day * DAY, V1, V2, states=states)]
-    with pytest.raises(SpecError, match="20 more are like these"):
+    with pytest.raises(SpecError, match="… and 20 more"):
         recover(broken, Wanted(instance_id=I1))
 
 

@@ -144,7 +144,7 @@ def test_volume_that_would_become_the_second_of_its_name_is_ambiguous() -> None:
 def test_ten_are_named_and_the_others_are_counted() -> None:
     ids = [f"vol-{number}" for number in range(401)]
     assert listed(ids[:10]) == ", ".join(ids[:10])
-    assert listed(ids) == ", ".join(ids[:10]) + " and 391 more"
+    assert listed(ids) == ", ".join(ids[:10]) + ", … and 391 more"
     error = Ambiguous("several", ids)
-    assert str(error).endswith("vol-9 and 391 more")
+    assert str(error).endswith("vol-9, … and 391 more")
     assert error.candidates == tuple(ids)

@@ -22,7 +22,7 @@ from typing import Any
 
 from . import tags as tag_names
 from .device_names import device_letters
-from .errors import MOST_LISTED, SpecError, listed
+from .errors import MOST_LISTED, SpecError, bounded, listed
 from .resources import Snapshot
 from .rotation_units import UNKNOWN_VOLUMES, missing_parts, source_of, units_of
 from .tags import LONGEST_KEY, MOST_TAGS, carried
@@ -369,8 +369,7 @@ def _passed_over(known: Iterable[_Candidate], chosen: _Candidate, wanted: Wanted
 
 def _some(sentences: Sequence[str], separator: str = "; ") -> str:
     """As `listed`, of parts that have commas of their own."""
-    more = len(sentences) - MOST_LISTED
-    return separator.join([*sentences[:MOST_LISTED], *([f"{more} more are like these"] if more > 0 else [])])
+    return separator.join(bounded(sentences))
 
 
 def _nothing_of(source: str, known: Sequence[_Candidate], wanted: Wanted) -> str:

@@ -21,7 +21,7 @@ from datetime import datetime
 from . import tags as tag_names
 from .change import Change, Feature, Plan, Query, State, Wait, by_id, own_snapshots, tag_filters
 from .device_names import device_letters
-from .errors import MOST_LISTED, SpecError, UnsafePlan, listed
+from .errors import MOST_LISTED, SpecError, UnsafePlan, bounded, listed
 from .holding import (
     forget,
     has_passing_address,
@@ -944,9 +944,7 @@ class _Pass(Draft):
             )
         ]
         if troubles:
-            rest = len(troubles) - MOST_LISTED
-            more = f"; {rest} more instances have such reasons" if rest > 0 else ""
-            raise UnsafePlan(f"in_use: stop: {'; '.join(troubles[:MOST_LISTED])}{more}. Nothing was changed.")
+            raise UnsafePlan(f"in_use: stop: {'; '.join(bounded(troubles))}. Nothing was changed.")
 
     def _require_limits(self) -> None:
         """EC2's limit of attachments for the instance type, where it says one, and Nitro for multi-attach."""
