@@ -11,10 +11,14 @@ Private to this collection.
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.basic import _load_params as load_params
+from ansible.module_utils.common.validation import check_type_dict
 from ansible.module_utils.common.warnings import warn
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
@@ -31,11 +35,21 @@ from ._core.timespan import format_moment
 from ._ports import Gateway, Outcome, Shell
 
 
-def run_module(feature: Feature, argument_spec: Mapping[str, Any], *groups: Options, **constraints: Any) -> None:
-    """A module's whole ``main()``: its own options and constraints, and option groups that it shares with others."""
-    module = AnsibleAWSModule(
-        supports_check_mode=True, **module_arguments(COMMON, *groups, Options(argument_spec, constraints))
-    )
+def run_module(
+    feature: Feature,
+    argument_spec: Mapping[str, Any],
+    *groups: Options,
+    examples: Mapping[str, str] | None = None,
+    **constraints: Any,
+) -> None:
+    """A module's whole ``main()``: its own options and constraints, and option groups that it shares with others.
+
+    *examples*: of options that are mappings, see `misfits`.
+    """
+    with _told_with_examples(examples or {}):
+        module = AnsibleAWSModule(
+            supports_check_mode=True, **module_arguments(COMMON, *groups, Options(argument_spec, constraints))
+        )
     shell = _ModuleShell(module)
     region = module.region
     if not region:
@@ -50,6 +64,69 @@ def run_module(feature: Feature, argument_spec: Mapping[str, Any], *groups: Opti
             execute(feature, shell, Ec2Gateway(module_clients(module), region))
         finally:
             gc.set_threshold(*usual)
+
+
+@contextmanager
+def _told_with_examples(examples: Mapping[str, str]) -> Iterator[None]:
+    """Modules that are made meanwhile refuse a plain value in place of a mapping with the example of its option.
+
+    Ansible's own check names no option for a list's item, and fails itself over a number.
+    """
+
+    class Module(AnsibleModule):  # type: ignore[misc]
+        def __init__(self, argument_spec: Mapping[str, Any], **more: Any) -> None:
+            texts = misfits(load_params(), examples)
+            # What is a misfit passes for the moment, so that all else, such as what is secret, is as ever.
+            passing = {path.partition(".")[0].removesuffix("[]"): {"type": "raw"} for path in examples}
+            super().__init__({**argument_spec, **passing} if texts else argument_spec, **more)
+            if texts:
+                self.fail_json(" ".join(texts))
+
+    usual = AnsibleAWSModule.default_settings["module_class"]
+    # Of the two places that amazon.aws has for the class, it looks at this one.
+    AnsibleAWSModule.default_settings["module_class"] = Module
+    try:
+        yield
+    finally:
+        AnsibleAWSModule.default_settings["module_class"] = usual
+
+
+def misfits(params: Mapping[str, Any], examples: Mapping[str, str]) -> list[str]:
+    """What stands where a mapping belongs: the option, its value, and the example of how it is written.
+
+    *examples* by the path of the option, with ``[]`` behind the name of a list. Ansible's own message has no example.
+    """
+    return [
+        f"{label}: {value!r} is no mapping. Write it as in {example}."
+        for path, example in examples.items()
+        for label, value in _values(params, path)
+        if value is not None and not _is_mapping(value)
+    ]
+
+
+def _values(params: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
+    """What stands at the path, with the name of the place."""
+    option, _dot, rest = path.partition(".")
+    name = option.removesuffix("[]")
+    value = params.get(name)
+    if name == option:
+        items = [(name, value)]
+    else:
+        items = [(f"{name}[{number}]", item) for number, item in enumerate(value if isinstance(value, list) else ())]
+    for label, item in items:
+        if not rest:
+            yield label, item
+        elif isinstance(item, Mapping):
+            yield from ((f"{label}.{inner}", found) for inner, found in _values(item, rest))
+
+
+def _is_mapping(value: Any) -> bool:
+    """Whether Ansible takes the value for a mapping: it reads JSON and ``key=value`` out of text."""
+    try:
+        check_type_dict(value)
+    except TypeError:
+        return False
+    return True
 
 
 class _ModuleShell:

@@ -604,6 +604,7 @@ def main() -> None:
     run_module(
         FEATURE,
         ARGUMENT_SPEC,
+        examples={"volumes[]": "volumes: [{name: data, size: 20}]"},
         mutually_exclusive=[("instance_ids", "availability_zone")],
         required_one_of=[("instance_ids", "availability_zone")],
         required_by={"availability_zone": ("spec",)},

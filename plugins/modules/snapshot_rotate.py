@@ -625,7 +625,8 @@ deleted:
   elements: str
 counts:
   description:
-    - How many are retained, kept, deleted, withheld by a limit, taken, and copied. A copy in RV(deferred) is not counted.
+    - How many are retained, kept, deleted, withheld by a limit, taken, and copied.
+    - A copy in RV(deferred) is not counted.
   returned: success, or something was held back or left out
   type: dict
 kept_late:
@@ -796,8 +797,22 @@ ARGUMENT_SPEC = {
 }
 
 
+_KEEP = "keep: {daily: 7, weekly: 4}"
+EXAMPLES_OF_MAPPINGS = {
+    "select": "select: {tags: {backup: daily}}",
+    "keep": _KEEP,
+    "copies[]": f"copies: [{{region: eu-west-1, {_KEEP}}}]",
+    "copies[].keep": _KEEP,
+    "adopt": "adopt: {tags: {created-by: cron}}",
+    "protect": "protect: {tag_keys: [legal-hold]}",
+    "lock": "lock: {mode: governance, duration: 28d}",
+    "fast_restore": "fast_restore: {zones: [eu-central-1a]}",
+    "guards": "guards: {newest_copy: report}",
+}
+
+
 def main() -> None:
-    run_module(FEATURE, ARGUMENT_SPEC)
+    run_module(FEATURE, ARGUMENT_SPEC, examples=EXAMPLES_OF_MAPPINGS)
 
 
 if __name__ == "__main__":

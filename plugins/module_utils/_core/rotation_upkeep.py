@@ -21,7 +21,7 @@ from typing import Any
 
 from . import tags as tag_names
 from .change import Change, Query, Stage, State
-from .names import is_planned, kind_of
+from .names import is_planned
 from .resources import Fact, Snapshot
 from .retention import in_future
 from .rotation_guards import FAST_RESTORES, LOCKS
@@ -217,7 +217,7 @@ def upkeep_deferred(state: State) -> list[dict[str, str]]:
     return [
         {"snapshot_id": fact.fact_id.removesuffix(name), "code": fact.value["code"], "message": fact.value["message"]}
         for fact in state.all(Fact)
-        if fact.fact_id.endswith(name) and kind_of(fact.fact_id.removesuffix(name)) == "snapshot"
+        if fact.fact_id.endswith(name) and fact.fact_id.startswith(("snap-", "(new snapshot "))
     ]
 
 

@@ -425,7 +425,7 @@ class _Rotation:
         scene = self.home.scene
         there = Counter(unit.group for unit in scene.units if unit.state == "completed")
         there.update(unit.group for unit in (scene.extra if scene.waits else ()))
-        leaving = Counter(unit.group for unit in going if unit.state != "error")
+        leaving = Counter(unit.group for unit in going if unit.state not in ("error", "incomplete"))
         return [
             f"min_keep is {self.spec.min_keep}, and of {group} {there[group] - count} would be left"
             for group, count in sorted(leaving.items())
