@@ -576,9 +576,34 @@ def test_absent_leaves_a_copy_that_the_image_does_not_use() -> None:
     assert [change.resource for change in planned.changes] == [AMI, SNAP]
     (warning,) = planned.warnings
     assert SNAP3 in warning
-    # An image that was copied to the region is made of copies.
+    # An image that was copied to the region is made of copies, and stays too.
     copied = made(spec(), block_devices=(ImageDevice("/dev/xvda", SNAP3),))
-    assert [change.resource for change in plan(absent(), copied, copy).changes] == [AMI, SNAP3]
+    planned = plan(absent(), copied, copy)
+    assert planned.is_empty
+    assert AMI in planned.warnings[0]
+
+
+def test_an_image_of_copied_snapshots_is_a_copy_unless_its_fingerprint_names_the_snapshot() -> None:
+    copy = snapshot(spec(), SNAP3, "vol-ffffffff", tags={})
+    devices = (ImageDevice("/dev/xvda", SNAP3),)
+    original = made(spec(), block_devices=(ImageDevice("/dev/xvda", SNAP),))
+    assert plan(spec(), original, made(spec(), AMI2, block_devices=devices), copy).is_empty
+    hardware = {"architecture": "arm64", "root_device_name": "/dev/xvda", "ena_support": True}
+    own = spec(source_instance_id=None, source_snapshot_id=SNAP3, **hardware)
+    assert actions(plan(absent(), made(own, block_devices=devices), copy)) == ["DeregisterImage"]
+    recorded = made(spec(), AMI2, facts={"SourceImageId": AMI})
+    assert plan(spec(), original, recorded).is_empty
+
+
+def test_two_images_ask_for_their_snapshots_before_they_are_ambiguous() -> None:
+    images = [made(spec(), image_id, block_devices=(ImageDevice("/dev/xvda", SNAP),)) for image_id in (AMI, AMI2)]
+    state = State(REGION)
+    answers: tuple[Resource, ...] = (instance(), *images)
+    state = state.with_answers(dict.fromkeys(planner.needs(spec(), state), answers))
+    (asked_then,) = [query for query in planner.needs(spec(), state) if query not in state.answered]
+    assert (asked_then.operation, asked_then.filters) == ("DescribeSnapshots", (("snapshot-id", (SNAP,)),))
+    with pytest.raises(Ambiguous):
+        planner.needs(spec(), state.with_answers({asked_then: ()}))
 
 
 @pytest.mark.parametrize("force", [False, True])

@@ -20,7 +20,7 @@ from typing import Any
 from . import tags as tag_names
 from .change import Change, Feature, Plan, Query, Stage, State, Wait, by_id, images_by_id, own_images, tag_filters
 from .errors import Ambiguous, SpecError, UnsafePlan
-from .image_found import BROKEN, captures, ids, images, taken
+from .image_found import BROKEN, captures, ids, images, origin_queries, taken
 from .image_machine import required_imds
 from .image_orphan import plan_orphan
 from .image_removal import plan_absent, removal_queries
@@ -78,6 +78,9 @@ def needs(spec: ImageSpec, state: State) -> tuple[Query, ...]:
         source = by_id("DescribeSnapshots", "snapshot-id", [spec.source], OwnerIds=("self",))
     # Of an image that exists, the snapshots are read only for their tags.
     queries = (first, *source, *((captures_query(spec),) if spec.tags else ()))
+    usable = [image for image in images(spec, state) if image.state not in BROKEN]
+    if len(usable) > 1:
+        queries += origin_queries(usable)
     if not state.answered.issuperset(queries) or _usable_image(spec, state) is not None:
         return queries
     queries = tuple(dict.fromkeys((*queries, captures_query(spec))))

@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-from .change import State
-from .image_spec import ImageSpec
+from . import tags as tag_names
+from .change import Query, State, by_id
+from .image_spec import ImageSpec, source_hash
 from .names import COPIED_VOLUME
 from .resources import Image, Snapshot
 
@@ -40,12 +41,33 @@ def tagged(spec: ImageSpec, state: State, cls: type[T]) -> list[T]:
 
 def images(spec: ImageSpec, state: State) -> list[Image]:
     """The registered images of this version, broken ones too, by id."""
-    return [image for image in tagged(spec, state, Image) if image.state not in GONE and not image.is_copy]
+    return [image for image in tagged(spec, state, Image) if image.state not in GONE and not _is_copy(state, image)]
 
 
 def copied_images(spec: ImageSpec, state: State) -> list[Image]:
     """The registered images that carry this version's tags because somebody has copied them along, by id."""
-    return [image for image in tagged(spec, state, Image) if image.state not in GONE and image.is_copy]
+    return [image for image in tagged(spec, state, Image) if image.state not in GONE and _is_copy(state, image)]
+
+
+def _is_copy(state: State, image: Image) -> bool:
+    """Whether somebody has copied the image, by EC2's record of its source, else by its snapshots, as far as known.
+
+    An image that was registered from a snapshot which is itself a copy has that snapshot in its fingerprint.
+    """
+    if image.is_copy or image.facts.get("SourceInstanceId"):
+        return image.is_copy
+    known = [snapshot for snapshot in map(state.snapshot, image.snapshot_ids) if snapshot is not None]
+    if not known or any(snapshot.volume_id != COPIED_VOLUME for snapshot in known):
+        return False
+    recorded = image.tags.get(tag_names.FINGERPRINT, "")
+    return not any(recorded.startswith(source_hash("snapshot", snapshot)) for snapshot in image.snapshot_ids)
+
+
+def origin_queries(found: Iterable[Image]) -> tuple[Query, ...]:
+    """The snapshots of these images, which tell copies where EC2 has not recorded a source image."""
+    return by_id(
+        "DescribeSnapshots", "snapshot-id", (item for image in found for item in image.snapshot_ids), OwnerIds=("self",)
+    )
 
 
 def taken(spec: ImageSpec, state: State) -> list[Snapshot]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from .change import Change, Plan, Query, Stage, State, Struct, by_id
 from .errors import Ambiguous, UnsafePlan
-from .image_found import copied_images, ids, images, tagged, taken
+from .image_found import copied_images, ids, images, origin_queries, tagged, taken
 from .image_requests import delete_snapshot
 from .image_spec import ImageSpec
 from .names import is_planned
@@ -47,7 +47,7 @@ def removal_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
     users = by_id(
         "DescribeImages", "block-device-mapping.snapshot-id", snapshots, IncludeDisabled=True, Owners=("self",)
     )
-    return (*queries, *users, *_lock_queries(own))
+    return (*queries, *origin_queries(found), *users, *_lock_queries(own))
 
 
 def _holder_queries(image: Image, state: State) -> Iterator[Query]:
@@ -214,7 +214,10 @@ def _lock(state: State, snapshot: Snapshot) -> str:
 
 def _left_alone(spec: ImageSpec, state: State, snapshots: list[Snapshot]) -> Iterator[str]:
     copies = [*ids(copied_images(spec, state)), *ids(snapshots)]
-    if copies:
-        named = ", ".join(copies)
-        verb = "is a copy that carries" if len(copies) == 1 else "are copies that carry"
-        yield f"{named} {verb} the tags of {spec.label}. Somebody else has made the copy, so it stays."
+    if len(copies) == 1:
+        yield f"{copies[0]} is a copy that carries the tags of {spec.label}. Somebody else has made it, so it stays."
+    elif copies:
+        yield (
+            f"{', '.join(copies)} are copies that carry the tags of {spec.label}. Somebody else has made them, so they "
+            "stay."
+        )

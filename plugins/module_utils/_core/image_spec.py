@@ -97,7 +97,7 @@ class ImageSpec:
 
     def source_hash(self, source: str) -> str:
         """The first half of the fingerprint of what is made from *source*."""
-        return _hash(["instance" if self.source_instance_id else "snapshot", source])
+        return source_hash("instance" if self.source_instance_id else "snapshot", source)
 
     @property
     def shape_hash(self) -> str:
@@ -109,6 +109,11 @@ class ImageSpec:
     def fingerprint(self, source: str) -> str:
         """What an image of this spec, made from *source*, has in its tag ``ec2ops:fingerprint``."""
         return f"{self.source_hash(source)}-{self.shape_hash}"
+
+
+def source_hash(kind: str, source: str) -> str:
+    """The first half of the fingerprint of what is made from this ``instance`` or ``snapshot``."""
+    return _hash([kind, source])
 
 
 def _hash(content: list[Any]) -> str:

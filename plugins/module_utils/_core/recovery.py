@@ -22,7 +22,7 @@ from typing import Any
 
 from . import tags as tag_names
 from .device_names import device_letters
-from .errors import MOST_LISTED, SpecError, bounded, listed
+from .errors import SpecError, bounded, listed
 from .resources import Snapshot
 from .rotation_units import UNKNOWN_VOLUMES, missing_parts, source_of, units_of
 from .tags import LONGEST_KEY, MOST_TAGS, carried

@@ -21,7 +21,7 @@ from datetime import datetime
 from . import tags as tag_names
 from .change import Change, Feature, Plan, Query, State, Wait, by_id, own_snapshots, tag_filters
 from .device_names import device_letters
-from .errors import MOST_LISTED, SpecError, UnsafePlan, bounded, listed
+from .errors import SpecError, UnsafePlan, bounded, listed
 from .holding import (
     forget,
     has_passing_address,
