@@ -127,8 +127,11 @@ def test_what_is_not_said_or_not_known_is_refused(sandbox: Sandbox, web: Web) ->
         ({}, "apply_volume_specs_instance_id"),
         ({"apply_volume_specs_instance_id": web.instance_id}, "apply_volume_specs_volumes"),
         ({"apply_volume_specs_specs": [misspelt]}, "purge_volume"),
-        ({"apply_volume_specs_specs": {"instance_ids": [web.instance_id], "volumes": []}}, "specs: a list of"),
-        ({"apply_volume_specs_specs": ["web"]}, "specs: a list of"),
+        (
+            {"apply_volume_specs_specs": {"instance_ids": [web.instance_id], "volumes": []}},
+            "apply_volume_specs_specs: ",
+        ),
+        ({"apply_volume_specs_specs": ["web"]}, "apply_volume_specs_specs: "),
         ({"apply_volume_specs_specs": [{"instance_ids": [web.instance_id]}]}, "volumes is needed"),
     ):
         sandbox.reset_log()

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
+
 from playbook.seeds import Web, at_once
 from playbook.support import REGION, Run, run_playbook
 from sandbox.client import Sandbox
@@ -78,3 +80,13 @@ def test_a_move_shows_ids_and_reasons(sandbox: Sandbox) -> None:
     for line in lines:
         assert "(new " not in line
         assert re.fullmatch(r"\w+ (i|vol|snap|ami)-[0-9a-f]{17}: .+", line)
+
+
+@pytest.mark.parametrize("preflight", [False, True])
+def test_a_credentials_error_is_told_once(sandbox: Sandbox, web: Web, preflight: bool) -> None:
+    sandbox.add_fault("*", code="AuthFailure", message="AWS was not able to validate the credentials", status=401)
+    run = run_playbook(sandbox, BAKE, bake(web, bake_and_relaunch_preflight=preflight))
+    assert run.status != 0
+    assert len(run.failures) == 1, run.failures
+    assert "AuthFailure" in run.failures[0]
+    assert shown(run) == {"changes": []}

@@ -145,3 +145,55 @@ def test_a_role_refuses_a_version_that_is_not_text(sandbox: Sandbox, web: Web, t
     assert run.status != 0
     assert run.failures[-1].startswith("golden_image_version: 2026.1 is not text. Quote it")
     assert sandbox.log() == []
+
+
+def test_connection_and_ids_may_be_text(sandbox: Sandbox) -> None:
+    """As a survey, or -e name=value, gives them."""
+    ec2 = sandbox.client("ec2", REGION)
+    with at_once(sandbox):
+        made = [ec2.create_volume(AvailabilityZone=f"{REGION}a", Size=1)["VolumeId"] for _each in range(2)]
+    given = {
+        "move_volumes_aws": f"region: {REGION}",
+        "move_volumes_volume_ids": ", ".join(made),
+        "move_volumes_target_zone": f"{REGION}b",
+    }
+    run = run_playbook(sandbox, "ec2ops.storage.move_volumes", given, check=True)
+    assert run.status == 0, run.output
+    planned = [entry["action"] for entry in run.fact("volume_move_result")["plan"]]
+    assert planned.count("CreateVolume") == 2
+
+
+@pytest.mark.parametrize(
+    ("playbook", "variable", "value", "said"),
+    [
+        ("restore_power", "aws", "eu-central-1", "'eu-central-1' is not a mapping. Give one such as {region: "),
+        ("rotate_snapshots", "policies", "daily", "'daily' is not a list of mappings. Give one such as [{policy: "),
+        ("apply_volume_specs", "volumes", ["data"], "is not a list of mappings. Give one such as [{name: data, "),
+        ("move_volumes", "volume_ids", {"a": 1}, "is not a list of ids. Give one such as [vol-0123456789abcdef0]"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_by_name(
+    sandbox: Sandbox, playbook: str, variable: str, value: object, said: str
+) -> None:
+    given = {"apply_volume_specs_instance_id": "i-0123456789abcdef0"} if playbook == "apply_volume_specs" else {}
+    sandbox.reset_log()
+    run = run_playbook(sandbox, f"ec2ops.storage.{playbook}", {**given, f"{playbook}_{variable}": value})
+    assert run.status != 0
+    assert f"{playbook}_{variable}: " in run.failures[0]
+    assert said in run.failures[0]
+    assert sandbox.log() == []
+
+
+@pytest.mark.parametrize(
+    ("playbook", "given"),
+    [
+        ("move_volumes", ("volume_ids", "target_zone", "target_instance_id")),
+        ("restore_volumes", ("source_volume_ids", "zone", "target_instance_id")),
+    ],
+)
+def test_a_playbook_names_its_own_variables(sandbox: Sandbox, playbook: str, given: tuple[str, ...]) -> None:
+    """Two places are one too many."""
+    run = run_playbook(sandbox, f"ec2ops.storage.{playbook}", {f"{playbook}_{name}": "vol-01234567" for name in given})
+    assert run.status != 0
+    for name in given:
+        assert f"{playbook}_{name}" in run.failures[0]

@@ -2,15 +2,19 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Names of the variables of roles and playbooks: which role or playbook a name belongs to, and misspelt names.
+"""Variables of roles and playbooks: whose a name is, misspelt names, and values that are given as text.
 
 Private to this collection.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from .errors import SpecError
 
 SHARED = frozenset({"restore", "relaunch"})
 """Owners whose names are everyday words: variables of other projects begin with them too."""
@@ -88,3 +92,41 @@ def _distance(one: str, other: str) -> int:
             current.append(min(before[column] + 1, current[-1] + 1, before[column - 1] + (letter != against)))
         before = current
     return before[-1]
+
+
+def from_text(value: Any, option: str, kind: str, example: str, parse: Callable[[str], Any]) -> Any:
+    """Return *value*, or what its text says: a ``mapping``, a list of ``mappings``, or a list of ``ids``.
+
+    A survey and ``-e name=value`` give text. Nothing (null, an empty text) is an empty mapping or list. Ids may also
+    stand in one text with commas or spaces between them. *parse* reads YAML, and raises ValueError for what is none.
+    Raises SpecError, which names *option* and *example*, for a value of another type.
+    """
+    empty: Any = {} if kind == "mapping" else []
+    if value is None or value == "":
+        return empty
+    if isinstance(value, str):
+        if kind == "ids" and not value.lstrip().startswith(("[", "-")):
+            return re.split(r"[\s,]+", value.strip(" \t\n,"))
+        try:
+            found = parse(value)
+        except ValueError:
+            found = value
+    else:
+        found = value
+    if not _KINDS[kind](found):
+        raise SpecError(
+            f"{option}: {str(found)[:100]!r} is not {_NAMED[kind]}. Give one{example and ' such as '}{example}."
+        )
+    return found
+
+
+def _is_list(value: Any, item: type) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(each, item) for each in value)
+
+
+_KINDS: Mapping[str, Callable[[Any], bool]] = {
+    "mapping": lambda value: isinstance(value, Mapping),
+    "mappings": lambda value: _is_list(value, Mapping),
+    "ids": lambda value: _is_list(value, str),
+}
+_NAMED = {"mapping": "a mapping", "mappings": "a list of mappings", "ids": "a list of ids"}

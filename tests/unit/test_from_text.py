@@ -1,0 +1,60 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Values of variables that a survey or a command line gives as text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.ec2ops.storage.plugins.filter.from_text import from_text
+
+ONE, OTHER = "vol-0123456789abcdef0", "vol-0123456789abcdef1"
+VOLUMES = "Give one such as [{name: data, size: 20}]."
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "found"),
+    [
+        ("mapping", {"region": "eu-central-1"}, {"region": "eu-central-1"}),
+        ("mapping", "region: eu-central-1", {"region": "eu-central-1"}),
+        ("mapping", '{"region": "eu-central-1"}', {"region": "eu-central-1"}),
+        ("mapping", "", {}),
+        ("mapping", None, {}),
+        ("mappings", [{"name": "data"}], [{"name": "data"}]),
+        ("mappings", "- name: data\n  size: 3\n", [{"name": "data", "size": 3}]),
+        ("mappings", '[{"name": "data"}]', [{"name": "data"}]),
+        ("mappings", "", []),
+        ("ids", [ONE, OTHER], [ONE, OTHER]),
+        ("ids", ONE, [ONE]),
+        ("ids", f"{ONE},{OTHER}", [ONE, OTHER]),
+        ("ids", f" {ONE}, {OTHER} ", [ONE, OTHER]),
+        ("ids", f"{ONE}\n{OTHER}\n", [ONE, OTHER]),
+        ("ids", f'["{ONE}", "{OTHER}"]', [ONE, OTHER]),
+        ("ids", f"[{ONE}]", [ONE]),
+        ("ids", f"- {ONE}\n- {OTHER}", [ONE, OTHER]),
+        ("ids", "", []),
+    ],
+)
+def test_text_is_read_as_yaml(kind: str, value: Any, found: Any) -> None:
+    assert from_text(value, "x_option", kind) == found
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "problem"),
+    [
+        ("mapping", "eu-central-1", "x_aws: 'eu-central-1' is not a mapping. Give one such as {region: eu-central-1}."),
+        ("mapping", ["region"], "x_aws: \"['region']\" is not a mapping. Give one such as {region: eu-central-1}."),
+        ("mapping", "{region", "x_aws: '{region' is not a mapping. Give one such as {region: eu-central-1}."),
+        ("mappings", ["data"], f"x_volumes: \"['data']\" is not a list of mappings. {VOLUMES}"),
+        ("mappings", {"a": 1}, f"x_volumes: \"{{'a': 1}}\" is not a list of mappings. {VOLUMES}"),
+        ("ids", [1], "x_volume_ids: '[1]' is not a list of ids. Give one such as [vol-0123456789abcdef0]."),
+        ("ids", 7, "x: '7' is not a list of ids. Give one."),
+    ],
+)
+def test_another_type_is_refused_by_name_with_an_example(kind: str, value: Any, problem: str) -> None:
+    with pytest.raises(AnsibleFilterError) as refusal:
+        from_text(value, problem.split(":", maxsplit=1)[0], kind)
+    assert str(refusal.value) == problem
