@@ -29,6 +29,7 @@ class CallError(StorageError):
     ``passing``: the cause may be gone a moment later (throttling, 5xx, no connection); it says nothing about the
     resource.
     ``not_before``: when AWS will take the call, where its refusal says so.
+    ``message`` is AWS's, and *whole* where the text of the error leaves a part of it out.
     """
 
     def __init__(
@@ -42,13 +43,14 @@ class CallError(StorageError):
         unclear: bool = False,
         passing: bool = False,
         not_before: datetime | None = None,
+        whole: str = "",
     ) -> None:
         about = f" of {resource}" if resource else ""
         text = f"{operation}{about} failed: {code}: {message}"
         super().__init__(f"{_sentence(text)} {hint}" if hint else text)
         self.operation = operation
         self.code = code
-        self.message = message
+        self.message = whole or message
         self.resource = resource
         self.unclear = unclear
         self.passing = passing

@@ -324,7 +324,8 @@ def _document(action: str) -> tuple[str, Writer]:
 
         return f"{action}Response", nothing
     write = _structure_writer(shape)
-    if not action.startswith("Describe"):
+    # One attribute is asked for, and answered alone.
+    if not action.startswith("Describe") or action == "DescribeInstanceAttribute":
         return f"{action}Response", write
     lists = {name: member for name, member in shape.members.items() if isinstance(member, ListShape)}
 
