@@ -52,8 +52,8 @@ options:
     default: false
   for_relaunch:
     description:
-      - With O(state=stopped), refuse an instance that M(ec2ops.storage.instance_relaunch) would refuse for a fact that EC2
-        shows of it, such as a second network interface. So it is not stopped in vain.
+      - With O(state=stopped), refuse an instance that M(ec2ops.storage.instance_relaunch) would refuse for a fact that
+        EC2 shows of it, such as a second network interface. So it is not stopped in vain.
     type: bool
     default: false
   older_than:

@@ -49,7 +49,8 @@ class BakeAndRelaunch:
     }
 
     FASTER = 5.0
-    MOST_CALLS = 40
+    # Two of them look for a rival that replaces the same instance, one for Classic Load Balancers.
+    MOST_CALLS = 42
     MOST_CALLS_AGAIN = 8
     LONGEST_OFF = STOP + LATENCY + START + 4.0
     # A region for each, so that neither sees what is the other's.

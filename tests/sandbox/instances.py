@@ -1054,12 +1054,12 @@ def terminate_instances(request: Request) -> Shape:
     instances = chosen(request)
     _refuse_managed(instances)
     for one in instances:
-        for attribute in ("DisableApiTermination", "DisableApiStop"):
-            if one.attributes[attribute] and one.state(now) != "terminated":
+        for attribute in ("disableApiTermination", "disableApiStop"):
+            if one.attributes[attribute[0].upper() + attribute[1:]] and one.state(now) != "terminated":
                 raise Ec2Error(
                     "OperationNotPermitted",
-                    f"The instance '{one.id}' may not be terminated. Modify its '{attribute[0].lower()}{attribute[1:]}' "
-                    "instance attribute and try again.",
+                    f"The instance '{one.id}' may not be terminated. Modify its '{attribute}' instance attribute and "
+                    "try again.",
                 )
     request.dry_run_gate()
     rows = []

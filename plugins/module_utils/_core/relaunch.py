@@ -398,10 +398,11 @@ def _not_applied(spec: RelaunchSpec, current: Instance) -> tuple[str, ...]:
         found.append(f"tags {', '.join(tags)}")
     if not found or is_planned(current.instance_id):
         return ()
-    return (
+    warning = (
         f"overrides: {current.instance_id} runs from {current.image_id} already, so these are not applied: "
-        f"{'; '.join(found)}. Overrides apply when a successor is launched",
+        f"{'; '.join(found)}. Overrides apply when a successor is launched"
     )
+    return (warning,)
 
 
 def _plan_retirement(spec: RelaunchSpec, state: State, current: Instance) -> Plan:
