@@ -92,10 +92,13 @@ def _explained(error: WaitError, outcome: Outcome) -> WaitError:
         gone = {
             substitute(change.resource, outcome.bindings)
             for change in outcome.rolled_back
-            if change.action in ("DeleteSnapshot", "DeleteVolume")
+            if change.action in ("DeleteSnapshot", "DeleteVolume", "TerminateInstances")
         }
         if gone.isdisjoint(error.resources):
             texts.append("What was begun goes on in EC2; run the task again to carry on.")
+        elif any(change.action == "TerminateInstances" for change in outcome.rolled_back):
+            # Its time may have been its own.
+            texts.append("That was taken back, and the next run begins anew: give it a longer timeout.")
         else:
             texts.append("That was taken back, and the next run begins anew: give it a longer wait_timeout.")
             if any(kind_of(made) == "snapshot" for made in gone):

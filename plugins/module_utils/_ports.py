@@ -30,6 +30,7 @@ class CallError(StorageError):
     resource.
     ``not_before``: when AWS will take the call, where its refusal says so.
     ``made``: what the call has made all the same, by planned id.
+    ``message`` is AWS's, and *whole* where the text of the error leaves a part of it out.
     """
 
     def __init__(
@@ -44,13 +45,14 @@ class CallError(StorageError):
         passing: bool = False,
         not_before: datetime | None = None,
         made: Mapping[str, str] | None = None,
+        whole: str = "",
     ) -> None:
         about = f" of {resource}" if resource else ""
         text = f"{operation}{about} failed: {code}: {message}"
         super().__init__(f"{_sentence(text)} {hint}" if hint else text)
         self.operation = operation
         self.code = code
-        self.message = message
+        self.message = whole or message
         self.resource = resource
         self.unclear = unclear
         self.passing = passing

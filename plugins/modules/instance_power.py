@@ -50,6 +50,12 @@ options:
         that is there is kept.
     type: bool
     default: false
+  for_relaunch:
+    description:
+      - With O(state=stopped), refuse an instance that M(ec2ops.storage.instance_relaunch) would refuse for a fact that
+        EC2 shows of it, such as a second network interface. So it is not stopped in vain.
+    type: bool
+    default: false
   older_than:
     description:
       - With O(state=restored) and without O(instance_ids), how long ago a hold must have ended. A number and V(s),
@@ -220,6 +226,7 @@ ARGUMENT_SPEC = {
     "instance_ids": {"type": "list", "elements": "str", "aliases": ["instance_id"]},
     "state": {"type": "str", "choices": ["stopped", "running", "restored"], "required": True},
     "remember": {"type": "bool", "default": False},
+    "for_relaunch": {"type": "bool", "default": False},
     "older_than": {"type": "str", "default": "1h"},
     "force": {"type": "bool", "default": False},
     "hibernate": {"type": "bool", "default": False},

@@ -152,10 +152,11 @@ notes:
   - The user needs C(ec2:DescribeInstances), C(ec2:DescribeInstanceStatus), C(ec2:DescribeImages),
     C(ec2:DescribeVolumes), C(ec2:DescribeInstanceAttribute), C(ec2:DescribeInstanceTypes),
     C(ec2:DescribeInstanceCreditSpecifications) (burstable types), C(elasticloadbalancing:DescribeTargetGroups),
-    C(elasticloadbalancing:DescribeTargetHealth), C(elasticloadbalancing:DescribeLoadBalancers), C(ec2:RunInstances), C(ec2:CreateTags), C(iam:PassRole) (instance
-    profiles), C(ec2:StopInstances) or C(ec2:TerminateInstances), and for the way back C(ec2:TerminateInstances),
-    C(ec2:ModifyInstanceAttribute) (protected instances) and C(ec2:StartInstances), and C(ec2:DeleteTags). Launching
-    and starting instances with volumes that a customer managed KMS key encrypts needs C(kms:CreateGrant) on that key.
+    C(elasticloadbalancing:DescribeTargetHealth), C(elasticloadbalancing:DescribeLoadBalancers), C(ec2:RunInstances),
+    C(ec2:CreateTags), C(iam:PassRole) (instance profiles), C(ec2:StopInstances) or C(ec2:TerminateInstances), and for
+    the way back C(ec2:TerminateInstances), C(ec2:ModifyInstanceAttribute) (protected instances) and
+    C(ec2:StartInstances), and C(ec2:DeleteTags). Launching and starting instances with volumes that a customer managed
+    KMS key encrypts needs C(kms:CreateGrant) on that key.
   - The successor gets new private addresses of the same subnet, and a new public one if the old one has one that is not
     elastic, or had one when M(ec2ops.storage.instance_power) stopped it with C(remember=true). For another instance
     that is stopped the subnet decides.

@@ -239,7 +239,7 @@ CASES = (
     Case(
         "replace",
         "instance_relaunch",
-        lambda world: relaunch(world),
+        relaunch,
         ("RunInstances", "CreateTags", "StopInstances"),
         state={"instance.state": "running"},
     ),
@@ -260,7 +260,7 @@ CASES = (
     Case(
         "replace a held instance",
         "instance_relaunch",
-        lambda world: relaunch(world),
+        relaunch,
         ("RunInstances", "CreateTags", "DeleteTags"),
         lambda world: world.stop(held=True),
         {"instance.state": "running"},

@@ -33,6 +33,7 @@ DURATIONS = {
     "instance_stopping": 0.4,
     "instance_pending": 0.4,
     "instance_shutting_down": 0.4,
+    "instance_end_shown": 0.2,
     "snapshot_pending": 0.8,
     "image_registering": 0.3,
     "status_ok": 0.4,

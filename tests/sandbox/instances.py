@@ -61,11 +61,16 @@ MOST_STATUS_IDS = 100
 @action("RunInstances", gate=True)
 def run_instances(request: Request) -> Shape:
     """Launch instances from an image; idempotent by its client token until they are terminated."""
-    request.params = with_template(request)
+    request.params, template_tags = with_template(request)
 
     def make() -> tuple[str, Shape]:
-        launched = Launch(request).perform()
-        return launched[0].reservation_id, reservation(request, launched, Network(request))
+        launched = Launch(request, template_tags).perform()
+        answer = reservation(request, launched, Network(request))
+        for row in answer["Instances"]:
+            # As recorded: the devices and the state of the metadata options show only when they are read later.
+            row["BlockDeviceMappings"] = []
+            row["MetadataOptions"] = {**row["MetadataOptions"], "State": "pending"}
+        return launched[0].reservation_id, answer
 
     def again(reservation_id: str) -> Shape:
         found = [
@@ -86,11 +91,11 @@ def run_instances(request: Request) -> Shape:
     return with_token(request, make, again)
 
 
-def with_template(request: Request) -> Shape:
-    """The request's parameters, over those of the launch template that it names."""
+def with_template(request: Request) -> tuple[Shape, dict[str, str]]:
+    """The request's parameters, over those of the launch template that it names; and the tags that EC2 gives then."""
     named = request.params.get("LaunchTemplate")
     if not named:
-        return request.params
+        return request.params, {}
     wanted = {name: named[name] for name in ("LaunchTemplateId", "LaunchTemplateName") if named.get(name)}
     version = named.get("Version") or "$Default"
     answer = request.moto("DescribeLaunchTemplateVersions", {**wanted, "Versions": [str(version)]})
@@ -113,7 +118,11 @@ def with_template(request: Request) -> Shape:
     merged = {**data, **rest}
     if specs:
         merged["TagSpecifications"] = list(specs.values())
-    return merged
+    tags = {
+        "aws:ec2launchtemplate:id": str(versions[0]["LaunchTemplateId"]),
+        "aws:ec2launchtemplate:version": str(versions[0]["VersionNumber"]),
+    }
+    return merged, tags
 
 
 def merged_rows(first: Iterable[Mapping[str, Any]], second: Iterable[Mapping[str, Any]]) -> list[Shape]:
@@ -132,8 +141,9 @@ def merged_rows(first: Iterable[Mapping[str, Any]], second: Iterable[Mapping[str
 class Launch:
     """One RunInstances call: all checks first, then the instances."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, template_tags: Mapping[str, str]) -> None:
         self.request = request
+        self.template_tags = template_tags
         self.params = request.params
         self.home = request.home
 
@@ -412,7 +422,7 @@ class Launch:
                 or ("unlimited" if instance_type.startswith(("t3", "t4")) else "standard"),
                 "Burstable": bool(type_row.get("BurstablePerformanceSupported")),
             },
-            tags=dict(tags["instance"]),
+            tags={**tags["instance"], **self.template_tags},
             user_data=user_data,
             unhealthy=image.unhealthy or bool(self.request.world.config.option("unhealthy_launches")),
         )
@@ -620,7 +630,7 @@ def instance_row(request: Request, instance: Instance, network: Network) -> Shap
         "InstanceId": instance.id,
         "ImageId": instance.image_id,
         "InstanceType": instance.type,
-        "State": state_row(state),
+        "State": state_row(shown_state(request, instance)),
         "LaunchTime": instance.launched.replace(microsecond=0),
         "AmiLaunchIndex": instance.launch_index,
         "StateTransitionReason": last.transition_reason,
@@ -703,6 +713,16 @@ def device_row(volume: Volume, attachment: Any, now: datetime) -> Shape:
     }
 
 
+def shown_state(request: Request, instance: Instance) -> str:
+    """The state as DescribeInstances tells it: for ``instance_end_shown`` after TerminateInstances the one before."""
+    last, now = instance.power[-1], request.now
+    if last.state == "terminated" and len(instance.power) > 1 and last.meanwhile == "shutting-down":
+        before = instance.power[-2]
+        if now < request.home.moment("instance_end_shown", last.asked):
+            return before.meanwhile if last.asked < before.done else before.state
+    return instance.state(now)
+
+
 def state_row(state: str) -> Shape:
     """A state with its code."""
     return {"Code": STATE_CODES[state], "Name": state}
@@ -755,8 +775,8 @@ def _fields(request: Request, network: Network) -> dict[str, Any]:
         "image-id": lambda one: one.image_id,
         "instance-id": lambda one: one.id,
         "instance-lifecycle": lambda one: "spot" if one.spot else None,
-        "instance-state-code": lambda one: STATE_CODES[one.state(now)],
-        "instance-state-name": lambda one: one.state(now),
+        "instance-state-code": lambda one: STATE_CODES[shown_state(request, one)],
+        "instance-state-name": lambda one: shown_state(request, one),
         "instance-type": lambda one: one.type,
         "instance.group-id": groups("GroupId"),
         "instance.group-name": groups("GroupName"),
@@ -1045,19 +1065,21 @@ def terminate_instances(request: Request) -> Shape:
     instances = chosen(request)
     _refuse_managed(instances)
     for one in instances:
-        if one.attributes["DisableApiTermination"] and one.state(now) != "terminated":
-            raise Ec2Error(
-                "OperationNotPermitted",
-                f"The instance '{one.id}' may not be terminated. Modify its 'disableApiTermination' instance attribute "
-                "and try again.",
-            )
+        for attribute in ("disableApiTermination", "disableApiStop"):
+            if one.attributes[attribute[0].upper() + attribute[1:]] and one.state(now) != "terminated":
+                raise Ec2Error(
+                    "OperationNotPermitted",
+                    f"The instance '{one.id}' may not be terminated. Modify its '{attribute}' instance attribute and "
+                    "try again.",
+                )
     request.dry_run_gate()
     rows = []
     for one in instances:
         before = one.state(now)
         rows.append((one, before))
         if before not in ("shutting-down", "terminated"):
-            done = home.moment("instance_shutting_down", now)
+            # What is stopped has nothing to shut down.
+            done = now if before == "stopped" else home.moment("instance_shutting_down", now)
             one.power.append(Power("terminated", now, done, "shutting-down", _USER_SHUTDOWN, _user_initiated(now)))
             end_of_life(home, one, done)
     _tell_moto(

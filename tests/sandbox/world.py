@@ -54,15 +54,17 @@ DURATIONS: dict[str, float] = {
     "instance_stopping": 1.0,
     "instance_shutting_down": 1.0,
     "instance_rebooting": 1.0,
+    "instance_end_shown": 0.0,
     "instance_gone": 3600.0,
     "status_ok": 1.0,
     "write_tick": 1.0,
 }
 """Seconds of sandbox time, by name; a test may change each one. ``snapshot_rate_window`` is the least time between two
 CreateSnapshot calls for one volume (0: no limit, EC2 documents 15); ``write_tick`` the time between two writes of a
-running instance; ``instance_gone`` how long a terminated instance is still shown (EC2: about an hour), and
-``fast_restore_gone`` how long a fast restore that is disabled; ``volume_busy`` how long a disk stays mounted of which a
-fault of kind ``end`` on DetachVolume says that it is."""
+running instance; ``instance_end_shown`` how long DescribeInstances goes on telling the state of before
+TerminateInstances (EC2: up to a second); ``instance_gone`` how long a terminated instance is still shown (EC2: about an
+hour), and ``fast_restore_gone`` how long a fast restore that is disabled; ``volume_busy`` how long a disk stays mounted
+of which a fault of kind ``end`` on DetachVolume says that it is."""
 
 declare_durations(**DURATIONS)
 

@@ -336,8 +336,8 @@ def test_a_launch_template(world: World, sandbox: Sandbox) -> None:
     )
     row = ec2.run_instances(LaunchTemplate={"LaunchTemplateName": "t"}, MinCount=1, MaxCount=1)["Instances"][0]
     assert (row["ImageId"], row["InstanceType"]) == (ids["web"], "t3.small")
-    volume = ec2.describe_volumes(VolumeIds=[row["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]])["Volumes"][0]
-    assert volume["Size"] == 30
+    device = only(ec2, row["InstanceId"])["BlockDeviceMappings"][0]
+    assert ec2.describe_volumes(VolumeIds=[device["Ebs"]["VolumeId"]])["Volumes"][0]["Size"] == 30
 
 
 # --- power ------------------------------------------------------------------------------------------------------------

@@ -99,7 +99,15 @@ def test_hold_is_spent_by_a_start_that_stood(reason: str, spent: bool) -> None:
 def test_pending_start_of_a_held_instance_is_waited_for_before_the_record_goes() -> None:
     tags = {HOLD: Hold(NOW - timedelta(hours=1), NOW).value}
     web = Instance(ONE, "pending", launch_time=NOW - timedelta(minutes=1), tags=tags)
-    options = ("remember", "force", "hibernate", "skip_os_shutdown", "lose_instance_store", "force_start")
+    options = (
+        "remember",
+        "for_relaunch",
+        "force",
+        "hibernate",
+        "skip_os_shutdown",
+        "lose_instance_store",
+        "force_start",
+    )
     given = {"instance_ids": [ONE], "older_than": "1h", "state": "restored", "wait_timeout": 60}
     spec = planner.parse({**given, **dict.fromkeys(options, False)}, "r")
     plan = planner.plan(spec, State("r", {ONE: web}), NOW)

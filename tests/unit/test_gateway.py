@@ -406,7 +406,19 @@ def test_a_missing_permission_names_the_iam_action_without_the_cipher_text() -> 
     error = told(refusal("UnauthorizedOperation", text, 403), TagSpecifications=[], UserData="secret")
     assert "must allow ec2:RunInstances, and ec2:CreateTags" in str(error)
     assert "4JrVb" not in str(error)
+    assert error.message == text
     assert "secret" not in str(error)
+
+
+def test_a_capacity_that_lacks_for_a_launch_says_that_the_image_exists() -> None:
+    error = told(refusal("InsufficientInstanceCapacity", "No capacity.", 500))
+    assert "The image exists, and another run goes on with the launch." in str(error)
+
+
+def test_uefi_data_that_may_not_be_read_can_be_given() -> None:
+    raised = refusal("UnauthorizedOperation", "You are not authorized.", 403)
+    error = call_error(raised, "ec2", "GetInstanceUefiData", {}, resource="i-1")
+    assert "ec2:GetInstanceUefiData, or uefi_data must give the UEFI variable store" in str(error)
 
 
 def test_a_parameter_that_botocore_does_not_know_is_named_without_its_value() -> None:

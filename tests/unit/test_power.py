@@ -44,6 +44,7 @@ PLAIN_TYPE = Fact("m5.large/type", {"InstanceStorageSupported": False})
 DEFAULTS: dict[str, Any] = {
     "instance_ids": [ONE],
     "remember": False,
+    "for_relaunch": False,
     "older_than": "1h",
     "force": False,
     "hibernate": False,

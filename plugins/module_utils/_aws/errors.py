@@ -163,8 +163,15 @@ def _hint(service: str, operation: str, code: str, message: str, request: Mappin
     if code in _UNAUTHORIZED:
         # EC2 checks CreateTags as well for whatever is tagged as it is made.
         tagged = ", and ec2:CreateTags, since it is tagged as it is made" if "TagSpecifications" in request else ""
+        if operation == "GetInstanceUefiData":
+            tagged = ", or uefi_data must give the UEFI variable store"
         prefix = {"elb": "elasticloadbalancing", "elbv2": "elasticloadbalancing"}.get(service, service)
         return f"The credentials' IAM policies must allow {prefix}:{operation}{tagged}."
+    if operation == "RunInstances" and code.startswith("Insufficient"):
+        return (
+            "EC2 has no such capacity there now. The image exists, and another run goes on with the launch. Run the "
+            "task again later, or choose another instance type."
+        )
     if operation == "CopySnapshot" and code == "ResourceLimitExceeded":
         return "EC2 makes only so many copies at once. Wait until copies are completed, then run the task again."
     said = next((hint for pattern, text, hint in _SAID if re.fullmatch(pattern, code) and re.search(text, message)), "")
@@ -198,8 +205,9 @@ def _refused(
     """What AWS itself has answered."""
     answer = error.response
     code = str(answer.get("Error", {}).get("Code") or "Unknown")
-    # The encoded part is a page of cipher text that only sts:DecodeAuthorizationMessage reads.
-    message = _ENCODED.sub("", str(answer.get("Error", {}).get("Message") or "")).strip()
+    # The encoded part is a page of cipher text that only sts:DecodeAuthorizationMessage reads: it stays in `error`.
+    whole = str(answer.get("Error", {}).get("Message") or "").strip()
+    message = _ENCODED.sub("", whole).strip()
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0
     throttled = code in THROTTLING
     # EC2 answers a lack of capacity with 500, but it is a clear refusal.
@@ -214,6 +222,7 @@ def _refused(
         unclear=unclear,
         passing=unclear or throttled,
         not_before=_not_before(code, message),
+        whole=whole,
     )
 
 

@@ -282,9 +282,10 @@ def _require_quiet(spec: ImageSpec, instance: Instance, failed: Iterable[Snapsho
             f"The capture {snapshot.snapshot_id} failed: {snapshot.state_reason or 'no reason given'}. "
             for snapshot in failed
         )
+        again = "Run the role golden_image again, which stops it and captures anew, or stop" if earlier else "Stop"
         raise UnsafePlan(
-            f"{earlier}{instance.instance_id} is {instance.state}: what it writes now may be half in the image. Stop "
-            "it first (instance_power, or the role golden_image), or accept crash consistency with "
+            f"{earlier}{instance.instance_id} is {instance.state}: what it writes now may be half in the image. "
+            f"{again} it first (instance_power, or the role golden_image), or accept crash consistency with "
             "require_stopped: false"
         )
     return ()

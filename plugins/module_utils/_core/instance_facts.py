@@ -13,12 +13,14 @@ Private to this collection.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from .change import Query, State, by_id
 from .names import is_planned
+from .resources import Instance
 
 CARRIED = "carried"
 DERIVED = "derived"
@@ -204,7 +206,9 @@ INSTANCE_RULES: Mapping[str, Rule] = {
         when=lambda operator: bool(operator.get("Managed")),
     ),
     "OutpostArn": Rule(REFUSED, "instances on an Outpost are not relaunched"),
-    "Placement.AvailabilityZone": Rule(DERIVED, "the subnet's"),
+    "Placement.AvailabilityZone": Rule(
+        DERIVED, "the subnet's. Instances in a Local Zone or a Wavelength Zone are refused"
+    ),
     "Placement.AvailabilityZoneId": Rule(DERIVED, "the subnet's"),
     "Placement.Affinity": _same("Placement.Affinity", unset=("default",)),
     "Placement.GroupId": Rule(DERIVED, "follows from the group's name"),
@@ -317,6 +321,34 @@ def refused_facts(facts: Mapping[str, Any]) -> list[str]:
     if len(interfaces) != 1:
         found.append(f"NetworkInterfaces: it has {len(interfaces)}; an instance with exactly one is relaunched")
     return found
+
+
+def relaunch_troubles(instance: Instance, region: str) -> list[str]:
+    """Why this instance cannot be relaunched, from what DescribeInstances tells of it: one line each."""
+    found = refused_facts(instance.facts)
+    kind = zone_kind(instance.availability_zone, region)
+    if kind:
+        found.append(
+            f"Placement.AvailabilityZone ({instance.availability_zone}): instances in a {kind} are not relaunched"
+        )
+    group = instance.tags.get(AUTOSCALING_GROUP)
+    if group is not None:
+        found.append(
+            f"it belongs to the Auto Scaling group {group}; give the group a new launch template and refresh its "
+            "instances"
+        )
+    return found
+
+
+def zone_kind(zone: str, region: str) -> str:
+    """``Local Zone`` or ``Wavelength Zone``, empty for an Availability Zone and for an unknown one.
+
+    An Availability Zone is named after its region and one letter, the others after a place too, such as
+    us-west-2-lax-1a and us-east-1-wl1-bos-wlz-1. (EC2 user guide, "Regions and Zones".)
+    """
+    if not zone.startswith(region) or re.fullmatch(f"{re.escape(region)}[a-z]", zone):
+        return ""
+    return "Wavelength Zone" if "-wl" in zone else "Local Zone"
 
 
 # --- what DescribeInstances does not tell ----------------------------------------------------------------------------

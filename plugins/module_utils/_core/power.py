@@ -33,6 +33,7 @@ from .holding import (
     stop_troubles,
     wants_start,
 )
+from .instance_facts import relaunch_troubles
 from .lineage import REJECTED, SERVING, on_trial_for, started_since, successor, successor_queries, trial_record
 from .names import require_id
 from .resources import Instance, view
@@ -56,6 +57,7 @@ class PowerSpec:
     skip_os_shutdown: bool
     lose_instance_store: bool
     force_start: bool
+    for_relaunch: bool
 
     @property
     def stop_parameters(self) -> dict[str, bool]:
@@ -73,7 +75,7 @@ def parse(params: Mapping[str, Any], _region: str) -> PowerSpec:
     if state != "stopped":
         given = [
             name
-            for name in ("remember", "force", "hibernate", "skip_os_shutdown", "lose_instance_store")
+            for name in ("remember", "for_relaunch", "force", "hibernate", "skip_os_shutdown", "lose_instance_store")
             if params[name]
         ]
         if given:
@@ -95,6 +97,7 @@ def parse(params: Mapping[str, Any], _region: str) -> PowerSpec:
         skip_os_shutdown=params["skip_os_shutdown"],
         lose_instance_store=params["lose_instance_store"],
         force_start=params["force_start"],
+        for_relaunch=params["for_relaunch"],
     )
 
 
@@ -183,7 +186,10 @@ def _plan_stopped(spec: PowerSpec, state: State, now: datetime) -> Plan:
 
 
 def _stop_troubles(spec: PowerSpec, state: State, instance: Instance) -> Iterable[str]:
-    return stop_troubles(
+    if spec.for_relaunch:
+        for trouble in relaunch_troubles(instance, state.region):
+            yield f"cannot be relaunched: {trouble}"
+    yield from stop_troubles(
         state,
         instance,
         lose_instance_store=spec.lose_instance_store,

@@ -58,11 +58,10 @@ from .holding import (
     wants_start,
 )
 from .instance_facts import (
-    AUTOSCALING_GROUP,
     attribute_query,
     carried_parameters,
     read_fact,
-    refused_facts,
+    relaunch_troubles,
     type_facts,
     type_queries,
 )
@@ -379,8 +378,40 @@ def _plan_way_back(spec: RelaunchSpec, state: State, old: Instance, rejected: Se
     return Plan(_restoration(state, old, rejected), refused=refused)
 
 
+def _not_applied(spec: RelaunchSpec, current: Instance) -> tuple[str, ...]:
+    """The warning for overrides that differ from an instance that is up to date. User data is not known."""
+    wanted, facts = spec.overrides, current.facts
+    found = []
+    if wanted.instance_type not in (None, current.instance_type):
+        found.append(f"instance_type {wanted.instance_type} (it is {current.instance_type})")
+    if wanted.key_name is not None and wanted.key_name != (facts.get("KeyName") or ""):
+        found.append(f"key_name {wanted.key_name or 'none'} (it is {facts.get('KeyName') or 'none'})")
+    profile, arn = wanted.iam_instance_profile, read_fact(facts, "IamInstanceProfile.Arn") or ""
+    if profile is not None and profile not in (arn, arn.rpartition("/")[2]):
+        found.append(f"iam_instance_profile {profile or 'none'} (it is {arn or 'none'})")
+    interface: Mapping[str, Any] = next(iter(facts.get("NetworkInterfaces") or ()), {})
+    groups = sorted(item["GroupId"] for item in interface.get("Groups") or ())
+    if wanted.security_group_ids is not None and sorted(wanted.security_group_ids) != groups:
+        found.append(f"security_group_ids {', '.join(wanted.security_group_ids)} (they are {', '.join(groups)})")
+    tags = sorted(key for key, value in (wanted.tags or {}).items() if current.tags.get(key) != value)
+    if tags:
+        found.append(f"tags {', '.join(tags)}")
+    if not found or is_planned(current.instance_id):
+        return ()
+    warning = (
+        f"overrides: {current.instance_id} runs from {current.image_id} already, so these are not applied: "
+        f"{'; '.join(found)}. Overrides apply when a successor is launched"
+    )
+    return (warning,)
+
+
 def _plan_retirement(spec: RelaunchSpec, state: State, current: Instance) -> Plan:
     """Up to date; what an interrupted run has left of the old instance's retirement is done."""
+    made = _retirement_plan(spec, state, current)
+    return dataclasses.replace(made, warnings=(*made.warnings, *_not_applied(spec, current)))
+
+
+def _retirement_plan(spec: RelaunchSpec, state: State, current: Instance) -> Plan:
     old = state.instance(predecessor(current))
     if old is None or _is_retired(spec, old):
         # It is kept after all, or it is gone, and the trial without a judge.
@@ -431,8 +462,9 @@ def _plan_replacement(spec: RelaunchSpec, state: State, current: Instance) -> Pl
     image = _usable_image(spec, state)
     _raise(
         [
-            *(f"{current.instance_id}: {trouble}" for trouble in _refusals(current)),
+            *(f"{current.instance_id}: {trouble}" for trouble in relaunch_troubles(current, state.region)),
             *_architecture_troubles(spec, state, current, image),
+            *_hardware_troubles(spec, state, current, image),
             *_unsaid_troubles(spec, state, current, image),
             *_retirement_troubles(spec, state, current),
         ]
@@ -481,17 +513,6 @@ def _usable_image(spec: RelaunchSpec, state: State) -> Image:
     return image
 
 
-def _refusals(current: Instance) -> list[str]:
-    found = refused_facts(current.facts)
-    group = current.tags.get(AUTOSCALING_GROUP)
-    if group is not None:
-        found.append(
-            f"it belongs to the Auto Scaling group {group}; give the group a new launch template and refresh its "
-            "instances"
-        )
-    return found
-
-
 def _architecture_troubles(spec: RelaunchSpec, state: State, current: Instance, image: Image) -> Iterable[str]:
     wanted = spec.overrides.instance_type
     if wanted is None:
@@ -506,6 +527,26 @@ def _architecture_troubles(spec: RelaunchSpec, state: State, current: Instance, 
         what = f"instance_type {wanted}"
     if image.architecture is not None and fits and image.architecture not in fits:
         yield f"{image.image_id} is for {image.architecture}, {what} is {' or '.join(fits)}"
+
+
+def _hardware_troubles(spec: RelaunchSpec, state: State, current: Instance, image: Image) -> Iterable[str]:
+    """Why EC2 would refuse to launch the type from the image, as far as both tell. (EC2 user guide, "Instance type
+    requirements" of boot modes, NitroTPM and enhanced networking.)
+    """
+    wanted = spec.overrides.instance_type or current.instance_type
+    info, what = type_facts(state, wanted), f"instance type {wanted}"
+    modes = info.get("SupportedBootModes") or ()
+    if modes and image.boot_mode in ("uefi", "legacy-bios") and image.boot_mode not in modes:
+        yield f"{image.image_id} boots in mode {image.boot_mode}, {what} in {' or '.join(modes)}"
+    kinds = info.get("SupportedVirtualizationTypes") or ()
+    if kinds and image.virtualization_type is not None and image.virtualization_type not in kinds:
+        yield f"{image.image_id} is for {image.virtualization_type}, {what} is {' or '.join(kinds)}"
+    if image.tpm_support and info.get("NitroTpmSupport") == "unsupported":
+        yield f"{image.image_id} needs NitroTPM {image.tpm_support}, which {what} has not"
+    # Of an image that CreateImage is only planned to make it is not known.
+    known = image.ena_support is not None or not is_planned(image.image_id)
+    if known and not image.ena_support and read_fact(info, "NetworkInfo.EnaSupport") == "required":
+        yield f"{image.image_id} is not enabled for ENA, which {what} requires"
 
 
 # --- the retirement of the old one -----------------------------------------------------------------------------------
@@ -608,6 +649,9 @@ def _end(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Stage, ...]:
         before["public_ip_address"], after["public_ip_address"] = old.public_ip_address, None
     action = "StopInstances" if goal == "stopped" else "TerminateInstances"
     reason = f"its successor serves (old_instance: {spec.old_instance})"
+    root = next((item for item in old.block_devices if item.device_name == old.root_device_name), None)
+    if goal == "terminated" and root is not None and not root.delete_on_termination:
+        reason += f"; its root volume {root.volume_id} stays behind (DeleteOnTermination is false)"
     change = Change(action, old.instance_id, state.region, {}, reason, before, after, disruptive=True)
     return (*stages, Stage((change,), (wait,)))
 
@@ -731,7 +775,7 @@ def _launch(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> Ch
         new.instance_id,
         state.region,
         parameters,
-        f"{old.instance_id} runs from {old.image_id} and should run from {spec.image_id}",
+        _launch_reason(spec, old),
         after={key: value for key, value in view(new).items() if key not in _UNKNOWN},
         identity=Query(
             "DescribeInstances",
@@ -746,9 +790,26 @@ def _launch(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> Ch
     )
 
 
+def _launch_reason(spec: RelaunchSpec, old: Instance) -> str:
+    """Why the successor is launched, and what will be different for those who rely on the old one."""
+    reason = f"{old.instance_id} runs from {old.image_id} and should run from {spec.image_id}"
+    if old.private_ip_address:
+        reason += f"; the private address {old.private_ip_address} will change"
+    if old.state in ("stopping", "stopped") and not wants_start(old):
+        reason += f"; {old.instance_id} is {old.state}, its successor will run"
+    return reason
+
+
 def _successor_tags(spec: RelaunchSpec, old: Instance) -> dict[str, str]:
     tags = {**tag_names.carried(old.tags), **(spec.overrides.tags or {})}
     if len(tags) > tag_names.MOST_TAGS - _OUR_TAGS:
+        carried = tag_names.carried(old.tags)
+        if len(tags) == len(carried):
+            raise SpecError(
+                f"instance_id: {old.instance_id} has {len(carried)} tags, which its successor takes over. EC2 takes "
+                f"{tag_names.MOST_TAGS}, and {_OUR_TAGS} of them are this collection's. Remove "
+                f"{len(carried) - tag_names.MOST_TAGS + _OUR_TAGS} from {old.instance_id}."
+            )
         raise SpecError(
             f"overrides: tags: with the {len(tag_names.carried(old.tags))} of {old.instance_id} they are "
             f"{len(tags)}; EC2 takes "
@@ -763,6 +824,7 @@ def _volume_tags(spec: RelaunchSpec, state: State, old: Instance) -> dict[str, s
     carried = tag_names.carried(root.tags) if root is not None else {}
     tags = {**carried, **(spec.overrides.tags or {})}
     if len(tags) > tag_names.MOST_TAGS:
+        # EC2 takes no more of them, so those of the volume alone fit.
         raise SpecError(
             f"overrides: tags: with the {len(carried)} of the root volume {old.root_volume_id} they are {len(tags)}; "
             f"EC2 takes {tag_names.MOST_TAGS}"
@@ -885,15 +947,18 @@ def _public_address(old: Instance) -> bool | None:
 
 
 def _encrypted_root(state: State, old: Instance, image: Image) -> dict[str, Any] | None:
-    """The root's block device, where the image alone would lose the encryption that the old root has."""
+    """The root's block device, where the old root is encrypted: the successor's has the same key.
+
+    What the image's root has is not looked at: DescribeImages does not tell its key, and a check run knows nothing of
+    an image that is only planned.
+    """
     root = state.volume(old.root_volume_id)
-    device = next((item for item in image.block_devices if item.device_name == image.root_device_name), None)
-    if root is None or not root.encrypted or device is None or device.encrypted is not False:
+    if root is None or not root.encrypted:
         return None
     ebs: dict[str, Any] = {"Encrypted": True}
     if root.kms_key_id:
         ebs["KmsKeyId"] = root.kms_key_id
-    return {"DeviceName": device.device_name, "Ebs": ebs}
+    return {"DeviceName": image.root_device_name or old.root_device_name, "Ebs": ebs}
 
 
 # --- what stays behind -----------------------------------------------------------------------------------------------
