@@ -29,6 +29,7 @@ class CallError(StorageError):
     ``passing``: the cause may be gone a moment later (throttling, 5xx, no connection); it says nothing about the
     resource.
     ``not_before``: when AWS will take the call, where its refusal says so.
+    ``spent``: the id that a client token stands for and that is of no use any more, where the answer has named it.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class CallError(StorageError):
         unclear: bool = False,
         passing: bool = False,
         not_before: datetime | None = None,
+        spent: str = "",
     ) -> None:
         about = f" of {resource}" if resource else ""
         text = f"{operation}{about} failed: {code}: {message}"
@@ -53,6 +55,7 @@ class CallError(StorageError):
         self.unclear = unclear
         self.passing = passing
         self.not_before = not_before
+        self.spent = spent
 
     def in_place(self, place: str) -> CallError:
         """This error, which says where it happened: see `change.place_of`. For another place than the task's own."""
