@@ -383,12 +383,25 @@ class _Run:
             # What EC2 says of a volume that is being deleted already, but also of one that it will not delete now.
             if changes[0].action != "DeleteVolume" or error.code != "IncorrectState":
                 raise
-            found = self.gateway.ask(by_id("DescribeVolumes", "volume-id", [changes[0].resource])).values()
-            if any(
-                getattr(volume, "state", "") not in ("deleting", "deleted") for answer in found for volume in answer
-            ):
+            if self._until_seen(lambda: self._going(changes)) is None:
                 raise
             return {}
+
+    def _going(self, changes: Sequence[Change]) -> Mapping[str, str] | None:
+        """An empty mapping once EC2 shows that it deletes the volume, or says that it is gone; None until then.
+
+        A volume that EC2 does not show may be gone, or too new to show: the deletion itself tells.
+        """
+        answers = self.gateway.ask(by_id("DescribeVolumes", "volume-id", [changes[0].resource])).values()
+        states = [getattr(volume, "state", "") for answer in answers for volume in answer]
+        if states:
+            return {} if all(state in ("deleting", "deleted") for state in states) else None
+        try:
+            return self.gateway.perform(changes)
+        except CallError as error:
+            if error.code != "IncorrectState":
+                raise
+            return None
 
     def _with_token(self, changes: Sequence[Change]) -> Mapping[str, str]:
         """A create that EC2 recognises by its ClientToken. A token that stands for something gone is passed over.
@@ -401,7 +414,8 @@ class _Run:
         while True:
             try:
                 return self.gateway.perform(changes, generation)
-            except CallError as error:
+            except CallError as refused:
+                error = refused
                 if error.code not in _TOKEN_USED or generation + 1 >= GENERATIONS:
                     raise
                 # CreateVolume's code for a token whose volume is gone too; only the text tells.
@@ -409,6 +423,8 @@ class _Run:
             # A mismatch means that something was made with this token, and it may not show yet. A spent token names
             # what is gone.
             found = self._until_seen(lambda: self._living(changes)) if mismatch else self._living(changes)
+            # EC2 may go on showing it as it was for a moment.
+            found = [resource for resource in found or () if resource.resource_id != error.spent]
             if found:
                 adopted = min(found, key=_age)
                 self.outcome.notes.append(f"{adopted.resource_id} was made for this by an earlier run; it is used")

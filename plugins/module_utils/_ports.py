@@ -31,6 +31,7 @@ class CallError(StorageError):
     ``not_before``: when AWS will take the call, where its refusal says so.
     ``made``: what the call has made all the same, by planned id.
     ``message`` is AWS's, and *whole* where the text of the error leaves a part of it out.
+    ``spent``: the id that a client token stands for and that is of no use any more, where the answer has named it.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class CallError(StorageError):
         not_before: datetime | None = None,
         made: Mapping[str, str] | None = None,
         whole: str = "",
+        spent: str = "",
     ) -> None:
         about = f" of {resource}" if resource else ""
         text = f"{operation}{about} failed: {code}: {message}"
@@ -58,6 +60,7 @@ class CallError(StorageError):
         self.passing = passing
         self.not_before = not_before
         self.made: Mapping[str, str] = made or {}
+        self.spent = spent
 
     def in_place(self, place: str) -> CallError:
         """This error, which says where it happened: see `change.place_of`. For another place than the task's own."""

@@ -21,10 +21,7 @@ STACKD = "radkawar/stackd: testdata/aws"
 """Calls and answers of two accounts in us-east-1, recorded in September 2026."""
 AMAZON_AWS = "ansible-collections/amazon.aws: tests/integration/targets"
 """Integration tests that pass on AWS."""
-CUSTODIAN = "cloud-custodian/cloud-custodian: tests/data/placebo"
-"""Recorded answers of AWS."""
 API = "EC2 API reference"
-GUIDE = "Amazon EBS user guide"
 
 
 class Absent:
@@ -565,6 +562,28 @@ VOLUMES = (
         )
     ),
     Row(
+        "delete-what-is-just-made",
+        f"{STACKD}/ebs/volume_controls_deletion.json",
+        Call("DeleteVolume", {"VolumeId": "{made}"}),
+        before=(Call("CreateVolume", {"AvailabilityZone": ZONE, "Size": 1}, gives={"made": "VolumeId"}),),
+    ),
+    Row(
+        "a-token-whose-volume-is-deleted",
+        _BOUNDS,
+        volume(Size=1, ClientToken="{instance}"),
+        "IdempotentParameterMismatch",
+        "deleted",
+        before=(
+            Call(
+                "CreateVolume",
+                {"AvailabilityZone": ZONE, "Size": 1, "ClientToken": "{instance}"},
+                gives={"made": "VolumeId"},
+            ),
+            Call("DeleteVolume", {"VolumeId": "{made}"}),
+        ),
+    ),
+    Row("a-long-token", _VOLUMES, volume(Size=1, ClientToken="x" * 65), "InvalidParameterValue"),
+    Row(
         "a-token-that-was-used-for-another-size",
         _VOLUMES,
         volume(Size=2, ClientToken="{instance}"),
@@ -657,6 +676,64 @@ INSTANCES = (
     ),
 )
 
+
+def protecting(attribute: str) -> Call:
+    return Call("ModifyInstanceAttribute", {"InstanceId": "{instance}", attribute: {"Value": True}})
+
+
+def attaching(volume: str, device: str = "/dev/sdf") -> Call:
+    return Call("AttachVolume", {"InstanceId": "{instance}", "VolumeId": volume, "Device": device})
+
+
+PROTECTED = (
+    Row(
+        "stop-under-stop-protection",
+        "cloud-custodian/cloud-custodian#8007",
+        Call("StopInstances", {"InstanceIds": ["{instance}"]}),
+        "OperationNotPermitted",
+        "The instance '{instance}' may not be stopped. Modify its 'disableApiStop' instance attribute and try again.",
+        before=(protecting("DisableApiStop"),),
+    ),
+    Row(
+        "terminate-under-termination-protection",
+        "rebuy-de/aws-nuke#279",
+        Call("TerminateInstances", {"InstanceIds": ["{instance}"]}),
+        "OperationNotPermitted",
+        "The instance '{instance}' may not be terminated. Modify its 'disableApiTermination' instance attribute",
+        before=(protecting("DisableApiTermination"),),
+    ),
+    Row(
+        "attach-what-is-attached",
+        "hashicorp/terraform#11060",
+        attaching("{volume}", "/dev/sdg"),
+        "VolumeInUse",
+        "{volume} is already attached to an instance",
+        before=(attaching("{volume}"),),
+    ),
+    Row(
+        "attach-at-a-device-in-use",
+        "mantl/mantl#819",
+        attaching("{gp2}"),
+        "InvalidParameterValue",
+        "is already in use",
+        before=(attaching("{volume}"),),
+    ),
+    Row(
+        "attach-in-another-zone",
+        API,
+        attaching("{far}"),
+        "InvalidVolume.ZoneMismatch",
+        before=(Call("CreateVolume", {"AvailabilityZone": "us-east-1b", "Size": 1}, gives={"far": "VolumeId"}),),
+    ),
+)
+
+ATTRIBUTE = Row(
+    "one-attribute-of-an-instance",
+    f"{AMAZON_AWS}/ec2_instance_termination_protection",
+    Call("DescribeInstanceAttribute", {"InstanceId": "{instance}", "Attribute": "disableApiStop"}),
+    shows={"DisableApiStop.Value": False, "BlockDeviceMappings": ABSENT, "ProductCodes": ABSENT, "Groups": ABSENT},
+)
+
 _IMAGES = f"{STACKD}/ec2/images_controls.json"
 
 
@@ -715,6 +792,35 @@ IMAGES = (
         "Fields for multiple attribute types specified",
     ),
     Row(
+        "no-attribute-of-an-image",
+        _IMAGES,
+        Call("ModifyImageAttribute", {"ImageId": "{image}"}),
+        "InvalidParameterCombination",
+        "No attributes specified.",
+    ),
+    Row(
+        "a-page-of-one-image",
+        _IMAGES,
+        Call("DescribeImages", {"Owners": ["self"], "MaxResults": 1}),
+        "InvalidParameterValue",
+        "Expecting a value greater than 5.",
+    ),
+    Row(
+        "one-attribute-of-an-image",
+        _IMAGES,
+        Call("DescribeImageAttribute", {"ImageId": "{image}", "Attribute": "description"}),
+        shows={"LaunchPermissions": ABSENT, "ProductCodes": ABSENT, "BlockDeviceMappings": ABSENT},
+    ),
+    Row(
+        "protection-of-a-shared-image",
+        f"{STACKD}/ec2/images_sharing.json",
+        Call("DescribeImages", {"ImageIds": ["{image}"]}, caller=OTHER),
+        shows={"Images.0.ImageId": "{image}", "Images.0.DeregistrationProtection": ABSENT},
+        before=(
+            Call("ModifyImageAttribute", {"ImageId": "{image}", "LaunchPermission": {"Add": [{"UserId": OTHER}]}}),
+        ),
+    ),
+    Row(
         "an-unknown-image",
         f"{STACKD}/ec2/images_sharing.json",
         Call("DescribeImages", {"ImageIds": ["ami-0ffffffffffffffff"]}),
@@ -737,4 +843,4 @@ IMAGES = (
     ),
 )
 
-ROWS: tuple[Row, ...] = (*COPIES, *SHARED, *SNAPSHOTS, *VOLUMES, *INSTANCES, *IMAGES)
+ROWS: tuple[Row, ...] = (*COPIES, *SHARED, *SNAPSHOTS, *VOLUMES, *INSTANCES, ATTRIBUTE, *PROTECTED, *IMAGES)
