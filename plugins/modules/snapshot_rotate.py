@@ -631,7 +631,7 @@ counts:
   type: dict
 kept_late:
   description:
-    - Snapshots that RV(plan) deletes and that became protected while the run waited. The run keeps them, with a
+    - Snapshots that the plan deletes and that became protected while the run waited. The run keeps them, with a
       warning. Empty in check mode.
   returned: success with O(state=applied), or when such a run has begun
   type: list

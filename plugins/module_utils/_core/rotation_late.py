@@ -38,6 +38,14 @@ LATE = (
     "protected",
 )
 """The guards whose facts somebody else may have changed. The others judge what the run itself makes and deletes."""
+_LISTINGS = {
+    "locked": LOCKS,
+    "public": PUBLIC,
+    "fast_restore": FAST_RESTORES,
+    "archived": TIERS,
+    "creating": CREATING,
+}
+"""By guard, the question that one listing answers for all snapshots of a place."""
 _HOLDING = ("keep", "fail")
 """The modes in which a guard keeps a snapshot. A guard that is to fail finds it in the next run, and fails there."""
 _NAMED = 10
@@ -64,14 +72,16 @@ class LateGuards:
 
     @property
     def queries(self) -> tuple[Query, ...]:
-        """Each guard's listing once for each place, and the snapshots and the images that use them by id."""
+        """The listing of each guard that may keep something, once for each place; snapshots, and images that use them,
+        by id.
+        """
         ids: dict[str, list[str]] = defaultdict(list)
         for one in self._deletions:
             ids[one.place] += [item.snapshot_id for item in one.guarded]
         return tuple(query for place, some in ids.items() if some for query in self._asked(place, some))
 
     def _asked(self, place: str, ids: Sequence[str]) -> Iterator[Query]:
-        found: list[Query] = [LOCKS, PUBLIC, FAST_RESTORES, TIERS, CREATING]
+        found = [query for guard, query in _LISTINGS.items() if self._spec.guard(guard) in _HOLDING]
         found += by_id("DescribeSnapshots", "snapshot-id", ids, OwnerIds=("self",))
         # EC2 takes 200 values in one filter.
         uses = sorted(ids)
@@ -79,7 +89,7 @@ class LateGuards:
             own_images(("block-device-mapping.snapshot-id", tuple(uses[start : start + 200])))
             for start in range(0, len(uses), 200)
         ]
-        if self._spec.guard("shared") != "off":
+        if self._spec.guard("shared") in _HOLDING:
             found += [sharing(snapshot_id) for snapshot_id in ids]
         return (replace(query, place=place) for query in found)
 

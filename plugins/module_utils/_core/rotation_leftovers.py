@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 
 from . import tags as tag_names
 from .change import Query, by_id
@@ -35,7 +36,11 @@ class Leftovers:
         self._capture, self._known, self._accounts = capture, known, accounts
         self._captured = {volume.volume_id for target in capture.targets for volume in target.volumes}
         self._selected = self._captured.union(retired)
-        self._own = [unit for unit in capture.units if capture.is_own(unit)]
+
+    @cached_property
+    def _own(self) -> list[Unit]:
+        """The units that the policy has made."""
+        return [unit for unit in self._capture.units if self._capture.is_own(unit)]
 
     def _outside(self, units: Iterable[Unit]) -> set[str]:
         """The volumes, not selected, that the policy has made these units of; none where it selects nothing."""
