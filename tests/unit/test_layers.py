@@ -67,8 +67,6 @@ HELPERS = BASE | {
     "_core/rotation_leftovers",
     "_core/rotation_successors",
     "_core/rotation_accounts",
-    "_core/rotation_left_out",
-    "_core/rotation_unanswered",
     "_core/rotation_report",
     "_core/rotation_upkeep",
     "_core/variables",

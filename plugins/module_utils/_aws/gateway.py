@@ -239,8 +239,8 @@ class Ec2Gateway:
         try:
             spent = codec.token_spent(first, answer)
             if spent:
-                made = codec.created_ids(changes, answer)[first.resource]
-                raise CallError(first.action, TOKEN_SPENT, spent, resource=first.resource, spent=made)
+                gone = codec.created_ids(changes, answer)[first.resource]
+                raise CallError(first.action, TOKEN_SPENT, spent, resource=first.resource, spent=gone)
             refused = codec.refused_part(answer)
             if refused is not None:
                 resource, code, message = refused

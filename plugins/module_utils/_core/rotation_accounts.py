@@ -65,7 +65,8 @@ class Accounts:
 
     def questions(self) -> Iterator[Query]:
         """One question to STS for each profile of which no answer shows the owner."""
-        yield from (replace(account_query(place), optional=True) for profile, place in self._places.items() if profile not in self._owners)
+        unknown = (place for profile, place in self._places.items() if profile not in self._owners)
+        yield from (replace(account_query(place), optional=True) for place in unknown)
 
     def unknown(self, copy: CopySpec) -> str:
         """Why no copy can be made in a place: an account that its tags must name is not known. Empty when it can."""
