@@ -593,4 +593,6 @@ def test_answers_have_what_motos_have(world: World, sandbox: Sandbox) -> None:
         "IamInstanceProfile",
         "Tags",
         "Ipv6Address",
+        # EC2 does not show it of an instance, other than as its attribute.
+        "SriovNetSupport",
     }
