@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Plan
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Resource
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Instance, Resource
 from test_rotation import (
     DAY,
     I1,
@@ -139,6 +139,13 @@ def test_without_a_successor_one_question_more_is_asked() -> None:
     planned(account, **VOLUMES)
     asked = [query.operation for query in account.asked]
     assert (asked.count("DescribeInstances"), asked.count("DescribeVolumes")) == (2, 1)
+
+
+@pytest.mark.parametrize("given", [VOLUMES, SETS], ids=["volumes", "sets"])
+def test_successor_that_is_only_planned_has_no_volumes_yet(given: dict[str, Any]) -> None:
+    """A check run sees the plan of a relaunch before it: the volumes of that instance have no ids."""
+    coming = Instance(f"(new instance in place of {I1})", tags={REPLACES: I1, TRIAL: "serving"})
+    assert sources(planned(Account.of(old(), coming), **given)) == volumes_of(1)
 
 
 def test_successor_by_its_own_id_is_captured() -> None:

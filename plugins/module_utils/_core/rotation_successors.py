@@ -18,6 +18,7 @@ from dataclasses import replace
 from .change import Query, State, by_id
 from .errors import Ambiguous
 from .lineage import lineage_queries, successor
+from .names import is_planned
 from .resources import Instance
 from .rotation_spec import RotationSpec
 
@@ -39,6 +40,8 @@ class Successors:
         except Ambiguous as error:
             self._ambiguous[given] = str(error)
             heirs = error.candidates
+        # Of a successor that an earlier task of a check run has only planned, the volumes have no ids yet.
+        heirs = tuple(heir_id for heir_id in heirs if not is_planned(heir_id))
         if not heirs:
             return (given,)
         itself = self._state.instance(given)
