@@ -30,6 +30,9 @@ An unproven new one stands for nobody: `lineage.living` is the old one. When the
 launch, and nothing says that the new one was rejected, then somebody has done it by hand, and may have data on either:
 that is refused. Where the old one is gone, the new one is all there is, whatever its record.
 
+Two runs may launch a successor each at the same moment. Each looks for the other right before its launch and right
+before it writes ``serving`` (`lineage.unreplaced`, `lineage.unrivalled`): the later successor is terminated.
+
 Private to this collection.
 """
 
