@@ -15,7 +15,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import
 from yaml import YAMLError
 
 # By the end of the variable's name.
-EXAMPLES = {
+RIGHT_VALUES = {
     "_aws": "{region: eu-central-1}",
     "_block_devices": "[{device_name: /dev/xvda, volume_size: 20}]",
     "_hardware": "{imds_support: v2.0}",
@@ -32,7 +32,7 @@ EXAMPLES = {
 
 def from_text(value: Any, option: str, kind: str) -> Any:
     """Return what the documentation beside this file says. Raises AnsibleFilterError for a value of another type."""
-    example = next((text for ending, text in EXAMPLES.items() if option.endswith(ending)), "")
+    example = next((text for ending, text in RIGHT_VALUES.items() if option.endswith(ending)), "")
     try:
         return variables.from_text(value, option, kind, example, _parsed)
     except SpecError as error:

@@ -102,7 +102,7 @@ def run_playbook(
     *arguments: str,
     check: bool = False,
     inventory: str | None = None,
-    timeout: float = 120.0,
+    timeout: float = 240.0,
 ) -> Run:
     """Runs a playbook (a file, or a name such as ``ec2ops.storage.bake_and_relaunch``) to its end.
 
