@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from playbook.seeds import Web
 from playbook.support import assert_done_as_planned, run_playbook
-from playbook.test_snapshot_policy import PLAYBOOK, RESULT, by_policy, seed_snapshots, snapshots_of
+from playbook.test_snapshot_policy import ELSEWHERE, PLAYBOOK, RESULT, by_policy, seed_snapshots, snapshots_of
 from sandbox.client import Sandbox
 
 GONE, GONE_INSTANCE = "vol-00000000000000001", "i-00000000000000001"
@@ -47,3 +47,29 @@ def test_a_guard_that_may_not_be_read_is_told_after_the_capture(sandbox: Sandbox
     assert (len(told["created"]), told["deleted"]) == (1, [])
     assert [item["SnapshotId"] for item in snapshots_of(sandbox, "daily")] == [*old, *told["created"]]
     assert {item["State"] for item in snapshots_of(sandbox, "daily")} == {"completed"}
+
+
+def test_a_refused_capture_and_a_silent_place_of_copies_are_told_apart(sandbox: Sandbox, web: Web) -> None:
+    """After a refused capture nothing is retained. A place of copies that does not answer keeps nothing from it."""
+    refused = seed_snapshots(sandbox, web.data_volume_id, "refused")
+    policies = [
+        {"policy": "refused", "select": {"volume_ids": [web.data_volume_id]}, "keep": {"last": 1}},
+        {
+            "policy": "outage",
+            "select": {"instance_ids": [web.instance_id]},
+            "consistency": "instance",
+            "keep": {"last": 1},
+            "copies": [{"region": ELSEWHERE, "keep": {"last": 1}}],
+        },
+    ]
+    sandbox.refuse("CreateSnapshot")
+    sandbox.add_fault("Describe*", region=ELSEWHERE, code="AuthFailure", status=401)
+    run = run_playbook(sandbox, PLAYBOOK, {"rotate_snapshots_policies": policies})
+    assert run.status != 0
+    told = by_policy(run.fact(RESULT))
+    assert [(entry["failed"], entry["changed"]) for entry in told.values()] == [(True, False), (True, True)]
+    assert "UnauthorizedOperation" in told["refused"]["msg"]
+    assert "AuthFailure" in told["outage"]["msg"]
+    assert (told["refused"]["created"], told["refused"]["deleted"]) == ([], [])
+    assert [item["SnapshotId"] for item in snapshots_of(sandbox, "refused")] == refused
+    assert {item["State"] for item in snapshots_of(sandbox, "outage")} == {"completed"}

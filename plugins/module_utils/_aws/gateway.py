@@ -143,7 +143,7 @@ def _incomplete(changes: Sequence[Change], made: Mapping[str, str]) -> CallError
         changes[0].action,
         "IncompleteAnswer",
         f"EC2 took no snapshot of {listed(missing)}",
-        resource=str(changes[0].parameters["InstanceSpecification"]["InstanceId"]),
+        resource=str(changes[0].parameters.get("InstanceSpecification", {}).get("InstanceId") or _label(changes)),
         hint="A volume that is detached meanwhile is not taken. Run the task again: it takes a whole set.",
         made=made,
     )
