@@ -77,7 +77,7 @@ _HINTS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"AuthFailure|InvalidClientTokenId|SignatureDoesNotMatch|UnrecognizedClientException|InvalidAccessKeyId",
-        "AWS refuses these credentials: check access_key, secret_key, session_token, profile, the region, the clock.",
+        "AWS does not accept these credentials: check access_key, secret_key, session_token, profile, region, clock.",
     ),
     (r"OptInRequired", "The account has not enabled this region, or has not subscribed to the product."),
     (r"InvalidRegion", "Check how the region is written, and that the account has enabled it."),
