@@ -72,7 +72,7 @@ def _told_with_examples(examples: Mapping[str, str]) -> Iterator[None]:
     Ansible's own check names no option for a list's item, and fails itself over a number.
     """
 
-    class Module(AnsibleModule):  # type: ignore[misc]
+    class Module(AnsibleModule):
         def __init__(self, argument_spec: Mapping[str, Any], **more: Any) -> None:
             texts = misfits(load_params(), examples)
             # What is a misfit passes for the moment, so that all else, such as what is secret, is as ever.
