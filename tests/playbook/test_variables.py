@@ -9,12 +9,12 @@ import re
 from pathlib import Path
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.lookup.misspelt_variables import known_variables
 
 from playbook.seeds import Web, at_once
 from playbook.support import PLAYS, REGION, run_playbook
 from sandbox.client import Sandbox
 from tools.environment import ROOT
+from tools.specified import known_variables
 
 PLAYBOOKS = sorted(path.stem for path in ROOT.glob("playbooks/*.yml"))
 BAKE = "ec2ops.storage.bake_and_relaunch"

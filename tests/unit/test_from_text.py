@@ -8,10 +8,26 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible.errors import AnsibleFilterError
-from ansible_collections.ec2ops.storage.plugins.filter.from_text import from_text
+import yaml
+from ansible_collections.ec2ops.storage.plugins.module_utils._core import variables
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError
 
 ONE, OTHER = "vol-0123456789abcdef0", "vol-0123456789abcdef1"
+RIGHT = {"x_aws": "{region: eu-central-1}", "x_volumes": "[{name: data, size: 20}]"}
+RIGHT |= {"x_volume_ids": "[vol-0123456789abcdef0]"}
+
+
+def parsed(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(text) from error
+
+
+def from_text(value: Any, option: str, kind: str) -> Any:
+    return variables.from_text(value, option, kind, RIGHT.get(option, ""), parsed)
+
+
 VOLUMES = "Give one such as [{name: data, size: 20}]."
 
 
@@ -55,6 +71,6 @@ def test_text_is_read_as_yaml(kind: str, value: Any, found: Any) -> None:
     ],
 )
 def test_another_type_is_refused_by_name_with_an_example(kind: str, value: Any, problem: str) -> None:
-    with pytest.raises(AnsibleFilterError) as refusal:
+    with pytest.raises(SpecError) as refusal:
         from_text(value, problem.split(":", maxsplit=1)[0], kind)
     assert str(refusal.value) == problem

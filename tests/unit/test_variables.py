@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.lookup.misspelt_variables import known_variables
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.variables import judge, nearest, owner_of
+
+from tools.specified import known_variables
 
 KNOWN = {
     "restore": {"restore_zone", "restore_name", "restore_target_instance_id"},
