@@ -50,8 +50,8 @@ def test_refused_credentials_name_the_region() -> None:
     ("operation", "code", "remedy"),
     [
         ("CopySnapshot", "InvalidRegion", "region"),
-        ("CopySnapshot", "ResourceLimitExceeded", "Run the task again"),
-        ("CreateSnapshot", "PendingSnapshotLimitExceeded", "Run the task again"),
+        ("CopySnapshot", "ResourceLimitExceeded", "run the task again"),
+        ("CreateSnapshot", "PendingSnapshotLimitExceeded", "run the task again"),
         ("CreateSnapshot", "SnapshotCreationPerVolumeRateExceeded", "15 seconds"),
         ("DeleteSnapshot", "InvalidSnapshot.InUse", "Deregister the image"),
         ("DeleteVolume", "VolumeInUse", "Detach"),

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Change, Query, State
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import StorageError
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.lineage import successor, unreplaced, unrivalled
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Instance
 from ansible_collections.ec2ops.storage.plugins.modules import ami_bake, instance_power, instance_relaunch
@@ -41,14 +42,14 @@ class Meanwhile:
         if happening is not None:
             happening()
 
-    def ask(self, queries: Iterable[Query]) -> Any:
+    def ask(self, queries: Iterable[Query], failures: dict[Query, StorageError] | None = None) -> Any:
         asked = tuple(queries)
         names = {name for query in asked for name, _values in query.filters}
         if {f"tag:{REPLACES}", "instance-state-name"} <= names:
             self._looks_left -= 1
             if self._looks_left == 0:
                 self._happen()
-        return self._gateway.ask(asked)
+        return self._gateway.ask(asked, failures)
 
     def perform(self, changes: Sequence[Change], generation: int = 0) -> Any:
         if changes[0].action == self._action:

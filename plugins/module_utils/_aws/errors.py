@@ -63,11 +63,6 @@ _SAID: tuple[tuple[str, str, str], ...] = (
         r"Not authorized for (?:image|snapshot)",
         "It belongs to another account: its owner must share it with this one, or make the call.",
     ),
-    (
-        r"ResourceLimitExceeded",
-        r"",
-        "EC2 makes that many at a time. Run the task again when those under way are completed; it carries on.",
-    ),
 )
 # What to do, by the code's family: the first pattern that matches.
 _HINTS: tuple[tuple[str, str], ...] = (

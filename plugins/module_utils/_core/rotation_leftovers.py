@@ -35,7 +35,7 @@ class Leftovers:
     ) -> None:
         self._capture, self._known, self._accounts = capture, known, accounts
         self._captured = {volume.volume_id for target in capture.targets for volume in target.volumes}
-        self._selected = self._captured.union(retired)
+        self._selected = self._captured.union(retired, capture.spec.volume_ids)
 
     @cached_property
     def _own(self) -> list[Unit]:
