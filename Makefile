@@ -26,7 +26,7 @@ TYPED := plugins/module_utils plugins/modules tests/sandbox tests/tools
 INTERRUPTED := $(addprefix tests/playbook/,test_interruptions.py test_rotation_processes.py test_restore_processes.py)
 TESTS := tests/unit tests/module tests/playbook $(addprefix --ignore=,$(INTERRUPTED))
 
-.PHONY: help demo test bench sanity lint types unit sandbox-tests module-tests playbook-tests interruption-tests tree \
+.PHONY: help demo test bench sanity lint types unit sandbox-tests module-tests playbook-tests interruption-tests core-tests tree \
     setup clean lint-python format lint-shell lint-yaml lint-ansible lint-docs lint-changelog lint-package
 
 help:  ## list the targets
@@ -70,6 +70,10 @@ playbook-tests: tree  ## roles and playbooks, on the sandbox, also interrupted
 
 interruption-tests: tree  ## playbooks that are killed, meet faults, or run twice at once
 	@$(PYTEST) $(INTERRUPTED)
+
+core-tests: tree  ## a playbook of each kind with the oldest ansible-core, and with the newest where there is a Python for it
+	@$(RUN) python tests/tools/cores.py oldest -n 3 --dist worksteal -m cores tests/playbook
+	@$(RUN) python tests/tools/cores.py newest -n 3 --dist worksteal -m cores tests/playbook
 
 lint-python: setup  ## ruff, rules and format
 	@$(RUN) ruff check --quiet

@@ -54,7 +54,8 @@ def run_task(
         for step in steps
     ]
     playbook = folder / "playbook.yml"
-    play = {"name": "Steps", "hosts": "localhost", "gather_facts": False, "tasks": tasks}
+    defaults = {"group/ec2ops.storage.aws": {"region": REGION}}
+    play = {"name": "Steps", "hosts": "localhost", "gather_facts": False, "module_defaults": defaults, "tasks": tasks}
     playbook.write_text(yaml.safe_dump([play], sort_keys=False), encoding="utf-8")
     return run_playbook(sandbox, playbook)
 
@@ -565,7 +566,7 @@ def test_refused_before_the_first_effect(
         ({"endpoint_url": "http://127.0.0.1:9"}, {}, ("http://127.0.0.1:9", "endpoint_url")),
         ({"profile": "nobody"}, {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, ("nobody",)),
         ({}, {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, ("credentials",)),
-        ({}, {"AWS_REGION": "", "AWS_DEFAULT_REGION": ""}, ("region", "AWS_REGION")),
+        ({"region": ""}, {}, ("region", "AWS_REGION")),
     ],
     ids=["endpoint that does not answer", "unknown profile", "no credentials", "no region"],
 )

@@ -9,6 +9,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pytest
+
 from playbook.seeds import DATA_DEVICE, Web, seed_web
 from playbook.support import REGION, assert_done_as_planned, assert_told_the_same, changing_calls, run_playbook
 from sandbox.client import Sandbox
@@ -62,6 +64,7 @@ def check_run_check_run(
             assert (again.fact(RESULT, host)["changed"], again.fact(RESULT, host)["plan"]) == (False, [])
 
 
+@pytest.mark.cores
 def test_one_host_for_each_instance(sandbox: Sandbox, web: Web) -> None:
     """The hosts need not be reachable; what they have in common is a variable of their group."""
     other = seed_web(sandbox, REGION, "other")

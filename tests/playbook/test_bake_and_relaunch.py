@@ -125,6 +125,7 @@ def test_what_the_source_cannot_tell_can_be_said(sandbox: Sandbox, web: Web) -> 
     assert image["ImdsSupport"] == "v2.0"
 
 
+@pytest.mark.cores
 def test_check_run_check_run(sandbox: Sandbox, web: Web) -> None:
     """The whole job, twice; then its next version, which is baked from the living instance."""
     given = variables(web)
@@ -301,6 +302,7 @@ def test_a_bake_that_fails_ends_the_play_for_the_whole_group(sandbox: Sandbox) -
         assert described_instance(sandbox, member.instance_id)["State"]["Name"] == "running"
 
 
+@pytest.mark.cores
 def test_restore_power_starts_what_was_left_stopped(sandbox: Sandbox, web: Web) -> None:
     leave_stopped(sandbox, web.instance_id)
     # The hold of the run, a minute, has to be over for an hour.

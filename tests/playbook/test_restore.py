@@ -102,6 +102,7 @@ def tagged_volume(sandbox: Sandbox, snapshot: str, tags: Mapping[str, str]) -> s
     return str(made["VolumeId"])
 
 
+@pytest.mark.cores
 def test_a_volume_comes_back_as_it_was_at_a_time(sandbox: Sandbox, web: Web) -> None:
     ec2, volume = sandbox.client("ec2", REGION), web.data_volume_id
     with at_once(sandbox):
@@ -233,6 +234,7 @@ def everything(sandbox: Sandbox) -> tuple[dict[str, str], dict[str, str]]:
     return volumes, snapshots
 
 
+@pytest.mark.cores
 def test_a_drill_restores_measures_and_leaves_nothing(sandbox: Sandbox, web: Web) -> None:
     volume = web.data_volume_id
     (snapshot,) = rotated(sandbox, select={"volume_ids": [volume]})["created"]

@@ -87,6 +87,7 @@ def by_policy(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {entry["policy"]: entry for entry in result["policies"]}
 
 
+@pytest.mark.cores
 def test_check_run_check_run(sandbox: Sandbox, web: Web, around: Mapping[str, str]) -> None:
     """Two policies: the tasks run around each capture, before any wait or deletion; when nothing is due, never."""
     old = seed_snapshots(sandbox, web.data_volume_id, "daily")

@@ -97,6 +97,7 @@ def check_then_run(sandbox: Sandbox, play: Path | str, given: Mapping[str, Any])
     return run
 
 
+@pytest.mark.cores
 def test_to_an_instance_in_another_zone(sandbox: Sandbox, web: Web) -> None:
     """The data volume of one server is that of another, with every write; nobody stays stopped."""
     target = seed_at(sandbox, THERE)
