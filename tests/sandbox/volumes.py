@@ -692,8 +692,8 @@ def _target(volume: Volume, params: Mapping[str, Any], now: datetime) -> Shape:
     """What the volume shall become, normalised as EBS does. Raises for what EBS refuses."""
     if volume.type == "io1" and volume.multi_attach:
         raise value_error(
-            "io1 volumes with Multi-Attach enabled do not support modify-volume actions. Please review the EBS technical "
-            "documentation for information on the Multi-Attach limitations and considerations."
+            "io1 volumes with Multi-Attach enabled do not support modify-volume actions. Please review the EBS "
+            "technical documentation for information on the Multi-Attach limitations and considerations."
         )
     size = params.get("Size", volume.size)
     if size < volume.size:
