@@ -50,8 +50,8 @@ def test_refused_credentials_name_the_region() -> None:
     ("operation", "code", "remedy"),
     [
         ("CopySnapshot", "InvalidRegion", "region"),
-        ("CopySnapshot", "ResourceLimitExceeded", "Run the task again"),
-        ("CreateSnapshot", "PendingSnapshotLimitExceeded", "Run the task again"),
+        ("CopySnapshot", "ResourceLimitExceeded", "run the task again"),
+        ("CreateSnapshot", "PendingSnapshotLimitExceeded", "run the task again"),
         ("CreateSnapshot", "SnapshotCreationPerVolumeRateExceeded", "15 seconds"),
         ("DeleteSnapshot", "InvalidSnapshot.InUse", "Deregister the image"),
         ("DeleteVolume", "VolumeInUse", "Detach"),
@@ -65,6 +65,17 @@ def test_refused_credentials_name_the_region() -> None:
 )
 def test_known_code_has_a_remedy(operation: str, code: str, remedy: str) -> None:
     assert remedy in said(operation, code).partition("…")[2]
+
+
+def test_unsupported_configuration_does_not_advise_to_wait() -> None:
+    text = said("RunInstances", "Unsupported", "Your requested instance type (t3.micro) is not supported in …")
+    assert "another instance type" in text and "zone" in text
+    assert "capacity" not in text and "later" not in text
+
+
+def test_missing_capacity_advises_to_wait_or_to_choose() -> None:
+    text = said("RunInstances", "InsufficientInstanceCapacity")
+    assert "later" in text and "another instance type" in text
 
 
 @pytest.mark.parametrize("code", ["ResourceLimitExceeded", "PendingSnapshotLimitExceeded"])
