@@ -178,6 +178,7 @@ options:
       - Tags for the image and the snapshots that the module has taken for it. They are set when these are made, and
         again when the tags of an existing image or its snapshots differ.
       - Tags that are not named here stay as they are.
+      - Quote values, since YAML turns V(yes) into V(true). A value that is neither text nor a whole number is refused.
     type: dict
     default: {}
   force:

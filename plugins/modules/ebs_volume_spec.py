@@ -152,6 +152,8 @@ options:
       tags:
         description:
           - Tags of the volume. Those that are not mentioned stay, unless O(purge_tags=true).
+          - Quote values, since YAML turns V(yes) into V(true). A value that is neither text nor a whole number is
+            refused.
         type: dict
       state:
         description:

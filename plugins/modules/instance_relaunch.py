@@ -83,7 +83,10 @@ options:
         description: The user data in clear text, for O(overrides.user_data=replace).
         type: str
       tags:
-        description: Tags for the successor and its volumes, beside and before those that are carried over.
+        description:
+          - Tags for the successor and its volumes, beside and before those that are carried over.
+          - Quote values, since YAML turns V(yes) into V(true). A value that is neither text nor a whole number is
+            refused.
         type: dict
   data_volumes:
     description:

@@ -105,7 +105,9 @@ options:
     type: list
     elements: str
   tags:
-    description: Tags of all that the policy makes. Changed ones are set on what there is too.
+    description:
+      - Tags of all that the policy makes. Changed ones are set on what there is too.
+      - Quote values, since YAML turns V(yes) into V(true). A value that is neither text nor a whole number is refused.
     type: dict
   copy_volume_tags:
     description: New snapshots get the tags of their volume. O(tags) come before them.

@@ -554,7 +554,7 @@ def image_row(image: Image, account: str, now: Any) -> Shape:
         "SourceImageId": image.source_image_id or None,
         "SourceImageRegion": image.source_image_region or None,
         # Tags are the owner's: nobody else sees them.
-        "Tags": tag_list(image.tags) if image.owner == account else [],
+        "Tags": tag_list(image.tags) if image.owner == account else None,
         **image.facts,
     }
     if image.product_codes:
@@ -646,8 +646,7 @@ def _by_id(request: Request, rows: list[Image], wanted: list[str]) -> list[Image
     for image_id in wanted:
         if not is_id("ami", image_id):
             raise Ec2Error("InvalidAMIID.Malformed", f'Invalid id: "{image_id}" (expecting "ami-...")')
-        registered = request.home.images.get(image_id)
-        if image_id not in known and (registered is None or not registered.deregistered):
+        if image_id not in known and not _is_hidden(request, image_id):
             lost.append(image_id)
     if lost:
         raise Ec2Error(
@@ -657,6 +656,17 @@ def _by_id(request: Request, rows: list[Image], wanted: list[str]) -> list[Image
             else f"The image ids '[{', '.join(lost)}]' do not exist",
         )
     return [known[one] for one in dict.fromkeys(wanted) if one in known]
+
+
+def _is_hidden(request: Request, image_id: str) -> bool:
+    """Whether the image exists and the caller does not see it: it is deregistered, or another account's and not shared.
+
+    DescribeImages leaves such an id out; InvalidAMIID.NotFound is for an id that no image ever had.
+    """
+    registered = _known_anywhere(request, image_id)
+    if registered is None:
+        return False
+    return registered.owner != request.account or bool(registered.deregistered)
 
 
 def _ebs(image: Image, name: str) -> list[Any]:
@@ -721,9 +731,9 @@ def describe_image_attribute(request: Request) -> Shape:
     if name == "launchPermission":
         row["LaunchPermissions"] = image.launch_permissions
     elif name == "description":
-        row["Description"] = {"Value": image.description}
+        row["Description"] = {"Value": image.description or None}
     elif name == "blockDeviceMapping":
-        row["BlockDeviceMappings"] = shown_mappings(image, request.now)
+        raise Ec2Error("AuthFailure", "Unauthorized attempt to access restricted resource")
     elif name == "productCodes":
         row["ProductCodes"] = product_codes(image.product_codes)
     elif name == "uefiData":
@@ -750,7 +760,11 @@ _ATTRIBUTE_FACTS = {
 
 
 def _own(request: Request) -> Image:
-    image = request.home.image(request.params["ImageId"])
+    """The caller's image. Raises AuthFailure for another account's, also for a shared one."""
+    image_id = request.params["ImageId"]
+    if image_id not in request.home.images and _known_anywhere(request, image_id) is not None:
+        raise Ec2Error("AuthFailure", f"Not authorized for image:{image_id}")
+    image = request.home.image(image_id)
     if not request.visible(image):
         raise Ec2Error("InvalidAMIID.NotFound", f"The image id '[{image.id}]' does not exist")
     return image
@@ -775,12 +789,16 @@ def modify_image_attribute(request: Request) -> Shape:
         description = {"Value": value}
     if params.get("Attribute") == "imdsSupport" and value is not None:
         imds = {"Value": value}
-    if sum(bool(one) for one in (permission, description, imds)) > 1:
-        raise combination_error("Fields for multiple attribute types specified")
+    fields = {"launchPermission": permission, "description": description, "imdsSupport": imds}
+    if sum(bool(one) for one in fields.values()) > 1:
+        named = ", ".join(name for name, one in fields.items() if one)
+        raise combination_error(f"Fields for multiple attribute types specified: {named}")
     if not (permission or description or imds):
         raise combination_error("No attributes specified.")
+    if description and not description.get("Value"):
+        raise Ec2Error("MissingParameter", "The request must contain the parameter description")
     if imds and imds.get("Value") != "v2.0":
-        raise value_error(f"Value ({imds.get('Value')}) for parameter imdsSupport is invalid. Expected: v2.0")
+        raise Ec2Error("MissingParameter", "The request must contain the parameter imdsSupport with value v2.0")
     for one in [*(permission.get("Add") or []), *(permission.get("Remove") or [])]:
         _check_permission(one)
     if permission and image.disabled:
@@ -809,7 +827,7 @@ def _check_permission(permission: Mapping[str, Any]) -> None:
     """Raises for what is no account, group, organization or unit of one."""
     user, group = permission.get("UserId"), permission.get("Group")
     if user is not None and not _ACCOUNT.fullmatch(user):
-        raise Ec2Error("InvalidAMIAttributeItemValue", f'Invalid attribute item value "{user}" for userId item type.')
+        raise Ec2Error("InvalidAMIAttributeItemValue", f'Invalid attribute item value "{user} " for userId item type.')
     if group is not None and group != "all":
         raise Ec2Error(
             "InvalidAMIAttributeItemValue", f'Invalid attribute item value "{group}" for UserGroup item type.'
@@ -818,8 +836,10 @@ def _check_permission(permission: Mapping[str, Any]) -> None:
 
 @action("ResetImageAttribute")
 def reset_image_attribute(request: Request) -> Shape:
-    """Take all launch permissions back."""
+    """Take all launch permissions back. Raises InvalidRequest for every other attribute."""
     image = _own(request)
+    if request.params.get("Attribute") != "launchPermission":
+        raise Ec2Error("InvalidRequest", "The request received was invalid.")
     request.dry_run_gate()
     image.launch_permissions = []
     return {}
@@ -918,10 +938,16 @@ def deregister_image(request: Request) -> Shape:
 
 
 def launchable_image(request: Request, image_id: str) -> Image:
-    """An image that RunInstances takes. Raises InvalidAMIID.Malformed, .NotFound or .Unavailable."""
+    """An image that RunInstances takes.
+
+    Raises AuthFailure for an image of another account that is not shared, and InvalidAMIID.Malformed, .NotFound or
+    .Unavailable.
+    """
     known = {one.id: one for one in _candidates(request)}
     image = known.get(image_id)
     if image is None:
+        if image_id not in request.home.images and _known_anywhere(request, image_id) is not None:
+            raise Ec2Error("AuthFailure", f"Not authorized for images: [{image_id}]")
         registered = request.home.image(image_id)  # says why
         raise Ec2Error("InvalidAMIID.NotFound", f"The image id '[{registered.id}]' does not exist")
     state = image.state(request.now)

@@ -83,6 +83,9 @@ def performance(volume_type: str, size: int, iops: int | None, throughput: int |
     gp3 is normalised in silence (500 becomes 3,000, 0 MiB/s becomes 125), gp2 shows its baseline, the magnetic types
     show none. Raises InvalidParameterCombination or InvalidParameterValue for what the type does not take.
     """
+    for name, value in (("iops", iops), ("throughput", throughput)):
+        if value is not None and value < 0:
+            raise value_error(f"Value ({value}) for parameter {name} is invalid. Value must be a positive integer.")
     limits = VOLUME_TYPES[volume_type]
     if limits.iops is None:
         if iops is not None:
@@ -95,7 +98,7 @@ def performance(volume_type: str, size: int, iops: int | None, throughput: int |
         iops = _checked_iops(volume_type, limits, size, iops)
     if limits.throughput is None:
         if throughput is not None:
-            raise combination_error(f"The parameter throughput is not supported for {volume_type} volumes.")
+            raise combination_error(f"The throughput parameter is not supported for {volume_type} volumes.")
     else:
         throughput = _checked_throughput(throughput, iops or GP3_IOPS)
     if volume_type == "gp2":
@@ -122,9 +125,9 @@ def _checked_iops(volume_type: str, limits: TypeLimits, size: int, iops: int) ->
 
 
 def _checked_throughput(throughput: int | None, iops: int) -> int:
-    if throughput is None or 0 <= throughput < GP3_THROUGHPUT:
+    if throughput is None or throughput < GP3_THROUGHPUT:
         return GP3_THROUGHPUT
-    if not 0 <= throughput <= 2000:
+    if throughput > 2000:
         raise value_error(f"Volume throughput of {throughput} is out of range; maximum is 2000.")
     if throughput / iops > GP3_THROUGHPUT_PER_IOPS:
         raise value_error(
@@ -282,13 +285,9 @@ def _spec(request: Request) -> VolumeSpec:
         raise Ec2Error("MissingParameter", "The request must contain the parameter size or snapshotId")
     volume_type = checked_type(params.get("VolumeType"))
     snapshot = completed_snapshot(request, snapshot_id) if snapshot_id else None
-    if snapshot is not None and size is not None and size < snapshot.volume_size:
-        # The API's text says "equal to or larger than the snapshot size"; one record shows EC2 taking the snapshot's
-        # size in silence instead. The stricter of the two.
-        raise value_error(
-            f"Volume of {size}GiB is too small for snapshot '{snapshot_id}'; minimum is {snapshot.volume_size}GiB."
-        )
-    size = size if size is not None else snapshot.volume_size if snapshot else 0
+    # The API's text says "equal to or larger than the snapshot size". The recorded answer to a smaller size is a volume
+    # of the snapshot's size, without a word.
+    size = max(size or 0, snapshot.volume_size if snapshot else 0)
     checked_size(volume_type, size)
     checked_initialization_rate(params.get("VolumeInitializationRate"), snapshot is not None)
     iops, throughput = performance(volume_type, size, params.get("Iops"), params.get("Throughput"))
@@ -573,7 +572,9 @@ def _check_free(volume: Volume, instance: Instance, limits: Shape, now: datetime
             "UnsupportedOperation", f"The instance type {instance.type} does not support multi-attach volumes."
         )
     if volume.modifications and volume.modifications[-1].state(now) == "modifying":
-        raise Ec2Error("OperationNotPermitted", "Cannot attach volume when it is in modification state")
+        raise Ec2Error(
+            "OperationNotPermitted", f"Cannot attach volume {volume.id} when it is in modification state: MODIFYING"
+        )
 
 
 def _interfaces(request: Request, instance: Instance) -> int:
@@ -690,7 +691,10 @@ def _performance_row(volume: Volume) -> Shape:
 def _target(volume: Volume, params: Mapping[str, Any], now: datetime) -> Shape:
     """What the volume shall become, normalised as EBS does. Raises for what EBS refuses."""
     if volume.type == "io1" and volume.multi_attach:
-        raise Ec2Error("UnsupportedOperation", "Multi-attach enabled io1 volumes cannot be modified.")
+        raise value_error(
+            "io1 volumes with Multi-Attach enabled do not support modify-volume actions. Please review the EBS "
+            "technical documentation for information on the Multi-Attach limitations and considerations."
+        )
     size = params.get("Size", volume.size)
     if size < volume.size:
         raise value_error("New size cannot be smaller than existing size")

@@ -462,6 +462,38 @@ VOLUMES = (
     ),
     Row("little-throughput", _BOUNDS, volume(Size=1, VolumeType="gp3", Throughput=1), shows={"Throughput": 125}),
     Row("five-hundred-iops", _BOUNDS, volume(Size=1, VolumeType="gp3", Iops=500), shows={"Iops": 3000}),
+    *(
+        Row(
+            f"{iops}-iops-on-one-gib",
+            _BOUNDS if iops < 2999 else _VOLUMES,
+            volume(Size=1, VolumeType="gp3", Iops=iops),
+            "InvalidParameterValue",
+            text,
+        )
+        for iops, text in (
+            (0, "Volume iops of 0 is too low; minimum is 100."),
+            (1, "Volume iops of 1 is too low; minimum is 100."),
+            (501, "Iops to volume size ratio of 501.000000 is too high; maximum is 500"),
+            (2999, "too high; maximum is 500"),
+        )
+    ),
+    Row(
+        "throughput-of-gp2",
+        _BOUNDS,
+        volume(Size=1, VolumeType="gp2", Throughput=0),
+        "InvalidParameterCombination",
+        "The throughput parameter is not supported for gp2 volumes.",
+    ),
+    *(
+        Row(
+            f"negative-{name.lower()}",
+            _BOUNDS,
+            volume(Size=1, VolumeType="gp3", **{name: -1}),
+            "InvalidParameterValue",
+            f"Value (-1) for parameter {name.lower()} is invalid. Value must be a positive integer.",
+        )
+        for name in ("Iops", "Throughput")
+    ),
     Row(
         "iops-per-gib", _VOLUMES, volume(Size=1, VolumeType="gp3", Iops=3001), "InvalidParameterValue", "maximum is 500"
     ),
@@ -487,6 +519,30 @@ VOLUMES = (
         _VOLUMES,
         volume(Size=1, TagSpecifications=[{"ResourceType": "volume", "Tags": [{"Key": "aws:x", "Value": ""}]}]),
         "InvalidParameterValue",
+    ),
+    Row(
+        "smaller-than-its-snapshot",
+        _SNAPSHOT_CONTROLS,
+        volume(SnapshotId="{plain}", VolumeType="gp3", Size=1),
+        shows={"Size": 2, "Iops": 3000, "Throughput": 125, "SnapshotId": "{plain}"},
+    ),
+    *(
+        Row(
+            f"volume-with-{name}-vanishes",
+            f"{API}: CreateVolume, KmsKeyId: the action can appear to complete, but eventually fails",
+            Call("DescribeVolumes", {"VolumeIds": ["{made}"]}),
+            "InvalidVolume.NotFound",
+            "The volume '{made}' does not exist.",
+            before=(
+                new_key(caller=OTHER),
+                Call(
+                    "CreateVolume",
+                    {"AvailabilityZone": ZONE, "Size": 1, "Encrypted": True, "KmsKeyId": key},
+                    gives={"made": "VolumeId"},
+                ),
+            ),
+        )
+        for name, key in (("no-key", NO_KEY), ("no-alias", "alias/missing"), ("a-key-of-another-account", "{key}"))
     ),
     Row(
         "rate-out-of-range",
@@ -591,6 +647,78 @@ VOLUMES = (
         before=(volume(Size=1, ClientToken="{instance}"),),
     ),
     Row(
+        "the-same-token-by-zone-id",
+        _VOLUMES,
+        Call("CreateVolume", {"AvailabilityZoneId": "{zone-id}", "Size": 1, "ClientToken": "{instance}"}),
+        shows={"VolumeId": "{made}"},
+        before=(
+            Call(
+                "CreateVolume",
+                {"AvailabilityZone": ZONE, "Size": 1, "ClientToken": "{instance}"},
+                gives={"made": "VolumeId", "zone-id": "AvailabilityZoneId"},
+            ),
+        ),
+    ),
+    Row(
+        "gp2-to-gp3-keeps-its-throughput",
+        "EBS user guide: Modify a volume, gp2 to gp3",
+        Call("ModifyVolume", {"VolumeId": "{gp2}", "VolumeType": "gp3"}),
+        shows={"VolumeModification.TargetThroughput": 250, "VolumeModification.TargetIops": 3000},
+    ),
+    Row(
+        "small-gp2-to-gp3-gets-the-baseline",
+        _VOLUMES,
+        Call("ModifyVolume", {"VolumeId": "{made}", "VolumeType": "gp3"}),
+        shows={"VolumeModification.TargetThroughput": 125, "VolumeModification.TargetIops": 3000},
+        before=(Call("CreateVolume", {"AvailabilityZone": ZONE, "Size": 1}, gives={"made": "VolumeId"}),),
+    ),
+    *(
+        Row(
+            f"multi-attach-io1-refuses-{name}",
+            f"{STACKD}/ebs/volume_controls_io.json",
+            Call("ModifyVolume", {"VolumeId": "{made}", **change}),
+            "InvalidParameterValue",
+            "io1 volumes with Multi-Attach enabled do not support modify-volume actions.",
+            before=(
+                Call(
+                    "CreateVolume",
+                    {
+                        "AvailabilityZone": ZONE,
+                        "Size": 4,
+                        "VolumeType": "io1",
+                        "Iops": 100,
+                        "MultiAttachEnabled": True,
+                    },
+                    gives={"made": "VolumeId"},
+                ),
+            ),
+        )
+        for name, change in (
+            ("the-same-size", {"Size": 4}),
+            ("another-type", {"VolumeType": "gp3", "MultiAttachEnabled": False}),
+            ("single-attach", {"MultiAttachEnabled": False}),
+        )
+    ),
+    Row(
+        "status-right-after-creation",
+        _BOUNDS,
+        Call("DescribeVolumeStatus", {"VolumeIds": ["{made}"]}),
+        shows={
+            "VolumeStatuses.0.VolumeId": "{made}",
+            "VolumeStatuses.0.AvailabilityZone": ZONE,
+            "VolumeStatuses.0.Actions": [],
+            "VolumeStatuses.0.Events": [],
+            "VolumeStatuses.0.VolumeStatus": {
+                "Details": [
+                    {"Name": "io-enabled", "Status": "passed"},
+                    {"Name": "io-performance", "Status": "not-applicable"},
+                ],
+                "Status": "ok",
+            },
+        },
+        before=(Call("CreateVolume", {"AvailabilityZone": ZONE, "Size": 1}, gives={"made": "VolumeId"}),),
+    ),
+    Row(
         "ids-of-volumes-and-a-page-size",
         _VOLUMES,
         Call("DescribeVolumes", {"VolumeIds": ["{volume}"], "MaxResults": 5}),
@@ -677,6 +805,11 @@ INSTANCES = (
 )
 
 
+def launching(**more: Any) -> Call:
+    params = {"ImageId": "{image}", "InstanceType": "t3.micro", "MinCount": 1, "MaxCount": 1}
+    return Call("RunInstances", params, **more)
+
+
 def protecting(attribute: str) -> Call:
     return Call("ModifyInstanceAttribute", {"InstanceId": "{instance}", attribute: {"Value": True}})
 
@@ -703,6 +836,15 @@ PROTECTED = (
         before=(protecting("DisableApiTermination"),),
     ),
     Row(
+        "terminate-under-stop-protection",
+        "cloud-custodian/cloud-custodian#7597",
+        Call("TerminateInstances", {"InstanceIds": ["{instance}"]}),
+        "OperationNotPermitted",
+        "The instance '{instance}' may not be terminated. Modify its 'disableApiStop' instance attribute and try "
+        "again.",
+        before=(protecting("DisableApiStop"),),
+    ),
+    Row(
         "attach-what-is-attached",
         "hashicorp/terraform#11060",
         attaching("{volume}", "/dev/sdg"),
@@ -727,6 +869,33 @@ PROTECTED = (
     ),
 )
 
+_LIFECYCLE = f"{STACKD}/ec2/instances_lifecycle.json"
+
+LAUNCHED = (
+    Row(
+        "a-launch-answers-before-its-devices-are-there",
+        _LIFECYCLE,
+        launching(),
+        shows={"Instances.0.BlockDeviceMappings": [], "Instances.0.MetadataOptions.State": "pending"},
+    ),
+    Row(
+        "a-launch-from-an-image-that-is-not-shared",
+        "DataBiosphere/toil#3512",
+        launching(caller=OTHER),
+        "AuthFailure",
+        "Not authorized for images: [{image}]",
+    ),
+    Row(
+        "an-instance-shows-no-sriov-support",
+        _LIFECYCLE,
+        Call("DescribeInstances", {"InstanceIds": ["{instance}"]}),
+        shows={
+            "Reservations.0.Instances.0.InstanceId": "{instance}",
+            "Reservations.0.Instances.0.SriovNetSupport": ABSENT,
+        },
+    ),
+)
+
 ATTRIBUTE = Row(
     "one-attribute-of-an-instance",
     f"{AMAZON_AWS}/ec2_instance_termination_protection",
@@ -735,6 +904,17 @@ ATTRIBUTE = Row(
 )
 
 _IMAGES = f"{STACKD}/ec2/images_controls.json"
+
+
+_IMAGES_SHARED = f"{STACKD}/ec2/images_sharing.json"
+
+
+def launchable(**permission: Any) -> Call:
+    return Call("ModifyImageAttribute", {"ImageId": "{image}", "LaunchPermission": permission})
+
+
+def image_attribute(name: str, **more: Any) -> Call:
+    return Call("DescribeImageAttribute", {"ImageId": "{image}", "Attribute": name}, **more)
 
 
 def registering(name: str, device: str = "/dev/sda1", **ebs: Any) -> Call:
@@ -789,7 +969,7 @@ IMAGES = (
             {"ImageId": "{image}", "Description": {"Value": "x"}, "ImdsSupport": {"Value": "v2.0"}},
         ),
         "InvalidParameterCombination",
-        "Fields for multiple attribute types specified",
+        "Fields for multiple attribute types specified: description, imdsSupport",
     ),
     Row(
         "no-attribute-of-an-image",
@@ -810,6 +990,75 @@ IMAGES = (
         _IMAGES,
         Call("DescribeImageAttribute", {"ImageId": "{image}", "Attribute": "description"}),
         shows={"LaunchPermissions": ABSENT, "ProductCodes": ABSENT, "BlockDeviceMappings": ABSENT},
+    ),
+    Row(
+        "launch-permission-for-no-account",
+        _IMAGES,
+        launchable(Add=[{"UserId": "123"}]),
+        "InvalidAMIAttributeItemValue",
+        'Invalid attribute item value "123 " for userId item type.',
+    ),
+    Row(
+        "description-of-an-image-is-not-emptied",
+        _IMAGES,
+        Call("ModifyImageAttribute", {"ImageId": "{image}", "Attribute": "description", "Value": ""}),
+        "MissingParameter",
+        "The request must contain the parameter description",
+    ),
+    Row(
+        "metadata-support-of-an-image-is-not-taken-back",
+        _IMAGES,
+        Call("ModifyImageAttribute", {"ImageId": "{image}", "ImdsSupport": {"Value": ""}}),
+        "MissingParameter",
+        "The request must contain the parameter imdsSupport with value v2.0",
+    ),
+    Row(
+        "reset-of-a-description",
+        _IMAGES,
+        Call("ResetImageAttribute", {"ImageId": "{image}", "Attribute": "description"}),
+        "InvalidRequest",
+        "The request received was invalid.",
+    ),
+    Row(
+        "devices-of-an-image-as-attribute",
+        _IMAGES,
+        image_attribute("blockDeviceMapping"),
+        "AuthFailure",
+        "Unauthorized attempt to access restricted resource",
+    ),
+    Row(
+        "an-image-that-is-not-shared-yet",
+        _IMAGES_SHARED,
+        Call("DescribeImages", {"ImageIds": ["{image}"]}, caller=OTHER),
+        shows={"Images": []},
+    ),
+    Row(
+        "an-image-shared-with-oneself",
+        _IMAGES_SHARED,
+        image_attribute("launchPermission"),
+        shows={"LaunchPermissions": [{"UserId": HOME}]},
+        before=(launchable(Add=[{"UserId": HOME}]),),
+    ),
+    *(
+        Row(
+            f"{name}-of-a-shared-image",
+            _IMAGES_SHARED,
+            image_attribute(name, caller=OTHER),
+            "AuthFailure",
+            "Not authorized for image:{image}",
+            before=(launchable(Add=[{"UserId": OTHER}]),),
+        )
+        for name in ("description", "launchPermission", "bootMode", "imdsSupport", "productCodes")
+    ),
+    Row(
+        "tags-of-a-shared-image",
+        _IMAGES_SHARED,
+        Call("DescribeImages", {"ImageIds": ["{image}"]}, caller=OTHER),
+        shows={"Images.0.ImageId": "{image}", "Images.0.Tags": ABSENT},
+        before=(
+            Call("CreateTags", {"Resources": ["{image}"], "Tags": _SUITE}),
+            launchable(Add=[{"UserId": OTHER}]),
+        ),
     ),
     Row(
         "protection-of-a-shared-image",
@@ -843,4 +1092,4 @@ IMAGES = (
     ),
 )
 
-ROWS: tuple[Row, ...] = (*COPIES, *SHARED, *SNAPSHOTS, *VOLUMES, *INSTANCES, ATTRIBUTE, *PROTECTED, *IMAGES)
+ROWS: tuple[Row, ...] = (*COPIES, *SHARED, *SNAPSHOTS, *VOLUMES, *INSTANCES, ATTRIBUTE, *LAUNCHED, *PROTECTED, *IMAGES)

@@ -139,7 +139,9 @@ def test_attaching_is_refused_while_modifying(world: World, sandbox: Sandbox) ->
     ec2 = sandbox.client()
     ec2.modify_volume(VolumeId=ids["v"], Size=20)
     request = {"VolumeId": ids["v"], "InstanceId": ids["web"], "Device": "/dev/sdf"}
-    refused("OperationNotPermitted", ec2.attach_volume, **request, text="modification")
+    # ansible-collections/amazon.aws#1558, hashicorp/terraform-provider-aws#17547
+    text = f"Cannot attach volume {request['VolumeId']} when it is in modification state: MODIFYING"
+    refused("OperationNotPermitted", ec2.attach_volume, **request, text=text)
     world.clock.move(LONG)  # optimizing
     assert ec2.attach_volume(**request)["State"] == "attaching"
 

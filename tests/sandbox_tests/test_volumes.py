@@ -236,7 +236,7 @@ def test_volumes_from_snapshots(world: World, sandbox: Sandbox) -> None:
         text="Snapshot is in invalid state - pending",
     )
     world.clock.move(LONG)
-    refused("InvalidParameterValue", ec2.create_volume, AvailabilityZone=ZONE, SnapshotId=snapshot, Size=9)
+    assert ec2.create_volume(AvailabilityZone=ZONE, SnapshotId=snapshot, Size=9)["Size"] == 10
     assert ec2.create_volume(AvailabilityZone=ZONE, SnapshotId=snapshot)["Size"] == 10
     rated = ec2.create_volume(AvailabilityZone=ZONE, SnapshotId=snapshot, VolumeInitializationRate=300)
     assert rated["VolumeInitializationRate"] == 300
@@ -476,8 +476,8 @@ def test_four_modifications_in_24_hours(world: World, sandbox: Sandbox) -> None:
         (
             {"Size": 10, "VolumeType": "io1", "Iops": 100, "MultiAttachEnabled": True},
             {"Size": 20},
-            "UnsupportedOperation",
-            "io1",
+            "InvalidParameterValue",
+            "io1 volumes with Multi-Attach enabled",
         ),
     ],
 )

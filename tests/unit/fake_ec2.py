@@ -474,8 +474,9 @@ class FakeEc2:
         record = self._volume(request)
         if record.resource.attachments:
             raise CallError("DeleteVolume", "VolumeInUse", "It is currently attached")
-        if record.resource.state not in ("available", "error"):
+        if record.resource.state not in ("creating", "available", "error"):
             raise CallError("DeleteVolume", "IncorrectState", f"The volume is '{record.resource.state}'")
+        record.ends.clear()  # of its creation
         record.resource = dataclasses.replace(record.resource, state="deleting")
         self._later(record, "delete", lambda _volume: None)
 

@@ -812,6 +812,16 @@ def test_a_lost_delete_is_repeated_and_a_second_one_is_fine(world: World, when: 
     assert made not in {one.volume_id for one in world.existing("volume")}
 
 
+def test_volume_is_deleted_while_it_is_creating(world: World) -> None:
+    create = volume()
+    with world.lasting("create", 60.0):
+        succeed(world, Stage((create,)), wait=False)
+        (made,) = world.existing("volume")
+        succeed(world, delete(made.volume_id))
+    assert world.count("DeleteVolume") == 1
+    assert world.existing("volume") == []
+
+
 def test_a_volume_that_is_not_deleted_now_is_not_taken_for_deleted(world: World) -> None:
     made = made_volume(world)
     world.fault("DeleteVolume", code="IncorrectState", status=400)

@@ -67,6 +67,17 @@ def test_known_code_has_a_remedy(operation: str, code: str, remedy: str) -> None
     assert remedy in said(operation, code).partition("…")[2]
 
 
+def test_unsupported_configuration_does_not_advise_to_wait() -> None:
+    text = said("RunInstances", "Unsupported", "Your requested instance type (t3.micro) is not supported in …")
+    assert "another instance type" in text and "zone" in text
+    assert "capacity" not in text and "later" not in text
+
+
+def test_missing_capacity_advises_to_wait_or_to_choose() -> None:
+    text = said("RunInstances", "InsufficientInstanceCapacity")
+    assert "later" in text and "another instance type" in text
+
+
 @pytest.mark.parametrize("code", ["ResourceLimitExceeded", "PendingSnapshotLimitExceeded"])
 def test_limit_of_what_is_under_way_is_no_quota_to_raise(code: str) -> None:
     assert "Service Quotas" not in said("CopySnapshot", code)

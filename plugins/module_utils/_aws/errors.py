@@ -101,8 +101,12 @@ _HINTS: tuple[tuple[str, str], ...] = (
         "The account's request rate for this operation is used up. Run the task again later; it carries on.",
     ),
     (
-        r"InsufficientInstanceCapacity|InsufficientHostCapacity|InsufficientReservedInstanceCapacity|Unsupported",
+        r"InsufficientInstanceCapacity|InsufficientHostCapacity|InsufficientReservedInstanceCapacity",
         "EC2 has no such capacity there now. Run the task again later, or choose another instance type or zone.",
+    ),
+    (
+        r"Unsupported",
+        "EC2 does not offer this configuration there, and waiting is no remedy. Choose another instance type or zone.",
     ),
     (r"AttachmentLimitExceeded", "The instance, or the multi-attach volume, takes no more attachments: end one first."),
     (

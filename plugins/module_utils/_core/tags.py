@@ -50,16 +50,15 @@ LONGEST_KEY = 127
 LONGEST_VALUE = 256
 
 
-def require_tags(tags: Mapping[str, str], option: str, ours: int = 0) -> dict[str, str]:
+def require_tags(tags: Mapping[str, Any], option: str, ours: int = 0) -> dict[str, str]:
     """The user's *tags* as strings, when EC2 will take them together with *ours* more of the collection's.
 
-    Raises SpecError for an empty or too long key, a too long value, too many tags, and keys under ``aws:`` or
-    ``ec2ops:``.
+    Whole numbers are taken as their digits, and no value as the empty one. Raises SpecError for everything else that is
+    no text, since YAML has changed it; for an empty or too long key, a too long value, too many tags, and keys under
+    ``aws:`` or ``ec2ops:``.
     """
-    for key, given in tags.items():
-        if isinstance(given, (Mapping, list)):
-            raise SpecError(f"{option}: {key!r}: {given!r} is no text; a tag has one value")
-    checked = {str(key): "" if value is None else str(value) for key, value in tags.items()}
+    given = {key: "" if value is None else value for key, value in tags.items()}
+    checked = require_selector_text(given, option, numbers=True)
     for key, value in checked.items():
         if not key or len(key) > LONGEST_KEY:
             raise SpecError(f"{option}: {key!r} is not a tag key that EC2 takes: 1 to {LONGEST_KEY} characters")

@@ -282,7 +282,7 @@ def creation(
         "volume_type": volume_type,
         **performance_of(volume_type, size, iops, throughput),
         "encrypted": encrypted,
-        "kms_key_id": _key(spec, state, old or source) if encrypted else None,
+        "kms_key_id": _key(target, state, old or source) if encrypted else None,
         "availability_zone": target.zone,
         "snapshot_id": snapshot_id,
         "multi_attach_enabled": multi_attach,
@@ -292,11 +292,25 @@ def creation(
     return request, after
 
 
-def _key(spec: VolumeSpec, state: State, source: Volume | Snapshot | None) -> str | None:
-    """The key's ARN as far as it is known before: the account's default key is not."""
-    if spec.kms_key_id is not None:
-        return key_arn(state, spec.kms_key_id)
-    return source.kms_key_id if source is not None else None
+def _key(target: Target, state: State, source: Volume | Snapshot | None) -> str | None:
+    """The key's ARN as far as it is known before: the account's default key is not.
+
+    A volume from another account's snapshot gets the default key too, not the snapshot's. (EBS user guide, encryption
+    outcomes of a snapshot that is shared with you.)
+    """
+    if target.spec.kms_key_id is not None:
+        return key_arn(state, target.spec.kms_key_id)
+    if source is None or (isinstance(source, Snapshot) and not _is_own(target, source)):
+        return None
+    return source.kms_key_id
+
+
+def _is_own(target: Target, snapshot: Snapshot) -> bool:
+    """Whether the account is known to own the snapshot: by its instances, or since only its own are found by tags."""
+    accounts = {instance.owner_id for instance in target.instances if instance.owner_id}
+    if accounts and snapshot.owner_id:
+        return snapshot.owner_id in accounts
+    return target.spec.snapshot_tags is not None
 
 
 def _size_of(source: Snapshot | None) -> int | None:
