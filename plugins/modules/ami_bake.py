@@ -351,7 +351,7 @@ ARGUMENT_SPEC = {
     "ena_support": {"type": "bool"},
     "sriov_net_support": {"type": "str", "choices": ["simple", "none"]},
     "tpm_support": {"type": "str", "choices": ["v2.0", "none"]},
-    "uefi_data": {"type": "str"},
+    "uefi_data": {"type": "str", "no_log": True},
     "imds_support": {"type": "str", "choices": ["v2.0", "none"]},
     "kernel_id": {"type": "str"},
     "ramdisk_id": {"type": "str"},

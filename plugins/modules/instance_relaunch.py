@@ -85,6 +85,31 @@ options:
       tags:
         description: Tags for the successor and its volumes, beside and before those that are carried over.
         type: dict
+      metadata_options:
+        description:
+          - Options of the instance metadata service. An option that is not given here is carried over from the old
+            instance, also where the AMI asks for IMDSv2 and the old instance takes IMDSv1. A warning tells of that.
+        type: dict
+        suboptions:
+          http_tokens:
+            description: V(required) takes IMDSv2 only, V(optional) takes IMDSv1 too.
+            type: str
+            choices: [optional, required]
+          http_endpoint:
+            description: Whether the instance can reach the metadata service.
+            type: str
+            choices: [enabled, disabled]
+          http_put_response_hop_limit:
+            description: How many network hops an answer with a token may travel, from 1 to 64.
+            type: int
+          http_protocol_ipv6:
+            description: Whether the metadata service has an IPv6 endpoint.
+            type: str
+            choices: [enabled, disabled]
+          instance_metadata_tags:
+            description: Whether the instance can read its tags from the metadata service.
+            type: str
+            choices: [enabled, disabled]
   data_volumes:
     description:
       - What becomes of data volumes. V(keep) leaves them with the old instance. V(move) is refused in this version.
@@ -320,6 +345,16 @@ OVERRIDES = {
     "user_data": {"type": "str", "choices": ["keep", "drop", "replace"], "default": "keep"},
     "user_data_content": {"type": "str", "no_log": True},
     "tags": {"type": "dict"},
+    "metadata_options": {
+        "type": "dict",
+        "options": {
+            "http_tokens": {"type": "str", "choices": ["optional", "required"]},
+            "http_endpoint": {"type": "str", "choices": ["enabled", "disabled"]},
+            "http_put_response_hop_limit": {"type": "int"},
+            "http_protocol_ipv6": {"type": "str", "choices": ["enabled", "disabled"]},
+            "instance_metadata_tags": {"type": "str", "choices": ["enabled", "disabled"]},
+        },
+    },
 }
 
 HEALTH = {

@@ -15,6 +15,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.lineage impor
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Instance
 from ansible_collections.ec2ops.storage.plugins.modules import ami_bake, instance_power, instance_relaunch
 from in_process import REGION, Ended, Killed, Machine, machine, run
+from proven import launched
 from worlds import sandbox_gateway
 
 from sandbox.client import Sandbox
@@ -31,7 +32,8 @@ class Meanwhile:
         self._gateway = sandbox_gateway(sandbox, REGION)
         self._happening: Callable[[], Any] | None = happening
         self._action = action
-        self._looks_left = look
+        # The plan looks first.
+        self._looks_left = look + 1 if look else 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._gateway, name)
@@ -41,14 +43,14 @@ class Meanwhile:
         if happening is not None:
             happening()
 
-    def ask(self, queries: Iterable[Query]) -> Any:
+    def ask(self, queries: Iterable[Query], failures: Any = None) -> Any:
         asked = tuple(queries)
         names = {name for query in asked for name, _values in query.filters}
-        if {f"tag:{REPLACES}", "instance-state-name"} <= names:
+        if f"tag:{REPLACES}" in names:
             self._looks_left -= 1
             if self._looks_left == 0:
                 self._happen()
-        return self._gateway.ask(asked)
+        return self._gateway.ask(asked, failures)
 
     def perform(self, changes: Sequence[Change], generation: int = 0) -> Any:
         if changes[0].action == self._action:
@@ -180,7 +182,7 @@ def heir(name: str, seconds: float, trial: str | None = "unproven", image: str =
     born = NOW + timedelta(seconds=seconds)
     facts = {"BlockDeviceMappings": [{"Ebs": {"AttachTime": born}}]}
     tags = {REPLACES: OLD, **({} if trial is None else {TRIAL: trial})}
-    return Instance(name, "running", image_id=image, facts=facts, tags=tags, **fields)
+    return launched(Instance(name, "running", image_id=image, facts=facts, tags=tags, **fields))
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ from typing import Any
 from . import tags as tag_names
 from .change import Change, Stage, State, Wait
 from .errors import SpecError
+from .image_found import tagged
 from .image_machine import machine_record, required_imds
-from .image_spec import HARDWARE, WITHOUT, DeviceOverride, ImageSpec, captures_query, name_query
+from .image_spec import HARDWARE, WITHOUT, DeviceOverride, ImageSpec, captures_query, described, name_query
 from .names import planned
 from .resources import Image, ImageDevice, Instance, Snapshot, Volume, view
 from .tags import specification
@@ -36,13 +37,6 @@ class Target:
 def own_tags(spec: ImageSpec, source: str) -> dict[str, str]:
     """What the image and its snapshots carry: the user's tags, the identity, the fingerprint."""
     return {**spec.tags, **spec.identity, tag_names.FINGERPRINT: spec.fingerprint(source)}
-
-
-def described(spec: ImageSpec, source: str) -> str:
-    """The description of what is made from *source*."""
-    # EC2 takes 255 characters, and of snapshots only ASCII.
-    text = spec.description or f"{spec.name} {spec.version} from {source}"
-    return text.encode("ascii", "replace").decode()[:255]
 
 
 def delete_snapshot(snapshot: Snapshot, region: str, reason: str) -> Change:
@@ -72,8 +66,9 @@ def capture_changes(spec: ImageSpec, state: State, instance: Instance, targets: 
             if action == "CreateSnapshot"
             else {**common, "InstanceSpecification": {"InstanceId": instance.instance_id}},
             f"the point in time of {target.device_name}{consistency}",
-            after={"volume_id": target.volume_id, "tags": tags},
+            after={"volume_id": target.volume_id, "description": common["Description"], "tags": tags},
             identity=captures_query(spec),
+            passed_over=frozenset(item.snapshot_id for item in tagged(spec, state, Snapshot)),
         )
         for target in targets
     )
