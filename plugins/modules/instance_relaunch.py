@@ -16,6 +16,9 @@ description:
   - The successor carries the tag C(ec2ops:replaces) with the ids of all instances that it stands for. So O(instance_id)
     may go on naming the first of them, also when EC2 has long forgotten it, and a run after an interruption finds the
     launch of the one before.
+  - The tag alone proves nothing. EC2 must show the ClientToken of a relaunch of the first id in the tag. An older id is
+    followed only when EC2 shows each link between, or does not show that instance any more. A warning names an instance
+    whose tag claims more.
   - A second tag, C(ec2ops:trial), says how far it is. Until it is V(serving), the successor stands for nobody. A run
     that was ended before is carried on by the next one with the same O(image_id), however late, or is taken back; until
     then another O(image_id) is refused. V(rejected) is a successor that was taken back. The run that finds one, or a

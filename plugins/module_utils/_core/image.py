@@ -454,10 +454,15 @@ def _plan_from_snapshot(spec: ImageSpec, state: State, cleanup: tuple[Change, ..
         if override.device_name != root:
             raise SpecError(f"block_devices: {override.device_name} is not a device of the image, which has {root}")
     override = next(iter(spec.overrides), DeviceOverride(root))
-    source = Volume(volume_id="", size=snapshot.volume_size, volume_type=override.volume_type or "gp3")
+    source = Volume(
+        volume_id="",
+        size=snapshot.volume_size,
+        volume_type=override.volume_type or "gp3",
+        encrypted=snapshot.encrypted,
+    )
     mapping = ebs(override, snapshot.snapshot_id, source, True, boot=True)
     platform = {"platform_details": spec.platform_details} if spec.platform_details else {}
-    change = register(spec, state, spec.source, hardware, [mapping], snapshot.owner_id, platform)
+    change = register(spec, state, spec.source, hardware, [mapping], snapshot.owner_id, platform, {root: source})
     stages = [Stage(cleanup)] if cleanup else []
     if snapshot.state != "completed":
         stages.append(Stage(waits=(Wait((snapshot.snapshot_id,), "completed"),)))
