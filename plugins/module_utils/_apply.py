@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from ._core.change import Change, Plan, Query, Stage, Wait, by_id
 from ._core.errors import StorageError, Superseded
-from ._core.names import GENERATIONS, kind_of, moment_of, planned_in, substitute
+from ._core.names import GENERATIONS, client_token, kind_of, moment_of, planned_in, substitute
 from ._core.resources import Fact, Image, Instance, Resource, Snapshot, Volume, from_view
 from ._core.timespan import format_instant
 from ._ports import TOKEN_SPENT, CallError, Gateway, Outcome, WaitError
@@ -603,9 +603,11 @@ def _chosen(
 def _made_for(changes: Sequence[Change], answers: Iterable[Resource]) -> list[Resource]:
     """Of what was found, that which was made for these changes: it carries their own tags and has not failed.
 
-    What the plan has passed over was made for another moment.
+    Tags can be forged. A snapshot keeps the description that it was made with, an instance its client token. What the
+    plan has passed over was made for another moment.
     """
-    own = changes[0].own_tags
+    own, text = changes[0].own_tags, changes[0].parameters.get("Description")
+    tokens = _tokens_of(changes[0])
     passed_over = frozenset[str]().union(*(change.passed_over for change in changes))
     return [
         resource
@@ -614,7 +616,14 @@ def _made_for(changes: Sequence[Change], answers: Iterable[Resource]) -> list[Re
         and resource.resource_id not in passed_over
         and all(getattr(resource, "tags", {}).get(key) == value for key, value in own.items())
         and getattr(resource, "state", "") not in _FAILED
+        and (not isinstance(resource, Instance) or resource.facts.get("ClientToken") in tokens)
+        and (not isinstance(resource, Snapshot) or text in (None, resource.description))
     ]
+
+
+def _tokens_of(change: Change) -> frozenset[str]:
+    """The client tokens of the change: EC2 shows that of an instance for ever, and tags can be forged."""
+    return frozenset(client_token(change.token, number) for number in range(GENERATIONS) if change.token)
 
 
 def _divisible(changes: Sequence[Change]) -> bool:

@@ -15,6 +15,8 @@ description:
   - The identity is kept in the tags C(ec2ops:image), C(ec2ops:version) and C(ec2ops:fingerprint) on the AMI and on
     the snapshots that the module takes. A capture that was interrupted is found again by them, so there is one
     snapshot per device and one AMI, ever.
+  - Tags alone prove nothing. An AMI or a snapshot with these tags is of the version only when EC2 shows the version's
+    name or description on it, and the AMI was made from a volume of the source. A warning names the others.
   - With O(state=captured) the module returns as soon as the point in time is fixed. The instance may be started then,
     while EC2 still copies. A later run with O(state=available) waits for the snapshots and registers the AMI.
   - Architecture, boot mode and the other facts of the hardware are inherited from the source instance and its image.
@@ -352,7 +354,7 @@ ARGUMENT_SPEC = {
     "ena_support": {"type": "bool"},
     "sriov_net_support": {"type": "str", "choices": ["simple", "none"]},
     "tpm_support": {"type": "str", "choices": ["v2.0", "none"]},
-    "uefi_data": {"type": "str"},
+    "uefi_data": {"type": "str", "no_log": True},
     "imds_support": {"type": "str", "choices": ["v2.0", "none"]},
     "kernel_id": {"type": "str"},
     "ramdisk_id": {"type": "str"},

@@ -15,6 +15,8 @@ description:
   - With O(remember=true) the module writes down on each instance, before it stops it, that it was running, in the tag
     C(ec2ops:restore-state). O(state=restored) starts from this record what was running, and removes the record last. So
     an instance comes back also when the run that stopped it was killed.
+  - A stopped instance is started from the record only when its last stop, as EC2 reports it, lies within the record's
+    times, or EC2 took back a later start. A warning names the others, and they stay stopped.
   - Ids are taken literally. An instance that M(ec2ops.storage.instance_relaunch) has replaced is not started beside its
     successor.
   - Everything that stands against a stop is looked for before anything is changed, for all instances, and reported at

@@ -16,6 +16,9 @@ description:
   - The successor carries the tag C(ec2ops:replaces) with the ids of all instances that it stands for. So O(instance_id)
     may go on naming the first of them, also when EC2 has long forgotten it, and a run after an interruption finds the
     launch of the one before.
+  - The tag alone proves nothing. EC2 must show the ClientToken of a relaunch of the first id in the tag. An older id is
+    followed only when EC2 shows each link between, or does not show that instance any more. A warning names an instance
+    whose tag claims more.
   - A second tag, C(ec2ops:trial), says how far it is. Until it is V(serving), the successor stands for nobody. A run
     that was ended before is carried on by the next one with the same O(image_id), however late, or is taken back; until
     then another O(image_id) is refused. V(rejected) is a successor that was taken back. The run that finds one, or a
@@ -88,6 +91,31 @@ options:
           - Quote values, since YAML turns V(yes) into V(true). A value that is neither text nor a whole number is
             refused.
         type: dict
+      metadata_options:
+        description:
+          - Options of the instance metadata service. An option that is not given here is carried over from the old
+            instance, also where the AMI asks for IMDSv2 and the old instance takes IMDSv1. A warning tells of that.
+        type: dict
+        suboptions:
+          http_tokens:
+            description: V(required) takes IMDSv2 only, V(optional) takes IMDSv1 too.
+            type: str
+            choices: [optional, required]
+          http_endpoint:
+            description: Whether the instance can reach the metadata service.
+            type: str
+            choices: [enabled, disabled]
+          http_put_response_hop_limit:
+            description: How many network hops an answer with a token may travel, from 1 to 64.
+            type: int
+          http_protocol_ipv6:
+            description: Whether the metadata service has an IPv6 endpoint.
+            type: str
+            choices: [enabled, disabled]
+          instance_metadata_tags:
+            description: Whether the instance can read its tags from the metadata service.
+            type: str
+            choices: [enabled, disabled]
   data_volumes:
     description:
       - What becomes of data volumes. V(keep) leaves them with the old instance. V(move) is refused in this version.
@@ -323,6 +351,16 @@ OVERRIDES = {
     "user_data": {"type": "str", "choices": ["keep", "drop", "replace"], "default": "keep"},
     "user_data_content": {"type": "str", "no_log": True},
     "tags": {"type": "dict"},
+    "metadata_options": {
+        "type": "dict",
+        "options": {
+            "http_tokens": {"type": "str", "choices": ["optional", "required"]},
+            "http_endpoint": {"type": "str", "choices": ["enabled", "disabled"]},
+            "http_put_response_hop_limit": {"type": "int"},
+            "http_protocol_ipv6": {"type": "str", "choices": ["enabled", "disabled"]},
+            "instance_metadata_tags": {"type": "str", "choices": ["enabled", "disabled"]},
+        },
+    },
 }
 
 HEALTH = {

@@ -341,6 +341,7 @@ class FakeEc2:
             instance_type=request.get("InstanceType", "t3.micro"),
             launch_time=self.now(),
             tags=self._tags(request, "instance"),
+            facts={"ClientToken": token},
         )
         self._add(instance, (self.durations["start"], becomes(state="running")))
         self._tokens[token] = (instance.instance_id, repr(request))
@@ -353,6 +354,7 @@ class FakeEc2:
             state="pending",
             volume_id=volume_id,
             start_time=self.now(),
+            description=request.get("Description", ""),
             tags=self._tags(request, "snapshot"),
         )
         return self._add(snapshot, (self.durations["snapshot"], becomes(state="completed", progress="100%")))

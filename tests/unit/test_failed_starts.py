@@ -16,6 +16,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.holding impor
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Instance
 from ansible_collections.ec2ops.storage.plugins.modules import instance_power, instance_relaunch
 from in_process import Machine, machine, run
+from proven import stopped_at
 
 from sandbox.client import Sandbox
 
@@ -92,7 +93,9 @@ def test_pending_start_keeps_the_hold_until_it_runs(sandbox: Sandbox, web: Machi
 )
 def test_hold_is_spent_by_a_start_that_stood(reason: str, spent: bool) -> None:
     hold = Hold(NOW, NOW + timedelta(hours=1))
-    started = Instance(ONE, "stopped", launch_time=NOW + timedelta(minutes=1), state_reason=reason)
+    code = reason.partition(":")[0]
+    facts = {**stopped_at(NOW + timedelta(minutes=2)), "StateReason": {"Code": code, "Message": reason}}
+    started = Instance(ONE, "stopped", launch_time=NOW + timedelta(minutes=1), state_reason=reason, facts=facts)
     assert hold.is_spent(started) is spent
 
 

@@ -15,6 +15,7 @@ import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._core import image as planner
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Plan, Query, State, guard, overlay
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import Ambiguous, SpecError, UnsafePlan
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.image_spec import described
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import (
     BlockDevice,
     Fact,
@@ -28,6 +29,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources imp
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.tags import boto3_tags
 from hypothesis import given
 from hypothesis import strategies as st
+from proven import launched
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 REGION = "eu-central-1"
@@ -73,7 +75,7 @@ def instance(instance_id: str = OLD, **fields: Any) -> Instance:
         "facts": facts,
         **fields,
     }
-    return Instance(instance_id=instance_id, **values)
+    return launched(Instance(instance_id=instance_id, **values))
 
 
 BASE_IMAGE = Image(image_id=BASE, name="debian", owner_id="amazon", imds_support="v2.0", tpm_support="v2.0")
@@ -100,7 +102,7 @@ def snapshot(
         snapshot_id=snapshot_id,
         volume_id=volume_id,
         start_time=start,
-        **{"tags": tagged(wanted), "volume_size": 8, **fields},
+        **{"tags": tagged(wanted), "volume_size": 8, "description": described(wanted, wanted.source or OLD), **fields},
     )
 
 
@@ -635,9 +637,11 @@ def asked(wanted: planner.ImageSpec, resources: Iterable[Resource]) -> list[Quer
         state = state.with_answers(dict.fromkeys(missing, tuple(resources)))
 
 
-def test_a_no_op_asks_three_questions() -> None:
+def test_a_no_op_asks_four_questions() -> None:
+    """The snapshots prove which volumes the image was made from; they are asked for side by side with the image."""
     queries = asked(spec(), [instance(), made(spec())])
-    assert sorted(query.operation for query in queries) == ["DescribeImages", "DescribeInstances", "DescribeInstances"]
+    expected = ["DescribeImages", "DescribeInstances", "DescribeInstances", "DescribeSnapshots"]
+    assert sorted(query.operation for query in queries) == expected
 
 
 def test_a_bake_asks_seven_a_capture_five() -> None:
@@ -654,6 +658,7 @@ def test_an_id_that_is_known_to_be_the_living_one_saves_a_question() -> None:
     assert [query.operation for query in asked(literal, [instance(), made(literal)])] == [
         "DescribeImages",
         "DescribeInstances",
+        "DescribeSnapshots",
     ]
     heir = instance(NEW, tags={"ec2ops:replaces": OLD})
     assert planner.result(literal, world(instance(), heir))["source_instance_id"] == OLD

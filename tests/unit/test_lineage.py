@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._core import tags as tag_names
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Query, State
@@ -18,6 +20,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.lineage impor
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Instance
 from hypothesis import given
 from hypothesis import strategies as st
+from proven import launched
 
 REGION = "eu-central-1"
 
@@ -32,8 +35,8 @@ def chain(length: int) -> list[Instance]:
     for number in range(1, length + 1):
         old = made[-1]
         value = tag_names.replaces_value(old.instance_id, tag_names.replaced_ids(old.tags))
-        made.append(Instance(name(number), "stopped", tags={tag_names.REPLACES: value}))
-    return [*made[:-1], Instance(name(length), "running", tags=made[-1].tags)]
+        made.append(launched(Instance(name(number), "stopped", tags={tag_names.REPLACES: value})))
+    return [*made[:-1], dataclasses.replace(made[-1], state="running")]
 
 
 def answer(query: Query, world: list[Instance]) -> list[Instance]:
@@ -86,7 +89,7 @@ def test_what_nobody_replaces_stands_for_itself() -> None:
 
 
 def test_two_successors_are_ambiguous_and_unknown_ids_are_refused() -> None:
-    twins = [Instance(name(number), "running", tags={tag_names.REPLACES: name(0)}) for number in (1, 2)]
+    twins = [launched(Instance(name(number), "running", tags={tag_names.REPLACES: name(0)})) for number in (1, 2)]
     with pytest.raises(Ambiguous, match=f"{name(1)}, {name(2)}"):
         asked(name(0), twins)
     with pytest.raises(SpecError, match="does not exist in eu-central-1"):
@@ -97,7 +100,7 @@ def test_two_successors_are_ambiguous_and_unknown_ids_are_refused() -> None:
 
 @pytest.mark.parametrize("state", ["stopped", "stopping"])
 def test_going_back_to_the_old_one_is_not_guessed_about(state: str) -> None:
-    heir = Instance(name(1), state, tags={tag_names.REPLACES: name(0)})
+    heir = launched(Instance(name(1), state, tags={tag_names.REPLACES: name(0)}))
     world = State(REGION, {name(0): Instance(name(0), "running"), name(1): heir})
     with pytest.raises(UnsafePlan, match=f"{name(0)} is running again, and {name(1)}"):
         require_no_way_back(world, heir, name(0), "instance_id")

@@ -20,6 +20,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.holding impor
     NO_CAPACITY,
     Hold,
     held_stop,
+    hold_of,
     restore_stages,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import planned
@@ -28,6 +29,7 @@ from ansible_collections.ec2ops.storage.plugins.modules import instance_power
 from hypothesis import given
 from hypothesis import strategies as st
 from in_process import machine, run
+from proven import launched, stopped_at
 from worlds import World
 
 from sandbox.client import Sandbox
@@ -62,7 +64,12 @@ def spec(state: str, **options: Any) -> planner.PowerSpec:
 def instance(instance_id: str = ONE, state: str = "running", tag: str | None = None, **fields: Any) -> Instance:
     tags = {"Name": "web", **({} if tag is None else {TAG: tag}), **fields.pop("tags", {})}
     values = {"instance_type": "m5.large", "launch_time": NOW - timedelta(days=1), "tags": tags, **fields}
-    return Instance(instance_id, state, **values)
+    made = Instance(instance_id, state, **values)
+    hold = hold_of(made)
+    if state == "stopped" and hold is not None:
+        moment = max(hold.since, made.launch_time or hold.since)
+        made = dataclasses.replace(made, facts={**stopped_at(moment), **made.facts})
+    return launched(made)
 
 
 def heir(**fields: Any) -> Instance:
@@ -258,6 +265,12 @@ def test_remember_never_writes_over_a_record_that_holds(state: str, tag: str | N
     assert ("CreateTags" in [change.action for change in made.changes]) is written
 
 
+def test_remember_takes_the_place_of_what_is_no_record() -> None:
+    made = plan(spec("stopped", remember=True), instance(tag="mine"))
+    assert [change.action for change in made.changes] == ["CreateTags", "StopInstances"]
+    assert any("did not write ('mine')" in warning for warning in made.warnings)
+
+
 def spot(kind: str | None) -> tuple[Resource, ...]:
     found = instance(lifecycle="spot", spot_request_id="sir-1")
     return (found,) if kind is None else (found, Fact("sir-1/spotType", kind))
@@ -283,7 +296,6 @@ REFUSALS: list[tuple[str, dict[str, Any], tuple[Resource, ...], str]] = [
     ("type unknown", {}, (instance(instance_type="x0.huge"),), "x0.huge"),
     ("protected", {}, (instance(), Fact(f"{ONE}/disableApiStop", True)), "stop protection"),
     ("hibernate", {"hibernate": True}, (instance(),), "hibernation"),
-    ("foreign tag", {"remember": True}, (instance(tag="mine"),), "did not write"),
 ]
 
 

@@ -29,7 +29,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import
     overlay,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import Ambiguous, SpecError, UnsafePlan
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.holding import Hold
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.holding import Hold, hold_of
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import planned
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import (
     BlockDevice,
@@ -42,6 +42,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources imp
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from proven import launched, stopped_at
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 REGION = "eu-central-1"
@@ -94,6 +95,11 @@ FACTS: dict[str, Any] = {
 
 def instance(instance_id: str = OLD, **fields: Any) -> Instance:
     facts = {**FACTS, **fields.pop("facts", {})}
+    if fields.get("state") == "stopped":
+        hold = hold_of(Instance(instance_id, tags=fields.get("tags", {})))
+        launch_time = fields.get("launch_time", NOW - timedelta(days=1))
+        moment = max(hold.since, launch_time) if hold else NOW - timedelta(minutes=9)
+        facts = {**stopped_at(moment), **facts}
     values: dict[str, Any] = {
         "state": "running",
         "image_id": BASE,
@@ -120,9 +126,8 @@ def heir(
     born = NOW - timedelta(minutes=minutes)
     facts = {"BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"AttachTime": born, "VolumeId": "vol-9"}}]}
     tags = {"Name": "web", REPLACES: replaces, **({} if trial is None else {TRIAL: trial})}
-    return instance(
-        instance_id,
-        **{"image_id": AMI, "launch_time": born, "tags": tags, "facts": facts, **fields},
+    return launched(
+        instance(instance_id, **{"image_id": AMI, "launch_time": born, "tags": tags, "facts": facts, **fields})
     )
 
 
@@ -897,7 +902,7 @@ def test_an_instance_that_is_not_there_is_refused(resources: tuple[Resource, ...
         (OLDEST, (heir(replaces=f"{OLD},{OLDEST}"),)),
         (OLDEST, (heir(replaces=f"{OLD},{OLDEST}"), plain(state="stopped"))),
         # A predecessor further back is not ours to retire any more.
-        (OLDEST, (heir(replaces=f"{OLD},{OLDEST}"), plain(instance_id=OLDEST))),
+        (OLDEST, (heir(replaces=f"{OLD},{OLDEST}"), plain(instance_id=OLDEST, state="terminated"))),
     ],
 )
 def test_an_instance_that_runs_from_the_image_is_up_to_date(given_id: str, resources: tuple[Resource, ...]) -> None:

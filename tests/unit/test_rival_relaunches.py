@@ -16,6 +16,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.lineage impor
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Instance
 from ansible_collections.ec2ops.storage.plugins.modules import ami_bake, instance_power, instance_relaunch
 from in_process import REGION, Ended, Killed, Machine, machine, run
+from proven import launched
 from worlds import sandbox_gateway
 
 from sandbox.client import Sandbox
@@ -32,7 +33,8 @@ class Meanwhile:
         self._gateway = sandbox_gateway(sandbox, REGION)
         self._happening: Callable[[], Any] | None = happening
         self._action = action
-        self._looks_left = look
+        # The plan looks first.
+        self._looks_left = look + 1 if look else 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._gateway, name)
@@ -45,7 +47,7 @@ class Meanwhile:
     def ask(self, queries: Iterable[Query], failures: dict[Query, StorageError] | None = None) -> Any:
         asked = tuple(queries)
         names = {name for query in asked for name, _values in query.filters}
-        if {f"tag:{REPLACES}", "instance-state-name"} <= names:
+        if f"tag:{REPLACES}" in names:
             self._looks_left -= 1
             if self._looks_left == 0:
                 self._happen()
@@ -181,7 +183,7 @@ def heir(name: str, seconds: float, trial: str | None = "unproven", image: str =
     born = NOW + timedelta(seconds=seconds)
     facts = {"BlockDeviceMappings": [{"Ebs": {"AttachTime": born}}]}
     tags = {REPLACES: OLD, **({} if trial is None else {TRIAL: trial})}
-    return Instance(name, "running", image_id=image, facts=facts, tags=tags, **fields)
+    return launched(Instance(name, "running", image_id=image, facts=facts, tags=tags, **fields))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,11 @@ from typing import Any
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Plan
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import client_token
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.proofs import launch_identity
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Instance, Resource
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.tags import specification
+from proven import launched
 from test_rotation import (
     DAY,
     I1,
@@ -46,7 +50,7 @@ def heir(
 ) -> list[Resource]:
     """A successor with a root volume of its own."""
     tags = {REPLACES: replaces, **({TRIAL: trial} if trial else {})}
-    return machine(number, root, tags=tags, **more)
+    return [launched(item) if isinstance(item, Instance) else item for item in machine(number, root, tags=tags, **more)]
 
 
 def sources(plan: Plan) -> set[str]:
@@ -172,6 +176,17 @@ def test_policy_goes_on_with_the_successor(sandbox: Sandbox, consistency: str) -
     ec2 = sandbox.client()
     ec2.terminate_instances(InstanceIds=[names["old"]])
     tags = {REPLACES: names["old"], TRIAL: "serving"}
-    heirs = sandbox.seed({"instances": [{"name": "heir", "tags": tags}]})
+    base = sandbox.seed({"instances": [{"name": "base"}]})
+    image = ec2.describe_instances(InstanceIds=[base["base"]])["Reservations"][0]["Instances"][0]["ImageId"]
+    heir = ec2.run_instances(
+        ImageId=image,
+        MinCount=1,
+        MaxCount=1,
+        ClientToken=client_token(launch_identity(names["old"], image)),
+        TagSpecifications=[specification("instance", tags)],
+    )["Instances"][0]["InstanceId"]
+    sandbox.move_clock(60)
+    row = ec2.describe_instances(InstanceIds=[heir])["Reservations"][0]["Instances"][0]
     four(sandbox, **given)
-    assert {row["VolumeId"] for row in of_policy(sandbox).values()} == {heirs["heir/root"]}
+    root = row["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]
+    assert {row["VolumeId"] for row in of_policy(sandbox).values()} == {root}

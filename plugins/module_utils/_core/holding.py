@@ -23,6 +23,7 @@ from . import tags as tag_names
 from .change import Change, Query, Stage, State, Wait, by_id
 from .instance_facts import AUTOSCALING_GROUP, attribute_query, type_facts, type_queries
 from .names import is_planned
+from .proofs import has_run_since, is_shown_otherwise, is_stopped_within
 from .resources import Instance
 from .tags import boto3_tags
 from .timespan import format_moment, parse_moment
@@ -60,14 +61,18 @@ class Hold:
         return f"running {format_moment(self.since)} {format_moment(self.until)}{' public' if self.public else ''}"
 
     def is_spent(self, instance: Instance) -> bool:
-        """The instance was started after the tag was written: what it remembers is over.
+        """The instance ran after the tag was written, or is about to: what it remembers is over."""
+        return has_run_since(instance, self.since)
 
-        A start that EC2 took back does not count. EC2 tells LaunchTime in whole seconds or finer, the tag in whole
-        seconds, so seconds are compared.
+    def is_proven(self, instance: Instance) -> bool:
+        """EC2's facts agree with the record, as far as the instance's state lets them tell.
+
+        The last stop of a stopped instance lies within the hold, or EC2 took back a start since. While it is running or
+        stopping there is no such stop yet. A stop that is only planned is the plan's own.
         """
-        if instance.start_failed:
-            return False
-        return instance.launch_time is not None and self.since < instance.launch_time.replace(microsecond=0)
+        if instance.state != "stopped" or is_shown_otherwise(instance):
+            return True
+        return is_stopped_within(instance, self.since, self.until)
 
     def is_over(self, now: datetime, older_than: timedelta) -> bool:
         """The hold ended more than *older_than* ago."""
@@ -84,9 +89,20 @@ def hold_of(instance: Instance) -> Hold | None:
 
 
 def standing_hold(instance: Instance) -> Hold | None:
-    """The hold on this instance, unless it is spent."""
+    """The hold on this instance, unless it is spent or EC2's facts do not agree with it."""
     hold = hold_of(instance)
-    return None if hold is None or hold.is_spent(instance) else hold
+    return None if hold is None or hold.is_spent(instance) or not hold.is_proven(instance) else hold
+
+
+def _lasting_hold(instance: Instance, now: datetime, hold_time: timedelta) -> Hold | None:
+    """The hold on this instance that a stop by this run can go on with.
+
+    The stop has to lie within the hold, or nothing proves that it belongs to it. So a record whose end is near, or
+    over, is written anew while the instance runs: its run was ended before its stop.
+    """
+    hold = standing_hold(instance)
+    ends_soon = hold is not None and hold.until - now < hold_time / 2
+    return None if ends_soon and instance.state in ("pending", "running") else hold
 
 
 def forget(instance: Instance, region: str, reason: str) -> Change:
@@ -110,9 +126,9 @@ def wants_start(instance: Instance) -> bool:
 
 
 def held(instance: Instance, now: datetime, hold_time: timedelta) -> Instance:
-    """The instance as `held_stop` leaves it: stopped, with the record. A hold that stands already keeps its record."""
+    """The instance as `held_stop` leaves it: stopped, with the record. A hold that stands and lasts keeps its own."""
     tags = dict(instance.tags)
-    if standing_hold(instance) is None:
+    if _lasting_hold(instance, now, hold_time) is None:
         hold = Hold(now, now + hold_time, public=has_passing_address(instance))
         tags[tag_names.RESTORE_STATE] = hold.value
     return dataclasses.replace(instance, state="stopped", tags=tags)
@@ -204,9 +220,6 @@ def stop_troubles(
         yield "has stop protection (DisableApiStop)"
     if hibernate and not (instance.facts.get("HibernationOptions") or {}).get("Configured"):
         yield "was not launched with hibernation configured"
-    if remember and tag_names.RESTORE_STATE in instance.tags and hold_of(instance) is None:
-        value = instance.tags[tag_names.RESTORE_STATE]
-        yield f"has a tag {tag_names.RESTORE_STATE} that this collection did not write ({value!r}); remove it"
     if remember and tag_names.RESTORE_STATE not in instance.tags:
         count = tag_names.places_taken(instance.tags)
         if count >= tag_names.MOST_TAGS:
@@ -260,7 +273,7 @@ def held_stop(
     if not stopping:
         return plain_stop(instances, region, stop_parameters, final=final)
     stages = list(_begun_starts(stopping))
-    unheld = [item for item in stopping if standing_hold(item) is None]
+    unheld = [item for item in stopping if _lasting_hold(item, now, hold_time) is None]
     records = tuple(_remember(item, region, now, hold_time) for item in unheld)
     if records:
         stages.append(Stage(records))

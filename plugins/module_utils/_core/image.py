@@ -20,7 +20,18 @@ from typing import Any
 from . import tags as tag_names
 from .change import Change, Feature, Plan, Query, Stage, State, Wait, by_id, images_by_id, own_images, tag_filters
 from .errors import Ambiguous, SpecError, UnsafePlan
-from .image_found import BROKEN, captures, ids, images, origin_queries, taken
+from .image_found import (
+    BROKEN,
+    account_of,
+    captures,
+    family,
+    ids,
+    images,
+    origin_queries,
+    stranger_of,
+    stranger_warnings,
+    taken,
+)
 from .image_machine import required_imds
 from .image_orphan import plan_orphan
 from .image_removal import plan_absent, removal_queries
@@ -47,16 +58,17 @@ from .image_spec import (
 )
 from .image_upkeep import image_tag_changes, not_applied, tag_changes
 from .lineage import (
+    claim_warnings,
     lineage_queries,
     living,
     on_trial_for,
     require_no_way_back,
     require_settled,
+    require_unclaimed,
     settling_queries,
     successor,
 )
 from .resources import Image, Instance, Snapshot, Volume, view
-from .tags import replaced_ids
 
 # PlatformDetails of images that RegisterImage can make from a snapshot without changing what EC2 bills for.
 _PLAIN_PLATFORM = "Linux/UNIX"
@@ -76,17 +88,30 @@ def needs(spec: ImageSpec, state: State) -> tuple[Query, ...]:
         source = by_id("DescribeInstances", "instance-id", [spec.source_instance_id])
     else:
         source = by_id("DescribeSnapshots", "snapshot-id", [spec.source], OwnerIds=("self",))
-    # Of an image that exists, the snapshots are read only for their tags.
-    queries = (first, *source, *((captures_query(spec),) if spec.tags else ()))
+    # Of an image that exists, the snapshots tell which volumes it was made from.
+    reads = spec.tags or spec.source_instance_id
+    queries = (first, *source, *((captures_query(spec),) if reads else ()))
     usable = [image for image in images(spec, state) if image.state not in BROKEN]
-    if len(usable) > 1:
-        queries += origin_queries(usable)
+    if state.answered.issuperset(queries):
+        queries += _origins(spec, state, usable)
     if not state.answered.issuperset(queries) or _usable_image(spec, state) is not None:
         return queries
     queries = tuple(dict.fromkeys((*queries, captures_query(spec))))
     if captures_query(spec) not in state.answered:
         return queries
     return (*queries, *_making_queries(spec, state))
+
+
+def _origins(spec: ImageSpec, state: State, usable: list[Image]) -> tuple[Query, ...]:
+    """The snapshots of these images, where none of them carries the version's tags; of several images all.
+
+    The id of a given snapshot is proof enough.
+    """
+    if len(usable) > 1:
+        return origin_queries(usable)
+    if spec.source_snapshot_id:
+        return ()
+    return origin_queries(image for image in usable if not any(map(state.snapshot, image.snapshot_ids)))
 
 
 def _making_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
@@ -133,10 +158,8 @@ def _require_same_source(spec: ImageSpec, state: State, what: str, resource: Ima
 
     An instance that was launched from the image is the same source too.
     """
-    sources = [spec.source]
+    sources = dict.fromkeys((spec.source, *family(spec, state)))
     instance = _living_or_none(spec, state)
-    if instance is not None:
-        sources += [instance.instance_id, *replaced_ids(instance.tags)]
     recorded = resource.tags.get(tag_names.FINGERPRINT, "")
     known = f"{what} {resource.resource_id} is {spec.label} already, and it was made"
     advice = "give another version, or remove it with state: absent"
@@ -148,6 +171,15 @@ def _require_same_source(spec: ImageSpec, state: State, what: str, resource: Ima
         )
     if not recorded.endswith(spec.shape_hash):
         raise SpecError(f"{known} with other devices or block_devices; {advice}")
+    parts = resource.snapshot_ids if isinstance(resource, Image) else ()
+    if spec.source_snapshot_id and parts and spec.source not in parts:
+        raise SpecError(f"{known} from {', '.join(parts)}, not from {spec.source}; {advice}")
+    foreign = stranger_of(spec, state, resource) if isinstance(resource, Image) and not launched else None
+    if foreign is not None:
+        raise SpecError(
+            f"{known} from {foreign.snapshot_id} of {foreign.volume_id}, which was no volume of {spec.source} then. It "
+            f"only carries the tags; {advice}"
+        )
 
 
 def _method(spec: ImageSpec, instance: Instance | None) -> str:
@@ -169,6 +201,14 @@ def plan(spec: ImageSpec, state: State, _now: datetime) -> Plan:
     """
     if spec.state == "absent":
         return plan_absent(spec, state)
+    made = _plan(spec, state)
+    doubts = list(stranger_warnings(spec, state))
+    if spec.source_instance_id and spec.follow_successor:
+        doubts += claim_warnings(state, [spec.source_instance_id])
+    return dataclasses.replace(made, warnings=(*made.warnings, *doubts))
+
+
+def _plan(spec: ImageSpec, state: State) -> Plan:
     image = _usable_image(spec, state)
     if image is not None:
         return _plan_existing(spec, state, image)
@@ -192,6 +232,7 @@ def plan(spec: ImageSpec, state: State, _now: datetime) -> Plan:
         return _plan_orphan(spec, state, cleanup)
     instance = living(state, spec.source, "source_instance_id", follow=spec.follow_successor)
     if spec.follow_successor:
+        require_unclaimed(state, instance, "source_instance_id")
         require_settled(state, instance, "source_instance_id")
     require_no_way_back(state, instance, spec.source, "source_instance_id")
     if spec.platform_details not in (None, instance.platform_details):
@@ -233,19 +274,12 @@ def _require_free_name(spec: ImageSpec, state: State, replaced: Iterable[Image])
         if (
             image.name == spec.image_name
             and image.image_id not in dropped
-            and image.owner_id in (None, _owner(spec, state))
+            and image.owner_id in (None, account_of(spec, state))
         ):
             raise SpecError(
                 f"image_name: {spec.image_name!r} is the name of {image.image_id}, which is not {spec.label} of this "
                 "collection; give another image_name or version, or deregister that image"
             )
-
-
-def _owner(spec: ImageSpec, state: State) -> str | None:
-    """The account of this run, as far as what it owns tells: another account's image may have the same name."""
-    instance = _living_or_none(spec, state)
-    source = state.snapshot(spec.source_snapshot_id)
-    return instance.owner_id if instance else source.owner_id if source else None
 
 
 def _targets(spec: ImageSpec, instance: Instance) -> list[Target]:
@@ -420,10 +454,15 @@ def _plan_from_snapshot(spec: ImageSpec, state: State, cleanup: tuple[Change, ..
         if override.device_name != root:
             raise SpecError(f"block_devices: {override.device_name} is not a device of the image, which has {root}")
     override = next(iter(spec.overrides), DeviceOverride(root))
-    source = Volume(volume_id="", size=snapshot.volume_size, volume_type=override.volume_type or "gp3")
+    source = Volume(
+        volume_id="",
+        size=snapshot.volume_size,
+        volume_type=override.volume_type or "gp3",
+        encrypted=snapshot.encrypted,
+    )
     mapping = ebs(override, snapshot.snapshot_id, source, True, boot=True)
     platform = {"platform_details": spec.platform_details} if spec.platform_details else {}
-    change = register(spec, state, spec.source, hardware, [mapping], snapshot.owner_id, platform)
+    change = register(spec, state, spec.source, hardware, [mapping], snapshot.owner_id, platform, {root: source})
     stages = [Stage(cleanup)] if cleanup else []
     if snapshot.state != "completed":
         stages.append(Stage(waits=(Wait((snapshot.snapshot_id,), "completed"),)))

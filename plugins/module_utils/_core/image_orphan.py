@@ -39,7 +39,11 @@ def plan_orphan(spec: ImageSpec, state: State, kept: list[Snapshot], stages: lis
     hardware = _hardware(spec, machine, gone, named)
     devices = _devices(spec, machine, kept, hardware, gone)
     mappings = [_mapping(spec, snapshot, devices[snapshot.volume_id], hardware) for snapshot in kept]
-    change = register(spec, state, spec.source, hardware, mappings, kept[0].owner_id, _PLAIN)
+    sources = {
+        devices[snapshot.volume_id][0]: Volume("", size=snapshot.volume_size, encrypted=snapshot.encrypted)
+        for snapshot in kept
+    }
+    change = register(spec, state, spec.source, hardware, mappings, kept[0].owner_id, _PLAIN, sources)
     pending = tuple(snapshot.snapshot_id for snapshot in kept if snapshot.state != "completed")
     waits = [Stage(waits=(Wait(pending, "completed"),))] if pending else []
     warning = (

@@ -17,10 +17,11 @@ from typing import Any
 
 from .change import Change, Plan, Query, Stage, State, Struct, by_id
 from .errors import Ambiguous, UnsafePlan
-from .image_found import copied_images, ids, images, origin_queries, tagged, taken
+from .image_found import copied_images, ids, images, origin_queries, stranger_warnings, tagged, taken
 from .image_requests import delete_snapshot
 from .image_spec import ImageSpec
 from .names import is_planned
+from .proofs import is_copy
 from .resources import Image, Snapshot
 
 # DescribeImageReferences looks at ten versions of a launch template unless told, and at 10,000 at most. Instances count
@@ -174,10 +175,8 @@ def _snapshots(spec: ImageSpec, state: State, found: list[Image]) -> tuple[tuple
         for snapshot in image.snapshot_ids
     }
     # Only what was taken for this version goes: a snapshot that the user gave as the source stays, and so do copies.
-    used_here = {snapshot for image in found for snapshot in image.snapshot_ids}
-    original = set(ids(taken(spec, state))) | used_here
-    every = tagged(spec, state, Snapshot)
-    own = [item for item in every if item.snapshot_id in original]
+    own = taken(spec, state)
+    copies = [item for item in tagged(spec, state, Snapshot) if is_copy(item)]
     free = [item for item in own if item.snapshot_id not in used]
     locked = [item for item in free if _lock(state, item)]
     warnings = [
@@ -199,7 +198,8 @@ def _snapshots(spec: ImageSpec, state: State, found: list[Image]) -> tuple[tuple
             f"state: EC2 does not tell whether the snapshots of {spec.label} are locked, and a locked one would "
             f"outlive its image. {denied} Or set force: true to go on without asking."
         )
-    warnings += _left_alone(spec, state, [item for item in every if item.snapshot_id not in original])
+    warnings += _left_alone(spec, state, copies)
+    warnings += stranger_warnings(spec, state)
     reason = f"made for {spec.label}, used by no other image"
     return tuple(delete_snapshot(item, state.region, reason) for item in free if item not in locked), warnings
 

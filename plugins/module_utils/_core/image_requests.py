@@ -16,8 +16,9 @@ from typing import Any
 from . import tags as tag_names
 from .change import Change, Stage, State, Wait
 from .errors import SpecError
+from .image_found import tagged
 from .image_machine import machine_record, required_imds
-from .image_spec import HARDWARE, WITHOUT, DeviceOverride, ImageSpec, captures_query, name_query
+from .image_spec import HARDWARE, WITHOUT, DeviceOverride, ImageSpec, captures_query, described, name_query
 from .names import planned
 from .resources import Image, ImageDevice, Instance, Snapshot, Volume, view
 from .tags import specification
@@ -36,13 +37,6 @@ class Target:
 def own_tags(spec: ImageSpec, source: str) -> dict[str, str]:
     """What the image and its snapshots carry: the user's tags, the identity, the fingerprint."""
     return {**spec.tags, **spec.identity, tag_names.FINGERPRINT: spec.fingerprint(source)}
-
-
-def described(spec: ImageSpec, source: str) -> str:
-    """The description of what is made from *source*."""
-    # EC2 takes 255 characters, and of snapshots only ASCII.
-    text = spec.description or f"{spec.name} {spec.version} from {source}"
-    return text.encode("ascii", "replace").decode()[:255]
 
 
 def delete_snapshot(snapshot: Snapshot, region: str, reason: str) -> Change:
@@ -72,8 +66,9 @@ def capture_changes(spec: ImageSpec, state: State, instance: Instance, targets: 
             if action == "CreateSnapshot"
             else {**common, "InstanceSpecification": {"InstanceId": instance.instance_id}},
             f"the point in time of {target.device_name}{consistency}",
-            after={"volume_id": target.volume_id, "tags": tags},
+            after={"volume_id": target.volume_id, "description": common["Description"], "tags": tags},
             identity=captures_query(spec),
+            passed_over=frozenset(item.snapshot_id for item in tagged(spec, state, Snapshot)),
         )
         for target in targets
     )
@@ -92,7 +87,11 @@ def register_from_instance(
         for device in (base.block_devices if base is not None else ())
         if device.virtual_name and device.device_name not in taken
     ]
-    return register(spec, state, instance.instance_id, hardware, mappings, instance.owner_id, billing(instance))
+    volumes = {target.device_name: state.volume(target.volume_id) for target in targets}
+    sources = {name: volume for name, volume in volumes.items() if volume is not None}
+    return register(
+        spec, state, instance.instance_id, hardware, mappings, instance.owner_id, billing(instance), sources
+    )
 
 
 def _inherited(spec: ImageSpec, state: State, instance: Instance) -> dict[str, Any]:
@@ -198,8 +197,9 @@ def register(
     mappings: list[dict[str, Any]],
     owner_id: str | None,
     platform: Mapping[str, Any],
+    sources: Mapping[str, Volume],
 ) -> Change:
-    """RegisterImage with these parameters for hardware and devices."""
+    """RegisterImage with these parameters for hardware and devices. *sources* by device name: what was captured."""
     tags = own_tags(spec, source)
     # EC2 enables the Intel interface beside ENA.
     shown = {**hardware, **({"SriovNetSupport": "simple"} if hardware.get("EnaSupport") else {})}
@@ -208,7 +208,7 @@ def register(
         name=spec.image_name,
         owner_id=owner_id,
         tags=tags,
-        block_devices=tuple(_image_device(mapping) for mapping in mappings),
+        block_devices=tuple(_image_device(mapping, sources.get(mapping["DeviceName"])) for mapping in mappings),
         **{
             option: shown[parameter]
             for option, parameter in HARDWARE.items()
@@ -241,16 +241,18 @@ def predicted(image: Image) -> dict[str, Any]:
     }
 
 
-def _image_device(mapping: Mapping[str, Any]) -> ImageDevice:
+def _image_device(mapping: Mapping[str, Any], source: Volume | None) -> ImageDevice:
+    """The device as EC2 will show it: size, where the request gives none, and encryption are the snapshot's."""
     ebs = mapping.get("Ebs", {})
     return ImageDevice(
         mapping["DeviceName"],
         snapshot_id=ebs.get("SnapshotId"),
-        size=ebs.get("VolumeSize"),
+        size=ebs.get("VolumeSize") or (source.size if source is not None else None),
         volume_type=ebs.get("VolumeType"),
         iops=ebs.get("Iops"),
         throughput=ebs.get("Throughput"),
         delete_on_termination=ebs.get("DeleteOnTermination"),
+        encrypted=source.encrypted if source is not None else None,
         virtual_name=mapping.get("VirtualName"),
     )
 

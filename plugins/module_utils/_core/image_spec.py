@@ -214,6 +214,21 @@ def require_create_image(spec: ImageSpec) -> None:
         )
 
 
+def default_description(spec: ImageSpec, source: str) -> str:
+    """The description of what is made from *source*, where the task gives none: of it and of its snapshots."""
+    return _as_description(f"{spec.name} {spec.version} from {source}")
+
+
+def described(spec: ImageSpec, source: str) -> str:
+    """The description of what is made from *source*."""
+    return _as_description(spec.description) if spec.description else default_description(spec, source)
+
+
+def _as_description(text: str) -> str:
+    # EC2 takes 255 characters, and of snapshots only ASCII.
+    return text.encode("ascii", "replace").decode()[:255]
+
+
 def captures_query(spec: ImageSpec) -> Query:
     """The snapshots of this version."""
     return own_snapshots(spec.identity)

@@ -14,8 +14,7 @@ from typing import Any
 
 from .change import Change, State, tagging
 from .image_found import captures
-from .image_requests import described
-from .image_spec import HARDWARE, WITHOUT, ImageSpec
+from .image_spec import HARDWARE, WITHOUT, ImageSpec, described
 from .resources import Image, Snapshot
 
 

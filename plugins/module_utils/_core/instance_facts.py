@@ -120,11 +120,15 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     "MaintenanceOptions.RebootMigration": Rule(
         REFUSED, "RunInstances cannot set it; default is accepted", unset=("default",)
     ),
-    "MetadataOptions.HttpEndpoint": _same("MetadataOptions.HttpEndpoint"),
-    "MetadataOptions.HttpProtocolIpv6": _same("MetadataOptions.HttpProtocolIpv6"),
-    "MetadataOptions.HttpPutResponseHopLimit": _same("MetadataOptions.HttpPutResponseHopLimit"),
-    "MetadataOptions.HttpTokens": _same("MetadataOptions.HttpTokens"),
-    "MetadataOptions.InstanceMetadataTags": _same("MetadataOptions.InstanceMetadataTags"),
+    "MetadataOptions.HttpEndpoint": _same("MetadataOptions.HttpEndpoint", "as it is, unless overridden"),
+    "MetadataOptions.HttpProtocolIpv6": _same("MetadataOptions.HttpProtocolIpv6", "as it is, unless overridden"),
+    "MetadataOptions.HttpPutResponseHopLimit": _same(
+        "MetadataOptions.HttpPutResponseHopLimit", "as it is, unless overridden"
+    ),
+    "MetadataOptions.HttpTokens": _same("MetadataOptions.HttpTokens", "as it is, unless overridden"),
+    "MetadataOptions.InstanceMetadataTags": _same(
+        "MetadataOptions.InstanceMetadataTags", "as it is, unless overridden"
+    ),
     "MetadataOptions.State": Rule(DERIVED, _NOW),
     "Monitoring.MetricCategoryIds": _same("Monitoring.MetricCategoryIds"),
     "Monitoring.State": Rule(CARRIED, "enabled or pending as Monitoring.Enabled"),

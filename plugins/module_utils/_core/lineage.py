@@ -12,6 +12,10 @@ A successor does not stand for anybody before it has proved itself. How far it i
 old one has gone on in its place. Without the tag nothing of the old one had to be retired. `relaunch` has the table of
 what follows.
 
+The tags only say where to look. A successor is believed to replace its direct predecessor, the first id of its tag,
+when EC2 shows the ClientToken of that relaunch (`proofs.is_launched_to_replace`). It stands for an older id when EC2
+shows the links between, or when the instance of that id is gone: then nobody else can be meant.
+
 Private to this collection.
 """
 
@@ -22,10 +26,11 @@ from datetime import UTC, datetime
 
 from . import tags as tag_names
 from .change import Change, Precondition, Query, State, by_id
-from .errors import Ambiguous, SpecError, UnsafePlan
+from .errors import Ambiguous, SpecError, UnsafePlan, listed
 from .holding import standing_hold
 from .instance_facts import read_fact
 from .names import is_planned
+from .proofs import is_launched_to_replace
 from .resources import Instance, Resource
 
 # What `tags.TRIAL` says of a successor. A word that is none of them counts as UNPROVEN.
@@ -73,33 +78,82 @@ def successor_queries(instance_ids: Iterable[str]) -> tuple[Query, ...]:
     )
 
 
+def predecessor(heir: Instance) -> str | None:
+    """The id of the instance that *heir* was launched to replace; None where no ClientToken of EC2's proves it."""
+    first = next(iter(tag_names.replaced_ids(heir.tags)), None)
+    return first if first is not None and is_launched_to_replace(heir, first) else None
+
+
+class _Links:
+    """The proven links among the instances of a state, read once."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._claims: dict[str, list[tuple[Instance, bool]]] = {}
+        for item in state.all(Instance):
+            direct = predecessor(item) if tag_names.REPLACES in item.tags else None
+            for older in dict.fromkeys(tag_names.replaced_ids(item.tags)) if direct is not None else ():
+                self._claims.setdefault(older, []).append((item, older == direct))
+
+    def heirs(self, instance_id: str) -> list[Instance]:
+        """Those that were proven to be launched to replace this instance, dead ones too.
+
+        Where EC2 does not show it alive, also those that carry its id from a predecessor which is gone. While it is
+        alive, such a claim proves nothing: anybody who may write tags can make it.
+        """
+        shown = self._state.instance(instance_id)
+        gone = shown is None or not shown.alive
+        return [item for item, direct in self._claims.get(instance_id, ()) if gone or direct]
+
+    def descendants(self, instance_id: str) -> dict[str, Instance]:
+        """By id, every instance that has replaced this one, directly or through others."""
+        found: dict[str, Instance] = {}
+        open_ids = [instance_id]
+        while open_ids:
+            for heir in self.heirs(open_ids.pop()):
+                if heir.instance_id not in found and heir.instance_id != instance_id:
+                    found[heir.instance_id] = heir
+                    open_ids.append(heir.instance_id)
+        return found
+
+
+def descendants(state: State, instance_id: str) -> list[Instance]:
+    """Every instance that has replaced this one, directly or through others that have, as far as EC2 shows; by id."""
+    found = _Links(state).descendants(instance_id)
+    return [found[key] for key in sorted(found)]
+
+
+def ancestors(state: State, heir: Instance) -> tuple[str, ...]:
+    """The ids that *heir* is proven to stand for, newest first: out of its tag, and the tags of those that it replaced.
+
+    An id that its tag alone claims is not among them while EC2 shows that instance alive.
+    """
+    found: list[str] = []
+    open_ones = [heir]
+    while open_ones:
+        one = open_ones.pop()
+        direct = predecessor(one)
+        for item in tag_names.replaced_ids(one.tags) if direct is not None else ():
+            shown = state.instance(item)
+            if item in found or item == heir.instance_id or not (item == direct or shown is None or not shown.alive):
+                continue
+            found.append(item)
+            if shown is not None:
+                open_ones.append(shown)
+    return tuple(found)
+
+
 def successor(state: State, instance_id: str) -> Instance | None:
     """The living instance that stands for *instance_id* after one or more replacements, None when it was not replaced.
 
-    Raises Ambiguous when two living instances both claim to, and neither replaces the other.
+    Raises Ambiguous when two living instances are proven to, and neither replaces the other.
     """
-    heir = _claimant(state, instance_id)
-    followed = {instance_id}
-    while heir is not None and heir.instance_id not in followed:
-        followed.add(heir.instance_id)
-        newer = _claimant(state, heir.instance_id)
-        if newer is None:
-            break
-        heir = newer
-    return heir
-
-
-def _claimant(state: State, instance_id: str) -> Instance | None:
-    """The newest living instance that carries this id as replaced."""
-    claims = [
-        candidate
-        for candidate in state.all(Instance)
-        if candidate.alive
-        and instance_id in tag_names.replaced_ids(candidate.tags)
-        and not is_on_trial(state, candidate)
-    ]
-    superseded = {older for candidate in claims for older in tag_names.replaced_ids(candidate.tags)}
-    newest = [candidate for candidate in claims if candidate.instance_id not in superseded]
+    links = _Links(state)
+    claims = {
+        key: item for key, item in links.descendants(instance_id).items() if item.alive and not is_on_trial(state, item)
+    }
+    superseded = {key for key in claims if not claims.keys().isdisjoint(links.descendants(key))}
+    newest = [item for key, item in claims.items() if key not in superseded]
     # One whose trial has lost its judge yields to one that serves: a run that came second was ended then.
     newest = [item for item in newest if item.tags.get(tag_names.TRIAL) in (None, SERVING)] or newest
     if len(newest) > 1:
@@ -111,9 +165,49 @@ def _claimant(state: State, instance_id: str) -> Instance | None:
     return newest[0] if newest else None
 
 
-def predecessor(heir: Instance) -> str | None:
-    """The id of the instance that *heir* was launched to replace."""
-    return next(iter(tag_names.replaced_ids(heir.tags)), None)
+def claim_warnings(state: State, instance_ids: Iterable[str]) -> tuple[str, ...]:
+    """One warning about the living instances whose tag claims to replace one of these ids, against EC2's facts."""
+    found = []
+    for instance_id in dict.fromkeys(instance_ids):
+        proven = {item.instance_id for item in descendants(state, instance_id)}
+        found += [
+            f"{item.instance_id} claims {instance_id}"
+            for item in sorted(state.all(Instance), key=lambda one: one.instance_id)
+            if item.alive and item.instance_id not in proven and instance_id in tag_names.replaced_ids(item.tags)
+        ]
+    if not found:
+        return ()
+    warning = (
+        f"The tag {tag_names.REPLACES} is not believed: {listed(found)}. EC2 shows no ClientToken of a relaunch that "
+        "links them. Remove the tag, or terminate the older instance if it was replaced."
+    )
+    return (warning,)
+
+
+def require_unclaimed(state: State, instance: Instance, option: str) -> None:
+    """UnsafePlan when *instance* is off and a successor claims it through a predecessor that EC2 does not show.
+
+    Such a successor was launched by a relaunch, so the claim may well be true, and the data of *instance* old. One that
+    is held by a run is about to run again, so it is not in doubt.
+    """
+    if instance.state not in ("stopped", "stopping") or standing_hold(instance) is not None:
+        return
+    proven = descendants(state, instance.instance_id)
+    claims = sorted(
+        item.instance_id
+        for item in state.all(Instance)
+        if item.alive
+        and instance.instance_id in tag_names.replaced_ids(item.tags)
+        and predecessor(item) is not None
+        and state.instance(predecessor(item)) is None
+        and item not in proven
+    )
+    if claims:
+        raise UnsafePlan(
+            f"{option}: {instance.instance_id} is {instance.state}, and {listed(claims)} claims to stand for it (tag "
+            f"{tag_names.REPLACES}). EC2 does not show the instance between them any more, so nothing proves that. "
+            f"Name {claims[0]} to go on with that one; or remove {instance.instance_id} from its tag"
+        )
 
 
 def is_on_trial(state: State, heir: Instance) -> bool:
@@ -172,22 +266,18 @@ def trial_record(heir_id: str, tags: Mapping[str, str], word: str, region: str, 
 
 
 def _rivals_query(old_id: str) -> Query:
-    states = ("pending", "running", "stopping", "stopped")
-    return Query(
-        "DescribeInstances", ((f"tag:{tag_names.REPLACES}", (f"*{old_id}*",)), ("instance-state-name", states))
-    )
+    return Query("DescribeInstances", ((f"tag:{tag_names.REPLACES}", (f"*{old_id}*",)),))
 
 
 def _rivals(found: Sequence[Resource], old_id: str, known: frozenset[str]) -> list[Instance]:
     """The living that claim *old_id* and are neither given up nor *known*, the earliest first."""
+    shown = State("").with_resources(item for item in found if isinstance(item, Instance))
+    # Who was asked for lives, as far as the planner knows: only proven links count.
+    shown = shown.with_resources(() if shown.instance(old_id) else (Instance(old_id),))
     claims = [
         item
-        for item in found
-        if isinstance(item, Instance)
-        and item.alive
-        and item.instance_id not in known
-        and old_id in tag_names.replaced_ids(item.tags)
-        and item.tags.get(tag_names.TRIAL) != REJECTED
+        for item in descendants(shown, old_id)
+        if item.alive and item.instance_id not in known and item.tags.get(tag_names.TRIAL) != REJECTED
     ]
     return sorted(claims, key=_seniority)
 
@@ -296,10 +386,10 @@ def require_no_way_back(state: State, heir: Instance, instance_id: str, option: 
     """UnsafePlan when *heir* is stopped and what it has replaced runs again: somebody went back, and has newer data."""
     if heir.state not in ("stopped", "stopping"):
         return
-    for older_id in (instance_id, *tag_names.replaced_ids(heir.tags)):
+    for older_id in (instance_id, *ancestors(state, heir)):
         older = state.instance(older_id)
         # The given id may be of one that was to replace *heir*, and was rejected.
-        if older is None or heir.instance_id in tag_names.replaced_ids(older.tags):
+        if older is None or heir.instance_id in ancestors(state, older):
             continue
         if older.state in ("running", "pending"):
             raise UnsafePlan(

@@ -19,7 +19,7 @@ from typing import Any
 
 from . import tags as tag_names
 from .change import Change, Feature, Plan, Query, Stage, State, by_id
-from .errors import SpecError, StorageError, UnsafePlan
+from .errors import SpecError, StorageError, UnsafePlan, listed
 from .holding import (
     forget,
     has_passing_address,
@@ -34,7 +34,16 @@ from .holding import (
     wants_start,
 )
 from .instance_facts import relaunch_troubles
-from .lineage import REJECTED, SERVING, on_trial_for, started_since, successor, successor_queries, trial_record
+from .lineage import (
+    REJECTED,
+    SERVING,
+    claim_warnings,
+    on_trial_for,
+    started_since,
+    successor,
+    successor_queries,
+    trial_record,
+)
 from .names import require_id
 from .resources import Instance, view
 from .timespan import parse_span
@@ -181,8 +190,15 @@ def _plan_stopped(spec: PowerSpec, state: State, now: datetime) -> Plan:
         stages = held_stop(instances, state.region, now, spec.hold_time, spec.stop_parameters, final=True)
     else:
         stages = plain_stop(instances, state.region, spec.stop_parameters, final=True)
-    warnings = tuple(lost_address(item) for item in stopping if has_passing_address(item))
-    return Plan(stages, warnings)
+    warnings = [lost_address(item) for item in stopping if has_passing_address(item)]
+    if spec.remember:
+        warnings += [
+            f"{item.instance_id} has a tag {tag_names.RESTORE_STATE} that this collection did not write "
+            f"({item.tags[tag_names.RESTORE_STATE]!r}); the record of this run takes its place"
+            for item in stopping
+            if tag_names.RESTORE_STATE in item.tags and hold_of(item) is None
+        ]
+    return Plan(stages, tuple(warnings))
 
 
 def _stop_troubles(spec: PowerSpec, state: State, instance: Instance) -> Iterable[str]:
@@ -208,7 +224,8 @@ def _plan_running(spec: PowerSpec, state: State) -> Plan:
         _raise(UnsafePlan, _replaced(state, starting), "Start them beside their successors with force_start: true.")
     pending = [instance for instance in instances if instance.state == "pending"]
     reason = "it is {state} and should be running"
-    return Plan(start_stages(starting, pending, state.region, reason, final=True))
+    warnings = () if spec.force_start else claim_warnings(state, [item.instance_id for item in starting])
+    return Plan(start_stages(starting, pending, state.region, reason, final=True), warnings)
 
 
 def _replaced(state: State, instances: Iterable[Instance]) -> list[str]:
@@ -228,6 +245,7 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
     done: list[Instance] = []
     starting: list[Instance] = []
     pending: list[Instance] = []
+    unproven: list[Instance] = []
     _require_known(spec, state)
     for instance in _known(spec, state):
         if not instance.alive or tag_names.RESTORE_STATE not in instance.tags:
@@ -245,8 +263,13 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
             pending.append(instance)
         elif hold.is_spent(instance) or instance.state == "running":
             done.append(instance)
-        else:
+        elif hold.is_proven(instance):
             starting.append(instance)
+        else:
+            unproven.append(instance)
+    warnings += _unproven_warning(unproven)
+    if not spec.force_start:
+        warnings += claim_warnings(state, [item.instance_id for item in starting])
     replaced = [] if spec.force_start else _replaced(state, starting)
     if spec.instance_ids is not None:
         _raise(UnsafePlan, replaced, "Start them beside their successors with force_start: true.")
@@ -278,6 +301,20 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
         for old, new in given_up
     ]
     return Plan(tuple(stages), tuple(warnings))
+
+
+def _unproven_warning(instances: Sequence[Instance]) -> list[str]:
+    """The warning about stopped instances whose record EC2's facts do not agree with."""
+    if not instances:
+        return []
+    told = [
+        f"{item.instance_id} (EC2's reason: {item.facts.get('StateTransitionReason') or 'none'})" for item in instances
+    ]
+    warning = (
+        f"the last stop of {listed(told)} is not within the times of the tag {tag_names.RESTORE_STATE}, so no run of "
+        "this collection has stopped it; it is left stopped. Start it if it should run, or remove the tag"
+    )
+    return [warning]
 
 
 def _rejection(state: State, old: Instance, new: Instance) -> Change:

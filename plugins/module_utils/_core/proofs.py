@@ -76,6 +76,28 @@ def is_start_taken_back(instance: Instance, since: datetime) -> bool:
     return own and instance.state == "stopped" and instance.launch_time is not None and instance.launch_time >= since
 
 
+def has_run_since(instance: Instance, since: datetime) -> bool:
+    """Whether EC2 shows that the instance was started after *since*, and that the start stood.
+
+    Of a stopped one the last stop tells: it came after the start. LaunchTime alone tells nothing, since it moves with a
+    start that EC2 takes back too. EC2 tells LaunchTime in whole seconds or finer, records tell whole seconds, so
+    seconds are compared.
+    """
+    launched = None if instance.launch_time is None else instance.launch_time.replace(microsecond=0)
+    if launched is None or launched <= since:
+        return False
+    if instance.state != "stopped":
+        return True
+    stopped = last_transition(instance)
+    return stopped is not None and stopped >= launched and not is_start_taken_back(instance, since)
+
+
+def is_shown_otherwise(instance: Instance) -> bool:
+    """Whether a plan predicts the instance's state: EC2 itself answered another one. The plan is this run's own."""
+    shown = (instance.facts.get("State") or {}).get("Name")
+    return shown is not None and shown != instance.state
+
+
 def is_stopped_within(instance: Instance, since: datetime, until: datetime) -> bool:
     """Whether the stop of a stopped instance lies between two times, to the second; or EC2 took back a later start.
 

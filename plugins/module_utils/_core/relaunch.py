@@ -42,7 +42,7 @@ import base64
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -73,6 +73,7 @@ from .lineage import (
     SERVING,
     UNPROVEN,
     born,
+    claim_warnings,
     is_on_trial,
     is_unretired,
     lineage_queries,
@@ -81,6 +82,7 @@ from .lineage import (
     predecessor,
     require_no_way_back,
     require_settled,
+    require_unclaimed,
     settling_queries,
     started_since,
     successor,
@@ -89,6 +91,7 @@ from .lineage import (
     unrivalled,
 )
 from .names import is_planned, planned, require_id
+from .proofs import launch_identity
 from .resources import BlockDevice, Image, Instance, view
 from .tags import replaced_ids, replaces_value, require_tags, specification
 
@@ -106,6 +109,16 @@ ATTACHMENTS: Mapping[str, str] = {
     "elastic_ip": "the Elastic IP",
     "target_groups": "targets",
 }
+METADATA_OPTIONS: Mapping[str, str] = {
+    "http_tokens": "HttpTokens",
+    "http_endpoint": "HttpEndpoint",
+    "http_put_response_hop_limit": "HttpPutResponseHopLimit",
+    "http_protocol_ipv6": "HttpProtocolIpv6",
+    "instance_metadata_tags": "InstanceMetadataTags",
+}
+"""What can be overridden of the metadata options: the suboption, and EC2's name."""
+# EC2 API reference, InstanceMetadataOptionsRequest.
+_MOST_HOPS = 64
 _ROLLBACK_ON = frozenset({"failed", "timeout", "mismatch", "refused"})
 # What a successor carries of the collection's own: what it replaces, and how far it is.
 _OUR_TAGS = 2
@@ -127,6 +140,8 @@ class Overrides:
     user_data: str = "keep"
     user_data_content: str | None = None
     tags: Mapping[str, str] | None = None
+    metadata_options: Mapping[str, Any] = field(default_factory=dict)
+    """By the name of RunInstances."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +210,17 @@ def _overrides(params: Mapping[str, Any]) -> Overrides:
         user_data=user_data,
         user_data_content=content,
         tags=None if tags is None else require_tags(tags, "overrides: tags", ours=_OUR_TAGS),
+        metadata_options=_metadata_options(params.get("metadata_options") or {}),
     )
+
+
+def _metadata_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    limit = given.get("http_put_response_hop_limit")
+    if limit is not None and not 1 <= limit <= _MOST_HOPS:
+        raise SpecError(
+            f"overrides: metadata_options: http_put_response_hop_limit: {limit} is not from 1 to {_MOST_HOPS}."
+        )
+    return {name: given[option] for option, name in METADATA_OPTIONS.items() if given.get(option) is not None}
 
 
 # --- questions -------------------------------------------------------------------------------------------------------
@@ -317,6 +342,8 @@ def _is_retired(spec: RelaunchSpec, old: Instance) -> bool:
 def plan(spec: RelaunchSpec, state: State, _now: datetime) -> Plan:
     """What has to be done for the instance to run from the image. Raises SpecError, Ambiguous, UnsafePlan."""
     current = _current(spec, state) or living(state, spec.instance_id, "instance_id", follow=spec.follow_successor)
+    if spec.follow_successor:
+        require_unclaimed(state, current, "instance_id")
     trials = on_trial_for(state, current.instance_id)
     rejected = [new for new in trials if _is_rejected(current, new)]
     unproven = [new for new in trials if new not in rejected]
@@ -329,7 +356,8 @@ def plan(spec: RelaunchSpec, state: State, _now: datetime) -> Plan:
     else:
         made = _plan_replacement(spec, state, current)
     ends = _terminations(state, current, rejected) if spec.on_failure == "rollback" else ()
-    return dataclasses.replace(made, stages=(*ends, *made.stages))
+    doubts = claim_warnings(state, [spec.instance_id, current.instance_id]) if spec.follow_successor else ()
+    return dataclasses.replace(made, stages=(*ends, *made.stages), warnings=(*made.warnings, *doubts))
 
 
 def _plan_trial(spec: RelaunchSpec, state: State, old: Instance, unproven: Sequence[Instance]) -> Plan:
@@ -341,6 +369,13 @@ def _plan_trial(spec: RelaunchSpec, state: State, old: Instance, unproven: Seque
             [new.instance_id for new in unproven],
         )
     (new,) = unproven
+    if new.tags[tag_names.TRIAL] == REJECTED:
+        raise UnsafePlan(
+            f"instance_id: {new.instance_id} was launched to replace {old.instance_id} and was given up, but "
+            f"{old.instance_id} is {old.state}, so {new.instance_id} may be all that serves. To go on with "
+            f"{old.instance_id}, start it or terminate {new.instance_id}; to go on with {new.instance_id}, remove its "
+            f"tag {tag_names.TRIAL}"
+        )
     if new.image_id != spec.image_id:
         require_settled(state, old, "image_id")
     hold, birth = hold_of(old), born(new)
@@ -396,6 +431,10 @@ def _not_applied(spec: RelaunchSpec, current: Instance) -> tuple[str, ...]:
     groups = sorted(item["GroupId"] for item in interface.get("Groups") or ())
     if wanted.security_group_ids is not None and sorted(wanted.security_group_ids) != groups:
         found.append(f"security_group_ids {', '.join(wanted.security_group_ids)} (they are {', '.join(groups)})")
+    for option, name in METADATA_OPTIONS.items():
+        asked, have = wanted.metadata_options.get(name), read_fact(facts, f"MetadataOptions.{name}")
+        if asked is not None and asked != have:
+            found.append(f"metadata_options.{option} {asked} (it is {have or 'not known'})")
     tags = sorted(key for key, value in (wanted.tags or {}).items() if current.tags.get(key) != value)
     if tags:
         found.append(f"tags {', '.join(tags)}")
@@ -445,10 +484,11 @@ def _retirement_plan(spec: RelaunchSpec, state: State, current: Instance) -> Pla
 def _is_rejected(old: Instance, new: Instance) -> bool:
     """Whether *new*, on trial, was given up: it says so, or *old* runs again from a hold of before the launch.
 
-    A way back takes that hold's record off last, once *new* is terminated.
+    A way back takes that hold's record off last, once *new* is terminated. While *old* is off for good, the word alone
+    gives nobody up: *new* may be all that serves.
     """
     if new.tags.get(tag_names.TRIAL) == REJECTED:
-        return True
+        return old.state in ("pending", "running") or wants_start(old)
     hold, birth = hold_of(old), born(new)
     return hold is not None and birth is not None and hold.since <= birth and started_since(old, new)
 
@@ -487,7 +527,7 @@ def _plan_replacement(spec: RelaunchSpec, state: State, current: Instance) -> Pl
             rollback_on=_ROLLBACK_ON if back else frozenset(),
         )
     )
-    warnings = _warnings(spec, state, current, image)
+    warnings = (*_warnings(spec, state, current, image), *_weaker_than_image(launch, image))
     return Plan((*stages, *retirement), (*warnings, *_lost_addresses(retirement, current)))
 
 
@@ -788,7 +828,7 @@ def _launch(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> Ch
                 (f"tag:{tag_names.REPLACES}", (f"{old.instance_id}*",)),
             ),
         ),
-        token=("relaunch", old.instance_id, spec.image_id),
+        token=launch_identity(old.instance_id, spec.image_id),
         provided=unreplaced(old.instance_id, spec.image_id, _known_rivals(state, old)),
     )
 
@@ -818,7 +858,9 @@ def _successor_tags(spec: RelaunchSpec, old: Instance) -> dict[str, str]:
             f"{len(tags)}; EC2 takes "
             f"{tag_names.MOST_TAGS}, {_OUR_TAGS} of them are this collection's"
         )
-    replaces = replaces_value(old.instance_id, replaced_ids(old.tags))
+    # What it cannot prove itself is not handed on.
+    inherited = replaced_ids(old.tags) if predecessor(old) is not None else ()
+    replaces = replaces_value(old.instance_id, inherited)
     return {**tags, tag_names.REPLACES: replaces, tag_names.TRIAL: UNPROVEN}
 
 
@@ -851,6 +893,8 @@ def _launch_parameters(spec: RelaunchSpec, state: State, old: Instance, image: I
     for name, said in (("IamInstanceProfile", profile), ("KeyName", overrides.key_name)):
         if said == "":
             del parameters[name]
+    if overrides.metadata_options:
+        parameters["MetadataOptions"] = {**parameters.get("MetadataOptions", {}), **overrides.metadata_options}
     if "HostResourceGroupArn" in parameters.get("Placement", {}):
         parameters["Placement"].pop("HostId", None)
     licenses = [item["LicenseConfigurationArn"] for item in facts.get("Licenses") or ()]
@@ -1088,6 +1132,19 @@ def _warnings(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> 
     if spec.overrides.instance_type not in (None, old.instance_type) and _has_cpu_options(state, old):
         found.append(f"the CPU options of {old.instance_id} belong to {old.instance_type} and are not carried over")
     return tuple(found)
+
+
+def _weaker_than_image(launch: Change, image: Image) -> tuple[str, ...]:
+    """The warning for a successor that takes IMDSv1 although its image asks for IMDSv2 (ImdsSupport v2.0)."""
+    tokens = launch.parameters.get("MetadataOptions", {}).get("HttpTokens")
+    if image.imds_support != "v2.0" or tokens != "optional":
+        return ()
+    warning = (
+        f"{image.image_id} asks for IMDSv2 (ImdsSupport v2.0), and {launch.resource} takes IMDSv1 too (HttpTokens "
+        "optional), as the instance that it replaces. Set overrides: metadata_options: http_tokens: required to "
+        "launch it as the image asks"
+    )
+    return (warning,)
 
 
 def _captured_volumes(old: Instance, image: Image) -> str:
