@@ -353,6 +353,7 @@ class FakeEc2:
             state="pending",
             volume_id=volume_id,
             start_time=self.now(),
+            description=request.get("Description", ""),
             tags=self._tags(request, "snapshot"),
         )
         return self._add(snapshot, (self.durations["snapshot"], becomes(state="completed", progress="100%")))
