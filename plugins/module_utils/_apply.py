@@ -628,7 +628,7 @@ def _has_facts_of(changes: Sequence[Change], resource: Resource) -> bool:
     if asked is not None and resource.description != asked:
         return False
     if first.action == "CreateSnapshot":
-        return resource.volume_id == first.parameters["VolumeId"]
+        return resource.volume_id == str(first.parameters["VolumeId"])
     return first.action != "CopySnapshot" or is_copy(resource)
 
 

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.filter.restore_points import restore_points
+from ansible_collections.ec2ops.storage.plugins.module_utils._ports import CallError
 from in_process import REGION
 from test_rotation_copy_runs import ELSEWHERE, VAULT, Scene
 from test_rotation_runs import DAY, START, deletes, of_policy, ok, rotate
@@ -93,10 +95,8 @@ def test_period_of_another_slot_moves_no_snapshot(sandbox: Sandbox, days: int) -
     scene = Scene(sandbox, 3, "data")
     ec2 = sandbox.client("ec2", REGION)
     for number, name in enumerate(scene.past, 1):
-        period = sandbox.now().replace(hour=0, minute=0) + (days - number) * _day()
-        ec2.create_tags(
-            Resources=[name], Tags=[{"Key": "ec2ops:period", "Value": f"{period:%Y-%m-%d}T00:00+00:00"}]
-        )
+        period = sandbox.now().replace(hour=0, minute=0) + (days - number) * timedelta(days=1)
+        ec2.create_tags(Resources=[name], Tags=[{"Key": "ec2ops:period", "Value": f"{period:%Y-%m-%d}T00:00+00:00"}])
     given = {"select": {"tags": {"backup": "daily"}}, "keep": {"daily": 4}}
     ran = ok(rotate(sandbox, **given))
     assert (len(ran.result["created"]), deletes(sandbox)) == (1, [])
@@ -109,12 +109,6 @@ def test_period_of_today_on_an_old_snapshot_does_not_fill_the_slot(sandbox: Sand
     )
     ran = ok(rotate(sandbox, select={"tags": {"backup": "daily"}}, keep={"daily": 9}))
     assert len(ran.result["created"]) == 1
-
-
-def _day() -> Any:
-    from datetime import timedelta
-
-    return timedelta(days=1)
 
 
 KEYS = ("period", "source", "set", "parts", "origin", "lock", "shared-with", "adopted-by", "copy-of", "taken")
@@ -147,7 +141,7 @@ def forged_copies(scene: Scene, **tags: str) -> list[str]:
                 "ec2ops:policy": "p",
                 "ec2ops:source": scene.volumes[0],
                 "ec2ops:copy-of": f"{REGION}/{name}",
-                "ec2ops:period": f"{scene.sandbox.now() - number * _day():%Y-%m-%d}T00:00+00:00",
+                "ec2ops:period": f"{scene.sandbox.now() - number * timedelta(days=1):%Y-%m-%d}T00:00+00:00",
                 **tags,
             },
         }
@@ -176,9 +170,7 @@ def test_absurd_value_on_a_copy_ends_no_run(sandbox: Sandbox, key: str, value: s
     given = scene.options()
     ok(rotate(sandbox, **given))
     copies = sorted(scene.copies())
-    sandbox.client("ec2", ELSEWHERE).create_tags(
-        Resources=copies, Tags=[{"Key": f"ec2ops:{key}", "Value": value}]
-    )
+    sandbox.client("ec2", ELSEWHERE).create_tags(Resources=copies, Tags=[{"Key": f"ec2ops:{key}", "Value": value}])
     sandbox.reset_log()
     sandbox.move_clock(DAY)
     ran = ok(rotate(sandbox, **given))
@@ -202,8 +194,6 @@ class Refused:
         return getattr(self._gateway, name)
 
     def perform(self, changes: Any, generation: int = 0) -> Mapping[str, str]:
-        from ansible_collections.ec2ops.storage.plugins.module_utils._ports import CallError
-
         if changes[0].action == "CopySnapshot":
             raise CallError("CopySnapshot", "UnauthorizedOperation", "No.", resource=changes[0].resource)
         answer: Mapping[str, str] = self._gateway.perform(changes, generation)
@@ -217,7 +207,7 @@ def test_refused_copy_leaves_no_original_shared(sandbox: Sandbox, wait: bool) ->
     gateway = Refused(sandbox_gateway(sandbox, REGION))
     ended = rotate(sandbox, gateway=gateway, alone=False, **given)
     assert "CopySnapshot" in ended.failed
-    assert [entry for entry in sandbox.log(action="ModifySnapshotAttribute")]
+    assert sandbox.log(action="ModifySnapshotAttribute")
     scene.assert_returned()
 
 
@@ -229,9 +219,7 @@ def test_only_twelve_digits_are_an_account(sandbox: Sandbox, value: str) -> None
     )
     ran = ok(rotate(sandbox, **scene.options({"region": ELSEWHERE, "profile": VAULT, "keep": {"daily": 2}})))
     assert [entry["action"] for entry in ran.result["plan"]].count("CopySnapshot") == 2
-    assert not [
-        entry for entry in sandbox.log(action="ModifySnapshotAttribute") if entry["outcome"] != "ok"
-    ]
+    assert not [entry for entry in sandbox.log(action="ModifySnapshotAttribute") if entry["outcome"] != "ok"]
 
 
 # --- restore ----------------------------------------------------------------------------------------------------------

@@ -59,7 +59,8 @@ def snapshot(age: timedelta = DAY, of: str = V1, *, copy: str = "", **fields: An
     else:
         described = f"p: {instance or of}"
     fields.setdefault("description", described)
-    return Snapshot(volume_id="vol-ffffffff" if copy else of, start_time=start, tags=tags, **{"volume_size": 8, **fields})
+    fields.setdefault("volume_size", 8)
+    return Snapshot(volume_id="vol-ffffffff" if copy else of, start_time=start, tags=tags, **fields)
 
 
 def whole_set(age: timedelta, *volumes: str, states: Sequence[str] = (), **given: Any) -> list[Snapshot]:

@@ -283,9 +283,7 @@ def test_the_age_is_exact_and_a_slot_counts_from_its_start() -> None:
         snapshot("v1-1", 1),
         snapshot("v1-2", limit),
         snapshot("v1-3", limit + timedelta(seconds=1)),
-        snapshot(
-            "v1-4", limit - timedelta(hours=1), tags={"ec2ops:period": f"{NOW - limit:%Y-%m-%d}T00:00+00:00"}
-        ),
+        snapshot("v1-4", limit - timedelta(hours=1), tags={"ec2ops:period": f"{NOW - limit:%Y-%m-%d}T00:00+00:00"}),
     )
     assert archived(changes(options(archive_after=OLD), of)) == ["v1-4", "v1-3"]
 

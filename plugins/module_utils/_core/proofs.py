@@ -132,7 +132,7 @@ def copy_record(snapshot: Snapshot) -> CopyRecord | None:
     found = _COPY_RECORD.fullmatch(snapshot.description) if is_copy(snapshot) else None
     if found is None:
         return None
-    return CopyRecord(found["policy"], found["volume"], found["instance"] or "", found["original"] or "", found["region"])
+    return CopyRecord(**{name: value or "" for name, value in found.groupdict().items()})
 
 
 def taken_for(snapshot: Snapshot, policy: str) -> str:

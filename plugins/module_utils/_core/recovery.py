@@ -309,11 +309,7 @@ def _instance_of(item: _Candidate) -> str:
 
 def _sets(candidates: Iterable[_Candidate], instance_id: str) -> list[_Set]:
     """The sets of the instance, the newest first, with all that is wrong with them."""
-    members = {
-        item.snapshot.snapshot_id: item
-        for item in candidates
-        if _instance_of(item) == instance_id
-    }
+    members = {item.snapshot.snapshot_id: item for item in candidates if _instance_of(item) == instance_id}
     # Every copy is a call of its own, with a start time of its own: of copies the tag alone makes a set.
     copies: dict[tuple[str, str], list[_Candidate]] = defaultdict(list)
     for item in members.values():

@@ -17,8 +17,9 @@ from typing import Any
 
 from . import tags as tag_names
 from .change import Change, State, own_snapshots, tagging
+from .lineage import is_on_trial, predecessor, started_since
 from .names import description, planned
-from .proofs import is_copy, source_of
+from .proofs import is_copy, is_launched_to_replace, source_of
 from .resources import Instance, Snapshot, Volume
 from .rotation_spec import OWN_TAGS, RotationSpec
 from .rotation_units import Unit
@@ -71,17 +72,31 @@ def _instances(spec: RotationSpec, state: State) -> list[Target]:
 
 
 def selected_instances(spec: RotationSpec, state: State) -> list[Instance]:
-    """The living instances that the selection of instances names, sorted by id."""
-    chosen = [
+    """The living instances that the selection of instances names, sorted by id.
+
+    Of two with the selected tags the stopped one is left out when the other is its proven successor.
+    """
+    tagged = [
         instance
         for instance in state.all(Instance)
-        if instance.alive
-        and (
-            instance.instance_id in spec.instance_ids
-            or (spec.select_tags and spec.select_tags.items() <= instance.tags.items())
-        )
+        if instance.alive and spec.select_tags and spec.select_tags.items() <= instance.tags.items()
     ]
-    return sorted(chosen, key=lambda item: item.instance_id)
+    retired = {item.instance_id for item in tagged if item.state == "stopped" and _is_replaced(state, item, tagged)}
+    chosen = {item.instance_id: item for item in tagged if item.instance_id not in retired}
+    named = (state.instance(instance_id) for instance_id in spec.instance_ids)
+    chosen.update({item.instance_id: item for item in named if item is not None and item.alive})
+    return [chosen[name] for name in sorted(chosen)]
+
+
+def _is_replaced(state: State, old: Instance, tagged: Sequence[Instance]) -> bool:
+    """Whether one of these was launched to replace *old*, and serves in its place."""
+    return any(
+        predecessor(heir) == old.instance_id
+        and is_launched_to_replace(heir, old.instance_id)
+        and not is_on_trial(state, heir)
+        and not started_since(old, heir)
+        for heir in tagged
+    )
 
 
 def volumes_of_set(spec: RotationSpec, state: State, instance: Instance) -> tuple[Volume, ...]:

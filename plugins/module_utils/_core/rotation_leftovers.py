@@ -106,7 +106,7 @@ class Leftovers:
             yield (
                 f"policy: {self._capture.spec.policy} has nothing yet, and the policy {policy} has {len(sources)} "
                 f"snapshots of {_listed(sorted(set(sources)))}. A policy that was renamed no longer retains what it "
-                f"made: give their tag {tag_names.POLICY} the new name, or keep the old one."
+                f"made. Keep the old name, or remove the tag {tag_names.POLICY} of these snapshots and adopt them."
             )
 
     def _other_accounts(self) -> Iterator[str]:

@@ -85,13 +85,12 @@ class Lending:
                 )
         kept = self._records(self._shared, lambda name: self._recorded.get(name, set()) - self._wanted[name])
         records = [
-            replace(change, unless=tuple(under_way[change.resource]))
-            for change in kept
-            if change.resource in under_way
+            replace(change, unless=tuple(under_way[change.resource])) for change in kept if change.resource in under_way
         ]
+        if len(returned) == len(under_way):
+            return Stage(tuple(returned)), Stage(tuple(records))
         # Two accounts of one original are two calls about one resource.
-        turns = [Stage((change,)) for change in returned] if len(returned) > len(under_way) else [Stage(tuple(returned))]
-        return (*turns, Stage(tuple(records)))
+        return (*(Stage((change,)) for change in returned), Stage(tuple(records)))
 
     def _shared(self, name: str) -> set[str]:
         return self._recorded.get(name, set()) | self._wanted.get(name, set())
@@ -114,12 +113,13 @@ class Lending:
             # DeleteTags removes a tag only if it has the very value.
             unchanged = before(name) == self._recorded.get(name, set())
             was, wanted = " ".join(sorted(before(name))), " ".join(sorted(after(name)))
+            value = wanted or (self._written[name] if unchanged else was)
             if was != wanted:
                 yield Change(
                     "CreateTags" if wanted else "DeleteTags",
                     name,
                     self._region,
-                    {"Tags": boto3_tags({tag_names.SHARED_WITH: wanted or (self._written[name] if unchanged else was)})},
+                    {"Tags": boto3_tags({tag_names.SHARED_WITH: value})},
                     "a record of whom it is shared with",
                     {},
                     {},

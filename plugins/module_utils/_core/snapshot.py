@@ -406,8 +406,10 @@ class _Rotation:
         ]
         record, share = lending.before()
         back = lending.after_failure() if share.changes else ()
-        shared = [replace(stage, on_failure=back, rollback_on=ANY_FAILURE) if back else stage for stage in (share, *copied)]
-        return [record, *shared, *lending.after()]
+        stages = [share, *copied]
+        if back:
+            stages = [replace(stage, on_failure=back, rollback_on=ANY_FAILURE) for stage in stages]
+        return [record, *stages, *lending.after()]
 
     # --- limits ---
 
