@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from ._core.change import Change, Plan, Query, Stage, Wait, by_id
 from ._core.errors import StorageError, Superseded
 from ._core.names import GENERATIONS, client_token, kind_of, moment_of, planned_in, substitute
+from ._core.proofs import is_copy
 from ._core.resources import Fact, Image, Instance, Resource, Snapshot, Volume, from_view
 from ._core.timespan import format_instant
 from ._ports import TOKEN_SPENT, CallError, Gateway, Outcome, WaitError
@@ -616,9 +617,23 @@ def _made_for(changes: Sequence[Change], answers: Iterable[Resource]) -> list[Re
         and resource.resource_id not in passed_over
         and all(getattr(resource, "tags", {}).get(key) == value for key, value in own.items())
         and getattr(resource, "state", "") not in _FAILED
-        and (not isinstance(resource, Instance) or resource.facts.get("ClientToken") in tokens)
-        and (not isinstance(resource, Snapshot) or text in (None, resource.description))
+        and _has_facts_of(changes, resource)
     ]
+
+
+def _has_facts_of(changes: Sequence[Change], resource: Resource) -> bool:
+    """Whether EC2 shows a resource as these changes ask for it. Tags alone could be anybody's."""
+    first = changes[0]
+    if isinstance(resource, Instance):
+        return resource.facts.get("ClientToken") in _tokens_of(first)
+    if not isinstance(resource, Snapshot):
+        return True
+    asked = first.parameters.get("Description")
+    if asked is not None and resource.description != asked:
+        return False
+    if first.action == "CreateSnapshot":
+        return resource.volume_id == str(first.parameters["VolumeId"])
+    return first.action != "CopySnapshot" or is_copy(resource)
 
 
 def _tokens_of(change: Change) -> frozenset[str]:

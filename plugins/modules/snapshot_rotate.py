@@ -14,9 +14,11 @@ description:
     slot of O(every) has none. A second run in the same slot takes none.
   - Then it deletes what no rule of O(keep) keeps. Every decision has its reasons, in RV(decisions) and with
     C(--diff).
-  - Retention covers all snapshots that carry the policy's tag C(ec2ops:policy), and those that match O(adopt), also of
-    volumes that are gone or are not selected any more. Each volume, or instance, is retained for itself; its newest
-    completed snapshot is always kept.
+  - Retention covers all snapshots that the policy has taken, and those that match O(adopt), also of volumes that are
+    gone or are not selected any more. Each volume, or instance, is retained for itself; its newest completed snapshot is
+    always kept.
+  - The tag C(ec2ops:policy) finds the policy's snapshots, and their descriptions prove that it took them. Others that
+    carry the tag are named in a warning, count for nothing, and are kept.
   - What could be deleted and should not be is held back by guards. See O(guards). After a wait the module asks the
     guards again, and keeps what has become protected in the meantime. See RV(kept_late).
   - What O(copies) want in other regions or accounts is copied, the oldest of a volume first, and retained there by

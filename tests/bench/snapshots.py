@@ -340,7 +340,7 @@ def daily(day: datetime, volumes: Sequence[str]) -> dict[str, Any]:
     return {
         "times": [f"{day:%Y-%m-%d}T02:00:04+00:00"],
         "volumes": list(volumes),
-        "description": f"{POLICY}: a volume",
+        "description": f"{POLICY}: {{volume}}",
         "tags": {
             **SELECTED,
             "Name": "db",

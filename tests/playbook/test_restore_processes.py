@@ -87,6 +87,7 @@ def newer_set(lost: Lost) -> None:
         period = sandbox.now().date()
         sandbox.client("ec2", REGION).create_snapshots(
             InstanceSpecification={"InstanceId": lost.source.instance_id},
+            Description=f"p: {lost.source.instance_id}",
             TagSpecifications=[
                 {
                     "ResourceType": "snapshot",

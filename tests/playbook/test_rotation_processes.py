@@ -138,6 +138,7 @@ def scene(sandbox: Sandbox, tmp_path: Path, whole: bool) -> Iterator[Scene]:
         {
             "at": (today - timedelta(days=days, hours=-1)).isoformat(),
             "volume": volume,
+            "description": f"daily: {made.instance_id if whole else volume}",
             "tags": made.tags(name, days),
         }
         for days in (1, 2, 3)

@@ -78,7 +78,13 @@ def snapshots_of(sandbox: Sandbox, policy: str, region: str = REGION) -> list[di
 
 def seed_snapshots(sandbox: Sandbox, volume_id: str, policy: str, count: int = 5) -> list[str]:
     """Completed snapshots of a policy, one for each of the last days, the oldest first."""
-    snapshots = {"name": "old", "count": count, "volumes": [volume_id], "tags": {POLICY: policy, SOURCE: volume_id}}
+    snapshots = {
+        "name": "old",
+        "count": count,
+        "volumes": [volume_id],
+        "description": f"{policy}: {volume_id}",
+        "tags": {POLICY: policy, SOURCE: volume_id},
+    }
     sandbox.seed({"region": REGION, "snapshots": snapshots})
     return [item["SnapshotId"] for item in snapshots_of(sandbox, policy)]
 

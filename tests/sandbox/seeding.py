@@ -34,8 +34,8 @@ or seconds ago), ``volumes`` (how many source volumes, 1, or their names and ids
 ``size`` (8), ``every`` (seconds between two of one volume, 86400), ``newest`` (the time of the last, unless said
 ``every`` ago), ``name`` (gets the list of their ids). Single ones: ``name``, ``volume`` (name of this call or id; what
 it held then; with ``size`` also one long gone) and ``age`` (seconds) or ``at`` (ISO 8601). Both take ``tags`` (any,
-also aws: ones; ``{volume}``, ``{number}`` and ``{start}`` in a value stand for what they name), ``description``,
-``encrypted``, ``kms_key_id``, ``shared_with`` (accounts, or all), ``state`` (completed, pending or error, with
+also aws: ones) and ``description``; ``{volume}``, ``{number}`` and ``{start}`` in these stand for what they name. Both
+take ``encrypted``, ``kms_key_id``, ``shared_with`` (accounts, or all), ``state`` (completed, pending or error, with
 ``message``), ``copied`` (they are copies; ``source`` is a name or id), ``archived`` (seconds since then) and
 ``restored`` (days, from now), ``lock`` (``{mode, days, cool_off, age}``: hours, and seconds since it was locked) and
 ``fast_restore`` (zones in which it is enabled).
@@ -496,6 +496,7 @@ class _Seeding:
         tags, size = dict(row.get("tags") or {}), int(row.get("size") or 0)
         varying = {key: value for key, value in tags.items() if any(one in value for one in _PLACEHOLDERS)}
         copied = bool(plan["copied"])
+        described = any(one in plan["description"] for one in _PLACEHOLDERS)
         made = []
         for number, (moment, volume_id) in enumerate(places):
             volume = home.volumes.get(volume_id)
@@ -504,8 +505,12 @@ class _Seeding:
                 fields |= {"product_codes": volume.product_codes}
                 if volume.encrypted and "encrypted" not in fields:
                     fields |= {"encrypted": True, "kms_key_id": volume.kms_key_id}
-            if varying:
+            stands: dict[str, str] = {}
+            if varying or described:
                 stands = dict(zip(_PLACEHOLDERS, (volume_id, str(number), stamp(moment)), strict=True))
+            if described:
+                fields["description"] = _filled(fields["description"], stands)
+            if varying:
                 fields["tags"] = {**tags, **{key: _filled(value, stands) for key, value in varying.items()}}
             else:
                 fields["tags"] = tags

@@ -51,7 +51,16 @@ def snapshot(age: timedelta = DAY, of: str = V1, *, copy: str = "", **fields: An
     if copy:
         start += timedelta(hours=1)
     fields.setdefault("snapshot_id", f"snap-{next(_numbers):017x}")
-    return Snapshot(volume_id="vol-ffffffff" if copy else of, volume_size=8, start_time=start, tags=tags, **fields)
+    instance = tags.get("ec2ops:set", "").partition("/")[0]
+    if copy:
+        # A copy without its tags has lost its description too: nobody has asked for it in a run.
+        named = f"{of} on {instance}" if instance else of
+        described = f"p: {named}, {copy}, from us-east-1" if "ec2ops:source" in tags else ""
+    else:
+        described = f"p: {instance or of}"
+    fields.setdefault("description", described)
+    fields.setdefault("volume_size", 8)
+    return Snapshot(volume_id="vol-ffffffff" if copy else of, start_time=start, tags=tags, **fields)
 
 
 def whole_set(age: timedelta, *volumes: str, states: Sequence[str] = (), **given: Any) -> list[Snapshot]:
@@ -172,7 +181,7 @@ def test_what_is_restored_already_is_not_chosen_again() -> None:
     ],
 )
 def test_type_and_performance_as_recorded(origin: str | None, wanted: tuple[Any, ...]) -> None:
-    found = of_volume(snapshot(tags={"ec2ops:origin": origin}))
+    found = of_volume(snapshot(tags={"ec2ops:origin": origin}, volume_size=500))
     (point,) = found.points
     assert (point.volume_type, point.iops, point.throughput) == wanted
     recorded = origin_of(point.snapshot).volume_type

@@ -103,7 +103,14 @@ def snapshot(
         if period is not None:
             tags["ec2ops:period"] = period or f"{start:%Y-%m-%d}T00:00+00:00"
     fields.setdefault("snapshot_id", f"snap-{next(_numbers):017x}")
-    return Snapshot(volume_id=of if isinstance(of, str) else volume_id(of), start_time=start, tags=tags, **fields)
+    source = of if isinstance(of, str) else volume_id(of)
+    fields.setdefault("description", described(source, tags))
+    return Snapshot(volume_id=source, start_time=start, tags=tags, **fields)
+
+
+def described(volume: str, tags: Mapping[str, str]) -> str:
+    """The description that the policy in the tags gives to a snapshot, or another tool to one without a policy."""
+    return f"{tags.get('ec2ops:policy', 'cron')}: {tags.get('ec2ops:set', volume).partition('/')[0]}"
 
 
 def snapshot_set(
@@ -519,7 +526,8 @@ def test_the_slot_is_cut_on_the_wall_clock(every: str, zone: str, now: str, peri
     keep = {"last": 3, "timezone": zone}
     plan = planned(Account.of(volume(1)), moment, every=every, keep=keep)
     assert request_tags(created(plan)[0])["ec2ops:period"] == period
-    there = Snapshot("snap-1", volume_id=V1, start_time=moment, tags={"ec2ops:policy": "p", "ec2ops:period": period})
+    tags = {"ec2ops:policy": "p", "ec2ops:period": period}
+    there = Snapshot("snap-1", volume_id=V1, start_time=moment, tags=tags, description=f"p: {V1}")
     assert planned(Account.of(volume(1), there), moment, every=every, keep=keep).is_empty
 
 
@@ -757,10 +765,11 @@ def test_snapshots_of_unknown_source_are_reported_and_stay() -> None:
     assert plan.told["rpo"] == []
 
 
-def test_a_copy_that_says_its_source_is_of_that_volume() -> None:
+def test_copy_of_which_only_a_tag_names_the_source_is_kept_and_named() -> None:
     copies = days(3, of="vol-ffffffff", tags={"ec2ops:source": V1})
     plan = planned(Account.of(copies), select=None, create="never")
-    assert deleted(plan) == ids(copies[1:])
+    assert deleted(plan) == set()
+    assert all(one.snapshot_id in plan.warnings[0] for one in copies)
 
 
 def test_copies_of_another_region_are_left_to_its_run() -> None:
@@ -985,13 +994,14 @@ def test_the_last_completed_of_a_volume_stays_whoever_made_the_others() -> None:
 
 
 def test_a_copy_is_not_the_last_of_the_volume_that_ec2_shows_for_it() -> None:
-    """The volume of a copy is an arbitrary one; only its tag says what it is a backup of."""
+    """The volume of a copy is an arbitrary one; its description says what it is a backup of, and no tag alone."""
     old, new = snapshot_set(2 * DAY, 1, 1, 2), snapshot_set(DAY, 1, 1)
     given = {"select": None, "create": "never"}
-    copy = snapshot(3 * DAY, 2, tags={"ec2ops:copy-of": "eu-west-1/snap-1"})
+    tags = {"ec2ops:copy-of": "eu-west-1/snap-1", "ec2ops:source": V2}
+    copy = snapshot(3 * DAY, "vol-ffffffff", tags=tags, description="")
     plan = planned(Account.of(old, new, copy), **given)
     assert decision(plan, old[1])["guard"] == "last"
-    told = dataclasses.replace(copy, tags={**copy.tags, "ec2ops:source": V2})
+    told = dataclasses.replace(copy, description=f"p: {V2}, from eu-west-1")
     assert deleted(planned(Account.of(old, new, told), **given)) == ids(old)
 
 

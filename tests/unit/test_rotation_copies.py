@@ -51,6 +51,9 @@ def copy_of(original: Snapshot, state: str = "completed", **fields: Any) -> Snap
         **fields.pop("tags", {}),
     }
     name = original.snapshot_id.replace("snap-0", "snap-c")
+    instance = tags.get("ec2ops:set", "").partition("/")[0]
+    named = f"{original.volume_id} on {instance}" if instance else original.volume_id
+    region, _slash, copied = tags["ec2ops:copy-of"].rpartition("/")
     return Snapshot(
         **{
             "snapshot_id": name,
@@ -58,6 +61,7 @@ def copy_of(original: Snapshot, state: str = "completed", **fields: Any) -> Snap
             "volume_id": "vol-ffffffff",
             "start_time": start + timedelta(hours=1),
             "place": ELSEWHERE,
+            "description": f"{tags['ec2ops:policy']}: {named}, {copied}, from {region}",
             "tags": tags,
             **fields,
         }

@@ -98,7 +98,8 @@ def past(sandbox: Sandbox, volumes: Sequence[str], days: int, instance: str = ""
         period = f"{start:%Y-%m-%d}T00:00+00:00"
         own = {"ec2ops:policy": "p", "ec2ops:period": period, "ec2ops:source": "{volume}", "ec2ops:origin": "-", **tags}
         own |= {"ec2ops:set": f"{instance}/{period}"} if instance else {}
-        rows.append({"times": [start.isoformat()], "volumes": list(volumes), "tags": own, "name": f"day {number}"})
+        row = {"times": [start.isoformat()], "volumes": list(volumes), "tags": own, "name": f"day {number}"}
+        rows.append({**row, "description": f"{own['ec2ops:policy']}: {instance or '{volume}'}"})
     names = sandbox.seed({"snapshots": rows})
     return [one for number in range(1, days + 1) for one in names[f"day {number}"]]
 
@@ -561,13 +562,16 @@ def guarded_world(sandbox: Sandbox) -> dict[str, str]:
     }
     pairs = []
     for name, row in rows.items():
-        old = {"name": name, "volume": f"volume {name}", "age": 30 * DAY, "tags": tags, **row}
-        pairs += [old, {"name": f"{name} new", "volume": f"volume {name}", "age": 2 * DAY, "tags": tags}]
+        made = {"volume": f"volume {name}", "description": "p: {volume}", "tags": tags}
+        old = {"name": name, "age": 30 * DAY, **made, **row}
+        pairs += [old, {"name": f"{name} new", "age": 2 * DAY, **made}]
     # The rules look at the instance: its newest set is kept. The older one alone holds the volume that is gone.
     for age, of in ((30, ["volume free", "volume last"]), (2, ["volume free"])):
         start = sandbox.now() - timedelta(days=age)
         own = {**tags, "ec2ops:set": f"i-0123456789abcdef0/{start:%Y-%m-%d}T00:00+00:00"}
-        pairs.append({"name": f"set {age}", "times": [start.isoformat()], "volumes": of, "tags": own})
+        described = "p: i-0123456789abcdef0"
+        row = {"name": f"set {age}", "times": [start.isoformat()], "volumes": of}
+        pairs.append({**row, "description": described, "tags": own})
     volumes = [{"name": f"volume {name}"} for name in (*rows, "last")]
     found = sandbox.seed({"volumes": volumes, "snapshots": pairs})
     ids = {name: found[name] for name in rows} | {"last": found["set 30"][1]}

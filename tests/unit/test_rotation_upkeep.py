@@ -30,7 +30,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.rotation_guar
     Guards,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.rotation_spec import GUARDS, parse
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.rotation_units import Unit, units_of
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.rotation_units import Slots, Unit, units_of
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.rotation_upkeep import (
     ARCHIVE_GUARDS,
     MOST_ARCHIVING,
@@ -77,7 +77,9 @@ def snapshot(name: str, age: timedelta | int, *, policy: str | None = "p", **fie
     start = NOW - (age if isinstance(age, timedelta) else age * DAY)
     tags = {**({"ec2ops:policy": policy} if policy else {}), **fields.pop("tags", {})}
     volume = name.partition("-")[0].replace("v", "vol-")
-    return Snapshot(f"snap-{name}", **{"volume_id": volume, "start_time": start, "tags": tags, **fields})
+    described = f"{policy or 'cron'}: {tags.get('ec2ops:set', volume).partition('/')[0]}"
+    given = {"volume_id": volume, "start_time": start, "tags": tags, "description": described, **fields}
+    return Snapshot(f"snap-{name}", **given)
 
 
 def parts(name: str, age: int, *more: str, **fields: Any) -> list[Snapshot]:
@@ -101,7 +103,7 @@ def stock(
     now: datetime = NOW,
     zone: Any = UTC,
 ) -> Stock:
-    units = units_of(snapshots, now)
+    units = units_of(snapshots, now, Slots(parse_every("24h"), zone))
     going = frozenset(f"snap-{name}" for name in leaving)
     return Stock("p", units, tuple(coming), going, now, zone)
 
@@ -281,9 +283,7 @@ def test_the_age_is_exact_and_a_slot_counts_from_its_start() -> None:
         snapshot("v1-1", 1),
         snapshot("v1-2", limit),
         snapshot("v1-3", limit + timedelta(seconds=1)),
-        snapshot(
-            "v1-4", limit - timedelta(hours=1), tags={"ec2ops:period": f"{NOW - limit - DAY:%Y-%m-%d}T00:00+00:00"}
-        ),
+        snapshot("v1-4", limit - timedelta(hours=1), tags={"ec2ops:period": f"{NOW - limit:%Y-%m-%d}T00:00+00:00"}),
     )
     assert archived(changes(options(archive_after=OLD), of)) == ["v1-4", "v1-3"]
 

@@ -116,6 +116,15 @@ def description(policy: str, of: str) -> str:
     return f"{policy}: {of}".encode("ascii", "replace").decode()
 
 
+def copy_description(policy: str, volume: str, instance: str, original: str, region: str) -> str:
+    """The description of a copy: of which snapshot, of which volume, and, for the part of a set, of which instance.
+
+    *original* may be a planned id, which the snapshot's own replaces before the call.
+    """
+    whole = f" on {instance}" if instance else ""
+    return f"{description(policy, volume + whole)}, {original}, from {region}"
+
+
 GENERATIONS = 32
 """How many used-up client tokens are passed over: a volume may be deleted and made again many times a day."""
 

@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from . import tags as tag_names
-from .names import COPIED_VOLUME, GENERATIONS, client_token, is_planned
+from .names import COPIED_VOLUME, GENERATIONS, client_token, description, is_planned
 from .resources import Image, Instance, Snapshot, Volume
 from .timespan import parse_instant
 
@@ -122,13 +123,72 @@ def is_taken_of(snapshot: Snapshot, volume_id: str) -> bool:
     return bool(volume_id) and not is_copy(snapshot) and snapshot.volume_id == volume_id
 
 
+@dataclass(frozen=True)
+class CopyRecord:
+    """What the description of a copy says of it: `names.copy_description` writes it.
+
+    ``instance``: for the part of a set, else empty. ``original``: empty in what the first versions wrote, which said of
+    no instance either.
+    """
+
+    policy: str
+    volume: str
+    instance: str
+    original: str
+    region: str
+
+
+_COPY_RECORD = re.compile(
+    r"(?P<policy>.+): (?P<volume>vol-[0-9a-f]+)(?: on (?P<instance>i-[0-9a-f]+))?"
+    r"(?:, (?P<original>snap-[0-9a-f]+))?, from (?P<region>[a-z0-9-]+)"
+)
+_TAKEN_OF_INSTANCE = re.compile(r".+: (i-[0-9a-f]+)")
+
+
+def copy_record(snapshot: Snapshot) -> CopyRecord | None:
+    """What the run that asked for this copy has recorded in its Description; None for every other snapshot.
+
+    CreateSnapshot, CreateSnapshots and CopySnapshot set the Description, and no operation of EC2 changes it later.
+    Somebody who may call CopySnapshot can choose it, so that right is a right to be believed.
+    """
+    found = _COPY_RECORD.fullmatch(snapshot.description) if is_copy(snapshot) else None
+    if found is None:
+        return None
+    return CopyRecord(**{name: value or "" for name, value in found.groupdict().items()})
+
+
+def taken_for(snapshot: Snapshot, policy: str) -> str:
+    """The volume or the instance for which a run of *policy* took the snapshot; empty when none did.
+
+    Its Description says so (see `copy_record`), and for a volume its VolumeId agrees. A snapshot that is only planned
+    is the plan's own.
+    """
+    if is_planned(snapshot.snapshot_id):
+        return snapshot.tags.get(tag_names.SET, "").partition("/")[0] or snapshot.volume_id
+    if is_copy(snapshot):
+        return ""
+    if snapshot.description == description(policy, snapshot.volume_id):
+        return snapshot.volume_id
+    instance_id = instance_named(snapshot)
+    return instance_id if snapshot.description == description(policy, instance_id) else ""
+
+
+def instance_named(snapshot: Snapshot) -> str:
+    """The instance that the Description of a set's part names, as CreateSnapshots got it; empty for all others."""
+    found = None if is_copy(snapshot) else _TAKEN_OF_INSTANCE.fullmatch(snapshot.description)
+    return found[1] if found else ""
+
+
 def source_of(snapshot: Snapshot) -> str:
     """The volume that the snapshot is a backup of, empty where nothing says.
 
-    VolumeId says it of an original. Of a copy only the tag `tags.SOURCE` does, which is a claim: `copy_misfit` holds it
-    against the original.
+    VolumeId says it of an original, and the `copy_record` of a copy. Of any other copy only the tag `tags.SOURCE` does,
+    which is a claim: `copy_misfit` holds it against the original.
     """
-    return snapshot.tags.get(tag_names.SOURCE, "") if is_copy(snapshot) else snapshot.volume_id
+    if not is_copy(snapshot):
+        return snapshot.volume_id
+    record = copy_record(snapshot)
+    return record.volume if record is not None else snapshot.tags.get(tag_names.SOURCE, "")
 
 
 def time_of(snapshot: Snapshot) -> datetime | None:

@@ -8,6 +8,9 @@ A snapshot is *good* when it is completed and not in the archive. The *moment* o
 copy its tag ``ec2ops:taken`` says that, and without one nothing does: it counts from when it was begun, which is later,
 so nothing that may be newer than what was asked for is ever chosen.
 
+A copy is *proven* when the run that asked for it has recorded its volume (`proofs.copy_record`) or when its original is
+known and fits. A copy that is not proven is chosen only where there is nothing else, and a note names it.
+
 Private to this collection.
 """
 
@@ -21,13 +24,15 @@ from functools import cached_property
 from typing import Any
 
 from . import tags as tag_names
-from .device_names import device_letters
+from .device_names import device_letters, is_device_name
+from .display import visible
 from .errors import SpecError, bounded, listed
+from .proofs import copy_misfit, copy_record, is_copy, source_of, time_of
 from .resources import Snapshot
-from .rotation_units import UNKNOWN_VOLUMES, missing_parts, source_of, units_of
+from .rotation_units import instance_of, missing_parts, units_of
 from .tags import LONGEST_KEY, MOST_TAGS, carried
-from .timespan import EARLIEST, format_moment, parse_instant
-from .volume_types import VOLUME_TYPES
+from .timespan import EARLIEST, format_moment
+from .volume_types import VOLUME_TYPES, require_performance
 
 DEFAULT_TYPE = "gp3"
 """Of a volume of which nothing says what type it had."""
@@ -98,6 +103,8 @@ def origin_of(snapshot: Snapshot) -> Origin:
     if len(words) != 7:
         return Origin()
     kind, size, iops, throughput, zone, instance, device = (None if word == "-" else word for word in words)
+    if device is not None and not is_device_name(device):
+        device = None
     return Origin(kind, _number(size), _number(iops), _number(throughput), zone, instance, device)
 
 
@@ -179,6 +186,8 @@ def snapshot_of(described: Mapping[str, Any]) -> Snapshot:
         state=described.get("state") or "",
         volume_id=described.get("volume_id") or "",
         volume_size=int(described.get("volume_size") or 0),
+        encrypted=bool(described.get("encrypted")),
+        description=described.get("description") or "",
         start_time=parse_time(start, "start_time") if start else None,
         storage_tier=None if restored else described.get("storage_tier"),
         tags={str(key): str(value) for key, value in (described.get("tags") or {}).items()},
@@ -190,12 +199,13 @@ def snapshot_of(described: Mapping[str, Any]) -> Snapshot:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A snapshot, and when its data was taken."""
+    """A snapshot, and when its data was taken. ``doubt``: of a copy that is not proven, why; empty for all others."""
 
     snapshot: Snapshot
     source: str
     copied: bool
     moment: datetime
+    doubt: str = ""
 
     @cached_property
     def fault(self) -> str:
@@ -212,9 +222,9 @@ class _Candidate:
         return self.snapshot.tags.get(tag_names.COPY_OF) or self.snapshot.snapshot_id
 
     @property
-    def order(self) -> tuple[datetime, str]:
-        """By moment."""
-        return self.moment, self.snapshot.snapshot_id
+    def order(self) -> tuple[datetime, bool, str]:
+        """By moment; of two at one moment the original is the later one."""
+        return self.moment, not self.copied, self.snapshot.snapshot_id
 
     def fits(self, before: datetime | None) -> bool:
         """Its data was taken before."""
@@ -222,14 +232,29 @@ class _Candidate:
 
 
 def _candidates(snapshots: Iterable[Snapshot]) -> list[_Candidate]:
-    known = {item.snapshot_id: item for item in snapshots}.values()
-    return [_candidate(item, item.start_time) for item in known if item.start_time is not None]
+    known = {item.snapshot_id: item for item in snapshots}
+    found = (_candidate(item, known) for item in known.values())
+    return [item for item in found if item is not None]
 
 
-def _candidate(snapshot: Snapshot, start: datetime) -> _Candidate:
-    taken = parse_instant(snapshot.tags.get(tag_names.TAKEN, ""))
-    copied = tag_names.COPY_OF in snapshot.tags or snapshot.volume_id in UNKNOWN_VOLUMES
-    return _Candidate(snapshot, source_of(snapshot), copied, taken if copied and taken else start)
+def _candidate(snapshot: Snapshot, known: Mapping[str, Snapshot]) -> _Candidate | None:
+    """The snapshot as a candidate; None for one without a start time, and for a copy that does not fit its original."""
+    moment = time_of(snapshot)
+    if moment is None:
+        return None
+    if not is_copy(snapshot):
+        return _Candidate(snapshot, snapshot.volume_id, False, moment)
+    record = copy_record(snapshot)
+    claimed = snapshot.tags.get(tag_names.COPY_OF, "").rpartition("/")[2]
+    name = (record.original if record is not None else "") or claimed
+    original = known.get(name)
+    if original is not None and not is_copy(original) and original.start_time is not None:
+        source = record.volume if record is not None else snapshot.tags.get(tag_names.SOURCE, original.volume_id)
+        if source != original.volume_id or copy_misfit(snapshot, original) is not None:
+            return None
+        return _Candidate(snapshot, source, True, original.start_time)
+    doubt = "" if record is not None else "only a tag says of which volume it is"
+    return _Candidate(snapshot, source_of(snapshot), True, moment, doubt)
 
 
 # --- Sets -------------------------------------------------------------------------------------------------------------
@@ -269,19 +294,28 @@ class _Set:
         return all(part.fits(before) for part in self.parts.values())
 
 
+def _instance_of(item: _Candidate) -> str:
+    """The instance of whose set it is a part: as its description says, of the first versions' copies as its tag does.
+
+    A copy that is not proven is a part of no set.
+    """
+    if not item.copied:
+        return instance_of(item.snapshot)
+    record = copy_record(item.snapshot)
+    if record is None:
+        return ""
+    return record.instance if record.original else item.snapshot.tags.get(tag_names.SET, "").partition("/")[0]
+
+
 def _sets(candidates: Iterable[_Candidate], instance_id: str) -> list[_Set]:
     """The sets of the instance, the newest first, with all that is wrong with them."""
-    members = {
-        item.snapshot.snapshot_id: item
-        for item in candidates
-        if item.snapshot.tags.get(tag_names.SET, "").partition("/")[0] == instance_id
-    }
+    members = {item.snapshot.snapshot_id: item for item in candidates if _instance_of(item) == instance_id}
     # Every copy is a call of its own, with a start time of its own: of copies the tag alone makes a set.
     copies: dict[tuple[str, str], list[_Candidate]] = defaultdict(list)
     for item in members.values():
         if item.copied:
             tags = item.snapshot.tags
-            copies[tags.get(tag_names.POLICY, ""), tags[tag_names.SET]].append(item)
+            copies[tags.get(tag_names.POLICY, ""), tags.get(tag_names.SET, "")].append(item)
     originals = units_of((item.snapshot for item in members.values() if not item.copied), EARLIEST)
     groups = [*([members[name] for name in unit.ids] for unit in originals), *copies.values()]
     return sorted((_set_of(group) for group in groups), key=lambda item: item.order, reverse=True)
@@ -348,6 +382,7 @@ def _of_volumes(candidates: Iterable[_Candidate], wanted: Wanted) -> tuple[dict[
     for source in wanted.missing:
         known = sorted(by_source[source], key=lambda item: item.order, reverse=True)
         good = [item for item in known if not item.fault and item.fits(wanted.before)]
+        good.sort(key=lambda item: bool(item.doubt))
         if good:
             chosen[source] = good[0]
             notes += _passed_over(known, good[0], wanted)
@@ -360,11 +395,16 @@ def _of_volumes(candidates: Iterable[_Candidate], wanted: Wanted) -> tuple[dict[
 
 def _passed_over(known: Iterable[_Candidate], chosen: _Candidate, wanted: Wanted) -> list[str]:
     """Why what is newer than the chosen one is not it; nothing is said of what was not asked for."""
-    reasons = [item.fault for item in known if item.order > chosen.order and item.fits(wanted.before)]
-    if not reasons:
-        return []
+    newer = [item for item in known if item.order > chosen.order and item.fits(wanted.before)]
+    reasons = [item.fault or f"{item.snapshot.snapshot_id}: {item.doubt}" for item in newer if item.fault or item.doubt]
     taken = f"{chosen.snapshot.snapshot_id} of {format_moment(chosen.moment)}"
-    return [f"{chosen.source} is restored from {taken}, not from a newer one: {listed(reasons)}"]
+    notes = [f"{chosen.source} is restored from {taken}, not from a newer one: {listed(reasons)}"] if reasons else []
+    if chosen.doubt:
+        notes.append(
+            f"{chosen.source} is restored from {chosen.snapshot.snapshot_id}, a copy that nothing proves: "
+            f"{chosen.doubt}, and there is no other snapshot. Look at what it holds before you use it."
+        )
+    return notes
 
 
 def _some(sentences: Sequence[str], separator: str = "; ") -> str:
@@ -444,6 +484,12 @@ def _beyond(chosen: _Set, asked: Iterable[_Set]) -> list[str]:
     return list(notes.values())
 
 
+def _is_recorded(item: _Candidate) -> bool:
+    """Whether a policy took it, or a run copied it: only then the tag `tags.ORIGIN` says anything of its volume."""
+    snapshot = item.snapshot
+    return not item.doubt if item.copied else snapshot.description.endswith(f": {snapshot.volume_id}")
+
+
 def _without_sets(candidates: Iterable[_Candidate], wanted: Wanted) -> tuple[dict[str, _Candidate], list[str]]:
     """Of each volume that was the instance's when its snapshot was taken, the newest one."""
     before, there = wanted.before, {item.source for item in wanted.restored}
@@ -453,7 +499,7 @@ def _without_sets(candidates: Iterable[_Candidate], wanted: Wanted) -> tuple[dic
         before = first if before is None else min(before, first)
     by_source: dict[str, list[_Candidate]] = defaultdict(list)
     for item in candidates:
-        if item.source and origin_of(item.snapshot).instance_id == wanted.instance_id:
+        if item.source and _is_recorded(item) and origin_of(item.snapshot).instance_id == wanted.instance_id:
             by_source[item.source].append(item)
     chosen = {}
     for source, known in by_source.items():
@@ -522,13 +568,27 @@ def _point(source: str, item: _Candidate, devices: _Devices, notes: list[str]) -
     )
 
 
+def _is_possible(origin: Origin, size: int) -> bool:
+    """Whether EBS makes a volume of *size* GiB with the recorded performance."""
+    rules = VOLUME_TYPES[origin.volume_type or DEFAULT_TYPE]
+    iops = origin.iops if rules.iops is not None else None
+    throughput = origin.throughput if rules.throughput is not None else None
+    try:
+        require_performance("", origin.volume_type or DEFAULT_TYPE, size or None, iops, throughput)
+    except SpecError:
+        return False
+    return True
+
+
 def _performance(
     source: str, snapshot: Snapshot, origin: Origin, notes: list[str]
 ) -> tuple[str, int | None, int | None]:
     """The recorded type, and of IOPS and throughput what is the user's to say with it."""
     rules = VOLUME_TYPES.get(origin.volume_type or "")
-    if rules is None or origin.volume_type is None or (rules.iops_required and origin.iops is None):
-        recorded = f"records {origin.volume_type} as its type" if origin.volume_type else "does not record its type"
+    if rules is None or origin.volume_type is None or not _is_possible(origin, snapshot.volume_size):
+        recorded = "does not record its type"
+        if origin.volume_type:
+            recorded = f"records {visible(origin.volume_type)} as its type, with values that EBS does not take"
         notes.append(f"{source}: {snapshot.snapshot_id} {recorded}, so it becomes a {DEFAULT_TYPE} volume")
         return DEFAULT_TYPE, None, None
     return (

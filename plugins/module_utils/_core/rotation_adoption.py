@@ -18,11 +18,11 @@ from functools import cached_property
 
 from . import tags as tag_names
 from .change import Change, tagging
+from .proofs import source_of
 from .resources import Snapshot
 from .rotation_capture import no_room
 from .rotation_guards import Guards
 from .rotation_spec import RotationSpec
-from .rotation_units import source_of
 
 _CONTROLLERS = ("backup", "managed")
 """The guards that leave a snapshot to another service or controller."""

@@ -11,16 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from functools import cached_property
 from typing import Any
 
 from . import tags as tag_names
 from .change import Change, State, own_snapshots, tagging
+from .lineage import is_on_trial, predecessor, started_since
 from .names import description, planned
+from .proofs import is_copy, is_launched_to_replace, source_of
 from .resources import Instance, Snapshot, Volume
 from .rotation_spec import OWN_TAGS, RotationSpec
-from .rotation_units import UNKNOWN_VOLUMES, Unit, source_of
+from .rotation_units import Unit
 from .tags import carried, specification
 from .timespan import slot_start, slot_value
 
@@ -70,17 +72,31 @@ def _instances(spec: RotationSpec, state: State) -> list[Target]:
 
 
 def selected_instances(spec: RotationSpec, state: State) -> list[Instance]:
-    """The living instances that the selection of instances names, sorted by id."""
-    chosen = [
+    """The living instances that the selection of instances names, sorted by id.
+
+    Of two with the selected tags the stopped one is left out when the other is its proven successor.
+    """
+    tagged = [
         instance
         for instance in state.all(Instance)
-        if instance.alive
-        and (
-            instance.instance_id in spec.instance_ids
-            or (spec.select_tags and spec.select_tags.items() <= instance.tags.items())
-        )
+        if instance.alive and spec.select_tags and spec.select_tags.items() <= instance.tags.items()
     ]
-    return sorted(chosen, key=lambda item: item.instance_id)
+    retired = {item.instance_id for item in tagged if item.state == "stopped" and _is_replaced(state, item, tagged)}
+    chosen = {item.instance_id: item for item in tagged if item.instance_id not in retired}
+    named = (state.instance(instance_id) for instance_id in spec.instance_ids)
+    chosen.update({item.instance_id: item for item in named if item is not None and item.alive})
+    return [chosen[name] for name in sorted(chosen)]
+
+
+def _is_replaced(state: State, old: Instance, tagged: Sequence[Instance]) -> bool:
+    """Whether one of these was launched to replace *old*, and serves in its place."""
+    return any(
+        predecessor(heir) == old.instance_id
+        and is_launched_to_replace(heir, old.instance_id)
+        and not is_on_trial(state, heir)
+        and not started_since(old, heir)
+        for heir in tagged
+    )
 
 
 def volumes_of_set(spec: RotationSpec, state: State, instance: Instance) -> tuple[Volume, ...]:
@@ -104,6 +120,11 @@ def attached_to(state: State, instance_id: str) -> list[Volume]:
 def usable(volume: Volume | None) -> bool:
     """Whether a snapshot can be taken of it."""
     return volume is not None and volume.state in ("available", "in-use")
+
+
+def zone_of(spec: RotationSpec) -> tzinfo:
+    """The zone that cuts slots."""
+    return spec.keep.zone if spec.keep is not None else UTC
 
 
 def no_room(snapshot_id: str, keys: Sequence[str]) -> str:
@@ -136,7 +157,7 @@ class Capture:
         self, spec: RotationSpec, state: State, managed: Sequence[Snapshot], units: Sequence[Unit], now: datetime
     ) -> None:
         self.spec, self.state, self.managed, self.units, self.now = spec, state, managed, units, now
-        self.zone = spec.keep.zone if spec.keep is not None else UTC
+        self.zone = zone_of(spec)
         self.slot = slot_start(spec.every, now, self.zone)
         self.targets = targets_of(spec, state)
         self.current = self._current()
@@ -216,12 +237,13 @@ class Capture:
         changes = []
         for volume in target.volumes:
             tags = {**self._volume_tags(volume), **shared}
+            request = self._set_request(target) if target.instance else self._request(volume, tags)
             changes.append(
                 Change(
                     "CreateSnapshots" if target.instance else "CreateSnapshot",
                     self._planned(volume.volume_id, target.group),
                     self.state.region,
-                    self._set_request(target) if target.instance else self._request(volume, tags),
+                    request,
                     f"none has been made since {period}",
                     None,
                     {
@@ -229,18 +251,30 @@ class Capture:
                         "volume_id": volume.volume_id,
                         "volume_size": volume.size,
                         "encrypted": volume.encrypted,
+                        "description": request["Description"],
                         "tags": {**self.spec.tags, **shared} if target.instance else tags,
                     },
                     identity=own_snapshots(slot),
-                    passed_over=self._incomplete,
+                    passed_over=self._passed_over,
                 )
             )
         return changes
 
     @cached_property
-    def _incomplete(self) -> frozenset[str]:
-        """The snapshots of incomplete sets: they look like a smaller set that this run may make."""
-        return frozenset(name for unit in self.units if unit.state == "incomplete" for name in unit.ids)
+    def _passed_over(self) -> frozenset[str]:
+        """The snapshots that look like what this run makes, and that the plan has found to be something else.
+
+        Those of an incomplete set look like a smaller set. Others claim this slot by a tag that does not fit them.
+        """
+        incomplete = {name for unit in self.units if unit.state == "incomplete" for name in unit.ids}
+        period = slot_value(self.slot)
+        claiming = {
+            item.snapshot_id
+            for item in self.state.all(Snapshot)
+            if not item.place and item.tags.get(tag_names.PERIOD) == period
+        }
+        chosen = {name for unit in self.current.values() for name in unit.ids}
+        return frozenset(incomplete | (claiming - chosen))
 
     def _planned(self, volume_id: str, group: str) -> str:
         # A volume may be attached to several instances, and be in the set of each.
@@ -291,7 +325,7 @@ class Capture:
             wanted = dict(self.spec.tags) if snapshot.tags.get(tag_names.POLICY) == self.spec.policy else {}
             volume = self.state.volume(snapshot.volume_id)
             unfinished = tag_names.SET in snapshot.tags and tag_names.ORIGIN not in snapshot.tags
-            if unfinished and volume is not None and snapshot.volume_id not in UNKNOWN_VOLUMES:
+            if unfinished and volume is not None and not is_copy(snapshot):
                 wanted = {**self._volume_tags(volume)}
             reason = "of its volume" if unfinished else "as declared"
             change, left_out = tagging(snapshot.snapshot_id, self.state.region, snapshot.tags, wanted, reason)

@@ -28,7 +28,9 @@ from typing import Any
 
 from . import tags as tag_names
 from .change import Change, Query, Stage, State, Wait, own_snapshots, tagging
-from .names import COPIED_VOLUME, description, is_planned, moment_of, planned
+from .errors import bounded
+from .names import COPIED_VOLUME, copy_description, description, is_planned, moment_of, planned
+from .proofs import copy_misfit, copy_record, source_of, time_of
 from .resources import Snapshot
 from .retention import decide
 from .rotation_accounts import Accounts
@@ -36,9 +38,9 @@ from .rotation_capture import no_room
 from .rotation_guards import Guards, sharing
 from .rotation_keeping import Scene, exclusions
 from .rotation_spec import CopySpec, RotationSpec
-from .rotation_units import Unit, missing_parts, source_of
+from .rotation_units import Slots, Unit, missing_parts, set_mark
 from .tags import carried, specification
-from .timespan import format_instant, parse_instant, parse_slot
+from .timespan import format_instant
 
 IN_FLIGHT = 20
 """EC2 makes so many copies at once in a region ("concurrent snapshot copies per destination region")."""
@@ -66,8 +68,12 @@ def original_of(snapshot: Snapshot) -> str:
 class Copying:
     """The copies of one policy in one place.
 
-    *sources*: the originals that may be copied, those that are made in this run too if it waits for them. *names*: by
-    id, what the snapshots of the current slot were called before they were made: by that their copies are called too.
+    *sources*: the originals that may be copied, those that are made in this run too if it waits for them. *home*: all
+    that the policy has where the originals are. *names*: by id, what the snapshots of the current slot were called
+    before they were made: by that their copies are called too.
+
+    A copy counts when the run that asked for it has recorded so (`proofs.copy_record`) and, while EC2 shows the
+    original, fits it. ``unproven``: by id, why a snapshot that claims to be a copy of the policy's does not count.
     """
 
     def __init__(
@@ -76,24 +82,29 @@ class Copying:
         copy: CopySpec,
         state: State,
         sources: Sequence[Unit],
+        home: Sequence[Unit],
+        slots: Slots,
         names: Mapping[str, str],
         guards: Guards,
         now: datetime,
     ) -> None:
         self.spec, self.copy, self.state, self.sources, self.guards, self.now = spec, copy, state, sources, guards, now
-        self._names = names
+        self._names, self._slots = names, slots
+        self._homes = {item.snapshot_id: (unit, item) for unit in home for item in unit.snapshots}
         self.waits = spec.wait and copy.wait
         self._accounts = Accounts(spec, state)
         self._no_account = self._accounts.unknown(copy)
         found = (item for item in state.all(Snapshot) if item.place == copy.place)
         self.known = sorted(found, key=lambda item: item.snapshot_id)
-        ours = [
+        claiming = [
             item
             for item in self.known
             if not self._no_account
             and item.tags.get(tag_names.POLICY) == spec.policy
             and item.tags.get(tag_names.COPY_OF, "").startswith(self._here)
         ]
+        self.unproven = {item.snapshot_id: why for item in claiming if (why := self._misfit(item))}
+        ours = [item for item in claiming if item.snapshot_id not in self.unproven]
         self.failed = [self._unit((item,), item.snapshot_id) for item in ours if item.state == "error"]
         self.living = sorted((item for item in ours if item.state in _LIVING), key=_best_first)
         self.copied: dict[str, Snapshot] = {}
@@ -104,13 +115,41 @@ class Copying:
 
     # --- what is there ---
 
+    def _misfit(self, copy: Snapshot) -> str:
+        """Why a snapshot that claims to be a copy of one of the policy's is none; empty when nothing speaks against."""
+        record, original_id = copy_record(copy), original_of(copy)
+        if record is None:
+            return "its description does not name the volume and the region of an original"
+        if description(record.policy, "") != description(self.spec.policy, "") or record.region != self.state.region:
+            return "its description names another policy or region"
+        if record.original not in ("", original_id):
+            return f"its description says that it is a copy of {record.original}"
+        if original_id not in self._homes:
+            return ""
+        original = self._homes[original_id][1]
+        if source_of(original) != record.volume:
+            return f"its description names {record.volume}, and {original_id} was taken of {source_of(original)}"
+        return copy_misfit(copy, original) or ""
+
+    def _mark(self, copy: Snapshot) -> str:
+        """What it has in common with the copies of the same set; empty for a copy of what was taken alone."""
+        if original_of(copy) in self._homes:
+            return set_mark(self._homes[original_of(copy)][0])
+        record = copy_record(copy)
+        alone = record is not None and record.original and not record.instance
+        return "" if alone else copy.tags.get(tag_names.SET, "")
+
     def _unit(self, snapshots: Sequence[Snapshot], key: str, *, whole: bool = True, lacking: int = 0) -> Unit:
-        """Copies as one unit, with the time of their originals."""
-        tags = snapshots[0].tags
-        marked = tags.get(tag_names.SET)
-        group = marked.partition("/")[0] if marked else tags.get(tag_names.SOURCE, "")
-        taken = parse_instant(tags.get(tag_names.TAKEN, "")) or snapshots[0].start_time or self.now
-        return Unit(key, group, tuple(snapshots), taken, parse_slot(tags.get(tag_names.PERIOD, "")), whole, lacking)
+        """Copies as one unit, with the time and the slot of their originals: as EC2 shows these, else as tags claim."""
+        first = snapshots[0]
+        home = self._homes.get(original_of(first))
+        if home is not None:
+            unit = home[0]
+            return Unit(key, unit.group, tuple(snapshots), unit.start_time, unit.period, whole, lacking)
+        record, mark, taken = copy_record(first), self._mark(first), time_of(first) or self.now
+        instance = (record.instance if record is not None else "") or mark.partition("/")[0]
+        group = instance if mark else source_of(first)
+        return Unit(key, group, tuple(snapshots), taken, self._slots.claimed(first, taken), whole, lacking)
 
     def _units(self, others: Iterable[Snapshot]) -> list[Unit]:
         """What is there, the newest first. A unit's key is its original's: so it has the same place in the order.
@@ -118,16 +157,19 @@ class Copying:
         Copies of one set are one unit, whole when each of its originals has one. A second copy of the same original
         stands for itself, and so does what is in a state that is none of ours to judge.
         """
-        sets: dict[str, list[Snapshot]] = defaultdict(list)
+        sets: dict[tuple[str, str], list[Snapshot]] = defaultdict(list)
         for original, item in self.copied.items():
-            sets[item.tags.get(tag_names.SET) or original].append(item)
+            mark = self._mark(item)
+            sets[mark, "" if mark else original].append(item)
         units = []
-        for marked, members in sets.items():
+        for (mark, _alone), members in sets.items():
             ordered = sorted(members, key=original_of)
-            source = self._source_sets.get(marked)
+            source = self._source_sets.get(mark)
             whole = source is None or all(item in self.copied for item in source.ids)
             key = original_of(ordered[0]) if source is None else source.key
-            units.append(self._unit(ordered, key, whole=whole, lacking=missing_parts(ordered)))
+            recording = next((known[1] for item in ordered if (known := self._homes.get(original_of(item)))), None)
+            lacking = missing_parts(ordered, recording) if mark else 0
+            units.append(self._unit(ordered, key, whole=whole, lacking=lacking))
         units += [self._unit((item,), item.snapshot_id) for item in (*self._second, *others)]
         units += self.failed
         return sorted(units, key=lambda item: (item.start_time, item.key), reverse=True)
@@ -140,12 +182,7 @@ class Copying:
     @cached_property
     def _source_sets(self) -> dict[str, Unit]:
         """By the tag of a set, its original."""
-        return {
-            item.tags[tag_names.SET]: unit
-            for unit in self.sources
-            for item in unit.snapshots
-            if tag_names.SET in item.tags
-        }
+        return {mark: unit for unit in self.sources if (mark := set_mark(unit))}
 
     # --- what is to be copied ---
 
@@ -240,12 +277,17 @@ class Copying:
         others, _left_out = tag_names.with_room(own, carried(source.tags))
         return {**others, **own}
 
+    def _description(self, unit: Unit, source: Snapshot) -> str:
+        """What EC2 keeps of the copy's identity, whatever becomes of its tags."""
+        volume, instance = source_of(source), unit.group if set_mark(unit) else ""
+        return copy_description(self.spec.policy, volume, instance, source.snapshot_id, self.state.region)
+
     def _change(self, unit: Unit, source: Snapshot, identity: Query) -> Change:
         tags, name = self._tags(unit, source), self._names.get(source.snapshot_id, source.snapshot_id)
         parameters: dict[str, Any] = {
             "SourceRegion": self.state.region,
             "SourceSnapshotId": source.snapshot_id,
-            "Description": description(self.spec.policy, f"{source_of(source)}, from {self.state.region}"),
+            "Description": self._description(unit, source),
             "TagSpecifications": [specification("snapshot", tags)],
         }
         if self.copy.kms_key_id is not None:
@@ -262,6 +304,7 @@ class Copying:
                 "volume_id": COPIED_VOLUME,
                 "volume_size": source.volume_size,
                 "encrypted": source.encrypted or self.copy.kms_key_id is not None,
+                "description": parameters["Description"],
                 "place": self.copy.place,
                 "tags": tags,
             },
@@ -395,10 +438,15 @@ class Copying:
         found = []
         for _unit, item in self.beginning:
             allowed = self.state.fact(f"{item.snapshot_id}/shared") or ()
-            lent = self.account in item.tags.get(tag_names.SHARED_WITH, "").split()
+            lent = self.account in tag_names.lent_to(item.tags)
             if self.account and (lent or self.account not in allowed):
                 found.append(item)
         return found
+
+    def copies_under_way(self, source: Snapshot) -> Query:
+        """The question whether EC2 is making a copy of this original."""
+        claim = ((f"tag:{tag_names.COPY_OF}", (self._copy_of(source),)), ("status", ("pending",)))
+        return Query("DescribeSnapshots", claim, (("OwnerIds", ("self",)),), place=self.copy.place)
 
     def still_needed(self) -> set[str]:
         """The originals that must stay shared when this run ends: their copy is under way then."""
@@ -447,6 +495,12 @@ class Copying:
             _change, left = self._tagging(item)
             if left:
                 yield no_room(item.snapshot_id, left)
+        if self.unproven:
+            found = "; ".join(bounded(f"{name}: {why}" for name, why in sorted(self.unproven.items())))
+            yield (
+                f"copies to {self.copy.where}: these are tagged as copies of the policy {self.spec.policy} and are "
+                f"none. They count for nothing and are kept. Remove their tag {tag_names.COPY_OF}. {found}."
+            )
         for unit in self.failed:
             for item in unit.snapshots:
                 yield (

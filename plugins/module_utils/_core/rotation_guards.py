@@ -18,9 +18,10 @@ from functools import cached_property
 
 from . import tags as tag_names
 from .change import Query, State, by_id, own_images
+from .names import is_planned
+from .proofs import copy_record, is_copy, source_of
 from .resources import Image, Snapshot, Volume
 from .rotation_spec import RotationSpec
-from .rotation_units import source_of
 from .timespan import parse_moment
 
 # Tags of those who make and delete snapshots by themselves: Data Lifecycle Manager and other services of AWS, the CSI
@@ -166,7 +167,7 @@ class Guards:
     def _shared(self, snapshot: Snapshot) -> str:
         allowed = self._fact(snapshot, "shared")
         # What anybody may use, another guard holds. What is lent for a copy is taken back by the run that has lent it.
-        lent = ("all", *snapshot.tags.get(tag_names.SHARED_WITH, "").split())
+        lent = ("all", *tag_names.lent_to(snapshot.tags))
         accounts = [str(item) for item in allowed if item not in lent] if isinstance(allowed, list) else []
         return f"shared with {', '.join(accounts)}" if accounts else ""
 
@@ -200,7 +201,7 @@ class Guards:
         newest: dict[tuple[str, str, str | None], Snapshot] = {}
         there = [item for item in self._state.all(Snapshot) if item.state == "completed"]
         for snapshot in (*there, *self._coming):
-            if tag_names.COPY_OF in snapshot.tags:
+            if is_planned(snapshot.snapshot_id) or copy_record(snapshot) is not None:
                 key = (snapshot.place, source_of(snapshot), snapshot.kms_key_id)
                 if key not in newest or _order(snapshot) > _order(newest[key]):
                     newest[key] = snapshot
@@ -243,13 +244,17 @@ def protected(spec: RotationSpec, snapshot: Snapshot) -> str:
 def last_of_their_volumes(going: Iterable[Snapshot], known: Iterable[Snapshot]) -> dict[str, str]:
     """By snapshot id, the volume of which nothing would be left if all of *going* went: its newest of them.
 
-    Only completed snapshots count, and none of the archive, from which nothing can be restored at once.
+    Only completed snapshots count, none of the archive, from which nothing can be restored at once, and no copy of
+    which only a tag says what it is a copy of.
     """
     leaving = {snapshot.snapshot_id: snapshot for snapshot in going}
     staying = {
         source_of(snapshot)
         for snapshot in known
-        if snapshot.snapshot_id not in leaving and snapshot.state == "completed" and snapshot.storage_tier != "archive"
+        if snapshot.snapshot_id not in leaving
+        and snapshot.state == "completed"
+        and snapshot.storage_tier != "archive"
+        and (not is_copy(snapshot) or is_planned(snapshot.snapshot_id) or copy_record(snapshot) is not None)
     }
     newest: dict[str, Snapshot] = {}
     for snapshot in leaving.values():

@@ -15,9 +15,10 @@ from functools import cached_property
 
 from . import tags as tag_names
 from .change import Query, by_id
+from .proofs import source_of
 from .resources import Snapshot
 from .rotation_capture import Capture
-from .rotation_units import Unit, source_of
+from .rotation_units import Unit, instance_of
 
 _NAMED = 10
 
@@ -80,7 +81,7 @@ class Leftovers:
         left = [
             unit
             for unit in self._own
-            if any(tag_names.SET in item.tags for item in unit.snapshots) is not whole
+            if any(instance_of(item) for item in unit.snapshots) is not whole
             and any(source_of(item) in self._captured for item in unit.snapshots)
         ]
         if left:
@@ -105,7 +106,7 @@ class Leftovers:
             yield (
                 f"policy: {self._capture.spec.policy} has nothing yet, and the policy {policy} has {len(sources)} "
                 f"snapshots of {_listed(sorted(set(sources)))}. A policy that was renamed no longer retains what it "
-                f"made: give their tag {tag_names.POLICY} the new name, or keep the old one."
+                f"made. Keep the old name, or remove the tag {tag_names.POLICY} of these snapshots and adopt them."
             )
 
     def _other_accounts(self) -> Iterator[str]:
@@ -115,7 +116,7 @@ class Leftovers:
         found: dict[str, list[str]] = defaultdict(list)
         for unit in self._own:
             for item in unit.snapshots:
-                for account in item.tags.get(tag_names.SHARED_WITH, "").split():
+                for account in tag_names.lent_to(item.tags):
                     if account not in self._accounts:
                         found[account].append(item.snapshot_id)
         for account, names in sorted(found.items()):

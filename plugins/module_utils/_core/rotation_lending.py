@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from . import tags as tag_names
-from .change import Change, Stage
+from .change import Change, Query, Stage
 from .resources import Snapshot
 from .rotation_copies import Copying
 from .tags import boto3_tags
@@ -33,12 +34,12 @@ class Lending:
     def __init__(
         self, managed: Iterable[Snapshot], copyings: Sequence[Copying], region: str, *, unknown: bool = False
     ) -> None:
-        self._region = region
+        self._region, self._copyings = region, copyings
+        known = list(managed)
         self._recorded: dict[str, set[str]] = {
-            item.snapshot_id: set(item.tags[tag_names.SHARED_WITH].split())
-            for item in managed
-            if item.tags.get(tag_names.SHARED_WITH)
+            item.snapshot_id: set(accounts) for item in known if (accounts := tag_names.lent_to(item.tags))
         }
+        self._written = {item.snapshot_id: item.tags[tag_names.SHARED_WITH] for item in known if self._lends(item)}
         self._wanted: dict[str, set[str]] = defaultdict(set)
         needed: dict[str, set[str]] = defaultdict(set)
         for copying in copyings:
@@ -50,6 +51,9 @@ class Lending:
             name: (self._shared(name) & needed[name]) | (self._recorded.get(name, set()) if unknown else set())
             for name in (*self._recorded, *self._wanted)
         }
+
+    def _lends(self, item: Snapshot) -> bool:
+        return item.snapshot_id in self._recorded
 
     def before(self) -> Iterator[Stage]:
         """The record, then the sharing."""
@@ -66,6 +70,27 @@ class Lending:
             tuple(self._permission(name, accounts, "remove", reason) for name, accounts in over.items() if accounts)
         )
         yield Stage(tuple(self._records(self._shared, lambda name: self._left[name])))
+
+    def after_failure(self) -> tuple[Stage, ...]:
+        """What this run has shared is unshared where no copy is under way; a later run ends what this one leaves."""
+        returned: list[Change] = []
+        under_way: dict[str, list[Query]] = defaultdict(list)
+        for copying in self._copyings:
+            for item in copying.to_share():
+                name, query = item.snapshot_id, copying.copies_under_way(item)
+                reason = "no copy of it was begun"
+                under_way[name].append(query)
+                returned.append(
+                    replace(self._permission(name, {copying.account}, "remove", reason), unless=(query,)),
+                )
+        kept = self._records(self._shared, lambda name: self._recorded.get(name, set()) - self._wanted[name])
+        records = [
+            replace(change, unless=tuple(under_way[change.resource])) for change in kept if change.resource in under_way
+        ]
+        if len(returned) == len(under_way):
+            return Stage(tuple(returned)), Stage(tuple(records))
+        # Two accounts of one original are two calls about one resource.
+        return (*(Stage((change,)) for change in returned), Stage(tuple(records)))
 
     def _shared(self, name: str) -> set[str]:
         return self._recorded.get(name, set()) | self._wanted.get(name, set())
@@ -85,13 +110,16 @@ class Lending:
     def _records(self, before: _Accounts, after: _Accounts) -> Iterator[Change]:
         """The tags that make the record say what will be."""
         for name in self._left:
+            # DeleteTags removes a tag only if it has the very value.
+            unchanged = before(name) == self._recorded.get(name, set())
             was, wanted = " ".join(sorted(before(name))), " ".join(sorted(after(name)))
+            value = wanted or (self._written[name] if unchanged else was)
             if was != wanted:
                 yield Change(
                     "CreateTags" if wanted else "DeleteTags",
                     name,
                     self._region,
-                    {"Tags": boto3_tags({tag_names.SHARED_WITH: wanted or was})},
+                    {"Tags": boto3_tags({tag_names.SHARED_WITH: value})},
                     "a record of whom it is shared with",
                     {},
                     {},

@@ -20,14 +20,15 @@ from itertools import zip_longest
 from typing import Any
 
 from . import tags as tag_names
-from .change import Feature, Plan, Query, Stage, State, Wait, by_id, own_snapshots, tag_filters
-from .errors import StorageError, UnsafePlan, bounded
+from .change import ANY_FAILURE, Feature, Plan, Query, Stage, State, Wait, by_id, own_snapshots, tag_filters
+from .errors import StorageError, UnsafePlan, bounded, listed
 from .lineage import successor_queries
 from .names import is_planned
+from .proofs import is_copy, source_of, taken_for
 from .resources import Instance, Snapshot
 from .rotation_accounts import Accounts
 from .rotation_adoption import Adoption, belongs
-from .rotation_capture import Capture
+from .rotation_capture import Capture, zone_of
 from .rotation_copies import Copying
 from .rotation_guards import Guards, last_of_their_volumes, others_of, queries
 from .rotation_keeping import Keeping, Scene
@@ -39,7 +40,7 @@ from .rotation_report import Decided, Report, plan_hash, recovery_points
 from .rotation_spec import RotationSpec, parse
 from .rotation_successors import Successors
 from .rotation_unanswered import answering, copy_queries, joined, kept_for, planned_for, unanswered
-from .rotation_units import Unit, units_of
+from .rotation_units import Slots, Unit, units_of
 from .rotation_upkeep import (
     ARCHIVE_GUARDS,
     LISTED,
@@ -155,11 +156,12 @@ class _Rotation:
         accounts.require_distinct()
         self.known = [item for item in state.all(Snapshot) if not item.place]
         self.managed = [item for item in self.known if self._is_managed(item)]
+        self.slots = Slots(spec.every, zone_of(spec))
         self.guards = Guards(spec, state, now)
         # What another region's run has copied here, that run retains.
-        here = [item for item in self.known if tag_names.COPY_OF not in item.tags]
+        here = [item for item in self.known if not _is_another_runs(item)]
         self.adoption = Adoption(spec, here, self.guards, state.region)
-        self.capture = Capture(spec, state, self.managed, units_of(self.managed, now), now)
+        self.capture = Capture(spec, state, self.managed, units_of(self.managed, now, self.slots), now)
         self.left_out = LeftOut(spec, state, captures=bool(self.capture.targets))
         self.leftovers = Leftovers(self.capture, self.known, self.successors.retired_volumes, accounts.all)
         self.home = Keeping(spec, spec.keep, self._scene(), self.guards, now)
@@ -179,11 +181,11 @@ class _Rotation:
         )
 
     def _is_managed(self, snapshot: Snapshot) -> bool:
-        if tag_names.COPY_OF in snapshot.tags:
-            return False  # what another region's run has copied here, that run retains
-        if self.spec.captured:
-            return snapshot.tags.get(tag_names.POLICY) == self.spec.policy
-        return belongs(self.spec, snapshot.tags)
+        if _is_another_runs(snapshot):
+            return False
+        if snapshot.tags.get(tag_names.POLICY) == self.spec.policy:
+            return bool(taken_for(snapshot, self.spec.policy))
+        return not self.spec.captured and belongs(self.spec, snapshot.tags)
 
     def _scene(self) -> Scene:
         capture = self.capture
@@ -222,7 +224,9 @@ class _Rotation:
         """The copies of each place that has told what is there."""
         names = self.capture.names
         for copy in answering(self.spec, self.state):
-            yield Copying(self.spec, copy, self.state, self.sources, names, self.guards, self.now)
+            yield Copying(
+                self.spec, copy, self.state, self.sources, self.capture.units, self.slots, names, self.guards, self.now
+            )
 
     def _keeping(self, copying: Copying) -> Keeping:
         return Keeping(self.spec, copying.copy.keep, copying.scene, self.guards, self.now)
@@ -321,7 +325,23 @@ class _Rotation:
             refused=self.left_out.error(),
         )
 
+    def _unproven_warnings(self) -> Iterator[str]:
+        """The snapshots that carry the policy's name and were not taken by it."""
+        policy = self.spec.policy
+        found = [
+            f"{item.snapshot_id} (of {source_of(item) or 'an unknown volume'})"
+            for item in sorted(self.known, key=lambda item: item.snapshot_id)
+            if item.tags.get(tag_names.POLICY) == policy and not _is_another_runs(item) and not taken_for(item, policy)
+        ]
+        if found:
+            yield (
+                f"policy: the tag {tag_names.POLICY} names {policy} on {len(found)} snapshots that it did not take, as "
+                f"their descriptions show. They count for nothing and are kept: {listed(found)}. Remove the tag, or "
+                "remove it and adopt them."
+            )
+
     def _capture_warnings(self) -> Iterator[str]:
+        yield from self._unproven_warnings()
         yield from self.capture.warnings()
         captured = {volume.volume_id for target in self.capture.targets for volume in target.volumes}
         yield from self.successors.warnings(captured)
@@ -384,7 +404,12 @@ class _Rotation:
             )
             for together in side_by_side
         ]
-        return [*lending.before(), *copied, *lending.after()]
+        record, share = lending.before()
+        back = lending.after_failure() if share.changes else ()
+        stages = [share, *copied]
+        if back:
+            stages = [replace(stage, on_failure=back, rollback_on=ANY_FAILURE) for stage in stages]
+        return [record, *stages, *lending.after()]
 
     # --- limits ---
 
@@ -431,6 +456,11 @@ class _Rotation:
             for group, count in sorted(leaving.items())
             if there[group] - count < self.spec.min_keep
         ]
+
+
+def _is_another_runs(snapshot: Snapshot) -> bool:
+    """Whether another region's run has copied it here, and retains it."""
+    return is_copy(snapshot) and tag_names.COPY_OF in snapshot.tags
 
 
 def _approval(limits: Sequence[str]) -> str:

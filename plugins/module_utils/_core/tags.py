@@ -9,6 +9,7 @@ Private to this collection.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any
@@ -163,6 +164,14 @@ def replaces_value(predecessor: str, inherited: Iterable[str] = ()) -> str:
     while len(ids) > 2 and len(",".join(ids)) > LONGEST_VALUE:
         del ids[-2]
     return ",".join(ids)
+
+
+_ACCOUNT = re.compile(r"[0-9]{12}")
+
+
+def lent_to(tags: Mapping[str, str]) -> frozenset[str]:
+    """The accounts with which a run has shared the bearer of these tags for a copy. Other words are no accounts."""
+    return frozenset(word for word in tags.get(SHARED_WITH, "").split() if _ACCOUNT.fullmatch(word))
 
 
 def replaced_ids(tags: Mapping[str, str]) -> tuple[str, ...]:

@@ -1,0 +1,254 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sets, copies and predecessors whose tags somebody has forged, altered or removed: what EC2 shows decides."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import client_token
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.recovery import Wanted, recover
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Resource, Snapshot
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_rotation import (
+    DAY,
+    I1,
+    I2,
+    NOW,
+    TODAY,
+    V1,
+    V2,
+    V3,
+    WHOLE,
+    Account,
+    created,
+    days,
+    decision,
+    deleted,
+    ids,
+    machine,
+    planned,
+    snapshot,
+    snapshot_set,
+    volume,
+)
+from test_rotation_copies import copies_in, copy_of, place, world_of
+from test_rotation_copies import planned as planned_with_copies
+
+HOUR = timedelta(hours=1)
+TAGS: Mapping[str, Any] = {"select": {"tags": {"backup": "daily"}}, "consistency": "instance"}
+
+
+def tagged(one: Snapshot, **tags: str | None) -> Snapshot:
+    """The snapshot with these tags of ours; None removes one."""
+    found = {**one.tags, **{f"ec2ops:{key.replace('_', '-')}": value for key, value in tags.items()}}
+    return dataclasses.replace(one, tags={key: value for key, value in found.items() if value is not None})
+
+
+# --- sets -------------------------------------------------------------------------------------------------------------
+
+
+def test_junk_set_displaces_delays_and_deletes_no_set() -> None:
+    real = [snapshot_set(number * DAY, 1, 1, 2) for number in (1, 2, 3)]
+    junk = [
+        tagged(snapshot(number * HOUR, 9, policy=None), policy="p", set=f"{I1}/{TODAY}", period=TODAY)
+        for number in (1, 2, 3)
+    ]
+    plan = planned(Account.of(machine(1, 1, 2), *real, junk), **WHOLE, keep={"last": 4})
+    assert [change.action for change in created(plan)] == ["CreateSnapshots"] * 2
+    assert deleted(plan) == set()
+    assert all(one.snapshot_id in plan.warnings[0] for one in junk)
+
+
+@pytest.mark.parametrize("tags", [{"set": None}, {"set": f"{I2}/{TODAY}"}, {"set": "?"}, {"parts": "9" * 200}])
+def test_altered_tags_of_a_part_take_no_set_apart(tags: dict[str, Any]) -> None:
+    real = [snapshot_set(number * DAY, 1, 1, 2) for number in (1, 2, 3)]
+    altered = [[tagged(one[0], **tags), one[1]] for one in real]
+    plan = planned(Account.of(machine(1, 1, 2), *altered), **WHOLE, create="never", keep={"last": 2})
+    assert deleted(plan) == ids(real[2])
+    found = recover([one for parts in altered for one in parts], Wanted(instance_id=I1))
+    assert {point.snapshot.snapshot_id for point in found.points} == ids(real[0])
+
+
+def test_restore_takes_no_junk_set() -> None:
+    real = snapshot_set(DAY, 1, 1, 2)
+    junk = [tagged(snapshot(HOUR, of, policy=None), policy="p", set=f"{I1}/{TODAY}") for of in (8, 9)]
+    copies = [
+        tagged(snapshot(HOUR, "vol-ffffffff", policy=None), policy="p", set=f"{I1}/{TODAY}", source=of, copy_of="a/b")
+        for of in (V1, V2)
+    ]
+    found = recover([*real, *junk, *copies], Wanted(instance_id=I1))
+    assert {point.snapshot.snapshot_id for point in found.points} == ids(real)
+    with pytest.raises(SpecError, match="no set"):
+        recover([*junk, *copies], Wanted(instance_id=I1))
+
+
+def test_snapshot_that_no_policy_took_is_no_part_of_an_instance_without_sets() -> None:
+    origin = f"gp3 8 3000 125 us-east-1a {I1} /dev/sdf"
+    real = tagged(snapshot(DAY, 1), origin=origin)
+    junk = tagged(snapshot(HOUR, 9, policy=None, description=""), policy="p", origin=origin)
+    found = recover([real, junk], Wanted(instance_id=I1))
+    assert [point.snapshot for point in found.points] == [real]
+
+
+# --- slots ------------------------------------------------------------------------------------------------------------
+
+
+def at(text: str, period: str) -> Snapshot:
+    return tagged(snapshot(text), period=f"{period}T00:00+00:00")
+
+
+def test_start_shortly_after_the_slots_end_counts_in_its_slot() -> None:
+    late, today = at("2026-11-24T00:00:20", "2026-11-23"), at("2026-11-24T01:00", "2026-11-24")
+    plan = planned(Account.of(volume(1), late, today), keep={"daily": 2}, create="never", report="all")
+    assert [decision(plan, one)["reasons"][0] for one in (late, today)] == ["daily 2026-11-23", "daily 2026-11-24"]
+
+
+def test_late_claim_displaces_no_snapshot_of_its_slot() -> None:
+    real = at("2026-11-23T01:00", "2026-11-23")
+    forged = at("2026-11-24T00:10", "2026-11-23")
+    plan = planned(Account.of(volume(1), real, forged), keep={"daily": 2}, create="never")
+    assert deleted(plan) == set()
+
+
+# --- copies -----------------------------------------------------------------------------------------------------------
+
+
+def test_copy_of_another_snapshot_with_a_forged_tag_does_not_stand_for_the_newest() -> None:
+    old, new = snapshot(2 * DAY), snapshot(DAY)
+    forged = tagged(copy_of(old, start_time=NOW), copy_of=f"us-east-1/{new.snapshot_id}")
+    plan = planned_with_copies(world_of(volume(1), old, new, forged), copies=place(), create="never")
+    assert copies_in(plan) == [old.snapshot_id, new.snapshot_id]
+    assert any(forged.snapshot_id in text for text in plan.warnings)
+
+
+def test_copies_of_the_first_versions_count() -> None:
+    old, new = snapshot(2 * DAY), snapshot(DAY)
+    copies = [copy_of(one, description=f"p: {V1}, from us-east-1") for one in (old, new)]
+    plan = planned_with_copies(world_of(volume(1), old, new, *copies), copies=place(), create="never")
+    assert (copies_in(plan), deleted(plan), plan.warnings) == ([], {old.snapshot_id}, ())
+
+
+def test_unproven_copy_is_no_reason_to_delete_an_original_or_a_copy() -> None:
+    old, new = snapshot(2 * DAY), snapshot(DAY)
+    real = [copy_of(one) for one in (old, new)]
+    forged = [
+        dataclasses.replace(tagged(copy_of(snapshot(HOUR)), copy_of="us-east-1/snap-0"), description="")
+        for _number in range(3)
+    ]
+    world = world_of(volume(1), old, new, *real, *forged)
+    plan = planned_with_copies(world, copies=place(), create="never", keep={"last": 9})
+    assert deleted(plan) == set()
+    without = planned_with_copies(world_of(volume(1), old, new, *forged), copies=place(), create="never")
+    assert deleted(without) == set()
+
+
+# --- predecessors -----------------------------------------------------------------------------------------------------
+
+
+def heir(token: str | None, **fields: Any) -> list[Resource]:
+    tags = {"backup": "daily", "ec2ops:replaces": I1, "ec2ops:trial": "serving"}
+    return machine(2, 2, tags=tags, image_id="ami-1", facts={"ClientToken": token}, **fields)
+
+
+@pytest.mark.parametrize(
+    ("state", "token", "taken"),
+    [
+        ("stopped", client_token(("relaunch", I1, "ami-1")), {V2}),
+        ("stopped", "terraform", {V1, V2}),
+        ("stopped", None, {V1, V2}),
+        ("running", client_token(("relaunch", I1, "ami-1")), {V1, V2}),
+    ],
+    ids=["retired", "unproven", "no token", "in service"],
+)
+def test_retired_predecessor_with_the_same_tags_is_not_captured(state: str, token: str | None, taken: set[str]) -> None:
+    old = machine(1, 1, tags={"backup": "daily"}, state=state)
+    plan = planned(Account.of(old, heir(token)), **TAGS)
+    assert {(change.after or {})["volume_id"] for change in created(plan)} == taken
+
+
+# --- whatever is forged -----------------------------------------------------------------------------------------------
+
+KEYS = ("policy", "period", "source", "set", "parts", "origin", "copy-of", "taken", "adopted-by", "lock", "shared-with")
+VALUES = st.sampled_from(
+    (
+        "p",
+        "q",
+        V1,
+        V2,
+        V3,
+        TODAY,
+        "2026-11-20T00:00+00:00",
+        "9999-12-31T00:00+00:00",
+        f"{I1}/{TODAY}",
+        f"{I2}/{TODAY}",
+        "2999-01-01T00:00:00.000Z",
+        "2026-19-39T00:00:00.000Z",
+        "us-east-1/snap-00000000000000001",
+        "1",
+        "9" * 250,
+        "",
+        "²",
+        f"gp3 8 3000 125 us-east-1a {I1} /dev/sdf",
+    )
+)
+FORGERY = st.dictionaries(st.sampled_from([f"ec2ops:{key}" for key in KEYS]), VALUES, max_size=6)
+
+
+def strangers(forgeries: Iterable[Mapping[str, str]]) -> list[Snapshot]:
+    """Snapshots that no policy took, of another volume, of the policy's own, and copies, with these tags."""
+    sources = (9, 1, "vol-ffffffff")
+    return [
+        snapshot(timedelta(hours=1 + 30 * number), sources[number % 3], policy=None, description="", tags=dict(tags))
+        for number, tags in enumerate(forgeries)
+    ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(FORGERY, min_size=1, max_size=9))
+def test_forged_tags_on_strangers_change_nothing(forgeries: list[dict[str, str]]) -> None:
+    honest = [machine(1, 1, 2), days(5), snapshot_set(DAY, 1, 1, 2), snapshot_set(2 * DAY, 1, 1, 2)]
+    for options in ({"keep": {"last": 2, "daily": 3}}, {**WHOLE, "keep": {"last": 1}}):
+        without, forged = planned(Account.of(*honest), **options), strangers(forgeries)
+        plan = planned(Account.of(*honest, forged), **options)
+        assert deleted(plan) == deleted(without)
+        assert [change.parameters for change in created(plan)] == [change.parameters for change in created(without)]
+        assert plan.told["rpo"] == without.told["rpo"]
+
+
+HONEST_KEYS = ("period", "source", "set", "origin", "copy-of", "taken", "lock", "shared-with", "adopted-by")
+ALTERED = st.dictionaries(
+    st.sampled_from([key.replace("-", "_") for key in HONEST_KEYS]), st.one_of(st.none(), VALUES), max_size=5
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(ALTERED, min_size=9, max_size=9))
+def test_altered_tags_on_honest_snapshots_lose_nothing(altered: list[dict[str, str | None]]) -> None:
+    alone = days(5)
+    parts = [one for number in (1, 2) for one in snapshot_set(number * DAY, 1, 1, 2)]
+    for honest, options in ((alone, {"keep": {"daily": 3}}), (parts, {**WHOLE, "keep": {"daily": 2}})):
+        without = planned(Account.of(machine(1, 1, 2), honest), **options)
+        changed = [tagged(one, **tags) for one, tags in zip(honest, altered, strict=False)]
+        plan = planned(Account.of(machine(1, 1, 2), changed), **options)
+        assert deleted(plan) <= deleted(without)
+        assert len(created(plan)) == len(created(without))
+        found = recover(changed, Wanted(volume_ids=(V1,)))
+        assert [point.snapshot.snapshot_id for point in found.points] == [honest[0].snapshot_id]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(FORGERY, min_size=1, max_size=9))
+def test_forged_tags_on_strangers_change_no_restore(forgeries: list[dict[str, str]]) -> None:
+    foreign = [one for one in strangers(forgeries) if one.volume_id != V1]
+    honest = [*days(2), *snapshot_set(3 * DAY, 1, 1, 2)]
+    for wanted in (Wanted(volume_ids=(V1,)), Wanted(instance_id=I1)):
+        with_them, without = recover([*honest, *foreign], wanted), recover(honest, wanted)
+        assert [point.view() for point in with_them.points] == [point.view() for point in without.points]
