@@ -176,8 +176,8 @@ def test_forged_mark_replaced_takes_no_place_from_what_is_attached(sandbox: Sand
     forged = strangers_volume(sandbox)
     tag(sandbox, forged, spec=web.instance_id, volume="data", replaces=real)
     tag(sandbox, real, replaced_by=forged)
-    for given in ({}, {"volume_id": real}):
-        ended = declared(sandbox, web, options={"purge_volumes": True, "in_use": "detach"}, **given)
+    for named in ({}, {"volume_id": real}):
+        ended = declared(sandbox, web, options={"purge_volumes": True, "in_use": "detach"}, **named)
         assert (ended.failed, ended.actions) == ("", [])
     assert web.attached() == {DATA: real}
 
@@ -185,8 +185,8 @@ def test_forged_mark_replaced_takes_no_place_from_what_is_attached(sandbox: Sand
 def test_mark_replaced_that_names_no_volume_counts_for_nothing(sandbox: Sandbox) -> None:
     web, real = web_with_data(sandbox)
     tag(sandbox, real, replaced_by="2026-19-39T00:00:00Z")
-    for given in ({}, {"volume_id": real}):
-        ended = declared(sandbox, web, options={"purge_volumes": True, "in_use": "detach"}, **given)
+    for named in ({}, {"volume_id": real}):
+        ended = declared(sandbox, web, options={"purge_volumes": True, "in_use": "detach"}, **named)
         assert (ended.failed, ended.actions) == ("", [])
     assert web.attached() == {DATA: real}
 
@@ -268,6 +268,7 @@ def test_swap_without_final_snapshot_ends_with_the_original_deleted_after_any_ki
 VOLUME_KEYS = ("spec", "volume", "replaces", "replaced-by", "swap", "was-at", "final")
 SNAPSHOT_KEYS = ("final", "swap", "source", "copy-of", "taken")
 REAL, STRANGE, BACKED_UP, GONE = vol(1), vol(2), vol(3), vol(9)
+LIKELY = {"spec": (WEB,), "volume": ("data",), "final": (REAL,), "swap": (REAL,), "replaces": (REAL,)}
 VALUES = st.sampled_from(
     (
         *(WEB, DB, "web", "data", "log", "x", "", "2026-19-39T00:00:00Z", "i-", ",,", "\n"),
@@ -295,9 +296,9 @@ def forged_worlds(draw: st.DrawFn) -> tuple[Ec2, Ec2]:
         tags = dict(item.tags)
         if not isinstance(item, Instance):
             possible = SNAPSHOT_KEYS if isinstance(item, Snapshot) else VOLUME_KEYS
-            for key in draw(st.sets(st.sampled_from(possible), max_size=4)):
+            for key in draw(st.sets(st.sampled_from(possible), max_size=len(possible))):
                 if f"ec2ops:{key}" not in keys:
-                    tags[f"ec2ops:{key}"] = draw(VALUES)
+                    tags[f"ec2ops:{key}"] = draw(st.sampled_from(LIKELY.get(key, (REAL, STRANGE))) | VALUES)
         forged.append(dataclasses.replace(item, tags=tags))
     return Ec2(*there, backup, other), Ec2(*forged)
 

@@ -451,11 +451,11 @@ def _named(target: Target, known: _Volumes, volume_id: str) -> Match:
         return Match(target, target.spec.name or volume_id, how="volume_id")
     name = target.spec.name or first.tags.get(tag_names.VOLUME) or volume_id
     if heirs and target.spec.state == "absent" and not _may_go(target, first, volume, known):
-        doubts += (
+        kept = (
             f"{target.label}: {first.volume_id} carries {tag_names.REPLACES}={volume_id}, which nothing proves any "
-            f"more. It is not deleted. Name {first.volume_id} to delete it",
+            f"more. It is not deleted. Name {first.volume_id} to delete it"
         )
-        return Match(target, name, how="volume_id", doubts=doubts)
+        return Match(target, name, how="volume_id", doubts=(*doubts, kept))
     if heirs:
         older = [known.get(older_id) for older_id in tag_names.replaced_ids(first.tags)]
         counted = [old for old in older if old is not None and known.doubt(target, first, old.volume_id) is None]
