@@ -392,6 +392,13 @@ def _root(target: Target, known: _Volumes) -> Match:
 def _tagged(target: Target, name: str, tagged: Sequence[Volume], known: _Volumes) -> Match:
     """Of those that carry the entry's tags: the one that has not been replaced, before others if it is in its place."""
     doubts = tuple(known.doubts(target, tagged))
+    others = [volume for volume in tagged if _is_no_restore(target, volume)]
+    tagged = [volume for volume in tagged if volume not in others]
+    doubts += tuple(
+        f"{target.label}: {volume.volume_id} carries {tag_names.SPEC}={target.group} and was not made from "
+        f"{target.spec.snapshot_id}. It is left as it is. Remove its tag {tag_names.SPEC}"
+        for volume in others
+    )
     present = [volume for volume in tagged if not known.is_replaced(target, volume)]
     if target.spec.state == "absent":
         strays = [volume for volume in present if known.is_stray(volume)]
@@ -423,6 +430,16 @@ def _tagged(target: Target, name: str, tagged: Sequence[Volume], known: _Volumes
     how = "root" if _boots(target, volume) else "tags"
     match = _pair(target, name, replaced, volume, how, known)
     return dataclasses.replace(match, copies=copies, doubts=doubts)
+
+
+def _is_no_restore(target: Target, volume: Volume) -> bool:
+    """Whether the volume has the tags of a restore from the entry's snapshot, and was made from another one.
+
+    The role restore names the snapshot only where nothing was restored yet.
+    """
+    of_a_restore = target.group.startswith(tag_names.RESTORES)
+    wanted = target.spec.snapshot_id
+    return of_a_restore and wanted is not None and volume.snapshot_id != wanted and not is_at(target, volume)
 
 
 def _several(target: Target, name: str, found: Iterable[Volume]) -> Ambiguous:
