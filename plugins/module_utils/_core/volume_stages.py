@@ -261,7 +261,7 @@ class Draft:
             )
         )
         # The snapshot proves the copy, so it goes after it.
-        for action, name in (("DeleteVolume", "new"), ("DeleteSnapshot", "snapshot")):
+        for name, action in (("new", "DeleteVolume"), ("snapshot", "DeleteSnapshot")):
             stages.append(
                 Stage(
                     tuple(
