@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, TypeVar
 
+from ._core import tags as tag_names
 from ._core.change import Change, Plan, Query, Stage, Wait, by_id
 from ._core.errors import StorageError, Superseded
 from ._core.names import GENERATIONS, client_token, kind_of, moment_of, planned_in, substitute
@@ -417,6 +418,9 @@ class _Run:
                 return self.gateway.perform(changes, generation)
             except CallError as refused:
                 error = refused
+                lost = self._lost_copy(change) if error.unclear else None
+                if lost is not None:
+                    return {change.resource: lost}
                 if error.code not in _TOKEN_USED or generation + 1 >= GENERATIONS:
                     raise
                 # CreateVolume's code for a token whose volume is gone too; only the text tells.
@@ -431,6 +435,22 @@ class _Run:
                 self.outcome.notes.append(f"{adopted.resource_id} was made for this by an earlier run; it is used")
                 return {change.resource: adopted.resource_id}
             generation += 1
+
+    def _lost_copy(self, change: Change) -> str | None:
+        """The id of the volume that an unclear CreateVolume has made of its snapshot all the same, or None.
+
+        A way back that does not know the copy would delete the snapshot, which alone proves to a later run that the
+        volume is a copy and may go.
+        """
+        snapshot_id = change.parameters.get("SnapshotId")
+        if change.action != "CreateVolume" or snapshot_id is None or tag_names.SWAP not in change.own_tags:
+            return None
+
+        def made() -> str | None:
+            found = [item for item in self._living([change]) or () if isinstance(item, Volume)]
+            return next((item.volume_id for item in found if item.snapshot_id == snapshot_id), None)
+
+        return self._until_seen(made)
 
     def _without_token(self, changes: Sequence[Change]) -> Mapping[str, str]:
         """What EC2 would do twice: after an unclear answer it is looked for, and called again only when it is not

@@ -226,6 +226,7 @@ class Ec2:
             availability_zone=asked["AvailabilityZone"],
             snapshot_id=asked.get("SnapshotId"),
             multi_attach_enabled=asked.get("MultiAttachEnabled", False),
+            create_time=NOW + timedelta(seconds=self.calls),
             tags=_tags(asked),
         )
         content = self.written.get(source.snapshot_id, ()) if source is not None else ()
@@ -309,6 +310,7 @@ class Ec2:
         if source.state not in ("available", "in-use"):
             self.refuse(change, f"the volume is {source.state}")
         fields = {"encrypted": source.encrypted, "kms_key_id": source.kms_key_id, "tags": tags}
+        fields["description"] = change.parameters["Description"]
         start = NOW + timedelta(seconds=self.calls)
         content = self.written.get(source.volume_id, ())
         self._new(
@@ -512,7 +514,10 @@ DETACHED = volume(1, name="data")
 
 
 def snapshot(number: int, of: int, state: str = "completed", **fields: Any) -> Snapshot:
-    values = {"volume_size": 10, "start_time": NOW - timedelta(hours=1), **fields}
+    """What a run took of a volume; the tag says for what, and so does the description."""
+    word = "swap" if "ec2ops:swap" in fields.get("tags", {}) else "final"
+    description = f"web data: {word} snapshot of {vol(of)}"
+    values = {"volume_size": 10, "start_time": NOW - timedelta(hours=1), "description": description, **fields}
     return Snapshot(snap(number), state, vol(of), **values)
 
 
@@ -756,12 +761,10 @@ IDENTITY = [
             ("named, to be absent", (), None, {"volume_id": vol(1), "state": "absent"}),
         )
     ),
-    no(
-        "in the state error, beside one of the same name",
+    ok(
+        "in the state error, beside one of the same name in its place",
         [volume(1, name="data", state="error"), volume(2, WEB, name="data")],
         [DATA],
-        Ambiguous,
-        "volumes[0] (data) | vol-1, vol-2",
     ),
     ok(
         "in the state error, to be absent without a last snapshot",
@@ -802,13 +805,20 @@ IDENTITY = [
         [DATA],
         instance_ids=[WEB, DB],
     ),
-    no(
-        "two candidates",
-        [volume(1, WEB, name="data"), volume(2, name="data")],
-        [DATA],
-        Ambiguous,
-        "volumes[0] (data) | spec=i-1 | volume=data | vol-1, vol-2",
+    *(
+        no(
+            f"two candidates, {title}",
+            [volume(1, *at, name="data"), volume(2, name="data")],
+            [{**DATA, **entry}],
+            Ambiguous,
+            "volumes[0] (data) | spec=i-1 | volume=data | vol-1, vol-2",
+        )
+        for title, at, entry in (
+            ("both detached", (), {}),
+            ("one in its place, to be absent", (WEB,), {"state": "absent"}),
+        )
     ),
+    ok("two candidates, one in its place", [volume(1, WEB, name="data"), volume(2, name="data")], [DATA]),
     no(
         "two tasks with one spec do not take each other's",
         [instance(), instance(DB), volume(1, DB, "/dev/sdh", name="data", group="web")],
@@ -1108,8 +1118,8 @@ IDENTITY = [
                 "and swapped",
                 {"encrypted": True},
                 [
-                    "CreateSnapshot new swap of vol-1 | CreateVolume new web/data | DeleteSnapshot new swap of vol-1",
-                    "CreateTags vol-1 replaced-by | DeleteTags vol-1 spec,volume | DeleteTags new web/data swap",
+                    "CreateSnapshot new swap of vol-1 | CreateVolume new web/data | CreateTags vol-1 replaced-by",
+                    "DeleteTags vol-1 spec,volume | DeleteSnapshot new swap of vol-1 | DeleteTags new web/data swap",
                 ],
             ),
         )
@@ -2512,7 +2522,14 @@ LAST = ("CreateSnapshot new final of vol-1", "DeleteVolume vol-1")
     [
         ok("after the detach", [STOPPED, volume(1, WEB, name="data")], ABSENT, "DetachVolume vol-1 from i-1", *LAST),
         ok("detached already", [volume(1, name="data")], ABSENT, *LAST),
-        ok("none wanted", [volume(1, name="data")], ABSENT, "DeleteVolume vol-1", final_snapshot=False),
+        ok(
+            "none wanted",
+            [volume(1)],
+            [{**ABSENT[0], "volume_id": vol(1)}],
+            "DeleteVolume vol-1",
+            final_snapshot=False,
+        ),
+        ok("none wanted, and only tags say what it is", [volume(1, name="data")], ABSENT, *LAST, final_snapshot=False),
         ok("gone already", [snapshot(1, 1, tags=FINAL)], ABSENT),
         *(
             ok(
@@ -2560,8 +2577,8 @@ LAST = ("CreateSnapshot new final of vol-1", "DeleteVolume vol-1")
             [{"name": "data", "encrypted": True}],
             "CreateTags vol-1 was-at | DetachVolume vol-1 from i-1",
             *SWAPPING,
-            SWAP_ENDING[0],
-            "CreateTags vol-1 replaced-by | DeleteTags new i-1/data swap | DeleteVolume vol-1",
+            "CreateTags vol-1 replaced-by | DeleteVolume vol-1 | DeleteSnapshot new swap of vol-1",
+            "DeleteTags new i-1/data swap",
             replace="snapshot",
             delete_replaced=True,
             final_snapshot=False,
@@ -2642,6 +2659,7 @@ def heir(number: int = 2, *at: str, replaces: str = vol(1), **fields: Any) -> Vo
     """What a swap has made, encrypted, and has put into its place."""
     links = tuple(VolumeAttachment(one, "/dev/sdh", delete_on_termination=True) for one in at)
     tags = {"ec2ops:replaces": replaces, **fields.pop("tags", {})}
+    fields = {"snapshot_id": snap(number - 1), "create_time": NOW, **fields}
     return volume(number, name="data", encrypted=True, kms_key_id=KEY, attachments=links, tags=tags, **fields)
 
 
@@ -2748,11 +2766,18 @@ UNFINISHED = [
     ),
     ok(
         "to be detached: the copy has nothing of its own",
-        [STOPPED, OLD, copy()],
+        [STOPPED, OLD, snapshot(1, 1, tags=SWAP_TAG), copy()],
         [{"name": "data", "state": "detached"}],
-        "DeleteVolume vol-2 | DeleteTags vol-1 was-at",
+        "DeleteVolume vol-2 | DeleteSnapshot snap-1 | DeleteTags vol-1 was-at",
     ),
-    ok("to be absent: the copy has nothing of its own", [STOPPED, OLD, copy()], ABSENT, "DeleteVolume vol-2", *LAST),
+    ok(
+        "to be absent: the copy has nothing of its own",
+        [STOPPED, OLD, snapshot(1, 1, tags=SWAP_TAG), copy()],
+        ABSENT,
+        "DeleteVolume vol-2 | DeleteSnapshot snap-1",
+        *LAST,
+    ),
+    ok("to be absent: nothing proves the copy", [STOPPED, OLD, copy()], ABSENT, *LAST),
     ok(
         "to be absent: the swap's snapshot goes too",
         [STOPPED, OLD, snapshot(1, 1, tags=SWAP_TAG)],
@@ -2792,21 +2817,34 @@ UNFINISHED = [
     ),
     swap(
         "the snapshot is kept already",
-        [OLD, snapshot(1, 1, tags=FINAL), copy(2, WEB)],
+        [OLD, snapshot(1, 1, tags=FINAL, description=f"web data: swap snapshot of {vol(1)}"), copy(2, WEB)],
         f"{MARK} | {TAKEN_OVER} | DeleteVolume vol-1",
         delete_replaced=True,
     ),
     swap(
-        "the snapshot is gone: the old one is not deleted without one",
+        "the snapshot is gone: the old one is not deleted",
         [OLD, copy(2, WEB)],
-        "CreateSnapshot new final of vol-1",
-        f"{MARK} | {TAKEN_OVER} | DeleteVolume vol-1",
+        *DONE,
         delete_replaced=True,
+    ),
+    swap(
+        "no snapshot is wanted, and none proves the copy",
+        [OLD, copy(2, WEB)],
+        *DONE,
+        delete_replaced=True,
+        final_snapshot=False,
     ),
     swap(
         "no snapshot is wanted",
-        [OLD, copy(2, WEB)],
-        f"{MARK} | {TAKEN_OVER} | DeleteVolume vol-1",
+        [OLD, snapshot(1, 1, tags=SWAP_TAG), copy(2, WEB)],
+        f"{MARK} | DeleteVolume vol-1 | DeleteSnapshot snap-1 | {TAKEN_OVER}",
+        delete_replaced=True,
+        final_snapshot=False,
+    ),
+    swap(
+        "no snapshot is wanted, and the old one is deleted",
+        [snapshot(1, 1, tags=SWAP_TAG), copy(2, WEB)],
+        f"DeleteSnapshot snap-1 | {TAKEN_OVER}",
         delete_replaced=True,
         final_snapshot=False,
     ),
@@ -2822,8 +2860,8 @@ UNFINISHED = [
     ),
     swap(
         "the second one is made",
-        [OLD_DONE, heir(2, tags=PLACE), copy(3, replaces=BOTH_OLD)],
-        "AttachVolume vol-3 to i-1 /dev/sdh | ModifyInstanceAttribute i-1 /dev/sdh=True",
+        [OLD_DONE, heir(2, tags=PLACE), snapshot(2, 2, tags={"ec2ops:swap": vol(2)}), copy(3, replaces=BOTH_OLD)],
+        "AttachVolume vol-3 to i-1 /dev/sdh | ModifyInstanceAttribute i-1 /dev/sdh=True | DeleteSnapshot snap-2",
         "CreateTags vol-2 replaced-by | DeleteTags vol-2 spec,volume,was-at | DeleteTags vol-3 swap",
     ),
     swap(
@@ -2877,12 +2915,13 @@ def test_a_replaced_volume_stands_for_its_living_replacement(number: int) -> Non
             "volumes[0] (vol-1) | replaced by vol-2 | remove its tag replaced-by",
         ),
         no(
-            "two replacements",
-            [OLD_DONE, heir(2, WEB), heir(3)],
+            "two replacements, both attached",
+            [instance(), instance(DB), OLD_DONE, heir(2, WEB), heir(3, DB)],
             [{"volume_id": vol(1)}],
             Ambiguous,
             "volumes[0] (vol-1) | vol-2, vol-3",
         ),
+        ok("two replacements, one in its place", [OLD_DONE, heir(2, WEB), heir(3)], [{"volume_id": vol(1)}]),
         no(
             "replaced, and its replacement attached elsewhere",
             [instance(), instance(DB), OLD_DONE, heir(2, DB)],
@@ -3265,7 +3304,9 @@ def world(ec2: Ec2) -> list[str]:
     for item in ec2.resources.values():
         if not isinstance(item, Fact):
             plain = {
-                name: value for name, value in vars(item).items() if name not in ("start_time", "launch_time", "facts")
+                name: value
+                for name, value in vars(item).items()
+                if name not in ("start_time", "create_time", "launch_time", "facts")
             }
             seen.append(
                 re.sub(

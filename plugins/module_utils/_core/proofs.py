@@ -28,6 +28,9 @@ from .timespan import parse_instant
 UNKNOWN_VOLUMES = ("", COPIED_VOLUME)
 """What EC2 shows as the volume of a copied snapshot, or of one whose volume it does not tell."""
 
+SWAP_WORD, FINAL_WORD = "swap", "final"
+"""For what a run takes a snapshot of a detached volume: see `capture_note`."""
+
 # What EC2 writes of a stop through its API: "User initiated (2026-11-23 19:00:03 GMT)".
 _TRANSITION = re.compile(r".*\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)")
 # The reasons of a stop that somebody wanted (EC2 API reference, StateReason). All others of Client. and Server. are
@@ -219,7 +222,64 @@ def copy_misfit(copy: Snapshot, original: Snapshot) -> str | None:
     return None
 
 
+def capture_note(word: str, volume_id: str) -> str:
+    """The end of the Description that a snapshot gets when a run takes it of a detached volume.
+
+    *word*: `SWAP_WORD`, or `FINAL_WORD`.
+    """
+    return f"{word} snapshot of {volume_id}"
+
+
+def is_swap_snapshot(snapshot: Snapshot, volume_id: str) -> bool:
+    """Whether a run took the snapshot of the detached volume, to make the volume's copy from it.
+
+    VolumeId says of which volume, and Description for what: only CreateSnapshot sets it, and no call changes it later.
+    Who may call CreateSnapshot can choose it. A snapshot that is only planned is the plan's own.
+    """
+    return is_taken_of(snapshot, volume_id) and (
+        is_planned(snapshot.snapshot_id) or snapshot.description.endswith(f": {capture_note(SWAP_WORD, volume_id)}")
+    )
+
+
+def is_last_snapshot(snapshot: Snapshot, volume_id: str) -> bool:
+    """Whether a run took the snapshot of the detached volume, as its last one or for its copy.
+
+    A backup of the same volume is none: it may be from before the last write. See `is_swap_snapshot`.
+    """
+    final = snapshot.description.endswith(f": {capture_note(FINAL_WORD, volume_id)}")
+    return is_swap_snapshot(snapshot, volume_id) or (is_taken_of(snapshot, volume_id) and final)
+
+
 # --- volumes and images ----------------------------------------------------------------------------------------------
+
+
+def replacement_misfit(new: Volume, old: Volume, snapshot: Snapshot | None) -> str | None:
+    """Why *new* cannot be the copy that a swap made of *old*, as a phrase that follows its id; None when all facts fit.
+
+    *snapshot*: the one that SnapshotId of *new* names, None where EC2 does not show it any more. All facts fit then,
+    and prove nothing: see `is_replacement`.
+    """
+    if is_planned(new.volume_id):
+        return None
+    if not new.snapshot_id:
+        return "was not made from a snapshot"
+    if snapshot is None:
+        return None
+    if not is_taken_of(snapshot, old.volume_id):
+        return f"was made from {snapshot.snapshot_id}, which is no snapshot of {old.volume_id}"
+    if not is_made_from(new, [snapshot]):
+        return f"is older than {snapshot.snapshot_id}"
+    return None
+
+
+def is_replacement(new: Volume, old: Volume, snapshot: Snapshot | None) -> bool:
+    """Whether a swap made *new* as the copy of *old*: from a snapshot that a run took of it for that.
+
+    A volume that somebody made from a backup of *old* is none.
+    """
+    if is_planned(new.volume_id):
+        return True
+    return snapshot is not None and is_swap_snapshot(snapshot, old.volume_id) and is_made_from(new, [snapshot])
 
 
 def is_made_from(volume: Volume, snapshots: Iterable[Snapshot]) -> bool:

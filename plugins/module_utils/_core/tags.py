@@ -44,6 +44,9 @@ SHARED_WITH = PREFIX + "shared-with"
 LOCK = PREFIX + "lock"
 ADOPTED_BY = PREFIX + "adopted-by"
 
+RESTORES = ("restore/", "restore-drill/")
+"""How the values of `SPEC` begin that the role restore writes where its user names no declaration."""
+
 # EC2, "Tag restrictions": 50 tags on a resource, a value of 256 characters, keys that start with aws: are AWS's own.
 # The user guide says 128 characters for a key; the API's reference for CreateTags says 127, the safe one of the two.
 MOST_TAGS = 50

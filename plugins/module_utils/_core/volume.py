@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from . import proofs
 from . import tags as tag_names
 from .change import Change, Feature, Plan, Query, State, Wait, by_id, own_snapshots, tag_filters
 from .device_names import device_letters
@@ -33,7 +34,7 @@ from .holding import (
     wants_start,
 )
 from .instance_facts import type_facts, type_queries
-from .names import planned
+from .names import is_planned, kind_of, planned
 from .resources import Instance, Snapshot, Volume, VolumeAttachment, view
 from .tags import carried, replaces_value, specification
 from .volume_drift import (
@@ -49,7 +50,7 @@ from .volume_drift import (
     modify_request,
     shown,
 )
-from .volume_identity import Match, Target, boots, first_queries, matches, strangers
+from .volume_identity import Match, Target, boots, first_queries, matches, proof_queries, strangers
 from .volume_places import (
     WAS_AT_QUERY,
     Devices,
@@ -73,6 +74,9 @@ ARCHIVE = "archive"
 def needs(spec: VolumesSpec, state: State) -> tuple[Query, ...]:
     """Three questions for what is as declared; more only about what has to be changed."""
     first = first_queries(spec)
+    if not state.answered.issuperset(first):
+        return first
+    first = (*first, *proof_queries(state))
     if not state.answered.issuperset(first):
         return first
     return (*first, *_Pass(spec, state, None).questions())
@@ -138,6 +142,7 @@ class _Pass(Draft):
             self.cleanup.append(self._delete(stale, "a run that did not end has made it, and it is of no use"))
         volume = match.volume
         state = match.target.spec.state
+        self.warnings += match.doubts
         if match.copies:
             copies = listed(item.volume_id for item in match.copies)
             self.warnings.append(
@@ -464,8 +469,27 @@ class _Pass(Draft):
                 remaining,
                 remembered=remembered,
             )
-        self.remove_tags(self.endings[2], volume, (*tag_names.WAS_AT, tag_names.SWAP), "it is where it shall be")
+        self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "it is where it shall be")
+        if tag_names.SWAP in volume.tags:
+            self._end_swap(match, volume.volume_id, volume)
         return bool(joining)
+
+    def _end_swap(self, match: Match, new: str, volume: Volume | None = None) -> None:
+        """The copy loses the tag of a swap, before or after the proof of what is deleted in its favour.
+
+        *volume*: the copy, where an earlier run made it. That run may have deleted the old one, and not its snapshot.
+        """
+        untagged = self.untagged(new, (tag_names.SWAP,), "it is where it shall be")
+        old_id = volume.tags.get(tag_names.SWAP, "") if volume is not None else ""
+        unfinished = {old.volume_id for old in match.replaced}
+        if volume is not None and kind_of(old_id) == "volume" and old_id not in unfinished:
+            self.asked.append(own_snapshots({tag_names.SWAP: old_id}))
+            for item in self.state.all(Snapshot):
+                tags = item.tags
+                mine = item.snapshot_id == volume.snapshot_id and proofs.is_swap_snapshot(item, old_id)
+                if mine and tags.get(tag_names.SWAP) == old_id and tag_names.FINAL not in tags:
+                    self.leftovers.append(self._forgotten(old_id, item.snapshot_id))
+        (self.leftovers or self.endings[2]).append(untagged)
 
     def _ready(self, volume: Volume) -> None:
         """EC2 attaches nothing that is still being made, or whose modification has not taken effect."""
@@ -616,7 +640,14 @@ class _Pass(Draft):
                 self._outdate(volume, (item,))
 
     def _remove(self, match: Match, volume: Volume) -> None:
-        if self.spec.final_snapshot:
+        final = self.spec.final_snapshot
+        if not final and volume.state != "error" and not _is_known_by_a_fact(match, volume):
+            final = True
+            self.warnings.append(
+                f"{match.target.label}: final_snapshot: nothing but its tags says that {volume.volume_id} is "
+                f"{match.name}, so a final snapshot of it is taken. Name it by its volume_id to delete it without one"
+            )
+        if final:
             self._snapshot(match, volume, tag_names.FINAL, f"the last of {volume.volume_id} before it is deleted")
         self.deletions.append(self._delete(volume, f"{match.name} of {match.target.group} should be absent"))
 
@@ -761,32 +792,46 @@ class _Pass(Draft):
                 remembered=was is not None and was.delete_on_termination,
             )
         self._finish(match, volume, new, snapshot)
-        self.endings[2].append(self.untagged(new, (tag_names.SWAP,), "it is where it shall be"))
+        self._end_swap(match, new)
 
     def _finish(self, match: Match, old: Volume, new: str, snapshot: str = "") -> None:
         """What has been replaced is marked so, and then loses its name or its life; its snapshot is not needed.
 
         *snapshot* is that of a swap in this run; else there may be one of an earlier run.
         """
-        if tag_names.REPLACED_BY not in old.tags:
+        made = bool(snapshot)
+        proven = made or old.volume_id in match.proven
+        direct = made or (
+            match.volume is not None and tag_names.replaced_ids(match.volume.tags)[:1] == (old.volume_id,)
+        )
+        if direct or kind_of(old.tags.get(tag_names.REPLACED_BY, "")) != "volume":
             mark = {tag_names.REPLACED_BY: new}
             self.add_tags(self.endings[1], old, mark, f"{new} has taken its place")
-        final = self.spec.delete_replaced and self.spec.final_snapshot
+        deleted = self.spec.delete_replaced and proven
+        if self.spec.delete_replaced and not proven:
+            self.warnings.append(
+                f"{match.target.label}: delete_replaced: {old.volume_id} is kept. EC2 shows no swap snapshot of it "
+                f"that {new} was made from, so nothing proves that {new} is its copy. Delete it yourself"
+            )
+        final = deleted and self.spec.final_snapshot
+        # Until the old one is gone, or marked, its snapshot proves the copy.
+        last = deleted or not match.target.instances
+        forgetting = self.leftovers if last else self.endings[0]
         stays = f"it stays, the last of {old.volume_id}"
-        if snapshot and final:
+        if made and final:
             self.endings[0].append(self.untagged(snapshot, (tag_names.SWAP,), stays))
-        elif snapshot:
-            self.endings[0].append(self._forgotten(old, snapshot))
+        elif made:
+            forgetting.append(self._forgotten(old.volume_id, snapshot))
         else:
             self.asked.append(_snapshot_query(old, tag_names.SWAP))
             there = self._snapshots(old, tag_names.SWAP)
-            last = self._last_of(match, old, there) if final else ""
+            last_id = self._last_of(match, old, there) if final else ""
             for item in there:
-                if item.snapshot_id == last:
-                    self.endings[0].append(self.untagged(last, (tag_names.SWAP,), stays))
+                if item.snapshot_id == last_id:
+                    self.endings[0].append(self.untagged(last_id, (tag_names.SWAP,), stays))
                 else:
-                    self.endings[0].append(self._forgotten(old, item.snapshot_id))
-        if self.spec.delete_replaced:
+                    forgetting.append(self._forgotten(old.volume_id, item.snapshot_id))
+        if deleted:
             self.deletions.append(self._delete(old, f"{new} has taken its place (delete_replaced)"))
         else:
             own = (tag_names.SPEC, tag_names.VOLUME, *tag_names.WAS_AT)
@@ -805,15 +850,26 @@ class _Pass(Draft):
             return last.snapshot_id
         return self._snapshot(match, old, tag_names.FINAL, f"the last of {old.volume_id} before it is deleted")
 
-    def _forgotten(self, old: Volume, snapshot_id: str) -> Change:
-        reason = f"the copy of {old.volume_id} has been made from it"
-        before = {"tags": {tag_names.SWAP: old.volume_id}}
+    def _forgotten(self, old_id: str, snapshot_id: str) -> Change:
+        reason = f"the copy of {old_id} has been made from it"
+        before = {"tags": {tag_names.SWAP: old_id}}
         return Change("DeleteSnapshot", snapshot_id, self.state.region, {}, reason, before, None)
 
     # --- snapshots of what is detached ---
 
     def _snapshots(self, volume: Volume, tag: str) -> list[Snapshot]:
-        return [item for item in self.state.all(Snapshot) if item.tags.get(tag) == volume.volume_id]
+        """The snapshots that runs took of the detached volume; others that carry the tag are named in a warning."""
+        is_ours = proofs.is_swap_snapshot if tag == tag_names.SWAP else proofs.is_last_snapshot
+        tagged = _tagged_snapshots(self.state, volume, tag)
+        ours = [item for item in tagged if is_ours(item, volume.volume_id)]
+        others = [item.snapshot_id for item in tagged if item not in ours]
+        if others:
+            word = proofs.SWAP_WORD if tag == tag_names.SWAP else proofs.FINAL_WORD
+            self.warnings.append(
+                f"{listed(others)}: no run took this as the {word} snapshot of {volume.volume_id}, whatever its tag "
+                f"{tag} says. It is left as it is. Remove its tag {tag}"
+            )
+        return ours
 
     def _snapshot(self, match: Match, volume: Volume, tag: str, reason: str, *, final: bool = False) -> str:
         """The id of the snapshot that is taken of the detached volume, or was by a run that did not end.
@@ -834,7 +890,7 @@ class _Pass(Draft):
                 f"{match.target.label}: {volume.volume_id} is in the state error, and EBS takes no snapshot of it; "
                 "final_snapshot: false deletes it without one"
             )
-        word = "swap" if tag == tag_names.SWAP else "final"
+        word = proofs.SWAP_WORD if tag == tag_names.SWAP else proofs.FINAL_WORD
         new = planned("snapshot", f"{word} of {volume.volume_id}")
         tags = {**carried(volume.tags), **(match.target.spec.tags or {}), tag: volume.volume_id}
         if final:
@@ -846,7 +902,7 @@ class _Pass(Draft):
                 self.state.region,
                 {
                     "VolumeId": volume.volume_id,
-                    "Description": f"{match.target.group} {match.name}: {word} snapshot of {volume.volume_id}",
+                    "Description": _description(match, word, volume),
                     "TagSpecifications": [specification("snapshot", tags)],
                 },
                 reason,
@@ -859,7 +915,7 @@ class _Pass(Draft):
                     "tags": tags,
                 },
                 identity=_snapshot_query(volume, tag),
-                passed_over=frozenset(item.snapshot_id for item in there),
+                passed_over=frozenset(item.snapshot_id for item in _tagged_snapshots(self.state, volume, tag)),
             )
         )
         self.snapshot_waits.append(Wait((new,), "completed"))
@@ -985,6 +1041,17 @@ class _Pass(Draft):
                 )
 
 
+def _is_known_by_a_fact(match: Match, volume: Volume) -> bool:
+    """Whether more than tags says that the volume is the entry's: its id, its place, or the snapshot that made it."""
+    entry = match.target.spec
+    return (
+        is_planned(volume.volume_id)
+        or volume.volume_id == entry.volume_id
+        or match.here
+        or (entry.snapshot_id is not None and volume.snapshot_id == entry.snapshot_id)
+    )
+
+
 def _leaving(match: Match, volume: Volume, state: State) -> Iterator[str]:
     """A warning for what declares the volume where it is: as declared, its next run works against this one."""
     target = match.target
@@ -1029,6 +1096,16 @@ def _no_longer_declared(volumes: Iterable[Volume]) -> Iterator[str]:
 
 def _identity(target: Target, name: str) -> dict[str, str]:
     return {tag_names.SPEC: target.group, tag_names.VOLUME: name}
+
+
+def _description(match: Match, word: str, volume: Volume) -> str:
+    """The snapshot's description: whose volume it is of, and at its end for what it is; EC2 takes 255 characters."""
+    note = f": {proofs.capture_note(word, volume.volume_id)}"
+    return f"{match.target.group} {match.name}"[: 255 - len(note)] + note
+
+
+def _tagged_snapshots(state: State, volume: Volume, tag: str) -> list[Snapshot]:
+    return [item for item in state.all(Snapshot) if item.tags.get(tag) == volume.volume_id]
 
 
 def _snapshot_query(volume: Volume, tag: str) -> Query:

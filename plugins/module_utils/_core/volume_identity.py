@@ -18,10 +18,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from . import proofs
 from . import tags as tag_names
 from .change import Query, State, by_id
 from .device_names import device_letters
 from .errors import Ambiguous, SpecError, UnsafePlan, listed
+from .names import is_planned, kind_of
 from .resources import Instance, Volume, VolumeAttachment
 from .volume_spec import ROOT, VolumeSpec, VolumesSpec
 
@@ -52,7 +54,9 @@ class Match:
     ``name``: the value of ``ec2ops:volume``. ``volume``: the one that counts, None when there is none. ``how``:
     ``tags``, ``volume_id``, ``device`` or ``root``. ``replaced``: what ``volume`` has come in place of, in swaps
     that are not finished, the latest first. ``stale``: made by a run that did not end, and of no use any more.
-    ``copies``: other volumes with the entry's tags, where ``volume_id`` says which one is the entry's.
+    ``copies``: other volumes with the entry's tags, where ``volume_id`` or its place says which one is the entry's.
+    ``proven``: ids of those in ``replaced`` of which EC2 shows that a swap made a copy. ``doubts``: tags that no fact
+    agrees with, as warnings.
     """
 
     target: Target
@@ -62,6 +66,13 @@ class Match:
     replaced: tuple[Volume, ...] = ()
     stale: tuple[Volume, ...] = ()
     copies: tuple[Volume, ...] = ()
+    proven: frozenset[str] = frozenset()
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def here(self) -> bool:
+        """Whether ``volume`` is attached to an instance of the target's."""
+        return self.volume is not None and is_at(self.target, self.volume)
 
     @property
     def old(self) -> Volume | None:
@@ -86,6 +97,33 @@ def first_queries(spec: VolumesSpec) -> tuple[Query, ...]:
         *by_id("DescribeVolumes", "volume-id", named),
         *((Query("DescribeVolumes", ((f"tag:{tag_names.REPLACES}", replacing),)),) if replacing else ()),
     )
+
+
+def proof_queries(state: State) -> tuple[Query, ...]:
+    """The snapshots that copies were made from, of swaps that are not finished, and of what only claims to be a copy.
+
+    A finished swap has no snapshot any more, and its old volume is detached and marked: nothing is asked of it.
+    """
+    known = _Volumes(state)
+    open_claims = [
+        new.snapshot_id or ""
+        for old_id, several in known.claims.items()
+        for new in several
+        if (old := known.get(old_id)) is not None and not _is_finished(old, new)
+    ]
+    return by_id("DescribeSnapshots", "snapshot-id", open_claims)
+
+
+def _is_finished(old: Volume, new: Volume) -> bool:
+    """Whether a swap's last tags are written: *old* names *new*, is detached, and belongs to no declaration."""
+    left = {tag_names.SPEC, *tag_names.WAS_AT}.intersection(old.tags)
+    return old.tags.get(tag_names.REPLACED_BY) == new.volume_id and not left and not old.attachments
+
+
+def is_at(target: Target, volume: Volume) -> bool:
+    """Whether the volume is attached to an instance of the target's, and stays there."""
+    wanted = {instance.instance_id for instance in target.instances}
+    return any(link.instance_id in wanted and not link.leaving for link in volume.attachments)
 
 
 def targets(spec: VolumesSpec, state: State) -> tuple[Target, ...]:
@@ -176,11 +214,13 @@ def _told_from_copies(match: Match, known: _Volumes) -> Match:
         volume.volume_id,
         *tag_names.replaced_ids(volume.tags),
         *(stale.volume_id for stale in match.stale),
+        # What only claims to have replaced the named one is told apart by that.
+        *(claim.volume_id for claim in known.claims[match.target.spec.volume_id]),
     }
     rivals = [
         rival
         for rival in known.tagged[identity]
-        if rival.volume_id not in family and tag_names.REPLACED_BY not in rival.tags
+        if rival.volume_id not in family and not known.is_replaced(match.target, rival)
     ]
     if not rivals:
         return match
@@ -195,12 +235,12 @@ def _told_from_copies(match: Match, known: _Volumes) -> Match:
 
 
 class _Volumes:
-    """The state's volumes by what they are looked for: their tags, their device, what they replace."""
+    """The state's volumes by what they are looked for: their tags, their device, what they claim to replace."""
 
     def __init__(self, state: State) -> None:
         self.state = state
         self.tagged: dict[tuple[str, str], list[Volume]] = defaultdict(list)
-        self.replacing: dict[str, list[Volume]] = defaultdict(list)
+        self.claims: dict[str, list[Volume]] = defaultdict(list)
         self._at: dict[tuple[str, str], list[Volume]] = defaultdict(list)
         for volume in state.all(Volume):
             if volume.state in _GOING:
@@ -208,7 +248,7 @@ class _Volumes:
             if tag_names.SPEC in volume.tags and tag_names.VOLUME in volume.tags:
                 self.tagged[volume.tags[tag_names.SPEC], volume.tags[tag_names.VOLUME]].append(volume)
             for older in tag_names.replaced_ids(volume.tags):
-                self.replacing[older].append(volume)
+                self.claims[older].append(volume)
             for link in volume.attachments:
                 self._at[link.instance_id, device_letters(link.device_name)].append(volume)
 
@@ -221,6 +261,77 @@ class _Volumes:
         found = self.state.volume(volume_id)
         return None if found is None or found.state in _GOING else found
 
+    def is_proven(self, new: Volume, old: Volume) -> bool:
+        """Whether EC2 shows that a swap made *new* as the copy of *old*."""
+        return proofs.is_replacement(new, old, self.state.snapshot(new.snapshot_id))
+
+    def has_proven_copy(self, old: Volume) -> bool:
+        """Whether EC2 shows a copy of *old* that a swap made."""
+        return any(self.is_proven(new, old) for new in self.claims[old.volume_id])
+
+    def doubt(self, target: Target, new: Volume, old_id: str) -> str | None:
+        """Why *new* is not taken for a replacement of *old_id*, as a phrase that follows its id; None when it is.
+
+        EC2 must not contradict the claim. Where it proves nothing, since the swap's snapshot is gone, *new* counts
+        while it is attached, and of two that are detached where the other one is marked to be replaced by it.
+        """
+        old = self.get(old_id)
+        if old is None or self.is_proven(new, old):
+            return None
+        direct = tag_names.replaced_ids(new.tags)[0] == old_id
+        misfit = proofs.replacement_misfit(new, old, self.state.snapshot(new.snapshot_id)) if direct else None
+        if misfit is not None:
+            return misfit
+        # Two that are attached, or one that is attached elsewhere, are left to the user: see `_pair`.
+        if new.attachments if direct else is_at(target, new):
+            return None
+        marked = old.tags.get(tag_names.REPLACED_BY)
+        between = new if marked == new.volume_id else self.get(marked or "")
+        # A copy of a copy stands for the first one too, which its own copy has replaced.
+        follows = marked is not None if between is None else old_id in tag_names.replaced_ids(between.tags)
+        if follows and not old.attachments and (not direct or between is new):
+            return None
+        return "is not proven to be its copy: EC2 shows no swap snapshot that it was made from"
+
+    def is_stray(self, volume: Volume) -> bool:
+        """Whether the volume says that it is the copy of a swap that did not end, of a volume that is gone."""
+        swapped = volume.tags.get(tag_names.SWAP)
+        return swapped is not None and not volume.attachments and self.get(swapped) is None
+
+    def replacements(self, target: Target, old_id: str) -> list[Volume]:
+        """The volumes whose claim to replace *old_id* counts."""
+        return [new for new in self.claims[old_id] if self.doubt(target, new, old_id) is None]
+
+    def is_replaced(self, target: Target, volume: Volume) -> bool:
+        """Whether the volume's mark that it was replaced counts.
+
+        The mark must be an id. Of a volume that is in its place it counts only where its replacement is there too.
+        """
+        mark = volume.tags.get(tag_names.REPLACED_BY)
+        if mark is None or kind_of(mark) != "volume":
+            return False
+        new = self.get(mark)
+        if new is None:
+            return not is_at(target, volume)
+        return new in self.replacements(target, volume.volume_id)
+
+    def doubts(self, target: Target, several: Iterable[Volume]) -> Iterator[str]:
+        """Warnings for tags of these volumes that no fact agrees with."""
+        for volume in several:
+            for old_id in tag_names.replaced_ids(volume.tags):
+                doubt = self.doubt(target, volume, old_id)
+                if doubt is not None:
+                    yield (
+                        f"{target.label}: {volume.volume_id} carries {tag_names.REPLACES}={old_id} and {doubt}. It is "
+                        f"left as it is. Remove its tag {tag_names.REPLACES}"
+                    )
+            if tag_names.REPLACED_BY in volume.tags and not self.is_replaced(target, volume):
+                yield (
+                    f"{target.label}: {volume.volume_id} carries {tag_names.REPLACED_BY}="
+                    f"{volume.tags[tag_names.REPLACED_BY]}, and no such replacement is proven. It counts as not "
+                    f"replaced. Remove its tag {tag_names.REPLACED_BY}"
+                )
+
 
 def _match(target: Target, known: _Volumes) -> Match:
     spec = target.spec
@@ -231,7 +342,7 @@ def _match(target: Target, known: _Volumes) -> Match:
     name = spec.name or ""
     tagged = known.tagged[target.group, name]
     if tagged:
-        return _tagged(target, name, tagged)
+        return _tagged(target, name, tagged, known)
     there = {
         volume.volume_id: volume
         for instance in target.instances
@@ -278,22 +389,57 @@ def _root(target: Target, known: _Volumes) -> Match:
     return Match(target, ROOT, volume, "root")
 
 
-def _tagged(target: Target, name: str, tagged: Sequence[Volume]) -> Match:
-    """Of those that carry the entry's tags: the one that has not been replaced."""
-    newest = _newest(volume for volume in tagged if tag_names.REPLACED_BY not in volume.tags)
+def _tagged(target: Target, name: str, tagged: Sequence[Volume], known: _Volumes) -> Match:
+    """Of those that carry the entry's tags: the one that has not been replaced, before others if it is in its place."""
+    doubts = tuple(known.doubts(target, tagged))
+    others = [volume for volume in tagged if _is_no_restore(target, volume)]
+    tagged = [volume for volume in tagged if volume not in others]
+    doubts += tuple(
+        f"{target.label}: {volume.volume_id} carries {tag_names.SPEC}={target.group} and was not made from "
+        f"{target.spec.snapshot_id}. It is left as it is. Remove its tag {tag_names.SPEC}"
+        for volume in others
+    )
+    present = [volume for volume in tagged if not known.is_replaced(target, volume)]
+    if target.spec.state == "absent":
+        strays = [volume for volume in present if known.is_stray(volume)]
+        present = [volume for volume in present if volume not in strays]
+        doubts += tuple(
+            f"{target.label}: {volume.volume_id} carries {tag_names.SWAP}={volume.tags[tag_names.SWAP]}, and nothing "
+            "proves that a swap made it. It is not deleted. Delete it yourself, or remove that tag"
+            for volume in strays
+        )
+    newest = _newest(target, present, known)
+    here = [volume for volume in newest if is_at(target, volume)]
+    copies: tuple[Volume, ...] = ()
+    if len(newest) > 1 and len(here) == 1 and target.spec.state != "absent":
+        copies = tuple(volume for volume in newest if volume is not here[0])
+        newest = here
     if len(newest) > 1:
         raise _several(target, name, newest)
+    if not newest and present:
+        raise _several(target, name, present)
     if not newest:
-        return Match(target, name)
+        return Match(target, name, doubts=doubts)
     (volume,) = newest
     replaced = [
         old
         for old in tagged
-        if old.volume_id in tag_names.replaced_ids(volume.tags)
-        or old.tags.get(tag_names.REPLACED_BY) == volume.volume_id
+        if volume in known.replacements(target, old.volume_id)
+        or (old.tags.get(tag_names.REPLACED_BY) == volume.volume_id and known.is_replaced(target, old))
     ]
     how = "root" if _boots(target, volume) else "tags"
-    return _pair(target, name, replaced, volume, how)
+    match = _pair(target, name, replaced, volume, how, known)
+    return dataclasses.replace(match, copies=copies, doubts=doubts)
+
+
+def _is_no_restore(target: Target, volume: Volume) -> bool:
+    """Whether the volume has the tags of a restore from the entry's snapshot, and was made from another one.
+
+    The role restore names the snapshot only where nothing was restored yet.
+    """
+    of_a_restore = target.group.startswith(tag_names.RESTORES)
+    wanted = target.spec.snapshot_id
+    return of_a_restore and wanted is not None and volume.snapshot_id != wanted and not is_at(target, volume)
 
 
 def _several(target: Target, name: str, found: Iterable[Volume]) -> Ambiguous:
@@ -307,7 +453,9 @@ def _several(target: Target, name: str, found: Iterable[Volume]) -> Ambiguous:
 def _named(target: Target, known: _Volumes, volume_id: str) -> Match:
     """What a volume's id stands for: itself, or what has replaced it."""
     volume = known.get(volume_id)
-    heirs = _newest(heir for heir in known.replacing[volume_id] if tag_names.REPLACED_BY not in heir.tags)
+    doubts = tuple(known.doubts(target, [*([volume] if volume is not None else []), *known.claims[volume_id]]))
+    heirs = [heir for heir in known.replacements(target, volume_id) if not known.is_replaced(target, heir)]
+    heirs = _newest(target, heirs, known)
     if len(heirs) > 1:
         raise Ambiguous(
             f"{target.label}: {volume_id} was replaced by more than one volume",
@@ -319,27 +467,44 @@ def _named(target: Target, known: _Volumes, volume_id: str) -> Match:
             raise SpecError(f"{target.label}: volume_id: {volume_id} does not exist; check the id and the region")
         return Match(target, target.spec.name or volume_id, how="volume_id")
     name = target.spec.name or first.tags.get(tag_names.VOLUME) or volume_id
+    if heirs and target.spec.state == "absent" and not _may_go(target, first, volume, known):
+        kept = (
+            f"{target.label}: {first.volume_id} carries {tag_names.REPLACES}={volume_id}, which nothing proves any "
+            f"more. It is not deleted. Name {first.volume_id} to delete it"
+        )
+        return Match(target, name, how="volume_id", doubts=(*doubts, kept))
     if heirs:
         older = [known.get(older_id) for older_id in tag_names.replaced_ids(first.tags)]
-        return _pair(target, name, [old for old in older if old is not None], first, "volume_id")
-    if tag_names.REPLACED_BY in first.tags:
+        counted = [old for old in older if old is not None and known.doubt(target, first, old.volume_id) is None]
+        return dataclasses.replace(_pair(target, name, counted, first, "volume_id", known), doubts=doubts)
+    if known.is_replaced(target, first):
         if target.spec.state != "present":
-            return Match(target, name, how="volume_id")
+            return Match(target, name, how="volume_id", doubts=doubts)
         raise SpecError(
             f"{target.label}: volume_id: {volume_id} was replaced by {first.tags[tag_names.REPLACED_BY]}, which "
             f"does not exist any more. To go back to {volume_id}, remove its tag {tag_names.REPLACED_BY}"
         )
-    return Match(target, name, first, "root" if _boots(target, first) else "volume_id")
+    return Match(target, name, first, "root" if _boots(target, first) else "volume_id", doubts=doubts)
 
 
-def _newest(volumes: Iterable[Volume]) -> list[Volume]:
-    """Those that none of the others replaces."""
+def _may_go(target: Target, heir: Volume, old: Volume | None, known: _Volumes) -> bool:
+    """Whether an entry that names *old* may delete *heir*: it is in its place, or a swap made it."""
+    return is_at(target, heir) or is_planned(heir.volume_id) or (old is not None and known.is_proven(heir, old))
+
+
+def _newest(target: Target, volumes: Iterable[Volume], known: _Volumes) -> list[Volume]:
+    """Those that none of the others replaces, and that do not claim in vain to replace one of them."""
     several = list(volumes)
-    older = {volume_id for volume in several for volume_id in tag_names.replaced_ids(volume.tags)}
-    return [volume for volume in several if volume.volume_id not in older]
+    ids = {volume.volume_id for volume in several}
+    out: set[str] = set()
+    for volume in several:
+        for old_id in ids.intersection(tag_names.replaced_ids(volume.tags)):
+            counts = known.doubt(target, volume, old_id) is None
+            out.add(old_id if counts else volume.volume_id)
+    return [volume for volume in several if volume.volume_id not in out]
 
 
-def _pair(target: Target, name: str, replaced: Iterable[Volume], new: Volume, how: str) -> Match:
+def _pair(target: Target, name: str, replaced: Iterable[Volume], new: Volume, how: str, known: _Volumes) -> Match:
     """Of what has been replaced and what has replaced it, the one that counts.
 
     It is the new one, once it has taken the old one's place or while it still can. It cannot when the old one is
@@ -354,9 +519,10 @@ def _pair(target: Target, name: str, replaced: Iterable[Volume], new: Volume, ho
         ),
         key=lambda old: order.get(old.volume_id, len(order)),
     )
+    proven = frozenset(old.volume_id for old in unfinished if known.has_proven_copy(old))
     old = unfinished[0] if unfinished else None
-    if old is None or tag_names.REPLACED_BY in old.tags:
-        return Match(target, name, new, how, tuple(unfinished))
+    if old is None or known.is_replaced(target, old):
+        return Match(target, name, new, how, tuple(unfinished), proven=proven)
     # What never was in the old one's place still says so.
     begun = tag_names.SWAP in new.tags
     if old.attachments and (new.attachments or not begun):
@@ -365,10 +531,16 @@ def _pair(target: Target, name: str, replaced: Iterable[Volume], new: Volume, ho
             f"that is not meant, and tag it {tag_names.REPLACED_BY} with the id of the other",
             [old.volume_id, new.volume_id],
         )
+    if new.attachments and not is_at(target, new) and old.volume_id not in proven:
+        raise Ambiguous(
+            f"{target.label}: {new.volume_id} is attached elsewhere, and EC2 does not prove that it has replaced "
+            f"{old.volume_id}. Tag the one that is not meant {tag_names.REPLACED_BY} with the id of the other",
+            [old.volume_id, new.volume_id],
+        )
     leaving = target.spec.state != "present" and not new.attachments and begun
     if old.attachments or leaving:
-        return Match(target, name, old, how, tuple(unfinished[1:]), (new,))
-    return Match(target, name, new, how, tuple(unfinished))
+        return Match(target, name, old, how, tuple(unfinished[1:]), (new,), proven=proven)
+    return Match(target, name, new, how, tuple(unfinished), proven=proven)
 
 
 # --- whose it is -----------------------------------------------------------------------------------------------------

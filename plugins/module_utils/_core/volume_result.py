@@ -13,6 +13,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from . import proofs
 from . import tags as tag_names
 from .change import State
 from .names import is_planned
@@ -39,7 +40,7 @@ def result(spec: VolumesSpec, state: State) -> dict[str, Any]:
     finals = [
         {"volume_id": item.tags[tag_names.FINAL], "snapshot_id": item.snapshot_id}
         for item in state.all(Snapshot)
-        if tag_names.FINAL in item.tags
+        if proofs.is_last_snapshot(item, item.tags.get(tag_names.FINAL, ""))
     ]
     return {"volumes": volumes, "deferred": deferred, "final_snapshots": finals}
 

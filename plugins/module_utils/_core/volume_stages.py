@@ -81,6 +81,8 @@ class Draft:
     # When all is in its place.
     endings: list[list[Change]] = field(default_factory=lambda: [[], [], []])
     deletions: list[Change] = field(default_factory=list)
+    # The proofs of what was deleted go last.
+    leftovers: list[Change] = field(default_factory=list)
 
     # --- parts ---
 
@@ -121,6 +123,7 @@ class Draft:
         stages += [Stage(tuple(changes)) for changes in self.endings]
         deleted = tuple(change.resource for change in self.deletions)
         stages.append(Stage(tuple(self.deletions), (Wait(deleted, "deleted", final=True),) if deleted else ()))
+        stages += [Stage((change,)) for change in self.leftovers]
         return _predicted(stages, self.state)
 
     def _not_made(self) -> tuple[Stage, ...]:
@@ -257,16 +260,17 @@ class Draft:
                 )
             )
         )
-        stages.append(
-            Stage(
-                tuple(
-                    Change(action, made, region, {}, "it is not needed", unless=placed[move.volume.volume_id])
-                    for move in self.moves
-                    for action, made in (("DeleteVolume", move.new), ("DeleteSnapshot", move.snapshot))
-                    if made
+        # The snapshot proves the copy, so it goes after it.
+        for name, action in (("new", "DeleteVolume"), ("snapshot", "DeleteSnapshot")):
+            stages.append(
+                Stage(
+                    tuple(
+                        Change(action, made, region, {}, "it is not needed", unless=placed[move.volume.volume_id])
+                        for move in self.moves
+                        if (made := getattr(move, name))
+                    )
                 )
             )
-        )
         return tuple(stage for stage in stages if stage.changes or stage.waits)
 
     @property
