@@ -627,8 +627,7 @@ def _made_for(changes: Sequence[Change], answers: Iterable[Resource]) -> list[Re
     Tags can be forged. A snapshot keeps the description that it was made with, an instance its client token. What the
     plan has passed over was made for another moment.
     """
-    own, text = changes[0].own_tags, changes[0].parameters.get("Description")
-    tokens = _tokens_of(changes[0])
+    own = changes[0].own_tags
     passed_over = frozenset[str]().union(*(change.passed_over for change in changes))
     return [
         resource
