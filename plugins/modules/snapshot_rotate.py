@@ -15,8 +15,8 @@ description:
   - Then it deletes what no rule of O(keep) keeps. Every decision has its reasons, in RV(decisions) and with
     C(--diff).
   - Retention covers all snapshots that the policy has taken, and those that match O(adopt), also of volumes that are
-    gone or are not selected any more. Each volume, or instance, is retained for itself; its newest completed snapshot is
-    always kept.
+    gone or are not selected any more. Each volume, or instance, is retained for itself; its newest completed snapshot
+    is always kept.
   - The tag C(ec2ops:policy) finds the policy's snapshots, and their descriptions prove that it took them. Others that
     carry the tag are named in a warning, count for nothing, and are kept.
   - What could be deleted and should not be is held back by guards. See O(guards). After a wait the module asks the
