@@ -180,6 +180,10 @@ options:
     description:
       - Whether a volume that is to be deleted gets a last snapshot, after it was detached. It is complete before the
         volume is deleted, and carries the volume's id in the tag C(ec2ops:final).
+      - A snapshot counts as the last one where EC2 shows the volume's id and the description of such a snapshot. A
+        backup that somebody tagged does not.
+      - With V(false), a volume gets a last snapshot all the same where nothing but its tags says which entry it belongs
+        to. It is then not attached to the instance, and not named by O(volumes[].volume_id).
     type: bool
     default: true
   replace:
@@ -195,6 +199,8 @@ options:
     description:
       - Delete the old volume of a swap once the new one is attached and verified. With O(final_snapshot=true) the
         snapshot that the swap has used is kept as its last one.
+      - The old volume is kept, with a warning, where EC2 does not show the swap's snapshot of it that the new one was
+        made from.
     type: bool
     default: false
   in_use:
@@ -244,6 +250,9 @@ notes:
   - A volume in the state C(error) is an error that names it, since EC2 does not tell what was lost from what was never
     made. With O(volumes[].state=absent) and O(final_snapshot=false) it is deleted. What EBS could not make is deleted
     by the run that has asked for it.
+  - Anybody who can call CreateTags can write the tags of this module. A volume counts as the copy of another one where
+    the swap's snapshot proves it, or where it is in its place. Of several volumes with an entry's tags the attached one
+    counts, and a warning names the others. Nothing is deleted for tags that no fact agrees with.
   - An entry with a new O(volumes[].name) makes a new volume. A warning names the volumes of the declaration that no
     entry names any more.
   - On Outposts, and in Local Zones and Wavelength Zones, no volume is made or attached; the task fails and names the

@@ -55,6 +55,7 @@ HELPERS = BASE | {
     "_core/rotation_spec",
     "_core/rotation_units",
     "_core/recovery",
+    "_core/restored_volumes",
     "_core/rotation_guards",
     "_core/rotation_keeping",
     "_core/rotation_capture",

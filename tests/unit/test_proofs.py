@@ -168,6 +168,48 @@ def test_snapshot_id_and_create_time_prove_what_a_volume_is_made_from() -> None:
     assert proofs.is_made_from(Volume(planned("volume", "web/data")), [])
 
 
+@pytest.mark.parametrize(
+    ("made", "of_a_swap", "last"),
+    [
+        pytest.param(snapshot(description=f"web data: swap snapshot of {VOLUME}"), True, True, id="swap"),
+        pytest.param(snapshot(description=f"web data: final snapshot of {VOLUME}"), False, True, id="final"),
+        pytest.param(snapshot(description="nightly", tags={"ec2ops:final": VOLUME}), False, False, id="backup"),
+        pytest.param(snapshot(description=f"web data: swap snapshot of {OTHER_VOLUME}"), False, False, id="of another"),
+        pytest.param(
+            snapshot(OTHER_VOLUME, description=f"web data: swap snapshot of {VOLUME}"), False, False, id="of its own"
+        ),
+        pytest.param(
+            snapshot(COPIED_VOLUME, description=f"web data: swap snapshot of {VOLUME}"), False, False, id="copy"
+        ),
+        pytest.param(snapshot(snapshot_id=planned("snapshot", "swap")), True, True, id="planned"),
+    ],
+)
+def test_description_proves_what_a_snapshot_was_taken_for(made: Snapshot, of_a_swap: bool, last: bool) -> None:
+    assert (proofs.is_swap_snapshot(made, VOLUME), proofs.is_last_snapshot(made, VOLUME)) == (of_a_swap, last)
+
+
+@pytest.mark.parametrize(
+    ("made_from", "shown", "words", "proven"),
+    [
+        pytest.param(SNAPSHOT, snapshot(description=f": swap snapshot of {VOLUME}"), None, True, id="swap"),
+        pytest.param(SNAPSHOT, snapshot(description="nightly"), None, False, id="backup"),
+        pytest.param(SNAPSHOT, None, None, False, id="snapshot is gone"),
+        pytest.param(None, None, "not made from a snapshot", False, id="empty"),
+        pytest.param(SNAPSHOT, snapshot(OTHER_VOLUME), "no snapshot of", False, id="of another volume"),
+        pytest.param(SNAPSHOT, snapshot(start_time=NOON + 2 * MINUTE), "older", False, id="older than its snapshot"),
+    ],
+)
+def test_swap_snapshot_proves_a_replacement(
+    made_from: str | None, shown: Snapshot | None, words: str | None, proven: bool
+) -> None:
+    new = Volume(OTHER_VOLUME, snapshot_id=made_from, create_time=NOON + MINUTE)
+    misfit = proofs.replacement_misfit(new, Volume(VOLUME), shown)
+    assert misfit is None if words is None else misfit is not None and words in misfit
+    assert proofs.is_replacement(new, Volume(VOLUME), shown) is proven
+    fresh = Volume(planned("volume", "web/data"))
+    assert proofs.is_replacement(fresh, Volume(VOLUME), None)
+
+
 def test_snapshots_prove_the_source_of_an_image() -> None:
     both = [snapshot(), snapshot(OTHER_VOLUME, OTHER_SNAPSHOT)]
     image = Image(IMAGE, block_devices=(ImageDevice("/dev/xvda", SNAPSHOT), ImageDevice("/dev/sdf", OTHER_SNAPSHOT)))
