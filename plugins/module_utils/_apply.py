@@ -59,10 +59,11 @@ def apply(plan: Plan, gateway: Gateway, *, wait: bool, timeout: float) -> Outcom
         if error is None:
             continue
         outcome.error = error
+        is_back = True
         if stage.on_failure and _kind(error) in stage.rollback_on:
-            _roll_back(run, stage, timeout)
+            is_back = _roll_back(run, stage, timeout)
         if isinstance(error, WaitError):
-            outcome.error = _explained(error, outcome)
+            outcome.error = _explained(error, outcome, is_back=is_back)
     return outcome
 
 
@@ -85,8 +86,11 @@ def _moments_in(plan: Plan) -> frozenset[str]:
     return frozenset(name for name in names if kind_of(name) == "moment")
 
 
-def _explained(error: WaitError, outcome: Outcome) -> WaitError:
-    """*error* with what its resources are in the plan and, when the time was over, what the next run will find."""
+def _explained(error: WaitError, outcome: Outcome, *, is_back: bool) -> WaitError:
+    """*error* with what its resources are in the plan and, when the time was over, what the next run will find.
+
+    *is_back*: the way back, if there is one, was gone to its end.
+    """
     planned = {made: name for name, made in outcome.ids.items()}
     texts = [str(error).rstrip(".") + "."]
     texts += [f"{made} was to be {planned[made]}." for made in error.resources[:_NAMED] if made in planned]
@@ -98,6 +102,8 @@ def _explained(error: WaitError, outcome: Outcome) -> WaitError:
         }
         if gone.isdisjoint(error.resources):
             texts.append("What was begun goes on in EC2; run the task again to carry on.")
+        elif not is_back:
+            texts.append("The way back is unfinished. Run the task again to finish it.")
         elif any(change.action == "TerminateInstances" for change in outcome.rolled_back):
             # Its time may have been its own.
             texts.append("That was taken back, and the next run begins anew: give it a longer timeout.")
@@ -117,17 +123,18 @@ def _kind(error: StorageError) -> str:
     return "superseded" if isinstance(error, Superseded) else ""
 
 
-def _roll_back(run: _Run, stage: Stage, timeout: float) -> None:
-    """The stage's way back, with the whole time limit again. Its own failure is a note: the first error stays the
-    error.
+def _roll_back(run: _Run, stage: Stage, timeout: float) -> bool:
+    """The stage's way back, with the whole time limit again; whether it was gone to its end. Its own failure is a note:
+    the first error stays the error.
     """
-    outcome = run.outcome
+    outcome, is_back = run.outcome, True
     back = _Run(run.gateway, True, run.gateway.monotonic() + timeout)
     back.outcome.bindings = outcome.bindings
     for step in stage.on_failure:
         error = back.stage(_possible(step, outcome.bindings))
         if error is not None:
             outcome.notes.append(f"The way back failed too, and is unfinished: {error}")
+            is_back = False
             break
     outcome.rolled_back.extend(back.outcome.done)
     outcome.deferred.extend(back.outcome.deferred)
@@ -137,6 +144,7 @@ def _roll_back(run: _Run, stage: Stage, timeout: float) -> None:
         outcome.notes.append(
             f"Taken back: {change.action} of {substitute(change.resource, outcome.bindings)} ({change.reason})"
         )
+    return is_back
 
 
 def _possible(stage: Stage, bindings: Mapping[str, str]) -> Stage:

@@ -171,6 +171,14 @@ options:
     description: Retire the old instance also when its type has instance store volumes. A stop empties those.
     type: bool
     default: false
+  lose_writes:
+    description:
+      - Launch from O(image_id) also when the old instance has run since the AMI was captured. What it has written since
+        then is not carried over.
+      - V(false) refuses such a launch. Use it when the old instance is held stopped from the capture on. A launch that
+        failed for want of capacity lets it run again, and then only another version of the AMI has all of its data.
+    type: bool
+    default: true
   wait:
     description:
       - Wait until the old instance is stopped or terminated. The health of the successor is waited for in any case
@@ -381,6 +389,7 @@ ARGUMENT_SPEC = {
     "old_instance": {"type": "str", "choices": ["stop", "terminate", "keep"], "default": "stop"},
     "on_failure": {"type": "str", "choices": ["rollback", "keep"], "default": "rollback"},
     "lose_instance_store": {"type": "bool", "default": False},
+    "lose_writes": {"type": "bool", "default": True},
 }
 
 

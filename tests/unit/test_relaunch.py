@@ -38,6 +38,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources imp
     ImageDevice,
     Instance,
     Resource,
+    Snapshot,
     Volume,
 )
 from hypothesis import given
@@ -66,6 +67,7 @@ DEFAULTS: dict[str, Any] = {
     "old_instance": "stop",
     "on_failure": "rollback",
     "lose_instance_store": False,
+    "lose_writes": True,
     "follow_successor": True,
 }
 
@@ -146,6 +148,8 @@ M5 = {
     "NetworkInfo": {"NetworkCards": [{"DefaultEnaQueueCountPerInterface": 8}]},
 }
 M5_FACT = Fact("m5.large/type", M5)
+# The image's copy of the data volume.
+COPY = Snapshot("snap-00000000000000002", volume_id=DATA)
 VOLUMES = (Volume(ROOT, size=8, tags={"team": "shop", "ec2ops:spec": "x", "aws:note": "x"}), Volume(DATA, size=100))
 
 
@@ -605,13 +609,13 @@ def with_devices(*more: ImageDevice) -> Image:
 
 
 def test_a_data_volume_that_the_image_has_does_not_stay_behind_but_is_as_of_the_capture() -> None:
-    (warning,) = plan(spec(), instance(), image=with_devices(SDF)).warnings
+    (warning,) = plan(spec(), instance(), COPY, image=with_devices(SDF)).warnings
     assert f"what {OLD} has written to its volumes /dev/xvda, /dev/sdf since {AMI} was captured" in warning
 
 
 def test_only_the_data_volumes_that_the_image_has_not_stay_behind() -> None:
     disks = (*instance().block_devices, BlockDevice("/dev/sdg", "vol-00000000000000003"))
-    kept, written = plan(spec(), instance(block_devices=disks), image=with_devices(SDF)).warnings
+    kept, written = plan(spec(), instance(block_devices=disks), COPY, image=with_devices(SDF)).warnings
     assert "data volumes /dev/sdg (vol-00000000000000003) (data_volumes: keep)" in kept
     assert "/dev/sdf" not in kept
     assert "its volumes /dev/xvda, /dev/sdf since" in written

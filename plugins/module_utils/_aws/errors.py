@@ -169,7 +169,8 @@ def _hint(service: str, operation: str, code: str, message: str, request: Mappin
     if operation == "RunInstances" and code.startswith("Insufficient"):
         return (
             "EC2 has no such capacity there now. The image exists, and another run goes on with the launch. Run the "
-            "task again later, or choose another instance type."
+            "task again later, or choose another instance type. What the old instance writes until then is not in the "
+            "image, but in another version that is baked later."
         )
     if operation == "CopySnapshot" and code == "ResourceLimitExceeded":
         return "EC2 makes only so many copies at once. Wait until copies are completed, then run the task again."

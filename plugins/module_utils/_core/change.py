@@ -516,6 +516,10 @@ def overlay(state: State, entries: Iterable[Mapping[str, Any]], *, everywhere: b
             made = new_from_view(resource_id, after)
             if made is not None:
                 resources[key] = made
+                # CreateImage takes snapshots by itself: its entry is the only one that tells of them.
+                parts = after.get("snapshots") or ()
+                taken = (new_from_view(part["snapshot_id"], part) for part in parts if made.kind == "image")
+                resources.update({item.resource_id: item for item in taken if item is not None})
     return dataclasses.replace(state, resources=resources)
 
 

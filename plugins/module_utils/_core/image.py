@@ -127,8 +127,9 @@ def _making_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
         return tuple(queries)
     if spec.follow_successor:
         queries += settling_queries(state, spec.source)
-    if spec.state == "available" and method == "snapshot":
+    if spec.state == "available" or method == "image":
         queries += by_id("DescribeVolumes", "attachment.instance-id", [instance.instance_id])
+    if spec.state == "available" and method == "snapshot":
         queries += images_by_id([instance.image_id])
         if instance.facts.get("CurrentInstanceBootMode") == "uefi" and "uefi_data" not in spec.hardware:
             queries.append(Query("GetInstanceUefiData", arguments=(("InstanceId", instance.instance_id),)))

@@ -295,17 +295,7 @@ def create_image(spec: ImageSpec, state: State, instance: Instance, targets: lis
         elif override is not None and len(override.said) > 1:
             mappings.append({"DeviceName": device.device_name, "Ebs": _said(override)})
     tags = own_tags(spec, instance.instance_id)
-    image = Image(
-        image_id=planned("image", spec.label),
-        name=spec.image_name,
-        state="pending" if spec.state == "captured" else "available",
-        owner_id=instance.owner_id,
-        architecture=instance.facts.get("Architecture"),
-        root_device_name=instance.root_device_name,
-        virtualization_type=instance.facts.get("VirtualizationType"),
-        tags=tags,
-        **billing(instance),
-    )
+    image = _created(spec, state, instance, targets)
     parameters: dict[str, Any] = {
         "InstanceId": instance.instance_id,
         "Name": spec.image_name,
@@ -315,17 +305,74 @@ def create_image(spec: ImageSpec, state: State, instance: Instance, targets: lis
     }
     if mappings:
         parameters["BlockDeviceMappings"] = mappings
-    after = {
-        key: value
-        for key, value in predicted(image).items()
-        if key not in ("block_devices", "boot_mode", "ena_support")
-    }
     return Change(
         "CreateImage",
         image.image_id,
         state.region,
         parameters,
         f"{spec.label} does not exist yet; CreateImage keeps what EC2 bills for {instance.platform_details}",
-        after=after,
+        after={**predicted(image), "snapshots": [_taken(spec, state, instance, target) for target in targets]},
         identity=name_query(spec),
     )
+
+
+def _created(spec: ImageSpec, state: State, instance: Instance, targets: list[Target]) -> Image:
+    """The image that CreateImage will make: hardware as the instance has it, devices as its volumes and the user say.
+
+    (EC2 API reference, CreateImage and Instance.)
+    """
+    facts = instance.facts
+    return Image(
+        image_id=planned("image", spec.label),
+        name=spec.image_name,
+        state="pending" if spec.state == "captured" else "available",
+        owner_id=instance.owner_id,
+        architecture=facts.get("Architecture"),
+        root_device_name=instance.root_device_name,
+        virtualization_type=facts.get("VirtualizationType"),
+        boot_mode=facts.get("BootMode"),
+        ena_support=facts.get("EnaSupport"),
+        sriov_net_support=facts.get("SriovNetSupport"),
+        tpm_support=facts.get("TpmSupport"),
+        block_devices=tuple(_created_device(spec, state, target) for target in targets),
+        tags=own_tags(spec, instance.instance_id),
+        **billing(instance),
+    )
+
+
+def _taken_id(spec: ImageSpec, target: Target) -> str:
+    return planned("snapshot", f"{spec.label} {target.device_name}")
+
+
+def _created_device(spec: ImageSpec, state: State, target: Target) -> ImageDevice:
+    """One device of the image: the user's values, else the volume's where the type is the same."""
+    volume = state.volume(target.volume_id)
+    override = next((item for item in spec.overrides if item.device_name == target.device_name), None)
+    said = {} if override is None else override.said
+    inherits = volume is not None and said.get("volume_type") in (None, volume.volume_type)
+    like = volume if inherits else None
+    return ImageDevice(
+        target.device_name,
+        snapshot_id=_taken_id(spec, target),
+        size=said.get("volume_size") or (volume.size if volume else None),
+        volume_type=said.get("volume_type") or (volume.volume_type if volume else None),
+        iops=said.get("iops") or (like.iops if like else None),
+        throughput=said.get("throughput") or (like.throughput if like else None),
+        delete_on_termination=said.get("delete_on_termination", target.delete_on_termination),
+        encrypted=volume.encrypted if volume else None,
+    )
+
+
+def _taken(spec: ImageSpec, state: State, instance: Instance, target: Target) -> dict[str, Any]:
+    """The view of a snapshot that CreateImage takes by itself. `change.overlay` reads it back."""
+    volume = state.volume(target.volume_id)
+    snapshot = Snapshot(
+        snapshot_id=_taken_id(spec, target),
+        volume_id=target.volume_id,
+        volume_size=volume.size if volume else 0,
+        encrypted=volume.encrypted if volume else False,
+        kms_key_id=volume.kms_key_id if volume else None,
+        owner_id=instance.owner_id,
+        tags=own_tags(spec, instance.instance_id),
+    )
+    return {key: value for key, value in view(snapshot).items() if value not in (None, "")}

@@ -227,6 +227,35 @@ def on_trial_for(state: State, instance_id: str) -> list[Instance]:
     return sorted((item for item in found if is_on_trial(state, item)), key=lambda item: item.instance_id)
 
 
+def losers(state: State, current: Instance) -> list[Instance]:
+    """The living instances that were launched to replace a predecessor of *current* too, and never served; by id.
+
+    Their run lost against the one that launched *current*, and ended before it could terminate them. Only launches that
+    a ClientToken proves count, of *current* and its predecessors too. None while *current* does not serve itself: the
+    loser may be all that runs then.
+    """
+    if current.state not in ("pending", "running") or current.tags.get(tag_names.TRIAL) not in (None, SERVING):
+        return []
+    lineage = [current.instance_id]
+    one: Instance | None = current
+    while one is not None and (older := predecessor(one)) is not None and older not in lineage:
+        if not is_launched_to_replace(one, older):
+            break
+        lineage.append(older)
+        one = state.instance(older)
+    found = [
+        item
+        for item in state.all(Instance)
+        if item.alive
+        and item.instance_id not in lineage
+        and item.tags.get(tag_names.TRIAL) not in (None, SERVING)
+        and (older := predecessor(item)) in lineage[1:]
+        and older is not None
+        and is_launched_to_replace(item, older)
+    ]
+    return sorted(found, key=lambda item: item.instance_id)
+
+
 def living(state: State, instance_id: str, option: str, *, follow: bool = True) -> Instance:
     """The instance that *instance_id* stands for: its living successor, else itself. Without *follow*, itself.
 
@@ -323,7 +352,7 @@ def unrivalled(old_id: str, known: frozenset[str]) -> Precondition:
         own = next((item for item in found if isinstance(item, Instance) and item.instance_id == own_id), None)
         if own is not None and own.tags.get(tag_names.TRIAL) == REJECTED:
             return (
-                f"instance_id: {own_id} is terminated, since another run has brought {old_id} back in the meantime. "
+                f"instance_id: {own_id} is given up, since another run has brought {old_id} back in the meantime. "
                 "Run the task again to replace it."
             )
         first = next(
@@ -339,7 +368,7 @@ def unrivalled(old_id: str, known: frozenset[str]) -> Precondition:
         if first is None:
             return ""
         return (
-            f"image_id: {own_id} is terminated, since another run has launched {_described(first)} to replace {old_id} "
+            f"image_id: {own_id} is given up, since another run has launched {_described(first)} to replace {old_id} "
             f"too, and was there first. Only one successor may serve. Run the task again once that replacement is "
             "finished."
         )

@@ -43,7 +43,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from . import tags as tag_names
@@ -78,6 +78,7 @@ from .lineage import (
     is_unretired,
     lineage_queries,
     living,
+    losers,
     on_trial_for,
     predecessor,
     require_no_way_back,
@@ -91,9 +92,10 @@ from .lineage import (
     unrivalled,
 )
 from .names import is_planned, planned, require_id
-from .proofs import launch_identity
+from .proofs import is_taken_of, launch_identity
 from .resources import BlockDevice, Image, Instance, view
 from .tags import replaced_ids, replaces_value, require_tags, specification
+from .timespan import parse_instant
 
 # The states of a living old instance in which its retirement is done, by old_instance.
 _RETIRED: Mapping[str, tuple[str, ...]] = {
@@ -122,6 +124,8 @@ _MOST_HOPS = 64
 _ROLLBACK_ON = frozenset({"failed", "timeout", "mismatch", "refused"})
 # What a successor carries of the collection's own: what it replaces, and how far it is.
 _OUR_TAGS = 2
+# What a run may take beside the wait for the health of its successor, before it has given it up.
+_LOSER_GRACE = timedelta(minutes=5)
 # What only EC2 knows of an instance before it is launched.
 _UNKNOWN = ("instance_id", "launch_time", "block_devices", "public_ip_address", "private_ip_address", "state_reason")
 
@@ -156,6 +160,7 @@ class RelaunchSpec:
     old_instance: str
     on_failure: str
     lose_instance_store: bool
+    lose_writes: bool
     follow_successor: bool
     unsaid: frozenset[str]
     """Of data_volumes, elastic_ip and target_groups those that the task does not set."""
@@ -184,6 +189,7 @@ def parse(params: Mapping[str, Any], _region: str) -> RelaunchSpec:
         old_instance=params["old_instance"],
         on_failure=params["on_failure"],
         lose_instance_store=params["lose_instance_store"],
+        lose_writes=params["lose_writes"],
         follow_successor=params["follow_successor"],
         unsaid=frozenset(name for name in ATTACHMENTS if params[name] is None),
     )
@@ -228,6 +234,15 @@ def _metadata_options(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def needs(spec: RelaunchSpec, state: State) -> tuple[Query, ...]:
     """The lineage first: a no-op ends there. Then the old one's facts, and at last who else relies on it."""
+    queries = _needs(spec, state)
+    if not spec.follow_successor or not state.answered.issuperset(lineage_queries([spec.instance_id], state)):
+        return queries
+    current = _current(spec, state)
+    lost = losers(state, current) if current is not None else ()
+    return (*queries, *(query for item in lost for query in _protection_queries(item)))
+
+
+def _needs(spec: RelaunchSpec, state: State) -> tuple[Query, ...]:
     if spec.follow_successor:
         first = lineage_queries([spec.instance_id], state)
     else:
@@ -269,6 +284,7 @@ def _ending_queries(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Qu
     """What stands against the retirement that an earlier run has left, or against its way back, and what stays."""
     return (
         *images_by_id([spec.image_id]),
+        *_origin_queries(spec, state, old),
         *_protection_queries(old),
         *_store_queries(spec, old),
         *_target_queries(state, old),
@@ -300,7 +316,7 @@ def _replacement_queries(spec: RelaunchSpec, state: State, current: Instance) ->
         queries += attribute_query(current.instance_id, "userData")
     if _BURSTABLE.match(current.instance_type) and _BURSTABLE.match(overrides.instance_type or current.instance_type):
         queries += by_id("DescribeInstanceCreditSpecifications", "instance-id", [current.instance_id])
-    return (*queries, *_target_queries(state, current))
+    return (*queries, *_origin_queries(spec, state, current), *_target_queries(state, current))
 
 
 def _target_queries(state: State, instance: Instance) -> Iterable[Query]:
@@ -339,7 +355,7 @@ def _is_retired(spec: RelaunchSpec, old: Instance) -> bool:
 # --- the plan --------------------------------------------------------------------------------------------------------
 
 
-def plan(spec: RelaunchSpec, state: State, _now: datetime) -> Plan:
+def plan(spec: RelaunchSpec, state: State, now: datetime) -> Plan:
     """What has to be done for the instance to run from the image. Raises SpecError, Ambiguous, UnsafePlan."""
     current = _current(spec, state) or living(state, spec.instance_id, "instance_id", follow=spec.follow_successor)
     if spec.follow_successor:
@@ -356,8 +372,48 @@ def plan(spec: RelaunchSpec, state: State, _now: datetime) -> Plan:
     else:
         made = _plan_replacement(spec, state, current)
     ends = _terminations(state, current, rejected) if spec.on_failure == "rollback" else ()
+    lost, left = _losers(spec, state, current, now)
     doubts = claim_warnings(state, [spec.instance_id, current.instance_id]) if spec.follow_successor else ()
-    return dataclasses.replace(made, stages=(*ends, *made.stages), warnings=(*made.warnings, *doubts))
+    warnings = (*made.warnings, *left, *doubts)
+    return dataclasses.replace(
+        made, stages=(*ends, *_loser_ends(state, current, lost), *made.stages), warnings=warnings
+    )
+
+
+def _losers(
+    spec: RelaunchSpec, state: State, current: Instance, now: datetime
+) -> tuple[list[Instance], tuple[str, ...]]:
+    """The losers of a race with *current* that no run can be at work on any more, and a warning that names the others.
+
+    A run gives its successor up, or serves, once it has waited for its health. So the loser's run is over when its word
+    is ``rejected``, or when the timeout of the health has passed since its launch.
+    """
+    found = losers(state, current) if spec.follow_successor else []
+    patience = timedelta(seconds=spec.health_timeout) + _LOSER_GRACE
+    over = [
+        item
+        for item in found
+        if item.tags.get(tag_names.TRIAL) == REJECTED or ((birth := born(item)) is not None and birth + patience < now)
+    ]
+    if spec.on_failure != "rollback":
+        over = []
+    left = [item for item in found if item not in over]
+    warnings = tuple(
+        f"{item.instance_id} ({item.state}, from {item.image_id}) was launched to replace {predecessor(item)}, as "
+        f"{current.instance_id} was, which serves. Terminate {item.instance_id} if no run is at work on it any more"
+        for item in left
+    )
+    return over, warnings
+
+
+def _loser_ends(state: State, current: Instance, lost: Sequence[Instance]) -> tuple[Stage, ...]:
+    """The end of the losers of a race, without the protection that they have taken over."""
+    if not lost:
+        return ()
+    names = [item.instance_id for item in lost]
+    reason = f"{current.instance_id} serves, and only one successor may"
+    stages = _unprotections(state, {name: name for name in names})
+    return (*stages, Stage(tuple(_termination(item.instance_id, state.region, reason, item.state) for item in lost)))
 
 
 def _plan_trial(spec: RelaunchSpec, state: State, old: Instance, unproven: Sequence[Instance]) -> Plan:
@@ -509,6 +565,7 @@ def _plan_replacement(spec: RelaunchSpec, state: State, current: Instance) -> Pl
             *_architecture_troubles(spec, state, current, image),
             *_hardware_troubles(spec, state, current, image),
             *_unsaid_troubles(spec, state, current, image),
+            *_write_troubles(spec, current, image),
             *_retirement_troubles(spec, state, current),
         ]
     )
@@ -572,6 +629,27 @@ def _architecture_troubles(spec: RelaunchSpec, state: State, current: Instance, 
         yield f"{image.image_id} is for {image.architecture}, {what} is {' or '.join(fits)}"
 
 
+def _write_troubles(spec: RelaunchSpec, current: Instance, image: Image) -> Iterable[str]:
+    """That the image lacks what the instance has written, where the task must not lose that.
+
+    An image that is only planned will be captured from an instance that is stopped by then.
+    """
+    if spec.lose_writes or is_planned(image.image_id):
+        return
+    made = _moment(image.creation_date)
+    launched = current.launch_time
+    if current.state in ("stopping", "stopped") and (made is None or launched is None or launched <= made):
+        return
+    yield (
+        f"lose_writes: {current.instance_id} has run since {image.image_id} was captured, so the image lacks what it "
+        "has written since then. Bake another version while it is stopped, or accept that with lose_writes: true"
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else parse_instant(text)
+
+
 def _hardware_troubles(spec: RelaunchSpec, state: State, current: Instance, image: Image) -> Iterable[str]:
     """Why EC2 would refuse to launch the type from the image, as far as both tell. (EC2 user guide, "Instance type
     requirements" of boot modes, NitroTPM and enhanced networking.)
@@ -586,7 +664,7 @@ def _hardware_troubles(spec: RelaunchSpec, state: State, current: Instance, imag
         yield f"{image.image_id} is for {image.virtualization_type}, {what} is {' or '.join(kinds)}"
     if image.tpm_support and info.get("NitroTpmSupport") == "unsupported":
         yield f"{image.image_id} needs NitroTPM {image.tpm_support}, which {what} has not"
-    # Of an image that CreateImage is only planned to make it is not known.
+    # Of an image that is only planned it may not be known.
     known = image.ena_support is not None or not is_planned(image.image_id)
     if known and not image.ena_support and read_fact(info, "NetworkInfo.EnaSupport") == "required":
         yield f"{image.image_id} is not enabled for ENA, which {what} requires"
@@ -762,28 +840,26 @@ def _terminations(state: State, old: Instance, rejected: Sequence[Instance], rea
         return ()
     reason = reason or f"it did not become healthy, so it does not replace {old.instance_id}"
     names = [new.instance_id for new in rejected]
-    stages = [
-        Stage(tuple(_unprotect(name, new_id, state.region) for new_id in names))
-        for attribute, name in (
-            ("disableApiTermination", "DisableApiTermination"),
-            ("disableApiStop", "DisableApiStop"),
+    stages = _unprotections(state, dict.fromkeys(names, old.instance_id))
+    return (*stages, Stage(tuple(_termination(new_id, state.region, reason) for new_id in names)))
+
+
+def _termination(instance_id: str, region: str, reason: str, current: str = "running") -> Change:
+    before, after = {"state": current}, {"state": "terminated"}
+    return Change("TerminateInstances", instance_id, region, {}, reason, before, after, disruptive=True)
+
+
+def _unprotections(state: State, protected: Mapping[str, str]) -> tuple[Stage, ...]:
+    """Let these instances be terminated. Each with the id of the one whose protection was read: it has the same."""
+    stages = []
+    for attribute, name in (("disableApiTermination", "DisableApiTermination"), ("disableApiStop", "DisableApiStop")):
+        changes = tuple(
+            _unprotect(name, instance_id, state.region)
+            for instance_id, like in protected.items()
+            if state.fact(f"{like}/{attribute}")
         )
-        if state.fact(f"{old.instance_id}/{attribute}")
-    ]
-    ends = tuple(
-        Change(
-            "TerminateInstances",
-            new_id,
-            state.region,
-            {},
-            reason,
-            {"state": "running"},
-            {"state": "terminated"},
-            disruptive=True,
-        )
-        for new_id in names
-    )
-    return (*stages, Stage(ends))
+        stages += [Stage(changes)] if changes else []
+    return tuple(stages)
 
 
 def _unprotect(attribute: str, instance_id: str, region: str) -> Change:
@@ -844,18 +920,17 @@ def _launch_reason(spec: RelaunchSpec, old: Instance) -> str:
 
 
 def _successor_tags(spec: RelaunchSpec, old: Instance) -> dict[str, str]:
-    tags = {**tag_names.carried(old.tags), **(spec.overrides.tags or {})}
+    carried = tag_names.carried(old.tags)
+    tags = {**carried, **(spec.overrides.tags or {})}
     if len(tags) > tag_names.MOST_TAGS - _OUR_TAGS:
-        carried = tag_names.carried(old.tags)
-        if len(tags) == len(carried):
+        if len(carried) > tag_names.MOST_TAGS - _OUR_TAGS:
             raise SpecError(
                 f"instance_id: {old.instance_id} has {len(carried)} tags, which its successor takes over. EC2 takes "
                 f"{tag_names.MOST_TAGS}, and {_OUR_TAGS} of them are this collection's. Remove "
                 f"{len(carried) - tag_names.MOST_TAGS + _OUR_TAGS} from {old.instance_id}."
             )
         raise SpecError(
-            f"overrides: tags: with the {len(tag_names.carried(old.tags))} of {old.instance_id} they are "
-            f"{len(tags)}; EC2 takes "
+            f"overrides: tags: with the {len(carried)} of {old.instance_id} they are {len(tags)}; EC2 takes "
             f"{tag_names.MOST_TAGS}, {_OUR_TAGS} of them are this collection's"
         )
     # What it cannot prove itself is not handed on.
@@ -1016,19 +1091,39 @@ def _data_volumes(old: Instance) -> list[BlockDevice]:
     return sorted(devices, key=lambda device: device.device_name)
 
 
-def _copied(image: Image) -> frozenset[str] | None:
-    """The devices besides the root that the image has snapshots of; None for an image that does not show its devices.
+def _copied(state: State, old: Instance, image: Image) -> frozenset[str] | None:
+    """The names of the data volumes that the image has snapshots of; None for an image that does not show its devices.
 
-    That is one that CreateImage is only planned to make. Any other shows at least its root. A device without a snapshot
-    is there on the successor too, but empty.
+    Any image that EC2 shows has at least its root. A device of the same name counts only when its snapshot was taken of
+    that very volume: another image, or another instance's, has other content there.
     """
     if not image.block_devices:
         return None
+    parts = _snapshots_at(image)
+    found = {name: state.snapshot(snapshot_id) for name, snapshot_id in parts.items()}
     return frozenset(
-        device.device_name
+        item.device_name
+        for item in _data_volumes(old)
+        if (part := found.get(item.device_name)) is not None and is_taken_of(part, item.volume_id)
+    )
+
+
+def _snapshots_at(image: Image) -> dict[str, str]:
+    """The snapshots that the image has besides its root's, by device name. A device without one is empty at first."""
+    return {
+        device.device_name: device.snapshot_id
         for device in image.block_devices
         if device.snapshot_id is not None and device.device_name != image.root_device_name
-    )
+    }
+
+
+def _origin_queries(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Query, ...]:
+    """Which volumes the image's snapshots were taken of, where it has some at the names of the data volumes."""
+    image = state.image(spec.image_id)
+    if image is None:
+        return ()
+    parts, names = _snapshots_at(image), [item.device_name for item in _data_volumes(old)]
+    return by_id("DescribeSnapshots", "snapshot-id", [parts[name] for name in names if name in parts])
 
 
 def _named(devices: Iterable[BlockDevice]) -> str:
@@ -1038,7 +1133,7 @@ def _named(devices: Iterable[BlockDevice]) -> str:
 def _attachments(state: State, old: Instance, image: Image) -> list[tuple[str, str]]:
     """What the successor does not have, named, each with the option that is about it."""
     found = []
-    copied = _copied(image)
+    copied = _copied(state, old, image)
     volumes = [] if copied is None else [item for item in _data_volumes(old) if item.device_name not in copied]
     if volumes:
         found.append(("data_volumes", f"data volumes {_named(volumes)}"))
@@ -1078,9 +1173,27 @@ def _private_addresses(instance: Instance) -> frozenset[str]:
     return frozenset(address for address in found if address)
 
 
-def _kept(state: State, old: Instance, image: Image) -> list[str]:
-    """What the successor does not have, with the choice that leaves it where it is."""
-    return [f"{text} ({option}: keep)" for option, text in _attachments(state, old, image)]
+def _foreign_content(state: State, old: Instance, image: Image) -> list[str]:
+    """The warning about data volumes at whose names the successor has the content of another volume."""
+    copied, parts = _copied(state, old, image) or (), _snapshots_at(image)
+    names = [item.device_name for item in _data_volumes(old)]
+    foreign = [f"{name} ({parts[name]})" for name in names if name in parts and name not in copied]
+    if not foreign:
+        return []
+    warning = (
+        f"{image.image_id} has snapshots at {', '.join(foreign)} that were not taken of the volumes which "
+        f"{old.instance_id} has there: the successor starts with that other content"
+    )
+    return [warning]
+
+
+def _kept(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> list[str]:
+    """What the successor does not have, with the choice that leaves it where it is, if the task makes one."""
+    return [f"{text}{_chosen(spec, option)}" for option, text in _attachments(state, old, image)]
+
+
+def _chosen(spec: RelaunchSpec, option: str) -> str:
+    return "" if option in spec.unsaid else f" ({option}: keep)"
 
 
 def _unsaid_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> Iterable[str]:
@@ -1099,13 +1212,14 @@ def _left_behind(spec: RelaunchSpec, state: State, old: Instance) -> list[str]:
     found = []
     # It may be gone since an earlier run has launched from it.
     image = state.image(spec.image_id) or Image(spec.image_id, "")
-    kept = _kept(state, old, image)
+    kept = _kept(spec, state, old, image)
     if kept:
         found.append(f"these stay with {old.instance_id}, its successor does not have them: {'; '.join(kept)}")
+    found += _foreign_content(state, old, image)
     if old.state != "stopped":
         found.append(
-            f"what {old.instance_id} has written to {_captured_volumes(old, image)} since {spec.image_id} was captured "
-            "is not carried over to its successor"
+            f"what {old.instance_id} has written to {_captured_volumes(state, old, image)} since {spec.image_id} was "
+            "captured is not carried over to its successor"
         )
     return found
 
@@ -1113,10 +1227,10 @@ def _left_behind(spec: RelaunchSpec, state: State, old: Instance) -> list[str]:
 def _warnings(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> tuple[str, ...]:
     found = _left_behind(spec, state, old)
     data = _data_volumes(old)
-    if data and _copied(image) is None:
+    if data and _copied(state, old, image) is None:
         found.append(
-            f"the data volumes {_named(data)} stay with {old.instance_id} (data_volumes: keep); whether its successor "
-            f"gets copies of them shows once {spec.image_id} is made"
+            f"the data volumes {_named(data)} stay with {old.instance_id}{_chosen(spec, 'data_volumes')}; whether its "
+            f"successor gets copies of them shows once {spec.image_id} is made"
         )
     if old.state in ("stopping", "stopped") and not old.elastic_ip and _public_address(old) is None:
         found.append(
@@ -1147,9 +1261,9 @@ def _weaker_than_image(launch: Change, image: Image) -> tuple[str, ...]:
     return (warning,)
 
 
-def _captured_volumes(old: Instance, image: Image) -> str:
+def _captured_volumes(state: State, old: Instance, image: Image) -> str:
     """Which volumes of the old one the image is a copy of, as of its capture."""
-    copied = _copied(image)
+    copied = _copied(state, old, image)
     names = [item.device_name for item in _data_volumes(old) if copied is None or item.device_name in copied]
     if not names:
         return "its root volume"
