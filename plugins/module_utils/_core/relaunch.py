@@ -999,8 +999,7 @@ def _attachments(state: State, old: Instance, image: Image) -> list[tuple[str, s
     if volumes:
         found.append(("data_volumes", f"data volumes {_named(volumes)}"))
     if old.elastic_ip:
-        address = old.facts.get("PublicIpAddress") or read_fact(old.facts, "NetworkInterfaces.Association.PublicIp")
-        found.append(("elastic_ip", f"Elastic IP {address}"))
+        found.append(("elastic_ip", _elastic_address(old)))
     groups = sorted(str(group["name"]) for group in state.fact("targetGroups") or () if _is_in(state, old, group))
     if groups:
         found.append(("target_groups", f"target groups {', '.join(groups)}"))
@@ -1010,6 +1009,11 @@ def _attachments(state: State, old: Instance, image: Image) -> list[tuple[str, s
     if classic:
         found.append(("target_groups", f"Classic Load Balancers {', '.join(classic)}"))
     return found
+
+
+def _elastic_address(old: Instance) -> str:
+    address = old.facts.get("PublicIpAddress") or read_fact(old.facts, "NetworkInterfaces.Association.PublicIp")
+    return f"Elastic IP {address}"
 
 
 def _is_in(state: State, old: Instance, group: Mapping[str, Any]) -> bool:
@@ -1034,9 +1038,9 @@ def _private_addresses(instance: Instance) -> frozenset[str]:
     return frozenset(address for address in found if address)
 
 
-def _kept(state: State, old: Instance, image: Image) -> list[str]:
+def _kept(state: State, old: Instance, image: Image, released: Iterable[str] = ()) -> list[str]:
     """What the successor does not have, with the choice that leaves it where it is."""
-    return [f"{text} ({option}: keep)" for option, text in _attachments(state, old, image)]
+    return [f"{text} ({option}: keep)" for option, text in _attachments(state, old, image) if option not in released]
 
 
 def _unsaid_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> Iterable[str]:
@@ -1055,7 +1059,14 @@ def _left_behind(spec: RelaunchSpec, state: State, old: Instance) -> list[str]:
     found = []
     # It may be gone since an earlier run has launched from it.
     image = state.image(spec.image_id) or Image(spec.image_id, "")
-    kept = _kept(state, old, image)
+    freed = old.elastic_ip and spec.old_instance == "terminate"
+    kept = _kept(state, old, image, ("elastic_ip",) if freed else ())
+    if freed:
+        address = _elastic_address(old)
+        found.append(
+            f"{address} stays allocated, and is associated with nothing once {old.instance_id} is terminated "
+            "(elastic_ip: keep)"
+        )
     if kept:
         found.append(f"these stay with {old.instance_id}, its successor does not have them: {'; '.join(kept)}")
     if old.state != "stopped":
