@@ -17,7 +17,7 @@ from typing import Any
 
 from ._core.change import Change, Plan, split_place
 from ._core.display import visible, visible_lines
-from ._core.errors import Incomplete, StorageError, listed
+from ._core.errors import Incomplete, StorageError, Unanswered, listed
 from ._core.names import substitute
 from ._core.timespan import format_moment
 from ._ports import CallError, Outcome, WaitError
@@ -137,12 +137,21 @@ def described(error: StorageError) -> dict[str, Any]:
     """
     if isinstance(error, Incomplete):
         return described(error.cause)
+    if isinstance(error, Unanswered):
+        return _described_together([described(cause) for cause in error.causes])
     if isinstance(error, CallError):
         told = {"code": error.code, "message": error.message, "operation": error.operation}
         return told if error.not_before is None else {**told, "not_before": format_moment(error.not_before)}
     if isinstance(error, WaitError):
         return {"code": _WAIT_CODES.get(error.how, "WaitFailed"), "message": str(error), "operation": None}
     return {"code": type(error).__name__, "message": str(error), "operation": None}
+
+
+def _described_together(causes: list[dict[str, Any]]) -> dict[str, Any]:
+    """The first of several causes, with the messages of all of them: each may have a part that only AWS can decode."""
+    if len(causes) == 1:
+        return causes[0]
+    return {**causes[0], "message": " ".join(f"{one['operation']}: {one['message']}" for one in causes)}
 
 
 def diff(plan: Plan) -> list[dict[str, str]]:

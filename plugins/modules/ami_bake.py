@@ -206,7 +206,7 @@ notes:
     C(ec2:DeregisterImage) and C(ec2:DeleteSnapshot). Unless O(force=true), it also needs
     C(ec2:DescribeImageReferences) with the permissions of the managed policy C(AmazonEC2ImageReferencesAccessPolicy),
     C(ec2:DescribeImageAttribute), C(autoscaling:DescribeLaunchConfigurations) and, for a shared image,
-    C(ec2:DescribeImageUsageReportEntries).
+    C(ec2:DescribeImageUsageReportEntries) and C(ec2:DescribeImageUsageReports).
   - O(state=absent) needs botocore 1.40.76 or newer for DescribeImageReferences, unless O(force=true).
   - Options that shape the image apply when it is made. Of an image that exists, a later run changes only the tags; it
     warns about other options that the image does not have.

@@ -189,6 +189,8 @@ def create_image_usage_report(request: Request) -> Shape:
         expires=now + REPORT_LIFETIME,
         entries=tuple(entries),
         tags=tags,
+        types=tuple(types.values()),
+        accounts=tuple(accounts or ()),
     )
     home.usage_reports[report.id] = report
     return {"ReportId": report.id}
@@ -218,6 +220,8 @@ def describe_image_usage_reports(request: Request) -> Shape:
             {
                 "ReportId": one.id,
                 "ImageId": one.image_id,
+                "ResourceTypes": list(one.types),
+                "AccountIds": list(one.accounts),
                 "State": one.state(now),
                 "CreationTime": one.created,
                 "ExpirationTime": one.expires,

@@ -70,6 +70,7 @@ def run_instances(request: Request) -> Shape:
             # As recorded: the devices and the state of the metadata options show only when they are read later.
             row["BlockDeviceMappings"] = []
             row["MetadataOptions"] = {**row["MetadataOptions"], "State": "pending"}
+            _without_public_address(row)
         return launched[0].reservation_id, answer
 
     def again(reservation_id: str) -> Shape:
@@ -89,6 +90,18 @@ def run_instances(request: Request) -> Shape:
     if request.params.get("DryRun"):
         make()
     return with_token(request, make, again)
+
+
+def _without_public_address(row: Shape) -> None:
+    """RunInstances answers before the interfaces are attached and have public addresses."""
+    row.pop("PublicIpAddress", None)
+    row["PublicDnsName"] = ""
+    for interface in row["NetworkInterfaces"]:
+        interface["Association"] = None
+        if interface.get("Attachment"):
+            interface["Attachment"] = {**interface["Attachment"], "Status": "attaching"}
+        for address in interface.get("PrivateIpAddresses") or []:
+            address["Association"] = None
 
 
 def with_template(request: Request) -> tuple[Shape, dict[str, str]]:
@@ -1082,10 +1095,18 @@ def terminate_instances(request: Request) -> Shape:
             done = now if before == "stopped" else home.moment("instance_shutting_down", now)
             one.power.append(Power("terminated", now, done, "shutting-down", _USER_SHUTDOWN, _user_initiated(now)))
             end_of_life(home, one, done)
-    _tell_moto(
-        request, "TerminateInstances", [one.id for one, before in rows if before not in ("shutting-down", "terminated")]
-    )
+    ended = [one.id for one, before in rows if before not in ("shutting-down", "terminated")]
+    _release_addresses(request, ended)
+    _tell_moto(request, "TerminateInstances", ended)
     return _changes("TerminatingInstances", rows, now)
+
+
+def _release_addresses(request: Request, instance_ids: list[str]) -> None:
+    """A terminated instance has no Elastic IP any more: the address stays allocated, and is associated with nothing."""
+    if instance_ids:
+        for address in request.moto("DescribeAddresses", {})["Addresses"]:
+            if address.get("InstanceId") in instance_ids:
+                request.moto("DisassociateAddress", {"AssociationId": address["AssociationId"]})
 
 
 def end_of_life(region: Region, instance: Instance, done: datetime) -> None:
@@ -1228,6 +1249,30 @@ def modify_instance_attribute(request: Request) -> Shape:
         request.moto("ModifyInstanceAttribute", {"InstanceId": instance.id, "Groups": params["Groups"]})
     for name, value in changes.items():
         _modify(request, instance, name, value)
+    return {}
+
+
+@action("ModifyNetworkInterfaceAttribute")
+def modify_network_interface_attribute(request: Request) -> Shape:
+    """Change an interface: whether it outlives its instance here, all else in moto, which does not know of that."""
+    params = request.params
+    change = params.get("Attachment")
+    if not change:
+        request.moto("ModifyNetworkInterfaceAttribute", params)
+        return {}
+    wanted = {"NetworkInterfaceIds": [params["NetworkInterfaceId"]]}
+    (row,) = request.moto("DescribeNetworkInterfaces", wanted)["NetworkInterfaces"]
+    attachment = row.get("Attachment") or {}
+    if not change.get("AttachmentId") or attachment.get("AttachmentId") != change["AttachmentId"]:
+        raise Ec2Error(
+            "InvalidAttachmentID.NotFound", f"The attachment '{change.get('AttachmentId') or ''}' does not exist."
+        )
+    instance = request.home.instances[attachment["InstanceId"]]
+    request.dry_run_gate()
+    if change.get("DeleteOnTermination") is not None:
+        kept = instance.attributes["KeptInterfaces"] - {attachment["DeviceIndex"]}
+        kept |= set() if change["DeleteOnTermination"] else {attachment["DeviceIndex"]}
+        instance.attributes["KeptInterfaces"] = kept
     return {}
 
 

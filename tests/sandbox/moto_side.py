@@ -34,6 +34,8 @@ os.environ.pop("MOTO_ACCOUNT_ID", None)
 #: What the HTTP server sets itself, or what is not passed on.
 _OWN_HEADERS = frozenset({"date", "server", "content-length", "connection", "x-amzn-requestid", "transfer-encoding"})
 
+_BY_ID = frozenset({"DisableKey", "EnableKey", "ScheduleKeyDeletion", "CancelKeyDeletion"})
+_KEY_ARN = re.compile(rb'"KeyId":\s*"arn:[^":]+:kms:[^":]+:[0-9]{12}:key/([^"]+)"')
 _CODE = re.compile(rb"<Code>([^<]*)</Code>")
 
 
@@ -141,7 +143,9 @@ class MotoSide:
         from .engine import Reply
 
         try:
-            status, headers, body = self._wsgi(call.method, call.path, call.query, call.headers, call.body, account)
+            status, headers, body = self._wsgi(
+                call.method, call.path, call.query, call.headers, _key_by_id(call), account
+            )
         except NotImplementedError as error:
             raise Ec2Error("InvalidAction", f"This sandbox does not have the operation: {error}") from None
         kept = [(name, value) for name, value in headers if name.lower() not in _OWN_HEADERS]
@@ -195,6 +199,13 @@ class MotoSide:
             if close is not None:
                 close()
         return answered[0], answered[1], answer
+
+
+def _key_by_id(call: Call) -> bytes:
+    """The call's body. KMS takes a key's ARN everywhere; moto takes only its id to enable, disable or delete it."""
+    if call.headers.get("x-amz-target", "").rpartition(".")[2] not in _BY_ID:
+        return call.body
+    return _KEY_ARN.sub(rb'"KeyId": "\1"', call.body)
 
 
 def _not_implemented(action: str, error: NotImplementedError) -> Ec2Error:

@@ -162,8 +162,8 @@ def encryption(
 ) -> Encryption:
     """What comes of Encrypted, KmsKeyId, the source's own state and the account's default.
 
-    What is made from one's own keeps its key; what is made from another account's snapshot gets one's default key, and
-    needs the key of the snapshot to be usable, too.
+    What is made from one's own keeps its key; what is made from another account's snapshot gets one's default key. The
+    key of an encrypted source must be usable, too, since EBS decrypts what it holds.
 
     Raises InvalidParameterCombination for a key without encryption, and for Encrypted=false on an encrypted source.
     """
@@ -175,13 +175,12 @@ def encryption(
     if not (inherited or encrypted or request.home.encryption_by_default):
         return Encryption(False)
     foreign = isinstance(source, Snapshot) and source.owner != request.account
-    if foreign and inherited and source is not None and not may_use(request, source.kms_key_id):
-        # Asynchronous, as recorded: the volume is made and vanishes, or the copy is, and ends in error.
-        return Encryption(True, key_arn(request, key) or key, broken=True)
+    # Asynchronous, as recorded: the volume is made and vanishes, or the copy is, and ends in error.
+    sealed_off = inherited and source is not None and not may_use(request, source.kms_key_id)
     if key is None and inherited and source is not None and not foreign:
-        return Encryption(True, source.kms_key_id)
+        return Encryption(True, source.kms_key_id, broken=sealed_off)
     arn = key_arn(request, key)
-    return Encryption(True, arn or key, broken=arn is None)
+    return Encryption(True, arn or key, broken=sealed_off or arn is None)
 
 
 def readable_snapshot(request: Request, snapshot_id: str) -> Snapshot:

@@ -495,7 +495,10 @@ class Image:
 
 @dataclass
 class UsageReport:
-    """What other accounts had of an image when the report was made: (account, type of resource, how many)."""
+    """What other accounts had of an image when the report was made: (account, type of resource, how many).
+
+    ``types`` and ``accounts``: what the report was asked for, no accounts being all.
+    """
 
     id: str
     image_id: str
@@ -504,6 +507,8 @@ class UsageReport:
     expires: datetime
     entries: tuple[tuple[str, str, int], ...] = ()
     tags: Tags = field(default_factory=dict)
+    types: tuple[Shape, ...] = ()
+    accounts: tuple[str, ...] = ()
 
     def state(self, now: datetime) -> str:
         """pending or available."""

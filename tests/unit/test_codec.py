@@ -208,11 +208,48 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
         [Fact("ami-1/shared", ["999999999999", "all", "arn:o", "arn:ou"])],
     ),
     (
+        Query("DescribeImageUsageReports", (), (("ImageIds", ("ami-1", "ami-2")),)),
+        {
+            "ImageUsageReports": [
+                {
+                    "ImageId": "ami-1",
+                    "ReportId": "amiur-1",
+                    "State": "available",
+                    "CreationTime": datetime(2026, 11, 23, 12, 0, tzinfo=UTC),
+                    "AccountIds": ["999999999999"],
+                    "ResourceTypes": [
+                        {"ResourceType": "ec2:Instance"},
+                        {
+                            "ResourceType": "ec2:LaunchTemplate",
+                            "ResourceTypeOptions": [{"OptionName": "version-depth", "OptionValues": ["100"]}],
+                        },
+                    ],
+                },
+                {"ImageId": "ami-1", "ReportId": "amiur-2", "State": "pending"},
+            ]
+        },
+        [
+            Fact(
+                "ami-1/usageReports",
+                [
+                    {
+                        "report": "amiur-1",
+                        "reported": "2026-11-23T12:00:00Z",
+                        "accounts": ["999999999999"],
+                        "depths": {"ec2:Instance": None, "ec2:LaunchTemplate": 100},
+                    }
+                ],
+            ),
+            Fact("ami-2/usageReports", []),
+        ],
+    ),
+    (
         Query("DescribeImageUsageReportEntries", (), (("ImageIds", ("ami-1", "ami-2")),)),
         {
             "ImageUsageReportEntries": [
                 {
                     "ImageId": "ami-1",
+                    "ReportId": "amiur-1",
                     "ResourceType": "ec2:Instance",
                     "UsageCount": 3,
                     "AccountId": "999999999999",
@@ -225,6 +262,7 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
                 "ami-1/usage",
                 [
                     {
+                        "report": "amiur-1",
                         "account": "999999999999",
                         "resource_type": "ec2:Instance",
                         "count": 3,

@@ -244,6 +244,7 @@ def _usage_entries(query: Query, page: Answer) -> Iterable[Fact]:
         created = _moment(item.get("ReportCreationTime"))
         found.setdefault(item["ImageId"], []).append(
             {
+                "report": item.get("ReportId") or "",
                 "account": item.get("AccountId") or "",
                 "resource_type": item.get("ResourceType") or "",
                 "count": int(item.get("UsageCount") or 0),
@@ -251,6 +252,33 @@ def _usage_entries(query: Query, page: Answer) -> Iterable[Fact]:
             }
         )
     return (Fact(f"{image_id}/usage", entries) for image_id, entries in found.items())
+
+
+def _usage_reports(query: Query, page: Answer) -> Iterable[Fact]:
+    """The usage reports of images that can be read, with their scope: ``depths`` has the most versions of a launch
+    template that a report looks at, by type of resource (None: EC2's own number).
+    """
+    asked: Sequence[str] = dict(query.arguments)["ImageIds"]
+    found: dict[str, list[dict[str, Any]]] = {image_id: [] for image_id in asked}
+    for item in page.get("ImageUsageReports") or ():
+        created = _moment(item.get("CreationTime"))
+        if item.get("State") == "available" and created:
+            found.setdefault(item["ImageId"], []).append(
+                {
+                    "report": item["ReportId"],
+                    "reported": format_moment(created),
+                    "accounts": list(item.get("AccountIds") or ()),
+                    "depths": {one.get("ResourceType"): _depth(one) for one in item.get("ResourceTypes") or ()},
+                }
+            )
+    return (Fact(f"{image_id}/usageReports", reports) for image_id, reports in found.items())
+
+
+def _depth(scope: Answer) -> int | None:
+    for option in scope.get("ResourceTypeOptions") or ():
+        if option.get("OptionName") == "version-depth" and option.get("OptionValues"):
+            return int(option["OptionValues"][0])
+    return None
 
 
 def _launch_configurations(_query: Query, page: Answer) -> Iterable[Fact]:
@@ -512,6 +540,7 @@ LISTINGS: Mapping[str, Listing] = {
     "DescribeImageReferences": Listing(_references),
     "DescribeImageAttribute": Listing(_launch_permissions),
     "DescribeImageUsageReportEntries": Listing(_usage_entries),
+    "DescribeImageUsageReports": Listing(_usage_reports),
     "DescribeLaunchConfigurations": Listing(_launch_configurations, ("MaxRecords", 100)),
     "DescribeAutoScalingInstances": Listing(_group_members, ("MaxRecords", 50)),
     "DescribeTargetGroups": Listing(_target_groups, ("PageSize", 400), ("Marker", "NextMarker")),

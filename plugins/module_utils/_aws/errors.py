@@ -150,6 +150,8 @@ _UNAUTHORIZED = frozenset(
     {"UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "Client.UnauthorizedOperation"}
 )
 _ENCODED = re.compile(r"\s*Encoded authorization failure message:\s*\S+")
+# EC2, IAM and most services name the action that is missing; EC2 looks through other services on its caller's behalf.
+_MISSING = re.compile(r"\bnot authorized to perform: ([a-z0-9-]+:[A-Za-z0-9]+)")
 _UNTIL = re.compile(r"\buntil\s+(.+?)(?:\s+(?:UTC|GMT))?(?:\s+before\b.*|\.?\s*)$")
 
 
@@ -160,12 +162,7 @@ def is_throttling(error: CallError) -> bool:
 
 def _hint(service: str, operation: str, code: str, message: str, request: Mapping[str, Any]) -> str:
     if code in _UNAUTHORIZED:
-        # EC2 checks CreateTags as well for whatever is tagged as it is made.
-        tagged = ", and ec2:CreateTags, since it is tagged as it is made" if "TagSpecifications" in request else ""
-        if operation == "GetInstanceUefiData":
-            tagged = ", or uefi_data must give the UEFI variable store"
-        prefix = {"elb": "elasticloadbalancing", "elbv2": "elasticloadbalancing"}.get(service, service)
-        return f"The credentials' IAM policies must allow {prefix}:{operation}{tagged}."
+        return _permission(service, operation, message, request)
     if operation == "RunInstances" and code.startswith("Insufficient"):
         return (
             "EC2 has no such capacity there now. The image exists, and another run goes on with the launch. Run the "
@@ -176,6 +173,21 @@ def _hint(service: str, operation: str, code: str, message: str, request: Mappin
         return "EC2 makes only so many copies at once. Wait until copies are completed, then run the task again."
     said = next((hint for pattern, text, hint in _SAID if re.fullmatch(pattern, code) and re.search(text, message)), "")
     return said or next((hint for pattern, hint in _HINTS if re.fullmatch(pattern, code)), "")
+
+
+def _permission(service: str, operation: str, message: str, request: Mapping[str, Any]) -> str:
+    """The permission that is missing: the one that AWS names, else that of the operation."""
+    prefix = {"elb": "elasticloadbalancing", "elbv2": "elasticloadbalancing"}.get(service, service)
+    asked = f"{prefix}:{operation}"
+    named = _MISSING.search(message)
+    wanted = named[1] if named else asked
+    more = ""
+    if operation == "GetInstanceUefiData":
+        more = ", or uefi_data must give the UEFI variable store"
+    elif wanted == asked and "TagSpecifications" in request:
+        # EC2 checks CreateTags as well for whatever is tagged as it is made.
+        more = ", and ec2:CreateTags, since it is tagged as it is made"
+    return f"The credentials' IAM policies must allow {wanted}{more}."
 
 
 def _not_before(code: str, message: str) -> datetime | None:

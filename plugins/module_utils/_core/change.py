@@ -210,9 +210,9 @@ class State:
         found = self._find(Fact, fact_id, place)
         return None if found is None else found.value
 
-    def refusal(self, operation: str) -> str:
-        """Why AWS did not answer an optional query of this operation; empty when it answered them all."""
-        return next((str(error) for query, error in self.unanswered.items() if query.operation == operation), "")
+    def refusal(self, operation: str) -> StorageError | None:
+        """Why AWS did not answer an optional query of this operation; None when it answered them all."""
+        return next((error for query, error in self.unanswered.items() if query.operation == operation), None)
 
     def all(self, cls: type[T]) -> Iterator[T]:
         """Every resource of one class, in the order of the answers."""

@@ -39,6 +39,14 @@ class UnsafePlan(StorageError):
     """What was asked for could be done, but would lose or break something the user did not consent to."""
 
 
+class Unanswered(UnsafePlan):
+    """AWS does not tell what must be known for the plan to be safe. ``causes``: its refusals; the task returns them."""
+
+    def __init__(self, message: str, causes: Sequence[StorageError]) -> None:
+        super().__init__(message)
+        self.causes = tuple(causes)
+
+
 class Incomplete(StorageError):
     """A part of the task was not done; the rest was. ``cause``: the error whose code and operation the task returns."""
 

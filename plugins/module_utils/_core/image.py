@@ -19,7 +19,7 @@ from typing import Any
 
 from . import tags as tag_names
 from .change import Change, Feature, Plan, Query, Stage, State, Wait, by_id, images_by_id, own_images, tag_filters
-from .errors import Ambiguous, SpecError, UnsafePlan
+from .errors import Ambiguous, SpecError, UnsafePlan, bounded
 from .image_found import (
     BROKEN,
     account_of,
@@ -45,6 +45,8 @@ from .image_requests import (
     register,
     register_from_instance,
     register_stage,
+    require_create_image_devices,
+    reshaped,
 )
 from .image_spec import (
     HARDWARE,
@@ -229,8 +231,10 @@ def _plan(spec: ImageSpec, state: State) -> Plan:
     if spec.source_snapshot_id:
         return _plan_from_snapshot(spec, state, cleanup)
     known = _living_or_none(spec, state)
-    if (known is None or not known.alive) and captures(spec, state):
-        return _plan_orphan(spec, state, cleanup)
+    if known is None or not known.alive:
+        if _choose_captures(spec, state)[0]:
+            return _plan_orphan(spec, state, cleanup)
+        _require_nothing_failed(spec, state, broken)
     instance = living(state, spec.source, "source_instance_id", follow=spec.follow_successor)
     if spec.follow_successor:
         require_unclaimed(state, instance, "source_instance_id")
@@ -362,6 +366,22 @@ def _plan_capture(spec: ImageSpec, state: State, instance: Instance, cleanup: tu
     return Plan(tuple(stages), warnings)
 
 
+def _require_nothing_failed(spec: ImageSpec, state: State, broken: Iterable[Image]) -> None:
+    """SpecError, with the reasons, when a source that is gone has left only a failed image or capture."""
+    reasons = [
+        f"image {image.image_id} ended as {image.state}: {image.state_reason or 'no reason given'}" for image in broken
+    ]
+    for snapshot in taken(spec, state):
+        _require_same_source(spec, state, "snapshot", snapshot)
+        if snapshot.state == "error":
+            reasons.append(f"snapshot {snapshot.snapshot_id} failed: {snapshot.state_reason or 'no reason given'}")
+    if reasons:
+        raise SpecError(
+            f"source_instance_id: {spec.source} is gone, and {spec.label} was not captured before: "
+            f"{'; '.join(bounded(reasons))}. Run state: absent for this version, then bake it from another source."
+        )
+
+
 def _plan_orphan(spec: ImageSpec, state: State, cleanup: tuple[Change, ...]) -> Plan:
     """What is left to do for a capture whose instance is gone."""
     for snapshot in taken(spec, state):
@@ -480,7 +500,9 @@ def _platform_note(snapshot: Snapshot) -> str:
 
 def _plan_create_image(spec: ImageSpec, state: State, instance: Instance, cleanup: tuple[Change, ...]) -> Plan:
     """CreateImage with NoReboot: EC2 takes the snapshots and registers, and keeps product codes and platform."""
-    create = create_image(spec, state, instance, _targets(spec, instance))
+    targets = _targets(spec, instance)
+    require_create_image_devices(spec, state, instance, targets)
+    create = create_image(spec, state, instance, targets)
     captured = Wait((create.resource,), "captured")
     leftovers = taken(spec, state)
     for snapshot in leftovers:

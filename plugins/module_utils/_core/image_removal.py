@@ -12,11 +12,11 @@ Private to this collection.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .change import Change, Plan, Query, Stage, State, Struct, by_id
-from .errors import Ambiguous, UnsafePlan
+from .errors import Ambiguous, Unanswered, UnsafePlan
 from .image_found import copied_images, ids, images, origin_queries, stranger_warnings, tagged, taken
 from .image_requests import delete_snapshot
 from .image_spec import ImageSpec
@@ -29,6 +29,8 @@ from .resources import Image, Snapshot
 _DEEPEST = "10000"
 _LIVING = ("pending", "running", "stopping", "stopped")
 _LOCKED = ("governance", "compliance", "compliance-cooloff")
+# A usage report looks at so many versions of a launch template unless told.
+_REPORT_DEPTH = 20
 _MOST_NAMED = 10
 _LAUNCH_CONFIGURATIONS = Query("DescribeLaunchConfigurations", service="autoscaling", optional=True)
 
@@ -58,6 +60,9 @@ def _holder_queries(image: Image, state: State) -> Iterator[Query]:
     yield Query("DescribeImageAttribute", arguments=permissions, optional=True)
     if state.fact(f"{image.image_id}/shared"):
         yield Query("DescribeImageUsageReportEntries", arguments=(("ImageIds", (image.image_id,)),), optional=True)
+    if any(_counts(state, image, entry) for entry in state.fact(f"{image.image_id}/usage") or ()):
+        # A report that finds no use has no entries: only the list of reports shows it.
+        yield Query("DescribeImageUsageReports", arguments=(("ImageIds", (image.image_id,)),), optional=True)
 
 
 def _references_query(image_id: str) -> Query:
@@ -115,22 +120,25 @@ def _require_unprotected(spec: ImageSpec, image: Image) -> None:
 
 
 def _require_unused(spec: ImageSpec, state: State, image: Image) -> None:
-    """UnsafePlan, naming them, when anything holds the image, and when the permission to find out is missing."""
+    """UnsafePlan, naming them, when anything holds the image; Unanswered when AWS refuses to tell."""
     subject = f"state: image {image.image_id} ({spec.label})"
     users = sorted({*_references(state, image), *_launch_configurations(state, image), *_accounts(state, image)})
     if users:
         more = f" and {len(users) - _MOST_NAMED} more" if len(users) > _MOST_NAMED else ""
+        unlisted = state.refusal("DescribeImageUsageReports")
         raise UnsafePlan(
             f"{subject} is in use by {', '.join(users[:_MOST_NAMED])}{more}. Remove these uses first, or set "
             "force: true to deregister it all the same."
+            + (f" EC2 does not tell whether a newer usage report shows none: {unlisted}" if unlisted else "")
         )
     asked = ["DescribeImageReferences", "DescribeLaunchConfigurations", "DescribeImageAttribute"]
     asked += ["DescribeImageUsageReportEntries"] if state.fact(f"{image.image_id}/shared") else []
-    refused = [text for text in (state.refusal(operation) for operation in asked) if text]
+    refused = [error for error in map(state.refusal, asked) if error is not None]
     if refused:
-        raise UnsafePlan(
-            f"{subject}: EC2 does not tell everything that uses it. {' '.join(refused)} Or set force: true to "
-            "deregister it without asking."
+        raise Unanswered(
+            f"{subject}: EC2 does not tell everything that uses it. {' '.join(map(str, refused))} Or set force: true "
+            "to deregister it without asking.",
+            refused,
         )
 
 
@@ -146,12 +154,34 @@ def _launch_configurations(state: State, image: Image) -> Iterator[str]:
 
 
 def _accounts(state: State, image: Image) -> Iterator[str]:
-    """The other accounts with which the image is shared and which a usage report shows to use it."""
+    """The other accounts with which the image is shared and whose newest usage report shows that they use it."""
+    for entry in state.fact(f"{image.image_id}/usage") or ():
+        if _counts(state, image, entry) and not _superseded(state, image, entry):
+            yield f"account {entry['account']} ({entry['resource_type']}: {entry['count']}, as of {entry['reported']})"
+
+
+def _counts(state: State, image: Image, entry: Mapping[str, Any]) -> bool:
+    """Whether an entry of a usage report shows use by another account that has access to the image."""
     shared: list[str] = state.fact(f"{image.image_id}/shared") or []
     widely = any(not name.isdigit() for name in shared)
-    for entry in state.fact(f"{image.image_id}/usage") or ():
-        if entry["count"] and entry["account"] != image.owner_id and (widely or entry["account"] in shared):
-            yield f"account {entry['account']} ({entry['resource_type']}: {entry['count']}, as of {entry['reported']})"
+    return bool(entry["count"]) and entry["account"] != image.owner_id and (widely or entry["account"] in shared)
+
+
+def _superseded(state: State, image: Image, entry: Mapping[str, Any]) -> bool:
+    """Whether a newer report has looked at the same account and type of resource, at least as deep."""
+    reports: list[dict[str, Any]] = state.fact(f"{image.image_id}/usageReports") or []
+    kind = entry["resource_type"]
+    own = next((report for report in reports if report["report"] == entry["report"]), None)
+    if own is None or not entry["reported"]:
+        return False
+    depth = own["depths"].get(kind) or _REPORT_DEPTH
+    return any(
+        report["reported"] > entry["reported"]
+        and kind in report["depths"]
+        and (report["depths"][kind] or _REPORT_DEPTH) >= depth
+        and (not report["accounts"] or entry["account"] in report["accounts"])
+        for report in reports
+    )
 
 
 def _shared(spec: ImageSpec, state: State, image: Image) -> Iterator[str]:
@@ -193,10 +223,11 @@ def _snapshots(spec: ImageSpec, state: State, found: list[Image]) -> tuple[tuple
             )
         warnings.append(f"{text}; it stays")
     denied = state.refusal("DescribeLockedSnapshots")
-    if free and denied and not spec.force:
-        raise UnsafePlan(
+    if free and denied is not None and not spec.force:
+        raise Unanswered(
             f"state: EC2 does not tell whether the snapshots of {spec.label} are locked, and a locked one would "
-            f"outlive its image. {denied} Or set force: true to go on without asking."
+            f"outlive its image. {denied} Or set force: true to go on without asking.",
+            [denied],
         )
     warnings += _left_alone(spec, state, copies)
     warnings += stranger_warnings(spec, state)

@@ -9,7 +9,7 @@ Private to this collection.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,9 @@ from .names import planned
 from .resources import Image, ImageDevice, Instance, Snapshot, Volume, view
 from .tags import specification
 from .volume_types import VOLUME_TYPES, require_performance
+
+# Of an override, what says nothing about the volume that is made.
+_NOT_OF_THE_VOLUME = frozenset({"device_name", "delete_on_termination"})
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,19 @@ def ebs(
         "DeviceName": override.device_name,
         "Ebs": {key: value for key, value in wanted.items() if value is not None},
     }
+
+
+def reshaped(spec: ImageSpec) -> set[str]:
+    """The devices of the image that *spec* gives another size, type or performance than their volumes have."""
+    return {override.device_name for override in spec.overrides if not override.said.keys() <= _NOT_OF_THE_VOLUME}
+
+
+def require_create_image_devices(spec: ImageSpec, state: State, instance: Instance, targets: Iterable[Target]) -> None:
+    """SpecError for what EC2 would refuse of CreateImage's devices, by the rules for RegisterImage's."""
+    changed = reshaped(spec)
+    for target in targets:
+        if target.device_name in changed:
+            _mapping(spec, state, instance, target, "")
 
 
 def billing(instance: Instance) -> dict[str, Any]:

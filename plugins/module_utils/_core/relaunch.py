@@ -1138,8 +1138,7 @@ def _attachments(state: State, old: Instance, image: Image) -> list[tuple[str, s
     if volumes:
         found.append(("data_volumes", f"data volumes {_named(volumes)}"))
     if old.elastic_ip:
-        address = old.facts.get("PublicIpAddress") or read_fact(old.facts, "NetworkInterfaces.Association.PublicIp")
-        found.append(("elastic_ip", f"Elastic IP {address}"))
+        found.append(("elastic_ip", _elastic_address(old)))
     groups = sorted(str(group["name"]) for group in state.fact("targetGroups") or () if _is_in(state, old, group))
     if groups:
         found.append(("target_groups", f"target groups {', '.join(groups)}"))
@@ -1149,6 +1148,11 @@ def _attachments(state: State, old: Instance, image: Image) -> list[tuple[str, s
     if classic:
         found.append(("target_groups", f"Classic Load Balancers {', '.join(classic)}"))
     return found
+
+
+def _elastic_address(old: Instance) -> str:
+    address = old.facts.get("PublicIpAddress") or read_fact(old.facts, "NetworkInterfaces.Association.PublicIp")
+    return f"Elastic IP {address}"
 
 
 def _is_in(state: State, old: Instance, group: Mapping[str, Any]) -> bool:
@@ -1187,9 +1191,12 @@ def _foreign_content(state: State, old: Instance, image: Image) -> list[str]:
     return [warning]
 
 
-def _kept(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> list[str]:
+def _kept(
+    spec: RelaunchSpec, state: State, old: Instance, image: Image, released: Iterable[str] = ()
+) -> list[str]:
     """What the successor does not have, with the choice that leaves it where it is, if the task makes one."""
-    return [f"{text}{_chosen(spec, option)}" for option, text in _attachments(state, old, image)]
+    found = (item for item in _attachments(state, old, image) if item[0] not in released)
+    return [f"{text}{_chosen(spec, option)}" for option, text in found]
 
 
 def _chosen(spec: RelaunchSpec, option: str) -> str:
@@ -1212,7 +1219,14 @@ def _left_behind(spec: RelaunchSpec, state: State, old: Instance) -> list[str]:
     found = []
     # It may be gone since an earlier run has launched from it.
     image = state.image(spec.image_id) or Image(spec.image_id, "")
-    kept = _kept(spec, state, old, image)
+    freed = old.elastic_ip and spec.old_instance == "terminate"
+    kept = _kept(spec, state, old, image, ("elastic_ip",) if freed else ())
+    if freed:
+        address = _elastic_address(old)
+        found.append(
+            f"{address} stays allocated, and is associated with nothing once {old.instance_id} is terminated"
+            f"{_chosen(spec, 'elastic_ip')}"
+        )
     if kept:
         found.append(f"these stay with {old.instance_id}, its successor does not have them: {'; '.join(kept)}")
     found += _foreign_content(state, old, image)
