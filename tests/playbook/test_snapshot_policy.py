@@ -311,7 +311,7 @@ def test_refused_before_anything_is_asked(sandbox: Sandbox, tmp_path: Path) -> N
         "keeping_null": ({"rotate_snapshots_policies": [{"policy": "daily", "keep": None}]}, "without keep: daily"),
         "twice": ({"rotate_snapshots_policies": [sound, sound]}, "a name that no other has"),
         "number": ({"rotate_snapshots_policies": [{**sound, "policy": name} for name in (5, "5")]}, "no other has"),
-        "unknown": ({"rotate_snapshots_policies": [{**sound, "state": "applied"}]}, "state: not an option"),
+        "unknown": ({"rotate_snapshots_policies": [{**sound, "state": "applied"}]}, "no option state."),
         "relative": ({"rotate_snapshots_pre_tasks": "freeze.yml"}, "freeze.yml is not the absolute path"),
         **{
             name: (

@@ -63,7 +63,7 @@ def test_text_is_read_as_yaml(kind: str, value: Any, found: Any) -> None:
     [
         ("mapping", "eu-central-1", "x_aws: 'eu-central-1' is not a mapping. Give one such as {region: eu-central-1}."),
         ("mapping", ["region"], "x_aws: \"['region']\" is not a mapping. Give one such as {region: eu-central-1}."),
-        ("mapping", "{region", "x_aws: '{region' is not a mapping. Give one such as {region: eu-central-1}."),
+        ("mapping", "{region}}", "x_aws: '{region}}' is not a mapping. Give one such as {region: eu-central-1}."),
         ("mappings", ["data"], f"x_volumes: \"['data']\" is not a list of mappings. {VOLUMES}"),
         ("mappings", {"a": 1}, f"x_volumes: \"{{'a': 1}}\" is not a list of mappings. {VOLUMES}"),
         ("ids", [1], "x_volume_ids: '[1]' is not a list of ids. Give one such as [vol-0123456789abcdef0]."),
@@ -74,3 +74,13 @@ def test_another_type_is_refused_by_name_with_an_example(kind: str, value: Any, 
     with pytest.raises(SpecError) as refusal:
         from_text(value, problem.split(":", maxsplit=1)[0], kind)
     assert str(refusal.value) == problem
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [("mappings", "[{policy:"), ("mapping", "{region:"), ("ids", f"[{ONE},"), ("mappings", '[{"name":')],
+)
+def test_text_cut_at_a_space_is_refused_with_the_reason(kind: str, value: str) -> None:
+    with pytest.raises(SpecError) as refusal:
+        from_text(value, "x_list", kind)
+    assert str(refusal.value) == f"x_list: {value!r} is cut at a space. Quote the value, or give it as JSON."

@@ -99,7 +99,7 @@ def from_text(value: Any, option: str, kind: str, example: str, parse: Callable[
 
     A survey and ``-e name=value`` give text. Nothing (null, an empty text) is an empty mapping or list. Ids may also
     stand in one text with commas or spaces between them. *parse* reads YAML, and raises ValueError for what is none.
-    Raises SpecError, which names *option* and *example*, for a value of another type.
+    Raises SpecError, which names *option* and *example*, for a value of another type, and for text that a space cut.
     """
     empty: Any = {} if kind == "mapping" else []
     if value is None or value == "":
@@ -110,6 +110,10 @@ def from_text(value: Any, option: str, kind: str, example: str, parse: Callable[
         try:
             found = parse(value)
         except ValueError:
+            if _is_cut(value):
+                raise SpecError(
+                    f"{option}: {value[:100]!r} is cut at a space. Quote the value, or give it as JSON."
+                ) from None
             found = value
     else:
         found = value
@@ -118,6 +122,12 @@ def from_text(value: Any, option: str, kind: str, example: str, parse: Callable[
             f"{option}: {str(found)[:100]!r} is not {_NAMED[kind]}. Give one{example and ' such as '}{example}."
         )
     return found
+
+
+def _is_cut(text: str) -> bool:
+    """Return whether *text* opens a list or mapping that nothing closes: Ansible splits ``-e name=value`` at spaces."""
+    bare = text.strip()
+    return bare.startswith(("[", "{")) and not bare.endswith(("]", "}"))
 
 
 def _is_list(value: Any, item: type) -> bool:
