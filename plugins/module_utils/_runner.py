@@ -75,7 +75,7 @@ def _told_with_examples(examples: Mapping[str, str]) -> Iterator[None]:
 
     class Module(AnsibleModule):
         def __init__(self, argument_spec: Mapping[str, Any], **more: Any) -> None:
-            texts = misfits(load_params(), examples)
+            texts = misfits(load_params(), examples, argument_spec)
             # What is a misfit passes for the moment, so that all else, such as what is secret, is as ever.
             passing = {path.partition(".")[0].removesuffix("[]"): {"type": "raw"} for path in examples}
             super().__init__({**argument_spec, **passing} if texts else argument_spec, **more)
@@ -91,33 +91,70 @@ def _told_with_examples(examples: Mapping[str, str]) -> Iterator[None]:
         AnsibleAWSModule.default_settings["module_class"] = usual
 
 
-def misfits(params: Mapping[str, Any], examples: Mapping[str, str]) -> list[str]:
-    """What stands where a mapping belongs: the option, its value, and the example of how it is written.
+def misfits(
+    params: Mapping[str, Any], examples: Mapping[str, str], argument_spec: Mapping[str, Any] | None = None
+) -> list[str]:
+    """What stands where a mapping, or a list of them, belongs: the option, its value, and how it is written.
 
     *examples* by the path of the option, with ``[]`` behind the name of a list. Ansible's own message has no example.
+    *argument_spec* tells which lists are required, and which mappings have secrets, so that no value is shown.
     """
-    return [
-        f"{label}: {value!r} is no mapping. Write it as in {example}."
-        for path, example in examples.items()
-        for label, value in _values(params, path)
-        if value is not None and not _is_mapping(value)
-    ]
+    options = argument_spec or {}
+    texts = []
+    for path, example in examples.items():
+        option = options.get(path.partition(".")[0].removesuffix("[]"), {})
+        secret = any(one.get("no_log") for one in (option.get("options") or {}).values())
+        wrong = [(label, value, "list") for label, value in _no_lists(params, path, required=option.get("required"))]
+        wrong += [(label, value, "mapping") for label, value in _values(params, path) if not _is_mapping(value)]
+        texts += [
+            f"{label}: {_shown(value, secret)} is no {kind}. Write it as in {example}." for label, value, kind in wrong
+        ]
+    return texts
+
+
+def _shown(value: Any, secret: bool) -> str:
+    """The value for a message, its kind alone where it may hold a *secret*."""
+    if secret:
+        return "the given text" if isinstance(value, str) else "the given value"
+    return "null" if value is None else repr(value)
+
+
+def _no_lists(params: Mapping[str, Any], path: str, *, required: bool | None) -> Iterator[tuple[str, Any]]:
+    """What stands where a list belongs, at the first part of a path that ends there; null only where it is *required*.
+
+    Ansible makes a list of text and numbers.
+    """
+    name = path.removesuffix("[]")
+    if name == path or "." in name or name not in params:
+        return
+    value = params[name]
+    if isinstance(value, Mapping) or (value is None and required):
+        yield name, value
 
 
 def _values(params: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
-    """What stands at the path, with the name of the place."""
+    """What stands at the path, unless it is null, with the name of the place."""
     option, _dot, rest = path.partition(".")
     name = option.removesuffix("[]")
     value = params.get(name)
     if name == option:
         items = [(name, value)]
     else:
-        items = [(f"{name}[{number}]", item) for number, item in enumerate(value if isinstance(value, list) else ())]
+        items = [(f"{name}[{number}]", item) for number, item in enumerate(_as_list(value))]
     for label, item in items:
+        if item is None:
+            continue
         if not rest:
             yield label, item
         elif isinstance(item, Mapping):
             yield from ((f"{label}.{inner}", found) for inner, found in _values(item, rest))
+
+
+def _as_list(value: Any) -> list[Any]:
+    """The items that Ansible makes of the value of a list: text is taken apart at its commas."""
+    if isinstance(value, list):
+        return value
+    return str(value).split(",") if isinstance(value, (str, int, float)) else []
 
 
 def _is_mapping(value: Any) -> bool:

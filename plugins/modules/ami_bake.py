@@ -41,6 +41,7 @@ options:
   image_name:
     description:
       - The AMI's name in EC2, unique in the account and region. C({name}) and C({version}) stand for the options.
+      - Not used with O(state=absent), which finds the AMI by O(name) and O(version).
     type: str
     default: "{name}-{version}"
   state:
@@ -366,10 +367,17 @@ ARGUMENT_SPEC = {
 }
 
 
+EXAMPLES_OF_MAPPINGS = {
+    "block_devices[]": "block_devices: [{device_name: /dev/xvda, volume_size: 20}]",
+    "tags": "tags: {team: shop}",
+}
+
+
 def main() -> None:
     run_module(
         FEATURE,
         ARGUMENT_SPEC,
+        examples=EXAMPLES_OF_MAPPINGS,
         mutually_exclusive=[("source_instance_id", "source_snapshot_id")],
         required_if=[
             ("state", "available", ("source_instance_id", "source_snapshot_id"), True),

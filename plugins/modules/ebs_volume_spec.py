@@ -35,6 +35,9 @@ options:
     description:
       - The instances that have the volumes, each of them all of the list.
       - A volume with O(volumes[].multi_attach=true) exists once, and is attached to all of them.
+      - The successor of a replaced instance does not stand for it here, since it has none of its volumes. Nothing is
+        made for, or attached to, an instance that M(ec2ops.storage.instance_relaunch) has replaced and retired. The
+        task fails and names the successor. Name that one, with O(spec) set to the replaced id, to move the volumes.
     type: list
     elements: str
     aliases: [instance_id]
@@ -257,6 +260,8 @@ notes:
     entry names any more.
   - On Outposts, and in Local Zones and Wavelength Zones, no volume is made or attached; the task fails and names the
     site. What is attached there is modified, tagged and detached as elsewhere.
+  - A volume that is on an Outpost is not attached, swapped, or deleted with a final snapshot. EC2 would put the
+    snapshot into the region.
   - The file system on a volume is not touched. After a volume has grown, grow the file system on the machine.
   - With several O(instance_ids), every instance has volumes of its own under its own id. Two tasks, or two hosts, whose
     O(spec) is the same do not share volumes by accident. A volume that is attached to another instance that lives is
@@ -610,12 +615,19 @@ ARGUMENT_SPEC = {
     "on_cooldown": {"type": "str", "choices": ["fail", "defer", "wait"], "default": "fail"},
 }
 
+EXAMPLES_OF_MAPPINGS = {
+    "volumes[]": "volumes: [{name: data, size: 20}]",
+    "volumes[].snapshot": "snapshot: {tags: {backup: daily}}",
+    "volumes[].snapshot.tags": "snapshot: {tags: {backup: daily}}",
+    "volumes[].tags": "tags: {backup: daily}",
+}
+
 
 def main() -> None:
     run_module(
         FEATURE,
         ARGUMENT_SPEC,
-        examples={"volumes[]": "volumes: [{name: data, size: 20}]"},
+        examples=EXAMPLES_OF_MAPPINGS,
         mutually_exclusive=[("instance_ids", "availability_zone")],
         required_one_of=[("instance_ids", "availability_zone")],
         required_by={"availability_zone": ("spec",)},

@@ -393,8 +393,15 @@ ARGUMENT_SPEC = {
 }
 
 
+EXAMPLES_OF_MAPPINGS = {
+    "overrides": "overrides: {instance_type: t3.large}",
+    "overrides.tags": "overrides: {tags: {stage: live}}",
+    "health": "health: {timeout: 900}",
+}
+
+
 def main() -> None:
-    run_module(FEATURE, ARGUMENT_SPEC)
+    run_module(FEATURE, ARGUMENT_SPEC, examples=EXAMPLES_OF_MAPPINGS)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,8 @@ options:
     description:
       - The policy's name, its identity. It is on every snapshot that it makes, in the tag C(ec2ops:policy).
       - It must be text, so quote a number.
+      - A policy with a new name does not retain what it made under the old one. While a policy has no snapshots, the
+        task warns of the snapshots that other policies have of the selected volumes.
     type: raw
     required: true
   state:
@@ -275,6 +277,9 @@ options:
       - Snapshots that the policy did not make and retains too. They are never those of another policy.
       - The policy claims each of them with the tag C(ec2ops:adopted-by) before it deletes anything. It leaves out the
         snapshots that another policy has claimed, with a warning. To hand a snapshot over, remove the tag.
+      - Without O(adopt), or with other tags in it, the policy no longer retains what it has claimed, so no run deletes
+        these snapshots. A run does not look for them. It warns of those that it reads for another reason, and on the
+        first run of a policy that has no snapshots.
     type: dict
     suboptions:
       tags:
@@ -804,11 +809,15 @@ ARGUMENT_SPEC = {
 _KEEP = "keep: {daily: 7, weekly: 4}"
 EXAMPLES_OF_MAPPINGS = {
     "select": "select: {tags: {backup: daily}}",
+    "select.tags": "select: {tags: {backup: daily}}",
+    "tags": "tags: {team: shop}",
     "keep": _KEEP,
     "copies[]": f"copies: [{{region: eu-west-1, {_KEEP}}}]",
     "copies[].keep": _KEEP,
     "adopt": "adopt: {tags: {created-by: cron}}",
+    "adopt.tags": "adopt: {tags: {created-by: cron}}",
     "protect": "protect: {tag_keys: [legal-hold]}",
+    "protect.tags": "protect: {tags: {legal-hold: active}}",
     "lock": "lock: {mode: governance, duration: 28d}",
     "fast_restore": "fast_restore: {zones: [eu-central-1a]}",
     "guards": "guards: {newest_copy: report}",

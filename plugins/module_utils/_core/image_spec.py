@@ -61,7 +61,10 @@ class DeviceOverride:
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """The options of `ami_bake`, checked. ``hardware`` has only what the user gave."""
+    """The options of `ami_bake`, checked. ``hardware`` has only what the user gave.
+
+    ``image_name``: empty with ``state`` absent, which finds the image by its tags.
+    """
 
     name: str
     version: str
@@ -134,7 +137,7 @@ def parse(params: Mapping[str, Any], _region: str) -> ImageSpec:
     spec = ImageSpec(
         name=name,
         version=version,
-        image_name=_image_name(params["image_name"], name, version),
+        image_name="" if params["state"] == "absent" else _image_name(params["image_name"], name, version),
         state=params["state"],
         source_instance_id=params.get("source_instance_id"),
         source_snapshot_id=params.get("source_snapshot_id"),

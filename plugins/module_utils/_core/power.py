@@ -19,7 +19,7 @@ from typing import Any
 
 from . import tags as tag_names
 from .change import Change, Feature, Plan, Query, Stage, State, by_id
-from .errors import SpecError, StorageError, UnsafePlan, listed
+from .errors import SpecError, StorageError, UnsafePlan, bounded, listed
 from .holding import (
     forget,
     has_passing_address,
@@ -121,8 +121,10 @@ def needs(spec: PowerSpec, state: State) -> tuple[Query, ...]:
         first = by_id("DescribeInstances", "instance-id", spec.instance_ids)
     if not state.answered.issuperset(first):
         return first
+    if spec.state != "restored" and (gone := _gone(spec, state)):
+        return (*first, *successor_queries(gone))
     if spec.state == "stopped":
-        return (*first, *_stop_queries(spec, state))
+        return (*first, *stop_queries(_known(spec, state), lose_instance_store=spec.lose_instance_store))
     if spec.state == "running":
         starting = [item.instance_id for item in _known(spec, state) if item.state in ("stopped", "stopping")]
         return (*first, *(() if spec.force_start else successor_queries(starting)))
@@ -131,12 +133,6 @@ def needs(spec: PowerSpec, state: State) -> tuple[Query, ...]:
     known = [] if spec.force_start else _known(spec, state)
     held = [item.instance_id for item in known if wants_start(item) or _was_started(item)]
     return (*first, *successor_queries([*missing, *held]))
-
-
-def _stop_queries(spec: PowerSpec, state: State) -> Iterable[Query]:
-    if _unknown(spec, state):
-        return ()
-    return stop_queries(_known(spec, state), lose_instance_store=spec.lose_instance_store)
 
 
 # --- what is there ---------------------------------------------------------------------------------------------------
@@ -150,22 +146,32 @@ def _known(spec: PowerSpec, state: State) -> list[Instance]:
     return sorted(state.all(Instance), key=lambda instance: instance.instance_id)
 
 
-def _unknown(spec: PowerSpec, state: State) -> list[str]:
-    """What is wrong with the ids themselves: one line each."""
-    found = []
-    for instance_id in spec.instance_ids or ():
-        instance = state.instance(instance_id)
-        if instance is None:
-            found.append(f"{instance_id} does not exist in {state.region}")
-        elif not instance.alive:
-            found.append(f"{instance_id} is {instance.state}")
-    return found
+def _gone(spec: PowerSpec, state: State) -> list[str]:
+    """The given ids of instances that EC2 does not know, or that are terminated."""
+    found = {item: state.instance(item) for item in spec.instance_ids or ()}
+    return [item for item, instance in found.items() if instance is None or not instance.alive]
+
+
+def _require_there(spec: PowerSpec, state: State) -> None:
+    """SpecError where instances are gone. One that a living instance has replaced is named with its successor."""
+    troubles, replaced = [], False
+    for instance_id in _gone(spec, state):
+        instance, heir = state.instance(instance_id), successor(state, instance_id)
+        text = f"does not exist in {state.region}" if instance is None else f"is {instance.state}"
+        if heir is not None:
+            text += f", and {heir.instance_id} ({heir.state}) has replaced it"
+            replaced = True
+        troubles.append(f"{instance_id} {text}")
+    remedy = "Check the ids and the region."
+    _raise(SpecError, troubles, f"Name the successor of a replaced instance. {remedy}" if replaced else remedy)
 
 
 def _raise(kind: type[StorageError], troubles: Sequence[str], advice: str = "") -> None:
     """One error for everything that is wrong, if anything is."""
     if troubles:
-        raise kind(f"instance_ids: {'; '.join(troubles)}. Nothing was changed.{' ' + advice if advice else ''}")
+        raise kind(
+            f"instance_ids: {'; '.join(bounded(troubles))}. Nothing was changed.{' ' + advice if advice else ''}"
+        )
 
 
 # --- stopped ---------------------------------------------------------------------------------------------------------
@@ -175,7 +181,7 @@ def plan(spec: PowerSpec, state: State, now: datetime) -> Plan:
     """What has to be done for the instances to be in the wanted state. Raises SpecError, Ambiguous, UnsafePlan."""
     if spec.state == "restored":
         return _plan_restored(spec, state, now)
-    _raise(SpecError, _unknown(spec, state), "Check the ids and the region.")
+    _require_there(spec, state)
     return _plan_stopped(spec, state, now) if spec.state == "stopped" else _plan_running(spec, state)
 
 

@@ -48,7 +48,7 @@ from typing import Any
 
 from . import tags as tag_names
 from .change import Change, Feature, Plan, Query, Stage, State, Wait, by_id, images_by_id
-from .errors import Ambiguous, SpecError, UnsafePlan
+from .errors import Ambiguous, SpecError, UnsafePlan, listed
 from .holding import (
     NO_CAPACITY,
     forget,
@@ -682,7 +682,7 @@ def _retirement_troubles(spec: RelaunchSpec, state: State, old: Instance) -> lis
         doomed = [f"{item.device_name} ({item.volume_id})" for item in _data_volumes(old) if item.delete_on_termination]
         if doomed:
             found.append(
-                f"old_instance: terminate would delete the data volumes {', '.join(doomed)} of {old.instance_id}, "
+                f"old_instance: terminate would delete the data volumes {listed(doomed)} of {old.instance_id}, "
                 "which stay with it; set "
                 "their DeleteOnTermination to false, or use old_instance: stop"
             )
@@ -1127,7 +1127,7 @@ def _origin_queries(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Qu
 
 
 def _named(devices: Iterable[BlockDevice]) -> str:
-    return ", ".join(f"{device.device_name} ({device.volume_id})" for device in devices)
+    return listed(f"{device.device_name} ({device.volume_id})" for device in devices)
 
 
 def _attachments(state: State, old: Instance, image: Image) -> list[tuple[str, str]]:

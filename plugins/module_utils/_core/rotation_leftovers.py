@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 from . import tags as tag_names
 from .change import Query, by_id
 from .proofs import source_of
 from .resources import Snapshot
+from .rotation_adoption import belongs
 from .rotation_capture import Capture
 from .rotation_units import Unit, instance_of
 
@@ -54,6 +56,17 @@ class Leftovers:
         """Whether the unselected volumes of what may be deleted still exist."""
         return by_id("DescribeVolumes", "volume-id", self._outside(leaving))
 
+    def first_questions(self) -> Iterator[Query]:
+        """What the selected volumes have of policies, while this one has nothing: it may be a renamed one.
+
+        One filter finds what other policies made, and what this one has adopted.
+        """
+        if self._own or self._capture.units:
+            return
+        for query in by_id("DescribeSnapshots", "volume-id", self._captured, OwnerIds=("self",)):
+            keys = ("tag-key", (tag_names.POLICY, tag_names.ADOPTED_BY))
+            yield replace(query, filters=(*query.filters, keys))
+
     def outside_warnings(self, going: Iterable[Unit]) -> Iterator[str]:
         """The existing volumes, not selected, of which snapshots are deleted.
 
@@ -73,6 +86,7 @@ class Leftovers:
         """What a changed task has left behind, as far as the answers show it."""
         yield from self._other_consistency()
         yield from self._other_names()
+        yield from self._unadopted()
         yield from self._other_accounts()
 
     def _other_consistency(self) -> Iterator[str]:
@@ -107,6 +121,24 @@ class Leftovers:
                 f"policy: {self._capture.spec.policy} has nothing yet, and the policy {policy} has {len(sources)} "
                 f"snapshots of {_listed(sorted(set(sources)))}. A policy that was renamed no longer retains what it "
                 f"made. Keep the old name, or remove the tag {tag_names.POLICY} of these snapshots and adopt them."
+            )
+
+    def _unadopted(self) -> Iterator[str]:
+        """Snapshots that this policy has claimed and that its task no longer adopts, as far as they have been read."""
+        spec = self._capture.spec
+        left = [
+            item
+            for item in self._known
+            if item.tags.get(tag_names.ADOPTED_BY) == spec.policy
+            and tag_names.COPY_OF not in item.tags
+            and not belongs(spec, item.tags)
+        ]
+        if left:
+            sources = sorted({source_of(item) or item.snapshot_id for item in left})
+            yield (
+                f"adopt: the policy {spec.policy} has claimed {len(left)} snapshots of {_listed(sources)} that adopt "
+                "does not name any more, and no longer retains them. Name them in adopt again, or remove their tag "
+                f"{tag_names.ADOPTED_BY}."
             )
 
     def _other_accounts(self) -> Iterator[str]:

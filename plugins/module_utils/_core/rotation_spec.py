@@ -250,7 +250,7 @@ def _copies(given: Iterable[Mapping[str, Any]] | None, region: str) -> tuple[Cop
         copy = CopySpec(
             region=where,
             profile=profile,
-            kms_key_id=entry.get("kms_key_id") or None,
+            kms_key_id=(entry.get("kms_key_id") or "").strip() or None,
             keep=parse_keep(entry["keep"], f"{option}.keep"),
             wait=bool(entry.get("wait")),
         )

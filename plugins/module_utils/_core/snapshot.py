@@ -129,6 +129,7 @@ def _third_queries(spec: RotationSpec, state: State) -> Iterator[Query]:
     if state.now is None or spec.captured:
         return
     rotation = _Rotation(spec, state, state.now)
+    yield from rotation.leftovers.first_questions()
     for keeping in rotation.keepings:
         going = [snapshot for unit in keeping.leaving for snapshot in unit.good]
         if keeping is not rotation.home:

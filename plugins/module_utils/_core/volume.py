@@ -34,6 +34,7 @@ from .holding import (
     wants_start,
 )
 from .instance_facts import type_facts, type_queries
+from .lineage import successor, successor_queries
 from .names import is_planned, kind_of, planned
 from .resources import Instance, Snapshot, Volume, VolumeAttachment, view
 from .tags import carried, replaces_value, specification
@@ -50,7 +51,17 @@ from .volume_drift import (
     modify_request,
     shown,
 )
-from .volume_identity import Match, Target, boots, first_queries, matches, proof_queries, strangers
+from .volume_identity import (
+    Match,
+    Target,
+    boots,
+    first_queries,
+    gone_queries,
+    matches,
+    proof_queries,
+    replaced_by,
+    strangers,
+)
 from .volume_places import (
     WAS_AT_QUERY,
     Devices,
@@ -59,6 +70,7 @@ from .volume_places import (
     places_of,
     places_tags,
     recorded_places,
+    require_in_region,
     require_supported_site,
 )
 from .volume_result import result
@@ -68,6 +80,8 @@ from .volume_stages import COOLDOWN, Draft, Move, plain
 ARCHIVE = "archive"
 """The tier of a snapshot from which EBS makes no volume. One that is restored for a time is in the standard tier."""
 
+_BY_OTHER_MEANS = "Attach and replace it by other means, then declare it by its volume_id"
+
 # --- questions -------------------------------------------------------------------------------------------------------
 
 
@@ -76,7 +90,7 @@ def needs(spec: VolumesSpec, state: State) -> tuple[Query, ...]:
     first = first_queries(spec)
     if not state.answered.issuperset(first):
         return first
-    first = (*first, *proof_queries(state))
+    first = (*first, *proof_queries(state), *gone_queries(spec, state))
     if not state.answered.issuperset(first):
         return first
     return (*first, *_Pass(spec, state, None).questions())
@@ -134,6 +148,7 @@ class _Pass(Draft):
         joined = {str(change.parameters["InstanceId"]) for change in self.attaches}
         types = {item.instance_type for name in joined if (item := self.state.instance(name)) is not None}
         yield from type_queries(*sorted(types))
+        yield from successor_queries(joined.intersection(item.instance_id for item in self._at_rest(joined)))
 
     # --- one entry ---
 
@@ -145,8 +160,9 @@ class _Pass(Draft):
         self.warnings += match.doubts
         if match.copies:
             copies = listed(item.volume_id for item in match.copies)
+            verb = "carries" if len(match.copies) == 1 else "carry"
             self.warnings.append(
-                f"{match.target.label}: {copies} carry the tags of {match.name} too. Remove {tag_names.SPEC} and "
+                f"{match.target.label}: {copies} {verb} the tags of {match.name} too. Remove {tag_names.SPEC} and "
                 f"{tag_names.VOLUME} from copies, or no task finds the volume by its name"
             )
         for old in match.replaced:
@@ -187,6 +203,8 @@ class _Pass(Draft):
                 f"{volume.kms_key_id}"
             )
         drift = compare(match, self.state)
+        if drift.swap:
+            require_in_region(match.target.label, volume, _BY_OTHER_MEANS)
         self._require_mendable(match, drift)
         self._settle(volume)
         if drift.swap:
@@ -437,6 +455,7 @@ class _Pass(Draft):
                     self.attach_waits.append(Wait((volume.volume_id,), "attached", about=instance.instance_id))
                 self._flag(match, volume, link, places.get(instance.instance_id))
         if joining:
+            require_in_region(target.label, volume, _BY_OTHER_MEANS)
             self._ready(volume)
         # A new one that comes off its place has been written to, so nothing goes back to the old one.
         if match.old is not None and joining and not leaving:
@@ -673,7 +692,8 @@ class _Pass(Draft):
                     "steal: true takes it off"
                 )
                 continue
-            self.warnings += _no_longer_declared([volume])
+            if volume.tags.get(tag_names.SPEC) in self._groups:
+                self.warnings += _no_longer_declared([volume])
             self._detach(None, volume, links)
             self._forget_swap(volume)
             self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "it is to stay detached")
@@ -700,15 +720,20 @@ class _Pass(Draft):
     def _is_of_another_spec(self, volume: Volume) -> bool:
         """Whether another declaration names the volume, from which this task does not steal."""
         spec = volume.tags.get(tag_names.SPEC)
-        own = self.spec.instance_ids if self.spec.group is None else (self.spec.group,)
-        return spec is not None and spec not in own and not self.spec.steal
+        return spec is not None and spec not in self._groups and not self.spec.steal
+
+    @property
+    def _groups(self) -> tuple[str, ...]:
+        """The values of the tag `tags.SPEC` that stand for this declaration."""
+        return self.spec.instance_ids if self.spec.group is None else (self.spec.group,)
 
     # --- no longer declared ---
 
     def _orphans(self) -> list[Volume]:
         """Volumes that carry the name of an entry that is gone, where this run makes a new one in their declaration.
 
-        A volume that is made from the very snapshot that its entry names is a restore beside others, no rename.
+        A volume that is made from the very snapshot that its entry names is a restore beside others, no rename. An
+        empty declaration leaves all its volumes behind; what is purged has its own warning.
         """
         names = {(match.target.group, match.name) for match in self.matches}
         making = {
@@ -716,6 +741,8 @@ class _Pass(Draft):
             for match in self.matches
             if match.volume is None and match.target.spec.state == "present" and match.target.spec.snapshot_id is None
         }
+        if not self.spec.volumes and not self.spec.purge_volumes:
+            making.update(self._groups)
         named = {
             item.volume_id
             for match in self.matches
@@ -890,6 +917,7 @@ class _Pass(Draft):
                 f"{match.target.label}: {volume.volume_id} is in the state error, and EBS takes no snapshot of it; "
                 "final_snapshot: false deletes it without one"
             )
+        require_in_region(match.target.label, volume, "Delete it without a snapshot: final_snapshot: false")
         word = proofs.SWAP_WORD if tag == tag_names.SWAP else proofs.FINAL_WORD
         new = planned("snapshot", f"{word} of {volume.volume_id}")
         tags = {**carried(volume.tags), **(match.target.spec.tags or {}), tag: volume.volume_id}
@@ -964,6 +992,7 @@ class _Pass(Draft):
             label = self.labels[change.resource]
             self.devices.require_free(label, change.resource, instance_id, device, self.freed)
         self._require_limits()
+        self._require_unreplaced()
         stopping = self._stopping()
         self._require_stoppable(stopping)
         involved = self._involved(stopping)
@@ -1001,6 +1030,22 @@ class _Pass(Draft):
         ]
         if troubles:
             raise UnsafePlan(f"in_use: stop: {'; '.join(bounded(troubles))}. Nothing was changed.")
+
+    def _at_rest(self, instance_ids: Iterable[str]) -> list[Instance]:
+        """Those that are stopped: a relaunch may have retired them."""
+        found = [self.state.instance(item) for item in sorted(instance_ids)]
+        return [item for item in found if item is not None and item.state in ("stopping", "stopped")]
+
+    def _require_unreplaced(self) -> None:
+        """SpecError for a volume that would be attached to an instance that a relaunch has retired."""
+        joined = {str(change.parameters["InstanceId"]): self.labels[change.resource] for change in self.attaches}
+        for instance in self._at_rest(joined):
+            heir = successor(self.state, instance.instance_id)
+            if heir is not None:
+                raise SpecError(
+                    f"{joined[instance.instance_id]}: {replaced_by(instance.instance_id, heir)}. To go on with "
+                    f"{instance.instance_id}, start it first"
+                )
 
     def _require_limits(self) -> None:
         """EC2's limit of attachments for the instance type, where it says one, and Nitro for multi-attach."""

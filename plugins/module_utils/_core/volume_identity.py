@@ -23,6 +23,7 @@ from . import tags as tag_names
 from .change import Query, State, by_id
 from .device_names import device_letters
 from .errors import Ambiguous, SpecError, UnsafePlan, listed
+from .lineage import successor, successor_queries
 from .names import is_planned, kind_of
 from .resources import Instance, Volume, VolumeAttachment
 from .volume_spec import ROOT, VolumeSpec, VolumesSpec
@@ -126,6 +127,12 @@ def is_at(target: Target, volume: Volume) -> bool:
     return any(link.instance_id in wanted and not link.leaving for link in volume.attachments)
 
 
+def gone_queries(spec: VolumesSpec, state: State) -> tuple[Query, ...]:
+    """The question for the successors of instances that no longer exist; none where all are there."""
+    found = {item: state.instance(item) for item in spec.instance_ids}
+    return successor_queries(item for item, instance in found.items() if instance is None or not instance.alive)
+
+
 def targets(spec: VolumesSpec, state: State) -> tuple[Target, ...]:
     """The entries on their instances, in the order of ``instance_ids`` and ``volumes``.
 
@@ -150,11 +157,27 @@ def targets(spec: VolumesSpec, state: State) -> tuple[Target, ...]:
 
 def _instance(state: State, instance_id: str) -> Instance:
     found = state.instance(instance_id)
+    if found is None or not found.alive:
+        heir = successor(state, instance_id)
+        if heir is not None:
+            raise SpecError(f"instance_ids: {replaced_by(instance_id, heir)}")
     if found is None:
         raise SpecError(f"instance_ids: {instance_id} does not exist in {state.region}; check the id and the region")
     if not found.alive:
         raise SpecError(f"instance_ids: {instance_id} is {found.state}; volumes need an instance that lives")
     return found
+
+
+def replaced_by(instance_id: str, heir: Instance) -> str:
+    """That *heir* has replaced the instance, with the remedy. Its volumes keep the old id in their tag `tags.SPEC`.
+
+    The successor is not followed: it has none of these volumes, so empty ones would be made for it.
+    """
+    return (
+        f"{instance_id} was replaced by {heir.instance_id}, which is {heir.state}. Name {heir.instance_id} in "
+        f"instance_ids. With spec: {instance_id}, or the spec that the task has, the volumes that are declared for "
+        f"{instance_id} move there once they are detached from it"
+    )
 
 
 def matches(spec: VolumesSpec, state: State, *, sure: bool = True) -> tuple[Match, ...]:

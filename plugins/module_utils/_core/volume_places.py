@@ -174,3 +174,16 @@ def require_supported_site(target: Target) -> None:
                 f"{target.label}: {who} is {'in' if 'Zone' in site else 'on'} {site}, where this collection does not "
                 "make or attach volumes. Make and attach it by other means, then declare it by its volume_id"
             )
+
+
+def require_in_region(label: str, volume: Volume, remedy: str) -> None:
+    """UnsafePlan for a volume on an Outpost, of which a snapshot, a copy or an attachment in the region is planned.
+
+    EC2 puts the snapshot, and what is made from it, into the region, and attaches only on the same Outpost.
+    """
+    if volume.outpost_arn:
+        site = unsupported_site(volume.availability_zone, {"OutpostArn": volume.outpost_arn})
+        raise UnsafePlan(
+            f"{label}: {volume.volume_id} is on {site}, where this collection does not attach, copy or snapshot "
+            f"volumes. {remedy}"
+        )

@@ -147,7 +147,7 @@ def _volume(entry: Mapping[str, Any], number: int) -> VolumeSpec:
         iops=entry["iops"],
         throughput=entry["throughput"],
         encrypted=entry["encrypted"],
-        kms_key_id=entry["kms_key_id"] or None,
+        kms_key_id=(entry["kms_key_id"] or "").strip() or None,
         snapshot_id=None
         if entry["snapshot_id"] is None
         else require_id("snapshot", entry["snapshot_id"], f"{label}: snapshot_id"),
