@@ -307,7 +307,10 @@ def test_what_cannot_be_restored_is_said_before_anything_is_made(sandbox: Sandbo
     for given, parts in (
         ({"source_volume_ids": [volume], "zone": zone, "before": early}, (volume, "before", snapshot)),
         ({"source_volume_ids": ["vol-0123456789abcdef0"], "zone": zone}, ("vol-0123456789abcdef0", REGION)),
-        ({"source_volume_ids": [volume], "zone": f"{REGION}b", "name": "there"}, (there, "another restore_volumes_name")),
+        (
+            {"source_volume_ids": [volume], "zone": f"{REGION}b", "name": "there"},
+            (there, "another restore_volumes_name"),
+        ),
         (
             {"source_volume_ids": [volume], "target_instance_id": other.instance_id, "name": "there"},
             (there, "another restore_volumes_name"),

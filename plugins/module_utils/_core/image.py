@@ -46,7 +46,6 @@ from .image_requests import (
     register_from_instance,
     register_stage,
     require_create_image_devices,
-    reshaped,
 )
 from .image_spec import (
     HARDWARE,

@@ -1191,9 +1191,7 @@ def _foreign_content(state: State, old: Instance, image: Image) -> list[str]:
     return [warning]
 
 
-def _kept(
-    spec: RelaunchSpec, state: State, old: Instance, image: Image, released: Iterable[str] = ()
-) -> list[str]:
+def _kept(spec: RelaunchSpec, state: State, old: Instance, image: Image, released: Iterable[str] = ()) -> list[str]:
     """What the successor does not have, with the choice that leaves it where it is, if the task makes one."""
     found = (item for item in _attachments(state, old, image) if item[0] not in released)
     return [f"{text}{_chosen(spec, option)}" for option, text in found]
