@@ -32,6 +32,7 @@ def bake(web: Web, **more: Any) -> dict[str, Any]:
         "bake_and_relaunch_instance_id": web.instance_id,
         "bake_and_relaunch_name": "web",
         "bake_and_relaunch_version": "1",
+        "bake_and_relaunch_data_volumes": "keep",
         **more,
     }
 
