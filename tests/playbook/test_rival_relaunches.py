@@ -34,7 +34,7 @@ def test_two_versions_at_once_leave_one_that_serves(sandbox: Sandbox, web: Web, 
         ),
     }
     fault = sandbox.add_fault("RunInstances", kind="pause", when="before", occurrence={"first": 2})
-    waiting = {"bake_and_relaunch_aws": {"aws_config": {"read_timeout": 150}}}
+    waiting = {"bake_and_relaunch_aws": {"region": REGION, "aws_config": {"read_timeout": 150}}}
     with begun(sandbox, PLAYBOOK, {**given, **waiting, "bake_and_relaunch_version": "1"}, tmp_path / "one") as one:
         one.await_held(fault)
         with begun(sandbox, PLAYBOOK, {**given, **waiting, "bake_and_relaunch_version": "2"}, tmp_path / "two") as two:
