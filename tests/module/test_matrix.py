@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -74,13 +75,17 @@ class World:
     def stop(self, *, held: bool = False) -> None:
         """The instance is stopped; held: by a run that was killed then."""
         if held:
-            moment = self.sandbox.now().strftime("%Y-%m-%dT%H:%M:%SZ")
-            tag = {"Key": "ec2ops:restore-state", "Value": f"running {moment} {moment}"}
+            # The stop lies within the record, as that of a run does.
+            now = self.sandbox.now()
+            since, until = (f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in (now, now + timedelta(seconds=30)))
+            tag = {"Key": "ec2ops:restore-state", "Value": f"running {since} {until}"}
             self.ec2.create_tags(Resources=[self.web.instance_id], Tags=[tag])
         self.ec2.stop_instances(InstanceIds=[self.web.instance_id])
         self.ec2.get_waiter("instance_stopped").wait(
             InstanceIds=[self.web.instance_id], WaiterConfig={"Delay": 0.1, "MaxAttempts": 100}
         )
+        if held:
+            self.sandbox.move_clock(60)
 
     def image(self, name: str = "other", snapshot_id: str | None = None) -> str:
         with at_once(self.sandbox):

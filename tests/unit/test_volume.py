@@ -2237,9 +2237,7 @@ def test_places_of_an_earlier_record_are_emptied() -> None:
 
 STOPPED = instance(state="stopped")
 HELD = Hold(NOW - timedelta(minutes=10), NOW + timedelta(minutes=20)).value
-LEFT = instance(
-    state="stopped", tags={"ec2ops:restore-state": HELD}, facts=stopped_at(NOW - timedelta(minutes=9))
-)
+LEFT = instance(state="stopped", tags={"ec2ops:restore-state": HELD}, facts=stopped_at(NOW - timedelta(minutes=9)))
 PURGE: Entry = {"purge_volumes": True, "in_use": "detach"}
 STOP: Entry = {"in_use": "stop"}
 STOPPING = ("CreateTags vol-1 was-at", "CreateTags i-1 restore-state", "StopInstances i-1")
