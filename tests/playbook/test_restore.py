@@ -315,11 +315,14 @@ def test_what_cannot_be_restored_is_said_before_anything_is_made(sandbox: Sandbo
             {"source_volume_ids": [volume], "target_instance_id": other.instance_id, "name": "there"},
             (there, "another restore_volumes_name"),
         ),
-        ({"source_volume_ids": ["data"], "zone": zone}, ("restore_source_volume_ids", "data")),
-        ({"source_instance_id": "*", "zone": zone}, ("restore_source_instance_id", "*")),
-        ({"source_volume_ids": [volume], "zone": zone, "before": "yesterday"}, ("restore_before", "yesterday")),
-        ({"source_volume_ids": [volume]}, ("restore_zone", "restore_target_instance_id")),
-        ({"source_volume_ids": [volume], "zone": zone, "name": "restore-drill/weekly"}, ("restore_name", "drills")),
+        ({"source_volume_ids": ["data"], "zone": zone}, ("restore_volumes_source_volume_ids", "data")),
+        ({"source_instance_id": "*", "zone": zone}, ("restore_volumes_source_instance_id", "*")),
+        ({"source_volume_ids": [volume], "zone": zone, "before": "yesterday"}, ("restore_volumes_before", "yesterday")),
+        ({"source_volume_ids": [volume]}, ("restore_volumes_zone", "restore_volumes_target_instance_id")),
+        (
+            {"source_volume_ids": [volume], "zone": zone, "name": "restore-drill/weekly"},
+            ("restore_volumes_name", "drills"),
+        ),
         ({"source_volume_ids": [volume], "drill": True, "target_instance_id": web.instance_id}, ("drill",)),
     ):
         run = restore(sandbox, **given)
