@@ -180,6 +180,8 @@ def _passes(resource: Resource, name: str, values: tuple[str, ...]) -> bool:
     if kind == "tag":
         found = getattr(resource, "tags", {}).get(key)
         return found is not None and any(found == value or fnmatchcase(found, value) for value in values)
+    if name == "tag-key":
+        return any(value in getattr(resource, "tags", {}) for value in values)
     if name == "attachment.instance-id" and isinstance(resource, Volume):
         return any(link.instance_id in values for link in resource.attachments)
     if name == "status" and isinstance(resource, Volume):
