@@ -121,6 +121,8 @@ options:
       - What becomes of data volumes. V(keep) leaves them with the old instance. V(move) is refused in this version.
       - Required when a successor is to be launched and the old instance has data volumes that O(image_id) has no
         snapshots of. Of the others the successor gets copies as of the capture.
+      - A snapshot counts when EC2 shows that it was taken of that very volume. A snapshot of another volume at the same
+        device name does not, and neither does a copy of a snapshot.
     type: str
     choices: [keep, move]
   elastic_ip:
@@ -189,7 +191,7 @@ options:
         carried out, and O(image_id) may be an AMI that they would make.
 notes:
   - The user needs C(ec2:DescribeInstances), C(ec2:DescribeInstanceStatus), C(ec2:DescribeImages),
-    C(ec2:DescribeVolumes), C(ec2:DescribeInstanceAttribute), C(ec2:DescribeInstanceTypes),
+    C(ec2:DescribeVolumes), C(ec2:DescribeSnapshots), C(ec2:DescribeInstanceAttribute), C(ec2:DescribeInstanceTypes),
     C(ec2:DescribeInstanceCreditSpecifications) (burstable types), C(elasticloadbalancing:DescribeTargetGroups),
     C(elasticloadbalancing:DescribeTargetHealth), C(elasticloadbalancing:DescribeLoadBalancers), C(ec2:RunInstances),
     C(ec2:CreateTags), C(iam:PassRole) (instance profiles), C(ec2:StopInstances) or C(ec2:TerminateInstances), and for

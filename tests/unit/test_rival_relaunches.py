@@ -121,7 +121,7 @@ def test_later_launch_is_terminated_and_its_run_says_so(sandbox: Sandbox, old_in
     meanwhile = Meanwhile(sandbox, lambda: first.append(race.relaunch(race.two, **more)), action="RunInstances")
     lost = race.relaunch(race.one, meanwhile, **more)
     assert not first[0].failed
-    assert "is terminated, since another run has launched" in lost.failed
+    assert "is given up, since another run has launched" in lost.failed
     assert first[0].result["instance_id"] in lost.failed
     assert [entry["action"] for entry in lost.result["rolled_back"]] == ["CreateTags", "TerminateInstances"]
     new = [(image, state) for name, (image, state, _trial) in race.living().items() if name != race.web.instance_id]
@@ -141,7 +141,7 @@ def test_later_launch_yields_to_an_unproven_one(race: Race) -> None:
         race.sandbox.move_clock(2)
 
     lost = race.relaunch(race.one, Meanwhile(race.sandbox, launched_and_killed, action="RunInstances"))
-    assert "is terminated" in lost.failed
+    assert "is given up" in lost.failed
     assert not race.relaunch(race.two).failed
     race.assert_serves(race.two)
 
@@ -159,7 +159,7 @@ def test_protected_successor_that_came_second_is_terminated(sandbox: Sandbox) ->
     protected = {"DisableApiTermination": {"Value": True}}
     race.web.ec2.modify_instance_attribute(InstanceId=race.web.instance_id, **protected)
     meanwhile = Meanwhile(sandbox, lambda: race.relaunch(race.two), action="RunInstances")
-    assert "is terminated" in race.relaunch(race.one, meanwhile).failed
+    assert "is given up" in race.relaunch(race.one, meanwhile).failed
     race.assert_serves(race.two)
 
 
