@@ -36,7 +36,7 @@ def variables(sandbox: Sandbox, web: Web, **more: Any) -> dict[str, Any]:
         "test_secret_key": keys["AWS_SECRET_ACCESS_KEY"] + "/of-nobody-else-5",
         "test_session_token": TOKEN,
         "test_uefi_data": UEFI,
-        "test_user_data_content": REPLACED,
+        "test_overrides": {"user_data": "replace", "user_data_content": REPLACED},
         **more,
     }
 
@@ -59,7 +59,8 @@ def assert_silent(text: str, given: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("user_data", ["keep", "replace"])
 def test_verbose_run_tells_no_secret(sandbox: Sandbox, web: Web, user_data: str) -> None:
-    given = variables(sandbox, web, test_user_data=user_data)
+    kept = {} if user_data == "replace" else {"test_overrides": {"user_data": user_data}}
+    given = variables(sandbox, web, **kept)
     for check in (True, False):
         ended = run_playbook(sandbox, PLAY, given, "-vvv", "--diff", check=check)
         assert ended.status == 0, ended.output
@@ -71,7 +72,7 @@ def test_verbose_run_tells_no_secret(sandbox: Sandbox, web: Web, user_data: str)
 
 
 def test_artifacts_of_ansible_runner_tell_no_secret(sandbox: Sandbox, web: Web, tmp_path: Path) -> None:
-    given = variables(sandbox, web, test_user_data="replace")
+    given = variables(sandbox, web)
     record = tmp_path / "record.jsonl"
     (tmp_path / "runner").mkdir()
     ended = ansible_runner.run(

@@ -215,6 +215,7 @@ def test_a_snapshot_that_ends_in_error_fails_at_once_with_the_reason(world: Worl
 
 def test_a_snapshot_that_has_failed_at_once_is_not_looked_for(world: World) -> None:
     """An instance may be held for it. Read again it is seen, and then once more, for the reason, by the wait."""
+    world.see_at_once()
     make = snapshot(world.instance().block_devices[0].volume_id)
     world.fault("CreateSnapshot", kind="end", message="Client error: the key is disabled")
     with world.lasting("snapshot", 0.0):

@@ -54,11 +54,3 @@ def test_override_that_no_volume_can_have_is_refused_in_the_plan(
 def test_override_that_create_image_takes_is_applied(web: Machine, override: dict[str, Any]) -> None:
     ended = bake(web, method="image", block_devices=[{"device_name": "/dev/xvda", **override}])
     assert (ended.failed, ended.actions) == ("", ["CreateImage"])
-
-
-KEPT = {"device_name": "/dev/xvda", "delete_on_termination": False}
-
-
-@pytest.mark.parametrize("given", [{}, {"block_devices": [KEPT]}])
-def test_volumes_are_not_read_where_create_image_changes_none(web: Machine, given: dict[str, Any]) -> None:
-    assert "DescribeVolumes" not in bake(web, method="image", check=True, **given).result["api_calls"]

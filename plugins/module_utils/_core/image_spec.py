@@ -63,7 +63,7 @@ class DeviceOverride:
 class ImageSpec:
     """The options of `ami_bake`, checked. ``hardware`` has only what the user gave.
 
-    ``image_name``: empty with ``state`` absent, which finds the image by its tags.
+    ``image_name``: with ``state`` absent also one that EC2 would not take, since nothing gets it.
     """
 
     name: str
@@ -137,7 +137,7 @@ def parse(params: Mapping[str, Any], _region: str) -> ImageSpec:
     spec = ImageSpec(
         name=name,
         version=version,
-        image_name="" if params["state"] == "absent" else _image_name(params["image_name"], name, version),
+        image_name=_image_name(params["image_name"], name, version, made=params["state"] != "absent"),
         state=params["state"],
         source_instance_id=params.get("source_instance_id"),
         source_snapshot_id=params.get("source_snapshot_id"),
@@ -157,12 +157,12 @@ def parse(params: Mapping[str, Any], _region: str) -> ImageSpec:
     return spec
 
 
-def _image_name(template: str, name: str, version: str) -> str:
+def _image_name(template: str, name: str, version: str, *, made: bool) -> str:
     try:
         value = template.format(name=name, version=version)
     except (KeyError, IndexError, ValueError, AttributeError) as error:
         raise SpecError(f"image_name: {template!r} may use {{name}} and {{version}}, nothing else ({error})") from error
-    return require_image_name(value)
+    return require_image_name(value) if made else value
 
 
 def _override(item: Mapping[str, Any]) -> DeviceOverride:
