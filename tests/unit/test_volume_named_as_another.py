@@ -20,7 +20,7 @@ def test_restored_volume_gets_a_device_that_its_source_does_not_hold() -> None:
 
 
 def test_restored_volume_that_waits_unattached_gets_a_device_of_its_own() -> None:
-    made = volume(2, name=vol(1), group=f"restore/{vol(1)}")
+    made = volume(2, name=vol(1), group=f"restore/{vol(1)}", snapshot_id=snapshot(7, 1).snapshot_id)
     ec2 = Ec2(instance(), volume(1, WEB, "/dev/sdf"), made)
     plan = carried_out(declared(BESIDE, spec=f"restore/{vol(1)}"), ec2)
     assert steps(plan) == ["AttachVolume vol-2 to i-1 /dev/sdg"]

@@ -69,6 +69,7 @@ from .lineage import (
     settling_queries,
     successor,
 )
+from .names import is_planned
 from .resources import Image, Instance, Snapshot, Volume, view
 
 # PlatformDetails of images that RegisterImage can make from a snapshot without changing what EC2 bills for.
@@ -526,7 +527,10 @@ def result(spec: ImageSpec, state: State) -> dict[str, Any]:
     """
     image = next((item for item in images(spec, state) if item.state not in BROKEN), None)
     devices = {device.snapshot_id: device.device_name for device in image.block_devices} if image is not None else {}
-    snapshots = {snapshot.snapshot_id: view(snapshot) for snapshot in captures(spec, state)}
+    # CreateImage does not tell which snapshots it takes: once the image is there, it shows them itself.
+    foretold = image is None or is_planned(image.image_id)
+    parts = [item for item in captures(spec, state) if foretold or not is_planned(item.snapshot_id)]
+    snapshots = {snapshot.snapshot_id: view(snapshot) for snapshot in parts}
     for snapshot_id, device_name in devices.items():
         if snapshot_id is not None:
             known = state.snapshot(snapshot_id)
