@@ -33,6 +33,7 @@ RESTORE_STATE = "ec2ops:restore-state"
 REPLACES = "ec2ops:replaces"
 TRIAL = "ec2ops:trial"
 FINGERPRINT = "ec2ops:fingerprint"
+MACHINE = "ec2ops:machine"
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = WITHIN) -> Any:
@@ -290,6 +291,8 @@ def world_of(sandbox: Sandbox, web: Web) -> dict[str, Any]:
             if tags[FINGERPRINT] not in fingerprints:
                 fingerprints.append(tags[FINGERPRINT])
             tags[FINGERPRINT] = f"fingerprint {fingerprints.index(tags[FINGERPRINT]) + 1}"
+        if MACHINE in tags:
+            tags[MACHINE] = "told"
         return tags
 
     def devices(resource: Mapping[str, Any], key: str) -> dict[str, str]:
@@ -328,6 +331,7 @@ def world_of(sandbox: Sandbox, web: Web) -> dict[str, Any]:
 
 
 _BAKED = {"ec2ops:image": "web", "ec2ops:version": "1", FINGERPRINT: "fingerprint 1"}
+_CAPTURED = {**_BAKED, MACHINE: "told"}
 
 SETTLED: dict[str, Any] = {
     "instances": {
@@ -352,7 +356,7 @@ SETTLED: dict[str, Any] = {
             "tags": _BAKED,
         },
     },
-    "snapshots": {"snapshot 1": {"state": "completed", "volume": "old root", "tags": _BAKED}},
+    "snapshots": {"snapshot 1": {"state": "completed", "volume": "old root", "tags": _CAPTURED}},
     "volumes": 3,
 }
 """The world of `world_of` after a run that nothing has disturbed: the first test holds it against one."""
