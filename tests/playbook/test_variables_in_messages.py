@@ -21,19 +21,23 @@ def failures_of(run: Run, host: str) -> str:
     return "\n".join(str(each.result.get("msg")) for each in failed)
 
 
-def test_restore_volumes_names_its_own_variables(sandbox: Sandbox) -> None:
-    tags = [{"Key": "ec2ops:spec", "Value": f"restore/{VOLUME}"}, {"Key": "ec2ops:volume", "Value": VOLUME}]
+def test_restore_volumes_names_its_own_variables(sandbox: Sandbox, web: Web) -> None:
+    ec2, volume = sandbox.client("ec2", REGION), web.data_volume_id
+    tags = [{"Key": "ec2ops:spec", "Value": f"restore/{volume}"}, {"Key": "ec2ops:volume", "Value": volume}]
     with at_once(sandbox):
-        sandbox.client("ec2", REGION).create_volume(
-            AvailabilityZone=f"{REGION}b", Size=1, TagSpecifications=[{"ResourceType": "volume", "Tags": tags}]
+        snapshot = ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
+        ec2.create_volume(
+            AvailabilityZone=f"{REGION}b",
+            SnapshotId=snapshot,
+            TagSpecifications=[{"ResourceType": "volume", "Tags": tags}],
         )
-    placed = f"restore_volumes_zone={REGION}a restore_volumes_source_volume_ids={VOLUME}"
+    placed = f"restore_volumes_zone={REGION}a restore_volumes_source_volume_ids={volume}"
     connected = f'restore_volumes_aws="{{region: {REGION}}}"'
     inventory = (
         f"astray {placed} {connected}\n"
         f"drilled {placed} {connected} restore_volumes_name=restore-drill/web\n"
         f"unconnected {placed} restore_volumes_aws={{}}\n"
-        f"drill restore_volumes_drill=true restore_volumes_source_volume_ids={VOLUME} restore_volumes_aws={{}}\n"
+        f"drill restore_volumes_drill=true restore_volumes_source_volume_ids={volume} restore_volumes_aws={{}}\n"
         f"yesterday {placed} {connected} restore_volumes_before=yesterday\n"
     )
     run = run_playbook(
