@@ -75,7 +75,8 @@ def _told_with_examples(examples: Mapping[str, str]) -> Iterator[None]:
 
     class Module(AnsibleModule):
         def __init__(self, argument_spec: Mapping[str, Any], **more: Any) -> None:
-            texts = misfits(load_params(), examples, argument_spec)
+            # Tools that only look at the options give no parameters.
+            texts = misfits(load_params() or {}, examples, argument_spec)
             # What is a misfit passes for the moment, so that all else, such as what is secret, is as ever.
             passing = {path.partition(".")[0].removesuffix("[]"): {"type": "raw"} for path in examples}
             super().__init__({**argument_spec, **passing} if texts else argument_spec, **more)

@@ -47,8 +47,7 @@ def secrets(given: dict[str, Any]) -> Iterator[str]:
     yield TOKEN
     yield UEFI
     yield "AMZNUEFI variables"
-    for text in ("kept-passphrase-1", "replaced-passphrase-2"):
-        yield text
+    yield from ("kept-passphrase-1", "replaced-passphrase-2")
     for text in (KEPT, REPLACED):
         yield base64.b64encode(text.encode()).decode()
 
