@@ -288,7 +288,10 @@ def held_stop(
     running = Wait(tuple(item.instance_id for item in stopping), "running")
     useless = tuple(_forget_running(held(item, now, hold_time), region) for item in unheld)
     # An answer that lags behind may show as running what is stopping already: its start is repeated until EC2 takes it.
-    way_back = (*((Stage(useless),) if useless else ()), Stage(back, (running,), patience=NO_CAPACITY | _STILL_STOPPING))
+    way_back = (
+        *((Stage(useless),) if useless else ()),
+        Stage(back, (running,), patience=NO_CAPACITY | _STILL_STOPPING),
+    )
     stages.append(Stage(stops, tuple(waits), on_failure=way_back, rollback_on=frozenset({"mismatch", "refused"})))
     return tuple(stages)
 
