@@ -776,7 +776,7 @@ SELECT = {
 PROTECT = {
     "tags": {"type": "dict"},
     # Ansible would make text of anything else.
-    "tag_keys": {"type": "list", "elements": "raw"},
+    "tag_keys": {"type": "list", "elements": "raw", "no_log": False},
 }
 ARGUMENT_SPEC = {
     "policy": {"type": "raw", "required": True},
