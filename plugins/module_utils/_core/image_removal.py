@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .change import Change, Plan, Query, Stage, State, Struct, by_id
-from .errors import Ambiguous, Unanswered, UnsafePlan
+from .errors import Ambiguous, Unanswered, UnsafePlan, listed
 from .image_found import copied_images, ids, images, origin_queries, stranger_warnings, tagged, taken
 from .image_requests import delete_snapshot
 from .image_spec import ImageSpec
@@ -31,7 +31,6 @@ _LIVING = ("pending", "running", "stopping", "stopped")
 _LOCKED = ("governance", "compliance", "compliance-cooloff")
 # A usage report looks at so many versions of a launch template unless told.
 _REPORT_DEPTH = 20
-_MOST_NAMED = 10
 _LAUNCH_CONFIGURATIONS = Query("DescribeLaunchConfigurations", service="autoscaling", optional=True)
 
 # --- questions -------------------------------------------------------------------------------------------------------
@@ -124,10 +123,9 @@ def _require_unused(spec: ImageSpec, state: State, image: Image) -> None:
     subject = f"state: image {image.image_id} ({spec.label})"
     users = sorted({*_references(state, image), *_launch_configurations(state, image), *_accounts(state, image)})
     if users:
-        more = f" and {len(users) - _MOST_NAMED} more" if len(users) > _MOST_NAMED else ""
         unlisted = state.refusal("DescribeImageUsageReports")
         raise UnsafePlan(
-            f"{subject} is in use by {', '.join(users[:_MOST_NAMED])}{more}. Remove these uses first, or set "
+            f"{subject} is in use by {listed(users)}. Remove these uses first, or set "
             "force: true to deregister it all the same."
             + (f" EC2 does not tell whether a newer usage report shows none: {unlisted}" if unlisted else "")
         )
@@ -188,7 +186,7 @@ def _shared(spec: ImageSpec, state: State, image: Image) -> Iterator[str]:
     """The warning that others have access, where no report shows that they use it."""
     shared = sorted(state.fact(f"{image.image_id}/shared") or ())
     if shared:
-        named = ", ".join(shared[:_MOST_NAMED]) + (", …" if len(shared) > _MOST_NAMED else "")
+        named = listed(shared)
         yield (
             f"image {image.image_id} ({spec.label}) is shared with {named}. No usage report shows use of it there "
             "(CreateImageUsageReport makes one); they lose access to it."

@@ -18,6 +18,7 @@ from functools import cached_property
 
 from . import tags as tag_names
 from .change import Change, tagging
+from .errors import listed
 from .proofs import source_of
 from .resources import Snapshot
 from .rotation_capture import no_room
@@ -26,7 +27,6 @@ from .rotation_spec import RotationSpec
 
 _CONTROLLERS = ("backup", "managed")
 """The guards that leave a snapshot to another service or controller."""
-_NAMED = 10
 
 
 def matches(spec: RotationSpec, tags: Mapping[str, str]) -> bool:
@@ -76,10 +76,9 @@ class Adoption:
             taken[item.tags.get(tag_names.ADOPTED_BY, self._spec.policy)].append(item.snapshot_id)
         for policy, names in sorted(taken.items()):
             if policy != self._spec.policy:
-                more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
                 yield (
                     f"adopt: the policy {policy} has claimed {len(names)} snapshots that match, and they are left out: "
-                    f"{', '.join(sorted(names)[:_NAMED])}{more}. To hand them over, remove their tag "
+                    f"{listed(sorted(names))}. To hand them over, remove their tag "
                     f"{tag_names.ADOPTED_BY}."
                 )
         for _change, snapshot_id, left_out in self._tagged:

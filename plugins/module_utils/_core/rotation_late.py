@@ -19,6 +19,7 @@ from datetime import datetime
 from typing import Any
 
 from .change import Query, State, Withdrawal, by_id, own_images, split_place
+from .errors import listed
 from .resources import Resource, Snapshot
 from .rotation_adoption import belongs
 from .rotation_guards import CREATING, FAST_RESTORES, LOCKS, PUBLIC, TIERS, Guards, sharing
@@ -48,7 +49,6 @@ _LISTINGS = {
 """By guard, the question that one listing answers for all snapshots of a place."""
 _HOLDING = ("keep", "fail")
 """The modes in which a guard keeps a snapshot. A guard that is to fail finds it in the next run, and fails there."""
-_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -121,10 +121,9 @@ class LateGuards:
     def warning(self, withdrawn: Mapping[str, Withdrawal]) -> str:
         """The snapshots that are kept, ten of them by name."""
         texts = [f"{name} ({why.guard}: {why.reason})" for name, why in withdrawn.items()]
-        more = f", and {len(texts) - _NAMED} more" if len(texts) > _NAMED else ""
         return (
             f"kept_late: {len(texts)} of the snapshots to delete became protected while the run waited, and are kept: "
-            f"{', '.join(texts[:_NAMED])}{more}."
+            f"{listed(texts)}."
         )
 
     # --- what is told ---

@@ -10,19 +10,18 @@ Private to this collection.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 
 from . import tags as tag_names
 from .change import Query, by_id
+from .errors import listed
 from .proofs import source_of
 from .resources import Snapshot
 from .rotation_adoption import belongs
 from .rotation_capture import Capture
 from .rotation_units import Unit, instance_of
-
-_NAMED = 10
 
 
 class Leftovers:
@@ -78,7 +77,7 @@ class Leftovers:
         if there:
             verb = "exists and is" if len(there) == 1 else "exist and are"
             yield (
-                f"policy: {policy} deletes snapshots of {_listed(there)}, which {verb} not selected. Where another "
+                f"policy: {policy} deletes snapshots of {listed(there)}, which {verb} not selected. Where another "
                 f"task uses the name {policy} with other rules, give each task a name of its own."
             )
 
@@ -101,7 +100,7 @@ class Leftovers:
         if left:
             number = sum(len(unit.snapshots) for unit in left)
             yield (
-                f"consistency: {number} snapshots of {_listed(sorted({unit.group for unit in left}))} were taken with "
+                f"consistency: {number} snapshots of {listed(sorted({unit.group for unit in left}))} were taken with "
                 f"consistency: {'volume' if whole else 'instance'}. No new one replaces them, so the rules never let "
                 "go of the newest. Delete them when the new snapshots reach back far enough."
             )
@@ -119,7 +118,7 @@ class Leftovers:
         for policy, sources in sorted(found.items()):
             yield (
                 f"policy: {self._capture.spec.policy} has nothing yet, and the policy {policy} has {len(sources)} "
-                f"snapshots of {_listed(sorted(set(sources)))}. A policy that was renamed no longer retains what it "
+                f"snapshots of {listed(sorted(set(sources)))}. A policy that was renamed no longer retains what it "
                 f"made. Keep the old name, or remove the tag {tag_names.POLICY} of these snapshots and adopt them."
             )
 
@@ -136,7 +135,7 @@ class Leftovers:
         if left:
             sources = sorted({source_of(item) or item.snapshot_id for item in left})
             yield (
-                f"adopt: the policy {spec.policy} has claimed {len(left)} snapshots of {_listed(sources)} that adopt "
+                f"adopt: the policy {spec.policy} has claimed {len(left)} snapshots of {listed(sources)} that adopt "
                 "does not name any more, and no longer retains them. Name them in adopt again, or remove their tag "
                 f"{tag_names.ADOPTED_BY}."
             )
@@ -153,11 +152,6 @@ class Leftovers:
                         found[account].append(item.snapshot_id)
         for account, names in sorted(found.items()):
             yield (
-                f"copies: no entry goes to the account {account} any more, with which {_listed(sorted(names))} is "
+                f"copies: no entry goes to the account {account} any more, with which {listed(sorted(names))} is "
                 "shared for a copy. The sharing ends. No run deletes the copies that are there."
             )
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{', '.join(names[:_NAMED])}{more}"

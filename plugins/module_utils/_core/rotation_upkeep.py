@@ -21,6 +21,7 @@ from typing import Any
 
 from . import tags as tag_names
 from .change import Change, Query, Stage, State
+from .errors import listed
 from .names import is_planned
 from .resources import Fact, Snapshot
 from .retention import in_future
@@ -327,10 +328,7 @@ class _Planning:
             elif not known:  # one that has ended is not begun again
                 yield self._lock(item, lock)
         if fixed:
-            more = f" and {len(fixed) - 10} more" if len(fixed) > 10 else ""
-            self.warnings.append(
-                f"lock.mode: unlocked: nobody can take a compliance lock off: {', '.join(fixed[:10])}{more}"
-            )
+            self.warnings.append(f"lock.mode: unlocked: nobody can take a compliance lock off: {listed(fixed)}")
 
     def _lock(self, item: Snapshot, lock: Lock) -> Change:
         request: dict[str, Any] = {"LockMode": lock.mode, "LockDuration": lock.days}
