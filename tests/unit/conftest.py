@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from worlds import SPEED, FakeWorld, SandboxWorld, World
+from worlds import SPEED, START, FakeWorld, SandboxWorld, World
 
 from sandbox.client import Sandbox
 from sandbox.engine import Config
@@ -31,6 +31,13 @@ def sandbox(shared_sandbox: Sandbox) -> Sandbox:
     )
     shared_sandbox.reset_log()
     return shared_sandbox
+
+
+@pytest.fixture(scope="module")
+def quick_sandbox() -> Iterator[Sandbox]:
+    """A sandbox for one file, in which a minute is a second: for tests that live through hours and days."""
+    with Sandbox.start(speed=60.0, seed=1, start=START) as sandbox:
+        yield sandbox
 
 
 @pytest.fixture(params=["fake", "sandbox"])

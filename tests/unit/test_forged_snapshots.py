@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -14,8 +14,8 @@ from ansible_collections.ec2ops.storage.plugins.filter.restore_points import res
 from ansible_collections.ec2ops.storage.plugins.module_utils._ports import CallError
 from in_process import REGION
 from test_rotation_copy_runs import ELSEWHERE, VAULT, Scene
-from test_rotation_runs import DAY, START, deletes, of_policy, ok, rotate
-from worlds import sandbox_gateway
+from test_rotation_runs import DAY, deletes, of_policy, ok, rotate
+from worlds import new_day, sandbox_gateway
 
 from sandbox.client import Sandbox
 
@@ -23,21 +23,9 @@ ABSURD = ("", "?", "2026-19-39T99:99+00:00", "9999-12-31T23:59+00:00", "9" * 250
 """Values that no run writes."""
 
 
-@pytest.fixture(scope="module")
-def quick_sandbox() -> Iterator[Sandbox]:
-    with Sandbox.start(speed=60.0, seed=6, start=START) as sandbox:
-        yield sandbox
-
-
 @pytest.fixture
 def sandbox(quick_sandbox: Sandbox) -> Sandbox:
-    """Empty, and early on a day of its own."""
-    quick_sandbox.reset()
-    quick_sandbox.clear_faults()
-    quick_sandbox.reset_log()
-    quick_sandbox.configure(durations={"snapshot_pending": 1.0, "snapshot_copying": 1.0})
-    quick_sandbox.move_clock(DAY - (quick_sandbox.now().hour - 1) * 3600)
-    return quick_sandbox
+    return new_day(quick_sandbox, snapshot_pending=1.0, snapshot_copying=1.0)
 
 
 def today(sandbox: Sandbox) -> str:

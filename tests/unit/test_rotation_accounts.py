@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Query, State
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError
@@ -16,7 +14,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.rotation_spec
 from in_process import REGION
 from test_rotation import V1
 from test_rotation_copy_runs import ELSEWHERE, VAULT, Scene, vault
-from test_rotation_runs import DAY, START, deletes, four, of_policy, ok, rotate
+from test_rotation_runs import DAY, deletes, four, of_policy, ok, rotate
+from worlds import new_day
 
 from sandbox.client import Sandbox
 
@@ -102,21 +101,9 @@ def test_fact_of_one_place_is_not_one_of_another() -> None:
 # --- on the sandbox ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def quick_sandbox() -> Iterator[Sandbox]:
-    with Sandbox.start(speed=60.0, seed=10, start=START) as sandbox:
-        yield sandbox
-
-
 @pytest.fixture
 def sandbox(quick_sandbox: Sandbox) -> Sandbox:
-    """Empty, and early on a day of its own."""
-    quick_sandbox.reset()
-    quick_sandbox.clear_faults()
-    quick_sandbox.reset_log()
-    quick_sandbox.configure(durations={"snapshot_pending": 1.0, "snapshot_copying": 1.0})
-    quick_sandbox.move_clock(DAY - (quick_sandbox.now().hour - 1) * 3600)
-    return quick_sandbox
+    return new_day(quick_sandbox, snapshot_pending=1.0, snapshot_copying=1.0)
 
 
 def own_account(sandbox: Sandbox) -> str:

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
 from in_process import REGION, Ended, Killed, KillingGateway, RefusingGateway
-from test_rotation_runs import DAY, START, Together, deletes, four, of_policy, ok, past, rotate, tags_of
-from worlds import sandbox_gateway
+from test_rotation_runs import DAY, Together, deletes, four, of_policy, ok, past, rotate, tags_of
+from worlds import new_day, sandbox_gateway
 
 from sandbox.client import Sandbox
 
@@ -23,23 +23,9 @@ ELSEWHERE, VAULT = "eu-west-1", "444455556666"
 SHARED_WITH = "ec2ops:shared-with"
 
 
-@pytest.fixture(scope="module")
-def quick_sandbox() -> Iterator[Sandbox]:
-    with Sandbox.start(speed=60.0, seed=5, start=START) as sandbox:
-        yield sandbox
-
-
 @pytest.fixture
 def sandbox(quick_sandbox: Sandbox) -> Sandbox:
-    """Empty, and early on a day of its own."""
-    quick_sandbox.reset()
-    quick_sandbox.clear_faults()
-    quick_sandbox.reset_log()
-    quick_sandbox.configure(
-        durations={"snapshot_pending": 1.0, "snapshot_copying": 1.0}, options={"copies_per_region": 20}
-    )
-    quick_sandbox.move_clock(DAY - (quick_sandbox.now().hour - 1) * 3600)
-    return quick_sandbox
+    return new_day(quick_sandbox, {"copies_per_region": 20}, snapshot_pending=1.0, snapshot_copying=1.0)
 
 
 class Scene:

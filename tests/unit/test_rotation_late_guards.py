@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from in_process import REGION, ZONE
-from test_rotation_runs import DAY, START, deletes, entries, of_policy, ok, past, rotate, tags_of
-from worlds import sandbox_gateway
+from test_rotation_runs import DAY, deletes, entries, of_policy, ok, past, rotate, tags_of
+from worlds import new_day, sandbox_gateway
 
 from sandbox.client import Sandbox
 
@@ -28,21 +28,9 @@ READS = (
 Interference = Callable[[Any, str], Any]
 
 
-@pytest.fixture(scope="module")
-def quick_sandbox() -> Iterator[Sandbox]:
-    with Sandbox.start(speed=60.0, seed=7, start=START) as sandbox:
-        yield sandbox
-
-
 @pytest.fixture
 def sandbox(quick_sandbox: Sandbox) -> Sandbox:
-    """Empty, and early on a day of its own."""
-    quick_sandbox.reset()
-    quick_sandbox.clear_faults()
-    quick_sandbox.reset_log()
-    quick_sandbox.configure(durations={"snapshot_pending": 2.0, "snapshot_copying": 1.0, "volume_creating": 300.0})
-    quick_sandbox.move_clock(DAY - (quick_sandbox.now().hour - 1) * 3600)
-    return quick_sandbox
+    return new_day(quick_sandbox, snapshot_pending=2.0, snapshot_copying=1.0, volume_creating=300.0)
 
 
 class InterferingGateway:

@@ -18,13 +18,12 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import substitute
 from ansible_collections.ec2ops.storage.plugins.modules import snapshot_rotate
 from in_process import REGION, ZONE, Ended, Killed, KillingGateway, RefusingGateway, run, snapshots
-from worlds import sandbox_gateway
+from worlds import START, sandbox_gateway
 
 from playbook.support import run_playbook
 from sandbox.client import Sandbox
 
 DAY = 86400
-START = "2026-11-24T01:00:00+00:00"
 
 
 @pytest.fixture(scope="module")

@@ -5,34 +5,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import substitute
 from in_process import Ended
 from test_rotation_copy_runs import ELSEWHERE, SHARED_WITH, VAULT, Scene
-from test_rotation_runs import DAY, START, deletes, entries, of_policy, ok, rotate
+from test_rotation_runs import DAY, deletes, entries, of_policy, ok, rotate
+from worlds import new_day
 
 from sandbox.client import Sandbox
 
 
-@pytest.fixture(scope="module")
-def quick_sandbox() -> Iterator[Sandbox]:
-    with Sandbox.start(speed=60.0, seed=7, start=START) as sandbox:
-        yield sandbox
-
-
 @pytest.fixture
 def sandbox(quick_sandbox: Sandbox) -> Sandbox:
-    """Empty, and early on a day of its own."""
-    quick_sandbox.reset()
-    quick_sandbox.clear_faults()
-    quick_sandbox.refuse()
-    quick_sandbox.reset_log()
-    quick_sandbox.configure(durations={"snapshot_pending": 1.0, "snapshot_copying": 1.0})
-    quick_sandbox.move_clock(DAY - (quick_sandbox.now().hour - 1) * 3600)
-    return quick_sandbox
+    return new_day(quick_sandbox, snapshot_pending=1.0, snapshot_copying=1.0)
 
 
 def both(sandbox: Sandbox, **given: Any) -> Ended:

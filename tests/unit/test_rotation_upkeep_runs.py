@@ -5,34 +5,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from in_process import REGION, Ended, Killed, KillingGateway, RefusingGateway
-from test_rotation_runs import DAY, START, four, of_policy, ok, past, rotate
-from worlds import sandbox_gateway
+from test_rotation_runs import DAY, four, of_policy, ok, past, rotate
+from worlds import new_day, sandbox_gateway
 
 from sandbox.client import Sandbox
 
 A, B = "us-east-1a", "us-east-1b"
 
 
-@pytest.fixture(scope="module")
-def quick_sandbox() -> Iterator[Sandbox]:
-    with Sandbox.start(speed=60.0, seed=3, start=START) as sandbox:
-        yield sandbox
-
-
 @pytest.fixture
 def sandbox(quick_sandbox: Sandbox) -> Sandbox:
-    """Empty, and early on a day of its own."""
-    quick_sandbox.reset()
-    quick_sandbox.reset_log()
-    usual = {"snapshot_pending": 2.0, "snapshot_archiving": 3600.0, "fast_restore_enabling": 60.0}
-    quick_sandbox.configure(durations=usual, options={"fast_restores": 50, "archiving_per_account": 25})
-    quick_sandbox.move_clock(DAY - (quick_sandbox.now().hour - 1) * 3600)
-    return quick_sandbox
+    return new_day(
+        quick_sandbox,
+        {"fast_restores": 50, "archiving_per_account": 25},
+        snapshot_pending=2.0,
+        snapshot_archiving=3600.0,
+        fast_restore_enabling=60.0,
+    )
 
 
 def taken_in_part(sandbox: Sandbox, **given: Any) -> Ended:

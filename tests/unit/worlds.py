@@ -22,6 +22,8 @@ from fake_ec2 import FakeEc2, Fault
 from sandbox.client import Sandbox
 
 SPEED = 20.0
+START = "2026-11-24T01:00:00+00:00"
+"""The sandbox time at which rotation tests begin."""
 """Sandbox seconds per real second."""
 
 
@@ -168,6 +170,17 @@ class SandboxWorld:
 
     def count(self, action: str) -> int:
         return self.sandbox.counts().get(action, 0)
+
+
+def new_day(sandbox: Sandbox, options: Mapping[str, Any] | None = None, **durations: float) -> Sandbox:
+    """Return the sandbox empty, without faults, with these durations (sandbox seconds), early on the next day."""
+    sandbox.reset()
+    sandbox.clear_faults()
+    sandbox.refuse()
+    sandbox.reset_log()
+    sandbox.configure(durations=durations, **({} if options is None else {"options": dict(options)}))
+    sandbox.move_clock((25 - sandbox.now().hour) * 3600)
+    return sandbox
 
 
 def sandbox_instance(sandbox: Sandbox, volumes: int = 1, tags: Mapping[str, str] | None = None) -> Instance:
