@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Query
 from in_process import REGION, Ended, Killed, KillingGateway, RefusingGateway
 from test_rotation_runs import DAY, Together, deletes, four, of_policy, ok, past, rotate, tags_of
 from worlds import new_day, sandbox_gateway
@@ -460,6 +461,36 @@ def test_refused_and_run_again(sandbox: Sandbox, nth: int, unclear: bool) -> Non
     assert world(scene) == WANTED
     scene.assert_returned()
     assert ok(rotate(sandbox, **everywhere(scene))).result["plan"] == []
+
+
+class CompletingGateway:
+    """The gateway of a run whose copies under way are completed as soon as it has asked for them."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._gateway, self._sandbox = sandbox_gateway(sandbox, REGION), sandbox
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._gateway, name)
+
+    def ask(self, queries: Iterable[Query], *more: Any) -> Any:
+        asked = tuple(queries)
+        answers = self._gateway.ask(asked, *more)
+        if any(("status", ("pending",)) in query.filters for query in asked):
+            self._sandbox.move_clock(7200)
+        return answers
+
+
+def test_copy_that_ends_during_the_way_back_leaves_the_record_of_its_sharing(sandbox: Sandbox) -> None:
+    scene = Scene(sandbox, 1, "data")
+    sandbox.configure(durations={"snapshot_copying": 3600.0})
+    with sandbox.fault("CopySnapshot", region=ELSEWHERE, code="UnauthorizedOperation", status=403):
+        disturbed = rotate(sandbox, gateway=CompletingGateway(sandbox), **everywhere(scene))
+    assert "UnauthorizedOperation" in disturbed.failed
+    recorded = {name for name, row in of_policy(sandbox).items() if SHARED_WITH in row["tags"]}
+    assert recorded == set(scene.shared()) != set()
+    sandbox.configure(durations={"snapshot_copying": 1.0})
+    ok(rotate(sandbox, **everywhere(scene)))
+    scene.assert_returned()
 
 
 def test_two_at_once_end_with_one_copy_of_each(sandbox: Sandbox) -> None:

@@ -379,7 +379,7 @@ def _performance(item: Answer, prefix: str) -> dict[str, Any]:
 def _snapshots(query: Query, page: Answer) -> Iterable[Resource]:
     """Snapshots; asked for those that anybody may restore from, only that they are public."""
     found = page.get("Snapshots") or ()
-    if "RestorableByUserIds" in dict(query.arguments):
+    if "all" in dict(query.arguments).get("RestorableByUserIds", ()):
         return (Fact(f"{item['SnapshotId']}/public", True) for item in found)
     return (decode_snapshot(item) for item in found)
 

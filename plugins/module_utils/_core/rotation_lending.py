@@ -74,20 +74,19 @@ class Lending:
     def after_failure(self) -> tuple[Stage, ...]:
         """What this run has shared is unshared where no copy is under way; a later run ends what this one leaves."""
         returned: list[Change] = []
-        under_way: dict[str, list[Query]] = defaultdict(list)
+        lent: dict[str, list[Query]] = defaultdict(list)
         for copying in self._copyings:
             for item in copying.to_share():
                 name, query = item.snapshot_id, copying.copies_under_way(item)
                 reason = "no copy of it was begun"
-                under_way[name].append(query)
+                lent[name].append(_shared_with(name, copying.account))
                 returned.append(
                     replace(self._permission(name, {copying.account}, "remove", reason), unless=(query,)),
                 )
         kept = self._records(self._shared, lambda name: self._recorded.get(name, set()) - self._wanted[name])
-        records = [
-            replace(change, unless=tuple(under_way[change.resource])) for change in kept if change.resource in under_way
-        ]
-        if len(returned) == len(under_way):
+        # A copy may end between the two looks: the record goes by what is shared, not by what is under way.
+        records = [replace(change, unless=tuple(lent[change.resource])) for change in kept if change.resource in lent]
+        if len(returned) == len(lent):
             return Stage(tuple(returned)), Stage(tuple(records))
         # Two accounts of one original are two calls about one resource.
         return (*(Stage((change,)) for change in returned), Stage(tuple(records)))
@@ -124,3 +123,12 @@ class Lending:
                     {},
                     {},
                 )
+
+
+def _shared_with(snapshot_id: str, account: str) -> Query:
+    """The question that finds an own snapshot while it is shared with the account.
+
+    (EC2 API reference, DescribeSnapshots: RestorableByUserIds.)
+    """
+    arguments = (("OwnerIds", ("self",)), ("RestorableByUserIds", (account,)))
+    return Query("DescribeSnapshots", (("snapshot-id", (snapshot_id,)),), arguments)
