@@ -68,6 +68,7 @@ HELPERS = BASE | {
     "_core/rotation_leftovers",
     "_core/rotation_successors",
     "_core/rotation_accounts",
+    "_core/contested",
     "_core/rotation_report",
     "_core/rotation_upkeep",
     "_core/variables",

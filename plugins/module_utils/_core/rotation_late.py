@@ -23,22 +23,13 @@ from .errors import listed
 from .resources import Resource, Snapshot
 from .rotation_adoption import belongs
 from .rotation_guards import CREATING, FAST_RESTORES, LOCKS, PUBLIC, TIERS, Guards, sharing
-from .rotation_spec import RotationSpec
+from .rotation_spec import GUARDS, RotationSpec
 from .rotation_units import Unit
 
-LATE = (
-    "image",
-    "locked",
-    "backup",
-    "managed",
-    "public",
-    "shared",
-    "fast_restore",
-    "archived",
-    "creating",
-    "protected",
-)
-"""The guards whose facts somebody else may have changed. The others judge what the run itself makes and deletes."""
+_OF_THE_RUN = frozenset({"copy_source", "newest_copy", "last"})
+"""The guards that judge what the run itself makes and deletes."""
+LATE = tuple(guard for guard in GUARDS if guard not in _OF_THE_RUN)
+"""The guards whose facts somebody else may have changed."""
 _LISTINGS = {
     "locked": LOCKS,
     "public": PUBLIC,

@@ -1,0 +1,30 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filter contested_specs: declarations of volumes that would purge each other's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible.module_utils.parsing.convert_bool import boolean
+from ansible_collections.ec2ops.storage.plugins.module_utils._core.contested import refusals
+
+
+def contested_specs(hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return a sentence for each host with contested declarations, as the documentation beside this file describes."""
+    return refusals(
+        {
+            host: [spec for spec in told["specs"] if boolean(spec.get("purge_volumes", told["purge"]), strict=False)]
+            for host, told in hosts.items()
+        }
+    )
+
+
+class FilterModule:
+    """What Ansible looks for."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """By name."""
+        return {"contested_specs": contested_specs}
