@@ -5,21 +5,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.contested import refusals
 
 
-def contested_specs(hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def contested_specs(hosts: Sequence[str], told: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Return a sentence for each host with contested declarations, as the documentation beside this file describes."""
-    return refusals(
-        {
-            host: [spec for spec in told["specs"] if boolean(spec.get("purge_volumes", told["purge"]), strict=False)]
-            for host, told in hosts.items()
-        }
-    )
+    return refusals({host: list(_purging(one)) for host, one in zip(hosts, told, strict=True)})
+
+
+def _purging(told: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The declarations of a host that purge."""
+    for spec in told["specs"]:
+        if boolean(spec.get("purge_volumes", told["purge"]), strict=False):
+            yield spec
 
 
 class FilterModule:
