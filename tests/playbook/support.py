@@ -91,8 +91,9 @@ class Run:
 
     @property
     def planned_ids(self) -> dict[str, str]:
-        """What EC2 made of the planned ids."""
-        return {name: made for each in self.ours for name, made in each.result.get("planned_ids", {}).items()}
+        """What EC2 made of the planned ids, those of a loop's items too."""
+        items = [item for each in self.ours for item in (each.result, *each.result.get("results", ()))]
+        return {name: made for item in items for name, made in item.get("planned_ids", {}).items()}
 
 
 def run_playbook(

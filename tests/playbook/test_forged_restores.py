@@ -46,10 +46,15 @@ def test_drill_deletes_no_volume_that_only_its_tags_call_a_drills(sandbox: Sandb
     sandbox.reset_log()
     run = restore(sandbox, source_volume_ids=[volume], drill=True)
     assert run.status == 0, run.output
-    assert changing_calls(sandbox.log()) == ["CreateVolume", "DeleteVolume", "DeleteVolume"]
+    assert changing_calls(sandbox.log()) == ["CreateVolume", "CreateSnapshot", "DeleteVolume", "DeleteVolume"]
     del before[0][left]
-    assert everything(sandbox) == before
+    volumes, snapshots = everything(sandbox)
+    assert volumes == before[0]
+    (final_id,) = set(snapshots) - set(before[1])
+    final = sandbox.client("ec2", REGION).describe_snapshots(SnapshotIds=[final_id])["Snapshots"][0]
+    assert (final["VolumeId"], final["State"]) == (left, "completed")
     notes: list[str] = run.fact(RESULT)["notes"]
+    assert any(left in note and final_id in note for note in notes), notes
     for words, volume_id in forged.items():
         assert any(volume_id in note and words in note for note in notes), notes
 

@@ -254,18 +254,24 @@ def test_a_drill_restores_measures_and_leaves_nothing(sandbox: Sandbox, web: Web
     run = restore(sandbox, **given)
     assert run.status == 0, run.output
     calls = changing_calls(sandbox.log())
-    assert calls == ["CreateVolume", "DeleteVolume", "DeleteVolume"]
+    # A volume made by hand cannot be told from one that an interrupted drill left: its content is kept.
+    assert calls == ["CreateVolume", "CreateSnapshot", "DeleteVolume", "DeleteVolume"]
     foreseen, result = check.fact(RESULT), run.fact(RESULT)
     assert_done_as_planned(result["plan"], sandbox.log(), run.planned_ids)
     # Each run has a name of its own.
-    ((planned, made),) = run.planned_ids.items()
-    alike = json.loads(re.sub(rf"{own}/[0-9a-f]{{8}}", planned.split()[2].rpartition("/")[0], json.dumps(foreseen)))
+    ((planned, made),) = ((name, found) for name, found in run.planned_ids.items() if found.startswith("vol-"))
+    (final,) = (found for found in run.planned_ids.values() if found.startswith("snap-"))
+    alike = json.loads(
+        re.sub(rf"{own}/(?!0000000)[0-9a-f]{{8}}", planned.split()[2].rpartition("/")[0], json.dumps(foreseen))
+    )
     assert_told_the_same(alike["plan"], result["plan"], run.planned_ids)
-    assert [entry["resource"] for entry in result["plan"][1:]] == [left, made]
+    assert [entry["resource"] for entry in result["plan"][2:]] == [left, made]
+    assert any(left in note and final in note for note in result["notes"]), result["notes"]
     (entry,) = run.fact(RESULT)["volumes"]
     assert (entry["source"], entry["snapshot_id"], entry["changed"]) == (volume, snapshot, True)
     assert entry["seconds"] > 0
     del before[0][left]
+    before[1][final] = "completed"
     assert everything(sandbox) == before
 
     sandbox.refuse("DeleteVolume")

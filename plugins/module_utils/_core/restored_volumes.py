@@ -63,7 +63,7 @@ def restored(claims: Iterable[Claim], snapshots: Mapping[str, Snapshot]) -> Told
 
 
 def left_by_drills(claims: Iterable[Claim], snapshots: Mapping[str, Snapshot]) -> Told:
-    """Return the claims that EC2 proves: volumes of interrupted drills, which may be deleted without a snapshot.
+    """Return the claims that EC2 proves: volumes of interrupted drills, which may be deleted with a final snapshot.
 
     Such a volume was made from a snapshot of its source that EC2 still shows, has its size, and has no tags but a
     drill's. A copy does not say what it is a copy of, so a volume made from one is kept.
