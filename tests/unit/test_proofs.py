@@ -101,6 +101,42 @@ def test_transition_proves_a_hold(instance: Instance, proven: bool) -> None:
     assert proofs.is_stopped_within(instance, NOON + timedelta(microseconds=7), NOON + 30 * MINUTE) is proven
 
 
+@pytest.mark.parametrize(
+    ("instance", "run"),
+    [
+        pytest.param(stopped(state="running", launched_at=NOON + MINUTE), True, id="running since"),
+        pytest.param(stopped(state="running", launched_at=NOON), False, id="running from before"),
+        pytest.param(
+            stopped(state="running", launched_at=NOON + timedelta(milliseconds=900)), False, id="launched in its second"
+        ),
+        pytest.param(stopped(state="stopping", launched_at=NOON + MINUTE), True, id="stopping again"),
+        pytest.param(stopped(launched_at=NOON + MINUTE), True, id="started and stopped since"),
+        pytest.param(stopped(launched_at=NOON - MINUTE), False, id="stopped, and not started since"),
+        pytest.param(stopped(launched_at=NOON + 6 * MINUTE), False, id="last stop is older than the start"),
+        pytest.param(stopped("", launched_at=NOON + MINUTE), False, id="stopped at a time that EC2 does not tell"),
+        pytest.param(
+            stopped(code="Client.InternalError", launched_at=NOON + MINUTE), False, id="start that EC2 took back"
+        ),
+        pytest.param(Instance(OLD, state="running"), False, id="no launch time"),
+    ],
+)
+def test_start_that_stood_shows_that_an_instance_has_run(instance: Instance, run: bool) -> None:
+    assert proofs.has_run_since(instance, NOON) is run
+
+
+@pytest.mark.parametrize(
+    ("state", "shown", "otherwise"),
+    [
+        pytest.param("stopped", {"State": {"Name": "running"}}, True, id="predicted"),
+        pytest.param("stopped", {"State": {"Name": "stopped"}}, False, id="as EC2 shows it"),
+        pytest.param("stopped", {"State": {}}, False, id="no name"),
+        pytest.param("stopped", {}, False, id="nothing shown"),
+    ],
+)
+def test_state_that_a_plan_predicts_is_told_from_ec2s(state: str, shown: dict[str, Any], otherwise: bool) -> None:
+    assert proofs.is_shown_otherwise(Instance(OLD, state=state, facts=shown)) is otherwise
+
+
 def snapshot(volume_id: str = VOLUME, snapshot_id: str = SNAPSHOT, **fields: Any) -> Snapshot:
     return Snapshot(snapshot_id, volume_id=volume_id, **{"volume_size": 8, "start_time": NOON, **fields})
 

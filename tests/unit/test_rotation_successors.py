@@ -110,6 +110,13 @@ def test_two_claimants_are_both_captured_with_a_warning(given: dict[str, Any]) -
     assert all(name in warning for name in (I1, I2, I3))
 
 
+def test_claim_that_no_launch_proves_is_warned_of_and_not_captured() -> None:
+    forged = machine(2, 2, tags={REPLACES: I1, TRIAL: "serving"})
+    plan = planned(Account.of(old("running"), forged), **VOLUMES)
+    assert sources(plan) == volumes_of(1)
+    assert any(f"{I2} claims {I1}" in warning for warning in plan.warnings), plan.warnings
+
+
 def test_snapshots_of_the_predecessor_are_retained_without_a_warning() -> None:
     past = days(4, 1)
     plan = planned(Account.of(old(), heir(), past), **{**VOLUMES, "keep": {"last": 2}})

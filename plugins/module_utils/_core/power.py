@@ -12,7 +12,7 @@ Private to this collection.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -44,6 +44,7 @@ from .lineage import (
     successor_queries,
     trial_record,
 )
+from .load_balancers import balanced_by, balancer_queries
 from .names import require_id
 from .resources import Instance, view
 from .timespan import parse_span
@@ -67,6 +68,11 @@ class PowerSpec:
     lose_instance_store: bool
     force_start: bool
     for_relaunch: bool
+
+    @property
+    def asks_balancers(self) -> bool:
+        """Whether a stop looks for load balancers. A relaunch looks itself; without a record the stop is for good."""
+        return self.remember and not self.for_relaunch
 
     @property
     def stop_parameters(self) -> dict[str, bool]:
@@ -124,7 +130,9 @@ def needs(spec: PowerSpec, state: State) -> tuple[Query, ...]:
     if spec.state != "restored" and (gone := _gone(spec, state)):
         return (*first, *successor_queries(gone))
     if spec.state == "stopped":
-        return (*first, *stop_queries(_known(spec, state), lose_instance_store=spec.lose_instance_store))
+        known = _known(spec, state)
+        balancers = [query for item in running_of(known) for query in _balancer_queries(spec, state, item)]
+        return (*first, *stop_queries(known, lose_instance_store=spec.lose_instance_store), *dict.fromkeys(balancers))
     if spec.state == "running":
         starting = [item.instance_id for item in _known(spec, state) if item.state in ("stopped", "stopping")]
         return (*first, *(() if spec.force_start else successor_queries(starting)))
@@ -133,6 +141,12 @@ def needs(spec: PowerSpec, state: State) -> tuple[Query, ...]:
     known = [] if spec.force_start else _known(spec, state)
     held = [item.instance_id for item in known if wants_start(item) or _was_started(item)]
     return (*first, *successor_queries([*missing, *held]))
+
+
+def _balancer_queries(spec: PowerSpec, state: State, instance: Instance) -> Iterator[Query]:
+    """What tells which load balancers have the instance. The stop goes on without the answers."""
+    if spec.asks_balancers:
+        yield from (dataclasses.replace(query, optional=True) for query in balancer_queries(state, instance))
 
 
 # --- what is there ---------------------------------------------------------------------------------------------------
@@ -197,6 +211,8 @@ def _plan_stopped(spec: PowerSpec, state: State, now: datetime) -> Plan:
     else:
         stages = plain_stop(instances, state.region, spec.stop_parameters, final=True)
     warnings = [lost_address(item) for item in stopping if has_passing_address(item)]
+    if spec.asks_balancers:
+        warnings += _balancer_warnings(state, stopping)
     if spec.remember:
         warnings += [
             f"{item.instance_id} has a tag {tag_names.RESTORE_STATE} that this collection did not write "
@@ -205,6 +221,19 @@ def _plan_stopped(spec: PowerSpec, state: State, now: datetime) -> Plan:
             if tag_names.RESTORE_STATE in item.tags and hold_of(item) is None
         ]
     return Plan(stages, tuple(warnings))
+
+
+def _balancer_warnings(state: State, stopping: Iterable[Instance]) -> Iterator[str]:
+    """The load balancers that will find an instance off, and those that did not answer."""
+    for instance in stopping:
+        for balancers in balanced_by(state, instance):
+            yield (
+                f"{instance.instance_id} is in the {balancers}. It answers no request until it runs again, and its "
+                "health check passes"
+            )
+    refusals = dict.fromkeys(str(error) for error in state.unanswered.values())
+    if refusals:
+        yield f"it is not known whether a load balancer has these instances: {listed(refusals)}"
 
 
 def _stop_troubles(spec: PowerSpec, state: State, instance: Instance) -> Iterable[str]:

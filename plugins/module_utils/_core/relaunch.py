@@ -91,6 +91,7 @@ from .lineage import (
     unreplaced,
     unrivalled,
 )
+from .load_balancers import balanced_by, balancer_queries
 from .names import is_planned, planned, require_id
 from .proofs import is_taken_of, launch_identity
 from .resources import BlockDevice, Image, Instance, view
@@ -287,7 +288,7 @@ def _ending_queries(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Qu
         *_origin_queries(spec, state, old),
         *_protection_queries(old),
         *_store_queries(spec, old),
-        *_target_queries(state, old),
+        *balancer_queries(state, old),
     )
 
 
@@ -316,20 +317,7 @@ def _replacement_queries(spec: RelaunchSpec, state: State, current: Instance) ->
         queries += attribute_query(current.instance_id, "userData")
     if _BURSTABLE.match(current.instance_type) and _BURSTABLE.match(overrides.instance_type or current.instance_type):
         queries += by_id("DescribeInstanceCreditSpecifications", "instance-id", [current.instance_id])
-    return (*queries, *_origin_queries(spec, state, current), *_target_queries(state, current))
-
-
-def _target_queries(state: State, instance: Instance) -> Iterable[Query]:
-    """Which load balancers have the instance as a target: by its id, by an address, or, Classic ones, as a member."""
-    groups = Query("DescribeTargetGroups", service="elbv2")
-    yield groups
-    yield Query("DescribeLoadBalancers", service="elb")
-    for group in state.fact("targetGroups") or () if groups in state.answered else ():
-        # An instance is a target only in its own VPC; an address also from elsewhere.
-        here = instance.facts.get("VpcId")
-        near = not here or group.get("vpc", "") in ("", here)
-        if group["target_type"] == "ip" or (group["target_type"] == "instance" and near):
-            yield Query("DescribeTargetHealth", arguments=(("TargetGroupArn", group["arn"]),), service="elbv2")
+    return (*queries, *_origin_queries(spec, state, current), *balancer_queries(state, current))
 
 
 # --- what is there ---------------------------------------------------------------------------------------------------
@@ -1139,42 +1127,13 @@ def _attachments(state: State, old: Instance, image: Image) -> list[tuple[str, s
         found.append(("data_volumes", f"data volumes {_named(volumes)}"))
     if old.elastic_ip:
         found.append(("elastic_ip", _elastic_address(old)))
-    groups = sorted(str(group["name"]) for group in state.fact("targetGroups") or () if _is_in(state, old, group))
-    if groups:
-        found.append(("target_groups", f"target groups {', '.join(groups)}"))
-    classic = sorted(
-        str(item["name"]) for item in state.fact("classicLoadBalancers") or () if old.instance_id in item["instances"]
-    )
-    if classic:
-        found.append(("target_groups", f"Classic Load Balancers {', '.join(classic)}"))
+    found += [("target_groups", text) for text in balanced_by(state, old)]
     return found
 
 
 def _elastic_address(old: Instance) -> str:
     address = old.facts.get("PublicIpAddress") or read_fact(old.facts, "NetworkInterfaces.Association.PublicIp")
     return f"Elastic IP {address}"
-
-
-def _is_in(state: State, old: Instance, group: Mapping[str, Any]) -> bool:
-    """Whether a target group has the instance as a target, by its id or by one of its private addresses.
-
-    Another VPC may have the same addresses. Of a target outside of its group's VPC the zone is "all".
-    """
-    targets = state.fact(f"{group['arn']}/targets") or ()
-    if group["target_type"] != "ip":
-        return any(target["id"] == old.instance_id for target in targets)
-    addresses = _private_addresses(old)
-    near = group.get("vpc", "") in ("", old.facts.get("VpcId"))
-    return any(target["id"] in addresses and (near or target.get("zone") == "all") for target in targets)
-
-
-def _private_addresses(instance: Instance) -> frozenset[str]:
-    """Every private IPv4 address and every IPv6 address of its interfaces."""
-    found = {instance.private_ip_address, instance.facts.get("PrivateIpAddress")}
-    for interface in instance.facts.get("NetworkInterfaces") or ():
-        found |= {item.get("PrivateIpAddress") for item in interface.get("PrivateIpAddresses") or ()}
-        found |= {item.get("Ipv6Address") for item in interface.get("Ipv6Addresses") or ()}
-    return frozenset(address for address in found if address)
 
 
 def _foreign_content(state: State, old: Instance, image: Image) -> list[str]:

@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from .change import Query, State, by_id
 from .errors import Ambiguous
-from .lineage import lineage_queries, successor
+from .lineage import claim_warnings, lineage_queries, successor
 from .names import is_planned
 from .resources import Instance
 from .rotation_spec import RotationSpec
@@ -77,6 +77,7 @@ class Successors:
 
     def warnings(self, captured: set[str]) -> Iterator[str]:
         """What is not clear, and data volumes that stay with a retired instance. *captured*: the selected volumes."""
+        yield from (f"select.instance_ids: {text}" for text in claim_warnings(self._state, self._spec.instance_ids))
         for given, text in self._ambiguous.items():
             yield f"select.instance_ids: {given}: all of them are captured. {text}"
         for instance, heir in self.retired:
