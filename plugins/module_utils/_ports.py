@@ -116,6 +116,12 @@ class Gateway(Protocol):
         `TOKEN_SPENT`, or with EC2's own.
         """
 
+    def rehearse(self, change: Change) -> None:
+        """Asks EC2 with DryRun whether it would carry out the change; nothing is made.
+
+        Raises CallError with EC2's refusal, such as UnauthorizedOperation.
+        """
+
     def wait(self, waits: Sequence[Wait], deadline: float) -> Mapping[str, Resource]:
         """Polls until every wait has reached its goal, and returns the resources as last seen.
 

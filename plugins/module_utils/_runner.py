@@ -29,10 +29,10 @@ from ._aws.gateway import Ec2Gateway, module_clients
 from ._core.change import Feature, Plan, Query, State, bound, by_id, guard, overlay
 from ._core.display import visible
 from ._core.errors import SpecError, StorageError
-from ._core.names import is_planned
+from ._core.names import is_planned, planned_in
 from ._core.resources import Fact
 from ._core.timespan import format_moment
-from ._ports import Gateway, Outcome, Shell
+from ._ports import CallError, Gateway, Outcome, Shell
 
 
 def run_module(
@@ -201,6 +201,7 @@ def execute(feature: Feature, shell: Shell, gateway: Gateway) -> None:
         planned = feature.plan(spec, state, gateway.now())
         known = {one.resource_id for one in state.resources.values() if is_planned(one.resource_id)}
         plan = guard(planned, known | {entry["resource"] for entry in entries})
+        _rehearse(plan, gateway)
         predicted = overlay(state, plan.published(), everywhere=True)
         result = _render.success(plan, feature.result(spec, predicted), gateway.calls) if shell.check_mode else None
         if result is not None and plan.refused is not None:
@@ -223,6 +224,20 @@ def execute(feature: Feature, shell: Shell, gateway: Gateway) -> None:
         shell.fail(visible(result.pop("msg")), result)
     else:
         shell.exit(result)
+
+
+def _rehearse(plan: Plan, gateway: Gateway) -> None:
+    """Ask EC2 about the calls of the plan that are to be rehearsed, and that build on nothing only planned.
+
+    Raises CallError when EC2 would refuse one: now nothing is changed, and no instance is stopped in vain.
+    """
+    for change in plan.changes:
+        if change.rehearsed and not planned_in(change.parameters):
+            try:
+                gateway.rehearse(change)
+            except CallError as error:
+                error.args = (f"{error} Nothing was changed, EC2 was asked with DryRun.",)
+                raise
 
 
 def _require_time(seconds: float) -> None:

@@ -49,9 +49,10 @@ class BakeAndRelaunch:
     }
 
     FASTER = 5.0
-    # Two of them look for a rival that replaces the same instance, one for Classic Load Balancers. Without these three
-    # looks a service can end up with two successors, or lose a serving member without a word.
-    MOST_CALLS = 43
+    # Two of them look for a rival that replaces the same instance, one for Classic Load Balancers, and one asks with
+    # DryRun whether the launch is allowed. Without them a service can end up with two successors, lose a serving
+    # member without a word, or stop for a launch that EC2 refuses.
+    MOST_CALLS = 44
     MOST_CALLS_AGAIN = 8
     LONGEST_OFF = STOP + LATENCY + START + 4.0
     # A region for each, so that neither sees what is the other's.

@@ -517,11 +517,14 @@ class Engine:
         throttle: Callable[[], None] | None,
         request: Request | None,
     ) -> Reply:
+        """The call under the faults that are set. A DryRun has no effect that a fault could disturb."""
         world = self.world
         if world.config.latency:
             time.sleep(world.clock.real_seconds(world.config.latency))
         if throttle is not None:
             throttle()
+        if entry.params.get("DryRun"):
+            return effect()
         plan = world.faults.plan(entry.action, entry.region, entry.params)
         plan.before(world.clock, call.is_gone)
         if request is not None:

@@ -153,6 +153,10 @@ class FakeEc2:
                 failures[query], answers[query] = error, ()
         return answers
 
+    def rehearse(self, change: Change) -> None:
+        with self._lock:
+            self._calls[change.action] += 1
+
     def wait(self, waits: Sequence[Wait], deadline: float) -> Mapping[str, Resource]:
         return wait_for(lambda queries, _until: self.ask(queries), waits, deadline, self.monotonic, self.sleep)
 

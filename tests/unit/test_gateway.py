@@ -117,6 +117,31 @@ DELETE = change("DeleteSnapshot", "snap-00000001")
 LAUNCH = change("RunInstances", "(new instance a)", ImageId="ami-00000001")
 
 
+# --- rehearsals ---
+
+
+def test_dry_run_that_would_succeed_is_no_error() -> None:
+    made, client, _clock = gateway(run_instances=[refusal("DryRunOperation", "would have succeeded", 412)])
+    made.rehearse(LAUNCH)
+    ((name, request),) = client.asked
+    assert (name, request["DryRun"], request["ImageId"]) == ("run_instances", True, "ami-00000001")
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (refusal("UnauthorizedOperation", "not allowed", 403), "UnauthorizedOperation: not allowed"),
+        (answer(Instances=[{"InstanceId": INSTANCE}]), "the endpoint has ignored DryRun"),
+    ],
+    ids=["refused", "ignored"],
+)
+def test_dry_run_that_is_refused_or_ignored_is_an_error(said: Any, words: str) -> None:
+    made, client, _clock = gateway(run_instances=[said])
+    with pytest.raises(CallError, match=words):
+        made.rehearse(LAUNCH)
+    assert len(client.asked) == 1
+
+
 # --- reads ---
 
 

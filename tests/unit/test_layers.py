@@ -35,6 +35,7 @@ HELPERS = BASE | {
     "_core/volume_types",
     "_core/device_names",
     "_core/zones",
+    "_core/load_balancers",
     "_core/holding",
     "_core/instance_facts",
     "_core/image_spec",

@@ -254,6 +254,23 @@ class Ec2Gateway:
             raise _incomplete(changes, made)
         return made
 
+    def rehearse(self, change: Change) -> None:
+        """Asks EC2 with DryRun whether it would carry out the change. Raises CallError, see the port."""
+        request = {**codec.change_request([change]), "DryRun": True}
+        try:
+            self._call("ec2", change.region, change.action, request, resource=change.resource)
+        except CallError as error:
+            # EC2's way to say yes (EC2 API reference, DryRun).
+            if error.code == "DryRunOperation":
+                return
+            raise
+        raise CallError(
+            change.action,
+            "UnexpectedAnswer",
+            "the endpoint has ignored DryRun, and may have carried out the call",
+            resource=change.resource,
+        )
+
     def _ask(
         self, queries: Iterable[Query], until: float | None, failures: dict[Query, StorageError] | None = None
     ) -> dict[Query, tuple[Resource, ...]]:

@@ -260,6 +260,7 @@ class Change:
     stage has ended badly; its own failure is a note then.
     ``passed_over``: ids of what ``identity`` finds and the plan has not chosen; it is never taken for what is made.
     ``provided``: asked right before too; with an objection the stage fails (`Superseded`) without a call.
+    ``rehearsed``: EC2 is asked before the first change, with DryRun, whether the caller may do it.
     ``region`` is where it is made; with another account's profile behind it, see `place_of`.
     """
 
@@ -279,6 +280,7 @@ class Change:
     regardless: bool = False
     passed_over: frozenset[str] = frozenset()
     provided: Precondition | None = None
+    rehearsed: bool = False
 
     @property
     def operation(self) -> Operation:

@@ -894,6 +894,8 @@ def _launch(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> Ch
         ),
         token=launch_identity(old.instance_id, spec.image_id),
         provided=unreplaced(old.instance_id, spec.image_id, _known_rivals(state, old)),
+        # With the predecessor off already, a launch that is refused later starts it again; a refusal now would not.
+        rehearsed=old.state == "running",
     )
 
 
