@@ -190,6 +190,8 @@ options:
       - A copy that fails is reported with EC2's reason, removed, and tried again. Tags go along.
       - While a place does not answer, what is due is taken here, originals whose copy is unknown stay, and the task
         fails with the message of AWS.
+      - When an entry is removed, its copies stay, and no run deletes them any more. Each run warns of them while
+        snapshots are left that were taken with the entry; the tag C(ec2ops:copied-to) on these names its place.
       - Copies are incremental as long as the key stays the same and the newest copy is there. See
         O(guards.newest_copy).
     type: list

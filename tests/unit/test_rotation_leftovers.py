@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from test_rotation import DAY, I1, V1, V2, Account, days, machine, planned, snapshot, snapshot_set, volume
+import pytest
+from test_rotation import DAY, I1, V1, V2, Account, created, days, machine, planned, snapshot, snapshot_set, volume
 
 WHOLE: dict[str, Any] = {"consistency": "instance", "select": {"instance_ids": [I1]}, "keep": {"last": 2}}
 BY_VOLUME: dict[str, Any] = {"select": {"instance_ids": [I1]}, "keep": {"last": 2}}
@@ -50,3 +51,43 @@ def test_account_that_no_entry_of_copies_names_any_more_is_named() -> None:
     plan = planned(Account.of(volume(1), shared), keep={"last": 2})
     (warning,) = plan.warnings
     assert all(part in warning for part in ("444455556666", shared.snapshot_id, "copies"))
+
+
+COPIES: dict[str, Any] = {"copies": [{"region": "eu-west-1", "keep": {"last": 9}}], "keep": {"last": 9}}
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        ("eu-west-1", []),
+        ("eu-north-1", ["eu-north-1"]),
+        ("eu-west-1,us-east-2@backup", ["us-east-2 (profile backup)"]),
+        ("ap-south-1,eu-north-1", ["ap-south-1", "eu-north-1"]),
+        (",", []),
+    ],
+)
+def test_place_that_no_entry_of_copies_names_any_more_is_named(value: str, named: list[str]) -> None:
+    left = snapshot(DAY, tags={"ec2ops:copied-to": value})
+    warnings = [text for text in planned(Account.of(volume(1), left), **COPIES).warnings if "any more" in text]
+    assert len(warnings) == len(named)
+    for text, place in zip(warnings, named, strict=True):
+        assert f"no entry goes to {place} any more" in text
+        assert left.snapshot_id in text
+
+
+def test_renamed_profile_is_no_other_place() -> None:
+    left = snapshot(DAY, tags={"ec2ops:copied-to": "eu-west-1@backup"})
+    given = {**COPIES, "copies": [{**COPIES["copies"][0], "profile": "vault"}]}
+    assert not any("any more" in text for text in planned(Account.of(volume(1), left), **given).warnings)
+
+
+def test_new_snapshots_tell_where_their_copies_go() -> None:
+    change, copy = created(planned(Account.of(volume(1)), **COPIES))
+    assert "ec2ops:copied-to" not in copy.own_tags
+    assert (change.after or {})["tags"]["ec2ops:copied-to"] == "eu-west-1"
+    assert "ec2ops:copied-to" not in change.own_tags
+    full = {f"t{number}": "" for number in range(42)}
+    change, _copy = created(planned(Account.of(volume(1, tags=full)), **COPIES, copy_volume_tags=True))
+    assert "ec2ops:copied-to" not in (change.after or {})["tags"]
+    (change,) = created(planned(Account.of(volume(1)), keep={"last": 9}))
+    assert "ec2ops:copied-to" not in (change.after or {})["tags"]

@@ -23,7 +23,7 @@ from .names import is_planned, kind_of, moment_of, planned_in, substitute
 from .resources import Fact, Image, Instance, Resource, Snapshot, Volume, from_view, new_from_view, view
 
 T = TypeVar("T")
-_NO_IDENTITY = (tag_names.ORIGIN, tag_names.PARTS, tag_names.TRIAL, tag_names.MACHINE)
+_NO_IDENTITY = (tag_names.ORIGIN, tag_names.PARTS, tag_names.TRIAL, tag_names.MACHINE, tag_names.COPIED_TO)
 """Of the collection's own tags, those that tell of what carries them, and not for what it was made."""
 _WILD = re.compile(r"[*?\\]")
 _HASHED = frozenset({"UserData", "UefiData"})

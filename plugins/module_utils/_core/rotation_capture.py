@@ -196,6 +196,9 @@ class Capture:
     def _own_tags(self, target: Target) -> dict[str, str]:
         tags = {tag_names.POLICY: self.spec.policy, tag_names.PERIOD: slot_value(self.slot)}
         tags |= self.spec.upkeep.own_tags
+        places = tag_names.copied_to_value(copy.place for copy in self.spec.copies)
+        if places and all(len(self._copied(volume)[0]) < self._room for volume in target.volumes):
+            tags[tag_names.COPIED_TO] = places
         if target.instance is not None:
             tags[tag_names.SET] = f"{target.group}/{slot_value(self.slot)}"
             tags[tag_names.PARTS] = str(len(target.volumes))
@@ -213,8 +216,12 @@ class Capture:
         """
         wanted = {key: value for key, value in carried(volume.tags).items() if key not in self.spec.tags}
         order = sorted(wanted, key=lambda key: (key != "Name", key))
-        room = tag_names.MOST_TAGS - OWN_TAGS - len(self.spec.tags)
-        return {key: wanted[key] for key in order[:room]}, order[room:]
+        return {key: wanted[key] for key in order[: self._room]}, order[self._room :]
+
+    @property
+    def _room(self) -> int:
+        """How many tags a snapshot can have beside those that the policy gives it."""
+        return tag_names.MOST_TAGS - OWN_TAGS - len(self.spec.tags)
 
     def warnings(self) -> Iterator[str]:
         """What new snapshots do not get of their volumes' tags."""

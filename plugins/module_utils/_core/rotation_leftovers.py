@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from . import tags as tag_names
-from .change import Query, by_id
+from .change import Query, by_id, split_place
 from .errors import listed
 from .proofs import source_of
 from .resources import Snapshot
@@ -87,6 +87,7 @@ class Leftovers:
         yield from self._other_names()
         yield from self._unadopted()
         yield from self._other_accounts()
+        yield from self._other_places()
 
     def _other_consistency(self) -> Iterator[str]:
         """Snapshots of the selected volumes in the form that the policy no longer makes."""
@@ -154,4 +155,27 @@ class Leftovers:
             yield (
                 f"copies: no entry goes to the account {account} any more, with which {listed(sorted(names))} is "
                 "shared for a copy. The sharing ends. No run deletes the copies that are there."
+            )
+
+    def _other_places(self) -> Iterator[str]:
+        """Originals that were taken when the policy had copies in a place where none go now.
+
+        A profile that was renamed is no other place, as far as this can tell: another entry goes to its region.
+        """
+        copies = self._capture.spec.copies
+        places = {copy.place for copy in copies}
+        foreign = {copy.region for copy in copies if copy.profile}
+        found: dict[str, list[str]] = defaultdict(list)
+        for unit in self._own:
+            for item in unit.snapshots:
+                for place in tag_names.copied_to(item.tags):
+                    region, profile = split_place(place)
+                    if place not in places and not (profile and region in foreign):
+                        found[place].append(item.snapshot_id)
+        for place, names in sorted(found.items()):
+            region, profile = split_place(place)
+            where = f"{region} (profile {profile})" if profile else region
+            yield (
+                f"copies: no entry goes to {where} any more, where copies of {listed(sorted(names))} may be. No run "
+                "deletes them. Delete them yourself, or name the place again."
             )

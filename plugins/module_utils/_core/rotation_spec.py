@@ -41,8 +41,8 @@ MODES = ("keep", "report", "fail")
 # EC2 refuses these deletes itself, so there is nothing to report after the fact.
 _ENFORCED = ("image", "locked", "backup")
 OWN_TAGS = 8
-"""The collection's own tags on a snapshot, at most: policy, period, source, set, parts, origin, and either lock and
-shared-with or taken and copy-of."""
+"""The collection's own tags that a snapshot must have room for: policy, period, source, set, parts, origin, and either
+lock and shared-with or taken and copy-of."""
 # What EC2 takes in a tag's value; the name of a policy is one, and stands in planned ids.
 _POLICY = re.compile(r"[\w .:/=+\-@]{1,128}")
 

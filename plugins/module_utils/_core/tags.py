@@ -43,6 +43,7 @@ ORIGIN = PREFIX + "origin"
 SHARED_WITH = PREFIX + "shared-with"
 LOCK = PREFIX + "lock"
 ADOPTED_BY = PREFIX + "adopted-by"
+COPIED_TO = PREFIX + "copied-to"
 
 RESTORES = ("restore/", "restore-drill/")
 """How the values of `SPEC` begin that the role restore writes where its user names no declaration."""
@@ -175,6 +176,21 @@ _ACCOUNT = re.compile(r"[0-9]{12}")
 def lent_to(tags: Mapping[str, str]) -> frozenset[str]:
     """The accounts with which a run has shared the bearer of these tags for a copy. Other words are no accounts."""
     return frozenset(word for word in tags.get(SHARED_WITH, "").split() if _ACCOUNT.fullmatch(word))
+
+
+def copied_to_value(places: Iterable[str]) -> str:
+    """The value of `COPIED_TO` for these places, as `change.place_of` writes them, as many as it has room for."""
+    value = ""
+    for place in sorted(places):
+        longer = f"{value},{place}" if value else place
+        if "," not in place and len(longer) <= LONGEST_VALUE:
+            value = longer
+    return value
+
+
+def copied_to(tags: Mapping[str, str]) -> tuple[str, ...]:
+    """The places where the policy had its copies when it took the bearer of these tags."""
+    return tuple(part for part in tags.get(COPIED_TO, "").split(",") if part)
 
 
 def replaced_ids(tags: Mapping[str, str]) -> tuple[str, ...]:
