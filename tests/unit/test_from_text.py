@@ -78,7 +78,13 @@ def test_another_type_is_refused_by_name_with_an_example(kind: str, value: Any, 
 
 @pytest.mark.parametrize(
     ("kind", "value"),
-    [("mappings", "[{policy:"), ("mapping", "{region:"), ("ids", f"[{ONE},"), ("mappings", '[{"name":')],
+    [
+        ("mappings", "[{policy:"),
+        ("mapping", "{region:"),
+        ("ids", f"[{ONE},"),
+        ("ids", f"{ONE},"),
+        ("mappings", '[{"name":'),
+    ],
 )
 def test_text_cut_at_a_space_is_refused_with_the_reason(kind: str, value: str) -> None:
     with pytest.raises(SpecError) as refusal:

@@ -106,14 +106,14 @@ def from_text(value: Any, option: str, kind: str, example: str, parse: Callable[
         return empty
     if isinstance(value, str):
         if kind == "ids" and not value.lstrip().startswith(("[", "-")):
+            if value.endswith(","):
+                raise SpecError(_cut(option, value))
             return re.split(r"[\s,]+", value.strip(" \t\n,"))
         try:
             found = parse(value)
         except ValueError:
             if _is_cut(value):
-                raise SpecError(
-                    f"{option}: {value[:100]!r} is cut at a space. Quote the value, or give it as JSON."
-                ) from None
+                raise SpecError(_cut(option, value)) from None
             found = value
     else:
         found = value
@@ -122,6 +122,10 @@ def from_text(value: Any, option: str, kind: str, example: str, parse: Callable[
             f"{option}: {str(found)[:100]!r} is not {_NAMED[kind]}. Give one{example and ' such as '}{example}."
         )
     return found
+
+
+def _cut(option: str, text: str) -> str:
+    return f"{option}: {text[:100]!r} is cut at a space. Quote the value, or give it as JSON."
 
 
 def _is_cut(text: str) -> bool:
