@@ -120,6 +120,27 @@ def test_an_everyday_name_of_somebody_else_gives_a_warning(sandbox: Sandbox, web
     assert "relaunch_colour" not in run.output
 
 
+@pytest.mark.parametrize(
+    ("playbook", "variable", "value", "words"),
+    [
+        ("move_volumes", "move_volumes_wait_timeout", "an hour", "int"),
+        ("restore_volumes", "restore_volumes_drill", "perhaps", "bool"),
+        ("bake_and_relaunch", "bake_and_relaunch_old_instance", "delete", "stop, terminate, keep"),
+        ("apply_volume_specs", "apply_volume_specs_in_use", "force", "refuse, stop, detach"),
+        ("restore_power", "restore_power_wait_timeout", [1], "int"),
+    ],
+)
+def test_a_playbook_refuses_a_wrong_value_by_its_own_variable(
+    sandbox: Sandbox, playbook: str, variable: str, value: object, words: str
+) -> None:
+    sandbox.reset_log()
+    run = run_playbook(sandbox, f"ec2ops.storage.{playbook}", {variable: value})
+    assert run.status != 0
+    assert run.failures[0].startswith(f"{variable}: ")
+    assert words in run.failures[0]
+    assert sandbox.log() == []
+
+
 @pytest.mark.parametrize("version", [2026.10, True, ["1"]], ids=str)
 def test_a_playbook_refuses_a_version_that_is_not_text(sandbox: Sandbox, web: Web, version: object) -> None:
     given = {

@@ -1,19 +1,21 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lookup misspelt_variables: variables that no role or playbook of the collection reads."""
+"""The lookup refused_variables: unknown variables of the collection's roles and playbooks, and wrong values."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-name: misspelt_variables
-short_description: Find misspelt variables of this collection's roles and playbooks
+name: refused_variables
+short_description: Find variables that this collection's roles and playbooks refuse
 version_added: 0.1.0
 author:
   - The ec2ops.storage contributors (@ec2ops)
 description:
   - Returns a sentence for each variable of the host that has the prefix of one of the given roles or playbooks and that
     it does not know. The roles and playbooks of this collection refuse such variables with it, before they do anything.
+  - Returns a sentence, too, for a variable of a playbook that is not of its type or not among its choices. Ansible
+    itself compares the variables of roles. A value that is a template is not looked at.
   - A variable belongs to the role or playbook with the longest name that it begins with. For example,
     C(restore_volumes_zone) belongs to the playbook C(restore_volumes), and not to the role C(restore).
   - A name that is up to two edits, or one word, away from a known one is refused with the known one. Other unknown
@@ -32,12 +34,12 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Refuse misspelt variables in a play that uses the role relaunch
+- name: Validate the variables of a play that uses the role relaunch
   ansible.builtin.assert:
-    that: misspelt | length == 0
-    fail_msg: "{{ misspelt | join(' ') }}"
+    that: refused | length == 0
+    fail_msg: "{{ refused | join(' ') }}"
   vars:
-    misspelt: "{{ query('ec2ops.storage.misspelt_variables', 'relaunch') }}"
+    refused: "{{ query('ec2ops.storage.refused_variables', 'relaunch') }}"
 """
 
 RETURN = r"""
@@ -47,12 +49,13 @@ _raw:
   elements: str
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.yaml import yaml_load
 from ansible.plugins.lookup import LookupBase
 from ansible.utils.display import Display
@@ -72,11 +75,12 @@ class LookupModule(LookupBase):
         known = known_variables()
         strangers = [term for term in terms if term not in known]
         if strangers:
-            raise AnsibleError(f"misspelt_variables: {', '.join(strangers)}: no role or playbook of this collection.")
-        verdict = judge(variables or {}, terms, known)
+            raise AnsibleError(f"refused_variables: {', '.join(strangers)}: no role or playbook of this collection.")
+        given = variables or {}
+        verdict = judge(given, terms, known)
         for sentence in verdict.doubtful:
             Display().warning(sentence)
-        return list(verdict.refused)
+        return [*verdict.refused, *wrong_values(given, terms)]
 
 
 @lru_cache
@@ -86,10 +90,42 @@ def known_variables() -> Mapping[str, frozenset[str]]:
         path.parents[1].name: frozenset().union(*_specified(path).values()) | BESIDE.get(path.parents[1].name, set())
         for path in COLLECTION.glob("roles/*/meta/argument_specs.yml")
     }
-    return {**known, **_specified(COLLECTION / "playbooks" / "meta" / "argument_specs.yml")}
+    return {**known, **{name: frozenset(options) for name, options in _playbook_options().items()}}
+
+
+def wrong_values(given: Mapping[str, Any], playbooks: Collection[str]) -> list[str]:
+    """Return a sentence for each value in *given* that the specification of one of these playbooks does not allow.
+
+    The options of a playbook whose values are text or mappings of any kind are their users' own to check. Nothing
+    (null, an empty text) is no value, and a template is not looked at.
+    """
+    found = []
+    for playbook in playbooks:
+        for name, option in _playbook_options().get(playbook, {}).items():
+            value = given.get(name)
+            if value in (None, "") or (isinstance(value, str) and "{{" in value):
+                continue
+            if option["type"] in _COMPARED or "choices" in option:
+                compared = {key: option[key] for key in ("type", "choices") if key in option}
+                outcome = ArgumentSpecValidator({name: compared}).validate({name: value})
+                found += [f"{name}: {text[:1].upper()}{text[1:]}." for text in outcome.error_messages]
+    return found
+
+
+_COMPARED = ("bool", "int")
+
+
+@lru_cache
+def _playbook_options() -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
+    return _options(COLLECTION / "playbooks" / "meta" / "argument_specs.yml")
 
 
 def _specified(path: Path) -> dict[str, frozenset[str]]:
-    """Return the names of the options, by entry point of a role or by playbook."""
+    """Return the names of the options, by entry point of a role."""
+    return {name: frozenset(options) for name, options in _options(path).items()}
+
+
+def _options(path: Path) -> dict[str, Mapping[str, Mapping[str, Any]]]:
+    """Return the options, by entry point of a role or by playbook."""
     specs = yaml_load(path.read_text(encoding="utf-8"))["argument_specs"]
-    return {name: frozenset(spec.get("options", {})) for name, spec in specs.items()}
+    return {name: spec.get("options", {}) for name, spec in specs.items()}
