@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from playbook.support import changing_calls, described_instance, run_playbook
+from playbook.seeds import seed_web
+from playbook.support import REGION, changing_calls, described_instance, run_playbook
+from playbook.test_bake_and_relaunch import group
 from sandbox.client import Sandbox
 
 PLAYBOOK = "ec2ops.storage.bake_and_relaunch"
@@ -44,6 +46,20 @@ def test_type_that_does_not_fit_is_refused_before_the_stop(sandbox: Sandbox) -> 
     run = run_playbook(sandbox, PLAYBOOK, given)
     assert run.status != 0
     assert "t4g.micro is arm64" in run.failures[0]
+    assert changing_calls(sandbox.log()) == []
+
+
+def test_type_of_another_host_of_the_group_is_refused_before_the_stop(sandbox: Sandbox) -> None:
+    members = {name: seed_web(sandbox, REGION, name) for name in ("web1", "web2")}
+    inventory = group(sandbox, members).replace(
+        members["web2"].instance_id,
+        f'{members["web2"].instance_id} bake_and_relaunch_overrides=\'{{"instance_type": "t4g.micro"}}\'',
+    )
+    given = {"bake_and_relaunch_hosts": "web", "bake_and_relaunch_name": "web", "bake_and_relaunch_version": "1"}
+    sandbox.reset_log()
+    run = run_playbook(sandbox, PLAYBOOK, {**given, **KEEP}, inventory=inventory)
+    assert run.status != 0
+    assert any("t4g.micro is arm64" in text for text in run.failures), run.output
     assert changing_calls(sandbox.log()) == []
 
 
