@@ -99,11 +99,15 @@ notes:
   - The user needs C(ec2:DescribeInstances); for stops C(ec2:StopInstances), C(ec2:DescribeInstanceAttribute),
     C(ec2:DescribeInstanceTypes) unless O(lose_instance_store=true), C(autoscaling:DescribeAutoScalingInstances) for
     members of Auto Scaling groups, C(ec2:DescribeSpotInstanceRequests) for spot instances, and C(ec2:CreateTags) with
-    O(remember=true); for starts C(ec2:StartInstances), and C(ec2:DeleteTags) and C(ec2:CreateTags) with
+    O(remember=true); for the warning about load balancers C(elasticloadbalancing:DescribeTargetGroups),
+    C(elasticloadbalancing:DescribeTargetHealth) and C(elasticloadbalancing:DescribeLoadBalancers); for starts C(ec2:StartInstances), and C(ec2:DeleteTags) and C(ec2:CreateTags) with
     O(state=restored). Starting an instance with volumes that a customer managed KMS key encrypts needs
     C(kms:CreateGrant) on that key.
   - EC2 accepts a start before it looks at keys and capacity, and may take it back. The task then fails at once with
     EC2's reason. The record of O(remember=true) stays until EC2 reports the instance as running.
+  - With O(remember=true) and without O(for_relaunch=true), the module warns of the target groups and Classic Load
+    Balancers that have an instance, before it stops the instance. Without the permissions it stops the instance all the
+    same, and the warning says what is not known.
   - Refused before anything is stopped are members of an Auto Scaling group that are not in Standby, instances that an
     AWS service manages, one-time spot instances, and instances with stop protection. Stop protection has no bulk read.
     It is read for up to 20 instances; beyond, EC2's refusal is the check and names the instance.
