@@ -100,9 +100,9 @@ notes:
     C(ec2:DescribeInstanceTypes) unless O(lose_instance_store=true), C(autoscaling:DescribeAutoScalingInstances) for
     members of Auto Scaling groups, C(ec2:DescribeSpotInstanceRequests) for spot instances, and C(ec2:CreateTags) with
     O(remember=true); for the warning about load balancers C(elasticloadbalancing:DescribeTargetGroups),
-    C(elasticloadbalancing:DescribeTargetHealth) and C(elasticloadbalancing:DescribeLoadBalancers); for starts C(ec2:StartInstances), and C(ec2:DeleteTags) and C(ec2:CreateTags) with
-    O(state=restored). Starting an instance with volumes that a customer managed KMS key encrypts needs
-    C(kms:CreateGrant) on that key.
+    C(elasticloadbalancing:DescribeTargetHealth) and C(elasticloadbalancing:DescribeLoadBalancers); for starts
+    C(ec2:StartInstances), and C(ec2:DeleteTags) and C(ec2:CreateTags) with O(state=restored). Starting an instance
+    with volumes that a customer managed KMS key encrypts needs C(kms:CreateGrant) on that key.
   - EC2 accepts a start before it looks at keys and capacity, and may take it back. The task then fails at once with
     EC2's reason. The record of O(remember=true) stays until EC2 reports the instance as running.
   - With O(remember=true) and without O(for_relaunch=true), the module warns of the target groups and Classic Load
