@@ -132,6 +132,9 @@ def test_run_returns_what_it_made_and_the_next_one_takes_a_whole_set(sandbox: Sa
     assert failed.result["changed"] is True
     assert [point["recovery_point"] for point in failed.result["rpo"]] == [None]
 
+    # A snapshot that completes between the check run and the run changes the plan.
+    completed = web.ec2.get_waiter("snapshot_completed")
+    completed.wait(SnapshotIds=sorted(there), WaiterConfig={"Delay": 0.1, "MaxAttempts": 600})
     ran = four(sandbox, **given)
     assert len(ran.result["created"]) == 2
     assert set(ran.result["deleted"]) == there
