@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from golden_data import golden_data
 from worlds import SPEED, START, FakeWorld, SandboxWorld, World
 
 from sandbox.client import Sandbox
 from sandbox.engine import Config
+
+__all__ = ["golden_data"]
 
 
 @pytest.fixture(scope="session")
