@@ -159,7 +159,8 @@ def play(sandbox: Sandbox, folder: Path, name: str, title: str, *options: str) -
     recap = re.search(r"^localhost\b.*\bchanged=(\d+)", re.sub(r"\x1b\[[0-9;]*m", "", "".join(output)), re.MULTILINE)
     if status or recap is None:
         raise BrokenError(f"`{' '.join(command)}` ended with {status}")
-    changes = tuple(call["action"] for call in sandbox.log()[before:] if not READ.match(call["action"]))
+    calls = (call for call in sandbox.log()[before:] if not call["params"].get("DryRun"))
+    changes = tuple(call["action"] for call in calls if not READ.match(call["action"]))
     return Pass(name, int(recap[1]), changes)
 
 

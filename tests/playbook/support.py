@@ -291,8 +291,10 @@ def assert_told_the_same(
 
 
 def changing_calls(log: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The operations in the log that are not reads, whatever came of them."""
-    return [entry["action"] for entry in log if not _READ.match(entry["action"])]
+    """The operations in the log that are neither reads nor DryRuns, whatever came of them."""
+    return [
+        entry["action"] for entry in log if not _READ.match(entry["action"]) and not entry["params"].get("DryRun")
+    ]
 
 
 # --- what there is --------------------------------------------------------------------------------------------------

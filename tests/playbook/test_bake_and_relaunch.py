@@ -97,9 +97,9 @@ def test_words_of_the_command_line_are_truth_values_too(sandbox: Sandbox, web: W
     ("option", "value", "words"),
     [
         ("data_volumes", "move", "stay with the old instance"),
-        ("old_instance", "delete", "value of relaunch_old_instance must be one of"),
-        ("strategy", "replace_root_volume", "value of relaunch_strategy must be one of"),
-        ("health_timeout", "abc", "relaunch_health_timeout"),
+        ("old_instance", "delete", "Value of bake_and_relaunch_old_instance must be one of"),
+        ("strategy", "replace_root_volume", "Value of bake_and_relaunch_strategy must be one of"),
+        ("health_timeout", "abc", "bake_and_relaunch_health_timeout"),
         ("overrides", {"instance_typ": "t3.small"}, "instance_typ"),
         ("overrides", {"user_data": "replace"}, "user_data_content goes with"),
     ],
