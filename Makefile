@@ -26,7 +26,7 @@ TYPED := plugins/module_utils plugins/modules tests/sandbox tests/tools
 INTERRUPTED := $(addprefix tests/playbook/,test_interruptions.py test_rotation_processes.py test_restore_processes.py)
 TESTS := tests/unit tests/module tests/playbook $(addprefix --ignore=,$(INTERRUPTED))
 
-.PHONY: help demo test bench sanity lint types unit sandbox-tests module-tests playbook-tests interruption-tests core-tests tree \
+.PHONY: help demo test quick bench sanity lint types unit sandbox-tests module-tests playbook-tests interruption-tests core-tests tree \
     setup clean lint-python format lint-shell lint-yaml lint-ansible lint-docs lint-changelog lint-package
 
 help:  ## list the targets
@@ -39,6 +39,10 @@ demo: tree  ## bake an image from a running instance and relaunch it, on the san
 test: tree  ## lint, types, and the tests: planners, gateway, modules, roles and playbooks
 	@$(SIDE_BY_SIDE) lint-package lint-ansible lint-docs types lint-python lint-shell lint-yaml lint-changelog
 	@$(PYTEST) $(TESTS)
+
+# Without the sandbox the tests never wait: one process for each core.
+quick: tree  ## the planners alone: unit tests that need no sandbox, with few examples of each property
+	@HYPOTHESIS_PROFILE=quick $(RUN) pytest -n 2 --dist worksteal -m "not sandbox" tests/unit
 
 bench: tree  ## measure the main job, volumes and snapshots beside amazon.aws and Cloud Custodian: ten minutes
 	@$(RUN) python tests/bench/bench.py
