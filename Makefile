@@ -24,6 +24,9 @@ TYPED := plugins/module_utils plugins/modules tests/sandbox tests/tools
 # The sandbox has tests of its own, make sandbox-tests. Runs that are killed, or meet another one, are most of the time
 # of all roles' tests: make interruption-tests.
 INTERRUPTED := $(addprefix tests/playbook/,test_interruptions.py test_rotation_processes.py test_restore_processes.py)
+CORES ?= oldest newest
+CORE_OPTIONS ?=
+CORE_TESTS ?= -m cores tests/playbook
 TESTS := tests/unit tests/module tests/playbook $(addprefix --ignore=,$(INTERRUPTED))
 
 .PHONY: help demo test quick bench sanity lint types unit sandbox-tests module-tests playbook-tests interruption-tests core-tests tree \
@@ -75,9 +78,10 @@ playbook-tests: tree  ## roles and playbooks, on the sandbox, also interrupted
 interruption-tests: tree  ## playbooks that are killed, meet faults, or run twice at once
 	@$(PYTEST) $(INTERRUPTED)
 
+# Other versions: make core-tests CORES=2.20 CORE_OPTIONS="--python 3.13". `cores.py --help` lists the options.
 core-tests: tree  ## a playbook of each kind with the oldest ansible-core, and with the newest where there is a Python for it
-	@$(RUN) python tests/tools/cores.py oldest -n 3 --dist worksteal -m cores tests/playbook
-	@$(RUN) python tests/tools/cores.py newest -n 3 --dist worksteal -m cores tests/playbook
+	@for core in $(CORES); do \
+	    $(RUN) python tests/tools/cores.py $(CORE_OPTIONS) "$$core" -n 3 --dist worksteal $(CORE_TESTS); done
 
 lint-python: setup  ## ruff, rules and format
 	@$(RUN) ruff check --quiet
