@@ -30,7 +30,7 @@ CORE_TESTS ?= -m cores tests/playbook
 TESTS := tests/unit tests/module tests/playbook $(addprefix --ignore=,$(INTERRUPTED))
 
 .PHONY: help demo test quick bench sanity lint types unit sandbox-tests module-tests playbook-tests interruption-tests core-tests tree \
-    setup clean lint-python format lint-shell lint-yaml lint-ansible lint-docs lint-changelog lint-package
+    setup clean lint-python format lint-shell lint-yaml lint-spelling lint-ansible lint-docs lint-changelog lint-package
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
@@ -40,7 +40,7 @@ demo: tree  ## bake an image from a running instance and relaunch it, on the san
 	@$(RUN) python tests/demo/demo.py
 
 test: tree  ## lint, types, and the tests: planners, gateway, modules, roles and playbooks
-	@$(SIDE_BY_SIDE) lint-package lint-ansible lint-docs types lint-python lint-shell lint-yaml lint-changelog
+	@$(SIDE_BY_SIDE) lint-package lint-ansible lint-docs types lint-python lint-shell lint-yaml lint-spelling lint-changelog
 	@$(PYTEST) $(TESTS)
 
 # Without the sandbox the tests never wait: one process for each core.
@@ -56,7 +56,7 @@ sanity: tree  ## ansible-test sanity, without an ignore file
 	    --python "$$($(VENV_PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
 
 lint: tree  ## all the lint-... below
-	@$(SIDE_BY_SIDE) lint-package lint-ansible lint-docs lint-python lint-shell lint-yaml lint-changelog
+	@$(SIDE_BY_SIDE) lint-package lint-ansible lint-docs lint-python lint-shell lint-yaml lint-spelling lint-changelog
 
 # In the tree, so that a file has the one name that it is imported by.
 types: tree  ## mypy, strict, on the plugins and the sandbox
@@ -96,6 +96,9 @@ lint-shell: setup  ## shellcheck
 
 lint-yaml: setup  ## yamllint
 	@$(RUN) yamllint --strict .
+
+lint-spelling: setup  ## codespell
+	@git ls-files -z --cached --others --exclude-standard | xargs -0 $(RUN) codespell
 
 lint-ansible: tree  ## ansible-lint, profile production
 	@$(IN_COLLECTION) ansible-lint -q --nocolor
