@@ -24,10 +24,13 @@ TYPED := plugins/module_utils plugins/modules tests/sandbox tests/tools
 # The sandbox has tests of its own, make sandbox-tests. Runs that are killed, or meet another one, are most of the time
 # of all roles' tests: make interruption-tests.
 INTERRUPTED := $(addprefix tests/playbook/,test_interruptions.py test_rotation_processes.py test_restore_processes.py)
+CORES ?= oldest newest
+CORE_OPTIONS ?=
+CORE_TESTS ?= -m cores tests/playbook
 TESTS := tests/unit tests/module tests/playbook $(addprefix --ignore=,$(INTERRUPTED))
 
-.PHONY: help demo test bench sanity lint types unit sandbox-tests module-tests playbook-tests interruption-tests core-tests tree \
-    setup clean lint-python format lint-shell lint-yaml lint-ansible lint-docs lint-changelog lint-package
+.PHONY: help demo test quick bench sanity lint types unit sandbox-tests module-tests playbook-tests interruption-tests core-tests tree \
+    setup clean lint-python format lint-shell lint-yaml lint-spelling lint-ansible lint-docs lint-changelog lint-package
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
@@ -37,8 +40,12 @@ demo: tree  ## bake an image from a running instance and relaunch it, on the san
 	@$(RUN) python tests/demo/demo.py
 
 test: tree  ## lint, types, and the tests: planners, gateway, modules, roles and playbooks
-	@$(SIDE_BY_SIDE) lint-package lint-ansible lint-docs types lint-python lint-shell lint-yaml lint-changelog
+	@$(SIDE_BY_SIDE) lint-package lint-ansible lint-docs types lint-python lint-shell lint-yaml lint-spelling lint-changelog
 	@$(PYTEST) $(TESTS)
+
+# Without the sandbox the tests never wait: one process for each core.
+quick: tree  ## the planners alone: unit tests that need no sandbox, with few examples of each property
+	@HYPOTHESIS_PROFILE=quick $(RUN) pytest -n 2 --dist worksteal -m "not sandbox" tests/unit
 
 bench: tree  ## measure the main job, volumes and snapshots beside amazon.aws and Cloud Custodian: ten minutes
 	@$(RUN) python tests/bench/bench.py
@@ -49,7 +56,7 @@ sanity: tree  ## ansible-test sanity, without an ignore file
 	    --python "$$($(VENV_PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
 
 lint: tree  ## all the lint-... below
-	@$(SIDE_BY_SIDE) lint-package lint-ansible lint-docs lint-python lint-shell lint-yaml lint-changelog
+	@$(SIDE_BY_SIDE) lint-package lint-ansible lint-docs lint-python lint-shell lint-yaml lint-spelling lint-changelog
 
 # In the tree, so that a file has the one name that it is imported by.
 types: tree  ## mypy, strict, on the plugins and the sandbox
@@ -71,9 +78,10 @@ playbook-tests: tree  ## roles and playbooks, on the sandbox, also interrupted
 interruption-tests: tree  ## playbooks that are killed, meet faults, or run twice at once
 	@$(PYTEST) $(INTERRUPTED)
 
+# Other versions: make core-tests CORES=2.20 CORE_OPTIONS="--python 3.13". `cores.py --help` lists the options.
 core-tests: tree  ## a playbook of each kind with the oldest ansible-core, and with the newest where there is a Python for it
-	@$(RUN) python tests/tools/cores.py oldest -n 3 --dist worksteal -m cores tests/playbook
-	@$(RUN) python tests/tools/cores.py newest -n 3 --dist worksteal -m cores tests/playbook
+	@for core in $(CORES); do \
+	    $(RUN) python tests/tools/cores.py $(CORE_OPTIONS) "$$core" -n 3 --dist worksteal $(CORE_TESTS); done
 
 lint-python: setup  ## ruff, rules and format
 	@$(RUN) ruff check --quiet
@@ -88,6 +96,9 @@ lint-shell: setup  ## shellcheck
 
 lint-yaml: setup  ## yamllint
 	@$(RUN) yamllint --strict .
+
+lint-spelling: setup  ## codespell
+	@git ls-files -z --cached --others --exclude-standard | xargs -0 $(RUN) codespell
 
 lint-ansible: tree  ## ansible-lint, profile production
 	@$(IN_COLLECTION) ansible-lint -q --nocolor

@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 from urllib.parse import urlencode
 
 from .clock import PRESENT
@@ -23,6 +23,8 @@ from .clock import PRESENT
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from types import TracebackType
+
+    from mypy_boto3_ec2 import EC2Client
 
 #: Where `python -m sandbox` is found.
 HOME = Path(__file__).resolve().parent.parent
@@ -129,6 +131,30 @@ class Sandbox:
             "AWS_DEFAULT_REGION": region,
             "AWS_EC2_METADATA_DISABLED": "true",
         }
+
+    @overload
+    def client(
+        self,
+        service: Literal["ec2"] = "ec2",
+        region: str = "us-east-1",
+        *,
+        account: str | None = None,
+        retries: int = 1,
+        late: bool = False,
+        **config: Any,
+    ) -> EC2Client: ...
+
+    @overload
+    def client(
+        self,
+        service: str,
+        region: str = "us-east-1",
+        *,
+        account: str | None = None,
+        retries: int = 1,
+        late: bool = False,
+        **config: Any,
+    ) -> Any: ...
 
     def client(
         self,

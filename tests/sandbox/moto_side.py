@@ -221,7 +221,8 @@ def _utcnow() -> datetime:
 
 
 @cache
-def _parser() -> EC2QueryParser:
+def _parser() -> Any:
+    """Return botocore's parser. It takes None for the shape of an answer, which its stubs deny."""
     return EC2QueryParser()
 
 

@@ -1,14 +1,15 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs pytest with another ansible-core than the development environment's: ``python tests/tools/cores.py oldest ...``.
+"""Runs pytest with another ansible-core than the development environment's: ``python tests/tools/cores.py 2.20 ...``.
 
 Only ``ansible-playbook`` and the modules run with that core; pytest and the sandbox stay in the development
-environment. The core gets a virtual environment of its own in ``.work``, made on first use.
+environment. Each core gets a virtual environment of its own for each Python, in ``.work``, made on first use.
 """
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import hashlib
 import os
@@ -18,15 +19,23 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools.environment import CORE_VARIABLE, ROOT, VENV, WORK, environment
+from tools.environment import AMAZON_VARIABLE, CORE_VARIABLE, ROOT, VENV, WORK, environment
 
 LOCKS = ROOT / "tests" / "tools" / "locks"
-# The newest core does not run on the Python that development starts at. Newest first.
-NEWER_PYTHONS = ("3.14", "3.13", "3.12")
+# The Pythons of each core's metadata (Requires-Python and classifiers), oldest first. Each core has a lock.
+PYTHONS = {
+    "2.18": ("3.11", "3.12", "3.13"),
+    "2.19": ("3.11", "3.12", "3.13"),
+    "2.20": ("3.12", "3.13", "3.14"),
+    "2.21": ("3.12", "3.13", "3.14"),
+}
+NAMES = {"oldest": next(iter(PYTHONS)), "newest": next(reversed(PYTHONS))}
 
 
 def pythons(version: str) -> Iterator[str]:
-    """The paths of what may be a Python of this version: in PATH, and where pyenv keeps them."""
+    """Return the paths where a Python of this version may be: this process's own, in PATH, and in pyenv's folder."""
+    if version == "{}.{}".format(*sys.version_info):
+        yield sys.executable
     found = shutil.which(f"python{version}")
     if found:
         yield found
@@ -40,20 +49,21 @@ def runs(python: str) -> bool:
     return not subprocess.run([python, "-Ic", "import ensurepip, venv"], check=False, capture_output=True).returncode
 
 
-def python_for(core: str) -> str | None:
-    """The Python to run the core with, None where this machine has none that is new enough."""
-    if core == "oldest":
-        return sys.executable
-    return next((path for version in NEWER_PYTHONS for path in pythons(version) if runs(path)), None)
+def python_of(versions: tuple[str, ...]) -> str | None:
+    """Return a Python of the first of these versions that this machine has, or None."""
+    return next((path for version in versions for path in pythons(version) if runs(path)), None)
 
 
 def set_up(core: str, python: str) -> Path:
-    """The core's virtual environment, which is made anew when its lock or its Python has changed."""
-    home, lock = WORK / f"core-{core}", LOCKS / f"core-{core}.txt"
-    wanted = hashlib.sha256(f"{python}\0{home}\0".encode() + lock.read_bytes()).hexdigest()
+    """Return the core's virtual environment, made anew when its lock or its Python has changed."""
+    asked = [python, "-Ic", "import sys; print(sys.version, sys.base_prefix)"]
+    identity = subprocess.run(asked, check=True, capture_output=True, text=True).stdout
+    name = "core-{}-python-{}".format(core, ".".join(identity.split(".")[:2]))
+    home, lock = WORK / name, LOCKS / f"core-{core}.txt"
+    wanted = hashlib.sha256(f"{identity}\0{home}\0".encode() + lock.read_bytes()).hexdigest()
     stamp = home / "ready"
     WORK.mkdir(exist_ok=True)
-    with (WORK / f"core-{core}.lock").open("w", encoding="utf-8") as held:
+    with (WORK / f"{name}.lock").open("w", encoding="utf-8") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         if not stamp.is_file() or stamp.read_text(encoding="utf-8") != wanted:
             shutil.rmtree(home, ignore_errors=True)
@@ -64,19 +74,47 @@ def set_up(core: str, python: str) -> Path:
     return home
 
 
+def parsed(arguments: list[str]) -> argparse.Namespace:
+    """Return the command line, with `core` as a version. Exits when its parts do not fit together."""
+    parser = argparse.ArgumentParser(prog="cores.py", description="Run pytest with another ansible-core.")
+    parser.add_argument("--python", metavar="VERSION", help="run the core with this Python and no other, such as 3.13")
+    parser.add_argument(
+        "--amazon-aws",
+        metavar="FOLDER",
+        type=Path,
+        help="use the amazon.aws below FOLDER/ansible_collections instead of the development environment's",
+    )
+    parser.add_argument("core", choices=[*NAMES, *PYTHONS])
+    parser.add_argument("pytest", nargs=argparse.REMAINDER, help="pytest's arguments")
+    given = parser.parse_args(arguments)
+    given.core = NAMES.get(given.core, given.core)
+    if given.python and given.python not in PYTHONS[given.core]:
+        parser.error(f"ansible-core {given.core} supports Python {', '.join(PYTHONS[given.core])}, not {given.python}")
+    if given.amazon_aws and not (given.amazon_aws / "ansible_collections" / "amazon" / "aws").is_dir():
+        parser.error(f"{given.amazon_aws}: no ansible_collections/amazon/aws in it")
+    return given
+
+
 def main(arguments: list[str]) -> None:
-    """Becomes pytest. Ends without a failure, and says so, where there is no Python for the core."""
-    if not arguments or not (LOCKS / f"core-{arguments[0]}.txt").is_file():
-        sys.exit("usage: cores.py oldest|newest [pytest's arguments]")
-    core = arguments[0]
-    python = python_for(core)
+    """Become pytest. Where no Python for the core is found, say so, and fail only if --python has asked for it."""
+    given = parsed(arguments)
+    versions = PYTHONS[given.core]
+    # The newest Python, except for the oldest core: users of that one have an old Python, too.
+    preferred = versions if given.core == NAMES["oldest"] else versions[::-1]
+    python = python_of((given.python,) if given.python else preferred)
     if python is None:
-        print(f"Not run on the {core} ansible-core: this machine has no Python {NEWER_PYTHONS[-1]} or newer.")
+        missing = f"Not run with ansible-core {given.core}: no Python {given.python or ' or '.join(versions)} here."
+        if given.python:
+            sys.exit(missing)
+        print(missing)
         return
-    home = set_up(core, python)
-    env = environment({**os.environ, CORE_VARIABLE: str(home)})
-    subprocess.run([str(home / "bin" / "ansible-playbook"), "--version"], check=True, env=env)
-    os.execve(VENV / "bin" / "python", [str(VENV / "bin" / "python"), "-m", "pytest", *arguments[1:]], env)
+    env = {**os.environ, CORE_VARIABLE: str(set_up(given.core, python))}
+    if given.amazon_aws:
+        env[AMAZON_VARIABLE] = str(given.amazon_aws.resolve())
+    env = environment(env)
+    for command in (["ansible-playbook", "--version"], ["ansible-galaxy", "collection", "list", "amazon.aws"]):
+        subprocess.run(command, check=True, env=env)
+    os.execve(VENV / "bin" / "python", [str(VENV / "bin" / "python"), "-m", "pytest", *given.pytest], env)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,8 @@ COLLECTION = TREE / "ansible_collections" / "ec2ops" / "storage"
 HOME = WORK / "home"
 CORE_VARIABLE = "EC2OPS_TEST_CORE"
 """The environment variable with the virtual environment of another ansible-core, see cores.py."""
+AMAZON_VARIABLE = "EC2OPS_TEST_AMAZON_AWS"
+"""The environment variable with the folder of another amazon.aws, which is found before the tree's, see cores.py."""
 
 # Nothing of the caller's configuration may decide what a test does: neither Ansible's settings nor AWS credentials (a
 # test that forgets its endpoint must fail, not reach an account), and no git directory that a hook has set.
@@ -50,6 +52,7 @@ def environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
     ours = [str(Path(env[CORE_VARIABLE], "bin"))] if CORE_VARIABLE in env else []
     ours.append(str(VENV / "bin"))
     paths = [*ours, *(path for path in env.get("PATH", os.defpath).split(os.pathsep) if path not in ("", *ours))]
+    collections = [env[AMAZON_VARIABLE], str(TREE)] if AMAZON_VARIABLE in env else [str(TREE)]
     bypassed = env.get("NO_PROXY", env.get("no_proxy", "")).split(",")
     no_proxy = ",".join(dict.fromkeys([*(host for host in bypassed if host), "127.0.0.1", "localhost"]))
     env.update(
@@ -61,7 +64,7 @@ def environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
         NO_PROXY=no_proxy,
         no_proxy=no_proxy,
         ANSIBLE_CONFIG=str(ROOT / "tests" / "tools" / "ansible.cfg"),
-        ANSIBLE_COLLECTIONS_PATH=str(TREE),
+        ANSIBLE_COLLECTIONS_PATH=os.pathsep.join(collections),
         ANSIBLE_HOME=str(WORK / "ansible"),
         AWS_CONFIG_FILE=os.devnull,
         AWS_SHARED_CREDENTIALS_FILE=os.devnull,

@@ -17,7 +17,7 @@ DIST = WORK / "dist"
 
 # What may stand at the top of a built collection.
 FILES = {"COPYING", "FILES.json", "MANIFEST.json", "requirements.txt"}
-FILES |= {"CHANGELOG.rst", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "README.md"}
+FILES |= {"CHANGELOG.rst", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "README.md", "SECURITY.md"}
 FOLDERS = {"changelogs", "docs", "meta", "playbooks", "plugins", "roles"}
 
 

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fixtures: the two worlds that the engine's cases run in."""
+"""Fixtures: the two worlds that the engine's cases run in. The mark `sandbox`, which make quick goes by."""
 
 from __future__ import annotations
 
@@ -15,6 +15,14 @@ from sandbox.client import Sandbox
 from sandbox.engine import Config
 
 __all__ = ["golden_data"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that take a fixture whose name ends in "sandbox", directly or through others: see make quick."""
+    for item in items:
+        if any(name.endswith("sandbox") for name in getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.sandbox)
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +51,7 @@ def quick_sandbox() -> Iterator[Sandbox]:
         yield sandbox
 
 
-@pytest.fixture(params=["fake", "sandbox"])
+@pytest.fixture(params=["fake", pytest.param("sandbox", marks=pytest.mark.sandbox)])
 def world(request: pytest.FixtureRequest) -> World:
     """Either world; a case that takes this runs in both."""
     return FakeWorld() if request.param == "fake" else SandboxWorld(request.getfixturevalue("sandbox"))

@@ -15,7 +15,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import client_token
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.recovery import Wanted, recover
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Resource, Snapshot
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from test_rotation import (
     DAY,
@@ -211,7 +212,7 @@ def strangers(forgeries: Iterable[Mapping[str, str]]) -> list[Snapshot]:
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(FORGERY, min_size=1, max_size=9))
 def test_forged_tags_on_strangers_change_nothing(forgeries: list[dict[str, str]]) -> None:
     honest = [machine(1, 1, 2), days(5), snapshot_set(DAY, 1, 1, 2), snapshot_set(2 * DAY, 1, 1, 2)]
@@ -229,7 +230,7 @@ ALTERED = st.dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(ALTERED, min_size=9, max_size=9))
 def test_altered_tags_on_honest_snapshots_lose_nothing(altered: list[dict[str, str | None]]) -> None:
     alone = days(5)
@@ -244,7 +245,7 @@ def test_altered_tags_on_honest_snapshots_lose_nothing(altered: list[dict[str, s
         assert [point.snapshot.snapshot_id for point in found.points] == [honest[0].snapshot_id]
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(FORGERY, min_size=1, max_size=9))
 def test_forged_tags_on_strangers_change_no_restore(forgeries: list[dict[str, str]]) -> None:
     foreign = [one for one in strangers(forgeries) if one.volume_id != V1]

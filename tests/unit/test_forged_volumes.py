@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Instance, Snapshot
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from in_process import REGION, ZONE, Ended, Killed, KillingGateway, Machine, machine, run, snapshots, texts, volumes
 from test_volume import DB, NOW, WEB, Ec2, instance, planned, snap, snapshot, vol, volume
@@ -328,7 +329,7 @@ FORGED_DECLARATIONS = st.builds(
 )
 
 
-@settings(max_examples=3 * settings().max_examples, deadline=None)
+@examples(300)
 @given(forged_worlds(), FORGED_DECLARATIONS)
 def test_no_tag_makes_a_run_delete_detach_or_copy_from_what_it_would_not_have(pair: tuple[Ec2, Ec2], spec: Any) -> None:
     honest, forged = pair

@@ -26,7 +26,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.recovery impo
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Snapshot
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.timespan import format_instant
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -306,7 +307,7 @@ def attempt(snapshots: Sequence[Snapshot], wanted: Wanted) -> Recovery | str:
         return str(error)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(worlds(), st.integers(0, 1000))
 def test_nothing_newer_than_asked_for_and_sets_only_as_a_whole(
     world: tuple[list[Snapshot], datetime | None], seed: int

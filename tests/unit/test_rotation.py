@@ -39,7 +39,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources imp
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.rotation_spec import RotationSpec, parse
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.snapshot import FEATURE
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.timespan import format_moment
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 REGION = "us-east-1"
@@ -1234,7 +1235,7 @@ def policies(draw: st.DrawFn) -> dict[str, Any]:
     return given
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(worlds(), policies())
 def test_planned_again_over_what_it_predicts_there_is_nothing_to_do(account: Account, given: dict[str, Any]) -> None:
     plan = planned(account, **given)
@@ -1242,7 +1243,7 @@ def test_planned_again_over_what_it_predicts_there_is_nothing_to_do(account: Acc
     assert [change.published() for change in again.changes] == []
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(worlds(), policies(), st.booleans())
 def test_what_holds_for_every_plan(account: Account, given: dict[str, Any], wait: bool) -> None:
     plan = planned(account, **given, wait=wait)
@@ -1301,7 +1302,7 @@ def _awaited(plan: Plan, account: Account, source: str) -> bool:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(worlds(), policies(), st.randoms(use_true_random=False))
 def test_the_order_of_what_ec2_answers_is_irrelevant(
     account: Account, given: dict[str, Any], chance: random.Random

@@ -26,7 +26,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources imp
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.rotation_spec import parse
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.snapshot import FEATURE
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.timespan import format_instant
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from test_rotation import DAY, NOW, REGION, V1, V2, decision, deleted, snapshot, snapshot_set, volume
 
@@ -277,7 +278,7 @@ def worlds(draw: st.DrawFn) -> tuple[World, dict[str, Any]]:
     return world_of(*found), given
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(worlds())
 def test_run_after_run_it_settles_and_nothing_is_copied_twice(case: tuple[World, dict[str, Any]]) -> None:
     world, given = case
@@ -311,7 +312,7 @@ def test_run_after_run_it_settles_and_nothing_is_copied_twice(case: tuple[World,
         assert planned(carried_out(world, planned(world, **given)), **given).is_empty
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(worlds(), st.integers(0, 1000))
 def test_the_order_of_what_ec2_answers_is_irrelevant(case: tuple[World, dict[str, Any]], seed: int) -> None:
     world, given = case

@@ -52,7 +52,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.rotation_upke
     parse_upkeep,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.timespan import parse_every
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 REGION = "us-east-1"
@@ -816,7 +817,7 @@ def settled(of: Stock, gone: Collection[str] = ()) -> Stock:
     return dataclasses.replace(of, units=[*there, *rest], coming=())
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(worlds())
 def test_the_next_run_has_nothing_to_do(world: tuple[Upkeep, Stock, dict[str, Fact], frozenset[str]]) -> None:
     upkeep, of, facts, held = world
@@ -837,7 +838,7 @@ def test_the_next_run_has_nothing_to_do(world: tuple[Upkeep, Stock, dict[str, Fa
     assert plan(settled(of), later).all == ()
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(worlds())
 def test_what_always_holds(world: tuple[Upkeep, Stock, dict[str, Fact], frozenset[str]]) -> None:
     upkeep, of, facts, held = world
@@ -881,7 +882,7 @@ def _at_hand(fact: Fact | None) -> bool:
     return not last.endswith("-in-progress") and last not in ("archival-completed", "temporary-restore-completed")
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(worlds(), st.randoms(use_true_random=False))
 def test_the_order_of_the_facts_does_not_matter(
     world: tuple[Upkeep, Stock, dict[str, Fact], frozenset[str]], random: Any

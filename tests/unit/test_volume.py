@@ -52,7 +52,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources imp
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.volume_spec import VolumesSpec
 from ansible_collections.ec2ops.storage.plugins.module_utils._core.volume_types import performance_of
 from ansible_collections.ec2ops.storage.plugins.module_utils._ports import CallError
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from in_process import OTHER_ZONE, REGION, ZONE, options
 from proven import stopped_at
@@ -3359,7 +3360,7 @@ PERFORMANCES: Sequence[Entry] = (
     {"volume_type": "io2", "iops": 500},
     {"volume_type": "gp3", "iops": 4000, "throughput": 500},
 )
-many = settings(max_examples=2 * settings().max_examples, deadline=None)
+many = examples(200)
 PLACES = {WEB: ZONE, DB: ZONE, FAR: OTHER_ZONE}
 STATES = st.sampled_from(("running", "running", "stopped", "stopped", "pending", "stopping"))
 NAMES = ("data", "log")

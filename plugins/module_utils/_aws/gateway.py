@@ -40,8 +40,9 @@ except ImportError:  # AnsibleAWSModule says so, with the versions that are want
 
 if TYPE_CHECKING:
     from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+    from botocore.client import BaseClient
 
-Connect = Callable[[str, str], Any]
+Connect = Callable[[str, str], "BaseClient"]
 """Makes the boto3 client for (service, place); see `place_of`."""
 
 # How long a call is repeated, in seconds from its first try, by why it failed.
@@ -62,7 +63,7 @@ def module_clients(module: AnsibleAWSModule) -> Connect:
     """
     set_collection_info(collection_name="ec2ops.storage")
 
-    def connect(service: str, place: str) -> Any:
+    def connect(service: str, place: str) -> BaseClient:
         region, profile = split_place(place)
         asked = dict(module.params.get("aws_config") or {})
         options = {
@@ -78,7 +79,8 @@ def module_clients(module: AnsibleAWSModule) -> Connect:
             raise StorageError(f"aws_config: {error}") from error
         with _quick_times():
             if profile is None:
-                return module.client(service, region=region, aws_config=config)
+                client: BaseClient = module.client(service, region=region, aws_config=config)
+                return client
             return _profile_client(module, service, region, profile, config)
 
     return connect
@@ -113,14 +115,15 @@ def read_time(value: Any) -> datetime:
     return moment
 
 
-def _profile_client(module: AnsibleAWSModule, service: str, region: str, profile: str, config: Any) -> Any:
+def _profile_client(module: AnsibleAWSModule, service: str, region: str, profile: str, config: Any) -> BaseClient:
     """A client with the credentials of another profile; what is no credential is as the module's options say."""
     import boto3
     from botocore.exceptions import BotoCoreError
 
     try:
-        session = boto3.session.Session(profile_name=profile)
-        return session.client(
+        # boto3-stubs name each service in a signature of its own, and this one is a variable.
+        session: Any = boto3.session.Session(profile_name=profile)
+        client: BaseClient = session.client(
             service,
             region_name=region,
             endpoint_url=module.params.get("endpoint_url") or None,
@@ -129,6 +132,7 @@ def _profile_client(module: AnsibleAWSModule, service: str, region: str, profile
         )
     except BotoCoreError as error:
         raise StorageError(f"profile {profile}: {error}") from error
+    return client
 
 
 def _label(changes: Sequence[Change]) -> str:
@@ -171,7 +175,7 @@ class Ec2Gateway:
         self._jitter = jitter
         self._pacer = Pacer(monotonic, sleep)
         self._lock = threading.Lock()
-        self._clients: dict[tuple[str, str], Any] = {}
+        self._clients: dict[tuple[str, str], BaseClient] = {}
         self._calls: Counter[str] = Counter()
         self._answered = False
         self._date: tuple[str, datetime | None, float] | None = None
@@ -308,7 +312,7 @@ class Ec2Gateway:
             yield page
             request = codec.next_request(query, request, page)
 
-    def _client(self, service: str, region: str) -> Any:
+    def _client(self, service: str, region: str) -> BaseClient:
         with self._lock:
             key = (service, region)
             if key not in self._clients:
