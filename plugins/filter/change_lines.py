@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.summary import change_lines
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine.summary import change_lines
 
 
 class FilterModule:

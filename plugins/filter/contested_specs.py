@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.contested import refusals
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.volumes.contested import refusals
 
 
 def contested_specs(hosts: Sequence[str], told: Sequence[Mapping[str, Any]]) -> dict[str, str]:

@@ -10,8 +10,8 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible.module_utils.common.yaml import yaml_load
-from ansible_collections.ec2ops.storage.plugins.module_utils._core import variables
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine import variables
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
 from yaml import YAMLError
 
 # By the end of the variable's name.

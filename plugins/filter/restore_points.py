@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import StorageError
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.recovery import (
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.restore.points import (
     Restored,
     Wanted,
     parse_time,
     recover,
     snapshot_of,
 )
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import StorageError
 
 
 def restore_points(

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import StorageError
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.recovery import parse_time, snapshot_of
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Volume
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.restored_volumes import (
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.restore.points import parse_time, snapshot_of
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.restore.restored_volumes import (
     Claim,
     left_by_drills,
     restored,
 )
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import StorageError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Volume
 
 
 def restored_volumes(

@@ -59,7 +59,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.yaml import yaml_load
 from ansible.plugins.lookup import LookupBase
 from ansible.utils.display import Display
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.variables import judge
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine.variables import judge
 
 COLLECTION = Path(__file__).resolve().parents[2]
 

@@ -325,8 +325,8 @@ error:
   sample: {"operation": "RegisterImage", "code": "UnauthorizedOperation", "message": "You are not authorized."}
 """
 
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.image import FEATURE
-from ansible_collections.ec2ops.storage.plugins.module_utils._runner import run_module
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine.runner import run_module
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.image.planner import FEATURE
 
 BLOCK_DEVICE = {
     "device_name": {"type": "str", "required": True},

@@ -571,8 +571,8 @@ rolled_back:
   sample: []
 """
 
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.volume import FEATURE
-from ansible_collections.ec2ops.storage.plugins.module_utils._runner import run_module
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine.runner import run_module
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.volumes.planner import FEATURE
 
 SNAPSHOT = {
     "tags": {"type": "dict", "required": True},

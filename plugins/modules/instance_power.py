@@ -225,8 +225,8 @@ not_tried:
   sample: []
 """
 
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.power import FEATURE
-from ansible_collections.ec2ops.storage.plugins.module_utils._runner import run_module
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine.runner import run_module
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.power.planner import FEATURE
 
 ARGUMENT_SPEC = {
     "instance_ids": {"type": "list", "elements": "str", "aliases": ["instance_id"]},

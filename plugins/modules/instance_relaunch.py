@@ -350,8 +350,8 @@ rolled_back:
   sample: []
 """
 
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.relaunch import FEATURE
-from ansible_collections.ec2ops.storage.plugins.module_utils._runner import run_module
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine.runner import run_module
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.relaunch.planner import FEATURE
 
 OVERRIDES = {
     "instance_type": {"type": "str"},

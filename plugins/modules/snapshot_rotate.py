@@ -711,8 +711,8 @@ plan_hash:
   type: str
 """
 
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.snapshot import FEATURE
-from ansible_collections.ec2ops.storage.plugins.module_utils._runner import run_module
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine.runner import run_module
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.planner import FEATURE
 
 _TEXT = {"type": "str"}
 _MODES = {"type": "str", "choices": ["keep", "report", "fail"]}

@@ -18,8 +18,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import OPERATIONS, published_parameters
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import is_planned, substitute
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import is_planned, substitute
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import OPERATIONS, published_parameters
 
 from playbook.processes import end
 from sandbox.client import Sandbox
@@ -292,9 +292,7 @@ def assert_told_the_same(
 
 def changing_calls(log: Iterable[Mapping[str, Any]]) -> list[str]:
     """The operations in the log that are neither reads nor DryRuns, whatever came of them."""
-    return [
-        entry["action"] for entry in log if not _READ.match(entry["action"]) and not entry["params"].get("DryRun")
-    ]
+    return [entry["action"] for entry in log if not _READ.match(entry["action"]) and not entry["params"].get("DryRun")]
 
 
 # --- what there is --------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import substitute
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import substitute
 
 from playbook.seeds import Web
 from playbook.support import PLAYS, REGION, assert_done_as_planned, assert_told_the_same, changing_calls, run_playbook

@@ -21,9 +21,10 @@ from typing import Any
 
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws.codec import change_request, token_spent
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws.waiting import wait_for
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Change, Query, Wait
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import StorageError
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import (
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import StorageError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures import TOKEN_SPENT, CallError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change, Wait
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
     BlockDevice,
     Fact,
     Image,
@@ -35,8 +36,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources imp
     VolumeAttachment,
     view,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.tags import boto3_tags
-from ansible_collections.ec2ops.storage.plugins.module_utils._ports import TOKEN_SPENT, CallError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import boto3_tags
 
 from sandbox.filters import matcher
 
@@ -98,7 +99,7 @@ class Record:
 
 
 class FakeEc2:
-    """`_ports.Gateway` in memory. One region, one account."""
+    """`ports.Gateway` in memory. One region, one account."""
 
     def __init__(self, region: str = "us-east-1") -> None:
         self._region = region

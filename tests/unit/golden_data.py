@@ -22,8 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core import image, power, relaunch, snapshot, volume
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Plan, Query
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.image import planner as image
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.power import planner as power
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.relaunch import planner as relaunch
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation import planner as snapshot
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.volumes import planner as volume
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Plan
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query
 from hypothesis import is_hypothesis_test
 
 HERE = Path(__file__).parent / "golden"

@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.ec2ops.storage.plugins.module_utils import _runner
-from ansible_collections.ec2ops.storage.plugins.module_utils._argspec import COMMON, Options, module_arguments
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import (
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine import runner
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine.options import COMMON, Options, module_arguments
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures import CallError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import substitute
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import (
     OPERATIONS,
     Change,
     published_parameters,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import substitute
-from ansible_collections.ec2ops.storage.plugins.module_utils._ports import CallError
 from ansible_collections.ec2ops.storage.plugins.modules import ebs_volume_spec
 from worlds import sandbox_gateway
 
@@ -92,7 +92,7 @@ def run(
     # A process takes longer to start than reads are late; here the run before may have ended just now.
     sandbox.move_clock(0)
     after = max((entry["sequence"] for entry in sandbox.log()), default=0)
-    _runner.execute(module.FEATURE, shell, gateway or sandbox_gateway(sandbox, REGION))
+    runner.execute(module.FEATURE, shell, gateway or sandbox_gateway(sandbox, REGION))
     ended = shell.ended
     if alone and not ended.failed:
         done = changing_calls(sandbox, after)

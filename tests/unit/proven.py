@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from ansible_collections.ec2ops.storage.plugins.module_utils._core import tags as tag_names
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import client_token
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.proofs import launch_identity
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Instance
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel import tags as tag_names
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import client_token
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.proofs import launch_identity
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Instance
 
 
 def launched(heir: Instance) -> Instance:

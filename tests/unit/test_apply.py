@@ -13,20 +13,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._apply import apply, call_groups
-from ansible_collections.ec2ops.storage.plugins.module_utils._core import tags as tag_names
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import (
-    ANY_FAILURE,
-    Change,
-    Plan,
-    Query,
-    Stage,
-    Wait,
-    by_id,
-)
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import planned
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Fact, Instance, Volume
-from ansible_collections.ec2ops.storage.plugins.module_utils._ports import CallError, Outcome, WaitError
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine.apply import apply, call_groups
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine.ports import Outcome
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel import tags as tag_names
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures import CallError, WaitError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import planned
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import ANY_FAILURE, Change, Plan, Stage, Wait
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Instance, Volume
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, by_id
 from worlds import FakeWorld, World
 
 REGION = "us-east-1"

@@ -10,21 +10,18 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import (
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import UnsafePlan
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import (
     Change,
     Plan,
-    Query,
     Stage,
-    State,
     Wait,
-    bound,
-    by_id,
     guard,
-    overlay,
     published_parameters,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import UnsafePlan
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Fact, Image, Instance, Snapshot
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction import bound, overlay
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Image, Instance, Snapshot
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State, by_id
 
 REGION = "us-east-1"
 LOOK = Query("DescribeSnapshots")

@@ -13,8 +13,8 @@ from typing import Any
 import botocore.session
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws import codec
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import OPERATIONS, Change, Query, by_id
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import (
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import OPERATIONS, Change
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
     BlockDevice,
     Fact,
     Image,
@@ -26,7 +26,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources imp
     from_view,
     view,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.tags import boto3_tags
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, by_id
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import boto3_tags
 from botocore.validate import ParamValidator
 
 MOMENT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

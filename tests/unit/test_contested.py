@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.contested import refusals
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.volumes.contested import refusals
 
 ONE, TWO = "i-0000000000000000a", "i-0000000000000000b"
 

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils import _render
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Change, Plan, Stage
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.display import visible, visible_lines
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine import rendering
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.display import visible, visible_lines
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change, Plan, Stage
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_tag_cannot_forge_a_diff(forged: str) -> None:
         before={"tags": {"Name": forged}},
         after={"tags": {"Name": "web", forged: "web"}},
     )
-    (item,) = _render.diff(Plan((Stage((change,)),)))
+    (item,) = rendering.diff(Plan((Stage((change,)),)))
     assert len(item["before"].splitlines()) == 1
     assert len(item["after"].splitlines()) == 2
     assert all(text.replace("\n", "").isprintable() for text in item.values())

@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core import power as planner
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import State
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.goals import GOALS
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.holding import Hold
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Instance
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.hold import Hold
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.power import planner
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Instance
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import State
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.wait_goals import GOALS
 from ansible_collections.ec2ops.storage.plugins.modules import instance_power, instance_relaunch
 from in_process import Machine, machine, run
 from proven import stopped_at

@@ -11,8 +11,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.holding import Hold
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.tags import boto3_tags
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.hold import Hold
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import boto3_tags
 from ansible_collections.ec2ops.storage.plugins.modules import ami_bake, instance_power, instance_relaunch
 from in_process import Ended, Machine, machine, run
 

@@ -11,12 +11,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core import image, power, relaunch
-from ansible_collections.ec2ops.storage.plugins.module_utils._core import tags as tag_names
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Change, Feature
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import StorageError
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.holding import Hold, standing_hold
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import (
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.hold import Hold, standing_hold
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.image import planner as image
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.power import planner as power
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.relaunch import planner as relaunch
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel import tags as tag_names
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import StorageError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change, Feature
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
     Image,
     ImageDevice,
     Instance,

@@ -11,10 +11,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import client_token
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.recovery import Wanted, recover
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Resource, Snapshot
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.restore.points import Wanted, recover
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import client_token
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Resource, Snapshot
 from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.filter.restore_points import restore_points
-from ansible_collections.ec2ops.storage.plugins.module_utils._ports import CallError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures import CallError
 from in_process import REGION
 from test_rotation_copy_runs import ELSEWHERE, VAULT, Scene
 from test_rotation_runs import DAY, deletes, of_policy, ok, rotate

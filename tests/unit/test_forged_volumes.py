@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Instance, Snapshot
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Instance, Snapshot
 from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st

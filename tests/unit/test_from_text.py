@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.ec2ops.storage.plugins.module_utils._core import variables
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine import variables
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
 
 ONE, OTHER = "vol-0123456789abcdef0", "vol-0123456789abcdef1"
 RIGHT = {"x_aws": "{region: eu-central-1}", "x_volumes": "[{name: data, size: 20}]"}

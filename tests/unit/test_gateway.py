@@ -17,20 +17,15 @@ import boto3
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws.errors import THROTTLING, call_error
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws.gateway import Ec2Gateway, module_clients, read_time
-from ansible_collections.ec2ops.storage.plugins.module_utils._aws.pacing import (
-    JITTER,
-    RATES,
-    Pacer,
-    Rate,
-    rate_of,
-)
+from ansible_collections.ec2ops.storage.plugins.module_utils._aws.pacing import JITTER, RATES, Pacer, Rate, rate_of
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws.waiting import status_queries, wait_for
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Change, Query, Wait, by_id
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import StorageError
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import planned
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Fact, Instance, Snapshot, Volume
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.tags import specification
-from ansible_collections.ec2ops.storage.plugins.module_utils._ports import TOKEN_SPENT, CallError, WaitError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import StorageError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures import TOKEN_SPENT, CallError, WaitError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import planned
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change, Wait
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Instance, Snapshot, Volume
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, by_id
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import specification
 from botocore import exceptions as botocore
 from botocore.utils import parse_timestamp
 from worlds import sandbox_gateway

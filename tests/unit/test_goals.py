@@ -8,8 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.goals import GOALS, Verdict, wish
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import (
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
     Image,
     ImageDevice,
     Instance,
@@ -18,6 +17,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources imp
     Volume,
     VolumeAttachment,
 )
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.wait_goals import GOALS, Verdict, wish
 
 # goal, state -> done, failed; every state of the kind is there.
 INSTANCE_STATES = ("pending", "running", "stopping", "stopped", "shutting-down", "terminated")

@@ -12,11 +12,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core import image as planner
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Plan, Query, State, guard, overlay
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import Ambiguous, SpecError, UnsafePlan
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.image_spec import described
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import (
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.image import planner
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.image.spec import described
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import Ambiguous, SpecError, UnsafePlan
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Plan, guard
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction import overlay
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
     BlockDevice,
     Fact,
     Image,
@@ -26,7 +27,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources imp
     Snapshot,
     Volume,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.tags import boto3_tags
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import boto3_tags
 from hypothesis import given
 from hypothesis import strategies as st
 from proven import launched

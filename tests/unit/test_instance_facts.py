@@ -13,14 +13,8 @@ from typing import Any
 
 import botocore.session
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import State
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.holding import (
-    Hold,
-    hold_of,
-    instance_store_trouble,
-    standing_hold,
-)
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.instance_facts import (
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.hold import Hold, hold_of, standing_hold
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.instance_facts import (
     ATTRIBUTE_RULES,
     CARRIED,
     DERIVED,
@@ -30,7 +24,9 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.instance_fact
     read_fact,
     refused_facts,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Fact, Instance
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.power_cycle import instance_store_trouble
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Instance
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import State
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "instance_facts.md"
 MODEL = botocore.session.get_session().get_service_model("ec2")

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Stage
-from ansible_collections.ec2ops.storage.plugins.module_utils._ports import CallError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures import CallError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Stage
 from test_apply import delete, launch, made_volume, own_image, power, run, succeed
 from worlds import SandboxWorld
 

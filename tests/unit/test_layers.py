@@ -1,192 +1,139 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which file may import which: the arrows of the architecture, held by reading every import."""
+"""Which room may import which: the arrows of the architecture, held by reading every import."""
 
 from __future__ import annotations
 
 import ast
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-UTILS = ROOT / "plugins" / "module_utils"
-COLLECTION = "ansible_collections.ec2ops.storage.plugins.module_utils."
+PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
+UTILS = PLUGINS / "module_utils"
+OWN = "ansible_collections.ec2ops.storage.plugins.module_utils"
 AMAZON = "ansible_collections.amazon.aws."
 # amazon.aws's own private packages start with an underscore and change without notice.
 PUBLIC_AMAZON = {f"{AMAZON}plugins.module_utils.{name}" for name in ("modules", "common")}
 
-BASE = {
-    "_core/errors",
-    "_core/names",
-    "_core/tags",
-    "_core/timespan",
-    "_core/resources",
-    "_core/change",
-    "_core/proofs",
-    "_core/display",
+
+@dataclass(frozen=True)
+class Room:
+    """What the files of a room may import: rooms of ours, and packages beside the standard library.
+
+    ``own_folder``: of the rooms inside `_features`, the file's own too. ``one_feature``: one of them, whichever.
+    """
+
+    rooms: frozenset[str]
+    outside: frozenset[str] = field(default_factory=frozenset)
+    own_folder: bool = False
+    one_feature: bool = False
+
+
+def room(*rooms: str, outside: tuple[str, ...] = (), own_folder: bool = False, one_feature: bool = False) -> Room:
+    return Room(frozenset(rooms), frozenset(outside), own_folder, one_feature)
+
+
+AWS, ANSIBLE = ("botocore", "boto3", "ansible_collections"), ("ansible", "ansible_collections")
+ROOMS = {
+    "_kernel": room("_kernel"),
+    "_domain": room("_kernel", "_domain"),
+    "_features": room("_kernel", "_domain", own_folder=True),
+    "_aws": room("_kernel", "_aws", outside=AWS),
+    "_engine": room("_kernel", "_aws", "_engine", outside=ANSIBLE),
+    "modules": room("_engine", one_feature=True, outside=ANSIBLE),
+    "filter": room("_engine", "_kernel", one_feature=True, outside=(*ANSIBLE, "yaml")),
+    "doc_fragments": room(),
+    "lookup": room("_engine", "_kernel", one_feature=True, outside=ANSIBLE),
 }
-HELPERS = BASE | {
-    "_core/goals",
-    "_core/lineage",
-    "_core/volume_types",
-    "_core/device_names",
-    "_core/zones",
-    "_core/load_balancers",
-    "_core/holding",
-    "_core/instance_facts",
-    "_core/image_spec",
-    "_core/image_requests",
-    "_core/image_found",
-    "_core/image_machine",
-    "_core/image_orphan",
-    "_core/image_removal",
-    "_core/image_upkeep",
-    "_core/volume_spec",
-    "_core/volume_identity",
-    "_core/volume_drift",
-    "_core/volume_places",
-    "_core/volume_stages",
-    "_core/volume_result",
-    "_core/retention",
-    "_core/rotation_upkeep_spec",
-    "_core/rotation_spec",
-    "_core/rotation_units",
-    "_core/recovery",
-    "_core/restored_volumes",
-    "_core/rotation_guards",
-    "_core/rotation_keeping",
-    "_core/rotation_capture",
-    "_core/rotation_left_out",
-    "_core/rotation_copies",
-    "_core/rotation_unanswered",
-    "_core/rotation_lending",
-    "_core/rotation_adoption",
-    "_core/rotation_late",
-    "_core/rotation_leftovers",
-    "_core/rotation_successors",
-    "_core/rotation_accounts",
-    "_core/contested",
-    "_core/rotation_report",
-    "_core/rotation_upkeep",
-    "_core/variables",
-    "_core/summary",
-}
-# What a feature may use of another feature.
-FEATURES: dict[str, set[str]] = {
-    "_core/image": set(),
-    "_core/power": set(),
-    "_core/relaunch": set(),
-    "_core/volume": set(),
-    "_core/snapshot": set(),
-}
-PURE_EDGE = {"_ports", "_aws/codec"}
-EFFECTS = {"_aws/errors", "_aws/pacing", "_aws/waiting", "_aws/gateway"}
-ENGINE = {"_apply", "_render", "_argspec"}
-
-ALLOWED: dict[str, set[str]] = {
-    "_core/errors": set(),
-    **dict.fromkeys(BASE - {"_core/errors"}, BASE),
-    **dict.fromkeys(HELPERS - BASE, HELPERS),
-    **{name: HELPERS | more for name, more in FEATURES.items()},
-    "_ports": HELPERS,
-    "_aws/codec": HELPERS,
-    "_render": HELPERS | {"_ports"},
-    "_argspec": HELPERS,
-    "_apply": HELPERS | {"_ports"},
-    **dict.fromkeys(EFFECTS, HELPERS | PURE_EDGE | EFFECTS),
-    "_runner": HELPERS | PURE_EDGE | EFFECTS | ENGINE,
-}
-# Beside the standard library.
-OUTSIDE: dict[str, tuple[str, ...]] = {
-    "_aws/errors": ("botocore",),
-    "_aws/gateway": ("botocore", "boto3", AMAZON),
-    "_runner": ("ansible", AMAZON),
-}
+PURE = ("_kernel", "_domain", "_features")
 
 
-def named(path: Path) -> str:
-    return path.relative_to(UTILS).with_suffix("").as_posix()
+def named(path: Path) -> tuple[str, ...]:
+    """The file as folders and name: below module_utils, or below plugins for what Ansible itself loads."""
+    return path.relative_to(UTILS if path.is_relative_to(UTILS) else PLUGINS).with_suffix("").parts
 
 
-FILES = {named(path): path for path in sorted(UTILS.rglob("*.py")) if path.name != "__init__.py"}
-MODULES = sorted((ROOT / "plugins" / "modules").glob("*.py"))
+FILES = {named(path): path for path in sorted(PLUGINS.rglob("*.py"))}
+MODULES = [path for name, path in FILES.items() if name[0] == "modules"]
 
 
-def imports(path: Path, package: tuple[str, ...]) -> Iterator[str]:
-    """Every imported module in full: our own as ``_core/names``, others with dots. Those for types alone count too."""
+def imports(path: Path, package: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Every import in full, by its parts: ours below module_utils, others as they are. Those for types count too."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from (tuple(alias.name.split(".")) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield from imported(node, package)
 
 
-def imported(node: ast.ImportFrom, package: tuple[str, ...]) -> Iterator[str]:
+def imported(node: ast.ImportFrom, package: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     module = node.module or ""
     if node.level:
-        base = package[: len(package) - node.level + 1]
-        parts = (*base, *module.split(".")) if module else base
-    elif module.startswith(COLLECTION) or module + "." == COLLECTION:
-        parts = tuple(module[len(COLLECTION) :].split(".")) if module.startswith(COLLECTION) else ()
+        parts = (*package[: len(package) - node.level + 1], *module.split(".")) if module else package
+    elif f"{module}.".startswith(f"{OWN}."):
+        parts = tuple(module[len(OWN) + 1 :].split(".")) if module != OWN else ()
     else:
-        yield module
+        yield tuple(module.split("."))
         return
-    path = UTILS.joinpath(*parts)
-    if path.is_dir():
-        # `from . import names`: each name is a file.
-        yield from ("/".join((*parts, alias.name)) for alias in node.names)
-    else:
-        yield "/".join(parts)
+    # `from .._kernel import ids`: each name is a file.
+    yield from ((*parts, alias.name) for alias in node.names) if UTILS.joinpath(*parts).is_dir() else [parts]
 
 
-def is_own(name: str) -> bool:
-    return name in ALLOWED or name.startswith(("_core/", "_aws/")) or (UTILS / f"{name}.py").exists()
+def is_own(target: tuple[str, ...]) -> bool:
+    return target[0] in ROOMS
 
 
-def test_every_file_has_its_place_in_the_table() -> None:
-    assert set(FILES) <= set(ALLOWED)
-    assert {"_core/change", "_ports", "_apply", "_runner", "_aws/gateway"} <= set(FILES)
+def trouble(name: tuple[str, ...], target: tuple[str, ...]) -> str:
+    """Why the file *name* may not import *target*; empty when it may."""
+    allowed = ROOMS[name[0]]
+    if is_own(target):
+        within = target[0] == "_features" and (allowed.one_feature or (allowed.own_folder and target[:2] == name[:2]))
+        return "" if target[0] in allowed.rooms or within else "another room"
+    if ".".join(target).startswith(AMAZON) and ".".join(target) not in PUBLIC_AMAZON:
+        return "private to amazon.aws"
+    return "" if target[0] in sys.stdlib_module_names or target[0] in allowed.outside else "not in its room"
 
 
-@pytest.mark.parametrize("name", sorted(FILES))
-def test_a_file_imports_only_what_its_row_allows(name: str) -> None:
-    package = tuple(name.split("/")[:-1])
-    for target in imports(FILES[name], package):
-        if is_own(target):
-            assert target in ALLOWED[name], f"{name} imports {target}"
-        else:
-            top = target.split(".")[0]
-            outside = target.startswith(OUTSIDE.get(name, ())) if name in OUTSIDE else False
-            assert top in sys.stdlib_module_names or outside, f"{name} imports {target}"
-            assert not target.startswith(AMAZON) or target in PUBLIC_AMAZON, f"{name} imports {target}"
+@pytest.mark.parametrize("name", FILES, ids="/".join)
+def test_file_imports_only_what_its_room_may(name: tuple[str, ...]) -> None:
+    found = set(imports(FILES[name], name[:-1]))
+    assert {target: why for target in found if (why := trouble(name, target))} == {}
+    features = {target[1] for target in found if target[0] == "_features"}
+    assert len(features) <= 1, f"{name} imports several features: {features}"
+
+
+def test_every_file_is_in_a_room() -> None:
+    assert {name[0] for name in FILES} == set(ROOMS)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-def test_a_module_is_documentation_and_a_call_of_the_runner(path: Path) -> None:
+def test_module_is_documentation_and_a_call_of_the_runner(path: Path) -> None:
     own = {target for target in imports(path, ()) if is_own(target)}
-    features = own & set(FEATURES)
-    assert own - features <= {"_runner", "_argspec"}, path
-    assert len(features) == 1, path
-    assert {target for target in imports(path, ()) if not is_own(target)} <= {"__future__", "typing"}, path
+    features = {target for target in own if target[0] == "_features"}
+    assert own - features <= {("_engine", "runner"), ("_engine", "options")}, path
+    assert [target[2] for target in features] == ["planner"], path
+    assert {target[0] for target in imports(path, ()) if not is_own(target)} <= {"__future__", "typing"}, path
 
 
-@pytest.mark.parametrize("path", [*FILES.values(), *MODULES], ids=lambda path: path.stem)
-def test_no_file_asserts_prints_or_exits(path: Path) -> None:
+@pytest.mark.parametrize("name", FILES, ids="/".join)
+def test_no_file_asserts_prints_or_exits(name: tuple[str, ...]) -> None:
+    path = FILES[name]
     allowed_names = {"check_mode", "_diff", "exit_json", "fail_json", "fail_json_aws"}
     for node in ast.walk(ast.parse(path.read_text())):
         assert not isinstance(node, ast.Assert), f"{path}:{node.lineno}: assert"
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id not in ("print", "exit", "eval", "exec"), f"{path}:{node.lineno}: {node.func.id}"
-        if isinstance(node, ast.Attribute) and path.name not in ("_runner.py", "_ports.py"):
+        if isinstance(node, ast.Attribute) and name not in (("_engine", "runner"), ("_engine", "ports")):
             assert node.attr not in allowed_names, f"{path}:{node.lineno}: {node.attr} is the runner's"
 
 
-@pytest.mark.parametrize("name", sorted(name for name in FILES if name.startswith("_core/")))
-def test_the_core_knows_no_clock_and_no_io(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in FILES if name[0] in PURE], ids="/".join)
+def test_pure_room_knows_no_clock_and_no_io(name: tuple[str, ...]) -> None:
     for node in ast.walk(ast.parse(FILES[name].read_text())):
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
@@ -194,12 +141,26 @@ def test_the_core_knows_no_clock_and_no_io(name: str) -> None:
             assert last not in ("now", "utcnow", "today", "open", "sleep", "time", "getenv"), f"{name}: {called}"
 
 
-def test_the_check_sees_a_forbidden_import(tmp_path: Path) -> None:
-    """The walk itself: relative, absolute, nested and type-only imports are all seen."""
+@pytest.mark.parametrize(
+    ("name", "line", "why"),
+    [
+        ("_kernel/ids", "from .._domain import hold", "another room"),
+        ("_domain/hold", "from .._features.power import planner", "another room"),
+        ("_features/power/planner", "from ..image import planner", "another room"),
+        ("_features/power/planner", "from ..._aws.gateway import Ec2Gateway", "another room"),
+        ("_features/power/planner", "def f():\n    import boto3", "not in its room"),
+        ("_aws/gateway", "from .._engine.ports import Gateway", "another room"),
+        ("_engine/runner", "from .._features.power.planner import FEATURE", "another room"),
+        ("_aws/gateway", f"from {AMAZON}plugins.module_utils._client.errors import x", "private to amazon.aws"),
+        ("modules/x", f"from {OWN}._kernel.ids import planned", "another room"),
+        ("_features/power/planner", "from . import spec", ""),
+        ("_features/power/planner", "from ..._domain import hold", ""),
+        ("modules/x", f"from {OWN}._features.power.planner import FEATURE", ""),
+    ],
+)
+def test_check_sees_a_forbidden_import(tmp_path: Path, name: str, line: str, why: str) -> None:
     file = tmp_path / "x.py"
-    file.write_text(
-        "from .._aws import gateway\nfrom . import power\nfrom .image import FEATURE\n"
-        f"from {COLLECTION}_runner import execute\n"
-        "def f():\n    import boto3\n"
-    )
-    assert set(imports(file, ("_core",))) == {"_aws/gateway", "_core/power", "_core/image", "_runner", "boto3"}
+    file.write_text(line)
+    parts = tuple(name.split("/"))
+    ((target),) = set(imports(file, parts[:-1]))
+    assert trouble(parts, target) == why

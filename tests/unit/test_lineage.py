@@ -8,16 +8,16 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core import tags as tag_names
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Query, State
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import Ambiguous, SpecError, UnsafePlan
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.lineage import (
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.succession import (
     lineage_queries,
     living,
     require_no_way_back,
     successor,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Instance
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel import tags as tag_names
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import Ambiguous, SpecError, UnsafePlan
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Instance
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State
 from hypothesis import given
 from hypothesis import strategies as st
 from proven import launched

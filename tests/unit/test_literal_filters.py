@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import by_id, literal, own_snapshots
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import by_id, literal, own_snapshots
 from in_process import ZONE, machine, run, volumes
 from test_volume_runs import four
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.common.parameters import remove_values
-from ansible_collections.ec2ops.storage.plugins.module_utils._argspec import assumed_entries
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine.options import assumed_entries
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
 
 ENTRY: dict[str, Any] = {
     "action": "CreateVolume",

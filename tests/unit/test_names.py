@@ -8,8 +8,8 @@ from __future__ import annotations
 import string
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import (
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import (
     client_token,
     is_planned,
     kind_of,

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws import codec
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Query, State, Struct
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import StorageError
-from ansible_collections.ec2ops.storage.plugins.module_utils._ports import CallError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import StorageError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures import CallError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State, Struct
 from worlds import sandbox_gateway
 
 from sandbox.client import Sandbox

@@ -12,19 +12,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._apply import apply
-from ansible_collections.ec2ops.storage.plugins.module_utils._core import power as planner
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Plan, Query, State, guard, overlay
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import Ambiguous, SpecError, UnsafePlan
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.holding import (
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.hold import Hold, hold_of
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.power_cycle import (
     NO_CAPACITY,
-    Hold,
     held_stop,
-    hold_of,
     restore_stages,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import planned
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Fact, Instance, Resource
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine.apply import apply
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.power import planner
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import Ambiguous, SpecError, UnsafePlan
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import planned
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Plan, guard
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction import overlay
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Instance, Resource
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State
 from ansible_collections.ec2ops.storage.plugins.modules import instance_power
 from hypothesis import given
 from hypothesis import strategies as st

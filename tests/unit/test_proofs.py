@@ -9,14 +9,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core import proofs
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import (
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel import proofs
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import (
     COPIED_VOLUME,
     GENERATIONS,
     client_token,
     planned,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import (
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
     Image,
     ImageDevice,
     Instance,

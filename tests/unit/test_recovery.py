@@ -12,8 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.recovery import (
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.restore.points import (
     DEFAULT_TYPE,
     MOST_CARRIED,
     Recovery,
@@ -24,8 +23,9 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.recovery impo
     recover,
     snapshot_of,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Snapshot
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.timespan import format_instant
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Snapshot
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.times import format_instant
 from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st

@@ -8,8 +8,8 @@ from __future__ import annotations
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.ec2ops.storage.plugins.filter.restore_points import restore_points
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.recovery import Wanted, recover
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.restore.points import Wanted, recover
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
 from test_recovery import DAY, I1, V1, V2, snapshot, whole_set
 
 MANY = [f"vol-{number:017x}" for number in range(401)]

@@ -17,21 +17,13 @@ from typing import Any
 import botocore.session
 import botocore.validate
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core import relaunch as planner
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import (
-    Change,
-    Plan,
-    Query,
-    Stage,
-    State,
-    by_id,
-    guard,
-    overlay,
-)
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import Ambiguous, SpecError, UnsafePlan
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.holding import Hold, hold_of
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import planned
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import (
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.hold import Hold, hold_of
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.relaunch import planner
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import Ambiguous, SpecError, UnsafePlan
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import planned
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change, Plan, Stage, guard
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction import overlay
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
     BlockDevice,
     Fact,
     Image,
@@ -41,6 +33,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources imp
     Snapshot,
     Volume,
 )
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State, by_id
 from hypothesis import given
 from hypothesis import strategies as st
 from proven import launched, stopped_at

@@ -9,10 +9,10 @@ import dataclasses
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError, UnsafePlan
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.instance_facts import zone_kind
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import planned
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import BlockDevice, Fact, Image, Volume
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.instance_facts import zone_kind
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError, UnsafePlan
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import planned
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import BlockDevice, Fact, Image, Volume
 from ansible_collections.ec2ops.storage.plugins.modules import ami_bake, instance_power, instance_relaunch
 from in_process import changing_calls, machine, run
 from test_relaunch import AMI, HELD, IMAGE, INTERFACE, M5, OLD, ROOT, TAG, actions, heir, launch, plain, plan, spec
@@ -58,7 +58,7 @@ def test_image_that_fits_the_type_is_launched() -> None:
 
 
 def plan_of_planned(wanted: Any, unknown: Image, types: Fact) -> Any:
-    from ansible_collections.ec2ops.storage.plugins.module_utils._core import relaunch as planner
+    from ansible_collections.ec2ops.storage.plugins.module_utils._features.relaunch import planner
     from test_relaunch import NOW, world
 
     return planner.plan(wanted, world(plain(), types, image=unknown), NOW).changes

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Change
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change
 from ansible_collections.ec2ops.storage.plugins.modules import instance_power
 from in_process import REGION, Killed, run
 from test_rival_relaunches import Meanwhile, Race

@@ -9,7 +9,7 @@ import dataclasses
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
 from ansible_collections.ec2ops.storage.plugins.modules import ami_bake, instance_relaunch
 from in_process import machine, run
 from test_relaunch import IMAGE, launch, plain, plan, spec

@@ -9,10 +9,11 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from ansible_collections.ec2ops.storage.plugins.module_utils import _render
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Change, Plan, Stage
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError
-from ansible_collections.ec2ops.storage.plugins.module_utils._ports import CallError, Outcome, WaitError
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine import rendering
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine.ports import Outcome
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures import CallError, WaitError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change, Plan, Stage
 
 INSTANCE, NEW = "i-00000000000000001", "(new instance web)"
 STOP = Change(
@@ -51,7 +52,7 @@ PLAN = Plan((Stage((STOP,)), Stage((LAUNCH,)), Stage((TAG, REMOVE))), ("careful"
 
 
 def test_a_diff_item_shows_only_what_changes_and_why() -> None:
-    stop, launch, tag, remove = _render.diff(PLAN)
+    stop, launch, tag, remove = rendering.diff(PLAN)
     assert stop == {
         "before_header": f"{INSTANCE}, eu-central-1",
         "after_header": f"StopInstances {INSTANCE} (disruptive): the capture needs it stopped",
@@ -69,7 +70,7 @@ def test_a_diff_item_shows_only_what_changes_and_why() -> None:
 
 
 def test_no_secret_and_no_time_of_the_run_is_shown() -> None:
-    shown = json.dumps([_render.success(PLAN, {}, {}), _render.diff(PLAN)])
+    shown = json.dumps([rendering.success(PLAN, {}, {}), rendering.diff(PLAN)])
     assert "hunter2" not in shown
     assert "ClientToken" not in shown
     assert "2026-11-23" not in shown
@@ -78,7 +79,7 @@ def test_no_secret_and_no_time_of_the_run_is_shown() -> None:
 
 def test_success_is_the_plan_the_entities_and_the_calls() -> None:
     outcome = Outcome(bindings={NEW: "i-00000002"})
-    result = _render.success(PLAN, {"instances": [1]}, {"StopInstances": 1}, outcome)
+    result = rendering.success(PLAN, {"instances": [1]}, {"StopInstances": 1}, outcome)
     assert result["changed"] is True
     assert [entry["action"] for entry in result["plan"]] == [
         "StopInstances",
@@ -89,22 +90,22 @@ def test_success_is_the_plan_the_entities_and_the_calls() -> None:
     assert result["instances"] == [1]
     assert result["api_calls"] == {"StopInstances": 1}
     assert result["planned_ids"] == {NEW: "i-00000002"}
-    assert _render.success(Plan(warnings=("x",)), {}, {})["changed"] is False
-    assert _render.success(PLAN, {}, {})["planned_ids"] == {}
+    assert rendering.success(Plan(warnings=("x",)), {}, {})["changed"] is False
+    assert rendering.success(PLAN, {}, {})["planned_ids"] == {}
 
 
 def test_what_ec2_deferred_is_in_the_plan_and_no_change() -> None:
     refused = CallError("StopInstances", "NotNow", "later")
     alone, among = Outcome(deferred=[(STOP, refused)]), Outcome(deferred=[(STOP, refused), (LAUNCH, refused)])
-    result = _render.success(Plan((Stage((STOP,)),)), {}, {}, alone)
+    result = rendering.success(Plan((Stage((STOP,)),)), {}, {}, alone)
     assert result["changed"] is False
     assert [entry["action"] for entry in result["plan"]] == ["StopInstances"]
-    assert _render.success(PLAN, {}, {}, among)["changed"] is True
+    assert rendering.success(PLAN, {}, {}, among)["changed"] is True
 
 
 def test_what_was_deferred_before_a_failure_is_told_with_what_failed() -> None:
     outcome = Outcome(failed=[TAG], deferred=[(STOP, CallError("StopInstances", "NotNow", "later"))])
-    result = _render.failure(SpecError("bad"), PLAN, outcome, {})
+    result = rendering.failure(SpecError("bad"), PLAN, outcome, {})
     assert result["changed"] is False
     assert [entry["action"] for entry in result["failed_changes"]] == ["CreateTags", "StopInstances"]
 
@@ -112,7 +113,7 @@ def test_what_was_deferred_before_a_failure_is_told_with_what_failed() -> None:
 def test_a_failure_names_what_was_done_with_real_ids() -> None:
     outcome = Outcome(done=[LAUNCH], failed=[TAG], not_tried=[REMOVE], bindings={NEW: "i-00000002"})
     error = CallError("CreateTags", "TagLimitExceeded", "too many tags", resource="i-00000002", hint="Remove one.")
-    result = _render.failure(error, PLAN, outcome, {})
+    result = rendering.failure(error, PLAN, outcome, {})
     assert result["error"] == {"code": "TagLimitExceeded", "message": "too many tags", "operation": "CreateTags"}
     assert result["changed"] is True
     assert [entry["resource"] for entry in result["done"]] == ["i-00000002"]
@@ -124,7 +125,7 @@ def test_a_failure_names_what_was_done_with_real_ids() -> None:
 
 def test_changed_after_a_failure_is_about_what_may_have_happened() -> None:
     def changed(error: CallError, **outcome: Any) -> bool:
-        return bool(_render.failure(error, PLAN, Outcome(**outcome), {})["changed"])
+        return bool(rendering.failure(error, PLAN, Outcome(**outcome), {})["changed"])
 
     refused = CallError("StopInstances", "Denied", "no")
     lost = CallError("StopInstances", "ConnectionLost", "gone", unclear=True, passing=True)
@@ -135,15 +136,15 @@ def test_changed_after_a_failure_is_about_what_may_have_happened() -> None:
 
 
 def test_every_error_has_a_code() -> None:
-    assert _render.described(SpecError("bad"))["code"] == "SpecError"
+    assert rendering.described(SpecError("bad"))["code"] == "SpecError"
     for how, code in (("failed", "WaitFailed"), ("timeout", "WaitTimeout"), ("mismatch", "WaitMismatch")):
-        assert _render.described(WaitError("x", how)) == {"code": code, "message": "x", "operation": None}
+        assert rendering.described(WaitError("x", how)) == {"code": code, "message": "x", "operation": None}
 
 
 def test_a_refusal_says_when_to_come_again() -> None:
     moment = datetime(2026, 11, 24, 10, tzinfo=UTC)
     error = CallError("ModifyVolume", "VolumeModificationRateExceeded", "no", not_before=moment)
-    assert _render.described(error) == {
+    assert rendering.described(error) == {
         "code": "VolumeModificationRateExceeded",
         "message": "no",
         "operation": "ModifyVolume",
@@ -152,7 +153,7 @@ def test_a_refusal_says_when_to_come_again() -> None:
 
 
 def test_a_refusal_leaves_all_untried() -> None:
-    result = _render.refusal(SpecError("bad"), PLAN, {"DescribeInstances": 1})
+    result = rendering.refusal(SpecError("bad"), PLAN, {"DescribeInstances": 1})
     assert result["changed"] is False
     assert len(result["not_tried"]) == 4
     assert (result["done"], result["failed_changes"]) == ([], [])

@@ -9,13 +9,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import COPIED_VOLUME
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Snapshot, Volume
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.restored_volumes import (
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.restore.restored_volumes import (
     Claim,
     left_by_drills,
     restored,
 )
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import COPIED_VOLUME
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Snapshot, Volume
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 SOURCE, OTHER, MADE, SNAPSHOT = (

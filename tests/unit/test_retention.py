@@ -17,17 +17,17 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.retention import (
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.snapshot_sets import Candidate
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.retention import (
     COUNTS,
     SPANS,
     UNLIMITED,
-    Candidate,
     Keep,
     decide,
     parse_keep,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.timespan import parse_every, slot_start
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.times import parse_every, slot_start
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -10,10 +10,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Change, Query, State
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import StorageError
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.lineage import successor, unreplaced, unrivalled
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Instance
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.succession import successor, unreplaced, unrivalled
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import StorageError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Instance
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State
 from ansible_collections.ec2ops.storage.plugins.modules import ami_bake, instance_power, instance_relaunch
 from in_process import REGION, Ended, Killed, Machine, machine, run
 from proven import launched

@@ -15,17 +15,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import (
-    Change,
-    Plan,
-    Query,
-    State,
-    bound,
-    guard,
-    overlay,
-)
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError, UnsafePlan
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import (
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.planner import FEATURE
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.spec import RotationSpec, parse
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError, UnsafePlan
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change, Plan, guard
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction import bound, overlay
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
     BlockDevice,
     Fact,
     Image,
@@ -36,9 +31,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources imp
     Volume,
     VolumeAttachment,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.rotation_spec import RotationSpec, parse
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.snapshot import FEATURE
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.timespan import format_moment
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.times import format_moment
 from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st

@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Query, State
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Fact, Snapshot
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.rotation_accounts import Accounts, account_query
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.rotation_spec import RotationSpec, parse
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.accounts import Accounts, account_query
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.spec import RotationSpec, parse
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Snapshot
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State
 from in_process import REGION
 from test_rotation import V1
 from test_rotation_copy_runs import ELSEWHERE, VAULT, Scene, vault

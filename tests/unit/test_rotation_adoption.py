@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Plan
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Snapshot
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Plan
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Snapshot
 from in_process import snapshots
 from test_rotation import (
     DAY,

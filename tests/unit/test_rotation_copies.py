@@ -13,19 +13,13 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import (
-    Plan,
-    Query,
-    State,
-    bound,
-    guard,
-    overlay,
-    resource_key,
-)
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Resource, Snapshot
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.rotation_spec import parse
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.snapshot import FEATURE
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.timespan import format_instant
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.planner import FEATURE
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.spec import parse
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Plan, guard
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction import bound, overlay
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Resource, Snapshot
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State, resource_key
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.times import format_instant
 from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st

@@ -13,7 +13,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Query
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query
 from in_process import REGION, Ended, Killed, KillingGateway, RefusingGateway
 from test_rotation_runs import DAY, Together, deletes, four, of_policy, ok, past, rotate, tags_of
 from worlds import new_day, sandbox_gateway

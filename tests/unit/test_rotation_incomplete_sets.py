@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Change
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.recovery import Wanted, recover
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Snapshot
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.restore.points import Wanted, recover
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Snapshot
 from in_process import Ended, Machine, machine
 from test_rotation import DAY, I1, WHOLE, Account, created, decision, deleted, ids, planned, snapshot_set
 from test_rotation import machine as instance

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws.codec import decode_volume
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Plan
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Instance
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Plan
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Instance
 from test_rotation import (
     I1,
     I2,

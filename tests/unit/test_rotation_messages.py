@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws.errors import call_error
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Change, Plan
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import listed
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Fact
-from ansible_collections.ec2ops.storage.plugins.module_utils._ports import CallError, Outcome
-from ansible_collections.ec2ops.storage.plugins.module_utils._render import done_before, sentences
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine.ports import Outcome
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine.rendering import done_before, sentences
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import listed
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures import CallError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change, Plan
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact
 from botocore.exceptions import ClientError
 from test_rotation import DAY, WHOLE, Account, days, machine, planned, snapshot_set, volume
 

@@ -14,8 +14,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Change
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import substitute
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import substitute
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change
 from ansible_collections.ec2ops.storage.plugins.modules import snapshot_rotate
 from in_process import REGION, ZONE, Ended, Killed, KillingGateway, RefusingGateway, run, snapshots
 from worlds import START, sandbox_gateway

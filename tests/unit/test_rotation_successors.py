@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Plan
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import client_token
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.proofs import launch_identity
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Instance, Resource
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.tags import specification
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import client_token
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Plan
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.proofs import launch_identity
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Instance, Resource
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import specification
 from proven import launched
 from test_rotation import (
     DAY,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import substitute
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import substitute
 from in_process import Ended
 from test_rotation_copy_runs import ELSEWHERE, SHARED_WITH, VAULT, Scene
 from test_rotation_runs import DAY, deletes, entries, of_policy, ok, rotate

@@ -12,26 +12,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import (
-    Change,
-    Plan,
-    Query,
-    Stage,
-    State,
-    guard,
-    overlay,
-)
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Fact, Image, ImageDevice, Snapshot
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.retention import parse_keep
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.rotation_guards import (
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.snapshot_sets import Slots, Unit, units_of
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.guards import (
     FAST_RESTORES,
     LOCKS,
     Guards,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.rotation_spec import GUARDS, parse
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.rotation_units import Slots, Unit, units_of
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.rotation_upkeep import (
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.lifecycle import (
     ARCHIVE_GUARDS,
     MOST_ARCHIVING,
     TIERING,
@@ -44,14 +31,21 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.rotation_upke
     upkeep_queries,
     upkeep_told,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.rotation_upkeep_spec import (
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.lifecycle_spec import (
     FastRestore,
     Lock,
     Upkeep,
     locked_for,
     parse_upkeep,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.timespan import parse_every
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.retention import parse_keep
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.spec import GUARDS, parse
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change, Plan, Stage, guard
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction import overlay
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Image, ImageDevice, Snapshot
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.times import parse_every
 from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st

@@ -13,22 +13,18 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.ec2ops.storage.plugins.module_utils import _runner
-from ansible_collections.ec2ops.storage.plugins.module_utils._argspec import Options, assumed_entries, module_arguments
-from ansible_collections.ec2ops.storage.plugins.module_utils._core import tags as tag_names
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import (
-    Change,
-    Feature,
-    Plan,
-    Query,
-    Stage,
-    State,
-    Wait,
-    by_id,
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine import runner
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine.options import (
+    Options,
+    assumed_entries,
+    module_arguments,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError, StorageError
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import planned, require_id
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Snapshot, view
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel import tags as tag_names
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError, StorageError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import planned, require_id
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change, Feature, Plan, Stage, Wait
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Snapshot, view
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State, by_id
 from worlds import FakeWorld, World, sandbox_instance
 
 from sandbox.client import Sandbox
@@ -112,7 +108,7 @@ def execute(
     world: World, *, check: bool = False, diff: bool = False, feature: Feature = FEATURE, **params: Any
 ) -> ShellInTest:
     shell = ShellInTest({**DEFAULTS, **params}, check, diff)
-    _runner.execute(feature, shell, world.gateway)
+    runner.execute(feature, shell, world.gateway)
     return shell
 
 
@@ -360,7 +356,7 @@ SPEC = {"instance_id": {"type": "str", "required": True}, "snapshot": {"type": "
 def module(capsys: pytest.CaptureFixture[str], args: dict[str, Any]) -> dict[str, Any]:
     """Runs the module in this process with these arguments and returns what it prints."""
     with patch_module_args(args), pytest.raises(SystemExit):
-        _runner.run_module(FEATURE, SPEC, required_together=[("instance_id", "snapshot")])
+        runner.run_module(FEATURE, SPEC, required_together=[("instance_id", "snapshot")])
     printed: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
     return printed
 

@@ -9,9 +9,9 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core import volume_spec
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.tags import require_selector_text
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.volumes import spec as volume_spec
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import require_selector_text
 from ansible_collections.ec2ops.storage.plugins.modules import ebs_volume_spec, snapshot_rotate
 from in_process import options
 from test_rotation import DAY, Account, days, decision, deleted, ids, parsed, planned, snapshot, volume

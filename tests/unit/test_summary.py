@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.summary import change_lines
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine.summary import change_lines
 
 NEW, MADE = "(new volume web/data)", "vol-0123456789abcdef0"
 

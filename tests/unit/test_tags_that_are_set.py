@@ -10,8 +10,8 @@ from datetime import date
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.tags import require_tags
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import require_tags
 from ansible_collections.ec2ops.storage.plugins.modules import (
     ami_bake,
     ebs_volume_spec,

@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.timespan import (
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.times import (
     EARLIEST,
     EVERY,
     Every,

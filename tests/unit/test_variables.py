@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.variables import judge, nearest, owner_of
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine.variables import judge, nearest, owner_of
 
 from tools.specified import known_variables
 

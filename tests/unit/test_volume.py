@@ -19,28 +19,23 @@ from threading import Lock
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._apply import apply
-from ansible_collections.ec2ops.storage.plugins.module_utils._core import volume as planner
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import (
-    Change,
-    Plan,
-    Query,
-    Stage,
-    State,
-    Wait,
-    guard,
-    overlay,
-)
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.device_names import automatic_names, device_letters
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import (
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.device_names import automatic_names, device_letters
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.hold import Hold
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.volume_types import performance_of
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine.apply import apply
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.volumes import planner
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.volumes.spec import VolumesSpec
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import (
     Ambiguous,
     SpecError,
     StorageError,
     UnsafePlan,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.holding import Hold
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.names import is_planned, substitute
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import (
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures import CallError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import is_planned, substitute
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change, Plan, Stage, Wait, guard
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction import overlay
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
     BlockDevice,
     Fact,
     Instance,
@@ -49,9 +44,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources imp
     Volume,
     VolumeAttachment,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.volume_spec import VolumesSpec
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.volume_types import performance_of
-from ansible_collections.ec2ops.storage.plugins.module_utils._ports import CallError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State
 from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st

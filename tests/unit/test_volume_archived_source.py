@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
 from in_process import machine, run, volumes
 from test_volume import NOW, Ec2, carried_out, declared, instance, plan_of, short, snap, snapshot, steps
 from test_volume_runs import four

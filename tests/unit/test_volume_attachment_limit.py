@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import UnsafePlan
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Fact
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import UnsafePlan
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact
 from in_process import machine, run
 from test_volume import Ec2, declared, instance, plan_of
 

@@ -9,13 +9,13 @@ import dataclasses
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.device_names import (
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.device_names import (
     automatic_names,
     device_trouble,
     is_device_name,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import (
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
     Fact,
     Instance,
     Resource,

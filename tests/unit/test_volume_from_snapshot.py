@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
 from in_process import REGION, ZONE, machine, run, volumes
 from test_volume import KEY, Ec2, declared, instance, plan_of, snap, snapshot
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.volume_types import kept_performance
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.volume_types import kept_performance
 from in_process import machine, run, volumes
 from test_volume import SWAP, WEB, Ec2, declared, instance, plan_of, volume
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError, UnsafePlan
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError, UnsafePlan
 from in_process import RefusingGateway, machine, run, volumes
 from test_volume import DB, IO2, NODES, WEB, Ec2, carried_out, declared, instance, plan_of, short, steps, volume
 from test_volume_runs import four

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
 from in_process import machine, run
 from test_volume import Ec2, declared, instance, plan_of
 

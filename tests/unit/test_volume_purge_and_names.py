@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import (
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import (
     Ambiguous,
     StorageError,
     UnsafePlan,

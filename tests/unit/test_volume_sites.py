@@ -6,9 +6,13 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import UnsafePlan
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Fact, Instance
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.zones import is_zone, unsupported_site, zone_kind
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.volumes.zones import (
+    is_zone,
+    unsupported_site,
+    zone_kind,
+)
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import UnsafePlan
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Instance
 from test_volume import SWAP, WEB, Ec2, declared, instance, plan_of, steps, volume
 
 OUTPOST = "arn:aws:outposts:us-east-1:123456789012:outpost/op-0123456789abcdef0"

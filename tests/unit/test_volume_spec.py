@@ -13,9 +13,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.errors import SpecError
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.volume_spec import VolumesSpec, device_letters, parse
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.volume_types import normalised, performance_of
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.volume_types import normalised, performance_of
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.volumes.spec import (
+    VolumesSpec,
+    device_letters,
+    parse,
+)
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
 from hypothesis import given
 from hypothesis import strategies as st
 from in_process import REGION, ZONE, options

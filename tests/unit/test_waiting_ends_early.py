@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws.waiting import GONE, STUCK, UNSEEN, wait_for
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import Wait
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import (
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures import WaitError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Wait
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
     Instance,
     Resource,
     Snapshot,
     Volume,
     VolumeAttachment,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._ports import WaitError
 from in_process import REGION, machine, run, volumes
 from worlds import sandbox_gateway
 

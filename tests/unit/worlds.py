@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws import codec
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws.gateway import Ec2Gateway
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.change import split_place
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.resources import Instance
-from ansible_collections.ec2ops.storage.plugins.module_utils._core.tags import boto3_tags
-from ansible_collections.ec2ops.storage.plugins.module_utils._ports import Gateway
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine.ports import Gateway
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.places import split_place
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Instance
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import boto3_tags
 from fake_ec2 import FakeEc2, Fault
 
 from sandbox.client import Sandbox

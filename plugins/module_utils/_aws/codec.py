@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 from sys import intern
 from typing import Any
 
-from .._core.change import Change, Query, Struct
-from .._core.names import client_token
-from .._core.resources import (
+from .._kernel.ids import client_token
+from .._kernel.plan import Change
+from .._kernel.resources import (
     BlockDevice,
     Fact,
     Image,
@@ -29,7 +29,8 @@ from .._core.resources import (
     Volume,
     VolumeAttachment,
 )
-from .._core.timespan import format_moment
+from .._kernel.state import Query, Struct
+from .._kernel.times import format_moment
 
 Answer = Mapping[str, Any]
 

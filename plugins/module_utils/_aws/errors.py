@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from .._ports import CallError
+from .._kernel.failures import CallError
 
 try:
     from botocore import exceptions as botocore

@@ -22,10 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.amazon.aws.plugins.module_utils.common import set_collection_info
 
-from .._core.change import Change, Query, Wait, by_id, split_place
-from .._core.errors import StorageError, listed
-from .._core.resources import Resource
-from .._ports import TOKEN_SPENT, CallError
+from .._kernel.errors import StorageError, listed
+from .._kernel.failures import TOKEN_SPENT, CallError
+from .._kernel.places import split_place
+from .._kernel.plan import Change, Wait
+from .._kernel.resources import Resource
+from .._kernel.state import Query, by_id
 from . import codec
 from .errors import call_error, is_throttling, stranger
 from .pacing import Pacer
@@ -154,7 +156,7 @@ def _incomplete(changes: Sequence[Change], made: Mapping[str, str]) -> CallError
 
 
 class Ec2Gateway:
-    """`_ports.Gateway` over boto3 clients. Clients are made when first needed, one per service and region.
+    """`ports.Gateway` over boto3 clients. Clients are made when first needed, one per service and region.
 
     *monotonic* and *sleep* are taken from outside so that tests can scale time.
     """

@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .._core.change import Query, Wait, by_id, images_by_id
-from .._core.goals import GOALS, Verdict, wish
-from .._core.resources import Fact, Image, Instance, Resource, Snapshot, view
-from .._ports import CallError, WaitError
+from .._kernel.failures import CallError, WaitError
+from .._kernel.plan import Wait
+from .._kernel.resources import Fact, Image, Instance, Resource, Snapshot, view
+from .._kernel.state import Query, by_id, images_by_id
+from .._kernel.wait_goals import GOALS, Verdict, wish
 
 Ask = Callable[[Iterable[Query]], Mapping[Query, tuple[Resource, ...]]]
 

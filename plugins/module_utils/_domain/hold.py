@@ -1,0 +1,128 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The hold: the record on an instance that a run has stopped and will start again.
+
+Before a run stops an instance, it writes down on it that it was running: the tag ``ec2ops:restore-state``. Whoever
+comes later, also after a kill, can start it again from that.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from .._kernel import tags as tag_names
+from .._kernel.plan import Change
+from .._kernel.proofs import has_run_since, is_shown_otherwise, is_stopped_within
+from .._kernel.resources import Instance
+from .._kernel.times import format_moment, parse_moment
+
+# --- the record ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Hold:
+    """What ``ec2ops:restore-state`` says: it was running at ``since``, and a run may hold it until ``until``.
+
+    ``public``: it had a public address that is not elastic. A stop gives that back, so nothing else tells it later.
+    """
+
+    since: datetime
+    until: datetime
+    public: bool = False
+
+    @property
+    def value(self) -> str:
+        """The tag's value."""
+        return f"running {format_moment(self.since)} {format_moment(self.until)}{' public' if self.public else ''}"
+
+    def is_spent(self, instance: Instance) -> bool:
+        """The instance ran after the tag was written, or is about to: what it remembers is over."""
+        return has_run_since(instance, self.since)
+
+    def is_proven(self, instance: Instance) -> bool:
+        """EC2's facts agree with the record, as far as the instance's state lets them tell.
+
+        The last stop of a stopped instance lies within the hold, or EC2 took back a start since. While it is running or
+        stopping there is no such stop yet. A stop that is only planned is the plan's own.
+        """
+        if instance.state != "stopped" or is_shown_otherwise(instance):
+            return True
+        return is_stopped_within(instance, self.since, self.until)
+
+    def is_over(self, now: datetime, older_than: timedelta) -> bool:
+        """The hold ended more than *older_than* ago."""
+        return now - self.until > older_than
+
+
+def hold_of(instance: Instance) -> Hold | None:
+    """The hold on this instance; None without the tag, and for a value that this collection did not write."""
+    word, *words = instance.tags.get(tag_names.RESTORE_STATE, "").split(" ")
+    if word != "running" or len(words) < 2 or words[2:] not in ([], ["public"]):
+        return None
+    start, end = parse_moment(words[0]), parse_moment(words[1])
+    return Hold(start, end, public=len(words) == 3) if start is not None and end is not None else None
+
+
+def standing_hold(instance: Instance) -> Hold | None:
+    """The hold on this instance, unless it is spent or EC2's facts do not agree with it."""
+    hold = hold_of(instance)
+    return None if hold is None or hold.is_spent(instance) or not hold.is_proven(instance) else hold
+
+
+def lasting_hold(instance: Instance, now: datetime, hold_time: timedelta) -> Hold | None:
+    """The hold on this instance that a stop by this run can go on with.
+
+    The stop has to lie within the hold, or nothing proves that it belongs to it. So a record whose end is near, or
+    over, is written anew while the instance runs: its run was ended before its stop.
+    """
+    hold = standing_hold(instance)
+    ends_soon = hold is not None and hold.until - now < hold_time / 2
+    return None if ends_soon and instance.state in ("pending", "running") else hold
+
+
+def forget(instance: Instance, region: str, reason: str) -> Change:
+    """The change that takes the hold's tag off an instance: it is running again, or not to be started any more."""
+    hold = hold_of(instance)
+    since = f" (held since {format_moment(hold.since)})" if hold is not None else ""
+    return Change(
+        "DeleteTags",
+        instance.instance_id,
+        region,
+        {"Tags": [{"Key": tag_names.RESTORE_STATE}]},
+        reason + since,
+        {"tags": dict(instance.tags)},
+        {"tags": {key: value for key, value in instance.tags.items() if key != tag_names.RESTORE_STATE}},
+    )
+
+
+def wants_start(instance: Instance) -> bool:
+    """A run has stopped it and has not brought it back yet."""
+    return instance.state in ("stopped", "stopping") and standing_hold(instance) is not None
+
+
+def held(instance: Instance, now: datetime, hold_time: timedelta) -> Instance:
+    """The instance as `held_stop` leaves it: stopped, with the record. A hold that stands and lasts keeps its own."""
+    tags = dict(instance.tags)
+    if lasting_hold(instance, now, hold_time) is None:
+        hold = Hold(now, now + hold_time, public=has_passing_address(instance))
+        tags[tag_names.RESTORE_STATE] = hold.value
+    return dataclasses.replace(instance, state="stopped", tags=tags)
+
+
+def has_passing_address(instance: Instance) -> bool:
+    """Whether it has a public address that a stop takes from it: an Elastic IP stays."""
+    return instance.public_ip_address is not None and not instance.elastic_ip
+
+
+def lost_address(instance: Instance) -> str:
+    """The warning for a stop of an instance that `has_passing_address`."""
+    return (
+        f"{instance.instance_id} loses its public address {instance.public_ip_address}: EC2 gives it another one when "
+        "it starts"
+    )

@@ -1,0 +1,378 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the facts of an instance mean for a successor, and the questions about what DescribeInstances does not tell.
+
+The first part is a table of every member of EC2's Instance (boto3's names) and of every attribute of
+DescribeInstanceAttribute. docs/instance_facts.md shows the same table to users; a test holds both against botocore's
+model.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .._kernel.ids import is_planned
+from .._kernel.resources import Instance
+from .._kernel.state import Query, State, by_id
+
+CARRIED = "carried"
+DERIVED = "derived"
+REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a relaunch does with one fact of the old instance.
+
+    ``how``: `CARRIED`: the successor gets the same; `DERIVED`: it follows from something else; `REFUSED`: the relaunch
+    is refused when it is set. ``to``: the parameter of RunInstances (dotted path) that takes the value unchanged; empty
+    where the planner builds it. ``unset``: values that count as not set, beside None and empty ones. ``when``: tells
+    whether a value counts as set, where a list of values does not do. ``of_type``: belongs to the instance type, so it
+    ends with another instance_type.
+    """
+
+    how: str
+    note: str
+    to: str = ""
+    unset: tuple[Any, ...] = ()
+    when: Callable[[Any], bool] | None = None
+    of_type: bool = False
+
+    def is_set(self, value: Any) -> bool:
+        """Whether a value of EC2's answer says something that has to be carried over or refused."""
+        if value is None or value == "" or (isinstance(value, (list, tuple, Mapping)) and not value):
+            return False
+        return self.when(value) if self.when is not None else value not in self.unset
+
+
+def _same(name: str, note: str = "as it is", **more: Any) -> Rule:
+    return Rule(CARRIED, note, to=name, **more)
+
+
+_IMAGE = "the image decides"
+_NEW = "new with every instance"
+_NOW = "state of the moment"
+
+
+# By dotted path. A path covers what is below it, unless it is CARRIED: then each member below has a rule of its own.
+INSTANCE_RULES: Mapping[str, Rule] = {
+    "AmiLaunchIndex": Rule(DERIVED, "0: one instance is launched"),
+    "Architecture": Rule(DERIVED, "the image's, which must be the same (or one of the new instance_type's)"),
+    "BlockDeviceMappings": Rule(
+        DERIVED,
+        "the image's. An encrypted root stays encrypted, with its key. Data volumes that the image has no snapshot of "
+        "stay with the old instance and are named",
+    ),
+    "BootMode": Rule(DERIVED, _IMAGE),
+    "CapacityBlockId": Rule(REFUSED, "a capacity block is bought for one span of time"),
+    "CapacityReservationId": Rule(DERIVED, "follows from CapacityReservationSpecification"),
+    "CapacityReservationSpecification.CapacityReservationPreference": _same(
+        "CapacityReservationSpecification.CapacityReservationPreference", unset=("open",)
+    ),
+    "CapacityReservationSpecification.CapacityReservationTarget.CapacityReservationId": _same(
+        "CapacityReservationSpecification.CapacityReservationTarget.CapacityReservationId"
+    ),
+    "CapacityReservationSpecification.CapacityReservationTarget.CapacityReservationResourceGroupArn": _same(
+        "CapacityReservationSpecification.CapacityReservationTarget.CapacityReservationResourceGroupArn"
+    ),
+    "ClientToken": Rule(
+        DERIVED, "from the old instance and the image, so that a second run finds the first one's launch"
+    ),
+    "CpuOptions.CoreCount": Rule(
+        CARRIED, "where it is not the type's default; not with another instance_type", of_type=True
+    ),
+    "CpuOptions.ThreadsPerCore": Rule(
+        CARRIED, "where it is not the type's default; not with another instance_type", of_type=True
+    ),
+    "CpuOptions.AmdSevSnp": _same(
+        "CpuOptions.AmdSevSnp", "as it is; not with another instance_type", unset=("disabled",), of_type=True
+    ),
+    "CpuOptions.NestedVirtualization": _same(
+        "CpuOptions.NestedVirtualization", "as it is; not with another instance_type", unset=("disabled",), of_type=True
+    ),
+    "CurrentInstanceBootMode": Rule(DERIVED, "the image and the instance type decide"),
+    "EbsOptimized": _same("EbsOptimized", "as it is; not with another instance_type", unset=(False,), of_type=True),
+    "ElasticGpuAssociations": Rule(REFUSED, "AWS has ended Elastic Graphics"),
+    "ElasticInferenceAcceleratorAssociations": Rule(REFUSED, "AWS has ended Elastic Inference"),
+    "EnaSupport": Rule(DERIVED, _IMAGE),
+    "EnclaveOptions.Enabled": _same("EnclaveOptions.Enabled", unset=(False,)),
+    "HibernationOptions.Configured": _same("HibernationOptions.Configured", unset=(False,)),
+    "Hypervisor": Rule(DERIVED, "the instance type decides"),
+    "IamInstanceProfile.Arn": _same("IamInstanceProfile.Arn", "as it is, unless overridden"),
+    "IamInstanceProfile.Id": Rule(DERIVED, "follows from the profile's ARN"),
+    "ImageId": Rule(DERIVED, "the image that was asked for"),
+    "InstanceId": Rule(DERIVED, _NEW),
+    "InstanceLifecycle": Rule(REFUSED, "spot, scheduled and capacity block instances are not relaunched"),
+    "InstanceType": _same("InstanceType", "as it is, unless overridden"),
+    "Ipv6Address": Rule(DERIVED, "follows from the network interface"),
+    "KernelId": Rule(DERIVED, _IMAGE),
+    "KeyName": _same("KeyName", "as it is, unless overridden"),
+    "LaunchTime": Rule(DERIVED, _NEW),
+    "Licenses.LicenseConfigurationArn": Rule(CARRIED, "as LicenseSpecifications"),
+    "MaintenanceOptions.AutoRecovery": _same("MaintenanceOptions.AutoRecovery", unset=("default",)),
+    "MaintenanceOptions.RebootMigration": Rule(
+        REFUSED, "RunInstances cannot set it; default is accepted", unset=("default",)
+    ),
+    "MetadataOptions.HttpEndpoint": _same("MetadataOptions.HttpEndpoint", "as it is, unless overridden"),
+    "MetadataOptions.HttpProtocolIpv6": _same("MetadataOptions.HttpProtocolIpv6", "as it is, unless overridden"),
+    "MetadataOptions.HttpPutResponseHopLimit": _same(
+        "MetadataOptions.HttpPutResponseHopLimit", "as it is, unless overridden"
+    ),
+    "MetadataOptions.HttpTokens": _same("MetadataOptions.HttpTokens", "as it is, unless overridden"),
+    "MetadataOptions.InstanceMetadataTags": _same(
+        "MetadataOptions.InstanceMetadataTags", "as it is, unless overridden"
+    ),
+    "MetadataOptions.State": Rule(DERIVED, _NOW),
+    "Monitoring.MetricCategoryIds": _same("Monitoring.MetricCategoryIds"),
+    "Monitoring.State": Rule(CARRIED, "enabled or pending as Monitoring.Enabled"),
+    "NetworkInterfaces.Association.CarrierIp": Rule(REFUSED, "addresses of a Wavelength Zone are not carried"),
+    "NetworkInterfaces.Association.CustomerOwnedIp": Rule(REFUSED, "addresses of an Outpost are not carried"),
+    "NetworkInterfaces.Association.IpOwnerId": Rule(DERIVED, "follows from the address"),
+    "NetworkInterfaces.Association.PublicDnsName": Rule(DERIVED, "follows from the address"),
+    "NetworkInterfaces.Association.PublicIp": Rule(
+        DERIVED,
+        "a new public address where the running instance has one that is not elastic, or the held one had; where a "
+        "stopped one is not held, the subnet decides. An Elastic IP stays with the old instance and is named",
+    ),
+    "NetworkInterfaces.Attachment.AttachTime": Rule(DERIVED, _NEW),
+    "NetworkInterfaces.Attachment.AttachmentId": Rule(DERIVED, _NEW),
+    "NetworkInterfaces.Attachment.DeleteOnTermination": Rule(
+        REFUSED,
+        "an interface that outlives its instance is relied upon and cannot be in two places; true is accepted",
+        unset=(True,),
+    ),
+    "NetworkInterfaces.Attachment.DeviceIndex": Rule(DERIVED, "0: the primary one"),
+    "NetworkInterfaces.Attachment.Status": Rule(DERIVED, _NOW),
+    "NetworkInterfaces.Attachment.NetworkCardIndex": Rule(REFUSED, "only network card 0 is launched", unset=(0,)),
+    "NetworkInterfaces.Attachment.EnaSrdSpecification.EnaSrdEnabled": _same(
+        "NetworkInterfaces.EnaSrdSpecification.EnaSrdEnabled", unset=(False,)
+    ),
+    "NetworkInterfaces.Attachment.EnaSrdSpecification.EnaSrdUdpSpecification.EnaSrdUdpEnabled": _same(
+        "NetworkInterfaces.EnaSrdSpecification.EnaSrdUdpSpecification.EnaSrdUdpEnabled", unset=(False,)
+    ),
+    "NetworkInterfaces.Attachment.EnaQueueCount": Rule(
+        CARRIED, "where it is not the type's default; not with another instance_type", of_type=True
+    ),
+    "NetworkInterfaces.Description": _same("NetworkInterfaces.Description"),
+    "NetworkInterfaces.Groups.GroupId": Rule(CARRIED, "as the interface's Groups, unless overridden"),
+    "NetworkInterfaces.Groups.GroupName": Rule(DERIVED, "follows from the group's id"),
+    "NetworkInterfaces.Ipv6Addresses.Ipv6Address": Rule(
+        CARRIED, "their number, as Ipv6AddressCount; the addresses are new"
+    ),
+    "NetworkInterfaces.Ipv6Addresses.IsPrimaryIpv6": Rule(CARRIED, "as PrimaryIpv6"),
+    "NetworkInterfaces.MacAddress": Rule(DERIVED, _NEW),
+    "NetworkInterfaces.NetworkInterfaceId": Rule(DERIVED, "one interface, a new one; several are refused"),
+    "NetworkInterfaces.OwnerId": Rule(DERIVED, "the account"),
+    "NetworkInterfaces.PrivateDnsName": Rule(DERIVED, "follows from the address"),
+    "NetworkInterfaces.PrivateIpAddress": Rule(DERIVED, "a new one of the subnet: the old instance keeps its own"),
+    "NetworkInterfaces.PrivateIpAddresses": Rule(
+        REFUSED,
+        "secondary addresses are relied upon by their value and cannot be in two places; the primary alone is accepted",
+        when=lambda addresses: len(addresses) > 1,
+    ),
+    "NetworkInterfaces.SourceDestCheck": Rule(
+        REFUSED, "RunInstances cannot switch it off; true is accepted", unset=(True,)
+    ),
+    "NetworkInterfaces.Status": Rule(DERIVED, _NOW),
+    "NetworkInterfaces.SubnetId": _same("NetworkInterfaces.SubnetId"),
+    "NetworkInterfaces.VpcId": Rule(DERIVED, "the subnet's"),
+    "NetworkInterfaces.InterfaceType": _same("NetworkInterfaces.InterfaceType", unset=("interface",)),
+    "NetworkInterfaces.Ipv4Prefixes": Rule(REFUSED, "prefixes are relied upon by their value"),
+    "NetworkInterfaces.Ipv6Prefixes": Rule(REFUSED, "prefixes are relied upon by their value"),
+    "NetworkInterfaces.ConnectionTrackingConfiguration.TcpEstablishedTimeout": _same(
+        "NetworkInterfaces.ConnectionTrackingSpecification.TcpEstablishedTimeout"
+    ),
+    "NetworkInterfaces.ConnectionTrackingConfiguration.UdpStreamTimeout": _same(
+        "NetworkInterfaces.ConnectionTrackingSpecification.UdpStreamTimeout"
+    ),
+    "NetworkInterfaces.ConnectionTrackingConfiguration.UdpTimeout": _same(
+        "NetworkInterfaces.ConnectionTrackingSpecification.UdpTimeout"
+    ),
+    "NetworkInterfaces.Operator": Rule(
+        REFUSED, "an interface that a service manages", when=lambda operator: bool(operator.get("Managed"))
+    ),
+    "NetworkPerformanceOptions.BandwidthWeighting": _same(
+        "NetworkPerformanceOptions.BandwidthWeighting",
+        "as it is; not with another instance_type",
+        unset=("default",),
+        of_type=True,
+    ),
+    "Operator": Rule(
+        REFUSED,
+        "an instance that a service manages is relaunched by that service",
+        when=lambda operator: bool(operator.get("Managed")),
+    ),
+    "OutpostArn": Rule(REFUSED, "instances on an Outpost are not relaunched"),
+    "Placement.AvailabilityZone": Rule(
+        DERIVED, "the subnet's. Instances in a Local Zone or a Wavelength Zone are refused"
+    ),
+    "Placement.AvailabilityZoneId": Rule(DERIVED, "the subnet's"),
+    "Placement.Affinity": _same("Placement.Affinity", unset=("default",)),
+    "Placement.GroupId": Rule(DERIVED, "follows from the group's name"),
+    "Placement.GroupName": _same("Placement.GroupName"),
+    "Placement.HostId": _same("Placement.HostId", "as it is, unless a host resource group decides"),
+    "Placement.HostResourceGroupArn": _same("Placement.HostResourceGroupArn"),
+    "Placement.PartitionNumber": _same("Placement.PartitionNumber"),
+    "Placement.SpreadDomain": Rule(DERIVED, "reserved by EC2"),
+    "Placement.Tenancy": _same("Placement.Tenancy", unset=("default",)),
+    "Platform": Rule(DERIVED, _IMAGE),
+    "PlatformDetails": Rule(DERIVED, _IMAGE),
+    "PrivateDnsName": Rule(DERIVED, "follows from the address"),
+    "PrivateDnsNameOptions.HostnameType": _same("PrivateDnsNameOptions.HostnameType"),
+    "PrivateDnsNameOptions.EnableResourceNameDnsARecord": _same("PrivateDnsNameOptions.EnableResourceNameDnsARecord"),
+    "PrivateDnsNameOptions.EnableResourceNameDnsAAAARecord": _same(
+        "PrivateDnsNameOptions.EnableResourceNameDnsAAAARecord"
+    ),
+    "PrivateIpAddress": Rule(DERIVED, "follows from the network interface"),
+    "ProductCodes": Rule(DERIVED, _IMAGE),
+    "PublicDnsName": Rule(DERIVED, "follows from the address"),
+    "PublicIpAddress": Rule(DERIVED, "follows from the network interface"),
+    "RamdiskId": Rule(DERIVED, _IMAGE),
+    "RootDeviceName": Rule(DERIVED, _IMAGE),
+    "RootDeviceType": Rule(
+        REFUSED, "a root on instance store cannot be stopped or baked; ebs is accepted", unset=("ebs",)
+    ),
+    "SecondaryInterfaces": Rule(REFUSED, "only the primary interface is launched"),
+    "SecurityGroups": Rule(DERIVED, "follows from the network interface"),
+    "SourceDestCheck": Rule(REFUSED, "RunInstances cannot switch it off; true is accepted", unset=(True,)),
+    "SpotInstanceRequestId": Rule(REFUSED, "spot instances are not relaunched"),
+    "SriovNetSupport": Rule(DERIVED, _IMAGE),
+    "State": Rule(DERIVED, _NOW),
+    "StateReason": Rule(DERIVED, _NOW),
+    "StateTransitionReason": Rule(DERIVED, _NOW),
+    "SubnetId": Rule(DERIVED, "follows from the network interface"),
+    "Tags": Rule(
+        CARRIED,
+        "without AWS's and this collection's own, and with overrides.tags. Members of an Auto Scaling group are "
+        "refused",
+    ),
+    "Tags.Key": Rule(CARRIED, "see Tags"),
+    "Tags.Value": Rule(CARRIED, "see Tags"),
+    "TpmSupport": Rule(DERIVED, _IMAGE),
+    "UsageOperation": Rule(DERIVED, _IMAGE),
+    "UsageOperationUpdateTime": Rule(DERIVED, _NEW),
+    "VirtualizationType": Rule(DERIVED, _IMAGE),
+    "VpcId": Rule(DERIVED, "the subnet's"),
+}
+
+# By the name that DescribeInstanceAttribute takes. Those that Instance shows too are read there.
+ATTRIBUTE_RULES: Mapping[str, Rule] = {
+    "blockDeviceMapping": Rule(DERIVED, "see BlockDeviceMappings"),
+    "disableApiStop": Rule(CARRIED, "as DisableApiStop"),
+    "disableApiTermination": Rule(CARRIED, "as DisableApiTermination"),
+    "ebsOptimized": Rule(CARRIED, "see EbsOptimized"),
+    "enaSupport": Rule(DERIVED, _IMAGE),
+    "enclaveOptions": Rule(CARRIED, "see EnclaveOptions"),
+    "groupSet": Rule(CARRIED, "see NetworkInterfaces.Groups"),
+    "instanceInitiatedShutdownBehavior": Rule(CARRIED, "as InstanceInitiatedShutdownBehavior"),
+    "instanceType": Rule(CARRIED, "see InstanceType"),
+    "kernel": Rule(DERIVED, _IMAGE),
+    "productCodes": Rule(DERIVED, _IMAGE),
+    "ramdisk": Rule(DERIVED, _IMAGE),
+    "rootDeviceName": Rule(DERIVED, _IMAGE),
+    "sourceDestCheck": Rule(REFUSED, "see SourceDestCheck"),
+    "sriovNetSupport": Rule(DERIVED, _IMAGE),
+    "userData": Rule(CARRIED, "as UserData, unless overridden"),
+}
+
+
+def read_fact(facts: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path of EC2's answer; of lists on the way the first item. None where there is none."""
+    value: Any = facts
+    for part in path.split("."):
+        if isinstance(value, (list, tuple)):
+            value = value[0] if value else None
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(part)
+    return value
+
+
+def carried_parameters(facts: Mapping[str, Any], *, other_type: bool = False) -> dict[str, Any]:
+    """The parameters of RunInstances that take a fact unchanged. ``NetworkInterfaces`` is one interface, no list yet.
+
+    *other_type*: the successor is of another instance type, so what belongs to the old one's is left out.
+    """
+    parameters: dict[str, Any] = {}
+    for path, rule in INSTANCE_RULES.items():
+        value = read_fact(facts, path)
+        if not rule.to or not rule.is_set(value) or (rule.of_type and other_type):
+            continue
+        *parents, last = rule.to.split(".")
+        place = parameters
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    return parameters
+
+
+def refused_facts(facts: Mapping[str, Any]) -> list[str]:
+    """Why this instance cannot be relaunched: one line for each fact that is set and refused."""
+    found = []
+    for path, rule in INSTANCE_RULES.items():
+        value = read_fact(facts, path)
+        if rule.how == REFUSED and rule.is_set(value):
+            shown = f" ({value})" if isinstance(value, (str, int)) else ""
+            found.append(f"{path}{shown}: {rule.note}")
+    interfaces = facts.get("NetworkInterfaces") or ()
+    if len(interfaces) != 1:
+        found.append(f"NetworkInterfaces: it has {len(interfaces)}; an instance with exactly one is relaunched")
+    return found
+
+
+def relaunch_troubles(instance: Instance, region: str) -> list[str]:
+    """Why this instance cannot be relaunched, from what DescribeInstances tells of it: one line each."""
+    found = refused_facts(instance.facts)
+    kind = zone_kind(instance.availability_zone, region)
+    if kind:
+        found.append(
+            f"Placement.AvailabilityZone ({instance.availability_zone}): instances in a {kind} are not relaunched"
+        )
+    group = instance.tags.get(AUTOSCALING_GROUP)
+    if group is not None:
+        found.append(
+            f"it belongs to the Auto Scaling group {group}; give the group a new launch template and refresh its "
+            "instances"
+        )
+    return found
+
+
+def zone_kind(zone: str, region: str) -> str:
+    """``Local Zone`` or ``Wavelength Zone``, empty for an Availability Zone and for an unknown one.
+
+    An Availability Zone is named after its region and one letter, the others after a place too, such as
+    us-west-2-lax-1a and us-east-1-wl1-bos-wlz-1. (EC2 user guide, "Regions and Zones".)
+    """
+    if not zone.startswith(region) or re.fullmatch(f"{re.escape(region)}[a-z]", zone):
+        return ""
+    return "Wavelength Zone" if "-wl" in zone else "Local Zone"
+
+
+# --- what DescribeInstances does not tell ----------------------------------------------------------------------------
+
+AUTOSCALING_GROUP = "aws:autoscaling:groupName"
+
+
+def type_queries(*instance_types: str) -> tuple[Query, ...]:
+    """What EC2 says of these instance types: their instance store, processors and network cards."""
+    return by_id("DescribeInstanceTypes", "instance-type", instance_types)
+
+
+def type_facts(state: State, instance_type: str) -> Mapping[str, Any]:
+    """boto3's InstanceTypeInfo, empty when EC2 does not offer the type here."""
+    found: Mapping[str, Any] = state.fact(f"{instance_type}/type") or {}
+    return found
+
+
+def attribute_query(instance_id: str, attribute: str) -> tuple[Query, ...]:
+    """One attribute of one instance: EC2 has no bulk read for them. Nothing for an instance that is only planned."""
+    if is_planned(instance_id):
+        return ()
+    return (Query("DescribeInstanceAttribute", arguments=(("Attribute", attribute), ("InstanceId", instance_id))),)

@@ -1,0 +1,67 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The load balancers that send requests to an instance.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .._kernel.errors import listed
+from .._kernel.resources import Instance
+from .._kernel.state import Query, State
+
+TARGET_GROUPS = Query("DescribeTargetGroups", service="elbv2")
+CLASSIC = Query("DescribeLoadBalancers", service="elb")
+
+
+def balancer_queries(state: State, instance: Instance) -> Iterator[Query]:
+    """Yield what tells whether a load balancer has the instance: by its id, by an address, or as a Classic member."""
+    yield TARGET_GROUPS
+    yield CLASSIC
+    for group in state.fact("targetGroups") or () if TARGET_GROUPS in state.answered else ():
+        # An instance is a target only in its own VPC; an address also from elsewhere.
+        here = instance.facts.get("VpcId")
+        near = not here or group.get("vpc", "") in ("", here)
+        if group["target_type"] == "ip" or (group["target_type"] == "instance" and near):
+            yield Query("DescribeTargetHealth", arguments=(("TargetGroupArn", group["arn"]),), service="elbv2")
+
+
+def balanced_by(state: State, instance: Instance) -> list[str]:
+    """Return the target groups, and the Classic Load Balancers, that have the instance: one text for each kind."""
+    found = []
+    groups = sorted(str(group["name"]) for group in state.fact("targetGroups") or () if _has(state, group, instance))
+    if groups:
+        found.append(f"target groups {listed(groups)}")
+    balancers = state.fact("classicLoadBalancers") or ()
+    classic = sorted(str(item["name"]) for item in balancers if instance.instance_id in item["instances"])
+    if classic:
+        found.append(f"Classic Load Balancers {listed(classic)}")
+    return found
+
+
+def _has(state: State, group: Mapping[str, Any], instance: Instance) -> bool:
+    """Whether a target group has the instance as a target, by its id or by one of its private addresses.
+
+    Another VPC may have the same addresses. Of a target outside of its group's VPC the zone is "all".
+    """
+    targets = state.fact(f"{group['arn']}/targets") or ()
+    if group["target_type"] != "ip":
+        return any(target["id"] == instance.instance_id for target in targets)
+    addresses = _private_addresses(instance)
+    near = group.get("vpc", "") in ("", instance.facts.get("VpcId"))
+    return any(target["id"] in addresses and (near or target.get("zone") == "all") for target in targets)
+
+
+def _private_addresses(instance: Instance) -> frozenset[str]:
+    """Every private IPv4 address and every IPv6 address of its interfaces."""
+    found = {instance.private_ip_address, instance.facts.get("PrivateIpAddress")}
+    for interface in instance.facts.get("NetworkInterfaces") or ():
+        found |= {item.get("PrivateIpAddress") for item in interface.get("PrivateIpAddresses") or ()}
+        found |= {item.get("Ipv6Address") for item in interface.get("Ipv6Addresses") or ()}
+    return frozenset(address for address in found if address)

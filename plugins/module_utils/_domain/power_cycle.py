@@ -1,0 +1,306 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The stop of instances and their start: what stands against it, its stages, its rollback.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from .._kernel import tags as tag_names
+from .._kernel.ids import is_planned
+from .._kernel.plan import Change, Stage, Wait
+from .._kernel.resources import Instance
+from .._kernel.state import Query, State, by_id
+from .._kernel.tags import boto3_tags
+from .hold import forget, has_passing_address, held, lasting_hold
+from .instance_facts import AUTOSCALING_GROUP, attribute_query, type_facts, type_queries
+
+# Stop protection has no bulk read: one call for each instance. Beyond this many EC2's refusal is the check.
+MOST_ATTRIBUTE_READS = 20
+# EC2's codes for "no capacity at the moment": a start is tried again.
+NO_CAPACITY = frozenset({"InsufficientInstanceCapacity", "InsufficientHostCapacity"})
+# What a way back finds of a stop that it did not wait for: the start is tried again too.
+_STILL_STOPPING = frozenset({"IncorrectInstanceState"})
+# DescribeAutoScalingInstances takes 50 ids.
+_AUTOSCALING_IDS = 50
+# EC2, "Burstable performance instances": these types have EBS volumes only, which spares a question.
+_EBS_ONLY = re.compile(r"t(2|3|3a|4g)\.")
+_SHOULD_STOP = "it is {state} and should be stopped"
+
+
+# --- what a stop would lose ------------------------------------------------------------------------------------------
+
+
+def instance_store_trouble(state: State, instance: Instance) -> str | None:
+    """Why stopping this instance may lose data on instance store volumes, None when its type has none.
+
+    DescribeInstances does not show instance store volumes, so the type decides.
+    """
+    supported = type_facts(state, instance.instance_type).get("InstanceStorageSupported")
+    if supported is False or _EBS_ONLY.match(instance.instance_type):
+        return None
+    if supported is None:
+        return (
+            f"EC2 does not say whether its type {instance.instance_type} has instance store volumes, which a stop "
+            "empties"
+        )
+    return f"its type {instance.instance_type} has instance store volumes, which a stop empties"
+
+
+# --- what stands against a stop --------------------------------------------------------------------------------------
+
+
+def running_of(instances: Iterable[Instance]) -> list[Instance]:
+    """Those that have to be stopped for all to be stopped; those that are stopping already are not among them."""
+    return [instance for instance in instances if instance.state in ("running", "pending")]
+
+
+def stop_queries(instances: Iterable[Instance], *, lose_instance_store: bool) -> Iterator[Query]:
+    """What has to be known of those of the instances that are running before `stop_troubles` can tell.
+
+    Nothing is asked about instances that are only planned, but for their types.
+    """
+    stopping = running_of(instances)
+    real = [item for item in stopping if not is_planned(item.instance_id)]
+    members = sorted(item.instance_id for item in real if AUTOSCALING_GROUP in item.tags)
+    for start in range(0, len(members), _AUTOSCALING_IDS):
+        ids = tuple(members[start : start + _AUTOSCALING_IDS])
+        yield Query("DescribeAutoScalingInstances", arguments=(("InstanceIds", ids),), service="autoscaling")
+    requests = [item.spot_request_id for item in real if item.spot_request_id]
+    yield from by_id("DescribeSpotInstanceRequests", "spot-instance-request-id", requests)
+    if not lose_instance_store:
+        yield from type_queries(*(item.instance_type for item in stopping if not _EBS_ONLY.match(item.instance_type)))
+    if len(real) <= MOST_ATTRIBUTE_READS:
+        for item in real:
+            yield from attribute_query(item.instance_id, "disableApiStop")
+
+
+def stop_troubles(
+    state: State, instance: Instance, *, lose_instance_store: bool, remember: bool = True, hibernate: bool = False
+) -> Iterator[str]:
+    """What stands against stopping this instance, which is running: phrases that follow its id.
+
+    *remember*: the stop is a `held_stop`. *hibernate*: it is to hibernate.
+    """
+    if instance.operator is not None:
+        yield f"is managed by {instance.operator}; stop it through that service"
+    member = state.fact(f"{instance.instance_id}/autoscaling")
+    if member is not None and member["lifecycle"] != "Standby":
+        yield (
+            f"is {member['lifecycle']} in the Auto Scaling group {member['group']}, which would replace it once it "
+            "is stopped; put it in "
+            "Standby first"
+        )
+    if instance.lifecycle == "spot" and state.fact(f"{instance.spot_request_id}/spotType") != "persistent":
+        yield "is a one-time spot instance; EC2 stops only those of persistent requests"
+    if not lose_instance_store:
+        trouble = instance_store_trouble(state, instance)
+        if trouble is not None:
+            yield f"cannot be stopped without loss: {trouble}; accept that with lose_instance_store: true"
+    if state.fact(f"{instance.instance_id}/disableApiStop"):
+        yield "has stop protection (DisableApiStop)"
+    if hibernate and not (instance.facts.get("HibernationOptions") or {}).get("Configured"):
+        yield "was not launched with hibernation configured"
+    if remember and tag_names.RESTORE_STATE not in instance.tags:
+        count = tag_names.places_taken(instance.tags)
+        if count >= tag_names.MOST_TAGS:
+            yield (
+                f"has {count} tags, EC2's most, so that it cannot be written down that it was running "
+                f"({tag_names.RESTORE_STATE}); remove one"
+            )
+
+
+# --- stopped ---------------------------------------------------------------------------------------------------------
+
+
+def plain_stop(
+    instances: Sequence[Instance], region: str, stop_parameters: Mapping[str, bool] | None = None, *, final: bool
+) -> tuple[Stage, ...]:
+    """The stop of those instances that are running, without a record, and the wait for all that are not stopped.
+
+    *stop_parameters* of StopInstances beside the ids. *final*: nothing builds on their being stopped.
+    """
+    stopping = running_of(instances)
+    waiting = tuple(item.instance_id for item in instances if item.state in ("running", "pending", "stopping"))
+    if not waiting:
+        return ()
+    stops = tuple(_stop(instance, region, stop_parameters or {}, _SHOULD_STOP) for instance in stopping)
+    return (*_begun_starts(stopping), Stage(stops, (Wait(waiting, "stopped", final=final),)))
+
+
+def held_stop(
+    instances: Sequence[Instance],
+    region: str,
+    now: datetime,
+    hold_time: timedelta,
+    stop_parameters: Mapping[str, bool] | None = None,
+    *,
+    final: bool = False,
+    reason: str = _SHOULD_STOP,
+) -> tuple[Stage, ...]:
+    """The stop of those instances that are running, each with a record, which must still be there once it is stopped.
+
+    A call that was held up (by throttling, by the network) may take effect after another run has brought the instance
+    back and removed the record. Nobody would start it again then, so this run does, and fails: the last stage's own
+    way back, on a mismatch. When EC2 refuses the stop, that takes the records off which were written for nothing: a
+    later stop, by somebody else, would be undone by them.
+
+    In order: the end of starts that are under way; the records, but for instances that have one that stands; the stop.
+    What is stopping already is waited for too, without a record. *hold_time* is how long this run may take to start
+    them again. *stop_parameters* of StopInstances beside the ids. *final*: nothing builds on their being stopped.
+    ``{state}`` in *reason* is the instance's.
+    """
+    stopping = running_of(instances)
+    if not stopping:
+        return plain_stop(instances, region, stop_parameters, final=final)
+    stages = list(_begun_starts(stopping))
+    unheld = [item for item in stopping if lasting_hold(item, now, hold_time) is None]
+    records = tuple(_remember(item, region, now, hold_time) for item in unheld)
+    if records:
+        stages.append(Stage(records))
+    under_way = tuple(item.instance_id for item in instances if item.state == "stopping")
+    waits = [Wait(under_way, "stopped", final=final)] if under_way else []
+    for instance in stopping:
+        value = held(instance, now, hold_time).tags[tag_names.RESTORE_STATE]
+        record = (("tags", {tag_names.RESTORE_STATE: value}),)
+        waits.append(Wait((instance.instance_id,), "stopped", final=final, expect=record))
+    stops = tuple(_stop(instance, region, stop_parameters or {}, reason) for instance in stopping)
+    back = tuple(_start_forgotten(item, region, held(item, now, hold_time)) for item in stopping)
+    running = Wait(tuple(item.instance_id for item in stopping), "running")
+    useless = tuple(_forget_running(held(item, now, hold_time), region) for item in unheld)
+    # An answer that lags behind may show as running what is stopping already: its start is repeated until EC2 takes it.
+    way_back = (
+        *((Stage(useless),) if useless else ()),
+        Stage(back, (running,), patience=NO_CAPACITY | _STILL_STOPPING),
+    )
+    stages.append(Stage(stops, tuple(waits), on_failure=way_back, rollback_on=frozenset({"mismatch", "refused"})))
+    return tuple(stages)
+
+
+def _forget_running(stopped: Instance, region: str) -> Change:
+    gone = ("instance-state-name", ("shutting-down", "terminated", "stopping", "stopped"))
+    off = Query("DescribeInstances", (("instance-id", (stopped.instance_id,)), gone))
+    return dataclasses.replace(forget(stopped, region, "it was not stopped"), unless=(off,))
+
+
+def _start_forgotten(instance: Instance, region: str, stopped: Instance) -> Change:
+    itself = ("instance-id", (instance.instance_id,))
+    remembered = (f"tag:{tag_names.RESTORE_STATE}", (stopped.tags[tag_names.RESTORE_STATE],))
+    on = ("instance-state-name", ("pending", "running"))
+    start = _start(instance, region, "another run has brought it back in the meantime")
+    unless = tuple(Query("DescribeInstances", (itself, reason)) for reason in (remembered, on))
+    return dataclasses.replace(start, unless=unless)
+
+
+def _begun_starts(stopping: Iterable[Instance]) -> tuple[Stage, ...]:
+    """EC2 refuses to stop what it is still starting."""
+    pending = tuple(instance.instance_id for instance in stopping if instance.state == "pending")
+    return (Stage(waits=(Wait(pending, "running"),)),) if pending else ()
+
+
+def _remember(instance: Instance, region: str, now: datetime, hold_time: timedelta) -> Change:
+    tags = held(instance, now, hold_time).tags
+    return Change(
+        "CreateTags",
+        instance.instance_id,
+        region,
+        {"Tags": boto3_tags({tag_names.RESTORE_STATE: tags[tag_names.RESTORE_STATE]})},
+        "so that it is started again, also when this run is interrupted",
+        {"tags": dict(instance.tags)},
+        {"tags": dict(tags)},
+    )
+
+
+def _stop(instance: Instance, region: str, parameters: Mapping[str, bool], reason: str) -> Change:
+    before: dict[str, Any] = {"state": instance.state}
+    after: dict[str, Any] = {"state": "stopped"}
+    reason = reason.format(state=instance.state)
+    if has_passing_address(instance):
+        before["public_ip_address"], after["public_ip_address"] = instance.public_ip_address, None
+        reason += f"; its public address {instance.public_ip_address} will change"
+    return Change("StopInstances", instance.instance_id, region, parameters, reason, before, after, disruptive=True)
+
+
+# --- running again ---------------------------------------------------------------------------------------------------
+
+
+def _start(instance: Instance, region: str, reason: str) -> Change:
+    before, after = {"state": instance.state}, {"state": "running"}
+    # While EC2 has no capacity, another run may replace and retire the instance, and take the record away with it.
+    only_while = _still_held(instance) if tag_names.RESTORE_STATE in instance.tags else None
+    return Change("StartInstances", instance.instance_id, region, {}, reason, before, after, only_while=only_while)
+
+
+def _still_held(instance: Instance, *filters: tuple[str, tuple[str, ...]]) -> Query:
+    record = ("tag-key", (tag_names.RESTORE_STATE,))
+    return Query("DescribeInstances", (("instance-id", (instance.instance_id,)), record, *filters))
+
+
+def start_stages(
+    starting: Sequence[Instance], pending: Sequence[Instance], region: str, reason: str, *, final: bool
+) -> tuple[Stage, ...]:
+    """The end of a stop that is under way, then the start, then the wait for all.
+
+    ``{state}`` in *reason* is the instance's.
+    """
+    stages: list[Stage] = []
+    under_way = tuple(instance.instance_id for instance in starting if instance.state == "stopping")
+    if under_way:
+        stages.append(Stage(waits=(Wait(under_way, "stopped"),)))
+    changes = tuple(_start(instance, region, reason.format(state=instance.state)) for instance in starting)
+    waits = running_waits([*starting, *pending], final=final)
+    if waits:
+        stages.append(Stage(changes, waits, patience=NO_CAPACITY))
+    return tuple(stages)
+
+
+def running_waits(instances: Iterable[Instance], *, final: bool = False) -> tuple[Wait, ...]:
+    """The waits until all of these run. *instances* as they are before the start.
+
+    Where EC2 took an earlier start back, the wait knows when that was: the first answers may still tell of it.
+    """
+    failed = [item for item in instances if item.start_failed and item.launch_time is not None]
+    others = tuple(item.instance_id for item in instances if item not in failed)
+    waits = [Wait(others, "running", final=final)] if others else []
+    for item in failed:
+        launched = item.launch_time.isoformat() if item.launch_time else ""
+        waits.append(Wait((item.instance_id,), "running", final=final, about=launched))
+    return tuple(waits)
+
+
+def restore_stages(
+    instances: Sequence[Instance], region: str, now: datetime, hold_time: timedelta
+) -> tuple[Stage, ...]:
+    """Instances that this run holds stopped, or was about to, are started; once they run, the record is removed.
+
+    *instances* as the state showed them to `held_stop`, with the same *now* and *hold_time*; those that an earlier run
+    has stopped and left (`wants_start`) may be among them. It serves as a way back too: what a failed stage has left
+    running or stopping ends running all the same. The record goes last, so that a run that is ended before leaves it.
+    """
+    stopped = [held(instance, now, hold_time) for instance in instances]
+    if not stopped:
+        return ()
+    starts = tuple(_restart(instance, region) for instance in stopped)
+    waits = running_waits(stopped)
+    # The reason has no moment of the hold, unlike `forget`'s: the check run of this plan had another one.
+    records = tuple(
+        dataclasses.replace(forget(instance, region, ""), reason="it is running again") for instance in stopped
+    )
+    return (Stage(starts, waits, patience=NO_CAPACITY | _STILL_STOPPING), Stage(records))
+
+
+def _restart(instance: Instance, region: str) -> Change:
+    # EC2 refuses to start what is stopping, for now, and what is terminated, for good, with the same code.
+    living = ("instance-state-name", ("pending", "running", "stopping", "stopped"))
+    return dataclasses.replace(
+        _start(instance, region, "it was running before"), only_while=_still_held(instance, living)
+    )

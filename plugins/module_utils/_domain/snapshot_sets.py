@@ -1,0 +1,185 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is kept or deleted as one: a snapshot, or the set that one CreateSnapshots made of an instance.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, tzinfo
+
+from .._kernel import tags as tag_names
+from .._kernel.ids import is_planned
+from .._kernel.proofs import instance_named, is_copy, source_of
+from .._kernel.resources import Snapshot
+from .._kernel.times import Every, parse_slot, slot_start
+
+LATEST_START = timedelta(minutes=30)
+"""EC2 may take a snapshot so long after the slot for which the run asked: a call is repeated while EC2 throttles."""
+MOST_PARTS = 128
+"""No instance has more volumes attached. A tag that claims a larger set says nothing."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A snapshot, or a set of them that is kept or deleted as one. Times are aware; *key* is unique over all groups.
+
+    ``moment`` counts for age and buckets, and as the reference: the start of the slot it was made for, else its
+    StartTime. ``start_time`` and then ``key``, both descending, are the order.
+    """
+
+    key: str
+    group: str
+    moment: datetime
+    start_time: datetime
+
+
+@dataclass(frozen=True)
+class Unit:
+    """``key``: the snapshot's id, or that of the set's first. ``group``: the volume, or the instance, that it is a
+    backup of; empty when nothing says. ``period``: when its slot began, None where it was made for none. ``whole``: of
+    the copies of a set, whether each of its originals has one. ``lacking``: of a set, how many of the snapshots that it
+    was made for are not there.
+    """
+
+    key: str
+    group: str
+    snapshots: tuple[Snapshot, ...]
+    start_time: datetime
+    period: datetime | None
+    whole: bool = True
+    lacking: int = 0
+
+    @property
+    def state(self) -> str:
+        """``completed`` when all of it is; ``error`` when any has failed; ``incomplete`` when a part of a set is not
+        there; ``pending`` when the rest of it is.
+
+        Else another state of EC2's, such as ``recovering``: that is neither there nor has it failed.
+        """
+        states = {snapshot.state for snapshot in self.snapshots} - {"completed"}
+        if "error" in states or states - {"pending"}:
+            return "error" if "error" in states else min(states - {"pending"})
+        if self.lacking and self.whole:
+            return "incomplete"
+        return "pending" if states or not self.whole else "completed"
+
+    @property
+    def good(self) -> tuple[Snapshot, ...]:
+        """What can be restored from, also where another part of it has failed."""
+        return tuple(snapshot for snapshot in self.snapshots if snapshot.state == "completed")
+
+    @property
+    def archived(self) -> bool:
+        """Whether nothing can be made of it, or of a part of it, at once."""
+        return any(snapshot.storage_tier == "archive" for snapshot in self.snapshots)
+
+    @property
+    def candidate(self) -> Candidate:
+        """As the rules see it."""
+        return Candidate(self.key, self.group, self.period or self.start_time, self.start_time)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of its snapshots."""
+        return tuple(snapshot.snapshot_id for snapshot in self.snapshots)
+
+
+def missing_parts(snapshots: Sequence[Snapshot], recording: Snapshot | None = None) -> int:
+    """How many snapshots the set, or the set's copies, lacks: EC2 took fewer than asked for, or a part is deleted.
+
+    Zero for a set that does not record of how many volumes it was made. *recording*: the one whose record counts, None
+    for the first.
+    """
+    recorded = (recording or snapshots[0]).tags.get(tag_names.PARTS, "")
+    wanted = int(recorded) if recorded.isdecimal() and int(recorded) <= MOST_PARTS else 0
+    return max(0, wanted - len({source_of(snapshot) for snapshot in snapshots}))
+
+
+class Slots:
+    """The slots of a policy, and which claim of a slot (the tag ``ec2ops:period``) agrees with a StartTime."""
+
+    def __init__(self, every: Every, zone: tzinfo) -> None:
+        self._every, self._zone = every, zone
+        self._starts: dict[datetime, datetime] = {}
+
+    def of(self, moment: datetime) -> datetime:
+        """When the slot of *moment* has begun. Slots begin on full minutes, so one answer serves a whole minute."""
+        minute = moment.replace(second=0, microsecond=0)
+        if minute not in self._starts:
+            self._starts[minute] = slot_start(self._every, minute, self._zone)
+        return self._starts[minute]
+
+    def claimed(self, snapshot: Snapshot, start: datetime) -> datetime | None:
+        """The slot that the snapshot's tag claims, if its StartTime lies in it or up to `LATEST_START` after it."""
+        period = parse_slot(snapshot.tags.get(tag_names.PERIOD, ""))
+        if period is None or period > start:
+            return None
+        own = self.of(start)
+        late = start - own <= LATEST_START and self.of(own - timedelta(minutes=1)) == period
+        return period if period == own or late else None
+
+
+def instance_of(snapshot: Snapshot) -> str:
+    """The instance of whose set the snapshot is a part; empty for one that was taken alone.
+
+    Its Description names the instance. Where no policy is tagged on it, as on an adopted one, the tag must agree.
+    """
+    claimed = snapshot.tags.get(tag_names.SET, "").partition("/")[0]
+    if is_planned(snapshot.snapshot_id):
+        return claimed
+    named = instance_named(snapshot)
+    return named if claimed == named or tag_names.POLICY in snapshot.tags else ""
+
+
+def set_mark(unit: Unit) -> str:
+    """What the parts of a set, and their copies, have in common; empty for a snapshot that was taken alone."""
+    first = unit.snapshots[0]
+    return (first.tags.get(tag_names.SET) or unit.key) if instance_of(first) else ""
+
+
+def units_of(snapshots: Iterable[Snapshot], now: datetime, slots: Slots | None = None) -> list[Unit]:
+    """The originals as units, the newest first. What has no start time yet has been made *now*.
+
+    Of a copy nothing here says what it is a backup of. Without *slots* no unit has a period.
+    """
+    sets: dict[tuple[str, datetime], list[Snapshot]] = defaultdict(list)
+    units: list[Unit] = []
+    for snapshot in snapshots:
+        start = snapshot.start_time or now
+        instance = instance_of(snapshot)
+        if instance:
+            # All of one call have one start time; a second call for the same slot made another set.
+            sets[instance, start].append(snapshot)
+        else:
+            group = source_of(snapshot) if is_planned(snapshot.snapshot_id) or not is_copy(snapshot) else ""
+            period = slots.claimed(snapshot, start) if slots else None
+            units.append(Unit(snapshot.snapshot_id, group, (snapshot,), start, period))
+    for (instance, start), members in sets.items():
+        ordered = sorted(members, key=lambda item: item.snapshot_id)
+        claims = [period for item in ordered if slots and (period := slots.claimed(item, start)) is not None]
+        period, lacking = max(claims, default=None), missing_parts(ordered)
+        units.append(Unit(ordered[0].snapshot_id, instance, tuple(ordered), start, period, lacking=lacking))
+    if slots:
+        units = _without_doubtful(units, slots)
+    return sorted(units, key=lambda item: (item.start_time, item.key), reverse=True)
+
+
+def _without_doubtful(units: Iterable[Unit], slots: Slots) -> list[Unit]:
+    """The units without the claims of late ones to a slot in which another of their group was taken.
+
+    A late start alone proves no claim: where the slot has its snapshot, the claim could only displace it.
+    """
+    known = list(units)
+    late = {unit.key for unit in known if unit.period not in (None, slots.of(unit.start_time))}
+    if not late:
+        return known
+    there = {(unit.group, slots.of(unit.start_time)) for unit in known}
+    doubtful = {unit.key for unit in known if unit.key in late and (unit.group, unit.period) in there}
+    return [replace(unit, period=None) if unit.key in doubtful else unit for unit in known]

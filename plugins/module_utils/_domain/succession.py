@@ -1,0 +1,429 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which instance an id stands for: itself, or the living one that has replaced it.
+
+A replaced instance is gone from EC2's answers an hour after its end, so the record is a tag on the successor,
+``ec2ops:replaces``, with the ids of all it stands for. An operator's inventory may go on naming the first of them.
+
+A successor does not stand for anybody before it has proved itself. How far it is says the tag ``ec2ops:trial`` on it:
+``unproven`` from its launch on; ``serving`` once it is healthy and before the old one is touched; ``rejected`` when the
+old one has gone on in its place. Without the tag nothing of the old one had to be retired. `relaunch` has the table of
+what follows.
+
+The tags only say where to look. A successor is believed to replace its direct predecessor, the first id of its tag,
+when EC2 shows the ClientToken of that relaunch (`proofs.is_launched_to_replace`). It stands for an older id when EC2
+shows the links between, or when the instance of that id is gone: then nobody else can be meant.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+
+from .._kernel import tags as tag_names
+from .._kernel.errors import Ambiguous, SpecError, UnsafePlan, listed
+from .._kernel.ids import is_planned
+from .._kernel.plan import Change, Precondition
+from .._kernel.proofs import is_launched_to_replace
+from .._kernel.resources import Instance, Resource
+from .._kernel.state import Query, State, by_id
+from .hold import standing_hold
+from .instance_facts import read_fact
+
+# What `tags.TRIAL` says of a successor. A word that is none of them counts as UNPROVEN.
+UNPROVEN, SERVING, REJECTED = "unproven", "serving", "rejected"
+
+# An instance id and the comma before it, as `tags.replaces_value` writes them.
+_ONE_MORE = len(",i-0123456789abcdef0")
+
+
+def lineage_queries(instance_ids: Iterable[str], state: State) -> tuple[Query, ...]:
+    """The questions that `living` needs answered: the instances, and whatever carries their ids as replaced.
+
+    A successor whose tag was full may have been replaced by one whose tag had no room for these ids any more, so it is
+    asked for too, once it is known. So is the one that a successor on trial is to replace.
+    """
+    ids = sorted({resource for resource in instance_ids if not is_planned(resource)})
+    known = [state.instance(item) for item in ids]
+    on_trial = [item for item in known if item is not None and item.tags.get(tag_names.TRIAL) not in (None, SERVING)]
+    judges = {item for item in map(predecessor, on_trial) if item is not None} - set(ids)
+    full = [
+        heir.instance_id
+        for heir in (successor(state, item) for item in ids)
+        if heir is not None and len(heir.tags.get(tag_names.REPLACES, "")) + _ONE_MORE > tag_names.LONGEST_VALUE
+    ]
+    return (
+        *by_id("DescribeInstances", "instance-id", ids),
+        *successor_queries(ids),
+        *successor_queries(full),
+        *by_id("DescribeInstances", "instance-id", judges),
+    )
+
+
+def successor_queries(instance_ids: Iterable[str]) -> tuple[Query, ...]:
+    """The question whether anything has replaced these instances."""
+    ids = sorted({resource for resource in instance_ids if not is_planned(resource)})
+    if not ids:
+        return ()
+    # The tag holds several ids, so the filter needs wildcards; 200 values is EC2's limit for one filter.
+    return tuple(
+        Query(
+            "DescribeInstances",
+            ((f"tag:{tag_names.REPLACES}", tuple(f"*{item}*" for item in ids[start : start + 200])),),
+        )
+        for start in range(0, len(ids), 200)
+    )
+
+
+def predecessor(heir: Instance) -> str | None:
+    """The id of the instance that *heir* was launched to replace; None where no ClientToken of EC2's proves it."""
+    first = next(iter(tag_names.replaced_ids(heir.tags)), None)
+    return first if first is not None and is_launched_to_replace(heir, first) else None
+
+
+class _Links:
+    """The proven links among the instances of a state, read once."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._claims: dict[str, list[tuple[Instance, bool]]] = {}
+        for item in state.all(Instance):
+            direct = predecessor(item) if tag_names.REPLACES in item.tags else None
+            for older in dict.fromkeys(tag_names.replaced_ids(item.tags)) if direct is not None else ():
+                self._claims.setdefault(older, []).append((item, older == direct))
+
+    def heirs(self, instance_id: str) -> list[Instance]:
+        """Those that were proven to be launched to replace this instance, dead ones too.
+
+        Where EC2 does not show it alive, also those that carry its id from a predecessor which is gone. While it is
+        alive, such a claim proves nothing: anybody who may write tags can make it.
+        """
+        shown = self._state.instance(instance_id)
+        gone = shown is None or not shown.alive
+        return [item for item, direct in self._claims.get(instance_id, ()) if gone or direct]
+
+    def descendants(self, instance_id: str) -> dict[str, Instance]:
+        """By id, every instance that has replaced this one, directly or through others."""
+        found: dict[str, Instance] = {}
+        open_ids = [instance_id]
+        while open_ids:
+            for heir in self.heirs(open_ids.pop()):
+                if heir.instance_id not in found and heir.instance_id != instance_id:
+                    found[heir.instance_id] = heir
+                    open_ids.append(heir.instance_id)
+        return found
+
+
+def descendants(state: State, instance_id: str) -> list[Instance]:
+    """Every instance that has replaced this one, directly or through others that have, as far as EC2 shows; by id."""
+    found = _Links(state).descendants(instance_id)
+    return [found[key] for key in sorted(found)]
+
+
+def ancestors(state: State, heir: Instance) -> tuple[str, ...]:
+    """The ids that *heir* is proven to stand for, newest first: out of its tag, and the tags of those that it replaced.
+
+    An id that its tag alone claims is not among them while EC2 shows that instance alive.
+    """
+    found: list[str] = []
+    open_ones = [heir]
+    while open_ones:
+        one = open_ones.pop()
+        direct = predecessor(one)
+        for item in tag_names.replaced_ids(one.tags) if direct is not None else ():
+            shown = state.instance(item)
+            if item in found or item == heir.instance_id or not (item == direct or shown is None or not shown.alive):
+                continue
+            found.append(item)
+            if shown is not None:
+                open_ones.append(shown)
+    return tuple(found)
+
+
+def successor(state: State, instance_id: str) -> Instance | None:
+    """The living instance that stands for *instance_id* after one or more replacements, None when it was not replaced.
+
+    Raises Ambiguous when two living instances are proven to, and neither replaces the other.
+    """
+    links = _Links(state)
+    claims = {
+        key: item for key, item in links.descendants(instance_id).items() if item.alive and not is_on_trial(state, item)
+    }
+    superseded = {key for key in claims if not claims.keys().isdisjoint(links.descendants(key))}
+    newest = [item for key, item in claims.items() if key not in superseded]
+    # One whose trial has lost its judge yields to one that serves: a run that came second was ended then.
+    newest = [item for item in newest if item.tags.get(tag_names.TRIAL) in (None, SERVING)] or newest
+    if len(newest) > 1:
+        raise Ambiguous(
+            f"{instance_id} was replaced by more than one living instance (tag {tag_names.REPLACES}); terminate the "
+            "one that is not wanted or remove its tag",
+            sorted(candidate.instance_id for candidate in newest),
+        )
+    return newest[0] if newest else None
+
+
+def claim_warnings(state: State, instance_ids: Iterable[str]) -> tuple[str, ...]:
+    """One warning about the living instances whose tag claims to replace one of these ids, against EC2's facts."""
+    found = []
+    for instance_id in dict.fromkeys(instance_ids):
+        proven = {item.instance_id for item in descendants(state, instance_id)}
+        found += [
+            f"{item.instance_id} claims {instance_id}"
+            for item in sorted(state.all(Instance), key=lambda one: one.instance_id)
+            if item.alive and item.instance_id not in proven and instance_id in tag_names.replaced_ids(item.tags)
+        ]
+    if not found:
+        return ()
+    warning = (
+        f"The tag {tag_names.REPLACES} is not believed: {listed(found)}. EC2 shows no ClientToken of a relaunch that "
+        "links them. Remove the tag, or terminate the older instance if it was replaced."
+    )
+    return (warning,)
+
+
+def require_unclaimed(state: State, instance: Instance, option: str) -> None:
+    """UnsafePlan when *instance* is off and a successor claims it through a predecessor that EC2 does not show.
+
+    Such a successor was launched by a relaunch, so the claim may well be true, and the data of *instance* old. One that
+    is held by a run is about to run again, so it is not in doubt.
+    """
+    if instance.state not in ("stopped", "stopping") or standing_hold(instance) is not None:
+        return
+    proven = descendants(state, instance.instance_id)
+    claims = sorted(
+        item.instance_id
+        for item in state.all(Instance)
+        if item.alive
+        and instance.instance_id in tag_names.replaced_ids(item.tags)
+        and predecessor(item) is not None
+        and state.instance(predecessor(item)) is None
+        and item not in proven
+    )
+    if claims:
+        raise UnsafePlan(
+            f"{option}: {instance.instance_id} is {instance.state}, and {listed(claims)} claims to stand for it (tag "
+            f"{tag_names.REPLACES}). EC2 does not show the instance between them any more, so nothing proves that. "
+            f"Name {claims[0]} to go on with that one; or remove {instance.instance_id} from its tag"
+        )
+
+
+def is_on_trial(state: State, heir: Instance) -> bool:
+    """Whether *heir* has not proved itself, or was rejected, and the one that it was to replace is still there.
+
+    Where that one is gone, *heir* is all that is left, and stands for it.
+    """
+    if heir.tags.get(tag_names.TRIAL) in (None, SERVING):
+        return False
+    old = state.instance(predecessor(heir))
+    return old is not None and old.alive
+
+
+def on_trial_for(state: State, instance_id: str) -> list[Instance]:
+    """The living ones that were launched to replace this instance and do not stand for it, by id."""
+    found = [item for item in state.all(Instance) if item.alive and predecessor(item) == instance_id]
+    return sorted((item for item in found if is_on_trial(state, item)), key=lambda item: item.instance_id)
+
+
+def losers(state: State, current: Instance) -> list[Instance]:
+    """The living instances that were launched to replace a predecessor of *current* too, and never served; by id.
+
+    Their run lost against the one that launched *current*, and ended before it could terminate them. Only launches that
+    a ClientToken proves count, of *current* and its predecessors too. None while *current* does not serve itself: the
+    loser may be all that runs then.
+    """
+    if current.state not in ("pending", "running") or current.tags.get(tag_names.TRIAL) not in (None, SERVING):
+        return []
+    lineage = [current.instance_id]
+    one: Instance | None = current
+    while one is not None and (older := predecessor(one)) is not None and older not in lineage:
+        if not is_launched_to_replace(one, older):
+            break
+        lineage.append(older)
+        one = state.instance(older)
+    found = [
+        item
+        for item in state.all(Instance)
+        if item.alive
+        and item.instance_id not in lineage
+        and item.tags.get(tag_names.TRIAL) not in (None, SERVING)
+        and (older := predecessor(item)) in lineage[1:]
+        and older is not None
+        and is_launched_to_replace(item, older)
+    ]
+    return sorted(found, key=lambda item: item.instance_id)
+
+
+def living(state: State, instance_id: str, option: str, *, follow: bool = True) -> Instance:
+    """The instance that *instance_id* stands for: its living successor, else itself. Without *follow*, itself.
+
+    Raises SpecError, naming *option*, for an id that EC2 does not know, and for a terminated one without a successor.
+    """
+    heir = successor(state, instance_id) if follow else None
+    if heir is not None:
+        return heir
+    found = state.instance(instance_id)
+    if found is None:
+        raise SpecError(
+            f"{option}: {instance_id} does not exist in {state.region}, and no instance there replaces it; check the "
+            "id and the region"
+        )
+    if not found.alive:
+        raise SpecError(f"{option}: {instance_id} is {found.state}, and no living instance replaces it")
+    return found
+
+
+def born(heir: Instance) -> datetime | None:
+    """When *heir* was launched. LaunchTime moves with every start; the first attachment does not."""
+    moments = [read_fact(device, "Ebs.AttachTime") for device in heir.facts.get("BlockDeviceMappings") or ()]
+    return min((moment for moment in moments if isinstance(moment, datetime)), default=None)
+
+
+def started_since(old: Instance, heir: Instance) -> bool:
+    """Whether *old* was started after the launch of *heir*: it has served since."""
+    birth = born(heir)
+    return birth is not None and old.launch_time is not None and old.launch_time > birth
+
+
+def trial_record(heir_id: str, tags: Mapping[str, str], word: str, region: str, reason: str) -> Change:
+    """The change that writes down on a successor with these *tags* how far it is."""
+    record = {tag_names.TRIAL: word}
+    parameters = {"Tags": tag_names.boto3_tags(record)}
+    return Change("CreateTags", heir_id, region, parameters, reason, {"tags": dict(tags)}, {"tags": {**tags, **record}})
+
+
+def _rivals_query(old_id: str) -> Query:
+    return Query("DescribeInstances", ((f"tag:{tag_names.REPLACES}", (f"*{old_id}*",)),))
+
+
+def _rivals(found: Sequence[Resource], old_id: str, known: frozenset[str]) -> list[Instance]:
+    """The living that claim *old_id* and are neither given up nor *known*, the earliest first."""
+    shown = State("").with_resources(item for item in found if isinstance(item, Instance))
+    # Who was asked for lives, as far as the planner knows: only proven links count.
+    shown = shown.with_resources(() if shown.instance(old_id) else (Instance(old_id),))
+    claims = [
+        item
+        for item in descendants(shown, old_id)
+        if item.alive and item.instance_id not in known and item.tags.get(tag_names.TRIAL) != REJECTED
+    ]
+    return sorted(claims, key=_seniority)
+
+
+def _seniority(heir: Instance) -> tuple[datetime, str]:
+    """Of two successors the one with the lesser value came first."""
+    return born(heir) or heir.launch_time or datetime.max.replace(tzinfo=UTC), heir.instance_id
+
+
+def _described(heir: Instance) -> str:
+    return f"{heir.instance_id} ({heir.state}, from {heir.image_id})"
+
+
+def unreplaced(old_id: str, image_id: str, known: frozenset[str]) -> Precondition:
+    """That nothing else was launched to replace *old_id* since the plan, in which *known* were given up.
+
+    A launch from the same image is the same launch: the client token finds it.
+    """
+
+    def objection(found: Sequence[Resource], _planned: str) -> str:
+        rivals = [
+            item for item in _rivals(found, old_id, known) if item.image_id != image_id or predecessor(item) != old_id
+        ]
+        if not rivals:
+            return ""
+        return (
+            f"image_id: another run has launched {_described(rivals[0])} to replace {old_id} in the meantime, and only "
+            f"one successor may serve. Nothing was launched from {image_id}. Run the task again once that replacement "
+            "is finished."
+        )
+
+    return Precondition(_rivals_query(old_id), objection)
+
+
+def unrivalled(old_id: str, known: frozenset[str]) -> Precondition:
+    """That the resource of the change may serve in place of *old_id*: of several successors the first one does.
+
+    One that serves already is never second. Whoever was launched later looks later, so that it sees the other one. One
+    that was given up meanwhile, because the predecessor is back, may not serve either.
+    """
+
+    def objection(found: Sequence[Resource], own_id: str) -> str:
+        own = next((item for item in found if isinstance(item, Instance) and item.instance_id == own_id), None)
+        if own is not None and own.tags.get(tag_names.TRIAL) == REJECTED:
+            return (
+                f"instance_id: {own_id} is given up, since another run has brought {old_id} back in the meantime. "
+                "Run the task again to replace it."
+            )
+        first = next(
+            (
+                item
+                for item in _rivals(found, old_id, known | {own_id})
+                if own is None
+                or item.tags.get(tag_names.TRIAL) in (None, SERVING)
+                or _seniority(item) < _seniority(own)
+            ),
+            None,
+        )
+        if first is None:
+            return ""
+        return (
+            f"image_id: {own_id} is given up, since another run has launched {_described(first)} to replace {old_id} "
+            f"too, and was there first. Only one successor may serve. Run the task again once that replacement is "
+            "finished."
+        )
+
+    return Precondition(_rivals_query(old_id), objection)
+
+
+def is_unretired(old: Instance | None, heir: Instance) -> bool:
+    """Whether *heir* serves, and a run was ended before it had retired *old*; not when *old* was started since."""
+    if old is None or heir.tags.get(tag_names.TRIAL) != SERVING or started_since(old, heir):
+        return False
+    return old.state in ("pending", "running") or (old.alive and standing_hold(old) is not None)
+
+
+def settling_queries(state: State, instance_id: str) -> tuple[Query, ...]:
+    """What `require_settled` needs beside `lineage_queries`, when the given id is the successor's own."""
+    given = state.instance(instance_id)
+    old_id = predecessor(given) if given is not None and tag_names.TRIAL in given.tags else None
+    return () if old_id is None else by_id("DescribeInstances", "instance-id", [old_id])
+
+
+def require_settled(state: State, instance: Instance, option: str) -> None:
+    """UnsafePlan while a replacement of *instance*, or by it, is unfinished: it is open which of the two has the data.
+
+    One that was rejected leaves nothing open.
+    """
+    trials = on_trial_for(state, instance.instance_id)
+    pairs = [(instance, heir) for heir in trials if heir.tags[tag_names.TRIAL] != REJECTED]
+    old = state.instance(predecessor(instance))
+    if old is not None and (is_on_trial(state, instance) or is_unretired(old, instance)):
+        pairs.append((old, instance))
+    for before, after in pairs:
+        serves = after.tags[tag_names.TRIAL] == SERVING
+        proof = "serves, and the other one is not retired" if serves else "has not proved itself"
+        raise UnsafePlan(
+            f"{option}: a replacement is unfinished. {after.instance_id} ({after.state}, from {after.image_id}) was "
+            f"launched to replace {before.instance_id} ({before.state}) and {proof}. Run that relaunch again, with "
+            f"{after.image_id} or the version that it is, to finish it; or, to go on with {before.instance_id}, "
+            f"terminate {after.instance_id}"
+        )
+
+
+def require_no_way_back(state: State, heir: Instance, instance_id: str, option: str) -> None:
+    """UnsafePlan when *heir* is stopped and what it has replaced runs again: somebody went back, and has newer data."""
+    if heir.state not in ("stopped", "stopping"):
+        return
+    for older_id in (instance_id, *ancestors(state, heir)):
+        older = state.instance(older_id)
+        # The given id may be of one that was to replace *heir*, and was rejected.
+        if older is None or heir.instance_id in ancestors(state, older):
+            continue
+        if older.state in ("running", "pending"):
+            raise UnsafePlan(
+                f"{option}: {older_id} is {older.state} again, and {heir.instance_id}, which has replaced it, is "
+                f"{heir.state}. To go on with {older_id}, terminate {heir.instance_id} or remove its tag "
+                f"{tag_names.REPLACES}; to go on with {heir.instance_id}, start it"
+            )

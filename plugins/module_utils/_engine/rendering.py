@@ -1,0 +1,214 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a user gets to see: the module's result, and the diff. Pure.
+
+Neither holds secrets: a plan publishes user data as its hash, and the diff shows views of resources only.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from .._kernel.display import visible, visible_lines
+from .._kernel.errors import Incomplete, StorageError, Unanswered, listed
+from .._kernel.failures import CallError, WaitError
+from .._kernel.ids import substitute
+from .._kernel.places import split_place
+from .._kernel.plan import Change, Plan
+from .._kernel.times import format_moment
+from .ports import Outcome
+
+_WAIT_CODES = {"failed": "WaitFailed", "mismatch": "WaitMismatch", "timeout": "WaitTimeout"}
+
+
+def success(
+    plan: Plan, entities: Mapping[str, Any], calls: Mapping[str, int], outcome: Outcome | None = None
+) -> dict[str, Any]:
+    """The result of a run that did what it planned, or of a check run (without an *outcome*).
+
+    ``plan`` is the same in both; ``planned_ids`` tells what EC2 made of the planned ids in it. What EC2 deferred, or a
+    recheck has left out, is in the plan and no change.
+    """
+    return {
+        **entities,
+        **(_told(plan, outcome) if outcome else plan.told),
+        "changed": not plan.without(outcome.left_changes if outcome else ()).is_empty,
+        "plan": plan.published(),
+        "planned_ids": outcome.ids if outcome else {},
+        "api_calls": dict(calls),
+    }
+
+
+def _told(plan: Plan, outcome: Outcome) -> dict[str, Any]:
+    """What the planning tells, with EC2's ids, and without what the run has left undone."""
+    told: dict[str, Any] = substitute(plan.told, outcome.bindings)
+    for change in outcome.left_changes:
+        name = plan.listed.get(change.action)
+        if name is not None:
+            resource = substitute(change.resource, outcome.bindings)
+            told[name] = [item for item in told[name] if item != resource]
+        count = plan.counted.get(change.action)
+        if count is not None:
+            told["counts"] = {**told["counts"], count: told["counts"][count] - 1}
+    return _retold(plan, outcome, told)
+
+
+def _retold(plan: Plan, outcome: Outcome, told: dict[str, Any]) -> dict[str, Any]:
+    """*told* as it is after what a recheck has left out."""
+    if plan.retold is None or not outcome.withdrawn:
+        return told
+    return dict(plan.retold(told, {change.resource: why for change, why in outcome.withdrawn}))
+
+
+def _unfinished(plan: Plan, outcome: Outcome) -> dict[str, Any]:
+    """What the planning tells of a run that was not carried out to its end; its lists have what was done."""
+    told: dict[str, Any] = {name: [] for name in plan.listed.values()} | substitute(plan.unfinished, outcome.bindings)
+    for change in outcome.done:
+        name = plan.listed.get(change.action)
+        if name is not None:
+            told[name].append(substitute(change.resource, outcome.bindings))
+    return _retold(plan, outcome, told)
+
+
+def refusal(error: StorageError, plan: Plan, calls: Mapping[str, int]) -> dict[str, Any]:
+    """The result of a run that changed nothing: the task's options, EC2's state or the first reads did not allow it."""
+    return {
+        "changed": False,
+        "plan": plan.published(),
+        "planned_ids": {},
+        "api_calls": dict(calls),
+        "error": described(error),
+        "done": [],
+        "failed_changes": [],
+        "not_tried": plan.published(),
+    }
+
+
+def failure(error: StorageError, plan: Plan, outcome: Outcome, calls: Mapping[str, int]) -> dict[str, Any]:
+    """The result of a run that failed on the way. Entries of ``done`` have EC2's ids where there are any.
+
+    ``changed`` counts a call whose answer got lost as one that was carried out. What EC2 deferred counts as failed, and
+    what a recheck has left out as not tried.
+    """
+
+    def published(changes: Iterable[Change]) -> list[dict[str, Any]]:
+        entries: list[dict[str, Any]] = [substitute(change.published(), outcome.bindings) for change in changes]
+        return entries
+
+    unclear = isinstance(error, CallError) and error.unclear and bool(outcome.failed)
+    return {
+        **(_unfinished(plan, outcome) if outcome.error is not None else {}),
+        "changed": bool(outcome.done or outcome.rolled_back) or unclear,
+        "plan": plan.published(),
+        "planned_ids": outcome.ids,
+        "api_calls": dict(calls),
+        "error": described(error),
+        "done": published(outcome.done),
+        "failed_changes": published([*outcome.failed, *outcome.deferred_changes]),
+        "not_tried": published([*outcome.not_tried, *outcome.withdrawn_changes]),
+        "rolled_back": published(outcome.rolled_back),
+    }
+
+
+def done_before(outcome: Outcome) -> str:
+    """A sentence on what a run had done when it failed, by operation; empty for nothing."""
+    by_action: dict[str, list[str]] = {}
+    for change in outcome.done:
+        by_action.setdefault(change.action, []).append(substitute(change.resource, outcome.bindings))
+    texts = [f"{action} of {listed(resources)}" for action, resources in by_action.items()]
+    return f"Done before: {'; '.join(texts)}." if texts else ""
+
+
+def sentences(*texts: str) -> str:
+    """The texts that say something, one after the other, each with a full stop before the next."""
+    first, *rest = [text.rstrip() for text in texts if text]
+    for text in rest:
+        first = f"{first}{'' if first.endswith(('.', '!', '?')) else '.'} {text}"
+    return first
+
+
+def described(error: StorageError) -> dict[str, Any]:
+    """``{code, message, operation}``: AWS's code and message where AWS has spoken, else the kind of error and the whole
+    message. With ``not_before`` where AWS has said when to come again.
+    """
+    if isinstance(error, Incomplete):
+        return described(error.cause)
+    if isinstance(error, Unanswered):
+        return _described_together([described(cause) for cause in error.causes])
+    if isinstance(error, CallError):
+        told = {"code": error.code, "message": error.message, "operation": error.operation}
+        return told if error.not_before is None else {**told, "not_before": format_moment(error.not_before)}
+    if isinstance(error, WaitError):
+        return {"code": _WAIT_CODES.get(error.how, "WaitFailed"), "message": str(error), "operation": None}
+    return {"code": type(error).__name__, "message": str(error), "operation": None}
+
+
+def _described_together(causes: list[dict[str, Any]]) -> dict[str, Any]:
+    """The first of several causes, with the messages of all of them: each may have a part that only AWS can decode."""
+    if len(causes) == 1:
+        return causes[0]
+    return {**causes[0], "message": " ".join(f"{one['operation']}: {one['message']}" for one in causes)}
+
+
+def diff(plan: Plan) -> list[dict[str, str]]:
+    """One item per entry of the plan, in order: what it is and why in the header, then only the lines that change.
+
+    What the plan explains beside them comes last. Of more changes than are to be shown their number is told.
+    """
+    changes = plan.changes
+    items = [_diff_item(change) for change in changes[: plan.shown]]
+    if len(items) < len(changes):
+        number = f"{len(changes) - len(items)} more" if items else str(len(changes))
+        items.append({"prepared": f"{number} changes, which the plan has\n"})
+    return [*items, {"prepared": visible_lines(plan.explained)}] if plan.explained else items
+
+
+def _diff_item(change: Change) -> dict[str, str]:
+    before, after = _flat(change.before), _flat(change.after)
+    changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    made_or_gone = "made" if change.before is None else "gone" if change.after is None else ""
+    about = ", ".join(part for part in (made_or_gone, "disruptive" if change.disruptive else "") if part)
+    return {
+        "before_header": visible(f"{change.resource}, {split_place(change.region)[0]}"),
+        "after_header": visible(f"{change.action} {change.resource}{f' ({about})' if about else ''}: {change.reason}"),
+        "before": _lines(before, changed),
+        "after": _lines(after, changed),
+    }
+
+
+def _flat(view: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The view with tags and lists of devices spread out, so that one changed tag or device is one line."""
+
+    def spread(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                yield from spread(f"{prefix}.{key}", item)
+        elif isinstance(value, (list, tuple)) and value and all(isinstance(item, Mapping) for item in value):
+            for number, item in enumerate(value):
+                name = item.get("device_name", number)
+                yield f"{prefix}[{name}]", {key: part for key, part in item.items() if part is not None}
+        else:
+            yield prefix, value
+
+    return {name: item for key, value in (view or {}).items() for name, item in spread(key, value)}
+
+
+def _lines(values: Mapping[str, Any], keys: Iterable[str]) -> str:
+    """As YAML that a person reads; what is not set, or an empty list, takes no line."""
+    return "".join(
+        visible(f"{key}: {_scalar(values[key])}") + "\n" for key in keys if values.get(key) not in (None, [], ())
+    )
+
+
+def _scalar(value: Any) -> str:
+    return (
+        value
+        if isinstance(value, str) and value and "\n" not in value
+        else json.dumps(value, ensure_ascii=False, default=str)
+    )

@@ -1,0 +1,303 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Runs a feature: read, plan, and, unless in check mode, carry out. The only place that knows of check mode and of
+exits.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.basic import _load_params as load_params
+from ansible.module_utils.common.validation import check_type_dict
+from ansible.module_utils.common.warnings import warn
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+
+from .._aws.gateway import Ec2Gateway, module_clients
+from .._kernel.display import visible
+from .._kernel.errors import SpecError, StorageError
+from .._kernel.failures import CallError
+from .._kernel.ids import is_planned, planned_in
+from .._kernel.plan import Feature, Plan, guard
+from .._kernel.prediction import bound, overlay
+from .._kernel.resources import Fact
+from .._kernel.state import Query, State, by_id
+from .._kernel.times import format_moment
+from . import rendering
+from .apply import apply
+from .options import COMMON, Options, assumed_entries, module_arguments
+from .ports import Gateway, Outcome, Shell
+
+
+def run_module(
+    feature: Feature,
+    argument_spec: Mapping[str, Any],
+    *groups: Options,
+    examples: Mapping[str, str] | None = None,
+    **constraints: Any,
+) -> None:
+    """A module's whole ``main()``: its own options and constraints, and option groups that it shares with others.
+
+    *examples*: of options that are mappings, see `misfits`.
+    """
+    with _told_with_examples(examples or {}):
+        module = AnsibleAWSModule(
+            supports_check_mode=True, **module_arguments(COMMON, *groups, Options(argument_spec, constraints))
+        )
+    shell = _ModuleShell(module)
+    region = module.region
+    if not region:
+        error = SpecError("No region: set region, the environment variable AWS_REGION, or a region in the profile.")
+        shell.fail(str(error), rendering.refusal(error, Plan(), {}))
+    else:
+        # What is read stays until the end, and what it is made of goes without the collector, which would look through
+        # all of it for every page.
+        usual = gc.get_threshold()
+        gc.set_threshold(50_000)
+        try:
+            execute(feature, shell, Ec2Gateway(module_clients(module), region))
+        finally:
+            gc.set_threshold(*usual)
+
+
+@contextmanager
+def _told_with_examples(examples: Mapping[str, str]) -> Iterator[None]:
+    """Modules that are made meanwhile refuse a plain value in place of a mapping with the example of its option.
+
+    Ansible's own check names no option for a list's item, and fails itself over a number.
+    """
+
+    class Module(AnsibleModule):
+        def __init__(self, argument_spec: Mapping[str, Any], **more: Any) -> None:
+            # Tools that only look at the options give no parameters.
+            texts = misfits(load_params() or {}, examples, argument_spec)
+            # What is a misfit passes for the moment, so that all else, such as what is secret, is as ever.
+            passing = {path.partition(".")[0].removesuffix("[]"): {"type": "raw"} for path in examples}
+            super().__init__({**argument_spec, **passing} if texts else argument_spec, **more)
+            if texts:
+                self.fail_json(" ".join(texts))
+
+    usual = AnsibleAWSModule.default_settings["module_class"]
+    # Of the two places that amazon.aws has for the class, it looks at this one.
+    AnsibleAWSModule.default_settings["module_class"] = Module
+    try:
+        yield
+    finally:
+        AnsibleAWSModule.default_settings["module_class"] = usual
+
+
+def misfits(
+    params: Mapping[str, Any], examples: Mapping[str, str], argument_spec: Mapping[str, Any] | None = None
+) -> list[str]:
+    """What stands where a mapping, or a list of them, belongs: the option, its value, and how it is written.
+
+    *examples* by the path of the option, with ``[]`` behind the name of a list. Ansible's own message has no example.
+    *argument_spec* tells which lists are required, and which mappings have secrets, so that no value is shown.
+    """
+    options = argument_spec or {}
+    texts = []
+    for path, example in examples.items():
+        option = options.get(path.partition(".")[0].removesuffix("[]"), {})
+        secret = any(one.get("no_log") for one in (option.get("options") or {}).values())
+        wrong = [(label, value, "list") for label, value in _no_lists(params, path, required=option.get("required"))]
+        wrong += [(label, value, "mapping") for label, value in _values(params, path) if not _is_mapping(value)]
+        texts += [
+            f"{label}: {_shown(value, secret)} is no {kind}. Write it as in {example}." for label, value, kind in wrong
+        ]
+    return texts
+
+
+def _shown(value: Any, secret: bool) -> str:
+    """The value for a message, its kind alone where it may hold a *secret*."""
+    if secret:
+        return "the given text" if isinstance(value, str) else "the given value"
+    return "null" if value is None else repr(value)
+
+
+def _no_lists(params: Mapping[str, Any], path: str, *, required: bool | None) -> Iterator[tuple[str, Any]]:
+    """What stands where a list belongs, at the first part of a path that ends there; null only where it is *required*.
+
+    Ansible makes a list of text and numbers.
+    """
+    name = path.removesuffix("[]")
+    if name == path or "." in name or name not in params:
+        return
+    value = params[name]
+    if isinstance(value, Mapping) or (value is None and required):
+        yield name, value
+
+
+def _values(params: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
+    """What stands at the path, unless it is null, with the name of the place."""
+    option, _dot, rest = path.partition(".")
+    name = option.removesuffix("[]")
+    value = params.get(name)
+    if name == option:
+        items = [(name, value)]
+    else:
+        items = [(f"{name}[{number}]", item) for number, item in enumerate(_as_list(value))]
+    for label, item in items:
+        if item is None:
+            continue
+        if not rest:
+            yield label, item
+        elif isinstance(item, Mapping):
+            yield from ((f"{label}.{inner}", found) for inner, found in _values(item, rest))
+
+
+def _as_list(value: Any) -> list[Any]:
+    """The items that Ansible makes of the value of a list: text is taken apart at its commas."""
+    if isinstance(value, list):
+        return value
+    return str(value).split(",") if isinstance(value, (str, int, float)) else []
+
+
+def _is_mapping(value: Any) -> bool:
+    """Whether Ansible takes the value for a mapping: it reads JSON and ``key=value`` out of text."""
+    try:
+        check_type_dict(value)
+    except TypeError:
+        return False
+    return True
+
+
+class _ModuleShell:
+    """`ports.Shell` over an Ansible module."""
+
+    def __init__(self, module: AnsibleAWSModule) -> None:
+        self._module = module
+        self.params: Mapping[str, Any] = module.params
+        self.check_mode: bool = module.check_mode
+        self.diff: bool = module._diff
+
+    def warn(self, message: str) -> None:
+        # AnsibleAWSModule.warn would hand it to exit_json once more, which ansible-core calls deprecated.
+        warn(message)
+
+    def exit(self, result: Mapping[str, Any]) -> None:
+        # Freeing botocore's service model object by object takes longer than a call to EC2; the process ends anyway.
+        gc.freeze()
+        self._module.exit_json(**result)
+
+    def fail(self, message: str, result: Mapping[str, Any]) -> None:
+        gc.freeze()
+        self._module.fail_json(msg=message, **result)
+
+
+def execute(feature: Feature, shell: Shell, gateway: Gateway) -> None:
+    """Runs *feature* with the shell's parameters and ends it with `Shell.exit` or `Shell.fail`."""
+    plan = Plan()
+    try:
+        _require_time(shell.params["wait_timeout"])
+        entries = assumed_entries(shell.params.get("assume")) if shell.check_mode else []
+        spec = feature.parse(shell.params, gateway.region)
+        state = _read(feature, spec, gateway, entries)
+        planned = feature.plan(spec, state, gateway.now())
+        known = {one.resource_id for one in state.resources.values() if is_planned(one.resource_id)}
+        plan = guard(planned, known | {entry["resource"] for entry in entries})
+        _rehearse(plan, gateway)
+        predicted = overlay(state, plan.published(), everywhere=True)
+        result = rendering.success(plan, feature.result(spec, predicted), gateway.calls) if shell.check_mode else None
+        if result is not None and plan.refused is not None:
+            result = {**result, "msg": str(plan.refused), "error": rendering.described(plan.refused)}
+    except StorageError as error:
+        shell.fail(visible(str(error)), rendering.refusal(error, plan, gateway.calls))
+        return
+    for warning in plan.warnings:
+        shell.warn(visible(warning))
+    shown = plan
+    if result is None:
+        outcome = apply(plan, gateway, wait=bool(shell.params["wait"]), timeout=float(shell.params["wait_timeout"]))
+        for note in outcome.notes:
+            shell.warn(visible(note))
+        result = _told(feature, spec, state, plan, outcome, gateway)
+        shown = plan.without(outcome.left_changes)
+    if shell.diff:
+        result["diff"] = rendering.diff(shown)
+    if "error" in result:
+        shell.fail(visible(result.pop("msg")), result)
+    else:
+        shell.exit(result)
+
+
+def _rehearse(plan: Plan, gateway: Gateway) -> None:
+    """Ask EC2 about the calls of the plan that are to be rehearsed, and that build on nothing only planned.
+
+    Raises CallError when EC2 would refuse one: now nothing is changed, and no instance is stopped in vain.
+    """
+    for change in plan.changes:
+        if change.rehearsed and not planned_in(change.parameters):
+            try:
+                gateway.rehearse(change)
+            except CallError as error:
+                error.args = (f"{error} Nothing was changed, EC2 was asked with DryRun.",)
+                raise
+
+
+def _require_time(seconds: float) -> None:
+    """Without any time everything that is begun would fail, and some of it be taken back."""
+    if seconds < 1:
+        raise SpecError(f"wait_timeout: {seconds}: 1 second or more; wait: false does not wait")
+
+
+def _read(feature: Feature, spec: Any, gateway: Gateway, entries: list[Mapping[str, Any]]) -> State:
+    """Asks in rounds until the feature knows all it needs. Plans of earlier tasks are laid over what EC2 answers.
+
+    A volume that they attach is read too: nothing that EC2 answers now says that it will be there.
+    """
+    read = State(gateway.region)
+    attached = [entry["resource"] for entry in entries if entry["action"] == "AttachVolume"]
+    assumed = by_id("DescribeVolumes", "volume-id", attached)
+    while True:
+        state = overlay(read, entries) if entries else read
+        missing = [query for query in (*assumed, *feature.needs(spec, state)) if query not in read.answered]
+        if not missing:
+            return state
+        failures: dict[Query, StorageError] = {}
+        answers = gateway.ask(missing, failures)
+        in_order = {query: failures[query] for query in missing if query in failures}
+        read = replace(read.with_answers(answers), now=gateway.now(), unanswered={**read.unanswered, **in_order})
+
+
+def _told(feature: Feature, spec: Any, state: State, plan: Plan, outcome: Outcome, gateway: Gateway) -> dict[str, Any]:
+    """The result of a run that has carried out *plan*; that of a failure has ``error`` and ``msg``."""
+    error = outcome.error
+    if error is None:
+        try:
+            result = rendering.success(plan, feature.result(spec, _after(state, plan, outcome)), gateway.calls, outcome)
+        except StorageError as unexpected:
+            error = unexpected
+        else:
+            if plan.refused is None:
+                return result
+            return {**result, **rendering.failure(plan.refused, plan, outcome, gateway.calls), "msg": str(plan.refused)}
+    # What the plan could not hold is to be known too.
+    done = "" if outcome.error is None else rendering.done_before(outcome)
+    message = rendering.sentences(str(error), done, "" if plan.refused is None else f"Beside that: {plan.refused}")
+    return {"msg": message, **rendering.failure(error, plan, outcome, gateway.calls)}
+
+
+def _after(state: State, plan: Plan, outcome: Outcome) -> State:
+    """*state* after what was carried out of *plan*, as last seen, and ``<resource>/deferred`` for what EC2 deferred."""
+    predicted = overlay(state, plan.without(outcome.left_changes).published(), everywhere=True)
+    facts = [
+        Fact(
+            f"{outcome.bindings.get(change.resource, change.resource)}/deferred",
+            {
+                "code": refusal.code,
+                "message": refusal.message,
+                "not_before": None if refusal.not_before is None else format_moment(refusal.not_before),
+            },
+        )
+        for change, refusal in outcome.deferred
+    ]
+    return bound(predicted, outcome.bindings).with_resources([*outcome.observed.values(), *facts])

@@ -1,0 +1,146 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Variables of roles and playbooks: whose a name is, misspelt names, and values that are given as text.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .._kernel.errors import SpecError
+
+SHARED = frozenset({"restore", "relaunch"})
+"""Owners whose names are everyday words: variables of other projects begin with them too."""
+
+EXEMPT = ("_result", "_plan")
+"""Endings of the facts that roles and playbooks set, and of names that users register results under."""
+
+NEAR = 2
+"""Edits that make one name of another at which the one counts as a misspelling of the other."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A sentence for each name that is wrong: ``refused`` ends the run, ``doubtful`` is worth a warning."""
+
+    refused: tuple[str, ...] = ()
+    doubtful: tuple[str, ...] = ()
+
+
+def judge(names: Iterable[str], checked: Collection[str], known: Mapping[str, Collection[str]]) -> Verdict:
+    """Return what is wrong with *names*, the variables of a host, for the roles and playbooks in *checked*.
+
+    *known* has the variables of every role and playbook of the collection by its name. A variable belongs to the one
+    with the longest name that it begins with. Variables of others than *checked* are not looked at.
+    """
+    refused, doubtful = [], []
+    candidates = sorted({name for owner in checked for name in known[owner]})
+    for name in sorted(set(names)):
+        owner = owner_of(name, known)
+        if owner not in checked or name in known[owner] or name.endswith(EXEMPT):
+            continue
+        near = nearest(name, candidates)
+        if near is not None:
+            refused.append(f"{name}: {owner} has no such variable. Did you mean {near}?")
+        elif owner in SHARED:
+            doubtful.append(f"{name}: {owner} has no such variable. It is ignored.")
+        else:
+            refused.append(f"{name}: {owner} has no such variable. Remove it, or give it a name of your own.")
+    return Verdict(tuple(refused), tuple(doubtful))
+
+
+def owner_of(name: str, owners: Iterable[str]) -> str:
+    """Return the owner with the longest name that *name* begins with, before an underscore; "" when there is none."""
+    return max((owner for owner in owners if name.startswith(f"{owner}_")), key=len, default="")
+
+
+def nearest(name: str, candidates: Iterable[str]) -> str | None:
+    """Return the candidate that *name* is a misspelling of, or None.
+
+    A misspelling is up to `NEAR` edits away, or has one word more or less. The fewest edits win, then the first.
+    """
+    ranked = [(_distance(name, other), other) for other in candidates]
+    near = [(edits, other) for edits, other in ranked if edits <= NEAR or _differs_by_a_word(name, other)]
+    return min(near)[1] if near else None
+
+
+def _differs_by_a_word(one: str, other: str) -> bool:
+    """Return whether one name has a word, between underscores, that the other is without."""
+    longer, shorter = sorted((one.split("_"), other.split("_")), key=len, reverse=True)
+    return shorter in _without_a_word(longer)
+
+
+def _without_a_word(words: list[str]) -> Iterator[list[str]]:
+    return (words[:index] + words[index + 1 :] for index in range(len(words)))
+
+
+def _distance(one: str, other: str) -> int:
+    """Return the Levenshtein distance, or `NEAR` + 1 where the lengths alone are further apart than `NEAR`."""
+    if abs(len(one) - len(other)) > NEAR:
+        return NEAR + 1
+    before = list(range(len(other) + 1))
+    for row, letter in enumerate(one, 1):
+        current = [row]
+        for column, against in enumerate(other, 1):
+            current.append(min(before[column] + 1, current[-1] + 1, before[column - 1] + (letter != against)))
+        before = current
+    return before[-1]
+
+
+def from_text(value: Any, option: str, kind: str, example: str, parse: Callable[[str], Any]) -> Any:
+    """Return *value*, or what its text says: a ``mapping``, a list of ``mappings``, or a list of ``ids``.
+
+    A survey and ``-e name=value`` give text. Nothing (null, an empty text) is an empty mapping or list. Ids may also
+    stand in one text with commas or spaces between them. *parse* reads YAML, and raises ValueError for what is none.
+    Raises SpecError, which names *option* and *example*, for a value of another type, and for text that a space cut.
+    """
+    empty: Any = {} if kind == "mapping" else []
+    if value is None or value == "":
+        return empty
+    if isinstance(value, str):
+        if kind == "ids" and not value.lstrip().startswith(("[", "-")):
+            if value.endswith(","):
+                raise SpecError(_cut(option, value))
+            return re.split(r"[\s,]+", value.strip(" \t\n,"))
+        try:
+            found = parse(value)
+        except ValueError:
+            if _is_cut(value):
+                raise SpecError(_cut(option, value)) from None
+            found = value
+    else:
+        found = value
+    if not _KINDS[kind](found):
+        raise SpecError(
+            f"{option}: {str(found)[:100]!r} is not {_NAMED[kind]}. Give one{example and ' such as '}{example}."
+        )
+    return found
+
+
+def _cut(option: str, text: str) -> str:
+    return f"{option}: {text[:100]!r} is cut at a space. Quote the value, or give it as JSON."
+
+
+def _is_cut(text: str) -> bool:
+    """Return whether *text* opens a list or mapping that nothing closes: Ansible splits ``-e name=value`` at spaces."""
+    bare = text.strip()
+    return bare.startswith(("[", "{")) and not bare.endswith(("]", "}"))
+
+
+def _is_list(value: Any, item: type) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(each, item) for each in value)
+
+
+_KINDS: Mapping[str, Callable[[Any], bool]] = {
+    "mapping": lambda value: isinstance(value, Mapping),
+    "mappings": lambda value: _is_list(value, Mapping),
+    "ids": lambda value: _is_list(value, str),
+}
+_NAMED = {"mapping": "a mapping", "mappings": "a list of mappings", "ids": "a list of ids"}

@@ -1,0 +1,207 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The images and snapshots of one version: those that carry its identity and that this collection has made.
+
+Tags are copied along by CopyImage and CopySnapshot, and anybody who may write tags can forge them. So the identity in
+the tags only says where to look. What EC2 recorded when the resource was made, and lets nobody with tags change, must
+agree: the image's name, the description, and the volume ids of the snapshots (`proofs`).
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Any, TypeVar
+
+from ..._domain.instance_facts import read_fact
+from ..._domain.succession import ancestors, born, descendants
+from ..._kernel import tags as tag_names
+from ..._kernel.errors import listed
+from ..._kernel.ids import is_planned
+from ..._kernel.proofs import is_copy, is_taken_of
+from ..._kernel.resources import Image, Instance, Snapshot
+from ..._kernel.state import Query, State, by_id
+from .spec import ImageSpec, default_description, described, source_hash
+
+T = TypeVar("T", Image, Snapshot)
+
+_SOURCE = re.compile(r"(i|snap)-[0-9a-f]{8,17}")
+# What EC2 writes on the snapshots of a CreateImage.
+_CREATED = re.compile(r"Created by CreateImage\((i-[0-9a-f]+)\) for (ami-[0-9a-f]+).*")
+
+# States in which an image will never be usable (EC2, ImageState); a rerun removes such a one and registers again.
+BROKEN = ("failed", "error", "invalid")
+GONE = ("deregistered",)
+
+
+def ids(resources: Iterable[Any]) -> list[str]:
+    """The ids of these resources, sorted."""
+    return sorted(resource.resource_id for resource in resources)
+
+
+def tagged(spec: ImageSpec, state: State, cls: type[T]) -> list[T]:
+    """The account's resources of one class that carry this spec's identity, copies too, by id."""
+    identity, account = spec.identity.items(), account_of(spec, state)
+    found = [
+        resource
+        for resource in state.all(cls)
+        if all(resource.tags.get(key) == value for key, value in identity)
+        and (account is None or resource.owner_id in (None, account))
+    ]
+    return sorted(found, key=lambda resource: resource.resource_id)
+
+
+def account_of(spec: ImageSpec, state: State) -> str | None:
+    """The account of this run, as far as what it owns tells."""
+    known = (*map(state.instance, family(spec, state)), state.snapshot(spec.source_snapshot_id))
+    return next((item.owner_id for item in known if item is not None and item.owner_id), None)
+
+
+def images(spec: ImageSpec, state: State) -> list[Image]:
+    """The registered images of this version, broken ones too, by id. Where one has the version's name, only that one.
+
+    An image keeps the name and the description that it was made with. One that has neither of this version was made
+    for something else, whatever its tags say.
+    """
+    found = [image for image in _originals(spec, state) if is_made_for(spec, image)]
+    named = [image for image in found if image.name == spec.image_name]
+    return named or found
+
+
+def _originals(spec: ImageSpec, state: State) -> list[Image]:
+    return [image for image in tagged(spec, state, Image) if image.state not in GONE and not _is_copy(state, image)]
+
+
+def is_made_for(spec: ImageSpec, image: Image) -> bool:
+    """Whether EC2 shows the version's name, or its description, on the image. A planned one is the plan's own."""
+    text = str(image.facts.get("Description") or "")
+    return is_planned(image.image_id) or image.name == spec.image_name or _is_default(spec, text)
+
+
+def _is_default(spec: ImageSpec, text: str) -> bool:
+    """Whether the text is the description that this version has from any source, where the task gives none."""
+    beginning = default_description(spec, "")
+    return text.startswith(beginning) and _SOURCE.fullmatch(text[len(beginning) :]) is not None
+
+
+def stranger_warnings(spec: ImageSpec, state: State) -> Iterator[str]:
+    """The warning about what carries the identity of the version and was made for something else."""
+    own = {*ids(images(spec, state)), *ids(taken(spec, state))}
+    originals = [*_originals(spec, state), *_untouched(spec, state)]
+    strangers = [name for name in ids(originals) if name not in own]
+    if strangers:
+        yield (
+            f"{listed(strangers)} carries the tags of {spec.label}, but EC2 shows neither the name {spec.image_name!r} "
+            f"nor the description of {spec.label} on it. It is not used and stays as it is. Remove its tags "
+            f"{tag_names.IMAGE} and {tag_names.VERSION}"
+        )
+
+
+def _untouched(spec: ImageSpec, state: State) -> list[Snapshot]:
+    """The tagged snapshots that are no copies, without those that an image of the version is made from."""
+    used = {snapshot for image in images(spec, state) for snapshot in image.snapshot_ids}
+    return [item for item in tagged(spec, state, Snapshot) if not is_copy(item) and item.snapshot_id not in used]
+
+
+def copied_images(spec: ImageSpec, state: State) -> list[Image]:
+    """The registered images that carry this version's tags because somebody has copied them along, by id."""
+    return [image for image in tagged(spec, state, Image) if image.state not in GONE and _is_copy(state, image)]
+
+
+def _is_copy(state: State, image: Image) -> bool:
+    """Whether somebody has copied the image, by EC2's record of its source, else by its snapshots, as far as known.
+
+    An image that was registered from a snapshot which is itself a copy has that snapshot in its fingerprint.
+    """
+    if image.is_copy or image.facts.get("SourceInstanceId"):
+        return image.is_copy
+    known = [snapshot for snapshot in map(state.snapshot, image.snapshot_ids) if snapshot is not None]
+    if not known or not all(map(is_copy, known)):
+        return False
+    recorded = image.tags.get(tag_names.FINGERPRINT, "")
+    return not any(recorded.startswith(source_hash("snapshot", snapshot)) for snapshot in image.snapshot_ids)
+
+
+def origin_queries(found: Iterable[Image]) -> tuple[Query, ...]:
+    """The snapshots of these images, which tell copies where EC2 has not recorded a source image."""
+    return by_id(
+        "DescribeSnapshots", "snapshot-id", (item for image in found for item in image.snapshot_ids), OwnerIds=("self",)
+    )
+
+
+def taken(spec: ImageSpec, state: State) -> list[Snapshot]:
+    """The snapshots that were taken for this version, whatever became of them, by id.
+
+    A snapshot keeps the description that it was taken with, and it names the version. EC2 writes that of the snapshots
+    of a CreateImage.
+    """
+    texts = {str(image.facts.get("Description") or "") for image in images(spec, state)} - {""}
+    known = {*ids(images(spec, state)), *family(spec, state)}
+
+    def fits(snapshot: Snapshot) -> bool:
+        created = _CREATED.fullmatch(snapshot.description)
+        return (
+            is_planned(snapshot.snapshot_id)
+            or _is_default(spec, snapshot.description)
+            or snapshot.description in texts
+            or (spec.description is not None and snapshot.description == described(spec, spec.source))
+            or (created is not None and not known.isdisjoint(created.groups()))
+        )
+
+    return [item for item in tagged(spec, state, Snapshot) if not is_copy(item) and fits(item)]
+
+
+def family(spec: ImageSpec, state: State) -> tuple[str, ...]:
+    """The ids of the source, of those that it has replaced, and of those that have replaced it, as far as proven."""
+    if not spec.source_instance_id:
+        return ()
+    heirs = descendants(state, spec.source_instance_id) if spec.follow_successor else []
+    shown = [item for item in (state.instance(spec.source_instance_id), *heirs) if item is not None]
+    older = [name for item in shown for name in ancestors(state, item)]
+    return tuple(dict.fromkeys((spec.source_instance_id, *(item.instance_id for item in shown), *older)))
+
+
+def stranger_of(spec: ImageSpec, state: State, image: Image) -> Snapshot | None:
+    """A snapshot of the image that was taken of a volume which the source did not have then; None where none was.
+
+    None too where EC2 does not show any more which volumes the source had: its instance is gone, or its root volume
+    was replaced since.
+    """
+    if spec.source_snapshot_id:
+        return None
+    parts = [part for part in map(state.snapshot, image.snapshot_ids) if part is not None]
+    members = [state.instance(name) for name in family(spec, state)]
+    volumes = [device.volume_id for member in members if member is not None for device in member.block_devices]
+    if not parts or any(is_taken_of(part, volume_id) for part in parts for volume_id in volumes):
+        return None
+    decided = [_had_its_root(member, parts[0].start_time) for member in members]
+    return parts[0] if None not in decided and True in decided else None
+
+
+def _had_its_root(member: Instance | None, moment: datetime | None) -> bool | None:
+    """Whether the instance was there at that time with the root volume of now. None where EC2 does not tell."""
+    if member is None or moment is None:
+        return None
+    roots = [
+        device
+        for device in member.facts.get("BlockDeviceMappings") or ()
+        if device.get("DeviceName") == member.root_device_name
+    ]
+    attached = read_fact(roots[0], "Ebs.AttachTime") if roots else None
+    if not isinstance(attached, datetime):
+        return None
+    if attached <= moment:
+        return True
+    # The first network interface came with the launch: a root volume that is younger has replaced another one.
+    begun = [born(member), read_fact(member.facts, "NetworkInterfaces.Attachment.AttachTime")]
+    return None if any(isinstance(item, datetime) and item <= moment for item in begun) else False
+
+
+def captures(spec: ImageSpec, state: State) -> list[Snapshot]:
+    """The snapshots of an earlier capture of this version, the ones that ended in an error left out."""
+    return [snapshot for snapshot in taken(spec, state) if snapshot.state != "error"]

@@ -1,0 +1,84 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The machine that a capture was taken of, in a tag on its snapshots.
+
+A snapshot does not tell the architecture, the boot mode or the device names of its instance, and EC2 forgets a
+terminated instance after an hour. With this record the capture can still be registered. Snapshots of earlier versions
+of the collection lack it.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..._kernel.resources import Instance
+from ..._kernel.tags import LONGEST_VALUE
+
+# The key in the record by RegisterImage's parameter.
+_KEYS = {
+    "Architecture": "arch",
+    "VirtualizationType": "virt",
+    "BootMode": "boot",
+    "EnaSupport": "ena",
+    "TpmSupport": "tpm",
+    "ImdsSupport": "imds",
+    "RootDeviceName": "root",
+}
+_YES = "true"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """``hardware``: RegisterImage's parameters. ``devices``: (name, delete on termination) by the id of the volume."""
+
+    hardware: Mapping[str, Any]
+    devices: tuple[tuple[str, bool], ...]
+
+
+def required_imds(instance: Instance) -> str | None:
+    """``v2.0`` when the instance's own metadata options require IMDSv2, else None."""
+    options = instance.facts.get("MetadataOptions") or {}
+    return "v2.0" if options.get("HttpTokens") == "required" else None
+
+
+def machine_record(instance: Instance, devices: Mapping[str, tuple[str, bool]]) -> str:
+    """The tag's value for a capture of these volumes: (device name, delete on termination) by volume id.
+
+    Empty when the machine cannot be described in the 256 characters of a tag, and for paravirtual ones, which need a
+    kernel too.
+    """
+    facts = {**instance.facts, "ImdsSupport": required_imds(instance), "RootDeviceName": instance.root_device_name}
+    values = {key: facts.get(parameter) for parameter, key in _KEYS.items()}
+    if values["virt"] != "hvm" or not values["arch"]:
+        return ""
+    words = [f"{key}={_YES if value is True else value}" for key, value in values.items() if value]
+    listed = ",".join(f"{name}{'+' if delete else '-'}" for _volume, (name, delete) in sorted(devices.items()))
+    record = " ".join([*words, f"devices={listed}"])
+    return record if len(record) <= LONGEST_VALUE else ""
+
+
+def read_machine(record: str) -> Machine | None:
+    """What a record says; None for none, and for one that a later version has written in another form."""
+    values = dict(word.partition("=")[::2] for word in record.split(" ") if word)
+    devices = values.get("devices", "")
+    if not devices or any(part[-1:] not in ("+", "-") for part in devices.split(",")):
+        return None
+    hardware: dict[str, Any] = {
+        parameter: value for parameter, key in _KEYS.items() if (value := values.get(key)) is not None
+    }
+    if "EnaSupport" in hardware:
+        hardware["EnaSupport"] = hardware["EnaSupport"] == _YES
+    return Machine(hardware, tuple((part[:-1], part.endswith("+")) for part in devices.split(",")))
+
+
+def devices_by_volume(machine: Machine, volume_ids: Sequence[str]) -> dict[str, tuple[str, bool]] | None:
+    """The devices of these volumes; None when they are not as many as were captured."""
+    if len(volume_ids) != len(machine.devices):
+        return None
+    return dict(zip(sorted(volume_ids), machine.devices, strict=True))

@@ -1,0 +1,544 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One version of one image: found, captured from a source, registered, and removed.
+
+Identity is (name, version), kept in tags on the image and on the snapshots of its capture. The fingerprint beside it
+says what it was made from. Everything a rerun needs is read from there.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from ..._domain.succession import (
+    claim_warnings,
+    lineage_queries,
+    living,
+    on_trial_for,
+    require_no_way_back,
+    require_settled,
+    require_unclaimed,
+    settling_queries,
+    successor,
+)
+from ..._kernel import tags as tag_names
+from ..._kernel.errors import Ambiguous, SpecError, UnsafePlan, bounded
+from ..._kernel.ids import is_planned
+from ..._kernel.plan import Change, Feature, Plan, Stage, Wait
+from ..._kernel.resources import Image, Instance, Snapshot, Volume, view
+from ..._kernel.state import Query, State, by_id, images_by_id, own_images, tag_filters
+from .found import (
+    BROKEN,
+    account_of,
+    captures,
+    family,
+    ids,
+    images,
+    origin_queries,
+    stranger_of,
+    stranger_warnings,
+    taken,
+)
+from .machine import required_imds
+from .orphan import plan_orphan
+from .removal import plan_absent, removal_queries
+from .requests import (
+    Target,
+    billing,
+    capture_changes,
+    create_image,
+    delete_snapshot,
+    ebs,
+    register,
+    register_from_instance,
+    register_stage,
+    require_create_image_devices,
+)
+from .spec import HARDWARE, WITHOUT, DeviceOverride, ImageSpec, captures_query, name_query, parse, require_create_image
+from .upkeep import image_tag_changes, not_applied, tag_changes
+
+# PlatformDetails of images that RegisterImage can make from a snapshot without changing what EC2 bills for.
+_PLAIN_PLATFORM = "Linux/UNIX"
+
+# --- questions -------------------------------------------------------------------------------------------------------
+
+
+def needs(spec: ImageSpec, state: State) -> tuple[Query, ...]:
+    """What to ask next: the image first (a no-op ends there), then the capture, then what registering needs."""
+    first = own_images(*tag_filters(spec.identity))
+    if spec.state == "absent":
+        return (first, captures_query(spec), *removal_queries(spec, state))
+    source: tuple[Query, ...]
+    if spec.source_instance_id and spec.follow_successor:
+        source = lineage_queries([spec.source_instance_id], state)
+    elif spec.source_instance_id:
+        source = by_id("DescribeInstances", "instance-id", [spec.source_instance_id])
+    else:
+        source = by_id("DescribeSnapshots", "snapshot-id", [spec.source], OwnerIds=("self",))
+    # Of an image that exists, the snapshots tell which volumes it was made from.
+    reads = spec.tags or spec.source_instance_id
+    queries = (first, *source, *((captures_query(spec),) if reads else ()))
+    usable = [image for image in images(spec, state) if image.state not in BROKEN]
+    if state.answered.issuperset(queries):
+        queries += _origins(spec, state, usable)
+    if not state.answered.issuperset(queries) or _usable_image(spec, state) is not None:
+        return queries
+    queries = tuple(dict.fromkeys((*queries, captures_query(spec))))
+    if captures_query(spec) not in state.answered:
+        return queries
+    return (*queries, *_making_queries(spec, state))
+
+
+def _origins(spec: ImageSpec, state: State, usable: list[Image]) -> tuple[Query, ...]:
+    """The snapshots of these images, where none of them carries the version's tags; of several images all.
+
+    The id of a given snapshot is proof enough.
+    """
+    if len(usable) > 1:
+        return origin_queries(usable)
+    if spec.source_snapshot_id:
+        return ()
+    return origin_queries(image for image in usable if not any(map(state.snapshot, image.snapshot_ids)))
+
+
+def _making_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
+    queries: list[Query] = []
+    instance = _living_or_none(spec, state)
+    method = _method(spec, instance)
+    captured = bool(captures(spec, state))
+    # The name matters when the image is made. Where a capture exists an earlier run has looked, and RegisterImage
+    # refuses a name that was taken since.
+    if not captured and (spec.state == "available" or method == "image"):
+        queries.append(name_query(spec))
+    if instance is None:
+        return tuple(queries)
+    if spec.follow_successor:
+        queries += settling_queries(state, spec.source)
+    if spec.state == "available" or method == "image":
+        queries += by_id("DescribeVolumes", "attachment.instance-id", [instance.instance_id])
+    if spec.state == "available" and method == "snapshot":
+        queries += images_by_id([instance.image_id])
+        if instance.facts.get("CurrentInstanceBootMode") == "uefi" and "uefi_data" not in spec.hardware:
+            queries.append(Query("GetInstanceUefiData", arguments=(("InstanceId", instance.instance_id),)))
+    return tuple(queries)
+
+
+# --- what is there ---------------------------------------------------------------------------------------------------
+
+
+def _usable_image(spec: ImageSpec, state: State) -> Image | None:
+    """The image that this version is, in whatever state but a broken one."""
+    found = [image for image in images(spec, state) if image.state not in BROKEN]
+    if len(found) > 1:
+        raise Ambiguous(f"several images are {spec.label} (tags {tag_names.IMAGE} and {tag_names.VERSION})", ids(found))
+    return found[0] if found else None
+
+
+def _living_or_none(spec: ImageSpec, state: State) -> Instance | None:
+    if not spec.source_instance_id:
+        return None
+    heir = successor(state, spec.source_instance_id) if spec.follow_successor else None
+    return heir or state.instance(spec.source_instance_id)
+
+
+def _require_same_source(spec: ImageSpec, state: State, what: str, resource: Image | Snapshot) -> None:
+    """SpecError unless *resource* was made from this source, one that it replaces or is replaced by, and as wanted now.
+
+    An instance that was launched from the image is the same source too.
+    """
+    sources = dict.fromkeys((spec.source, *family(spec, state)))
+    instance = _living_or_none(spec, state)
+    recorded = resource.tags.get(tag_names.FINGERPRINT, "")
+    known = f"{what} {resource.resource_id} is {spec.label} already, and it was made"
+    advice = "give another version, or remove it with state: absent"
+    launched = instance is not None and instance.image_id == resource.resource_id
+    if not launched and not any(recorded.startswith(spec.source_hash(source)) for source in sources):
+        raise SpecError(
+            f"{known} from another source than {spec.source}; {advice}. To relaunch others from it, name the source "
+            "that it was made from (for a group, bake_and_relaunch_source)"
+        )
+    if not recorded.endswith(spec.shape_hash):
+        raise SpecError(f"{known} with other devices or block_devices; {advice}")
+    parts = resource.snapshot_ids if isinstance(resource, Image) else ()
+    if spec.source_snapshot_id and parts and spec.source not in parts:
+        raise SpecError(f"{known} from {', '.join(parts)}, not from {spec.source}; {advice}")
+    foreign = stranger_of(spec, state, resource) if isinstance(resource, Image) and not launched else None
+    if foreign is not None:
+        raise SpecError(
+            f"{known} from {foreign.snapshot_id} of {foreign.volume_id}, which was no volume of {spec.source} then. It "
+            f"only carries the tags; {advice}"
+        )
+
+
+def _method(spec: ImageSpec, instance: Instance | None) -> str:
+    """``snapshot`` or ``image``. Only CreateImage keeps the billing of what is not plain Linux (EC2, RegisterImage)."""
+    if spec.method != "auto":
+        return spec.method
+    if instance is not None and (instance.product_codes or instance.platform_details != _PLAIN_PLATFORM):
+        return "image"
+    return "snapshot"
+
+
+# --- the plan --------------------------------------------------------------------------------------------------------
+
+
+def plan(spec: ImageSpec, state: State, _now: datetime) -> Plan:
+    """What has to be done for this version to be captured, available or absent.
+
+    Raises SpecError, Ambiguous, UnsafePlan.
+    """
+    if spec.state == "absent":
+        return plan_absent(spec, state)
+    made = _plan(spec, state)
+    doubts = list(stranger_warnings(spec, state))
+    if spec.source_instance_id and spec.follow_successor:
+        doubts += claim_warnings(state, [spec.source_instance_id])
+    return dataclasses.replace(made, warnings=(*made.warnings, *doubts))
+
+
+def _plan(spec: ImageSpec, state: State) -> Plan:
+    image = _usable_image(spec, state)
+    if image is not None:
+        return _plan_existing(spec, state, image)
+    broken = [image for image in images(spec, state) if image.state in BROKEN]
+    cleanup = tuple(
+        Change(
+            "DeregisterImage",
+            image.image_id,
+            state.region,
+            {},
+            f"it ended as {image.state}, another is made",
+            {"state": image.state},
+        )
+        for image in broken
+    )
+    _require_free_name(spec, state, broken)
+    if spec.source_snapshot_id:
+        return _plan_from_snapshot(spec, state, cleanup)
+    known = _living_or_none(spec, state)
+    if known is None or not known.alive:
+        if _choose_captures(spec, state)[0]:
+            return _plan_orphan(spec, state, cleanup)
+        _require_nothing_failed(spec, state, broken)
+    instance = living(state, spec.source, "source_instance_id", follow=spec.follow_successor)
+    if spec.follow_successor:
+        require_unclaimed(state, instance, "source_instance_id")
+        require_settled(state, instance, "source_instance_id")
+    require_no_way_back(state, instance, spec.source, "source_instance_id")
+    if spec.platform_details not in (None, instance.platform_details):
+        raise SpecError(
+            f"platform_details: {instance.instance_id} is billed as {instance.platform_details}, and so is its image. "
+            "Give that, or leave the option out."
+        )
+    method = _method(spec, instance)
+    if method == "image":
+        require_create_image(spec)
+        return _plan_create_image(spec, state, instance, cleanup)
+    return _plan_capture(spec, state, instance, cleanup)
+
+
+def _plan_existing(spec: ImageSpec, state: State, image: Image) -> Plan:
+    _require_same_source(spec, state, "image", image)
+    if image.state == "disabled":
+        raise SpecError(
+            f"image {image.image_id} is {spec.label} already, but it is disabled; enable it, or give another version"
+        )
+    changes, warnings = image_tag_changes(spec, state, image)
+    stages = (Stage(changes),) if changes else ()
+    warnings = (*not_applied(spec, image), *warnings)
+    if image.state != "pending":
+        return Plan(stages, warnings)
+    if spec.state == "captured":
+        return Plan((*stages, Stage(waits=(Wait((image.image_id,), "captured"),))), warnings)
+    # An earlier run has registered it and was interrupted before it could see what EC2 bills for it.
+    instance = _living_or_none(spec, state)
+    same = instance is not None and instance.image_id != image.image_id
+    expect = tuple(billing(instance).items()) if instance is not None and same else ()
+    wait = Wait((image.image_id,), "available", final=True, expect=expect)
+    return Plan((*stages, Stage(waits=(wait,))), warnings)
+
+
+def _require_free_name(spec: ImageSpec, state: State, replaced: Iterable[Image]) -> None:
+    dropped = set(ids(replaced))
+    for image in state.all(Image):
+        if (
+            image.name == spec.image_name
+            and image.image_id not in dropped
+            and image.owner_id in (None, account_of(spec, state))
+        ):
+            raise SpecError(
+                f"image_name: {spec.image_name!r} is the name of {image.image_id}, which is not {spec.label} of this "
+                "collection; give another image_name or version, or deregister that image"
+            )
+
+
+def _targets(spec: ImageSpec, instance: Instance) -> list[Target]:
+    if instance.root_device_type != "ebs":
+        raise SpecError(
+            f"source_instance_id: the root of {instance.instance_id} is instance store; only EBS can be captured"
+        )
+    if instance.root_volume_id is None:
+        raise SpecError(
+            f"source_instance_id: {instance.instance_id} has no volume at its root device {instance.root_device_name}"
+        )
+    targets = [Target(item.device_name, item.volume_id, item.delete_on_termination) for item in instance.block_devices]
+    if spec.devices == "root":
+        targets = [target for target in targets if target.device_name == instance.root_device_name]
+    known = {target.device_name for target in targets}
+    for override in spec.overrides:
+        if override.device_name not in known:
+            raise SpecError(
+                f"block_devices: {override.device_name} is not a device of the image, which has "
+                f"{', '.join(sorted(known))} (devices: {spec.devices})"
+            )
+    return sorted(targets, key=lambda target: (target.device_name != instance.root_device_name, target.device_name))
+
+
+def _require_quiet(spec: ImageSpec, instance: Instance, failed: Iterable[Snapshot] = ()) -> tuple[Stage, ...]:
+    """What precedes a capture: nothing, or the wait for a stop under way. Refuses a source that still writes.
+
+    *failed* are snapshots of an earlier capture: why they failed is the first thing to know, then.
+    """
+    if instance.state == "stopping":
+        return (Stage(waits=(Wait((instance.instance_id,), "stopped"),)),)
+    if instance.state != "stopped" and spec.require_stopped:
+        earlier = "".join(
+            f"The capture {snapshot.snapshot_id} failed: {snapshot.state_reason or 'no reason given'}. "
+            for snapshot in failed
+        )
+        again = "Run the role golden_image again, which stops it and captures anew, or stop" if earlier else "Stop"
+        raise UnsafePlan(
+            f"{earlier}{instance.instance_id} is {instance.state}: what it writes now may be half in the image. "
+            f"{again} it first (instance_power, or the role golden_image), or accept crash consistency with "
+            "require_stopped: false"
+        )
+    return ()
+
+
+def _plan_capture(spec: ImageSpec, state: State, instance: Instance, cleanup: tuple[Change, ...]) -> Plan:
+    """CreateSnapshot(s), then RegisterImage."""
+    targets = _targets(spec, instance)
+    for snapshot in taken(spec, state):
+        # Also of those that are too many, or have failed: what is another source's is not deleted.
+        _require_same_source(spec, state, "snapshot", snapshot)
+    kept, spare = _choose_captures(spec, state)
+    if kept:
+        _require_complete(spec, kept, targets)
+    stages = _clearing(state, cleanup, spare)
+    captured: dict[str, str]
+    warnings = _imds_note(spec, state, instance)
+    if kept:
+        captured = {snapshot.volume_id: snapshot.snapshot_id for snapshot in kept}
+        created: tuple[Change, ...] = ()
+        tags, left_out = tag_changes(spec, state, kept)
+        stages += [Stage(tags)] if tags else []
+        warnings += left_out
+    else:
+        failed = (snapshot for snapshot, _reason in spare if snapshot.state == "error")
+        stages.extend(_require_quiet(spec, instance, failed))
+        created = capture_changes(spec, state, instance, targets)
+        captured = {change.after["volume_id"]: change.resource for change in created if change.after}
+    if spec.state == "captured":
+        return Plan((*stages, Stage(created)) if created else tuple(stages))
+    # Checked before the first effect, so also before the capture.
+    register = register_from_instance(spec, state, instance, targets, captured)
+    pending = (
+        tuple(captured.values()) if created else tuple(item.snapshot_id for item in kept if item.state != "completed")
+    )
+    if created or pending:
+        stages.append(Stage(created, waits=(Wait(pending, "completed"),)))
+    stages.append(register_stage(register, billing(instance)))
+    return Plan(tuple(stages), warnings)
+
+
+def _require_nothing_failed(spec: ImageSpec, state: State, broken: Iterable[Image]) -> None:
+    """SpecError, with the reasons, when a source that is gone has left only a failed image or capture."""
+    reasons = [
+        f"image {image.image_id} ended as {image.state}: {image.state_reason or 'no reason given'}" for image in broken
+    ]
+    for snapshot in taken(spec, state):
+        _require_same_source(spec, state, "snapshot", snapshot)
+        if snapshot.state == "error":
+            reasons.append(f"snapshot {snapshot.snapshot_id} failed: {snapshot.state_reason or 'no reason given'}")
+    if reasons:
+        raise SpecError(
+            f"source_instance_id: {spec.source} is gone, and {spec.label} was not captured before: "
+            f"{'; '.join(bounded(reasons))}. Run state: absent for this version, then bake it from another source."
+        )
+
+
+def _plan_orphan(spec: ImageSpec, state: State, cleanup: tuple[Change, ...]) -> Plan:
+    """What is left to do for a capture whose instance is gone."""
+    for snapshot in taken(spec, state):
+        _require_same_source(spec, state, "snapshot", snapshot)
+    kept, spare = _choose_captures(spec, state)
+    stages = _clearing(state, cleanup, spare)
+    tags, left_out = tag_changes(spec, state, kept)
+    stages += [Stage(tags)] if tags else []
+    planned = plan_orphan(spec, state, kept, stages)
+    return dataclasses.replace(planned, warnings=(*planned.warnings, *left_out))
+
+
+def _clearing(state: State, cleanup: tuple[Change, ...], spare: Iterable[tuple[Snapshot, str]]) -> list[Stage]:
+    """The removal of a broken image, then of snapshots: EC2 keeps the snapshots of every registered image."""
+    deletes = tuple(delete_snapshot(snapshot, state.region, reason) for snapshot, reason in spare)
+    return [Stage(changes) for changes in (cleanup, deletes) if changes]
+
+
+def _imds_note(spec: ImageSpec, state: State, instance: Instance) -> tuple[str, ...]:
+    """Where the instance's image is gone, its own metadata options tell whether IMDSv2 is required."""
+    if state.image(instance.image_id) is not None or "imds_support" in spec.hardware:
+        return ()
+    note = (
+        f"imds_support: {instance.image_id}, which {instance.instance_id} was launched from, is gone. The metadata "
+        f"options of the instance give imds_support: {required_imds(instance) or WITHOUT}."
+    )
+    return (note,)
+
+
+def _choose_captures(spec: ImageSpec, state: State) -> tuple[list[Snapshot], list[tuple[Snapshot, str]]]:
+    """The snapshots that are this version's capture (all of them or none), and those to be deleted, with the reason.
+
+    Two runs at the same moment may both have captured. The earliest start time is the one, then the lowest id, in every
+    run.
+    """
+    found = taken(spec, state)
+    sets: dict[Any, list[Snapshot]] = {}
+    for snapshot in found:
+        # CreateSnapshots gives the same StartTime to all snapshots of one request.
+        sets.setdefault(snapshot.start_time if spec.devices == "all" else snapshot.snapshot_id, []).append(snapshot)
+    spare: list[tuple[Snapshot, str]] = []
+    good: list[list[Snapshot]] = []
+    for members in sets.values():
+        failed = [snapshot for snapshot in members if snapshot.state == "error"]
+        if failed:
+            reason = failed[0].state_reason or "no reason given"
+            spare += [
+                (snapshot, f"its capture failed ({failed[0].snapshot_id}: {reason}), another is taken")
+                for snapshot in members
+            ]
+        else:
+            good.append(members)
+    good.sort(key=lambda members: (str(members[0].start_time or ""), min(ids(members))))
+    spare += [(snapshot, f"{ids(good[0])[0]} was there first") for members in good[1:] for snapshot in members]
+    return (good[0] if good else []), spare
+
+
+def _require_complete(spec: ImageSpec, kept: list[Snapshot], targets: list[Target]) -> None:
+    """Each device of the image has its snapshot, and each snapshot its device, as at the time of the capture."""
+    volumes = {target.volume_id for target in targets}
+    strangers = [item for item in kept if item.volume_id not in volumes]
+    missing = volumes - {item.volume_id for item in kept}
+    if strangers or missing:
+        raise SpecError(
+            f"the capture of {spec.label} is of the volumes {', '.join(sorted(item.volume_id for item in kept))}, "
+            "and the devices to bake are now "
+            f"{', '.join(f'{target.device_name} ({target.volume_id})' for target in targets)}; "
+            f"give another version, or delete the snapshots {', '.join(ids(kept))}"
+        )
+
+
+def _plan_from_snapshot(spec: ImageSpec, state: State, cleanup: tuple[Change, ...]) -> Plan:
+    """RegisterImage from a snapshot that is there: its point in time is fixed already."""
+    snapshot = state.snapshot(spec.source)
+    if snapshot is None:
+        raise SpecError(
+            f"source_snapshot_id: {spec.source} does not exist in {state.region}, or belongs to another account"
+        )
+    if snapshot.state == "error":
+        raise SpecError(
+            f"source_snapshot_id: {spec.source} ended in error: {snapshot.state_reason or 'no reason given'}"
+        )
+    if snapshot.storage_tier == "archive":
+        raise SpecError(f"source_snapshot_id: {spec.source} is archived; restore it to the standard tier first")
+    if spec.state == "captured":
+        return Plan()
+    hardware = {HARDWARE[option]: value for option, value in spec.hardware.items() if value != WITHOUT}
+    hardware.setdefault("VirtualizationType", "hvm")
+    root = spec.hardware["root_device_name"]
+    for override in spec.overrides:
+        if override.device_name != root:
+            raise SpecError(f"block_devices: {override.device_name} is not a device of the image, which has {root}")
+    override = next(iter(spec.overrides), DeviceOverride(root))
+    source = Volume(
+        volume_id="",
+        size=snapshot.volume_size,
+        volume_type=override.volume_type or "gp3",
+        encrypted=snapshot.encrypted,
+    )
+    mapping = ebs(override, snapshot.snapshot_id, source, True, boot=True)
+    platform = {"platform_details": spec.platform_details} if spec.platform_details else {}
+    change = register(spec, state, spec.source, hardware, [mapping], snapshot.owner_id, platform, {root: source})
+    stages = [Stage(cleanup)] if cleanup else []
+    if snapshot.state != "completed":
+        stages.append(Stage(waits=(Wait((snapshot.snapshot_id,), "completed"),)))
+    return Plan((*stages, register_stage(change, platform)), () if platform else (_platform_note(snapshot),))
+
+
+def _platform_note(snapshot: Snapshot) -> str:
+    return (
+        "source_snapshot_id: EC2 bills an image that is registered from a snapshot as Linux/UNIX, whatever "
+        f"{snapshot.snapshot_id} holds. Bake Windows, RHEL and SLES from an instance instead. Set platform_details: "
+        "Linux/UNIX to say that this is right."
+    )
+
+
+def _plan_create_image(spec: ImageSpec, state: State, instance: Instance, cleanup: tuple[Change, ...]) -> Plan:
+    """CreateImage with NoReboot: EC2 takes the snapshots and registers, and keeps product codes and platform."""
+    targets = _targets(spec, instance)
+    require_create_image_devices(spec, state, instance, targets)
+    create = create_image(spec, state, instance, targets)
+    captured = Wait((create.resource,), "captured")
+    leftovers = taken(spec, state)
+    for snapshot in leftovers:
+        _require_same_source(spec, state, "snapshot", snapshot)
+    reason = f"left over from a {spec.label} that failed"
+    # The broken image first: EC2 keeps the snapshots of every registered one.
+    strays = tuple(delete_snapshot(snapshot, state.region, reason) for snapshot in leftovers)
+    stages = [Stage(changes) for changes in (cleanup, strays) if changes]
+    stages.extend(_require_quiet(spec, instance))
+    if spec.state == "captured":
+        return Plan((*stages, Stage((create,), (captured,))))
+    return Plan((*stages, register_stage(create, billing(instance), captured)))
+
+
+# --- the result ------------------------------------------------------------------------------------------------------
+
+
+def result(spec: ImageSpec, state: State) -> dict[str, Any]:
+    """``image``, ``image_id`` (null without one), ``snapshots`` (of the image, else the capture), and the source.
+
+    ``source_rejected``: who was launched in its place and does not stand for it.
+    """
+    image = next((item for item in images(spec, state) if item.state not in BROKEN), None)
+    devices = {device.snapshot_id: device.device_name for device in image.block_devices} if image is not None else {}
+    # CreateImage does not tell which snapshots it takes: once the image is there, it shows them itself.
+    foretold = image is None or is_planned(image.image_id)
+    parts = [item for item in captures(spec, state) if foretold or not is_planned(item.snapshot_id)]
+    snapshots = {snapshot.snapshot_id: view(snapshot) for snapshot in parts}
+    for snapshot_id, device_name in devices.items():
+        if snapshot_id is not None:
+            known = state.snapshot(snapshot_id)
+            snapshots[snapshot_id] = {
+                **(view(known) if known else {"snapshot_id": snapshot_id}),
+                "device_name": device_name,
+            }
+    instance = _living_or_none(spec, state)
+    return {
+        "image": None if image is None else view(image),
+        "image_id": None if image is None else image.image_id,
+        "snapshots": [snapshots[key] for key in sorted(snapshots)],
+        "source_instance_id": instance.instance_id if instance is not None else spec.source_instance_id,
+        "source_state": instance.state if instance is not None else None,
+        "source_rejected": ids(on_trial_for(state, instance.instance_id)) if instance is not None else [],
+    }
+
+
+FEATURE = Feature(parse=parse, needs=needs, plan=plan, result=result)

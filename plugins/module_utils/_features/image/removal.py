@@ -1,0 +1,253 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The removal of one version of an image: who needs the image, and what is deleted when nobody does.
+
+An image is held by whatever would fail without it: an instance, a launch template in any of its versions, a launch
+configuration, an SSM parameter, an Image Builder recipe, and another account that a usage report shows to use it.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..._kernel.errors import Ambiguous, Unanswered, UnsafePlan, listed
+from ..._kernel.ids import is_planned
+from ..._kernel.plan import Change, Plan, Stage
+from ..._kernel.proofs import is_copy
+from ..._kernel.resources import Image, Snapshot
+from ..._kernel.state import Query, State, Struct, by_id
+from .found import copied_images, ids, images, origin_queries, stranger_warnings, tagged, taken
+from .requests import delete_snapshot
+from .spec import ImageSpec
+
+# DescribeImageReferences looks at ten versions of a launch template unless told, and at 10,000 at most. Instances count
+# in all states unless told, also for the hour in which a terminated one is still listed.
+_DEEPEST = "10000"
+_LIVING = ("pending", "running", "stopping", "stopped")
+_LOCKED = ("governance", "compliance", "compliance-cooloff")
+# A usage report looks at so many versions of a launch template unless told.
+_REPORT_DEPTH = 20
+_LAUNCH_CONFIGURATIONS = Query("DescribeLaunchConfigurations", service="autoscaling", optional=True)
+
+# --- questions -------------------------------------------------------------------------------------------------------
+
+
+def removal_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
+    """What the removal of the images and snapshots known so far needs: users, locks, other images of the snapshots."""
+    found = [image for image in images(spec, state) if not is_planned(image.image_id)]
+    queries: list[Query] = []
+    if not spec.force:
+        for image in found:
+            queries += _holder_queries(image, state)
+        queries += [_LAUNCH_CONFIGURATIONS] if found else []
+    own = [item for item in ids(tagged(spec, state, Snapshot)) if not is_planned(item)]
+    snapshots = {*own, *(snapshot for image in found for snapshot in image.snapshot_ids)}
+    users = by_id(
+        "DescribeImages", "block-device-mapping.snapshot-id", snapshots, IncludeDisabled=True, Owners=("self",)
+    )
+    return (*queries, *origin_queries(found), *users, *_lock_queries(own))
+
+
+def _holder_queries(image: Image, state: State) -> Iterator[Query]:
+    """Who uses the image: in the account, and, once it is known to be shared, in others."""
+    yield _references_query(image.image_id)
+    permissions = (("Attribute", "launchPermission"), ("ImageId", image.image_id))
+    yield Query("DescribeImageAttribute", arguments=permissions, optional=True)
+    if state.fact(f"{image.image_id}/shared"):
+        yield Query("DescribeImageUsageReportEntries", arguments=(("ImageIds", (image.image_id,)),), optional=True)
+    if any(_counts(state, image, entry) for entry in state.fact(f"{image.image_id}/usage") or ()):
+        # A report that finds no use has no entries: only the list of reports shows it.
+        yield Query("DescribeImageUsageReports", arguments=(("ImageIds", (image.image_id,)),), optional=True)
+
+
+def _references_query(image_id: str) -> Query:
+    def with_option(kind: str, name: str, *values: str) -> Struct:
+        option = Struct((("OptionName", name), ("OptionValues", values)))
+        return Struct((("ResourceType", kind), ("ResourceTypeOptions", (option,))))
+
+    types = (
+        with_option("ec2:Instance", "state-name", *_LIVING),
+        with_option("ec2:LaunchTemplate", "version-depth", _DEEPEST),
+    )
+    arguments = (("ImageIds", (image_id,)), ("IncludeAllResourceTypes", True), ("ResourceTypes", types))
+    return Query("DescribeImageReferences", arguments=arguments, optional=True)
+
+
+def _lock_queries(snapshots: list[str]) -> tuple[Query, ...]:
+    if not snapshots:
+        return ()
+    return (Query("DescribeLockedSnapshots", arguments=(("SnapshotIds", tuple(snapshots)),), optional=True),)
+
+
+# --- the plan --------------------------------------------------------------------------------------------------------
+
+
+def plan_absent(spec: ImageSpec, state: State) -> Plan:
+    """DeregisterImage, then DeleteSnapshot of the snapshots that were taken for the image and no other image uses.
+
+    Raises Ambiguous for several images of one version, UnsafePlan for what holds the image or a snapshot.
+    """
+    found = images(spec, state)
+    if len(found) > 1:
+        raise Ambiguous(f"several images are {spec.label}; deregister the one that is not wanted", ids(found))
+    warnings: list[str] = []
+    for image in found:
+        if not spec.force:
+            _require_unused(spec, state, image)
+            warnings += _shared(spec, state, image)
+        _require_unprotected(spec, image)
+    deletes, kept = _snapshots(spec, state, found)
+    stages = [Stage((_deregister(spec, state, image),)) for image in found]
+    return Plan(tuple(stages + ([Stage(deletes)] if deletes else [])), (*warnings, *kept))
+
+
+def _deregister(spec: ImageSpec, state: State, image: Image) -> Change:
+    before = {"name": image.name, "state": image.state}
+    return Change("DeregisterImage", image.image_id, state.region, {}, f"{spec.label} is to be absent", before)
+
+
+def _require_unprotected(spec: ImageSpec, image: Image) -> None:
+    if str(image.facts.get("DeregistrationProtection") or "").startswith("enabled"):
+        raise UnsafePlan(
+            f"image {image.image_id} ({spec.label}) has deregistration protection; disable that first (it may last "
+            "for another 24 hours then)"
+        )
+
+
+def _require_unused(spec: ImageSpec, state: State, image: Image) -> None:
+    """UnsafePlan, naming them, when anything holds the image; Unanswered when AWS refuses to tell."""
+    subject = f"state: image {image.image_id} ({spec.label})"
+    users = sorted({*_references(state, image), *_launch_configurations(state, image), *_accounts(state, image)})
+    if users:
+        unlisted = state.refusal("DescribeImageUsageReports")
+        raise UnsafePlan(
+            f"{subject} is in use by {listed(users)}. Remove these uses first, or set "
+            "force: true to deregister it all the same."
+            + (f" EC2 does not tell whether a newer usage report shows none: {unlisted}" if unlisted else "")
+        )
+    asked = ["DescribeImageReferences", "DescribeLaunchConfigurations", "DescribeImageAttribute"]
+    asked += ["DescribeImageUsageReportEntries"] if state.fact(f"{image.image_id}/shared") else []
+    refused = [error for error in map(state.refusal, asked) if error is not None]
+    if refused:
+        raise Unanswered(
+            f"{subject}: EC2 does not tell everything that uses it. {' '.join(map(str, refused))} Or set force: true "
+            "to deregister it without asking.",
+            refused,
+        )
+
+
+def _references(state: State, image: Image) -> Iterator[str]:
+    for user in state.fact(f"{image.image_id}/references") or ():
+        yield user["arn"]
+
+
+def _launch_configurations(state: State, image: Image) -> Iterator[str]:
+    for item in state.fact("launchConfigurations") or ():
+        if item["image_id"] == image.image_id:
+            yield f"launch configuration {item['name']}"
+
+
+def _accounts(state: State, image: Image) -> Iterator[str]:
+    """The other accounts with which the image is shared and whose newest usage report shows that they use it."""
+    for entry in state.fact(f"{image.image_id}/usage") or ():
+        if _counts(state, image, entry) and not _superseded(state, image, entry):
+            yield f"account {entry['account']} ({entry['resource_type']}: {entry['count']}, as of {entry['reported']})"
+
+
+def _counts(state: State, image: Image, entry: Mapping[str, Any]) -> bool:
+    """Whether an entry of a usage report shows use by another account that has access to the image."""
+    shared: list[str] = state.fact(f"{image.image_id}/shared") or []
+    widely = any(not name.isdigit() for name in shared)
+    return bool(entry["count"]) and entry["account"] != image.owner_id and (widely or entry["account"] in shared)
+
+
+def _superseded(state: State, image: Image, entry: Mapping[str, Any]) -> bool:
+    """Whether a newer report has looked at the same account and type of resource, at least as deep."""
+    reports: list[dict[str, Any]] = state.fact(f"{image.image_id}/usageReports") or []
+    kind = entry["resource_type"]
+    own = next((report for report in reports if report["report"] == entry["report"]), None)
+    if own is None or not entry["reported"]:
+        return False
+    depth = own["depths"].get(kind) or _REPORT_DEPTH
+    return any(
+        report["reported"] > entry["reported"]
+        and kind in report["depths"]
+        and (report["depths"][kind] or _REPORT_DEPTH) >= depth
+        and (not report["accounts"] or entry["account"] in report["accounts"])
+        for report in reports
+    )
+
+
+def _shared(spec: ImageSpec, state: State, image: Image) -> Iterator[str]:
+    """The warning that others have access, where no report shows that they use it."""
+    shared = sorted(state.fact(f"{image.image_id}/shared") or ())
+    if shared:
+        named = listed(shared)
+        yield (
+            f"image {image.image_id} ({spec.label}) is shared with {named}. No usage report shows use of it there "
+            "(CreateImageUsageReport makes one); they lose access to it."
+        )
+
+
+def _snapshots(spec: ImageSpec, state: State, found: list[Image]) -> tuple[tuple[Change, ...], list[str]]:
+    """The deletions, and warnings about what stays. Raises UnsafePlan for a locked snapshot, unless forced."""
+    removed = set(ids(found))
+    used = {
+        snapshot: image.image_id
+        for image in state.all(Image)
+        if image.image_id not in removed
+        for snapshot in image.snapshot_ids
+    }
+    # Only what was taken for this version goes: a snapshot that the user gave as the source stays, and so do copies.
+    own = taken(spec, state)
+    copies = [item for item in tagged(spec, state, Snapshot) if is_copy(item)]
+    free = [item for item in own if item.snapshot_id not in used]
+    locked = [item for item in free if _lock(state, item)]
+    warnings = [
+        f"snapshot {item.snapshot_id} of {spec.label} stays: {used[item.snapshot_id]} uses it"
+        for item in own
+        if item.snapshot_id in used
+    ]
+    for item in locked:
+        text = f"snapshot {item.snapshot_id} of {spec.label} is locked ({_lock(state, item)})"
+        if not spec.force:
+            raise UnsafePlan(
+                f"state: {text}, and EC2 deletes no locked snapshot. Unlock it, wait for the end of the lock, or set "
+                "force: true to deregister the image and leave the snapshot."
+            )
+        warnings.append(f"{text}; it stays")
+    denied = state.refusal("DescribeLockedSnapshots")
+    if free and denied is not None and not spec.force:
+        raise Unanswered(
+            f"state: EC2 does not tell whether the snapshots of {spec.label} are locked, and a locked one would "
+            f"outlive its image. {denied} Or set force: true to go on without asking.",
+            [denied],
+        )
+    warnings += _left_alone(spec, state, copies)
+    warnings += stranger_warnings(spec, state)
+    reason = f"made for {spec.label}, used by no other image"
+    return tuple(delete_snapshot(item, state.region, reason) for item in free if item not in locked), warnings
+
+
+def _lock(state: State, snapshot: Snapshot) -> str:
+    """The mode of a lock that is in force, and its end; empty without one."""
+    lock: dict[str, Any] = state.fact(f"{snapshot.snapshot_id}/lock") or {}
+    if lock.get("state") not in _LOCKED:
+        return ""
+    return str(lock["state"]) + (f" until {lock['expires_on']}" if lock.get("expires_on") else "")
+
+
+def _left_alone(spec: ImageSpec, state: State, snapshots: list[Snapshot]) -> Iterator[str]:
+    copies = [*ids(copied_images(spec, state)), *ids(snapshots)]
+    if len(copies) == 1:
+        yield f"{copies[0]} is a copy that carries the tags of {spec.label}. Somebody else has made it, so it stays."
+    elif copies:
+        yield (
+            f"{', '.join(copies)} are copies that carry the tags of {spec.label}. Somebody else has made them, so they "
+            "stay."
+        )

@@ -1,0 +1,395 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The changes that make an image: what is asked of EC2 for a capture, a registration, a CreateImage.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..._domain.volume_types import VOLUME_TYPES, require_performance
+from ..._kernel import tags as tag_names
+from ..._kernel.errors import SpecError
+from ..._kernel.ids import planned
+from ..._kernel.plan import Change, Stage, Wait
+from ..._kernel.resources import Image, ImageDevice, Instance, Snapshot, Volume, view
+from ..._kernel.state import State
+from ..._kernel.tags import specification
+from .found import tagged
+from .machine import machine_record, required_imds
+from .spec import HARDWARE, WITHOUT, DeviceOverride, ImageSpec, captures_query, described, name_query
+
+# Of an override, what says nothing about the volume that is made.
+_NOT_OF_THE_VOLUME = frozenset({"device_name", "delete_on_termination"})
+
+
+@dataclass(frozen=True)
+class Target:
+    """A device of the source that goes into the image."""
+
+    device_name: str
+    volume_id: str
+    delete_on_termination: bool
+
+
+def own_tags(spec: ImageSpec, source: str) -> dict[str, str]:
+    """What the image and its snapshots carry: the user's tags, the identity, the fingerprint."""
+    return {**spec.tags, **spec.identity, tag_names.FINGERPRINT: spec.fingerprint(source)}
+
+
+def delete_snapshot(snapshot: Snapshot, region: str, reason: str) -> Change:
+    """The change that deletes a snapshot which this collection has made."""
+    before = {"state": snapshot.state, "volume_id": snapshot.volume_id}
+    return Change("DeleteSnapshot", snapshot.snapshot_id, region, {}, reason, before)
+
+
+def capture_changes(spec: ImageSpec, state: State, instance: Instance, targets: list[Target]) -> tuple[Change, ...]:
+    """CreateSnapshot of the root, or CreateSnapshots of all devices: one change per device."""
+    record = machine_record(
+        instance, {target.volume_id: (target.device_name, target.delete_on_termination) for target in targets}
+    )
+    tags = {**own_tags(spec, instance.instance_id), **({tag_names.MACHINE: record} if record else {})}
+    common = {
+        "Description": described(spec, instance.instance_id),
+        "TagSpecifications": [specification("snapshot", tags)],
+    }
+    action = "CreateSnapshot" if spec.devices == "root" else "CreateSnapshots"
+    consistency = "" if instance.state in ("stopped", "stopping") else ", crash-consistent: the instance is running"
+    return tuple(
+        Change(
+            action,
+            planned("snapshot", f"{spec.label} {target.device_name}"),
+            state.region,
+            {**common, "VolumeId": target.volume_id}
+            if action == "CreateSnapshot"
+            else {**common, "InstanceSpecification": {"InstanceId": instance.instance_id}},
+            f"the point in time of {target.device_name}{consistency}",
+            after={"volume_id": target.volume_id, "description": common["Description"], "tags": tags},
+            identity=captures_query(spec),
+            passed_over=frozenset(item.snapshot_id for item in tagged(spec, state, Snapshot)),
+        )
+        for target in targets
+    )
+
+
+def register_from_instance(
+    spec: ImageSpec, state: State, instance: Instance, targets: list[Target], captured: Mapping[str, str]
+) -> Change:
+    """RegisterImage from the captured snapshots (by volume id), as the instance is. SpecError for what is not known."""
+    hardware = _inherited(spec, state, instance)
+    mappings = [_mapping(spec, state, instance, target, captured[target.volume_id]) for target in targets]
+    base = state.image(instance.image_id)
+    taken = {mapping["DeviceName"] for mapping in mappings}
+    mappings += [
+        {"DeviceName": device.device_name, "VirtualName": device.virtual_name}
+        for device in (base.block_devices if base is not None else ())
+        if device.virtual_name and device.device_name not in taken
+    ]
+    volumes = {target.device_name: state.volume(target.volume_id) for target in targets}
+    sources = {name: volume for name, volume in volumes.items() if volume is not None}
+    return register(
+        spec, state, instance.instance_id, hardware, mappings, instance.owner_id, billing(instance), sources
+    )
+
+
+def _inherited(spec: ImageSpec, state: State, instance: Instance) -> dict[str, Any]:
+    """RegisterImage's parameters for the hardware: what the user gave, else the instance's, else its image's."""
+    base = state.image(instance.image_id)
+    found: dict[str, Any] = {}
+    for option, parameter in HARDWARE.items():
+        value = spec.hardware.get(option)
+        if value is None and option == "uefi_data":
+            value = state.fact(f"{instance.instance_id}/uefiData")
+        elif value is None:
+            value = instance.facts.get(parameter)
+        if value is None and base is not None:
+            value = getattr(base, option, None)
+        if value is None and base is None and option == "imds_support":
+            value = required_imds(instance)
+        if value not in (None, "", WITHOUT):
+            found[parameter] = value
+    missing = [
+        option
+        for option in ("architecture", "virtualization_type", "root_device_name")
+        if HARDWARE[option] not in found
+    ]
+    if missing:
+        raise SpecError(f"neither {instance.instance_id} nor its image tells these, so give them: {', '.join(missing)}")
+    if found["VirtualizationType"] == "hvm":
+        # EC2 refuses a kernel on hvm images; instances of old images still show one.
+        found.pop("KernelId", None)
+        found.pop("RamdiskId", None)
+    return found
+
+
+def _mapping(spec: ImageSpec, state: State, instance: Instance, target: Target, snapshot_id: str) -> dict[str, Any]:
+    volume = state.volume(target.volume_id)
+    if volume is None:
+        raise SpecError(
+            f"source_instance_id: the volume {target.volume_id} at {target.device_name} does not exist any more"
+        )
+    override = next(
+        (item for item in spec.overrides if item.device_name == target.device_name), DeviceOverride(target.device_name)
+    )
+    return ebs(
+        override,
+        snapshot_id,
+        volume,
+        target.delete_on_termination,
+        boot=target.device_name == instance.root_device_name,
+    )
+
+
+def ebs(
+    override: DeviceOverride, snapshot_id: str, source: Volume, delete_on_termination: bool, *, boot: bool
+) -> dict[str, Any]:
+    """One entry of BlockDeviceMappings: the override's values, else the source's where the type takes them."""
+    volume_type = override.volume_type or source.volume_type
+    rules = VOLUME_TYPES[volume_type]
+    inherits = volume_type == source.volume_type
+    iops = override.iops or (source.iops if inherits and rules.iops else None)
+    throughput = override.throughput or (source.throughput if inherits and rules.throughput else None)
+    if override.volume_size is not None and override.volume_size < source.size:
+        raise SpecError(
+            f"block_devices: {override.device_name}: {override.volume_size} GiB are less than the {source.size} GiB of "
+            "its snapshot"
+        )
+    require_performance(
+        f"block_devices: {override.device_name}",
+        volume_type,
+        override.volume_size or source.size,
+        iops,
+        throughput,
+        boot=boot,
+    )
+    wanted = {
+        "SnapshotId": snapshot_id,
+        "VolumeType": volume_type,
+        "VolumeSize": override.volume_size,
+        "Iops": iops,
+        "Throughput": throughput,
+        "DeleteOnTermination": delete_on_termination
+        if override.delete_on_termination is None
+        else override.delete_on_termination,
+    }
+    return {
+        "DeviceName": override.device_name,
+        "Ebs": {key: value for key, value in wanted.items() if value is not None},
+    }
+
+
+def reshaped(spec: ImageSpec) -> set[str]:
+    """The devices of the image that *spec* gives another size, type or performance than their volumes have."""
+    return {override.device_name for override in spec.overrides if not override.said.keys() <= _NOT_OF_THE_VOLUME}
+
+
+def require_create_image_devices(spec: ImageSpec, state: State, instance: Instance, targets: Iterable[Target]) -> None:
+    """SpecError for what EC2 would refuse of CreateImage's devices, by the rules for RegisterImage's."""
+    changed = reshaped(spec)
+    for target in targets:
+        if target.device_name in changed:
+            _mapping(spec, state, instance, target, "")
+
+
+def billing(instance: Instance) -> dict[str, Any]:
+    """What EC2 bills for the source, and must bill for the image."""
+    return {
+        "platform_details": instance.platform_details,
+        "usage_operation": instance.usage_operation,
+        "product_codes": instance.product_codes,
+    }
+
+
+def register(
+    spec: ImageSpec,
+    state: State,
+    source: str,
+    hardware: Mapping[str, Any],
+    mappings: list[dict[str, Any]],
+    owner_id: str | None,
+    platform: Mapping[str, Any],
+    sources: Mapping[str, Volume],
+) -> Change:
+    """RegisterImage with these parameters for hardware and devices. *sources* by device name: what was captured."""
+    tags = own_tags(spec, source)
+    # EC2 enables the Intel interface beside ENA.
+    shown = {**hardware, **({"SriovNetSupport": "simple"} if hardware.get("EnaSupport") else {})}
+    image = Image(
+        image_id=planned("image", spec.label),
+        name=spec.image_name,
+        owner_id=owner_id,
+        tags=tags,
+        block_devices=tuple(_image_device(mapping, sources.get(mapping["DeviceName"])) for mapping in mappings),
+        **{
+            option: shown[parameter]
+            for option, parameter in HARDWARE.items()
+            if parameter in shown and option != "uefi_data"
+        },
+        **platform,
+    )
+    parameters = {
+        "Name": spec.image_name,
+        "Description": described(spec, source),
+        "BlockDeviceMappings": mappings,
+        "TagSpecifications": [specification("image", tags)],
+        **hardware,
+    }
+    return Change(
+        "RegisterImage",
+        image.image_id,
+        state.region,
+        parameters,
+        f"{spec.label} does not exist yet",
+        after=predicted(image),
+        identity=name_query(spec),
+    )
+
+
+def predicted(image: Image) -> dict[str, Any]:
+    """The view of an image that is about to be made, without what only EC2 knows."""
+    return {
+        key: value for key, value in view(image).items() if key not in ("image_id", "creation_date", "state_reason")
+    }
+
+
+def _image_device(mapping: Mapping[str, Any], source: Volume | None) -> ImageDevice:
+    """The device as EC2 will show it: size, where the request gives none, and encryption are the snapshot's."""
+    ebs = mapping.get("Ebs", {})
+    return ImageDevice(
+        mapping["DeviceName"],
+        snapshot_id=ebs.get("SnapshotId"),
+        size=ebs.get("VolumeSize") or (source.size if source is not None else None),
+        volume_type=ebs.get("VolumeType"),
+        iops=ebs.get("Iops"),
+        throughput=ebs.get("Throughput"),
+        delete_on_termination=ebs.get("DeleteOnTermination"),
+        encrypted=source.encrypted if source is not None else None,
+        virtual_name=mapping.get("VirtualName"),
+    )
+
+
+def register_stage(change: Change, platform: Mapping[str, Any], *goals: Wait) -> Stage:
+    """The change that makes the image, the wait for it, and its removal when EC2 would bill it as something else."""
+    wait = Wait((change.resource,), "available", final=True, expect=tuple(platform.items()))
+    removal = Change(
+        "DeregisterImage",
+        change.resource,
+        change.region,
+        {},
+        "EC2 would bill it as something else than its source",
+        {"state": "available"},
+    )
+    return Stage((change,), (*goals, wait), on_failure=(Stage((removal,)),), rollback_on=frozenset({"mismatch"}))
+
+
+def _said(override: DeviceOverride) -> dict[str, Any]:
+    """The user's values for one device of CreateImage; what is left out is as the volume has it."""
+    names = {
+        "volume_size": "VolumeSize",
+        "volume_type": "VolumeType",
+        "iops": "Iops",
+        "throughput": "Throughput",
+        "delete_on_termination": "DeleteOnTermination",
+    }
+    return {names[option]: value for option, value in override.said.items() if option in names}
+
+
+def create_image(spec: ImageSpec, state: State, instance: Instance, targets: list[Target]) -> Change:
+    """The change that has EC2 take the snapshots and register by itself. Devices that are no target are left out."""
+    wanted = {target.device_name for target in targets}
+    overrides = {override.device_name: override for override in spec.overrides}
+    mappings: list[dict[str, Any]] = []
+    for device in sorted(instance.block_devices, key=lambda item: item.device_name):
+        override = overrides.get(device.device_name)
+        if device.device_name not in wanted:
+            mappings.append({"DeviceName": device.device_name, "NoDevice": ""})
+        elif override is not None and len(override.said) > 1:
+            mappings.append({"DeviceName": device.device_name, "Ebs": _said(override)})
+    tags = own_tags(spec, instance.instance_id)
+    image = _created(spec, state, instance, targets)
+    parameters: dict[str, Any] = {
+        "InstanceId": instance.instance_id,
+        "Name": spec.image_name,
+        "Description": described(spec, instance.instance_id),
+        "NoReboot": True,
+        "TagSpecifications": [specification("image", tags), specification("snapshot", tags)],
+    }
+    if mappings:
+        parameters["BlockDeviceMappings"] = mappings
+    return Change(
+        "CreateImage",
+        image.image_id,
+        state.region,
+        parameters,
+        f"{spec.label} does not exist yet; CreateImage keeps what EC2 bills for {instance.platform_details}",
+        after={**predicted(image), "snapshots": [_taken(spec, state, instance, target) for target in targets]},
+        identity=name_query(spec),
+    )
+
+
+def _created(spec: ImageSpec, state: State, instance: Instance, targets: list[Target]) -> Image:
+    """The image that CreateImage will make: hardware as the instance has it, devices as its volumes and the user say.
+
+    (EC2 API reference, CreateImage and Instance.)
+    """
+    facts = instance.facts
+    return Image(
+        image_id=planned("image", spec.label),
+        name=spec.image_name,
+        state="pending" if spec.state == "captured" else "available",
+        owner_id=instance.owner_id,
+        architecture=facts.get("Architecture"),
+        root_device_name=instance.root_device_name,
+        virtualization_type=facts.get("VirtualizationType"),
+        boot_mode=facts.get("BootMode"),
+        ena_support=facts.get("EnaSupport"),
+        sriov_net_support=facts.get("SriovNetSupport"),
+        tpm_support=facts.get("TpmSupport"),
+        block_devices=tuple(_created_device(spec, state, target) for target in targets),
+        tags=own_tags(spec, instance.instance_id),
+        **billing(instance),
+    )
+
+
+def _taken_id(spec: ImageSpec, target: Target) -> str:
+    return planned("snapshot", f"{spec.label} {target.device_name}")
+
+
+def _created_device(spec: ImageSpec, state: State, target: Target) -> ImageDevice:
+    """One device of the image: the user's values, else the volume's where the type is the same."""
+    volume = state.volume(target.volume_id)
+    override = next((item for item in spec.overrides if item.device_name == target.device_name), None)
+    said = {} if override is None else override.said
+    inherits = volume is not None and said.get("volume_type") in (None, volume.volume_type)
+    like = volume if inherits else None
+    return ImageDevice(
+        target.device_name,
+        snapshot_id=_taken_id(spec, target),
+        size=said.get("volume_size") or (volume.size if volume else None),
+        volume_type=said.get("volume_type") or (volume.volume_type if volume else None),
+        iops=said.get("iops") or (like.iops if like else None),
+        throughput=said.get("throughput") or (like.throughput if like else None),
+        delete_on_termination=said.get("delete_on_termination", target.delete_on_termination),
+        encrypted=volume.encrypted if volume else None,
+    )
+
+
+def _taken(spec: ImageSpec, state: State, instance: Instance, target: Target) -> dict[str, Any]:
+    """The view of a snapshot that CreateImage takes by itself. `prediction.overlay` reads it back."""
+    volume = state.volume(target.volume_id)
+    snapshot = Snapshot(
+        snapshot_id=_taken_id(spec, target),
+        volume_id=target.volume_id,
+        volume_size=volume.size if volume else 0,
+        encrypted=volume.encrypted if volume else False,
+        kms_key_id=volume.kms_key_id if volume else None,
+        owner_id=instance.owner_id,
+        tags=own_tags(spec, instance.instance_id),
+    )
+    return {key: value for key, value in view(snapshot).items() if value not in (None, "")}

@@ -1,0 +1,242 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The options of `ami_bake` as a checked spec, and what identifies an image: tags, fingerprint, name.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..._domain.volume_types import require_performance
+from ..._kernel import tags as tag_names
+from ..._kernel.errors import SpecError
+from ..._kernel.ids import planned_in, require_id, require_image_name, require_text
+from ..._kernel.state import Query, own_images, own_snapshots
+from ..._kernel.tags import require_tags
+
+# Option -> RegisterImage's parameter, for the facts of the hardware that are inherited unless they are given.
+HARDWARE = {
+    "architecture": "Architecture",
+    "virtualization_type": "VirtualizationType",
+    "boot_mode": "BootMode",
+    "ena_support": "EnaSupport",
+    "sriov_net_support": "SriovNetSupport",
+    "tpm_support": "TpmSupport",
+    "uefi_data": "UefiData",
+    "imds_support": "ImdsSupport",
+    "kernel_id": "KernelId",
+    "ramdisk_id": "RamdiskId",
+    "root_device_name": "RootDeviceName",
+}
+
+
+# The user's word for "without it", where leaving the option out means "as the source has it".
+WITHOUT = "none"
+
+
+@dataclass(frozen=True)
+class DeviceOverride:
+    """What the user wants different for one device of the image. None: as the source has it."""
+
+    device_name: str
+    volume_size: int | None = None
+    volume_type: str | None = None
+    iops: int | None = None
+    throughput: int | None = None
+    delete_on_termination: bool | None = None
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """The options that were given."""
+        return {key: value for key, value in self.__dict__.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """The options of `ami_bake`, checked. ``hardware`` has only what the user gave.
+
+    ``image_name``: with ``state`` absent also one that EC2 would not take, since nothing gets it.
+    """
+
+    name: str
+    version: str
+    image_name: str
+    state: str
+    source_instance_id: str | None
+    source_snapshot_id: str | None
+    follow_successor: bool
+    method: str
+    require_stopped: bool
+    devices: str
+    overrides: tuple[DeviceOverride, ...]
+    hardware: Mapping[str, Any]
+    description: str | None
+    platform_details: str | None
+    tags: Mapping[str, str]
+    force: bool
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """The tags that say which version an image or snapshot is."""
+        return {tag_names.IMAGE: self.name, tag_names.VERSION: self.version}
+
+    @property
+    def label(self) -> str:
+        """How it is named in plans and messages."""
+        return f"{self.name}/{self.version}"
+
+    @property
+    def source(self) -> str:
+        """The id that the user gave."""
+        return self.source_instance_id or self.source_snapshot_id or ""
+
+    def source_hash(self, source: str) -> str:
+        """The first half of the fingerprint of what is made from *source*."""
+        return source_hash("instance" if self.source_instance_id else "snapshot", source)
+
+    @property
+    def shape_hash(self) -> str:
+        """The second half: devices and block_devices."""
+        return _hash(
+            [self.devices, *sorted((item.said for item in self.overrides), key=lambda said: str(said["device_name"]))]
+        )
+
+    def fingerprint(self, source: str) -> str:
+        """What an image of this spec, made from *source*, has in its tag ``ec2ops:fingerprint``."""
+        return f"{self.source_hash(source)}-{self.shape_hash}"
+
+
+def source_hash(kind: str, source: str) -> str:
+    """The first half of the fingerprint of what is made from this ``instance`` or ``snapshot``."""
+    return _hash([kind, source])
+
+
+def _hash(content: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:32]
+
+
+def parse(params: Mapping[str, Any], _region: str) -> ImageSpec:
+    """The module's options as a spec. Raises SpecError for what can be refused without looking at EC2."""
+    name, version = (require_text(params[option], option).strip() for option in ("name", "version"))
+    for option, value in (("name", name), ("version", version)):
+        if not value or len(value) > tag_names.LONGEST_VALUE:
+            raise SpecError(
+                f"{option}: {value!r}: 1 to {tag_names.LONGEST_VALUE} characters, since it is kept as a tag"
+            )
+        if planned_in(value):
+            raise SpecError(f"{option}: {value!r} reads like an id that is only planned; give another one")
+    hardware = {key: params[key] for key in HARDWARE if params.get(key) is not None}
+    spec = ImageSpec(
+        name=name,
+        version=version,
+        image_name=_image_name(params["image_name"], name, version, made=params["state"] != "absent"),
+        state=params["state"],
+        source_instance_id=params.get("source_instance_id"),
+        source_snapshot_id=params.get("source_snapshot_id"),
+        follow_successor=params["follow_successor"],
+        method=params["method"],
+        require_stopped=params["require_stopped"],
+        devices=params["devices"],
+        overrides=tuple(_override(item) for item in params.get("block_devices") or ()),
+        hardware=hardware,
+        description=params.get("description"),
+        platform_details=params.get("platform_details"),
+        tags=require_tags(params.get("tags") or {}, "tags", ours=4),
+        force=params["force"],
+    )
+    if spec.state != "absent":
+        _require_source(spec)
+    return spec
+
+
+def _image_name(template: str, name: str, version: str, *, made: bool) -> str:
+    try:
+        value = template.format(name=name, version=version)
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        raise SpecError(f"image_name: {template!r} may use {{name}} and {{version}}, nothing else ({error})") from error
+    return require_image_name(value) if made else value
+
+
+def _override(item: Mapping[str, Any]) -> DeviceOverride:
+    values: dict[str, Any] = {key: item.get(key) for key in DeviceOverride.__dataclass_fields__}
+    override = DeviceOverride(**values)
+    what = f"block_devices: {override.device_name}"
+    for option in ("volume_size", "iops", "throughput"):
+        value = values[option]
+        if value is not None and value < 1:
+            raise SpecError(f"{what}: {option}: {value} is not a number from 1 up")
+    if override.volume_type is not None:
+        require_performance(what, override.volume_type, override.volume_size, override.iops, override.throughput)
+    return override
+
+
+def _require_source(spec: ImageSpec) -> None:
+    if bool(spec.source_instance_id) == bool(spec.source_snapshot_id):
+        raise SpecError("give one of source_instance_id and source_snapshot_id")
+    seen: set[str] = set()
+    for override in spec.overrides:
+        if override.device_name in seen:
+            raise SpecError(f"block_devices: {override.device_name} is named twice")
+        seen.add(override.device_name)
+    if spec.source_instance_id:
+        require_id("instance", spec.source_instance_id, "source_instance_id")
+    if spec.source_snapshot_id:
+        require_id("snapshot", spec.source_snapshot_id, "source_snapshot_id")
+        if spec.devices == "all":
+            raise SpecError("devices: all needs source_instance_id; a snapshot is one device")
+        if spec.method == "image":
+            raise SpecError("method: image (CreateImage) needs source_instance_id")
+        # A snapshot does not say what machine it boots. RegisterImage's defaults (i386, paravirtual) fit none of today.
+        missing = [
+            option for option in ("architecture", "root_device_name", "ena_support") if option not in spec.hardware
+        ]
+        if missing:
+            raise SpecError(f"source_snapshot_id: a snapshot does not tell these, so give them: {', '.join(missing)}")
+    if spec.method == "image":
+        require_create_image(spec)
+
+
+def require_create_image(spec: ImageSpec) -> None:
+    """SpecError for what CreateImage cannot do: it takes the hardware of the instance as it is.
+
+    It takes other sizes and types of devices, although EC2's API reference says that only DeleteOnTermination can
+    differ.
+    """
+    if spec.hardware:
+        raise SpecError(
+            f"method: CreateImage (method: image) takes the hardware of the instance as it is, so it cannot apply "
+            f"{', '.join(sorted(spec.hardware))}. Leave these options out."
+        )
+
+
+def default_description(spec: ImageSpec, source: str) -> str:
+    """The description of what is made from *source*, where the task gives none: of it and of its snapshots."""
+    return _as_description(f"{spec.name} {spec.version} from {source}")
+
+
+def described(spec: ImageSpec, source: str) -> str:
+    """The description of what is made from *source*."""
+    return _as_description(spec.description) if spec.description else default_description(spec, source)
+
+
+def _as_description(text: str) -> str:
+    # EC2 takes 255 characters, and of snapshots only ASCII.
+    return text.encode("ascii", "replace").decode()[:255]
+
+
+def captures_query(spec: ImageSpec) -> Query:
+    """The snapshots of this version."""
+    return own_snapshots(spec.identity)
+
+
+def name_query(spec: ImageSpec) -> Query:
+    """Whatever has the name of the image: names are unique in an account and region."""
+    return own_images(("name", (spec.image_name,)))

@@ -1,0 +1,79 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A version that exists: its tags converge, and options that shape an image only when it is made are named.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ..._kernel.plan import Change, tagging
+from ..._kernel.resources import Image, Snapshot
+from ..._kernel.state import State
+from .found import captures
+from .spec import HARDWARE, WITHOUT, ImageSpec, described
+
+
+def tag_changes(
+    spec: ImageSpec, state: State, resources: Iterable[Image | Snapshot]
+) -> tuple[tuple[Change, ...], tuple[str, ...]]:
+    """The CreateTags that give these resources the tags of the task, and warnings about those without a place.
+
+    Tags that the task does not name stay: nothing tells whether they are the user's.
+    """
+    changes: list[Change] = []
+    warnings: list[str] = []
+    for item in resources:
+        change, left_out = tagging(
+            item.resource_id, state.region, item.tags, spec.tags, f"tag as {spec.label} is declared"
+        )
+        changes += [change] if change is not None else []
+        if left_out:
+            warnings.append(f"tags: {item.resource_id} has no room for {', '.join(left_out)}. EC2 takes 50 tags.")
+    return tuple(changes), tuple(warnings)
+
+
+def image_tag_changes(spec: ImageSpec, state: State, image: Image) -> tuple[tuple[Change, ...], tuple[str, ...]]:
+    """`tag_changes` for an image and for the snapshots that were taken for it; a source snapshot keeps its own tags."""
+    named = set(image.snapshot_ids)
+    snapshots = [item for item in captures(spec, state) if not named or item.snapshot_id in named]
+    return tag_changes(spec, state, (image, *snapshots)) if spec.tags else ((), ())
+
+
+def not_applied(spec: ImageSpec, image: Image) -> tuple[str, ...]:
+    """The warning that names the options which the image does not have, as one text; nothing when it has them all."""
+    differences = [f"{option} (the image has {_word(have)})" for option, have in _differences(spec, image)]
+    if not differences:
+        return ()
+    note = (
+        f"image {image.image_id} is {spec.label} already and stays as it was made. Options that were not applied: "
+        f"{', '.join(differences)}. Give another version to make an image that has them."
+    )
+    return (note,)
+
+
+def _differences(spec: ImageSpec, image: Image) -> Iterator[tuple[str, Any]]:
+    if image.name != spec.image_name:
+        yield "image_name", image.name
+    for option in HARDWARE:
+        given = spec.hardware.get(option)
+        # EC2 shows no UEFI data of an image, and enables the Intel interface beside ENA.
+        if given is None or option == "uefi_data" or (option == "sriov_net_support" and image.ena_support):
+            continue
+        wanted = None if given == WITHOUT else given
+        have = getattr(image, option)
+        if (have or None) != (wanted or None):
+            yield option, have
+    if spec.platform_details is not None and image.platform_details != spec.platform_details:
+        yield "platform_details", image.platform_details
+    if spec.description is not None and image.facts and image.facts.get("Description") != described(spec, spec.source):
+        yield "description", image.facts.get("Description")
+
+
+def _word(value: Any) -> str:
+    return "none" if value in (None, "", False) else "true" if value is True else repr(value)

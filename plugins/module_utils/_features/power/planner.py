@@ -1,0 +1,389 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Instances stopped, running, or back in the state that a run has found them in.
+
+What a run has stopped for a while is known by the record that `hold` writes down on the instance.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from ..._domain.hold import forget, has_passing_address, hold_of, lost_address, wants_start
+from ..._domain.instance_facts import relaunch_troubles
+from ..._domain.load_balancers import balanced_by, balancer_queries
+from ..._domain.power_cycle import held_stop, plain_stop, running_of, start_stages, stop_queries, stop_troubles
+from ..._domain.succession import (
+    REJECTED,
+    SERVING,
+    claim_warnings,
+    on_trial_for,
+    started_since,
+    successor,
+    successor_queries,
+    trial_record,
+)
+from ..._kernel import tags as tag_names
+from ..._kernel.errors import SpecError, StorageError, UnsafePlan, bounded, listed
+from ..._kernel.ids import require_id
+from ..._kernel.plan import Change, Feature, Plan, Stage
+from ..._kernel.resources import Instance, view
+from ..._kernel.state import Query, State, by_id
+from ..._kernel.times import parse_span
+
+
+@dataclass(frozen=True)
+class PowerSpec:
+    """The options of `instance_power`, checked.
+
+    ``instance_ids`` None: whatever in the region is held (restored only).
+    """
+
+    instance_ids: tuple[str, ...] | None
+    state: str
+    remember: bool
+    older_than: timedelta
+    hold_time: timedelta
+    force: bool
+    hibernate: bool
+    skip_os_shutdown: bool
+    lose_instance_store: bool
+    force_start: bool
+    for_relaunch: bool
+
+    @property
+    def asks_balancers(self) -> bool:
+        """Whether a stop looks for load balancers. A relaunch looks itself; without a record the stop is for good."""
+        return self.remember and not self.for_relaunch
+
+    @property
+    def stop_parameters(self) -> dict[str, bool]:
+        """What StopInstances is sent beside the ids: only what the user asked for."""
+        said = {"Force": self.force, "Hibernate": self.hibernate, "SkipOsShutdown": self.skip_os_shutdown}
+        return {name: True for name, value in said.items() if value}
+
+
+def parse(params: Mapping[str, Any], _region: str) -> PowerSpec:
+    """The module's options as a spec. Raises SpecError for what can be refused without looking at EC2."""
+    state = params["state"]
+    ids = params.get("instance_ids")
+    if ids is None and state != "restored":
+        raise SpecError(f"instance_ids is required with state: {state}")
+    if state != "stopped":
+        given = [
+            name
+            for name in ("remember", "for_relaunch", "force", "hibernate", "skip_os_shutdown", "lose_instance_store")
+            if params[name]
+        ]
+        if given:
+            raise SpecError(f"{', '.join(given)}: only with state: stopped")
+    elif params["force_start"]:
+        raise SpecError("force_start: only with state: running or state: restored")
+    if params["hibernate"] and (params["force"] or params["skip_os_shutdown"]):
+        raise SpecError("hibernate: the operating system has to take part, so not with force or skip_os_shutdown")
+    return PowerSpec(
+        instance_ids=None
+        if ids is None
+        else tuple(dict.fromkeys(require_id("instance", item, "instance_ids") for item in ids)),
+        state=state,
+        remember=params["remember"],
+        older_than=parse_span(params["older_than"], "older_than"),
+        hold_time=timedelta(seconds=params["wait_timeout"]),
+        force=params["force"],
+        hibernate=params["hibernate"],
+        skip_os_shutdown=params["skip_os_shutdown"],
+        lose_instance_store=params["lose_instance_store"],
+        force_start=params["force_start"],
+        for_relaunch=params["for_relaunch"],
+    )
+
+
+# --- questions -------------------------------------------------------------------------------------------------------
+
+
+def needs(spec: PowerSpec, state: State) -> tuple[Query, ...]:
+    """The instances in one call; more only about those that will be stopped or started."""
+    if spec.instance_ids is None:
+        first: tuple[Query, ...] = (Query("DescribeInstances", (("tag-key", (tag_names.RESTORE_STATE,)),)),)
+    else:
+        first = by_id("DescribeInstances", "instance-id", spec.instance_ids)
+    if not state.answered.issuperset(first):
+        return first
+    if spec.state != "restored" and (gone := _gone(spec, state)):
+        return (*first, *successor_queries(gone))
+    if spec.state == "stopped":
+        known = _known(spec, state)
+        balancers = [query for item in running_of(known) for query in _balancer_queries(spec, state, item)]
+        return (*first, *stop_queries(known, lose_instance_store=spec.lose_instance_store), *dict.fromkeys(balancers))
+    if spec.state == "running":
+        starting = [item.instance_id for item in _known(spec, state) if item.state in ("stopped", "stopping")]
+        return (*first, *(() if spec.force_start else successor_queries(starting)))
+    # What is missing may have been replaced, long ago.
+    missing = [item for item in spec.instance_ids or () if state.instance(item) is None]
+    known = [] if spec.force_start else _known(spec, state)
+    held = [item.instance_id for item in known if wants_start(item) or _was_started(item)]
+    return (*first, *successor_queries([*missing, *held]))
+
+
+def _balancer_queries(spec: PowerSpec, state: State, instance: Instance) -> Iterator[Query]:
+    """What tells which load balancers have the instance. The stop goes on without the answers."""
+    if spec.asks_balancers:
+        yield from (dataclasses.replace(query, optional=True) for query in balancer_queries(state, instance))
+
+
+# --- what is there ---------------------------------------------------------------------------------------------------
+
+
+def _known(spec: PowerSpec, state: State) -> list[Instance]:
+    """The instances that this is about, as far as EC2 knows them, in the order of the option; else by id."""
+    if spec.instance_ids is not None:
+        found = [state.instance(instance_id) for instance_id in spec.instance_ids]
+        return [instance for instance in found if instance is not None]
+    return sorted(state.all(Instance), key=lambda instance: instance.instance_id)
+
+
+def _gone(spec: PowerSpec, state: State) -> list[str]:
+    """The given ids of instances that EC2 does not know, or that are terminated."""
+    found = {item: state.instance(item) for item in spec.instance_ids or ()}
+    return [item for item, instance in found.items() if instance is None or not instance.alive]
+
+
+def _require_there(spec: PowerSpec, state: State) -> None:
+    """SpecError where instances are gone. One that a living instance has replaced is named with its successor."""
+    troubles, replaced = [], False
+    for instance_id in _gone(spec, state):
+        instance, heir = state.instance(instance_id), successor(state, instance_id)
+        text = f"does not exist in {state.region}" if instance is None else f"is {instance.state}"
+        if heir is not None:
+            text += f", and {heir.instance_id} ({heir.state}) has replaced it"
+            replaced = True
+        troubles.append(f"{instance_id} {text}")
+    remedy = "Check the ids and the region."
+    _raise(SpecError, troubles, f"Name the successor of a replaced instance. {remedy}" if replaced else remedy)
+
+
+def _raise(kind: type[StorageError], troubles: Sequence[str], advice: str = "") -> None:
+    """One error for everything that is wrong, if anything is."""
+    if troubles:
+        raise kind(
+            f"instance_ids: {'; '.join(bounded(troubles))}. Nothing was changed.{' ' + advice if advice else ''}"
+        )
+
+
+# --- stopped ---------------------------------------------------------------------------------------------------------
+
+
+def plan(spec: PowerSpec, state: State, now: datetime) -> Plan:
+    """What has to be done for the instances to be in the wanted state. Raises SpecError, Ambiguous, UnsafePlan."""
+    if spec.state == "restored":
+        return _plan_restored(spec, state, now)
+    _require_there(spec, state)
+    return _plan_stopped(spec, state, now) if spec.state == "stopped" else _plan_running(spec, state)
+
+
+def _plan_stopped(spec: PowerSpec, state: State, now: datetime) -> Plan:
+    instances = _known(spec, state)
+    stopping = running_of(instances)
+    _raise(
+        UnsafePlan,
+        [f"{item.instance_id} {trouble}" for item in stopping for trouble in _stop_troubles(spec, state, item)],
+    )
+    if spec.remember:
+        stages = held_stop(instances, state.region, now, spec.hold_time, spec.stop_parameters, final=True)
+    else:
+        stages = plain_stop(instances, state.region, spec.stop_parameters, final=True)
+    warnings = [lost_address(item) for item in stopping if has_passing_address(item)]
+    if spec.asks_balancers:
+        warnings += _balancer_warnings(state, stopping)
+    if spec.remember:
+        warnings += [
+            f"{item.instance_id} has a tag {tag_names.RESTORE_STATE} that this collection did not write "
+            f"({item.tags[tag_names.RESTORE_STATE]!r}); the record of this run takes its place"
+            for item in stopping
+            if tag_names.RESTORE_STATE in item.tags and hold_of(item) is None
+        ]
+    return Plan(stages, tuple(warnings))
+
+
+def _balancer_warnings(state: State, stopping: Iterable[Instance]) -> Iterator[str]:
+    """The load balancers that will find an instance off, and those that did not answer."""
+    for instance in stopping:
+        for balancers in balanced_by(state, instance):
+            yield (
+                f"{instance.instance_id} is in the {balancers}. It answers no request until it runs again, and its "
+                "health check passes"
+            )
+    refusals = dict.fromkeys(str(error) for error in state.unanswered.values())
+    if refusals:
+        yield f"it is not known whether a load balancer has these instances: {listed(refusals)}"
+
+
+def _stop_troubles(spec: PowerSpec, state: State, instance: Instance) -> Iterable[str]:
+    if spec.for_relaunch:
+        for trouble in relaunch_troubles(instance, state.region):
+            yield f"cannot be relaunched: {trouble}"
+    yield from stop_troubles(
+        state,
+        instance,
+        lose_instance_store=spec.lose_instance_store,
+        remember=spec.remember,
+        hibernate=spec.hibernate,
+    )
+
+
+# --- running ---------------------------------------------------------------------------------------------------------
+
+
+def _plan_running(spec: PowerSpec, state: State) -> Plan:
+    instances = _known(spec, state)
+    starting = [instance for instance in instances if instance.state in ("stopped", "stopping")]
+    if not spec.force_start:
+        _raise(UnsafePlan, _replaced(state, starting), "Start them beside their successors with force_start: true.")
+    pending = [instance for instance in instances if instance.state == "pending"]
+    reason = "it is {state} and should be running"
+    warnings = () if spec.force_start else claim_warnings(state, [item.instance_id for item in starting])
+    return Plan(start_stages(starting, pending, state.region, reason, final=True), warnings)
+
+
+def _replaced(state: State, instances: Iterable[Instance]) -> list[str]:
+    found = []
+    for instance in instances:
+        heir = successor(state, instance.instance_id)
+        if heir is not None:
+            found.append(f"{instance.instance_id} was replaced by {heir.instance_id}, which is {heir.state}")
+    return found
+
+
+# --- restored --------------------------------------------------------------------------------------------------------
+
+
+def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
+    warnings: list[str] = []
+    done: list[Instance] = []
+    starting: list[Instance] = []
+    pending: list[Instance] = []
+    unproven: list[Instance] = []
+    _require_known(spec, state)
+    for instance in _known(spec, state):
+        if not instance.alive or tag_names.RESTORE_STATE not in instance.tags:
+            continue
+        hold = hold_of(instance)
+        if hold is None:
+            value = instance.tags[tag_names.RESTORE_STATE]
+            warnings.append(
+                f"{instance.instance_id} has a tag {tag_names.RESTORE_STATE} that this collection did not write "
+                f"({value!r}); it is left as it is"
+            )
+        elif spec.instance_ids is None and not hold.is_over(now, spec.older_than):
+            continue
+        elif instance.state == "pending":
+            pending.append(instance)
+        elif hold.is_spent(instance) or instance.state == "running":
+            done.append(instance)
+        elif hold.is_proven(instance):
+            starting.append(instance)
+        else:
+            unproven.append(instance)
+    warnings += _unproven_warning(unproven)
+    if not spec.force_start:
+        warnings += claim_warnings(state, [item.instance_id for item in starting])
+    replaced = [] if spec.force_start else _replaced(state, starting)
+    if spec.instance_ids is not None:
+        _raise(UnsafePlan, replaced, "Start them beside their successors with force_start: true.")
+    elif replaced:
+        warnings += [f"{trouble}; it is not started" for trouble in replaced]
+        starting = [instance for instance in starting if successor(state, instance.instance_id) is None]
+    started = [*starting, *pending]
+    begun = [instance for instance in pending if _was_started(instance)]
+    given_up = []
+    if not spec.force_start:
+        given_up = _given_up(state, [item for item in started if item not in begun], [*done, *begun])
+    # Where the record of the hold tells that a successor was given up, it stays until that one says so itself.
+    telling = [instance for instance in done if any(old is instance for old, _new in given_up)]
+    settled = [instance for instance in done if instance not in telling]
+    stages: list[Stage] = []
+    if settled:
+        stages.append(_forget(settled, state.region, "it is running, or was started since"))
+    stages += start_stages(
+        starting, pending, state.region, "it was running when a run stopped it; now it is {state}", final=False
+    )
+    if given_up:
+        stages.append(Stage(tuple(_rejection(state, old, new) for old, new in given_up)))
+    if started or telling:
+        # Last, so that a run that is ended before leaves the record.
+        stages.append(_forget([*started, *telling], state.region, "it is running again"))
+    warnings += [
+        f"{new.instance_id} was launched to replace {old.instance_id} and has not proved itself; {old.instance_id} is "
+        f"back in its place. The next relaunch of {old.instance_id} terminates {new.instance_id}, if you do not"
+        for old, new in given_up
+    ]
+    return Plan(tuple(stages), tuple(warnings))
+
+
+def _unproven_warning(instances: Sequence[Instance]) -> list[str]:
+    """The warning about stopped instances whose record EC2's facts do not agree with."""
+    if not instances:
+        return []
+    told = [
+        f"{item.instance_id} (EC2's reason: {item.facts.get('StateTransitionReason') or 'none'})" for item in instances
+    ]
+    warning = (
+        f"the last stop of {listed(told)} is not within the times of the tag {tag_names.RESTORE_STATE}, so no run of "
+        "this collection has stopped it; it is left stopped. Start it if it should run, or remove the tag"
+    )
+    return [warning]
+
+
+def _rejection(state: State, old: Instance, new: Instance) -> Change:
+    """The record that *new* was given up, unless its own run has let it serve in the meantime."""
+    serves = (("instance-id", (new.instance_id,)), (f"tag:{tag_names.TRIAL}", (SERVING,)))
+    record = trial_record(new.instance_id, new.tags, REJECTED, state.region, f"{old.instance_id} is back")
+    return dataclasses.replace(record, unless=(Query("DescribeInstances", serves),))
+
+
+def _was_started(instance: Instance) -> bool:
+    """It runs since its hold was written down: whoever was to replace it may be given up."""
+    hold = hold_of(instance)
+    return instance.alive and hold is not None and hold.is_spent(instance)
+
+
+def _given_up(state: State, started: Iterable[Instance], done: Iterable[Instance]) -> list[tuple[Instance, Instance]]:
+    """The successors that have not proved themselves in place of those that are back: (old, new)."""
+    back = [(old, new) for old in started for new in on_trial_for(state, old.instance_id)]
+    back += [(old, new) for old in done for new in on_trial_for(state, old.instance_id) if started_since(old, new)]
+    return [(old, new) for old, new in back if new.tags[tag_names.TRIAL] != REJECTED]
+
+
+def _require_known(spec: PowerSpec, state: State) -> None:
+    """An id that EC2 does not know is an error, unless a living instance has replaced it: that one serves."""
+    missing = [
+        item for item in spec.instance_ids or () if state.instance(item) is None and successor(state, item) is None
+    ]
+    _raise(
+        SpecError,
+        [f"{item} does not exist in {state.region}, and no instance there replaces it" for item in missing],
+        "Check the ids and the region.",
+    )
+
+
+def _forget(instances: Iterable[Instance], region: str, reason: str) -> Stage:
+    return Stage(tuple(forget(instance, region, reason) for instance in instances))
+
+
+# --- the result ------------------------------------------------------------------------------------------------------
+
+
+def result(spec: PowerSpec, state: State) -> dict[str, Any]:
+    """``instances``: the views of those that EC2 knows, in the order of ``instance_ids``, else by id."""
+    return {"instances": [view(instance) for instance in _known(spec, state)]}
+
+
+FEATURE = Feature(parse=parse, needs=needs, plan=plan, result=result)

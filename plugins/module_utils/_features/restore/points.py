@@ -1,0 +1,598 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What data can be brought back: for volumes, or for all of an instance, the snapshot to make each volume from.
+
+A snapshot is *good* when it is completed and not in the archive. The *moment* of its data is when it was taken. Of a
+copy its tag ``ec2ops:taken`` says that, and without one nothing does: it counts from when it was begun, which is later,
+so nothing that may be newer than what was asked for is ever chosen.
+
+A copy is *proven* when the run that asked for it has recorded its volume (`proofs.copy_record`) or when its original is
+known and fits. A copy that is not proven is chosen only where there is nothing else, and a note names it.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from ..._domain.device_names import device_letters, is_device_name
+from ..._domain.snapshot_sets import instance_of, missing_parts, units_of
+from ..._domain.volume_types import VOLUME_TYPES, require_performance
+from ..._kernel import tags as tag_names
+from ..._kernel.display import visible
+from ..._kernel.errors import SpecError, bounded, listed
+from ..._kernel.proofs import copy_misfit, copy_record, is_copy, source_of, time_of
+from ..._kernel.resources import Snapshot
+from ..._kernel.tags import LONGEST_KEY, MOST_TAGS, carried
+from ..._kernel.times import EARLIEST, format_moment
+
+DEFAULT_TYPE = "gp3"
+"""Of a volume of which nothing says what type it had."""
+MOST_CARRIED = MOST_TAGS - 5
+"""Tags that a restored volume gets of its source: the collection keeps room for five of its own on a volume."""
+
+
+# --- What is asked, and what is answered ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A volume that an earlier run has made for the same restore, of ``source``, from a snapshot that may be gone."""
+
+    source: str
+    snapshot_id: str
+    create_time: datetime
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """These volumes, or all volumes of this instance at one moment, as they were before a time.
+
+    ``restored`` is there already. ``taken``: device names that are in use on the instance to restore to, None where
+    the volumes stay unattached. ``region`` is for messages.
+    """
+
+    volume_ids: tuple[str, ...] = ()
+    instance_id: str = ""
+    before: datetime | None = None
+    region: str = ""
+    restored: tuple[Restored, ...] = ()
+    taken: tuple[str, ...] | None = None
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Of ``volume_ids``, those that are not restored yet."""
+        there = {item.source for item in self.restored}
+        return tuple(item for item in dict.fromkeys(self.volume_ids) if item not in there)
+
+    @property
+    def where(self) -> str:
+        """For messages."""
+        return f" in {self.region}" if self.region else ""
+
+    @property
+    def when(self) -> str:
+        """For messages."""
+        return f" that was taken before {format_moment(self.before)}" if self.before is not None else ""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What ``ec2ops:origin`` says of the source volume, None for what it does not say. GiB and MiB/s."""
+
+    volume_type: str | None = None
+    size: int | None = None
+    iops: int | None = None
+    throughput: int | None = None
+    zone: str | None = None
+    instance_id: str | None = None
+    device_name: str | None = None
+
+
+def origin_of(snapshot: Snapshot) -> Origin:
+    """The record of the source volume; an empty one where there is none that this collection wrote."""
+    words = snapshot.tags.get(tag_names.ORIGIN, "").split(" ")
+    if len(words) != 7:
+        return Origin()
+    kind, size, iops, throughput, zone, instance, device = (None if word == "-" else word for word in words)
+    if device is not None and not is_device_name(device):
+        device = None
+    return Origin(kind, _number(size), _number(iops), _number(throughput), zone, instance, device)
+
+
+def _number(word: str | None) -> int | None:
+    return int(word) if word is not None and word.isdecimal() else None
+
+
+@dataclass(frozen=True)
+class RestorePoint:
+    """One volume to make. ``device``: where to attach it, None where its old place is not free, or not known."""
+
+    source: str
+    snapshot: Snapshot
+    moment: datetime
+    copied: bool
+    volume_type: str
+    iops: int | None
+    throughput: int | None
+    zone: str | None
+    recorded_device: str | None
+    device: str | None
+    tags: Mapping[str, str]
+
+    def view(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "source": self.source,
+            "snapshot_id": self.snapshot.snapshot_id,
+            "point_in_time": format_moment(self.moment),
+            "copied": self.copied,
+            "set": self.snapshot.tags.get(tag_names.SET),
+            "size": self.snapshot.volume_size,
+            "volume_type": self.volume_type,
+            "iops": self.iops,
+            "throughput": self.throughput,
+            "zone": self.zone,
+            "recorded_device": self.recorded_device,
+            "device": self.device,
+            "tags": dict(self.tags),
+        }
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """``points`` by source. ``devices`` and ``moments``, by source, of what is restored already, as far as known."""
+
+    points: tuple[RestorePoint, ...]
+    devices: Mapping[str, str]
+    moments: Mapping[str, datetime]
+    notes: tuple[str, ...]
+
+    def view(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "points": [point.view() for point in self.points],
+            "devices": dict(self.devices),
+            "moments": {source: format_moment(moment) for source, moment in self.moments.items()},
+            "notes": list(self.notes),
+        }
+
+
+def parse_time(value: object, option: str) -> datetime:
+    """A time in ISO 8601, UTC where it says nothing else. SpecError for anything else."""
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    except ValueError:
+        raise SpecError(f"{option}: {value!r} is not a time such as 2026-11-23T19:00:00Z") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def snapshot_of(described: Mapping[str, Any]) -> Snapshot:
+    """A snapshot as `amazon.aws.ec2_snapshot_info` returns it.
+
+    What is restored from the archive for a time can be used, whatever tier EC2 names.
+    """
+    restored, start = described.get("restore_expiry_time"), described.get("start_time")
+    return Snapshot(
+        snapshot_id=described["snapshot_id"],
+        state=described.get("state") or "",
+        volume_id=described.get("volume_id") or "",
+        volume_size=int(described.get("volume_size") or 0),
+        encrypted=bool(described.get("encrypted")),
+        description=described.get("description") or "",
+        start_time=parse_time(start, "start_time") if start else None,
+        storage_tier=None if restored else described.get("storage_tier"),
+        tags={str(key): str(value) for key, value in (described.get("tags") or {}).items()},
+    )
+
+
+# --- Candidates -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A snapshot, and when its data was taken. ``doubt``: of a copy that is not proven, why; empty for all others."""
+
+    snapshot: Snapshot
+    source: str
+    copied: bool
+    moment: datetime
+    doubt: str = ""
+
+    @cached_property
+    def fault(self) -> str:
+        """Why it cannot be restored from, empty when it can."""
+        if self.snapshot.state != "completed":
+            return f"{self.snapshot.snapshot_id} is {self.snapshot.state}"
+        if self.snapshot.storage_tier == "archive":
+            return f"{self.snapshot.snapshot_id} is archived"
+        return ""
+
+    @property
+    def data(self) -> str:
+        """Equal for two snapshots that hold the same: two copies of one."""
+        return self.snapshot.tags.get(tag_names.COPY_OF) or self.snapshot.snapshot_id
+
+    @property
+    def order(self) -> tuple[datetime, bool, str]:
+        """By moment; of two at one moment the original is the later one."""
+        return self.moment, not self.copied, self.snapshot.snapshot_id
+
+    def fits(self, before: datetime | None) -> bool:
+        """Its data was taken before."""
+        return before is None or self.moment < before
+
+
+def _candidates(snapshots: Iterable[Snapshot]) -> list[_Candidate]:
+    known = {item.snapshot_id: item for item in snapshots}
+    found = (_candidate(item, known) for item in known.values())
+    return [item for item in found if item is not None]
+
+
+def _candidate(snapshot: Snapshot, known: Mapping[str, Snapshot]) -> _Candidate | None:
+    """The snapshot as a candidate; None for one without a start time, and for a copy that does not fit its original."""
+    moment = time_of(snapshot)
+    if moment is None:
+        return None
+    if not is_copy(snapshot):
+        return _Candidate(snapshot, snapshot.volume_id, False, moment)
+    record = copy_record(snapshot)
+    claimed = snapshot.tags.get(tag_names.COPY_OF, "").rpartition("/")[2]
+    name = (record.original if record is not None else "") or claimed
+    original = known.get(name)
+    if original is not None and not is_copy(original) and original.start_time is not None:
+        source = record.volume if record is not None else snapshot.tags.get(tag_names.SOURCE, original.volume_id)
+        if source != original.volume_id or copy_misfit(snapshot, original) is not None:
+            return None
+        return _Candidate(snapshot, source, True, original.start_time)
+    doubt = "" if record is not None else "only a tag says of which volume it is"
+    return _Candidate(snapshot, source_of(snapshot), True, moment, doubt)
+
+
+# --- Sets -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Set:
+    """All volumes of an instance at one moment, or the copies of that.
+
+    ``size``: of how many volumes it was taken. ``faults``: why it is not whole, or not good.
+    """
+
+    policy: str
+    parts: Mapping[str, _Candidate]
+    ids: frozenset[str]
+    size: int
+    faults: tuple[str, ...] = field(compare=False, default=())
+
+    @property
+    def moment(self) -> datetime:
+        """When it was taken."""
+        return max(part.moment for part in self.parts.values())
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        policy = f" of policy {self.policy}" if self.policy else ""
+        return f"the set of {format_moment(self.moment)}{policy}"
+
+    @property
+    def order(self) -> tuple[datetime, int, str]:
+        """By moment; of two at one moment the one with more volumes is the later one."""
+        return self.moment, len(self.parts), min(self.ids)
+
+    def fits(self, before: datetime | None) -> bool:
+        """All of it was taken before."""
+        return all(part.fits(before) for part in self.parts.values())
+
+
+def _instance_of(item: _Candidate) -> str:
+    """The instance of whose set it is a part: as its description says, of the first versions' copies as its tag does.
+
+    A copy that is not proven is a part of no set.
+    """
+    if not item.copied:
+        return instance_of(item.snapshot)
+    record = copy_record(item.snapshot)
+    if record is None:
+        return ""
+    return record.instance if record.original else item.snapshot.tags.get(tag_names.SET, "").partition("/")[0]
+
+
+def _sets(candidates: Iterable[_Candidate], instance_id: str) -> list[_Set]:
+    """The sets of the instance, the newest first, with all that is wrong with them."""
+    members = {item.snapshot.snapshot_id: item for item in candidates if _instance_of(item) == instance_id}
+    # Every copy is a call of its own, with a start time of its own: of copies the tag alone makes a set.
+    copies: dict[tuple[str, str], list[_Candidate]] = defaultdict(list)
+    for item in members.values():
+        if item.copied:
+            tags = item.snapshot.tags
+            copies[tags.get(tag_names.POLICY, ""), tags.get(tag_names.SET, "")].append(item)
+    originals = units_of((item.snapshot for item in members.values() if not item.copied), EARLIEST)
+    groups = [*([members[name] for name in unit.ids] for unit in originals), *copies.values()]
+    return sorted((_set_of(group) for group in groups), key=lambda item: item.order, reverse=True)
+
+
+def _set_of(members: Sequence[_Candidate]) -> _Set:
+    by_source: dict[str, list[_Candidate]] = defaultdict(list)
+    for item in members:
+        by_source[item.source].append(item)
+    faults = []
+    parts = {}
+    for source, several in sorted(by_source.items()):
+        chosen = min(several, key=lambda item: (bool(item.fault), item.order))
+        parts[source] = chosen
+        if not source:
+            faults.append(f"nothing says of which volume {chosen.snapshot.snapshot_id} is")
+        elif len({item.data for item in several}) > 1:
+            names = listed(sorted(item.snapshot.snapshot_id for item in several))
+            faults.append(f"{names} are of {source} at different moments")
+        elif chosen.fault:
+            faults.append(f"{chosen.fault} ({source})")
+    tags = members[0].snapshot.tags
+    lacking = missing_parts([item.snapshot for item in members])
+    size = len(parts) + lacking
+    if lacking:
+        faults.append(f"{lacking} of its {size} snapshots are gone")
+    ids = frozenset(item.snapshot.snapshot_id for item in members)
+    return _Set(tags.get(tag_names.POLICY, ""), parts, ids, size, tuple(faults))
+
+
+# --- The choice -------------------------------------------------------------------------------------------------------
+
+
+def recover(snapshots: Iterable[Snapshot], wanted: Wanted) -> Recovery:
+    """What to restore, of the snapshots that are known.
+
+    Raises SpecError where there is nothing to restore a volume or the instance from; it says what there is, and what
+    can be done. An instance of which something is restored already is completed from the same moment.
+    """
+    candidates = _candidates(snapshots)
+    if wanted.instance_id:
+        chosen, notes = _of_instance(candidates, wanted)
+    else:
+        chosen, notes = _of_volumes(candidates, wanted)
+    devices = _Devices(wanted.taken)
+    by_id = {item.snapshot.snapshot_id: item for item in candidates}
+    there = {item.source: by_id[item.snapshot_id] for item in wanted.restored if item.snapshot_id in by_id}
+    kept = {source: devices.take(origin_of(item.snapshot).device_name) for source, item in sorted(there.items())}
+    points = tuple(_point(source, chosen[source], devices, notes) for source in sorted(chosen))
+    return Recovery(
+        points,
+        {source: device for source, device in kept.items() if device is not None},
+        {source: item.moment for source, item in there.items()},
+        tuple(notes),
+    )
+
+
+def _of_volumes(candidates: Iterable[_Candidate], wanted: Wanted) -> tuple[dict[str, _Candidate], list[str]]:
+    """For each volume its newest good snapshot."""
+    by_source: dict[str, list[_Candidate]] = defaultdict(list)
+    for item in candidates:
+        by_source[item.source].append(item)
+    chosen, notes, failures = {}, [], []
+    for source in wanted.missing:
+        known = sorted(by_source[source], key=lambda item: item.order, reverse=True)
+        good = [item for item in known if not item.fault and item.fits(wanted.before)]
+        good.sort(key=lambda item: bool(item.doubt))
+        if good:
+            chosen[source] = good[0]
+            notes += _passed_over(known, good[0], wanted)
+        else:
+            failures.append(_nothing_of(source, known, wanted))
+    if failures:
+        raise SpecError(_some(failures, ". "))
+    return chosen, notes
+
+
+def _passed_over(known: Iterable[_Candidate], chosen: _Candidate, wanted: Wanted) -> list[str]:
+    """Why what is newer than the chosen one is not it; nothing is said of what was not asked for."""
+    newer = [item for item in known if item.order > chosen.order and item.fits(wanted.before)]
+    reasons = [item.fault or f"{item.snapshot.snapshot_id}: {item.doubt}" for item in newer if item.fault or item.doubt]
+    taken = f"{chosen.snapshot.snapshot_id} of {format_moment(chosen.moment)}"
+    notes = [f"{chosen.source} is restored from {taken}, not from a newer one: {listed(reasons)}"] if reasons else []
+    if chosen.doubt:
+        notes.append(
+            f"{chosen.source} is restored from {chosen.snapshot.snapshot_id}, a copy that nothing proves: "
+            f"{chosen.doubt}, and there is no other snapshot. Look at what it holds before you use it."
+        )
+    return notes
+
+
+def _some(sentences: Sequence[str], separator: str = "; ") -> str:
+    """As `listed`, of parts that have commas of their own."""
+    return separator.join(bounded(sentences))
+
+
+def _nothing_of(source: str, known: Sequence[_Candidate], wanted: Wanted) -> str:
+    """Nothing can be restored: what there is instead."""
+    text = f"{source}: there is no completed snapshot of it{wanted.where}{wanted.when} to restore from"
+    if not known:
+        return (
+            f"{text}, nor any other. Check the id and the region: a copy in another region is found by its tag "
+            f"{tag_names.SOURCE}, in that region"
+        )
+    good = [item for item in known if not item.fault]
+    if good:
+        earliest = good[-1]
+        return f"{text}. The earliest was taken at {format_moment(earliest.moment)}: {earliest.snapshot.snapshot_id}"
+    faults = listed(item.fault for item in known)
+    return f"{text}: {faults}. Wait for what is pending, restore from the archive what is archived"
+
+
+def _of_instance(candidates: Sequence[_Candidate], wanted: Wanted) -> tuple[dict[str, _Candidate], list[str]]:
+    """The newest whole set; what completes the one that was begun; else what the volumes' own snapshots have."""
+    found = _sets(candidates, wanted.instance_id)
+    begun = {item.snapshot_id for item in wanted.restored}
+    if begun:
+        first = max(found, key=lambda item: len(item.ids & begun), default=None)
+        if first is not None and first.ids & begun:
+            return _rest_of(first, wanted), []
+        if found or not any(item.snapshot.snapshot_id in begun for item in candidates):
+            gone = "what the restored volumes were made from is gone, so nothing is added to them"
+            return {}, [f"{wanted.instance_id}: {gone}"]
+    return _newest_whole(found, wanted) if found else _without_sets(candidates, wanted)
+
+
+def _rest_of(begun: _Set, wanted: Wanted) -> dict[str, _Candidate]:
+    there = {item.source for item in wanted.restored}
+    rest = {source: part for source, part in begun.parts.items() if source not in there}
+    faults = [part.fault for part in rest.values() if part.fault]
+    missing = begun.size - len(there | begun.parts.keys())
+    if missing > 0:
+        faults.append(f"{missing} of its {begun.size} snapshots are gone")
+    if faults:
+        raise SpecError(
+            f"{wanted.instance_id}: a run has begun to restore {begun.name}{wanted.where}, which cannot be completed: "
+            f"{listed(faults)}. Wait for what is pending, or restore another set under another name and delete "
+            "what was restored of this one"
+        )
+    return rest
+
+
+def _newest_whole(found: Sequence[_Set], wanted: Wanted) -> tuple[dict[str, _Candidate], list[str]]:
+    asked = [item for item in found if item.fits(wanted.before)]
+    passed: list[str] = []
+    for item in asked:
+        if not item.faults:
+            notes = [f"{item.name} is restored, not a newer one: {_some(passed)}"] if passed else []
+            return dict(item.parts), [*notes, *_beyond(item, asked)]
+        passed.append(f"{item.name}: {listed(item.faults)}")
+    text = f"{wanted.instance_id}: there is no whole set of its volumes{wanted.where}{wanted.when} to restore"
+    if passed:
+        text += f". {_some(passed)}"
+    else:
+        text += f". The earliest is {found[-1].name}"
+    raise SpecError(f"{text}. Volumes can be restored one by one, from their own newest snapshots, by their ids")
+
+
+def _beyond(chosen: _Set, asked: Iterable[_Set]) -> list[str]:
+    """What other sets have that the chosen one has not: volumes that its policy leaves out, or that are long gone."""
+    notes: dict[str, str] = {}
+    for item in asked:
+        for source in sorted(item.parts.keys() - chosen.parts.keys() - notes.keys()):
+            if source:
+                notes[source] = f"{source} is not in {chosen.name}; {item.name} has it"
+    return list(notes.values())
+
+
+def _is_recorded(item: _Candidate) -> bool:
+    """Whether a policy took it, or a run copied it: only then the tag `tags.ORIGIN` says anything of its volume."""
+    snapshot = item.snapshot
+    return not item.doubt if item.copied else snapshot.description.endswith(f": {snapshot.volume_id}")
+
+
+def _without_sets(candidates: Iterable[_Candidate], wanted: Wanted) -> tuple[dict[str, _Candidate], list[str]]:
+    """Of each volume that was the instance's when its snapshot was taken, the newest one."""
+    before, there = wanted.before, {item.source for item in wanted.restored}
+    if there:
+        # What the first run has seen: what is newer than its first volume is not of the same restore.
+        first = min(item.create_time for item in wanted.restored)
+        before = first if before is None else min(before, first)
+    by_source: dict[str, list[_Candidate]] = defaultdict(list)
+    for item in candidates:
+        if item.source and _is_recorded(item) and origin_of(item.snapshot).instance_id == wanted.instance_id:
+            by_source[item.source].append(item)
+    chosen = {}
+    for source, known in by_source.items():
+        good = [item for item in known if not item.fault and item.fits(before)]
+        if good and source not in there:
+            chosen[source] = max(good, key=lambda item: item.order)
+    if not chosen and not there:
+        raise SpecError(
+            f"{wanted.instance_id}: there is no completed snapshot of a volume of it{wanted.where}{wanted.when} to "
+            "restore from: no set, and none that says that its volume was attached there. Check the id and the region, "
+            "or name the volumes by their ids"
+        )
+    if len(chosen) < 2:
+        return chosen, []
+    times = sorted(item.moment for item in chosen.values())
+    note = (
+        f"{wanted.instance_id} has no sets: its volumes are restored from snapshots that were taken one by one, "
+        f"between {format_moment(times[0])} and {format_moment(times[-1])}"
+    )
+    return chosen, [note]
+
+
+# --- The volume that is made ------------------------------------------------------------------------------------------
+
+
+class _Devices:
+    """The device names of the target: in use, or given to a volume of this restore."""
+
+    def __init__(self, taken: Iterable[str] | None) -> None:
+        self._taken = None if taken is None else {_disk(name) for name in taken}
+
+    def take(self, name: str | None) -> str | None:
+        """The name, where it is free; it is taken then."""
+        if name is None or self._taken is None or _disk(name) in self._taken:
+            return None
+        self._taken.add(_disk(name))
+        return name
+
+
+def _disk(name: str) -> str:
+    """What tells disks apart: /dev/sda1 and /dev/xvda are one."""
+    return device_letters(name).rstrip("0123456789")
+
+
+def _point(source: str, item: _Candidate, devices: _Devices, notes: list[str]) -> RestorePoint:
+    origin = origin_of(item.snapshot)
+    volume_type, iops, throughput = _performance(source, item.snapshot, origin, notes)
+    tags = carried(item.snapshot.tags)
+    # The volume's name comes first where not all have a place.
+    order = sorted((key for key in tags if len(key) <= LONGEST_KEY), key=lambda key: (key != "Name", key))
+    left = [key for key in sorted(tags) if key not in order[:MOST_CARRIED]]
+    if left:
+        notes.append(f"{source}: there is no place on the volume for these of its tags: {listed(left)}")
+    return RestorePoint(
+        source=source,
+        snapshot=item.snapshot,
+        moment=item.moment,
+        copied=item.copied,
+        volume_type=volume_type,
+        iops=iops,
+        throughput=throughput,
+        zone=origin.zone,
+        recorded_device=origin.device_name,
+        device=devices.take(origin.device_name),
+        tags={key: tags[key] for key in order[:MOST_CARRIED]},
+    )
+
+
+def _is_possible(origin: Origin, size: int) -> bool:
+    """Whether EBS makes a volume of *size* GiB with the recorded performance."""
+    rules = VOLUME_TYPES[origin.volume_type or DEFAULT_TYPE]
+    iops = origin.iops if rules.iops is not None else None
+    throughput = origin.throughput if rules.throughput is not None else None
+    try:
+        require_performance("", origin.volume_type or DEFAULT_TYPE, size or None, iops, throughput)
+    except SpecError:
+        return False
+    return True
+
+
+def _performance(
+    source: str, snapshot: Snapshot, origin: Origin, notes: list[str]
+) -> tuple[str, int | None, int | None]:
+    """The recorded type, and of IOPS and throughput what is the user's to say with it."""
+    rules = VOLUME_TYPES.get(origin.volume_type or "")
+    if rules is None or origin.volume_type is None or not _is_possible(origin, snapshot.volume_size):
+        recorded = "does not record its type"
+        if origin.volume_type:
+            recorded = f"records {visible(origin.volume_type)} as its type, with values that EBS does not take"
+        notes.append(f"{source}: {snapshot.snapshot_id} {recorded}, so it becomes a {DEFAULT_TYPE} volume")
+        return DEFAULT_TYPE, None, None
+    return (
+        origin.volume_type,
+        origin.iops if rules.iops is not None else None,
+        origin.throughput if rules.throughput is not None else None,
+    )

@@ -1,0 +1,101 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which volumes that carry the tags of a restore, or of a drill, were made from a snapshot of their source.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ..._kernel import tags as tag_names
+from ..._kernel.errors import bounded
+from ..._kernel.proofs import is_copy, is_made_from, is_taken_of
+from ..._kernel.resources import Snapshot, Volume
+
+_OF_A_DRILL = frozenset({tag_names.SPEC, tag_names.VOLUME})
+"""All tags that a drill gives to its volumes."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A volume whose tags say that it was restored from *source*, the id of a volume."""
+
+    volume: Volume
+    source: str
+
+
+@dataclass(frozen=True)
+class Told:
+    """The ids of the volumes that count, and notes for people that name the others."""
+
+    volume_ids: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def restored(claims: Iterable[Claim], snapshots: Mapping[str, Snapshot]) -> Told:
+    """Return the claims that EC2 does not contradict: such a volume is not restored once more.
+
+    Where EC2 no longer shows the snapshot, or shows a copy, nothing is proven. Such a volume counts, with a note: to
+    leave it as it is does no harm.
+    """
+    counted, notes = [], []
+    for claim in claims:
+        snapshot = snapshots.get(claim.volume.snapshot_id or "")
+        misfit = _misfit(claim, snapshot)
+        if misfit is not None:
+            notes.append(
+                f"{claim.volume.volume_id} carries the tags of a volume restored from {claim.source}, and {misfit}. It "
+                f"does not count as restored. Remove its tag {tag_names.SPEC}"
+            )
+            continue
+        counted.append(claim.volume.volume_id)
+        if snapshot is None:
+            notes.append(
+                f"{claim.volume.volume_id} counts as restored from {claim.source} by its tags alone: EC2 no longer "
+                f"shows {claim.volume.snapshot_id}"
+            )
+    return Told(tuple(counted), tuple(bounded(notes)))
+
+
+def left_by_drills(claims: Iterable[Claim], snapshots: Mapping[str, Snapshot]) -> Told:
+    """Return the claims that EC2 proves: volumes of interrupted drills, which may be deleted with a final snapshot.
+
+    Such a volume was made from a snapshot of its source that EC2 still shows, has its size, and has no tags but a
+    drill's. A copy does not say what it is a copy of, so a volume made from one is kept.
+    """
+    counted, notes = [], []
+    for claim in claims:
+        snapshot = snapshots.get(claim.volume.snapshot_id or "")
+        misfit = _misfit(claim, snapshot)
+        if misfit is None and (snapshot is None or is_copy(snapshot)):
+            misfit = f"EC2 does not show that {claim.volume.snapshot_id} is a snapshot of {claim.source}"
+        if misfit is None and snapshot is not None and claim.volume.size != snapshot.volume_size:
+            misfit = f"its size is not that of {snapshot.snapshot_id}"
+        if misfit is None and not _OF_A_DRILL.issuperset(claim.volume.tags):
+            misfit = "it has further tags, which a drill gives to none"
+        if misfit is None:
+            counted.append(claim.volume.volume_id)
+        else:
+            notes.append(
+                f"{claim.volume.volume_id} carries the tags of a drill of {claim.source}, and {misfit}. It is kept. "
+                f"Delete it yourself, or remove its tag {tag_names.SPEC}"
+            )
+    return Told(tuple(counted), tuple(bounded(notes)))
+
+
+def _misfit(claim: Claim, snapshot: Snapshot | None) -> str | None:
+    """Why the volume cannot have been restored from its source; None where EC2 does not contradict it."""
+    if not claim.volume.snapshot_id:
+        return "it was not made from a snapshot"
+    if snapshot is None:
+        return None
+    if not is_copy(snapshot) and not is_taken_of(snapshot, claim.source):
+        return f"it was made from {snapshot.snapshot_id}, a snapshot of {snapshot.volume_id}"
+    if not is_made_from(claim.volume, [snapshot]):
+        return f"it is older than {snapshot.snapshot_id}"
+    return None

@@ -1,0 +1,103 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The accounts of the places where copies go: a place is a region of an account, whatever the profile is called.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
+
+from ..._kernel.errors import SpecError
+from ..._kernel.places import split_place
+from ..._kernel.resources import Instance, Snapshot
+from ..._kernel.state import Query, State
+from .spec import CopySpec, RotationSpec
+
+
+def account_query(place: str = "") -> Query:
+    """Whose the credentials of the place are."""
+    return Query("GetCallerIdentity", service="sts", place=place)
+
+
+class Accounts:
+    """By profile, the account, as far as *state* tells: the owner in an answer of EC2's, else the answer of STS."""
+
+    def __init__(self, spec: RotationSpec, state: State) -> None:
+        self._spec, self._state = spec, state
+
+    @cached_property
+    def _places(self) -> dict[str | None, str]:
+        """By profile, the place where STS is asked; None for the task's own account. Empty where no copy needs it."""
+        found: dict[str | None, str] = {}
+        for copy in self._spec.copies:
+            if copy.profile:
+                found.setdefault(copy.profile, copy.place)
+        return {**found, None: ""} if found else {}
+
+    @cached_property
+    def _owners(self) -> dict[str | None, str]:
+        """By profile, the owner of whatever an answer shows there."""
+        found: dict[str | None, str] = {}
+        for item in self._state.all(Snapshot):
+            if item.owner_id:
+                found.setdefault(split_place(item.place)[1], item.owner_id)
+        for instance in self._state.all(Instance):
+            if instance.owner_id:
+                found.setdefault(None, instance.owner_id)
+        return found
+
+    def of(self, profile: str | None) -> str:
+        """The account of a profile, None for the task's own; empty where nothing tells."""
+        places = [copy.place for copy in self._spec.copies if copy.profile == profile] if profile else [""]
+        told = (self._state.fact(f"{place}/account", place) for place in places)
+        return self._owners.get(profile) or next((str(account) for account in told if account), "")
+
+    @property
+    def all(self) -> frozenset[str] | None:
+        """The accounts where copies go by a profile; None where one of them is unknown."""
+        found = frozenset(self.of(profile) for profile in self._places if profile)
+        return None if "" in found else found
+
+    def questions(self) -> Iterator[Query]:
+        """One question to STS for each profile of which no answer shows the owner."""
+        unknown = (place for profile, place in self._places.items() if profile not in self._owners)
+        yield from (replace(account_query(place), optional=True) for place in unknown)
+
+    def unknown(self, copy: CopySpec) -> str:
+        """Why no copy can be made in a place: an account that its tags must name is not known. Empty when it can."""
+        if not copy.profile:
+            return ""
+        for profile in (copy.profile, None):
+            if not self.of(profile):
+                place = self._places[profile]
+                code = self._state.fact(f"{place}/account-refused", place) or "no answer"
+                whose = f"the profile {profile}" if profile else "the task"
+                return (
+                    f"copies to {copy.where}: GetCallerIdentity with the credentials of {whose} failed: {code}. Allow "
+                    "sts:GetCallerIdentity"
+                )
+        return ""
+
+    def require_distinct(self) -> None:
+        """SpecError for a place of copies that is another one's double, or the place of the snapshots themselves.
+
+        Where an account is unknown, names are compared, and so they are where no entry has a profile.
+        """
+        if not self._places:
+            return
+        seen = {(self._state.region, self.of(None) or None): "where the snapshots are"}
+        for number, copy in enumerate(self._spec.copies):
+            account = self.of(copy.profile) or copy.profile
+            key = (copy.region, account)
+            if key in seen:
+                raise SpecError(
+                    f"copies[{number}]: {copy.where} is the same place as {seen[key]}: {copy.region} of the account "
+                    f"{account}. Name another region, or a profile of another account."
+                )
+            seen[key] = f"copies[{number}] ({copy.where})"

@@ -1,0 +1,380 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What has to be snapshotted now: the volumes and instances that are selected, their slot, and the calls.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from functools import cached_property
+from typing import Any
+
+from ..._domain.snapshot_sets import Unit
+from ..._domain.succession import is_on_trial, predecessor, started_since
+from ..._kernel import tags as tag_names
+from ..._kernel.ids import description, planned
+from ..._kernel.plan import Change, tagging
+from ..._kernel.proofs import is_copy, is_launched_to_replace, source_of
+from ..._kernel.resources import Instance, Snapshot, Volume
+from ..._kernel.state import State, own_snapshots
+from ..._kernel.tags import carried, specification
+from ..._kernel.times import slot_start, slot_value
+from .spec import OWN_TAGS, RotationSpec
+
+
+@dataclass(frozen=True)
+class Target:
+    """A volume, or an instance with the volumes of it that make a set."""
+
+    group: str
+    volumes: tuple[Volume, ...]
+    instance: Instance | None = None
+
+
+def targets_of(spec: RotationSpec, state: State) -> list[Target]:
+    """What is selected and can be taken, sorted by id. What cannot be, `rotation_left_out` tells."""
+    if not spec.selects:
+        return []
+    return _instances(spec, state) if spec.whole_instances else _volumes(spec, state)
+
+
+def _volumes(spec: RotationSpec, state: State) -> list[Target]:
+    chosen = [volume for volume in selected_volumes(spec, state) if not volume.outpost_arn]
+    return [Target(item.volume_id, (item,)) for item in sorted(chosen, key=lambda item: item.volume_id)]
+
+
+def selected_volumes(spec: RotationSpec, state: State) -> list[Volume]:
+    """The volumes that the selection of volumes names and that are of use."""
+    return [
+        volume
+        for volume in state.all(Volume)
+        if usable(volume)
+        and (
+            volume.volume_id in spec.volume_ids
+            or any(link.instance_id in spec.instance_ids for link in volume.attachments)
+            or (spec.select_tags and spec.select_tags.items() <= volume.tags.items())
+        )
+    ]
+
+
+def _instances(spec: RotationSpec, state: State) -> list[Target]:
+    targets = []
+    for instance in selected_instances(spec, state):
+        volumes = volumes_of_set(spec, state, instance)
+        if volumes and not any(volume.outpost_arn for volume in volumes):
+            targets.append(Target(instance.instance_id, volumes, instance=instance))
+    return targets
+
+
+def selected_instances(spec: RotationSpec, state: State) -> list[Instance]:
+    """The living instances that the selection of instances names, sorted by id.
+
+    Of two with the selected tags the stopped one is left out when the other is its proven successor.
+    """
+    tagged = [
+        instance
+        for instance in state.all(Instance)
+        if instance.alive and spec.select_tags and spec.select_tags.items() <= instance.tags.items()
+    ]
+    retired = {item.instance_id for item in tagged if item.state == "stopped" and _is_replaced(state, item, tagged)}
+    chosen = {item.instance_id: item for item in tagged if item.instance_id not in retired}
+    named = (state.instance(instance_id) for instance_id in spec.instance_ids)
+    chosen.update({item.instance_id: item for item in named if item is not None and item.alive})
+    return [chosen[name] for name in sorted(chosen)]
+
+
+def _is_replaced(state: State, old: Instance, tagged: Sequence[Instance]) -> bool:
+    """Whether one of these was launched to replace *old*, and serves in its place."""
+    return any(
+        predecessor(heir) == old.instance_id
+        and is_launched_to_replace(heir, old.instance_id)
+        and not is_on_trial(state, heir)
+        and not started_since(old, heir)
+        for heir in tagged
+    )
+
+
+def volumes_of_set(spec: RotationSpec, state: State, instance: Instance) -> tuple[Volume, ...]:
+    """The volumes of the instance that make a set, sorted by id: all but the excluded ones."""
+    volumes = [
+        volume
+        for volume in attached_to(state, instance.instance_id)
+        if volume.volume_id not in spec.exclude_volume_ids
+        and not (spec.exclude_boot_volume and volume.volume_id == instance.root_volume_id)
+    ]
+    return tuple(sorted(volumes, key=lambda item: item.volume_id))
+
+
+def attached_to(state: State, instance_id: str) -> list[Volume]:
+    """The volumes that are attached to the instance."""
+    return [
+        volume for volume in state.all(Volume) if any(link.instance_id == instance_id for link in volume.attachments)
+    ]
+
+
+def usable(volume: Volume | None) -> bool:
+    """Whether a snapshot can be taken of it."""
+    return volume is not None and volume.state in ("available", "in-use")
+
+
+def zone_of(spec: RotationSpec) -> tzinfo:
+    """The zone that cuts slots."""
+    return spec.keep.zone if spec.keep is not None else UTC
+
+
+def no_room(snapshot_id: str, keys: Sequence[str]) -> str:
+    """The warning about tags that a snapshot cannot have."""
+    return f"{snapshot_id} has {tag_names.MOST_TAGS} tags, as many as EC2 takes; it does not get: {', '.join(keys)}"
+
+
+def origin_value(volume: Volume) -> str:
+    """What a restore needs once the volume is gone: ``gp3 100 3000 125 us-east-1a i-0abc /dev/sdf``.
+
+    Type, GiB, IOPS, MiB/s, zone, instance, device; ``-`` for what there is not.
+    """
+    link = volume.attachments[0] if volume.attachments else None
+    parts = (
+        volume.volume_type,
+        volume.size,
+        volume.iops,
+        volume.throughput,
+        volume.availability_zone,
+        link.instance_id if link else None,
+        link.device_name if link else None,
+    )
+    return " ".join("-" if part in (None, "") else str(part) for part in parts)
+
+
+class Capture:
+    """What is selected, which of it is due in the slot of this moment, and the calls that make it."""
+
+    def __init__(
+        self, spec: RotationSpec, state: State, managed: Sequence[Snapshot], units: Sequence[Unit], now: datetime
+    ) -> None:
+        self.spec, self.state, self.managed, self.units, self.now = spec, state, managed, units, now
+        self.zone = zone_of(spec)
+        self.slot = slot_start(spec.every, now, self.zone)
+        self.targets = targets_of(spec, state)
+        self.current = self._current()
+        self.due = [target for target in self.targets if spec.create and target.group not in self.current]
+        self.made = {target.group: self._creations(target) for target in self.due}
+        self.creations = [change for changes in self.made.values() for change in changes]
+
+    def _current(self) -> dict[str, Unit]:
+        """By volume or instance, what this policy has made for the current slot: completed, or on its way there.
+
+        A set stands for its volumes too: what is made for one of them could not be told from its part of the set.
+        """
+        made = [unit for unit in self.units if unit.period == self.slot and self._fills_its_slot(unit)]
+        parts = {source_of(snapshot): unit for unit in made for snapshot in unit.snapshots}
+        return parts | {unit.group: unit for unit in made}
+
+    def _fills_its_slot(self, unit: Unit) -> bool:
+        """Whether the policy has made it, and it is good or may become so."""
+        return unit.state not in ("error", "incomplete") and self.is_own(unit)
+
+    @cached_property
+    def second(self) -> dict[str, Unit]:
+        """By unit, the one for which it is a second one: of the same volume or instance, and of the same slot.
+
+        Two runs at the same moment make them. Each deletes its own when another's was earlier, unless it was ended.
+        """
+        first: dict[tuple[str, datetime | None], Unit] = {}
+        found: dict[str, Unit] = {}
+        for unit in reversed(self.units):
+            if unit.period is not None and unit.group and self._fills_its_slot(unit):
+                earlier = first.setdefault((unit.group, unit.period), unit)
+                if earlier is not unit:
+                    found[unit.key] = earlier
+        return found
+
+    def _own_tags(self, target: Target) -> dict[str, str]:
+        tags = {tag_names.POLICY: self.spec.policy, tag_names.PERIOD: slot_value(self.slot)}
+        tags |= self.spec.upkeep.own_tags
+        places = tag_names.copied_to_value(copy.place for copy in self.spec.copies)
+        if places and all(len(self._copied(volume)[0]) < self._room for volume in target.volumes):
+            tags[tag_names.COPIED_TO] = places
+        if target.instance is not None:
+            tags[tag_names.SET] = f"{target.group}/{slot_value(self.slot)}"
+            tags[tag_names.PARTS] = str(len(target.volumes))
+        return tags
+
+    def _volume_tags(self, volume: Volume) -> dict[str, str]:
+        """What is of the one volume: its own tags, and where it comes from."""
+        copied = self._copied(volume)[0] if self.spec.copy_volume_tags else {}
+        return {**copied, **self.spec.tags, tag_names.SOURCE: volume.volume_id, tag_names.ORIGIN: origin_value(volume)}
+
+    def _copied(self, volume: Volume) -> tuple[dict[str, str], list[str]]:
+        """The tags of a volume that go along, and the keys of those for which a snapshot has no place.
+
+        A volume may have as many as EC2 allows, and the snapshot has the policy's too. The volume's name comes first.
+        """
+        wanted = {key: value for key, value in carried(volume.tags).items() if key not in self.spec.tags}
+        order = sorted(wanted, key=lambda key: (key != "Name", key))
+        return {key: wanted[key] for key in order[: self._room]}, order[self._room :]
+
+    @property
+    def _room(self) -> int:
+        """How many tags a snapshot can have beside those that the policy gives it."""
+        return tag_names.MOST_TAGS - OWN_TAGS - len(self.spec.tags)
+
+    def warnings(self) -> Iterator[str]:
+        """What new snapshots do not get of their volumes' tags."""
+        for volume in {volume.volume_id: volume for target in self.due for volume in target.volumes}.values():
+            left = self._copied(volume)[1] if self.spec.copy_volume_tags else []
+            if left:
+                yield (
+                    f"{volume.volume_id} has more tags than its snapshot can have beside the policy's; not copied: "
+                    f"{', '.join(left)}"
+                )
+        for name, _change, left in self._taggings:
+            if left:
+                yield no_room(name, left)
+
+    def _creations(self, target: Target) -> list[Change]:
+        period = slot_value(self.slot)
+        shared = self._own_tags(target)
+        # One question finds all that this run makes; which of it is whose, the rest of the tags tells.
+        slot = {key: shared[key] for key in (tag_names.POLICY, tag_names.PERIOD)}
+        changes = []
+        for volume in target.volumes:
+            tags = {**self._volume_tags(volume), **shared}
+            request = self._set_request(target) if target.instance else self._request(volume, tags)
+            changes.append(
+                Change(
+                    "CreateSnapshots" if target.instance else "CreateSnapshot",
+                    self._planned(volume.volume_id, target.group),
+                    self.state.region,
+                    request,
+                    f"none has been made since {period}",
+                    None,
+                    {
+                        "state": "completed" if self.spec.wait and not self.spec.captured else "pending",
+                        "volume_id": volume.volume_id,
+                        "volume_size": volume.size,
+                        "encrypted": volume.encrypted,
+                        "description": request["Description"],
+                        "tags": {**self.spec.tags, **shared} if target.instance else tags,
+                    },
+                    identity=own_snapshots(slot),
+                    passed_over=self._passed_over,
+                )
+            )
+        return changes
+
+    @cached_property
+    def _passed_over(self) -> frozenset[str]:
+        """The snapshots that look like what this run makes, and that the plan has found to be something else.
+
+        Those of an incomplete set look like a smaller set. Others claim this slot by a tag that does not fit them.
+        """
+        incomplete = {name for unit in self.units if unit.state == "incomplete" for name in unit.ids}
+        period = slot_value(self.slot)
+        claiming = {
+            item.snapshot_id
+            for item in self.state.all(Snapshot)
+            if not item.place and item.tags.get(tag_names.PERIOD) == period
+        }
+        chosen = {name for unit in self.current.values() for name in unit.ids}
+        return frozenset(incomplete | (claiming - chosen))
+
+    def _planned(self, volume_id: str, group: str) -> str:
+        # A volume may be attached to several instances, and be in the set of each.
+        where = f" on {group}" if group != volume_id else ""
+        return planned("snapshot", f"{self.spec.policy} {slot_value(self.slot)} of {volume_id}{where}")
+
+    @property
+    def names(self) -> dict[str, str]:
+        """By id, what the slot's snapshots were called in the plan that made them."""
+        return {
+            item.snapshot_id: self._planned(source_of(item), unit.group)
+            for unit in self.current.values()
+            for item in unit.snapshots
+        }
+
+    def _request(self, volume: Volume, tags: Mapping[str, str]) -> dict[str, Any]:
+        return {
+            "VolumeId": volume.volume_id,
+            "Description": description(self.spec.policy, volume.volume_id),
+            "TagSpecifications": [specification("snapshot", tags)],
+        }
+
+    def _set_request(self, target: Target) -> dict[str, Any]:
+        """One call for the instance. It takes one set of tags for all: those of each volume follow."""
+        wanted = {volume.volume_id for volume in target.volumes}
+        root = target.instance.root_volume_id if target.instance else None
+        attached = {volume.volume_id for volume in attached_to(self.state, target.group)}
+        without = sorted(attached - wanted - {root or ""})
+        return {
+            "InstanceSpecification": {
+                "InstanceId": target.group,
+                "ExcludeBootVolume": root in attached and root not in wanted,
+                **({"ExcludeDataVolumeIds": without} if without else {}),
+            },
+            "Description": description(self.spec.policy, target.group),
+            "TagSpecifications": [specification("snapshot", {**self.spec.tags, **self._own_tags(target)})],
+        }
+
+    def taggings(self, gone: set[str]) -> list[Change]:
+        """Tags that do not hold yet: the user's, and of a set's parts their volumes'. None on what is *gone* then."""
+        return [change for name, change, _left_out in self._taggings if change is not None and name not in gone]
+
+    @cached_property
+    def _taggings(self) -> list[tuple[str, Change | None, list[str]]]:
+        """By snapshot, the change, and the keys for which there is no place on it."""
+        found = []
+        for snapshot in self._to_tag():
+            wanted = dict(self.spec.tags) if snapshot.tags.get(tag_names.POLICY) == self.spec.policy else {}
+            volume = self.state.volume(snapshot.volume_id)
+            unfinished = tag_names.SET in snapshot.tags and tag_names.ORIGIN not in snapshot.tags
+            if unfinished and volume is not None and not is_copy(snapshot):
+                wanted = {**self._volume_tags(volume)}
+            reason = "of its volume" if unfinished else "as declared"
+            change, left_out = tagging(snapshot.snapshot_id, self.state.region, snapshot.tags, wanted, reason)
+            if change is not None or left_out:
+                found.append((snapshot.snapshot_id, change, left_out))
+        return found
+
+    def _to_tag(self) -> Iterator[Snapshot]:
+        yield from self.managed
+        for change in self.creations:
+            if change.action == "CreateSnapshots":
+                after = change.after or {}
+                yield Snapshot(change.resource, volume_id=after["volume_id"], tags=after["tags"])
+
+    def is_own(self, unit: Unit) -> bool:
+        """Whether this policy has made it, rather than adopted."""
+        return all(item.tags.get(tag_names.POLICY) == self.spec.policy for item in unit.snapshots)
+
+    @cached_property
+    def expected(self) -> list[Unit]:
+        """What will have been made in this run, as if it were completed."""
+        found = []
+        for group, changes in self.made.items():
+            made = tuple(self._as_made(change) for change in changes)
+            found.append(Unit(min(item.snapshot_id for item in made), group, made, self.now, self.slot))
+        return found
+
+    def _as_made(self, change: Change) -> Snapshot:
+        after = change.after or {}
+        volume = self.state.volume(after["volume_id"])
+        return Snapshot(
+            change.resource,
+            volume_id=after["volume_id"],
+            volume_size=after["volume_size"],
+            encrypted=after["encrypted"],
+            kms_key_id=volume.kms_key_id if volume is not None else None,
+            tags=after["tags"],
+        )
+
+    @cached_property
+    def awaited(self) -> list[Unit]:
+        """What an earlier run, or one at this moment, has made for the current slot and is not completed."""
+        found = {unit.key: unit for target in self.targets if (unit := self.current.get(target.group))}
+        return [unit for unit in found.values() if unit.state == "pending"]

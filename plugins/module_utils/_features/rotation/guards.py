@@ -1,0 +1,270 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Why a snapshot that no rule keeps is not deleted all the same. Most of these EC2 would not stop.
+
+Each guard is a question about one snapshot, answered from what is known; `queries` tells what has to be known.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import cached_property
+
+from ..._kernel import tags as tag_names
+from ..._kernel.ids import is_planned
+from ..._kernel.proofs import copy_record, is_copy, source_of
+from ..._kernel.resources import Image, Snapshot, Volume
+from ..._kernel.state import Query, State, by_id, own_images
+from ..._kernel.times import parse_moment
+from .spec import RotationSpec
+
+# Tags of those who make and delete snapshots by themselves: Data Lifecycle Manager and other services of AWS, the CSI
+# driver of EBS, Kubernetes, Velero.
+_CONTROLLERS = ("aws:", "ebs.csi.aws.com/", "CSIVolumeSnapshotName", "kubernetes.io/", "velero.io/")
+_BACKUP = "aws:backup:"
+_LOCKED = ("governance", "compliance", "compliance-cooloff")
+_TIERING = ("archival-in-progress", "permanent-restore-in-progress", "temporary-restore-in-progress")
+_TIERED = (*_TIERING, "archival-completed", "temporary-restore-completed")
+_FAST = ("enabling", "optimizing", "enabled")
+ARCHIVE_MINIMUM = timedelta(days=90)
+"""EBS: what is deleted from the archive earlier is billed for the rest of the 90 days."""
+
+IMAGES = own_images()
+LOCKS = Query("DescribeLockedSnapshots")
+PUBLIC = Query("DescribeSnapshots", arguments=(("OwnerIds", ("self",)), ("RestorableByUserIds", ("all",))))
+FAST_RESTORES = Query("DescribeFastSnapshotRestores", (("state", _FAST),))
+TIERS = Query("DescribeSnapshotTierStatus", (("last-tiering-operation", _TIERED),))
+CREATING = Query("DescribeVolumes", (("status", ("creating",)),))
+
+_ASKED = {
+    IMAGES: "image",
+    LOCKS: "locked",
+    PUBLIC: "public",
+    FAST_RESTORES: "fast_restore",
+    TIERS: "archived",
+    CREATING: "creating",
+}
+"""The questions, each with the guard that asks it."""
+BEFORE_THE_RULES = ("backup", "managed", "protected")
+"""These snapshots are somebody else's business: while the guard is on they take nobody's place."""
+
+
+def queries(spec: RotationSpec, snapshots: Iterable[Snapshot], place: str = "") -> Iterator[Query]:
+    """What has to be known before these, all of one place, may be deleted: a listing for each guard, a call for each
+    only of `shared`.
+    """
+    wanted = list(snapshots)
+    if not wanted:
+        return
+    yield from (replace(query, place=place, optional=True) for query in _ASKED)
+    if spec.guard("shared") != "off":
+        yield from (replace(sharing(snapshot.snapshot_id, place), optional=True) for snapshot in wanted)
+
+
+def sharing(snapshot_id: str, place: str = "") -> Query:
+    """With whom a snapshot is shared."""
+    return Query(
+        "DescribeSnapshotAttribute",
+        arguments=(("Attribute", "createVolumePermission"), ("SnapshotId", snapshot_id)),
+        place=place,
+    )
+
+
+def others_of(volume_ids: Iterable[str]) -> tuple[Query, ...]:
+    """All snapshots of these volumes, whoever made them."""
+    found = by_id("DescribeSnapshots", "volume-id", volume_ids, OwnerIds=("self",))
+    return tuple(replace(query, optional=True) for query in found)
+
+
+def _guard_of(query: Query) -> str:
+    """The guard that asks this; empty for a query of something else."""
+    if query.operation == "DescribeSnapshotAttribute":
+        return "shared"
+    if query.operation == "DescribeSnapshots" and "volume-id" in dict(query.filters):
+        return "last"
+    return _ASKED.get(replace(query, place=""), "")
+
+
+class Guards:
+    """The guards as questions about one snapshot: an empty answer lets it go.
+
+    *coming*: copies that are completed before anything is deleted.
+    """
+
+    def __init__(self, spec: RotationSpec, state: State, now: datetime, coming: Iterable[Snapshot] = ()) -> None:
+        self._spec, self._state, self._now, self._coming = spec, state, now, tuple(coming)
+        completed = {snapshot.snapshot_id for snapshot in self._coming}
+        self._images: dict[str, str] = {}
+        for image in state.all(Image):
+            for snapshot_id in image.snapshot_ids:
+                self._images.setdefault(snapshot_id, f"{image.image_id} ({image.state})")
+        self._making = {
+            volume.snapshot_id: volume.volume_id for volume in state.all(Volume) if volume.state == "creating"
+        }
+        self._copying = {
+            snapshot.tags[tag_names.COPY_OF].rpartition("/")[2]: snapshot.snapshot_id
+            for snapshot in state.all(Snapshot)
+            if snapshot.state == "pending"
+            and tag_names.COPY_OF in snapshot.tags
+            and snapshot.snapshot_id not in completed
+        }
+        self._asks: Mapping[str, Callable[[Snapshot], str]] = {
+            "image": self._image,
+            "locked": self._locked,
+            "backup": backup,
+            "managed": managed,
+            "public": lambda item: "anybody may use it" if self._fact(item, "public") else "",
+            "shared": self._shared,
+            "fast_restore": self._fast_restore,
+            "archived": self._archived,
+            "copy_source": self._copy_source,
+            "newest_copy": self._newest_copy,
+            "creating": self._creating,
+            "protected": lambda item: protected(spec, item),
+        }
+        self._unanswered = [
+            (query.place, name, f"EC2 did not answer {query.operation}")
+            for query in state.unanswered
+            if (name := _guard_of(query)) and spec.guard(name) != "off"
+        ]
+
+    def stops(self, snapshot: Snapshot, mode: str, names: Iterable[str] | None = None) -> Iterator[tuple[str, str]]:
+        """(guard, reason) of the guards of this mode, all or those of *names*, that hold the snapshot back.
+
+        A guard whose question has no answer holds everything back, whatever its mode.
+        """
+        if mode == "keep" and names is None:
+            yield from ((name, reason) for place, name, reason in self._unanswered if place == snapshot.place)
+        for name in self._asks if names is None else names:
+            if self._spec.guard(name) == mode:
+                reason = self._asks[name](snapshot)
+                if reason:
+                    yield name, reason
+
+    def reason(self, snapshot: Snapshot, names: Iterable[str]) -> str:
+        """What the first of these guards says that has anything to say, whatever its mode."""
+        return next((text for name in names if (text := self._asks[name](snapshot))), "")
+
+    def _fact(self, snapshot: Snapshot, name: str) -> object:
+        return self._state.fact(f"{snapshot.snapshot_id}/{name}", snapshot.place)
+
+    def _image(self, snapshot: Snapshot) -> str:
+        image = self._images.get(snapshot.snapshot_id)
+        return f"{image} is made of it" if image else ""
+
+    def _locked(self, snapshot: Snapshot) -> str:
+        lock = self._fact(snapshot, "lock")
+        if not isinstance(lock, Mapping) or lock["state"] not in _LOCKED:
+            return ""
+        return f"lock {lock['state']}" + (f" until {lock['expires_on']}" if lock["expires_on"] else "")
+
+    def _shared(self, snapshot: Snapshot) -> str:
+        allowed = self._fact(snapshot, "shared")
+        # What anybody may use, another guard holds. What is lent for a copy is taken back by the run that has lent it.
+        lent = ("all", *tag_names.lent_to(snapshot.tags))
+        accounts = [str(item) for item in allowed if item not in lent] if isinstance(allowed, list) else []
+        return f"shared with {', '.join(accounts)}" if accounts else ""
+
+    def _fast_restore(self, snapshot: Snapshot) -> str:
+        zones = self._fact(snapshot, "fastRestore")
+        on = [item["zone"] for item in zones if item["state"] in _FAST] if isinstance(zones, list) else []
+        return f"fast restore in {', '.join(sorted(on))}" if on else ""
+
+    def _archived(self, snapshot: Snapshot) -> str:
+        tier = self._fact(snapshot, "tier")
+        known: Mapping[str, str | None] = tier if isinstance(tier, Mapping) else {}
+        if known.get("last") in _TIERING:
+            return f"{known['last']}"
+        # One that is restored for a while is shown in the standard tier, and its archived form goes on being paid for.
+        restored = known.get("last") == "temporary-restore-completed"
+        if snapshot.storage_tier != "archive" and known.get("tier") != "archive" and not restored:
+            return ""
+        since = parse_moment(known.get("archived") or "")
+        if since is None:
+            return "in the archive, since when EC2 does not say"
+        ends = since + ARCHIVE_MINIMUM
+        return f"in the archive, paid for until {ends:%Y-%m-%d}" if self._now < ends else ""
+
+    def _copy_source(self, snapshot: Snapshot) -> str:
+        copy = self._copying.get(snapshot.snapshot_id)
+        return f"{copy} is being copied from it" if copy else ""
+
+    @cached_property
+    def _newest_copies(self) -> set[str]:
+        """The newest completed copy of each volume for each key, where copies go."""
+        newest: dict[tuple[str, str, str | None], Snapshot] = {}
+        there = [item for item in self._state.all(Snapshot) if item.state == "completed"]
+        for snapshot in (*there, *self._coming):
+            if is_planned(snapshot.snapshot_id) or copy_record(snapshot) is not None:
+                key = (snapshot.place, source_of(snapshot), snapshot.kms_key_id)
+                if key not in newest or _order(snapshot) > _order(newest[key]):
+                    newest[key] = snapshot
+        return {snapshot.snapshot_id for snapshot in newest.values()}
+
+    def _newest_copy(self, snapshot: Snapshot) -> str:
+        """EBS copies what has changed since the last copy with the same key, and all when there is none."""
+        if snapshot.snapshot_id not in self._newest_copies:
+            return ""
+        return f"it is the newest copy of {source_of(snapshot)} with its key there; the next one would be a full one"
+
+    def _creating(self, snapshot: Snapshot) -> str:
+        volume = self._making.get(snapshot.snapshot_id)
+        return f"{volume} is being made from it" if volume else ""
+
+
+def backup(snapshot: Snapshot) -> str:
+    """AWS Backup's recovery points can only be deleted there."""
+    found = any(key.startswith(_BACKUP) for key in snapshot.tags)
+    return "a recovery point of AWS Backup; delete it there" if found else ""
+
+
+def managed(snapshot: Snapshot) -> str:
+    """Another controller made it, and will delete it.
+
+    What a policy made has the tags of its volume, which a controller may have made; AWS's own are never copied.
+    """
+    foreign = "aws:" if tag_names.POLICY in snapshot.tags else _CONTROLLERS
+    found = sorted(key for key in snapshot.tags if key.startswith(foreign) and not key.startswith(_BACKUP))
+    return f"managed by another controller ({found[0]})" if found else ""
+
+
+def protected(spec: RotationSpec, snapshot: Snapshot) -> str:
+    """One of the tags of ``protect``, or a tag with one of its keys, is on it."""
+    found = [f"{key}={value}" for key, value in spec.protect.items() if snapshot.tags.get(key) == value]
+    found += [key for key in spec.protect_keys if key in snapshot.tags]
+    return f"tag {found[0]}" if found else ""
+
+
+def last_of_their_volumes(going: Iterable[Snapshot], known: Iterable[Snapshot]) -> dict[str, str]:
+    """By snapshot id, the volume of which nothing would be left if all of *going* went: its newest of them.
+
+    Only completed snapshots count, none of the archive, from which nothing can be restored at once, and no copy of
+    which only a tag says what it is a copy of.
+    """
+    leaving = {snapshot.snapshot_id: snapshot for snapshot in going}
+    staying = {
+        source_of(snapshot)
+        for snapshot in known
+        if snapshot.snapshot_id not in leaving
+        and snapshot.state == "completed"
+        and snapshot.storage_tier != "archive"
+        and (not is_copy(snapshot) or is_planned(snapshot.snapshot_id) or copy_record(snapshot) is not None)
+    }
+    newest: dict[str, Snapshot] = {}
+    for snapshot in leaving.values():
+        volume = source_of(snapshot)
+        if volume and volume not in staying and snapshot.state == "completed":
+            seen = newest.get(volume)
+            if seen is None or _order(snapshot) > _order(seen):
+                newest[volume] = snapshot
+    return {snapshot.snapshot_id: volume for volume, snapshot in newest.items()}
+
+
+def _order(snapshot: Snapshot) -> tuple[float, str]:
+    return (snapshot.start_time.timestamp() if snapshot.start_time else 0.0, snapshot.snapshot_id)

@@ -1,0 +1,150 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The guards, asked a second time: a run waits for new snapshots and copies, often for hours, and what it is about to
+delete may have been protected since it was planned.
+
+Only the planned deletions are asked about, and only after a wait. Whatever has become protected is kept.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from ..._domain.snapshot_sets import Unit
+from ..._kernel.errors import listed
+from ..._kernel.places import split_place
+from ..._kernel.plan import Withdrawal
+from ..._kernel.resources import Resource, Snapshot
+from ..._kernel.state import Query, State, by_id, own_images
+from .adoption import belongs
+from .guards import CREATING, FAST_RESTORES, LOCKS, PUBLIC, TIERS, Guards, sharing
+from .spec import GUARDS, RotationSpec
+
+_OF_THE_RUN = frozenset({"copy_source", "newest_copy", "last"})
+"""The guards that judge what the run itself makes and deletes."""
+LATE = tuple(guard for guard in GUARDS if guard not in _OF_THE_RUN)
+"""The guards whose facts somebody else may have changed."""
+_LISTINGS = {
+    "locked": LOCKS,
+    "public": PUBLIC,
+    "fast_restore": FAST_RESTORES,
+    "archived": TIERS,
+    "creating": CREATING,
+}
+"""By guard, the question that one listing answers for all snapshots of a place."""
+_HOLDING = ("keep", "fail")
+"""The modes in which a guard keeps a snapshot. A guard that is to fail finds it in the next run, and fails there."""
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """A unit that is to be deleted, and the parts of it that the guards are asked about.
+
+    ``place``: where queries find it, empty for the task's own region. ``where``: the same as changes name it.
+    """
+
+    place: str
+    where: str
+    unit: Unit
+    guarded: tuple[Snapshot, ...]
+
+
+class LateGuards:
+    """`change.Recheck` for the *deletions* of one run. *now*: the moment of its plan."""
+
+    def __init__(self, spec: RotationSpec, deletions: Sequence[Deletion], now: datetime) -> None:
+        self._spec, self._deletions, self._now = spec, deletions, now
+
+    @property
+    def queries(self) -> tuple[Query, ...]:
+        """The listing of each guard that may keep something, once for each place; snapshots, and images that use them,
+        by id.
+        """
+        ids: dict[str, list[str]] = defaultdict(list)
+        for one in self._deletions:
+            ids[one.place] += [item.snapshot_id for item in one.guarded]
+        return tuple(query for place, some in ids.items() if some for query in self._asked(place, some))
+
+    def _asked(self, place: str, ids: Sequence[str]) -> Iterator[Query]:
+        found = [query for guard, query in _LISTINGS.items() if self._spec.guard(guard) in _HOLDING]
+        found += by_id("DescribeSnapshots", "snapshot-id", ids, OwnerIds=("self",))
+        # EC2 takes 200 values in one filter.
+        uses = sorted(ids)
+        found += [
+            own_images(("block-device-mapping.snapshot-id", tuple(uses[start : start + 200])))
+            for start in range(0, len(uses), 200)
+        ]
+        if self._spec.guard("shared") in _HOLDING:
+            found += [sharing(snapshot_id) for snapshot_id in ids]
+        return (replace(query, place=place) for query in found)
+
+    def withdrawn(self, answers: Mapping[Query, Iterable[Resource]]) -> dict[str, Withdrawal]:
+        """By snapshot, why it is kept. A set is kept whole."""
+        found: dict[str, Withdrawal] = {}
+        for place in dict.fromkeys(one.place for one in self._deletions):
+            there = {query: some for query, some in answers.items() if query.place == place}
+            state = State("").with_answers(there)
+            guards = Guards(self._spec, state, self._now)
+            for one in self._deletions:
+                why = self._reason(one, state, guards) if one.place == place else None
+                if why is not None:
+                    found.update(dict.fromkeys(one.unit.ids, why))
+        return found
+
+    def _reason(self, deletion: Deletion, state: State, guards: Guards) -> Withdrawal | None:
+        for item in deletion.guarded:
+            there = state.snapshot(item.snapshot_id, deletion.place)
+            if there is None:  # somebody else has deleted it
+                continue
+            if not belongs(self._spec, there.tags):
+                return Withdrawal("managed", f"it no longer belongs to the policy {self._spec.policy}")
+            for mode in _HOLDING:
+                for guard, reason in guards.stops(there, mode, LATE):
+                    return Withdrawal(guard, reason)
+        return None
+
+    def warning(self, withdrawn: Mapping[str, Withdrawal]) -> str:
+        """The snapshots that are kept, ten of them by name."""
+        texts = [f"{name} ({why.guard}: {why.reason})" for name, why in withdrawn.items()]
+        return (
+            f"kept_late: {len(texts)} of the snapshots to delete became protected while the run waited, and are kept: "
+            f"{listed(texts)}."
+        )
+
+    # --- what is told ---
+
+    def retold(self, told: Mapping[str, Any], withdrawn: Mapping[str, Withdrawal]) -> dict[str, Any]:
+        """The module's results with what was withdrawn among what is kept."""
+        kept = [one for one in self._deletions if not withdrawn.keys().isdisjoint(one.unit.ids)]
+        number = sum(len(one.unit.ids) for one in kept)
+        found = {**told, "kept_late": [_entry(one, withdrawn) for one in kept]}
+        if "counts" in told:
+            counts = told["counts"]
+            found["counts"] = {**counts, "deleted": counts["deleted"] - number, "kept": counts["kept"] + number}
+        found["decisions"] = [_decision(one, withdrawn) for one in told["decisions"]]
+        return found
+
+
+def _entry(deletion: Deletion, withdrawn: Mapping[str, Withdrawal]) -> dict[str, Any]:
+    region, profile = split_place(deletion.where)
+    why = next(withdrawn[name] for name in deletion.unit.ids if name in withdrawn)
+    return {
+        "snapshot_ids": list(deletion.unit.ids),
+        "region": region,
+        "profile": profile,
+        "guard": why.guard,
+        "reason": why.reason,
+    }
+
+
+def _decision(entry: Mapping[str, Any], withdrawn: Mapping[str, Withdrawal]) -> Mapping[str, Any]:
+    why = next((withdrawn[name] for name in entry["snapshot_ids"] if name in withdrawn), None)
+    return entry if why is None else {**entry, "decision": "keep", "guard": why.guard, "reasons": [why.reason]}

@@ -1,0 +1,182 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a policy has made and its task no longer names, and what the user should know about it.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import cached_property
+
+from ..._domain.snapshot_sets import Unit, instance_of
+from ..._kernel import tags as tag_names
+from ..._kernel.errors import listed
+from ..._kernel.places import split_place
+from ..._kernel.proofs import source_of
+from ..._kernel.resources import Snapshot
+from ..._kernel.state import Query, by_id
+from .adoption import belongs
+from .capture import Capture
+
+
+class Leftovers:
+    """What the policy has outside of what its task names now.
+
+    *known*: all snapshots of the region that have been read. *retired*: the volumes of instances in whose place
+    successors are captured; their snapshots end by the rules. *accounts*: those where copies go, None where that is
+    not known.
+    """
+
+    def __init__(
+        self, capture: Capture, known: Iterable[Snapshot], retired: Iterable[str], accounts: frozenset[str] | None
+    ) -> None:
+        self._capture, self._known, self._accounts = capture, known, accounts
+        self._captured = {volume.volume_id for target in capture.targets for volume in target.volumes}
+        self._selected = self._captured.union(retired, capture.spec.volume_ids)
+
+    @cached_property
+    def _own(self) -> list[Unit]:
+        """The units that the policy has made."""
+        return [unit for unit in self._capture.units if self._capture.is_own(unit)]
+
+    def _outside(self, units: Iterable[Unit]) -> set[str]:
+        """The volumes, not selected, that the policy has made these units of; none where it selects nothing."""
+        if not self._capture.spec.selects:
+            return set()
+        own = (item for unit in units if self._capture.is_own(unit) for item in unit.good)
+        return {source for item in own if (source := source_of(item))} - self._selected
+
+    def questions(self, leaving: Iterable[Unit]) -> tuple[Query, ...]:
+        """Whether the unselected volumes of what may be deleted still exist."""
+        return by_id("DescribeVolumes", "volume-id", self._outside(leaving))
+
+    def first_questions(self) -> Iterator[Query]:
+        """What the selected volumes have of policies, while this one has nothing: it may be a renamed one.
+
+        One filter finds what other policies made, and what this one has adopted.
+        """
+        if self._own or self._capture.units:
+            return
+        for query in by_id("DescribeSnapshots", "volume-id", self._captured, OwnerIds=("self",)):
+            keys = ("tag-key", (tag_names.POLICY, tag_names.ADOPTED_BY))
+            yield replace(query, filters=(*query.filters, keys))
+
+    def outside_warnings(self, going: Iterable[Unit]) -> Iterator[str]:
+        """The existing volumes, not selected, of which snapshots are deleted.
+
+        Two tasks that share a policy name delete each other's snapshots, and nothing in EC2 tells the two apart.
+        """
+        state, policy = self._capture.state, self._capture.spec.policy
+        outside = self._outside(going)
+        there = [item for item in sorted(outside) if (volume := state.volume(item)) is not None and volume.alive]
+        if there:
+            verb = "exists and is" if len(there) == 1 else "exist and are"
+            yield (
+                f"policy: {policy} deletes snapshots of {listed(there)}, which {verb} not selected. Where another "
+                f"task uses the name {policy} with other rules, give each task a name of its own."
+            )
+
+    def warnings(self) -> Iterator[str]:
+        """What a changed task has left behind, as far as the answers show it."""
+        yield from self._other_consistency()
+        yield from self._other_names()
+        yield from self._unadopted()
+        yield from self._other_accounts()
+        yield from self._other_places()
+
+    def _other_consistency(self) -> Iterator[str]:
+        """Snapshots of the selected volumes in the form that the policy no longer makes."""
+        whole = self._capture.spec.whole_instances
+        left = [
+            unit
+            for unit in self._own
+            if any(instance_of(item) for item in unit.snapshots) is not whole
+            and any(source_of(item) in self._captured for item in unit.snapshots)
+        ]
+        if left:
+            number = sum(len(unit.snapshots) for unit in left)
+            yield (
+                f"consistency: {number} snapshots of {listed(sorted({unit.group for unit in left}))} were taken with "
+                f"consistency: {'volume' if whole else 'instance'}. No new one replaces them, so the rules never let "
+                "go of the newest. Delete them when the new snapshots reach back far enough."
+            )
+
+    def _other_names(self) -> Iterator[str]:
+        """Snapshots that other policies have of the selected volumes, while this one has none before its first."""
+        current = {unit.key for unit in self._capture.current.values()}
+        if any(unit.key not in current for unit in self._own):
+            return
+        found: dict[str, list[str]] = defaultdict(list)
+        for item in self._known:
+            policy = item.tags.get(tag_names.POLICY, self._capture.spec.policy)
+            if policy != self._capture.spec.policy and source_of(item) in self._captured:
+                found[policy].append(source_of(item))
+        for policy, sources in sorted(found.items()):
+            yield (
+                f"policy: {self._capture.spec.policy} has nothing yet, and the policy {policy} has {len(sources)} "
+                f"snapshots of {listed(sorted(set(sources)))}. A policy that was renamed no longer retains what it "
+                f"made. Keep the old name, or remove the tag {tag_names.POLICY} of these snapshots and adopt them."
+            )
+
+    def _unadopted(self) -> Iterator[str]:
+        """Snapshots that this policy has claimed and that its task no longer adopts, as far as they have been read."""
+        spec = self._capture.spec
+        left = [
+            item
+            for item in self._known
+            if item.tags.get(tag_names.ADOPTED_BY) == spec.policy
+            and tag_names.COPY_OF not in item.tags
+            and not belongs(spec, item.tags)
+        ]
+        if left:
+            sources = sorted({source_of(item) or item.snapshot_id for item in left})
+            yield (
+                f"adopt: the policy {spec.policy} has claimed {len(left)} snapshots of {listed(sources)} that adopt "
+                "does not name any more, and no longer retains them. Name them in adopt again, or remove their tag "
+                f"{tag_names.ADOPTED_BY}."
+            )
+
+    def _other_accounts(self) -> Iterator[str]:
+        """Originals that are shared for a copy with an account where copies no longer go."""
+        if self._accounts is None:
+            return
+        found: dict[str, list[str]] = defaultdict(list)
+        for unit in self._own:
+            for item in unit.snapshots:
+                for account in tag_names.lent_to(item.tags):
+                    if account not in self._accounts:
+                        found[account].append(item.snapshot_id)
+        for account, names in sorted(found.items()):
+            yield (
+                f"copies: no entry goes to the account {account} any more, with which {listed(sorted(names))} is "
+                "shared for a copy. The sharing ends. No run deletes the copies that are there."
+            )
+
+    def _other_places(self) -> Iterator[str]:
+        """Originals that were taken when the policy had copies in a place where none go now.
+
+        A profile that was renamed is no other place, as far as this can tell: another entry goes to its region.
+        """
+        copies = self._capture.spec.copies
+        places = {copy.place for copy in copies}
+        foreign = {copy.region for copy in copies if copy.profile}
+        found: dict[str, list[str]] = defaultdict(list)
+        for unit in self._own:
+            for item in unit.snapshots:
+                for place in tag_names.copied_to(item.tags):
+                    region, profile = split_place(place)
+                    if place not in places and not (profile and region in foreign):
+                        found[place].append(item.snapshot_id)
+        for place, names in sorted(found.items()):
+            region, profile = split_place(place)
+            where = f"{region} (profile {profile})" if profile else region
+            yield (
+                f"copies: no entry goes to {where} any more, where copies of {listed(sorted(names))} may be. No run "
+                "deletes them. Delete them yourself, or name the place again."
+            )

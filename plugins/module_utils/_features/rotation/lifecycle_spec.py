@@ -1,0 +1,219 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The options of `snapshot_rotate` for what is done to snapshots that stay: ``archive_after``, ``lock``,
+``fast_restore``; and all that can be refused, or warned of, without looking at EC2.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from ..._kernel import tags as tag_names
+from ..._kernel.errors import SpecError
+from ..._kernel.times import CalendarSpan, Every, parse_calendar_span, parse_span
+from .retention import UNLIMITED, Keep
+
+LOCK = tag_names.LOCK
+"""On what was made to be locked: ``governance 30d``. A later run locks what an interrupted one has left, for so long;
+and only a lock on what carries it is ever taken off."""
+
+UNLOCKED = "unlocked"
+LOCK_MODES = ("governance", "compliance", UNLOCKED)
+# LockSnapshot: LockDuration in days, CoolOffPeriod in hours.
+MOST_LOCK_DAYS = 36500
+MOST_COOL_OFF_HOURS = 72
+ARCHIVE_BILLED = timedelta(days=90)
+"""EBS: the shortest time in the archive that is paid for."""
+
+_MONTH = timedelta(days=365.25 / 12)
+_LENGTHS: Mapping[str, timedelta] = {
+    "hourly": timedelta(hours=1),
+    "daily": timedelta(days=1),
+    "weekly": timedelta(weeks=1),
+    "monthly": _MONTH,
+    "quarterly": 3 * _MONTH,
+    "yearly": 12 * _MONTH,
+}
+_LONG = timedelta(days=999_999)
+_TAG = re.compile(r"(governance|compliance) ([1-9]\d{0,4})d", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Lock:
+    """``mode``: one of `LOCK_MODES`. ``days`` counts from the lock, of a pending snapshot from its completion.
+    ``cool_off`` in hours, None for none.
+    """
+
+    mode: str
+    days: int = 0
+    cool_off: int | None = None
+
+    @property
+    def text(self) -> str:
+        """``governance 30d``: what stands in the tag, in plans and in reasons."""
+        return f"{self.mode} {self.days}d"
+
+
+@dataclass(frozen=True)
+class FastRestore:
+    """On the ``newest`` of each volume or instance, in exactly these ``zones``; on no other of the policy's own."""
+
+    zones: tuple[str, ...]
+    newest: int = 1
+
+
+@dataclass(frozen=True)
+class Upkeep:
+    """What is to be done to snapshots that stay. None: the task does not say, and nothing is touched.
+
+    ``warnings``: what can be meant, and will cost more than it looks.
+    """
+
+    archive_after: CalendarSpan | None = None
+    lock: Lock | None = None
+    fast_restore: FastRestore | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def locks(self) -> Lock | None:
+        """The lock that new snapshots get."""
+        return self.lock if self.lock is not None and self.lock.mode != UNLOCKED else None
+
+    @property
+    def own_tags(self) -> dict[str, str]:
+        """What goes on new snapshots beside the policy's other own tags."""
+        return {LOCK: self.locks.text} if self.locks is not None else {}
+
+
+def locked_for(tags: Mapping[str, str]) -> timedelta | None:
+    """For how long after its start a snapshot with these tags was meant to be locked; None for not at all."""
+    found = _TAG.fullmatch(tags.get(LOCK, ""))
+    return timedelta(days=int(found[2])) if found else None
+
+
+def parse_upkeep(params: Mapping[str, Any], region: str, keep: Keep | None, every: Every) -> Upkeep:
+    """The options, when they can be meant. Raises SpecError, naming the option, its value, and what is accepted.
+
+    *keep* and *every* are those of the same task: with them goes what the archive will cost.
+    """
+    text = params.get("archive_after")
+    after = None if text is None else parse_calendar_span(text, "archive_after")
+    return Upkeep(
+        archive_after=after,
+        lock=_lock(params.get("lock")),
+        fast_restore=_fast_restore(params.get("fast_restore"), region),
+        warnings=tuple(_archive_warnings(after, keep, every)) if after is not None and keep is not None else (),
+    )
+
+
+# --- lock -------------------------------------------------------------------------------------------------------------
+
+
+def _lock(given: Mapping[str, Any] | None) -> Lock | None:
+    if given is None:
+        return None
+    mode, duration, cool_off = (given.get(name) for name in ("mode", "duration", "cool_off"))
+    if mode not in LOCK_MODES:
+        raise SpecError(f"lock.mode: {mode!r}: one of {', '.join(LOCK_MODES)}")
+    if mode == UNLOCKED:
+        if duration is not None or cool_off is not None:
+            raise SpecError("lock.mode: 'unlocked': it takes locks off, so duration and cool_off have no meaning")
+        return Lock(mode)
+    if duration is None:
+        raise SpecError(f"lock.duration: it is missing, and lock.mode: {mode} needs it: {_DURATION}")
+    days = _whole(duration, timedelta(days=1), MOST_LOCK_DAYS)
+    if days is None:
+        raise SpecError(f"lock.duration: {duration!r}: {_DURATION}")
+    if mode == "governance":
+        if cool_off is not None:
+            raise SpecError("lock.cool_off: only with lock.mode: compliance; a governance lock can always be taken off")
+        return Lock(mode, days)
+    if not given.get("accept_compliance"):
+        raise SpecError(
+            "lock.accept_compliance: nobody, the account's root user included, can take a compliance lock off before "
+            f"its duration ({duration}) is over, but for the time of cool_off. true accepts that"
+        )
+    hours = None if cool_off is None else _whole(cool_off, timedelta(hours=1), MOST_COOL_OFF_HOURS)
+    if cool_off is not None and hours is None:
+        raise SpecError(f"lock.cool_off: {cool_off!r}: whole hours, 1h to {MOST_COOL_OFF_HOURS}h, such as 24h")
+    return Lock(mode, days, hours)
+
+
+_DURATION = f"whole days, 1d to {MOST_LOCK_DAYS}d, such as 30d or 52w"
+
+
+def _whole(value: object, unit: timedelta, most: int) -> int | None:
+    """A span as a count of *unit*, from 1 to *most*; None for anything else."""
+    try:
+        count, rest = divmod(parse_span(str(value), ""), unit)
+    except (SpecError, OverflowError):
+        return None
+    return count if not rest and 1 <= count <= most else None
+
+
+# --- fast restore -----------------------------------------------------------------------------------------------------
+
+
+def _fast_restore(given: Mapping[str, Any] | None, region: str) -> FastRestore | None:
+    if given is None:
+        return None
+    zones = given.get("zones")
+    if zones is None:
+        raise SpecError("fast_restore.zones: it is missing. An empty list ends fast restore of the policy's snapshots")
+    for zone in zones:
+        if not str(zone).startswith(region) or str(zone) == region:
+            raise SpecError(f"fast_restore.zones: {zone!r}: names of zones in {region}, such as {region}a")
+    newest = given.get("newest")
+    count = 1 if newest is None else int(newest)
+    if count < 1:
+        raise SpecError(f"fast_restore.newest: {newest}: 1 or more; an empty list of zones ends fast restore")
+    return FastRestore(tuple(sorted({str(zone) for zone in zones})), count)
+
+
+# --- what the archive costs -------------------------------------------------------------------------------------------
+
+
+def _archive_warnings(after: CalendarSpan, keep: Keep, every: Every) -> Iterator[str]:
+    """Rules that let something go soon after it was archived, or that let nothing become old enough.
+
+    Lengths are rough: months have 30 days and some hours, and each period is taken to have its snapshot.
+    """
+    begins = _rough(after)
+    lives = dict(_lives(keep, every))
+    if not keep.oldest and all(life is not None and life <= begins for life in lives.values()):
+        yield f"archive_after: {after.text}: no rule of keep keeps the snapshots of a running job for so long"
+    short = [name for name, life in lives.items() if life is not None and begins < life < begins + ARCHIVE_BILLED]
+    if short:
+        yield (
+            f"archive_after: {after.text}: what only {_listed(short)} keeps is deleted before it has been in the "
+            f"archive for {ARCHIVE_BILLED.days} days, and EC2 bills these all the same"
+        )
+
+
+def _lives(keep: Keep, every: Every) -> Iterator[tuple[str, timedelta | None]]:
+    """By rule, how old a snapshot gets that only this rule keeps; None where it never runs out."""
+    slot = _MONTH if every.minutes is None else timedelta(minutes=every.minutes)
+    for name, count in keep.counts.items():
+        length = slot if name == "last" else _LENGTHS[name]
+        # A count may be as large as the user likes.
+        life = None if count == UNLIMITED else min(count, _LONG // length) * length
+        yield f"keep.{name}: {count}", life
+    for name, span in keep.spans.items():
+        yield f"keep.{name}: {span.text}", _rough(span)
+
+
+def _rough(span: CalendarSpan) -> timedelta:
+    return min(min(span.months, _LONG // _MONTH) * _MONTH + min(span.fixed, _LONG), _LONG)
+
+
+def _listed(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last

@@ -1,0 +1,236 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which of many snapshots the rules of ``keep`` keep, and why. No clock, no EC2: the same input, the same answer.
+
+The rules are those of restic's ``forget``, with what it leaves to chance pinned down: ties, months, zones, and times in
+the future. The rules of a ``keep`` are joined by *or*, so that one more rule never deletes more.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any
+
+from ..._domain.snapshot_sets import Candidate
+from ..._kernel.errors import SpecError
+from ..._kernel.times import CalendarSpan, parse_calendar_span, time_zone
+
+UNLIMITED = -1
+"""The count of a rule that never runs out."""
+FUTURE = "future"
+NEWEST = "newest"
+REFERENCES = ("latest", "now")
+_SKEW = timedelta(minutes=1)
+_COUNT = re.compile(r"-1|[1-9]\d{0,17}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class _Period:
+    """A calendar bucket of a local time: its number, in order, and what a person calls it."""
+
+    number: Callable[[datetime], int]
+    label: Callable[[datetime], str]
+
+
+def _iso_week(local: datetime) -> str:
+    year, week, _day = local.isocalendar()
+    return f"{year:04}-W{week:02}"
+
+
+# An hour is what the wall clock shows, so the one that occurs twice is one bucket. Weeks are ISO weeks: day 1 of the
+# calendar, 0001-01-01, was a Monday.
+_PERIODS: Mapping[str, _Period] = {
+    "hourly": _Period(lambda at: at.toordinal() * 24 + at.hour, lambda at: f"{at:%Y-%m-%d %H}h"),
+    "daily": _Period(lambda at: at.toordinal(), lambda at: at.date().isoformat()),
+    "weekly": _Period(lambda at: (at.toordinal() - 1) // 7, _iso_week),
+    "monthly": _Period(lambda at: at.year * 12 + at.month, lambda at: f"{at:%Y-%m}"),
+    "quarterly": _Period(lambda at: at.year * 4 + (at.month - 1) // 3, lambda at: f"{at:%Y}-Q{(at.month + 2) // 3}"),
+    "yearly": _Period(lambda at: at.year, lambda at: f"{at:%Y}"),
+}
+COUNTS = ("last", *_PERIODS)
+SPANS = ("within", *(f"{period}_within" for period in _PERIODS))
+_OPTIONS = (*COUNTS, *SPANS, "timezone", "reference", "oldest")
+
+
+@dataclass(frozen=True)
+class Keep:
+    """The rules. Only those that were given, in the order of `COUNTS` and `SPANS`; there is at least one.
+
+    ``counts``: how many by ``last`` or by a period, `UNLIMITED` or from 1. ``spans``: by ``within`` or
+    ``<period>_within``. ``zone``: whose calendar cuts the buckets and counts months. ``reference``: what ages are
+    measured from, the ``latest`` of the group or ``now``. ``oldest``: restic's rule of the oldest.
+    """
+
+    counts: Mapping[str, int]
+    spans: Mapping[str, CalendarSpan]
+    zone: tzinfo
+    reference: str
+    oldest: bool
+
+
+# --- Reading the rules ------------------------------------------------------------------------------------------------
+
+
+def parse_keep(options: Mapping[str, Any], option: str = "keep") -> Keep:
+    """The option ``keep`` as rules. None stands for what was not given.
+
+    Raises SpecError, naming the option (``keep.daily``), its value and what would be accepted, for unknown options,
+    counts of 0, spans that are none, unknown zones and references, and where there is no rule at all.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    unknown = [str(name) for name in given if name not in _OPTIONS]
+    if unknown:
+        raise SpecError(f"{option}.{unknown[0]}: there is no such option: {', '.join(_OPTIONS)}")
+    reference, oldest, zone = given.get("reference", "latest"), given.get("oldest", False), given.get("timezone", "UTC")
+    if reference not in REFERENCES:
+        raise SpecError(f"{option}.reference: {reference!r}: one of {', '.join(REFERENCES)}")
+    if not isinstance(oldest, bool):
+        raise SpecError(f"{option}.oldest: {oldest!r}: true or false")
+    if not isinstance(zone, str):
+        raise SpecError(f"{option}.timezone: {zone!r}: UTC, or an IANA name such as Europe/Berlin")
+    keep = Keep(
+        counts={name: _count(given[name], f"{option}.{name}") for name in COUNTS if name in given},
+        spans={name: parse_calendar_span(given[name], f"{option}.{name}") for name in SPANS if name in given},
+        zone=time_zone(zone, f"{option}.timezone"),
+        reference=reference,
+        oldest=oldest,
+    )
+    if not keep.counts and not keep.spans:
+        raise SpecError(
+            f"{option}: no rule, so all but the newest would be deleted. At least one of {', '.join((*COUNTS, *SPANS))}"
+        )
+    return keep
+
+
+def _count(value: object, option: str) -> int:
+    """From YAML a number, from a template perhaps its text; True, a number to Python, is not one as text."""
+    if value == "unlimited":
+        return UNLIMITED
+    if isinstance(value, (int, str)) and _COUNT.fullmatch(str(value)):
+        return int(value)
+    raise SpecError(
+        f"{option}: {value!r} is not how many to keep: a number from 1, or unlimited (-1); without this rule, leave it "
+        "out"
+    )
+
+
+# --- Deciding ---------------------------------------------------------------------------------------------------------
+
+
+def in_future(moment: datetime, now: datetime) -> bool:
+    """Whether *moment* is later than clocks that differ a little explain: by more than a minute."""
+    return moment - now > _SKEW
+
+
+def decide(candidates: Iterable[Candidate], keep: Keep, now: datetime) -> Mapping[str, tuple[str, ...]]:
+    """For every candidate's key all the reasons that keep it; none, and it may go. Each group is decided for itself.
+
+    - ``last: N``: the N newest. ``<period>: N``: the newest of each of the N newest calendar buckets that have one.
+    - ``within``: younger than the span, strictly, measured from the reference. ``<period>_within``: the newest of each
+      bucket, if it is that young. The reference is the newest of the group, or now if that is earlier.
+    - ``oldest``: a rule by period that does not use up its count also keeps the oldest of the group, and one by span if
+      the oldest is that young (restic, ``ApplyPolicy``).
+    - The newest is always kept, by a rule of its own.
+
+    A candidate dated in the future is kept for that reason, and counts nowhere: it would take the place of a real one.
+    The answer is in order: by group, the newest first. Raises ValueError for two candidates with one key.
+    """
+    groups: defaultdict[str, list[Candidate]] = defaultdict(list)
+    total = 0
+    for candidate in candidates:
+        groups[candidate.group].append(candidate)
+        total += 1
+    decisions: dict[str, tuple[str, ...]] = {}
+    for name in sorted(groups):
+        ordered = sorted(groups[name], key=lambda item: (item.start_time.astimezone(UTC), item.key), reverse=True)
+        counted = []
+        for candidate in ordered:
+            if in_future(max(candidate.moment, candidate.start_time), now):
+                decisions[candidate.key] = (FUTURE,)
+            else:
+                counted.append(candidate)
+        reasons: list[list[str]] = [[] for _candidate in counted]
+        if counted:
+            for place, reason in _Group(counted, keep, now).kept():
+                reasons[place].append(reason)
+        decisions.update((item.key, tuple(why)) for item, why in zip(counted, reasons, strict=True))
+    if len(decisions) != total:
+        raise ValueError("Two candidates have one key")
+    return decisions
+
+
+class _Group:
+    """The candidates of one group, the newest first; a *place* is an index into them."""
+
+    def __init__(self, ordered: Sequence[Candidate], keep: Keep, now: datetime) -> None:
+        self._ordered = ordered
+        self._keep = keep
+        # The one conversion into the zone. Buckets and labels are read off these.
+        self._local = [candidate.moment.astimezone(keep.zone) for candidate in ordered]
+        self._newest_of: dict[str, Mapping[int, int]] = {}
+        self._reference = min(ordered[0].moment, now) if keep.reference == "latest" else now
+
+    def kept(self) -> Iterator[tuple[int, str]]:
+        """Places and the reasons that keep them, rule by rule."""
+        for name, count in self._keep.counts.items():
+            yield from self._last(count) if name == "last" else self._by_count(name, count)
+        for name, span in self._keep.spans.items():
+            yield from self._within(span) if name == "within" else self._by_span(name, span)
+        yield 0, NEWEST
+
+    def _last(self, count: int) -> Iterator[tuple[int, str]]:
+        most, limit = (len(self._ordered), "unlimited") if count == UNLIMITED else (count, str(count))
+        for place in range(min(most, len(self._ordered))):
+            yield place, f"last {place + 1} of {limit}"
+
+    def _by_count(self, period: str, count: int) -> Iterator[tuple[int, str]]:
+        newest_of = self._buckets(period)
+        most = len(newest_of) if count == UNLIMITED else count
+        for number in sorted(newest_of, reverse=True)[:most]:
+            yield newest_of[number], f"{period} {self._label(period, newest_of[number])}"
+        if count == UNLIMITED or count > len(newest_of):
+            yield from self._oldest(period, period)
+
+    def _within(self, span: CalendarSpan) -> Iterator[tuple[int, str]]:
+        cutoff = span.before(self._reference, self._keep.zone)
+        for place, candidate in enumerate(self._ordered):
+            if candidate.moment > cutoff:
+                yield place, f"within {span.text}"
+
+    def _by_span(self, name: str, span: CalendarSpan) -> Iterator[tuple[int, str]]:
+        period = name.removesuffix("_within")
+        cutoff = span.before(self._reference, self._keep.zone)
+        for place in self._buckets(period).values():
+            # Age is asked of a bucket's newest alone. With slots one that started later may be older, and were others
+            # asked in its place, a longer span would let them go.
+            if self._ordered[place].moment > cutoff:
+                yield place, f"{name} {span.text} {self._label(period, place)}"
+        if self._ordered[-1].moment > cutoff:
+            yield from self._oldest(period, f"{name} {span.text}")
+
+    def _oldest(self, period: str, rule: str) -> Iterator[tuple[int, str]]:
+        """The oldest, unless it is kept as the newest of its bucket anyway."""
+        place = len(self._ordered) - 1
+        if self._keep.oldest and self._buckets(period)[_PERIODS[period].number(self._local[place])] != place:
+            yield place, f"oldest {rule}"
+
+    def _buckets(self, period: str) -> Mapping[int, int]:
+        """The place of the newest of each bucket that has one, by the bucket's number."""
+        if period not in self._newest_of:
+            number = _PERIODS[period].number
+            newest: dict[int, int] = {}
+            for place, local in enumerate(self._local):
+                newest.setdefault(number(local), place)
+            self._newest_of[period] = newest
+        return self._newest_of[period]
+
+    def _label(self, period: str, place: int) -> str:
+        return _PERIODS[period].label(self._local[place])

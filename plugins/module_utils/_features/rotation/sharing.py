@@ -1,0 +1,135 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Originals are shared with another account for the time of their copy, and not longer.
+
+A tag on the original says with whom, before it is shared: whatever ends a run, a later one takes the sharing back. What
+somebody else has shared is left as it is.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from ..._kernel import tags as tag_names
+from ..._kernel.plan import Change, Stage
+from ..._kernel.resources import Snapshot
+from ..._kernel.state import Query
+from ..._kernel.tags import boto3_tags
+from .copies import Copying
+
+_Accounts = Callable[[str], set[str]]
+
+
+class Lending:
+    """What is shared in this run, and what is not needed any more when it ends.
+
+    *unknown*: whether an account does not tell of its copies; then all that is recorded stays shared.
+    """
+
+    def __init__(
+        self, managed: Iterable[Snapshot], copyings: Sequence[Copying], region: str, *, unknown: bool = False
+    ) -> None:
+        self._region, self._copyings = region, copyings
+        known = list(managed)
+        self._recorded: dict[str, set[str]] = {
+            item.snapshot_id: set(accounts) for item in known if (accounts := tag_names.lent_to(item.tags))
+        }
+        self._written = {item.snapshot_id: item.tags[tag_names.SHARED_WITH] for item in known if self._lends(item)}
+        self._wanted: dict[str, set[str]] = defaultdict(set)
+        needed: dict[str, set[str]] = defaultdict(set)
+        for copying in copyings:
+            for item in copying.to_share():
+                self._wanted[item.snapshot_id].add(copying.account)
+            for snapshot_id in copying.still_needed():
+                needed[snapshot_id].add(copying.account)
+        self._left = {
+            name: (self._shared(name) & needed[name]) | (self._recorded.get(name, set()) if unknown else set())
+            for name in (*self._recorded, *self._wanted)
+        }
+
+    def _lends(self, item: Snapshot) -> bool:
+        return item.snapshot_id in self._recorded
+
+    def before(self) -> Iterator[Stage]:
+        """The record, then the sharing."""
+        yield Stage(tuple(self._records(lambda name: self._recorded.get(name, set()), self._shared)))
+        yield Stage(
+            tuple(self._permission(name, accounts, "add", "for its copy") for name, accounts in self._wanted.items())
+        )
+
+    def after(self) -> Iterator[Stage]:
+        """The sharing ends, then the record."""
+        over = {name: self._shared(name) - left for name, left in self._left.items()}
+        reason = "its copy does not need it any more"
+        yield Stage(
+            tuple(self._permission(name, accounts, "remove", reason) for name, accounts in over.items() if accounts)
+        )
+        yield Stage(tuple(self._records(self._shared, lambda name: self._left[name])))
+
+    def after_failure(self) -> tuple[Stage, ...]:
+        """What this run has shared is unshared where no copy is under way; a later run ends what this one leaves."""
+        returned: list[Change] = []
+        lent: dict[str, list[Query]] = defaultdict(list)
+        for copying in self._copyings:
+            for item in copying.to_share():
+                name, query = item.snapshot_id, copying.copies_under_way(item)
+                reason = "no copy of it was begun"
+                lent[name].append(_shared_with(name, copying.account))
+                returned.append(
+                    replace(self._permission(name, {copying.account}, "remove", reason), unless=(query,)),
+                )
+        kept = self._records(self._shared, lambda name: self._recorded.get(name, set()) - self._wanted[name])
+        # A copy may end between the two looks: the record goes by what is shared, not by what is under way.
+        records = [replace(change, unless=tuple(lent[change.resource])) for change in kept if change.resource in lent]
+        if len(returned) == len(lent):
+            return Stage(tuple(returned)), Stage(tuple(records))
+        # Two accounts of one original are two calls about one resource.
+        return (*(Stage((change,)) for change in returned), Stage(tuple(records)))
+
+    def _shared(self, name: str) -> set[str]:
+        return self._recorded.get(name, set()) | self._wanted.get(name, set())
+
+    def _permission(self, snapshot_id: str, accounts: Iterable[str], operation: str, reason: str) -> Change:
+        ids = sorted(accounts)
+        return Change(
+            "ModifySnapshotAttribute",
+            snapshot_id,
+            self._region,
+            {"Attribute": "createVolumePermission", "OperationType": operation, "UserIds": ids},
+            f"shared {reason}" if operation == "add" else reason,
+            {"shared_with": ids if operation == "remove" else []},
+            {"shared_with": ids if operation == "add" else []},
+        )
+
+    def _records(self, before: _Accounts, after: _Accounts) -> Iterator[Change]:
+        """The tags that make the record say what will be."""
+        for name in self._left:
+            # DeleteTags removes a tag only if it has the very value.
+            unchanged = before(name) == self._recorded.get(name, set())
+            was, wanted = " ".join(sorted(before(name))), " ".join(sorted(after(name)))
+            value = wanted or (self._written[name] if unchanged else was)
+            if was != wanted:
+                yield Change(
+                    "CreateTags" if wanted else "DeleteTags",
+                    name,
+                    self._region,
+                    {"Tags": boto3_tags({tag_names.SHARED_WITH: value})},
+                    "a record of whom it is shared with",
+                    {},
+                    {},
+                )
+
+
+def _shared_with(snapshot_id: str, account: str) -> Query:
+    """The question that finds an own snapshot while it is shared with the account.
+
+    (EC2 API reference, DescribeSnapshots: RestorableByUserIds.)
+    """
+    arguments = (("OwnerIds", ("self",)), ("RestorableByUserIds", (account,)))
+    return Query("DescribeSnapshots", (("snapshot-id", (snapshot_id,)),), arguments)

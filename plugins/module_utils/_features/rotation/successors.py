@@ -1,0 +1,94 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The instances that a policy captures for the ids that it names: after a relaunch, the successor.
+
+`succession` says who stands for an id. A backup differs in two points. It also takes a predecessor that runs, since
+that one is not retired. And where two instances claim to be the successor it takes both, since it must not guess.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ..._domain.succession import claim_warnings, lineage_queries, successor
+from ..._kernel.errors import Ambiguous
+from ..._kernel.ids import is_planned
+from ..._kernel.resources import Instance
+from ..._kernel.state import Query, State, by_id
+from .spec import RotationSpec
+
+_IN_SERVICE = ("pending", "running")
+
+
+class Successors:
+    """Who stands for each of ``select.instance_ids``, as far as *state* tells."""
+
+    def __init__(self, spec: RotationSpec, state: State) -> None:
+        self._spec, self._state = spec, state
+        self._ambiguous: dict[str, str] = {}
+        self._standing = {given: self._standing_for(given) for given in spec.instance_ids}
+
+    def _standing_for(self, given: str) -> tuple[str, ...]:
+        try:
+            heir = successor(self._state, given)
+            heirs: tuple[str, ...] = () if heir is None else (heir.instance_id,)
+        except Ambiguous as error:
+            self._ambiguous[given] = str(error)
+            heirs = error.candidates
+        # Of a successor that an earlier task of a check run has only planned, the volumes have no ids yet.
+        heirs = tuple(heir_id for heir_id in heirs if not is_planned(heir_id))
+        if not heirs:
+            return (given,)
+        itself = self._state.instance(given)
+        return (*heirs, given) if itself is not None and itself.state in _IN_SERVICE else heirs
+
+    @property
+    def spec(self) -> RotationSpec:
+        """The task's options with the ids of the instances that are captured."""
+        ids = (name for several in self._standing.values() for name in several)
+        return replace(self._spec, instance_ids=tuple(dict.fromkeys(ids)))
+
+    def questions(self) -> Iterator[Query]:
+        """Whatever carries the given ids as replaced, and the volumes of the successors that are known so far."""
+        clear = [given for given in self._spec.instance_ids if given not in self._ambiguous]
+        yield from lineage_queries(clear, self._state)
+        heirs = [name for name in self.spec.instance_ids if name not in self._spec.instance_ids]
+        yield from by_id("DescribeVolumes", "attachment.instance-id", heirs)
+
+    @property
+    def retired(self) -> list[tuple[Instance, str]]:
+        """The given instances that still exist and are not captured any more, with their successor."""
+        found = []
+        for given, standing in self._standing.items():
+            itself = self._state.instance(given)
+            if itself is not None and itself.alive and given not in self.spec.instance_ids:
+                found.append((itself, standing[0]))
+        return found
+
+    @property
+    def retired_volumes(self) -> set[str]:
+        """The volumes that are attached to retired instances."""
+        return {device.volume_id for instance, _heir in self.retired for device in instance.block_devices}
+
+    def warnings(self, captured: set[str]) -> Iterator[str]:
+        """What is not clear, and data volumes that stay with a retired instance. *captured*: the selected volumes."""
+        yield from (f"select.instance_ids: {text}" for text in claim_warnings(self._state, self._spec.instance_ids))
+        for given, text in self._ambiguous.items():
+            yield f"select.instance_ids: {given}: all of them are captured. {text}"
+        for instance, heir in self.retired:
+            left = [
+                device.volume_id
+                for device in instance.block_devices
+                if device.volume_id not in (instance.root_volume_id, *captured)
+            ]
+            if left:
+                yield (
+                    f"select.instance_ids: {heir} has replaced {instance.instance_id} and is captured in its place. "
+                    f"{', '.join(left)} stayed attached to {instance.instance_id} and is not captured. Move it to "
+                    f"{heir}, or select it by its own id or tag."
+                )

@@ -1,0 +1,331 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How a volume differs from what is wanted of it, what a new one is made with, and what EBS can change in place.
+
+Values are compared as EBS will show them: what it raises or derives in silence is no difference.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..._domain.volume_types import VOLUME_TYPES, kept_performance, normalised, performance_of
+from ..._kernel.errors import SpecError
+from ..._kernel.resources import Snapshot, Volume
+from ..._kernel.state import Query, State, by_id
+from .identity import Match, Target
+from .spec import VolumeSpec, require_values
+
+IN_PROGRESS = ("modifying", "optimizing")
+ENCRYPTION_BY_DEFAULT = "ebsEncryptionByDefault"
+# ModifyVolume: "Changing type to io1/io2/gp3 without Iops" gives 3,000; throughput is 125 unless gp3 stays gp3. A gp2
+# volume that becomes gp3 keeps its performance instead.
+_DEFAULT_IOPS = 3000
+
+Fields = dict[str, tuple[Any, Any]]
+"""Field to (wanted, actual)."""
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What differs, by how it can be mended: ``modify`` in place, ``swap`` through a snapshot, ``never``."""
+
+    modify: Fields = field(default_factory=dict)
+    swap: Fields = field(default_factory=dict)
+    never: Fields = field(default_factory=dict)
+
+
+def shown(fields: Fields) -> str:
+    """``size 10 -> 20, volume_type gp2 -> gp3``, for messages."""
+    return ", ".join(f"{name} {actual} -> {wanted}" for name, (wanted, actual) in fields.items())
+
+
+def key_query(match: Match, *, using: bool = False) -> tuple[Query, ...]:
+    """The question which key a name stands for; of an ARN, whether there is such a key, when it is to be used."""
+    wanted = match.target.spec.kms_key_id
+    if wanted is None or (":key/" in wanted and not using):
+        return ()
+    return (Query("DescribeKey", arguments=(("KeyId", wanted),), service="kms"),)
+
+
+def key_arn(state: State, wanted: str) -> str | None:
+    """The key's ARN; None when KMS does not say, or knows none. Then it is never a reason to swap a volume."""
+    if ":key/" in wanted:
+        return wanted
+    found = state.fact(f"{wanted}/key")
+    return str(found) if found else None
+
+
+def modification_query(volume: Volume) -> Query:
+    """The question for the volume's latest modification; EC2 shows no other."""
+    return by_id("DescribeVolumesModifications", "volume-id", [volume.volume_id])[0]
+
+
+def modification(state: State, volume: Volume) -> Mapping[str, Any]:
+    """The volume's latest modification, empty when it has had none or it was not asked for."""
+    found: Mapping[str, Any] = state.fact(f"{volume.volume_id}/modification") or {}
+    return found
+
+
+def coming(state: State, volume: Volume) -> Mapping[str, Any]:
+    """The values that EBS shows once a modification that is under way has taken effect."""
+    values = {
+        "size": volume.size,
+        "volume_type": volume.volume_type,
+        "iops": volume.iops,
+        "throughput": volume.throughput,
+        "multi_attach_enabled": volume.multi_attach_enabled,
+    }
+    latest = modification(state, volume)
+    # Until it is through, the volume shows its old values, and it may have been read a moment before.
+    if latest.get("state") in IN_PROGRESS:
+        original, target = latest.get("original") or values, latest["target"]
+        if all(original.get(name, value) == value for name, value in values.items()):
+            values.update((name, value) for name, value in target.items() if name in values and value is not None)
+    return values
+
+
+def compare(match: Match, state: State) -> Drift:
+    """How the match's volume differs from its entry.
+
+    Raises SpecError for values that its type does not take, so also for what was not refused without a type.
+    """
+    volume, target = match.volume, match.target
+    if volume is None:
+        return Drift()
+    spec = target.spec
+    drift = Drift()
+    actual = coming(state, volume)
+    for name, wanted in _wanted(match, actual).items():
+        if wanted == actual[name]:
+            continue
+        never = _never(volume, name, wanted, actual)
+        (drift.never if never else drift.modify)[name] = (wanted, actual[name])
+    if volume.availability_zone != target.zone:
+        drift.swap["availability_zone"] = (target.zone, volume.availability_zone)
+    if spec.encrypted is not None and spec.encrypted != volume.encrypted:
+        (drift.swap if spec.encrypted else drift.never)["encrypted"] = (spec.encrypted, volume.encrypted)
+    if spec.kms_key_id is not None and volume.encrypted:
+        arn = key_arn(state, spec.kms_key_id)
+        if arn is not None and arn != volume.kms_key_id:
+            drift.swap["kms_key_id"] = (arn, volume.kms_key_id)
+    return drift
+
+
+def _never(volume: Volume, name: str, wanted: Any, actual: Mapping[str, Any]) -> bool:
+    """Whether EBS does not make this change in place, nor a copy would: shrinking, and what multi-attach forbids.
+
+    io1 has multi-attach from its creation or never, and cannot be modified at all with it; io2 gives it up only while
+    it is attached to at most one instance, and its type does not change while it has it.
+    """
+    if name == "size" and wanted < actual[name]:
+        return True
+    if name == "volume_type" and actual["multi_attach_enabled"]:
+        return True
+    if volume.volume_type == "io1" and (volume.multi_attach_enabled or name == "multi_attach_enabled"):
+        return True
+    return name == "multi_attach_enabled" and not wanted and len(volume.attachments) > 1
+
+
+def _wanted(match: Match, actual: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that the volume shall have, with what follows from them; only what the user's words touch."""
+    spec, label = match.target.spec, match.target.label
+    volume_type = spec.volume_type or actual["volume_type"]
+    same_type = volume_type == actual["volume_type"]
+    rules = VOLUME_TYPES.get(volume_type)
+    size = actual["size"] if spec.size is None else spec.size
+    iops, throughput = normalised(volume_type, *_asked(spec, volume_type, actual))
+    if rules is not None and rules.iops is not None and iops is None:
+        iops = actual["iops"] if same_type else _DEFAULT_IOPS
+    if rules is not None and rules.throughput is not None and throughput is None and same_type:
+        throughput = actual["throughput"]
+    said = {"volume_type": spec.volume_type, "size": spec.size, "iops": spec.iops, "throughput": spec.throughput}
+    if any(value is not None for value in said.values()):
+        require_values(label, volume_type, size, iops, throughput, boot=match.is_root)
+    performance = performance_of(volume_type, size, iops, throughput)
+    wanted: dict[str, Any] = {}
+    if spec.size is not None:
+        wanted["size"] = size
+    if spec.volume_type is not None:
+        wanted["volume_type"] = volume_type
+    # gp2's iops follow from its size.
+    grown_gp2 = volume_type == "gp2" and size != actual["size"]
+    if spec.iops is not None or not same_type or grown_gp2:
+        wanted["iops"] = performance["iops"]
+    if spec.throughput is not None or not same_type:
+        wanted["throughput"] = performance["throughput"]
+    if spec.multi_attach is None and actual["multi_attach_enabled"] and rules is not None and not rules.multi_attach:
+        raise SpecError(
+            f"{label}: volume_type: {volume_type} volumes have no multi_attach, and this one has, so EBS does not "
+            "change its type. Set multi_attach: false first, in a run of its own"
+        )
+    if spec.multi_attach is not None:
+        if spec.multi_attach and not (rules is not None and rules.multi_attach):
+            raise SpecError(f"{label}: multi_attach: {volume_type} volumes have none; io1 and io2 have")
+        wanted["multi_attach_enabled"] = spec.multi_attach
+    return wanted
+
+
+def _asked(spec: VolumeSpec, volume_type: str, actual: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """The (iops, throughput) that the entry says, and of a gp2 volume that becomes gp3 also what it keeps."""
+    if (actual.get("volume_type"), volume_type) != ("gp2", "gp3"):
+        return spec.iops, spec.throughput
+    iops, throughput = kept_performance(actual["size"], actual["iops"])
+    return (
+        iops if spec.iops is None else spec.iops,
+        throughput if spec.throughput is None else spec.throughput,
+    )
+
+
+# ModifyVolume's names of what `Drift.modify` and `coming` hold.
+_PARAMETERS = {
+    "size": "Size",
+    "volume_type": "VolumeType",
+    "iops": "Iops",
+    "throughput": "Throughput",
+    "multi_attach_enabled": "MultiAttachEnabled",
+}
+
+
+_WAS = ("size", "volume_type", "iops")
+
+
+def modify_request(match: Match, drift: Drift) -> dict[str, Any]:
+    """ModifyVolume's parameters for all that differs, in one call, and nothing that holds already.
+
+    With another type all that the user has said of its performance is sent: EBS would fall back to its defaults. What
+    follows from the change is left to EBS. It keeps the performance of a gp2 volume only where neither iops nor
+    throughput is sent, so one of them brings the other.
+    """
+    spec = match.target.spec
+    volume_type = spec.volume_type or (match.volume.volume_type if match.volume else "")
+    asked = (spec.iops, spec.throughput)
+    if asked != (None, None) and match.volume is not None:
+        was = {name: drift.modify[name][1] if name in drift.modify else getattr(match.volume, name) for name in _WAS}
+        asked = _asked(spec, volume_type, was)
+    iops, throughput = normalised(volume_type, *asked)
+    retyped = "volume_type" in drift.modify
+    values = {
+        "size": spec.size,
+        "volume_type": spec.volume_type,
+        "iops": iops,
+        "throughput": throughput,
+        "multi_attach_enabled": spec.multi_attach,
+    }
+    return {
+        parameter: values[name]
+        for name, parameter in _PARAMETERS.items()
+        if values[name] is not None and (name in drift.modify or (retyped and name in ("iops", "throughput")))
+    }
+
+
+# --- what a new volume is made with ----------------------------------------------------------------------------------
+
+
+def creation(
+    target: Target, tags: Mapping[str, str], state: State, *, old: Volume | None = None, snapshot_id: str | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """CreateVolume's parameters (without tags) and the view of what it makes, available.
+
+    *old*: what the new one replaces, whose values stand where the user has said nothing; *snapshot_id* is then its
+    snapshot. Raises SpecError when there is neither a size nor a snapshot, and for values that EBS does not take.
+    """
+    spec, label = target.spec, target.label
+    source = state.snapshot(snapshot_id) if old is None else None
+    was = coming(state, old) if old is not None else {}
+    volume_type = spec.volume_type or was.get("volume_type") or "gp3"
+    size = spec.size if spec.size is not None else was.get("size") or _size_of(source)
+    if size is None:
+        raise SpecError(f"{label}: size is needed to make it: there is no such volume yet, and no snapshot is named")
+    if source is not None and size < source.volume_size:
+        raise SpecError(
+            f"{label}: size: {size} GiB are less than the {source.volume_size} of the snapshot {source.snapshot_id}"
+        )
+    iops, throughput = normalised(volume_type, *_asked(spec, volume_type, was))
+    rules = VOLUME_TYPES.get(volume_type)
+    if rules is not None and was.get("volume_type") == volume_type:
+        iops = was["iops"] if iops is None and rules.iops is not None else iops
+        throughput = was["throughput"] if throughput is None and rules.throughput is not None else throughput
+    require_values(label, volume_type, size, iops, throughput)
+    multi_attach = spec.multi_attach if spec.multi_attach is not None else old is not None and old.multi_attach_enabled
+    if multi_attach and not (rules is not None and rules.multi_attach):
+        raise SpecError(f"{label}: multi_attach: {volume_type} volumes have none; io1 and io2 have")
+    encrypted = _encrypted(label, spec, state, old or source)
+    if spec.kms_key_id is not None and state.fact(f"{spec.kms_key_id}/key") == "":
+        raise SpecError(
+            f"{label}: kms_key_id: {spec.kms_key_id} is no enabled key of KMS in {state.region}; it takes the ARN, "
+            "the id or the alias (alias/…) of one"
+        )
+    request: dict[str, Any] = {"AvailabilityZone": target.zone, "VolumeType": volume_type, "Size": size}
+    request.update(
+        (name, value)
+        for name, value in (
+            ("SnapshotId", snapshot_id),
+            ("Iops", iops),
+            ("Throughput", throughput),
+            ("Encrypted", True if spec.encrypted else None),
+            ("KmsKeyId", spec.kms_key_id),
+            ("VolumeInitializationRate", spec.initialization_rate),
+            ("MultiAttachEnabled", True if multi_attach else None),
+        )
+        if value is not None
+    )
+    after: dict[str, Any] = {
+        "state": "available",
+        "size": size,
+        "volume_type": volume_type,
+        **performance_of(volume_type, size, iops, throughput),
+        "encrypted": encrypted,
+        "kms_key_id": _key(target, state, old or source) if encrypted else None,
+        "availability_zone": target.zone,
+        "snapshot_id": snapshot_id,
+        "multi_attach_enabled": multi_attach,
+        "attachments": [],
+        "tags": dict(tags),
+    }
+    return request, after
+
+
+def _key(target: Target, state: State, source: Volume | Snapshot | None) -> str | None:
+    """The key's ARN as far as it is known before: the account's default key is not.
+
+    A volume from another account's snapshot gets the default key too, not the snapshot's. (EBS user guide, encryption
+    outcomes of a snapshot that is shared with you.)
+    """
+    if target.spec.kms_key_id is not None:
+        return key_arn(state, target.spec.kms_key_id)
+    if source is None or (isinstance(source, Snapshot) and not _is_own(target, source)):
+        return None
+    return source.kms_key_id
+
+
+def _is_own(target: Target, snapshot: Snapshot) -> bool:
+    """Whether the account is known to own the snapshot: by its instances, or since only its own are found by tags."""
+    accounts = {instance.owner_id for instance in target.instances if instance.owner_id}
+    if accounts and snapshot.owner_id:
+        return snapshot.owner_id in accounts
+    return target.spec.snapshot_tags is not None
+
+
+def _size_of(source: Snapshot | None) -> int | None:
+    return None if source is None else source.volume_size
+
+
+def _encrypted(label: str, spec: VolumeSpec, state: State, source: Volume | Snapshot | None) -> bool:
+    """Whether the new volume will be encrypted. Raises SpecError where that is not what was said."""
+    by_default = bool(state.fact(ENCRYPTION_BY_DEFAULT))
+    from_source = source is not None and source.encrypted
+    if spec.encrypted is False and from_source:
+        raise SpecError(f"{label}: encrypted: false: what is made from an encrypted snapshot is encrypted")
+    if spec.encrypted is False and by_default:
+        raise SpecError(
+            f"{label}: encrypted: false: this account encrypts every new volume in {state.region} "
+            "(EBS encryption by default)"
+        )
+    return bool(spec.encrypted) or from_source or by_default

@@ -1,0 +1,189 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Where volumes are, where they were, and which device names are free for them.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from ..._domain.device_names import automatic_names, device_letters, device_trouble
+from ..._kernel import tags as tag_names
+from ..._kernel.errors import SpecError, UnsafePlan
+from ..._kernel.resources import Instance, Volume
+from ..._kernel.state import Query, State
+from .identity import Match, Target
+from .spec import VolumesSpec
+from .zones import unsupported_site
+
+# --- the record ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a volume is, or was: kept in the tag ``ec2ops:was-at`` while it is off."""
+
+    instance_id: str
+    device_name: str
+    delete_on_termination: bool = False
+
+
+def places_tags(places: Iterable[Place], present: Mapping[str, str]) -> dict[str, str]:
+    """``ec2ops:was-at`` and, where that is full, the tags that go on with it, for a volume that has those *present*.
+
+    A value: ``i-… /dev/sdf``, then ``delete`` if it is deleted with the instance; commas. What was recorded before and
+    is not needed now is emptied.
+    """
+    values = [""]
+    for place in places:
+        text = f"{place.instance_id} {place.device_name}{' delete' if place.delete_on_termination else ''}"
+        longer = f"{values[-1]},{text}" if values[-1] else text
+        if len(longer) > tag_names.LONGEST_VALUE:
+            values.append(text)
+        else:
+            values[-1] = longer
+    tags = dict(zip_longest(tag_names.WAS_AT, values, fillvalue=""))
+    return {key: value for key, value in tags.items() if value or key in present}
+
+
+def recorded_places(volume: Volume) -> tuple[Place, ...]:
+    """What ``ec2ops:was-at`` says; nothing for a value that this collection did not write."""
+    found = []
+    for part in (part for key in tag_names.WAS_AT for part in volume.tags.get(key, "").split(",")):
+        words = part.split(" ")
+        if len(words) in (2, 3) and words[2:] in ([], ["delete"]):
+            found.append(Place(words[0], words[1], len(words) == 3))
+    return tuple(found)
+
+
+def places_of(state: State, volume: Volume) -> tuple[Place, ...]:
+    """Where the volume is attached now."""
+    return tuple(
+        Place(link.instance_id, link.device_name, deleted_with(state, volume, link.instance_id))
+        for link in volume.attachments
+    )
+
+
+WAS_AT_QUERY = Query("DescribeVolumes", (("tag-key", (tag_names.WAS_AT[0],)),))
+"""What is off for a while, wherever: of these there are few, and which of its tags names an instance is open."""
+
+
+def deleted_with(state: State, volume: Volume | None, instance_id: str | None) -> bool:
+    """Delete-on-termination of this attachment. A plan tells it on the instance, so that comes first."""
+    instance = state.instance(instance_id)
+    for link in volume.attachments if volume is not None else ():
+        if volume is None or link.instance_id != instance_id:
+            continue
+        for device in instance.block_devices if instance is not None else ():
+            if (device.volume_id, device.device_name) == (volume.volume_id, link.device_name):
+                return device.delete_on_termination
+        return link.delete_on_termination
+    return False
+
+
+# --- device names ----------------------------------------------------------------------------------------------------
+
+
+class Devices:
+    """The device names of all instances: what is there, what comes back to its place, what is declared."""
+
+    def __init__(self, spec: VolumesSpec, state: State, matches: Iterable[Match]) -> None:
+        self._used: dict[str, dict[str, str]] = defaultdict(dict)
+        self._reserved: dict[str, dict[str, str]] = defaultdict(dict)
+        for instance in state.all(Instance):
+            if instance.root_device_name:
+                root = instance.root_volume_id or "the root volume"
+                self._used[instance.instance_id] = {device_letters(instance.root_device_name): root}
+        for volume in state.all(Volume):
+            for link in volume.attachments:
+                self._used[link.instance_id][device_letters(link.device_name)] = volume.volume_id
+        self._declared = {
+            device_letters(volume.device_name) for volume in spec.volumes if volume.device_name is not None
+        }
+        for match in matches:
+            for place in recorded_places(match.old or match.volume) if match.volume is not None else ():
+                letters = device_letters(place.device_name)
+                if letters not in self._declared:
+                    self._reserved[place.instance_id].setdefault(letters, match.name)
+
+    def choose(self, match: Match, instance: Instance, remembered: str | None = None) -> str:
+        """The device to attach at: the declared one, else where it was, else one that is free on all instances."""
+        if match.target.spec.device_name is not None:
+            return match.target.spec.device_name
+        own_id = match.volume.volume_id if match.volume is not None else None
+        # The name of an entry may be the id of another volume, so the two are never compared.
+        taken = {
+            letters
+            for item in match.target.instances
+            for held, own in ((self._used, own_id), (self._reserved, match.name))
+            for letters, holder in held[item.instance_id].items()
+            if holder != own
+        }
+        names = (*([remembered] if remembered is not None else []), *automatic_names(instance))
+        for name in names:
+            letters = device_letters(name)
+            if any(device_trouble(name, item) for item in match.target.instances):
+                continue
+            if letters not in taken and letters not in self._declared:
+                for item in match.target.instances:
+                    self._reserved[item.instance_id][letters] = match.name
+                return name
+        raise SpecError(
+            f"{match.target.label}: all device names that could be chosen on {instance.instance_id} are taken. Name "
+            "one: device_name"
+        )
+
+    def require_usable(self, match: Match, instance: Instance) -> None:
+        """SpecError unless EC2 takes the declared device on that instance; for data volumes, not for the root."""
+        declared = match.target.spec.device_name
+        trouble = device_trouble(declared, instance) if declared is not None else ""
+        if trouble:
+            raise SpecError(f"{match.target.label}: device_name: {trouble}")
+
+    def require_free(
+        self, label: str, volume_id: str, instance_id: str, device: str, freed: set[tuple[str, str]]
+    ) -> None:
+        """UnsafePlan unless nothing is at the device but what is *freed* in this run: (volume id, instance id)."""
+        there = self._used[instance_id].get(device_letters(device))
+        if there not in (None, volume_id) and (there, instance_id) not in freed:
+            raise UnsafePlan(
+                f"{label}: device_name: {device} of {instance_id} holds {there}, which is to stay; choose another "
+                "device, leave device_name out, or name that volume in the declaration"
+            )
+
+
+# --- sites -----------------------------------------------------------------------------------------------------------
+
+
+def require_supported_site(target: Target) -> None:
+    """UnsafePlan for a volume that would be made or attached on an Outpost, or in a Local or Wavelength Zone.
+
+    CreateVolume names no Outpost, so that its volume would land in the region.
+    """
+    sites = [(instance.instance_id, unsupported_site(target.zone, instance.facts)) for instance in target.instances]
+    for who, site in sites or [("availability_zone", unsupported_site(target.zone))]:
+        if site:
+            raise UnsafePlan(
+                f"{target.label}: {who} is {'in' if 'Zone' in site else 'on'} {site}, where this collection does not "
+                "make or attach volumes. Make and attach it by other means, then declare it by its volume_id"
+            )
+
+
+def require_in_region(label: str, volume: Volume, remedy: str) -> None:
+    """UnsafePlan for a volume on an Outpost, of which a snapshot, a copy or an attachment in the region is planned.
+
+    EC2 puts the snapshot, and what is made from it, into the region, and attaches only on the same Outpost.
+    """
+    if volume.outpost_arn:
+        site = unsupported_site(volume.availability_zone, {"OutpostArn": volume.outpost_arn})
+        raise UnsafePlan(
+            f"{label}: {volume.volume_id} is on {site}, where this collection does not attach, copy or snapshot "
+            f"volumes. {remedy}"
+        )

@@ -1,0 +1,1143 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The volumes of instances, as one declaration: what has to be made, changed, moved, swapped, taken off or deleted.
+
+What needs no interruption comes first. Then, where volumes have to come off running instances: a record, the stop, the
+detach; snapshots of what is detached, new volumes from them, the attachments, the start; and only then is given up what
+has been replaced. From the first detach to the last attachment every failure leads back to where it began.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from ..._domain.device_names import device_letters
+from ..._domain.hold import forget, has_passing_address, hold_of, lost_address, wants_start
+from ..._domain.instance_facts import type_facts, type_queries
+from ..._domain.power_cycle import running_of, stop_queries, stop_troubles
+from ..._domain.succession import successor, successor_queries
+from ..._kernel import proofs
+from ..._kernel import tags as tag_names
+from ..._kernel.errors import SpecError, UnsafePlan, bounded, listed
+from ..._kernel.ids import is_planned, kind_of, planned
+from ..._kernel.plan import Change, Feature, Plan, Wait
+from ..._kernel.resources import Instance, Snapshot, Volume, VolumeAttachment, view
+from ..._kernel.state import Query, State, by_id, own_snapshots, tag_filters
+from ..._kernel.tags import carried, replaces_value, specification
+from .drift import (
+    IN_PROGRESS,
+    Drift,
+    coming,
+    compare,
+    creation,
+    key_arn,
+    key_query,
+    modification,
+    modification_query,
+    modify_request,
+    shown,
+)
+from .identity import Match, Target, boots, first_queries, gone_queries, matches, proof_queries, replaced_by, strangers
+from .places import (
+    WAS_AT_QUERY,
+    Devices,
+    Place,
+    deleted_with,
+    places_of,
+    places_tags,
+    recorded_places,
+    require_in_region,
+    require_supported_site,
+)
+from .result import result
+from .spec import VolumesSpec, parse
+from .stages import COOLDOWN, Draft, Move, plain
+
+ARCHIVE = "archive"
+"""The tier of a snapshot from which EBS makes no volume. One that is restored for a time is in the standard tier."""
+
+_BY_OTHER_MEANS = "Attach and replace it by other means, then declare it by its volume_id"
+
+# --- questions -------------------------------------------------------------------------------------------------------
+
+
+def needs(spec: VolumesSpec, state: State) -> tuple[Query, ...]:
+    """Three questions for what is as declared; more only about what has to be changed."""
+    first = first_queries(spec)
+    if not state.answered.issuperset(first):
+        return first
+    first = (*first, *proof_queries(state), *gone_queries(spec, state))
+    if not state.answered.issuperset(first):
+        return first
+    return (*first, *_Pass(spec, state, None).questions())
+
+
+def plan(spec: VolumesSpec, state: State, now: datetime) -> Plan:
+    """What has to be done for the declaration to hold. Raises SpecError, Ambiguous, UnsafePlan."""
+    return _Pass(spec, state, now).plan()
+
+
+# --- one volume's part of the plan -----------------------------------------------------------------------------------
+
+
+@dataclass
+class _Pass(Draft):
+    """The declaration laid beside what there is: one pass over the volumes fills the lists, `plan` puts them in order.
+
+    The same pass tells what else has to be known: `questions`. *now* is None then.
+    """
+
+    matches: tuple[Match, ...] = ()
+    asked: list[Query] = field(default_factory=list)
+    freed: set[tuple[str, str]] = field(default_factory=set)
+    labels: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.matches = matches(self.spec, self.state, sure=self.now is not None)
+        self.devices = Devices(self.spec, self.state, self.matches)
+        for match in self.matches:
+            self._one(match)
+        if self.spec.purge_volumes:
+            self._purge()
+        self.warnings += _no_longer_declared(self._orphans())
+
+    # --- what else has to be known ---
+
+    def questions(self) -> Iterator[Query]:
+        """What the pass would have liked to know, as far as it has got."""
+        holders = {link.instance_id for links in self.leaving.values() for link in links}
+        holders.update(
+            link.instance_id for match in self.matches for link in (match.volume.attachments if match.volume else ())
+        )
+        holders.update(
+            place.instance_id
+            for match in self.matches
+            for volume in (match.volume, *match.replaced)
+            if volume is not None
+            for place in recorded_places(volume)
+        )
+        unknown = sorted(item for item in holders if self.state.instance(item) is None)
+        yield from by_id("DescribeInstances", "instance-id", unknown)
+        yield from self.asked
+        stopping = self._stopping()
+        yield from stop_queries(stopping, lose_instance_store=self.spec.lose_instance_store)
+        joined = {str(change.parameters["InstanceId"]) for change in self.attaches}
+        types = {item.instance_type for name in joined if (item := self.state.instance(name)) is not None}
+        yield from type_queries(*sorted(types))
+        yield from successor_queries(joined.intersection(item.instance_id for item in self._at_rest(joined)))
+
+    # --- one entry ---
+
+    def _one(self, match: Match) -> None:
+        for stale in match.stale:
+            self.cleanup.append(self._delete(stale, "a run that did not end has made it, and it is of no use"))
+        volume = match.volume
+        state = match.target.spec.state
+        self.warnings += match.doubts
+        if match.copies:
+            copies = listed(item.volume_id for item in match.copies)
+            verb = "carries" if len(match.copies) == 1 else "carry"
+            self.warnings.append(
+                f"{match.target.label}: {copies} {verb} the tags of {match.name} too. Remove {tag_names.SPEC} and "
+                f"{tag_names.VOLUME} from copies, or no task finds the volume by its name"
+            )
+        for old in match.replaced:
+            self._finish(match, old, volume.volume_id if volume is not None else "")
+        if volume is None:
+            if state == "present":
+                self._create(match)
+        elif state == "present":
+            self._converge(match, volume)
+        else:
+            self._take_off(match, volume)
+        if volume is not None and volume.operator is not None:
+            self._require_untouched(match, volume)
+
+    def _require_untouched(self, match: Match, volume: Volume) -> None:
+        """EC2 refuses to change what a service manages; it is not tagged as ours either."""
+        self.in_place = [one for one in self.in_place if (one.action, one.resource) != ("CreateTags", volume.volume_id)]
+        lists = (self.in_place, self.detaches, self.modifications, self.snapshots, self.attaches, self.deletions)
+        if any(change.resource == volume.volume_id for changes in lists for change in changes):
+            raise UnsafePlan(
+                f"{match.target.label}: {volume.volume_id} is managed by {volume.operator} and not as declared; "
+                "change it through that service"
+            )
+
+    def _converge(self, match: Match, volume: Volume) -> None:
+        if volume.state == "error":
+            # It may have held data for years, or never have been made: EC2 shows no difference.
+            raise UnsafePlan(
+                f"{match.target.label}: {volume.volume_id} is in the state error: EBS has lost it, or could not make "
+                "it. It is not replaced by an empty one. Should a new one be made, from a snapshot or empty, delete "
+                "this one first: state: absent with final_snapshot: false does that"
+            )
+        self.asked += key_query(match)
+        wanted_key = match.target.spec.kms_key_id
+        if wanted_key is not None and volume.encrypted and key_arn(self.state, wanted_key) is None:
+            self.warnings.append(
+                f"{match.target.label}: KMS does not say which key {wanted_key} is, so it is not compared with "
+                f"{volume.kms_key_id}"
+            )
+        drift = compare(match, self.state)
+        if drift.swap:
+            require_in_region(match.target.label, volume, _BY_OTHER_MEANS)
+        self._require_mendable(match, drift)
+        self._settle(volume)
+        if drift.swap:
+            self._swap(match, volume)
+            return
+        self._tag(match, volume)
+        apart = self._apart(match, volume, drift)
+        moving = self._place(match, volume, apart=apart)
+        self._modify(match, volume, drift, moving=moving, apart=apart)
+
+    def _apart(self, match: Match, volume: Volume, drift: Drift) -> bool:
+        """Return whether the volume comes off everywhere for its modification.
+
+        EBS user guide, "Multi-Attach": io2 gets it only while the volume is not attached. Raises UnsafePlan where the
+        modification may be deferred, since the volume would be detached in vain.
+        """
+        enabled, _was = drift.modify.get("multi_attach_enabled", (False, False))
+        if not enabled or not volume.attachments:
+            return False
+        if self.spec.on_cooldown == "defer":
+            raise UnsafePlan(
+                f"{match.target.label}: multi_attach: {volume.volume_id} has to be detached to get it, so that cannot "
+                "be deferred. Use on_cooldown: wait or fail"
+            )
+        return True
+
+    def _require_mendable(self, match: Match, drift: Drift) -> None:
+        label = match.target.label
+        volume_id = match.volume.volume_id if match.volume else ""
+        wanted, actual = drift.never.get("size", (0, 0))
+        if wanted < actual:
+            raise SpecError(f"{label}: size: {volume_id} has {actual} GiB, and EBS does not shrink it to {wanted}")
+        if match.volume is not None and drift.never and "encrypted" not in drift.never:
+            volume = match.volume
+            held = listed(link.instance_id for link in volume.attachments) or "no instance"
+            raise SpecError(
+                f"{label}: {shown(drift.never)}: EBS does not make this change to {volume_id}, which is of type "
+                f"{volume.volume_type}, multi_attach {volume.multi_attach_enabled}, on {held}. "
+                f"{_multi_attach_rule(volume, drift)}"
+            )
+        if drift.never:
+            raise SpecError(
+                f"{label}: {volume_id} differs in what neither EBS nor a copy can change: {shown(drift.never)}"
+            )
+        if drift.swap and match.is_root:
+            raise UnsafePlan(f"{label}: {volume_id} differs ({shown(drift.swap)}), and a root volume is never swapped")
+        if drift.swap and not self.spec.replace:
+            raise UnsafePlan(
+                f"{label}: {volume_id} differs in what EBS cannot change in place: {shown(drift.swap)}. "
+                "replace: snapshot swaps it for a copy"
+            )
+
+    # --- made ---
+
+    def _create(self, match: Match) -> None:
+        target, name = match.target, match.name
+        snapshot_id = self._source(target)
+        self.asked += (Query("GetEbsEncryptionByDefault"), *key_query(match, using=True))
+        sourced = target.spec.snapshot_id is not None or target.spec.snapshot_tags is not None
+        if self.now is None and sourced and self.state.snapshot(snapshot_id) is None:
+            return
+        tags = {**(target.spec.tags or {}), **_identity(target, name)}
+        new = planned("volume", f"{target.group}/{name}")
+        reason = f"{target.group} has no volume {name}"
+        if snapshot_id is not None:
+            reason += f"; made from {snapshot_id}"
+        change = self._creation(match, new, tags, reason, snapshot_id=snapshot_id)
+        self.in_place.append(change)
+        self.in_place_waits.append(Wait((new,), "volume_available", final=not target.instances))
+        links: list[VolumeAttachment] = []
+        for instance in target.instances:
+            links = self._attach(match, new, instance, self.devices.choose(match, instance), links)
+
+    def _source(self, target: Target) -> str | None:
+        """The snapshot that the entry names. Raises SpecError when there is no such snapshot."""
+        spec = target.spec
+        if spec.snapshot_id is not None:
+            self.asked += by_id("DescribeSnapshots", "snapshot-id", [spec.snapshot_id])
+            found = self.state.snapshot(spec.snapshot_id)
+            if self.now is not None and (found is None or found.state != "completed"):
+                seen = "does not exist" if found is None else f"is {found.state}"
+                raise SpecError(f"{target.label}: snapshot_id: {spec.snapshot_id} {seen} in {self.state.region}")
+            if self.now is not None and found is not None and found.storage_tier == ARCHIVE:
+                raise SpecError(
+                    f"{target.label}: snapshot_id: {spec.snapshot_id} is archived. Restore it first, with aws ec2 "
+                    "restore-snapshot-tier"
+                )
+            return spec.snapshot_id
+        if spec.snapshot_tags is None:
+            return None
+        self.asked.append(own_snapshots(spec.snapshot_tags))
+        fitting = [
+            snapshot
+            for snapshot in self.state.all(Snapshot)
+            if snapshot.state == "completed"
+            and all(snapshot.tags.get(key) == value for key, value in spec.snapshot_tags.items())
+            and snapshot.start_time is not None
+            and (spec.snapshot_before is None or snapshot.start_time < spec.snapshot_before)
+        ]
+        fitting.sort(key=lambda item: (item.start_time, item.snapshot_id), reverse=True)
+        usable = [snapshot.snapshot_id for snapshot in fitting if snapshot.storage_tier != ARCHIVE]
+        if usable:
+            newest = fitting[0].snapshot_id
+            if newest != usable[0]:
+                self.warnings.append(f"{target.label}: made from {usable[0]}, since {newest} is archived")
+            return usable[0]
+        if self.now is not None:
+            raise SpecError(self._nothing_to_make_from(target, [snapshot.snapshot_id for snapshot in fitting]))
+        return None
+
+    def _nothing_to_make_from(self, target: Target, archived: Sequence[str]) -> str:
+        """The message for an entry whose tags no usable snapshot has; *archived* ones have them."""
+        spec = target.spec
+        wanted = ", ".join(f"{key}={value}" for key, value in sorted((spec.snapshot_tags or {}).items()))
+        before = f" from before {spec.snapshot_before}" if spec.snapshot_before is not None else ""
+        text = f"{target.label}: snapshot: no completed one{before} in {self.state.region} has {wanted}"
+        if archived:
+            text += f" and is outside of the archive. Restore one of these first: {listed(archived)}"
+        return text
+
+    def _creation(
+        self,
+        match: Match,
+        new: str,
+        tags: Mapping[str, str],
+        reason: str,
+        *,
+        old: Volume | None = None,
+        snapshot_id: str | None = None,
+    ) -> Change:
+        target = match.target
+        require_supported_site(target)
+        if not target.instances:
+            self.asked += by_id("DescribeAvailabilityZones", "zone-name", [target.zone])
+            if self.now is not None and not self.state.fact(f"{target.zone}/zone"):
+                raise SpecError(f"availability_zone: there is no zone {target.zone} in {self.state.region} to use")
+        request, after = creation(target, tags, self.state, old=old, snapshot_id=snapshot_id)
+        request["TagSpecifications"] = [specification("volume", tags)]
+        own = tag_filters({key: tags[key] for key in (tag_names.SPEC, tag_names.VOLUME)})
+        return Change(
+            "CreateVolume",
+            new,
+            self.state.region,
+            request,
+            reason,
+            None,
+            after,
+            identity=Query("DescribeVolumes", own),
+            token=(target.group, match.name, target.zone, snapshot_id or "", old.volume_id if old else ""),
+        )
+
+    # --- changed in place ---
+
+    def _tag(self, match: Match, volume: Volume) -> None:
+        """The user's tags and, on what was not known by its tags, the identity."""
+        target = match.target
+        wanted = dict(target.spec.tags or {})
+        identity = {} if match.is_root and target.spec.name == "root" else _identity(target, match.name)
+        late = match.how == "volume_id" and bool(volume.attachments or target.instances)
+        if not late:
+            wanted.update(identity)
+        self.add_tags(self.in_place, volume, wanted, "as declared")
+        self.warnings += _leaving(match, volume, self.state)
+        if late:
+            # Named by its id, so it is found again without them; until it is in its place it stays what it was.
+            self.add_tags(self.endings[0], volume, identity, "what it is from now on")
+        if self.spec.purge_tags and target.spec.tags is not None:
+            surplus = sorted(key for key in carried(volume.tags) if key not in wanted)
+            self.remove_tags(self.untagging, volume, surplus, "purge_tags")
+
+    def _modify(self, match: Match, volume: Volume, drift: Drift, *, moving: bool, apart: bool = False) -> None:
+        """ModifyVolume for all that differs: before any interruption, or *apart*, while the volume is off."""
+        latest = modification(self.state, volume)
+        if drift.modify:
+            self.asked.append(modification_query(volume))
+        request = modify_request(match, drift)
+        several = moving and (volume.attachments or len(match.target.instances) > 1)
+        if "MultiAttachEnabled" in request and several and self.spec.on_cooldown == "defer":
+            raise UnsafePlan(
+                f"{match.target.label}: {volume.volume_id} has to become multi_attach before it is attached to more "
+                "instances, so that cannot be deferred; on_cooldown: wait waits for it"
+            )
+        if not request:
+            if latest.get("state") == "modifying":
+                # What is wanted is on its way already.
+                self.in_place_waits.append(Wait((volume.volume_id,), "modified", final=not moving))
+            return
+        reason, actual = shown(drift.modify), coming(self.state, volume)
+        if latest.get("state") in IN_PROGRESS:
+            if self.spec.on_cooldown == "defer":
+                return
+            if self.spec.on_cooldown == "fail":
+                raise UnsafePlan(
+                    f"{match.target.label}: {volume.volume_id} cannot be changed now ({reason}): a modification is "
+                    f"{latest['state']} ({latest.get('progress') or 0} % done). on_cooldown: wait waits for its end, "
+                    "defer leaves the change to a later run"
+                )
+            self.cooling.append(volume.volume_id)
+        if latest:
+            reason += "; EC2 decides whether the volume's modifications of the last 24 hours allow it"
+        changes, waits = (
+            (self.modifications, self.modification_waits) if apart else (self.in_place, self.in_place_waits)
+        )
+        changes.append(
+            Change(
+                "ModifyVolume",
+                volume.volume_id,
+                self.state.region,
+                request,
+                reason,
+                dict(actual),
+                {**actual, **{name: wanted for name, (wanted, _actual) in drift.modify.items()}},
+                identity=modification_query(volume),
+                deferrable=COOLDOWN if self.spec.on_cooldown == "defer" else frozenset(),
+            )
+        )
+        waits.append(Wait((volume.volume_id,), "modified", final=not moving))
+
+    # --- attached where it shall be ---
+
+    def _place(self, match: Match, volume: Volume, *, apart: bool = False) -> bool:
+        """Attachments to make and to end; *apart*: all that there are end, and come back. Returns whether anything is
+        attached in this run.
+        """
+        target = match.target
+        known = {link.instance_id: link for link in volume.attachments}
+        was_at = recorded_places(volume) or (recorded_places(match.old) if match.old is not None else ())
+        places = {place.instance_id: place for place in was_at}
+        leaving = [] if match.is_root else list(strangers(match, self.state))
+        wanted = {instance.instance_id for instance in target.instances}
+        # These end without this run: with their instance, or since an earlier run has asked for it.
+        ending = [
+            link for link in volume.attachments if self._is_dead(link) or (link.leaving and link.instance_id in wanted)
+        ]
+        joining: list[Instance] = []
+        for instance in target.instances:
+            link = known.get(instance.instance_id)
+            device = target.spec.device_name
+            if link is None or link.leaving:
+                joining.append(instance)
+            elif apart or (
+                device is not None and device_letters(device) != device_letters(link.device_name) and not match.is_root
+            ):
+                leaving.append(link)
+                joining.append(instance)
+            else:
+                if link.state != "attached":
+                    self.attach_waits.append(Wait((volume.volume_id,), "attached", about=instance.instance_id))
+                self._flag(match, volume, link, places.get(instance.instance_id))
+        if joining:
+            require_in_region(target.label, volume, _BY_OTHER_MEANS)
+            self._ready(volume)
+        # A new one that comes off its place has been written to, so nothing goes back to the old one.
+        if match.old is not None and joining and not leaving:
+            # The old one is off already: if the new one cannot take its place, it goes back to it.
+            snapshots = self._snapshots(match.old, tag_names.SWAP)
+            snapshot_id = snapshots[0].snapshot_id if snapshots else ""
+            self.moves.append(Move(match.old, recorded_places(match.old), volume.volume_id, snapshot_id))
+        if leaving:
+            back = tuple(
+                Place(link.instance_id, link.device_name, deleted_with(self.state, volume, link.instance_id))
+                for link in leaving
+            )
+            if joining:
+                self.moves.append(Move(volume, back))
+                self._mark(volume, places_of(self.state, volume))
+        if leaving or ending:
+            why = ", since EBS enables multi_attach only for a volume that is not attached" if apart else ""
+            self._detach(match, volume, [*leaving, *ending], why)
+        remaining = [link for link in volume.attachments if link not in leaving and link not in ending]
+        for instance in joining:
+            link = known.get(instance.instance_id)
+            was = places.get(instance.instance_id)
+            device = was.device_name if was else link.device_name if apart and link is not None else None
+            remembered = was.delete_on_termination if was else link is not None and link.delete_on_termination
+            remaining = self._attach(
+                match,
+                volume.volume_id,
+                instance,
+                self.devices.choose(match, instance, device),
+                remaining,
+                remembered=remembered,
+            )
+        self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "it is where it shall be")
+        if tag_names.SWAP in volume.tags:
+            self._end_swap(match, volume.volume_id, volume)
+        return bool(joining)
+
+    def _end_swap(self, match: Match, new: str, volume: Volume | None = None) -> None:
+        """The copy loses the tag of a swap, before or after the proof of what is deleted in its favour.
+
+        *volume*: the copy, where an earlier run made it. That run may have deleted the old one, and not its snapshot.
+        """
+        untagged = self.untagged(new, (tag_names.SWAP,), "it is where it shall be")
+        old_id = volume.tags.get(tag_names.SWAP, "") if volume is not None else ""
+        unfinished = {old.volume_id for old in match.replaced}
+        if volume is not None and kind_of(old_id) == "volume" and old_id not in unfinished:
+            self.asked.append(own_snapshots({tag_names.SWAP: old_id}))
+            for item in self.state.all(Snapshot):
+                tags = item.tags
+                mine = item.snapshot_id == volume.snapshot_id and proofs.is_swap_snapshot(item, old_id)
+                if mine and tags.get(tag_names.SWAP) == old_id and tag_names.FINAL not in tags:
+                    self.leftovers.append(self._forgotten(old_id, item.snapshot_id))
+        (self.leftovers or self.endings[2]).append(untagged)
+
+    def _ready(self, volume: Volume) -> None:
+        """EC2 attaches nothing that is still being made, or whose modification has not taken effect."""
+        self.asked.append(modification_query(volume))
+        for tag in (tag_names.FINAL, tag_names.SWAP):
+            self.asked.append(_snapshot_query(volume, tag))
+            self._outdate(volume, self._snapshots(volume, tag))
+        if modification(self.state, volume).get("state") == "modifying":
+            self.settling.append(Wait((volume.volume_id,), "modified"))
+
+    def _settle(self, volume: Volume) -> None:
+        """EC2 changes nothing of a volume that is still being made."""
+        if volume.state == "creating":
+            self.settling.append(Wait((volume.volume_id,), "volume_available"))
+
+    def _is_dead(self, link: VolumeAttachment) -> bool:
+        holder = self.state.instance(link.instance_id)
+        return holder is not None and not holder.alive
+
+    def _attach(
+        self,
+        match: Match,
+        volume_id: str,
+        instance: Instance,
+        device: str,
+        others: Sequence[VolumeAttachment] = (),
+        *,
+        remembered: bool = False,
+    ) -> list[VolumeAttachment]:
+        """The attachment as a change; returns all that there will be then."""
+        require_supported_site(match.target)
+        self.devices.require_usable(match, instance)
+        links = [*others, VolumeAttachment(instance.instance_id, device)]
+        self.attaches.append(
+            Change(
+                "AttachVolume",
+                volume_id,
+                self.state.region,
+                {"InstanceId": instance.instance_id, "Device": device},
+                f"{match.name} of {match.target.group} belongs to {instance.instance_id}",
+                {"state": "available" if not others else "in-use", "attachments": [plain(link) for link in others]},
+                {"state": "in-use", "attachments": [plain(link) for link in links]},
+            )
+        )
+        self.attach_waits.append(Wait((volume_id,), "attached", about=instance.instance_id))
+        self.labels[volume_id] = match.target.label
+        if instance.state in ("pending", "stopping"):
+            goal = "running" if instance.state == "pending" else "stopped"
+            self.settling.append(Wait((instance.instance_id,), goal))
+        said = match.target.spec.delete_on_termination
+        if remembered if said is None else said:
+            self.flags[instance.instance_id][device] = True
+        return links
+
+    def _flag(self, match: Match, volume: Volume, link: VolumeAttachment, was: Place | None) -> None:
+        """Delete-on-termination of an attachment that stays, or that a run has made which did not end."""
+        wanted = match.target.spec.delete_on_termination
+        if wanted is None and was is not None:
+            wanted = was.delete_on_termination
+        if wanted is not None and wanted != deleted_with(self.state, volume, link.instance_id):
+            self.flags[link.instance_id][link.device_name] = wanted
+
+    # --- taken off ---
+
+    def _detach(self, match: Match | None, volume: Volume, links: Iterable[VolumeAttachment], why: str = "") -> None:
+        remaining = list(volume.attachments)
+        label = match.target.label if match is not None else "purge_volumes"
+        for link in links:
+            holder = self.state.instance(link.instance_id)
+            if holder is not None and boots(holder, volume):
+                raise UnsafePlan(
+                    f"{label}: {volume.volume_id} is the root volume of {holder.instance_id}, which is never detached"
+                )
+            remaining = [item for item in remaining if item != link]
+            self.detach_waits.append(Wait((volume.volume_id,), "detached", about=link.instance_id))
+            if holder is not None and not holder.alive:
+                continue  # EC2 ends the attachment itself
+            self.freed.add((volume.volume_id, link.instance_id))
+            if link.leaving and not (link.state == "busy" and self.spec.in_use == "stop"):
+                continue  # a stop ends what is busy; else it is unmounted on the machine
+            self.leaving[link.instance_id].append(link)
+            running = holder is not None and bool(running_of([holder]))
+            if running and self.spec.in_use == "stop":
+                self._mark(volume, places_of(self.state, volume))
+            if running and self.spec.in_use == "refuse" and self.now is not None:
+                raise UnsafePlan(
+                    f"{label}: {volume.volume_id} has to come off {link.instance_id}, which is running{why}. "
+                    "in_use: stop stops that instance for it, in_use: detach takes it off the running system"
+                )
+            if holder is not None and holder.state == "stopping":
+                # Until it has stopped, it writes.
+                self.settling.append(Wait((holder.instance_id,), "stopped"))
+            if link.state == "attaching":
+                self.settling.append(Wait((volume.volume_id,), "attached", about=link.instance_id))
+            if link.leaving:
+                continue
+            self.detaches.append(
+                Change(
+                    "DetachVolume",
+                    volume.volume_id,
+                    self.state.region,
+                    {"InstanceId": link.instance_id},
+                    f"it has to come off {link.instance_id}{why}"
+                    if match is not None
+                    else "the declaration does not name it",
+                    {"attachments": [plain(item) for item in (*remaining, link)]},
+                    {
+                        "state": "in-use" if remaining else "available",
+                        "attachments": [plain(item) for item in remaining],
+                    },
+                    disruptive=running,
+                )
+            )
+
+    def _take_off(self, match: Match, volume: Volume) -> None:
+        """``state: detached`` and ``state: absent``."""
+        target = match.target
+        absent = target.spec.state == "absent"
+        if match.is_root:
+            raise UnsafePlan(f"{target.label}: {volume.volume_id} is a root volume, which is never detached or deleted")
+        self._settle(volume)
+        wanted = {instance.instance_id for instance in target.instances}
+        links = [
+            link
+            for link in volume.attachments
+            if absent or not wanted or link.instance_id in wanted or link in list(strangers(match, self.state))
+        ]
+        if links:
+            self._detach(match, volume, links)
+        self._forget_swap(volume)
+        if absent:
+            self._remove(match, volume)
+            return
+        self._tag(match, volume)
+        self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "it is to stay detached")
+
+    def _forget_swap(self, volume: Volume) -> None:
+        """What a swap that did not end has left is of no use when the volume goes."""
+        if not recorded_places(volume):
+            return
+        self.asked.append(_snapshot_query(volume, tag_names.SWAP))
+        for item in self._snapshots(volume, tag_names.SWAP):
+            # Of a swap with delete_replaced: nothing has been written since, so it is the last one.
+            last = item.tags.get(tag_names.FINAL) == volume.volume_id and item.state in ("pending", "completed")
+            if last and not volume.attachments:
+                self.remove_tags(self.cleanup, item, (tag_names.SWAP,), f"it stays, the last of {volume.volume_id}")
+            else:
+                self._outdate(volume, (item,))
+
+    def _remove(self, match: Match, volume: Volume) -> None:
+        final = self.spec.final_snapshot
+        if not final and volume.state != "error" and not _is_known_by_a_fact(match, volume):
+            final = True
+            self.warnings.append(
+                f"{match.target.label}: final_snapshot: nothing but its tags says that {volume.volume_id} is "
+                f"{match.name}, so a final snapshot of it is taken. Name it by its volume_id to delete it without one"
+            )
+        if final:
+            self._snapshot(match, volume, tag_names.FINAL, f"the last of {volume.volume_id} before it is deleted")
+        self.deletions.append(self._delete(volume, f"{match.name} of {match.target.group} should be absent"))
+
+    def _purge(self) -> None:
+        """Data volumes of the instances that no entry names."""
+        named = {match.volume.volume_id for match in self.matches if match.volume is not None}
+        named.update(old.volume_id for match in self.matches for old in match.replaced)
+        wanted = set(self.spec.instance_ids)
+        instances = [self.state.instance(instance_id) for instance_id in wanted]
+        for volume in self.state.all(Volume):
+            links = [link for link in volume.attachments if link.instance_id in wanted]
+            if not links or volume.volume_id in named:
+                continue
+            if any(instance is not None and boots(instance, volume) for instance in instances):
+                continue
+            if volume.operator is not None:
+                self.warnings.append(f"{volume.volume_id} is managed by {volume.operator}: it is not taken off")
+                continue
+            if self._is_of_another_spec(volume):
+                self.warnings.append(
+                    f"purge_volumes: {volume.volume_id} stays: it belongs to the spec "
+                    f"{volume.tags[tag_names.SPEC]!r}, as its volume {volume.tags.get(tag_names.VOLUME)!r}. "
+                    "steal: true takes it off"
+                )
+                continue
+            if volume.tags.get(tag_names.SPEC) in self._groups:
+                self.warnings += _no_longer_declared([volume])
+            self._detach(None, volume, links)
+            self._forget_swap(volume)
+            self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "it is to stay detached")
+        for volume in self._purged():
+            self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "it is to stay detached")
+
+    def _purged(self) -> list[Volume]:
+        """What an earlier run has taken off these instances, and could not end."""
+        if not self.spec.purge_volumes:
+            return []
+        self.asked.append(WAS_AT_QUERY)
+        named = {match.volume.volume_id for match in self.matches if match.volume is not None}
+        named.update(old.volume_id for match in self.matches for old in match.replaced)
+        wanted = set(self.spec.instance_ids)
+        return [
+            volume
+            for volume in self.state.all(Volume)
+            if volume.volume_id not in named
+            and not volume.attachments
+            and not self._is_of_another_spec(volume)
+            and wanted.intersection(place.instance_id for place in recorded_places(volume))
+        ]
+
+    def _is_of_another_spec(self, volume: Volume) -> bool:
+        """Whether another declaration names the volume, from which this task does not steal."""
+        spec = volume.tags.get(tag_names.SPEC)
+        return spec is not None and spec not in self._groups and not self.spec.steal
+
+    @property
+    def _groups(self) -> tuple[str, ...]:
+        """The values of the tag `tags.SPEC` that stand for this declaration."""
+        return self.spec.instance_ids if self.spec.group is None else (self.spec.group,)
+
+    # --- no longer declared ---
+
+    def _orphans(self) -> list[Volume]:
+        """Volumes that carry the name of an entry that is gone, where this run makes a new one in their declaration.
+
+        A volume that is made from the very snapshot that its entry names is a restore beside others, no rename. An
+        empty declaration leaves all its volumes behind; what is purged has its own warning.
+        """
+        names = {(match.target.group, match.name) for match in self.matches}
+        making = {
+            match.target.group
+            for match in self.matches
+            if match.volume is None and match.target.spec.state == "present" and match.target.spec.snapshot_id is None
+        }
+        if not self.spec.volumes and not self.spec.purge_volumes:
+            making.update(self._groups)
+        named = {
+            item.volume_id
+            for match in self.matches
+            if match.volume is not None
+            for item in (match.volume, *match.replaced, *match.stale)
+        }
+        return [
+            volume
+            for volume in self.state.all(Volume)
+            if volume.alive
+            and volume.tags.get(tag_names.SPEC) in making
+            and tag_names.VOLUME in volume.tags
+            and (volume.tags[tag_names.SPEC], volume.tags[tag_names.VOLUME]) not in names
+            and tag_names.REPLACED_BY not in volume.tags
+            and volume.volume_id not in named
+        ]
+
+    # --- swapped ---
+
+    def _require_all_named(self, match: Match, volume: Volume) -> None:
+        """A shared volume comes off everywhere when it is swapped, and its copy gets to the named instances only."""
+        named = {instance.instance_id for instance in match.target.instances}
+        others = sorted({link.instance_id for link in volume.attachments} - named)
+        if volume.multi_attach_enabled and others and not self.spec.steal:
+            raise UnsafePlan(
+                f"{match.target.label}: {volume.volume_id} is attached to {listed(others)} too, and the copy that "
+                "replaces it would not be: name them in instance_ids too, or take it from them with steal: true"
+            )
+
+    def _swap(self, match: Match, volume: Volume) -> None:
+        """The volume gives its place to a copy of itself, made after it has come off."""
+        target = match.target
+        if match.how == "device":
+            # Once it is off, nothing but its tags says what it is.
+            self.add_tags(self.in_place, volume, _identity(target, match.name), "what it is")
+        new = planned("volume", f"{target.group}/{match.name}")
+        places = places_of(self.state, volume)
+        self._require_all_named(match, volume)
+        if places:
+            self._mark(volume, places)
+            self._detach(match, volume, volume.attachments)
+        else:
+            places = recorded_places(volume)
+        final = self.spec.delete_replaced and self.spec.final_snapshot
+        reason = f"the copy that replaces {volume.volume_id} is made from it"
+        snapshot = self._snapshot(match, volume, tag_names.SWAP, reason, final=final)
+        self.asked += (Query("GetEbsEncryptionByDefault"), modification_query(volume), *key_query(match, using=True))
+        self.warnings += _leaving(match, volume, self.state)
+        purged = self.spec.purge_tags and target.spec.tags is not None
+        tags = {
+            **({} if purged else carried(volume.tags)),
+            **(target.spec.tags or {}),
+            **_identity(target, match.name),
+            tag_names.REPLACES: replaces_value(volume.volume_id, tag_names.replaced_ids(volume.tags)),
+            # Until it is in its place: what a failed run leaves of it is of no use, and may be deleted.
+            tag_names.SWAP: volume.volume_id,
+        }
+        drift = compare(match, self.state)
+        change = self._creation(
+            match, new, tags, f"in place of {volume.volume_id}: {shown(drift.swap)}", old=volume, snapshot_id=snapshot
+        )
+        self.creates.append(change)
+        self.create_waits.append(Wait((new,), "volume_available", final=not target.instances))
+        self.moves.append(Move(volume, places, new, snapshot))
+        links: list[VolumeAttachment] = []
+        for instance in target.instances:
+            was = next((place for place in places if place.instance_id == instance.instance_id), None)
+            links = self._attach(
+                match,
+                new,
+                instance,
+                self.devices.choose(match, instance, was.device_name if was else None),
+                links,
+                remembered=was is not None and was.delete_on_termination,
+            )
+        self._finish(match, volume, new, snapshot)
+        self._end_swap(match, new)
+
+    def _finish(self, match: Match, old: Volume, new: str, snapshot: str = "") -> None:
+        """What has been replaced is marked so, and then loses its name or its life; its snapshot is not needed.
+
+        *snapshot* is that of a swap in this run; else there may be one of an earlier run.
+        """
+        made = bool(snapshot)
+        proven = made or old.volume_id in match.proven
+        direct = made or (
+            match.volume is not None and tag_names.replaced_ids(match.volume.tags)[:1] == (old.volume_id,)
+        )
+        if direct or kind_of(old.tags.get(tag_names.REPLACED_BY, "")) != "volume":
+            mark = {tag_names.REPLACED_BY: new}
+            self.add_tags(self.endings[1], old, mark, f"{new} has taken its place")
+        deleted = self.spec.delete_replaced and proven
+        if self.spec.delete_replaced and not proven:
+            self.warnings.append(
+                f"{match.target.label}: delete_replaced: {old.volume_id} is kept. EC2 shows no swap snapshot of it "
+                f"that {new} was made from, so nothing proves that {new} is its copy. Delete it yourself"
+            )
+        final = deleted and self.spec.final_snapshot
+        # Until the old one is gone, or marked, its snapshot proves the copy.
+        last = deleted or not match.target.instances
+        forgetting = self.leftovers if last else self.endings[0]
+        stays = f"it stays, the last of {old.volume_id}"
+        if made and final:
+            self.endings[0].append(self.untagged(snapshot, (tag_names.SWAP,), stays))
+        elif made:
+            forgetting.append(self._forgotten(old.volume_id, snapshot))
+        else:
+            self.asked.append(_snapshot_query(old, tag_names.SWAP))
+            there = self._snapshots(old, tag_names.SWAP)
+            last_id = self._last_of(match, old, there) if final else ""
+            for item in there:
+                if item.snapshot_id == last_id:
+                    self.endings[0].append(self.untagged(last_id, (tag_names.SWAP,), stays))
+                else:
+                    forgetting.append(self._forgotten(old.volume_id, item.snapshot_id))
+        if deleted:
+            self.deletions.append(self._delete(old, f"{new} has taken its place (delete_replaced)"))
+        else:
+            own = (tag_names.SPEC, tag_names.VOLUME, *tag_names.WAS_AT)
+            self.remove_tags(self.endings[2], old, own, f"{new} has taken its place")
+
+    def _last_of(self, match: Match, old: Volume, copies: Iterable[Snapshot]) -> str:
+        """The final snapshot of what has been replaced: one that there is, else that of the swap, else a new one."""
+        self.asked.append(_snapshot_query(old, tag_names.FINAL))
+        usable = [item for item in copies if item.state in ("pending", "completed") and not old.attachments]
+        if usable and not self._snapshots(old, tag_names.FINAL):
+            last = usable[0]
+            mark = {tag_names.FINAL: old.volume_id}
+            self.add_tags(self.cleanup, last, mark, f"it is the last of {old.volume_id}")
+            if last.state == "pending":
+                self.snapshot_waits.append(Wait((last.snapshot_id,), "completed"))
+            return last.snapshot_id
+        return self._snapshot(match, old, tag_names.FINAL, f"the last of {old.volume_id} before it is deleted")
+
+    def _forgotten(self, old_id: str, snapshot_id: str) -> Change:
+        reason = f"the copy of {old_id} has been made from it"
+        before = {"tags": {tag_names.SWAP: old_id}}
+        return Change("DeleteSnapshot", snapshot_id, self.state.region, {}, reason, before, None)
+
+    # --- snapshots of what is detached ---
+
+    def _snapshots(self, volume: Volume, tag: str) -> list[Snapshot]:
+        """The snapshots that runs took of the detached volume; others that carry the tag are named in a warning."""
+        is_ours = proofs.is_swap_snapshot if tag == tag_names.SWAP else proofs.is_last_snapshot
+        tagged = _tagged_snapshots(self.state, volume, tag)
+        ours = [item for item in tagged if is_ours(item, volume.volume_id)]
+        others = [item.snapshot_id for item in tagged if item not in ours]
+        if others:
+            word = proofs.SWAP_WORD if tag == tag_names.SWAP else proofs.FINAL_WORD
+            self.warnings.append(
+                f"{listed(others)}: no run took this as the {word} snapshot of {volume.volume_id}, whatever its tag "
+                f"{tag} says. It is left as it is. Remove its tag {tag}"
+            )
+        return ours
+
+    def _snapshot(self, match: Match, volume: Volume, tag: str, reason: str, *, final: bool = False) -> str:
+        """The id of the snapshot that is taken of the detached volume, or was by a run that did not end.
+
+        One from before the volume was attached again lacks what was written since: it does not count.
+        """
+        self.asked.append(_snapshot_query(volume, tag))
+        there = self._snapshots(volume, tag)
+        current = [item for item in there if item.state in ("pending", "completed") and not volume.attachments]
+        self._outdate(volume, [item for item in there if item not in current])
+        if current:
+            first = min(current, key=lambda item: (item.start_time is None, item.start_time, item.snapshot_id))
+            if first.state == "pending":
+                self.snapshot_waits.append(Wait((first.snapshot_id,), "completed"))
+            return first.snapshot_id
+        if volume.state == "error":
+            raise UnsafePlan(
+                f"{match.target.label}: {volume.volume_id} is in the state error, and EBS takes no snapshot of it; "
+                "final_snapshot: false deletes it without one"
+            )
+        require_in_region(match.target.label, volume, "Delete it without a snapshot: final_snapshot: false")
+        word = proofs.SWAP_WORD if tag == tag_names.SWAP else proofs.FINAL_WORD
+        new = planned("snapshot", f"{word} of {volume.volume_id}")
+        tags = {**carried(volume.tags), **(match.target.spec.tags or {}), tag: volume.volume_id}
+        if final:
+            tags[tag_names.FINAL] = volume.volume_id
+        self.snapshots.append(
+            Change(
+                "CreateSnapshot",
+                new,
+                self.state.region,
+                {
+                    "VolumeId": volume.volume_id,
+                    "Description": _description(match, word, volume),
+                    "TagSpecifications": [specification("snapshot", tags)],
+                },
+                reason,
+                None,
+                {
+                    "state": "completed",
+                    "volume_id": volume.volume_id,
+                    "volume_size": volume.size,
+                    "encrypted": volume.encrypted,
+                    "tags": tags,
+                },
+                identity=_snapshot_query(volume, tag),
+                passed_over=frozenset(item.snapshot_id for item in _tagged_snapshots(self.state, volume, tag)),
+            )
+        )
+        self.snapshot_waits.append(Wait((new,), "completed"))
+        return new
+
+    def _outdate(self, volume: Volume, snapshots: Iterable[Snapshot]) -> None:
+        """These are not the last of the volume any more: it was attached since, or will be.
+
+        EC2 shows a pending one until it is complete, deleted or not: its tags go first, so that no run takes it for
+        the last one.
+        """
+        known = {change.resource for change in (*self.untagging, *self.cleanup)}
+        for item in snapshots:
+            if item.snapshot_id in known:
+                continue
+            failed = item.state == "error"
+            reason = "it has failed" if failed else f"it is not the last one of {volume.volume_id}, which is attached"
+            useless = failed or tag_names.SWAP in item.tags
+            if item.state == "pending" or not useless:
+                self.remove_tags(self.untagging, item, (tag_names.FINAL, tag_names.SWAP), reason)
+            if useless:
+                before = {"state": item.state}
+                self.cleanup.append(
+                    Change("DeleteSnapshot", item.snapshot_id, self.state.region, {}, reason, before, None)
+                )
+
+    # --- tags and deletions ---
+
+    def _mark(self, volume: Volume, places: Sequence[Place]) -> None:
+        """A record of where it is, before it comes off."""
+        if any(change.resource == volume.volume_id for change in self.marks):
+            return
+        reason = "so that a run after this one knows its place"
+        self.add_tags(self.marks, volume, places_tags(places, volume.tags), reason)
+
+    def _delete(self, volume: Volume, reason: str) -> Change:
+        before = {key: view(volume)[key] for key in ("state", "size", "volume_type", "tags")}
+        return Change("DeleteVolume", volume.volume_id, self.state.region, {}, reason, before, None, disruptive=True)
+
+    # --- the whole ---
+
+    def plan(self) -> Plan:
+        """The plan. Raises UnsafePlan for what EC2 would refuse, or what nobody has consented to."""
+        for change in self.attaches:
+            instance_id, device = change.parameters["InstanceId"], change.parameters["Device"]
+            label = self.labels[change.resource]
+            self.devices.require_free(label, change.resource, instance_id, device, self.freed)
+        self._require_limits()
+        self._require_unreplaced()
+        stopping = self._stopping()
+        self._require_stoppable(stopping)
+        involved = self._involved(stopping)
+        restored = [*stopping, *(item for item in involved if wants_start(item))]
+        started = [item for item in involved if item.state in ("running", "pending")]
+        self.endings[0] += [forget(item, self.state.region, "it is running again") for item in started]
+        self.warnings += [lost_address(item) for item in stopping if has_passing_address(item)]
+        return Plan(self.stages(stopping, restored), tuple(dict.fromkeys(self.warnings)))
+
+    # --- refused ---
+
+    def _stopping(self) -> list[Instance]:
+        """The running instances that are stopped for what has to come off them."""
+        if self.spec.in_use != "stop":
+            return []
+        found = [self.state.instance(instance_id) for instance_id, links in self.leaving.items() if links]
+        return running_of(instance for instance in found if instance is not None)
+
+    def _involved(self, stopping: Sequence[Instance]) -> list[Instance]:
+        """The instances that an earlier run may have stopped for these volumes, and that this one does not stop.
+
+        A hold may be somebody else's: it is this module's when a volume says that it was there.
+        """
+        ids = [place.instance_id for volume in self.state.all(Volume) for place in recorded_places(volume)]
+        found = [self.state.instance(item) for item in dict.fromkeys(ids)]
+        return [item for item in found if item is not None and item not in stopping and hold_of(item) is not None]
+
+    def _require_stoppable(self, stopping: Sequence[Instance]) -> None:
+        troubles = [
+            f"{instance.instance_id} {trouble}"
+            for instance in stopping
+            for trouble in stop_troubles(
+                self.state, instance, lose_instance_store=self.spec.lose_instance_store, remember=True
+            )
+        ]
+        if troubles:
+            raise UnsafePlan(f"in_use: stop: {'; '.join(bounded(troubles))}. Nothing was changed.")
+
+    def _at_rest(self, instance_ids: Iterable[str]) -> list[Instance]:
+        """Those that are stopped: a relaunch may have retired them."""
+        found = [self.state.instance(item) for item in sorted(instance_ids)]
+        return [item for item in found if item is not None and item.state in ("stopping", "stopped")]
+
+    def _require_unreplaced(self) -> None:
+        """SpecError for a volume that would be attached to an instance that a relaunch has retired."""
+        joined = {str(change.parameters["InstanceId"]): self.labels[change.resource] for change in self.attaches}
+        for instance in self._at_rest(joined):
+            heir = successor(self.state, instance.instance_id)
+            if heir is not None:
+                raise SpecError(
+                    f"{joined[instance.instance_id]}: {replaced_by(instance.instance_id, heir)}. To go on with "
+                    f"{instance.instance_id}, start it first"
+                )
+
+    def _require_limits(self) -> None:
+        """EC2's limit of attachments for the instance type, where it says one, and Nitro for multi-attach."""
+        joining: dict[str, list[Change]] = defaultdict(list)
+        for change in self.attaches:
+            joining[change.parameters["InstanceId"]].append(change)
+        shared = {
+            match.name
+            for match in self.matches
+            if match.target.spec.multi_attach and match.target.spec.state == "present"
+        }
+        for instance_id, changes in joining.items():
+            instance = self.state.instance(instance_id)
+            if instance is None:
+                continue
+            facts = type_facts(self.state, instance.instance_type)
+            if shared and facts.get("Hypervisor") not in (None, "nitro"):
+                raise UnsafePlan(
+                    f"{instance_id}: multi_attach: its type {instance.instance_type} is not built on Nitro"
+                )
+            limits = facts.get("EbsInfo") or {}
+            most = limits.get("MaximumEbsAttachments")
+            if most is None:
+                continue
+            held = sum(link.instance_id == instance_id for item in self.state.all(Volume) for link in item.attachments)
+            interfaces = 0
+            if limits.get("AttachmentLimitType") == "shared" and facts.get("Hypervisor") != "xen":
+                # The limit leaves out the first interface, and the NVMe disks.
+                interfaces = max(0, len(instance.facts.get("NetworkInterfaces") or ()) - 1)
+            held += interfaces
+            leaving = sum(change.parameters["InstanceId"] == instance_id for change in self.detaches)
+            if held - leaving + len(changes) > most:
+                names = listed(self.labels[change.resource] for change in changes)
+                raise UnsafePlan(
+                    f"{names}: the type {instance.instance_type} of {instance_id} takes {most} volumes"
+                    f"{f', less {interfaces} for its further interfaces' if interfaces else ''}; with these it would "
+                    f"have {held - leaving + len(changes) - interfaces}. Detach others first, or choose a larger type"
+                )
+
+
+def _is_known_by_a_fact(match: Match, volume: Volume) -> bool:
+    """Whether more than tags says that the volume is the entry's: its id, its place, or the snapshot that made it."""
+    entry = match.target.spec
+    return (
+        is_planned(volume.volume_id)
+        or volume.volume_id == entry.volume_id
+        or match.here
+        or (entry.snapshot_id is not None and volume.snapshot_id == entry.snapshot_id)
+    )
+
+
+def _leaving(match: Match, volume: Volume, state: State) -> Iterator[str]:
+    """A warning for what declares the volume where it is: as declared, its next run works against this one."""
+    target = match.target
+    left, name = volume.tags.get(tag_names.SPEC), volume.tags.get(tag_names.VOLUME)
+    if left is None:
+        return
+    if left != target.group:
+        yield (
+            f"{volume.volume_id} goes from the spec {left} to {target.group}: what declares {left} must no longer name "
+            f"{name}, or its next run makes a new one"
+        )
+    elif match.how == "volume_id":
+        away = [link.instance_id for link in strangers(match, state)]
+        if volume.availability_zone != target.zone:
+            away = away or [volume.availability_zone]
+        if away:
+            yield (
+                f"{volume.volume_id} leaves {listed(away)} and stays in the spec {left}: what declares {left} there "
+                f"must no longer name {name}, or its next run fails, and with steal: true takes it back"
+            )
+
+
+def _multi_attach_rule(volume: Volume, drift: Drift) -> str:
+    """The rule of EBS that forbids the change (EBS user guide, "Multi-Attach"), with the remedy where there is one."""
+    if volume.volume_type == "io1":
+        return "An io1 volume has multi_attach from its creation or never, and EBS does not modify one that has it"
+    if "volume_type" in drift.never:
+        return "The type of a volume with multi_attach stays. Set multi_attach: false first, in a run of its own"
+    return "An io2 volume gives multi_attach up only while it is attached to at most one instance"
+
+
+def _no_longer_declared(volumes: Iterable[Volume]) -> Iterator[str]:
+    """A warning for each volume that keeps the name of an entry which is gone."""
+    for volume in volumes:
+        name = volume.tags.get(tag_names.VOLUME)
+        if name is not None:
+            yield (
+                f"{volume.volume_id} was declared as {name} and is no longer declared. An entry with volume_id: "
+                f"{volume.volume_id} renames it, and one with state: absent deletes it"
+            )
+
+
+def _identity(target: Target, name: str) -> dict[str, str]:
+    return {tag_names.SPEC: target.group, tag_names.VOLUME: name}
+
+
+def _description(match: Match, word: str, volume: Volume) -> str:
+    """The snapshot's description: whose volume it is of, and at its end for what it is; EC2 takes 255 characters."""
+    note = f": {proofs.capture_note(word, volume.volume_id)}"
+    return f"{match.target.group} {match.name}"[: 255 - len(note)] + note
+
+
+def _tagged_snapshots(state: State, volume: Volume, tag: str) -> list[Snapshot]:
+    return [item for item in state.all(Snapshot) if item.tags.get(tag) == volume.volume_id]
+
+
+def _snapshot_query(volume: Volume, tag: str) -> Query:
+    return own_snapshots({tag: volume.volume_id})
+
+
+FEATURE = Feature(parse=parse, needs=needs, plan=plan, result=result)

@@ -1,0 +1,116 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What `ebs_volume_spec` returns: the declared volumes as they are, or as they would be.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ..._kernel import proofs
+from ..._kernel import tags as tag_names
+from ..._kernel.ids import is_planned
+from ..._kernel.resources import Snapshot, Volume, view
+from ..._kernel.state import State
+from .drift import Drift, compare, modification
+from .identity import Match, matches
+from .places import deleted_with
+from .spec import VolumesSpec
+from .stages import plain
+
+_NVME = "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_"
+
+
+def result(spec: VolumesSpec, state: State) -> dict[str, Any]:
+    """``volumes``, ``deferred``, ``final_snapshots``: one entry per volume of the declaration, in its order."""
+    volumes: list[dict[str, Any]] = []
+    deferred: list[dict[str, Any]] = []
+    for match in matches(dataclasses.replace(spec, steal=True), state):
+        entries = list(_entries(match, state))
+        volumes += entries
+        fields = compare(match, state).modify if match.target.spec.state == "present" else {}
+        if match.volume is not None and fields:
+            deferred.append(_deferred(match, match.volume, fields, state))
+    finals = [
+        {"volume_id": item.tags[tag_names.FINAL], "snapshot_id": item.snapshot_id}
+        for item in state.all(Snapshot)
+        if proofs.is_last_snapshot(item, item.tags.get(tag_names.FINAL, ""))
+    ]
+    return {"volumes": volumes, "deferred": deferred, "final_snapshots": finals}
+
+
+def _entries(match: Match, state: State) -> Iterator[dict[str, Any]]:
+    """The match's volume as it is on each of the target's instances, or once where it is to be on none."""
+    volume, target = match.volume, match.target
+    instance_ids: Sequence[str | None] = [instance.instance_id for instance in target.instances] or [None]
+    drift = compare(match, state) if target.spec.state == "present" else Drift()
+    latest = modification(state, volume) if volume is not None else {}
+    links = volume.attachments if volume is not None else ()
+    fields = view(volume) if volume is not None else {}
+    volume_id = volume.volume_id if volume is not None else None
+    for instance_id in instance_ids:
+        link = next((item for item in links if item.instance_id == instance_id), None)
+        yield {
+            "instance_id": instance_id,
+            "spec": target.group,
+            "name": match.name,
+            "volume_id": volume_id,
+            "device_name": link.device_name if link is not None else None,
+            "nvme_path": _NVME + volume_id.replace("-", "") if volume_id and not is_planned(volume_id) else None,
+            **{
+                name: fields.get(name)
+                for name in (
+                    "state",
+                    "size",
+                    "volume_type",
+                    "iops",
+                    "throughput",
+                    "encrypted",
+                    "kms_key_id",
+                    "availability_zone",
+                    "snapshot_id",
+                )
+            },
+            "attachments": [
+                {**plain(item), "delete_on_termination": deleted_with(state, volume, item.instance_id)}
+                for item in links
+            ],
+            "tags": fields.get("tags") or {},
+            "multi_attach": fields.get("multi_attach_enabled"),
+            "delete_on_termination": deleted_with(state, volume, instance_id) if link is not None else None,
+            "modification_state": latest.get("state"),
+            "next_modification_at": _not_before(state, volume_id),
+            "drift": {
+                name: {"wanted": wanted, "actual": actual}
+                for name, (wanted, actual) in {**drift.modify, **drift.swap, **drift.never}.items()
+            },
+            "replaced": list(tag_names.replaced_ids(volume.tags)) if volume is not None else [],
+        }
+
+
+def _refusal(state: State, volume_id: str | None) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = state.fact(f"{volume_id}/deferred") or {}
+    return found
+
+
+def _not_before(state: State, volume_id: str | None) -> str | None:
+    return _refusal(state, volume_id).get("not_before")
+
+
+def _deferred(match: Match, volume: Volume, fields: Mapping[str, Any], state: State) -> dict[str, Any]:
+    refusal, latest = _refusal(state, volume.volume_id), modification(state, volume)
+    reason = refusal.get("message") or f"a modification is {latest.get('state')}"
+    return {
+        "volume_id": volume.volume_id,
+        "name": match.name,
+        "instance_id": match.target.instances[0].instance_id if match.target.instances else None,
+        "changes": {name: {"wanted": wanted, "actual": actual} for name, (wanted, actual) in fields.items()},
+        "reason": reason,
+        "next_modification_at": refusal.get("not_before"),
+    }

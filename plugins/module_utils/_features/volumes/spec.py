@@ -1,0 +1,301 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The options of `ebs_volume_spec`, and all that can be refused without looking at EC2.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from ..._domain.device_names import device_letters, is_device_name
+from ..._domain.volume_types import VOLUME_TYPES, normalised, require_performance
+from ..._kernel.errors import SpecError, listed
+from ..._kernel.ids import require_id, require_text
+from ..._kernel.tags import LONGEST_VALUE, require_selector_text, require_tags
+from .zones import is_zone
+
+ROOT = "root"
+"""The name that stands for the volume at an instance's root device, whatever that is."""
+MOST_MULTI_ATTACHMENTS = 16
+"""EBS: "up to 16 instances built on the Nitro System"."""
+# The collection's own tags on a volume: spec, volume, replaces, replaced-by, was-at. On a shared one there may be more.
+_OWN_TAGS = 5
+_INITIALIZATION_RATE = (100, 300)
+
+
+@dataclass(frozen=True)
+class VolumeSpec:
+    """One entry of ``volumes``. None is what the user did not say. Sizes in GiB, throughput and rate in MiB/s."""
+
+    label: str
+    name: str | None
+    volume_id: str | None = None
+    device_name: str | None = None
+    size: int | None = None
+    volume_type: str | None = None
+    iops: int | None = None
+    throughput: int | None = None
+    encrypted: bool | None = None
+    kms_key_id: str | None = None
+    snapshot_id: str | None = None
+    snapshot_tags: Mapping[str, str] | None = None
+    snapshot_before: datetime | None = None
+    initialization_rate: int | None = None
+    multi_attach: bool | None = None
+    delete_on_termination: bool | None = None
+    tags: Mapping[str, str] | None = None
+    state: str = "present"
+
+
+@dataclass(frozen=True)
+class VolumesSpec:
+    """The whole declaration: these volumes on each of ``instance_ids``, or kept unattached in ``availability_zone``.
+
+    ``group``: the value of the tag ``ec2ops:spec``; None stands for each instance's own id.
+    """
+
+    instance_ids: tuple[str, ...]
+    availability_zone: str | None
+    group: str | None
+    volumes: tuple[VolumeSpec, ...]
+    purge_volumes: bool
+    purge_tags: bool
+    final_snapshot: bool
+    replace: bool
+    delete_replaced: bool
+    in_use: str
+    steal: bool
+    on_cooldown: str
+    lose_instance_store: bool
+    hold_time: timedelta
+
+    @property
+    def shared(self) -> bool:
+        """Every volume is one volume on all the instances: a cluster's disks."""
+        return len(self.instance_ids) > 1 and self.group is not None
+
+
+def parse(params: Mapping[str, Any], _region: str) -> VolumesSpec:
+    """The module's options as a spec. Raises SpecError, naming the volume, the value, and what would be accepted."""
+    ids = tuple(dict.fromkeys(require_id("instance", item, "instance_ids") for item in params["instance_ids"] or ()))
+    zone, group = params["availability_zone"], params["spec"]
+    if bool(ids) == bool(zone):
+        raise SpecError("One of instance_ids and availability_zone is needed, and not both")
+    if zone and not is_zone(zone):
+        raise SpecError(f"availability_zone: {zone!r} is not the name of a zone, such as eu-central-1a")
+    if zone and not group:
+        raise SpecError("spec is required with availability_zone: it is what tells these volumes from others")
+    if group is not None:
+        require_text(group, "spec")
+    if group is not None and not 0 < len(group) <= LONGEST_VALUE:
+        raise SpecError(f"spec: 1 to {LONGEST_VALUE} characters, since it is kept in a tag")
+    spec = VolumesSpec(
+        instance_ids=ids,
+        availability_zone=zone,
+        group=group,
+        volumes=tuple(_volume(entry, number) for number, entry in enumerate(params["volumes"])),
+        purge_volumes=params["purge_volumes"],
+        purge_tags=params["purge_tags"],
+        final_snapshot=params["final_snapshot"],
+        replace=params["replace"] == "snapshot",
+        delete_replaced=params["delete_replaced"],
+        in_use=params["in_use"],
+        steal=params["steal"],
+        on_cooldown=params["on_cooldown"],
+        lose_instance_store=params["lose_instance_store"],
+        hold_time=timedelta(seconds=params["wait_timeout"]),
+    )
+    _require_distinct(spec.volumes)
+    _require_several(spec)
+    if zone:
+        _require_unattached(spec)
+    return spec
+
+
+def _volume(entry: Mapping[str, Any], number: int) -> VolumeSpec:
+    name, volume_id = entry["name"], entry["volume_id"]
+    if name is not None:
+        require_text(name, f"volumes[{number}].name")
+    label = f"volumes[{number}]" + (f" ({name or volume_id})" if name or volume_id else "")
+    if not name and not volume_id:
+        raise SpecError(f"{label}: name is required, unless volume_id names the volume")
+    if name is not None and not 0 < len(name) <= LONGEST_VALUE:
+        raise SpecError(f"{label}: name: 1 to {LONGEST_VALUE} characters, since it is kept in a tag")
+    if volume_id is not None:
+        require_id("volume", volume_id, f"{label}: volume_id")
+    device = entry["device_name"]
+    if device is not None and not is_device_name(device):
+        raise SpecError(
+            f"{label}: device_name: EC2 does not accept {device!r}; it takes names such as /dev/sdf to /dev/sdp, or "
+            "/dev/xvdba to /dev/xvddx"
+        )
+    snapshot = entry["snapshot"] or {}
+    volume = VolumeSpec(
+        label=label,
+        name=name,
+        volume_id=volume_id,
+        device_name=device,
+        size=entry["size"],
+        volume_type=entry["volume_type"],
+        iops=entry["iops"],
+        throughput=entry["throughput"],
+        encrypted=entry["encrypted"],
+        kms_key_id=(entry["kms_key_id"] or "").strip() or None,
+        snapshot_id=None
+        if entry["snapshot_id"] is None
+        else require_id("snapshot", entry["snapshot_id"], f"{label}: snapshot_id"),
+        snapshot_tags=require_selector_text(snapshot["tags"], f"{label}: snapshot.tags", numbers=True)
+        if snapshot
+        else None,
+        snapshot_before=_moment(snapshot.get("before"), f"{label}: snapshot.before"),
+        initialization_rate=entry["initialization_rate"],
+        multi_attach=entry["multi_attach"],
+        delete_on_termination=entry["delete_on_termination"],
+        tags=None if entry["tags"] is None else require_tags(entry["tags"], f"{label}: tags", _OWN_TAGS),
+        state=entry["state"],
+    )
+    _require_possible(volume)
+    return volume
+
+
+def _moment(value: str | None, option: str) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise SpecError(f"{option}: {value!r} is not a time such as 2026-11-23T19:00:00Z") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _require_possible(volume: VolumeSpec) -> None:
+    """What contradicts itself or EBS whatever there is; where no type is said, the rest waits for the volume's own."""
+    label = volume.label
+    if volume.volume_type is not None:
+        require_values(label, volume.volume_type, volume.size, volume.iops, volume.throughput, boot=volume.name == ROOT)
+        _require_multi_attach_type(volume, volume.volume_type)
+    elif volume.size is not None and volume.size < 1:
+        raise SpecError(f"{label}: size: {volume.size} GiB; a volume has at least 1")
+    if volume.kms_key_id is not None and not volume.encrypted:
+        raise SpecError(f"{label}: kms_key_id: {volume.kms_key_id} encrypts only with encrypted: true")
+    if volume.snapshot_id is not None and volume.snapshot_tags is not None:
+        raise SpecError(f"{label}: snapshot_id and snapshot: one of them says what the volume is made from")
+    if volume.snapshot_tags is not None and not volume.snapshot_tags:
+        raise SpecError(f"{label}: snapshot.tags: at least one tag; without one any snapshot would do")
+    rate = volume.initialization_rate
+    if rate is not None:
+        least, most = _INITIALIZATION_RATE
+        if not least <= rate <= most:
+            raise SpecError(f"{label}: initialization_rate: {least} to {most} MiB/s, not {rate}")
+        if volume.snapshot_id is None and volume.snapshot_tags is None:
+            raise SpecError(f"{label}: initialization_rate: only for a volume made from snapshot_id or snapshot")
+    if volume.name == ROOT:
+        _require_root(volume)
+
+
+def require_values(
+    label: str, volume_type: str, size: int | None, iops: int | None, throughput: int | None, *, boot: bool = False
+) -> None:
+    """Raises SpecError unless EBS makes such a volume. What EBS raises silently (a gp3 of 500 iops) passes."""
+    require_performance(label, volume_type, size, *normalised(volume_type, iops, throughput), boot=boot)
+
+
+def _require_multi_attach_type(volume: VolumeSpec, volume_type: str) -> None:
+    if volume.multi_attach and not VOLUME_TYPES[volume_type].multi_attach:
+        raise SpecError(f"{volume.label}: multi_attach: {volume_type} volumes have none; io1 and io2 have")
+
+
+def _require_root(volume: VolumeSpec) -> None:
+    if volume.state != "present":
+        raise SpecError(
+            f"{volume.label}: state: {volume.state}: a root volume is never detached or deleted; only state: present"
+        )
+    given = [
+        name
+        for name, value in (
+            ("volume_id", volume.volume_id),
+            ("device_name", volume.device_name),
+            ("snapshot_id", volume.snapshot_id),
+            ("snapshot", volume.snapshot_tags),
+            ("multi_attach", volume.multi_attach),
+        )
+        if value
+    ]
+    if given:
+        raise SpecError(f"{volume.label}: {', '.join(given)}: the name root stands for what is at the root device")
+
+
+def _require_distinct(volumes: Sequence[VolumeSpec]) -> None:
+    """Two volumes for one name, device or id are a contradiction."""
+    for option, values in (
+        ("name", [(volume.name, volume) for volume in volumes]),
+        ("volume_id", [(volume.volume_id, volume) for volume in volumes]),
+        (
+            "device_name",
+            [(device_letters(volume.device_name), volume) for volume in volumes if volume.device_name is not None],
+        ),
+    ):
+        seen: dict[str, VolumeSpec] = {}
+        for value, volume in values:
+            if value is None:
+                continue
+            if value in seen:
+                raise SpecError(
+                    f"{volume.label}: {option}: {getattr(volume, option)} is that of {seen[value].label} too"
+                )
+            seen[value] = volume
+
+
+def _labels(volumes: Iterable[VolumeSpec]) -> str:
+    return listed(volume.label for volume in volumes)
+
+
+def _require_several(spec: VolumesSpec) -> None:
+    """Several instances have volumes of their own each, or share all of them: a mixture would be a guess."""
+    if len(spec.instance_ids) < 2:
+        return
+    shared = [volume for volume in spec.volumes if volume.multi_attach]
+    # What is only taken off, or deleted, need not be said to be shared.
+    own = [volume for volume in spec.volumes if not volume.multi_attach and volume.state == "present"]
+    if spec.group is not None and own:
+        raise SpecError(
+            f"spec: {spec.group!r} stands for one machine, so with several instance_ids every volume must be "
+            f"multi_attach; {_labels(own)} are not. Leave spec out, and each instance has volumes of its own"
+        )
+    if spec.group is None and shared:
+        raise SpecError(
+            f"{_labels(shared)}: multi_attach with several instance_ids: spec is needed, it names the cluster that "
+            "shares the volumes"
+        )
+    if spec.shared and len(spec.instance_ids) > MOST_MULTI_ATTACHMENTS:
+        raise SpecError(
+            f"instance_ids: EBS attaches a volume to {MOST_MULTI_ATTACHMENTS} instances, not {len(spec.instance_ids)}"
+        )
+    named = [volume for volume in spec.volumes if volume.volume_id is not None]
+    if named and not spec.shared:
+        raise SpecError(f"{_labels(named)}: volume_id: one volume cannot be attached to several instances")
+
+
+def _require_unattached(spec: VolumesSpec) -> None:
+    for volume in spec.volumes:
+        given = [
+            name
+            for name, value in (
+                ("device_name", volume.device_name),
+                ("delete_on_termination", volume.delete_on_termination),
+            )
+            if value is not None
+        ]
+        if given:
+            raise SpecError(f"{volume.label}: {', '.join(given)}: only with instance_ids")
+        if volume.name == ROOT:
+            raise SpecError(f"{volume.label}: a root volume belongs to an instance: only with instance_ids")
+    if spec.purge_volumes:
+        raise SpecError("purge_volumes: only with instance_ids")

@@ -1,0 +1,407 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The plan of `ebs_volume_spec` in order: what needs no interruption, the interruption, and what comes after it.
+
+From the first detach to the last attachment every failure leads back to where it began.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from ..._domain.power_cycle import held_stop, restore_stages
+from ..._kernel import tags as tag_names
+from ..._kernel.plan import ANY_FAILURE, Change, Stage, Wait
+from ..._kernel.resources import BlockDevice, Fact, Instance, Snapshot, Volume, VolumeAttachment
+from ..._kernel.state import Query, State
+from ..._kernel.tags import boto3_tags, require_room
+from .places import Place
+from .spec import VolumesSpec
+
+# EBS says "not now" with these: a modification is under way, or the volume's four of 24 hours are spent.
+COOLDOWN = frozenset({"IncorrectModificationState", "VolumeModificationRateExceeded"})
+
+
+@dataclass
+class Move:
+    """A volume that leaves its places and is to be attached again, itself or a copy of it."""
+
+    volume: Volume
+    places: tuple[Place, ...]
+    new: str = ""
+    snapshot: str = ""
+
+    @property
+    def successor(self) -> str:
+        """The id of what is attached in the end."""
+        return self.new or self.volume.volume_id
+
+
+@dataclass
+class Draft:
+    """The parts of a plan, to be filled in any order; `stages` puts them in order.
+
+    *now* is None while it is not planned yet, only found out what has to be asked.
+    """
+
+    spec: VolumesSpec
+    state: State
+    now: datetime | None
+    warnings: list[str] = field(default_factory=list)
+    # Before anything is interrupted.
+    settling: list[Wait] = field(default_factory=list)
+    untagging: list[Change] = field(default_factory=list)
+    cleanup: list[Change] = field(default_factory=list)
+    in_place: list[Change] = field(default_factory=list)
+    in_place_waits: list[Wait] = field(default_factory=list)
+    cooling: list[str] = field(default_factory=list)
+    # The interruption.
+    marks: list[Change] = field(default_factory=list)
+    leaving: dict[str, list[VolumeAttachment]] = field(default_factory=lambda: defaultdict(list))
+    moves: list[Move] = field(default_factory=list)
+    detaches: list[Change] = field(default_factory=list)
+    detach_waits: list[Wait] = field(default_factory=list)
+    modifications: list[Change] = field(default_factory=list)
+    modification_waits: list[Wait] = field(default_factory=list)
+    snapshots: list[Change] = field(default_factory=list)
+    snapshot_waits: list[Wait] = field(default_factory=list)
+    creates: list[Change] = field(default_factory=list)
+    create_waits: list[Wait] = field(default_factory=list)
+    attaches: list[Change] = field(default_factory=list)
+    attach_waits: list[Wait] = field(default_factory=list)
+    flags: dict[str, dict[str, bool]] = field(default_factory=lambda: defaultdict(dict))
+    # When all is in its place.
+    endings: list[list[Change]] = field(default_factory=lambda: [[], [], []])
+    deletions: list[Change] = field(default_factory=list)
+    # The proofs of what was deleted go last.
+    leftovers: list[Change] = field(default_factory=list)
+
+    # --- parts ---
+
+    def add_tags(
+        self, changes: list[Change], resource: Volume | Snapshot, wanted: Mapping[str, str], reason: str
+    ) -> None:
+        """Tags to set; those that are there already are left out when the plan is put in order."""
+        if wanted:
+            parameters = {"Tags": boto3_tags(wanted)}
+            changes.append(Change("CreateTags", resource.resource_id, self.state.region, parameters, reason))
+
+    def remove_tags(self, changes: list[Change], resource: Volume | Snapshot, keys: Iterable[str], reason: str) -> None:
+        """Tags to take off; those that are not there then are left out when the plan is put in order."""
+        changes.append(self.untagged(resource.resource_id, keys, reason))
+
+    def untagged(self, resource_id: str, keys: Iterable[str], reason: str) -> Change:
+        """The change that takes tags off; for what is only planned too."""
+        parameters = {"Tags": [{"Key": key} for key in keys]}
+        return Change("DeleteTags", resource_id, self.state.region, parameters, reason)
+
+    # --- the whole, in order ---
+
+    def stages(self, stopping: Sequence[Instance], restored: Sequence[Instance]) -> tuple[Stage, ...]:
+        """*stopping*: running instances that are stopped for it. *restored*: those that are started afterwards."""
+        stages = [Stage(waits=_merged(self.settling)), Stage(waits=self._cooling_waits())]
+        patience = COOLDOWN if self.spec.on_cooldown == "wait" else frozenset[str]()
+        stages.append(Stage(tuple(self.untagging)))
+        stages.append(
+            Stage(
+                (*self.cleanup, *self.in_place),
+                _merged(self.in_place_waits),
+                on_failure=self._not_made(),
+                rollback_on=frozenset({"failed"}),
+                patience=patience,
+            )
+        )
+        stages += self._interruption(stopping, restored)
+        stages += [Stage(tuple(changes)) for changes in self.endings]
+        deleted = tuple(change.resource for change in self.deletions)
+        stages.append(Stage(tuple(self.deletions), (Wait(deleted, "deleted", final=True),) if deleted else ()))
+        stages += [Stage((change,)) for change in self.leftovers]
+        return _predicted(stages, self.state)
+
+    def _not_made(self) -> tuple[Stage, ...]:
+        """What EBS could not make (a key that it cannot use) is deleted by the run that has asked for it.
+
+        Only that run can tell it from a volume that was in use and has failed.
+        """
+        alive = ("status", ("creating", "available", "in-use"))
+        deletions = tuple(
+            Change(
+                "DeleteVolume",
+                change.resource,
+                self.state.region,
+                {},
+                "EBS could not make it",
+                unless=(Query("DescribeVolumes", (("volume-id", (change.resource,)), alive)),),
+            )
+            for change in self.in_place
+            if change.creates
+        )
+        return (Stage(deletions),) if deletions else ()
+
+    def _cooling_waits(self) -> tuple[Wait, ...]:
+        return (Wait(tuple(self.cooling), "modifiable"),) if self.cooling else ()
+
+    def _interruption(self, stopping: Sequence[Instance], restored: Sequence[Instance]) -> list[Stage]:
+        """From the first thing that is taken away to the last that is given back."""
+        moment = self.now
+        if moment is None:
+            return []
+        region, hold_time = self.state.region, self.spec.hold_time
+        stops = held_stop(stopping, region, moment, hold_time)
+        restore = restore_stages(restored, region, moment, hold_time)
+        back = self._way_back(restore)
+        stages = [Stage(tuple(self.marks))]
+        stages += [_with_way_back(stage, back) for stage in stops]
+        stages.append(_with_way_back(Stage(tuple(self.detaches), _merged(self.detach_waits)), back))
+        if not self.moves:
+            # Nothing comes back, so the instance need not wait for snapshots.
+            stages += restore
+            back = ()
+        stages += [
+            _with_way_back(Stage(tuple(changes), _merged(waits)), back)
+            for changes, waits in (
+                (self.modifications, self.modification_waits),
+                (self.snapshots, self.snapshot_waits),
+                (self.creates, self.create_waits),
+            )
+        ]
+        moving = {move.successor for move in self.moves}
+        first = [change for change in self.attaches if change.resource in moving]
+        waits = [wait for wait in self.attach_waits if moving.intersection(wait.resources)]
+        stages.append(_with_way_back(Stage(tuple(first), _merged(waits)), back))
+        # What is in its place stays there: from here on only the instances have to come back.
+        back = restore if self.moves else ()
+        stages += [_with_way_back(stage, back) for stage in self._attachments(moving)]
+        stages.append(_with_way_back(Stage(tuple(self._flag_changes())), back))
+        return [*stages, *restore] if self.moves else stages
+
+    def _attachments(self, moving: set[str]) -> Iterator[Stage]:
+        """The attachments of all that is not moved, side by side.
+
+        Of a named spec the first one alone: two hosts that both take it for theirs, at the same moment, meet at that
+        one volume, and the later of them gets none.
+        """
+        attaches = [change for change in self.attaches if change.resource not in moving]
+        waits = [wait for wait in self.attach_waits if not moving.intersection(wait.resources)]
+        if self.spec.group is not None and len(self.spec.instance_ids) == 1 and len(attaches) > 1:
+            first = attaches.pop(0)
+            yield Stage((first,), _merged(wait for wait in waits if first.resource in wait.resources))
+            waits = [wait for wait in waits if first.resource not in wait.resources]
+        yield Stage(tuple(attaches), _merged(waits))
+
+    def _way_back(self, restore: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        """Where a failure leads: every volume at its first place, the instances running, nothing of this left.
+
+        What has got into its new place stays there, since it may have been written to: by this run's instance, or by
+        that of another run, which was faster. The next run finishes that.
+        """
+        region = self.state.region
+        placed = {move.volume.volume_id: self._placed(move) for move in self.moves}
+        places = [(move.volume, place) for move in self.moves for place in move.places]
+        stages = [Stage(waits=tuple(Wait((volume.volume_id,), "settled") for volume, _place in places))]
+        stages.append(
+            Stage(
+                tuple(
+                    Change(
+                        "AttachVolume",
+                        volume.volume_id,
+                        region,
+                        {"InstanceId": place.instance_id, "Device": place.device_name},
+                        "it was there",
+                        None,
+                        {"state": "in-use", "attachments": [plain(link) for link in volume.attachments]},
+                        unless=placed[volume.volume_id],
+                    )
+                    for volume, place in places
+                ),
+                tuple(Wait((volume.volume_id,), "attached", about=place.instance_id) for volume, place in places),
+                # EC2 attaches nothing to an instance that is still stopping.
+                patience=frozenset({"IncorrectState"}),
+            )
+        )
+        stages += [
+            Stage((dataclasses.replace(flags, unless=placed[volume.volume_id]),))
+            for volume, place in places
+            if place.delete_on_termination
+            for flags in [_flags(place.instance_id, {place.device_name: True}, region)]
+        ]
+        stages += restore
+        marked = [change.resource for change in self.marks]
+        marked += [move.volume.volume_id for move in self.moves if move.places]
+        stages.append(
+            Stage(
+                tuple(
+                    dataclasses.replace(
+                        self.untagged(volume_id, tag_names.WAS_AT, "its place is known"),
+                        unless=placed.get(volume_id, ()),
+                    )
+                    for volume_id in dict.fromkeys(marked)
+                )
+            )
+        )
+        # A pending snapshot shows until it is complete, deleted or not: no later run may take it for its own.
+        stages.append(
+            Stage(
+                tuple(
+                    dataclasses.replace(
+                        self.untagged(move.snapshot, (tag_names.FINAL, tag_names.SWAP), "it is not needed"),
+                        unless=placed[move.volume.volume_id],
+                    )
+                    for move in self.moves
+                    if move.snapshot
+                )
+            )
+        )
+        # The snapshot proves the copy, so it goes after it.
+        for name, action in (("new", "DeleteVolume"), ("snapshot", "DeleteSnapshot")):
+            stages.append(
+                Stage(
+                    tuple(
+                        Change(action, made, region, {}, "it is not needed", unless=placed[move.volume.volume_id])
+                        for move in self.moves
+                        if (made := getattr(move, name))
+                    )
+                )
+            )
+        return tuple(stage for stage in stages if stage.changes or stage.waits)
+
+    @property
+    def _made_multi_attach(self) -> set[str]:
+        """Volumes that get multi_attach while they are off."""
+        return {change.resource for change in self.modifications}
+
+    def _placed(self, move: Move) -> tuple[Query, ...]:
+        """Finds something once the move has come to where there is no way back without a loss."""
+        old, new = (("volume-id", (volume_id,)) for volume_id in (move.volume.volume_id, move.successor))
+        if move.new:
+            taken = Query("DescribeVolumes", (new, ("attachment.status", ("attaching", "attached", "detaching"))))
+            return (taken, Query("DescribeVolumes", (old, ("tag-key", (tag_names.REPLACED_BY,)))))
+        targets = tuple(
+            str(change.parameters["InstanceId"]) for change in self.attaches if change.resource == move.successor
+        )
+        first = {place.instance_id for place in move.places}
+        if move.volume.multi_attach_enabled or move.volume.volume_id in self._made_multi_attach:
+            first.update(targets)  # what is shared goes back to the one without leaving the other
+        # On the instance that it was on it is at home, at another device.
+        away = tuple(instance_id for instance_id in targets if instance_id not in first)
+        return (Query("DescribeVolumes", (new, ("attachment.instance-id", away))),) if away else ()
+
+    def _flag_changes(self) -> Iterator[Change]:
+        """Delete-on-termination, for all devices of an instance in one call."""
+        for instance_id, flags in self.flags.items():
+            instance = self.state.instance(instance_id)
+            before = list(instance.block_devices) if instance is not None else []
+            # One that is pending may not list its devices yet.
+            listed = {device.device_name for device in before}
+            before += [
+                BlockDevice(link.device_name, volume.volume_id, link.delete_on_termination)
+                for volume in self.state.all(Volume)
+                for link in volume.attachments
+                if link.instance_id == instance_id and link.device_name not in listed
+            ]
+            off = {change.resource for change in self.detaches if change.parameters["InstanceId"] == instance_id}
+            after = [plain(device) for device in before if device.volume_id not in off]
+            after += [
+                plain(BlockDevice(change.parameters["Device"], change.resource))
+                for change in self.attaches
+                if change.parameters["InstanceId"] == instance_id
+            ]
+            for device in after:
+                device["delete_on_termination"] = flags.get(device["device_name"], device["delete_on_termination"])
+            change = _flags(instance_id, flags, self.state.region)
+            yield dataclasses.replace(
+                change,
+                before={"block_devices": [plain(device) for device in before]},
+                after={"block_devices": after},
+            )
+
+
+# --- small parts -----------------------------------------------------------------------------------------------------
+
+
+def plain(part: Any) -> dict[str, Any]:
+    """An attachment or a block device as a view holds it."""
+    return dataclasses.asdict(part)
+
+
+def _flags(instance_id: str, flags: Mapping[str, bool], region: str) -> Change:
+    mapping = [
+        {"DeviceName": device, "Ebs": {"DeleteOnTermination": wanted}} for device, wanted in sorted(flags.items())
+    ]
+    return Change(
+        "ModifyInstanceAttribute",
+        instance_id,
+        region,
+        {"BlockDeviceMappings": mapping},
+        "delete_on_termination of " + ", ".join(sorted(flags)),
+    )
+
+
+def _merged(waits: Iterable[Wait]) -> tuple[Wait, ...]:
+    """One wait for all resources with the same goal; what is waited for twice is waited for once, and not final."""
+    kinds: dict[tuple[str, str], dict[str, bool]] = defaultdict(dict)
+    for wait in waits:
+        for resource in wait.resources:
+            known = kinds[wait.goal, wait.about].get(resource, True)
+            kinds[wait.goal, wait.about][resource] = known and wait.final
+    return tuple(
+        Wait(resources, goal, final=final, about=about)
+        for (goal, about), found in kinds.items()
+        for final in (False, True)
+        if (resources := tuple(resource for resource, kind in found.items() if kind == final))
+    )
+
+
+def _with_way_back(stage: Stage, back: tuple[Stage, ...]) -> Stage:
+    return dataclasses.replace(stage, on_failure=back, rollback_on=ANY_FAILURE) if back else stage
+
+
+def _predicted(stages: Iterable[Stage], state: State) -> tuple[Stage, ...]:
+    """The stages without what changes nothing; every change of tags with the tags before and after it.
+
+    Raises SpecError for a resource that would have more tags than EC2 takes.
+    """
+    tags = {
+        resource_id: dict(resource.tags)
+        for resource_id, resource in state.resources.items()
+        if not isinstance(resource, Fact)
+    }
+    kept: list[Stage] = []
+    for stage in stages:
+        changes: list[Change] = []
+        for change in stage.changes:
+            if change.creates:
+                tags[change.resource] = dict((change.after or {}).get("tags") or {})
+                require_room(tags[change.resource], change.resource, change.reason)
+            if change.action not in ("CreateTags", "DeleteTags"):
+                changes.append(change)
+                continue
+            before = tags.get(change.resource, {})
+            asked = change.parameters["Tags"]
+            if change.action == "CreateTags":
+                asked = [item for item in asked if before.get(item["Key"]) != item["Value"]]
+                after = {**before, **{item["Key"]: item["Value"] for item in asked}}
+                require_room(after, change.resource, change.reason)
+            else:
+                asked = [item for item in asked if item["Key"] in before]
+                gone = {item["Key"] for item in asked}
+                after = {key: value for key, value in before.items() if key not in gone}
+            if asked:
+                tags[change.resource] = after
+                changes.append(
+                    dataclasses.replace(
+                        change, parameters={"Tags": asked}, before={"tags": before}, after={"tags": after}
+                    )
+                )
+        if changes or stage.waits:
+            kept.append(dataclasses.replace(stage, changes=tuple(changes)))
+    return tuple(kept)

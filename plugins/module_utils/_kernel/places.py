@@ -1,0 +1,21 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Places: a region of the task's own account, or of that of another profile.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+
+def place_of(region: str, profile: str | None = None) -> str:
+    """A region, of the task's own account or of that of another profile: ``eu-west-1``, ``eu-west-1@backup``."""
+    return f"{region}@{profile}" if profile else region
+
+
+def split_place(place: str) -> tuple[str, str | None]:
+    """The region and, for another account, the profile."""
+    region, _at, profile = place.partition("@")
+    return region, profile or None

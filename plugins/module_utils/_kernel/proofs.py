@@ -1,0 +1,310 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Proofs: facts that only EC2 can have written, one function for each claim that a tag makes.
+
+A tag says where to look, and anybody who may call CreateTags can write one. Before the collection terminates, deletes,
+deregisters, stops, starts, captures from, restores from, follows or counts a resource, the claim's proof must hold.
+Where EC2 records no fact, the function says no, and the planner does the harmless thing.
+
+The collection's tags are no secret and prove nothing here. Each function names the field of EC2's answer that it reads.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from . import tags as tag_names
+from .ids import COPIED_VOLUME, GENERATIONS, client_token, description, is_planned
+from .resources import Image, Instance, Snapshot, Volume
+from .times import parse_instant
+
+UNKNOWN_VOLUMES = ("", COPIED_VOLUME)
+"""What EC2 shows as the volume of a copied snapshot, or of one whose volume it does not tell."""
+
+SWAP_WORD, FINAL_WORD = "swap", "final"
+"""For what a run takes a snapshot of a detached volume: see `capture_note`."""
+
+# What EC2 writes of a stop through its API: "User initiated (2026-11-23 19:00:03 GMT)".
+_TRANSITION = re.compile(r".*\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)")
+# The reasons of a stop that somebody wanted (EC2 API reference, StateReason). All others of Client. and Server. are
+# EC2's own.
+_WANTED_STOPS = ("Client.UserInitiatedShutdown", "Client.UserInitiatedHibernate", "Client.InstanceInitiatedShutdown")
+
+
+# --- instances -------------------------------------------------------------------------------------------------------
+
+
+def launch_identity(predecessor_id: str, image_id: str) -> tuple[str, ...]:
+    """The identity from which `ids.client_token` makes the ClientToken of a successor's launch."""
+    return ("relaunch", predecessor_id, image_id)
+
+
+def is_launched_to_replace(heir: Instance, predecessor_id: str) -> bool:
+    """Whether a relaunch of *predecessor_id* launched *heir*: RunInstances got one of this collection's ClientTokens.
+
+    EC2 shows a launch's ClientToken for ever, and nobody can change it later. Somebody who may call RunInstances can
+    choose it, so the right to launch instances is a right to be believed. A successor that is only planned is the
+    plan's own.
+    """
+    if is_planned(heir.instance_id):
+        return True
+    token = heir.facts.get("ClientToken")
+    identity = launch_identity(predecessor_id, heir.image_id)
+    return bool(token) and any(client_token(identity, number) == token for number in range(GENERATIONS))
+
+
+def last_transition(instance: Instance) -> datetime | None:
+    """The time of the last stop or termination that EC2 reports in StateTransitionReason, in whole seconds.
+
+    None while the instance runs, and for transitions of which EC2 tells no time ("Server.InternalError").
+    """
+    found = _TRANSITION.fullmatch(str(instance.facts.get("StateTransitionReason") or ""))
+    return datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC) if found else None
+
+
+def is_start_taken_back(instance: Instance, since: datetime) -> bool:
+    """Whether EC2 itself ended the last start of a stopped instance, and that start came after *since*.
+
+    EC2 accepts a start and lets the instance fall back to ``stopped`` when it cannot use the root's key, for example
+    (StateReason ``Client.InternalError``). LaunchTime moves with the attempt.
+    """
+    code = (instance.facts.get("StateReason") or {}).get("Code") or ""
+    own = code.startswith(("Client.", "Server.")) and code not in _WANTED_STOPS
+    return own and instance.state == "stopped" and instance.launch_time is not None and instance.launch_time >= since
+
+
+def has_run_since(instance: Instance, since: datetime) -> bool:
+    """Whether EC2 shows that the instance was started after *since*, and that the start stood.
+
+    Of a stopped one the last stop tells: it came after the start. LaunchTime alone tells nothing, since it moves with a
+    start that EC2 takes back too. EC2 tells LaunchTime in whole seconds or finer, records tell whole seconds, so
+    seconds are compared.
+    """
+    launched = None if instance.launch_time is None else instance.launch_time.replace(microsecond=0)
+    if launched is None or launched <= since:
+        return False
+    if instance.state != "stopped":
+        return True
+    stopped = last_transition(instance)
+    return stopped is not None and stopped >= launched and not is_start_taken_back(instance, since)
+
+
+def is_shown_otherwise(instance: Instance) -> bool:
+    """Whether a plan predicts the instance's state: EC2 itself answered another one. The plan is this run's own."""
+    shown = (instance.facts.get("State") or {}).get("Name")
+    return shown is not None and shown != instance.state
+
+
+def is_stopped_within(instance: Instance, since: datetime, until: datetime) -> bool:
+    """Whether the stop of a stopped instance lies between two times, to the second; or EC2 took back a later start.
+
+    This is the proof of a hold: *since* and *until* are the times of its record.
+    """
+    stopped = last_transition(instance)
+    if stopped is not None and since.replace(microsecond=0) <= stopped <= until:
+        return True
+    return is_start_taken_back(instance, since)
+
+
+# --- snapshots -------------------------------------------------------------------------------------------------------
+
+
+def is_copy(snapshot: Snapshot) -> bool:
+    """Whether EC2 shows the snapshot as a copy: its VolumeId is arbitrary (EC2 API reference, Snapshot)."""
+    return snapshot.volume_id in UNKNOWN_VOLUMES
+
+
+def is_taken_of(snapshot: Snapshot, volume_id: str) -> bool:
+    """Whether the snapshot was taken of this volume: its own VolumeId says so. Of a copy nothing does."""
+    return bool(volume_id) and not is_copy(snapshot) and snapshot.volume_id == volume_id
+
+
+@dataclass(frozen=True)
+class CopyRecord:
+    """What the description of a copy says of it: `ids.copy_description` writes it.
+
+    ``instance``: for the part of a set, else empty. ``original``: empty in what the first versions wrote, which said of
+    no instance either.
+    """
+
+    policy: str
+    volume: str
+    instance: str
+    original: str
+    region: str
+
+
+_COPY_RECORD = re.compile(
+    r"(?P<policy>.+): (?P<volume>vol-[0-9a-f]+)(?: on (?P<instance>i-[0-9a-f]+))?"
+    r"(?:, (?P<original>snap-[0-9a-f]+))?, from (?P<region>[a-z0-9-]+)"
+)
+_TAKEN_OF_INSTANCE = re.compile(r".+: (i-[0-9a-f]+)")
+
+
+def copy_record(snapshot: Snapshot) -> CopyRecord | None:
+    """What the run that asked for this copy has recorded in its Description; None for every other snapshot.
+
+    CreateSnapshot, CreateSnapshots and CopySnapshot set the Description, and no operation of EC2 changes it later.
+    Somebody who may call CopySnapshot can choose it, so that right is a right to be believed.
+    """
+    found = _COPY_RECORD.fullmatch(snapshot.description) if is_copy(snapshot) else None
+    if found is None:
+        return None
+    return CopyRecord(**{name: value or "" for name, value in found.groupdict().items()})
+
+
+def taken_for(snapshot: Snapshot, policy: str) -> str:
+    """The volume or the instance for which a run of *policy* took the snapshot; empty when none did.
+
+    Its Description says so (see `copy_record`), and for a volume its VolumeId agrees. A snapshot that is only planned
+    is the plan's own.
+    """
+    if is_planned(snapshot.snapshot_id):
+        return snapshot.tags.get(tag_names.SET, "").partition("/")[0] or snapshot.volume_id
+    if is_copy(snapshot):
+        return ""
+    if snapshot.description == description(policy, snapshot.volume_id):
+        return snapshot.volume_id
+    instance_id = instance_named(snapshot)
+    return instance_id if snapshot.description == description(policy, instance_id) else ""
+
+
+def instance_named(snapshot: Snapshot) -> str:
+    """The instance that the Description of a set's part names, as CreateSnapshots got it; empty for all others."""
+    found = None if is_copy(snapshot) else _TAKEN_OF_INSTANCE.fullmatch(snapshot.description)
+    return found[1] if found else ""
+
+
+def source_of(snapshot: Snapshot) -> str:
+    """The volume that the snapshot is a backup of, empty where nothing says.
+
+    VolumeId says it of an original, and the `copy_record` of a copy. Of any other copy only the tag `tags.SOURCE` does,
+    which is a claim: `copy_misfit` holds it against the original.
+    """
+    if not is_copy(snapshot):
+        return snapshot.volume_id
+    record = copy_record(snapshot)
+    return record.volume if record is not None else snapshot.tags.get(tag_names.SOURCE, "")
+
+
+def time_of(snapshot: Snapshot) -> datetime | None:
+    """When the snapshot's data was taken: StartTime; of a copy the time in its tag `tags.TAKEN`, never a later one.
+
+    None while EC2 tells no StartTime. A tag that is no time counts as none.
+    """
+    claimed = parse_instant(snapshot.tags.get(tag_names.TAKEN, "")) if is_copy(snapshot) else None
+    if claimed is None or snapshot.start_time is None:
+        return snapshot.start_time
+    return min(claimed, snapshot.start_time)
+
+
+def copy_misfit(copy: Snapshot, original: Snapshot) -> str | None:
+    """Why *copy* cannot be a copy of *original*, as a phrase that follows the copy's id; None when all facts fit.
+
+    The facts: EC2 shows it as a copy, in the same size, begun after its original, and encrypted when that is.
+    """
+    if not is_copy(copy):
+        return f"was taken of {copy.volume_id}, so it is no copy of {original.snapshot_id}"
+    # EC2 shows no size while a copy is pending.
+    if copy.volume_size not in (0, original.volume_size):
+        return f"has {copy.volume_size} GiB, and {original.snapshot_id} has {original.volume_size} GiB"
+    if original.encrypted and not copy.encrypted and copy.state == "completed":
+        return f"is not encrypted, and {original.snapshot_id} is"
+    if copy.start_time is not None and original.start_time is not None and copy.start_time < original.start_time:
+        return f"is older than {original.snapshot_id}"
+    return None
+
+
+def capture_note(word: str, volume_id: str) -> str:
+    """The end of the Description that a snapshot gets when a run takes it of a detached volume.
+
+    *word*: `SWAP_WORD`, or `FINAL_WORD`.
+    """
+    return f"{word} snapshot of {volume_id}"
+
+
+def is_swap_snapshot(snapshot: Snapshot, volume_id: str) -> bool:
+    """Whether a run took the snapshot of the detached volume, to make the volume's copy from it.
+
+    VolumeId says of which volume, and Description for what: only CreateSnapshot sets it, and no call changes it later.
+    Who may call CreateSnapshot can choose it. A snapshot that is only planned is the plan's own.
+    """
+    return is_taken_of(snapshot, volume_id) and (
+        is_planned(snapshot.snapshot_id) or snapshot.description.endswith(f": {capture_note(SWAP_WORD, volume_id)}")
+    )
+
+
+def is_last_snapshot(snapshot: Snapshot, volume_id: str) -> bool:
+    """Whether a run took the snapshot of the detached volume, as its last one or for its copy.
+
+    A backup of the same volume is none: it may be from before the last write. See `is_swap_snapshot`.
+    """
+    final = snapshot.description.endswith(f": {capture_note(FINAL_WORD, volume_id)}")
+    return is_swap_snapshot(snapshot, volume_id) or (is_taken_of(snapshot, volume_id) and final)
+
+
+# --- volumes and images ----------------------------------------------------------------------------------------------
+
+
+def replacement_misfit(new: Volume, old: Volume, snapshot: Snapshot | None) -> str | None:
+    """Why *new* cannot be the copy that a swap made of *old*, as a phrase that follows its id; None when all facts fit.
+
+    *snapshot*: the one that SnapshotId of *new* names, None where EC2 does not show it any more. All facts fit then,
+    and prove nothing: see `is_replacement`.
+    """
+    if is_planned(new.volume_id):
+        return None
+    if not new.snapshot_id:
+        return "was not made from a snapshot"
+    if snapshot is None:
+        return None
+    if not is_taken_of(snapshot, old.volume_id):
+        return f"was made from {snapshot.snapshot_id}, which is no snapshot of {old.volume_id}"
+    if not is_made_from(new, [snapshot]):
+        return f"is older than {snapshot.snapshot_id}"
+    return None
+
+
+def is_replacement(new: Volume, old: Volume, snapshot: Snapshot | None) -> bool:
+    """Whether a swap made *new* as the copy of *old*: from a snapshot that a run took of it for that.
+
+    A volume that somebody made from a backup of *old* is none.
+    """
+    if is_planned(new.volume_id):
+        return True
+    return snapshot is not None and is_swap_snapshot(snapshot, old.volume_id) and is_made_from(new, [snapshot])
+
+
+def is_made_from(volume: Volume, snapshots: Iterable[Snapshot]) -> bool:
+    """Whether the volume was made from one of these snapshots: its SnapshotId says so, and it is not older.
+
+    A volume that is only planned is the plan's own.
+    """
+    if is_planned(volume.volume_id):
+        return True
+    return any(
+        volume.snapshot_id == snapshot.snapshot_id
+        and (volume.create_time is None or snapshot.start_time is None or volume.create_time >= snapshot.start_time)
+        for snapshot in snapshots
+    )
+
+
+def is_image_of(image: Image, snapshots: Iterable[Snapshot], volume_ids: Iterable[str]) -> bool:
+    """Whether the image was made from these volumes: each of its snapshots that EC2 shows was taken of one of them.
+
+    *snapshots* are those of the image's devices; an image without any is proven by nothing. What CopyImage made has
+    copies, and is nobody's.
+    """
+    known = {snapshot.snapshot_id: snapshot for snapshot in snapshots}
+    volumes = frozenset(volume_ids)
+    parts = [known.get(snapshot_id) for snapshot_id in image.snapshot_ids]
+    return bool(parts) and all(
+        part is not None and any(is_taken_of(part, volume_id) for volume_id in volumes) for part in parts
+    )

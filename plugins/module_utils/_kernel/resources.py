@@ -1,0 +1,306 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""EC2's resources as the planners see them: frozen, typed, and the same whether EC2 answered them or a plan predicts
+them.
+
+Every class has a *view*: a flat dictionary that can be written as JSON. It is what modules return, what a plan's
+``before`` and ``after`` hold, and what `from_view` reads back when a check run lays the plans of earlier tasks over
+EC2's answers.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, ClassVar, TypeAlias
+
+from .ids import kind_of
+from .times import format_moment, parse_moment
+
+
+@dataclass(frozen=True)
+class BlockDevice:
+    """One volume of an instance, as DescribeInstances tells it."""
+
+    device_name: str
+    volume_id: str
+    delete_on_termination: bool = False
+    status: str = "attached"
+
+
+_FAILED_STARTS = frozenset({"Client.InternalError", "Client.InvalidSnapshot.NotFound", "Client.VolumeLimitExceeded"})
+"""EC2's StateReason codes of a start that it takes back, beside ``Server.…``: a stop that was asked for has others."""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """An instance. ``facts`` is EC2's whole answer (boto3's shape of Instance), for those who carry it over; not in the
+    view.
+    """
+
+    kind: ClassVar[str] = "instance"
+    instance_id: str
+    state: str = "running"
+    image_id: str = ""
+    instance_type: str = ""
+    launch_time: datetime | None = None
+    availability_zone: str = ""
+    root_device_name: str = ""
+    root_device_type: str = "ebs"
+    block_devices: tuple[BlockDevice, ...] = ()
+    public_ip_address: str | None = None
+    elastic_ip: bool = False
+    private_ip_address: str | None = None
+    platform_details: str = "Linux/UNIX"
+    usage_operation: str = "RunInstances"
+    product_codes: tuple[str, ...] = ()
+    lifecycle: str | None = None
+    spot_request_id: str | None = None
+    operator: str | None = None
+    state_reason: str | None = None
+    owner_id: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def resource_id(self) -> str:
+        """The id under which a state holds it."""
+        return self.instance_id
+
+    @property
+    def alive(self) -> bool:
+        """Not on its way out: EC2 shows a terminated instance for about an hour."""
+        return self.state not in ("shutting-down", "terminated")
+
+    @property
+    def start_failed(self) -> bool:
+        """EC2 accepted its last start, or its launch, and took that back; ``state_reason`` says why.
+
+        LaunchTime has moved all the same. (EC2 user guide, "Instance launch issues", and StateReason.)
+        """
+        code = (self.state_reason or "").partition(":")[0]
+        return self.state not in ("pending", "running") and (code in _FAILED_STARTS or code.startswith("Server."))
+
+    @property
+    def root_volume_id(self) -> str | None:
+        """The volume at the root device's name, if one is attached there."""
+        return next(
+            (device.volume_id for device in self.block_devices if device.device_name == self.root_device_name), None
+        )
+
+
+@dataclass(frozen=True)
+class ImageDevice:
+    """One entry of an image's block device mapping. A ``virtual_name`` means an instance store volume."""
+
+    device_name: str
+    snapshot_id: str | None = None
+    size: int | None = None
+    volume_type: str | None = None
+    iops: int | None = None
+    throughput: int | None = None
+    delete_on_termination: bool | None = None
+    encrypted: bool | None = None
+    virtual_name: str | None = None
+
+
+@dataclass(frozen=True)
+class Image:
+    """An AMI. ``facts`` is EC2's whole answer (boto3's shape of Image); not in the view."""
+
+    kind: ClassVar[str] = "image"
+    image_id: str
+    name: str = ""
+    state: str = "available"
+    owner_id: str | None = None
+    architecture: str | None = None
+    root_device_name: str | None = None
+    root_device_type: str = "ebs"
+    virtualization_type: str | None = None
+    boot_mode: str | None = None
+    ena_support: bool | None = None
+    sriov_net_support: str | None = None
+    tpm_support: str | None = None
+    imds_support: str | None = None
+    kernel_id: str | None = None
+    ramdisk_id: str | None = None
+    platform_details: str | None = None
+    usage_operation: str | None = None
+    product_codes: tuple[str, ...] = ()
+    block_devices: tuple[ImageDevice, ...] = ()
+    state_reason: str | None = None
+    creation_date: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def resource_id(self) -> str:
+        """The id under which a state holds it."""
+        return self.image_id
+
+    @property
+    def snapshot_ids(self) -> tuple[str, ...]:
+        """The snapshots that its devices are made from."""
+        return tuple(device.snapshot_id for device in self.block_devices if device.snapshot_id)
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether CopyImage has made it. EC2 records a source image also for CreateImage, then with its instance."""
+        return bool(self.facts.get("SourceImageId")) and not self.facts.get("SourceInstanceId")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A snapshot. Of a copy, ``volume_id`` is arbitrary. ``place``: see `change.Query`."""
+
+    kind: ClassVar[str] = "snapshot"
+    snapshot_id: str
+    state: str = "completed"
+    volume_id: str = ""
+    volume_size: int = 0
+    start_time: datetime | None = None
+    encrypted: bool = False
+    kms_key_id: str | None = None
+    owner_id: str | None = None
+    progress: str | None = None
+    storage_tier: str | None = None
+    state_reason: str | None = None
+    description: str = ""
+    place: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def resource_id(self) -> str:
+        """The id under which a state holds it."""
+        return self.snapshot_id
+
+
+@dataclass(frozen=True)
+class VolumeAttachment:
+    """Where a volume is attached, as DescribeVolumes tells it."""
+
+    instance_id: str
+    device_name: str
+    state: str = "attached"
+    delete_on_termination: bool = False
+
+    @property
+    def leaving(self) -> bool:
+        """DetachVolume was called. ``busy``: it ends when the file system is unmounted, or the instance stopped."""
+        return self.state in ("detaching", "busy")
+
+
+@dataclass(frozen=True)
+class Volume:
+    """An EBS volume. ``operator``: the AWS service that manages it, which then alone may change it.
+
+    ``outpost_arn``: the Outpost that it is on.
+    """
+
+    kind: ClassVar[str] = "volume"
+    volume_id: str
+    state: str = "in-use"
+    size: int = 0
+    volume_type: str = "gp3"
+    iops: int | None = None
+    throughput: int | None = None
+    encrypted: bool = False
+    kms_key_id: str | None = None
+    availability_zone: str = ""
+    snapshot_id: str | None = None
+    multi_attach_enabled: bool = False
+    attachments: tuple[VolumeAttachment, ...] = ()
+    create_time: datetime | None = None
+    operator: str | None = None
+    outpost_arn: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def resource_id(self) -> str:
+        """The id under which a state holds it."""
+        return self.volume_id
+
+    @property
+    def alive(self) -> bool:
+        """Of use, or about to be: not on its way out, and not one that EC2 failed to make."""
+        return self.state not in ("deleting", "deleted", "error")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """An answer that is no resource: one attribute of an instance, the members of a group, the users of an image.
+
+    ``fact_id`` says whose and which, as in ``i-0abc/userData``; ``value`` is plain data.
+    """
+
+    kind: ClassVar[str] = "fact"
+    fact_id: str
+    value: Any = None
+
+    @property
+    def resource_id(self) -> str:
+        """The id under which a state holds it."""
+        return self.fact_id
+
+
+Resource: TypeAlias = "Instance | Image | Snapshot | Volume | Fact"
+_CLASSES: Mapping[str, type[Any]] = {cls.kind: cls for cls in (Instance, Image, Snapshot, Volume)}
+_NESTED: Mapping[tuple[str, str], type[Any]] = {
+    ("instance", "block_devices"): BlockDevice,
+    ("image", "block_devices"): ImageDevice,
+    ("volume", "attachments"): VolumeAttachment,
+}
+
+
+def view(resource: Resource) -> dict[str, Any]:
+    """The resource as plain data: lists and dictionaries, moments as ``2026-11-23T19:00:00Z``, without ``facts``."""
+    plain: dict[str, Any] = {}
+    for item in dataclasses.fields(resource):
+        if item.name == "facts":
+            continue
+        value = getattr(resource, item.name)
+        if isinstance(value, datetime):
+            value = format_moment(value)
+        elif isinstance(value, tuple):
+            value = [dataclasses.asdict(part) if dataclasses.is_dataclass(part) else part for part in value]  # type: ignore[arg-type]
+        elif isinstance(value, Mapping):
+            value = dict(value)
+        plain[item.name] = value
+    return plain
+
+
+def from_view(kind: str, fields: Mapping[str, Any], base: Resource | None = None) -> Resource:
+    """The resource whose view has *fields*; those that are not named come from *base*, or are the class's defaults.
+
+    Names that the class does not know are ignored, so that a plan of a later version can still be laid over.
+    """
+    cls = _CLASSES[kind]
+    known = {item.name: item for item in dataclasses.fields(cls)}
+    values: dict[str, Any] = {}
+    for name, value in fields.items():
+        if name not in known or name == "facts":
+            continue
+        nested = _NESTED.get((kind, name))
+        if nested is not None:
+            value = tuple(nested(**part) for part in value)
+        elif isinstance(value, list):
+            value = tuple(value)
+        elif name.endswith("_time") and isinstance(value, str):
+            value = parse_moment(value)
+        values[name] = value
+    made: Resource = cls(**values) if base is None else dataclasses.replace(base, **values)
+    return made
+
+
+def new_from_view(resource_id: str, fields: Mapping[str, Any]) -> Resource | None:
+    """A resource that so far exists only in a plan, from its ``after``; None for kinds that planners do not look at."""
+    kind = kind_of(resource_id)
+    if kind is None:
+        return None
+    return from_view(kind, {**fields, f"{kind}_id": resource_id})
