@@ -8,6 +8,7 @@ its queries. A test that has an entry fails when it plans or asks something else
 entries of the tests that run, into ``.work/golden``; ``python tests/tools/golden.py`` puts them in place.
 
 On the sandbox ids and times differ from run to run, so an id stands for its kind there, and an entry for its shape.
+Tests that are killed on the way, or overtaken, find another world each time; they have no golden data.
 """
 
 from __future__ import annotations
