@@ -47,7 +47,7 @@ TAG, REPLACES, TRIAL = "ec2ops:restore-state", "ec2ops:replaces", "ec2ops:trial"
 HELD = Hold(NOW - timedelta(minutes=10), NOW + timedelta(minutes=20)).value
 HELD_PUBLIC = f"{HELD} public"
 SPENT_PUBLIC = Hold(NOW - timedelta(days=3), NOW - timedelta(days=3), public=True).value
-OTHER = planner.planned("instance", f"in place of {OLD}")
+OTHER = planned("instance", f"in place of {OLD}")
 
 DEFAULTS: dict[str, Any] = {
     "instance_id": OLD,

@@ -1,0 +1,260 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The launch of a successor: the request, made of what EC2 shows of the predecessor.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..._domain.hold import standing_hold, wants_start
+from ..._domain.instance_facts import (
+    carried_parameters,
+    read_fact,
+    type_facts,
+)
+from ..._domain.succession import (
+    UNPROVEN,
+    on_trial_for,
+    predecessor,
+    unreplaced,
+)
+from ..._kernel import tags as tag_names
+from ..._kernel.errors import SpecError
+from ..._kernel.ids import planned
+from ..._kernel.plan import Change
+from ..._kernel.proofs import launch_identity
+from ..._kernel.resources import Image, Instance, view
+from ..._kernel.state import Query, State
+from ..._kernel.tags import replaced_ids, replaces_value, specification
+from .options import BURSTABLE, OUR_TAGS, RelaunchSpec
+
+# What only EC2 knows of an instance before it is launched.
+_UNKNOWN = ("instance_id", "launch_time", "block_devices", "public_ip_address", "private_ip_address", "state_reason")
+
+
+def known_rivals(state: State, old: Instance, new_id: str = "") -> frozenset[str]:
+    """Those on trial for the old one that the plan knows, and has dealt with; without *new_id*."""
+    return frozenset(item.instance_id for item in on_trial_for(state, old.instance_id)) - {new_id}
+
+
+def launch_change(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> Change:
+    """Return the RunInstances of the successor. Raises SpecError when its tags are more than EC2 takes."""
+    tags = _successor_tags(spec, old)
+    parameters = _launch_parameters(spec, state, old, image)
+    parameters["TagSpecifications"] = [specification("instance", tags)]
+    volume_tags = _volume_tags(spec, state, old)
+    if volume_tags:
+        parameters["TagSpecifications"].append(specification("volume", volume_tags))
+    new = Instance(
+        instance_id=planned("instance", f"in place of {old.instance_id}"),
+        state="running",
+        image_id=spec.image_id,
+        instance_type=parameters["InstanceType"],
+        availability_zone=old.availability_zone,
+        root_device_name=image.root_device_name or old.root_device_name,
+        platform_details=image.platform_details or old.platform_details,
+        usage_operation=image.usage_operation or old.usage_operation,
+        product_codes=image.product_codes,
+        tags=tags,
+    )
+    return Change(
+        "RunInstances",
+        new.instance_id,
+        state.region,
+        parameters,
+        _launch_reason(spec, old),
+        after={key: value for key, value in view(new).items() if key not in _UNKNOWN},
+        identity=Query(
+            "DescribeInstances",
+            (
+                ("image-id", (spec.image_id,)),
+                ("instance-state-name", ("pending", "running")),
+                (f"tag:{tag_names.REPLACES}", (f"{old.instance_id}*",)),
+            ),
+        ),
+        token=launch_identity(old.instance_id, spec.image_id),
+        provided=unreplaced(old.instance_id, spec.image_id, known_rivals(state, old)),
+        # With the predecessor off already, a launch that is refused later starts it again; a refusal now would not.
+        rehearsed=old.state == "running",
+    )
+
+
+def _launch_reason(spec: RelaunchSpec, old: Instance) -> str:
+    """Why the successor is launched, and what will be different for those who rely on the old one."""
+    reason = f"{old.instance_id} runs from {old.image_id} and should run from {spec.image_id}"
+    if old.private_ip_address:
+        reason += f"; the private address {old.private_ip_address} will change"
+    if old.state in ("stopping", "stopped") and not wants_start(old):
+        reason += f"; {old.instance_id} is {old.state}, its successor will run"
+    return reason
+
+
+def _successor_tags(spec: RelaunchSpec, old: Instance) -> dict[str, str]:
+    carried = tag_names.carried(old.tags)
+    tags = {**carried, **(spec.overrides.tags or {})}
+    if len(tags) > tag_names.MOST_TAGS - OUR_TAGS:
+        if len(carried) > tag_names.MOST_TAGS - OUR_TAGS:
+            raise SpecError(
+                f"instance_id: {old.instance_id} has {len(carried)} tags, which its successor takes over. EC2 takes "
+                f"{tag_names.MOST_TAGS}, and {OUR_TAGS} of them are this collection's. Remove "
+                f"{len(carried) - tag_names.MOST_TAGS + OUR_TAGS} from {old.instance_id}."
+            )
+        raise SpecError(
+            f"overrides: tags: with the {len(carried)} of {old.instance_id} they are {len(tags)}; EC2 takes "
+            f"{tag_names.MOST_TAGS}, {OUR_TAGS} of them are this collection's"
+        )
+    # What it cannot prove itself is not handed on.
+    inherited = replaced_ids(old.tags) if predecessor(old) is not None else ()
+    replaces = replaces_value(old.instance_id, inherited)
+    return {**tags, tag_names.REPLACES: replaces, tag_names.TRIAL: UNPROVEN}
+
+
+def _volume_tags(spec: RelaunchSpec, state: State, old: Instance) -> dict[str, str]:
+    root = state.volume(old.root_volume_id)
+    carried = tag_names.carried(root.tags) if root is not None else {}
+    tags = {**carried, **(spec.overrides.tags or {})}
+    if len(tags) > tag_names.MOST_TAGS:
+        # EC2 takes no more of them, so those of the volume alone fit.
+        raise SpecError(
+            f"overrides: tags: with the {len(carried)} of the root volume {old.root_volume_id} they are {len(tags)}; "
+            f"EC2 takes {tag_names.MOST_TAGS}"
+        )
+    return tags
+
+
+def _launch_parameters(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> dict[str, Any]:
+    """RunInstances without tags: what goes over unchanged, what has another form there, and the overrides."""
+    overrides, facts = spec.overrides, old.facts
+    other_type = overrides.instance_type not in (None, old.instance_type)
+    parameters = carried_parameters(facts, other_type=other_type)
+    parameters.update(
+        MinCount=1, MaxCount=1, ImageId=spec.image_id, InstanceType=overrides.instance_type or old.instance_type
+    )
+    profile = overrides.iam_instance_profile
+    if profile is not None:
+        parameters["IamInstanceProfile"] = {"Arn" if profile.startswith("arn:") else "Name": profile}
+    if overrides.key_name is not None:
+        parameters["KeyName"] = overrides.key_name
+    for name, said in (("IamInstanceProfile", profile), ("KeyName", overrides.key_name)):
+        if said == "":
+            del parameters[name]
+    if overrides.metadata_options:
+        parameters["MetadataOptions"] = {**parameters.get("MetadataOptions", {}), **overrides.metadata_options}
+    if "HostResourceGroupArn" in parameters.get("Placement", {}):
+        parameters["Placement"].pop("HostId", None)
+    licenses = [item["LicenseConfigurationArn"] for item in facts.get("Licenses") or ()]
+    if licenses:
+        parameters["LicenseSpecifications"] = [{"LicenseConfigurationArn": arn} for arn in sorted(licenses)]
+    if read_fact(facts, "Monitoring.State") in ("enabled", "pending"):
+        parameters.setdefault("Monitoring", {})["Enabled"] = True
+    if not other_type:
+        add_processors(parameters, facts, type_facts(state, old.instance_type))
+    credit = state.fact(f"{old.instance_id}/cpuCredits")
+    if credit and BURSTABLE.match(parameters["InstanceType"]):
+        parameters["CreditSpecification"] = {"CpuCredits": credit}
+    _add_attributes(parameters, spec, state, old)
+    parameters["NetworkInterfaces"] = [
+        _interface(spec, state, old, parameters.get("NetworkInterfaces", {}), other_type)
+    ]
+    root = _encrypted_root(state, old, image)
+    if root is not None:
+        parameters["BlockDeviceMappings"] = [root]
+    return parameters
+
+
+def add_processors(parameters: dict[str, Any], facts: Mapping[str, Any], info: Mapping[str, Any]) -> None:
+    """Cores and threads where they are not the type's default: EC2 always tells them, but not every type takes them."""
+    cores, threads = read_fact(facts, "CpuOptions.CoreCount"), read_fact(facts, "CpuOptions.ThreadsPerCore")
+    usual = (read_fact(info, "VCpuInfo.DefaultCores"), read_fact(info, "VCpuInfo.DefaultThreadsPerCore"))
+    if cores and threads and None not in usual and (cores, threads) != usual:
+        parameters.setdefault("CpuOptions", {}).update(CoreCount=cores, ThreadsPerCore=threads)
+
+
+def _add_attributes(parameters: dict[str, Any], spec: RelaunchSpec, state: State, old: Instance) -> None:
+    """What DescribeInstances does not tell."""
+    for attribute, name in (("disableApiTermination", "DisableApiTermination"), ("disableApiStop", "DisableApiStop")):
+        if state.fact(f"{old.instance_id}/{attribute}"):
+            parameters[name] = True
+    behavior = state.fact(f"{old.instance_id}/instanceInitiatedShutdownBehavior")
+    if behavior not in (None, "stop"):
+        parameters["InstanceInitiatedShutdownBehavior"] = behavior
+    if spec.overrides.user_data == "replace":
+        parameters["UserData"] = spec.overrides.user_data_content
+    elif spec.overrides.user_data == "keep":
+        content = _user_data(state.fact(f"{old.instance_id}/userData"))
+        if content:
+            parameters["UserData"] = content
+
+
+def _user_data(encoded: str | None) -> str | bytes:
+    """EC2 tells user data as base64, boto3 encodes it again: text, or bytes where it is none (gzip)."""
+    content = base64.b64decode(encoded or "")
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return content
+
+
+def _interface(
+    spec: RelaunchSpec, state: State, old: Instance, carried: Mapping[str, Any], other_type: bool
+) -> dict[str, Any]:
+    """The one network interface: same subnet and groups, new addresses."""
+    facts = next(iter(old.facts["NetworkInterfaces"]))
+    interface: dict[str, Any] = {**carried, "DeviceIndex": 0, "DeleteOnTermination": True}
+    groups = spec.overrides.security_group_ids
+    interface["Groups"] = (
+        sorted(item["GroupId"] for item in facts.get("Groups") or ()) if groups is None else list(groups)
+    )
+    addresses = facts.get("Ipv6Addresses") or ()
+    if addresses:
+        interface["Ipv6AddressCount"] = len(addresses)
+        if any(item.get("IsPrimaryIpv6") for item in addresses):
+            interface["PrimaryIpv6"] = True
+    public = public_address(old)
+    if public is not None:
+        interface["AssociatePublicIpAddress"] = public
+    if not other_type:
+        cards: Sequence[Mapping[str, Any]] = read_fact(
+            type_facts(state, old.instance_type), "NetworkInfo.NetworkCards"
+        ) or ({},)
+        queues, usual = read_fact(facts, "Attachment.EnaQueueCount"), cards[0].get("DefaultEnaQueueCountPerInterface")
+        if queues is not None and usual is not None and queues != usual:
+            interface["EnaQueueCount"] = queues
+    return interface
+
+
+def public_address(old: Instance) -> bool | None:
+    """Whether the old one has a public address of its own, None when that cannot be told: then the subnet decides.
+
+    An Elastic IP hides whether there would be another. A stop gives the address back, so of a held instance the hold
+    tells it, and of another stopped one nothing. One that is just starting may not have it yet.
+    """
+    if old.elastic_ip:
+        return None
+    if old.state in ("stopping", "stopped"):
+        hold = standing_hold(old)
+        return None if hold is None else hold.public
+    shown = bool(old.facts.get("PublicIpAddress"))
+    return shown if old.state == "running" else shown or None
+
+
+def _encrypted_root(state: State, old: Instance, image: Image) -> dict[str, Any] | None:
+    """The root's block device, where the old root is encrypted: the successor's has the same key.
+
+    What the image's root has is not looked at: DescribeImages does not tell its key, and a check run knows nothing of
+    an image that is only planned.
+    """
+    root = state.volume(old.root_volume_id)
+    if root is None or not root.encrypted:
+        return None
+    ebs: dict[str, Any] = {"Encrypted": True}
+    if root.kms_key_id:
+        ebs["KmsKeyId"] = root.kms_key_id
+    return {"DeviceName": image.root_device_name or old.root_device_name, "Ebs": ebs}

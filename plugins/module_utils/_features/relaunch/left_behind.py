@@ -1,0 +1,204 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a successor does not have: data volumes, addresses, load balancers, and writes since the capture.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ..._domain.instance_facts import (
+    carried_parameters,
+    read_fact,
+    type_facts,
+)
+from ..._domain.load_balancers import balanced_by
+from ..._kernel.errors import listed
+from ..._kernel.plan import Change
+from ..._kernel.proofs import is_taken_of
+from ..._kernel.resources import BlockDevice, Image, Instance
+from ..._kernel.state import Query, State, by_id
+from .launch import add_processors, public_address
+from .options import RelaunchSpec
+
+
+def data_volumes(old: Instance) -> list[BlockDevice]:
+    """Return the block devices of the predecessor without its root, by device name."""
+    devices = [device for device in old.block_devices if device.device_name != old.root_device_name]
+    return sorted(devices, key=lambda device: device.device_name)
+
+
+def _copied(state: State, old: Instance, image: Image) -> frozenset[str] | None:
+    """The names of the data volumes that the image has snapshots of; None for an image that does not show its devices.
+
+    Any image that EC2 shows has at least its root. A device of the same name counts only when its snapshot was taken of
+    that very volume: another image, or another instance's, has other content there.
+    """
+    if not image.block_devices:
+        return None
+    parts = _snapshots_at(image)
+    found = {name: state.snapshot(snapshot_id) for name, snapshot_id in parts.items()}
+    return frozenset(
+        item.device_name
+        for item in data_volumes(old)
+        if (part := found.get(item.device_name)) is not None and is_taken_of(part, item.volume_id)
+    )
+
+
+def _snapshots_at(image: Image) -> dict[str, str]:
+    """The snapshots that the image has besides its root's, by device name. A device without one is empty at first."""
+    return {
+        device.device_name: device.snapshot_id
+        for device in image.block_devices
+        if device.snapshot_id is not None and device.device_name != image.root_device_name
+    }
+
+
+def origin_queries(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Query, ...]:
+    """Which volumes the image's snapshots were taken of, where it has some at the names of the data volumes."""
+    image = state.image(spec.image_id)
+    if image is None:
+        return ()
+    parts, names = _snapshots_at(image), [item.device_name for item in data_volumes(old)]
+    return by_id("DescribeSnapshots", "snapshot-id", [parts[name] for name in names if name in parts])
+
+
+def _named(devices: Iterable[BlockDevice]) -> str:
+    return listed(f"{device.device_name} ({device.volume_id})" for device in devices)
+
+
+def _attachments(state: State, old: Instance, image: Image) -> list[tuple[str, str]]:
+    """What the successor does not have, named, each with the option that is about it."""
+    found = []
+    copied = _copied(state, old, image)
+    volumes = [] if copied is None else [item for item in data_volumes(old) if item.device_name not in copied]
+    if volumes:
+        found.append(("data_volumes", f"data volumes {_named(volumes)}"))
+    if old.elastic_ip:
+        found.append(("elastic_ip", _elastic_address(old)))
+    found += [("target_groups", text) for text in balanced_by(state, old)]
+    return found
+
+
+def _elastic_address(old: Instance) -> str:
+    address = old.facts.get("PublicIpAddress") or read_fact(old.facts, "NetworkInterfaces.Association.PublicIp")
+    return f"Elastic IP {address}"
+
+
+def _foreign_content(state: State, old: Instance, image: Image) -> list[str]:
+    """The warning about data volumes at whose names the successor has the content of another volume."""
+    copied, parts = _copied(state, old, image) or (), _snapshots_at(image)
+    names = [item.device_name for item in data_volumes(old)]
+    foreign = [f"{name} ({parts[name]})" for name in names if name in parts and name not in copied]
+    if not foreign:
+        return []
+    warning = (
+        f"{image.image_id} has snapshots at {', '.join(foreign)} that were not taken of the volumes which "
+        f"{old.instance_id} has there: the successor starts with that other content"
+    )
+    return [warning]
+
+
+def _kept(spec: RelaunchSpec, state: State, old: Instance, image: Image, released: Iterable[str] = ()) -> list[str]:
+    """What the successor does not have, with the choice that leaves it where it is, if the task makes one."""
+    found = (item for item in _attachments(state, old, image) if item[0] not in released)
+    return [f"{text}{_chosen(spec, option)}" for option, text in found]
+
+
+def _chosen(spec: RelaunchSpec, option: str) -> str:
+    return "" if option in spec.unsaid else f" ({option}: keep)"
+
+
+def unsaid_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> Iterable[str]:
+    """What stays behind without the user's word."""
+    for option, text in _attachments(state, old, image):
+        if option in spec.unsaid:
+            yield (
+                f"{option}: {old.instance_id} has {text}, which its successor would not have. Set {option}: keep to "
+                f"leave that with {old.instance_id} (old_instance: {spec.old_instance}); move is not supported in this "
+                "version"
+            )
+
+
+def left_behind(spec: RelaunchSpec, state: State, old: Instance) -> list[str]:
+    """What the successor does not have of the old one, as it is now: warnings."""
+    found = []
+    # It may be gone since an earlier run has launched from it.
+    image = state.image(spec.image_id) or Image(spec.image_id, "")
+    freed = old.elastic_ip and spec.old_instance == "terminate"
+    kept = _kept(spec, state, old, image, ("elastic_ip",) if freed else ())
+    if freed:
+        address = _elastic_address(old)
+        found.append(
+            f"{address} stays allocated, and is associated with nothing once {old.instance_id} is terminated"
+            f"{_chosen(spec, 'elastic_ip')}"
+        )
+    if kept:
+        found.append(f"these stay with {old.instance_id}, its successor does not have them: {'; '.join(kept)}")
+    found += _foreign_content(state, old, image)
+    if old.state != "stopped":
+        found.append(
+            f"what {old.instance_id} has written to {_captured_volumes(state, old, image)} since {spec.image_id} was "
+            "captured is not carried over to its successor"
+        )
+    return found
+
+
+def warnings_of(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> tuple[str, ...]:
+    """Return the warnings about all that the successor does not have of the predecessor, or has otherwise."""
+    found = left_behind(spec, state, old)
+    data = data_volumes(old)
+    if data and _copied(state, old, image) is None:
+        found.append(
+            f"the data volumes {_named(data)} stay with {old.instance_id}{_chosen(spec, 'data_volumes')}; whether its "
+            f"successor gets copies of them shows once {spec.image_id} is made"
+        )
+    if old.state in ("stopping", "stopped") and not old.elastic_ip and public_address(old) is None:
+        found.append(
+            f"{old.instance_id} is {old.state}, so it does not show whether it has a public address; the subnet "
+            "decides for its successor"
+        )
+    root = state.volume(old.root_volume_id)
+    device = next((item for item in image.block_devices if item.device_name == image.root_device_name), None)
+    if root is not None and device is not None and device.size is not None and device.size < root.size:
+        found.append(
+            f"the root volume of {spec.image_id} has {device.size} GiB, that of {old.instance_id} {root.size} GiB"
+        )
+    if spec.overrides.instance_type not in (None, old.instance_type) and _has_cpu_options(state, old):
+        found.append(f"the CPU options of {old.instance_id} belong to {old.instance_type} and are not carried over")
+    return tuple(found)
+
+
+def weaker_than_image(launch: Change, image: Image) -> tuple[str, ...]:
+    """The warning for a successor that takes IMDSv1 although its image asks for IMDSv2 (ImdsSupport v2.0)."""
+    tokens = launch.parameters.get("MetadataOptions", {}).get("HttpTokens")
+    if image.imds_support != "v2.0" or tokens != "optional":
+        return ()
+    warning = (
+        f"{image.image_id} asks for IMDSv2 (ImdsSupport v2.0), and {launch.resource} takes IMDSv1 too (HttpTokens "
+        "optional), as the instance that it replaces. Set overrides: metadata_options: http_tokens: required to "
+        "launch it as the image asks"
+    )
+    return (warning,)
+
+
+def _captured_volumes(state: State, old: Instance, image: Image) -> str:
+    """Which volumes of the old one the image is a copy of, as of its capture."""
+    copied = _copied(state, old, image)
+    names = [item.device_name for item in data_volumes(old) if copied is None or item.device_name in copied]
+    if not names:
+        return "its root volume"
+    if copied is None:
+        return "its volumes"
+    return f"its volumes {', '.join([old.root_device_name, *names])}"
+
+
+def _has_cpu_options(state: State, old: Instance) -> bool:
+    parameters: dict[str, Any] = {}
+    add_processors(parameters, old.facts, type_facts(state, old.instance_type))
+    return bool(parameters or carried_parameters(old.facts).get("CpuOptions"))

@@ -1,0 +1,136 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The options of `instance_relaunch`, checked without a look at EC2.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..._kernel.errors import SpecError
+from ..._kernel.ids import require_id
+from ..._kernel.tags import require_tags
+
+# Types that earn CPU credits: t2 and later (t1 does not).
+BURSTABLE = re.compile(r"t[2-9]\d*[a-z]*\.")
+# What may be attached to an instance and is not the successor's by itself, by the option that says what becomes of it.
+ATTACHMENTS: Mapping[str, str] = {
+    "data_volumes": "data volumes",
+    "elastic_ip": "the Elastic IP",
+    "target_groups": "targets",
+}
+METADATA_OPTIONS: Mapping[str, str] = {
+    "http_tokens": "HttpTokens",
+    "http_endpoint": "HttpEndpoint",
+    "http_put_response_hop_limit": "HttpPutResponseHopLimit",
+    "http_protocol_ipv6": "HttpProtocolIpv6",
+    "instance_metadata_tags": "InstanceMetadataTags",
+}
+"""What can be overridden of the metadata options: the suboption, and EC2's name."""
+# EC2 API reference, InstanceMetadataOptionsRequest.
+_MOST_HOPS = 64
+# What a successor carries of the collection's own: what it replaces, and how far it is.
+OUR_TAGS = 2
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What the user wants different on the successor. None: as the old instance has it.
+
+    An empty key or profile: without one.
+    """
+
+    instance_type: str | None = None
+    key_name: str | None = None
+    iam_instance_profile: str | None = None
+    security_group_ids: tuple[str, ...] | None = None
+    user_data: str = "keep"
+    user_data_content: str | None = None
+    tags: Mapping[str, str] | None = None
+    metadata_options: Mapping[str, Any] = field(default_factory=dict)
+    """By the name of RunInstances."""
+
+
+@dataclass(frozen=True)
+class RelaunchSpec:
+    """The options of `instance_relaunch`, checked."""
+
+    instance_id: str
+    image_id: str
+    overrides: Overrides
+    status_checks: bool
+    health_timeout: int
+    old_instance: str
+    on_failure: str
+    lose_instance_store: bool
+    lose_writes: bool
+    follow_successor: bool
+    unsaid: frozenset[str]
+    """Of data_volumes, elastic_ip and target_groups those that the task does not set."""
+
+
+def parse(params: Mapping[str, Any], _region: str) -> RelaunchSpec:
+    """The module's options as a spec. Raises SpecError for what can be refused without looking at EC2."""
+    for option, what in ATTACHMENTS.items():
+        if params[option] == "move":
+            raise SpecError(
+                f"{option}: move is not supported in this version: {what} stay with the old instance ({option}: keep)"
+            )
+    health = params.get("health") or {}
+    timeout = health.get("timeout")
+    if timeout is not None and timeout < 1:
+        raise SpecError(f"health: timeout: {timeout} is not a number of seconds from 1 up")
+    return RelaunchSpec(
+        instance_id=require_id("instance", params["instance_id"], "instance_id"),
+        image_id=require_id("image", params["image_id"], "image_id"),
+        overrides=_overrides(params.get("overrides") or {}),
+        status_checks=health.get("status_checks") is not False,
+        health_timeout=timeout or 600,
+        old_instance=params["old_instance"],
+        on_failure=params["on_failure"],
+        lose_instance_store=params["lose_instance_store"],
+        lose_writes=params["lose_writes"],
+        follow_successor=params["follow_successor"],
+        unsaid=frozenset(name for name in ATTACHMENTS if params[name] is None),
+    )
+
+
+def _overrides(params: Mapping[str, Any]) -> Overrides:
+    user_data, content = params.get("user_data") or "keep", params.get("user_data_content")
+    if (user_data == "replace") != (content is not None):
+        raise SpecError(
+            "overrides: user_data_content is what user_data: replace puts in place, so give both or neither"
+        )
+    groups = params.get("security_group_ids")
+    if groups is not None and not groups:
+        raise SpecError(
+            "overrides: security_group_ids: an instance has at least one security group; leave it out to keep the "
+            "old one's"
+        )
+    tags = params.get("tags")
+    return Overrides(
+        instance_type=params.get("instance_type") or None,
+        key_name=params.get("key_name"),
+        iam_instance_profile=params.get("iam_instance_profile"),
+        security_group_ids=None if groups is None else tuple(groups),
+        user_data=user_data,
+        user_data_content=content,
+        tags=None if tags is None else require_tags(tags, "overrides: tags", ours=OUR_TAGS),
+        metadata_options=_metadata_options(params.get("metadata_options") or {}),
+    )
+
+
+def _metadata_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    limit = given.get("http_put_response_hop_limit")
+    if limit is not None and not 1 <= limit <= _MOST_HOPS:
+        raise SpecError(
+            f"overrides: metadata_options: http_put_response_hop_limit: {limit} is not from 1 to {_MOST_HOPS}."
+        )
+    return {name: given[option] for option, name in METADATA_OPTIONS.items() if given.get(option) is not None}
