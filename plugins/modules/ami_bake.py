@@ -262,6 +262,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+msg:
+  description: One line that says what the task did, or would do in check mode, and how things stand. On failure, why.
+  returned: always
+  type: str
+  sample: 1 snapshot taken, 1 image registered; image web/2026.11.23 is ami-0123456789abcdef0, available
 image:
   description: The image, in its state after the wait. Null while there is none.
   returned: success
@@ -323,6 +328,35 @@ error:
   returned: failure
   type: dict
   sample: {"operation": "RegisterImage", "code": "UnauthorizedOperation", "message": "You are not authorized."}
+planned_ids:
+  description: The ids that EC2 gave to what RV(plan) names by planned ids. Empty in check mode.
+  returned: always
+  type: dict
+  sample: {}
+done:
+  description: On failure, the entries of the plan that were carried out.
+  returned: failure
+  type: list
+  elements: dict
+  sample: []
+failed_changes:
+  description: On failure, the entries of the plan that failed.
+  returned: failure
+  type: list
+  elements: dict
+  sample: []
+not_tried:
+  description: On failure, the entries of the plan that were not begun.
+  returned: failure
+  type: list
+  elements: dict
+  sample: []
+rolled_back:
+  description: On failure, the changes that the rollback made.
+  returned: failure, after the first change
+  type: list
+  elements: dict
+  sample: []
 """
 
 from ansible_collections.ec2ops.storage.plugins.module_utils._engine.runner import run_module

@@ -381,6 +381,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+msg:
+  description: One line that says what the task did, or would do in check mode, and how things stand. On failure, why.
+  returned: always
+  type: str
+  sample: 1 volume modified; 3 volumes of the declaration
 volumes:
   description:
     - The declared volumes in their state after the waits, for each instance in the order of O(volumes). In check mode

@@ -157,6 +157,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+msg:
+  description: One line that says what the task did, or would do in check mode, and how things stand. On failure, why.
+  returned: always
+  type: str
+  sample: 1 instance stopped; 1 stopped
 instances:
   description: The instances that EC2 knows, in the order of O(instance_ids), in their state after the wait.
   returned: success
@@ -220,6 +225,12 @@ failed_changes:
 not_tried:
   description: The entries of the plan that were not begun.
   returned: failure
+  type: list
+  elements: dict
+  sample: []
+rolled_back:
+  description: On failure, the changes that the rollback made.
+  returned: failure, after the first change
   type: list
   elements: dict
   sample: []

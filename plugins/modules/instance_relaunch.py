@@ -252,6 +252,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+msg:
+  description: One line that says what the task did, or would do in check mode, and how things stand. On failure, why.
+  returned: always
+  type: str
+  sample: 1 instance launched, 1 stopped; i-0fedcba9876543210 runs from ami-0123456789abcdef0
 instance:
   description: The instance that O(instance_id) stands for now, in its state after the waits.
   returned: success

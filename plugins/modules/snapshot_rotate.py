@@ -508,6 +508,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+msg:
+  description: One line that says what the task did, or would do in check mode, and how things stand. On failure, why.
+  returned: always
+  type: str
+  sample: 1 snapshot taken, 4 deleted; 6 kept; newest recovery point 4 s old
 archived:
   description:
     - The ids of what goes to the archive. RV(locked), RV(unlocked), RV(fast_restored) and RV(fast_restore_ended) are
@@ -709,6 +714,61 @@ plan_hash:
   description: For O(expected_plan). The same for the same plan, whenever it is made.
   returned: success, or when the run has begun
   type: str
+plan:
+  description:
+    - The changes that the task made, or that it would make in check mode, in order. One entry per resource, the same in
+      both modes.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - action: CreateSnapshot
+      resource: (new snapshot vol-0123456789abcdef0 2026-11-24T00:00:00Z)
+      region: eu-central-1
+      parameters: {"VolumeId": "vol-0123456789abcdef0", "Description": "db-daily: vol-0123456789abcdef0"}
+      reason: none has been made since 2026-11-24T00:00:00Z
+      before: null
+      after: {"state": "completed", "volume_id": "vol-0123456789abcdef0"}
+      disruptive: false
+api_calls:
+  description: How many requests were sent, by operation.
+  returned: always
+  type: dict
+  sample: {"CreateSnapshot": 1, "DescribeSnapshots": 3, "DescribeVolumes": 1}
+error:
+  description: Why the task failed, with the code and message of AWS where AWS refused a call.
+  returned: failure
+  type: dict
+  sample: {"operation": "CreateSnapshot", "code": "UnauthorizedOperation", "message": "You are not authorized."}
+planned_ids:
+  description: The ids that EC2 gave to what RV(plan) names by planned ids. Empty in check mode.
+  returned: always
+  type: dict
+  sample: {}
+done:
+  description: On failure, the entries of the plan that were carried out.
+  returned: failure
+  type: list
+  elements: dict
+  sample: []
+failed_changes:
+  description: On failure, the entries of the plan that failed.
+  returned: failure
+  type: list
+  elements: dict
+  sample: []
+not_tried:
+  description: On failure, the entries of the plan that were not begun.
+  returned: failure
+  type: list
+  elements: dict
+  sample: []
+rolled_back:
+  description: On failure, the changes that the rollback made.
+  returned: failure, after the first change
+  type: list
+  elements: dict
+  sample: []
 """
 
 from ansible_collections.ec2ops.storage.plugins.module_utils._engine.runner import run_module

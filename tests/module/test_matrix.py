@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,6 +23,7 @@ import yaml
 from playbook.seeds import DATA_DEVICE, ROOT_DEVICE, Web, at_once, seed_web
 from playbook.support import DURATIONS, REGION, Run, assert_done_as_planned, changing_calls, run_playbook
 from sandbox.client import Sandbox
+from tools.environment import ROOT
 
 STEPS = ("check", "run", "check again", "run again")
 
@@ -386,6 +388,20 @@ def value_at(result: Mapping[str, Any], path: str) -> Any:
     return value
 
 
+# What Ansible adds to every result.
+NOT_THE_MODULES = {"changed", "diff", "invocation", "warnings", "deprecations", "failed", "_ansible_no_log"}
+
+
+@cache
+def documented(module: str, *returned: str) -> frozenset[str]:
+    """The keys that a module's RETURN names, or those of them that it returns in just these cases."""
+    source = (ROOT / "plugins" / "modules" / f"{module}.py").read_text(encoding="utf-8")
+    text = source.partition('RETURN = r"""')[2].partition('"""')[0]
+    return frozenset(
+        key for key, entry in yaml.safe_load(text).items() if not returned or entry["returned"] in returned
+    )
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_check_run_check_again_run_again(sandbox: Sandbox, tmp_path: Path, case: Case) -> None:
     world = World(sandbox, seed_web(sandbox, REGION))
@@ -406,6 +422,10 @@ def test_check_run_check_again_run_again(sandbox: Sandbox, tmp_path: Path, case:
     parallel = {"ebs_volume_spec": PARALLEL, "snapshot_rotate": SECURING}.get(case.module, ())
     assert_done_as_planned(done["plan"], log, done["planned_ids"], parallel=parallel)
     assert len(changing_calls(log)) <= len(done["plan"]), "none in the other three steps"
+    for result in (check, done, check_again, again):
+        assert result["msg"]
+        assert set(result) - NOT_THE_MODULES <= documented(case.module), "a key that RETURN does not name"
+        assert documented(case.module, "always", "success") <= set(result), "a key that RETURN promises"
 
     for path, expected in case.state.items():
         assert value_at(done, path) == expected, f"{path} after the run"

@@ -12,7 +12,7 @@ Private to this collection.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from .._kernel.display import visible, visible_lines
@@ -22,23 +22,31 @@ from .._kernel.ids import substitute
 from .._kernel.places import split_place
 from .._kernel.plan import Change, Plan
 from .._kernel.times import format_moment
+from .headline import headline
 from .ports import Outcome
 
 _WAIT_CODES = {"failed": "WaitFailed", "mismatch": "WaitMismatch", "timeout": "WaitTimeout"}
 
 
 def success(
-    plan: Plan, entities: Mapping[str, Any], calls: Mapping[str, int], outcome: Outcome | None = None
+    plan: Plan,
+    entities: Mapping[str, Any],
+    calls: Mapping[str, int],
+    outcome: Outcome | None = None,
+    *,
+    figures: Callable[[Mapping[str, Any]], str] = lambda _result: "",
 ) -> dict[str, Any]:
     """The result of a run that did what it planned, or of a check run (without an *outcome*).
 
     ``plan`` is the same in both; ``planned_ids`` tells what EC2 made of the planned ids in it. What EC2 deferred, or a
-    recheck has left out, is in the plan and no change.
+    recheck has left out, is in the plan and no change. *figures*: what the feature says of the entities in ``msg``.
     """
+    entities = {**entities, **(_told(plan, outcome) if outcome else plan.told)}
+    made = plan.without(outcome.left_changes if outcome else ())
     return {
         **entities,
-        **(_told(plan, outcome) if outcome else plan.told),
-        "changed": not plan.without(outcome.left_changes if outcome else ()).is_empty,
+        "msg": visible(headline(made.changes, figures(entities), planned=outcome is None)),
+        "changed": not made.is_empty,
         "plan": plan.published(),
         "planned_ids": outcome.ids if outcome else {},
         "api_calls": dict(calls),

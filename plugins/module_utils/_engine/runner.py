@@ -206,7 +206,7 @@ def execute(feature: Feature, shell: Shell, gateway: Gateway) -> None:
         plan = guard(planned, known | {entry["resource"] for entry in entries})
         _rehearse(plan, gateway)
         predicted = overlay(state, plan.published(), everywhere=True)
-        result = rendering.success(plan, feature.result(spec, predicted), gateway.calls) if shell.check_mode else None
+        result = _done(feature, spec, plan, predicted, gateway) if shell.check_mode else None
         if result is not None and plan.refused is not None:
             result = {**result, "msg": str(plan.refused), "error": rendering.described(plan.refused)}
     except StorageError as error:
@@ -268,12 +268,25 @@ def _read(feature: Feature, spec: Any, gateway: Gateway, entries: list[Mapping[s
         read = replace(read.with_answers(answers), now=gateway.now(), unanswered={**read.unanswered, **in_order})
 
 
+def _done(
+    feature: Feature, spec: Any, plan: Plan, state: State, gateway: Gateway, outcome: Outcome | None = None
+) -> dict[str, Any]:
+    """The result of a run that has succeeded, or of a check run, from the *state* after it."""
+    return rendering.success(
+        plan,
+        feature.result(spec, state),
+        gateway.calls,
+        outcome,
+        figures=lambda result: feature.headline(spec, result),
+    )
+
+
 def _told(feature: Feature, spec: Any, state: State, plan: Plan, outcome: Outcome, gateway: Gateway) -> dict[str, Any]:
     """The result of a run that has carried out *plan*; that of a failure has ``error`` and ``msg``."""
     error = outcome.error
     if error is None:
         try:
-            result = rendering.success(plan, feature.result(spec, _after(state, plan, outcome)), gateway.calls, outcome)
+            result = _done(feature, spec, plan, _after(state, plan, outcome), gateway, outcome)
         except StorageError as unexpected:
             error = unexpected
         else:

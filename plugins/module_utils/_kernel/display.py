@@ -34,3 +34,8 @@ def _escaped(character: str) -> str:
     if unicodedata.category(character) not in _HIDDEN:
         return character
     return character.encode("unicode_escape").decode()
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with what it counts: ``1 snapshot``, ``2 snapshots``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

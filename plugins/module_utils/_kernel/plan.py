@@ -338,12 +338,14 @@ class Feature:
     ``plan(spec, state, now)``: what to do. ``now`` is EC2's time. Raises SpecError, Ambiguous, UnsafePlan.
     ``result(spec, state)``: the entities that the module returns, as plain data, from the state after the plan
     (predicted in check mode, observed otherwise).
+    ``headline(spec, result)``: of the module's result, the figures that matter most, as the end of its ``msg``.
     """
 
     parse: Callable[[Mapping[str, Any], str], Any]
     needs: Callable[[Any, State], tuple[Query, ...]]
     plan: Callable[[Any, State, datetime], Plan]
     result: Callable[[Any, State], dict[str, Any]]
+    headline: Callable[[Any, Mapping[str, Any]], str] = lambda _spec, _result: ""
 
 
 def guard(plan: Plan, known: Iterable[str] = ()) -> Plan:

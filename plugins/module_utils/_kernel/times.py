@@ -52,6 +52,14 @@ def format_moment(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def age_text(seconds: int) -> str:
+    """Return an age for a person, in the largest unit that it is at least two of: ``4 s``, ``90 min``, ``30 h``."""
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
+
+
 def parse_moment(value: str) -> datetime | None:
     """The moment that `format_moment` wrote, or None for anything else."""
     try:

@@ -13,7 +13,7 @@ Private to this collection.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -29,6 +29,7 @@ from ..._domain.succession import (
     successor,
 )
 from ..._kernel import tags as tag_names
+from ..._kernel.display import counted
 from ..._kernel.errors import Ambiguous, SpecError, UnsafePlan, bounded
 from ..._kernel.ids import is_planned
 from ..._kernel.plan import Change, Feature, Plan, Stage, Wait
@@ -541,4 +542,13 @@ def result(spec: ImageSpec, state: State) -> dict[str, Any]:
     }
 
 
-FEATURE = Feature(parse=parse, needs=needs, plan=plan, result=result)
+def headline(spec: ImageSpec, result: Mapping[str, Any]) -> str:
+    """Return the version of the image with its id and state, or what there is in its place."""
+    image = result["image"]
+    if image is not None:
+        return f"image {spec.label} is {image['image_id']}, {image['state']}"
+    captured = f", {counted(len(result['snapshots']), 'snapshot')} captured" if result["snapshots"] else ""
+    return f"no image {spec.label}{captured}"
+
+
+FEATURE = Feature(parse=parse, needs=needs, plan=plan, result=result, headline=headline)

@@ -12,6 +12,7 @@ Private to this collection.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -386,4 +387,10 @@ def result(spec: PowerSpec, state: State) -> dict[str, Any]:
     return {"instances": [view(instance) for instance in _known(spec, state)]}
 
 
-FEATURE = Feature(parse=parse, needs=needs, plan=plan, result=result)
+def headline(_spec: PowerSpec, result: Mapping[str, Any]) -> str:
+    """Return how many of the instances are in which state."""
+    counts = Counter(str(instance["state"]) for instance in result["instances"])
+    return ", ".join(f"{number} {state}" for state, number in sorted(counts.items())) or "no instance"
+
+
+FEATURE = Feature(parse=parse, needs=needs, plan=plan, result=result, headline=headline)

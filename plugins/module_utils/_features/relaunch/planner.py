@@ -542,4 +542,9 @@ def result(spec: RelaunchSpec, state: State) -> dict[str, Any]:
     }
 
 
-FEATURE = Feature(parse=parse, needs=needs, plan=plan, result=result)
+def headline(_spec: RelaunchSpec, result: Mapping[str, Any]) -> str:
+    """Return which instance serves, and from which image."""
+    return f"{result['instance_id']} runs from {result['image_id']}"
+
+
+FEATURE = Feature(parse=parse, needs=needs, plan=plan, result=result, headline=headline)

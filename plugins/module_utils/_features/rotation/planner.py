@@ -28,6 +28,7 @@ from ..._kernel.plan import ANY_FAILURE, Feature, Plan, Stage, Wait
 from ..._kernel.proofs import is_copy, source_of, taken_for
 from ..._kernel.resources import Instance, Snapshot
 from ..._kernel.state import Query, State, by_id, own_snapshots, tag_filters
+from ..._kernel.times import age_text
 from .accounts import Accounts
 from .adoption import Adoption, belongs
 from .capture import Capture, zone_of
@@ -474,4 +475,16 @@ def _filled(stages: Iterable[Stage]) -> tuple[Stage, ...]:
     return tuple(stage for stage in stages if stage.changes or stage.waits)
 
 
-FEATURE = Feature(parse=parse, needs=needs, plan=plan, result=result)
+def headline(_spec: RotationSpec, result: Mapping[str, Any]) -> str:
+    """Return how many snapshots are kept, and how old the recovery point of the worst off volume or instance is."""
+    points = result.get("rpo") or ()
+    ages = [point["age"] for point in points if point["age"] is not None]
+    kept = [f"{result['counts']['kept']} kept"] if "counts" in result else []
+    if len(ages) < len(points):
+        kept.append(f"{len(points) - len(ages)} without a recovery point")
+    if ages:
+        kept.append(f"{'newest' if len(points) == 1 else 'oldest'} recovery point {age_text(max(ages))} old")
+    return "; ".join(kept)
+
+
+FEATURE = Feature(parse=parse, needs=needs, plan=plan, result=result, headline=headline)

@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from ..._domain.device_names import device_letters
 from ..._domain.hold import forget, has_passing_address, hold_of, lost_address, wants_start
@@ -25,6 +26,7 @@ from ..._domain.power_cycle import running_of, stop_queries, stop_troubles
 from ..._domain.succession import successor, successor_queries
 from ..._kernel import proofs
 from ..._kernel import tags as tag_names
+from ..._kernel.display import counted
 from ..._kernel.errors import SpecError, UnsafePlan, bounded, listed
 from ..._kernel.ids import is_planned, kind_of, planned
 from ..._kernel.plan import Change, Feature, Plan, Wait
@@ -1140,4 +1142,11 @@ def _snapshot_query(volume: Volume, tag: str) -> Query:
     return own_snapshots({tag: volume.volume_id})
 
 
-FEATURE = Feature(parse=parse, needs=needs, plan=plan, result=result)
+def headline(_spec: VolumesSpec, result: Mapping[str, Any]) -> str:
+    """Return how many volumes there are of the declaration, and how many changes EC2 has deferred."""
+    there = {entry["volume_id"] for entry in result["volumes"] if entry["volume_id"]}
+    deferred = f", {counted(len(result['deferred']), 'change')} deferred" if result["deferred"] else ""
+    return f"{counted(len(there), 'volume')} of the declaration{deferred}"
+
+
+FEATURE = Feature(parse=parse, needs=needs, plan=plan, result=result, headline=headline)

@@ -1,0 +1,67 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The ``msg`` of a task: one line for a person who runs without ``--diff``.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from .._kernel.display import counted
+from .._kernel.plan import Change
+
+# What the operation does to how many of which things: "1 snapshot taken".
+_SAID: Mapping[str, tuple[str, str]] = {
+    "StopInstances": ("instance", "stopped"),
+    "StartInstances": ("instance", "started"),
+    "TerminateInstances": ("instance", "terminated"),
+    "RunInstances": ("instance", "launched"),
+    "CreateVolume": ("volume", "created"),
+    "AttachVolume": ("volume", "attached"),
+    "DetachVolume": ("volume", "detached"),
+    "ModifyVolume": ("volume", "modified"),
+    "DeleteVolume": ("volume", "deleted"),
+    "CreateSnapshot": ("snapshot", "taken"),
+    "CreateSnapshots": ("snapshot", "taken"),
+    "CopySnapshot": ("snapshot", "copied"),
+    "DeleteSnapshot": ("snapshot", "deleted"),
+    "ModifySnapshotAttribute": ("snapshot", "shared or unshared"),
+    "ModifySnapshotTier": ("snapshot", "archived"),
+    "LockSnapshot": ("snapshot", "locked"),
+    "UnlockSnapshot": ("snapshot", "unlocked"),
+    "EnableFastSnapshotRestores": ("snapshot", "enabled for fast restore"),
+    "DisableFastSnapshotRestores": ("snapshot", "disabled for fast restore"),
+    "RegisterImage": ("image", "registered"),
+    "CreateImage": ("image", "created"),
+    "DeregisterImage": ("image", "deregistered"),
+}
+# Said only where nothing else is done: tags and attributes go along with most changes.
+_BESIDE: Mapping[str, tuple[str, str]] = {
+    "CreateTags": ("resource", "tagged"),
+    "DeleteTags": ("resource", "untagged"),
+    "ModifyInstanceAttribute": ("instance", "modified"),
+}
+
+
+def headline(changes: Iterable[Change], state: str = "", *, planned: bool = False) -> str:
+    """Return what *changes* do, and then *state*, what a feature says of its resources: ``1 snapshot taken; 6 kept``.
+
+    *planned*: in check mode, ``1 snapshot to be taken``. Things of one kind that follow each other are named once.
+    Without a change it begins with ``no change``.
+    """
+    made = list(changes)
+    counts = Counter(_SAID[change.action] for change in made if change.action in _SAID)
+    if not counts:
+        counts = Counter(_BESIDE[change.action] for change in made if change.action in _BESIDE)
+    parts, named = [], ""
+    for (noun, done), number in counts.items():
+        things = str(number) if noun == named else counted(number, noun)
+        parts.append(f"{things} {'to be ' if planned else ''}{done}")
+        named = noun
+    done = ", ".join(parts) or ("some change" if made else "no change")
+    return f"{done}; {state}" if state else done
