@@ -185,8 +185,9 @@ options:
         volume is deleted, and carries the volume's id in the tag C(ec2ops:final).
       - A snapshot counts as the last one where EC2 shows the volume's id and the description of such a snapshot. A
         backup that somebody tagged does not.
-      - With V(false), a volume gets a last snapshot all the same where nothing but its tags says which entry it belongs
-        to. It is then not attached to the instance, and not named by O(volumes[].volume_id).
+      - With V(false), a volume still gets a final snapshot where only its tags tie it to its entry. These tie it
+        otherwise, O(volumes[].volume_id), an instance that has it at O(volumes[].device_name), and a snapshot
+        O(volumes[].snapshot_id) that it was made from.
     type: bool
     default: true
   replace:

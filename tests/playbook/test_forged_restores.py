@@ -9,7 +9,16 @@ from typing import Any
 
 from playbook.seeds import Web, at_once
 from playbook.support import REGION, changing_calls
-from playbook.test_restore import RESULT, again, described, everything, far_from_midnight, restore, tagged_volume
+from playbook.test_restore import (
+    RESULT,
+    again,
+    described,
+    everything,
+    far_from_midnight,
+    restore,
+    rotated,
+    tagged_volume,
+)
 from sandbox.client import Sandbox
 
 __all__ = ["far_from_midnight"]
@@ -85,3 +94,12 @@ def test_volume_restored_from_a_snapshot_that_is_gone_is_not_restored_again(sand
     backup(sandbox, volume)
     sandbox.client("ec2", REGION).delete_snapshot(SnapshotId=snapshot)
     again(sandbox, [entry], **given)
+
+
+def test_tag_value_is_no_pattern_that_ends_a_drill(sandbox: Sandbox, web: Web) -> None:
+    rotated(sandbox, select={"instance_ids": [web.instance_id]}, consistency="instance")
+    odd = {"ec2ops:spec": "restore-drill/x", "ec2ops:volume": f"{web.instance_id}/("}
+    forged = tagged_volume(sandbox, backup(sandbox, web.data_volume_id), odd)
+    run = restore(sandbox, source_instance_id=web.instance_id, drill=True)
+    assert run.status == 0, run.output
+    assert described(sandbox, forged)["State"] == "available"

@@ -216,10 +216,22 @@ def test_volume_known_by_its_tags_alone_is_not_deleted_without_a_final_snapshot(
     assert any(forged in warning and "volume_id" in warning for warning in ended.warnings)
 
 
-def test_attached_or_named_volume_is_deleted_without_a_final_snapshot_on_request(sandbox: Sandbox) -> None:
+def test_attached_volume_known_by_its_tags_alone_is_not_deleted_without_a_final_snapshot(sandbox: Sandbox) -> None:
+    web, forged = web_with_data(sandbox)
+    tag(sandbox, forged, spec=web.instance_id, volume="scratch")
+    written = texts(sandbox, forged)
+    given = {"instance_ids": [web.instance_id], "volumes": [{"name": "scratch", "state": "absent"}]}
+    ended = run(sandbox, **given, final_snapshot=False, in_use="detach")
+    assert (ended.failed, ended.actions) == ("", ["DetachVolume", "CreateSnapshot", "DeleteVolume"])
+    (final,) = ended.result["final_snapshots"]
+    assert set(written) <= set(texts(sandbox, final["snapshot_id"]))
+    assert any(forged in warning and "device_name" in warning for warning in ended.warnings)
+
+
+def test_volume_at_its_device_or_named_is_deleted_without_a_final_snapshot_on_request(sandbox: Sandbox) -> None:
     web, _real = web_with_data(sandbox)
     options = {"final_snapshot": False, "in_use": "detach"}
-    ended = declared(sandbox, web, state="absent", options=options)
+    ended = declared(sandbox, web, state="absent", device_name=DATA, options=options)
     assert (ended.failed, ended.actions, ended.warnings) == ("", ["DetachVolume", "DeleteVolume"], [])
     other = strangers_volume(sandbox)
     ended = declared(sandbox, web, state="absent", volume_id=other, options=options)
@@ -352,3 +364,38 @@ def test_no_tag_makes_a_run_delete_detach_or_copy_from_what_it_would_not_have(pa
         assert REAL in {change.resource for change in without[1].changes if change.action == "DeleteVolume"}
         named = spec.volumes[0].volume_id == REAL or honest.resources[REAL].attachments
         assert REAL in taken_of or (not spec.final_snapshot and (named or spec.volumes[0].state == "present"))
+
+
+def test_final_snapshot_that_is_called_a_swaps_is_kept(sandbox: Sandbox) -> None:
+    web, real = web_with_data(sandbox)
+    detach(web, real)
+    absent = {"instance_ids": [web.instance_id], "volumes": [{"name": "data", "state": "absent"}]}
+    with pytest.raises(Killed):
+        run(sandbox, gateway=KillingGateway(sandbox_gateway(sandbox, REGION), 1), **absent)
+    (final,) = web.ec2.describe_snapshots(Filters=[{"Name": "volume-id", "Values": [real]}])["Snapshots"]
+    web.ec2.get_waiter("snapshot_completed").wait(SnapshotIds=[final["SnapshotId"]], WaiterConfig={"Delay": 0.05})
+    tag(sandbox, final["SnapshotId"], swap="junk")
+    ended = declared(sandbox, web)
+    assert (ended.failed, "DeleteSnapshot" in ended.actions) == ("", False)
+    assert real in web.attached().values()
+
+
+def test_strangers_volume_is_not_used_for_one_that_is_made(sandbox: Sandbox) -> None:
+    web, real = web_with_data(sandbox)
+    good = taken(sandbox, real)
+    given = {
+        "availability_zone": ZONE,
+        "spec": f"restore/{real}",
+        "volumes": [{"name": real, "snapshot_id": good}],
+    }
+    made = run(sandbox, **given).result["volumes"][0]["volume_id"]
+    web.ec2.delete_volume(VolumeId=made)
+    # The client token of the first one is spent, so it is looked for what was made with it.
+    sandbox.move_clock(60)
+    forged = strangers_volume(sandbox)
+    tag(sandbox, forged, spec=f"restore/{real}", volume=real)
+    ended = run(sandbox, alone=False, **given)
+    assert ended.failed == ""
+    used = ended.result["volumes"][0]
+    assert used["volume_id"] not in (forged, made)
+    assert used["snapshot_id"] == good

@@ -257,6 +257,8 @@ def test_remember_writes_which_instance_had_a_public_address_of_its_own() -> Non
         ("running", HELD, False),
         # Started since: what the tag remembers is over.
         ("running", Hold(NOW - timedelta(days=2), NOW - timedelta(days=1)).value, True),
+        # No run has written it: it begins tomorrow, and no stop of today would be proven by it.
+        ("running", Hold(NOW + timedelta(days=1), NOW + timedelta(days=2)).value, True),
         ("stopping", None, False),
         ("stopped", None, False),
     ],

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -31,6 +32,11 @@ def shown(volume_id: str = SOURCE, start: datetime = NOON) -> Snapshot:
     return Snapshot(SNAPSHOT, volume_id=volume_id, volume_size=8, start_time=start)
 
 
+def copy_of(source: str) -> Snapshot:
+    """A copy whose tag says of which volume it is."""
+    return dataclasses.replace(shown(COPIED_VOLUME), tags={"ec2ops:source": source})
+
+
 @pytest.mark.parametrize(
     ("volume", "snapshot", "counts", "of_a_drill", "words"),
     [
@@ -39,7 +45,9 @@ def shown(volume_id: str = SOURCE, start: datetime = NOON) -> Snapshot:
         pytest.param({}, shown(OTHER), False, False, f"a snapshot of {OTHER}", id="of another volume"),
         pytest.param({}, shown(start=NOON + timedelta(hours=2)), False, False, "older", id="older than its snapshot"),
         pytest.param({}, None, True, False, SNAPSHOT, id="snapshot is gone"),
-        pytest.param({}, shown(COPIED_VOLUME), True, False, SNAPSHOT, id="from a copy"),
+        pytest.param({}, copy_of(SOURCE), True, False, SNAPSHOT, id="from a copy"),
+        pytest.param({}, copy_of(OTHER), False, False, f"copy of a snapshot of {OTHER}", id="from a copy of another"),
+        pytest.param({}, shown(COPIED_VOLUME), False, False, "an unknown volume", id="from a copy that says nothing"),
         pytest.param({"size": 9}, shown(), True, False, "size", id="grown"),
         pytest.param({"tags": {**TAGS, "Name": "a"}}, shown(), True, False, "further tags", id="further tags"),
     ],

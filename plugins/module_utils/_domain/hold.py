@@ -25,6 +25,10 @@ from .._kernel.times import format_moment, parse_moment
 # --- the record ------------------------------------------------------------------------------------------------------
 
 
+_CLOCKS = timedelta(minutes=1)
+"""How far EC2's times in the answers to two runs may lie apart."""
+
+
 @dataclass(frozen=True)
 class Hold:
     """What ``ec2ops:restore-state`` says: it was running at ``since``, and a run may hold it until ``until``.
@@ -79,11 +83,13 @@ def lasting_hold(instance: Instance, now: datetime, hold_time: timedelta) -> Hol
     """The hold on this instance that a stop by this run can go on with.
 
     The stop has to lie within the hold, or nothing proves that it belongs to it. So a record whose end is near, or
-    over, is written anew while the instance runs: its run was ended before its stop.
+    over, is written anew while the instance runs: its run was ended before its stop. So is a record that begins after
+    *now*, which no run has written.
     """
     hold = standing_hold(instance)
-    ends_soon = hold is not None and hold.until - now < hold_time / 2
-    return None if ends_soon and instance.state in ("pending", "running") else hold
+    if hold is None or instance.state not in ("pending", "running"):
+        return hold
+    return None if hold.until - now < hold_time / 2 or hold.since > now + _CLOCKS else hold
 
 
 def forget(instance: Instance, region: str, reason: str) -> Change:

@@ -655,10 +655,14 @@ def _has_facts_of(changes: Sequence[Change], resource: Resource) -> bool:
     first = changes[0]
     if isinstance(resource, Instance):
         return resource.facts.get("ClientToken") in _tokens_of(first)
+    if isinstance(resource, Volume):
+        asked = first.parameters
+        zone = asked.get("AvailabilityZone")
+        return (resource.snapshot_id or None) == asked.get("SnapshotId") and zone in (None, resource.availability_zone)
     if not isinstance(resource, Snapshot):
         return True
-    asked = first.parameters.get("Description")
-    if asked is not None and resource.description != asked:
+    description = first.parameters.get("Description")
+    if description is not None and resource.description != description:
         return False
     if first.action == "CreateSnapshot":
         return resource.volume_id == str(first.parameters["VolumeId"])

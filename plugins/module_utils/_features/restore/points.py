@@ -281,7 +281,7 @@ class _Set:
     @property
     def name(self) -> str:
         """For messages."""
-        policy = f" of policy {self.policy}" if self.policy else ""
+        policy = f" of policy {visible(self.policy)}" if self.policy else ""
         return f"the set of {format_moment(self.moment)}{policy}"
 
     @property
@@ -552,7 +552,7 @@ def _point(source: str, item: _Candidate, devices: _Devices, notes: list[str]) -
     order = sorted((key for key in tags if len(key) <= LONGEST_KEY), key=lambda key: (key != "Name", key))
     left = [key for key in sorted(tags) if key not in order[:MOST_CARRIED]]
     if left:
-        notes.append(f"{source}: there is no place on the volume for these of its tags: {listed(left)}")
+        notes.append(f"{source}: there is no place on the volume for these of its tags: {listed(map(visible, left))}")
     return RestorePoint(
         source=source,
         snapshot=item.snapshot,

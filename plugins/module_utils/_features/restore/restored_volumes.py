@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import bounded
-from ..._kernel.proofs import is_copy, is_made_from, is_taken_of
+from ..._kernel.proofs import is_copy, is_made_from, source_of
 from ..._kernel.resources import Snapshot, Volume
 
 _OF_A_DRILL = frozenset({tag_names.SPEC, tag_names.VOLUME})
@@ -94,8 +94,9 @@ def _misfit(claim: Claim, snapshot: Snapshot | None) -> str | None:
         return "it was not made from a snapshot"
     if snapshot is None:
         return None
-    if not is_copy(snapshot) and not is_taken_of(snapshot, claim.source):
-        return f"it was made from {snapshot.snapshot_id}, a snapshot of {snapshot.volume_id}"
+    if source_of(snapshot) != claim.source:
+        what = f"a {'copy of a ' if is_copy(snapshot) else ''}snapshot of {source_of(snapshot) or 'an unknown volume'}"
+        return f"it was made from {snapshot.snapshot_id}, {what}"
     if not is_made_from(claim.volume, [snapshot]):
         return f"it is older than {snapshot.snapshot_id}"
     return None

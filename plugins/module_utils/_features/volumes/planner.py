@@ -649,7 +649,8 @@ class _Pass(Draft):
             final = True
             self.warnings.append(
                 f"{match.target.label}: final_snapshot: nothing but its tags says that {volume.volume_id} is "
-                f"{match.name}, so a final snapshot of it is taken. Name it by its volume_id to delete it without one"
+                f"{match.name}, so a final snapshot of it is taken. Name its volume_id or its device_name to delete it "
+                "without one"
             )
         if final:
             self._snapshot(match, volume, tag_names.FINAL, f"the last of {volume.volume_id} before it is deleted")
@@ -946,7 +947,8 @@ class _Pass(Draft):
                 continue
             failed = item.state == "error"
             reason = "it has failed" if failed else f"it is not the last one of {volume.volume_id}, which is attached"
-            useless = failed or tag_names.SWAP in item.tags
+            of_swap = tag_names.SWAP in item.tags and proofs.is_swap_snapshot(item, volume.volume_id)
+            useless = failed or of_swap
             if item.state == "pending" or not useless:
                 self.remove_tags(self.untagging, item, (tag_names.FINAL, tag_names.SWAP), reason)
             if useless:
@@ -1072,12 +1074,17 @@ class _Pass(Draft):
 
 
 def _is_known_by_a_fact(match: Match, volume: Volume) -> bool:
-    """Whether more than tags says that the volume is the entry's: its id, its place, or the snapshot that made it."""
+    """Whether more than tags says that the volume is the entry's: its id, its device, or the snapshot that made it.
+
+    That it is attached to the instance does not say which entry it is.
+    """
     entry = match.target.spec
+    instance_ids = {instance.instance_id for instance in match.target.instances}
+    devices = {link.device_name for link in volume.attachments if link.instance_id in instance_ids}
     return (
         is_planned(volume.volume_id)
         or volume.volume_id == entry.volume_id
-        or match.here
+        or entry.device_name in devices
         or (entry.snapshot_id is not None and volume.snapshot_id == entry.snapshot_id)
     )
 
