@@ -278,7 +278,9 @@ def test_a_drill_restores_measures_and_leaves_nothing(sandbox: Sandbox, web: Web
     run = restore(sandbox, **given)
     assert run.status != 0, run.output
     result = run.fact(RESULT)
-    assert [entry["action"] for entry in result["plan"]] == ["CreateVolume"]
+    # On a slow machine the other drill's volume is old by now, and gets its final snapshot before it is refused too.
+    made = [entry["action"] for entry in result["plan"] if entry["action"] != "CreateSnapshot"]
+    assert made == ["CreateVolume"]
     assert f"Not removed: {own}/" in run.failures[-1]
     assert "UnauthorizedOperation" in run.failures[-1]
 
