@@ -5,30 +5,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from ansible_collections.ec2ops.storage.plugins.modules import ami_bake, instance_power, instance_relaunch
-from in_process import Ended, Machine, changing_calls, machine, run
+from ansible_collections.ec2ops.storage.plugins.modules import ami_bake, instance_power
+from in_process import Machine, changing_calls, run
+from test_relaunch_attachments import image_id, relaunch, web
 
 from sandbox.client import Sandbox
 
-
-@pytest.fixture
-def web(sandbox: Sandbox) -> Machine:
-    sandbox.configure(options={"unhealthy_launches": False})
-    return machine(sandbox)
-
-
-@pytest.fixture
-def image_id(sandbox: Sandbox, web: Machine) -> str:
-    given = {"name": "web", "version": "1", "source_instance_id": web.instance_id}
-    return str(run(sandbox, module=ami_bake, require_stopped=False, **given).result["image_id"])
-
-
-def relaunch(sandbox: Sandbox, web: Machine, image_id: str, **more: Any) -> Ended:
-    given = {"instance_id": web.instance_id, "image_id": image_id, "health": {"timeout": 60}, **more}
-    return run(sandbox, module=instance_relaunch, **given)
+__all__ = ["image_id", "web"]
 
 
 def rehearsals(sandbox: Sandbox, after: int) -> list[bool]:

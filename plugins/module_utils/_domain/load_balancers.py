@@ -21,7 +21,7 @@ CLASSIC = Query("DescribeLoadBalancers", service="elb")
 
 
 def balancer_queries(state: State, instance: Instance) -> Iterator[Query]:
-    """Yield what tells whether a load balancer has the instance: by its id, by an address, or as a Classic member."""
+    """Yield the queries for the load balancers that have the instance: by id, by address, or as a Classic member."""
     yield TARGET_GROUPS
     yield CLASSIC
     for group in state.fact("targetGroups") or () if TARGET_GROUPS in state.answered else ():

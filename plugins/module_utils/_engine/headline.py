@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from .._kernel.display import counted
 from .._kernel.plan import Change
 
-# What the operation does to how many of which things: "1 snapshot taken".
+# The thing that an operation is about, and its deed: "1 snapshot taken".
 _SAID: Mapping[str, tuple[str, str]] = {
     "StopInstances": ("instance", "stopped"),
     "StartInstances": ("instance", "started"),
@@ -59,9 +59,9 @@ def headline(changes: Iterable[Change], state: str = "", *, planned: bool = Fals
     if not counts:
         counts = Counter(_BESIDE[change.action] for change in made if change.action in _BESIDE)
     parts, named = [], ""
-    for (noun, done), number in counts.items():
+    for (noun, deed), number in counts.items():
         things = str(number) if noun == named else counted(number, noun)
-        parts.append(f"{things} {'to be ' if planned else ''}{done}")
+        parts.append(f"{things} {'to be ' if planned else ''}{deed}")
         named = noun
     done = ", ".join(parts) or ("some change" if made else "no change")
     return f"{done}; {state}" if state else done

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from .errors import StorageError
-from .places import split_place
+from .places import place_text
 
 
 class CallError(StorageError):
@@ -60,8 +60,7 @@ class CallError(StorageError):
 
     def in_place(self, place: str) -> CallError:
         """This error, which says where it happened: see `places.place_of`. For another place than the task's own."""
-        region, profile = split_place(place)
-        self.args = (f"In {region}{f' (profile {profile})' if profile else ''}: {self}",)
+        self.args = (f"In {place_text(place)}: {self}",)
         return self
 
 

@@ -19,3 +19,9 @@ def split_place(place: str) -> tuple[str, str | None]:
     """The region and, for another account, the profile."""
     region, _at, profile = place.partition("@")
     return region, profile or None
+
+
+def place_text(place: str) -> str:
+    """Return the place as a person reads it: ``eu-west-1``, ``eu-west-1 (profile backup)``."""
+    region, profile = split_place(place)
+    return f"{region} (profile {profile})" if profile else region

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What will be done to EC2: operations, changes, stages and plans.
+"""The vocabulary of a plan: operations, changes, stages, waits.
 
 Private to this collection.
 """

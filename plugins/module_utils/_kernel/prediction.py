@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What EC2 will be like once a plan has been carried out.
+"""The prediction: the state as a plan leaves it.
 
 Private to this collection.
 """

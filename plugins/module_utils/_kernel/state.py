@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is asked of EC2, and what is known of it: queries and state.
+"""Queries, the questions to AWS, and the state, all answers so far.
 
 Private to this collection.
 """

@@ -135,7 +135,7 @@ def needs(spec: PowerSpec, state: State) -> tuple[Query, ...]:
 
 
 def _balancer_queries(spec: PowerSpec, state: State, instance: Instance) -> Iterator[Query]:
-    """What tells which load balancers have the instance. The stop goes on without the answers."""
+    """The queries for the load balancers of the instance. The stop goes on without the answers."""
     if spec.asks_balancers:
         yield from (dataclasses.replace(query, optional=True) for query in balancer_queries(state, instance))
 
@@ -224,7 +224,7 @@ def _balancer_warnings(state: State, stopping: Iterable[Instance]) -> Iterator[s
             )
     refusals = dict.fromkeys(str(error) for error in state.unanswered.values())
     if refusals:
-        yield f"it is not known whether a load balancer has these instances: {listed(refusals)}"
+        yield f"the load balancers of these instances are not known: {listed(refusals)}"
 
 
 def _stop_troubles(spec: PowerSpec, state: State, instance: Instance) -> Iterable[str]:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a successor does not have: data volumes, addresses, load balancers, and writes since the capture.
+"""The predecessor's data volumes, addresses, load balancers and late writes, which a successor is left without.
 
 Private to this collection.
 """

@@ -17,7 +17,7 @@ from functools import cached_property
 from ..._domain.snapshot_sets import Unit, instance_of
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import listed
-from ..._kernel.places import split_place
+from ..._kernel.places import place_text, split_place
 from ..._kernel.proofs import source_of
 from ..._kernel.resources import Snapshot
 from ..._kernel.state import Query, by_id
@@ -174,9 +174,7 @@ class Leftovers:
                     if place not in places and not (profile and region in foreign):
                         found[place].append(item.snapshot_id)
         for place, names in sorted(found.items()):
-            region, profile = split_place(place)
-            where = f"{region} (profile {profile})" if profile else region
             yield (
-                f"copies: no entry goes to {where} any more, where copies of {listed(sorted(names))} may be. No run "
-                "deletes them. Delete them yourself, or name the place again."
+                f"copies: no entry goes to {place_text(place)} any more, where copies of {listed(sorted(names))} may be. "
+                "No run deletes them. Delete them yourself, or name the place again."
             )

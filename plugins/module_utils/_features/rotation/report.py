@@ -21,7 +21,7 @@ from typing import Any
 
 from ..._domain.snapshot_sets import Unit
 from ..._kernel.display import visible
-from ..._kernel.places import split_place
+from ..._kernel.places import place_text, split_place
 from ..._kernel.plan import Change
 from ..._kernel.times import format_moment
 from .capture import Capture
@@ -140,8 +140,7 @@ class Report:
             groups[unit.group].append((unit, one.entry(unit)))
         for unit, entry in entries:
             groups[unit.group].append((unit, entry))
-        region, profile = split_place(one.keeping.scene.place)
-        where = "" if one is self.decided[0] else f" in {region}" + (f" (profile {profile})" if profile else "")
+        where = "" if one is self.decided[0] else f" in {place_text(one.keeping.scene.place)}"
         for group, units in sorted(groups.items()):
             held = one.verdict.held
             acted_on = not group or any(entry["decision"] == "delete" or unit.key in held for unit, entry in units)

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..._kernel.errors import SpecError
 from ..._kernel.ids import require_id, require_text
-from ..._kernel.places import place_of
+from ..._kernel.places import place_of, place_text
 from ..._kernel.tags import LONGEST_VALUE, PREFIX, require_selector_keys, require_selector_text, require_tags
 from ..._kernel.times import Every, parse_every
 from .lifecycle_spec import Upkeep, parse_upkeep
@@ -65,7 +65,7 @@ class CopySpec:
     @property
     def where(self) -> str:
         """As a person reads it."""
-        return f"{self.region} (profile {self.profile})" if self.profile else self.region
+        return place_text(self.place)
 
 
 @dataclass(frozen=True)
