@@ -175,6 +175,6 @@ class Leftovers:
                         found[place].append(item.snapshot_id)
         for place, names in sorted(found.items()):
             yield (
-                f"copies: no entry goes to {place_text(place)} any more, where copies of {listed(sorted(names))} may be. "
-                "No run deletes them. Delete them yourself, or name the place again."
+                f"copies: no entry goes to {place_text(place)} any more, where copies of {listed(sorted(names))} may "
+                "be. No run deletes them. Delete them yourself, or name the place again."
             )
