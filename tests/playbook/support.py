@@ -151,16 +151,16 @@ def own_warnings(output: str) -> list[str]:
 def connected(playbook: Path | str, variables: Mapping[str, Any], inventory: str = "") -> dict[str, Any]:
     """The variables of a run, with a region for a playbook of the collection: the environment has none.
 
-    The region is in the playbook's own ``*_aws``, unless the test or a host of the inventory gives that variable. A
-    play of the tests has its region in its ``module_defaults``.
+    The region is in the playbook's own ``*_region``, unless the test or a host of the inventory says where. A play of
+    the tests has its region in its ``module_defaults``.
     """
     if isinstance(playbook, Path):
         return dict(variables)
-    name = f"{playbook.removeprefix('ec2ops.storage.')}_aws"
-    given = variables.get(name)
-    if given is None and name in inventory:
+    name = playbook.removeprefix("ec2ops.storage.")
+    said = (f"{name}_aws", f"{name}_region")
+    if any(variables.get(each) is not None or each in inventory for each in said):
         return dict(variables)
-    return {**variables, name: {"region": REGION} if given is None else given}
+    return {**variables, f"{name}_region": REGION}
 
 
 def playbook_environment(sandbox: Sandbox, record: Path) -> dict[str, str]:

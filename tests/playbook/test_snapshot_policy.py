@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -140,10 +141,9 @@ def test_check_run_check_run(sandbox: Sandbox, web: Web, around: Mapping[str, st
     assert_done_as_planned(result["plan"], log, run.planned_ids)
     assert foreseen["policies"][0].keys() == result["policies"][0].keys()
     for told in (foreseen, result):
-        assert [(entry["changed"], entry["failed"], entry["msg"]) for entry in told["policies"]] == [
-            (True, False, ""),
-            (True, False, ""),
-        ]
+        assert [(entry["changed"], entry["failed"]) for entry in told["policies"]] == [(True, False), (True, False)]
+        for entry in told["policies"]:
+            assert re.search(r"taken.*kept; newest recovery point \d+ s old$", entry["msg"]), entry["msg"]
     before, daily = by_policy(foreseen)["daily"], by_policy(result)["daily"]
     for name in ("deleted", "counts", "plan_hash"):
         assert before[name] == daily[name]
@@ -234,7 +234,7 @@ def test_a_policy_that_fails_fails_alone(sandbox: Sandbox, web: Web, around: Map
         assert f"{name}: {told[name]['msg']}" in run.failures[-1]
     assert "8 of 9 policies failed" in run.failures[-1]
     assert "sound:" not in run.failures[-1]
-    (shown,) = [each.result["msg"] for each in run.results if each.task == "Show the changes"]
+    (shown,) = [each.result["msg"] for each in run.results if each.task == "Show the result"]
     assert shown["failed"] == [*reasons]
     for name, old in olds.items():
         assert [item["SnapshotId"] for item in snapshots_of(sandbox, name)] == old
@@ -306,11 +306,17 @@ def test_refused_before_anything_is_asked(sandbox: Sandbox, tmp_path: Path) -> N
     sound = {"policy": "daily", "select": {"volume_ids": ["vol-0123456789abcdef0"]}, "keep": {"daily": 7}}
     wrong: dict[str, tuple[dict[str, Any], str]] = {
         "nothing": ({"rotate_snapshots_policies": []}, "Set rotate_snapshots_policies"),
-        "nameless": ({"rotate_snapshots_policies": [{"keep": {"daily": 7}}]}, "(without a name)"),
-        "keeping_nothing": ({"rotate_snapshots_policies": [{"policy": "daily"}]}, "without keep: daily"),
-        "keeping_null": ({"rotate_snapshots_policies": [{"policy": "daily", "keep": None}]}, "without keep: daily"),
-        "twice": ({"rotate_snapshots_policies": [sound, sound]}, "a name that no other has"),
-        "number": ({"rotate_snapshots_policies": [{**sound, "policy": name} for name in (5, "5")]}, "no other has"),
+        "nameless": ({"rotate_snapshots_policies": [{"keep": {"daily": 7}}]}, "policies[0]: policy is missing"),
+        "keeping_nothing": ({"rotate_snapshots_policies": [{"policy": "daily"}]}, "policies[0]: keep is missing"),
+        "keeping_null": (
+            {"rotate_snapshots_policies": [{"policy": "daily", "keep": None}]},
+            "policies[0]: keep is missing",
+        ),
+        "twice": ({"rotate_snapshots_policies": [sound, sound]}, "2 policies have the name daily"),
+        "number": (
+            {"rotate_snapshots_policies": [{**sound, "policy": name} for name in (5, "5")]},
+            "2 policies have the name 5",
+        ),
         "unknown": ({"rotate_snapshots_policies": [{**sound, "state": "applied"}]}, "no option state."),
         "relative": ({"rotate_snapshots_pre_tasks": "freeze.yml"}, "freeze.yml is not the absolute path"),
         **{

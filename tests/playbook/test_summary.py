@@ -27,6 +27,12 @@ def shown(run: Run) -> dict[str, Any]:
     return dict(summary)
 
 
+def handed(run: Run, playbook: str, host: str = "localhost") -> dict[str, Any]:
+    """What the run hands to the next jobs of a workflow."""
+    (stats,) = [each.result["ansible_stats"] for each in run.results if each.action == "ansible.builtin.set_stats"]
+    return dict(stats["data"][f"ec2ops_{playbook}"][host])
+
+
 def bake(web: Web, **more: Any) -> dict[str, Any]:
     return {
         "bake_and_relaunch_instance_id": web.instance_id,
@@ -47,13 +53,44 @@ def test_a_failed_relaunch_shows_what_was_done(sandbox: Sandbox, web: Web) -> No
         assert action in made, lines
     assert any(line.startswith("RegisterImage ami-") for line in lines), lines
     assert any(line.startswith("failed: RunInstances") for line in lines), lines
+    assert handed(run, "bake_and_relaunch")["changed"] is True
+
+
+def test_a_relaunch_says_what_each_task_did(sandbox: Sandbox, web: Web) -> None:
+    run = run_playbook(sandbox, BAKE, bake(web))
+    assert run.status == 0, run.output
+    summary = shown(run)["summary"]
+    assert summary[0].startswith("1 instance stopped"), summary
+    assert re.search(r"image web/1 is ami-[0-9a-f]+, available", "\n".join(summary)), summary
+    assert re.search(r"1 instance launched.*; i-[0-9a-f]+ runs from ami-[0-9a-f]+$", summary[-1]), summary
+    stats = handed(run, "bake_and_relaunch")
+    assert stats["summary"] == summary
+    assert stats["replaced"] == web.instance_id
+    again = run_playbook(sandbox, BAKE, bake(web))
+    assert again.status == 0, again.output
+    (line,) = shown(again)["summary"]
+    assert line.startswith("no change; i-"), line
+    assert handed(again, "bake_and_relaunch")["changed"] is False
+
+
+def test_a_rotation_without_diff_says_what_it_did(sandbox: Sandbox, web: Web) -> None:
+    policies = [{"policy": "daily", "select": {"volume_ids": [web.data_volume_id]}, "keep": {"daily": 7}}]
+    run = run_playbook(sandbox, "ec2ops.storage.rotate_snapshots", {"rotate_snapshots_policies": policies})
+    assert run.status == 0, run.output
+    (line,) = shown(run)["summary"]
+    assert re.fullmatch(r"daily: 1 snapshot taken; 1 kept; newest recovery point \d+ s old", line), line
+    stats = handed(run, "rotate_snapshots")
+    assert stats["summary"] == [line]
+    assert stats["failed"] == []
+    assert re.fullmatch(r"\w+", stats["plan_hashes"]["daily"])
 
 
 def test_a_failed_restore_of_power_shows_its_summary(sandbox: Sandbox) -> None:
     given = {"restore_power_instance_ids": ["i-0123456789abcdef0"]}
     run = run_playbook(sandbox, "ec2ops.storage.restore_power", given)
     assert run.status != 0
-    assert shown(run) == {"changes": []}
+    assert shown(run) == {"summary": [], "changes": []}
+    assert handed(run, "restore_power") == {"changed": False, "summary": []}
 
 
 def test_declared_volumes_are_shown_before_a_failure(sandbox: Sandbox, web: Web) -> None:
@@ -90,4 +127,4 @@ def test_a_credentials_error_is_told_once(sandbox: Sandbox, web: Web, preflight:
     assert run.status != 0
     assert len(run.failures) == 1, run.failures
     assert "AuthFailure" in run.failures[0]
-    assert shown(run) == {"changes": []}
+    assert shown(run) == {"summary": [], "changes": []}

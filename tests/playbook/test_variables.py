@@ -168,6 +168,15 @@ def test_a_role_refuses_a_version_that_is_not_text(sandbox: Sandbox, web: Web, t
     assert sandbox.log() == []
 
 
+def test_two_regions_are_refused_by_name(sandbox: Sandbox) -> None:
+    given = {"restore_power_aws": {"region": REGION}, "restore_power_region": "eu-west-1"}
+    sandbox.reset_log()
+    run = run_playbook(sandbox, "ec2ops.storage.restore_power", given)
+    assert run.status != 0
+    assert "restore_power_region: 'eu-west-1' differs from region in restore_power_aws" in run.failures[0]
+    assert sandbox.log() == []
+
+
 def test_connection_and_ids_may_be_text(sandbox: Sandbox) -> None:
     """As a survey, or -e name=value, gives them."""
     ec2 = sandbox.client("ec2", REGION)

@@ -104,7 +104,10 @@ def test_roles_refuse_misspelt_and_missing_required_variables_by_name(sandbox: S
         "volume_move_volume_ids: is required. Set it.",
         "snapshot_policy_polices: snapshot_policy has no such variable. Did you mean snapshot_policy_policies?",
         "snapshot_policy_policies: is required. Set it.",
-        "snapshot_policy_policies: a policy has no option kep. Correct or remove it.",
+        (
+            "snapshot_policy_policies[0]: a policy has no option kep. Correct or remove it. "
+            "snapshot_policy_policies[0]: keep is missing. Say what to keep, for example {daily: 7}."
+        ),
     ], run.output
     assert 'a: "Find out what is due" failed: keep: 7 is no mapping.' in run.failures[-1]
     assert sandbox.log() == []

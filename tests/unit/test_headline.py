@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -64,7 +65,15 @@ def point(age: int | None) -> dict[str, Any]:
     ],
 )
 def test_rotation_says_what_is_kept_and_how_old_the_recovery_point_is(result: dict[str, Any], text: str) -> None:
-    assert rotation.headline(None, result) == text  # type: ignore[arg-type]
+    assert rotation.headline(SimpleNamespace(captured=False), result) == text  # type: ignore[arg-type]
+
+
+def test_capture_says_no_more_than_what_it_took() -> None:
+    taken = {"created": ["snap-0123456789abcdef0"], "rpo": [point(0)]}
+    nothing = {"created": [], "rpo": [point(4)]}
+    capture = SimpleNamespace(captured=True)
+    assert rotation.headline(capture, taken) == ""  # type: ignore[arg-type]
+    assert rotation.headline(capture, nothing) == "newest recovery point 4 s old"  # type: ignore[arg-type]
 
 
 def test_other_features_say_how_their_resources_stand() -> None:

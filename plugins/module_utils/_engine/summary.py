@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The summary that a playbook prints: a line for each change that its tasks have made, or would make.
+"""The summary that a playbook prints: the ``msg`` of its tasks, and a line for each change.
 
 Private to this collection.
 """
@@ -28,10 +28,27 @@ def change_lines(results: Iterable[Mapping[str, Any]], limit: int = LIMIT) -> li
     """
     known = list(results)
     ids = dict(chain.from_iterable((result.get("planned_ids") or {}).items() for result in known))
-    lines = [line for result in known for line in _lines(result, ids)]
-    if len(lines) <= limit:
-        return lines
-    return [*lines[: limit - 1], f"and {len(lines) - limit + 1} more"]
+    return _bounded([line for result in known for line in _lines(result, ids)], limit)
+
+
+def headlines(results: Iterable[Mapping[str, Any]], label: str = "", limit: int = LIMIT) -> list[str]:
+    """Return the ``msg`` of each of *results* that has changed something, in order, each text once.
+
+    Where none has changed anything, return the last ``msg`` alone: how things stand. A failed result has no headline,
+    since Ansible shows its failure. *label*: the key of a result whose value stands before its ``msg``; all such
+    results have a line, changed or not.
+    """
+    told = [result for result in results if result.get("msg") and not result.get("failed")]
+    if label:
+        lines = [f"{result[label]}: {result['msg']}" for result in told]
+    else:
+        lines = [str(result["msg"]) for result in told if result.get("changed")]
+        lines = lines or [str(result["msg"]) for result in told[-1:]]
+    return _bounded(list(dict.fromkeys(lines)), limit)
+
+
+def _bounded(lines: list[str], limit: int) -> list[str]:
+    return lines if len(lines) <= limit else [*lines[: limit - 1], f"and {len(lines) - limit + 1} more"]
 
 
 def _lines(result: Mapping[str, Any], ids: Mapping[str, str]) -> Iterator[str]:

@@ -124,6 +124,22 @@ def from_text(value: Any, option: str, kind: str, example: str, parse: Callable[
     return found
 
 
+def joined_connection(options: Mapping[str, Any], playbook: str, named: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the connection *options* of *playbook* with those that variables of their own name.
+
+    *named*: the values by option, from variables such as ``rotate_snapshots_region``. Nothing (null, an empty text) is
+    no value. Raises SpecError where both ways name different values.
+    """
+    joined = dict(options)
+    for name, value in named.items():
+        if value is None or value == "":
+            continue
+        if joined.get(name, value) != value:
+            raise SpecError(f"{playbook}_{name}: {value!r} differs from {name} in {playbook}_aws. Set one of them.")
+        joined[name] = value
+    return joined
+
+
 def _cut(option: str, text: str) -> str:
     return f"{option}: {text[:100]!r} is cut at a space. Quote the value, or give it as JSON."
 

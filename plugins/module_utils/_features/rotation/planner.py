@@ -475,8 +475,13 @@ def _filled(stages: Iterable[Stage]) -> tuple[Stage, ...]:
     return tuple(stage for stage in stages if stage.changes or stage.waits)
 
 
-def headline(_spec: RotationSpec, result: Mapping[str, Any]) -> str:
-    """Return how many snapshots are kept, and how old the recovery point of the worst off volume or instance is."""
+def headline(spec: RotationSpec, result: Mapping[str, Any]) -> str:
+    """Return how many snapshots are kept, and how old the recovery point of the worst off volume or instance is.
+
+    A capture that has taken snapshots says no more than that: their retention comes after it.
+    """
+    if spec.captured and result["created"]:
+        return ""
     points = result.get("rpo") or ()
     ages = [point["age"] for point in points if point["age"] is not None]
     kept = [f"{result['counts']['kept']} kept"] if "counts" in result else []

@@ -1,0 +1,44 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Policies of the role snapshot_policy: what can be refused before the first of them takes a snapshot.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .options import ARGUMENT_SPEC
+
+OPTIONS = frozenset(ARGUMENT_SPEC) - {"state"} | {"wait", "wait_timeout"}
+"""Options of a policy. The role itself gives ``state`` and ``assume``, and the play gives the connection."""
+
+
+def refused_policies(policies: Sequence[Mapping[str, Any]], named: str) -> list[str]:
+    """Return a sentence for each mistake in *policies*, the value of the variable *named*.
+
+    A policy needs a name that no other one has, ``keep``, and options of `OPTIONS` alone. The module refuses all other
+    mistakes when the role comes to the policy.
+    """
+    refused = []
+    for place, policy in enumerate(policies):
+        label = f"{named}[{place}]"
+        unknown = sorted(str(option) for option in set(policy) - OPTIONS)
+        if unknown:
+            refused.append(f"{label}: a policy has no option {', '.join(unknown)}. Correct or remove it.")
+        if policy.get("policy") in (None, ""):
+            refused.append(f"{label}: policy is missing. Give the policy a name.")
+        if not policy.get("keep"):
+            refused.append(f"{label}: keep is missing. Say what to keep, for example {{daily: 7}}.")
+    names = Counter(str(policy["policy"]) for policy in policies if policy.get("policy") not in (None, ""))
+    refused += [
+        f"{named}: {number} policies have the name {name}. Give each a name of its own."
+        for name, number in names.items()
+        if number > 1
+    ]
+    return refused

@@ -1,0 +1,30 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Policies that the role snapshot_policy refuses before it takes the first snapshot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.policies import refused_policies
+
+DAILY = {"policy": "daily", "keep": {"daily": 7}}
+
+
+@pytest.mark.parametrize(
+    ("policies", "refused"),
+    [
+        ([], []),
+        ([DAILY, {**DAILY, "policy": 7, "wait": False, "wait_timeout": 60, "create": "never"}], []),
+        ([{**DAILY, "kep": 1}], ["all[0]: a policy has no option kep. Correct or remove it."]),
+        ([{**DAILY, "state": "captured"}], ["all[0]: a policy has no option state. Correct or remove it."]),
+        ([DAILY, {"keep": {"last": 1}}], ["all[1]: policy is missing. Give the policy a name."]),
+        ([{"policy": "a"}], ["all[0]: keep is missing. Say what to keep, for example {daily: 7}."]),
+        ([{"policy": "a", "keep": None}], ["all[0]: keep is missing. Say what to keep, for example {daily: 7}."]),
+        ([DAILY, DAILY], ["all: 2 policies have the name daily. Give each a name of its own."]),
+    ],
+)
+def test_each_mistake_has_a_sentence(policies: list[dict[str, Any]], refused: list[str]) -> None:
+    assert refused_policies(policies, "all") == refused
