@@ -228,7 +228,7 @@ def test_a_timeout_names_what_is_not_ready_and_that_a_rerun_carries_on(world: Wo
     assert outcome.error.how == "timeout"
     (made,) = world.existing("snapshot")
     assert f"{made.snapshot_id} should become completed but is still pending" in str(outcome.error)
-    assert "run the task again" in str(outcome.error)
+    assert "Run the task again" in str(outcome.error)
 
 
 def test_what_builds_on_nothing_is_done_also_when_a_wait_before_it_ends_badly(world: World) -> None:
@@ -254,7 +254,7 @@ def test_a_timeout_that_was_taken_back_says_that_a_rerun_begins_anew(world: Worl
     stage = Stage((make,), (Wait((make.resource,), "completed"),), (Stage((back,)),), frozenset({"timeout"}))
     with world.lasting("snapshot", 3600.0):
         outcome = run(world, stage, timeout=1.0)
-    assert "begins anew: give it a longer wait_timeout" in str(outcome.error)
+    assert "begins anew. Set a longer wait_timeout" in str(outcome.error)
     assert "carry on" not in str(outcome.error)
 
 
@@ -579,7 +579,7 @@ def test_the_way_back_is_taken_and_told(world: World) -> None:
     assert [change.action for change in outcome.rolled_back] == ["TerminateInstances"]
     new = outcome.bindings[planned("instance", "web")]
     assert {one.instance_id: one.state for one in world.existing("instance")}[new] == "terminated"
-    assert any("Taken back" in note and new in note for note in outcome.notes)
+    assert any("Rolled back" in note and new in note for note in outcome.notes)
 
 
 def test_a_way_back_that_fails_does_not_hide_the_first_error(world: World) -> None:

@@ -93,7 +93,7 @@ def test_failed_termination_is_not_said_to_be_done_and_is_done_later(race: Race)
     race.sandbox.refuse()
     assert "is given up, since another run has launched" in lost.failed
     assert "is terminated" not in lost.failed
-    assert any("The way back failed too" in warning for warning in lost.warnings)
+    assert any("The rollback failed too" in warning for warning in lost.warnings)
     assert race.relaunch(race.one).actions == ["TerminateInstances"]
 
 
@@ -125,8 +125,8 @@ def test_timeout_whose_way_back_fails_claims_no_way_back(sandbox: Sandbox) -> No
     sandbox.configure(options={"unhealthy_launches": True})
     sandbox.add_fault("StartInstances", kind="end", code="Client.InternalError", message="Client error", occurrence=1)
     ended = race.relaunch(race.one)
-    assert any("The way back failed too" in warning for warning in ended.warnings)
-    assert "That was taken back" not in ended.failed
-    assert "The way back is unfinished." in ended.failed
+    assert any("The rollback failed too" in warning for warning in ended.warnings)
+    assert "The task rolled it back" not in ended.failed
+    assert "The rollback is unfinished." in ended.failed
     run(sandbox, module=instance_power, instance_ids=[race.web.instance_id], state="restored", older_than="0s")
     assert race.web.state == "running"

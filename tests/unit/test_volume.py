@@ -3660,7 +3660,7 @@ def test_a_failure_on_the_way_leads_back(history: tuple[Ec2, VolumesSpec], nth: 
     before, plan = dict(ec2.resources), found[1]
     outcome = apply(plan, FailingGateway(ec2, nth), wait=True, timeout=600)
     assert outcome.error is None or "UnauthorizedOperation" in str(outcome.error)
-    assert [note for note in outcome.notes if "way back failed" in note] == []
+    assert [note for note in outcome.notes if "rollback failed" in note] == []
     if not outcome.failed:
         return
     ec2.settle()

@@ -380,7 +380,7 @@ def test_a_pending_snapshot_of_an_earlier_run_is_not_what_a_copy_is_made_from(sa
         web.ec2.attach_volume(VolumeId=old, InstanceId=web.instance_id, Device="/dev/sdf")
         web.ec2.get_waiter("volume_in_use").wait(VolumeIds=[old], WaiterConfig={"Delay": 0.05})
     else:
-        assert "begins anew: give it a longer wait_timeout" in run(sandbox, **{**options, "wait_timeout": 30}).failed
+        assert "begins anew. Set a longer wait_timeout" in run(sandbox, **{**options, "wait_timeout": 30}).failed
     assert web.attached() == {"/dev/sdf": old}
     assert [item["State"] for item in snapshots(sandbox).values() if item["VolumeId"] == old] == ["pending"]
     sandbox.add_mark(old, "written between the runs")

@@ -1,0 +1,96 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Of two that were made for one thing, one is used and our other one is deleted.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from .._kernel.failures import CallError
+from .._kernel.plan import Change
+from .._kernel.resources import Resource, Snapshot
+from .made import FAILED, made_for, set_order, sets_of
+from .once import VISIBLE, until_seen
+from .ports import Gateway, Outcome
+
+
+def settle(gateway: Gateway, outcome: Outcome, calls: Sequence[tuple[Sequence[Change], Mapping[str, str]]]) -> None:
+    """What a stage's calls made, read again before use: of two the earlier start, then the lower id, is the one;
+    our other one is deleted.
+
+    Two can be there when an unclear call had its effect late, or when two runs work at the same moment: each
+    deletes its own. All calls are looked after together, so that there are as many questions as identities differ.
+    """
+    open_calls = dict(enumerate(calls))
+    rival_wait = gateway.monotonic() + VISIBLE
+    surplus: list[tuple[Change, str, list[str]]] = []
+
+    def decided() -> bool | None:
+        queries = dict.fromkeys(change.identity for changes, _made in open_calls.values() for change in changes)
+        answers = gateway.ask([query for query in queries if query is not None])
+        for number, (changes, made) in list(open_calls.items()):
+            asked = dict.fromkeys(change.identity for change in changes)
+            found = {one.resource_id: one for query in asked if query is not None for one in answers[query]}
+            chosen = _chosen(changes, made, found.values(), patient=gateway.monotonic() < rival_wait)
+            if chosen is None:
+                continue
+            del open_calls[number]
+            outcome.bindings.update(chosen)
+            own = sorted(set(made.values()) - set(chosen.values()))
+            surplus.extend((changes[0], snapshot_id, sorted(chosen.values())) for snapshot_id in own)
+        return None if open_calls else True
+
+    trouble = f"EC2 did not show it within {VISIBLE:.0f} s"
+    try:
+        until_seen(gateway, decided)
+    except CallError as error:
+        trouble = str(error)
+    if open_calls:
+        # It exists and is used: a second one would be seen, and named, by the next run.
+        own = sorted(snapshot_id for _changes, made in open_calls.values() for snapshot_id in made.values())
+        outcome.notes.append(f"{', '.join(own)} could not be compared with others of its kind: {trouble}")
+    for change, snapshot_id, kept in surplus:
+        _delete_surplus(gateway, outcome, change, snapshot_id, kept)
+
+
+def _delete_surplus(gateway: Gateway, outcome: Outcome, change: Change, snapshot_id: str, kept: Sequence[str]) -> None:
+    removal = Change(
+        action="DeleteSnapshot",
+        resource=snapshot_id,
+        region=change.region,
+        parameters={},
+        reason="a second one of the same identity",
+    )
+    note = f"{snapshot_id} was made twice by runs at the same moment or a lost answer; {', '.join(kept)} is used"
+    try:
+        gateway.perform([removal])
+    except CallError as error:
+        outcome.notes.append(f"{note}, and the other could not be deleted: {error}")
+    else:
+        outcome.notes.append(f"{note}, the other was deleted")
+
+
+def _chosen(
+    changes: Sequence[Change], made: Mapping[str, str], answers: Iterable[Resource], *, patient: bool
+) -> Mapping[str, str] | None:
+    """What is to be used for these changes: what they *made*, or an earlier one of the same identity.
+
+    None while EC2 does not show ours, and, if *patient*, while an earlier set is not whole.
+    """
+    found, own = list(answers), set(made.values())
+    if any(item.resource_id in own and getattr(item, "state", "") in FAILED for item in found):
+        return made  # it will not be used; why it has failed is told where it is waited for
+    visible = [item for item in made_for(changes, found) if isinstance(item, Snapshot)]
+    if not own <= {item.resource_id for item in visible}:
+        return None
+    sets = sets_of(changes, visible, own)
+    whole = [entry for entry in sets if len(entry) == len(changes)]
+    if patient and len(whole) < len(sets) and len(min(sets, key=set_order)) < len(changes):
+        # It may become whole, or go.
+        return None
+    return {name: snapshot.resource_id for name, snapshot in min(whole, key=set_order).items()}

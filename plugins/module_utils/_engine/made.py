@@ -1,0 +1,136 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which resources were made for changes, and which of several is the one.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any
+
+from .._kernel.ids import GENERATIONS, client_token
+from .._kernel.plan import Change
+from .._kernel.proofs import is_copy
+from .._kernel.resources import Fact, Image, Instance, Resource, Snapshot, Volume
+
+# They have no client token, and nothing like an image's name keeps EC2 from making a second one.
+MADE_TWICE = frozenset({"CreateSnapshot", "CreateSnapshots", "CopySnapshot"})
+FAILED = frozenset({"error", "failed", "invalid", "deregistered"})
+_FAR_FUTURE = datetime.max.replace(tzinfo=UTC)
+
+
+def made_for(changes: Sequence[Change], answers: Iterable[Resource]) -> list[Resource]:
+    """Of what was found, that which was made for these changes: it carries their own tags and has not failed.
+
+    Tags can be forged. A snapshot keeps the description that it was made with, an instance its client token. What the
+    plan has passed over was made for another moment.
+    """
+    own = changes[0].own_tags
+    passed_over = frozenset[str]().union(*(change.passed_over for change in changes))
+    return [
+        resource
+        for resource in answers
+        if own
+        and resource.resource_id not in passed_over
+        and all(getattr(resource, "tags", {}).get(key) == value for key, value in own.items())
+        and getattr(resource, "state", "") not in FAILED
+        and _has_facts_of(changes, resource)
+    ]
+
+
+def _has_facts_of(changes: Sequence[Change], resource: Resource) -> bool:
+    """Whether EC2 shows a resource as these changes ask for it. Tags alone could be anybody's."""
+    first = changes[0]
+    if isinstance(resource, Instance):
+        return resource.facts.get("ClientToken") in _tokens_of(first)
+    if isinstance(resource, Volume):
+        asked = first.parameters
+        zone = asked.get("AvailabilityZone")
+        return (resource.snapshot_id or None) == asked.get("SnapshotId") and zone in (None, resource.availability_zone)
+    if not isinstance(resource, Snapshot):
+        return True
+    description = first.parameters.get("Description")
+    if description is not None and resource.description != description:
+        return False
+    if first.action == "CreateSnapshot":
+        return resource.volume_id == str(first.parameters["VolumeId"])
+    return first.action != "CopySnapshot" or is_copy(resource)
+
+
+def _tokens_of(change: Change) -> frozenset[str]:
+    """The client tokens of the change: EC2 shows that of an instance for ever, and tags can be forged."""
+    return frozenset(client_token(change.token, number) for number in range(GENERATIONS) if change.token)
+
+
+def usable(resource: Resource) -> bool:
+    """Return whether the resource still exists, as far as EC2 shows."""
+    return not isinstance(resource, (Instance, Volume)) or resource.alive
+
+
+_TARGET = {
+    "Size": "size",
+    "VolumeType": "volume_type",
+    "Iops": "iops",
+    "Throughput": "throughput",
+    "MultiAttachEnabled": "multi_attach_enabled",
+}
+
+
+def asked_for(change: Change, fact: Resource) -> bool:
+    """Whether the volume's latest modification is, or includes, the one that this ModifyVolume asks for."""
+    if not isinstance(fact, Fact) or fact.fact_id != f"{change.resource}/modification":
+        return False
+    target = fact.value["target"]
+    return fact.value["state"] != "failed" and all(
+        target.get(_TARGET[name]) == wanted for name, wanted in change.parameters.items()
+    )
+
+
+def age(resource: Resource) -> tuple[Any, ...]:
+    """Sorts the earliest first, then the lowest id."""
+    if isinstance(resource, Snapshot):
+        return (resource.start_time or _FAR_FUTURE, resource.resource_id)
+    if isinstance(resource, Instance):
+        return (resource.launch_time or _FAR_FUTURE, resource.resource_id)
+    if isinstance(resource, Volume):
+        return (resource.create_time or _FAR_FUTURE, resource.resource_id)
+    return (resource.creation_date or "" if isinstance(resource, Image) else "", resource.resource_id)
+
+
+def set_order(found: Mapping[str, Snapshot]) -> tuple[Any, ...]:
+    """Return the key by which sets are sorted: the earliest first."""
+    return min(age(snapshot) for snapshot in found.values())
+
+
+def sets_of(changes: Sequence[Change], visible: Sequence[Snapshot], own: set[str]) -> list[dict[str, Snapshot]]:
+    """The snapshots as sets that one call made, each by the planned id it can stand for.
+
+    All snapshots of one CreateSnapshots have the same start time. *own* is known to be one set.
+    """
+    if len(changes) == 1 and changes[0].action in ("CreateSnapshot", "CopySnapshot"):
+        # A copy of a capture has its tags, but not its volume.
+        volume = (changes[0].after or {}).get("volume_id") if changes[0].action == "CreateSnapshot" else None
+        return [{changes[0].resource: snapshot} for snapshot in visible if volume in (None, snapshot.volume_id)]
+    planned = {str((change.after or {}).get("volume_id")): change.resource for change in changes}
+    ours = {planned[item.volume_id]: item for item in visible if item.snapshot_id in own and item.volume_id in planned}
+    sets = [ours] if ours else []
+    others = sorted((item for item in visible if item.snapshot_id not in own and item.volume_id in planned), key=age)
+    for _moment, together in groupby(others, key=lambda item: item.start_time):
+        rest = list(together)
+        while rest:
+            one: dict[str, Snapshot] = {}
+            left: list[Snapshot] = []
+            for item in rest:
+                if planned[item.volume_id] in one:
+                    left.append(item)
+                else:
+                    one[planned[item.volume_id]] = item
+            sets.append(one)
+            rest = left
+    return sets

@@ -1,0 +1,101 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The rollback of a stage that has failed, and what its error says of it.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+from .._kernel.errors import StorageError, Superseded
+from .._kernel.failures import CallError, WaitError
+from .._kernel.ids import kind_of, planned_in, substitute
+from .._kernel.plan import Change, Stage
+from .ports import Outcome
+
+_NAMED = 10
+"""Of how many resources a message says what they are in the plan."""
+
+
+def roll_back(outcome: Outcome, back: Outcome, carry_out: Callable[[Stage], StorageError | None], stage: Stage) -> bool:
+    """Roll *stage* back by *carry_out*, and return whether the rollback was finished.
+
+    *outcome*: that of the plan. *back*: that of the rollback, which *carry_out* fills. A failure of the rollback is a
+    note, since the first error stays the error.
+    """
+    is_back = True
+    back.bindings = outcome.bindings
+    for step in stage.on_failure:
+        error = carry_out(_possible(step, outcome.bindings))
+        if error is not None:
+            outcome.notes.append(f"The rollback failed too and is unfinished: {error}")
+            is_back = False
+            break
+    outcome.rolled_back.extend(back.done)
+    outcome.deferred.extend(back.deferred)
+    outcome.notes.extend(back.notes)
+    outcome.observed.update(back.observed)
+    for change in back.done:
+        outcome.notes.append(
+            f"Rolled back: {change.action} of {substitute(change.resource, outcome.bindings)} ({change.reason})"
+        )
+    return is_back
+
+
+def _possible(stage: Stage, bindings: Mapping[str, str]) -> Stage:
+    """Return *stage* without the changes and waits of resources that were never made."""
+
+    def exists(change: Change) -> bool:
+        used = planned_in(change.parameters) | (set() if change.creates else planned_in(change.resource))
+        return used <= set(bindings)
+
+    changes = tuple(change for change in stage.changes if exists(change))
+    made = set(bindings) | {change.resource for change in changes if change.creates}
+    waits = tuple(
+        dataclasses.replace(item, resources=present)
+        for item in stage.waits
+        if (present := tuple(resource for resource in item.resources if planned_in(resource) <= made))
+    )
+    return dataclasses.replace(stage, changes=changes, waits=waits)
+
+
+def kind_of_failure(error: StorageError) -> str:
+    """Return the name that `Stage.rollback_on` has for a stage's failure, or an empty text for any other error."""
+    if isinstance(error, WaitError):
+        return error.how
+    if isinstance(error, CallError):
+        return "unclear" if error.passing else "refused"
+    return "superseded" if isinstance(error, Superseded) else ""
+
+
+def explained(error: WaitError, outcome: Outcome, *, is_back: bool) -> WaitError:
+    """Return *error* with the planned names of its resources and, after a timeout, how to go on.
+
+    *is_back*: the rollback was finished, or there is none.
+    """
+    planned = {made: name for name, made in outcome.ids.items()}
+    texts = [str(error).rstrip(".") + "."]
+    texts += [f"{made} was to be {planned[made]}." for made in error.resources[:_NAMED] if made in planned]
+    if error.how == "timeout":
+        gone = {
+            substitute(change.resource, outcome.bindings)
+            for change in outcome.rolled_back
+            if change.action in ("DeleteSnapshot", "DeleteVolume", "TerminateInstances")
+        }
+        if gone.isdisjoint(error.resources):
+            texts.append("EC2 continues with it. Run the task again to go on from there.")
+        elif not is_back:
+            texts.append("The rollback is unfinished. Run the task again to finish it.")
+        elif any(change.action == "TerminateInstances" for change in outcome.rolled_back):
+            # Its time may have been its own.
+            texts.append("The task rolled it back, and the next run begins anew. Set a longer timeout.")
+        else:
+            texts.append("The task rolled it back, and the next run begins anew. Set a longer wait_timeout.")
+            if any(kind_of(made) == "snapshot" for made in gone):
+                texts.append("A snapshot of the volume taken shortly before leaves less to copy.")
+    return WaitError(" ".join(texts), error.how, error.resources)
