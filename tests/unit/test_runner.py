@@ -46,6 +46,7 @@ def captures(spec: dict[str, Any]) -> Query:
 
 
 def plan(spec: dict[str, Any], state: State, now: datetime) -> Plan:
+    state.require(*needs(spec, state))
     instance = state.instance(spec["instance_id"])
     if instance is None:
         raise SpecError(f"instance_id: {spec['instance_id']} does not exist")
@@ -82,7 +83,7 @@ def result(spec: dict[str, Any], state: State) -> dict[str, Any]:
     return {"instance": view(instance) if instance else None, "snapshots": [view(one) for one in state.all(Snapshot)]}
 
 
-FEATURE = Feature(parse, needs, plan, result)
+FEATURE = Feature(parse, plan, result)
 
 
 @dataclasses.dataclass
@@ -221,6 +222,7 @@ def test_wait_false_returns_the_predicted_state(fake: FakeWorld) -> None:
 
 def resizing(volume_id: str, size: int) -> Feature:
     def modify(spec: dict[str, Any], state: State, now: datetime) -> Plan:
+        state.require(*needs(spec, state), *by_id("DescribeVolumes", "volume-id", [volume_id]))
         change = Change(
             action="ModifyVolume",
             resource=volume_id,
@@ -235,9 +237,6 @@ def resizing(volume_id: str, size: int) -> Feature:
         stage = Stage((change,), (Wait((volume_id,), "modified", expect=(("size", size),)),))
         return Plan((stage, *plan(spec, state, now).stages))
 
-    def look(spec: dict[str, Any], state: State) -> tuple[Query, ...]:
-        return (*needs(spec, state), *by_id("DescribeVolumes", "volume-id", [volume_id]))
-
     def told(_spec: dict[str, Any], state: State) -> dict[str, Any]:
         volume = state.volume(volume_id)
         return {
@@ -246,7 +245,7 @@ def resizing(volume_id: str, size: int) -> Feature:
             "modification": state.fact(f"{volume_id}/modification"),
         }
 
-    return Feature(parse, look, modify, told)
+    return Feature(parse, modify, told)
 
 
 def test_what_ec2_defers_is_not_done_and_no_failure(world: World) -> None:

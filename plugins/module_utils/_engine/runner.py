@@ -14,6 +14,7 @@ import gc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -30,7 +31,7 @@ from .._kernel.ids import is_planned, planned_in
 from .._kernel.plan import Feature, Plan, guard
 from .._kernel.prediction import bound, overlay
 from .._kernel.resources import Fact
-from .._kernel.state import Query, State, by_id
+from .._kernel.state import NeedsAnswers, Query, State, by_id
 from .._kernel.times import format_moment
 from . import rendering
 from .apply import apply
@@ -200,8 +201,7 @@ def execute(feature: Feature, shell: Shell, gateway: Gateway) -> None:
         _require_time(shell.params["wait_timeout"])
         entries = assumed_entries(shell.params.get("assume")) if shell.check_mode else []
         spec = feature.parse(shell.params, gateway.region)
-        state = _read(feature, spec, gateway, entries)
-        planned = feature.plan(spec, state, gateway.now())
+        state, planned = _planned(feature, spec, gateway, entries)
         known = {one.resource_id for one in state.resources.values() if is_planned(one.resource_id)}
         plan = guard(planned, known | {entry["resource"] for entry in entries})
         _rehearse(plan, gateway)
@@ -249,23 +249,34 @@ def _require_time(seconds: float) -> None:
         raise SpecError(f"wait_timeout: {seconds}: 1 second or more; wait: false does not wait")
 
 
-def _read(feature: Feature, spec: Any, gateway: Gateway, entries: list[Mapping[str, Any]]) -> State:
-    """Asks in rounds until the feature knows all it needs. Plans of earlier tasks are laid over what EC2 answers.
+def _planned(feature: Feature, spec: Any, gateway: Gateway, entries: list[Mapping[str, Any]]) -> tuple[State, Plan]:
+    """Return what EC2 has answered, and the feature's plan. The feature plans anew with each round of answers.
 
-    A volume that they attach is read too: nothing that EC2 answers now says that it will be there.
+    Plans of earlier tasks (*entries*) are laid over the answers. A volume that they attach is read too, since nothing
+    that EC2 answers now shows its attachment. Raises StorageError.
     """
-    read = State(gateway.region)
+    read = State(gateway.region, open=True)
     attached = [entry["resource"] for entry in entries if entry["action"] == "AttachVolume"]
     assumed = by_id("DescribeVolumes", "volume-id", attached)
     while True:
         state = overlay(read, entries) if entries else read
-        missing = [query for query in (*assumed, *feature.needs(spec, state)) if query not in read.answered]
-        if not missing:
-            return state
+        try:
+            if feature.needs is not None:
+                state.require(*assumed, *feature.needs(spec, state))
+            plan = feature.plan(spec, state, read.now or _NEVER)
+            if read.now is not None:
+                return state, plan
+            missing = assumed
+        except NeedsAnswers as needed:
+            missing = tuple(query for query in (*assumed, *needed.queries) if query not in read.answered)
         failures: dict[Query, StorageError] = {}
         answers = gateway.ask(missing, failures)
         in_order = {query: failures[query] for query in missing if query in failures}
         read = replace(read.with_answers(answers), now=gateway.now(), unanswered={**read.unanswered, **in_order})
+
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+"""The time before EC2's first answer. What is planned with it is thrown away."""
 
 
 def _done(

@@ -329,23 +329,24 @@ class Plan:
 
 @dataclass(frozen=True)
 class Feature:
-    """One module's rules: four pure functions. The runner does the rest.
+    """One module's rules, pure functions. The runner does the rest.
 
     ``parse(params, region)``: the module's options to a spec; SpecError for bad input. No network has been used by
     then.
     ``needs(spec, state)``: the queries whose answers are still missing, most at once; asked until it returns nothing
-    new.
-    ``plan(spec, state, now)``: what to do. ``now`` is EC2's time. Raises SpecError, Ambiguous, UnsafePlan.
+    new. None for a planner that asks where it needs the answers (`State.require`).
+    ``plan(spec, state, now)``: what to do. ``now`` is EC2's time of the last answer. Raises SpecError, Ambiguous,
+    UnsafePlan, and NeedsAnswers while a query that it requires is not answered.
     ``result(spec, state)``: the entities that the module returns, as plain data, from the state after the plan
     (predicted in check mode, observed otherwise).
     ``headline(spec, result)``: of the module's result, the figures that matter most, as the end of its ``msg``.
     """
 
     parse: Callable[[Mapping[str, Any], str], Any]
-    needs: Callable[[Any, State], tuple[Query, ...]]
     plan: Callable[[Any, State, datetime], Plan]
     result: Callable[[Any, State], dict[str, Any]]
     headline: Callable[[Any, Mapping[str, Any]], str] = lambda _spec, _result: ""
+    needs: Callable[[Any, State], tuple[Query, ...]] | None = None
 
 
 def guard(plan: Plan, known: Iterable[str] = ()) -> Plan:

@@ -42,6 +42,14 @@ class Query:
     optional: bool = field(default=False, compare=False)
 
 
+class NeedsAnswers(Exception):
+    """A planner cannot go on before *queries* are answered: the runner asks them, and plans again from the start."""
+
+    def __init__(self, queries: tuple[Query, ...]) -> None:
+        super().__init__(f"{len(queries)} queries are not answered yet")
+        self.queries = queries
+
+
 class Struct(tuple[tuple[str, Any], ...]):
     """A structure inside the arguments of a query: (key, value) pairs, hashable."""
 
@@ -105,7 +113,8 @@ class State:
     """What is known of EC2: the resources by place and id (`resource_key`), and which queries have been answered.
 
     ``now`` is EC2's time once it has answered, for those who can only ask on when they know it. ``unanswered``: the
-    optional queries that AWS refused or did not answer, and why. They count as answered, with nothing.
+    optional queries that AWS refused or did not answer, and why. They count as answered, with nothing. ``open``: more
+    can be asked, see `require`.
     """
 
     region: str
@@ -113,6 +122,17 @@ class State:
     answered: frozenset[Query] = frozenset()
     now: datetime | None = None
     unanswered: Mapping[Query, StorageError] = field(default_factory=dict)
+    open: bool = False
+
+    def require(self, *queries: Query) -> None:
+        """Return when all *queries* are answered. A planner calls this at the point where it needs the answers.
+
+        Raises NeedsAnswers with those that are not. What depends on no answer is required at once, since each time
+        costs a round of calls. A state that is not open, such as a predicted one, has all the answers there are.
+        """
+        missing = tuple(query for query in dict.fromkeys(queries) if query not in self.answered)
+        if missing and self.open:
+            raise NeedsAnswers(missing)
 
     def _find(self, cls: type[T], resource_id: str | None, place: str = "") -> T | None:
         found = self.resources.get(f"{place} {resource_id}" if place else resource_id or "")
