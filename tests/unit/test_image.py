@@ -29,6 +29,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import boto3_tags
+from asking import answered, asks
 from hypothesis import given
 from hypothesis import strategies as st
 from proven import launched
@@ -603,11 +604,11 @@ def test_two_images_ask_for_their_snapshots_before_they_are_ambiguous() -> None:
     images = [made(spec(), image_id, block_devices=(ImageDevice("/dev/xvda", SNAP),)) for image_id in (AMI, AMI2)]
     state = State(REGION)
     answers: tuple[Resource, ...] = (instance(), *images)
-    state = state.with_answers(dict.fromkeys(planner.needs(spec(), state), answers))
-    (asked_then,) = [query for query in planner.needs(spec(), state) if query not in state.answered]
+    state = state.with_answers(dict.fromkeys(asks(planner.FEATURE, spec(), state), answers))
+    (asked_then,) = asks(planner.FEATURE, spec(), state)
     assert (asked_then.operation, asked_then.filters) == ("DescribeSnapshots", (("snapshot-id", (SNAP,)),))
     with pytest.raises(Ambiguous):
-        planner.needs(spec(), state.with_answers({asked_then: ()}))
+        planner.plan(spec(), state.with_answers({asked_then: ()}), NOW)
 
 
 @pytest.mark.parametrize("force", [False, True])
@@ -629,14 +630,9 @@ def test_absent_finishes_an_interrupted_removal() -> None:
 
 def asked(wanted: planner.ImageSpec, resources: Iterable[Resource]) -> list[Query]:
     """Every query the planner makes when the world holds *resources*, which answer the query that they belong to."""
-    state = State(REGION)
-    queries: list[Query] = []
-    while True:
-        missing = [query for query in planner.needs(wanted, state) if query not in state.answered]
-        if not missing:
-            return queries
-        queries += missing
-        state = state.with_answers(dict.fromkeys(missing, tuple(resources)))
+    known = tuple(resources)
+    _state, queries = answered(planner.FEATURE, wanted, lambda _query: known, State(REGION))
+    return queries
 
 
 def test_a_no_op_asks_four_questions() -> None:

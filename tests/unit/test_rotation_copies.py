@@ -20,6 +20,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction 
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Resource, Snapshot
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State, resource_key
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.times import format_instant
+from asking import answered
 from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,8 +76,7 @@ def planned(world: World, **given: Any) -> Plan:
             return []
         return [one for one in world.values() if isinstance(one, Snapshot) and one.place == query.place]
 
-    while missing := [query for query in FEATURE.needs(spec, state) if query not in state.answered]:
-        state = dataclasses.replace(state.with_answers({query: answer(query) for query in missing}), now=NOW)
+    state, _queries = answered(FEATURE, spec, answer, state, NOW)
     return guard(FEATURE.plan(spec, state, NOW))
 
 

@@ -45,6 +45,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
     VolumeAttachment,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State
+from asking import answered
 from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
@@ -529,15 +530,7 @@ def declared(*volumes: Entry, **given: Any) -> VolumesSpec:
 
 def read(spec: VolumesSpec, ec2: Ec2, entries: Iterable[Mapping[str, Any]] = ()) -> tuple[State, list[Query]]:
     """What a run learns, and all that it asks: in rounds, with earlier plans laid over the answers."""
-    seen, asked = State(REGION), list[Query]()
-    for _round in range(6):
-        state = overlay(seen, entries)
-        missing = list(dict.fromkeys(query for query in planner.needs(spec, state) if query not in seen.answered))
-        if not missing:
-            return state, asked
-        asked += missing
-        seen = seen.with_answers({query: ec2.ask(query) for query in missing})
-    raise AssertionError(f"it asks on and on: {asked}")
+    return answered(planner.FEATURE, spec, ec2.ask, State(REGION), entries=entries)
 
 
 def plan_of(spec: VolumesSpec, ec2: Ec2, entries: Sequence[Mapping[str, Any]] = (), now: datetime = NOW) -> Plan:
