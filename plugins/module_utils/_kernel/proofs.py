@@ -18,7 +18,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from enum import Enum
 
 from . import tags as tag_names
 from .ids import COPIED_VOLUME, GENERATIONS, client_token, description, is_planned
@@ -29,7 +30,9 @@ UNKNOWN_VOLUMES = ("", COPIED_VOLUME)
 """What EC2 shows as the volume of a copied snapshot, or of one whose volume it does not tell."""
 
 SWAP_WORD, FINAL_WORD = "swap", "final"
-"""For what a run takes a snapshot of a detached volume: see `capture_note`."""
+"""For what a run takes a snapshot of a detached volume, as planned ids and warnings say it: see `Purpose`."""
+SUPERSEDED_WITHIN = timedelta(days=1)
+"""How much older than its successor a final snapshot may be for a run to delete it: see `is_superseded`."""
 
 # What EC2 writes of a stop through its API: "User initiated (2026-11-23 19:00:03 GMT)".
 _TRANSITION = re.compile(r".*\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)")
@@ -222,32 +225,79 @@ def copy_misfit(copy: Snapshot, original: Snapshot) -> str | None:
     return None
 
 
-def capture_note(word: str, volume_id: str) -> str:
-    """The end of the Description that a snapshot gets when a run takes it of a detached volume.
+class Purpose(Enum):
+    """For what a run takes a snapshot of a detached volume, as the end of its Description says it.
 
-    *word*: `SWAP_WORD`, or `FINAL_WORD`.
+    ``SWAP``: to make the volume's copy from it, and nothing else. ``LAST_SWAP``: in a swap that deletes the volume, so
+    it stays. ``FINAL``: before the volume is deleted. ``EARLIER_SWAP``: what the first versions wrote for both kinds of
+    swap; nothing tells which.
     """
-    return f"{word} snapshot of {volume_id}"
+
+    SWAP = "temporary swap snapshot"
+    LAST_SWAP = "final swap snapshot"
+    FINAL = "final snapshot"
+    EARLIER_SWAP = "swap snapshot"
+
+
+def capture_note(purpose: Purpose, volume_id: str) -> str:
+    """The end of the Description that a snapshot gets when a run takes it of a detached volume."""
+    return f"{purpose.value} of {volume_id}"
+
+
+def purpose_of(snapshot: Snapshot, volume_id: str) -> Purpose | None:
+    """For what a run took the snapshot of this detached volume; None where no run did.
+
+    VolumeId says of which volume, and Description for what: only CreateSnapshot sets it, and no call changes it later.
+    Who may call CreateSnapshot can choose it.
+    """
+    if not is_taken_of(snapshot, volume_id):
+        return None
+    return next(
+        (item for item in Purpose if snapshot.description.endswith(f": {capture_note(item, volume_id)}")),
+        None,
+    )
 
 
 def is_swap_snapshot(snapshot: Snapshot, volume_id: str) -> bool:
     """Whether a run took the snapshot of the detached volume, to make the volume's copy from it.
 
-    VolumeId says of which volume, and Description for what: only CreateSnapshot sets it, and no call changes it later.
-    Who may call CreateSnapshot can choose it. A snapshot that is only planned is the plan's own.
+    A snapshot that is only planned is the plan's own.
     """
-    return is_taken_of(snapshot, volume_id) and (
-        is_planned(snapshot.snapshot_id) or snapshot.description.endswith(f": {capture_note(SWAP_WORD, volume_id)}")
-    )
+    if is_planned(snapshot.snapshot_id):
+        return is_taken_of(snapshot, volume_id)
+    return purpose_of(snapshot, volume_id) in (Purpose.SWAP, Purpose.LAST_SWAP, Purpose.EARLIER_SWAP)
+
+
+def is_temporary(snapshot: Snapshot, volume_id: str) -> bool:
+    """Whether a run took the snapshot of the volume for its copy alone, so that nothing needs it after the swap.
+
+    The final snapshot of a volume that a swap has deleted is none, and neither is what the first versions took for a
+    swap: nothing tells which of the two that is.
+    """
+    return purpose_of(snapshot, volume_id) is Purpose.SWAP
 
 
 def is_last_snapshot(snapshot: Snapshot, volume_id: str) -> bool:
-    """Whether a run took the snapshot of the detached volume, as its last one or for its copy.
+    """Whether a run took the snapshot of the detached volume, as its final one or for its copy.
 
-    A backup of the same volume is none: it may be from before the last write. See `is_swap_snapshot`.
+    A backup of the same volume is none. Only the run that took the snapshot knows that nothing was written since: EC2
+    does not tell when a volume was attached.
     """
-    final = snapshot.description.endswith(f": {capture_note(FINAL_WORD, volume_id)}")
-    return is_swap_snapshot(snapshot, volume_id) or (is_taken_of(snapshot, volume_id) and final)
+    if is_planned(snapshot.snapshot_id):
+        return is_taken_of(snapshot, volume_id)
+    return purpose_of(snapshot, volume_id) is not None
+
+
+def is_superseded(snapshot: Snapshot, volume_id: str, by: datetime) -> bool:
+    """Whether a run may delete the snapshot once a newer final one of the same volume, taken at *by*, is complete.
+
+    A temporary one has no further use. Any other must come from a run that was interrupted a short time before: an
+    older one may be somebody's only record of that time, and its tag proves nothing.
+    """
+    if not is_last_snapshot(snapshot, volume_id):
+        return False
+    recent = snapshot.start_time is not None and snapshot.start_time >= by - SUPERSEDED_WITHIN
+    return recent or is_temporary(snapshot, volume_id)
 
 
 # --- volumes and images ----------------------------------------------------------------------------------------------

@@ -490,7 +490,7 @@ class _Pass(Draft):
             self.asked.append(own_snapshots({tag_names.SWAP: old_id}))
             for item in self.state.all(Snapshot):
                 tags = item.tags
-                mine = item.snapshot_id == volume.snapshot_id and proofs.is_swap_snapshot(item, old_id)
+                mine = item.snapshot_id == volume.snapshot_id and proofs.is_temporary(item, old_id)
                 if mine and tags.get(tag_names.SWAP) == old_id and tag_names.FINAL not in tags:
                     self.leftovers.append(self._forgotten(old_id, item.snapshot_id))
         (self.leftovers or self.endings[2]).append(untagged)
@@ -623,25 +623,26 @@ class _Pass(Draft):
         ]
         if links:
             self._detach(match, volume, links)
-        self._forget_swap(volume)
+        self._forget_swap(volume, absent=absent)
         if absent:
             self._remove(match, volume)
             return
         self._tag(match, volume)
         self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "it is to stay detached")
 
-    def _forget_swap(self, volume: Volume) -> None:
-        """What a swap that did not end has left is of no use when the volume goes."""
+    def _forget_swap(self, volume: Volume, *, absent: bool = False) -> None:
+        """What a swap that did not end has left is of no use when the volume goes.
+
+        With *absent* the final snapshot takes the place of those that could be the last ones: see `_snapshot`.
+        """
         if not recorded_places(volume):
             return
         self.asked.append(_snapshot_query(volume, tag_names.SWAP))
         for item in self._snapshots(volume, tag_names.SWAP):
-            # Of a swap with delete_replaced: nothing has been written since, so it is the last one.
-            last = item.tags.get(tag_names.FINAL) == volume.volume_id and item.state in ("pending", "completed")
-            if last and not volume.attachments:
-                self.remove_tags(self.cleanup, item, (tag_names.SWAP,), f"it stays, the last of {volume.volume_id}")
-            else:
+            if volume.attachments or item.state == "error" or proofs.is_temporary(item, volume.volume_id):
                 self._outdate(volume, (item,))
+            elif not absent or item.tags.get(tag_names.FINAL) != volume.volume_id:
+                self.remove_tags(self.cleanup, item, (tag_names.SWAP,), f"it stays, a snapshot of {volume.volume_id}")
 
     def _remove(self, match: Match, volume: Volume) -> None:
         final = self.spec.final_snapshot
@@ -653,7 +654,7 @@ class _Pass(Draft):
                 "without one"
             )
         if final:
-            self._snapshot(match, volume, tag_names.FINAL, f"the last of {volume.volume_id} before it is deleted")
+            self._snapshot(match, volume, tag_names.FINAL, _before_deletion(volume))
         self.deletions.append(self._delete(volume, f"{match.name} of {match.target.group} should be absent"))
 
     def _purge(self) -> None:
@@ -838,30 +839,14 @@ class _Pass(Draft):
         else:
             self.asked.append(_snapshot_query(old, tag_names.SWAP))
             there = self._snapshots(old, tag_names.SWAP)
-            last_id = self._last_of(match, old, there) if final else ""
-            for item in there:
-                if item.snapshot_id == last_id:
-                    self.endings[0].append(self.untagged(last_id, (tag_names.SWAP,), stays))
-                else:
-                    forgetting.append(self._forgotten(old.volume_id, item.snapshot_id))
+            if final:
+                self._snapshot(match, old, tag_names.FINAL, _before_deletion(old), into=forgetting, final=True)
+            self._give_up(old, there, forgetting, newer=final)
         if deleted:
             self.deletions.append(self._delete(old, f"{new} has taken its place (delete_replaced)"))
         else:
             own = (tag_names.SPEC, tag_names.VOLUME, *tag_names.WAS_AT)
             self.remove_tags(self.endings[2], old, own, f"{new} has taken its place")
-
-    def _last_of(self, match: Match, old: Volume, copies: Iterable[Snapshot]) -> str:
-        """The final snapshot of what has been replaced: one that there is, else that of the swap, else a new one."""
-        self.asked.append(_snapshot_query(old, tag_names.FINAL))
-        usable = [item for item in copies if item.state in ("pending", "completed") and not old.attachments]
-        if usable and not self._snapshots(old, tag_names.FINAL):
-            last = usable[0]
-            mark = {tag_names.FINAL: old.volume_id}
-            self.add_tags(self.cleanup, last, mark, f"it is the last of {old.volume_id}")
-            if last.state == "pending":
-                self.snapshot_waits.append(Wait((last.snapshot_id,), "completed"))
-            return last.snapshot_id
-        return self._snapshot(match, old, tag_names.FINAL, f"the last of {old.volume_id} before it is deleted")
 
     def _forgotten(self, old_id: str, snapshot_id: str) -> Change:
         reason = f"the copy of {old_id} has been made from it"
@@ -884,27 +869,33 @@ class _Pass(Draft):
             )
         return ours
 
-    def _snapshot(self, match: Match, volume: Volume, tag: str, reason: str, *, final: bool = False) -> str:
-        """The id of the snapshot that is taken of the detached volume, or was by a run that did not end.
+    def _snapshot(
+        self,
+        match: Match,
+        volume: Volume,
+        tag: str,
+        reason: str,
+        *,
+        final: bool = False,
+        into: list[Change] | None = None,
+    ) -> str:
+        """The id of the snapshot that this run takes of the detached volume.
 
-        One from before the volume was attached again lacks what was written since: it does not count.
+        One that an earlier run took never counts: EC2 does not tell whether the volume was attached since. The new one
+        takes its place, and it is deleted with the changes *into*, or right after the new one is complete.
+        *final*: for a swap that deletes the volume.
         """
         self.asked.append(_snapshot_query(volume, tag))
-        there = self._snapshots(volume, tag)
-        current = [item for item in there if item.state in ("pending", "completed") and not volume.attachments]
-        self._outdate(volume, [item for item in there if item not in current])
-        if current:
-            first = min(current, key=lambda item: (item.start_time is None, item.start_time, item.snapshot_id))
-            if first.state == "pending":
-                self.snapshot_waits.append(Wait((first.snapshot_id,), "completed"))
-            return first.snapshot_id
+        self._give_up(volume, self._snapshots(volume, tag), self.endings[0] if into is None else into, newer=True)
         if volume.state == "error":
             raise UnsafePlan(
                 f"{match.target.label}: {volume.volume_id} is in the state error, and EBS takes no snapshot of it; "
                 "final_snapshot: false deletes it without one"
             )
         require_in_region(match.target.label, volume, "Delete it without a snapshot: final_snapshot: false")
-        word = proofs.SWAP_WORD if tag == tag_names.SWAP else proofs.FINAL_WORD
+        swap = tag == tag_names.SWAP
+        word = proofs.SWAP_WORD if swap else proofs.FINAL_WORD
+        purpose = proofs.Purpose.LAST_SWAP if final else proofs.Purpose.SWAP if swap else proofs.Purpose.FINAL
         new = planned("snapshot", f"{word} of {volume.volume_id}")
         tags = {**carried(volume.tags), **(match.target.spec.tags or {}), tag: volume.volume_id}
         if final:
@@ -916,7 +907,7 @@ class _Pass(Draft):
                 self.state.region,
                 {
                     "VolumeId": volume.volume_id,
-                    "Description": _description(match, word, volume),
+                    "Description": _description(match, purpose, volume),
                     "TagSpecifications": [specification("snapshot", tags)],
                 },
                 reason,
@@ -935,11 +926,38 @@ class _Pass(Draft):
         self.snapshot_waits.append(Wait((new,), "completed"))
         return new
 
+    def _give_up(self, volume: Volume, snapshots: Iterable[Snapshot], into: list[Change], *, newer: bool) -> None:
+        """Earlier runs took these of the volume. They go with the changes *into* where facts allow it.
+
+        *newer*: this run takes a newer one. EC2 takes it once those that are pending are complete. What an earlier
+        version took, or a run of long ago, may be the record of another time: it stays, and a warning names it.
+        """
+        known = {change.resource for changes in (self.cleanup, into) for change in changes}
+        for item in snapshots:
+            if item.snapshot_id in known:
+                continue
+            if volume.attachments or item.state == "error":
+                self._outdate(volume, (item,))
+            elif proofs.is_temporary(item, volume.volume_id) or (newer and self._is_superseded(volume, item)):
+                if newer and item.state == "pending":
+                    self.settling.append(Wait((item.snapshot_id,), "completed"))
+                reason = f"a newer one of {volume.volume_id} takes its place" if newer else "the copy is in its place"
+                into.append(self._useless(item, reason))
+            else:
+                self.remove_tags(into, item, (tag_names.SWAP,), f"it stays, a snapshot of {volume.volume_id}")
+                self.warnings.append(
+                    f"{item.snapshot_id}: an earlier run took this snapshot of {volume.volume_id}, and nothing proves "
+                    "that it is of no use. It is kept. Delete it yourself if you do not need it"
+                )
+
+    def _is_superseded(self, volume: Volume, item: Snapshot) -> bool:
+        return self.now is not None and proofs.is_superseded(item, volume.volume_id, self.now)
+
     def _outdate(self, volume: Volume, snapshots: Iterable[Snapshot]) -> None:
         """These are not the last of the volume any more: it was attached since, or will be.
 
-        EC2 shows a pending one until it is complete, deleted or not: its tags go first, so that no run takes it for
-        the last one.
+        EC2 shows a pending one until it is complete, deleted or not: its tags go first, so that no run looks at it
+        again.
         """
         known = {change.resource for change in (*self.untagging, *self.cleanup)}
         for item in snapshots:
@@ -948,14 +966,16 @@ class _Pass(Draft):
             failed = item.state == "error"
             reason = "it has failed" if failed else f"it is not the last one of {volume.volume_id}, which is attached"
             of_swap = tag_names.SWAP in item.tags and proofs.is_swap_snapshot(item, volume.volume_id)
-            useless = failed or of_swap
+            temporary = proofs.is_temporary(item, volume.volume_id)
+            useless = failed or temporary or (of_swap and self._is_superseded(volume, item))
             if item.state == "pending" or not useless:
                 self.remove_tags(self.untagging, item, (tag_names.FINAL, tag_names.SWAP), reason)
             if useless:
-                before = {"state": item.state}
-                self.cleanup.append(
-                    Change("DeleteSnapshot", item.snapshot_id, self.state.region, {}, reason, before, None)
-                )
+                self.cleanup.append(self._useless(item, reason))
+
+    def _useless(self, item: Snapshot, reason: str) -> Change:
+        before = {"state": item.state}
+        return Change("DeleteSnapshot", item.snapshot_id, self.state.region, {}, reason, before, None)
 
     # --- tags and deletions ---
 
@@ -1135,9 +1155,13 @@ def _identity(target: Target, name: str) -> dict[str, str]:
     return {tag_names.SPEC: target.group, tag_names.VOLUME: name}
 
 
-def _description(match: Match, word: str, volume: Volume) -> str:
+def _before_deletion(volume: Volume) -> str:
+    return f"the last of {volume.volume_id} before it is deleted"
+
+
+def _description(match: Match, purpose: proofs.Purpose, volume: Volume) -> str:
     """The snapshot's description: whose volume it is of, and at its end for what it is; EC2 takes 255 characters."""
-    note = f": {proofs.capture_note(word, volume.volume_id)}"
+    note = f": {proofs.capture_note(purpose, volume.volume_id)}"
     return f"{match.target.group} {match.name}"[: 255 - len(note)] + note
 
 
