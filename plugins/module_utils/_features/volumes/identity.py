@@ -41,6 +41,11 @@ class Target:
     zone: str
 
     @property
+    def instance_ids(self) -> frozenset[str]:
+        """The ids of ``instances``."""
+        return frozenset(instance.instance_id for instance in self.instances)
+
+    @property
     def label(self) -> str:
         """The entry and the instance, for messages: ``volumes[0] (data) of i-…``."""
         if len(self.instances) == 1:

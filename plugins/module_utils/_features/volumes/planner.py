@@ -51,6 +51,7 @@ from .places import (
     WAS_AT_QUERY,
     Devices,
     Place,
+    declared_places,
     deleted_with,
     places_of,
     places_tags,
@@ -416,8 +417,9 @@ class _Pass(Draft):
         """
         target = match.target
         known = {link.instance_id: link for link in volume.attachments}
-        was_at = recorded_places(volume) or (recorded_places(match.old) if match.old is not None else ())
+        was_at = declared_places(target, volume) or (declared_places(target, match.old) if match.old else ())
         places = {place.instance_id: place for place in was_at}
+        self.warnings += _forgotten_flags(match, (volume, match.old))
         leaving = [] if match.is_root else list(strangers(match, self.state))
         wanted = {instance.instance_id for instance in target.instances}
         # These end without this run: with their instance, or since an earlier run has asked for it.
@@ -438,16 +440,15 @@ class _Pass(Draft):
             else:
                 if link.state != "attached":
                     self.attach_waits.append(Wait((volume.volume_id,), "attached", about=instance.instance_id))
-                self._flag(match, volume, link, places.get(instance.instance_id))
+                self._flag(match, volume, link)
         if joining:
             require_in_region(target.label, volume, _BY_OTHER_MEANS)
             self._ready(volume)
         # A new one that comes off its place has been written to, so nothing goes back to the old one.
-        if match.old is not None and joining and not leaving:
+        if match.old is not None and match.old.volume_id in match.proven and joining and not leaving:
             # The old one is off already: if the new one cannot take its place, it goes back to it.
-            snapshots = self._snapshots(match.old, tag_names.SWAP)
-            snapshot_id = snapshots[0].snapshot_id if snapshots else ""
-            self.moves.append(Move(match.old, recorded_places(match.old), volume.volume_id, snapshot_id))
+            snapshot_id = self._source_of_copy(match.old, volume)
+            self.moves.append(Move(match.old, declared_places(target, match.old), volume.volume_id, snapshot_id))
         if leaving:
             back = tuple(
                 Place(link.instance_id, link.device_name, deleted_with(self.state, volume, link.instance_id))
@@ -464,7 +465,7 @@ class _Pass(Draft):
             link = known.get(instance.instance_id)
             was = places.get(instance.instance_id)
             device = was.device_name if was else link.device_name if apart and link is not None else None
-            remembered = was.delete_on_termination if was else link is not None and link.delete_on_termination
+            remembered = link is not None and link.delete_on_termination
             remaining = self._attach(
                 match,
                 volume.volume_id,
@@ -477,6 +478,16 @@ class _Pass(Draft):
         if tag_names.SWAP in volume.tags:
             self._end_swap(match, volume.volume_id, volume)
         return bool(joining)
+
+    def _source_of_copy(self, old: Volume, new: Volume) -> str:
+        """The temporary snapshot of a swap that *new* was made from; empty where there is none."""
+        sources = (
+            item.snapshot_id
+            for item in self._snapshots(old, tag_names.SWAP)
+            if item.snapshot_id == new.snapshot_id
+            and (proofs.is_temporary(item, old.volume_id) or self._is_superseded(old, item))
+        )
+        return next(sources, "")
 
     def _end_swap(self, match: Match, new: str, volume: Volume | None = None) -> None:
         """The copy loses the tag of a swap, before or after the proof of what is deleted in its favour.
@@ -548,11 +559,12 @@ class _Pass(Draft):
             self.flags[instance.instance_id][device] = True
         return links
 
-    def _flag(self, match: Match, volume: Volume, link: VolumeAttachment, was: Place | None) -> None:
-        """Delete-on-termination of an attachment that stays, or that a run has made which did not end."""
+    def _flag(self, match: Match, volume: Volume, link: VolumeAttachment) -> None:
+        """Delete-on-termination of an attachment that stays, as the entry says it.
+
+        What a record says of it counts for nothing: a volume that is not deleted with its instance harms nobody.
+        """
         wanted = match.target.spec.delete_on_termination
-        if wanted is None and was is not None:
-            wanted = was.delete_on_termination
         if wanted is not None and wanted != deleted_with(self.state, volume, link.instance_id):
             self.flags[link.instance_id][link.device_name] = wanted
 
@@ -772,7 +784,7 @@ class _Pass(Draft):
             self._mark(volume, places)
             self._detach(match, volume, volume.attachments)
         else:
-            places = recorded_places(volume)
+            places = declared_places(target, volume)
         final = self.spec.delete_replaced and self.spec.final_snapshot
         reason = f"the copy that replaces {volume.volume_id} is made from it"
         snapshot = self._snapshot(match, volume, tag_names.SWAP, reason, final=final)
@@ -1021,11 +1033,21 @@ class _Pass(Draft):
     def _involved(self, stopping: Sequence[Instance]) -> list[Instance]:
         """The instances that an earlier run may have stopped for these volumes, and that this one does not stop.
 
-        A hold may be somebody else's: it is this module's when a volume says that it was there.
+        A hold may be somebody else's: it is this module's when a volume of the declaration says that it was there. EC2
+        shows them in one zone then.
         """
-        ids = [place.instance_id for volume in self.state.all(Volume) for place in recorded_places(volume)]
-        found = [self.state.instance(item) for item in dict.fromkeys(ids)]
-        return [item for item in found if item is not None and item not in stopping and hold_of(item) is not None]
+        volumes = [item for match in self.matches for item in (match.volume, *match.replaced, *match.stale) if item]
+        wanted = set(self.spec.instance_ids)
+        volumes += [item for item in self.state.all(Volume) if wanted & {link.instance_id for link in item.attachments}]
+        found = [
+            instance
+            for volume in (*volumes, *self._purged())
+            for place in recorded_places(volume)
+            if (instance := self.state.instance(place.instance_id)) is not None
+            and instance.availability_zone == volume.availability_zone
+        ]
+        several = {item.instance_id: item for item in found if item not in stopping and hold_of(item) is not None}
+        return list(several.values())
 
     def _require_stoppable(self, stopping: Sequence[Instance]) -> None:
         troubles = [
@@ -1107,6 +1129,18 @@ def _is_known_by_a_fact(match: Match, volume: Volume) -> bool:
         or entry.device_name in devices
         or (entry.snapshot_id is not None and volume.snapshot_id == entry.snapshot_id)
     )
+
+
+def _forgotten_flags(match: Match, volumes: Iterable[Volume | None]) -> Iterator[str]:
+    """A warning for each record that says that a volume is deleted with its instance, where the entry does not."""
+    for volume in volumes if match.target.spec.delete_on_termination is None else ():
+        for place in recorded_places(volume) if volume is not None else ():
+            if place.delete_on_termination and place.instance_id in match.target.instance_ids:
+                yield (
+                    f"{match.target.label}: the tag {tag_names.WAS_AT[0]} of {volume.volume_id} says that it was "
+                    f"deleted with {place.instance_id}, and nothing proves that. Set delete_on_termination: true if it "
+                    "should be"
+                )
 
 
 def _leaving(match: Match, volume: Volume, state: State) -> Iterator[str]:
