@@ -2320,7 +2320,7 @@ def test_what_declares_a_volume_that_leaves_is_named(group: str, zone: str, give
     assert words in short(warning)
     assert "must no longer name data" in warning
     ec2.carry_out(plan_of(spec, ec2))
-    assert plan_of(spec, ec2).warnings == ()
+    assert not any("must no longer name" in one for one in plan_of(spec, ec2).warnings)
 
 
 @pytest.mark.parametrize("how", TAKING_OFF)
@@ -2867,18 +2867,26 @@ def test_unfinished_swaps(case: Case) -> None:
 
 @pytest.mark.parametrize("case", UNFINISHED)
 def test_unfinished_swaps_of_what_is_named_by_its_id(case: Case) -> None:
-    """The same follows, whichever of its ids names the volume."""
+    """The same follows, whichever of its ids names the volume, where EC2 proves the copy or only tags change."""
     case = dataclasses.replace(case, volumes=[{"volume_id": vol(1), **entry} for entry in case.volumes])
     if case.title == "the old one is deleted":
         assert case.steps == []
+    if case.title in ("done, and detached since", "the second one is made"):
+        words = ["volumes[0] (data)", "has replaced vol-1", "nothing proves that"]
+        case = dataclasses.replace(case, steps=(), refused=Ambiguous, words=words)
+    if case.title == "to be absent: the copy has taken its place":
+        case = dataclasses.replace(case, steps=())
     check(case)
 
 
 @pytest.mark.parametrize("state", ["present", "detached", "absent"])
 def test_one_volume_in_two_entries_in_the_middle_of_a_swap(state: str) -> None:
     entries = [{"volume_id": vol(1), "name": "other", "state": state}, {"name": "data"}]
-    there, given = [STOPPED, OLD, snapshot(1, 1, tags=SWAP_TAG), copy()], {"replace": "snapshot"}
-    check(Case("", there, entries, (), SpecError, ["volumes[1] (data)", "volumes[0] (other)"], given))
+    there = [STOPPED, OLD, snapshot(1, 1, tags=SWAP_TAG), copy()]
+    plan = plan_of(declared(*entries, replace="snapshot"), Ec2(*there))
+    assert isinstance(plan.refused, SpecError)
+    message = short(str(plan.refused))
+    assert [word for word in ("volumes[1] (data)", "volumes[0] (other)") if word not in message] == []
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
@@ -3455,12 +3463,13 @@ def histories(draw: st.DrawFn) -> tuple[Ec2, VolumesSpec]:
 
 
 def planned(spec: VolumesSpec, ec2: Ec2) -> tuple[State, Plan] | None:
-    """The plan, which the guard lets pass, or none where the declaration is refused."""
+    """The plan, which the guard lets pass, or none where the declaration or one of its entries is refused."""
     try:
         state, _asked = read(spec, ec2)
-        return state, guard(planner.plan(spec, state, NOW))
+        plan = guard(planner.plan(spec, state, NOW))
     except StorageError:
         return None
+    return None if plan.refused is not None else (state, plan)
 
 
 def all_stages(plan: Plan) -> list[Stage]:
@@ -3662,7 +3671,7 @@ def test_a_failure_on_the_way_leads_back(history: tuple[Ec2, VolumesSpec], nth: 
         first = before[volume_id]
         # A copy that was attached before another failed in the same stage stays.
         place = swapped.get(volume_id, ec2.resources[volume_id])
-        was = attached(first) or remembered(first, spec.instance_ids)
+        was = attached(first) or goes_back_to(first, spec.instance_ids)
         assert {one[:2] for one in attached(place)} == {one[:2] for one in was}
         if place.volume_id == volume_id:
             assert attached(place) == was
@@ -3693,8 +3702,13 @@ def attached(found: Volume) -> set[tuple[str, str, bool]]:
     return {(link.instance_id, link.device_name, link.delete_on_termination) for link in found.attachments}
 
 
-def remembered(found: Volume, instance_ids: Iterable[str]) -> set[tuple[str, str, bool]]:
-    """Where it was on these instances when a run took it off: a record proves no other place, and no flag."""
+def remembered(found: Volume) -> set[tuple[str, str, bool]]:
+    """Where it was when a run took it off."""
     values = [value for key, value in found.tags.items() if key.startswith("ec2ops:was-at")]
     said = [place.split(" ") for value in values for place in value.split(",") if " " in place]
-    return {(place[0], place[1], False) for place in said if place[0] in set(instance_ids)}
+    return {(place[0], place[1], len(place) == 3) for place in said}
+
+
+def goes_back_to(found: Volume, instance_ids: Iterable[str]) -> set[tuple[str, str, bool]]:
+    """Where a record takes it: to a declared instance, and it is not deleted with that one."""
+    return {(one, device, False) for one, device, _flag in remembered(found) if one in set(instance_ids)}

@@ -27,7 +27,7 @@ from ..._domain.succession import successor, successor_queries
 from ..._kernel import proofs
 from ..._kernel import tags as tag_names
 from ..._kernel.display import counted
-from ..._kernel.errors import SpecError, UnsafePlan, bounded, listed
+from ..._kernel.errors import Ambiguous, Incomplete, SpecError, StorageError, UnsafePlan, bounded, listed
 from ..._kernel.ids import is_planned, kind_of, planned
 from ..._kernel.plan import Change, Feature, Plan, Wait
 from ..._kernel.resources import Instance, Snapshot, Volume, VolumeAttachment, view
@@ -76,7 +76,7 @@ def needs(spec: VolumesSpec, state: State) -> tuple[Query, ...]:
     first = first_queries(spec)
     if not state.answered.issuperset(first):
         return first
-    first = (*first, *proof_queries(state), *gone_queries(spec, state))
+    first = (*first, *proof_queries(spec, state), *gone_queries(spec, state))
     if not state.answered.issuperset(first):
         return first
     return (*first, *_Pass(spec, state, None).questions())
@@ -100,6 +100,7 @@ class _Pass(Draft):
     matches: tuple[Match, ...] = ()
     asked: list[Query] = field(default_factory=list)
     freed: set[tuple[str, str]] = field(default_factory=set)
+    refusals: list[StorageError] = field(default_factory=list)
     labels: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -107,7 +108,9 @@ class _Pass(Draft):
         self.devices = Devices(self.spec, self.state, self.matches)
         for match in self.matches:
             self._one(match)
-        if self.spec.purge_volumes:
+        if self.spec.purge_volumes and self.refusals:
+            self.warnings.append("purge_volumes: no volume is taken off, since an entry is refused")
+        elif self.spec.purge_volumes:
             self._purge()
         self.warnings += _no_longer_declared(self._orphans())
 
@@ -139,6 +142,11 @@ class _Pass(Draft):
     # --- one entry ---
 
     def _one(self, match: Match) -> None:
+        refused = match.refused or self._unproven(match)
+        if refused is not None:
+            self.warnings += match.doubts
+            self.refusals.append(refused)
+            return
         for stale in match.stale:
             self.cleanup.append(self._delete(stale, "a run that did not end has made it, and it is of no use"))
         volume = match.volume
@@ -162,6 +170,31 @@ class _Pass(Draft):
             self._take_off(match, volume)
         if volume is not None and volume.operator is not None:
             self._require_untouched(match, volume)
+
+    def _unproven(self, match: Match) -> StorageError | None:
+        """Why the entry is refused: only tags say that this is its volume, and more than tags would change."""
+        volume, target = match.volume, match.target
+        if not match.unproven or volume is None:
+            return None
+        links = {link.instance_id: link for link in volume.attachments if not link.leaving}
+        if target.spec.state == "detached":
+            as_declared = not target.instance_ids & set(links) if target.instances else not links
+        else:
+            device, flag = target.spec.device_name, target.spec.delete_on_termination
+            drift = compare(match, self.state)
+            as_declared = set(links) == target.instance_ids and not (drift.modify or drift.swap or drift.never)
+            as_declared = as_declared and all(
+                device is None or device_letters(device) == device_letters(link.device_name) for link in links.values()
+            )
+            flags = {deleted_with(self.state, volume, link.instance_id) for link in links.values()}
+            as_declared = as_declared and flags <= {flag if flag is not None else True, flag or False}
+        if as_declared:
+            return None
+        return Ambiguous(
+            f"{target.label}: the tag {tag_names.REPLACES} says that {volume.volume_id} has replaced "
+            f"{target.spec.volume_id}, and nothing proves that any more. To change {volume.volume_id}, name it by its "
+            f"own id. To go back to {target.spec.volume_id}, remove that tag"
+        )
 
     def _require_untouched(self, match: Match, volume: Volume) -> None:
         """EC2 refuses to change what a service manages; it is not tagged as ours either."""
@@ -1019,7 +1052,17 @@ class _Pass(Draft):
         started = [item for item in involved if item.state in ("running", "pending")]
         self.endings[0] += [forget(item, self.state.region, "it is running again") for item in started]
         self.warnings += [lost_address(item) for item in stopping if has_passing_address(item)]
-        return Plan(self.stages(stopping, restored), tuple(dict.fromkeys(self.warnings)))
+        stages, warnings = self.stages(stopping, restored), tuple(dict.fromkeys(self.warnings))
+        refused = self._refused()
+        if refused is not None and not any(stage.changes for stage in stages):
+            raise refused
+        return Plan(stages, warnings, refused=refused)
+
+    def _refused(self) -> StorageError | None:
+        """What the task fails with once the other entries are carried out."""
+        if len(self.refusals) < 2:
+            return next(iter(self.refusals), None)
+        return Incomplete("; ".join(bounded(map(str, self.refusals))), self.refusals[0])
 
     # --- refused ---
 

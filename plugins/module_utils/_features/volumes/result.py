@@ -33,6 +33,8 @@ def result(spec: VolumesSpec, state: State) -> dict[str, Any]:
     volumes: list[dict[str, Any]] = []
     deferred: list[dict[str, Any]] = []
     for match in matches(dataclasses.replace(spec, steal=True), state):
+        if match.refused is not None:
+            continue
         entries = list(_entries(match, state))
         volumes += entries
         fields = compare(match, state).modify if match.target.spec.state == "present" else {}
