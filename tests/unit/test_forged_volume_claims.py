@@ -296,7 +296,8 @@ def test_entry_that_tags_leave_open_is_refused_alone(
     forged = strangers_volume(sandbox)
     entry = {**entry, **({"volume_id": real} if "volume_id" in entry else {})}
     tag(sandbox, forged, spec=web.instance_id, volume=entry["name"])
-    tag(sandbox, real, **tags)
+    if tags:
+        tag(sandbox, real, **tags)
     entries = [entry, {"name": "log", "size": 1}]
     ended = run(sandbox, instance_ids=[web.instance_id], volumes=entries, purge_volumes=purge, in_use="detach")
     assert "volumes[0]" in ended.failed

@@ -17,13 +17,14 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from ..._domain.device_names import device_letters
 from ..._domain.succession import successor, successor_queries
 from ..._kernel import proofs
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import Ambiguous, SpecError, StorageError, UnsafePlan, listed
-from ..._kernel.ids import is_planned, kind_of
+from ..._kernel.ids import kind_of
 from ..._kernel.resources import Instance, Volume, VolumeAttachment
 from ..._kernel.state import Query, State, by_id
 from .spec import ROOT, VolumeSpec, VolumesSpec
@@ -88,6 +89,11 @@ class Match:
     def old(self) -> Volume | None:
         """What ``volume`` was made from, in a swap that is not finished."""
         return self.replaced[0] if self.replaced else None
+
+    @property
+    def is_told_by_tags(self) -> bool:
+        """Whether no more than tags say which volume is the entry's, or that there is none."""
+        return self.unproven or self.how == "tags"
 
     @property
     def is_root(self) -> bool:
@@ -199,13 +205,14 @@ def replaced_by(instance_id: str, heir: Instance) -> str:
 def matches(spec: VolumesSpec, state: State, *, sure: bool = True) -> tuple[Match, ...]:
     """What there is for each target. An entry of which tags leave open what it stands for is refused, the others stand.
 
-    Raises SpecError for bad input, and UnsafePlan for a volume that an entry names and somebody else has. Not *sure*: who holds the volumes has not been asked yet.
+    Raises SpecError for bad input, and UnsafePlan for a volume that an entry names and somebody else has. Not *sure*:
+    who holds the volumes has not been asked yet.
     """
     known = _Volumes(state)
-    found = _adopted(_refusing(target, lambda: _match(target, known)) for target in targets(spec, state))
+    found = _adopted(_refusing(target, partial(_match, target, known)) for target in targets(spec, state))
     found = _with_one_name_each(found)
     found = tuple(
-        _refusing(match.target, lambda: _told_from_copies(match, known), match.name) if match.refused is None else match
+        match if match.refused else _refusing(match.target, partial(_told_from_copies, match, known), match.name)
         for match in found
     )
     found = _claimed_once(found)
@@ -221,29 +228,31 @@ def _refusing(target: Target, find: Callable[[], Match], name: str = "") -> Matc
 
 
 def _claimed_once(found: Iterable[Match]) -> tuple[Match, ...]:
-    """Refuse an entry that reaches a volume of another one's by tags. Raises SpecError where both name it."""
+    """Refuse an entry that only tags lead to a volume of another entry. Raises SpecError where both name it."""
     several = list(found)
     claimed: dict[str, int] = {}
-    for number, match in enumerate(several):
+    # The surest first; of several as sure, the first of the declaration.
+    for number in sorted(range(len(several)), key=lambda number: -_sureness(several[number])):
+        match = several[number]
         volumes = (match.volume, *match.replaced, *match.stale) if match.volume is not None else ()
-        for volume in volumes:
-            holder = claimed.setdefault(volume.volume_id, number)
-            if holder == number:
-                continue
-            other = several[holder]
-            later, first = (other, match) if _is_told_by_tags(other) and not _is_told_by_tags(match) else (match, other)
-            error = SpecError(f"{later.target.label}: {volume.volume_id} is what {first.target.label} stands for too")
-            if not _is_told_by_tags(later):
-                raise error
-            several[holder if later is other else number] = Match(later.target, later.name, refused=error)
-            claimed[volume.volume_id] = number if later is other else holder
-            if later is match:
-                break
+        taken = next((item for item in volumes if item.volume_id in claimed), None)
+        if taken is None:
+            claimed.update((volume.volume_id, number) for volume in volumes)
+            continue
+        other = several[claimed[taken.volume_id]].target
+        error = SpecError(f"{match.target.label}: {taken.volume_id} is what {other.label} stands for too")
+        if _sureness(match) > _BY_TAGS:
+            raise error
+        several[number] = Match(match.target, match.name, doubts=match.doubts, refused=error)
     return tuple(several)
 
 
-def _is_told_by_tags(match: Match) -> bool:
-    return match.unproven or match.how == "tags"
+_UNPROVEN, _BY_TAGS, _BY_FACTS = range(3)
+
+
+def _sureness(match: Match) -> int:
+    """How sure it is that the volume is the entry's: by a claim that nothing proves, by its tags, by a fact."""
+    return _UNPROVEN if match.unproven else _BY_TAGS if match.how == "tags" else _BY_FACTS
 
 
 def _ours(match: Match, state: State, *, sure: bool) -> Match:
@@ -286,7 +295,7 @@ def _with_one_name_each(found: Iterable[Match]) -> tuple[Match, ...]:
         error = SpecError(f"{later.target.label}: its name, {later.name}, is that of {first.target.label} too")
         if later.target.spec.name is not None:
             raise error
-        several[by_tag] = Match(later.target, later.name, refused=error)
+        several[by_tag] = Match(later.target, later.name, doubts=later.doubts, refused=error)
         called[match.target.group, match.name] = number if by_tag == holder else holder
     return tuple(several)
 
@@ -554,8 +563,8 @@ def _is_no_restore(target: Target, volume: Volume) -> bool:
 def _lost_replacement(target: Target, marked: Sequence[Volume]) -> Ambiguous:
     new_ids = listed(dict.fromkeys(volume.tags[tag_names.REPLACED_BY] for volume in marked))
     return Ambiguous(
-        f"{target.label}: a tag says that {new_ids} has replaced it, which does not exist. To go back to what there is, "
-        f"remove the tag {tag_names.REPLACED_BY}",
+        f"{target.label}: a tag says that {new_ids} has replaced it, which does not exist. To go back to the volume "
+        f"that is there, remove its tag {tag_names.REPLACED_BY}",
         sorted(volume.volume_id for volume in marked),
     )
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -79,12 +79,25 @@ def needs(spec: VolumesSpec, state: State) -> tuple[Query, ...]:
     first = (*first, *proof_queries(spec, state), *gone_queries(spec, state))
     if not state.answered.issuperset(first):
         return first
-    return (*first, *_Pass(spec, state, None).questions())
+    return (*first, *_pass(spec, state, None).questions())
 
 
 def plan(spec: VolumesSpec, state: State, now: datetime) -> Plan:
     """What has to be done for the declaration to hold. Raises SpecError, Ambiguous, UnsafePlan."""
-    return _Pass(spec, state, now).plan()
+    return _pass(spec, state, now).plan()
+
+
+def _pass(spec: VolumesSpec, state: State, now: datetime | None) -> _Pass:
+    """The pass over all entries that are not refused. Raises SpecError and UnsafePlan for the others' input.
+
+    An entry that only tags lead to its volume, or to none, ends no run: with the others it starts afresh without it.
+    """
+    refused: dict[int, StorageError] = {}
+    while True:
+        found = _Pass(spec, state, now, refused=refused)
+        if not found.failed:
+            return found
+        refused = {**refused, **found.failed}
 
 
 # --- one volume's part of the plan -----------------------------------------------------------------------------------
@@ -101,13 +114,23 @@ class _Pass(Draft):
     asked: list[Query] = field(default_factory=list)
     freed: set[tuple[str, str]] = field(default_factory=set)
     refusals: list[StorageError] = field(default_factory=list)
+    refused: Mapping[int, StorageError] = field(default_factory=dict)
+    failed: dict[int, StorageError] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.matches = matches(self.spec, self.state, sure=self.now is not None)
+        found = matches(self.spec, self.state, sure=self.now is not None)
+        self.matches = tuple(
+            replace(match, refused=self.refused.get(number, match.refused)) for number, match in enumerate(found)
+        )
         self.devices = Devices(self.spec, self.state, self.matches)
-        for match in self.matches:
-            self._one(match)
+        for number, match in enumerate(self.matches):
+            try:
+                self._one(match)
+            except StorageError as error:
+                if not match.is_told_by_tags:
+                    raise
+                self.failed[number] = error
         if self.spec.purge_volumes and self.refusals:
             self.warnings.append("purge_volumes: no volume is taken off, since an entry is refused")
         elif self.spec.purge_volumes:
@@ -1176,8 +1199,12 @@ def _is_known_by_a_fact(match: Match, volume: Volume) -> bool:
 
 def _forgotten_flags(match: Match, volumes: Iterable[Volume | None]) -> Iterator[str]:
     """A warning for each record that says that a volume is deleted with its instance, where the entry does not."""
-    for volume in volumes if match.target.spec.delete_on_termination is None else ():
-        for place in recorded_places(volume) if volume is not None else ():
+    if match.target.spec.delete_on_termination is not None:
+        return
+    for volume in volumes:
+        if volume is None:
+            continue
+        for place in recorded_places(volume):
             if place.delete_on_termination and place.instance_id in match.target.instance_ids:
                 yield (
                     f"{match.target.label}: the tag {tag_names.WAS_AT[0]} of {volume.volume_id} says that it was "
