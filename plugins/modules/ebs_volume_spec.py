@@ -51,7 +51,7 @@ options:
         the instance's id.
       - With another name the volumes follow the declaration to another instance, for example when a machine is built
         anew.
-      - Required with O(availability_zone), and with several instances if all volumes have
+      - Required with O(availability_zone) unless O(move=true), and with several instances if all volumes have
         O(volumes[].multi_attach=true). Otherwise it cannot be given with several instances.
       - It must be text, so quote a number.
     type: raw
@@ -229,6 +229,14 @@ options:
     description:
       - Take a volume that belongs to another O(spec), or that is attached to another instance that lives. Without it
         such a volume is an error that names the holder.
+    type: bool
+    default: false
+  move:
+    description:
+      - The entries name volumes that come from elsewhere, by O(volumes[].volume_id). A volume keeps its O(spec) unless
+        that is the id of an instance or C(zone/) and a zone. Otherwise it gets the target's, which is O(spec), the
+        instance's id, or C(zone/) and the zone.
+      - A volume that is attached in O(availability_zone) already stays there, and is not in the result.
     type: bool
     default: false
   on_cooldown:
@@ -618,6 +626,7 @@ ARGUMENT_SPEC = {
     "in_use": {"type": "str", "choices": ["refuse", "stop", "detach"], "default": "refuse"},
     "lose_instance_store": {"type": "bool", "default": False},
     "steal": {"type": "bool", "default": False},
+    "move": {"type": "bool", "default": False},
     "on_cooldown": {"type": "str", "choices": ["fail", "defer", "wait"], "default": "fail"},
 }
 
@@ -636,7 +645,6 @@ def main() -> None:
         examples=EXAMPLES_OF_MAPPINGS,
         mutually_exclusive=[("instance_ids", "availability_zone")],
         required_one_of=[("instance_ids", "availability_zone")],
-        required_by={"availability_zone": ("spec",)},
     )
 
 

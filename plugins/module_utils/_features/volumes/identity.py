@@ -14,6 +14,7 @@ Private to this collection.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from ..._kernel.errors import Ambiguous, SpecError, StorageError, UnsafePlan, li
 from ..._kernel.ids import kind_of
 from ..._kernel.resources import Instance, Volume, VolumeAttachment
 from ..._kernel.state import Query, State, by_id
-from .spec import ROOT, VolumeSpec, VolumesSpec
+from .spec import PLACE_OF_ZONE, ROOT, VolumeSpec, VolumesSpec
 
 _GOING = ("deleting", "deleted")
 
@@ -210,6 +211,8 @@ def matches(spec: VolumesSpec, state: State, *, sure: bool = True) -> tuple[Matc
     """
     known = _Volumes(state)
     found = _adopted(_refusing(target, partial(_match, target, known)) for target in targets(spec, state))
+    if spec.move:
+        found = tuple(_with_own_group(match) for match in found if not _has_arrived(match))
     found = _with_one_name_each(found)
     found = tuple(
         match if match.refused else _refusing(match.target, partial(_told_from_copies, match, known), match.name)
@@ -217,6 +220,37 @@ def matches(spec: VolumesSpec, state: State, *, sure: bool = True) -> tuple[Matc
     )
     found = _claimed_once(found)
     return found if spec.steal else tuple(_ours(match, state, sure=sure) for match in found)
+
+
+_OF_A_PLACE = re.compile(rf"(?:i-[0-9a-f]+|{PLACE_OF_ZONE}.*)?", re.DOTALL)
+
+
+def _with_own_group(match: Match) -> Match:
+    """The match of a moved volume in the declaration that it keeps.
+
+    One that has the name of an instance or of a zone, or none, changes hands with the move. Any other goes with the
+    volume.
+    """
+    group = match.volume.tags.get(tag_names.SPEC, "") if match.volume is not None else ""
+    if _OF_A_PLACE.fullmatch(group):
+        return match
+    return dataclasses.replace(match, target=dataclasses.replace(match.target, group=group))
+
+
+def _has_arrived(match: Match) -> bool:
+    """Whether a volume that is moved to a zone is there already, and attached: somebody uses it."""
+    volume, target = match.volume, match.target
+    there = volume is not None and volume.availability_zone == target.zone and bool(volume.attachments)
+    return there and not target.instances
+
+
+def kept_group_queries(spec: VolumesSpec, state: State) -> tuple[Query, ...]:
+    """The question for what else the declarations hold that moved volumes keep."""
+    if not spec.move:
+        return ()
+    asked = {spec.group, *spec.instance_ids}
+    groups = {match.target.group for match in matches(dataclasses.replace(spec, steal=True), state, sure=False)}
+    return by_id("DescribeVolumes", f"tag:{tag_names.SPEC}", sorted(groups - asked))
 
 
 def _refusing(target: Target, find: Callable[[], Match], name: str = "") -> Match:

@@ -46,7 +46,18 @@ from .drift import (
     modify_request,
     shown,
 )
-from .identity import Match, Target, boots, first_queries, gone_queries, matches, proof_queries, replaced_by, strangers
+from .identity import (
+    Match,
+    Target,
+    boots,
+    first_queries,
+    gone_queries,
+    kept_group_queries,
+    matches,
+    proof_queries,
+    replaced_by,
+    strangers,
+)
 from .places import (
     WAS_AT_QUERY,
     Devices,
@@ -77,6 +88,9 @@ def needs(spec: VolumesSpec, state: State) -> tuple[Query, ...]:
     if not state.answered.issuperset(first):
         return first
     first = (*first, *proof_queries(spec, state), *gone_queries(spec, state))
+    if not state.answered.issuperset(first):
+        return first
+    first = (*first, *kept_group_queries(spec, state))
     if not state.answered.issuperset(first):
         return first
     return (*first, *_pass(spec, state, None).questions())
