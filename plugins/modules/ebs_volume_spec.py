@@ -263,8 +263,10 @@ notes:
     made. With O(volumes[].state=absent) and O(final_snapshot=false) it is deleted. What EBS could not make is deleted
     by the run that has asked for it.
   - Anybody who can call CreateTags can write the tags of this module. A volume counts as the copy of another one where
-    the swap's snapshot proves it, or where it is in its place. Of several volumes with an entry's tags the attached one
-    counts, and a warning names the others. Nothing is deleted for tags that no fact agrees with.
+    the swap's snapshot proves it, or where it is in its place. An entry that names the replaced one changes the copy
+    only where the snapshot proves it. Of several volumes with an entry's tags the attached one counts, and a warning
+    names the others. Nothing is deleted for tags that no fact agrees with. An entry whose volume tags leave open is
+    refused, and the others are carried out.
   - An entry with a new O(volumes[].name) makes a new volume. A warning names the volumes of the declaration that no
     entry names any more.
   - On Outposts, and in Local Zones and Wavelength Zones, no volume is made or attached; the task fails and names the
@@ -516,7 +518,7 @@ deferred:
       reason: You've reached the maximum modification rate per volume limit.
       next_modification_at: "2026-11-24T10:00:00Z"
 final_snapshots:
-  description: The last snapshots of volumes that were deleted.
+  description: The last snapshots of volumes that were deleted, the newest one of each volume.
   returned: success
   type: list
   elements: dict

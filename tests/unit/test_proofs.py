@@ -208,6 +208,8 @@ def test_snapshot_id_and_create_time_prove_what_a_volume_is_made_from() -> None:
     ("made", "of_a_swap", "last"),
     [
         pytest.param(snapshot(description=f"web data: swap snapshot of {VOLUME}"), True, True, id="swap"),
+        pytest.param(snapshot(description=f"web data: temporary swap snapshot of {VOLUME}"), True, True, id="short"),
+        pytest.param(snapshot(description=f"web data: final swap snapshot of {VOLUME}"), True, True, id="both"),
         pytest.param(snapshot(description=f"web data: final snapshot of {VOLUME}"), False, True, id="final"),
         pytest.param(snapshot(description="nightly", tags={"ec2ops:final": VOLUME}), False, False, id="backup"),
         pytest.param(snapshot(description=f"web data: swap snapshot of {OTHER_VOLUME}"), False, False, id="of another"),
@@ -222,6 +224,40 @@ def test_snapshot_id_and_create_time_prove_what_a_volume_is_made_from() -> None:
 )
 def test_description_proves_what_a_snapshot_was_taken_for(made: Snapshot, of_a_swap: bool, last: bool) -> None:
     assert (proofs.is_swap_snapshot(made, VOLUME), proofs.is_last_snapshot(made, VOLUME)) == (of_a_swap, last)
+
+
+DAY = timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("word", "temporary", "superseded", "superseded_later"),
+    [
+        pytest.param("temporary swap snapshot", True, True, True, id="for the copy alone"),
+        pytest.param("final swap snapshot", False, True, False, id="of a swap that deletes the volume"),
+        pytest.param("swap snapshot", False, True, False, id="of an earlier version's swap"),
+        pytest.param("final snapshot", False, True, False, id="before the deletion"),
+        pytest.param("nightly snapshot", False, False, False, id="backup"),
+    ],
+)
+def test_description_and_age_prove_a_leftover(
+    word: str, temporary: bool, superseded: bool, superseded_later: bool
+) -> None:
+    made = snapshot(description=f"web data: {word} of {VOLUME}", tags={"ec2ops:final": VOLUME, "ec2ops:swap": VOLUME})
+    assert proofs.is_temporary(made, VOLUME) is temporary
+    assert proofs.is_superseded(made, VOLUME, NOON + DAY) is superseded
+    assert proofs.is_superseded(made, VOLUME, NOON + DAY + MINUTE) is superseded_later
+    for other in (OTHER_VOLUME, ""):
+        assert not proofs.is_temporary(made, other)
+        assert not proofs.is_superseded(made, other, NOON)
+    copy = snapshot(COPIED_VOLUME, description=made.description)
+    assert not proofs.is_temporary(copy, VOLUME)
+    assert not proofs.is_superseded(copy, VOLUME, NOON)
+
+
+def test_purposes_have_descriptions_of_their_own() -> None:
+    for purpose in proofs.Purpose:
+        made = snapshot(description=f"web data: {proofs.capture_note(purpose, VOLUME)}")
+        assert proofs.purpose_of(made, VOLUME) is purpose
 
 
 @pytest.mark.parametrize(
