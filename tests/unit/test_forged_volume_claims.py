@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
@@ -201,6 +203,20 @@ def test_way_back_attaches_to_no_instance_that_only_a_tag_names(sandbox: Sandbox
     assert "UnauthorizedOperation" in failed.failed
     assert other.attached() == {}
     assert volumes(sandbox)[real]["Attachments"] == []
+
+
+def test_forged_place_takes_no_hold_from_another_run(sandbox: Sandbox) -> None:
+    """The other run has written its hold, and stops the instance next."""
+    web, real = web_with_data(sandbox)
+    other = machine(sandbox, "other")
+    now = web.ec2.describe_instances()["ResponseMetadata"]["HTTPHeaders"]["date"]
+    since = parsedate_to_datetime(now)
+    until = since + timedelta(hours=1)
+    hold = f"running {since:%Y-%m-%dT%H:%M:%SZ} {until:%Y-%m-%dT%H:%M:%SZ}"
+    tag(sandbox, other.instance_id, restore_state=hold)
+    tag(sandbox, real, was_at=f"{other.instance_id} /dev/sdk")
+    assert declared(sandbox, web).failed == ""
+    assert other.tags["ec2ops:restore-state"] == hold
 
 
 def test_forged_places_leave_a_device_name_free(sandbox: Sandbox) -> None:

@@ -1086,7 +1086,7 @@ class _Pass(Draft):
         self._require_stoppable(stopping)
         involved = self._involved(stopping)
         restored = [*stopping, *(item for item in involved if wants_start(item))]
-        started = [item for item in involved if item.state in ("running", "pending")]
+        started = [item for item in involved if item.state in ("running", "pending") and self._is_over(item)]
         self.endings[0] += [forget(item, self.state.region, "it is running again") for item in started]
         self.warnings += [lost_address(item) for item in stopping if has_passing_address(item)]
         stages, warnings = self.stages(stopping, restored), tuple(dict.fromkeys(self.warnings))
@@ -1128,6 +1128,13 @@ class _Pass(Draft):
         ]
         several = {item.instance_id: item for item in found if item not in stopping and hold_of(item) is not None}
         return list(several.values())
+
+    def _is_over(self, instance: Instance) -> bool:
+        """Whether the hold of a running instance is no other run's, which is about to stop it: a declared instance, or
+        one that EC2 shows started since.
+        """
+        hold = hold_of(instance)
+        return instance.instance_id in self.spec.instance_ids or (hold is not None and hold.is_spent(instance))
 
     def _require_stoppable(self, stopping: Sequence[Instance]) -> None:
         troubles = [
