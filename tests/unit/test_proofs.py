@@ -171,6 +171,36 @@ def test_start_time_bounds_what_a_tag_claims(volume_id: str, claimed: str | None
 
 
 @pytest.mark.parametrize(
+    ("description", "taken", "proven"),
+    [
+        pytest.param("", NOON - 60 * MINUTE, False, id="no record"),
+        pytest.param(f"p: {VOLUME}, from eu-west-1", NOON - 60 * MINUTE, False, id="first versions"),
+        pytest.param(f"p: {VOLUME}, {SNAPSHOT}, from eu-west-1", NOON - 60 * MINUTE, False, id="earlier versions"),
+        pytest.param(
+            f"p: {VOLUME} on {OLD}, {SNAPSHOT}, from eu-west-1, taken 2026-11-23T09:00:00.000Z",
+            NOON - 180 * MINUTE,
+            True,
+            id="recorded",
+        ),
+        pytest.param(
+            f"p: {VOLUME}, {SNAPSHOT}, from eu-west-1, taken 2026-11-23T19:00:00.000Z", NOON, True, id="recorded later"
+        ),
+        pytest.param(
+            f"p: {VOLUME}, {SNAPSHOT}, from eu-west-1, taken 2026-19-39T09:00:00.000Z",
+            NOON - 60 * MINUTE,
+            False,
+            id="recorded time that does not exist",
+        ),
+    ],
+)
+def test_description_proves_when_the_data_of_a_copy_was_taken(description: str, taken: datetime, proven: bool) -> None:
+    tags = {"ec2ops:taken": "2026-11-23T11:00:00.000Z"}
+    copy = snapshot(COPIED_VOLUME, tags=tags, description=description)
+    assert (proofs.time_of(copy), proofs.has_proven_time(copy)) == (taken, proven)
+    assert proofs.has_proven_time(snapshot(tags=tags))
+
+
+@pytest.mark.parametrize(
     ("copy", "words"),
     [
         pytest.param({}, None, id="fits"),

@@ -134,7 +134,7 @@ class CopyRecord:
     """What the description of a copy says of it: `ids.copy_description` writes it.
 
     ``instance``: for the part of a set, else empty. ``original``: empty in what the first versions wrote, which said of
-    no instance either.
+    no instance either. ``taken``: the start time of the original, None in what earlier versions wrote.
     """
 
     policy: str
@@ -142,11 +142,12 @@ class CopyRecord:
     instance: str
     original: str
     region: str
+    taken: datetime | None = None
 
 
 _COPY_RECORD = re.compile(
     r"(?P<policy>.+): (?P<volume>vol-[0-9a-f]+)(?: on (?P<instance>i-[0-9a-f]+))?"
-    r"(?:, (?P<original>snap-[0-9a-f]+))?, from (?P<region>[a-z0-9-]+)"
+    r"(?:, (?P<original>snap-[0-9a-f]+))?, from (?P<region>[a-z0-9-]+)(?:, taken (?P<taken>[0-9TZ:.-]+))?"
 )
 _TAKEN_OF_INSTANCE = re.compile(r".+: (i-[0-9a-f]+)")
 
@@ -160,7 +161,9 @@ def copy_record(snapshot: Snapshot) -> CopyRecord | None:
     found = _COPY_RECORD.fullmatch(snapshot.description) if is_copy(snapshot) else None
     if found is None:
         return None
-    return CopyRecord(**{name: value or "" for name, value in found.groupdict().items()})
+    said = {name: value or "" for name, value in found.groupdict().items()}
+    taken = parse_instant(said.pop("taken"))
+    return CopyRecord(**said, taken=taken)
 
 
 def taken_for(snapshot: Snapshot, policy: str) -> str:
@@ -198,14 +201,27 @@ def source_of(snapshot: Snapshot) -> str:
 
 
 def time_of(snapshot: Snapshot) -> datetime | None:
-    """When the snapshot's data was taken: StartTime; of a copy the time in its tag `tags.TAKEN`, never a later one.
+    """When the snapshot's data was taken: StartTime; of a copy the time in its Description, else in its tag
+    `tags.TAKEN`, never one after StartTime.
 
-    None while EC2 tells no StartTime. A tag that is no time counts as none.
+    None while EC2 tells no StartTime. A tag that is no time counts as none. The tag is a claim: see `has_proven_time`.
     """
+    record = copy_record(snapshot)
     claimed = parse_instant(snapshot.tags.get(tag_names.TAKEN, "")) if is_copy(snapshot) else None
+    if record is not None and record.taken is not None:
+        claimed = record.taken
     if claimed is None or snapshot.start_time is None:
         return snapshot.start_time
     return min(claimed, snapshot.start_time)
+
+
+def has_proven_time(snapshot: Snapshot) -> bool:
+    """Whether `time_of` is a fact: StartTime of an original, and the time in a copy's Description.
+
+    The copies of earlier versions have it in a tag alone. Of these only StartTime is a fact: they are older than that.
+    """
+    record = copy_record(snapshot)
+    return not is_copy(snapshot) or (record is not None and record.taken is not None)
 
 
 def copy_misfit(copy: Snapshot, original: Snapshot) -> str | None:

@@ -290,6 +290,7 @@ class _Rotation:
                 *self.adoption.warnings(),
                 *self.leftovers.warnings(),
                 *(text for copying in self.copyings for text in copying.warnings()),
+                *self._doubts(),
                 *upkeep.warnings,
                 *(reported if refused is None else ()),
             ),
@@ -393,6 +394,11 @@ class _Rotation:
         return found
 
     # --- copies ---
+
+    def _doubts(self) -> Iterator[str]:
+        """The copies that stay because nothing proves when they were taken."""
+        for copying, keeping in zip(self.copyings, self.keepings[1:], strict=True):
+            yield from copying.doubts(keeping.excluded)
 
     def _copy_stages(self) -> list[Stage]:
         """Originals are shared, copied everywhere side by side, and no longer shared once nothing needs it."""
