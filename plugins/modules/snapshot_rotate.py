@@ -276,7 +276,8 @@ options:
         default: 1
   adopt:
     description:
-      - Snapshots that the policy did not make and retains too. They are never those of another policy.
+      - Snapshots that the policy did not make and retains too. They are never those of another policy, unless
+        O(adopt.policies) names it.
       - The policy claims each of them with the tag C(ec2ops:adopted-by) before it deletes anything. It leaves out the
         snapshots that another policy has claimed, with a warning. To hand a snapshot over, remove the tag.
       - Without O(adopt), or with other tags in it, the policy no longer retains what it has claimed, so no run deletes
@@ -288,6 +289,15 @@ options:
         description: They have all these tags. Quote values. Anything but text is refused.
         type: dict
         required: true
+      policies:
+        description:
+          - Names of policies that took snapshots to adopt, such as the old name of this policy. The description of a
+            snapshot names the policy that took it.
+          - Their tag C(ec2ops:policy) must be removed. Without the name here, a snapshot that another policy took is
+            left out with a warning, since anybody who may tag can remove the tag.
+        type: list
+        elements: str
+        default: []
   protect:
     description:
       - Snapshots that stay and take nobody's place. One of O(protect.tags) and O(protect.tag_keys) is required.

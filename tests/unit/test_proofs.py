@@ -171,6 +171,20 @@ def test_start_time_bounds_what_a_tag_claims(volume_id: str, claimed: str | None
 
 
 @pytest.mark.parametrize(
+    ("volume_id", "description", "policy"),
+    [
+        pytest.param(VOLUME, f"daily: {VOLUME}", "daily", id="of a volume"),
+        pytest.param(VOLUME, f"a: b: {OLD}", "a: b", id="of a set"),
+        pytest.param(VOLUME, f"daily: {OTHER_VOLUME}", "", id="of another volume"),
+        pytest.param(VOLUME, f"daily {VOLUME}", "", id="another form"),
+        pytest.param(COPIED_VOLUME, f"daily: {COPIED_VOLUME}", "", id="copy"),
+    ],
+)
+def test_description_names_the_policy_that_took_a_snapshot(volume_id: str, description: str, policy: str) -> None:
+    assert proofs.policy_named(snapshot(volume_id, description=description)) == policy
+
+
+@pytest.mark.parametrize(
     ("description", "taken", "proven"),
     [
         pytest.param("", NOON - 60 * MINUTE, False, id="no record"),

@@ -106,7 +106,9 @@ def snapshot(
 
 def described(volume: str, tags: Mapping[str, str]) -> str:
     """The description that the policy in the tags gives to a snapshot, or another tool to one without a policy."""
-    return f"{tags.get('ec2ops:policy', 'cron')}: {tags.get('ec2ops:set', volume).partition('/')[0]}"
+    if "ec2ops:policy" not in tags:
+        return f"cron {tags.get('ec2ops:set', volume)}"
+    return f"{tags['ec2ops:policy']}: {tags.get('ec2ops:set', volume).partition('/')[0]}"
 
 
 def snapshot_set(

@@ -150,6 +150,7 @@ _COPY_RECORD = re.compile(
     r"(?:, (?P<original>snap-[0-9a-f]+))?, from (?P<region>[a-z0-9-]+)(?:, taken (?P<taken>[0-9TZ:.-]+))?"
 )
 _TAKEN_OF_INSTANCE = re.compile(r".+: (i-[0-9a-f]+)")
+_TAKEN_BY = re.compile(r"(.+): (?:i-[0-9a-f]+|(vol-[0-9a-f]+))")
 
 
 def copy_record(snapshot: Snapshot) -> CopyRecord | None:
@@ -180,6 +181,15 @@ def taken_for(snapshot: Snapshot, policy: str) -> str:
         return snapshot.volume_id
     instance_id = instance_named(snapshot)
     return instance_id if snapshot.description == description(policy, instance_id) else ""
+
+
+def policy_named(snapshot: Snapshot) -> str:
+    """The policy whose run took the snapshot, as its Description says, in ASCII; empty where it names none.
+
+    A tool of somebody else's may write the same form, so the name may be of no policy at all.
+    """
+    found = None if is_copy(snapshot) else _TAKEN_BY.fullmatch(snapshot.description)
+    return found[1] if found and found[2] in (None, snapshot.volume_id) else ""
 
 
 def instance_named(snapshot: Snapshot) -> str:

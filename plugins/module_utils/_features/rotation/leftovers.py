@@ -121,7 +121,8 @@ class Leftovers:
             yield (
                 f"policy: {self._capture.spec.policy} has nothing yet, and the policy {policy} has {len(sources)} "
                 f"snapshots of {listed(sorted(set(sources)))}. A policy that was renamed no longer retains what it "
-                f"made. Keep the old name, or remove the tag {tag_names.POLICY} of these snapshots and adopt them."
+                f"made. Keep the old name, or remove the tag {tag_names.POLICY} of these snapshots, adopt them and name "
+                f"{policy} in adopt.policies."
             )
 
     def _unadopted(self) -> Iterator[str]:
@@ -132,7 +133,7 @@ class Leftovers:
             for item in self._known
             if item.tags.get(tag_names.ADOPTED_BY) == spec.policy
             and tag_names.COPY_OF not in item.tags
-            and not belongs(spec, item.tags)
+            and not belongs(spec, item)
         ]
         if left:
             sources = sorted({source_of(item) or item.snapshot_id for item in left})

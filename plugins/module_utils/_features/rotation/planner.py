@@ -188,7 +188,7 @@ class _Rotation:
             return False
         if snapshot.tags.get(tag_names.POLICY) == self.spec.policy:
             return bool(taken_for(snapshot, self.spec.policy))
-        return not self.spec.captured and belongs(self.spec, snapshot.tags)
+        return not self.spec.captured and belongs(self.spec, snapshot)
 
     def _scene(self) -> Scene:
         capture = self.capture
@@ -341,7 +341,7 @@ class _Rotation:
             yield (
                 f"policy: the tag {tag_names.POLICY} names {policy} on {len(found)} snapshots that it did not take, as "
                 f"their descriptions show. They count for nothing and are kept: {listed(found)}. Remove the tag, or "
-                "remove it and adopt them."
+                "remove it and adopt them (adopt.policies names the policy that took them)."
             )
 
     def _capture_warnings(self) -> Iterator[str]:
