@@ -236,15 +236,18 @@ options:
   lock:
     description:
       - New snapshots are locked as soon as they are completed; without O(wait) at once, and the lock begins when they
-        are. Older ones are not; the tag C(ec2ops:lock) says which were made to be locked, so that a later run locks
-        what an interrupted one, or one with O(state=captured), has left. Taking the option away leaves the locks as
-        they are.
+        are. Older ones are not. The description of a snapshot and its tag C(ec2ops:lock) say whether it was made to be
+        locked, so that a later run locks what an interrupted one, or one with O(state=captured), has left. Taking the
+        option away leaves the locks as they are.
     type: dict
     suboptions:
       mode:
         description:
           - V(governance) can be taken off by who may call C(ec2:UnlockSnapshot). V(compliance) by nobody once
             O(lock.cool_off) is over. V(unlocked) takes off the locks that the policy has put on, where EC2 lets it.
+          - With V(unlocked), a lock is the policy's when the description of the snapshot records the same mode and
+            length. Other locks stay, with a warning, also those of snapshots that earlier versions of the collection
+            took, since anybody can write a tag.
         type: str
         choices: [governance, compliance, unlocked]
         required: true

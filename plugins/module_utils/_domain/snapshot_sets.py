@@ -16,7 +16,7 @@ from datetime import datetime, timedelta, tzinfo
 
 from .._kernel import tags as tag_names
 from .._kernel.ids import is_planned
-from .._kernel.proofs import instance_named, is_copy, source_of
+from .._kernel.proofs import capture_record, instance_named, is_copy, source_of
 from .._kernel.resources import Snapshot
 from .._kernel.times import Every, format_instant, parse_slot, slot_start
 
@@ -97,10 +97,15 @@ def missing_parts(snapshots: Sequence[Snapshot], recording: Snapshot | None = No
     """How many snapshots the set, or the set's copies, lacks: EC2 took fewer than asked for, or a part is deleted.
 
     Zero for a set that does not record of how many volumes it was made. *recording*: the one whose record counts, None
-    for the first.
+    for the first. Its Description has the record, and for what earlier versions took, and for copies, its tag.
     """
-    recorded = (recording or snapshots[0]).tags.get(tag_names.PARTS, "")
-    wanted = int(recorded) if recorded.isdecimal() and int(recorded) <= MOST_PARTS else 0
+    first = recording or snapshots[0]
+    record = capture_record(first)
+    wanted = record.volumes if record is not None else None
+    if wanted is None:
+        claimed = first.tags.get(tag_names.PARTS, "")
+        wanted = int(claimed) if claimed.isdecimal() else 0
+    wanted = wanted if wanted <= MOST_PARTS else 0
     return max(0, wanted - len({source_of(snapshot) for snapshot in snapshots}))
 
 

@@ -149,8 +149,39 @@ _COPY_RECORD = re.compile(
     r"(?P<policy>.+): (?P<volume>vol-[0-9a-f]+)(?: on (?P<instance>i-[0-9a-f]+))?"
     r"(?:, (?P<original>snap-[0-9a-f]+))?, from (?P<region>[a-z0-9-]+)(?:, taken (?P<taken>[0-9TZ:.-]+))?"
 )
-_TAKEN_OF_INSTANCE = re.compile(r".+: (i-[0-9a-f]+)")
-_TAKEN_BY = re.compile(r"(.+): (?:i-[0-9a-f]+|(vol-[0-9a-f]+))")
+
+
+@dataclass(frozen=True)
+class CaptureRecord:
+    """What the Description of an original says: `ids.capture_description` writes it.
+
+    ``policy`` is in ASCII. ``of``: a volume or an instance. ``volumes``: of how many the set was to be, None where it
+    does not say. ``lock``: how a run was to lock the snapshot, empty for not at all. Earlier versions wrote neither.
+    """
+
+    policy: str
+    of: str
+    volumes: int | None = None
+    lock: str = ""
+
+
+_CAPTURE_RECORD = re.compile(
+    r"(?P<policy>.+): (?P<of>vol-[0-9a-f]+|i-[0-9a-f]+)(?:, (?P<volumes>[1-9][0-9]{0,2}) volumes)?"
+    r"(?:, to be locked: (?P<lock>(?:governance|compliance) [0-9]+d))?"
+)
+
+
+def capture_record(snapshot: Snapshot) -> CaptureRecord | None:
+    """What the run that took the snapshot has recorded in its Description; None where it says nothing in this form.
+
+    For a volume its VolumeId must agree. A tool of somebody else's may write the same form, so ``policy`` may be the
+    name of no policy.
+    """
+    found = None if is_copy(snapshot) else _CAPTURE_RECORD.fullmatch(snapshot.description)
+    if found is None or (found["of"].startswith("vol-") and found["of"] != snapshot.volume_id):
+        return None
+    volumes = int(found["volumes"]) if found["volumes"] else None
+    return CaptureRecord(found["policy"], found["of"], volumes, found["lock"] or "")
 
 
 def copy_record(snapshot: Snapshot) -> CopyRecord | None:
@@ -177,25 +208,20 @@ def taken_for(snapshot: Snapshot, policy: str) -> str:
         return snapshot.tags.get(tag_names.SET, "").partition("/")[0] or snapshot.volume_id
     if is_copy(snapshot):
         return ""
-    if snapshot.description == description(policy, snapshot.volume_id):
-        return snapshot.volume_id
-    instance_id = instance_named(snapshot)
-    return instance_id if snapshot.description == description(policy, instance_id) else ""
+    record = capture_record(snapshot)
+    return record.of if record is not None and f"{record.policy}: " == description(policy, "") else ""
 
 
 def policy_named(snapshot: Snapshot) -> str:
-    """The policy whose run took the snapshot, as its Description says, in ASCII; empty where it names none.
-
-    A tool of somebody else's may write the same form, so the name may be of no policy at all.
-    """
-    found = None if is_copy(snapshot) else _TAKEN_BY.fullmatch(snapshot.description)
-    return found[1] if found and found[2] in (None, snapshot.volume_id) else ""
+    """The policy whose run took the snapshot, as its Description says, in ASCII; empty where it names none."""
+    record = capture_record(snapshot)
+    return "" if record is None else record.policy
 
 
 def instance_named(snapshot: Snapshot) -> str:
     """The instance that the Description of a set's part names, as CreateSnapshots got it; empty for all others."""
-    found = None if is_copy(snapshot) else _TAKEN_OF_INSTANCE.fullmatch(snapshot.description)
-    return found[1] if found else ""
+    record = capture_record(snapshot)
+    return record.of if record is not None and record.of.startswith("i-") else ""
 
 
 def source_of(snapshot: Snapshot) -> str:

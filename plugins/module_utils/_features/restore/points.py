@@ -29,7 +29,7 @@ from ..._domain.volume_types import VOLUME_TYPES, require_performance
 from ..._kernel import tags as tag_names
 from ..._kernel.display import visible
 from ..._kernel.errors import SpecError, bounded, listed
-from ..._kernel.proofs import copy_misfit, copy_record, is_copy, source_of, time_of
+from ..._kernel.proofs import capture_record, copy_misfit, copy_record, is_copy, source_of, time_of
 from ..._kernel.resources import Snapshot
 from ..._kernel.tags import LONGEST_KEY, MOST_TAGS, carried
 from ..._kernel.times import EARLIEST, format_moment
@@ -487,7 +487,8 @@ def _beyond(chosen: _Set, asked: Iterable[_Set]) -> list[str]:
 def _is_recorded(item: _Candidate) -> bool:
     """Whether a policy took it, or a run copied it: only then the tag `tags.ORIGIN` says anything of its volume."""
     snapshot = item.snapshot
-    return not item.doubt if item.copied else snapshot.description.endswith(f": {snapshot.volume_id}")
+    record = capture_record(snapshot)
+    return not item.doubt if item.copied else record is not None and record.of == snapshot.volume_id
 
 
 def _without_sets(candidates: Iterable[_Candidate], wanted: Wanted) -> tuple[dict[str, _Candidate], list[str]]:

@@ -18,7 +18,7 @@ from typing import Any
 from ..._domain.snapshot_sets import Unit
 from ..._domain.succession import is_on_trial, predecessor, started_since
 from ..._kernel import tags as tag_names
-from ..._kernel.ids import description, planned
+from ..._kernel.ids import capture_description, planned
 from ..._kernel.plan import Change, tagging
 from ..._kernel.proofs import is_copy, is_launched_to_replace, source_of
 from ..._kernel.resources import Instance, Snapshot, Volume
@@ -298,10 +298,15 @@ class Capture:
             for item in unit.snapshots
         }
 
+    @property
+    def _lock(self) -> str:
+        """How what is taken now is to be locked."""
+        return self.spec.upkeep.locks.text if self.spec.upkeep.locks is not None else ""
+
     def _request(self, volume: Volume, tags: Mapping[str, str]) -> dict[str, Any]:
         return {
             "VolumeId": volume.volume_id,
-            "Description": description(self.spec.policy, volume.volume_id),
+            "Description": capture_description(self.spec.policy, volume.volume_id, lock=self._lock),
             "TagSpecifications": [specification("snapshot", tags)],
         }
 
@@ -317,7 +322,7 @@ class Capture:
                 "ExcludeBootVolume": root in attached and root not in wanted,
                 **({"ExcludeDataVolumeIds": without} if without else {}),
             },
-            "Description": description(self.spec.policy, target.group),
+            "Description": capture_description(self.spec.policy, target.group, len(target.volumes), self._lock),
             "TagSpecifications": [specification("snapshot", {**self.spec.tags, **self._own_tags(target)})],
         }
 

@@ -22,6 +22,7 @@ from ..._kernel.proofs import copy_record, is_copy, source_of
 from ..._kernel.resources import Image, Snapshot, Volume
 from ..._kernel.state import Query, State, by_id, own_images
 from ..._kernel.times import parse_moment
+from .accounts import Accounts
 from .spec import RotationSpec
 
 # Tags of those who make and delete snapshots by themselves: Data Lifecycle Manager and other services of AWS, the CSI
@@ -164,10 +165,16 @@ class Guards:
             return ""
         return f"lock {lock['state']}" + (f" until {lock['expires_on']}" if lock["expires_on"] else "")
 
+    @cached_property
+    def _lending(self) -> frozenset[str]:
+        """The accounts with which originals are shared for copies, as far as they are known."""
+        return Accounts(self._spec, self._state).all or frozenset()
+
     def _shared(self, snapshot: Snapshot) -> str:
         allowed = self._fact(snapshot, "shared")
         # What anybody may use, another guard holds. What is lent for a copy is taken back by the run that has lent it.
-        lent = ("all", *tag_names.lent_to(snapshot.tags))
+        # The tag alone could be anybody's: the task must have copies in that account.
+        lent = ("all", *(tag_names.lent_to(snapshot.tags) & self._lending))
         accounts = [str(item) for item in allowed if item not in lent] if isinstance(allowed, list) else []
         return f"shared with {', '.join(accounts)}" if accounts else ""
 
