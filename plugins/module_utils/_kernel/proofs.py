@@ -398,6 +398,16 @@ def is_made_from(volume: Volume, snapshots: Iterable[Snapshot]) -> bool:
     )
 
 
+# What EC2 writes on the snapshots of a CreateImage.
+_CREATED = re.compile(r"Created by CreateImage\(i-[0-9a-f]+\) for (ami-[0-9a-f]+).*")
+
+
+def created_for(snapshot: Snapshot) -> str:
+    """The image for which a CreateImage took the snapshot, as EC2 writes in its Description; empty for all others."""
+    found = None if is_copy(snapshot) else _CREATED.fullmatch(snapshot.description)
+    return found[1] if found else ""
+
+
 def is_image_of(image: Image, snapshots: Iterable[Snapshot], volume_ids: Iterable[str]) -> bool:
     """Whether the image was made from these volumes: each of its snapshots that EC2 shows was taken of one of them.
 

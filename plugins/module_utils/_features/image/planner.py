@@ -13,7 +13,7 @@ Private to this collection.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -46,6 +46,7 @@ from .found import (
     stranger_of,
     stranger_warnings,
     taken,
+    used_by_others,
 )
 from .machine import required_imds
 from .orphan import plan_orphan
@@ -118,6 +119,7 @@ def _making_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
     # refuses a name that was taken since.
     if not captured and (spec.state == "available" or method == "image"):
         queries.append(name_query(spec))
+    queries += _users_queries(spec, state, method)
     if instance is None:
         return tuple(queries)
     if spec.follow_successor:
@@ -129,6 +131,15 @@ def _making_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
         if instance.facts.get("CurrentInstanceBootMode") == "uefi" and "uefi_data" not in spec.hardware:
             queries.append(Query("GetInstanceUefiData", arguments=(("InstanceId", instance.instance_id),)))
     return tuple(queries)
+
+
+def _users_queries(spec: ImageSpec, state: State, method: str) -> tuple[Query, ...]:
+    """The images that are made of the snapshots which the plan would delete."""
+    if spec.source_snapshot_id:
+        return ()
+    going = taken(spec, state) if method == "image" else [item for item, _reason in _choose_captures(spec, state)[1]]
+    name = "block-device-mapping.snapshot-id"
+    return by_id("DescribeImages", name, ids(going), IncludeDisabled=True, Owners=("self",))
 
 
 # --- what is there ---------------------------------------------------------------------------------------------------
@@ -198,10 +209,18 @@ def plan(spec: ImageSpec, state: State, _now: datetime) -> Plan:
     if spec.state == "absent":
         return plan_absent(spec, state)
     made = _plan(spec, state)
-    doubts = list(stranger_warnings(spec, state))
+    doubts = [*stranger_warnings(spec, state), *_used_warnings(spec, state)]
     if spec.source_instance_id and spec.follow_successor:
         doubts += claim_warnings(state, [spec.source_instance_id])
     return dataclasses.replace(made, warnings=(*made.warnings, *doubts))
+
+
+def _used_warnings(spec: ImageSpec, state: State) -> Iterator[str]:
+    """The snapshots of this version that stay, since an image that is none of this version is made of them."""
+    used = used_by_others(state, images(spec, state))
+    for name in ids(taken(spec, state)):
+        if name in used:
+            yield f"snapshot {name} of {spec.label} stays: {used[name]} uses it"
 
 
 def _plan(spec: ImageSpec, state: State) -> Plan:
@@ -389,7 +408,10 @@ def _plan_orphan(spec: ImageSpec, state: State, cleanup: tuple[Change, ...]) -> 
 
 def _clearing(state: State, cleanup: tuple[Change, ...], spare: Iterable[tuple[Snapshot, str]]) -> list[Stage]:
     """The removal of a broken image, then of snapshots: EC2 keeps the snapshots of every registered image."""
-    deletes = tuple(delete_snapshot(snapshot, state.region, reason) for snapshot, reason in spare)
+    removed = {change.resource for change in cleanup}
+    used = used_by_others(state, (image for image in state.all(Image) if image.image_id in removed))
+    free = ((snapshot, reason) for snapshot, reason in spare if snapshot.snapshot_id not in used)
+    deletes = tuple(delete_snapshot(snapshot, state.region, reason) for snapshot, reason in free)
     return [Stage(changes) for changes in (cleanup, deletes) if changes]
 
 
@@ -501,9 +523,7 @@ def _plan_create_image(spec: ImageSpec, state: State, instance: Instance, cleanu
     for snapshot in leftovers:
         _require_same_source(spec, state, "snapshot", snapshot)
     reason = f"left over from a {spec.label} that failed"
-    # The broken image first: EC2 keeps the snapshots of every registered one.
-    strays = tuple(delete_snapshot(snapshot, state.region, reason) for snapshot in leftovers)
-    stages = [Stage(changes) for changes in (cleanup, strays) if changes]
+    stages = _clearing(state, cleanup, ((snapshot, reason) for snapshot in leftovers))
     stages.extend(_require_quiet(spec, instance))
     if spec.state == "captured":
         return Plan((*stages, Stage((create,), (captured,))))
