@@ -176,7 +176,7 @@ options:
   description:
     description:
       - The description of the image and its snapshots, set when they are made.
-      - That of a snapshot ends with a hash of O(name) and O(version), which proves later for which version it was taken.
+      - That of a snapshot ends with a hash of O(name) and O(version), which proves for which version it was taken.
     type: str
   tags:
     description:
