@@ -116,13 +116,15 @@ def description(policy: str, of: str) -> str:
     return f"{policy}: {of}".encode("ascii", "replace").decode()
 
 
-def capture_description(policy: str, of: str, volumes: int = 0, lock: str = "") -> str:
+def capture_description(policy: str, of: str, *, volumes: int = 0, attached: str = "", lock: str = "") -> str:
     """The description of a policy's snapshot of a volume, or of the parts of an instance's set of so many *volumes*.
 
-    *lock*: how a run is to lock it, such as ``governance 30d``; empty for not at all.
+    *attached*: the instance that has the volume, empty for none and for a set. *lock*: how a run is to lock the
+    snapshot, such as ``governance 30d``; empty for not at all.
     """
     number = f", {volumes} volumes" if volumes else ""
-    return description(policy, of) + number + (f", to be locked: {lock}" if lock else "")
+    where = f", attached to {attached}" if attached else ""
+    return description(policy, of) + number + where + (f", to be locked: {lock}" if lock else "")
 
 
 def copy_description(policy: str, volume: str, instance: str, original: str, region: str, taken: str) -> str:

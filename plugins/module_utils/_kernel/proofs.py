@@ -156,17 +156,20 @@ class CaptureRecord:
     """What the Description of an original says: `ids.capture_description` writes it.
 
     ``policy`` is in ASCII. ``of``: a volume or an instance. ``volumes``: of how many the set was to be, None where it
-    does not say. ``lock``: how a run was to lock the snapshot, empty for not at all. Earlier versions wrote neither.
+    does not say. ``attached``: the instance that had the volume, empty for none and for a set. ``lock``: how a run was
+    to lock the snapshot, empty for not at all. Earlier versions wrote the first two alone.
     """
 
     policy: str
     of: str
     volumes: int | None = None
+    attached: str = ""
     lock: str = ""
 
 
 _CAPTURE_RECORD = re.compile(
     r"(?P<policy>.+): (?P<of>vol-[0-9a-f]+|i-[0-9a-f]+)(?:, (?P<volumes>[1-9][0-9]{0,2}) volumes)?"
+    r"(?:, attached to (?P<attached>i-[0-9a-f]+))?"
     r"(?:, to be locked: (?P<lock>(?:governance|compliance) [0-9]+d))?"
 )
 
@@ -181,7 +184,7 @@ def capture_record(snapshot: Snapshot) -> CaptureRecord | None:
     if found is None or (found["of"].startswith("vol-") and found["of"] != snapshot.volume_id):
         return None
     volumes = int(found["volumes"]) if found["volumes"] else None
-    return CaptureRecord(found["policy"], found["of"], volumes, found["lock"] or "")
+    return CaptureRecord(found["policy"], found["of"], volumes, found["attached"] or "", found["lock"] or "")
 
 
 def copy_record(snapshot: Snapshot) -> CopyRecord | None:

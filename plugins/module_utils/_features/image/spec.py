@@ -245,9 +245,7 @@ def names_version(spec: ImageSpec, text: str) -> bool:
         return True
     beginning = f"{spec.name} {spec.version} from "
     return (
-        _is_unmistakable(spec)
-        and text.startswith(beginning)
-        and _SOURCE.fullmatch(text[len(beginning) :]) is not None
+        _is_unmistakable(spec) and text.startswith(beginning) and _SOURCE.fullmatch(text[len(beginning) :]) is not None
     )
 
 

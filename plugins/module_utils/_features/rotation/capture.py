@@ -304,9 +304,10 @@ class Capture:
         return self.spec.upkeep.locks.text if self.spec.upkeep.locks is not None else ""
 
     def _request(self, volume: Volume, tags: Mapping[str, str]) -> dict[str, Any]:
+        attached = volume.attachments[0].instance_id if volume.attachments else ""
         return {
             "VolumeId": volume.volume_id,
-            "Description": capture_description(self.spec.policy, volume.volume_id, lock=self._lock),
+            "Description": capture_description(self.spec.policy, volume.volume_id, attached=attached, lock=self._lock),
             "TagSpecifications": [specification("snapshot", tags)],
         }
 
@@ -322,7 +323,9 @@ class Capture:
                 "ExcludeBootVolume": root in attached and root not in wanted,
                 **({"ExcludeDataVolumeIds": without} if without else {}),
             },
-            "Description": capture_description(self.spec.policy, target.group, len(target.volumes), self._lock),
+            "Description": capture_description(
+                self.spec.policy, target.group, volumes=len(target.volumes), lock=self._lock
+            ),
             "TagSpecifications": [specification("snapshot", {**self.spec.tags, **self._own_tags(target)})],
         }
 
