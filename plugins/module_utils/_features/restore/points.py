@@ -326,7 +326,7 @@ def _instance_of(item: _Candidate) -> str:
 def _sets(candidates: Iterable[_Candidate], instance_id: str) -> list[_Set]:
     """The sets of the instance, the newest first, with all that is wrong with them."""
     members = {item.snapshot.snapshot_id: item for item in candidates if _instance_of(item) == instance_id}
-    # All of one call have one start time. Every copy is a call of its own: its description tells when the set was taken.
+    # All of one call have one start time. Every copy is a call of its own: its description tells the time of the set.
     originals: dict[datetime, list[_Candidate]] = defaultdict(list)
     copies: dict[tuple[str, str], list[_Candidate]] = defaultdict(list)
     for item in members.values():
