@@ -13,6 +13,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel import proo
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import (
     COPIED_VOLUME,
     GENERATIONS,
+    capture_description,
     client_token,
     planned,
 )
@@ -168,6 +169,44 @@ def test_volume_id_proves_what_a_snapshot_is_of() -> None:
 def test_start_time_bounds_what_a_tag_claims(volume_id: str, claimed: str | None, taken: datetime) -> None:
     tags = {} if claimed is None else {"ec2ops:taken": claimed}
     assert proofs.time_of(snapshot(volume_id, tags=tags)) == taken
+
+
+@pytest.mark.parametrize(
+    ("description", "record"),
+    [
+        pytest.param("nightly", None, id="another form"),
+        pytest.param(f"p: {OTHER_VOLUME}", None, id="of another volume"),
+        pytest.param(f"p: {VOLUME}", proofs.CaptureRecord("p", VOLUME), id="earlier versions, volume"),
+        pytest.param(f"p: {OLD}", proofs.CaptureRecord("p", OLD), id="earlier versions, set"),
+        pytest.param(
+            capture_description("p", VOLUME, attached=OLD, lock="governance 30d"),
+            proofs.CaptureRecord("p", VOLUME, None, OLD, "governance 30d"),
+            id="volume",
+        ),
+        pytest.param(
+            capture_description("a: b", OLD, volumes=3, lock="compliance 7d"),
+            proofs.CaptureRecord("a: b", OLD, 3, "", "compliance 7d"),
+            id="set",
+        ),
+        pytest.param(f"p: {VOLUME}, and more", None, id="more words"),
+    ],
+)
+def test_description_records_what_a_capture_was_for(description: str, record: proofs.CaptureRecord | None) -> None:
+    assert proofs.capture_record(snapshot(description=description)) == record
+    assert proofs.capture_record(snapshot(COPIED_VOLUME, description=description)) is None
+
+
+@pytest.mark.parametrize(
+    ("volume_id", "description", "image_id"),
+    [
+        pytest.param(VOLUME, f"Created by CreateImage({OLD}) for {IMAGE} from {VOLUME}", IMAGE, id="with its volume"),
+        pytest.param(VOLUME, f"Created by CreateImage({OLD}) for {IMAGE}", IMAGE, id="image"),
+        pytest.param(VOLUME, f"Created for {IMAGE}", "", id="another form"),
+        pytest.param(COPIED_VOLUME, f"Created by CreateImage({OLD}) for {IMAGE}", "", id="copy"),
+    ],
+)
+def test_ec2s_description_names_the_image_of_a_snapshot(volume_id: str, description: str, image_id: str) -> None:
+    assert proofs.created_for(snapshot(volume_id, description=description)) == image_id
 
 
 @pytest.mark.parametrize(
