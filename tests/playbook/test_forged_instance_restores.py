@@ -13,6 +13,8 @@ from playbook.test_forged_restores import backup
 from playbook.test_restore import RESULT, again, described, far_from_midnight, restore, rotated, tagged_volume
 from sandbox.client import Sandbox
 
+ELSEWHERE = "eu-west-1"
+
 __all__ = ["far_from_midnight"]
 
 
@@ -47,3 +49,16 @@ def test_removed_origin_keeps_no_snapshot_from_an_instance_without_sets(sandbox:
     run = restore(sandbox, source_instance_id=web.instance_id, zone=f"{REGION}a")
     assert run.status == 0, run.output
     assert {entry["snapshot_id"] for entry in run.fact(RESULT)["volumes"]} == set(newest)
+
+
+def test_removed_tags_hide_no_copy_of_a_volume(sandbox: Sandbox, web: Web) -> None:
+    ec2, data = sandbox.client("ec2", ELSEWHERE), web.data_volume_id
+    policy = {"select": {"volume_ids": [data]}, "copies": [{"region": ELSEWHERE, "keep": {"last": 9}, "wait": True}]}
+    rotated(sandbox, **policy)
+    sandbox.move_clock(86400)
+    copied = rotated(sandbox, **policy)["copied"]
+    keys = ("policy", "source", "copy-of", "taken", "set", "period")
+    ec2.delete_tags(Resources=copied, Tags=[{"Key": f"ec2ops:{key}"} for key in keys])
+    run = restore(sandbox, source_volume_ids=[data], zone=f"{ELSEWHERE}a", region=ELSEWHERE)
+    assert run.status == 0, run.output
+    assert [entry["snapshot_id"] for entry in run.fact(RESULT)["volumes"]] == copied

@@ -108,12 +108,11 @@ class Guards:
         self._making = {
             volume.snapshot_id: volume.volume_id for volume in state.all(Volume) if volume.state == "creating"
         }
+        pending = (item for item in state.all(Snapshot) if item.state == "pending")
         self._copying = {
-            snapshot.tags[tag_names.COPY_OF].rpartition("/")[2]: snapshot.snapshot_id
-            for snapshot in state.all(Snapshot)
-            if snapshot.state == "pending"
-            and tag_names.COPY_OF in snapshot.tags
-            and snapshot.snapshot_id not in completed
+            original: snapshot.snapshot_id
+            for snapshot in pending
+            if snapshot.snapshot_id not in completed and (original := _copied_from(snapshot))
         }
         self._asks: Mapping[str, Callable[[Snapshot], str]] = {
             "image": self._image,
@@ -223,6 +222,14 @@ class Guards:
     def _creating(self, snapshot: Snapshot) -> str:
         volume = self._making.get(snapshot.snapshot_id)
         return f"{volume} is being made from it" if volume else ""
+
+
+def _copied_from(snapshot: Snapshot) -> str:
+    """The original of a copy, as its description says, else as its tag claims; empty for all others."""
+    record = copy_record(snapshot)
+    return (record.original if record is not None else "") or snapshot.tags.get(tag_names.COPY_OF, "").rpartition("/")[
+        2
+    ]
 
 
 def backup(snapshot: Snapshot) -> str:
