@@ -551,11 +551,17 @@ class Copying:
                 )
 
     def doubts(self, excluded: Mapping[str, str]) -> Iterator[str]:
-        """The copies whose originals are gone and that stay because only tags say when they were taken."""
+        """The copies whose originals are gone and that stay because only tags say when they were taken.
+
+        *excluded*: by unit's key, why it takes part in no rule.
+        """
         found = [
             f"{' '.join(unit.ids)}: {unit.doubt}"
             for unit in self.units
-            if unit.doubt and excluded.get(unit.key) == unit.doubt and original_of(unit.snapshots[0]) not in self._homes
+            if unit.doubt
+            and unit.state == "completed"
+            and unit.key in excluded
+            and original_of(unit.snapshots[0]) not in self._homes
         ]
         if found:
             yield (
