@@ -105,7 +105,7 @@ TASKS = {
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("registered", [None, False, True])
-@examples(60)
+@examples(12)
 @given(tags=st.lists(FORGED, min_size=8, max_size=8), altered=FORGED)
 def test_what_was_made_for_another_version_is_neither_removed_nor_registered(
     task: str, registered: bool | None, tags: list[dict[str, str]], altered: dict[str, str]

@@ -83,7 +83,7 @@ def copied(whole: bool, gone: int) -> tuple[list[Snapshot], list[Snapshot], dict
     return there, [copy_of(one) for one in everything], given
 
 
-@examples(40)
+@examples(20)
 @given(TAGS, KEEPS, st.booleans(), st.integers(0, 4), st.booleans())
 def test_altered_tags_delete_no_more_originals_or_copies(
     tags: list[dict[str, str | None]], keep: dict[str, Any], whole: bool, gone: int, wait: bool
@@ -97,7 +97,7 @@ def test_altered_tags_delete_no_more_originals_or_copies(
     assert set(copies_in(plan)) <= {one.snapshot_id for one in originals}
 
 
-@examples(40)
+@examples(20)
 @given(TAGS, KEEPS, st.sampled_from([earlier, first]), st.integers(0, 4))
 def test_altered_tags_on_copies_of_earlier_versions_delete_what_facts_alone_would(
     tags: list[dict[str, str | None]], keep: dict[str, Any], made: Any, gone: int
@@ -119,7 +119,7 @@ def test_altered_tags_on_copies_of_earlier_versions_delete_what_facts_alone_woul
         assert any(name in text for text in plan.warnings)
 
 
-@examples(40)
+@examples(20)
 @given(st.lists(FORGERY, min_size=1, max_size=9), KEEPS, st.booleans())
 def test_forged_tags_in_both_regions_change_nothing(
     forgeries: list[dict[str, str]], keep: dict[str, Any], whole: bool
@@ -142,7 +142,7 @@ def facts(snapshots: Sequence[Snapshot]) -> list[Fact]:
     return [*found, *(Fact(f"{one.snapshot_id}/shared", ["999988887777"]) for one in snapshots)]
 
 
-@examples(40)
+@examples(20)
 @given(TAGS, st.sampled_from([{}, {"lock": {"mode": "unlocked"}}]), st.booleans())
 def test_altered_tags_unlock_unshare_and_delete_nothing_of_somebody_else(
     tags: list[dict[str, str | None]], more: dict[str, Any], whole: bool
@@ -154,7 +154,7 @@ def test_altered_tags_unlock_unshare_and_delete_nothing_of_somebody_else(
     assert (deleted(plan), changing(plan, "UnlockSnapshot"), unshared(plan)) == (set(), set(), set())
 
 
-@examples(40)
+@examples(20)
 @given(TAGS, st.booleans())
 def test_altered_tags_hand_no_snapshot_to_another_policy(tags: list[dict[str, str | None]], whole: bool) -> None:
     team = {"tags": {"team": "a"}}
