@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cached_property
 from typing import Any
 
@@ -26,6 +26,9 @@ from ..._kernel.state import State, own_snapshots
 from ..._kernel.tags import carried, specification
 from ..._kernel.times import slot_start, slot_value
 from .spec import OWN_TAGS, RotationSpec
+
+TOGETHER = timedelta(minutes=5)
+"""How far apart two runs at the same moment take their snapshots: EC2 throttles, and answers late."""
 
 
 @dataclass(frozen=True)
@@ -184,13 +187,14 @@ class Capture:
         """By unit, the one for which it is a second one: of the same volume or instance, and of the same slot.
 
         Two runs at the same moment make them. Each deletes its own when another's was earlier, unless it was ended.
+        What was taken later than that was taken for another slot, whatever its tag claims by now.
         """
         first: dict[tuple[str, datetime | None], Unit] = {}
         found: dict[str, Unit] = {}
         for unit in reversed(self.units):
             if unit.period is not None and unit.group and self._fills_its_slot(unit):
                 earlier = first.setdefault((unit.group, unit.period), unit)
-                if earlier is not unit:
+                if earlier is not unit and unit.start_time - earlier.start_time <= TOGETHER:
                     found[unit.key] = earlier
         return found
 
