@@ -434,7 +434,7 @@ def test_nothing_is_baked_while_it_is_open_which_of_two_has_the_data(
 
 def test_a_successor_that_was_given_up_is_not_baked_from() -> None:
     heir = instance(NEW, state="running", image_id=AMI, tags={"ec2ops:replaces": OLD, "ec2ops:trial": "rejected"})
-    planned = plan(spec(version="2"), heir, instance())
+    planned = plan(spec(version="2", require_stopped=False), heir, instance(state="running"))
     assert planned.changes[0].parameters["Description"] == f"web 2 from {OLD}"
     with pytest.raises(UnsafePlan, match=f"terminate {NEW}"):
         plan(spec(version="2", source_instance_id=NEW, require_stopped=False), heir, instance(state="running"))
@@ -643,12 +643,14 @@ def test_a_no_op_asks_four_questions() -> None:
 
 
 def test_a_bake_asks_seven_a_capture_five() -> None:
-    everything = [instance(), BASE_IMAGE, *VOLUMES]
+    everything = [instance(state="running"), BASE_IMAGE, *VOLUMES]
     assert len(asked(spec(), everything)) == 7
     assert len(asked(spec(state="captured"), everything)) == 4
     assert len(asked(spec(), [*everything, snapshot(spec())])) == 6, (
         "with a capture, the name is RegisterImage's to check"
     )
+    stopped = [instance(), BASE_IMAGE, *VOLUMES]
+    assert len(asked(spec(), stopped)) == 8, "a source that is off may have a successor that has lost its tag"
 
 
 def test_an_id_that_is_known_to_be_the_living_one_saves_a_question() -> None:

@@ -980,7 +980,7 @@ LIFE: list[tuple[str, Instance, str | None, list[str] | str, list[list[str]], li
     # By hand:
     ("started", BACK, "unproven", OPEN, [], UNFINISHED),
     ("held for something else", plain(state="stopped", tags={TAG: HELD_SINCE}), "unproven", OPEN, [], UNFINISHED),
-    ("stopped", RETIRED, "unproven", ["DeleteTags 2"], [], UNFINISHED),
+    ("stopped", RETIRED, "unproven", ["DeleteTags 2"], [], ["RunInstances new"]),
     ("gone", plain(state="terminated"), "unproven", ["DeleteTags 2"], [], ["RunInstances new"]),
     (
         "gone, although it was to stay",

@@ -34,6 +34,11 @@ SWAP_WORD, FINAL_WORD = "swap", "final"
 SUPERSEDED_WITHIN = timedelta(days=1)
 """How much older than its successor a final snapshot may be for a run to delete it: see `is_superseded`."""
 
+LONGEST_TRIAL = timedelta(days=1)
+"""How long after its launch a later run still ends a successor that its tag calls given up."""
+
+# Within this time of its launch an instance gets the volumes that it is launched with.
+_LAUNCHING = timedelta(minutes=1)
 # What EC2 writes of a stop through its API: "User initiated (2026-11-23 19:00:03 GMT)".
 _TRANSITION = re.compile(r".*\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)")
 # The reasons of a stop that somebody wanted (EC2 API reference, StateReason). All others of Client. and Server. are
@@ -58,9 +63,13 @@ def is_launched_to_replace(heir: Instance, predecessor_id: str) -> bool:
     """
     if is_planned(heir.instance_id):
         return True
-    token = heir.facts.get("ClientToken")
-    identity = launch_identity(predecessor_id, heir.image_id)
-    return bool(token) and any(client_token(identity, number) == token for number in range(GENERATIONS))
+    return heir.facts.get("ClientToken") in launch_tokens(predecessor_id, heir.image_id)
+
+
+def launch_tokens(predecessor_id: str, image_id: str) -> tuple[str, ...]:
+    """The ClientTokens that the launch of a successor can have: one of each generation."""
+    identity = launch_identity(predecessor_id, image_id)
+    return tuple(client_token(identity, number) for number in range(GENERATIONS))
 
 
 def last_transition(instance: Instance) -> datetime | None:
@@ -114,6 +123,79 @@ def is_stopped_within(instance: Instance, since: datetime, until: datetime) -> b
     if stopped is not None and since.replace(microsecond=0) <= stopped <= until:
         return True
     return is_start_taken_back(instance, since)
+
+
+def is_off(instance: Instance) -> bool:
+    """Whether the instance exists and does not run, or is about to stop."""
+    return instance.state in ("stopping", "stopped")
+
+
+def launched_at(instance: Instance) -> datetime | None:
+    """When the instance was launched: its first attachment. LaunchTime moves with every start. None where unknown."""
+    return min(_attachments(instance), default=None)
+
+
+def attached_since(instance: Instance, volume_id: str) -> datetime | None:
+    """When the volume was attached to the instance: AttachTime. None where EC2 shows no such attachment."""
+    for device in instance.facts.get("BlockDeviceMappings") or ():
+        ebs = device.get("Ebs") or {}
+        if ebs.get("VolumeId") == volume_id:
+            moment = ebs.get("AttachTime")
+            return moment if isinstance(moment, datetime) else None
+    return None
+
+
+def _usage_times(instance: Instance) -> tuple[datetime, ...]:
+    """UsageOperationUpdateTime, which is the launch or later: a new root volume has a later AttachTime too."""
+    moment = instance.facts.get("UsageOperationUpdateTime")
+    return (moment,) if isinstance(moment, datetime) else ()
+
+
+def _attachments(instance: Instance, since: datetime | None = None) -> list[datetime]:
+    """The AttachTime of each of the instance's block devices, of those later than *since* alone."""
+    devices = instance.facts.get("BlockDeviceMappings") or ()
+    moments = [(device.get("Ebs") or {}).get("AttachTime") for device in devices]
+    return [item for item in moments if isinstance(item, datetime) and (since is None or item > since)]
+
+
+def is_stopped_before(old: Instance, moment: datetime) -> bool:
+    """Whether EC2 does not show that the stop of *old*, which is off, came after *moment*."""
+    stopped = last_transition(old)
+    return stopped is None or stopped <= moment
+
+
+def has_outlasted(heir: Instance, old: Instance) -> bool:
+    """Whether *heir* is the one of the two that ran last: *old* is off, and *heir* runs, or has stopped later.
+
+    StateTransitionReason tells both stops. Where EC2 tells no time of one, the later LaunchTime decides.
+    """
+    if not is_off(old):
+        return False
+    if heir.state in ("pending", "running"):
+        return True
+    mine, other = last_transition(heir), last_transition(old)
+    if mine is None or other is None:
+        mine, other = heir.launch_time, old.launch_time
+    return is_off(heir) and mine is not None and other is not None and mine > other
+
+
+def can_be_on_trial(heir: Instance, old: Instance, now: datetime) -> bool:
+    """Whether EC2's facts leave room for the claim that *heir* was launched to replace *old* and has never served.
+
+    A tag claims that, and nothing of EC2's can prove it. These facts refute it: *heir* is older than `LONGEST_TRIAL`;
+    it has an Elastic IP, a volume that came later, or was started again; *old* is gone, or ran when *heir* was launched
+    and is off now. A successor that is only planned is the plan's own.
+    """
+    if is_planned(heir.instance_id):
+        return True
+    born = launched_at(heir)
+    if born is None or not old.alive or now - min((born, *_usage_times(heir))) > LONGEST_TRIAL:
+        return False
+    settled = born + _LAUNCHING
+    restarted = heir.launch_time is not None and heir.launch_time > settled
+    if heir.elastic_ip or restarted or _attachments(heir, settled):
+        return False
+    return not is_off(old) or is_stopped_before(old, born)
 
 
 # --- snapshots -------------------------------------------------------------------------------------------------------

@@ -16,11 +16,11 @@ from functools import cached_property
 from typing import Any
 
 from ..._domain.snapshot_sets import Unit
-from ..._domain.succession import is_on_trial, predecessor, started_since
+from ..._domain.succession import predecessor, replacement_of, started_since
 from ..._kernel import tags as tag_names
 from ..._kernel.ids import capture_description, planned
 from ..._kernel.plan import Change, tagging
-from ..._kernel.proofs import is_copy, is_launched_to_replace, source_of
+from ..._kernel.proofs import is_copy, source_of
 from ..._kernel.resources import Instance, Snapshot, Volume
 from ..._kernel.state import State, own_snapshots
 from ..._kernel.tags import carried, specification
@@ -94,13 +94,9 @@ def selected_instances(spec: RotationSpec, state: State) -> list[Instance]:
 
 def _is_replaced(state: State, old: Instance, tagged: Sequence[Instance]) -> bool:
     """Whether one of these was launched to replace *old*, and serves in its place."""
-    return any(
-        predecessor(heir) == old.instance_id
-        and is_launched_to_replace(heir, old.instance_id)
-        and not is_on_trial(state, heir)
-        and not started_since(old, heir)
-        for heir in tagged
-    )
+    heirs = [item for item in tagged if predecessor(item) == old.instance_id and not started_since(old, item)]
+    found = (replacement_of(state, heir) for heir in heirs)
+    return any(item is not None and item.stands and not item.in_doubt for item in found)
 
 
 def volumes_of_set(spec: RotationSpec, state: State, instance: Instance) -> tuple[Volume, ...]:
