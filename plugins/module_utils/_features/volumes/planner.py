@@ -20,7 +20,7 @@ from datetime import datetime
 from typing import Any
 
 from ..._domain.device_names import device_letters
-from ..._domain.hold import forget, has_passing_address, hold_of, lost_address, wants_start
+from ..._domain.hold import forget, has_passing_address, lost_address, wants_start
 from ..._domain.instance_facts import type_facts, type_queries
 from ..._domain.power_cycle import running_of, stop_queries, stop_troubles
 from ..._domain.succession import successor, successor_queries
@@ -58,6 +58,7 @@ from .identity import (
     replaced_by,
     strangers,
 )
+from .involved import involved
 from .places import (
     WAS_AT_QUERY,
     Devices,
@@ -1113,21 +1114,17 @@ class _Pass(Draft):
     def _involved(self, stopping: Sequence[Instance]) -> list[Instance]:
         """The instances that an earlier run may have stopped for these volumes, and that this one does not stop.
 
-        A hold may be somebody else's: it is this module's when a volume of the declaration says that it was there. EC2
-        shows them in one zone then.
+        A hold may be somebody else's: it is this module's when a volume of the declaration says that it was there, and
+        no fact refutes that.
         """
-        volumes = [item for match in self.matches for item in (match.volume, *match.replaced, *match.stale) if item]
+        own = [item for match in self.matches for item in (match.volume, *match.replaced, *match.stale)]
         wanted = set(self.spec.instance_ids)
-        volumes += [item for item in self.state.all(Volume) if wanted & {link.instance_id for link in item.attachments}]
-        found = [
-            instance
-            for volume in (*volumes, *self._purged())
-            for place in recorded_places(volume)
-            if (instance := self.state.instance(place.instance_id)) is not None
-            and instance.availability_zone == volume.availability_zone
-        ]
-        several = {item.instance_id: item for item in found if item not in stopping and hold_of(item) is not None}
-        return list(several.values())
+        own += [item for item in self.state.all(Volume) if wanted & {link.instance_id for link in item.attachments}]
+        own += [*self._purged(), *(self.state.volume(volume_id) for volume_id, _instance_id in sorted(self.freed))]
+        volumes = [item for item in own if item is not None]
+        found, warnings = involved(self.state, volumes, self.freed, self.spec.instance_ids)
+        self.warnings += warnings
+        return [item for item in found if item not in stopping]
 
     def _is_over(self, instance: Instance) -> bool:
         """Whether the hold of a running instance is no other run's, which is about to stop it: a declared instance, or
