@@ -20,7 +20,7 @@ from datetime import datetime
 from typing import Any
 
 from ..._domain.device_names import device_letters
-from ..._domain.hold import forget, has_passing_address, lost_address, wants_start
+from ..._domain.hold import forget, has_passing_address, hold_of, lost_address, wants_start
 from ..._domain.instance_facts import type_facts, type_queries
 from ..._domain.power_cycle import running_of, stop_queries, stop_troubles
 from ..._domain.succession import successor, successor_queries
