@@ -261,8 +261,6 @@ def _planned(feature: Feature, spec: Any, gateway: Gateway, entries: list[Mappin
     while True:
         state = overlay(read, entries) if entries else read
         try:
-            if feature.needs is not None:
-                state.require(*assumed, *feature.needs(spec, state))
             plan = feature.plan(spec, state, read.now or _NEVER)
             if read.now is not None:
                 return state, plan

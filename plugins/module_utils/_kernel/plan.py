@@ -333,10 +333,8 @@ class Feature:
 
     ``parse(params, region)``: the module's options to a spec; SpecError for bad input. No network has been used by
     then.
-    ``needs(spec, state)``: the queries whose answers are still missing, most at once; asked until it returns nothing
-    new. None for a planner that asks where it needs the answers (`State.require`).
     ``plan(spec, state, now)``: what to do. ``now`` is EC2's time of the last answer. Raises SpecError, Ambiguous,
-    UnsafePlan, and NeedsAnswers while a query that it requires is not answered.
+    UnsafePlan, and NeedsAnswers while a query that it requires is not answered (`State.require`).
     ``result(spec, state)``: the entities that the module returns, as plain data, from the state after the plan
     (predicted in check mode, observed otherwise).
     ``headline(spec, result)``: of the module's result, the figures that matter most, as the end of its ``msg``.
@@ -346,7 +344,6 @@ class Feature:
     plan: Callable[[Any, State, datetime], Plan]
     result: Callable[[Any, State], dict[str, Any]]
     headline: Callable[[Any, Mapping[str, Any]], str] = lambda _spec, _result: ""
-    needs: Callable[[Any, State], tuple[Query, ...]] | None = None
 
 
 def guard(plan: Plan, known: Iterable[str] = ()) -> Plan:

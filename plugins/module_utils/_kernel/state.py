@@ -151,6 +151,17 @@ class State:
         if missing and self.open:
             raise NeedsAnswers(missing)
 
+    def knows(self, *queries: Query) -> bool:
+        """Return whether all *queries* are answered, as far as this state can be asked."""
+        return not self.open or all(query in self.answered for query in queries)
+
+    def was_asked(self, operation: str, filter_name: str, value: str) -> bool:
+        """Return whether an answered query had this value in its filter, as far as this state can be asked."""
+        return not self.open or any(
+            query.operation == operation and value in dict(query.filters).get(filter_name, ())
+            for query in self.answered
+        )
+
     def _find(self, cls: type[T], resource_id: str | None, place: str = "") -> T | None:
         found = self.resources.get(f"{place} {resource_id}" if place else resource_id or "")
         return found if isinstance(found, cls) else None

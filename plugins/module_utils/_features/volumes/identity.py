@@ -203,11 +203,10 @@ def replaced_by(instance_id: str, heir: Instance) -> str:
     )
 
 
-def matches(spec: VolumesSpec, state: State, *, sure: bool = True) -> tuple[Match, ...]:
+def matches(spec: VolumesSpec, state: State) -> tuple[Match, ...]:
     """What there is for each target. An entry of which tags leave open what it stands for is refused, the others stand.
 
-    Raises SpecError for bad input, and UnsafePlan for a volume that an entry names and somebody else has. Not *sure*:
-    who holds the volumes has not been asked yet.
+    Raises SpecError for bad input, and UnsafePlan for a volume that an entry names and somebody else has.
     """
     known = _Volumes(state)
     found = _adopted(_refusing(target, partial(_match, target, known)) for target in targets(spec, state))
@@ -219,7 +218,7 @@ def matches(spec: VolumesSpec, state: State, *, sure: bool = True) -> tuple[Matc
         for match in found
     )
     found = _claimed_once(found)
-    return found if spec.steal else tuple(_ours(match, state, sure=sure) for match in found)
+    return found if spec.steal else tuple(_ours(match, state) for match in found)
 
 
 _OF_A_PLACE = re.compile(rf"(?:i-[0-9a-f]+|{PLACE_OF_ZONE}.*)?", re.DOTALL)
@@ -249,7 +248,7 @@ def kept_group_queries(spec: VolumesSpec, state: State) -> tuple[Query, ...]:
     if not spec.move:
         return ()
     asked = {spec.group, *spec.instance_ids}
-    groups = {match.target.group for match in matches(dataclasses.replace(spec, steal=True), state, sure=False)}
+    groups = {match.target.group for match in matches(dataclasses.replace(spec, steal=True), state)}
     return by_id("DescribeVolumes", f"tag:{tag_names.SPEC}", sorted(groups - asked))
 
 
@@ -289,10 +288,10 @@ def _sureness(match: Match) -> int:
     return _UNPROVEN if match.unproven else _BY_TAGS if match.how == "tags" else _BY_FACTS
 
 
-def _ours(match: Match, state: State, *, sure: bool) -> Match:
+def _ours(match: Match, state: State) -> Match:
     """The match, refused where its volume belongs to somebody else. Raises UnsafePlan where its entry names that."""
     try:
-        _require_ours(match, state, sure=sure)
+        _require_ours(match, state)
     except UnsafePlan as error:
         spec, volume = match.target.spec, match.volume
         tagged = volume is not None and volume.tags.get(tag_names.SPEC) not in (None, match.target.group)
@@ -734,7 +733,7 @@ def strangers(match: Match, state: State) -> Iterator[VolumeAttachment]:
             yield link
 
 
-def _require_ours(match: Match, state: State, *, sure: bool) -> None:
+def _require_ours(match: Match, state: State) -> None:
     volume, target = match.volume, match.target
     if volume is None or target.spec.name == ROOT:
         return
@@ -753,7 +752,9 @@ def _require_ours(match: Match, state: State, *, sure: bool) -> None:
     held = sorted(
         f"{link.instance_id} as {link.device_name}"
         for link in strangers(match, state)
-        if sure or state.instance(link.instance_id) is not None
+        # Who holds the volume is asked only once it is known.
+        if state.instance(link.instance_id) is not None
+        or state.was_asked("DescribeInstances", "instance-id", link.instance_id)
     )
     if held:
         here = "is attached here" if target.spec.state == "present" else f"is {target.spec.state}"

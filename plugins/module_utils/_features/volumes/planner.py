@@ -80,29 +80,21 @@ ARCHIVE = "archive"
 
 _BY_OTHER_MEANS = "Attach and replace it by other means, then declare it by its volume_id"
 
-# --- questions -------------------------------------------------------------------------------------------------------
-
-
-def needs(spec: VolumesSpec, state: State) -> tuple[Query, ...]:
-    """Three questions for what is as declared; more only about what has to be changed."""
-    first = first_queries(spec)
-    if not state.answered.issuperset(first):
-        return first
-    first = (*first, *proof_queries(spec, state), *gone_queries(spec, state))
-    if not state.answered.issuperset(first):
-        return first
-    first = (*first, *kept_group_queries(spec, state))
-    if not state.answered.issuperset(first):
-        return first
-    return (*first, *_pass(spec, state, None).questions())
-
 
 def plan(spec: VolumesSpec, state: State, now: datetime) -> Plan:
-    """What has to be done for the declaration to hold. Raises SpecError, Ambiguous, UnsafePlan."""
-    return _pass(spec, state, now).plan()
+    """Return what makes the declaration hold. Raises SpecError, Ambiguous, UnsafePlan.
+
+    Three queries tell whether all is as declared. More are asked only about what has to be changed.
+    """
+    state.require(*first_queries(spec))
+    state.require(*proof_queries(spec, state), *gone_queries(spec, state))
+    state.require(*kept_group_queries(spec, state))
+    found = _pass(spec, state, now)
+    state.require(*found.questions())
+    return found.plan()
 
 
-def _pass(spec: VolumesSpec, state: State, now: datetime | None) -> _Pass:
+def _pass(spec: VolumesSpec, state: State, now: datetime) -> _Pass:
     """The pass over all entries that are not refused. Raises SpecError and UnsafePlan for the others' input.
 
     An entry that only tags lead to its volume, or to none, ends no run: with the others it starts afresh without it.
@@ -122,7 +114,8 @@ def _pass(spec: VolumesSpec, state: State, now: datetime | None) -> _Pass:
 class _Pass(Draft):
     """The declaration laid beside what there is: one pass over the volumes fills the lists, `plan` puts them in order.
 
-    The same pass tells what else has to be known: `questions`. *now* is None then.
+    The entries ask side by side: a pass notes in ``asked`` what it would like to know, and goes on without it. Its plan
+    counts once all of `questions` is answered.
     """
 
     matches: tuple[Match, ...] = ()
@@ -134,7 +127,7 @@ class _Pass(Draft):
     labels: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        found = matches(self.spec, self.state, sure=self.now is not None)
+        found = matches(self.spec, self.state)
         self.matches = tuple(
             replace(match, refused=self.refused.get(number, match.refused)) for number, match in enumerate(found)
         )
@@ -153,6 +146,11 @@ class _Pass(Draft):
         self.warnings += _no_longer_declared(self._orphans())
 
     # --- what else has to be known ---
+
+    @property
+    def _is_settled(self) -> bool:
+        """Whether all that was asked so far is answered. Nothing is refused before."""
+        return self.state.knows(*self.asked)
 
     def questions(self) -> Iterator[Query]:
         """What the pass would have liked to know, as far as it has got."""
@@ -321,7 +319,7 @@ class _Pass(Draft):
         snapshot_id = self._source(target)
         self.asked += (Query("GetEbsEncryptionByDefault"), *key_query(match, using=True))
         sourced = target.spec.snapshot_id is not None or target.spec.snapshot_tags is not None
-        if self.now is None and sourced and self.state.snapshot(snapshot_id) is None:
+        if sourced and self.state.snapshot(snapshot_id) is None:
             return
         tags = {**(target.spec.tags or {}), **_identity(target, name)}
         new = planned("volume", f"{target.group}/{name}")
@@ -341,10 +339,10 @@ class _Pass(Draft):
         if spec.snapshot_id is not None:
             self.asked += by_id("DescribeSnapshots", "snapshot-id", [spec.snapshot_id])
             found = self.state.snapshot(spec.snapshot_id)
-            if self.now is not None and (found is None or found.state != "completed"):
+            if self._is_settled and (found is None or found.state != "completed"):
                 seen = "does not exist" if found is None else f"is {found.state}"
                 raise SpecError(f"{target.label}: snapshot_id: {spec.snapshot_id} {seen} in {self.state.region}")
-            if self.now is not None and found is not None and found.storage_tier == ARCHIVE:
+            if self._is_settled and found is not None and found.storage_tier == ARCHIVE:
                 raise SpecError(
                     f"{target.label}: snapshot_id: {spec.snapshot_id} is archived. Restore it first, with aws ec2 "
                     "restore-snapshot-tier"
@@ -368,7 +366,7 @@ class _Pass(Draft):
             if newest != usable[0]:
                 self.warnings.append(f"{target.label}: made from {usable[0]}, since {newest} is archived")
             return usable[0]
-        if self.now is not None:
+        if self._is_settled:
             raise SpecError(self._nothing_to_make_from(target, [snapshot.snapshot_id for snapshot in fitting]))
         return None
 
@@ -396,7 +394,7 @@ class _Pass(Draft):
         require_supported_site(target)
         if not target.instances:
             self.asked += by_id("DescribeAvailabilityZones", "zone-name", [target.zone])
-            if self.now is not None and not self.state.fact(f"{target.zone}/zone"):
+            if self._is_settled and not self.state.fact(f"{target.zone}/zone"):
                 raise SpecError(f"availability_zone: there is no zone {target.zone} in {self.state.region} to use")
         request, after = creation(target, tags, self.state, old=old, snapshot_id=snapshot_id)
         request["TagSpecifications"] = [specification("volume", tags)]
@@ -661,7 +659,7 @@ class _Pass(Draft):
             running = holder is not None and bool(running_of([holder]))
             if running and self.spec.in_use == "stop":
                 self._mark(volume, places_of(self.state, volume))
-            if running and self.spec.in_use == "refuse" and self.now is not None:
+            if running and self.spec.in_use == "refuse" and self._is_settled:
                 raise UnsafePlan(
                     f"{label}: {volume.volume_id} has to come off {link.instance_id}, which is running{why}. "
                     "in_use: stop stops that instance for it, in_use: detach takes it off the running system"
@@ -1034,7 +1032,7 @@ class _Pass(Draft):
                 )
 
     def _is_superseded(self, volume: Volume, item: Snapshot) -> bool:
-        return self.now is not None and proofs.is_superseded(item, volume.volume_id, self.now)
+        return proofs.is_superseded(item, volume.volume_id, self.now)
 
     def _outdate(self, volume: Volume, snapshots: Iterable[Snapshot]) -> None:
         """These are not the last of the volume any more: it was attached since, or will be.
@@ -1302,4 +1300,4 @@ def headline(_spec: VolumesSpec, result: Mapping[str, Any]) -> str:
     return f"{counted(len(there), 'volume')} of the declaration{deferred}"
 
 
-FEATURE = Feature(parse=parse, needs=needs, plan=plan, result=result, headline=headline)
+FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline)

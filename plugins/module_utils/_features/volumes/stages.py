@@ -48,14 +48,11 @@ class Move:
 
 @dataclass
 class Draft:
-    """The parts of a plan, to be filled in any order; `stages` puts them in order.
-
-    *now* is None while it is not planned yet, only found out what has to be asked.
-    """
+    """The parts of a plan, to be filled in any order; `stages` puts them in order."""
 
     spec: VolumesSpec
     state: State
-    now: datetime | None
+    now: datetime
     warnings: list[str] = field(default_factory=list)
     # Before anything is interrupted.
     settling: list[Wait] = field(default_factory=list)
@@ -152,10 +149,7 @@ class Draft:
 
     def _interruption(self, stopping: Sequence[Instance], restored: Sequence[Instance]) -> list[Stage]:
         """From the first thing that is taken away to the last that is given back."""
-        moment = self.now
-        if moment is None:
-            return []
-        region, hold_time = self.state.region, self.spec.hold_time
+        moment, region, hold_time = self.now, self.state.region, self.spec.hold_time
         stops = held_stop(stopping, region, moment, hold_time)
         restore = restore_stages(restored, region, moment, hold_time)
         back = self._way_back(restore)
