@@ -270,7 +270,7 @@ def test_an_unexpected_value_is_a_mismatch(fake: FakeWorld) -> None:
     outcome = run(fake, Stage((make,), (Wait((make.resource,), "completed", expect=(("encrypted", True),)),)))
     assert isinstance(outcome.error, WaitError)
     assert outcome.error.how == "mismatch"
-    assert "encrypted is False, expected was True" in str(outcome.error)
+    assert "encrypted is False, expected True" in str(outcome.error)
 
 
 def test_throttling_while_polling_is_asked_again_and_never_success(world: World) -> None:

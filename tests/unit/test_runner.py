@@ -404,7 +404,7 @@ def test_a_refusal_by_aws_reaches_the_user_with_code_and_action(
     failed = module(capsys, {**connection(sandbox.url), "instance_id": "i-00000000000000001"})
     assert failed["failed"] is True
     assert failed["error"]["code"] == "UnauthorizedOperation"
-    assert "must allow ec2:DescribeInstances" in failed["msg"]
+    assert "allow ec2:DescribeInstances" in failed["msg"]
     assert "testing" not in failed["msg"]
 
 
