@@ -192,7 +192,7 @@ def test_relaunch_that_was_taken_back_for_its_time_says_that_the_next_run_begins
     )
     sandbox.configure(options={"unhealthy_launches": False})
     assert "The task rolled it back, and the next run begins anew" in ended.failed
-    assert "EC2 continues with it" not in ended.failed
+    assert "EC2 goes on with the work" not in ended.failed
 
 
 def test_refused_call_keeps_the_encoded_message_in_error(sandbox: Sandbox) -> None:

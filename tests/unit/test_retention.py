@@ -593,7 +593,7 @@ def test_the_rules_as_they_are_given() -> None:
 
 
 COUNT = "is not how many to keep: a number from 1, or unlimited (-1); without this rule, leave it out"
-SPAN = "is not a span of time: a number from 1 and min, h, d, w, m (months) or y, such as 7d or 1y6m"
+SPAN = "is not a span of time. Use a number from 1 with min, h, d, w, m (months) or y, such as 7d or 1y6m."
 
 
 @pytest.mark.parametrize(
@@ -610,7 +610,7 @@ SPAN = "is not a span of time: a number from 1 and min, h, d, w, m (months) or y
         ({"last": 1, "timezone": 1}, "keep.timezone: 1: UTC, or an IANA name such as Europe/Berlin"),
         (
             {"last": 1, "timezone": "Berlin"},
-            "keep.timezone: 'Berlin' is not a time zone: UTC, or an IANA name such as Europe/Berlin",
+            "keep.timezone: 'Berlin' is not a time zone. Use UTC, or an IANA name such as Europe/Berlin.",
         ),
         ({"last": 1, "dayly": 7}, f"keep.dayly: there is no such option: {', '.join(COUNTS)}, within, "),
         ({}, "keep: no rule, so all but the newest would be deleted. At least one of last, hourly, "),

@@ -1252,7 +1252,7 @@ DRIFT = [
     drifts("what is not said stays", {"iops": 4000, "throughput": 500, "size": 50}, {}),
     # what the volume's own values rule out
     refuses("IOPS beyond the volume's size", {}, {"iops": 5001}, "5001 iops on 10 GiB | 500 per GiB"),
-    refuses("IOPS on a type without", {"volume_type": "gp2"}, {"iops": 3000}, "gp2 | 3000 | gp3, io1 and io2"),
+    refuses("IOPS on a type without", {"volume_type": "gp2"}, {"iops": 3000}, "gp2 | 3000 | gp3, io1 or io2"),
     refuses("throughput on a type without", IO2, {"throughput": 250}, "io2 | 250 | gp3"),
     refuses("throughput beyond the volume's IOPS", {}, {"throughput": 1000}, "1000 MiB/s | 4000 iops"),
     refuses(

@@ -74,7 +74,7 @@ REFUSED: list[tuple[Entry, str, str]] = [
         for name, accepted in (("io1", "100 to 64000"), ("io2", "100 to 256000"))
     ),
     *(
-        ({"volume_type": name, "iops": 3000}, "3000", "gp3, io1 and io2")
+        ({"volume_type": name, "iops": 3000}, "3000", "gp3, io1 or io2")
         for name in TYPES
         if name not in ("gp3", "io1", "io2")
     ),
@@ -144,8 +144,8 @@ REFUSED: list[tuple[Entry, str, str]] = [
         )
     ),
     # what is kept in tags
-    ({"tags": {"aws:cost": "1"}}, "'aws:cost'", "reserved by AWS"),
-    ({"tags": {"ec2ops:spec": "web"}}, "'ec2ops:spec'", "this collection's own"),
+    ({"tags": {"aws:cost": "1"}}, "'aws:cost'", "AWS reserves keys"),
+    ({"tags": {"ec2ops:spec": "web"}}, "'ec2ops:spec'", "this collection reserves keys"),
     ({"tags": {"k" * 128: "1"}}, "k" * 128, "1 to 127 characters"),
     ({"tags": {"team": "x" * 257}}, "257 characters", "256"),
     ({"tags": {f"tag{number}": "" for number in range(46)}}, "46 tags", "50"),
