@@ -383,7 +383,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 msg:
-  description: One line that says what the task did, or would do in check mode, and how things stand. On failure, why.
+  description: One line about the changes that the task made, or would make in check mode, and the state after them. On
+    failure, the reason.
   returned: always
   type: str
   sample: 1 volume modified; 3 volumes of the declaration
@@ -515,8 +516,7 @@ final_snapshots:
   sample: [{"volume_id": "vol-0123456789abcdef0", "snapshot_id": "snap-0123456789abcdef0"}]
 plan:
   description:
-    - What was done, or in check mode would be done, in order. One entry per resource, the same in both modes. A way
-      back is not predicted.
+    - The planned changes in order, the same in check mode. One entry per resource. A rollback is not predicted.
   returned: always
   type: list
   elements: dict
@@ -530,14 +530,14 @@ plan:
       after: {"size": 200}
       disruptive: false
 api_calls:
-  description: How many requests were sent, by operation.
+  description: The number of requests sent, by operation.
   returned: always
   type: dict
   sample: {"DescribeInstances": 1, "DescribeVolumes": 2, "ModifyVolume": 1}
 error:
   description:
-    - What went wrong, with AWS's own code and message where AWS has refused something. C(not_before) is the time from
-      which on EC2 would take the call, where it has said one.
+    - The error, with AWS's own code and message if AWS refused a call. C(not_before) is the time from which EC2 takes
+      the call, if EC2 named one.
   returned: failure
   type: dict
   sample:
@@ -546,31 +546,31 @@ error:
     message: You've reached the maximum modification rate per volume limit.
     not_before: "2026-11-24T10:00:00Z"
 planned_ids:
-  description: What EC2 made of the planned ids in RV(plan). Empty in check mode.
+  description: EC2's ids for the planned ids in RV(plan). Empty in check mode.
   returned: always
   type: dict
   sample: {"(new volume i-0123456789abcdef0/data)": "vol-0123456789abcdef0"}
 done:
   description:
-    - On failure, the entries of the plan that were carried out. RV(failed_changes) and RV(not_tried) have the others.
+    - On failure, the changes that were made. RV(failed_changes) and RV(not_tried) have the others.
   returned: failure
   type: list
   elements: dict
   sample: []
 failed_changes:
-  description: The entries of the plan that failed.
+  description: The changes that failed.
   returned: failure
   type: list
   elements: dict
   sample: []
 not_tried:
-  description: The entries of the plan that were not begun.
+  description: The changes that were not begun.
   returned: failure
   type: list
   elements: dict
   sample: []
 rolled_back:
-  description: What the way back has done, when a swap has failed.
+  description: On failure, the changes that the rollback of a swap made.
   returned: failure
   type: list
   elements: dict
