@@ -170,7 +170,9 @@ options:
         about this unless this option is set.
     type: str
   description:
-    description: The description of a new image and its snapshots.
+    description:
+      - The description of a new image and its snapshots.
+      - The description of a snapshot ends with a hash of O(name) and O(version), which proves its version.
     type: str
   tags:
     description:

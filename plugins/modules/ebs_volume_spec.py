@@ -51,7 +51,7 @@ options:
         is the instance's id.
       - With a name of your own the volumes follow the declaration to another instance, for example to a rebuilt
         machine.
-      - Required with O(availability_zone), and with several instances if all volumes have
+      - Required with O(availability_zone) unless O(move=true), and with several instances if all volumes have
         O(volumes[].multi_attach=true). Refused with several instances otherwise.
       - It must be text, so quote a number.
     type: raw
@@ -230,6 +230,14 @@ options:
         volume is an error that names its holder.
     type: bool
     default: false
+  move:
+    description:
+      - Move the volumes that the entries name in O(volumes[].volume_id). A volume keeps its declaration, unless the
+        declaration's name is an instance's id, or C(zone/) with a zone. Then it gets the declaration of the target,
+        which is O(spec), the instance's id, or C(zone/) with the zone.
+      - A volume that is already attached in O(availability_zone) stays as it is, and is not in the result.
+    type: bool
+    default: false
   on_cooldown:
     description:
       - The reaction when EC2 takes no modification of a volume now. Either one is in progress, or the volume has used
@@ -253,8 +261,10 @@ notes:
     creation. O(volumes[].state=absent) with O(final_snapshot=false) deletes it. If a creation fails, the same run
     deletes the volume.
   - Anybody who can call CreateTags can write the tags of this module. A volume counts as the copy of another only if
-    the swap's snapshot proves it, or if it is at the other's place. Of several volumes with an entry's tags the
-    attached one counts, and a warning names the others. Tags alone never delete a volume.
+    the swap's snapshot proves it, or if it is at the other's place. An entry that names the replaced volume changes the
+    copy only if the snapshot proves it. Of several volumes with an entry's tags the attached one counts, and a warning
+    names the others. Tags alone never delete a volume. If tags leave the volume of an entry open, that entry is
+    refused, and the others are applied.
   - An entry with a new O(volumes[].name) makes a new volume. A warning names the volumes of the declaration without an
     entry.
   - On Outposts, and in Local Zones and Wavelength Zones, no volume is created or attached. The task fails and names the
@@ -507,7 +517,7 @@ deferred:
       reason: You've reached the maximum modification rate per volume limit.
       next_modification_at: "2026-11-24T10:00:00Z"
 final_snapshots:
-  description: The final snapshots of the deleted volumes.
+  description: The final snapshots of the deleted volumes, the newest one of each volume.
   returned: success
   type: list
   elements: dict
@@ -616,6 +626,7 @@ ARGUMENT_SPEC = {
     "in_use": {"type": "str", "choices": ["refuse", "stop", "detach"], "default": "refuse"},
     "lose_instance_store": {"type": "bool", "default": False},
     "steal": {"type": "bool", "default": False},
+    "move": {"type": "bool", "default": False},
     "on_cooldown": {"type": "str", "choices": ["fail", "defer", "wait"], "default": "fail"},
 }
 
@@ -634,7 +645,6 @@ def main() -> None:
         examples=EXAMPLES_OF_MAPPINGS,
         mutually_exclusive=[("instance_ids", "availability_zone")],
         required_one_of=[("instance_ids", "availability_zone")],
-        required_by={"availability_zone": ("spec",)},
     )
 
 

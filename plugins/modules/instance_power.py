@@ -33,7 +33,7 @@ options:
       - The instances. An empty list means none.
       - With O(state=restored) it is optional. Without it, every instance of the region whose hold ended more than
         O(older_than) ago is restored. A hold ends O(wait_timeout) seconds after its begin, as the stopping task set
-        them.
+        them, and after seven days at the latest.
     type: list
     elements: str
     aliases: [instance_id]
@@ -45,6 +45,7 @@ options:
         outdated and removed.
       - A predecessor with a hold for M(ec2ops.storage.instance_relaunch) is started too while its successor is
         unproven. The successor gets V(rejected) in its tag C(ec2ops:trial), and the next relaunch terminates it.
+        If a successor may have served, it stays as it is, and a warning names it.
     type: str
     choices: [stopped, running, restored]
     required: true

@@ -22,7 +22,11 @@ description:
   - A second tag, C(ec2ops:trial), holds the phase of the replacement. Until the phase is V(serving), the successor
     replaces nothing. The next run with the same O(image_id) goes on with an interrupted relaunch, or rolls it back.
     Until then another O(image_id) is refused. V(rejected) marks a successor that was rolled back. A run that finds one,
-    or an unfinished rollback, terminates the successor and fails, as the interrupted run would have.
+    or an unfinished rollback, terminates the successor and fails, as the interrupted run would have. If the successor
+    was launched more than a day ago, or if EC2 shows it in use, it may have served. It stays as it is, and a warning
+    names it.
+  - While the predecessor is off without a hold, the successor that ran last serves, whatever the tag C(ec2ops:trial)
+    says. A warning names both.
   - The successor takes over each fact of the predecessor, or something else decides the fact, or the module refuses an
     instance that has it. Nothing is dropped silently. C(docs/instance_facts.md) of the collection has the table. The
     AMI decides facts such as the architecture and the root volume.

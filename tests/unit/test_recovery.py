@@ -274,9 +274,12 @@ def test_a_restore_that_was_begun_is_completed_from_its_own_moment() -> None:
     with pytest.raises(SpecError, match=r"cannot be completed: 1 of its 2 snapshots are gone"):
         of_instance(old[0], *new, restored=there)
     assert of_instance(old[0], *new, restored=both).points == ()
-    # What the first one was made from is gone: nothing is mixed with it.
+    # What the first one was made from is gone: nothing is mixed with it, and it keeps nothing from being restored.
     found = of_instance(*new, restored=there)
-    assert (found.points, "is gone" in found.notes[0]) == ((), True)
+    assert chosen(found) == {V1: new[0].snapshot_id, V2: new[1].snapshot_id}
+    assert (found.ignored, V1 in found.notes[0]) == ((V1,), True)
+    found = of_instance(*new, restored=both)
+    assert (found.points, found.ignored, "is gone" in found.notes[0]) == ((), (), True)
 
 
 # --- always -----------------------------------------------------------------------------------------------------------

@@ -121,13 +121,34 @@ def description(policy: str, of: str) -> str:
     return f"{policy}: {of}".encode("ascii", "replace").decode()
 
 
-def copy_description(policy: str, volume: str, instance: str, original: str, region: str) -> str:
+def capture_description(policy: str, of: str, *, volumes: int = 0, attached: str = "", lock: str = "") -> str:
+    """Return the Description of a policy's snapshot of a volume, or of the parts of an instance's set of *volumes*.
+
+    *attached*: the instance that has the volume, empty for none and for a set. *lock*: the lock that a run is to set,
+    such as ``governance 30d``, empty for none.
+    """
+    number = f", {volumes} volumes" if volumes else ""
+    where = f", attached to {attached}" if attached else ""
+    return description(policy, of) + number + where + (f", to be locked: {lock}" if lock else "")
+
+
+def copy_description(policy: str, volume: str, instance: str, original: str, region: str, taken: str) -> str:
     """Return the Description of a copy: its snapshot, its volume and, for a part of a set, its instance.
 
-    *original* may be a planned id. EC2's id replaces it before the call.
+    *original* and *taken*, its start time, may be planned ids. EC2's values replace them before the call. With the
+    longest name of a policy and of a region, the text still fits into EC2's 255 characters.
     """
     whole = f" on {instance}" if instance else ""
-    return f"{description(policy, volume + whole)}, {original}, from {region}"
+    return f"{description(policy, volume + whole)}, {original}, from {region}, taken {taken}"
+
+
+_COPIED_AT = re.compile(r"(.+: vol-.+, from [a-z0-9-]+), taken (?:\(new moment [^()]+\)|[0-9TZ:.-]+)")
+
+
+def without_moment(text: str) -> str:
+    """A description that `copy_description` made, without its time; any other text as it is."""
+    found = _COPIED_AT.fullmatch(text)
+    return found[1] if found else text
 
 
 GENERATIONS = 32

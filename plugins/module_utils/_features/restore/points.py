@@ -18,21 +18,30 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
 from ..._domain.device_names import device_letters, is_device_name
-from ..._domain.snapshot_sets import instance_of, missing_parts, units_of
+from ..._domain.snapshot_sets import missing_parts, set_mark
 from ..._domain.volume_types import VOLUME_TYPES, require_performance
 from ..._kernel import tags as tag_names
 from ..._kernel.display import visible
 from ..._kernel.errors import SpecError, bounded, listed
-from ..._kernel.proofs import copy_misfit, copy_record, is_copy, source_of, time_of
+from ..._kernel.proofs import (
+    capture_record,
+    copy_misfit,
+    copy_record,
+    has_proven_time,
+    instance_named,
+    is_copy,
+    source_of,
+    time_of,
+)
 from ..._kernel.resources import Snapshot
 from ..._kernel.tags import LONGEST_KEY, MOST_TAGS, carried
-from ..._kernel.times import EARLIEST, format_moment
+from ..._kernel.times import format_moment
 
 DEFAULT_TYPE = "gp3"
 """Of a volume of which nothing says what type it had."""
@@ -149,12 +158,15 @@ class RestorePoint:
 
 @dataclass(frozen=True)
 class Recovery:
-    """``points`` by source. ``devices`` and ``moments``, by source, of what is restored already, as far as known."""
+    """``points`` by source. ``devices`` and ``moments``, by source, of what is restored already, as far as known.
+    ``ignored``: the sources of restored volumes that do not count, so that they are restored again.
+    """
 
     points: tuple[RestorePoint, ...]
     devices: Mapping[str, str]
     moments: Mapping[str, datetime]
     notes: tuple[str, ...]
+    ignored: tuple[str, ...] = ()
 
     def view(self) -> dict[str, Any]:
         """As plain data."""
@@ -163,6 +175,7 @@ class Recovery:
             "devices": dict(self.devices),
             "moments": {source: format_moment(moment) for source, moment in self.moments.items()},
             "notes": list(self.notes),
+            "ignored": list(self.ignored),
         }
 
 
@@ -199,13 +212,16 @@ def snapshot_of(described: Mapping[str, Any]) -> Snapshot:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A snapshot, and when its data was taken. ``doubt``: of a copy that is not proven, why; empty for all others."""
+    """A snapshot, and when its data was taken. ``doubt``: of a copy that is not proven, why; empty for all others.
+    ``claims_its_time``: a tag alone says ``moment``.
+    """
 
     snapshot: Snapshot
     source: str
     copied: bool
     moment: datetime
     doubt: str = ""
+    claims_its_time: bool = False
 
     @cached_property
     def fault(self) -> str:
@@ -254,7 +270,7 @@ def _candidate(snapshot: Snapshot, known: Mapping[str, Snapshot]) -> _Candidate 
             return None
         return _Candidate(snapshot, source, True, original.start_time)
     doubt = "" if record is not None else "only a tag says of which volume it is"
-    return _Candidate(snapshot, source_of(snapshot), True, moment, doubt)
+    return _Candidate(snapshot, source_of(snapshot), True, moment, doubt, not has_proven_time(snapshot))
 
 
 # --- Sets -------------------------------------------------------------------------------------------------------------
@@ -300,7 +316,7 @@ def _instance_of(item: _Candidate) -> str:
     A copy that is not proven is a part of no set.
     """
     if not item.copied:
-        return instance_of(item.snapshot)
+        return instance_named(item.snapshot)
     record = copy_record(item.snapshot)
     if record is None:
         return ""
@@ -310,15 +326,24 @@ def _instance_of(item: _Candidate) -> str:
 def _sets(candidates: Iterable[_Candidate], instance_id: str) -> list[_Set]:
     """The sets of the instance, the newest first, with all that is wrong with them."""
     members = {item.snapshot.snapshot_id: item for item in candidates if _instance_of(item) == instance_id}
-    # Every copy is a call of its own, with a start time of its own: of copies the tag alone makes a set.
+    # All of one call have one start time. Every copy is a call of its own: its description tells the time of the set.
+    originals: dict[datetime, list[_Candidate]] = defaultdict(list)
     copies: dict[tuple[str, str], list[_Candidate]] = defaultdict(list)
     for item in members.values():
         if item.copied:
-            tags = item.snapshot.tags
-            copies[tags.get(tag_names.POLICY, ""), tags.get(tag_names.SET, "")].append(item)
-    originals = units_of((item.snapshot for item in members.values() if not item.copied), EARLIEST)
-    groups = [*([members[name] for name in unit.ids] for unit in originals), *copies.values()]
+            copies[_mark_of_copy(item.snapshot)].append(item)
+        else:
+            originals[item.moment].append(item)
+    groups = [*originals.values(), *copies.values()]
     return sorted((_set_of(group) for group in groups), key=lambda item: item.order, reverse=True)
+
+
+def _mark_of_copy(copy: Snapshot) -> tuple[str, str]:
+    """What the copies of one set have in common: as their descriptions say, of earlier versions' copies as tags do."""
+    record = copy_record(copy)
+    if record is not None and record.taken is not None:
+        return record.policy, set_mark(record.instance, record.taken)
+    return copy.tags.get(tag_names.POLICY, ""), copy.tags.get(tag_names.SET, "")
 
 
 def _set_of(members: Sequence[_Candidate]) -> _Set:
@@ -356,13 +381,12 @@ def recover(snapshots: Iterable[Snapshot], wanted: Wanted) -> Recovery:
     can be done. An instance of which something is restored already is completed from the same moment.
     """
     candidates = _candidates(snapshots)
-    if wanted.instance_id:
-        chosen, notes = _of_instance(candidates, wanted)
-    else:
-        chosen, notes = _of_volumes(candidates, wanted)
+    choice = _of_instance(candidates, wanted) if wanted.instance_id else _Choice(*_of_volumes(candidates, wanted))
+    chosen, notes = choice.chosen, choice.notes
+    restored = [item for item in wanted.restored if item.source not in choice.ignored]
     devices = _Devices(wanted.taken)
     by_id = {item.snapshot.snapshot_id: item for item in candidates}
-    there = {item.source: by_id[item.snapshot_id] for item in wanted.restored if item.snapshot_id in by_id}
+    there = {item.source: by_id[item.snapshot_id] for item in restored if item.snapshot_id in by_id}
     kept = {source: devices.take(origin_of(item.snapshot).device_name) for source, item in sorted(there.items())}
     points = tuple(_point(source, chosen[source], devices, notes) for source in sorted(chosen))
     return Recovery(
@@ -370,6 +394,7 @@ def recover(snapshots: Iterable[Snapshot], wanted: Wanted) -> Recovery:
         {source: device for source, device in kept.items() if device is not None},
         {source: item.moment for source, item in there.items()},
         tuple(notes),
+        tuple(sorted(choice.ignored)),
     )
 
 
@@ -399,12 +424,35 @@ def _passed_over(known: Iterable[_Candidate], chosen: _Candidate, wanted: Wanted
     reasons = [item.fault or f"{item.snapshot.snapshot_id}: {item.doubt}" for item in newer if item.fault or item.doubt]
     taken = f"{chosen.snapshot.snapshot_id} of {format_moment(chosen.moment)}"
     notes = [f"{chosen.source} is restored from {taken}, not from a newer one: {listed(reasons)}"] if reasons else []
+    notes += _claimed_older(known, chosen)
     if chosen.doubt:
         notes.append(
             f"{chosen.source} is restored from {chosen.snapshot.snapshot_id}, a copy that nothing proves: "
             f"{chosen.doubt}, and there is no other snapshot. Look at what it holds before you use it."
         )
     return notes
+
+
+def _claimed_older(known: Iterable[_Candidate], chosen: _Candidate) -> list[str]:
+    """The copies that were begun after the chosen one, and of which a tag alone says that their data is older."""
+    begun = chosen.snapshot.start_time
+    later = [
+        item.snapshot.snapshot_id
+        for item in known
+        if item.copied
+        and not (item.fault or item.doubt)
+        and item.order < chosen.order
+        and item.claims_its_time
+        and begun is not None
+        and item.snapshot.start_time is not None
+        and item.snapshot.start_time > begun
+    ]
+    if not later or not chosen.copied:
+        return []
+    text = (
+        f"{chosen.source} is restored from {chosen.snapshot.snapshot_id}, and {listed(sorted(later))} was begun later"
+    )
+    return [f"{text}. Only the tag {tag_names.TAKEN} says that its data is older. Compare them where that matters."]
 
 
 def _some(sentences: Sequence[str], separator: str = "; ") -> str:
@@ -428,18 +476,64 @@ def _nothing_of(source: str, known: Sequence[_Candidate], wanted: Wanted) -> str
     return f"{text}: {faults}. Wait for what is pending, restore from the archive what is archived"
 
 
-def _of_instance(candidates: Sequence[_Candidate], wanted: Wanted) -> tuple[dict[str, _Candidate], list[str]]:
+@dataclass(frozen=True)
+class _Choice:
+    """``chosen`` by source. ``ignored``: the sources of restored volumes that do not count."""
+
+    chosen: Mapping[str, _Candidate]
+    notes: list[str]
+    ignored: frozenset[str] = frozenset()
+
+
+def _of_instance(candidates: Sequence[_Candidate], wanted: Wanted) -> _Choice:
     """The newest whole set; what completes the one that was begun; else what the volumes' own snapshots have."""
     found = _sets(candidates, wanted.instance_id)
     begun = {item.snapshot_id for item in wanted.restored}
-    if begun:
-        first = max(found, key=lambda item: len(item.ids & begun), default=None)
-        if first is not None and first.ids & begun:
-            return _rest_of(first, wanted), []
-        if found or not any(item.snapshot.snapshot_id in begun for item in candidates):
-            gone = "what the restored volumes were made from is gone, so nothing is added to them"
-            return {}, [f"{wanted.instance_id}: {gone}"]
-    return _newest_whole(found, wanted) if found else _without_sets(candidates, wanted)
+    first = max(found, key=lambda item: len(item.ids & begun), default=None)
+    if first is not None and first.ids & begun:
+        ignored = _not_of(first, wanted)
+        counted = tuple(item for item in wanted.restored if item.source not in ignored)
+        notes = [_ignored_note(wanted, ignored)] if ignored else []
+        return _Choice(_rest_of(first, replace(wanted, restored=counted)), notes, ignored)
+    if not begun:
+        return _Choice(*(_newest_whole(found, wanted) if found else _without_sets(candidates, wanted)))
+    if begun & {item.snapshot.snapshot_id for item in candidates}:
+        return _Choice(*_without_sets(candidates, wanted))
+    return _anew(candidates, found, wanted)
+
+
+def _not_of(begun: _Set, wanted: Wanted) -> frozenset[str]:
+    """The sources of restored volumes that cannot be of the set that was begun.
+
+    The set has its snapshot of the source, and the volume was made from another one that is gone.
+    """
+    others = {item.source for item in wanted.restored if item.snapshot_id not in begun.ids}
+    return frozenset(others & begun.parts.keys() if begun.size > len(begun.parts) else others)
+
+
+def _anew(candidates: Sequence[_Candidate], found: Sequence[_Set], wanted: Wanted) -> _Choice:
+    """All volumes, where restored ones are there by their tags alone: what they were made from is gone.
+
+    They are left as they are where they are all that would be restored now.
+    """
+    fresh = replace(wanted, restored=())
+    there = frozenset(item.source for item in wanted.restored)
+    gone = f"{wanted.instance_id}: what the restored volumes were made from is gone, so nothing is added to them"
+    try:
+        chosen, notes = _newest_whole(found, fresh) if found else _without_sets(candidates, fresh)
+    except SpecError:
+        return _Choice({}, [gone])
+    if there.issuperset(chosen):
+        return _Choice({}, [gone])
+    return _Choice(chosen, [_ignored_note(wanted, there), *notes], there)
+
+
+def _ignored_note(wanted: Wanted, sources: Iterable[str]) -> str:
+    return (
+        f"{wanted.instance_id}: volumes carry the tags of volumes restored from {listed(sorted(sources))}, and what "
+        "they were made from is gone. They do not count, so that all volumes are restored from one moment. Look at "
+        f"them, and remove their tag {tag_names.SPEC} or delete them"
+    )
 
 
 def _rest_of(begun: _Set, wanted: Wanted) -> dict[str, _Candidate]:
@@ -487,7 +581,8 @@ def _beyond(chosen: _Set, asked: Iterable[_Set]) -> list[str]:
 def _is_recorded(item: _Candidate) -> bool:
     """Whether a policy took it, or a run copied it: only then the tag `tags.ORIGIN` says anything of its volume."""
     snapshot = item.snapshot
-    return not item.doubt if item.copied else snapshot.description.endswith(f": {snapshot.volume_id}")
+    record = capture_record(snapshot)
+    return not item.doubt if item.copied else record is not None and record.of == snapshot.volume_id
 
 
 def _without_sets(candidates: Iterable[_Candidate], wanted: Wanted) -> tuple[dict[str, _Candidate], list[str]]:
@@ -497,29 +592,55 @@ def _without_sets(candidates: Iterable[_Candidate], wanted: Wanted) -> tuple[dic
         # What the first run has seen: what is newer than its first volume is not of the same restore.
         first = min(item.create_time for item in wanted.restored)
         before = first if before is None else min(before, first)
-    by_source: dict[str, list[_Candidate]] = defaultdict(list)
-    for item in candidates:
-        if item.source and _is_recorded(item) and origin_of(item.snapshot).instance_id == wanted.instance_id:
-            by_source[item.source].append(item)
-    chosen = {}
-    for source, known in by_source.items():
+    by_source = _of_attached(candidates, wanted.instance_id)
+    chosen, notes = {}, []
+    for source, known in sorted(by_source.items()):
         good = [item for item in known if not item.fault and item.fits(before)]
         if good and source not in there:
             chosen[source] = max(good, key=lambda item: item.order)
+            notes += _claims_of(chosen[source], known, wanted)
     if not chosen and not there:
         raise SpecError(
             f"{wanted.instance_id}: there is no completed snapshot of a volume of it{wanted.where}{wanted.when} to "
             "restore from: no set, and none that says that its volume was attached there. Check the id and the region, "
             "or name the volumes by their ids"
         )
-    if len(chosen) < 2:
-        return chosen, []
-    times = sorted(item.moment for item in chosen.values())
-    note = (
-        f"{wanted.instance_id} has no sets: its volumes are restored from snapshots that were taken one by one, "
-        f"between {format_moment(times[0])} and {format_moment(times[-1])}"
-    )
-    return chosen, [note]
+    if len(chosen) > 1:
+        times = sorted(item.moment for item in chosen.values())
+        between = f"between {format_moment(times[0])} and {format_moment(times[-1])}"
+        text = "has no sets: its volumes are restored from snapshots that were taken one by one"
+        notes.insert(0, f"{wanted.instance_id} {text}, {between}")
+    return chosen, notes
+
+
+def _attached(item: _Candidate) -> str | None:
+    """The instance that had the volume: as the description says, else as the tag claims; None where neither does."""
+    record = capture_record(item.snapshot)
+    return (record.attached if record is not None else "") or origin_of(item.snapshot).instance_id
+
+
+def _of_attached(candidates: Iterable[_Candidate], instance_id: str) -> dict[str, list[_Candidate]]:
+    """By volume that was the instance's, its recorded snapshots, those of the time with another instance left out.
+
+    A snapshot that names no instance counts where another one of its volume names this one: anybody may have removed
+    its tag.
+    """
+    by_source: dict[str, list[_Candidate]] = defaultdict(list)
+    for item in candidates:
+        if item.source and _is_recorded(item) and _attached(item) in (None, instance_id):
+            by_source[item.source].append(item)
+    return {
+        source: known for source, known in by_source.items() if any(_attached(item) == instance_id for item in known)
+    }
+
+
+def _claims_of(chosen: _Candidate, known: Iterable[_Candidate], wanted: Wanted) -> list[str]:
+    """The note where no description, but only a tag, says that the volume was the instance's."""
+    records = (capture_record(item.snapshot) for item in known)
+    if any(record is not None and record.attached == wanted.instance_id for record in records):
+        return []
+    text = f"{chosen.source}: only the tag {tag_names.ORIGIN} says that it was attached to {wanted.instance_id}"
+    return [f"{text}. Look at what {chosen.snapshot.snapshot_id} holds before you use it"]
 
 
 # --- The volume that is made ------------------------------------------------------------------------------------------
