@@ -311,7 +311,7 @@ plan:
       resource: (new image web/2026.11.23)
       region: eu-central-1
       parameters: {"Name": "web-2026.11.23"}
-      reason: web/2026.11.23 does not exist yet
+      reason: register web/2026.11.23
       before: null
       after: {"name": "web-2026.11.23", "state": "available"}
       disruptive: false

@@ -533,7 +533,7 @@ plan:
       resource: vol-0123456789abcdef0
       region: eu-central-1
       parameters: {"Size": 200}
-      reason: "data: size is 100 and should be 200"
+      reason: size 100 -> 200
       before: {"size": 100}
       after: {"size": 200}
       disruptive: false

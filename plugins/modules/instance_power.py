@@ -190,7 +190,7 @@ plan:
       resource: i-0123456789abcdef0
       region: eu-central-1
       parameters: {}
-      reason: it is running and should be stopped; its public address 203.0.113.7 will change
+      reason: stop the running instance; its public address 203.0.113.7 will change
       before: {"state": "running", "public_ip_address": "203.0.113.7"}
       after: {"state": "stopped", "public_ip_address": null}
       disruptive: true

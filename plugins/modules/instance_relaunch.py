@@ -304,7 +304,7 @@ plan:
       resource: (new instance i-0123456789abcdef0 from ami-0123456789abcdef0)
       region: eu-central-1
       parameters: {"ImageId": "ami-0123456789abcdef0", "InstanceType": "m5.large", "MinCount": 1, "MaxCount": 1}
-      reason: i-0123456789abcdef0 runs from ami-00000000000000001 and should run from ami-0123456789abcdef0
+      reason: "launch the successor of i-0123456789abcdef0: ami-00000000000000001 -> ami-0123456789abcdef0"
       before: null
       after: {"state": "running", "image_id": "ami-0123456789abcdef0"}
       disruptive: false
@@ -312,7 +312,7 @@ plan:
       resource: i-0123456789abcdef0
       region: eu-central-1
       parameters: {}
-      reason: "its successor serves (old_instance: stop)"
+      reason: "retire: the successor serves (old_instance: stop)"
       before: {"state": "running"}
       after: {"state": "stopped"}
       disruptive: true

@@ -774,7 +774,7 @@ def test_the_record_that_is_removed_is_the_one_that_was_written(tag: str | None)
     assert stop.waits[-1].expect == (("tags", {TAG: written}),)
     assert forgotten.before["tags"][TAG] == written
     assert not stop.waits[-1].final, "the work on the volumes builds on it"
-    assert forgotten.reason == "it is running again", "the same in the check run, whose hold had another time"
+    assert forgotten.reason == "end the hold", "the same in the check run, whose hold had another time"
     assert start.before == {"state": "stopped"}
 
 

@@ -96,7 +96,7 @@ def test_plan_names_the_private_address_that_changes() -> None:
 
 
 def test_plan_names_a_stopped_instance_whose_successor_will_run() -> None:
-    assert f"{OLD} is stopped, its successor will run" in launch(spec(), plain(state="stopped")).reason
+    assert f"{OLD} is stopped, but its successor will run" in launch(spec(), plain(state="stopped")).reason
     assert "will run" not in launch(spec(), plain(state="stopped", tags={TAG: HELD})).reason
     assert "will run" not in launch(spec(), plain()).reason
 

@@ -426,7 +426,11 @@ def test_what_is_made_is_locked_once_it_is_there() -> None:
     (change,) = changes(upkeep, stock(snapshot("v1-1", 1), coming=[made])).secure
     assert (change.action, change.resource) == ("LockSnapshot", made.key)
     assert change.parameters == {"LockMode": "governance", "LockDuration": 30}
-    assert (change.before, change.after, change.reason) == ({"lock": None}, {"lock": "governance 30d"}, "as declared")
+    assert (change.before, change.after, change.reason) == (
+        {"lock": None},
+        {"lock": "governance 30d"},
+        "lock as declared",
+    )
     assert not change.deferrable  # that something is not locked must not pass in silence
 
 
@@ -456,7 +460,7 @@ def test_a_later_run_locks_what_was_made_to_be_and_nothing_else(
     of = snapshot("v1-1", 2, **fields)
     found = changes(options(lock=GOVERNANCE), stock(of), *facts)
     assert done(found) == ([("LockSnapshot", "v1-1")] if wanted else [])
-    assert [change.reason for change in found.all] == (["made to be locked, and is not"] if wanted else [])
+    assert [change.reason for change in found.all] == (["lock the unlocked snapshot"] if wanted else [])
     # What is to be deleted is not made undeletable.
     assert done(changes(options(lock=GOVERNANCE), stock(of, leaving=["v1-1"]), *facts)) == []
 

@@ -287,7 +287,7 @@ def _plan(spec: ImageSpec, state: State) -> Plan:
             image.image_id,
             state.region,
             {},
-            f"it ended as {image.state}, another is made",
+            f"deregister the {image.state} image, and make another",
             {"state": image.state},
         )
         for image in broken
@@ -497,13 +497,16 @@ def _choose_captures(spec: ImageSpec, state: State) -> tuple[list[Snapshot], lis
         if failed:
             reason = failed[0].state_reason or "no reason given"
             spare += [
-                (snapshot, f"its capture failed ({failed[0].snapshot_id}: {reason}), another is taken")
-                for snapshot in members
+                (snapshot, f"delete the failed capture ({failed[0].snapshot_id}: {reason})") for snapshot in members
             ]
         else:
             good.append(members)
     good.sort(key=lambda members: (str(members[0].start_time or ""), min(ids(members))))
-    spare += [(snapshot, f"{ids(good[0])[0]} was there first") for members in good[1:] for snapshot in members]
+    spare += [
+        (snapshot, f"delete the second capture, after {ids(good[0])[0]}")
+        for members in good[1:]
+        for snapshot in members
+    ]
     return (good[0] if good else []), spare
 
 
@@ -575,7 +578,7 @@ def _plan_create_image(spec: ImageSpec, state: State, instance: Instance, cleanu
     leftovers = taken(spec, state)
     for snapshot in leftovers:
         _require_same_source(spec, state, "snapshot", snapshot)
-    reason = f"left over from a {spec.label} that failed"
+    reason = f"delete the leftover of a failed {spec.label}"
     stages = _clearing(state, cleanup, ((snapshot, reason) for snapshot in leftovers))
     stages.extend(_require_quiet(spec, instance))
     if spec.state == "captured":

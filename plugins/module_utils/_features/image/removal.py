@@ -108,7 +108,7 @@ def plan_absent(spec: ImageSpec, state: State) -> Plan:
 
 def _deregister(spec: ImageSpec, state: State, image: Image) -> Change:
     before = {"name": image.name, "state": image.state}
-    return Change("DeregisterImage", image.image_id, state.region, {}, f"{spec.label} is to be absent", before)
+    return Change("DeregisterImage", image.image_id, state.region, {}, f"deregister {spec.label}", before)
 
 
 def _require_unprotected(spec: ImageSpec, image: Image) -> None:
@@ -224,7 +224,7 @@ def _snapshots(spec: ImageSpec, state: State, found: list[Image]) -> tuple[tuple
         )
     warnings += _left_alone(spec, state, copies)
     warnings += stranger_warnings(spec, state)
-    reason = f"made for {spec.label}, used by no other image"
+    reason = f"delete the snapshot of {spec.label}, which no other image uses"
     return tuple(delete_snapshot(item, state.region, reason) for item in free if item not in locked), warnings
 
 

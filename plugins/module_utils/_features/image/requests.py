@@ -78,7 +78,7 @@ def capture_changes(spec: ImageSpec, state: State, instance: Instance, targets: 
             {**common, "VolumeId": target.volume_id}
             if action == "CreateSnapshot"
             else {**common, "InstanceSpecification": {"InstanceId": instance.instance_id}},
-            f"the point in time of {target.device_name}{consistency}",
+            f"capture {target.device_name}{consistency}",
             after={"volume_id": target.volume_id, "description": common["Description"], "tags": tags},
             identity=captures_query(spec),
             passed_over=frozenset(item.snapshot_id for item in tagged(spec, state, Snapshot)),
@@ -254,7 +254,7 @@ def register(
         image.image_id,
         state.region,
         parameters,
-        f"{spec.label} does not exist yet",
+        f"register {spec.label}",
         after=predicted(image),
         identity=name_query(spec),
     )
@@ -291,7 +291,7 @@ def register_stage(change: Change, platform: Mapping[str, Any], *goals: Wait) ->
         change.resource,
         change.region,
         {},
-        "EC2 would bill it as something else than its source",
+        "deregister: EC2 bills another platform than the source's",
         {"state": "available"},
     )
     return Stage((change,), (*goals, wait), on_failure=(Stage((removal,)),), rollback_on=frozenset({"mismatch"}))
@@ -336,7 +336,7 @@ def create_image(spec: ImageSpec, state: State, instance: Instance, targets: lis
         image.image_id,
         state.region,
         parameters,
-        f"{spec.label} does not exist yet; CreateImage keeps what EC2 bills for {instance.platform_details}",
+        f"create {spec.label}; CreateImage keeps the billed platform {instance.platform_details}",
         after={**predicted(image), "snapshots": [_taken(spec, state, instance, target) for target in targets]},
         identity=name_query(spec),
     )

@@ -30,7 +30,7 @@ def tag_changes(
     warnings: list[str] = []
     for item in resources:
         change, left_out = tagging(
-            item.resource_id, state.region, item.tags, spec.tags, f"tag as {spec.label} is declared"
+            item.resource_id, state.region, item.tags, spec.tags, f"tag {spec.label} as declared"
         )
         changes += [change] if change is not None else []
         if left_out:

@@ -250,7 +250,7 @@ def _plan_running(spec: PowerSpec, state: State) -> Plan:
     if not spec.force_start:
         _raise(UnsafePlan, _replaced(state, starting), "Start them beside their successors with force_start: true.")
     pending = [instance for instance in instances if instance.state == "pending"]
-    reason = "it is {state} and should be running"
+    reason = "start the {state} instance"
     warnings = () if spec.force_start else claim_warnings(state, [item.instance_id for item in starting])
     return Plan(start_stages(starting, pending, state.region, reason, final=True), warnings)
 
@@ -317,15 +317,15 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
     settled = [instance for instance in done if instance not in telling]
     stages: list[Stage] = []
     if settled:
-        stages.append(_forget(settled, state.region, "it is running, or was started since"))
+        stages.append(_forget(settled, state.region, "remove the outdated hold"))
     stages += start_stages(
-        starting, pending, state.region, "it was running when a run stopped it; now it is {state}", final=False
+        starting, pending, state.region, "start the {state} instance, which was running before", final=False
     )
     if given_up:
         stages.append(Stage(tuple(_rejection(state, old, new) for old, new in given_up)))
     if started or telling:
         # Last, so that a run that is ended before leaves the record.
-        stages.append(_forget([*started, *telling], state.region, "it is running again"))
+        stages.append(_forget([*started, *telling], state.region, "end the hold"))
     warnings += [
         f"{new.instance_id} was launched to replace {old.instance_id} and has not proved itself; {old.instance_id} is "
         f"back in its place. The next relaunch of {old.instance_id} terminates {new.instance_id}, if you do not"
@@ -361,7 +361,7 @@ def _left(old: Instance, new: Instance) -> str:
 def _rejection(state: State, old: Instance, new: Instance) -> Change:
     """The record that *new* was given up, unless its own run has let it serve in the meantime."""
     serves = (("instance-id", (new.instance_id,)), (f"tag:{tag_names.TRIAL}", (SERVING,)))
-    record = trial_record(new.instance_id, new.tags, REJECTED, state.region, f"{old.instance_id} is back")
+    record = trial_record(new.instance_id, new.tags, REJECTED, state.region, f"reject: {old.instance_id} is back")
     return dataclasses.replace(record, unless=(Query("DescribeInstances", serves),))
 
 

@@ -83,6 +83,6 @@ def retagging(spec: RelaunchSpec, state: State) -> tuple[tuple[Stage, ...], tupl
 
 def _retag(item: Instance, tagged: Instance, region: str) -> Change:
     tags = {tag_names.REPLACES: tagged.tags[tag_names.REPLACES]}
-    reason = f"its ClientToken shows that it was launched to replace {predecessor(tagged)}"
+    reason = f"restore the tag: the ClientToken shows the successor of {predecessor(tagged)}"
     before, after = {"tags": dict(item.tags)}, {"tags": dict(tagged.tags)}
     return Change("CreateTags", item.instance_id, region, {"Tags": tag_names.boto3_tags(tags)}, reason, before, after)

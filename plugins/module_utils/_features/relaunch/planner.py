@@ -293,7 +293,7 @@ def _loser_ends(state: State, current: Instance, lost: Sequence[Instance]) -> tu
     if not lost:
         return ()
     names = [item.instance_id for item in lost]
-    reason = f"{current.instance_id} serves, and only one successor may"
+    reason = f"terminate the rival of {current.instance_id}, which serves"
     stages = unprotections(state, {name: name for name in names})
     return (*stages, Stage(tuple(termination(item.instance_id, state.region, reason, item.state) for item in lost)))
 

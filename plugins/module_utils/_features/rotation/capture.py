@@ -252,7 +252,7 @@ class Capture:
                     self._planned(volume.volume_id, target.group),
                     self.state.region,
                     request,
-                    f"none has been made since {period}",
+                    f"capture the slot of {period}",
                     None,
                     {
                         "state": "completed" if self.spec.wait and not self.spec.captured else "pending",
@@ -343,7 +343,7 @@ class Capture:
             unfinished = tag_names.SET in snapshot.tags and tag_names.ORIGIN not in snapshot.tags
             if unfinished and volume is not None and not is_copy(snapshot):
                 wanted = {**self._volume_tags(volume)}
-            reason = "of its volume" if unfinished else "as declared"
+            reason = "copy the tags of the volume" if unfinished else "tag as declared"
             change, left_out = tagging(snapshot.snapshot_id, self.state.region, snapshot.tags, wanted, reason)
             if change is not None or left_out:
                 found.append((snapshot.snapshot_id, change, left_out))

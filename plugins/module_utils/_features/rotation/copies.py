@@ -336,7 +336,7 @@ class Copying:
             planned("snapshot", f"copy of {name} in {self.copy.place}"),
             self.copy.place,
             parameters,
-            f"{self.copy.where} has no copy of it, and its rules would keep one",
+            f"copy to {self.copy.where}, whose rules keep it",
             None,
             {
                 "state": "completed" if self.waits else "pending",
@@ -528,7 +528,7 @@ class Copying:
                 yield change
 
     def _tagging(self, item: Snapshot) -> tuple[Change | None, list[str]]:
-        return tagging(item.snapshot_id, self.copy.place, item.tags, self.spec.tags, "as declared")
+        return tagging(item.snapshot_id, self.copy.place, item.tags, self.spec.tags, "tag as declared")
 
     def warnings(self) -> Iterator[str]:
         """What has failed, with EC2's reason, and tags for which copies have no place."""

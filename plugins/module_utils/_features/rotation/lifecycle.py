@@ -343,11 +343,11 @@ class _Planning:
         request: dict[str, Any] = {"LockMode": lock.mode, "LockDuration": lock.days}
         if lock.cool_off is not None:
             request["CoolOffPeriod"] = lock.cool_off
-        reason = "as declared" if is_planned(item.snapshot_id) else "made to be locked, and is not"
+        reason = "lock as declared" if is_planned(item.snapshot_id) else "lock the unlocked snapshot"
         return self._change("LockSnapshot", item.snapshot_id, request, reason, {"lock": None}, {"lock": lock.text})
 
     def _unlock(self, snapshot_id: str, known: str) -> Change:
-        reason = "as declared: lock.mode is unlocked"
+        reason = "unlock as declared"
         return self._change(
             "UnlockSnapshot", snapshot_id, {}, reason, {"lock": known}, {"lock": None}, _NOT_ON, disruptive=True
         )
@@ -400,7 +400,9 @@ class _Planning:
                     "EnableFastSnapshotRestores",
                     snapshot_id,
                     {"AvailabilityZones": missing},
-                    f"one of the newest {wanted.newest}" if wanted.newest > 1 else "the newest",
+                    f"enable fast restore of the newest {wanted.newest}"
+                    if wanted.newest > 1
+                    else "enable fast restore of the newest",
                     {"fast_restore": on},
                     {"fast_restore": sorted([*on, *missing])},
                     _NOT_ENABLED_NOW,
@@ -415,12 +417,14 @@ class _Planning:
                 stays = [zone for zone in on if zone in zones] if snapshot_id in self.fast else []
                 ends = [zone for zone in on if zone not in stays]
                 if ends:
-                    reason = "not a zone of fast_restore" if snapshot_id in self.fast else "not one of the newest"
+                    reason = (
+                        "end: not a zone of fast_restore" if snapshot_id in self.fast else "end: not one of the newest"
+                    )
                     yield self._change(
                         "DisableFastSnapshotRestores",
                         snapshot_id,
                         {"AvailabilityZones": ends},
-                        reason if zones else "as declared: no zones",
+                        reason if zones else "end fast restore as declared",
                         {"fast_restore": on},
                         {"fast_restore": stays},
                         _NOT_ON,
@@ -505,7 +509,7 @@ class _Planning:
     def _archive(self, item: Snapshot) -> Change:
         known = self._tier.get(item.snapshot_id) or {}
         span = self.upkeep.archive_after
-        reason = f"older than {span.text if span else ''}"
+        reason = f"archive: older than {span.text if span else ''}"
         if known.get("last") == "archival-failed":
             reason += f"; the last try has failed: {known.get('message') or 'EC2 does not say why'}"
         return self._change(

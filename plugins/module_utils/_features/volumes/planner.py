@@ -186,7 +186,7 @@ class _Pass(Draft):
             self.refusals.append(refused)
             return
         for stale in match.stale:
-            self.cleanup.append(self._delete(stale, "a run that did not end has made it, and it is of no use"))
+            self.cleanup.append(self._delete(stale, "delete the leftover of an interrupted run"))
         volume = match.volume
         state = match.target.spec.state
         self.warnings += match.doubts
@@ -325,9 +325,9 @@ class _Pass(Draft):
             return
         tags = {**(target.spec.tags or {}), **_identity(target, name)}
         new = planned("volume", f"{target.group}/{name}")
-        reason = f"{target.group} has no volume {name}"
+        reason = f"create volume {name} for {target.group}"
         if snapshot_id is not None:
-            reason += f"; made from {snapshot_id}"
+            reason += f" from {snapshot_id}"
         change = self._creation(match, new, tags, reason, snapshot_id=snapshot_id)
         self.in_place.append(change)
         self.in_place_waits.append(Wait((new,), "volume_available", final=not target.instances))
@@ -423,11 +423,11 @@ class _Pass(Draft):
         late = match.how == "volume_id" and bool(volume.attachments or target.instances)
         if not late:
             wanted.update(identity)
-        self.add_tags(self.in_place, volume, wanted, "as declared")
+        self.add_tags(self.in_place, volume, wanted, "tag as declared")
         self.warnings += _leaving(match, volume, self.state)
         if late:
             # Named by its id, so it is found again without them; until it is in its place it stays what it was.
-            self.add_tags(self.endings[0], volume, identity, "what it is from now on")
+            self.add_tags(self.endings[0], volume, identity, "tag as the volume of this entry")
         if self.spec.purge_tags and target.spec.tags is not None:
             surplus = sorted(key for key in carried(volume.tags) if key not in wanted)
             self.remove_tags(self.untagging, volume, surplus, "purge_tags")
@@ -545,7 +545,7 @@ class _Pass(Draft):
                 remaining,
                 remembered=remembered,
             )
-        self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "it is where it shall be")
+        self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "remove the marks of the move")
         if tag_names.SWAP in volume.tags:
             self._end_swap(match, volume.volume_id, volume)
         return bool(joining)
@@ -565,7 +565,7 @@ class _Pass(Draft):
 
         *volume*: the copy, where an earlier run made it. That run may have deleted the old one, and not its snapshot.
         """
-        untagged = self.untagged(new, (tag_names.SWAP,), "it is where it shall be")
+        untagged = self.untagged(new, (tag_names.SWAP,), "remove the marks of the move")
         old_id = volume.tags.get(tag_names.SWAP, "") if volume is not None else ""
         unfinished = {old.volume_id for old in match.replaced}
         if volume is not None and kind_of(old_id) == "volume" and old_id not in unfinished:
@@ -615,7 +615,7 @@ class _Pass(Draft):
                 volume_id,
                 self.state.region,
                 {"InstanceId": instance.instance_id, "Device": device},
-                f"{match.name} of {match.target.group} belongs to {instance.instance_id}",
+                f"attach volume {match.name} to {instance.instance_id}",
                 {"state": "available" if not others else "in-use", "attachments": [plain(link) for link in others]},
                 {"state": "in-use", "attachments": [plain(link) for link in links]},
             )
@@ -679,9 +679,9 @@ class _Pass(Draft):
                     volume.volume_id,
                     self.state.region,
                     {"InstanceId": link.instance_id},
-                    f"it has to come off {link.instance_id}{why}"
+                    f"detach from {link.instance_id}{why}"
                     if match is not None
-                    else "the declaration does not name it",
+                    else "detach: no entry names the volume",
                     {"attachments": [plain(item) for item in (*remaining, link)]},
                     {
                         "state": "in-use" if remaining else "available",
@@ -711,7 +711,7 @@ class _Pass(Draft):
             self._remove(match, volume)
             return
         self._tag(match, volume)
-        self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "it is to stay detached")
+        self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "forget the former place")
 
     def _forget_swap(self, volume: Volume, *, absent: bool = False) -> None:
         """What a swap that did not end has left is of no use when the volume goes.
@@ -725,7 +725,7 @@ class _Pass(Draft):
             if volume.attachments or item.state == "error" or proofs.is_temporary(item, volume.volume_id):
                 self._outdate(volume, (item,))
             elif not absent or item.tags.get(tag_names.FINAL) != volume.volume_id:
-                self.remove_tags(self.cleanup, item, (tag_names.SWAP,), f"it stays, a snapshot of {volume.volume_id}")
+                self.remove_tags(self.cleanup, item, (tag_names.SWAP,), f"keep as a snapshot of {volume.volume_id}")
 
     def _remove(self, match: Match, volume: Volume) -> None:
         final = self.spec.final_snapshot
@@ -738,7 +738,7 @@ class _Pass(Draft):
             )
         if final:
             self._snapshot(match, volume, tag_names.FINAL, _before_deletion(volume))
-        self.deletions.append(self._delete(volume, f"{match.name} of {match.target.group} should be absent"))
+        self.deletions.append(self._delete(volume, f"delete volume {match.name} of {match.target.group}"))
 
     def _purge(self) -> None:
         """Data volumes of the instances that no entry names."""
@@ -766,9 +766,9 @@ class _Pass(Draft):
                 self.warnings += _no_longer_declared([volume])
             self._detach(None, volume, links)
             self._forget_swap(volume)
-            self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "it is to stay detached")
+            self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "forget the former place")
         for volume in self._purged():
-            self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "it is to stay detached")
+            self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "forget the former place")
 
     def _purged(self) -> list[Volume]:
         """What an earlier run has taken off these instances, and could not end."""
@@ -847,7 +847,7 @@ class _Pass(Draft):
         target = match.target
         if match.how == "device":
             # Once it is off, nothing but its tags says what it is.
-            self.add_tags(self.in_place, volume, _identity(target, match.name), "what it is")
+            self.add_tags(self.in_place, volume, _identity(target, match.name), "tag as the volume of this entry")
         new = planned("volume", f"{target.group}/{match.name}")
         places = places_of(self.state, volume)
         self._require_all_named(match, volume)
@@ -857,7 +857,7 @@ class _Pass(Draft):
         else:
             places = declared_places(target, volume)
         final = self.spec.delete_replaced and self.spec.final_snapshot
-        reason = f"the copy that replaces {volume.volume_id} is made from it"
+        reason = f"capture {volume.volume_id} for its copy"
         snapshot = self._snapshot(match, volume, tag_names.SWAP, reason, final=final)
         self.asked += (Query("GetEbsEncryptionByDefault"), modification_query(volume), *key_query(match, using=True))
         self.warnings += _leaving(match, volume, self.state)
@@ -872,7 +872,7 @@ class _Pass(Draft):
         }
         drift = compare(match, self.state)
         change = self._creation(
-            match, new, tags, f"in place of {volume.volume_id}: {shown(drift.swap)}", old=volume, snapshot_id=snapshot
+            match, new, tags, f"replace {volume.volume_id}: {shown(drift.swap)}", old=volume, snapshot_id=snapshot
         )
         self.creates.append(change)
         self.create_waits.append(Wait((new,), "volume_available", final=not target.instances))
@@ -903,7 +903,7 @@ class _Pass(Draft):
         )
         if direct or kind_of(old.tags.get(tag_names.REPLACED_BY, "")) != "volume":
             mark = {tag_names.REPLACED_BY: new}
-            self.add_tags(self.endings[1], old, mark, f"{new} has taken its place")
+            self.add_tags(self.endings[1], old, mark, f"mark as replaced by {new}")
         deleted = self.spec.delete_replaced and proven
         if self.spec.delete_replaced and not proven:
             self.warnings.append(
@@ -914,7 +914,7 @@ class _Pass(Draft):
         # Until the old one is gone, or marked, its snapshot proves the copy.
         last = deleted or not match.target.instances
         forgetting = self.leftovers if last else self.endings[0]
-        stays = f"it stays, the last of {old.volume_id}"
+        stays = f"keep as the final snapshot of {old.volume_id}"
         if made and final:
             self.endings[0].append(self.untagged(snapshot, (tag_names.SWAP,), stays))
         elif made:
@@ -926,13 +926,13 @@ class _Pass(Draft):
                 self._snapshot(match, old, tag_names.FINAL, _before_deletion(old), into=forgetting, final=True)
             self._give_up(old, there, forgetting, newer=final)
         if deleted:
-            self.deletions.append(self._delete(old, f"{new} has taken its place (delete_replaced)"))
+            self.deletions.append(self._delete(old, f"delete: {new} is the copy (delete_replaced)"))
         else:
             own = (tag_names.SPEC, tag_names.VOLUME, *tag_names.WAS_AT)
-            self.remove_tags(self.endings[2], old, own, f"{new} has taken its place")
+            self.remove_tags(self.endings[2], old, own, f"release the name to {new}")
 
     def _forgotten(self, old_id: str, snapshot_id: str) -> Change:
-        reason = f"the copy of {old_id} has been made from it"
+        reason = f"delete: the copy of {old_id} is made"
         before = {"tags": {tag_names.SWAP: old_id}}
         return Change("DeleteSnapshot", snapshot_id, self.state.region, {}, reason, before, None)
 
@@ -1024,10 +1024,10 @@ class _Pass(Draft):
             elif proofs.is_temporary(item, volume.volume_id) or (newer and self._is_superseded(volume, item)):
                 if newer and item.state == "pending":
                     self.settling.append(Wait((item.snapshot_id,), "completed"))
-                reason = f"a newer one of {volume.volume_id} takes its place" if newer else "the copy is in its place"
+                reason = f"delete: {volume.volume_id} has a newer one" if newer else "delete: the copy is attached"
                 into.append(self._useless(item, reason))
             else:
-                self.remove_tags(into, item, (tag_names.SWAP,), f"it stays, a snapshot of {volume.volume_id}")
+                self.remove_tags(into, item, (tag_names.SWAP,), f"keep as a snapshot of {volume.volume_id}")
                 self.warnings.append(
                     f"{item.snapshot_id}: an earlier run took this snapshot of {volume.volume_id}, and nothing proves "
                     "that it is of no use. It is kept. Delete it yourself if you do not need it"
@@ -1047,7 +1047,7 @@ class _Pass(Draft):
             if item.snapshot_id in known:
                 continue
             failed = item.state == "error"
-            reason = "it has failed" if failed else f"it is not the last one of {volume.volume_id}, which is attached"
+            reason = "discard the failed snapshot" if failed else f"discard: {volume.volume_id} may have newer data"
             of_swap = tag_names.SWAP in item.tags and proofs.is_swap_snapshot(item, volume.volume_id)
             temporary = proofs.is_temporary(item, volume.volume_id)
             useless = failed or temporary or (of_swap and self._is_superseded(volume, item))
@@ -1066,7 +1066,7 @@ class _Pass(Draft):
         """A record of where it is, before it comes off."""
         if any(change.resource == volume.volume_id for change in self.marks):
             return
-        reason = "so that a run after this one knows its place"
+        reason = "record the place for the next run"
         self.add_tags(self.marks, volume, places_tags(places, volume.tags), reason)
 
     def _delete(self, volume: Volume, reason: str) -> Change:
@@ -1088,7 +1088,7 @@ class _Pass(Draft):
         involved = self._involved(stopping)
         restored = [*stopping, *(item for item in involved if wants_start(item))]
         started = [item for item in involved if item.state in ("running", "pending") and self._is_over(item)]
-        self.endings[0] += [forget(item, self.state.region, "it is running again") for item in started]
+        self.endings[0] += [forget(item, self.state.region, "end the hold") for item in started]
         self.warnings += [lost_address(item) for item in stopping if has_passing_address(item)]
         stages, warnings = self.stages(stopping, restored), tuple(dict.fromkeys(self.warnings))
         refused = self._refused()
@@ -1278,7 +1278,7 @@ def _identity(target: Target, name: str) -> dict[str, str]:
 
 
 def _before_deletion(volume: Volume) -> str:
-    return f"the last of {volume.volume_id} before it is deleted"
+    return f"capture {volume.volume_id} before its deletion"
 
 
 def _description(match: Match, purpose: proofs.Purpose, volume: Volume) -> str:

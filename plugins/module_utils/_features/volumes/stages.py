@@ -139,7 +139,7 @@ class Draft:
                 change.resource,
                 self.state.region,
                 {},
-                "EBS could not make it",
+                "delete: EBS could not create it",
                 unless=(Query("DescribeVolumes", (("volume-id", (change.resource,)), alive)),),
             )
             for change in self.in_place
@@ -217,7 +217,7 @@ class Draft:
                         volume.volume_id,
                         region,
                         {"InstanceId": place.instance_id, "Device": place.device_name},
-                        "it was there",
+                        "attach again at the former place",
                         None,
                         {"state": "in-use", "attachments": [plain(link) for link in volume.attachments]},
                         unless=placed[volume.volume_id],
@@ -242,7 +242,7 @@ class Draft:
             Stage(
                 tuple(
                     dataclasses.replace(
-                        self.untagged(volume_id, tag_names.WAS_AT, "its place is known"),
+                        self.untagged(volume_id, tag_names.WAS_AT, "forget the former place"),
                         unless=placed.get(volume_id, ()),
                     )
                     for volume_id in dict.fromkeys(marked)
@@ -254,7 +254,7 @@ class Draft:
             Stage(
                 tuple(
                     dataclasses.replace(
-                        self.untagged(move.snapshot, (tag_names.FINAL, tag_names.SWAP), "it is not needed"),
+                        self.untagged(move.snapshot, (tag_names.FINAL, tag_names.SWAP), "undo the swap"),
                         unless=placed[move.volume.volume_id],
                     )
                     for move in self.moves
@@ -267,7 +267,7 @@ class Draft:
             stages.append(
                 Stage(
                     tuple(
-                        Change(action, made, region, {}, "it is not needed", unless=placed[move.volume.volume_id])
+                        Change(action, made, region, {}, "undo the swap", unless=placed[move.volume.volume_id])
                         for move in self.moves
                         if (made := getattr(move, name))
                     )
@@ -343,7 +343,7 @@ def _flags(instance_id: str, flags: Mapping[str, bool], region: str) -> Change:
         instance_id,
         region,
         {"BlockDeviceMappings": mapping},
-        "delete_on_termination of " + ", ".join(sorted(flags)),
+        "set delete_on_termination of " + ", ".join(sorted(flags)),
     )
 
 
