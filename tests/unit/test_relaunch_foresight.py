@@ -104,7 +104,7 @@ def test_plan_names_a_stopped_instance_whose_successor_will_run() -> None:
 def test_plan_names_a_root_volume_that_stays_behind() -> None:
     kept = plain(block_devices=(BlockDevice("/dev/xvda", ROOT, False),))
     (end,) = (one for one in plan(spec(old_instance="terminate"), kept).changes if one.action == "TerminateInstances")
-    assert f"its root volume {ROOT} stays behind" in end.reason
+    assert f"the root volume {ROOT} stays behind" in end.reason
     (end,) = (
         one for one in plan(spec(old_instance="terminate"), plain()).changes if one.action == "TerminateInstances"
     )

@@ -269,7 +269,7 @@ def test_what_is_older_goes_to_the_archive_but_never_the_newest() -> None:
         {"StorageTier": "archive"},
     )
     assert (change.before, change.after) == ({"storage_tier": "standard"}, {"storage_tier": "archive"})
-    assert change.reason == "older than 90d"
+    assert change.reason == "archive: older than 90d"
     assert change.disruptive
     assert "ResourceLimitExceeded" in change.deferrable
 
@@ -357,7 +357,7 @@ def test_the_newest_is_one_that_can_be_restored_from() -> None:
 def test_what_failed_on_its_way_is_tried_again_and_why_is_said() -> None:
     of = stock(snapshot("v1-1", 1), snapshot("v1-2", 100))
     (change,) = changes(options(archive_after=OLD), of, tier("v1-2", "archival-failed", message="no room")).archive
-    assert change.reason == "older than 90d; the last try has failed: no room"
+    assert change.reason == "archive: older than 90d; the last try has failed: no room"
 
 
 def test_a_set_goes_as_a_whole_or_not_at_all() -> None:
@@ -597,7 +597,7 @@ def test_what_ends_is_told_with_what_was_on() -> None:
     of = stock(snapshot("v1-1", 1), snapshot("v1-2", 2))
     off, on = changes(options(fast_restore={"zones": [A]}), of, fast("v1-2", A, B)).all
     assert (off.before, off.after) == ({"fast_restore": [A, B]}, {"fast_restore": []})
-    assert (off.reason, off.disruptive) == ("not one of the newest", True)
+    assert (off.reason, off.disruptive) == ("end: not one of the newest", True)
     assert (on.before, on.after, on.reason) == ({"fast_restore": []}, {"fast_restore": [A]}, "the newest")
     assert "ResourceLimitExceeded" in on.deferrable
 

@@ -54,6 +54,6 @@ def _refusal(instance_ids: Iterable[str], hosts: Iterable[str]) -> str:
     rivals = list(hosts)
     where = f", on the hosts {listed(rivals)}" if len(rivals) > 1 else ""
     return (
-        f"apply_volume_specs_purge_volumes: several specs that purge name {listed(instance_ids)}{where}. Declare all "
-        "volumes of an instance in one of them, or purge in one only."
+        f"apply_volume_specs_purge_volumes: several purging declarations name {listed(instance_ids)}{where}. Declare "
+        "all volumes of an instance in one of them, or purge in one only."
     )

@@ -162,12 +162,12 @@ def _wanted(match: Match, actual: Mapping[str, Any]) -> dict[str, Any]:
         wanted["throughput"] = performance["throughput"]
     if spec.multi_attach is None and actual["multi_attach_enabled"] and rules is not None and not rules.multi_attach:
         raise SpecError(
-            f"{label}: volume_type: {volume_type} volumes have no multi_attach, and this one has, so EBS does not "
-            "change its type. Set multi_attach: false first, in a run of its own"
+            f"{label}: volume_type: {volume_type} volumes have no multi_attach, but this volume has it. First set "
+            "multi_attach: false in a separate run"
         )
     if spec.multi_attach is not None:
         if spec.multi_attach and not (rules is not None and rules.multi_attach):
-            raise SpecError(f"{label}: multi_attach: {volume_type} volumes have none; io1 and io2 have")
+            raise SpecError(f"{label}: multi_attach: {volume_type} volumes do not support it. Use io1 or io2")
         wanted["multi_attach_enabled"] = spec.multi_attach
     return wanted
 
@@ -242,10 +242,10 @@ def creation(
     volume_type = spec.volume_type or was.get("volume_type") or "gp3"
     size = spec.size if spec.size is not None else was.get("size") or _size_of(source)
     if size is None:
-        raise SpecError(f"{label}: size is needed to make it: there is no such volume yet, and no snapshot is named")
+        raise SpecError(f"{label}: size: is required for a new volume without a snapshot. Set it")
     if source is not None and size < source.volume_size:
         raise SpecError(
-            f"{label}: size: {size} GiB are less than the {source.volume_size} of the snapshot {source.snapshot_id}"
+            f"{label}: size: {size} GiB is smaller than the snapshot {source.snapshot_id} ({source.volume_size} GiB)"
         )
     iops, throughput = normalised(volume_type, *_asked(spec, volume_type, was))
     rules = VOLUME_TYPES.get(volume_type)
@@ -255,12 +255,12 @@ def creation(
     require_values(label, volume_type, size, iops, throughput)
     multi_attach = spec.multi_attach if spec.multi_attach is not None else old is not None and old.multi_attach_enabled
     if multi_attach and not (rules is not None and rules.multi_attach):
-        raise SpecError(f"{label}: multi_attach: {volume_type} volumes have none; io1 and io2 have")
+        raise SpecError(f"{label}: multi_attach: {volume_type} volumes do not support it. Use io1 or io2")
     encrypted = _encrypted(label, spec, state, old or source)
     if spec.kms_key_id is not None and state.fact(f"{spec.kms_key_id}/key") == "":
         raise SpecError(
-            f"{label}: kms_key_id: {spec.kms_key_id} is no enabled key of KMS in {state.region}; it takes the ARN, "
-            "the id or the alias (alias/…) of one"
+            f"{label}: kms_key_id: {spec.kms_key_id} is not an enabled KMS key in {state.region}. Give the ARN, the "
+            "id or the alias (alias/…) of one"
         )
     request: dict[str, Any] = {"AvailabilityZone": target.zone, "VolumeType": volume_type, "Size": size}
     request.update(
@@ -322,10 +322,12 @@ def _encrypted(label: str, spec: VolumeSpec, state: State, source: Volume | Snap
     by_default = bool(state.fact(ENCRYPTION_BY_DEFAULT))
     from_source = source is not None and source.encrypted
     if spec.encrypted is False and from_source:
-        raise SpecError(f"{label}: encrypted: false: what is made from an encrypted snapshot is encrypted")
+        raise SpecError(
+            f"{label}: encrypted: false: a volume from an encrypted snapshot is always encrypted. Remove the option"
+        )
     if spec.encrypted is False and by_default:
         raise SpecError(
-            f"{label}: encrypted: false: this account encrypts every new volume in {state.region} "
-            "(EBS encryption by default)"
+            f"{label}: encrypted: false: this account encrypts every new volume in {state.region} (EBS encryption by "
+            "default). Remove the option"
         )
     return bool(spec.encrypted) or from_source or by_default

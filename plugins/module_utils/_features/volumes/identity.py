@@ -168,7 +168,8 @@ def targets(spec: VolumesSpec, state: State) -> tuple[Target, ...]:
         zones = sorted({instance.availability_zone for instance in instances})
         if len(zones) > 1:
             raise SpecError(
-                f"instance_ids: a multi_attach volume is attached within one zone; these are in {', '.join(zones)}"
+                "instance_ids: a multi_attach volume is attached within one zone, but these instances are in "
+                f"{', '.join(zones)}"
             )
         return tuple(Target(volume, spec.group or "", tuple(instances), zones[0]) for volume in spec.volumes)
     return tuple(
@@ -185,9 +186,9 @@ def _instance(state: State, instance_id: str) -> Instance:
         if heir is not None:
             raise SpecError(f"instance_ids: {replaced_by(instance_id, heir)}")
     if found is None:
-        raise SpecError(f"instance_ids: {instance_id} does not exist in {state.region}; check the id and the region")
+        raise SpecError(f"instance_ids: {instance_id} does not exist in {state.region}. Check the id and the region")
     if not found.alive:
-        raise SpecError(f"instance_ids: {instance_id} is {found.state}; volumes need an instance that lives")
+        raise SpecError(f"instance_ids: {instance_id} is {found.state}. Name a living instance")
     return found
 
 
@@ -274,7 +275,7 @@ def _claimed_once(found: Iterable[Match]) -> tuple[Match, ...]:
             claimed.update((volume.volume_id, number) for volume in volumes)
             continue
         other = several[claimed[taken.volume_id]].target
-        error = SpecError(f"{match.target.label}: {taken.volume_id} is what {other.label} stands for too")
+        error = SpecError(f"{match.target.label}: {other.label} names {taken.volume_id} too")
         if _sureness(match) > _BY_TAGS:
             raise error
         several[number] = Match(match.target, match.name, doubts=match.doubts, refused=error)
@@ -326,7 +327,7 @@ def _with_one_name_each(found: Iterable[Match]) -> tuple[Match, ...]:
         other = several[holder]
         by_tag = holder if match.target.spec.name is not None and other.target.spec.name is None else number
         later, first = (other, match) if by_tag == holder else (match, other)
-        error = SpecError(f"{later.target.label}: its name, {later.name}, is that of {first.target.label} too")
+        error = SpecError(f"{later.target.label}: {first.target.label} has the name {later.name} too")
         if later.target.spec.name is not None:
             raise error
         several[by_tag] = Match(later.target, later.name, doubts=later.doubts, refused=error)
@@ -362,8 +363,8 @@ def _told_from_copies(match: Match, known: _Volumes) -> Match:
         return dataclasses.replace(match, copies=tuple(rivals))
     raise Ambiguous(
         f"{match.target.label}: {volume.volume_id} would be the second volume with "
-        f"{tag_names.SPEC}={match.target.group} and {tag_names.VOLUME}={match.name}; give it "
-        "another name: name, volume_move_names of the role volume_move, or move_volumes_names of the playbook",
+        f"{tag_names.SPEC}={match.target.group} and {tag_names.VOLUME}={match.name}. Give it another name with name, "
+        "volume_move_names of the role volume_move, or move_volumes_names of the playbook",
         sorted(item.volume_id for item in (volume, *rivals)),
     )
 
@@ -504,8 +505,8 @@ def _unadopted(target: Target, name: str, volume: Volume) -> Match:
     if tag_names.SPEC in volume.tags:
         return Match(target, name)
     raise UnsafePlan(
-        f"{target.label}: state: {target.spec.state}: {volume.volume_id} is at {target.spec.device_name}, and nothing "
-        f"says that it is {name}; name it by its volume_id"
+        f"{target.label}: state: {target.spec.state}: {volume.volume_id} is at {target.spec.device_name}, but "
+        f"nothing shows that it is {name}. Name it by its volume_id"
     )
 
 
@@ -536,8 +537,8 @@ def _tagged(target: Target, name: str, tagged: Sequence[Volume], known: _Volumes
     others = [volume for volume in tagged if _is_no_restore(target, volume)]
     tagged = [volume for volume in tagged if volume not in others]
     doubts += tuple(
-        f"{target.label}: {volume.volume_id} carries {tag_names.SPEC}={target.group} and was not made from "
-        f"{target.spec.snapshot_id}. It is left as it is. Remove its tag {tag_names.SPEC}"
+        f"{target.label}: {volume.volume_id} has the tag {tag_names.SPEC}={target.group}, but was not made from "
+        f"{target.spec.snapshot_id}. It stays as it is. Remove its tag {tag_names.SPEC}"
         for volume in others
     )
     present = [volume for volume in tagged if not known.is_replaced(target, volume)]
@@ -545,8 +546,8 @@ def _tagged(target: Target, name: str, tagged: Sequence[Volume], known: _Volumes
         strays = [volume for volume in present if known.is_stray(volume)]
         present = [volume for volume in present if volume not in strays]
         doubts += tuple(
-            f"{target.label}: {volume.volume_id} carries {tag_names.SWAP}={volume.tags[tag_names.SWAP]}, and nothing "
-            "proves that a swap made it. It is not deleted. Delete it yourself, or remove that tag"
+            f"{target.label}: {volume.volume_id} has the tag {tag_names.SWAP}={volume.tags[tag_names.SWAP]}, but "
+            "nothing proves that a swap made it. It is kept. Delete it yourself, or remove that tag"
             for volume in strays
         )
     newest = _newest(target, present, known)
@@ -597,16 +598,16 @@ def _is_no_restore(target: Target, volume: Volume) -> bool:
 def _lost_replacement(target: Target, marked: Sequence[Volume]) -> Ambiguous:
     new_ids = listed(dict.fromkeys(volume.tags[tag_names.REPLACED_BY] for volume in marked))
     return Ambiguous(
-        f"{target.label}: a tag says that {new_ids} has replaced it, which does not exist. To go back to the volume "
-        f"that is there, remove its tag {tag_names.REPLACED_BY}",
+        f"{target.label}: a tag says that {new_ids} has replaced it, but {new_ids} does not exist. To go back to the "
+        f"replaced volume, remove its tag {tag_names.REPLACED_BY}",
         sorted(volume.volume_id for volume in marked),
     )
 
 
 def _several(target: Target, name: str, found: Iterable[Volume]) -> Ambiguous:
     return Ambiguous(
-        f"{target.label}: more than one volume is to be {tag_names.SPEC}={target.group} and {tag_names.VOLUME}={name}; "
-        "remove these tags from those that are not meant, or name the one that is meant with volume_id",
+        f"{target.label}: several volumes have the tags {tag_names.SPEC}={target.group} and "
+        f"{tag_names.VOLUME}={name}. Remove these tags from the wrong ones, or name the right one in volume_id",
         sorted(volume.volume_id for volume in found),
     )
 
@@ -619,13 +620,13 @@ def _named(target: Target, known: _Volumes, volume_id: str) -> Match:
     heirs = _newest(target, heirs, known)
     if len(heirs) > 1:
         raise Ambiguous(
-            f"{target.label}: {volume_id} was replaced by more than one volume",
+            f"{target.label}: several volumes have replaced {volume_id}",
             sorted(item.volume_id for item in heirs),
         )
     first = heirs[0] if heirs else volume
     if first is None:
         if target.spec.state == "present":
-            raise SpecError(f"{target.label}: volume_id: {volume_id} does not exist; check the id and the region")
+            raise SpecError(f"{target.label}: volume_id: {volume_id} does not exist. Check the id and the region")
         return Match(target, target.spec.name or volume_id, how="volume_id")
     name = target.spec.name or first.tags.get(tag_names.VOLUME) or volume_id
     if heirs and target.spec.state == "absent" and not known.is_sure(first, volume_id):
@@ -691,14 +692,14 @@ def _pair(target: Target, name: str, replaced: Iterable[Volume], new: Volume, ho
     begun = tag_names.SWAP in new.tags
     if old.attachments and (new.attachments or not begun):
         raise Ambiguous(
-            f"{target.label}: {new.volume_id} has replaced {old.volume_id}, which is attached again; detach the one "
-            f"that is not meant, and tag it {tag_names.REPLACED_BY} with the id of the other",
+            f"{target.label}: {new.volume_id} has replaced {old.volume_id}, but {old.volume_id} is attached again. "
+            f"Detach the wrong one, and tag it {tag_names.REPLACED_BY} with the id of the other",
             [old.volume_id, new.volume_id],
         )
     if new.attachments and not is_at(target, new) and old.volume_id not in proven:
         raise Ambiguous(
             f"{target.label}: {new.volume_id} is attached elsewhere, and EC2 does not prove that it has replaced "
-            f"{old.volume_id}. Tag the one that is not meant {tag_names.REPLACED_BY} with the id of the other",
+            f"{old.volume_id}. Tag the wrong one {tag_names.REPLACED_BY} with the id of the other",
             [old.volume_id, new.volume_id],
         )
     leaving = target.spec.state != "present" and not new.attachments and begun
@@ -741,14 +742,14 @@ def _require_ours(match: Match, state: State, *, sure: bool) -> None:
     spec, name = volume.tags.get(tag_names.SPEC), volume.tags.get(tag_names.VOLUME)
     if spec == target.group and match.how == "device" and name != match.name:
         raise UnsafePlan(
-            f"{target.label}: {volume.volume_id} at {target.spec.device_name} is the volume {name!r} of this same "
-            f"declaration. Call the entry {name!r}, add volume_id: {volume.volume_id} to rename the volume, or choose "
-            "another device_name"
+            f"{target.label}: {volume.volume_id} at {target.spec.device_name} is the volume {name!r} of the same "
+            f"declaration. Call the entry {name!r}, add volume_id: {volume.volume_id} to rename the volume, or "
+            "choose another device_name"
         )
     if spec is not None and spec != target.group:
         raise UnsafePlan(
-            f"{target.label}: {volume.volume_id} belongs to the spec {spec!r}, as its volume {name!r}; "
-            "steal: true takes it from there"
+            f"{target.label}: {volume.volume_id} belongs to the declaration {spec!r} as its volume {name!r}. Set "
+            "steal: true to take it from there"
         )
     held = sorted(
         f"{link.instance_id} as {link.device_name}"
@@ -758,6 +759,6 @@ def _require_ours(match: Match, state: State, *, sure: bool) -> None:
     if held:
         here = "is attached here" if target.spec.state == "present" else f"is {target.spec.state}"
         raise UnsafePlan(
-            f"{target.label}: {volume.volume_id} is attached to {listed(held)}. If it was moved there, nothing "
-            f"should name it here any more; steal: true takes it off there, and it {here}"
+            f"{target.label}: {volume.volume_id} is attached to {listed(held)}. If it was moved there, remove its "
+            f"entry here. If not, steal: true detaches it there, and it {here}"
         )

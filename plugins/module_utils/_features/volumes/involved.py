@@ -50,10 +50,10 @@ def involved(
 
 def _left_alone(instance: Instance, volume: Volume) -> str:
     return (
-        f"{instance.instance_id} is {instance.state}, and its tag {tag_names.RESTORE_STATE} says that a run will start "
-        f"it again. The tag {tag_names.WAS_AT[0]} of {volume.volume_id} says that the volume was taken off it for "
-        f"that, but EC2 shows that it was not there. So {instance.instance_id} is left to the other run. If none is at "
-        "work on it, start it with the playbook restore_power"
+        f"{instance.instance_id} is {instance.state}, and its tag {tag_names.RESTORE_STATE} says that a run will "
+        f"start it again. The tag {tag_names.WAS_AT[0]} of {volume.volume_id} says that the run detached the volume "
+        f"from it, but EC2 shows that the volume was not there. So {instance.instance_id} is left to the other run. "
+        "If no run works on it, start it with the playbook restore_power"
     )
 
 

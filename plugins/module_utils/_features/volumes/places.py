@@ -143,10 +143,7 @@ class Devices:
                     for item in match.target.instances:
                         self._reserved[item.instance_id][letters] = match.name
                     return name
-        raise SpecError(
-            f"{match.target.label}: all device names that could be chosen on {instance.instance_id} are taken. Name "
-            "one: device_name"
-        )
+        raise SpecError(f"{match.target.label}: no device name is free on {instance.instance_id}. Set device_name")
 
     def _taken(self, match: Match, claims: Iterable[Mapping[str, Mapping[str, str]]]) -> set[str]:
         """The letters of the names that others have on the entry's instances, as *claims* know them."""
@@ -174,8 +171,8 @@ class Devices:
         there = self._used[instance_id].get(device_letters(device))
         if there not in (None, volume_id) and (there, instance_id) not in freed:
             raise UnsafePlan(
-                f"{label}: device_name: {device} of {instance_id} holds {there}, which is to stay; choose another "
-                "device, leave device_name out, or name that volume in the declaration"
+                f"{label}: device_name: {device} of {instance_id} holds {there}, which stays there. Choose another "
+                "device, leave device_name out, or declare that volume"
             )
 
 
@@ -192,7 +189,7 @@ def require_supported_site(target: Target) -> None:
         if site:
             raise UnsafePlan(
                 f"{target.label}: {who} is {'in' if 'Zone' in site else 'on'} {site}, where this collection does not "
-                "make or attach volumes. Make and attach it by other means, then declare it by its volume_id"
+                "create or attach volumes. Create and attach it by other means, then declare it by its volume_id"
             )
 
 

@@ -147,7 +147,7 @@ class _Pass(Draft):
                     raise
                 self.failed[number] = error
         if self.spec.purge_volumes and self.refusals:
-            self.warnings.append("purge_volumes: no volume is taken off, since an entry is refused")
+            self.warnings.append("purge_volumes: no volume is detached, since an entry is refused")
         elif self.spec.purge_volumes:
             self._purge()
         self.warnings += _no_longer_declared(self._orphans())
@@ -195,7 +195,7 @@ class _Pass(Draft):
             verb = "carries" if len(match.copies) == 1 else "carry"
             self.warnings.append(
                 f"{match.target.label}: {copies} {verb} the tags of {match.name} too. Remove {tag_names.SPEC} and "
-                f"{tag_names.VOLUME} from copies, or no task finds the volume by its name"
+                f"{tag_names.VOLUME} from the copies, so that tasks find the volume by its name"
             )
         for old in match.replaced:
             self._finish(match, old, volume.volume_id if volume is not None else "")
@@ -240,23 +240,22 @@ class _Pass(Draft):
         lists = (self.in_place, self.detaches, self.modifications, self.snapshots, self.attaches, self.deletions)
         if any(change.resource == volume.volume_id for changes in lists for change in changes):
             raise UnsafePlan(
-                f"{match.target.label}: {volume.volume_id} is managed by {volume.operator} and not as declared; "
-                "change it through that service"
+                f"{match.target.label}: {volume.volume_id} is managed by {volume.operator} and differs from its "
+                "entry. Change it through that service"
             )
 
     def _converge(self, match: Match, volume: Volume) -> None:
         if volume.state == "error":
             # It may have held data for years, or never have been made: EC2 shows no difference.
             raise UnsafePlan(
-                f"{match.target.label}: {volume.volume_id} is in the state error: EBS has lost it, or could not make "
-                "it. It is not replaced by an empty one. Should a new one be made, from a snapshot or empty, delete "
-                "this one first: state: absent with final_snapshot: false does that"
+                f"{match.target.label}: {volume.volume_id} is in the state error, since EBS has lost it or could not "
+                "create it. To get a new one, first delete this one with state: absent and final_snapshot: false"
             )
         self.asked += key_query(match)
         wanted_key = match.target.spec.kms_key_id
         if wanted_key is not None and volume.encrypted and key_arn(self.state, wanted_key) is None:
             self.warnings.append(
-                f"{match.target.label}: KMS does not say which key {wanted_key} is, so it is not compared with "
+                f"{match.target.label}: KMS does not tell the key {wanted_key}, so it is not compared with "
                 f"{volume.kms_key_id}"
             )
         drift = compare(match, self.state)
@@ -283,8 +282,8 @@ class _Pass(Draft):
             return False
         if self.spec.on_cooldown == "defer":
             raise UnsafePlan(
-                f"{match.target.label}: multi_attach: {volume.volume_id} has to be detached to get it, so that cannot "
-                "be deferred. Use on_cooldown: wait or fail"
+                f"{match.target.label}: multi_attach: only a detached volume gets it, so {volume.volume_id} cannot "
+                "defer it. Use on_cooldown: wait or fail"
             )
         return True
 
@@ -293,7 +292,10 @@ class _Pass(Draft):
         volume_id = match.volume.volume_id if match.volume else ""
         wanted, actual = drift.never.get("size", (0, 0))
         if wanted < actual:
-            raise SpecError(f"{label}: size: {volume_id} has {actual} GiB, and EBS does not shrink it to {wanted}")
+            raise SpecError(
+                f"{label}: size: {wanted} GiB is smaller than {volume_id} ({actual} GiB), and EBS cannot shrink a "
+                f"volume. Use {actual} or more"
+            )
         if match.volume is not None and drift.never and "encrypted" not in drift.never:
             volume = match.volume
             held = listed(link.instance_id for link in volume.attachments) or "no instance"
@@ -303,15 +305,13 @@ class _Pass(Draft):
                 f"{_multi_attach_rule(volume, drift)}"
             )
         if drift.never:
-            raise SpecError(
-                f"{label}: {volume_id} differs in what neither EBS nor a copy can change: {shown(drift.never)}"
-            )
+            raise SpecError(f"{label}: neither EBS nor a swap can change {volume_id}: {shown(drift.never)}")
         if drift.swap and match.is_root:
             raise UnsafePlan(f"{label}: {volume_id} differs ({shown(drift.swap)}), and a root volume is never swapped")
         if drift.swap and not self.spec.replace:
             raise UnsafePlan(
-                f"{label}: {volume_id} differs in what EBS cannot change in place: {shown(drift.swap)}. "
-                "replace: snapshot swaps it for a copy"
+                f"{label}: EBS cannot change {volume_id} in place: {shown(drift.swap)}. Set replace: snapshot to "
+                "swap it for a copy"
             )
 
     # --- made ---
@@ -377,9 +377,9 @@ class _Pass(Draft):
         spec = target.spec
         wanted = ", ".join(f"{key}={value}" for key, value in sorted((spec.snapshot_tags or {}).items()))
         before = f" from before {spec.snapshot_before}" if spec.snapshot_before is not None else ""
-        text = f"{target.label}: snapshot: no completed one{before} in {self.state.region} has {wanted}"
+        text = f"{target.label}: snapshot: no completed snapshot{before} in {self.state.region} has {wanted}"
         if archived:
-            text += f" and is outside of the archive. Restore one of these first: {listed(archived)}"
+            text += f" and is not archived. First restore one of {listed(archived)}"
         return text
 
     def _creation(
@@ -441,8 +441,8 @@ class _Pass(Draft):
         several = moving and (volume.attachments or len(match.target.instances) > 1)
         if "MultiAttachEnabled" in request and several and self.spec.on_cooldown == "defer":
             raise UnsafePlan(
-                f"{match.target.label}: {volume.volume_id} has to become multi_attach before it is attached to more "
-                "instances, so that cannot be deferred; on_cooldown: wait waits for it"
+                f"{match.target.label}: {volume.volume_id} needs multi_attach before a second attachment, so it "
+                "cannot defer it. Use on_cooldown: wait"
             )
         if not request:
             if latest.get("state") == "modifying":
@@ -455,9 +455,9 @@ class _Pass(Draft):
                 return
             if self.spec.on_cooldown == "fail":
                 raise UnsafePlan(
-                    f"{match.target.label}: {volume.volume_id} cannot be changed now ({reason}): a modification is "
-                    f"{latest['state']} ({latest.get('progress') or 0} % done). on_cooldown: wait waits for its end, "
-                    "defer leaves the change to a later run"
+                    f"{match.target.label}: {volume.volume_id} cannot be changed now ({reason}). A modification is "
+                    f"{latest['state']} ({latest.get('progress') or 0} % done). Set on_cooldown: wait, or "
+                    "on_cooldown: defer to change it later"
                 )
             self.cooling.append(volume.volume_id)
         if latest:
@@ -663,8 +663,8 @@ class _Pass(Draft):
                 self._mark(volume, places_of(self.state, volume))
             if running and self.spec.in_use == "refuse" and self.now is not None:
                 raise UnsafePlan(
-                    f"{label}: {volume.volume_id} has to come off {link.instance_id}, which is running{why}. "
-                    "in_use: stop stops that instance for it, in_use: detach takes it off the running system"
+                    f"{label}: {volume.volume_id} must be detached from {link.instance_id}, which is running{why}. "
+                    "Set in_use: stop to stop that instance, or in_use: detach to detach it from the running system"
                 )
             if holder is not None and holder.state == "stopping":
                 # Until it has stopped, it writes.
@@ -732,9 +732,8 @@ class _Pass(Draft):
         if not final and volume.state != "error" and not _is_known_by_a_fact(match, volume):
             final = True
             self.warnings.append(
-                f"{match.target.label}: final_snapshot: nothing but its tags says that {volume.volume_id} is "
-                f"{match.name}, so a final snapshot of it is taken. Name its volume_id or its device_name to delete it "
-                "without one"
+                f"{match.target.label}: final_snapshot: only tags say that {volume.volume_id} is {match.name}, so a "
+                "final snapshot is taken. Name its volume_id or its device_name to delete it without one"
             )
         if final:
             self._snapshot(match, volume, tag_names.FINAL, _before_deletion(volume))
@@ -753,13 +752,13 @@ class _Pass(Draft):
             if any(instance is not None and boots(instance, volume) for instance in instances):
                 continue
             if volume.operator is not None:
-                self.warnings.append(f"{volume.volume_id} is managed by {volume.operator}: it is not taken off")
+                self.warnings.append(f"{volume.volume_id} is managed by {volume.operator}, so it is not detached")
                 continue
             if self._is_of_another_spec(volume):
                 self.warnings.append(
-                    f"purge_volumes: {volume.volume_id} stays: it belongs to the spec "
-                    f"{volume.tags[tag_names.SPEC]!r}, as its volume {volume.tags.get(tag_names.VOLUME)!r}. "
-                    "steal: true takes it off"
+                    f"purge_volumes: {volume.volume_id} stays, since it belongs to the declaration "
+                    f"{volume.tags[tag_names.SPEC]!r} as its volume {volume.tags.get(tag_names.VOLUME)!r}. Set "
+                    "steal: true to detach it"
                 )
                 continue
             if volume.tags.get(tag_names.SPEC) in self._groups:
@@ -838,8 +837,8 @@ class _Pass(Draft):
         others = sorted({link.instance_id for link in volume.attachments} - named)
         if volume.multi_attach_enabled and others and not self.spec.steal:
             raise UnsafePlan(
-                f"{match.target.label}: {volume.volume_id} is attached to {listed(others)} too, and the copy that "
-                "replaces it would not be: name them in instance_ids too, or take it from them with steal: true"
+                f"{match.target.label}: {volume.volume_id} is attached to {listed(others)} too, but its copy would "
+                "not be. Name them in instance_ids too, or set steal: true"
             )
 
     def _swap(self, match: Match, volume: Volume) -> None:
@@ -947,8 +946,8 @@ class _Pass(Draft):
         if others:
             word = proofs.SWAP_WORD if tag == tag_names.SWAP else proofs.FINAL_WORD
             self.warnings.append(
-                f"{listed(others)}: no run took this as the {word} snapshot of {volume.volume_id}, whatever its tag "
-                f"{tag} says. It is left as it is. Remove its tag {tag}"
+                f"{listed(others)}: no run took this as the {word} snapshot of {volume.volume_id}, although its tag "
+                f"{tag} says so. It stays as it is. Remove its tag {tag}"
             )
         return ours
 
@@ -972,8 +971,8 @@ class _Pass(Draft):
         self._give_up(volume, self._snapshots(volume, tag), self.endings[0] if into is None else into, newer=True)
         if volume.state == "error":
             raise UnsafePlan(
-                f"{match.target.label}: {volume.volume_id} is in the state error, and EBS takes no snapshot of it; "
-                "final_snapshot: false deletes it without one"
+                f"{match.target.label}: {volume.volume_id} is in the state error, and EBS takes no snapshot of it. "
+                "Set final_snapshot: false to delete it without one"
             )
         require_in_region(match.target.label, volume, "Delete it without a snapshot: final_snapshot: false")
         swap = tag == tag_names.SWAP
@@ -1029,8 +1028,8 @@ class _Pass(Draft):
             else:
                 self.remove_tags(into, item, (tag_names.SWAP,), f"keep as a snapshot of {volume.volume_id}")
                 self.warnings.append(
-                    f"{item.snapshot_id}: an earlier run took this snapshot of {volume.volume_id}, and nothing proves "
-                    "that it is of no use. It is kept. Delete it yourself if you do not need it"
+                    f"{item.snapshot_id}: an earlier run took this snapshot of {volume.volume_id}, and nothing "
+                    "proves that it is superfluous. It is kept. Delete it yourself if you do not need it"
                 )
 
     def _is_superseded(self, volume: Volume, item: Snapshot) -> bool:
@@ -1193,9 +1192,10 @@ class _Pass(Draft):
             if held - leaving + len(changes) > most:
                 names = listed(self.labels[change.resource] for change in changes)
                 raise UnsafePlan(
-                    f"{names}: the type {instance.instance_type} of {instance_id} takes {most} volumes"
-                    f"{f', less {interfaces} for its further interfaces' if interfaces else ''}; with these it would "
-                    f"have {held - leaving + len(changes) - interfaces}. Detach others first, or choose a larger type"
+                    f"{names}: the type {instance.instance_type} of {instance_id} takes {most} "
+                    f"volumes{f', less {interfaces} for its further interfaces' if interfaces else ''}; with these "
+                    f"it would have {held - leaving + len(changes) - interfaces}. Detach others first, or choose a "
+                    "larger type"
                 )
 
 
@@ -1226,8 +1226,8 @@ def _forgotten_flags(match: Match, volumes: Iterable[Volume | None]) -> Iterator
             if place.delete_on_termination and place.instance_id in match.target.instance_ids:
                 yield (
                     f"{match.target.label}: the tag {tag_names.WAS_AT[0]} of {volume.volume_id} says that it was "
-                    f"deleted with {place.instance_id}, and nothing proves that. Set delete_on_termination: true if it "
-                    "should be"
+                    f"deleted with {place.instance_id}, but nothing proves that. Set delete_on_termination: true to "
+                    "have it deleted so"
                 )
 
 
@@ -1239,8 +1239,8 @@ def _leaving(match: Match, volume: Volume, state: State) -> Iterator[str]:
         return
     if left != target.group:
         yield (
-            f"{volume.volume_id} goes from the spec {left} to {target.group}: what declares {left} must no longer name "
-            f"{name}, or its next run makes a new one"
+            f"{volume.volume_id} goes from the declaration {left} to {target.group}. Remove {name} from {left}, or "
+            "its next run makes a new volume"
         )
     elif match.how == "volume_id":
         away = [link.instance_id for link in strangers(match, state)]
@@ -1248,8 +1248,9 @@ def _leaving(match: Match, volume: Volume, state: State) -> Iterator[str]:
             away = away or [volume.availability_zone]
         if away:
             yield (
-                f"{volume.volume_id} leaves {listed(away)} and stays in the spec {left}: what declares {left} there "
-                f"must no longer name {name}, or its next run fails, and with steal: true takes it back"
+                f"{volume.volume_id} leaves {listed(away)} and stays in the declaration {left}. Remove {name} from "
+                f"the tasks that declare {left} there. Otherwise their next run fails, or takes it back with steal: "
+                "true"
             )
 
 
@@ -1258,8 +1259,8 @@ def _multi_attach_rule(volume: Volume, drift: Drift) -> str:
     if volume.volume_type == "io1":
         return "An io1 volume has multi_attach from its creation or never, and EBS does not modify one that has it"
     if "volume_type" in drift.never:
-        return "The type of a volume with multi_attach stays. Set multi_attach: false first, in a run of its own"
-    return "An io2 volume gives multi_attach up only while it is attached to at most one instance"
+        return "The type of a volume with multi_attach cannot change. First set multi_attach: false in a separate run"
+    return "An io2 volume can lose multi_attach only while it is attached to at most one instance"
 
 
 def _no_longer_declared(volumes: Iterable[Volume]) -> Iterator[str]:
@@ -1268,8 +1269,8 @@ def _no_longer_declared(volumes: Iterable[Volume]) -> Iterator[str]:
         name = volume.tags.get(tag_names.VOLUME)
         if name is not None:
             yield (
-                f"{volume.volume_id} was declared as {name} and is no longer declared. An entry with volume_id: "
-                f"{volume.volume_id} renames it, and one with state: absent deletes it"
+                f"{volume.volume_id} was declared as {name} and is no longer declared. Rename it with volume_id: "
+                f"{volume.volume_id} in an entry, or delete it with state: absent"
             )
 
 
