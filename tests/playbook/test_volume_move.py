@@ -189,7 +189,8 @@ def test_volumes_of_several_declarations_within_a_zone(sandbox: Sandbox, web: We
         "volume_move_names": {plain: "plain"},
     }
     run = check_then_run(sandbox, PLAY, given)
-    assert f"{web.data_volume_id} leaves {web.instance_id} and stays in the declaration shop" in " ".join(run.output.split())
+    told = f"{web.data_volume_id} leaves {web.instance_id} and stays in the declaration shop"
+    assert told in " ".join(run.output.split())
     result = run.fact("volume_move_result")
     assert {volume["volume_id"] for volume in result["volumes"]} == {web.data_volume_id, spare, plain}
     assert not {"CreateSnapshot", "CreateVolume"} & {entry["action"] for entry in result["plan"]}

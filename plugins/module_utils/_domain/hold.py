@@ -145,6 +145,6 @@ def has_passing_address(instance: Instance) -> bool:
 def lost_address(instance: Instance) -> str:
     """The warning for a stop of an instance that `has_passing_address`."""
     return (
-        f"{instance.instance_id} loses its public address {instance.public_ip_address}: EC2 gives it another one when "
-        "it starts"
+        f"{instance.instance_id} loses its public address {instance.public_ip_address}, and gets another one at its "
+        "start"
     )

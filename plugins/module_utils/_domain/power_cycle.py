@@ -50,7 +50,7 @@ def instance_store_trouble(state: State, instance: Instance) -> str | None:
         return None
     if supported is None:
         return (
-            f"EC2 does not say whether its type {instance.instance_type} has instance store volumes, which a stop "
+            f"EC2 does not tell whether its type {instance.instance_type} has instance store volumes, which a stop "
             "empties"
         )
     return f"its type {instance.instance_type} has instance store volumes, which a stop empties"
@@ -92,20 +92,19 @@ def stop_troubles(
     *remember*: the stop is a `held_stop`. *hibernate*: it is to hibernate.
     """
     if instance.operator is not None:
-        yield f"is managed by {instance.operator}; stop it through that service"
+        yield f"is managed by {instance.operator}. Stop it through that service"
     member = state.fact(f"{instance.instance_id}/autoscaling")
     if member is not None and member["lifecycle"] != "Standby":
         yield (
-            f"is {member['lifecycle']} in the Auto Scaling group {member['group']}, which would replace it once it "
-            "is stopped; put it in "
-            "Standby first"
+            f"is {member['lifecycle']} in the Auto Scaling group {member['group']}, which would replace the stopped "
+            "instance. First put it in Standby"
         )
     if instance.lifecycle == "spot" and state.fact(f"{instance.spot_request_id}/spotType") != "persistent":
-        yield "is a one-time spot instance; EC2 stops only those of persistent requests"
+        yield "is a one-time spot instance, and EC2 stops only those of persistent requests"
     if not lose_instance_store:
         trouble = instance_store_trouble(state, instance)
         if trouble is not None:
-            yield f"cannot be stopped without loss: {trouble}; accept that with lose_instance_store: true"
+            yield f"cannot be stopped without loss: {trouble}. Set lose_instance_store: true to accept that"
     if state.fact(f"{instance.instance_id}/disableApiStop"):
         yield "has stop protection (DisableApiStop)"
     if hibernate and not (instance.facts.get("HibernationOptions") or {}).get("Configured"):
@@ -114,8 +113,8 @@ def stop_troubles(
         count = tag_names.places_taken(instance.tags)
         if count >= tag_names.MOST_TAGS:
             yield (
-                f"has {count} tags, EC2's most, so that it cannot be written down that it was running "
-                f"({tag_names.RESTORE_STATE}); remove one"
+                f"has {count} tags, EC2's maximum, so there is no room for the hold ({tag_names.RESTORE_STATE}). "
+                "Remove a tag"
             )
 
 

@@ -129,7 +129,9 @@ def _inherited(spec: ImageSpec, state: State, instance: Instance) -> dict[str, A
         if HARDWARE[option] not in found
     ]
     if missing:
-        raise SpecError(f"neither {instance.instance_id} nor its image tells these, so give them: {', '.join(missing)}")
+        raise SpecError(
+            f"neither {instance.instance_id} nor its image has a value for {', '.join(missing)}. Set these options"
+        )
     if found["VirtualizationType"] == "hvm":
         # EC2 refuses a kernel on hvm images; instances of old images still show one.
         found.pop("KernelId", None)
@@ -166,8 +168,8 @@ def ebs(
     throughput = override.throughput or (source.throughput if inherits and rules.throughput else None)
     if override.volume_size is not None and override.volume_size < source.size:
         raise SpecError(
-            f"block_devices: {override.device_name}: {override.volume_size} GiB are less than the {source.size} GiB of "
-            "its snapshot"
+            f"block_devices: {override.device_name}: {override.volume_size} GiB is smaller than its snapshot "
+            f"({source.size} GiB)"
         )
     require_performance(
         f"block_devices: {override.device_name}",

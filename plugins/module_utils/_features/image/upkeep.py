@@ -51,8 +51,8 @@ def not_applied(spec: ImageSpec, image: Image) -> tuple[str, ...]:
     if not differences:
         return ()
     note = (
-        f"image {image.image_id} is {spec.label} already and stays as it was made. Options that were not applied: "
-        f"{', '.join(differences)}. Give another version to make an image that has them."
+        f"image {image.image_id} is {spec.label} already and stays as it was made. These options are not applied: "
+        f"{', '.join(differences)}. Use another version to apply them."
     )
     return (note,)
 

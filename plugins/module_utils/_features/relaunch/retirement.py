@@ -52,9 +52,8 @@ def retirement_troubles(spec: RelaunchSpec, state: State, old: Instance) -> list
         doomed = [f"{item.device_name} ({item.volume_id})" for item in data_volumes(old) if item.delete_on_termination]
         if doomed:
             found.append(
-                f"old_instance: terminate would delete the data volumes {listed(doomed)} of {old.instance_id}, "
-                "which stay with it; set "
-                "their DeleteOnTermination to false, or use old_instance: stop"
+                f"old_instance: terminate would delete the data volumes {listed(doomed)} of {old.instance_id}, which "
+                "stay with it. Set their DeleteOnTermination to false, or use old_instance: stop"
             )
         if state.fact(f"{old.instance_id}/disableApiTermination"):
             found.append(
@@ -69,7 +68,7 @@ def retirement_troubles(spec: RelaunchSpec, state: State, old: Instance) -> list
             trouble = instance_store_trouble(state, old)
         if trouble is not None:
             found.append(
-                f"{old.instance_id}: {trouble}; accept that with lose_instance_store: true, or use old_instance: keep"
+                f"{old.instance_id}: {trouble}. Set lose_instance_store: true to accept that, or use old_instance: keep"
             )
     return found
 

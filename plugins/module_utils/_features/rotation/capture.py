@@ -129,7 +129,7 @@ def zone_of(spec: RotationSpec) -> tzinfo:
 
 def no_room(snapshot_id: str, keys: Sequence[str]) -> str:
     """The warning about tags that a snapshot cannot have."""
-    return f"{snapshot_id} has {tag_names.MOST_TAGS} tags, as many as EC2 takes; it does not get: {', '.join(keys)}"
+    return f"{snapshot_id} has {tag_names.MOST_TAGS} tags, EC2's maximum, and does not get: {', '.join(keys)}"
 
 
 def origin_value(volume: Volume) -> str:
@@ -230,7 +230,7 @@ class Capture:
             left = self._copied(volume)[1] if self.spec.copy_volume_tags else []
             if left:
                 yield (
-                    f"{volume.volume_id} has more tags than its snapshot can have beside the policy's; not copied: "
+                    f"{volume.volume_id} has too many tags for its snapshot beside the policy's. Not copied: "
                     f"{', '.join(left)}"
                 )
         for name, _change, left in self._taggings:

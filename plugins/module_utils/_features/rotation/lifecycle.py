@@ -332,11 +332,11 @@ class _Planning:
             elif not known:  # one that has ended is not begun again
                 yield self._lock(item, lock)
         if fixed:
-            self.warnings.append(f"lock.mode: unlocked: nobody can take a compliance lock off: {listed(fixed)}")
+            self.warnings.append(f"lock.mode: unlocked: nobody can remove the compliance locks of {listed(fixed)}")
         if foreign:
             self.warnings.append(
-                f"lock.mode: unlocked: the descriptions of {listed(foreign)} do not record the locks that they have. "
-                "These locks may be somebody else's and stay. Take them off with UnlockSnapshot if they are yours."
+                f"lock.mode: unlocked: the descriptions of {listed(foreign)} do not record their locks. These locks "
+                "may be somebody else's and stay. If they are yours, remove them with UnlockSnapshot."
             )
 
     def _lock(self, item: Snapshot, lock: Lock) -> Change:
@@ -389,7 +389,8 @@ class _Planning:
         for snapshot_id, item in self.fast.items():
             if item.volume_size > LARGEST_FAST_RESTORE:
                 self.warnings.append(
-                    f"{snapshot_id} has {item.volume_size} GiB; EC2 has fast restore up to {LARGEST_FAST_RESTORE}"
+                    f"{snapshot_id} has {item.volume_size} GiB, but EC2 has fast restore only up to "
+                    f"{LARGEST_FAST_RESTORE}"
                 )
                 continue
             # In other zones it has ended by then.

@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The volumes of instances, as one declaration: what has to be made, changed, moved, swapped, taken off or deleted.
+"""The volumes of a declaration: which to create, modify, move, swap, detach or delete.
 
-What needs no interruption comes first. Then, where volumes have to come off running instances: a record, the stop, the
-detach; snapshots of what is detached, new volumes from them, the attachments, the start; and only then is given up what
-has been replaced. From the first detach to the last attachment every failure leads back to where it began.
+Changes without an interruption come first. If volumes must be detached from running instances, these follow: a hold,
+the stop, the detach, snapshots, copies, the attachments and the start. Only then replaced volumes are given up. From
+the first detach to the last attachment every failure is rolled back.
 
 Private to this collection.
 """
@@ -84,7 +84,7 @@ _BY_OTHER_MEANS = "Attach and replace it by other means, then declare it by its 
 
 
 def needs(spec: VolumesSpec, state: State) -> tuple[Query, ...]:
-    """Three questions for what is as declared; more only about what has to be changed."""
+    """Return the queries: three for a declaration without drift, more only about changes."""
     first = first_queries(spec)
     if not state.answered.issuperset(first):
         return first
@@ -98,14 +98,15 @@ def needs(spec: VolumesSpec, state: State) -> tuple[Query, ...]:
 
 
 def plan(spec: VolumesSpec, state: State, now: datetime) -> Plan:
-    """What has to be done for the declaration to hold. Raises SpecError, Ambiguous, UnsafePlan."""
+    """Return the plan that makes the declaration hold. Raises SpecError, Ambiguous, UnsafePlan."""
     return _pass(spec, state, now).plan()
 
 
 def _pass(spec: VolumesSpec, state: State, now: datetime | None) -> _Pass:
-    """The pass over all entries that are not refused. Raises SpecError and UnsafePlan for the others' input.
+    """Return the pass over all entries that are not refused. Raises SpecError and UnsafePlan for bad input of the
+    others.
 
-    An entry that only tags lead to its volume, or to none, ends no run: with the others it starts afresh without it.
+    An entry that only tags lead to its volume, or to none, ends no run. The pass starts again without it.
     """
     refused: dict[int, StorageError] = {}
     while True:
@@ -120,9 +121,9 @@ def _pass(spec: VolumesSpec, state: State, now: datetime | None) -> _Pass:
 
 @dataclass
 class _Pass(Draft):
-    """The declaration laid beside what there is: one pass over the volumes fills the lists, `plan` puts them in order.
+    """A comparison of the declaration with EC2. One pass over the volumes fills the lists, and `plan` orders them.
 
-    The same pass tells what else has to be known: `questions`. *now* is None then.
+    The same pass finds the missing queries: `questions`. *now* is None then.
     """
 
     matches: tuple[Match, ...] = ()
@@ -155,7 +156,7 @@ class _Pass(Draft):
     # --- what else has to be known ---
 
     def questions(self) -> Iterator[Query]:
-        """What the pass would have liked to know, as far as it has got."""
+        """Yield the queries that the pass needed so far."""
         holders = {link.instance_id for links in self.leaving.values() for link in links}
         holders.update(
             link.instance_id for match in self.matches for link in (match.volume.attachments if match.volume else ())
@@ -210,7 +211,7 @@ class _Pass(Draft):
             self._require_untouched(match, volume)
 
     def _unproven(self, match: Match) -> StorageError | None:
-        """Why the entry is refused: only tags say that this is its volume, and more than tags would change."""
+        """Return why the entry is refused: only tags say that this is its volume, and more than tags would change."""
         volume, target = match.volume, match.target
         if not match.unproven or volume is None:
             return None
@@ -235,7 +236,9 @@ class _Pass(Draft):
         )
 
     def _require_untouched(self, match: Match, volume: Volume) -> None:
-        """EC2 refuses to change what a service manages; it is not tagged as ours either."""
+        """Raise UnsafePlan for a change of a volume that a service manages, since EC2 refuses it.
+        Do not tag it either.
+        """
         self.in_place = [one for one in self.in_place if (one.action, one.resource) != ("CreateTags", volume.volume_id)]
         lists = (self.in_place, self.detaches, self.modifications, self.snapshots, self.attaches, self.deletions)
         if any(change.resource == volume.volume_id for changes in lists for change in changes):
@@ -336,7 +339,7 @@ class _Pass(Draft):
             links = self._attach(match, new, instance, self.devices.choose(match, instance), links)
 
     def _source(self, target: Target) -> str | None:
-        """The snapshot that the entry names. Raises SpecError when there is no such snapshot."""
+        """Return the snapshot that the entry names. Raises SpecError if it does not exist."""
         spec = target.spec
         if spec.snapshot_id is not None:
             self.asked += by_id("DescribeSnapshots", "snapshot-id", [spec.snapshot_id])
@@ -373,7 +376,7 @@ class _Pass(Draft):
         return None
 
     def _nothing_to_make_from(self, target: Target, archived: Sequence[str]) -> str:
-        """The message for an entry whose tags no usable snapshot has; *archived* ones have them."""
+        """Return the message for an entry whose tags no usable snapshot has. *archived* snapshots have them."""
         spec = target.spec
         wanted = ", ".join(f"{key}={value}" for key, value in sorted((spec.snapshot_tags or {}).items()))
         before = f" from before {spec.snapshot_before}" if spec.snapshot_before is not None else ""
@@ -416,7 +419,7 @@ class _Pass(Draft):
     # --- changed in place ---
 
     def _tag(self, match: Match, volume: Volume) -> None:
-        """The user's tags and, on what was not known by its tags, the identity."""
+        """Set the user's tags and, on a volume that its tags did not identify, the identity."""
         target = match.target
         wanted = dict(target.spec.tags or {})
         identity = {} if match.is_root and target.spec.name == "root" else _identity(target, match.name)
@@ -433,7 +436,9 @@ class _Pass(Draft):
             self.remove_tags(self.untagging, volume, surplus, "purge_tags")
 
     def _modify(self, match: Match, volume: Volume, drift: Drift, *, moving: bool, apart: bool = False) -> None:
-        """ModifyVolume for all that differs: before any interruption, or *apart*, while the volume is off."""
+        """Plan ModifyVolume for the whole drift: before the interruption or, if *apart*, while the
+        volume is detached.
+        """
         latest = modification(self.state, volume)
         if drift.modify:
             self.asked.append(modification_query(volume))
@@ -483,8 +488,9 @@ class _Pass(Draft):
     # --- attached where it shall be ---
 
     def _place(self, match: Match, volume: Volume, *, apart: bool = False) -> bool:
-        """Attachments to make and to end; *apart*: all that there are end, and come back. Returns whether anything is
-        attached in this run.
+        """Plan the attachments to make and to end. If *apart*, all present ones end and come back.
+
+        Returns whether this run attaches anything.
         """
         target = match.target
         known = {link.instance_id: link for link in volume.attachments}
@@ -551,7 +557,7 @@ class _Pass(Draft):
         return bool(joining)
 
     def _source_of_copy(self, old: Volume, new: Volume) -> str:
-        """The temporary snapshot of a swap that *new* was made from; empty where there is none."""
+        """Return the temporary snapshot of a swap that *new* was made from, or an empty text."""
         sources = (
             item.snapshot_id
             for item in self._snapshots(old, tag_names.SWAP)
@@ -561,9 +567,10 @@ class _Pass(Draft):
         return next(sources, "")
 
     def _end_swap(self, match: Match, new: str, volume: Volume | None = None) -> None:
-        """The copy loses the tag of a swap, before or after the proof of what is deleted in its favour.
+        """Remove the swap's tag from the copy, before or after the proof of a deletion in its favour.
 
-        *volume*: the copy, where an earlier run made it. That run may have deleted the old one, and not its snapshot.
+        *volume*: the copy, if an earlier run made it. That run may have deleted the replaced volume, but not its
+        snapshot.
         """
         untagged = self.untagged(new, (tag_names.SWAP,), "remove the marks of the move")
         old_id = volume.tags.get(tag_names.SWAP, "") if volume is not None else ""
@@ -578,7 +585,9 @@ class _Pass(Draft):
         (self.leftovers or self.endings[2]).append(untagged)
 
     def _ready(self, volume: Volume) -> None:
-        """EC2 attaches nothing that is still being made, or whose modification has not taken effect."""
+        """Wait for a volume that is being created, or whose modification has not taken effect. EC2 does not attach it
+        before.
+        """
         self.asked.append(modification_query(volume))
         for tag in (tag_names.FINAL, tag_names.SWAP):
             self.asked.append(_snapshot_query(volume, tag))
@@ -587,7 +596,7 @@ class _Pass(Draft):
             self.settling.append(Wait((volume.volume_id,), "modified"))
 
     def _settle(self, volume: Volume) -> None:
-        """EC2 changes nothing of a volume that is still being made."""
+        """Wait for a volume that is being created. EC2 does not change it before."""
         if volume.state == "creating":
             self.settling.append(Wait((volume.volume_id,), "volume_available"))
 
@@ -605,7 +614,7 @@ class _Pass(Draft):
         *,
         remembered: bool = False,
     ) -> list[VolumeAttachment]:
-        """The attachment as a change; returns all that there will be then."""
+        """Plan the attachment. Return all attachments after it."""
         require_supported_site(match.target)
         self.devices.require_usable(match, instance)
         links = [*others, VolumeAttachment(instance.instance_id, device)]
@@ -631,9 +640,9 @@ class _Pass(Draft):
         return links
 
     def _flag(self, match: Match, volume: Volume, link: VolumeAttachment) -> None:
-        """Delete-on-termination of an attachment that stays, as the entry says it.
+        """Set delete-on-termination of an attachment that stays, if the entry has it.
 
-        What a record says of it counts for nothing: a volume that is not deleted with its instance harms nobody.
+        The tag's claim does not count, since a volume that outlives its instance harms nobody.
         """
         wanted = match.target.spec.delete_on_termination
         if wanted is not None and wanted != deleted_with(self.state, volume, link.instance_id):
@@ -692,7 +701,7 @@ class _Pass(Draft):
             )
 
     def _take_off(self, match: Match, volume: Volume) -> None:
-        """``state: detached`` and ``state: absent``."""
+        """Plan ``state: detached`` and ``state: absent``."""
         target = match.target
         absent = target.spec.state == "absent"
         if match.is_root:
@@ -714,9 +723,9 @@ class _Pass(Draft):
         self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "forget the former place")
 
     def _forget_swap(self, volume: Volume, *, absent: bool = False) -> None:
-        """What a swap that did not end has left is of no use when the volume goes.
+        """Clear the leftovers of an unfinished swap of a volume that is detached or deleted.
 
-        With *absent* the final snapshot takes the place of those that could be the last ones: see `_snapshot`.
+        With *absent* the new final snapshot replaces those that could be the final ones: see `_snapshot`.
         """
         if not recorded_places(volume):
             return
@@ -740,7 +749,7 @@ class _Pass(Draft):
         self.deletions.append(self._delete(volume, f"delete volume {match.name} of {match.target.group}"))
 
     def _purge(self) -> None:
-        """Data volumes of the instances that no entry names."""
+        """Detach the data volumes of the instances that no entry names."""
         named = {match.volume.volume_id for match in self.matches if match.volume is not None}
         named.update(old.volume_id for match in self.matches for old in match.replaced)
         wanted = set(self.spec.instance_ids)
@@ -770,7 +779,7 @@ class _Pass(Draft):
             self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "forget the former place")
 
     def _purged(self) -> list[Volume]:
-        """What an earlier run has taken off these instances, and could not end."""
+        """Return the volumes that an interrupted purge has detached from these instances."""
         if not self.spec.purge_volumes:
             return []
         self.asked.append(WAS_AT_QUERY)
@@ -787,7 +796,7 @@ class _Pass(Draft):
         ]
 
     def _is_of_another_spec(self, volume: Volume) -> bool:
-        """Whether another declaration names the volume, from which this task does not steal."""
+        """Return whether another declaration has the volume, and this task does not steal."""
         spec = volume.tags.get(tag_names.SPEC)
         return spec is not None and spec not in self._groups and not self.spec.steal
 
@@ -799,10 +808,10 @@ class _Pass(Draft):
     # --- no longer declared ---
 
     def _orphans(self) -> list[Volume]:
-        """Volumes that carry the name of an entry that is gone, where this run makes a new one in their declaration.
+        """Return volumes with the name of a removed entry, if this run makes a new volume in their declaration.
 
-        A volume that is made from the very snapshot that its entry names is a restore beside others, no rename. An
-        empty declaration leaves all its volumes behind; what is purged has its own warning.
+        A volume from the snapshot that its entry names is a restore beside others, and no rename. An empty declaration
+        leaves all its volumes behind. A purged volume has its own warning.
         """
         names = {(match.target.group, match.name) for match in self.matches}
         making = {
@@ -832,7 +841,9 @@ class _Pass(Draft):
     # --- swapped ---
 
     def _require_all_named(self, match: Match, volume: Volume) -> None:
-        """A shared volume comes off everywhere when it is swapped, and its copy gets to the named instances only."""
+        """Raise UnsafePlan if a shared volume has other holders. Its swap detaches it everywhere, but attaches the copy
+        only here.
+        """
         named = {instance.instance_id for instance in match.target.instances}
         others = sorted({link.instance_id for link in volume.attachments} - named)
         if volume.multi_attach_enabled and others and not self.spec.steal:
@@ -842,7 +853,7 @@ class _Pass(Draft):
             )
 
     def _swap(self, match: Match, volume: Volume) -> None:
-        """The volume gives its place to a copy of itself, made after it has come off."""
+        """Plan the exchange of the volume for its copy, which is made after the detach."""
         target = match.target
         if match.how == "device":
             # Once it is off, nothing but its tags says what it is.
@@ -891,9 +902,9 @@ class _Pass(Draft):
         self._end_swap(match, new)
 
     def _finish(self, match: Match, old: Volume, new: str, snapshot: str = "") -> None:
-        """What has been replaced is marked so, and then loses its name or its life; its snapshot is not needed.
+        """Mark a replaced volume, and then release its name or delete it. Its snapshot becomes superfluous.
 
-        *snapshot* is that of a swap in this run; else there may be one of an earlier run.
+        *snapshot* is that of a swap in this run; without it, an earlier run may have taken one.
         """
         made = bool(snapshot)
         proven = made or old.volume_id in match.proven
@@ -938,7 +949,7 @@ class _Pass(Draft):
     # --- snapshots of what is detached ---
 
     def _snapshots(self, volume: Volume, tag: str) -> list[Snapshot]:
-        """The snapshots that runs took of the detached volume; others that carry the tag are named in a warning."""
+        """Return the snapshots that runs took of the detached volume. A warning names others with the tag."""
         is_ours = proofs.is_swap_snapshot if tag == tag_names.SWAP else proofs.is_last_snapshot
         tagged = _tagged_snapshots(self.state, volume, tag)
         ours = [item for item in tagged if is_ours(item, volume.volume_id)]
@@ -961,10 +972,10 @@ class _Pass(Draft):
         final: bool = False,
         into: list[Change] | None = None,
     ) -> str:
-        """The id of the snapshot that this run takes of the detached volume.
+        """Plan a snapshot of the detached volume, and return its id.
 
-        One that an earlier run took never counts: EC2 does not tell whether the volume was attached since. The new one
-        takes its place, and it is deleted with the changes *into*, or right after the new one is complete.
+        A snapshot of an earlier run never counts, since EC2 does not show whether the volume was attached since. The
+        new one replaces it, and it is deleted with the changes *into*, or right after the new one is completed.
         *final*: for a swap that deletes the volume.
         """
         self.asked.append(_snapshot_query(volume, tag))
@@ -1009,10 +1020,10 @@ class _Pass(Draft):
         return new
 
     def _give_up(self, volume: Volume, snapshots: Iterable[Snapshot], into: list[Change], *, newer: bool) -> None:
-        """Earlier runs took these of the volume. They go with the changes *into* where facts allow it.
+        """Delete snapshots that earlier runs took of the volume, with the changes *into*, as far as facts allow it.
 
-        *newer*: this run takes a newer one. EC2 takes it once those that are pending are complete. What an earlier
-        version took, or a run of long ago, may be the record of another time: it stays, and a warning names it.
+        *newer*: this run takes a newer one, which EC2 accepts once pending ones are completed. A snapshot of an earlier
+        version, or of a run long ago, may be a record of another time. It is kept, and a warning names it.
         """
         known = {change.resource for changes in (self.cleanup, into) for change in changes}
         for item in snapshots:
@@ -1036,10 +1047,10 @@ class _Pass(Draft):
         return self.now is not None and proofs.is_superseded(item, volume.volume_id, self.now)
 
     def _outdate(self, volume: Volume, snapshots: Iterable[Snapshot]) -> None:
-        """These are not the last of the volume any more: it was attached since, or will be.
+        """Discard snapshots that are not the volume's final ones any more, since it was attached since, or will be.
 
-        EC2 shows a pending one until it is complete, deleted or not: its tags go first, so that no run looks at it
-        again.
+        EC2 shows a pending snapshot until it is completed, even if it is deleted. So its tags are removed first, and no
+        run looks at it again.
         """
         known = {change.resource for change in (*self.untagging, *self.cleanup)}
         for item in snapshots:
@@ -1062,7 +1073,7 @@ class _Pass(Draft):
     # --- tags and deletions ---
 
     def _mark(self, volume: Volume, places: Sequence[Place]) -> None:
-        """A record of where it is, before it comes off."""
+        """Record the volume's place before its detach."""
         if any(change.resource == volume.volume_id for change in self.marks):
             return
         reason = "record the place for the next run"
@@ -1075,7 +1086,7 @@ class _Pass(Draft):
     # --- the whole ---
 
     def plan(self) -> Plan:
-        """The plan. Raises UnsafePlan for what EC2 would refuse, or what nobody has consented to."""
+        """Return the plan. Raises UnsafePlan for a plan that EC2 would refuse, or without the user's consent."""
         for change in self.attaches:
             instance_id, device = change.parameters["InstanceId"], change.parameters["Device"]
             label = self.labels[change.resource]
@@ -1096,7 +1107,7 @@ class _Pass(Draft):
         return Plan(stages, warnings, refused=refused)
 
     def _refused(self) -> StorageError | None:
-        """What the task fails with once the other entries are carried out."""
+        """Return the error of the task after the other entries are applied, or None."""
         if len(self.refusals) < 2:
             return next(iter(self.refusals), None)
         return Incomplete("; ".join(bounded(map(str, self.refusals))), self.refusals[0])
@@ -1104,17 +1115,17 @@ class _Pass(Draft):
     # --- refused ---
 
     def _stopping(self) -> list[Instance]:
-        """The running instances that are stopped for what has to come off them."""
+        """Return the running instances that must stop for a detach."""
         if self.spec.in_use != "stop":
             return []
         found = [self.state.instance(instance_id) for instance_id, links in self.leaving.items() if links]
         return running_of(instance for instance in found if instance is not None)
 
     def _involved(self, stopping: Sequence[Instance]) -> list[Instance]:
-        """The instances that an earlier run may have stopped for these volumes, and that this one does not stop.
+        """Return the instances that an earlier run may have stopped for these volumes, and that this run does not stop.
 
-        A hold may be somebody else's: it is this module's when a volume of the declaration says that it was there, and
-        no fact refutes that.
+        A hold may belong to somebody else. It belongs to this module if a volume of the declaration claims to have been
+        there, and no fact refutes that.
         """
         own = [item for match in self.matches for item in (match.volume, *match.replaced, *match.stale)]
         wanted = set(self.spec.instance_ids)
@@ -1126,8 +1137,10 @@ class _Pass(Draft):
         return [item for item in found if item not in stopping]
 
     def _is_over(self, instance: Instance) -> bool:
-        """Whether the hold of a running instance is no other run's, which is about to stop it: a declared instance, or
-        one that EC2 shows started since.
+        """Return whether the hold of a running instance is over: a declared instance, or one that EC2 shows started
+        since.
+
+        Any other hold may belong to a run that is about to stop the instance.
         """
         hold = hold_of(instance)
         return instance.instance_id in self.spec.instance_ids or (hold is not None and hold.is_spent(instance))
@@ -1144,12 +1157,12 @@ class _Pass(Draft):
             raise UnsafePlan(f"in_use: stop: {'; '.join(bounded(troubles))}. Nothing was changed.")
 
     def _at_rest(self, instance_ids: Iterable[str]) -> list[Instance]:
-        """Those that are stopped: a relaunch may have retired them."""
+        """Return the stopped ones among these instances. A relaunch may have retired them."""
         found = [self.state.instance(item) for item in sorted(instance_ids)]
         return [item for item in found if item is not None and item.state in ("stopping", "stopped")]
 
     def _require_unreplaced(self) -> None:
-        """SpecError for a volume that would be attached to an instance that a relaunch has retired."""
+        """Raise SpecError for an attachment to an instance that a relaunch has retired."""
         joined = {str(change.parameters["InstanceId"]): self.labels[change.resource] for change in self.attaches}
         for instance in self._at_rest(joined):
             heir = successor(self.state, instance.instance_id)
@@ -1160,7 +1173,9 @@ class _Pass(Draft):
                 )
 
     def _require_limits(self) -> None:
-        """EC2's limit of attachments for the instance type, where it says one, and Nitro for multi-attach."""
+        """Raise an error beyond EC2's limit of attachments for the instance type, and for
+        Multi-Attach without Nitro.
+        """
         joining: dict[str, list[Change]] = defaultdict(list)
         for change in self.attaches:
             joining[change.parameters["InstanceId"]].append(change)
@@ -1200,9 +1215,9 @@ class _Pass(Draft):
 
 
 def _is_known_by_a_fact(match: Match, volume: Volume) -> bool:
-    """Whether more than tags says that the volume is the entry's: its id, its device, or the snapshot that made it.
+    """Return whether a fact ties the volume to the entry: its id, its device, or the snapshot that made it.
 
-    That it is attached to the instance does not say which entry it is.
+    The attachment to the instance alone does not show the entry.
     """
     entry = match.target.spec
     instance_ids = {instance.instance_id for instance in match.target.instances}
@@ -1216,7 +1231,7 @@ def _is_known_by_a_fact(match: Match, volume: Volume) -> bool:
 
 
 def _forgotten_flags(match: Match, volumes: Iterable[Volume | None]) -> Iterator[str]:
-    """A warning for each record that says that a volume is deleted with its instance, where the entry does not."""
+    """Return a warning for each tag that claims delete-on-termination, if the entry does not set it."""
     if match.target.spec.delete_on_termination is not None:
         return
     for volume in volumes:
@@ -1232,7 +1247,7 @@ def _forgotten_flags(match: Match, volumes: Iterable[Volume | None]) -> Iterator
 
 
 def _leaving(match: Match, volume: Volume, state: State) -> Iterator[str]:
-    """A warning for what declares the volume where it is: as declared, its next run works against this one."""
+    """Return a warning for other tasks that declare the volume at its present place, since they would undo the move."""
     target = match.target
     left, name = volume.tags.get(tag_names.SPEC), volume.tags.get(tag_names.VOLUME)
     if left is None:
@@ -1255,7 +1270,9 @@ def _leaving(match: Match, volume: Volume, state: State) -> Iterator[str]:
 
 
 def _multi_attach_rule(volume: Volume, drift: Drift) -> str:
-    """The rule of EBS that forbids the change (EBS user guide, "Multi-Attach"), with the remedy where there is one."""
+    """Return the rule of EBS that forbids the change (EBS user guide, "Multi-Attach"), with the
+    remedy if there is one.
+    """
     if volume.volume_type == "io1":
         return "An io1 volume has multi_attach from its creation or never, and EBS does not modify one that has it"
     if "volume_type" in drift.never:
@@ -1264,7 +1281,7 @@ def _multi_attach_rule(volume: Volume, drift: Drift) -> str:
 
 
 def _no_longer_declared(volumes: Iterable[Volume]) -> Iterator[str]:
-    """A warning for each volume that keeps the name of an entry which is gone."""
+    """Return a warning for each volume that keeps the name of a removed entry."""
     for volume in volumes:
         name = volume.tags.get(tag_names.VOLUME)
         if name is not None:
@@ -1283,7 +1300,9 @@ def _before_deletion(volume: Volume) -> str:
 
 
 def _description(match: Match, purpose: proofs.Purpose, volume: Volume) -> str:
-    """The snapshot's description: whose volume it is of, and at its end for what it is; EC2 takes 255 characters."""
+    """Return the snapshot's Description: first the entry of its volume, at the end its purpose. EC2 takes 255
+    characters.
+    """
     note = f": {proofs.capture_note(purpose, volume.volume_id)}"
     return f"{match.target.group} {match.name}"[: 255 - len(note)] + note
 

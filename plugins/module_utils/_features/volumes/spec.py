@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The options of `ebs_volume_spec`, and all that can be refused without looking at EC2.
+"""The options of `ebs_volume_spec`, and all refusals without a call to EC2.
 
 Private to this collection.
 """
@@ -34,7 +34,7 @@ _INITIALIZATION_RATE = (100, 300)
 
 @dataclass(frozen=True)
 class VolumeSpec:
-    """One entry of ``volumes``. None is what the user did not say. Sizes in GiB, throughput and rate in MiB/s."""
+    """One entry of ``volumes``. None stands for no value. Sizes in GiB, throughput and rate in MiB/s."""
 
     label: str
     name: str | None
@@ -82,12 +82,12 @@ class VolumesSpec:
 
     @property
     def shared(self) -> bool:
-        """Every volume is one volume on all the instances: a cluster's disks."""
+        """Every volume is shared by all the instances, as in a cluster."""
         return len(self.instance_ids) > 1 and self.group is not None
 
 
 def parse(params: Mapping[str, Any], _region: str) -> VolumesSpec:
-    """The module's options as a spec. Raises SpecError, naming the volume, the value, and what would be accepted."""
+    """Return the module's options as a spec. Raises SpecError with the volume, the value, and the accepted values."""
     ids = tuple(dict.fromkeys(require_id("instance", item, "instance_ids") for item in params["instance_ids"] or ()))
     zone, group = params["availability_zone"], params["spec"]
     if bool(ids) == bool(zone):
@@ -185,7 +185,9 @@ def _moment(value: str | None, option: str) -> datetime | None:
 
 
 def _require_possible(volume: VolumeSpec) -> None:
-    """What contradicts itself or EBS whatever there is; where no type is said, the rest waits for the volume's own."""
+    """Raise SpecError for an entry that contradicts itself or EBS. Without a type, the rest waits
+    for the volume's own.
+    """
     label = volume.label
     if volume.volume_type is not None:
         require_values(label, volume.volume_type, volume.size, volume.iops, volume.throughput, boot=volume.name == ROOT)
@@ -212,7 +214,7 @@ def _require_possible(volume: VolumeSpec) -> None:
 def require_values(
     label: str, volume_type: str, size: int | None, iops: int | None, throughput: int | None, *, boot: bool = False
 ) -> None:
-    """Raises SpecError unless EBS makes such a volume. What EBS raises silently (a gp3 of 500 iops) passes."""
+    """Raise SpecError unless EBS makes such a volume. A value that EBS raises silently (a gp3 of 500 iops) passes."""
     require_performance(label, volume_type, size, *normalised(volume_type, iops, throughput), boot=boot)
 
 
@@ -245,7 +247,7 @@ def _require_root(volume: VolumeSpec) -> None:
 
 
 def _require_distinct(volumes: Sequence[VolumeSpec]) -> None:
-    """Two volumes for one name, device or id are a contradiction."""
+    """Raise SpecError for two entries with one name, device or id."""
     for option, values in (
         ("name", [(volume.name, volume) for volume in volumes]),
         ("volume_id", [(volume.volume_id, volume) for volume in volumes]),
@@ -270,7 +272,7 @@ def _labels(volumes: Iterable[VolumeSpec]) -> str:
 
 
 def _require_several(spec: VolumesSpec) -> None:
-    """Several instances have volumes of their own each, or share all of them: a mixture would be a guess."""
+    """Raise SpecError for a mixture of shared volumes and volumes of each instance."""
     if len(spec.instance_ids) < 2:
         return
     shared = [volume for volume in spec.volumes if volume.multi_attach]
@@ -296,7 +298,7 @@ def _require_several(spec: VolumesSpec) -> None:
 
 
 def _require_moving(spec: VolumesSpec) -> None:
-    """SpecError for a move of anything but named volumes to one place."""
+    """Raise SpecError for a move of anything except named volumes to one place."""
     if len(spec.instance_ids) > 1:
         raise SpecError("move: takes one instance. Name one in instance_ids")
     for volume in spec.volumes:

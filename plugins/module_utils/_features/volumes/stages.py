@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The plan of `ebs_volume_spec` in order: what needs no interruption, the interruption, and what comes after it.
+"""The order of a plan of `ebs_volume_spec`: before, during and after the interruption.
 
-From the first detach to the last attachment every failure leads back to where it began.
+From the first detach to the last attachment every failure is rolled back.
 
 Private to this collection.
 """
@@ -33,7 +33,7 @@ COOLDOWN = frozenset({"IncorrectModificationState", "VolumeModificationRateExcee
 
 @dataclass
 class Move:
-    """A volume that leaves its places and is to be attached again, itself or a copy of it."""
+    """A volume that leaves its places and is attached again, itself or as a copy."""
 
     volume: Volume
     places: tuple[Place, ...]
@@ -42,15 +42,15 @@ class Move:
 
     @property
     def successor(self) -> str:
-        """The id of what is attached in the end."""
+        """The id of the volume that is attached in the end."""
         return self.new or self.volume.volume_id
 
 
 @dataclass
 class Draft:
-    """The parts of a plan, to be filled in any order; `stages` puts them in order.
+    """The parts of a plan, filled in any order; `stages` orders them.
 
-    *now* is None while it is not planned yet, only found out what has to be asked.
+    *now* is None while the pass only finds the missing queries.
     """
 
     spec: VolumesSpec
@@ -90,17 +90,17 @@ class Draft:
     def add_tags(
         self, changes: list[Change], resource: Volume | Snapshot, wanted: Mapping[str, str], reason: str
     ) -> None:
-        """Tags to set; those that are there already are left out when the plan is put in order."""
+        """Set tags. Tags that are already there are dropped when the plan is ordered."""
         if wanted:
             parameters = {"Tags": boto3_tags(wanted)}
             changes.append(Change("CreateTags", resource.resource_id, self.state.region, parameters, reason))
 
     def remove_tags(self, changes: list[Change], resource: Volume | Snapshot, keys: Iterable[str], reason: str) -> None:
-        """Tags to take off; those that are not there then are left out when the plan is put in order."""
+        """Remove tags. Tags that are not there are dropped when the plan is ordered."""
         changes.append(self.untagged(resource.resource_id, keys, reason))
 
     def untagged(self, resource_id: str, keys: Iterable[str], reason: str) -> Change:
-        """The change that takes tags off; for what is only planned too."""
+        """Return the change that removes tags, also from a planned resource."""
         parameters = {"Tags": [{"Key": key} for key in keys]}
         return Change("DeleteTags", resource_id, self.state.region, parameters, reason)
 
