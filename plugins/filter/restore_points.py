@@ -30,14 +30,14 @@ def restore_points(
     taken: Iterable[str] | None = None,
     strict: bool = True,
 ) -> dict[str, Any]:
-    """Return the points that the documentation beside this file describes.
+    """Return the points to restore from, see restore_points.yml.
 
-    Where nothing can be restored from, raises AnsibleFilterError, or returns only ``error`` and ``notes`` unless
-    *strict*: Ansible puts words of its own before the message of a filter that fails.
+    If no snapshot is usable, raise AnsibleFilterError, or return only ``error`` and ``notes`` unless *strict*. Ansible
+    puts words of its own before the message of a failed filter.
     """
     volumes = tuple(volume_ids)
     if bool(volumes) == bool(instance_id):
-        raise AnsibleFilterError("restore_points: one of volume_ids and instance_id is needed, and not both")
+        raise AnsibleFilterError("restore_points: needs either volume_ids or instance_id. Set one of them.")
     try:
         wanted = Wanted(
             volumes,
@@ -58,8 +58,8 @@ def restore_points(
 
 
 class FilterModule:
-    """What Ansible looks for."""
+    """The class that Ansible loads."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """By name."""
+        """Return the filters by name."""
         return {"restore_points": restore_points}

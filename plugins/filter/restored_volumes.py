@@ -22,7 +22,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
 def restored_volumes(
     volumes: Iterable[Mapping[str, Any]], *, snapshots: Iterable[Mapping[str, Any]], drill: bool = False
 ) -> dict[str, list[str]]:
-    """Return ``volume_ids`` and ``notes``, as the documentation beside this file describes."""
+    """Return ``volume_ids`` and ``notes``, see restored_volumes.yml."""
     try:
         known = {item.snapshot_id: item for item in map(snapshot_of, snapshots)}
         told = (left_by_drills if drill else restored)([_claim(item) for item in volumes], known)
@@ -32,7 +32,7 @@ def restored_volumes(
 
 
 def _claim(described: Mapping[str, Any]) -> Claim:
-    """A volume as `amazon.aws.ec2_vol_info` returns it. Its source is the last part of its name."""
+    """Return the claim of a volume from `amazon.aws.ec2_vol_info`. Its source is the last part of its name."""
     tags = {str(key): str(value) for key, value in (described.get("tags") or {}).items()}
     volume = Volume(
         described["id"],
@@ -45,8 +45,8 @@ def _claim(described: Mapping[str, Any]) -> Claim:
 
 
 class FilterModule:
-    """What Ansible looks for."""
+    """The class that Ansible loads."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """By name."""
+        """Return the filters by name."""
         return {"restored_volumes": restored_volumes}

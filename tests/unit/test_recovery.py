@@ -133,8 +133,8 @@ def test_a_copy_counts_by_its_tags() -> None:
     ("snapshots", "given", "parts"),
     [
         ([], {"region": "eu-west-1"}, [V1, "in eu-west-1", "nor any other", "ec2ops:source"]),
-        ([snapshot(state="pending")], {}, ["is pending", "Wait for what is pending"]),
-        ([snapshot(storage_tier="archive")], {}, ["is archived", "restore from the archive"]),
+        ([snapshot(state="pending")], {}, ["is pending", "Wait for the pending snapshots"]),
+        ([snapshot(storage_tier="archive")], {}, ["is archived", "restore the archived ones"]),
         ([snapshot(DAY)], {"before": NOW - 2 * DAY}, ["before 2026-11-22T12:00:00Z", "at 2026-11-23T12:00:00Z"]),
     ],
     ids=["nothing", "pending", "archived", "too new"],

@@ -269,7 +269,7 @@ def test_what_is_older_goes_to_the_archive_but_never_the_newest() -> None:
         {"StorageTier": "archive"},
     )
     assert (change.before, change.after) == ({"storage_tier": "standard"}, {"storage_tier": "archive"})
-    assert change.reason == "older than 90d"
+    assert change.reason == "archive: older than 90d"
     assert change.disruptive
     assert "ResourceLimitExceeded" in change.deferrable
 
@@ -357,7 +357,7 @@ def test_the_newest_is_one_that_can_be_restored_from() -> None:
 def test_what_failed_on_its_way_is_tried_again_and_why_is_said() -> None:
     of = stock(snapshot("v1-1", 1), snapshot("v1-2", 100))
     (change,) = changes(options(archive_after=OLD), of, tier("v1-2", "archival-failed", message="no room")).archive
-    assert change.reason == "older than 90d; the last try has failed: no room"
+    assert change.reason == "archive: older than 90d; the last try has failed: no room"
 
 
 def test_a_set_goes_as_a_whole_or_not_at_all() -> None:
@@ -426,7 +426,11 @@ def test_what_is_made_is_locked_once_it_is_there() -> None:
     (change,) = changes(upkeep, stock(snapshot("v1-1", 1), coming=[made])).secure
     assert (change.action, change.resource) == ("LockSnapshot", made.key)
     assert change.parameters == {"LockMode": "governance", "LockDuration": 30}
-    assert (change.before, change.after, change.reason) == ({"lock": None}, {"lock": "governance 30d"}, "as declared")
+    assert (change.before, change.after, change.reason) == (
+        {"lock": None},
+        {"lock": "governance 30d"},
+        "lock as declared",
+    )
     assert not change.deferrable  # that something is not locked must not pass in silence
 
 
@@ -456,7 +460,7 @@ def test_a_later_run_locks_what_was_made_to_be_and_nothing_else(
     of = snapshot("v1-1", 2, **fields)
     found = changes(options(lock=GOVERNANCE), stock(of), *facts)
     assert done(found) == ([("LockSnapshot", "v1-1")] if wanted else [])
-    assert [change.reason for change in found.all] == (["made to be locked, and is not"] if wanted else [])
+    assert [change.reason for change in found.all] == (["lock the unlocked snapshot"] if wanted else [])
     # What is to be deleted is not made undeletable.
     assert done(changes(options(lock=GOVERNANCE), stock(of, leaving=["v1-1"]), *facts)) == []
 
@@ -593,7 +597,7 @@ def test_what_ends_is_told_with_what_was_on() -> None:
     of = stock(snapshot("v1-1", 1), snapshot("v1-2", 2))
     off, on = changes(options(fast_restore={"zones": [A]}), of, fast("v1-2", A, B)).all
     assert (off.before, off.after) == ({"fast_restore": [A, B]}, {"fast_restore": []})
-    assert (off.reason, off.disruptive) == ("not one of the newest", True)
+    assert (off.reason, off.disruptive) == ("end: not one of the newest", True)
     assert (on.before, on.after, on.reason) == ({"fast_restore": []}, {"fast_restore": [A]}, "the newest")
     assert "ResourceLimitExceeded" in on.deferrable
 

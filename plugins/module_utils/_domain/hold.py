@@ -111,7 +111,7 @@ def lasting_hold(instance: Instance, now: datetime, hold_time: timedelta) -> Hol
 def forget(instance: Instance, region: str, reason: str) -> Change:
     """The change that takes the hold's tag off an instance: it is running again, or not to be started any more."""
     hold = hold_of(instance)
-    since = f" (held since {format_moment(hold.since)})" if hold is not None else ""
+    since = f" (hold since {format_moment(hold.since)})" if hold is not None else ""
     return Change(
         "DeleteTags",
         instance.instance_id,
@@ -145,6 +145,6 @@ def has_passing_address(instance: Instance) -> bool:
 def lost_address(instance: Instance) -> str:
     """The warning for a stop of an instance that `has_passing_address`."""
     return (
-        f"{instance.instance_id} loses its public address {instance.public_ip_address}: EC2 gives it another one when "
-        "it starts"
+        f"{instance.instance_id} loses its public address {instance.public_ip_address}, and gets another one at its "
+        "start"
     )

@@ -34,7 +34,7 @@ _STILL_STOPPING = frozenset({"IncorrectInstanceState"})
 _AUTOSCALING_IDS = 50
 # EC2, "Burstable performance instances": these types have EBS volumes only, which spares a question.
 _EBS_ONLY = re.compile(r"t(2|3|3a|4g)\.")
-_SHOULD_STOP = "it is {state} and should be stopped"
+_SHOULD_STOP = "stop the {state} instance"
 
 
 # --- what a stop would lose ------------------------------------------------------------------------------------------
@@ -50,7 +50,7 @@ def instance_store_trouble(state: State, instance: Instance) -> str | None:
         return None
     if supported is None:
         return (
-            f"EC2 does not say whether its type {instance.instance_type} has instance store volumes, which a stop "
+            f"EC2 does not tell whether its type {instance.instance_type} has instance store volumes, which a stop "
             "empties"
         )
     return f"its type {instance.instance_type} has instance store volumes, which a stop empties"
@@ -92,20 +92,19 @@ def stop_troubles(
     *remember*: the stop is a `held_stop`. *hibernate*: it is to hibernate.
     """
     if instance.operator is not None:
-        yield f"is managed by {instance.operator}; stop it through that service"
+        yield f"is managed by {instance.operator}. Stop it through that service"
     member = state.fact(f"{instance.instance_id}/autoscaling")
     if member is not None and member["lifecycle"] != "Standby":
         yield (
-            f"is {member['lifecycle']} in the Auto Scaling group {member['group']}, which would replace it once it "
-            "is stopped; put it in "
-            "Standby first"
+            f"is {member['lifecycle']} in the Auto Scaling group {member['group']}, which would replace the stopped "
+            "instance. First put it in Standby"
         )
     if instance.lifecycle == "spot" and state.fact(f"{instance.spot_request_id}/spotType") != "persistent":
-        yield "is a one-time spot instance; EC2 stops only those of persistent requests"
+        yield "is a one-time spot instance, and EC2 stops only those of persistent requests"
     if not lose_instance_store:
         trouble = instance_store_trouble(state, instance)
         if trouble is not None:
-            yield f"cannot be stopped without loss: {trouble}; accept that with lose_instance_store: true"
+            yield f"cannot be stopped without loss: {trouble}. Set lose_instance_store: true to accept that"
     if state.fact(f"{instance.instance_id}/disableApiStop"):
         yield "has stop protection (DisableApiStop)"
     if hibernate and not (instance.facts.get("HibernationOptions") or {}).get("Configured"):
@@ -114,8 +113,8 @@ def stop_troubles(
         count = tag_names.places_taken(instance.tags)
         if count >= tag_names.MOST_TAGS:
             yield (
-                f"has {count} tags, EC2's most, so that it cannot be written down that it was running "
-                f"({tag_names.RESTORE_STATE}); remove one"
+                f"has {count} tags, EC2's maximum, so there is no room for the hold ({tag_names.RESTORE_STATE}). "
+                "Remove a tag"
             )
 
 
@@ -189,14 +188,14 @@ def held_stop(
 def _forget_running(stopped: Instance, region: str) -> Change:
     gone = ("instance-state-name", ("shutting-down", "terminated", "stopping", "stopped"))
     off = Query("DescribeInstances", (("instance-id", (stopped.instance_id,)), gone))
-    return dataclasses.replace(forget(stopped, region, "it was not stopped"), unless=(off,))
+    return dataclasses.replace(forget(stopped, region, "remove the hold: the stop failed"), unless=(off,))
 
 
 def _start_forgotten(instance: Instance, region: str, stopped: Instance) -> Change:
     itself = ("instance-id", (instance.instance_id,))
     remembered = (f"tag:{tag_names.RESTORE_STATE}", (stopped.tags[tag_names.RESTORE_STATE],))
     on = ("instance-state-name", ("pending", "running"))
-    start = _start(instance, region, "another run has brought it back in the meantime")
+    start = _start(instance, region, "start again: another run has ended the hold")
     unless = tuple(Query("DescribeInstances", (itself, reason)) for reason in (remembered, on))
     return dataclasses.replace(start, unless=unless)
 
@@ -214,7 +213,7 @@ def _remember(instance: Instance, region: str, now: datetime, hold_time: timedel
         instance.instance_id,
         region,
         {"Tags": boto3_tags({tag_names.RESTORE_STATE: tags[tag_names.RESTORE_STATE]})},
-        "so that it is started again, also when this run is interrupted",
+        "put a hold on the instance, for a later start",
         {"tags": dict(instance.tags)},
         {"tags": dict(tags)},
     )
@@ -292,15 +291,11 @@ def restore_stages(
     starts = tuple(_restart(instance, region) for instance in stopped)
     waits = running_waits(stopped)
     # The reason has no moment of the hold, unlike `forget`'s: the check run of this plan had another one.
-    records = tuple(
-        dataclasses.replace(forget(instance, region, ""), reason="it is running again") for instance in stopped
-    )
+    records = tuple(dataclasses.replace(forget(instance, region, ""), reason="end the hold") for instance in stopped)
     return (Stage(starts, waits, patience=NO_CAPACITY | _STILL_STOPPING), Stage(records))
 
 
 def _restart(instance: Instance, region: str) -> Change:
     # EC2 refuses to start what is stopping, for now, and what is terminated, for good, with the same code.
     living = ("instance-state-name", ("pending", "running", "stopping", "stopped"))
-    return dataclasses.replace(
-        _start(instance, region, "it was running before"), only_while=_still_held(instance, living)
-    )
+    return dataclasses.replace(_start(instance, region, "restore power"), only_while=_still_held(instance, living))

@@ -218,10 +218,10 @@ def _doubt(replacement: Replacement) -> str:
     if not replacement.stands:
         chosen, why = str(old_id), f" Its tag {tag_names.RESTORE_STATE} asks to start it."
     return (
-        f"The tag {tag_names.TRIAL} of {heir.instance_id} says {heir.tags[tag_names.TRIAL]!r}, but {heir.instance_id} "
-        f"({heir.state}) ran after the last stop of {old_id}, which it was launched to replace.{why} This task takes "
-        f"{chosen} for the one in service, and ends neither. Remove that tag to go on with {heir.instance_id}, or "
-        f"start {old_id} to go on with that one"
+        f"The tag {tag_names.TRIAL} of {heir.instance_id} says {heir.tags[tag_names.TRIAL]!r}, but "
+        f"{heir.instance_id} ({heir.state}) ran after the last stop of {old_id}, which it was launched to "
+        f"replace.{why} For this task {chosen} is in service, and it ends neither. Remove that tag to go on with "
+        f"{heir.instance_id}, or start {old_id} to go on with {old_id}"
     )
 
 
@@ -299,8 +299,8 @@ def successor(state: State, instance_id: str) -> Instance | None:
     newest = [item for item in newest if item.tags.get(tag_names.TRIAL) in (None, SERVING)] or newest
     if len(newest) > 1:
         raise Ambiguous(
-            f"{instance_id} was replaced by more than one living instance (tag {tag_names.REPLACES}); terminate the "
-            "one that is not wanted or remove its tag",
+            f"{instance_id} has several living successors (tag {tag_names.REPLACES}). Terminate the wrong one, or "
+            "remove its tag",
             sorted(candidate.instance_id for candidate in newest),
         )
     return newest[0] if newest else None
@@ -319,7 +319,7 @@ def claim_warnings(state: State, instance_ids: Iterable[str]) -> tuple[str, ...]
     if not found:
         return ()
     warning = (
-        f"The tag {tag_names.REPLACES} is not believed: {listed(found)}. EC2 shows no ClientToken of a relaunch that "
+        f"The tag {tag_names.REPLACES} is unproven: {listed(found)}. EC2 shows no ClientToken of a relaunch that "
         "links them. Remove the tag, or terminate the older instance if it was replaced."
     )
     return (warning,)
@@ -345,9 +345,9 @@ def require_unclaimed(state: State, instance: Instance, option: str) -> None:
     )
     if claims:
         raise UnsafePlan(
-            f"{option}: {instance.instance_id} is {instance.state}, and {listed(claims)} claims to stand for it (tag "
-            f"{tag_names.REPLACES}). EC2 does not show the instance between them any more, so nothing proves that. "
-            f"Name {claims[0]} to go on with that one; or remove {instance.instance_id} from its tag"
+            f"{option}: {instance.instance_id} is {instance.state}, and {listed(claims)} claims to replace it (tag "
+            f"{tag_names.REPLACES}). Nothing proves that, since EC2 does not show the instance between them any "
+            f"more. Name {claims[0]} to go on with it, or remove {instance.instance_id} from its tag"
         )
 
 
@@ -408,11 +408,11 @@ def living(state: State, instance_id: str, option: str, *, follow: bool = True) 
     found = state.instance(instance_id)
     if found is None:
         raise SpecError(
-            f"{option}: {instance_id} does not exist in {state.region}, and no instance there replaces it; check the "
-            "id and the region"
+            f"{option}: {instance_id} does not exist in {state.region}, and has no successor there. Check the id and "
+            "the region"
         )
     if not found.alive:
-        raise SpecError(f"{option}: {instance_id} is {found.state}, and no living instance replaces it")
+        raise SpecError(f"{option}: {instance_id} is {found.state}, and has no living successor")
     return found
 
 
@@ -473,9 +473,9 @@ def unreplaced(old_id: str, image_id: str, known: frozenset[str]) -> Preconditio
         if not rivals:
             return ""
         return (
-            f"image_id: another run has launched {_described(rivals[0])} to replace {old_id} in the meantime, and only "
-            f"one successor may serve. Nothing was launched from {image_id}. Run the task again once that replacement "
-            "is finished."
+            f"image_id: another run has launched {_described(rivals[0])} to replace {old_id} meanwhile, and only one "
+            f"successor may serve. Nothing was launched from {image_id}. Run the task again once that replacement is "
+            "finished."
         )
 
     return Precondition(_rivals_query(old_id), objection)
@@ -492,8 +492,8 @@ def unrivalled(old_id: str, known: frozenset[str]) -> Precondition:
         own = next((item for item in found if isinstance(item, Instance) and item.instance_id == own_id), None)
         if own is not None and own.tags.get(tag_names.TRIAL) == REJECTED:
             return (
-                f"instance_id: {own_id} is given up, since another run has brought {old_id} back in the meantime. "
-                "Run the task again to replace it."
+                f"instance_id: {own_id} is rejected, since another run has started {old_id} again meanwhile. Run the "
+                f"task again to replace {old_id}."
             )
         first = next(
             (
@@ -508,9 +508,8 @@ def unrivalled(old_id: str, known: frozenset[str]) -> Precondition:
         if first is None:
             return ""
         return (
-            f"image_id: {own_id} is given up, since another run has launched {_described(first)} to replace {old_id} "
-            f"too, and was there first. Only one successor may serve. Run the task again once that replacement is "
-            "finished."
+            f"image_id: {own_id} is rejected, since another run launched {_described(first)} first to replace "
+            f"{old_id}. Only one successor may serve. Run the task again once that replacement is finished."
         )
 
     return Precondition(_rivals_query(old_id), objection)
@@ -547,12 +546,12 @@ def require_settled(state: State, instance: Instance, option: str) -> None:
         pairs.append((old, instance))
     for before, after in pairs:
         serves = after.tags[tag_names.TRIAL] == SERVING
-        proof = "serves, and the other one is not retired" if serves else "has not proved itself"
+        proof = "serves, but the predecessor is not retired" if serves else "is unproven"
         raise UnsafePlan(
             f"{option}: a replacement is unfinished. {after.instance_id} ({after.state}, from {after.image_id}) was "
-            f"launched to replace {before.instance_id} ({before.state}) and {proof}. Run that relaunch again, with "
-            f"{after.image_id} or the version that it is, to finish it; or, to go on with {before.instance_id}, "
-            f"terminate {after.instance_id}"
+            f"launched to replace {before.instance_id} ({before.state}) and {proof}. To finish it, run that relaunch "
+            f"again with {after.image_id}, or with its version. To go on with {before.instance_id}, terminate "
+            f"{after.instance_id}"
         )
 
 
@@ -567,7 +566,7 @@ def require_no_way_back(state: State, heir: Instance, instance_id: str, option: 
             continue
         if older.state in ("running", "pending"):
             raise UnsafePlan(
-                f"{option}: {older_id} is {older.state} again, and {heir.instance_id}, which has replaced it, is "
-                f"{heir.state}. To go on with {older_id}, terminate {heir.instance_id} or remove its tag "
-                f"{tag_names.REPLACES}; to go on with {heir.instance_id}, start it"
+                f"{option}: {older_id} is {older.state} again, but its successor {heir.instance_id} is {heir.state}. "
+                f"To go on with {older_id}, terminate {heir.instance_id} or remove its tag {tag_names.REPLACES}. To "
+                f"go on with {heir.instance_id}, start it"
             )

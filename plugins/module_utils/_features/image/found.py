@@ -85,8 +85,8 @@ def stranger_warnings(spec: ImageSpec, state: State) -> Iterator[str]:
     strangers = [name for name in ids(originals) if name not in own]
     if strangers:
         yield (
-            f"{listed(strangers)} carries the tags of {spec.label}, but EC2 shows neither the name {spec.image_name!r} "
-            f"nor the description of {spec.label} on it. It is not used and stays as it is. Remove its tags "
+            f"{listed(strangers)} has the tags of {spec.label}, but EC2 shows neither the name {spec.image_name!r} "
+            f"nor the description of {spec.label} on it. The task does not use or change it. Remove its tags "
             f"{tag_names.IMAGE} and {tag_names.VERSION}"
         )
 

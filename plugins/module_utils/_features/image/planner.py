@@ -116,24 +116,24 @@ def _require_same_source(spec: ImageSpec, state: State, what: str, resource: Ima
     """
     instance = _living_or_none(spec, state)
     recorded = resource.tags.get(tag_names.FINGERPRINT, "")
-    known = f"{what} {resource.resource_id} is {spec.label} already, and it was made"
-    advice = "give another version, or remove it with state: absent"
+    known = f"{what} {resource.resource_id} is already {spec.label}, made"
+    advice = "Use another version, or remove this one with state: absent"
     launched = instance is not None and instance.image_id == resource.resource_id
     if not launched and not _is_same_source(spec, state, resource):
         raise SpecError(
-            f"{known} from another source than {spec.source}; {advice}. To relaunch others from it, name the source "
-            "that it was made from (for a group, bake_and_relaunch_source)"
+            f"{known} from another source than {spec.source}. {advice}. To relaunch others from it, name its own "
+            "source (for a group, bake_and_relaunch_source)"
         )
     if not recorded.endswith(spec.shape_hash):
-        raise SpecError(f"{known} with other devices or block_devices; {advice}")
+        raise SpecError(f"{known} with other devices or block_devices. {advice}")
     parts = resource.snapshot_ids if isinstance(resource, Image) else ()
     if spec.source_snapshot_id and parts and spec.source not in parts:
-        raise SpecError(f"{known} from {', '.join(parts)}, not from {spec.source}; {advice}")
+        raise SpecError(f"{known} from {', '.join(parts)}, not from {spec.source}. {advice}")
     foreign = stranger_of(spec, state, resource) if isinstance(resource, Image) and not launched else None
     if foreign is not None:
         raise SpecError(
-            f"{known} from {foreign.snapshot_id} of {foreign.volume_id}, which was no volume of {spec.source} then. It "
-            f"only carries the tags; {advice}"
+            f"{known} from {foreign.snapshot_id} of {foreign.volume_id}, which was no volume of {spec.source} then. "
+            f"It only has the tags. {advice}"
         )
 
 
@@ -213,7 +213,7 @@ def _used_warnings(spec: ImageSpec, state: State) -> Iterator[str]:
     used = used_by_others(state, images(spec, state))
     for name in ids(taken(spec, state)):
         if name in used:
-            yield f"snapshot {name} of {spec.label} stays: {used[name]} uses it"
+            yield f"snapshot {name} of {spec.label} stays, since {used[name]} uses it"
 
 
 def _plan(spec: ImageSpec, state: State) -> Plan:
@@ -230,7 +230,7 @@ def _plan(spec: ImageSpec, state: State) -> Plan:
             image.image_id,
             state.region,
             {},
-            f"it ended as {image.state}, another is made",
+            f"deregister the {image.state} image, and make another",
             {"state": image.state},
         )
         for image in broken
@@ -250,8 +250,8 @@ def _plan(spec: ImageSpec, state: State) -> Plan:
     require_no_way_back(state, instance, spec.source, "source_instance_id")
     if spec.platform_details not in (None, instance.platform_details):
         raise SpecError(
-            f"platform_details: {instance.instance_id} is billed as {instance.platform_details}, and so is its image. "
-            "Give that, or leave the option out."
+            f"platform_details: {instance.instance_id} is billed as {instance.platform_details}, and so is its "
+            "image. Use that value, or remove the option."
         )
     method = _method(spec, instance)
     if method == "image":
@@ -308,7 +308,7 @@ def _plan_existing(spec: ImageSpec, state: State, image: Image) -> Plan:
     _require_same_source(spec, state, "image", image)
     if image.state == "disabled":
         raise SpecError(
-            f"image {image.image_id} is {spec.label} already, but it is disabled; enable it, or give another version"
+            f"image {image.image_id} is {spec.label} already, but it is disabled. Enable it, or use another version"
         )
     changes, warnings = image_tag_changes(spec, state, image)
     stages = (Stage(changes),) if changes else ()
@@ -335,14 +335,14 @@ def _require_free_name(spec: ImageSpec, state: State, replaced: Iterable[Image])
         ):
             raise SpecError(
                 f"image_name: {spec.image_name!r} is the name of {image.image_id}, which is not {spec.label} of this "
-                "collection; give another image_name or version, or deregister that image"
+                "collection. Use another image_name or version, or deregister that image"
             )
 
 
 def _targets(spec: ImageSpec, instance: Instance) -> list[Target]:
     if instance.root_device_type != "ebs":
         raise SpecError(
-            f"source_instance_id: the root of {instance.instance_id} is instance store; only EBS can be captured"
+            f"source_instance_id: the root of {instance.instance_id} is instance store, and only EBS can be captured"
         )
     if instance.root_volume_id is None:
         raise SpecError(
@@ -375,7 +375,7 @@ def _require_quiet(spec: ImageSpec, instance: Instance, failed: Iterable[Snapsho
         )
         again = "Run the role golden_image again, which stops it and captures anew, or stop" if earlier else "Stop"
         raise UnsafePlan(
-            f"{earlier}{instance.instance_id} is {instance.state}: what it writes now may be half in the image. "
+            f"{earlier}{instance.instance_id} is {instance.state}: its present writes may be half in the image. "
             f"{again} it first (instance_power, or the role golden_image), or accept crash consistency with "
             "require_stopped: false"
         )
@@ -484,13 +484,16 @@ def _choose_captures(spec: ImageSpec, state: State) -> tuple[list[Snapshot], lis
         if failed:
             reason = failed[0].state_reason or "no reason given"
             spare += [
-                (snapshot, f"its capture failed ({failed[0].snapshot_id}: {reason}), another is taken")
-                for snapshot in members
+                (snapshot, f"delete the failed capture ({failed[0].snapshot_id}: {reason})") for snapshot in members
             ]
         else:
             good.append(members)
     good.sort(key=lambda members: (str(members[0].start_time or ""), min(ids(members))))
-    spare += [(snapshot, f"{ids(good[0])[0]} was there first") for members in good[1:] for snapshot in members]
+    spare += [
+        (snapshot, f"delete the second capture, after {ids(good[0])[0]}")
+        for members in good[1:]
+        for snapshot in members
+    ]
     return (good[0] if good else []), spare
 
 
@@ -503,8 +506,8 @@ def _require_complete(spec: ImageSpec, kept: list[Snapshot], targets: list[Targe
         raise SpecError(
             f"the capture of {spec.label} is of the volumes {', '.join(sorted(item.volume_id for item in kept))}, "
             "and the devices to bake are now "
-            f"{', '.join(f'{target.device_name} ({target.volume_id})' for target in targets)}; "
-            f"give another version, or delete the snapshots {', '.join(ids(kept))}"
+            f"{', '.join(f'{target.device_name} ({target.volume_id})' for target in targets)}. Use another version, "
+            f"or delete the snapshots {', '.join(ids(kept))}"
         )
 
 
@@ -520,7 +523,7 @@ def _plan_from_snapshot(spec: ImageSpec, state: State, cleanup: tuple[Change, ..
             f"source_snapshot_id: {spec.source} ended in error: {snapshot.state_reason or 'no reason given'}"
         )
     if snapshot.storage_tier == "archive":
-        raise SpecError(f"source_snapshot_id: {spec.source} is archived; restore it to the standard tier first")
+        raise SpecError(f"source_snapshot_id: {spec.source} is archived. First restore it to the standard tier")
     if spec.state == "captured":
         return Plan()
     hardware = {HARDWARE[option]: value for option, value in spec.hardware.items() if value != WITHOUT}
@@ -562,7 +565,7 @@ def _plan_create_image(spec: ImageSpec, state: State, instance: Instance, cleanu
     leftovers = taken(spec, state)
     for snapshot in leftovers:
         _require_same_source(spec, state, "snapshot", snapshot)
-    reason = f"left over from a {spec.label} that failed"
+    reason = f"delete the leftover of a failed {spec.label}"
     stages = _clearing(state, cleanup, ((snapshot, reason) for snapshot in leftovers))
     stages.extend(_require_quiet(spec, instance))
     if spec.state == "captured":

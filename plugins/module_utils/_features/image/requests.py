@@ -78,7 +78,7 @@ def capture_changes(spec: ImageSpec, state: State, instance: Instance, targets: 
             {**common, "VolumeId": target.volume_id}
             if action == "CreateSnapshot"
             else {**common, "InstanceSpecification": {"InstanceId": instance.instance_id}},
-            f"the point in time of {target.device_name}{consistency}",
+            f"capture {target.device_name}{consistency}",
             after={"volume_id": target.volume_id, "description": common["Description"], "tags": tags},
             identity=captures_query(spec),
             passed_over=frozenset(item.snapshot_id for item in tagged(spec, state, Snapshot)),
@@ -129,7 +129,9 @@ def _inherited(spec: ImageSpec, state: State, instance: Instance) -> dict[str, A
         if HARDWARE[option] not in found
     ]
     if missing:
-        raise SpecError(f"neither {instance.instance_id} nor its image tells these, so give them: {', '.join(missing)}")
+        raise SpecError(
+            f"neither {instance.instance_id} nor its image has a value for {', '.join(missing)}. Set these options"
+        )
     if found["VirtualizationType"] == "hvm":
         # EC2 refuses a kernel on hvm images; instances of old images still show one.
         found.pop("KernelId", None)
@@ -166,8 +168,8 @@ def ebs(
     throughput = override.throughput or (source.throughput if inherits and rules.throughput else None)
     if override.volume_size is not None and override.volume_size < source.size:
         raise SpecError(
-            f"block_devices: {override.device_name}: {override.volume_size} GiB are less than the {source.size} GiB of "
-            "its snapshot"
+            f"block_devices: {override.device_name}: {override.volume_size} GiB is smaller than its snapshot "
+            f"({source.size} GiB)"
         )
     require_performance(
         f"block_devices: {override.device_name}",
@@ -254,7 +256,7 @@ def register(
         image.image_id,
         state.region,
         parameters,
-        f"{spec.label} does not exist yet",
+        f"register {spec.label}",
         after=predicted(image),
         identity=name_query(spec),
     )
@@ -291,7 +293,7 @@ def register_stage(change: Change, platform: Mapping[str, Any], *goals: Wait) ->
         change.resource,
         change.region,
         {},
-        "EC2 would bill it as something else than its source",
+        "deregister: EC2 bills another platform than the source's",
         {"state": "available"},
     )
     return Stage((change,), (*goals, wait), on_failure=(Stage((removal,)),), rollback_on=frozenset({"mismatch"}))
@@ -336,7 +338,7 @@ def create_image(spec: ImageSpec, state: State, instance: Instance, targets: lis
         image.image_id,
         state.region,
         parameters,
-        f"{spec.label} does not exist yet; CreateImage keeps what EC2 bills for {instance.platform_details}",
+        f"create {spec.label}; CreateImage keeps the billed platform {instance.platform_details}",
         after={**predicted(image), "snapshots": [_taken(spec, state, instance, target) for target in targets]},
         identity=name_query(spec),
     )

@@ -129,11 +129,9 @@ def parse(params: Mapping[str, Any], _region: str) -> ImageSpec:
     name, version = (require_text(params[option], option).strip() for option in ("name", "version"))
     for option, value in (("name", name), ("version", version)):
         if not value or len(value) > tag_names.LONGEST_VALUE:
-            raise SpecError(
-                f"{option}: {value!r}: 1 to {tag_names.LONGEST_VALUE} characters, since it is kept as a tag"
-            )
+            raise SpecError(f"{option}: {value!r} is kept in a tag. Use 1 to {tag_names.LONGEST_VALUE} characters")
         if planned_in(value):
-            raise SpecError(f"{option}: {value!r} reads like an id that is only planned; give another one")
+            raise SpecError(f"{option}: {value!r} looks like a planned id. Use another text")
     hardware = {key: params[key] for key in HARDWARE if params.get(key) is not None}
     spec = ImageSpec(
         name=name,
@@ -162,7 +160,7 @@ def _image_name(template: str, name: str, version: str, *, made: bool) -> str:
     try:
         value = template.format(name=name, version=version)
     except (KeyError, IndexError, ValueError, AttributeError) as error:
-        raise SpecError(f"image_name: {template!r} may use {{name}} and {{version}}, nothing else ({error})") from error
+        raise SpecError(f"image_name: {template!r} may only use {{name}} and {{version}} ({error})") from error
     return require_image_name(value) if made else value
 
 
@@ -173,7 +171,7 @@ def _override(item: Mapping[str, Any]) -> DeviceOverride:
     for option in ("volume_size", "iops", "throughput"):
         value = values[option]
         if value is not None and value < 1:
-            raise SpecError(f"{what}: {option}: {value} is not a number from 1 up")
+            raise SpecError(f"{what}: {option}: {value} is not a number from 1")
     if override.volume_type is not None:
         require_performance(what, override.volume_type, override.volume_size, override.iops, override.throughput)
     return override
@@ -181,7 +179,7 @@ def _override(item: Mapping[str, Any]) -> DeviceOverride:
 
 def _require_source(spec: ImageSpec) -> None:
     if bool(spec.source_instance_id) == bool(spec.source_snapshot_id):
-        raise SpecError("give one of source_instance_id and source_snapshot_id")
+        raise SpecError("source_instance_id: needs either source_instance_id or source_snapshot_id. Set one of them")
     seen: set[str] = set()
     for override in spec.overrides:
         if override.device_name in seen:
@@ -192,7 +190,7 @@ def _require_source(spec: ImageSpec) -> None:
     if spec.source_snapshot_id:
         require_id("snapshot", spec.source_snapshot_id, "source_snapshot_id")
         if spec.devices == "all":
-            raise SpecError("devices: all needs source_instance_id; a snapshot is one device")
+            raise SpecError("devices: all: needs source_instance_id, since a snapshot is one device")
         if spec.method == "image":
             raise SpecError("method: image (CreateImage) needs source_instance_id")
         # A snapshot does not say what machine it boots. RegisterImage's defaults (i386, paravirtual) fit none of today.
@@ -200,7 +198,7 @@ def _require_source(spec: ImageSpec) -> None:
             option for option in ("architecture", "root_device_name", "ena_support") if option not in spec.hardware
         ]
         if missing:
-            raise SpecError(f"source_snapshot_id: a snapshot does not tell these, so give them: {', '.join(missing)}")
+            raise SpecError(f"source_snapshot_id: a snapshot has no value for {', '.join(missing)}. Set these options")
     if spec.method == "image":
         require_create_image(spec)
 

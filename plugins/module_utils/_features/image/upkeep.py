@@ -30,7 +30,7 @@ def tag_changes(
     warnings: list[str] = []
     for item in resources:
         change, left_out = tagging(
-            item.resource_id, state.region, item.tags, spec.tags, f"tag as {spec.label} is declared"
+            item.resource_id, state.region, item.tags, spec.tags, f"tag {spec.label} as declared"
         )
         changes += [change] if change is not None else []
         if left_out:
@@ -51,8 +51,8 @@ def not_applied(spec: ImageSpec, image: Image) -> tuple[str, ...]:
     if not differences:
         return ()
     note = (
-        f"image {image.image_id} is {spec.label} already and stays as it was made. Options that were not applied: "
-        f"{', '.join(differences)}. Give another version to make an image that has them."
+        f"image {image.image_id} is {spec.label} already and stays as it was made. These options are not applied: "
+        f"{', '.join(differences)}. Use another version to apply them."
     )
     return (note,)
 

@@ -86,11 +86,11 @@ def parse(params: Mapping[str, Any], _region: str) -> PowerSpec:
             if params[name]
         ]
         if given:
-            raise SpecError(f"{', '.join(given)}: only with state: stopped")
+            raise SpecError(f"{', '.join(given)}: needs state: stopped")
     elif params["force_start"]:
-        raise SpecError("force_start: only with state: running or state: restored")
+        raise SpecError("force_start: needs state: running or state: restored")
     if params["hibernate"] and (params["force"] or params["skip_os_shutdown"]):
-        raise SpecError("hibernate: the operating system has to take part, so not with force or skip_os_shutdown")
+        raise SpecError("hibernate: excludes force and skip_os_shutdown, since the operating system must take part")
     return PowerSpec(
         instance_ids=None
         if ids is None
@@ -189,7 +189,7 @@ def _plan_stopped(spec: PowerSpec, state: State, now: datetime) -> Plan:
     if spec.remember:
         warnings += [
             f"{item.instance_id} has a tag {tag_names.RESTORE_STATE} that this collection did not write "
-            f"({item.tags[tag_names.RESTORE_STATE]!r}); the record of this run takes its place"
+            f"({item.tags[tag_names.RESTORE_STATE]!r}). The hold of this run replaces it"
             for item in stopping
             if tag_names.RESTORE_STATE in item.tags and hold_of(item) is None
         ]
@@ -207,8 +207,8 @@ def _balancer_warnings(state: State, stopping: Iterable[Instance]) -> Iterator[s
     for instance in stopping:
         for balancers in balanced_by(state, instance):
             yield (
-                f"{instance.instance_id} is in the {balancers}. It answers no request until it runs again, and its "
-                "health check passes"
+                f"{instance.instance_id} is in the {balancers}. The instance answers no request until it runs again "
+                "and passes the health check"
             )
     refusals = dict.fromkeys(str(error) for error in state.unanswered.values())
     if refusals:
@@ -238,7 +238,7 @@ def _plan_running(spec: PowerSpec, state: State) -> Plan:
         state.require(*successor_queries(item.instance_id for item in starting))
         _raise(UnsafePlan, _replaced(state, starting), "Start them beside their successors with force_start: true.")
     pending = [instance for instance in instances if instance.state == "pending"]
-    reason = "it is {state} and should be running"
+    reason = "start the {state} instance"
     warnings = () if spec.force_start else claim_warnings(state, [item.instance_id for item in starting])
     return Plan(start_stages(starting, pending, state.region, reason, final=True), warnings)
 
@@ -271,7 +271,7 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
             value = instance.tags[tag_names.RESTORE_STATE]
             warnings.append(
                 f"{instance.instance_id} has a tag {tag_names.RESTORE_STATE} that this collection did not write "
-                f"({value!r}); it is left as it is"
+                f"({value!r}). It stays as it is"
             )
         elif spec.instance_ids is None and not hold.is_over(now, spec.older_than):
             if hold.is_impossible(now) and not hold.is_spent(instance) and not hold.is_proven(instance):
@@ -306,18 +306,18 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
     settled = [instance for instance in done if instance not in telling]
     stages: list[Stage] = []
     if settled:
-        stages.append(_forget(settled, state.region, "it is running, or was started since"))
+        stages.append(_forget(settled, state.region, "remove the outdated hold"))
     stages += start_stages(
-        starting, pending, state.region, "it was running when a run stopped it; now it is {state}", final=False
+        starting, pending, state.region, "start the {state} instance, which was running before", final=False
     )
     if given_up:
         stages.append(Stage(tuple(_rejection(state, old, new) for old, new in given_up)))
     if started or telling:
         # Last, so that a run that is ended before leaves the record.
-        stages.append(_forget([*started, *telling], state.region, "it is running again"))
+        stages.append(_forget([*started, *telling], state.region, "end the hold"))
     warnings += [
-        f"{new.instance_id} was launched to replace {old.instance_id} and has not proved itself; {old.instance_id} is "
-        f"back in its place. The next relaunch of {old.instance_id} terminates {new.instance_id}, if you do not"
+        f"{new.instance_id} was launched to replace {old.instance_id} and is unproven. {old.instance_id} is back in "
+        f"service. The next relaunch of {old.instance_id} terminates {new.instance_id}"
         for old, new in given_up
     ]
     return Plan(tuple(stages), tuple(warnings))
@@ -340,7 +340,8 @@ def _unproven_warning(instances: Sequence[Instance]) -> list[str]:
     ]
     warning = (
         f"the last stop of {listed(told)} is not within the times of the tag {tag_names.RESTORE_STATE}, so no run of "
-        "this collection has stopped it; it is left stopped. Start it if it should run, or remove the tag"
+        "this collection has stopped the instance, and it stays stopped. Start it if it should run, or remove the "
+        "tag"
     )
     return [warning]
 
@@ -349,16 +350,15 @@ def _left(old: Instance, new: Instance) -> str:
     """The warning about a successor that may have served, whatever its tag says, while its predecessor is back."""
     return (
         f"The tag {tag_names.TRIAL} of {new.instance_id} ({new.state}) says that it has not served in place of "
-        f"{old.instance_id}. EC2 shows nothing that proves it, so {new.instance_id} is left as it is, and both may "
-        f"run. Terminate {new.instance_id} to go on with {old.instance_id}, or remove the tag and stop "
-        f"{old.instance_id}"
+        f"{old.instance_id}, but nothing proves that. So {new.instance_id} stays as it is, and both may run. "
+        f"Terminate {new.instance_id} to go on with {old.instance_id}, or remove the tag and stop {old.instance_id}"
     )
 
 
 def _rejection(state: State, old: Instance, new: Instance) -> Change:
     """The record that *new* was given up, unless its own run has let it serve in the meantime."""
     serves = (("instance-id", (new.instance_id,)), (f"tag:{tag_names.TRIAL}", (SERVING,)))
-    record = trial_record(new.instance_id, new.tags, REJECTED, state.region, f"{old.instance_id} is back")
+    record = trial_record(new.instance_id, new.tags, REJECTED, state.region, f"reject: {old.instance_id} is back")
     return dataclasses.replace(record, unless=(Query("DescribeInstances", serves),))
 
 
@@ -382,7 +382,7 @@ def _require_known(spec: PowerSpec, state: State) -> None:
     ]
     _raise(
         SpecError,
-        [f"{item} does not exist in {state.region}, and no instance there replaces it" for item in missing],
+        [f"{item} does not exist in {state.region}, and has no successor there" for item in missing],
         "Check the ids and the region.",
     )
 

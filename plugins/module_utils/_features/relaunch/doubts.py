@@ -32,9 +32,9 @@ def can_be_ended(spec: RelaunchSpec, old: Instance, new: Instance, now: datetime
 def spared(old: Instance, new: Instance) -> str:
     """The warning about a successor that its tag calls given up, and that may have served."""
     return (
-        f"The tag {tag_names.TRIAL} of {new.instance_id} ({new.state}, from {new.image_id}) says that it was given up "
-        f"in place of {old.instance_id} ({old.state}). EC2 shows nothing that proves it, and {new.instance_id} may "
-        f"have served, so it is not terminated. Terminate {new.instance_id} to go on with {old.instance_id}, or remove "
+        f"The tag {tag_names.TRIAL} of {new.instance_id} ({new.state}, from {new.image_id}) says that it was "
+        f"rejected in favour of {old.instance_id} ({old.state}). Nothing proves that, and {new.instance_id} may have "
+        f"served, so it is not terminated. Terminate {new.instance_id} to go on with {old.instance_id}, or remove "
         "the tag to go on with the successor"
     )
 
@@ -53,8 +53,9 @@ def younger_hold(old: Instance, new: Instance) -> tuple[str, ...]:
     if hold is None or birth is None or is_off(old) or hold.since <= birth:
         return ()
     warning = (
-        f"{old.instance_id} is {old.state}, and its tag {tag_names.RESTORE_STATE} says that a run is about to stop it "
-        f"and start it again. {new.instance_id} replaces it all the same, so that run may fail; repeat that one"
+        f"{old.instance_id} is {old.state}, and its tag {tag_names.RESTORE_STATE} says that another run is about to "
+        f"stop it and start it again. {new.instance_id} replaces it all the same, so that run may fail. Repeat that "
+        "run"
     )
     return (warning,)
 
@@ -83,6 +84,6 @@ def retagging(spec: RelaunchSpec, state: State) -> tuple[tuple[Stage, ...], tupl
 
 def _retag(item: Instance, tagged: Instance, region: str) -> Change:
     tags = {tag_names.REPLACES: tagged.tags[tag_names.REPLACES]}
-    reason = f"its ClientToken shows that it was launched to replace {predecessor(tagged)}"
+    reason = f"restore the tag: the ClientToken shows the successor of {predecessor(tagged)}"
     before, after = {"tags": dict(item.tags)}, {"tags": dict(tagged.tags)}
     return Change("CreateTags", item.instance_id, region, {"Tags": tag_names.boto3_tags(tags)}, reason, before, after)

@@ -88,11 +88,11 @@ def launch_change(spec: RelaunchSpec, state: State, old: Instance, image: Image)
 
 def _launch_reason(spec: RelaunchSpec, old: Instance) -> str:
     """Why the successor is launched, and what will be different for those who rely on the old one."""
-    reason = f"{old.instance_id} runs from {old.image_id} and should run from {spec.image_id}"
+    reason = f"launch the successor of {old.instance_id}: {old.image_id} -> {spec.image_id}"
     if old.private_ip_address:
         reason += f"; the private address {old.private_ip_address} will change"
     if old.state in ("stopping", "stopped") and not wants_start(old):
-        reason += f"; {old.instance_id} is {old.state}, its successor will run"
+        reason += f"; {old.instance_id} is {old.state}, but its successor will run"
     return reason
 
 

@@ -98,8 +98,8 @@ def _foreign_content(state: State, old: Instance, image: Image) -> list[str]:
     if not foreign:
         return []
     warning = (
-        f"{image.image_id} has snapshots at {', '.join(foreign)} that were not taken of the volumes which "
-        f"{old.instance_id} has there: the successor starts with that other content"
+        f"{image.image_id} has snapshots at {', '.join(foreign)} of other volumes than those of {old.instance_id}. "
+        "The successor starts with that other content"
     )
     return [warning]
 
@@ -119,9 +119,9 @@ def unsaid_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Imag
     for option, text in _attachments(state, old, image):
         if option in spec.unsaid:
             yield (
-                f"{option}: {old.instance_id} has {text}, which its successor would not have. Set {option}: keep to "
-                f"leave that with {old.instance_id} (old_instance: {spec.old_instance}); move is not supported in this "
-                "version"
+                f"{option}: {old.instance_id} has {text}, which its successor would lack. Set {option}: keep to "
+                f"leave that with {old.instance_id} (old_instance: {spec.old_instance}). This version does not "
+                "support move"
             )
 
 
@@ -139,12 +139,12 @@ def left_behind(spec: RelaunchSpec, state: State, old: Instance) -> list[str]:
             f"{_chosen(spec, 'elastic_ip')}"
         )
     if kept:
-        found.append(f"these stay with {old.instance_id}, its successor does not have them: {'; '.join(kept)}")
+        found.append(f"these stay with {old.instance_id}, and its successor lacks them: {'; '.join(kept)}")
     found += _foreign_content(state, old, image)
     if old.state != "stopped":
         found.append(
-            f"what {old.instance_id} has written to {_captured_volumes(state, old, image)} since {spec.image_id} was "
-            "captured is not carried over to its successor"
+            f"the successor lacks the writes of {old.instance_id} to {_captured_volumes(state, old, image)} since "
+            f"the capture of {spec.image_id}"
         )
     return found
 
@@ -155,13 +155,12 @@ def warnings_of(spec: RelaunchSpec, state: State, old: Instance, image: Image) -
     data = data_volumes(old)
     if data and _copied(state, old, image) is None:
         found.append(
-            f"the data volumes {_named(data)} stay with {old.instance_id}{_chosen(spec, 'data_volumes')}; whether its "
-            f"successor gets copies of them shows once {spec.image_id} is made"
+            f"the data volumes {_named(data)} stay with {old.instance_id}{_chosen(spec, 'data_volumes')}; the run "
+            "itself shows whether its successor gets copies of them"
         )
     if old.state in ("stopping", "stopped") and not old.elastic_ip and public_address(old) is None:
         found.append(
-            f"{old.instance_id} is {old.state}, so it does not show whether it has a public address; the subnet "
-            "decides for its successor"
+            f"{old.instance_id} is {old.state}, so its public address is unknown. The subnet decides for its successor"
         )
     root = state.volume(old.root_volume_id)
     device = next((item for item in image.block_devices if item.device_name == image.root_device_name), None)
@@ -170,7 +169,9 @@ def warnings_of(spec: RelaunchSpec, state: State, old: Instance, image: Image) -
             f"the root volume of {spec.image_id} has {device.size} GiB, that of {old.instance_id} {root.size} GiB"
         )
     if spec.overrides.instance_type not in (None, old.instance_type) and _has_cpu_options(state, old):
-        found.append(f"the CPU options of {old.instance_id} belong to {old.instance_type} and are not carried over")
+        found.append(
+            f"the CPU options of {old.instance_id} belong to {old.instance_type}, and its successor does not get them"
+        )
     return tuple(found)
 
 
@@ -180,9 +181,8 @@ def weaker_than_image(launch: Change, image: Image) -> tuple[str, ...]:
     if image.imds_support != "v2.0" or tokens != "optional":
         return ()
     warning = (
-        f"{image.image_id} asks for IMDSv2 (ImdsSupport v2.0), and {launch.resource} takes IMDSv1 too (HttpTokens "
-        "optional), as the instance that it replaces. Set overrides: metadata_options: http_tokens: required to "
-        "launch it as the image asks"
+        f"{image.image_id} requires IMDSv2 (ImdsSupport v2.0), but {launch.resource} accepts IMDSv1 too (HttpTokens "
+        "optional), like its predecessor. Set overrides: metadata_options: http_tokens: required to require IMDSv2"
     )
     return (warning,)
 

@@ -206,7 +206,7 @@ def _losers(
     left = [item for item in found if item not in over]
     warnings = tuple(
         f"{item.instance_id} ({item.state}, from {item.image_id}) was launched to replace {predecessor(item)}, as "
-        f"{current.instance_id} was, which serves. Terminate {item.instance_id} if no run is at work on it any more"
+        f"{current.instance_id} was, which serves. Terminate {item.instance_id} if no run works on it any more"
         for item in left
     )
     return over, warnings
@@ -217,7 +217,7 @@ def _loser_ends(state: State, current: Instance, lost: Sequence[Instance]) -> tu
     if not lost:
         return ()
     names = [item.instance_id for item in lost]
-    reason = f"{current.instance_id} serves, and only one successor may"
+    reason = f"terminate the rival of {current.instance_id}, which serves"
     stages = unprotections(state, {name: name for name in names})
     return (*stages, Stage(tuple(termination(item.instance_id, state.region, reason, item.state) for item in lost)))
 
@@ -248,8 +248,8 @@ def _plan_trial(spec: RelaunchSpec, state: State, old: Instance, unproven: Seque
     """An earlier run has launched a successor, and was ended before it could tell whether that one is healthy."""
     if len(unproven) > 1:
         raise Ambiguous(
-            f"several instances were launched to replace {old.instance_id} and have not proved themselves (tag "
-            f"{tag_names.TRIAL}); terminate all but one of them",
+            f"several instances were launched to replace {old.instance_id} and are unproven (tag {tag_names.TRIAL}). "
+            "Terminate all but one of them",
             [new.instance_id for new in unproven],
         )
     (new,) = unproven
@@ -260,9 +260,9 @@ def _plan_trial(spec: RelaunchSpec, state: State, old: Instance, unproven: Seque
     if new.state not in ("pending", "running") or held_since or started_since(old, new):
         what = "was started or held since" if new.state in ("pending", "running") else f"is {old.state}"
         raise UnsafePlan(
-            f"instance_id: {new.instance_id} was launched to replace {old.instance_id} and has not proved itself. It "
-            f"is {new.state}, and {old.instance_id} {what}, so it is open which of them has the data. To go on with "
-            f"{old.instance_id}, terminate {new.instance_id}; to go on with {new.instance_id}, start it, stop "
+            f"instance_id: {new.instance_id} was launched to replace {old.instance_id} and is unproven. It is "
+            f"{new.state}, and {old.instance_id} {what}, so either may have data that the other lacks. To go on with "
+            f"{old.instance_id}, terminate {new.instance_id}. To go on with {new.instance_id}, start it, stop "
             f"{old.instance_id}, and remove the tag {tag_names.TRIAL} of {new.instance_id}"
         )
     return _proof_plan(spec, state, old, new, now)
@@ -291,7 +291,7 @@ def _plan_way_back(spec: RelaunchSpec, state: State, old: Instance, rejected: Se
     names = " and ".join(new.instance_id for new in rejected)
     what = f"instance_id: {names} did not become healthy in place of {old.instance_id}"
     if spec.on_failure != "rollback":
-        raise UnsafePlan(f"{what}, and is left to be looked at (on_failure: {spec.on_failure}); terminate it then")
+        raise UnsafePlan(f"{what}, and stays for inspection (on_failure: {spec.on_failure}). Terminate it afterwards")
     refused = UnsafePlan(
         f"{what}, and is terminated; {old.instance_id} goes on serving. Another run launches anew from "
         f"{spec.image_id}, without what {old.instance_id} has written since that was captured; another version has it"
@@ -325,7 +325,7 @@ def _not_applied(spec: RelaunchSpec, current: Instance) -> tuple[str, ...]:
         return ()
     warning = (
         f"overrides: {current.instance_id} runs from {current.image_id} already, so these are not applied: "
-        f"{'; '.join(found)}. Overrides apply when a successor is launched"
+        f"{'; '.join(found)}. Overrides only apply to the launch of a successor"
     )
     return (warning,)
 
@@ -365,16 +365,14 @@ def _retirement_plan(spec: RelaunchSpec, state: State, current: Instance, now: d
         return Plan(retirement)
     if current.state not in ("pending", "running"):
         warning = (
-            f"{current.instance_id}, which replaces {old.instance_id}, is {current.state}, so {old.instance_id} is "
-            "left as it is "
-            f"({old.state}); start one of them and run again"
+            f"{current.instance_id}, which replaces {old.instance_id}, is {current.state}, so {old.instance_id} "
+            f"stays as it is ({old.state}). Start one of them and run the task again"
         )
         return Plan(warnings=(warning,))
     if started_since(old, current):
         warning = (
-            f"{old.instance_id} was started again after {current.instance_id} had replaced it, so it is left as it is "
-            f"({old.state}) and both are there; stop or terminate {old.instance_id} yourself once it is not needed "
-            "any more"
+            f"{old.instance_id} was started again after {current.instance_id} had replaced it, so it stays as it is "
+            f"({old.state}). Stop or terminate {old.instance_id} yourself once you do not need it any more"
         )
         return Plan(warnings=(warning,))
     _raise(retirement_troubles(spec, state, old))
@@ -396,9 +394,8 @@ def _is_rejected(old: Instance, new: Instance) -> bool:
 def _plan_replacement(spec: RelaunchSpec, state: State, current: Instance) -> Plan:
     if is_planned(current.instance_id):
         raise SpecError(
-            f"instance_id: {spec.instance_id} stands for {current.instance_id}, which is only planned; a check run "
-            "cannot plan to replace "
-            "that one too"
+            f"instance_id: {spec.instance_id} stands for {current.instance_id}, which is only planned. Check mode "
+            "cannot plan its replacement too"
         )
     if spec.follow_successor:
         # One that has lost its tag is found by its ClientToken.
@@ -457,7 +454,7 @@ def _replacement_queries(spec: RelaunchSpec, state: State, current: Instance) ->
 def _raise(troubles: Iterable[str]) -> None:
     found = list(troubles)
     if found:
-        raise UnsafePlan(f"the relaunch is refused, nothing was changed by this task: {'; '.join(found)}")
+        raise UnsafePlan(f"the relaunch is refused, and this task has changed nothing: {'; '.join(found)}")
 
 
 def _usable_image(spec: RelaunchSpec, state: State) -> Image:
@@ -471,10 +468,10 @@ def _usable_image(spec: RelaunchSpec, state: State) -> Image:
         raise SpecError(f"image_id: {spec.image_id}: {why}")
     if image.state not in ("available", "pending"):
         reason = f" ({image.state_reason})" if image.state_reason else ""
-        raise SpecError(f"image_id: {spec.image_id} is {image.state}{reason}; nothing can be launched from it")
+        raise SpecError(f"image_id: {spec.image_id} is {image.state}{reason}, so nothing can be launched from it")
     if image.root_device_type != "ebs":
         raise SpecError(
-            f"image_id: the root of {spec.image_id} is on {image.root_device_type}; only EBS roots are relaunched"
+            f"image_id: the root of {spec.image_id} is on {image.root_device_type}, and only EBS roots are relaunched"
         )
     return image
 
@@ -507,8 +504,8 @@ def _write_troubles(spec: RelaunchSpec, current: Instance, image: Image) -> Iter
     if current.state in ("stopping", "stopped") and (made is None or launched is None or launched <= made):
         return
     yield (
-        f"lose_writes: {current.instance_id} has run since {image.image_id} was captured, so the image lacks what it "
-        "has written since then. Bake another version while it is stopped, or accept that with lose_writes: true"
+        f"lose_writes: {current.instance_id} has run since {image.image_id} was captured, so the image lacks its "
+        "later writes. Bake another version while it is stopped, or set lose_writes: true to accept that"
     )
 
 
@@ -529,7 +526,7 @@ def _hardware_troubles(spec: RelaunchSpec, state: State, current: Instance, imag
     if kinds and image.virtualization_type is not None and image.virtualization_type not in kinds:
         yield f"{image.image_id} is for {image.virtualization_type}, {what} is {' or '.join(kinds)}"
     if image.tpm_support and info.get("NitroTpmSupport") == "unsupported":
-        yield f"{image.image_id} needs NitroTPM {image.tpm_support}, which {what} has not"
+        yield f"{image.image_id} needs NitroTPM {image.tpm_support}, which {what} does not have"
     # Of an image that is only planned it may not be known.
     known = image.ena_support is not None or not is_planned(image.image_id)
     if known and not image.ena_support and read_fact(info, "NetworkInfo.EnaSupport") == "required":

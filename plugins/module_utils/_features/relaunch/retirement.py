@@ -52,9 +52,8 @@ def retirement_troubles(spec: RelaunchSpec, state: State, old: Instance) -> list
         doomed = [f"{item.device_name} ({item.volume_id})" for item in data_volumes(old) if item.delete_on_termination]
         if doomed:
             found.append(
-                f"old_instance: terminate would delete the data volumes {listed(doomed)} of {old.instance_id}, "
-                "which stay with it; set "
-                "their DeleteOnTermination to false, or use old_instance: stop"
+                f"old_instance: terminate would delete the data volumes {listed(doomed)} of {old.instance_id}, which "
+                "stay with it. Set their DeleteOnTermination to false, or use old_instance: stop"
             )
         if state.fact(f"{old.instance_id}/disableApiTermination"):
             found.append(
@@ -69,7 +68,7 @@ def retirement_troubles(spec: RelaunchSpec, state: State, old: Instance) -> list
             trouble = instance_store_trouble(state, old)
         if trouble is not None:
             found.append(
-                f"{old.instance_id}: {trouble}; accept that with lose_instance_store: true, or use old_instance: keep"
+                f"{old.instance_id}: {trouble}. Set lose_instance_store: true to accept that, or use old_instance: keep"
             )
     return found
 
@@ -88,10 +87,10 @@ def retirement_stages(
     if not stages or spec.old_instance == "keep":
         record = finished(new_id, new_tags, state.region)
     else:
-        reason = f"it is healthy, so {old.instance_id} is retired"
+        reason = f"mark as serving, so that {old.instance_id} can retire"
         record = Stage((trial_record(new_id, new_tags, SERVING, state.region, reason),))
     (change,) = record.changes
-    reason = f"another instance replaces {old.instance_id}"
+    reason = f"give up: another instance replaces {old.instance_id}"
     new = Instance(new_id, "running", tags=dict(new_tags))
     given_up = Stage((trial_record(new_id, new_tags, REJECTED, state.region, reason),))
     record = Stage(
@@ -109,7 +108,7 @@ def finished(new_id: str, tags: Mapping[str, str], region: str) -> Stage:
         new_id,
         region,
         {"Tags": [{"Key": tag_names.TRIAL}]},
-        "its replacement is finished",
+        "finish the replacement",
         {"tags": dict(tags)},
         {"tags": {key: value for key, value in tags.items() if key != tag_names.TRIAL}},
     )
@@ -120,7 +119,7 @@ def _end(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Stage, ...]:
     """The hold's record first: while it is there, `restored` would start the old one again."""
     stages: list[Stage] = []
     if tag_names.RESTORE_STATE in old.tags:
-        stages.append(Stage((forget(old, state.region, "its successor serves, so it is not started again"),)))
+        stages.append(Stage((forget(old, state.region, "end the hold without a start: the successor serves"),)))
     if old.state in _RETIRED[spec.old_instance]:
         return tuple(stages)
     goal = "stopped" if spec.old_instance == "stop" else "terminated"
@@ -135,10 +134,10 @@ def _end(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Stage, ...]:
     if old.public_ip_address is not None and not (goal == "stopped" and old.elastic_ip):
         before["public_ip_address"], after["public_ip_address"] = old.public_ip_address, None
     action = "StopInstances" if goal == "stopped" else "TerminateInstances"
-    reason = f"its successor serves (old_instance: {spec.old_instance})"
+    reason = f"retire: the successor serves (old_instance: {spec.old_instance})"
     root = next((item for item in old.block_devices if item.device_name == old.root_device_name), None)
     if goal == "terminated" and root is not None and not root.delete_on_termination:
-        reason += f"; its root volume {root.volume_id} stays behind (DeleteOnTermination is false)"
+        reason += f"; the root volume {root.volume_id} stays behind (DeleteOnTermination is false)"
     change = Change(action, old.instance_id, state.region, {}, reason, before, after, disruptive=True)
     return (*stages, Stage((change,), (wait,)))
 
@@ -171,7 +170,7 @@ def rollback_stages(
     back = restoration(state, old, [new])
     if wants_start(old):
         return back
-    reason = f"it did not become healthy, so {old.instance_id} goes on"
+    reason = f"mark as rejected: {old.instance_id} stays in service"
     return (Stage((trial_record(new_id, new_tags, REJECTED, state.region, reason),)), *back)
 
 
@@ -185,7 +184,7 @@ def restoration(state: State, old: Instance, rejected: Sequence[Instance]) -> tu
             old.instance_id,
             state.region,
             {},
-            "it goes on serving",
+            "restore power: the predecessor stays in service",
             {"state": old.state},
             {"state": "running"},
         )
@@ -196,9 +195,9 @@ def restoration(state: State, old: Instance, rejected: Sequence[Instance]) -> tu
         stages = [dataclasses.replace(stage, patience=NO_CAPACITY) for stage in stages]
         if old.state == "stopping":
             stages.insert(0, Stage(waits=(Wait((old.instance_id,), "stopped"),)))
-        stages.append(Stage((forget(old, state.region, "it is running again"),)))
+        stages.append(Stage((forget(old, state.region, "end the hold"),)))
     elif (hold := hold_of(old)) is not None and hold.is_spent(old):
-        stages.append(Stage((forget(old, state.region, "it is running again"),)))
+        stages.append(Stage((forget(old, state.region, "end the hold"),)))
     return tuple(stages)
 
 
@@ -208,7 +207,7 @@ def terminations(state: State, old: Instance, rejected: Sequence[Instance], reas
     """
     if not rejected:
         return ()
-    reason = reason or f"it did not become healthy, so it does not replace {old.instance_id}"
+    reason = reason or f"terminate the unhealthy successor of {old.instance_id}"
     names = [new.instance_id for new in rejected]
     stages = unprotections(state, dict.fromkeys(names, old.instance_id))
     return (*stages, Stage(tuple(termination(new_id, state.region, reason) for new_id in names)))
@@ -234,5 +233,5 @@ def unprotections(state: State, protected: Mapping[str, str]) -> tuple[Stage, ..
 
 
 def _unprotect(attribute: str, instance_id: str, region: str) -> Change:
-    reason = "protected instances cannot be terminated"
+    reason = "remove the protection before the termination"
     return Change("ModifyInstanceAttribute", instance_id, region, {attribute: {"Value": False}}, reason, {}, {})

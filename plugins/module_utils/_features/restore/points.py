@@ -428,7 +428,7 @@ def _passed_over(known: Iterable[_Candidate], chosen: _Candidate, wanted: Wanted
     if chosen.doubt:
         notes.append(
             f"{chosen.source} is restored from {chosen.snapshot.snapshot_id}, a copy that nothing proves: "
-            f"{chosen.doubt}, and there is no other snapshot. Look at what it holds before you use it."
+            f"{chosen.doubt}, and there is no other snapshot. Check its content before you use it."
         )
     return notes
 
@@ -462,18 +462,18 @@ def _some(sentences: Sequence[str], separator: str = "; ") -> str:
 
 def _nothing_of(source: str, known: Sequence[_Candidate], wanted: Wanted) -> str:
     """Nothing can be restored: what there is instead."""
-    text = f"{source}: there is no completed snapshot of it{wanted.where}{wanted.when} to restore from"
+    text = f"{source}: has no completed snapshot{wanted.where}{wanted.when} to restore from"
     if not known:
         return (
-            f"{text}, nor any other. Check the id and the region: a copy in another region is found by its tag "
-            f"{tag_names.SOURCE}, in that region"
+            f"{text}, and no other snapshot. Check the id and the region. A copy in another region has the id in its "
+            f"tag {tag_names.SOURCE}"
         )
     good = [item for item in known if not item.fault]
     if good:
         earliest = good[-1]
         return f"{text}. The earliest was taken at {format_moment(earliest.moment)}: {earliest.snapshot.snapshot_id}"
     faults = listed(item.fault for item in known)
-    return f"{text}: {faults}. Wait for what is pending, restore from the archive what is archived"
+    return f"{text}: {faults}. Wait for the pending snapshots, and restore the archived ones"
 
 
 @dataclass(frozen=True)
@@ -518,7 +518,7 @@ def _anew(candidates: Sequence[_Candidate], found: Sequence[_Set], wanted: Wante
     """
     fresh = replace(wanted, restored=())
     there = frozenset(item.source for item in wanted.restored)
-    gone = f"{wanted.instance_id}: what the restored volumes were made from is gone, so nothing is added to them"
+    gone = f"{wanted.instance_id}: the snapshots of the restored volumes are gone, so no volume is added to them"
     try:
         chosen, notes = _newest_whole(found, fresh) if found else _without_sets(candidates, fresh)
     except SpecError:
@@ -530,9 +530,9 @@ def _anew(candidates: Sequence[_Candidate], found: Sequence[_Set], wanted: Wante
 
 def _ignored_note(wanted: Wanted, sources: Iterable[str]) -> str:
     return (
-        f"{wanted.instance_id}: volumes carry the tags of volumes restored from {listed(sorted(sources))}, and what "
-        "they were made from is gone. They do not count, so that all volumes are restored from one moment. Look at "
-        f"them, and remove their tag {tag_names.SPEC} or delete them"
+        f"{wanted.instance_id}: volumes have the tags of volumes restored from {listed(sorted(sources))}, but their "
+        "snapshots are gone. They do not count, so that all volumes come from one moment. Check them, and remove "
+        f"their tag {tag_names.SPEC} or delete them"
     )
 
 
@@ -545,9 +545,9 @@ def _rest_of(begun: _Set, wanted: Wanted) -> dict[str, _Candidate]:
         faults.append(f"{missing} of its {begun.size} snapshots are gone")
     if faults:
         raise SpecError(
-            f"{wanted.instance_id}: a run has begun to restore {begun.name}{wanted.where}, which cannot be completed: "
-            f"{listed(faults)}. Wait for what is pending, or restore another set under another name and delete "
-            "what was restored of this one"
+            f"{wanted.instance_id}: a run has begun to restore {begun.name}{wanted.where}, which cannot be "
+            f"completed: {listed(faults)}. Wait for the pending snapshots, or restore another set under another name "
+            "and delete the volumes of this one"
         )
     return rest
 
@@ -565,7 +565,7 @@ def _newest_whole(found: Sequence[_Set], wanted: Wanted) -> tuple[dict[str, _Can
         text += f". {_some(passed)}"
     else:
         text += f". The earliest is {found[-1].name}"
-    raise SpecError(f"{text}. Volumes can be restored one by one, from their own newest snapshots, by their ids")
+    raise SpecError(f"{text}. To restore each volume from its own newest snapshot, name the volumes by their ids")
 
 
 def _beyond(chosen: _Set, asked: Iterable[_Set]) -> list[str]:
@@ -640,7 +640,7 @@ def _claims_of(chosen: _Candidate, known: Iterable[_Candidate], wanted: Wanted) 
     if any(record is not None and record.attached == wanted.instance_id for record in records):
         return []
     text = f"{chosen.source}: only the tag {tag_names.ORIGIN} says that it was attached to {wanted.instance_id}"
-    return [f"{text}. Look at what {chosen.snapshot.snapshot_id} holds before you use it"]
+    return [f"{text}. Check the content of {chosen.snapshot.snapshot_id} before you use it"]
 
 
 # --- The volume that is made ------------------------------------------------------------------------------------------
@@ -673,7 +673,7 @@ def _point(source: str, item: _Candidate, devices: _Devices, notes: list[str]) -
     order = sorted((key for key in tags if len(key) <= LONGEST_KEY), key=lambda key: (key != "Name", key))
     left = [key for key in sorted(tags) if key not in order[:MOST_CARRIED]]
     if left:
-        notes.append(f"{source}: there is no place on the volume for these of its tags: {listed(map(visible, left))}")
+        notes.append(f"{source}: the volume has no room for these tags: {listed(map(visible, left))}")
     return RestorePoint(
         source=source,
         snapshot=item.snapshot,

@@ -72,7 +72,7 @@ class Adoption:
         found = []
         for item in self._matching:
             if tag_names.ADOPTED_BY not in item.tags and self._may_be_deleted(item):
-                reason = f"adopt: claim it for the policy {self._spec.policy}"
+                reason = f"adopt for the policy {self._spec.policy}"
                 change, left_out = tagging(item.snapshot_id, self._region, item.tags, claim, reason)
                 found.append((change, item.snapshot_id, left_out))
         return found

@@ -129,7 +129,7 @@ def zone_of(spec: RotationSpec) -> tzinfo:
 
 def no_room(snapshot_id: str, keys: Sequence[str]) -> str:
     """The warning about tags that a snapshot cannot have."""
-    return f"{snapshot_id} has {tag_names.MOST_TAGS} tags, as many as EC2 takes; it does not get: {', '.join(keys)}"
+    return f"{snapshot_id} has {tag_names.MOST_TAGS} tags, EC2's maximum, and does not get: {', '.join(keys)}"
 
 
 def origin_value(volume: Volume) -> str:
@@ -230,7 +230,7 @@ class Capture:
             left = self._copied(volume)[1] if self.spec.copy_volume_tags else []
             if left:
                 yield (
-                    f"{volume.volume_id} has more tags than its snapshot can have beside the policy's; not copied: "
+                    f"{volume.volume_id} has too many tags for its snapshot beside the policy's. Not copied: "
                     f"{', '.join(left)}"
                 )
         for name, _change, left in self._taggings:
@@ -252,7 +252,7 @@ class Capture:
                     self._planned(volume.volume_id, target.group),
                     self.state.region,
                     request,
-                    f"none has been made since {period}",
+                    f"capture the slot of {period}",
                     None,
                     {
                         "state": "completed" if self.spec.wait and not self.spec.captured else "pending",
@@ -343,7 +343,7 @@ class Capture:
             unfinished = tag_names.SET in snapshot.tags and tag_names.ORIGIN not in snapshot.tags
             if unfinished and volume is not None and not is_copy(snapshot):
                 wanted = {**self._volume_tags(volume)}
-            reason = "of its volume" if unfinished else "as declared"
+            reason = "copy the tags of the volume" if unfinished else "tag as declared"
             change, left_out = tagging(snapshot.snapshot_id, self.state.region, snapshot.tags, wanted, reason)
             if change is not None or left_out:
                 found.append((snapshot.snapshot_id, change, left_out))

@@ -233,7 +233,7 @@ class Copying:
         if key is None or self.state.fact(f"{self.copy.place}/{key}/key", self.copy.place) != "":
             return ""
         return (
-            f"copies to {self.copy.where}: kms_key_id: {key} is no enabled key of KMS there; it takes the ARN, the id "
+            f"copies to {self.copy.where}: kms_key_id: {key} is not an enabled KMS key there. Give the ARN, the id "
             "or the alias (alias/…) of one"
         )
 
@@ -336,7 +336,7 @@ class Copying:
             planned("snapshot", f"copy of {name} in {self.copy.place}"),
             self.copy.place,
             parameters,
-            f"{self.copy.where} has no copy of it, and its rules would keep one",
+            f"copy to {self.copy.where}, whose rules keep it",
             None,
             {
                 "state": "completed" if self.waits else "pending",
@@ -528,7 +528,7 @@ class Copying:
                 yield change
 
     def _tagging(self, item: Snapshot) -> tuple[Change | None, list[str]]:
-        return tagging(item.snapshot_id, self.copy.place, item.tags, self.spec.tags, "as declared")
+        return tagging(item.snapshot_id, self.copy.place, item.tags, self.spec.tags, "tag as declared")
 
     def warnings(self) -> Iterator[str]:
         """What has failed, with EC2's reason, and tags for which copies have no place."""
@@ -539,15 +539,15 @@ class Copying:
         if self.unproven:
             found = "; ".join(bounded(f"{name}: {why}" for name, why in sorted(self.unproven.items())))
             yield (
-                f"copies to {self.copy.where}: these are tagged as copies of the policy {self.spec.policy} and are "
-                f"none. They count for nothing and are kept. Remove their tag {tag_names.COPY_OF}. {found}."
+                f"copies to {self.copy.where}: these have the tags of copies of the policy {self.spec.policy}, but "
+                f"are none. They do not count and are kept. Remove their tag {tag_names.COPY_OF}. {found}."
             )
         for unit in self.failed:
             for item in unit.snapshots:
                 yield (
                     f"the copy {item.snapshot_id} of {original_of(item)} in {self.copy.where} has failed: "
-                    f"{item.state_reason or 'EC2 does not say why'}. It is removed, and tried again while the rules "
-                    "want it"
+                    f"{item.state_reason or 'EC2 does not say why'}. It is deleted, and the next run copies again if "
+                    "the rules want it"
                 )
 
     def doubts(self, excluded: Mapping[str, str]) -> Iterator[str]:
@@ -566,8 +566,8 @@ class Copying:
         if found:
             yield (
                 f"copies to {self.copy.where}: nothing proves when the data of {len(found)} copies was taken. They "
-                "displace no other copy, and stay until newer ones take all places of the rules. Delete those that you "
-                f"do not need. {'; '.join(bounded(found))}."
+                "replace no other copy, and are kept until newer ones meet all rules. Delete those that you do not "
+                f"need. {'; '.join(bounded(found))}."
             )
 
     # --- what is told ---

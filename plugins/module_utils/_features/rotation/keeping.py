@@ -284,10 +284,10 @@ def is_future(unit: Unit, now: datetime) -> bool:
 
 def deletion(snapshot: Snapshot, unit: Unit, place: str, *, second: bool) -> Change:
     """The DeleteSnapshot of a part of the unit."""
-    reason = f"it is the {SECOND}" if second else "no rule keeps it"
+    reason = f"delete the {SECOND}" if second else "delete: no rule keeps it"
     if unit.state == "error":
         why = [item.state_reason for item in unit.snapshots if item.state_reason]
-        reason = f"it has failed: {why[0] if why else 'EC2 does not say why'}"
+        reason = f"delete the failed snapshot: {why[0] if why else 'EC2 does not say why'}"
     before = {
         "state": snapshot.state,
         "volume_id": snapshot.volume_id,

@@ -35,7 +35,7 @@ class LeftOut:
             wanted = "instance" if spec.whole_instances else "volume"
             raise SpecError(
                 f"select: no {wanted} in {state.region} matches. Set allow_empty: true to accept that, and to retain "
-                "the snapshots that there are."
+                "the existing snapshots."
             )
 
     def warnings(self) -> Iterator[str]:
@@ -57,7 +57,7 @@ class LeftOut:
 
     def error(self) -> StorageError | None:
         """Why the task fails although the rest was done; None where nothing is left out."""
-        remedy = "Remove what is gone from the list, or set select.allow_missing: true."
+        remedy = "Remove these ids from the list, or set select.allow_missing: true."
         texts = [] if self.spec.allow_missing else [f"{text}. {remedy}" for text in self._missing()]
         texts += self._not_taken()
         if not texts:
@@ -96,7 +96,7 @@ class LeftOut:
         ]
         if empty:
             verb = "has" if len(empty) == 1 else "have"
-            yield f"select.instance_ids: {listed(empty)} {verb} no volume that is not excluded. Exclude fewer volumes."
+            yield f"select.instance_ids: {listed(empty)} {verb} only excluded volumes. Exclude fewer volumes."
 
     def _on_outposts(self) -> Iterator[str]:
         """The volumes of which EC2 would put the snapshot into the region, away from their Outpost."""

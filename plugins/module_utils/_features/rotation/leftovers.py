@@ -103,8 +103,8 @@ class Leftovers:
             number = sum(len(unit.snapshots) for unit in left)
             yield (
                 f"consistency: {number} snapshots of {listed(sorted({unit.group for unit in left}))} were taken with "
-                f"consistency: {'volume' if whole else 'instance'}. No new one replaces them, so the rules never let "
-                "go of the newest. Delete them when the new snapshots reach back far enough."
+                f"consistency: {'volume' if whole else 'instance'}. No new snapshot replaces them, so the rules "
+                "always keep the newest. Delete them when the new snapshots reach back far enough."
             )
 
     def _other_names(self) -> Iterator[str]:
@@ -120,9 +120,9 @@ class Leftovers:
         for policy, sources in sorted(found.items()):
             yield (
                 f"policy: {self._capture.spec.policy} has nothing yet, and the policy {policy} has {len(sources)} "
-                f"snapshots of {listed(sorted(set(sources)))}. A policy that was renamed no longer retains what it "
-                f"made. Keep the old name, or remove the tag {tag_names.POLICY} of these snapshots, adopt them, and "
-                f"name {policy} in adopt.policies."
+                f"snapshots of {listed(sorted(set(sources)))}. A renamed policy no longer retains its former "
+                f"snapshots. Keep the old name, or remove the tag {tag_names.POLICY} of these snapshots, adopt them, "
+                f"and name {policy} in adopt.policies."
             )
 
     def _unadopted(self) -> Iterator[str]:
@@ -139,7 +139,7 @@ class Leftovers:
             sources = sorted({source_of(item) or item.snapshot_id for item in left})
             yield (
                 f"adopt: the policy {spec.policy} has claimed {len(left)} snapshots of {listed(sources)} that adopt "
-                "does not name any more, and no longer retains them. Name them in adopt again, or remove their tag "
+                "no longer names, and does not retain them. Name them in adopt again, or remove their tag "
                 f"{tag_names.ADOPTED_BY}."
             )
 
@@ -156,8 +156,8 @@ class Leftovers:
         for account, names in sorted(found.items()):
             yield (
                 f"copies: no entry goes to the account {account}, and the tag {tag_names.SHARED_WITH} says that "
-                f"{listed(sorted(names))} is shared with it for a copy. Nothing proves that, so no run ends the "
-                "sharing. End it yourself and remove the tag. No run deletes the copies that are there."
+                f"{listed(sorted(names))} is shared with it for a copy. Nothing proves that, so no run unshares it. "
+                "Unshare it yourself and remove the tag. No run deletes the copies there."
             )
 
     def _other_places(self) -> Iterator[str]:

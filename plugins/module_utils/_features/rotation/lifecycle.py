@@ -332,22 +332,22 @@ class _Planning:
             elif not known:  # one that has ended is not begun again
                 yield self._lock(item, lock)
         if fixed:
-            self.warnings.append(f"lock.mode: unlocked: nobody can take a compliance lock off: {listed(fixed)}")
+            self.warnings.append(f"lock.mode: unlocked: nobody can remove the compliance locks of {listed(fixed)}")
         if foreign:
             self.warnings.append(
-                f"lock.mode: unlocked: the descriptions of {listed(foreign)} do not record the locks that they have. "
-                "These locks may be somebody else's and stay. Take them off with UnlockSnapshot if they are yours."
+                f"lock.mode: unlocked: the descriptions of {listed(foreign)} do not record their locks. These locks "
+                "may be somebody else's and stay. If they are yours, remove them with UnlockSnapshot."
             )
 
     def _lock(self, item: Snapshot, lock: Lock) -> Change:
         request: dict[str, Any] = {"LockMode": lock.mode, "LockDuration": lock.days}
         if lock.cool_off is not None:
             request["CoolOffPeriod"] = lock.cool_off
-        reason = "as declared" if is_planned(item.snapshot_id) else "made to be locked, and is not"
+        reason = "lock as declared" if is_planned(item.snapshot_id) else "lock the unlocked snapshot"
         return self._change("LockSnapshot", item.snapshot_id, request, reason, {"lock": None}, {"lock": lock.text})
 
     def _unlock(self, snapshot_id: str, known: str) -> Change:
-        reason = "as declared: lock.mode is unlocked"
+        reason = "unlock as declared"
         return self._change(
             "UnlockSnapshot", snapshot_id, {}, reason, {"lock": known}, {"lock": None}, _NOT_ON, disruptive=True
         )
@@ -389,7 +389,8 @@ class _Planning:
         for snapshot_id, item in self.fast.items():
             if item.volume_size > LARGEST_FAST_RESTORE:
                 self.warnings.append(
-                    f"{snapshot_id} has {item.volume_size} GiB; EC2 has fast restore up to {LARGEST_FAST_RESTORE}"
+                    f"{snapshot_id} has {item.volume_size} GiB, but EC2 has fast restore only up to "
+                    f"{LARGEST_FAST_RESTORE}"
                 )
                 continue
             # In other zones it has ended by then.
@@ -400,7 +401,9 @@ class _Planning:
                     "EnableFastSnapshotRestores",
                     snapshot_id,
                     {"AvailabilityZones": missing},
-                    f"one of the newest {wanted.newest}" if wanted.newest > 1 else "the newest",
+                    f"enable fast restore of the newest {wanted.newest}"
+                    if wanted.newest > 1
+                    else "enable fast restore of the newest",
                     {"fast_restore": on},
                     {"fast_restore": sorted([*on, *missing])},
                     _NOT_ENABLED_NOW,
@@ -415,12 +418,14 @@ class _Planning:
                 stays = [zone for zone in on if zone in zones] if snapshot_id in self.fast else []
                 ends = [zone for zone in on if zone not in stays]
                 if ends:
-                    reason = "not a zone of fast_restore" if snapshot_id in self.fast else "not one of the newest"
+                    reason = (
+                        "end: not a zone of fast_restore" if snapshot_id in self.fast else "end: not one of the newest"
+                    )
                     yield self._change(
                         "DisableFastSnapshotRestores",
                         snapshot_id,
                         {"AvailabilityZones": ends},
-                        reason if zones else "as declared: no zones",
+                        reason if zones else "end fast restore as declared",
                         {"fast_restore": on},
                         {"fast_restore": stays},
                         _NOT_ON,
@@ -505,7 +510,7 @@ class _Planning:
     def _archive(self, item: Snapshot) -> Change:
         known = self._tier.get(item.snapshot_id) or {}
         span = self.upkeep.archive_after
-        reason = f"older than {span.text if span else ''}"
+        reason = f"archive: older than {span.text if span else ''}"
         if known.get("last") == "archival-failed":
             reason += f"; the last try has failed: {known.get('message') or 'EC2 does not say why'}"
         return self._change(

@@ -142,28 +142,31 @@ def _lock(given: Mapping[str, Any] | None) -> Lock | None:
         return None
     mode, duration, cool_off = (given.get(name) for name in ("mode", "duration", "cool_off"))
     if mode not in LOCK_MODES:
-        raise SpecError(f"lock.mode: {mode!r}: one of {', '.join(LOCK_MODES)}")
+        raise SpecError(f"lock.mode: {mode!r} is unknown. Use one of {', '.join(LOCK_MODES)}")
     if mode == UNLOCKED:
         if duration is not None or cool_off is not None:
-            raise SpecError("lock.mode: 'unlocked': it takes locks off, so duration and cool_off have no meaning")
+            raise SpecError("lock.mode: 'unlocked' removes locks, so duration and cool_off have no effect. Remove them")
         return Lock(mode)
     if duration is None:
-        raise SpecError(f"lock.duration: it is missing, and lock.mode: {mode} needs it: {_DURATION}")
+        raise SpecError(f"lock.duration: is required with lock.mode: {mode}. Use {_DURATION}")
     days = _whole(duration, timedelta(days=1), MOST_LOCK_DAYS)
     if days is None:
-        raise SpecError(f"lock.duration: {duration!r}: {_DURATION}")
+        raise SpecError(f"lock.duration: {duration!r} is not a duration. Use {_DURATION}")
     if mode == "governance":
         if cool_off is not None:
-            raise SpecError("lock.cool_off: only with lock.mode: compliance; a governance lock can always be taken off")
+            raise SpecError("lock.cool_off: needs lock.mode: compliance, since a governance lock can always be removed")
         return Lock(mode, days)
     if not given.get("accept_compliance"):
         raise SpecError(
-            "lock.accept_compliance: nobody, the account's root user included, can take a compliance lock off before "
-            f"its duration ({duration}) is over, but for the time of cool_off. true accepts that"
+            "lock.accept_compliance: nobody, not even the account's root user, can remove a compliance lock during "
+            f"its duration ({duration}), except in the time of cool_off. Set true to accept that"
         )
     hours = None if cool_off is None else _whole(cool_off, timedelta(hours=1), MOST_COOL_OFF_HOURS)
     if cool_off is not None and hours is None:
-        raise SpecError(f"lock.cool_off: {cool_off!r}: whole hours, 1h to {MOST_COOL_OFF_HOURS}h, such as 24h")
+        raise SpecError(
+            f"lock.cool_off: {cool_off!r} is not a cool-off time. Use whole hours, 1h to {MOST_COOL_OFF_HOURS}h, "
+            "such as 24h"
+        )
     return Lock(mode, days, hours)
 
 
@@ -187,14 +190,18 @@ def _fast_restore(given: Mapping[str, Any] | None, region: str) -> FastRestore |
         return None
     zones = given.get("zones")
     if zones is None:
-        raise SpecError("fast_restore.zones: it is missing. An empty list ends fast restore of the policy's snapshots")
+        raise SpecError(
+            "fast_restore.zones: is required. Set it; an empty list ends fast restore of the policy's snapshots"
+        )
     for zone in zones:
         if not str(zone).startswith(region) or str(zone) == region:
-            raise SpecError(f"fast_restore.zones: {zone!r}: names of zones in {region}, such as {region}a")
+            raise SpecError(f"fast_restore.zones: {zone!r} is not a zone of {region}. Use a name such as {region}a")
     newest = given.get("newest")
     count = 1 if newest is None else int(newest)
     if count < 1:
-        raise SpecError(f"fast_restore.newest: {newest}: 1 or more; an empty list of zones ends fast restore")
+        raise SpecError(
+            f"fast_restore.newest: {newest} is less than 1. To end fast restore, use an empty list of zones"
+        )
     return FastRestore(tuple(sorted({str(zone) for zone in zones})), count)
 
 
@@ -209,12 +216,12 @@ def _archive_warnings(after: CalendarSpan, keep: Keep, every: Every) -> Iterator
     begins = _rough(after)
     lives = dict(_lives(keep, every))
     if not keep.oldest and all(life is not None and life <= begins for life in lives.values()):
-        yield f"archive_after: {after.text}: no rule of keep keeps the snapshots of a running job for so long"
+        yield f"archive_after: {after.text}: no rule of keep keeps snapshots that long. Use a shorter span"
     short = [name for name, life in lives.items() if life is not None and begins < life < begins + ARCHIVE_BILLED]
     if short:
         yield (
-            f"archive_after: {after.text}: what only {_listed(short)} keeps is deleted before it has been in the "
-            f"archive for {ARCHIVE_BILLED.days} days, and EC2 bills these all the same"
+            f"archive_after: {after.text}: {_listed(short)} deletes snapshots before they have been archived for "
+            f"{ARCHIVE_BILLED.days} days, but EC2 bills these days all the same"
         )
 
 

@@ -330,8 +330,8 @@ class _Rotation:
         ]
         if found:
             yield (
-                f"policy: the tag {tag_names.POLICY} names {policy} on {len(found)} snapshots that it did not take, as "
-                f"their descriptions show. They count for nothing and are kept: {listed(found)}. Remove the tag, or "
+                f"policy: the tag {tag_names.POLICY} names {policy} on {len(found)} snapshots that it did not take, "
+                f"as their descriptions show. They do not count and are kept: {listed(found)}. Remove the tag, or "
                 "remove it and adopt them (adopt.policies names the policy that took them)."
             )
 
@@ -441,7 +441,7 @@ class _Rotation:
         if not broken:
             return None
         due = self.capture.creations or any(copying.beginning for copying in self.copyings)
-        done = " What is due is taken all the same." if due else ""
+        done = " The due snapshots are taken all the same." if due else ""
         approve = f" Review the deletions with --check --diff. {_approval(limits)}" if limits else ""
         return UnsafePlan(f"Nothing is deleted: {'; '.join(broken)}.{done}{approve}")
 

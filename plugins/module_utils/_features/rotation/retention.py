@@ -89,14 +89,16 @@ def parse_keep(options: Mapping[str, Any], option: str = "keep") -> Keep:
     given = {name: value for name, value in options.items() if value is not None}
     unknown = [str(name) for name in given if name not in _OPTIONS]
     if unknown:
-        raise SpecError(f"{option}.{unknown[0]}: there is no such option: {', '.join(_OPTIONS)}")
+        raise SpecError(f"{option}.{unknown[0]}: is unknown. Use {', '.join(_OPTIONS)}")
     reference, oldest, zone = given.get("reference", "latest"), given.get("oldest", False), given.get("timezone", "UTC")
     if reference not in REFERENCES:
-        raise SpecError(f"{option}.reference: {reference!r}: one of {', '.join(REFERENCES)}")
+        raise SpecError(f"{option}.reference: {reference!r} is unknown. Use one of {', '.join(REFERENCES)}")
     if not isinstance(oldest, bool):
-        raise SpecError(f"{option}.oldest: {oldest!r}: true or false")
+        raise SpecError(f"{option}.oldest: {oldest!r} is not a boolean. Use true or false")
     if not isinstance(zone, str):
-        raise SpecError(f"{option}.timezone: {zone!r}: UTC, or an IANA name such as Europe/Berlin")
+        raise SpecError(
+            f"{option}.timezone: {zone!r} is not a time zone. Use UTC, or an IANA name such as Europe/Berlin."
+        )
     keep = Keep(
         counts={name: _count(given[name], f"{option}.{name}") for name in COUNTS if name in given},
         spans={name: parse_calendar_span(given[name], f"{option}.{name}") for name in SPANS if name in given},
@@ -106,7 +108,8 @@ def parse_keep(options: Mapping[str, Any], option: str = "keep") -> Keep:
     )
     if not keep.counts and not keep.spans:
         raise SpecError(
-            f"{option}: no rule, so all but the newest would be deleted. At least one of {', '.join((*COUNTS, *SPANS))}"
+            f"{option}: has no rule, so all snapshots except the newest would be deleted. Use at least one of "
+            f"{', '.join((*COUNTS, *SPANS))}"
         )
     return keep
 
@@ -118,8 +121,7 @@ def _count(value: object, option: str) -> int:
     if isinstance(value, (int, str)) and _COUNT.fullmatch(str(value)):
         return int(value)
     raise SpecError(
-        f"{option}: {value!r} is not how many to keep: a number from 1, or unlimited (-1); without this rule, leave it "
-        "out"
+        f"{option}: {value!r} is not a number of snapshots. Use a number from 1, or unlimited (-1), or remove the rule"
     )
 
 

@@ -63,13 +63,15 @@ class Lending:
         """The record, then the sharing."""
         yield Stage(tuple(self._records(lambda name: self._recorded.get(name, set()), self._shared)))
         yield Stage(
-            tuple(self._permission(name, accounts, "add", "for its copy") for name, accounts in self._wanted.items())
+            tuple(
+                self._permission(name, accounts, "add", "share for the copy") for name, accounts in self._wanted.items()
+            )
         )
 
     def after(self) -> Iterator[Stage]:
         """The sharing ends, then the record."""
         over = {name: self._shared(name) - left for name, left in self._left.items()}
-        reason = "its copy does not need it any more"
+        reason = "unshare: the copy is done"
         yield Stage(
             tuple(self._permission(name, accounts, "remove", reason) for name, accounts in over.items() if accounts)
         )
@@ -82,7 +84,7 @@ class Lending:
         for copying in self._copyings:
             for item in copying.to_share():
                 name, query = item.snapshot_id, copying.copies_under_way(item)
-                reason = "no copy of it was begun"
+                reason = "unshare: no copy was begun"
                 lent[name].append(_shared_with(name, copying.account))
                 returned.append(
                     replace(self._permission(name, {copying.account}, "remove", reason), unless=(query,)),
@@ -123,7 +125,7 @@ class Lending:
                     name,
                     self._region,
                     {"Tags": boto3_tags({tag_names.SHARED_WITH: value})},
-                    "a record of whom it is shared with",
+                    "record the sharing",
                     {},
                     {},
                 )

@@ -49,7 +49,7 @@ def unanswered(state: State) -> StorageError | None:
         return None
     text = " ".join(causes)
     return Incomplete(
-        f"{text} What is due is taken all the same, and nothing is deleted that depends on the answer.",
+        f"{text} The due snapshots are taken all the same. No snapshot is deleted that depends on the answer.",
         next(iter(causes.values())),
     )
 

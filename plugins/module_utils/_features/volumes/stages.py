@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The plan of `ebs_volume_spec` in order: what needs no interruption, the interruption, and what comes after it.
+"""The order of a plan of `ebs_volume_spec`: before, during and after the interruption.
 
-From the first detach to the last attachment every failure leads back to where it began.
+From the first detach to the last attachment every failure is rolled back.
 
 Private to this collection.
 """
@@ -33,7 +33,7 @@ COOLDOWN = frozenset({"IncorrectModificationState", "VolumeModificationRateExcee
 
 @dataclass
 class Move:
-    """A volume that leaves its places and is to be attached again, itself or a copy of it."""
+    """A volume that leaves its places and is attached again, itself or as a copy."""
 
     volume: Volume
     places: tuple[Place, ...]
@@ -42,13 +42,13 @@ class Move:
 
     @property
     def successor(self) -> str:
-        """The id of what is attached in the end."""
+        """The id of the volume that is attached in the end."""
         return self.new or self.volume.volume_id
 
 
 @dataclass
 class Draft:
-    """The parts of a plan, to be filled in any order; `stages` puts them in order."""
+    """The parts of a plan, filled in any order; `stages` orders them."""
 
     spec: VolumesSpec
     state: State
@@ -87,17 +87,17 @@ class Draft:
     def add_tags(
         self, changes: list[Change], resource: Volume | Snapshot, wanted: Mapping[str, str], reason: str
     ) -> None:
-        """Tags to set; those that are there already are left out when the plan is put in order."""
+        """Set tags. Tags that are already there are dropped when the plan is ordered."""
         if wanted:
             parameters = {"Tags": boto3_tags(wanted)}
             changes.append(Change("CreateTags", resource.resource_id, self.state.region, parameters, reason))
 
     def remove_tags(self, changes: list[Change], resource: Volume | Snapshot, keys: Iterable[str], reason: str) -> None:
-        """Tags to take off; those that are not there then are left out when the plan is put in order."""
+        """Remove tags. Tags that are not there are dropped when the plan is ordered."""
         changes.append(self.untagged(resource.resource_id, keys, reason))
 
     def untagged(self, resource_id: str, keys: Iterable[str], reason: str) -> Change:
-        """The change that takes tags off; for what is only planned too."""
+        """Return the change that removes tags, also from a planned resource."""
         parameters = {"Tags": [{"Key": key} for key in keys]}
         return Change("DeleteTags", resource_id, self.state.region, parameters, reason)
 
@@ -136,7 +136,7 @@ class Draft:
                 change.resource,
                 self.state.region,
                 {},
-                "EBS could not make it",
+                "delete: EBS could not create it",
                 unless=(Query("DescribeVolumes", (("volume-id", (change.resource,)), alive)),),
             )
             for change in self.in_place
@@ -211,7 +211,7 @@ class Draft:
                         volume.volume_id,
                         region,
                         {"InstanceId": place.instance_id, "Device": place.device_name},
-                        "it was there",
+                        "attach again at the former place",
                         None,
                         {"state": "in-use", "attachments": [plain(link) for link in volume.attachments]},
                         unless=placed[volume.volume_id],
@@ -236,7 +236,7 @@ class Draft:
             Stage(
                 tuple(
                     dataclasses.replace(
-                        self.untagged(volume_id, tag_names.WAS_AT, "its place is known"),
+                        self.untagged(volume_id, tag_names.WAS_AT, "forget the former place"),
                         unless=placed.get(volume_id, ()),
                     )
                     for volume_id in dict.fromkeys(marked)
@@ -248,7 +248,7 @@ class Draft:
             Stage(
                 tuple(
                     dataclasses.replace(
-                        self.untagged(move.snapshot, (tag_names.FINAL, tag_names.SWAP), "it is not needed"),
+                        self.untagged(move.snapshot, (tag_names.FINAL, tag_names.SWAP), "undo the swap"),
                         unless=placed[move.volume.volume_id],
                     )
                     for move in self.moves
@@ -261,7 +261,7 @@ class Draft:
             stages.append(
                 Stage(
                     tuple(
-                        Change(action, made, region, {}, "it is not needed", unless=placed[move.volume.volume_id])
+                        Change(action, made, region, {}, "undo the swap", unless=placed[move.volume.volume_id])
                         for move in self.moves
                         if (made := getattr(move, name))
                     )
@@ -337,7 +337,7 @@ def _flags(instance_id: str, flags: Mapping[str, bool], region: str) -> Change:
         instance_id,
         region,
         {"BlockDeviceMappings": mapping},
-        "delete_on_termination of " + ", ".join(sorted(flags)),
+        "set delete_on_termination of " + ", ".join(sorted(flags)),
     )
 
 
