@@ -17,7 +17,8 @@ from typing import Any, Protocol
 from .._kernel.errors import StorageError
 from .._kernel.failures import CallError
 from .._kernel.ids import kind_of
-from .._kernel.plan import Change, Wait, Withdrawal
+from .._kernel.plan import Change, Wait
+from .._kernel.report import Withdrawal
 from .._kernel.resources import Resource
 from .._kernel.state import Query
 

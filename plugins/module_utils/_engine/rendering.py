@@ -21,6 +21,7 @@ from .._kernel.failures import CallError, WaitError
 from .._kernel.ids import substitute
 from .._kernel.places import split_place
 from .._kernel.plan import Change, Plan
+from .._kernel.report import Withdrawal
 from .._kernel.times import format_moment
 from .headline import headline
 from .ports import Outcome
@@ -41,7 +42,10 @@ def success(
     ``plan`` is the same in both, and ``planned_ids`` maps its planned ids to EC2's. Deferred and withdrawn changes are
     in the plan, but do not count as changes. *figures* returns the feature's own part of ``msg``.
     """
-    entities = {**entities, **(_told(plan, outcome) if outcome else plan.told)}
+    if outcome is None:
+        entities = {**entities, **plan.report.result}
+    else:
+        entities = {**entities, **plan.report.finished(outcome.left_changes, _withdrawals(outcome), outcome.bindings)}
     made = plan.without(outcome.left_changes if outcome else ())
     return {
         **entities,
@@ -53,35 +57,8 @@ def success(
     }
 
 
-def _told(plan: Plan, outcome: Outcome) -> dict[str, Any]:
-    """Return the plan's extra results with EC2's ids, and without the changes that the run left undone."""
-    told: dict[str, Any] = substitute(plan.told, outcome.bindings)
-    for change in outcome.left_changes:
-        name = plan.listed.get(change.action)
-        if name is not None:
-            resource = substitute(change.resource, outcome.bindings)
-            told[name] = [item for item in told[name] if item != resource]
-        count = plan.counted.get(change.action)
-        if count is not None:
-            told["counts"] = {**told["counts"], count: told["counts"][count] - 1}
-    return _retold(plan, outcome, told)
-
-
-def _retold(plan: Plan, outcome: Outcome, told: dict[str, Any]) -> dict[str, Any]:
-    """Return *told* as it stands after a recheck withdrew changes."""
-    if plan.retold is None or not outcome.withdrawn:
-        return told
-    return dict(plan.retold(told, {change.resource: why for change, why in outcome.withdrawn}))
-
-
-def _unfinished(plan: Plan, outcome: Outcome) -> dict[str, Any]:
-    """Return the extra results of a run that did not finish. Their lists hold the changes that were done."""
-    told: dict[str, Any] = {name: [] for name in plan.listed.values()} | substitute(plan.unfinished, outcome.bindings)
-    for change in outcome.done:
-        name = plan.listed.get(change.action)
-        if name is not None:
-            told[name].append(substitute(change.resource, outcome.bindings))
-    return _retold(plan, outcome, told)
+def _withdrawals(outcome: Outcome) -> dict[str, Withdrawal]:
+    return {change.resource: why for change, why in outcome.withdrawn}
 
 
 def refusal(error: StorageError, plan: Plan, calls: Mapping[str, int]) -> dict[str, Any]:
@@ -109,9 +86,10 @@ def failure(error: StorageError, plan: Plan, outcome: Outcome, calls: Mapping[st
         entries: list[dict[str, Any]] = [substitute(change.published(), outcome.bindings) for change in changes]
         return entries
 
+    so_far = plan.report.so_far(outcome.done, _withdrawals(outcome), outcome.bindings)
     unclear = isinstance(error, CallError) and error.unclear and bool(outcome.failed)
     return {
-        **(_unfinished(plan, outcome) if outcome.error is not None else {}),
+        **(so_far if outcome.error is not None else {}),
         "changed": bool(outcome.done or outcome.rolled_back) or unclear,
         "plan": plan.published(),
         "planned_ids": outcome.ids,
@@ -170,14 +148,14 @@ def _described_together(causes: list[dict[str, Any]]) -> dict[str, Any]:
 def diff(plan: Plan) -> list[dict[str, str]]:
     """Return one item per entry of the plan, in order: resource and reason in the header, then only lines that change.
 
-    The plan's explanation comes last. Changes beyond `Plan.shown` are only counted.
+    The plan's explanation comes last. Changes beyond `PlanReport.most_shown` are only counted.
     """
     changes = plan.changes
-    items = [_diff_item(change) for change in changes[: plan.shown]]
+    items = [_diff_item(change) for change in changes[: plan.report.most_shown]]
     if len(items) < len(changes):
         number = f"{len(changes) - len(items)} more" if items else str(len(changes))
         items.append({"prepared": f"{number} changes in the plan\n"})
-    return [*items, {"prepared": visible_lines(plan.explained)}] if plan.explained else items
+    return [*items, {"prepared": visible_lines(plan.report.text)}] if plan.report.text else items
 
 
 def _diff_item(change: Change) -> dict[str, str]:

@@ -20,6 +20,7 @@ from . import tags as tag_names
 from .errors import StorageError, UnsafePlan
 from .ids import kind_of, moment_of, planned_in, without_moment
 from .places import split_place
+from .report import PlanReport, Withdrawal
 from .resources import Resource
 from .state import Query, State
 
@@ -239,14 +240,6 @@ class Wait:
     place: str = ""
 
 
-@dataclass(frozen=True)
-class Withdrawal:
-    """The reason why a recheck leaves a change out, and the name of its guard."""
-
-    guard: str
-    reason: str
-
-
 class Recheck(Protocol):
     """Queries that a stage asks again right before its changes, if the run has waited since it made the plan."""
 
@@ -290,26 +283,14 @@ class Stage:
 class Plan:
     """The changes of a module's run, in order, and the information for the user about them.
 
-    ``told``: parts of the module's result that only the planner knows, such as why a snapshot is kept.
-    ``unfinished``: the parts that replace them when the run does not finish the plan.
-    ``listed``: by action, the list in ``told`` that names its resources. Deferred and undone changes are taken out.
-    ``counted``: by action, the number in ``told["counts"]`` that goes down for a deferred change.
-    ``retold``: turns ``told`` into the parts that hold after a `Recheck` withdrew changes.
-    ``explained``: a text that ``--diff`` shows after the changes.
-    ``shown``: the number of changes that the diff shows, None for all.
+    ``report``: results that only the planner knows.
     ``refused``: the error of a part that the plan had to leave out. The task fails with it once the rest is done, in
     check mode too.
     """
 
     stages: tuple[Stage, ...] = ()
     warnings: tuple[str, ...] = ()
-    told: Mapping[str, Any] = field(default_factory=dict)
-    unfinished: Mapping[str, Any] = field(default_factory=dict)
-    listed: Mapping[str, str] = field(default_factory=dict)
-    counted: Mapping[str, str] = field(default_factory=dict)
-    retold: Callable[[Mapping[str, Any], Mapping[str, Withdrawal]], Mapping[str, Any]] | None = None
-    explained: str = ""
-    shown: int | None = None
+    report: PlanReport = field(default_factory=PlanReport)
     refused: StorageError | None = None
 
     @property

@@ -21,7 +21,7 @@ from typing import Any
 from ..._domain.snapshot_sets import Unit
 from ..._kernel.errors import listed
 from ..._kernel.places import split_place
-from ..._kernel.plan import Withdrawal
+from ..._kernel.report import Withdrawal
 from ..._kernel.resources import Resource, Snapshot
 from ..._kernel.state import Query, State, by_id, own_images
 from .adoption import belongs
@@ -119,9 +119,9 @@ class LateGuards:
             f"{listed(texts)}."
         )
 
-    # --- what is told ---
+    # --- the report ---
 
-    def retold(self, told: Mapping[str, Any], withdrawn: Mapping[str, Withdrawal]) -> dict[str, Any]:
+    def adjusted(self, told: Mapping[str, Any], withdrawn: Mapping[str, Withdrawal]) -> dict[str, Any]:
         """The module's results with what was withdrawn among what is kept."""
         kept = [one for one in self._deletions if not withdrawn.keys().isdisjoint(one.unit.ids)]
         number = sum(len(one.unit.ids) for one in kept)

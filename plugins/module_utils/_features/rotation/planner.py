@@ -26,6 +26,7 @@ from ..._kernel.errors import StorageError, UnsafePlan, bounded, listed
 from ..._kernel.ids import is_planned
 from ..._kernel.plan import ANY_FAILURE, Feature, Plan, Stage, Wait
 from ..._kernel.proofs import is_copy, source_of, taken_for
+from ..._kernel.report import PlanReport
 from ..._kernel.resources import Instance, Snapshot
 from ..._kernel.state import Query, State, by_id, own_snapshots, tag_filters
 from ..._kernel.times import age_text
@@ -87,7 +88,7 @@ def plan(spec: RotationSpec, state: State, now: datetime) -> Plan:
 
 
 def result(_spec: RotationSpec, state: State) -> dict[str, Any]:
-    """What EC2 has deferred. All else that the module tells, the planning knows: see `Plan.told`."""
+    """What EC2 has deferred. All else that the module tells, the planning knows: see `Plan.report`."""
     return {"deferred": upkeep_deferred(state)}
 
 
@@ -285,23 +286,25 @@ class _Rotation:
                 *upkeep.warnings,
                 *(reported if refused is None else ()),
             ),
-            told={
-                **report.told(everything, fingerprint),
-                **upkeep_told(upkeep, report.most),
-                "rpo": recovery_points(capture, self.copyings, self.now),
-                "kept_late": [],
-            },
-            unfinished={
-                "decisions": report.shown(),
-                "plan_hash": fingerprint,
-                "rpo": recovery_points(capture, self.copyings, self.now, as_is=True),
-                "kept_late": [],
-            },
-            listed=_LISTS,
-            counted={"CopySnapshot": "copied"},
-            retold=late.retold,
-            explained=report.explained(),
-            shown=report.most,
+            report=PlanReport(
+                result={
+                    **report.told(everything, fingerprint),
+                    **upkeep_told(upkeep, report.most),
+                    "rpo": recovery_points(capture, self.copyings, self.now),
+                    "kept_late": [],
+                },
+                unfinished={
+                    "decisions": report.shown(),
+                    "plan_hash": fingerprint,
+                    "rpo": recovery_points(capture, self.copyings, self.now, as_is=True),
+                    "kept_late": [],
+                },
+                listed=_LISTS,
+                counted={"CopySnapshot": "copied"},
+                adjust=late.adjusted,
+                text=report.explained(),
+                most_shown=report.most,
+            ),
             refused=joined(refused, self.left_out.error(), unanswered(self.state)),
         )
 
@@ -316,7 +319,7 @@ class _Rotation:
         return Plan(
             _filled(stages),
             warnings=(*self._capture_warnings(), *self.left_out.warnings()),
-            told={**told, "rpo": recovery_points(capture, (), self.now)},
+            report=PlanReport({**told, "rpo": recovery_points(capture, (), self.now)}),
             refused=self.left_out.error(),
         )
 
