@@ -79,7 +79,7 @@ class Unit:
 
     @property
     def archived(self) -> bool:
-        """Whether nothing can be made of it, or of a part of it, at once."""
+        """Return whether nothing can be made of it, or of a part of it, at once."""
         return any(snapshot.storage_tier == "archive" for snapshot in self.snapshots)
 
     @property
@@ -124,7 +124,9 @@ class Slots:
         return self._starts[minute]
 
     def claimed(self, snapshot: Snapshot, start: datetime) -> datetime | None:
-        """The slot that the snapshot's tag claims, if its StartTime lies in it or up to `LATEST_START` after it."""
+        """Return the slot that the snapshot's tag claims, if its StartTime lies in it or up to
+        `LATEST_START` after it.
+        """
         period = parse_slot(snapshot.tags.get(tag_names.PERIOD, ""))
         if period is None or period > start:
             return None
@@ -134,7 +136,7 @@ class Slots:
 
 
 def instance_of(snapshot: Snapshot) -> str:
-    """The instance of whose set the snapshot is a part; empty for one that was taken alone.
+    """Return the instance of whose set the snapshot is a part; empty for one that was taken alone.
 
     Its Description names the instance. Where no policy is tagged on it, as on an adopted one, the tag must agree.
     """
@@ -146,7 +148,7 @@ def instance_of(snapshot: Snapshot) -> str:
 
 
 def is_set(unit: Unit) -> bool:
-    """Whether the originals are parts of a set, rather than one snapshot that was taken alone."""
+    """Return whether the originals are parts of a set, rather than one snapshot that was taken alone."""
     return bool(instance_of(unit.snapshots[0]))
 
 
@@ -156,7 +158,7 @@ def set_mark(instance_id: str, start: datetime) -> str:
 
 
 def units_of(snapshots: Iterable[Snapshot], now: datetime, slots: Slots | None = None) -> list[Unit]:
-    """The originals as units, the newest first. What has no start time yet has been made *now*.
+    """Return the originals as units, the newest first. What has no start time yet has been made *now*.
 
     Of a copy nothing here says what it is a backup of. Without *slots* no unit has a period.
     """
@@ -183,7 +185,7 @@ def units_of(snapshots: Iterable[Snapshot], now: datetime, slots: Slots | None =
 
 
 def _without_doubtful(units: Iterable[Unit], slots: Slots) -> list[Unit]:
-    """The units without the claims of late ones to a slot in which another of their group was taken.
+    """Return the units without the claims of late ones to a slot in which another of their group was taken.
 
     A late start alone proves no claim: where the slot has its snapshot, the claim could only displace it.
     """

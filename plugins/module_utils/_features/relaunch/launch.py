@@ -205,7 +205,9 @@ def _user_data(encoded: str | None) -> str | bytes:
 def _interface(
     spec: RelaunchSpec, state: State, old: Instance, carried: Mapping[str, Any], other_type: bool
 ) -> dict[str, Any]:
-    """The one network interface: same subnet and groups, new addresses."""
+    """Return the parameters of the one network interface, with the predecessor's subnet and groups,
+    and new addresses.
+    """
     facts = next(iter(old.facts["NetworkInterfaces"]))
     interface: dict[str, Any] = {**carried, "DeviceIndex": 0, "DeleteOnTermination": True}
     groups = spec.overrides.security_group_ids
@@ -231,7 +233,8 @@ def _interface(
 
 
 def public_address(old: Instance) -> bool | None:
-    """Whether the old one has a public address of its own, None when that cannot be told: then the subnet decides.
+    """Return whether the old one has a public address of its own, None when that cannot be told: then the subnet
+    decides.
 
     An Elastic IP hides whether there would be another. A stop gives the address back, so of a held instance the hold
     tells it, and of another stopped one nothing. One that is just starting may not have it yet.
@@ -246,7 +249,7 @@ def public_address(old: Instance) -> bool | None:
 
 
 def _encrypted_root(state: State, old: Instance, image: Image) -> dict[str, Any] | None:
-    """The root's block device, where the old root is encrypted: the successor's has the same key.
+    """Return the root's block device, where the old root is encrypted: the successor's has the same key.
 
     What the image's root has is not looked at: DescribeImages does not tell its key, and a check run knows nothing of
     an image that is only planned.

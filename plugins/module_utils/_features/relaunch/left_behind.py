@@ -34,7 +34,8 @@ def data_volumes(old: Instance) -> list[BlockDevice]:
 
 
 def _copied(state: State, old: Instance, image: Image) -> frozenset[str] | None:
-    """The names of the data volumes that the image has snapshots of; None for an image that does not show its devices.
+    """Return the names of the data volumes that the image has snapshots of; None for an image that does not show its
+    devices.
 
     Any image that EC2 shows has at least its root. A device of the same name counts only when its snapshot was taken of
     that very volume: another image, or another instance's, has other content there.
@@ -51,7 +52,9 @@ def _copied(state: State, old: Instance, image: Image) -> frozenset[str] | None:
 
 
 def _snapshots_at(image: Image) -> dict[str, str]:
-    """The snapshots that the image has besides its root's, by device name. A device without one is empty at first."""
+    """Return the snapshots that the image has besides its root's, by device name. A device without one is empty at
+    first.
+    """
     return {
         device.device_name: device.snapshot_id
         for device in image.block_devices
@@ -91,7 +94,7 @@ def _elastic_address(old: Instance) -> str:
 
 
 def _foreign_content(state: State, old: Instance, image: Image) -> list[str]:
-    """The warning about data volumes at whose names the successor has the content of another volume."""
+    """Return the warning about data volumes at whose names the successor has the content of another volume."""
     copied, parts = _copied(state, old, image) or (), _snapshots_at(image)
     names = [item.device_name for item in data_volumes(old)]
     foreign = [f"{name} ({parts[name]})" for name in names if name in parts and name not in copied]
@@ -176,7 +179,7 @@ def warnings_of(spec: RelaunchSpec, state: State, old: Instance, image: Image) -
 
 
 def weaker_than_image(launch: Change, image: Image) -> tuple[str, ...]:
-    """The warning for a successor that takes IMDSv1 although its image asks for IMDSv2 (ImdsSupport v2.0)."""
+    """Return the warning for a successor that takes IMDSv1 although its image asks for IMDSv2 (ImdsSupport v2.0)."""
     tokens = launch.parameters.get("MetadataOptions", {}).get("HttpTokens")
     if image.imds_support != "v2.0" or tokens != "optional":
         return ()

@@ -77,7 +77,7 @@ class RelaunchSpec:
 
 
 def parse(params: Mapping[str, Any], _region: str) -> RelaunchSpec:
-    """The module's options as a spec. Raises SpecError for what can be refused without looking at EC2."""
+    """Return the module's options as a spec. Raises SpecError for what can be refused without looking at EC2."""
     for option, what in ATTACHMENTS.items():
         if params[option] == "move":
             raise SpecError(

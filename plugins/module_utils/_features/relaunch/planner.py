@@ -110,7 +110,7 @@ _LOSER_GRACE = timedelta(minutes=5)
 
 
 def needs(spec: RelaunchSpec, state: State) -> tuple[Query, ...]:
-    """The lineage first: a no-op ends there. Then the old one's facts, and at last who else relies on it."""
+    """Return the queries: first the lineage, where a no-op ends, then the predecessor's facts, then its dependents."""
     state = recognized(spec, state)
     queries = _needs(spec, state)
     if not spec.follow_successor or not state.answered.issuperset(lineage_queries([spec.instance_id], state)):
@@ -146,7 +146,7 @@ def _needs(spec: RelaunchSpec, state: State) -> tuple[Query, ...]:
 
 
 def _retirement_queries(spec: RelaunchSpec, state: State, current: Instance) -> tuple[Query, ...]:
-    """Whether the one that *current* has replaced is retired: it is known already when the task names it."""
+    """Return whether the one that *current* has replaced is retired: it is known already when the task names it."""
     old_id = predecessor(current)
     if old_id is None:
         return ()
@@ -209,7 +209,8 @@ def _replacement_queries(spec: RelaunchSpec, state: State, current: Instance) ->
 
 
 def _current(spec: RelaunchSpec, state: State) -> Instance | None:
-    """The living instance that the given id stands for, None when there is none.
+    """Return the living instance that the given id stands for, or None. An unproven successor stands for its
+    predecessor.
 
     One that is on trial stands for the one that it was to replace.
     """
@@ -224,7 +225,7 @@ def _current(spec: RelaunchSpec, state: State) -> Instance | None:
 
 
 def plan(spec: RelaunchSpec, state: State, now: datetime) -> Plan:
-    """What has to be done for the instance to run from the image. Raises SpecError, Ambiguous, UnsafePlan."""
+    """Return the plan that makes the instance run from the image. Raises SpecError, Ambiguous, UnsafePlan."""
     stages, warnings = retagging(spec, state)
     made = _plan(spec, recognized(spec, state), now)
     return dataclasses.replace(made, stages=(*stages, *made.stages), warnings=(*warnings, *made.warnings))
@@ -261,7 +262,8 @@ def _plan(spec: RelaunchSpec, state: State, now: datetime) -> Plan:
 def _losers(
     spec: RelaunchSpec, state: State, current: Instance, now: datetime
 ) -> tuple[list[Instance], tuple[str, ...]]:
-    """The losers of a race with *current* that no run can be at work on any more, and a warning that names the others.
+    """Return the losers of a race with *current* that no run can be at work on any more, and a warning that names the
+    others.
 
     A run gives its successor up, or serves, once it has waited for its health. So the loser's run is over when its word
     is ``rejected``, or when the timeout of the health has passed since its launch. One that the facts of a race do not
@@ -289,7 +291,7 @@ def _losers(
 
 
 def _loser_ends(state: State, current: Instance, lost: Sequence[Instance]) -> tuple[Stage, ...]:
-    """The end of the losers of a race, without the protection that they have taken over."""
+    """Return the stages that terminate the losers of a race, after they lose the protection that they took over."""
     if not lost:
         return ()
     names = [item.instance_id for item in lost]
@@ -299,7 +301,7 @@ def _loser_ends(state: State, current: Instance, lost: Sequence[Instance]) -> tu
 
 
 def _plan_trial(spec: RelaunchSpec, state: State, old: Instance, unproven: Sequence[Instance], now: datetime) -> Plan:
-    """An earlier run has launched a successor, and was ended before it could tell whether that one is healthy."""
+    """Return the plan for an unproven successor of an interrupted run."""
     if len(unproven) > 1:
         raise Ambiguous(
             f"several instances were launched to replace {old.instance_id} and are unproven (tag {tag_names.TRIAL}). "
@@ -323,7 +325,7 @@ def _plan_trial(spec: RelaunchSpec, state: State, old: Instance, unproven: Seque
 
 
 def _proof_plan(spec: RelaunchSpec, state: State, old: Instance, new: Instance, now: datetime) -> Plan:
-    """The successor proves itself, and the old one is retired. Without health, the old one goes on serving."""
+    """Return the plan that proves the successor and retires the predecessor, or rolls back."""
     _raise(retirement_troubles(spec, state, old))
     ended = can_be_ended(spec, old, new, now)
     # One that is stopped for good was stopped by hand, maybe for the new one.
@@ -354,7 +356,7 @@ def _plan_way_back(spec: RelaunchSpec, state: State, old: Instance, rejected: Se
 
 
 def _not_applied(spec: RelaunchSpec, current: Instance) -> tuple[str, ...]:
-    """The warning for overrides that differ from an instance that is up to date. User data is not known."""
+    """Return the warning for overrides that differ from an instance that is up to date. User data is not known."""
     wanted, facts = spec.overrides, current.facts
     found = []
     if wanted.instance_type not in (None, current.instance_type):
@@ -421,7 +423,7 @@ def _retirement_plan(spec: RelaunchSpec, state: State, current: Instance, now: d
 
 
 def _is_rejected(old: Instance, new: Instance) -> bool:
-    """Whether *new*, on trial, was given up: it says so, or *old* runs again from a hold of before the launch.
+    """Return whether *new*, on trial, was given up: it says so, or *old* runs again from a hold of before the launch.
 
     A way back takes that hold's record off last, once *new* is terminated. The word alone ends nobody: `can_be_ended`.
     """

@@ -107,7 +107,7 @@ class Origin:
 
 
 def origin_of(snapshot: Snapshot) -> Origin:
-    """The record of the source volume; an empty one where there is none that this collection wrote."""
+    """Return the record of the source volume; an empty one where there is none that this collection wrote."""
     words = snapshot.tags.get(tag_names.ORIGIN, "").split(" ")
     if len(words) != 7:
         return Origin()
@@ -180,7 +180,7 @@ class Recovery:
 
 
 def parse_time(value: object, option: str) -> datetime:
-    """A time in ISO 8601, UTC where it says nothing else. SpecError for anything else."""
+    """Return a time in ISO 8601, UTC where it says nothing else. SpecError for anything else."""
     try:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
     except ValueError:
@@ -189,7 +189,7 @@ def parse_time(value: object, option: str) -> datetime:
 
 
 def snapshot_of(described: Mapping[str, Any]) -> Snapshot:
-    """A snapshot as `amazon.aws.ec2_snapshot_info` returns it.
+    """Return a snapshot as `amazon.aws.ec2_snapshot_info` returns it.
 
     What is restored from the archive for a time can be used, whatever tier EC2 names.
     """
@@ -243,7 +243,7 @@ class _Candidate:
         return self.moment, not self.copied, self.snapshot.snapshot_id
 
     def fits(self, before: datetime | None) -> bool:
-        """Its data was taken before."""
+        """Return whether all of it was taken before."""
         return before is None or self.moment < before
 
 
@@ -254,7 +254,9 @@ def _candidates(snapshots: Iterable[Snapshot]) -> list[_Candidate]:
 
 
 def _candidate(snapshot: Snapshot, known: Mapping[str, Snapshot]) -> _Candidate | None:
-    """The snapshot as a candidate; None for one without a start time, and for a copy that does not fit its original."""
+    """Return the snapshot as a candidate; None for one without a start time, and for a copy that does not fit its
+    original.
+    """
     moment = time_of(snapshot)
     if moment is None:
         return None
@@ -306,12 +308,13 @@ class _Set:
         return self.moment, len(self.parts), min(self.ids)
 
     def fits(self, before: datetime | None) -> bool:
-        """All of it was taken before."""
+        """Return all of it was taken before."""
         return all(part.fits(before) for part in self.parts.values())
 
 
 def _instance_of(item: _Candidate) -> str:
-    """The instance of whose set it is a part: as its description says, of the first versions' copies as its tag does.
+    """Return the instance of whose set it is a part: as its description says, of the first versions' copies as its tag
+    does.
 
     A copy that is not proven is a part of no set.
     """
@@ -324,7 +327,7 @@ def _instance_of(item: _Candidate) -> str:
 
 
 def _sets(candidates: Iterable[_Candidate], instance_id: str) -> list[_Set]:
-    """The sets of the instance, the newest first, with all that is wrong with them."""
+    """Return the sets of the instance, the newest first, with all that is wrong with them."""
     members = {item.snapshot.snapshot_id: item for item in candidates if _instance_of(item) == instance_id}
     # All of one call have one start time. Every copy is a call of its own: its description tells the time of the set.
     originals: dict[datetime, list[_Candidate]] = defaultdict(list)
@@ -434,7 +437,9 @@ def _passed_over(known: Iterable[_Candidate], chosen: _Candidate, wanted: Wanted
 
 
 def _claimed_older(known: Iterable[_Candidate], chosen: _Candidate) -> list[str]:
-    """The copies that were begun after the chosen one, and of which a tag alone says that their data is older."""
+    """Return the copies that were begun after the chosen one, and of which a tag alone says that
+    their data is older.
+    """
     begun = chosen.snapshot.start_time
     later = [
         item.snapshot.snapshot_id
@@ -486,7 +491,7 @@ class _Choice:
 
 
 def _of_instance(candidates: Sequence[_Candidate], wanted: Wanted) -> _Choice:
-    """The newest whole set; what completes the one that was begun; else what the volumes' own snapshots have."""
+    """Return the newest whole set; what completes the one that was begun; else what the volumes' own snapshots have."""
     found = _sets(candidates, wanted.instance_id)
     begun = {item.snapshot_id for item in wanted.restored}
     first = max(found, key=lambda item: len(item.ids & begun), default=None)
@@ -503,7 +508,7 @@ def _of_instance(candidates: Sequence[_Candidate], wanted: Wanted) -> _Choice:
 
 
 def _not_of(begun: _Set, wanted: Wanted) -> frozenset[str]:
-    """The sources of restored volumes that cannot be of the set that was begun.
+    """Return the sources of restored volumes that cannot be of the set that was begun.
 
     The set has its snapshot of the source, and the volume was made from another one that is gone.
     """
@@ -512,7 +517,7 @@ def _not_of(begun: _Set, wanted: Wanted) -> frozenset[str]:
 
 
 def _anew(candidates: Sequence[_Candidate], found: Sequence[_Set], wanted: Wanted) -> _Choice:
-    """All volumes, where restored ones are there by their tags alone: what they were made from is gone.
+    """Return all volumes, where restored ones are there by their tags alone: what they were made from is gone.
 
     They are left as they are where they are all that would be restored now.
     """
@@ -579,7 +584,9 @@ def _beyond(chosen: _Set, asked: Iterable[_Set]) -> list[str]:
 
 
 def _is_recorded(item: _Candidate) -> bool:
-    """Whether a policy took it, or a run copied it: only then the tag `tags.ORIGIN` says anything of its volume."""
+    """Return whether a policy took it, or a run copied it: only then the tag `tags.ORIGIN` says
+    anything of its volume.
+    """
     snapshot = item.snapshot
     record = capture_record(snapshot)
     return not item.doubt if item.copied else record is not None and record.of == snapshot.volume_id
@@ -614,7 +621,9 @@ def _without_sets(candidates: Iterable[_Candidate], wanted: Wanted) -> tuple[dic
 
 
 def _attached(item: _Candidate) -> str | None:
-    """The instance that had the volume: as the description says, else as the tag claims; None where neither does."""
+    """Return the instance that had the volume: as the description says, else as the tag claims; None where neither
+    does.
+    """
     record = capture_record(item.snapshot)
     return (record.attached if record is not None else "") or origin_of(item.snapshot).instance_id
 
@@ -635,7 +644,7 @@ def _of_attached(candidates: Iterable[_Candidate], instance_id: str) -> dict[str
 
 
 def _claims_of(chosen: _Candidate, known: Iterable[_Candidate], wanted: Wanted) -> list[str]:
-    """The note where no description, but only a tag, says that the volume was the instance's."""
+    """Return the note where no description, but only a tag, says that the volume was the instance's."""
     records = (capture_record(item.snapshot) for item in known)
     if any(record is not None and record.attached == wanted.instance_id for record in records):
         return []
@@ -653,7 +662,7 @@ class _Devices:
         self._taken = None if taken is None else {_disk(name) for name in taken}
 
     def take(self, name: str | None) -> str | None:
-        """The name, where it is free; it is taken then."""
+        """Return the name and mark it as taken if it is free, else None."""
         if name is None or self._taken is None or _disk(name) in self._taken:
             return None
         self._taken.add(_disk(name))
@@ -690,7 +699,7 @@ def _point(source: str, item: _Candidate, devices: _Devices, notes: list[str]) -
 
 
 def _is_possible(origin: Origin, size: int) -> bool:
-    """Whether EBS makes a volume of *size* GiB with the recorded performance."""
+    """Return whether EBS makes a volume of *size* GiB with the recorded performance."""
     rules = VOLUME_TYPES[origin.volume_type or DEFAULT_TYPE]
     iops = origin.iops if rules.iops is not None else None
     throughput = origin.throughput if rules.throughput is not None else None
@@ -704,7 +713,7 @@ def _is_possible(origin: Origin, size: int) -> bool:
 def _performance(
     source: str, snapshot: Snapshot, origin: Origin, notes: list[str]
 ) -> tuple[str, int | None, int | None]:
-    """The recorded type, and of IOPS and throughput what is the user's to say with it."""
+    """Return the recorded type, and of IOPS and throughput what is the user's to say with it."""
     rules = VOLUME_TYPES.get(origin.volume_type or "")
     if rules is None or origin.volume_type is None or not _is_possible(origin, snapshot.volume_size):
         recorded = "does not record its type"

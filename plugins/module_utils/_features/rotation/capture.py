@@ -53,7 +53,7 @@ def _volumes(spec: RotationSpec, state: State) -> list[Target]:
 
 
 def selected_volumes(spec: RotationSpec, state: State) -> list[Volume]:
-    """The volumes that the selection of volumes names and that are of use."""
+    """Return the volumes that the selection of volumes names and that are of use."""
     return [
         volume
         for volume in state.all(Volume)
@@ -76,7 +76,7 @@ def _instances(spec: RotationSpec, state: State) -> list[Target]:
 
 
 def selected_instances(spec: RotationSpec, state: State) -> list[Instance]:
-    """The living instances that the selection of instances names, sorted by id.
+    """Return the living instances that the selection of instances names, sorted by id.
 
     Of two with the selected tags the stopped one is left out when the other is its proven successor.
     """
@@ -93,14 +93,14 @@ def selected_instances(spec: RotationSpec, state: State) -> list[Instance]:
 
 
 def _is_replaced(state: State, old: Instance, tagged: Sequence[Instance]) -> bool:
-    """Whether one of these was launched to replace *old*, and serves in its place."""
+    """Return whether one of these was launched to replace *old*, and serves in its place."""
     heirs = [item for item in tagged if predecessor(item) == old.instance_id and not started_since(old, item)]
     found = (replacement_of(state, heir) for heir in heirs)
     return any(item is not None and item.stands and not item.in_doubt for item in found)
 
 
 def volumes_of_set(spec: RotationSpec, state: State, instance: Instance) -> tuple[Volume, ...]:
-    """The volumes of the instance that make a set, sorted by id: all but the excluded ones."""
+    """Return the volumes of the instance that make a set, sorted by id: all but the excluded ones."""
     volumes = [
         volume
         for volume in attached_to(state, instance.instance_id)
@@ -111,24 +111,24 @@ def volumes_of_set(spec: RotationSpec, state: State, instance: Instance) -> tupl
 
 
 def attached_to(state: State, instance_id: str) -> list[Volume]:
-    """The volumes that are attached to the instance."""
+    """Return the volumes that are attached to the instance."""
     return [
         volume for volume in state.all(Volume) if any(link.instance_id == instance_id for link in volume.attachments)
     ]
 
 
 def usable(volume: Volume | None) -> bool:
-    """Whether a snapshot can be taken of it."""
+    """Return whether a snapshot can be taken of it."""
     return volume is not None and volume.state in ("available", "in-use")
 
 
 def zone_of(spec: RotationSpec) -> tzinfo:
-    """The zone that cuts slots."""
+    """Return the zone that cuts slots."""
     return spec.keep.zone if spec.keep is not None else UTC
 
 
 def no_room(snapshot_id: str, keys: Sequence[str]) -> str:
-    """The warning about tags that a snapshot cannot have."""
+    """Return the warning about tags that a snapshot cannot have."""
     return f"{snapshot_id} has {tag_names.MOST_TAGS} tags, EC2's maximum, and does not get: {', '.join(keys)}"
 
 
@@ -175,7 +175,7 @@ class Capture:
         return parts | {unit.group: unit for unit in made}
 
     def _fills_its_slot(self, unit: Unit) -> bool:
-        """Whether the policy has made it, and it is good or may become so."""
+        """Return whether the policy has made it, and it is good or may become so."""
         return unit.state not in ("error", "incomplete") and self.is_own(unit)
 
     @cached_property
@@ -211,7 +211,7 @@ class Capture:
         return {**copied, **self.spec.tags, tag_names.SOURCE: volume.volume_id, tag_names.ORIGIN: origin_value(volume)}
 
     def _copied(self, volume: Volume) -> tuple[dict[str, str], list[str]]:
-        """The tags of a volume that go along, and the keys of those for which a snapshot has no place.
+        """Return the tags of a volume that go along, and the keys of those for which a snapshot has no place.
 
         A volume may have as many as EC2 allows, and the snapshot has the policy's too. The volume's name comes first.
         """
@@ -312,7 +312,7 @@ class Capture:
         }
 
     def _set_request(self, target: Target) -> dict[str, Any]:
-        """One call for the instance. It takes one set of tags for all: those of each volume follow."""
+        """Return one call for the instance. It takes one set of tags for all: those of each volume follow."""
         wanted = {volume.volume_id for volume in target.volumes}
         root = target.instance.root_volume_id if target.instance else None
         attached = {volume.volume_id for volume in attached_to(self.state, target.group)}
@@ -357,7 +357,7 @@ class Capture:
                 yield Snapshot(change.resource, volume_id=after["volume_id"], tags=after["tags"])
 
     def is_own(self, unit: Unit) -> bool:
-        """Whether this policy has made it, rather than adopted."""
+        """Return whether this policy has made it, rather than adopted."""
         return all(item.tags.get(tag_names.POLICY) == self.spec.policy for item in unit.snapshots)
 
     @cached_property

@@ -62,7 +62,7 @@ def _key_query(key: str, place: str = "") -> Query:
 
 
 def original_of(snapshot: Snapshot) -> str:
-    """The id of the snapshot that this one is a copy of, by its tag."""
+    """Return the id of the snapshot that this one is a copy of, by its tag."""
     return snapshot.tags.get(tag_names.COPY_OF, "").rpartition("/")[2]
 
 
@@ -398,7 +398,7 @@ class Copying:
         )
 
     def _key_of(self, source: Snapshot) -> str | None:
-        """The key that a copy will have; where nobody tells which that is, the one that the newest copy has."""
+        """Return the key that a copy will have; where nobody tells which that is, the one that the newest copy has."""
         if self.copy.kms_key_id is None and not source.encrypted:
             return None
         told = self.state.fact(f"{self.copy.place}/{self.copy.kms_key_id or DEFAULT_KEY}/key", self.copy.place)
@@ -416,7 +416,8 @@ class Copying:
     # --- what leans on what ---
 
     def depending(self, *, waits: bool) -> Iterator[tuple[str, str]]:
-        """The originals, by their unit's key, of which a copy is not seen completed in this run, and why they stay.
+        """Yield the originals, by their unit's key, of which a copy is not seen completed in this run, and why they
+        stay.
 
         *waits*: whether all that is begun is seen completed.
         """
@@ -475,7 +476,7 @@ class Copying:
         )
 
     def to_share(self) -> list[Snapshot]:
-        """The originals that are shared for the time of their copy: none that somebody has shared already."""
+        """Return the originals that are shared for the time of their copy: none that somebody has shared already."""
         found = []
         for _unit, item in self.beginning:
             allowed = self.state.fact(f"{item.snapshot_id}/shared") or ()
@@ -485,12 +486,12 @@ class Copying:
         return found
 
     def copies_under_way(self, source: Snapshot) -> Query:
-        """The question whether EC2 is making a copy of this original."""
+        """Return the query that finds a copy of this original under way."""
         claim = ((f"tag:{tag_names.COPY_OF}", (self._copy_of(source),)), ("status", ("pending",)))
         return Query("DescribeSnapshots", claim, (("OwnerIds", ("self",)),), place=self.copy.place)
 
     def still_needed(self) -> set[str]:
-        """The originals that must stay shared when this run ends: their copy is under way then."""
+        """Return the originals that must stay shared when this run ends: their copy is under way then."""
         if self.waits:
             return set()
         pending = {original_of(item) for item in self.living if item.state == "pending"}
@@ -499,7 +500,9 @@ class Copying:
     # --- the calls ---
 
     def stages(self) -> Iterator[Stage]:
-        """The copies, one of each volume at a time; with a wait after as many as EC2 makes at once."""
+        """Yield the stages that copy, one copy of each volume at a time, with a wait after as many as EC2 makes at
+        once.
+        """
         pending = tuple(item.snapshot_id for item in self.living if item.state == "pending") if self.waits else ()
         changes = list(zip((item for _unit, item in self.beginning), self.begun, strict=True))
         if pending:
@@ -521,7 +524,7 @@ class Copying:
                 yield Stage(tuple(together), waits if last else (), patience=TOO_MANY if self.waits else frozenset())
 
     def taggings(self, gone: set[str]) -> Iterator[Change]:
-        """The user's tags on copies that do not have them yet."""
+        """Yield the changes that set the user's tags on copies without them."""
         for item in self.living:
             change, _left_out = self._tagging(item)
             if change is not None and item.snapshot_id not in gone:
@@ -551,7 +554,7 @@ class Copying:
                 )
 
     def doubts(self, excluded: Mapping[str, str]) -> Iterator[str]:
-        """The copies whose originals are gone and that stay because only tags say when they were taken.
+        """Yield the copies whose originals are gone and that stay because only tags say when they were taken.
 
         *excluded*: by unit's key, why it takes part in no rule.
         """
@@ -573,7 +576,7 @@ class Copying:
     # --- what is told ---
 
     def recovery_point(self, group: str, *, as_is: bool) -> Unit | None:
-        """The newest good copy of what *group* is; *as_is* without what this run makes."""
+        """Return the newest good copy of what *group* is; *as_is* without what this run makes."""
         there = self._newest.get(group)
         coming = None if as_is or not self.waits else self._coming.get(group)
         return max((one for one in (there, coming) if one is not None), key=_age, default=None)

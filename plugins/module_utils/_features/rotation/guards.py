@@ -78,13 +78,13 @@ def sharing(snapshot_id: str, place: str = "") -> Query:
 
 
 def others_of(volume_ids: Iterable[str]) -> tuple[Query, ...]:
-    """All snapshots of these volumes, whoever made them."""
+    """Return all snapshots of these volumes, whoever made them."""
     found = by_id("DescribeSnapshots", "volume-id", volume_ids, OwnerIds=("self",))
     return tuple(replace(query, optional=True) for query in found)
 
 
 def _guard_of(query: Query) -> str:
-    """The guard that asks this; empty for a query of something else."""
+    """Return the guard that asks this; empty for a query of something else."""
     if query.operation == "DescribeSnapshotAttribute":
         return "shared"
     if query.operation == "DescribeSnapshots" and "volume-id" in dict(query.filters):
@@ -225,7 +225,7 @@ class Guards:
 
 
 def _copied_from(snapshot: Snapshot) -> str:
-    """The original of a copy, as its description says, else as its tag claims; empty for all others."""
+    """Return the original of a copy, as its description says, else as its tag claims; empty for all others."""
     record = copy_record(snapshot)
     return (record.original if record is not None else "") or snapshot.tags.get(tag_names.COPY_OF, "").rpartition("/")[
         2
@@ -249,7 +249,7 @@ def managed(snapshot: Snapshot) -> str:
 
 
 def protected(spec: RotationSpec, snapshot: Snapshot) -> str:
-    """One of the tags of ``protect``, or a tag with one of its keys, is on it."""
+    """Return whether the snapshot has one of the tags of ``protect``, or a tag with one of its keys."""
     found = [f"{key}={value}" for key, value in spec.protect.items() if snapshot.tags.get(key) == value]
     found += [key for key in spec.protect_keys if key in snapshot.tags]
     return f"tag {found[0]}" if found else ""

@@ -76,7 +76,7 @@ class LeftOut:
         return usable(self.state.volume(volume_id))
 
     def _instance(self, instance_id: str) -> bool:
-        """Whether there is an instance to capture for this id."""
+        """Return whether there is an instance to capture for this id."""
         found = self.state.instance(instance_id)
         return found is not None and found.alive
 
@@ -86,7 +86,7 @@ class LeftOut:
         yield from self._on_outposts()
 
     def _without_volumes(self) -> Iterator[str]:
-        """The instances, named by id, of which all volumes are excluded."""
+        """Yield the instances, named by id, of which all volumes are excluded."""
         if not self.spec.whole_instances:
             return
         empty = [
@@ -99,7 +99,7 @@ class LeftOut:
             yield f"select.instance_ids: {listed(empty)} {verb} only excluded volumes. Exclude fewer volumes."
 
     def _on_outposts(self) -> Iterator[str]:
-        """The volumes of which EC2 would put the snapshot into the region, away from their Outpost."""
+        """Yield the volumes of which EC2 would put the snapshot into the region, away from their Outpost."""
         found = sorted(volume.volume_id for volume in self._selected() if volume.outpost_arn)
         if found:
             verb = "is" if len(found) == 1 else "are"

@@ -46,14 +46,14 @@ class Leftovers:
         return [unit for unit in self._capture.units if self._capture.is_own(unit)]
 
     def _outside(self, units: Iterable[Unit]) -> set[str]:
-        """The volumes, not selected, that the policy has made these units of; none where it selects nothing."""
+        """Return the volumes, not selected, that the policy has made these units of; none where it selects nothing."""
         if not self._capture.spec.selects:
             return set()
         own = (item for unit in units if self._capture.is_own(unit) for item in unit.good)
         return {source for item in own if (source := source_of(item))} - self._selected
 
     def questions(self, leaving: Iterable[Unit]) -> tuple[Query, ...]:
-        """Whether the unselected volumes of what may be deleted still exist."""
+        """Return whether the unselected volumes of what may be deleted still exist."""
         return by_id("DescribeVolumes", "volume-id", self._outside(leaving))
 
     def first_questions(self) -> Iterator[Query]:
@@ -68,7 +68,7 @@ class Leftovers:
             yield replace(query, filters=(*query.filters, keys))
 
     def outside_warnings(self, going: Iterable[Unit]) -> Iterator[str]:
-        """The existing volumes, not selected, of which snapshots are deleted.
+        """Yield the existing volumes, not selected, of which snapshots are deleted.
 
         Two tasks that share a policy name delete each other's snapshots, and nothing in EC2 tells the two apart.
         """

@@ -199,7 +199,7 @@ LISTED: Mapping[str, str] = {
 
 
 def upkeep_told(changes: UpkeepChanges, most: int | None) -> dict[str, Any]:
-    """The module's part of the result: ids by what is done to them, planned ids for what is still to be made.
+    """Return the module's part of the result: ids by what is done to them, planned ids for what is still to be made.
 
     *most*: how many of ``archive_waiting`` are told, None for all; the others are in every run the few that change.
     """
@@ -227,7 +227,7 @@ def upkeep_deferred(state: State) -> list[dict[str, str]]:
 
 
 def _first_of_groups(units: Iterable[Unit]) -> list[str]:
-    """The keys of the first unit of each group."""
+    """Return the keys of the first unit of each group."""
     first: dict[str, str] = {}
     for unit in units:
         first.setdefault(unit.group, unit.key)
@@ -365,7 +365,7 @@ class _Planning:
         }
 
     def _usable(self, unit: Unit) -> bool:
-        """Whether all of it can be restored from at once, and goes on to be so."""
+        """Return whether all of it can be restored from at once, and goes on to be so."""
         return not _shown_archived(unit) and not any(_away(self._tier.get(name)) for name in unit.ids)
 
     @cached_property
@@ -485,13 +485,13 @@ class _Planning:
         return ""
 
     def _fast_afterwards(self, snapshot_id: str) -> bool:
-        """Whether fast restore is on, which the archive would end; what this run ends is no hindrance."""
+        """Return whether fast restore is on, which the archive would end; what this run ends is no hindrance."""
         if self.upkeep.fast_restore is not None:
             return snapshot_id in self.fast
         return bool(self._zones(snapshot_id))
 
     def _within_quota(self, ready: Sequence[tuple[Unit, Sequence[Snapshot]]]) -> set[str]:
-        """The keys of those that go now: the oldest first, and first those of which few are in the archive.
+        """Return the keys of those that go now: the oldest first, and first those of which few are in the archive.
 
         EBS also has a quota of archived snapshots of a volume. Where that is used up EC2 refuses each time, and these
         must not keep the others waiting.
@@ -526,7 +526,9 @@ class _Planning:
 
 
 def _away(known: Mapping[str, Any] | None) -> bool:
-    """Whether a snapshot of which EC2 tells this is in the archive, on its way there or back, or back for a while."""
+    """Return whether a snapshot of which EC2 tells this is in the archive, on its way there or back, or back for a
+    while.
+    """
     if known is None:
         return False
     last = known.get("last") or ""

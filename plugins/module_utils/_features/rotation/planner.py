@@ -117,7 +117,9 @@ def _first_queries(spec: RotationSpec) -> tuple[Query, ...]:
 
 
 def _second_queries(spec: RotationSpec, state: State) -> Iterator[Query]:
-    """The volumes of successors, and of instances that tags have found; and whose account a profile is."""
+    """Yield the queries for the volumes of successors and of instances found by tags, and for the
+    accounts of profiles.
+    """
     yield from Accounts(spec, state).questions()
     if spec.instance_ids:
         yield from Successors(spec, state).questions()
@@ -224,7 +226,7 @@ class _Rotation:
         ]
 
     def _copyings(self) -> Iterator[Copying]:
-        """The copies of each place that has told what is there."""
+        """Yield the copies of each place that has told what is there."""
         names = self.capture.names
         for copy in answering(self.spec, self.state):
             yield Copying(
@@ -315,7 +317,7 @@ class _Rotation:
         )
 
     def _captured(self) -> Plan:
-        """The creations alone: no wait, no copy, no deletion."""
+        """Return the plan of the captures alone, without waits, copies and deletions."""
         capture = self.capture
         taggings = capture.taggings(set())
         of_sets = [change for change in taggings if is_planned(change.resource)]
@@ -330,7 +332,7 @@ class _Rotation:
         )
 
     def _unproven_warnings(self) -> Iterator[str]:
-        """The snapshots that carry the policy's name and were not taken by it."""
+        """Yield the snapshots that carry the policy's name and were not taken by it."""
         policy = self.spec.policy
         found = [
             f"{item.snapshot_id} (of {source_of(item) or 'an unknown volume'})"
@@ -368,7 +370,7 @@ class _Rotation:
         return LateGuards(self.spec, deletions, self.now)
 
     def _leaning(self, decided: Decided) -> set[str]:
-        """The keys of the units that would stay if nothing of what is begun were completed.
+        """Return the keys of the units that would stay if nothing of what is begun were completed.
 
         The rest goes also when it is not in time, or fails.
         """
@@ -381,7 +383,9 @@ class _Rotation:
         return {unit.key for unit in decided.going if unit.key in verdict.held or unit.key in verdict.accused}
 
     def _decided(self, depending: Mapping[str, str], upkeep: UpkeepChanges) -> list[Decided]:
-        """The decisions of all places. What this run unlocks, it may delete, and what its copies are newer than."""
+        """Return the decisions of all places. What this run unlocks, it may delete, and what its
+        copies are newer than.
+        """
         coming = [item for copying in self.copyings for item in copying.coming]
         guards = self.guards
         if upkeep.release or coming:
@@ -396,7 +400,7 @@ class _Rotation:
     # --- copies ---
 
     def _doubts(self) -> Iterator[str]:
-        """The copies that stay because nothing proves when they were taken."""
+        """Yield the copies that stay because nothing proves when they were taken."""
         for copying, keeping in zip(self.copyings, self.keepings[1:], strict=True):
             yield from copying.doubts(keeping.excluded)
 
@@ -455,7 +459,7 @@ class _Rotation:
         return UnsafePlan(f"Nothing is deleted: {'; '.join(broken)}.{done}{approve}")
 
     def _below_minimum(self, going: Sequence[Unit]) -> list[str]:
-        """The groups of which this region would be left with too few. What copies leave, their own rules say."""
+        """Return the groups of which this region would be left with too few. What copies leave, their own rules say."""
         scene = self.home.scene
         there = Counter(unit.group for unit in scene.units if unit.state == "completed")
         there.update(unit.group for unit in (scene.extra if scene.waits else ()))
@@ -468,7 +472,7 @@ class _Rotation:
 
 
 def _is_another_runs(snapshot: Snapshot) -> bool:
-    """Whether another region's run has copied it here, and retains it."""
+    """Return whether another region's run has copied it here, and retains it."""
     return is_copy(snapshot) and tag_names.COPY_OF in snapshot.tags
 
 

@@ -42,13 +42,13 @@ class Decided:
     going: Sequence[Unit]
 
     def entries(self) -> Iterator[tuple[Unit, dict[str, Any]]]:
-        """A decision for each unit that is there."""
+        """Yield a decision for each unit that is there."""
         leaving = {unit.key for unit in self.going}
         for unit in self.keeping.scene.units:
             yield unit, self.entry(unit, leaving)
 
     def entry(self, unit: Unit, leaving: Iterable[str] = ()) -> dict[str, Any]:
-        """The decision about one unit, as the module returns it."""
+        """Return the decision about one unit, as the module returns it."""
         hold = self.verdict.held.get(unit.key)
         reasons = list(self.keeping.kept.get(unit.key, ()))
         excluded = self.keeping.excluded.get(unit.key)
@@ -88,7 +88,9 @@ class Report:
         return (entry for _one, several in self.entries for _unit, entry in several)
 
     def shown(self) -> list[dict[str, Any]]:
-        """The decisions that are told: by default what goes, what a guard holds, and what nothing is known of."""
+        """Return the decisions that are told: by default what goes, what a guard holds, and what
+        nothing is known of.
+        """
         if self.spec.captured or self.spec.report == "summary":
             return []
         if self.spec.report == "all":
@@ -97,8 +99,8 @@ class Report:
         return list(islice(found, MOST_TOLD))
 
     def told(self, changes: Sequence[Change], fingerprint: str) -> dict[str, Any]:
-        """The module's own results. *changes*: all that the plan holds, or would without a limit; *fingerprint*: their
-        `plan_hash`.
+        """Return the module's own results. *changes*: all that the plan holds, or would without a limit; *fingerprint*:
+        their `plan_hash`.
         """
         counts: Counter[str] = Counter()
         for entry in self._all():
@@ -123,8 +125,8 @@ class Report:
         }
 
     def explained(self) -> str:
-        """Every decision in a line, by what it is a backup of; only groups in which something goes or is held back,
-        unless all are wanted.
+        """Return every decision in a line, by what it is a backup of; only groups in which something goes or is held
+        back, unless all are wanted.
         """
         if self.spec.report == "summary":
             return ""

@@ -28,7 +28,7 @@ def copy_queries(spec: RotationSpec) -> Iterator[Query]:
 
 
 def answering(spec: RotationSpec, state: State) -> list[CopySpec]:
-    """The places of copies that have told what is there."""
+    """Return the places of copies that have told what is there."""
     return [copy for copy in spec.copies if copies_query(spec, copy) not in state.unanswered]
 
 
@@ -43,7 +43,7 @@ def kept_for(copies: Iterable[CopySpec], sources: Iterable[Unit]) -> dict[str, s
 
 
 def unanswered(state: State) -> StorageError | None:
-    """The failure of the task for what AWS did not answer; None where it answered everything."""
+    """Return the failure of the task for what AWS did not answer; None where it answered everything."""
     causes = {str(error): error for error in state.unanswered.values()}
     if not causes:
         return None
@@ -55,7 +55,7 @@ def unanswered(state: State) -> StorageError | None:
 
 
 def joined(*errors: StorageError | None) -> StorageError | None:
-    """The failures as one; the first gives its code."""
+    """Return the failures as one; the first gives its code."""
     found = [error for error in errors if error is not None]
     if len(found) < 2:
         return found[0] if found else None

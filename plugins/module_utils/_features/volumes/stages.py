@@ -185,7 +185,7 @@ class Draft:
         return [*stages, *restore] if self.moves else stages
 
     def _attachments(self, moving: set[str]) -> Iterator[Stage]:
-        """The attachments of all that is not moved, side by side.
+        """Yield the attachments of all that is not moved, side by side.
 
         Of a named spec the first one alone: two hosts that both take it for theirs, at the same moment, meet at that
         one volume, and the later of them gets none.
@@ -330,7 +330,7 @@ class Draft:
 
 
 def plain(part: Any) -> dict[str, Any]:
-    """An attachment or a block device as a view holds it."""
+    """Return an attachment or a block device as a view holds it."""
     return dataclasses.asdict(part)
 
 
@@ -367,7 +367,7 @@ def _with_way_back(stage: Stage, back: tuple[Stage, ...]) -> Stage:
 
 
 def _predicted(stages: Iterable[Stage], state: State) -> tuple[Stage, ...]:
-    """The stages without what changes nothing; every change of tags with the tags before and after it.
+    """Return the stages without what changes nothing; every change of tags with the tags before and after it.
 
     Raises SpecError for a resource that would have more tags than EC2 takes.
     """

@@ -26,7 +26,7 @@ _KINDS = (
 
 
 def is_zone(zone: str) -> bool:
-    """Whether this is the name of an Availability, Local or Wavelength Zone, going by its form."""
+    """Return whether this is the name of an Availability, Local or Wavelength Zone, going by its form."""
     return any(pattern.fullmatch(zone) for _kind, pattern in _KINDS)
 
 
