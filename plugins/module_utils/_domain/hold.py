@@ -34,7 +34,8 @@ _CLOCKS = timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class Hold:
-    """What ``ec2ops:restore-state`` says: it was running at ``since``, and a run may hold it until ``until``.
+    """The hold in ``ec2ops:restore-state``: the instance ran at ``since``, and a run may keep it stopped until
+    ``until``.
 
     ``public``: it had a public address that is not elastic. A stop gives that back, so nothing else tells it later.
     """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is kept or deleted as one: a snapshot, or the set that one CreateSnapshots made of an instance.
+"""Snapshot sets: a single snapshot, or the set of one CreateSnapshots of an instance. Each is kept or deleted as one.
 
 Private to this collection.
 """
@@ -74,7 +74,7 @@ class Unit:
 
     @property
     def good(self) -> tuple[Snapshot, ...]:
-        """What can be restored from, also where another part of it has failed."""
+        """The usable parts. Another part may have failed."""
         return tuple(snapshot for snapshot in self.snapshots if snapshot.state == "completed")
 
     @property
@@ -84,7 +84,7 @@ class Unit:
 
     @property
     def candidate(self) -> Candidate:
-        """As the rules see it."""
+        """The set as a candidate of the rules."""
         return Candidate(self.key, self.group, self.period or self.start_time, self.start_time)
 
     @property
@@ -94,7 +94,7 @@ class Unit:
 
 
 def missing_parts(snapshots: Sequence[Snapshot], recording: Snapshot | None = None) -> int:
-    """How many snapshots the set, or the set's copies, lacks: EC2 took fewer than asked for, or a part is deleted.
+    """Return how many snapshots the set, or the set of copies, lacks: EC2 took fewer, or a part is deleted.
 
     Zero for a set that does not record of how many volumes it was made. *recording*: the one whose record counts, None
     for the first. Its Description has the record, and for what earlier versions took, and for copies, its tag.
@@ -153,7 +153,9 @@ def is_set(unit: Unit) -> bool:
 
 
 def set_mark(instance_id: str, start: datetime) -> str:
-    """What the parts of a set, and their copies, have in common: EC2 gives all parts of one call one start time."""
+    """Return the mark that all parts of a set and their copies share. EC2 gives all parts of one
+    call one start time.
+    """
     return f"{instance_id}/{format_instant(start)}"
 
 

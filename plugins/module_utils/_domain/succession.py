@@ -146,7 +146,7 @@ def predecessor(heir: Instance) -> str | None:
 
 
 class Phase(StrEnum):
-    """How far a replacement is."""
+    """The phase of a replacement."""
 
     UNPROVEN = "unproven"
     SERVING = "serving"
@@ -163,7 +163,7 @@ class Replacement:
 
     @property
     def word(self) -> Phase:
-        """What the tag `tags.TRIAL` says. A word that nobody has written counts as unproven."""
+        """The word in the tag `tags.TRIAL`. An unknown word counts as unproven."""
         said = self.successor.tags.get(tag_names.TRIAL)
         if said in (None, SERVING):
             return Phase.SERVING
@@ -245,7 +245,7 @@ class _Links:
                 self._claims.setdefault(older, []).append((item, older == direct))
 
     def heirs(self, instance_id: str) -> list[Instance]:
-        """Those that were proven to be launched to replace this instance, dead ones too.
+        """Return the proven successors of this instance, dead ones too.
 
         Where EC2 does not show it alive, also those that carry its id from a predecessor which is gone. While it is
         alive, such a claim proves nothing: anybody who may write tags can make it.
@@ -468,7 +468,7 @@ def _rivals(found: Sequence[Resource], old_id: str, known: frozenset[str]) -> li
 
 
 def _seniority(heir: Instance) -> tuple[datetime, str]:
-    """Of two successors the one with the lesser value came first."""
+    """Return a sort key by which the successor that came first has the lesser value."""
     return born(heir) or heir.launch_time or datetime.max.replace(tzinfo=UTC), heir.instance_id
 
 
@@ -477,7 +477,7 @@ def _described(heir: Instance) -> str:
 
 
 def unreplaced(old_id: str, image_id: str, known: frozenset[str]) -> Precondition:
-    """That nothing else was launched to replace *old_id* since the plan, in which *known* were given up.
+    """Return the precondition that nothing else replaces *old_id* since the plan, which rejected the *known* ones.
 
     A launch from the same image is the same launch: the client token finds it.
     """
@@ -498,7 +498,8 @@ def unreplaced(old_id: str, image_id: str, known: frozenset[str]) -> Preconditio
 
 
 def unrivalled(old_id: str, known: frozenset[str]) -> Precondition:
-    """That the resource of the change may serve in place of *old_id*: of several successors the first one does.
+    """Return the precondition that the change's resource may serve in place of *old_id*. The first of several
+    successors may.
 
     One that serves already is never second. Whoever was launched later looks later, so that it sees the other one. One
     that was given up meanwhile, because the predecessor is back, may not serve either.
@@ -546,7 +547,9 @@ def is_unretired(old: Instance | None, heir: Instance) -> bool:
 
 
 def settling_queries(state: State, instance_id: str) -> tuple[Query, ...]:
-    """What `require_settled` needs beside `lineage_queries`, when the given id is the successor's own."""
+    """Return the queries that `require_settled` needs beside `lineage_queries`, if the given id is
+    the successor's own.
+    """
     given = state.instance(instance_id)
     old_id = predecessor(given) if given is not None and tag_names.TRIAL in given.tags else None
     return () if old_id is None else by_id("DescribeInstances", "instance-id", [old_id])

@@ -218,7 +218,7 @@ def is_taken_of(snapshot: Snapshot, volume_id: str) -> bool:
 
 @dataclass(frozen=True)
 class CopyRecord:
-    """What the description of a copy says of it: `ids.copy_description` writes it.
+    """The record in the Description of a copy, which `ids.copy_description` writes.
 
     ``instance``: for the part of a set, else empty. ``original``: empty in what the first versions wrote, which said of
     no instance either. ``taken``: the start time of the original, None in what earlier versions wrote.
@@ -240,7 +240,7 @@ _COPY_RECORD = re.compile(
 
 @dataclass(frozen=True)
 class CaptureRecord:
-    """What the Description of an original says: `ids.capture_description` writes it.
+    """The record in the Description of an original, which `ids.capture_description` writes.
 
     ``policy`` is in ASCII. ``of``: a volume or an instance. ``volumes``: of how many the set was to be, None where it
     does not say. ``attached``: the instance that had the volume, empty for none and for a set. ``lock``: how a run was
@@ -262,7 +262,7 @@ _CAPTURE_RECORD = re.compile(
 
 
 def capture_record(snapshot: Snapshot) -> CaptureRecord | None:
-    """What the run that took the snapshot has recorded in its Description; None where it says nothing in this form.
+    """Return the record that the run wrote into the snapshot's Description, or None.
 
     For a volume its VolumeId must agree. A tool of somebody else's may write the same form, so ``policy`` may be the
     name of no policy.
@@ -275,7 +275,7 @@ def capture_record(snapshot: Snapshot) -> CaptureRecord | None:
 
 
 def copy_record(snapshot: Snapshot) -> CopyRecord | None:
-    """What the run that asked for this copy has recorded in its Description; None for every other snapshot.
+    """Return the record that the run wrote into the copy's Description, or None for any other snapshot.
 
     CreateSnapshot, CreateSnapshots and CopySnapshot set the Description, and no operation of EC2 changes it later.
     Somebody who may call CopySnapshot can choose it, so that right is a right to be believed.
@@ -353,7 +353,7 @@ def has_proven_time(snapshot: Snapshot) -> bool:
 
 
 def copy_misfit(copy: Snapshot, original: Snapshot) -> str | None:
-    """Why *copy* cannot be a copy of *original*, as a phrase that follows the copy's id; None when all facts fit.
+    """Return why *copy* cannot be a copy of *original*, as a phrase after its id, or None if all facts fit.
 
     The facts: EC2 shows it as a copy, in the same size, begun after its original, and encrypted when that is.
     """
@@ -449,7 +449,8 @@ def is_superseded(snapshot: Snapshot, volume_id: str, by: datetime) -> bool:
 
 
 def replacement_misfit(new: Volume, old: Volume, snapshot: Snapshot | None) -> str | None:
-    """Why *new* cannot be the copy that a swap made of *old*, as a phrase that follows its id; None when all facts fit.
+    """Return why *new* cannot be the copy that a swap made of *old*, as a phrase after its id, or None if all facts
+    fit.
 
     *snapshot*: the one that SnapshotId of *new* names, None where EC2 does not show it any more. All facts fit then,
     and prove nothing: see `is_replacement`.

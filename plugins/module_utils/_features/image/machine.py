@@ -64,7 +64,7 @@ def machine_record(instance: Instance, devices: Mapping[str, tuple[str, bool]]) 
 
 
 def read_machine(record: str) -> Machine | None:
-    """What a record says; None for none, and for one that a later version has written in another form."""
+    """Return the machine that a tag records, or None without a record or for a later version's format."""
     values = dict(word.partition("=")[::2] for word in record.split(" ") if word)
     devices = values.get("devices", "")
     if not devices or any(part[-1:] not in ("+", "-") for part in devices.split(",")):

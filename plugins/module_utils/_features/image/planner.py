@@ -77,7 +77,7 @@ _PLAIN_PLATFORM = "Linux/UNIX"
 
 
 def needs(spec: ImageSpec, state: State) -> tuple[Query, ...]:
-    """What to ask next: the image first (a no-op ends there), then the capture, then what registering needs."""
+    """Return the queries: for the image (a no-op ends there), then for the capture, then for the registration."""
     state = _recognized(spec, state)
     first = own_images(*tag_filters(spec.identity))
     if spec.state == "absent":
@@ -250,7 +250,7 @@ def _method(spec: ImageSpec, instance: Instance | None) -> str:
 
 
 def plan(spec: ImageSpec, state: State, _now: datetime) -> Plan:
-    """What has to be done for this version to be captured, available or absent.
+    """Return the plan that makes this version captured, available or absent.
 
     Raises SpecError, Ambiguous, UnsafePlan.
     """
@@ -379,7 +379,7 @@ def _targets(spec: ImageSpec, instance: Instance) -> list[Target]:
 
 
 def _require_quiet(spec: ImageSpec, instance: Instance, failed: Iterable[Snapshot] = ()) -> tuple[Stage, ...]:
-    """What precedes a capture: nothing, or the wait for a stop under way. Refuses a source that still writes.
+    """Return the stages before a capture: none, or the wait for a running stop. Refuses a source that still writes.
 
     *failed* are snapshots of an earlier capture: why they failed is the first thing to know, then.
     """
@@ -452,7 +452,7 @@ def _require_nothing_failed(spec: ImageSpec, state: State, broken: Iterable[Imag
 
 
 def _plan_orphan(spec: ImageSpec, state: State, cleanup: tuple[Change, ...]) -> Plan:
-    """What is left to do for a capture whose instance is gone."""
+    """Return the rest of the plan for a capture whose instance is gone."""
     for snapshot in taken(spec, state):
         _require_same_source(spec, state, "snapshot", snapshot)
     kept, spare = _choose_captures(spec, state)
@@ -475,7 +475,7 @@ def _clearing(state: State, cleanup: tuple[Change, ...], spare: Iterable[tuple[S
 
 
 def _imds_note(spec: ImageSpec, state: State, instance: Instance) -> tuple[str, ...]:
-    """Where the instance's image is gone, its own metadata options tell whether IMDSv2 is required."""
+    """Return a note if the instance's image is gone, so that its own metadata options decide about IMDSv2."""
     if state.image(instance.image_id) is not None or "imds_support" in spec.hardware:
         return ()
     note = (

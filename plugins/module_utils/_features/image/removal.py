@@ -38,7 +38,9 @@ _LAUNCH_CONFIGURATIONS = Query("DescribeLaunchConfigurations", service="autoscal
 
 
 def removal_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
-    """What the removal of the images and snapshots known so far needs: users, locks, other images of the snapshots."""
+    """Return the queries for the removal of the known images and snapshots: users, locks, other images of the
+    snapshots.
+    """
     found = [image for image in images(spec, state) if not is_planned(image.image_id)]
     queries: list[Query] = []
     if not spec.force:
@@ -54,7 +56,7 @@ def removal_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
 
 
 def _holder_queries(image: Image, state: State) -> Iterator[Query]:
-    """Who uses the image: in the account, and, once it is known to be shared, in others."""
+    """Yield the queries for the users of an image: in the account and, for a shared image, in others."""
     yield _references_query(image.image_id)
     permissions = (("Attribute", "launchPermission"), ("ImageId", image.image_id))
     yield Query("DescribeImageAttribute", arguments=permissions, optional=True)

@@ -48,7 +48,7 @@ class Target:
 
 
 def own_tags(spec: ImageSpec, source: str) -> dict[str, str]:
-    """What the image and its snapshots carry: the user's tags, the identity, the fingerprint."""
+    """Return the tags of the image and its snapshots: the user's, the identity, the fingerprint."""
     return {**spec.tags, **spec.identity, tag_names.FINGERPRINT: spec.fingerprint(source)}
 
 
@@ -209,7 +209,7 @@ def require_create_image_devices(spec: ImageSpec, state: State, instance: Instan
 
 
 def billing(instance: Instance) -> dict[str, Any]:
-    """What EC2 bills for the source, and must bill for the image."""
+    """Return EC2's billing of the source, which the image must have too."""
     return {
         "platform_details": instance.platform_details,
         "usage_operation": instance.usage_operation,

@@ -45,7 +45,7 @@ WITHOUT = "none"
 
 @dataclass(frozen=True)
 class DeviceOverride:
-    """What the user wants different for one device of the image. None: as the source has it."""
+    """The user's values for one device of the image. None stands for the source's value."""
 
     device_name: str
     volume_size: int | None = None
@@ -91,7 +91,7 @@ class ImageSpec:
 
     @property
     def label(self) -> str:
-        """How it is named in plans and messages."""
+        """The name of the version in plans and messages."""
         return f"{self.name}/{self.version}"
 
     @property
@@ -111,7 +111,7 @@ class ImageSpec:
         )
 
     def fingerprint(self, source: str) -> str:
-        """What an image of this spec, made from *source*, has in its tag ``ec2ops:fingerprint``."""
+        """Return the value of the tag ``ec2ops:fingerprint`` for an image of this spec that is made from *source*."""
         return f"{self.source_hash(source)}-{self.shape_hash}"
 
 
@@ -278,5 +278,5 @@ def captures_query(spec: ImageSpec) -> Query:
 
 
 def name_query(spec: ImageSpec) -> Query:
-    """Whatever has the name of the image: names are unique in an account and region."""
+    """Return the query for the image's name, which is unique in an account and region."""
     return own_images(("name", (spec.image_name,)))

@@ -70,7 +70,7 @@ class PowerSpec:
 
     @property
     def stop_parameters(self) -> dict[str, bool]:
-        """What StopInstances is sent beside the ids: only what the user asked for."""
+        """The parameters of StopInstances beside the ids: only those that the user asked for."""
         said = {"Force": self.force, "Hibernate": self.hibernate, "SkipOsShutdown": self.skip_os_shutdown}
         return {name: True for name, value in said.items() if value}
 

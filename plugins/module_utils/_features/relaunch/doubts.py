@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where the tags of a replacement and EC2's facts differ: who is not ended, and who is found all the same.
+"""Contradictions between a replacement's tags and EC2's facts: instances to spare, and successors to recognise.
 
 Private to this collection.
 """

@@ -40,7 +40,7 @@ _UNKNOWN = ("instance_id", "launch_time", "block_devices", "public_ip_address", 
 
 
 def known_rivals(state: State, old: Instance, new_id: str = "") -> frozenset[str]:
-    """Those on trial for the old one that the plan knows, and has dealt with; without *new_id*."""
+    """Return the unproven successors of the predecessor that the plan knows and has dealt with, except *new_id*."""
     return frozenset(item.instance_id for item in on_trial_for(state, old.instance_id)) - {new_id}
 
 
@@ -87,7 +87,7 @@ def launch_change(spec: RelaunchSpec, state: State, old: Instance, image: Image)
 
 
 def _launch_reason(spec: RelaunchSpec, old: Instance) -> str:
-    """Why the successor is launched, and what will be different for those who rely on the old one."""
+    """Return the reason of the launch, with the changes for everybody who relies on the predecessor."""
     reason = f"launch the successor of {old.instance_id}: {old.image_id} -> {spec.image_id}"
     if old.private_ip_address:
         reason += f"; the private address {old.private_ip_address} will change"
@@ -178,7 +178,7 @@ def add_processors(parameters: dict[str, Any], facts: Mapping[str, Any], info: M
 
 
 def _add_attributes(parameters: dict[str, Any], spec: RelaunchSpec, state: State, old: Instance) -> None:
-    """What DescribeInstances does not tell."""
+    """Add the attributes that DescribeInstances does not show."""
     for attribute, name in (("disableApiTermination", "DisableApiTermination"), ("disableApiStop", "DisableApiStop")):
         if state.fact(f"{old.instance_id}/{attribute}"):
             parameters[name] = True

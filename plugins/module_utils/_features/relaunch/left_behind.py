@@ -76,7 +76,7 @@ def _named(devices: Iterable[BlockDevice]) -> str:
 
 
 def _attachments(state: State, old: Instance, image: Image) -> list[tuple[str, str]]:
-    """What the successor does not have, named, each with the option that is about it."""
+    """Return the predecessor's attachments that the successor lacks, each with its option."""
     found = []
     copied = _copied(state, old, image)
     volumes = [] if copied is None else [item for item in data_volumes(old) if item.device_name not in copied]
@@ -108,7 +108,7 @@ def _foreign_content(state: State, old: Instance, image: Image) -> list[str]:
 
 
 def _kept(spec: RelaunchSpec, state: State, old: Instance, image: Image, released: Iterable[str] = ()) -> list[str]:
-    """What the successor does not have, with the choice that leaves it where it is, if the task makes one."""
+    """Return the attachments that the successor lacks, each with the task's choice, if there is one."""
     found = (item for item in _attachments(state, old, image) if item[0] not in released)
     return [f"{text}{_chosen(spec, option)}" for option, text in found]
 
@@ -118,7 +118,7 @@ def _chosen(spec: RelaunchSpec, option: str) -> str:
 
 
 def unsaid_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> Iterable[str]:
-    """What stays behind without the user's word."""
+    """Yield the refusals of attachments that stay behind without the user's consent."""
     for option, text in _attachments(state, old, image):
         if option in spec.unsaid:
             yield (
@@ -129,7 +129,7 @@ def unsaid_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Imag
 
 
 def left_behind(spec: RelaunchSpec, state: State, old: Instance) -> list[str]:
-    """What the successor does not have of the old one, as it is now: warnings."""
+    """Return warnings about everything that the successor will lack."""
     found = []
     # It may be gone since an earlier run has launched from it.
     image = state.image(spec.image_id) or Image(spec.image_id, "")

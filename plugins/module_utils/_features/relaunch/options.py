@@ -42,7 +42,7 @@ OUR_TAGS = 2
 
 @dataclass(frozen=True)
 class Overrides:
-    """What the user wants different on the successor. None: as the old instance has it.
+    """The user's values for the successor. None stands for the predecessor's value.
 
     An empty key or profile: without one.
     """

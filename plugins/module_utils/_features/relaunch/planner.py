@@ -167,7 +167,9 @@ def _retirement_queries(spec: RelaunchSpec, state: State, current: Instance) -> 
 
 
 def _ending_queries(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Query, ...]:
-    """What stands against the retirement that an earlier run has left, or against its way back, and what stays."""
+    """Return the queries for obstacles to an unfinished retirement or its rollback, and for the
+    attachments that stay.
+    """
     return (
         *images_by_id([spec.image_id]),
         *origin_queries(spec, state, old),
@@ -513,7 +515,7 @@ def _architecture_troubles(spec: RelaunchSpec, state: State, current: Instance, 
 
 
 def _write_troubles(spec: RelaunchSpec, current: Instance, image: Image) -> Iterable[str]:
-    """That the image lacks what the instance has written, where the task must not lose that.
+    """Yield the refusal if the image lacks writes of the instance and the task must lose none.
 
     An image that is only planned will be captured from an instance that is stopped by then.
     """
@@ -534,9 +536,7 @@ def _moment(text: str | None) -> datetime | None:
 
 
 def _hardware_troubles(spec: RelaunchSpec, state: State, current: Instance, image: Image) -> Iterable[str]:
-    """Why EC2 would refuse to launch the type from the image, as far as both tell. (EC2 user guide, "Instance type
-    requirements" of boot modes, NitroTPM and enhanced networking.)
-    """
+    """Yield why EC2 would refuse to launch the type from the image, as far as both show."""
     wanted = spec.overrides.instance_type or current.instance_type
     info, what = type_facts(state, wanted), f"instance type {wanted}"
     modes = info.get("SupportedBootModes") or ()
@@ -557,7 +557,7 @@ def _hardware_troubles(spec: RelaunchSpec, state: State, current: Instance, imag
 
 
 def result(spec: RelaunchSpec, state: State) -> dict[str, Any]:
-    """What the given id stands for now, and as ``replaced`` the one that it was launched to replace."""
+    """Return the instance of the given id or its successor, with its predecessor as ``replaced``."""
     state = recognized(spec, state)
     current = _current(dataclasses.replace(spec, follow_successor=True), state)
     if current is None:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How the predecessor of a relaunch is retired, and how it comes back.
+"""The retirement of a relaunch's predecessor, and its rollback.
 
 Private to this collection.
 """
@@ -44,7 +44,7 @@ def is_retired(spec: RelaunchSpec, old: Instance) -> bool:
 
 
 def retirement_troubles(spec: RelaunchSpec, state: State, old: Instance) -> list[str]:
-    """What stands against stopping or terminating the old one. All of it is known before the new one is launched."""
+    """Return the obstacles to the stop or termination of the predecessor. All are known before the launch."""
     if old.state in _RETIRED[spec.old_instance]:
         return []
     found = []

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What data can be brought back: for volumes, or for all of an instance, the snapshot to make each volume from.
+"""Choose the snapshots to restore from: for single volumes, or for all volumes of an instance.
 
 A snapshot is *good* when it is completed and not in the archive. The *moment* of its data is when it was taken. Of a
 copy its tag ``ec2ops:taken`` says that, and without one nothing does: it counts from when it was begun, which is later,
@@ -63,10 +63,10 @@ class Restored:
 
 @dataclass(frozen=True)
 class Wanted:
-    """These volumes, or all volumes of this instance at one moment, as they were before a time.
+    """The volumes to restore, or the instance with all volumes of one moment, as they were before a time.
 
-    ``restored`` is there already. ``taken``: device names that are in use on the instance to restore to, None where
-    the volumes stay unattached. ``region`` is for messages.
+    ``restored`` is there already. ``taken``: device names that are in use on the instance to restore to, None where the
+    volumes stay unattached. ``region`` is for messages.
     """
 
     volume_ids: tuple[str, ...] = ()
@@ -78,7 +78,7 @@ class Wanted:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Of ``volume_ids``, those that are not restored yet."""
+        """The ids among ``volume_ids`` that are not restored yet."""
         there = {item.source for item in self.restored}
         return tuple(item for item in dict.fromkeys(self.volume_ids) if item not in there)
 
@@ -95,7 +95,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Origin:
-    """What ``ec2ops:origin`` says of the source volume, None for what it does not say. GiB and MiB/s."""
+    """The record ``ec2ops:origin`` of the source volume. None stands for a missing value. GiB and MiB/s."""
 
     volume_type: str | None = None
     size: int | None = None
@@ -138,7 +138,7 @@ class RestorePoint:
     tags: Mapping[str, str]
 
     def view(self) -> dict[str, Any]:
-        """As plain data."""
+        """Return the point as plain data."""
         return {
             "source": self.source,
             "snapshot_id": self.snapshot.snapshot_id,
@@ -169,7 +169,7 @@ class Recovery:
     ignored: tuple[str, ...] = ()
 
     def view(self) -> dict[str, Any]:
-        """As plain data."""
+        """Return the recovery as plain data."""
         return {
             "points": [point.view() for point in self.points],
             "devices": dict(self.devices),
@@ -225,7 +225,7 @@ class _Candidate:
 
     @cached_property
     def fault(self) -> str:
-        """Why it cannot be restored from, empty when it can."""
+        """The reason why the snapshot is unusable, or an empty text."""
         if self.snapshot.state != "completed":
             return f"{self.snapshot.snapshot_id} is {self.snapshot.state}"
         if self.snapshot.storage_tier == "archive":
@@ -243,7 +243,7 @@ class _Candidate:
         return self.moment, not self.copied, self.snapshot.snapshot_id
 
     def fits(self, before: datetime | None) -> bool:
-        """Return whether all of it was taken before."""
+        """Return whether the snapshot was taken before *before*."""
         return before is None or self.moment < before
 
 
@@ -308,7 +308,7 @@ class _Set:
         return self.moment, len(self.parts), min(self.ids)
 
     def fits(self, before: datetime | None) -> bool:
-        """Return all of it was taken before."""
+        """Return whether all parts were taken before *before*."""
         return all(part.fits(before) for part in self.parts.values())
 
 
@@ -342,7 +342,9 @@ def _sets(candidates: Iterable[_Candidate], instance_id: str) -> list[_Set]:
 
 
 def _mark_of_copy(copy: Snapshot) -> tuple[str, str]:
-    """What the copies of one set have in common: as their descriptions say, of earlier versions' copies as tags do."""
+    """Return the mark that all copies of one set share: from descriptions, or from tags for earlier
+    versions' copies.
+    """
     record = copy_record(copy)
     if record is not None and record.taken is not None:
         return record.policy, set_mark(record.instance, record.taken)
@@ -378,7 +380,7 @@ def _set_of(members: Sequence[_Candidate]) -> _Set:
 
 
 def recover(snapshots: Iterable[Snapshot], wanted: Wanted) -> Recovery:
-    """What to restore, of the snapshots that are known.
+    """Return the snapshots to restore from, and the notes about them.
 
     Raises SpecError where there is nothing to restore a volume or the instance from; it says what there is, and what
     can be done. An instance of which something is restored already is completed from the same moment.
@@ -422,7 +424,7 @@ def _of_volumes(candidates: Iterable[_Candidate], wanted: Wanted) -> tuple[dict[
 
 
 def _passed_over(known: Iterable[_Candidate], chosen: _Candidate, wanted: Wanted) -> list[str]:
-    """Why what is newer than the chosen one is not it; nothing is said of what was not asked for."""
+    """Return why newer snapshots were passed over. Snapshots that the user did not ask for are not named."""
     newer = [item for item in known if item.order > chosen.order and item.fits(wanted.before)]
     reasons = [item.fault or f"{item.snapshot.snapshot_id}: {item.doubt}" for item in newer if item.fault or item.doubt]
     taken = f"{chosen.snapshot.snapshot_id} of {format_moment(chosen.moment)}"
@@ -461,12 +463,12 @@ def _claimed_older(known: Iterable[_Candidate], chosen: _Candidate) -> list[str]
 
 
 def _some(sentences: Sequence[str], separator: str = "; ") -> str:
-    """As `listed`, of parts that have commas of their own."""
+    """Return the first sentences and the number of the others, as `listed` does for items without commas."""
     return separator.join(bounded(sentences))
 
 
 def _nothing_of(source: str, known: Sequence[_Candidate], wanted: Wanted) -> str:
-    """Nothing can be restored: what there is instead."""
+    """Return the error if no snapshot is usable, with the snapshots that exist."""
     text = f"{source}: has no completed snapshot{wanted.where}{wanted.when} to restore from"
     if not known:
         return (
@@ -574,7 +576,9 @@ def _newest_whole(found: Sequence[_Set], wanted: Wanted) -> tuple[dict[str, _Can
 
 
 def _beyond(chosen: _Set, asked: Iterable[_Set]) -> list[str]:
-    """What other sets have that the chosen one has not: volumes that its policy leaves out, or that are long gone."""
+    """Return the volumes of other sets that the chosen set lacks, since its policy excludes them or
+    they are long gone.
+    """
     notes: dict[str, str] = {}
     for item in asked:
         for source in sorted(item.parts.keys() - chosen.parts.keys() - notes.keys()):
@@ -593,7 +597,7 @@ def _is_recorded(item: _Candidate) -> bool:
 
 
 def _without_sets(candidates: Iterable[_Candidate], wanted: Wanted) -> tuple[dict[str, _Candidate], list[str]]:
-    """Of each volume that was the instance's when its snapshot was taken, the newest one."""
+    """Return the newest snapshot of each volume that the instance had at that time."""
     before, there = wanted.before, {item.source for item in wanted.restored}
     if there:
         # What the first run has seen: what is newer than its first volume is not of the same restore.
@@ -670,7 +674,7 @@ class _Devices:
 
 
 def _disk(name: str) -> str:
-    """What tells disks apart: /dev/sda1 and /dev/xvda are one."""
+    """Return the part of a device name that identifies the disk: /dev/sda1 and /dev/xvda are one."""
     return device_letters(name).rstrip("0123456789")
 
 

@@ -21,7 +21,7 @@ from .spec import CopySpec, RotationSpec
 
 
 def account_query(place: str = "") -> Query:
-    """Whose the credentials of the place are."""
+    """Return the query for the account of the place's credentials."""
     return Query("GetCallerIdentity", service="sts", place=place)
 
 
@@ -70,7 +70,7 @@ class Accounts:
         yield from (replace(account_query(place), optional=True) for place in unknown)
 
     def unknown(self, copy: CopySpec) -> str:
-        """Why no copy can be made in a place: an account that its tags must name is not known. Empty when it can."""
+        """Return why no copy can be made in a place whose account is unknown, or an empty text."""
         if not copy.profile:
             return ""
         for profile in (copy.profile, None):

@@ -57,7 +57,7 @@ def belongs(spec: RotationSpec, snapshot: Snapshot) -> bool:
 
 
 class Adoption:
-    """What the policy adopts of the snapshots in its region. A capture adopts nothing."""
+    """The snapshots that the policy adopts in its region. A capture adopts nothing."""
 
     def __init__(self, spec: RotationSpec, known: Iterable[Snapshot], guards: Guards, region: str) -> None:
         self._spec, self._guards, self._region = spec, guards, region

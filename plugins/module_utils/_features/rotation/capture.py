@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What has to be snapshotted now: the volumes and instances that are selected, their slot, and the calls.
+"""The due captures: selected volumes and instances, their slot, and the calls.
 
 Private to this collection.
 """
@@ -41,7 +41,7 @@ class Target:
 
 
 def targets_of(spec: RotationSpec, state: State) -> list[Target]:
-    """What is selected and can be taken, sorted by id. What cannot be, `rotation_left_out` tells."""
+    """Return the selected targets that can be captured, sorted by id. `left_out` names the others."""
     if not spec.selects:
         return []
     return _instances(spec, state) if spec.whole_instances else _volumes(spec, state)
@@ -133,7 +133,7 @@ def no_room(snapshot_id: str, keys: Sequence[str]) -> str:
 
 
 def origin_value(volume: Volume) -> str:
-    """What a restore needs once the volume is gone: ``gp3 100 3000 125 us-east-1a i-0abc /dev/sdf``.
+    """Return the record that a restore needs once the volume is gone: ``gp3 100 3000 125 us-east-1a i-0abc /dev/sdf``.
 
     Type, GiB, IOPS, MiB/s, zone, instance, device; ``-`` for what there is not.
     """
@@ -151,7 +151,7 @@ def origin_value(volume: Volume) -> str:
 
 
 class Capture:
-    """What is selected, which of it is due in the slot of this moment, and the calls that make it."""
+    """The selection, its due targets in the present slot, and the calls that capture them."""
 
     def __init__(
         self, spec: RotationSpec, state: State, managed: Sequence[Snapshot], units: Sequence[Unit], now: datetime
@@ -206,7 +206,7 @@ class Capture:
         return tags
 
     def _volume_tags(self, volume: Volume) -> dict[str, str]:
-        """What is of the one volume: its own tags, and where it comes from."""
+        """Return the tags for one volume's snapshot: the volume's own, and its origin."""
         copied = self._copied(volume)[0] if self.spec.copy_volume_tags else {}
         return {**copied, **self.spec.tags, tag_names.SOURCE: volume.volume_id, tag_names.ORIGIN: origin_value(volume)}
 
@@ -221,11 +221,11 @@ class Capture:
 
     @property
     def _room(self) -> int:
-        """How many tags a snapshot can have beside those that the policy gives it."""
+        """Return how many tags a snapshot can have beside the policy's."""
         return tag_names.MOST_TAGS - OWN_TAGS - len(self.spec.tags)
 
     def warnings(self) -> Iterator[str]:
-        """What new snapshots do not get of their volumes' tags."""
+        """Yield warnings about the volumes' tags that new snapshots lack."""
         for volume in {volume.volume_id: volume for target in self.due for volume in target.volumes}.values():
             left = self._copied(volume)[1] if self.spec.copy_volume_tags else []
             if left:
@@ -300,7 +300,7 @@ class Capture:
 
     @property
     def _lock(self) -> str:
-        """How what is taken now is to be locked."""
+        """Return the lock of a new snapshot for its description."""
         return self.spec.upkeep.locks.text if self.spec.upkeep.locks is not None else ""
 
     def _request(self, volume: Volume, tags: Mapping[str, str]) -> dict[str, Any]:
@@ -362,7 +362,7 @@ class Capture:
 
     @cached_property
     def expected(self) -> list[Unit]:
-        """What will have been made in this run, as if it were completed."""
+        """Return the snapshot sets of this run as if they were completed."""
         found = []
         for group, changes in self.made.items():
             made = tuple(self._as_made(change) for change in changes)
@@ -383,6 +383,6 @@ class Capture:
 
     @cached_property
     def awaited(self) -> list[Unit]:
-        """What an earlier run, or one at this moment, has made for the current slot and is not completed."""
+        """Return the pending snapshots of the present slot that an earlier or parallel run has made."""
         found = {unit.key: unit for target in self.targets if (unit := self.current.get(target.group))}
         return [unit for unit in found.values() if unit.state == "pending"]

@@ -53,7 +53,7 @@ _ALONG = (tag_names.PERIOD, tag_names.SET, tag_names.PARTS, tag_names.ORIGIN)
 
 
 def copies_query(spec: RotationSpec, copy: CopySpec) -> Query:
-    """What the policy has where its copies go."""
+    """Return the query for the policy's snapshots at a place of copies."""
     return replace(own_snapshots({tag_names.POLICY: spec.policy}), place=copy.place)
 
 
@@ -119,7 +119,7 @@ class Copying:
     # --- what is there ---
 
     def _misfit(self, copy: Snapshot) -> str:
-        """Why a snapshot that claims to be a copy of one of the policy's is none; empty when nothing speaks against."""
+        """Return why a snapshot that claims to be one of the policy's copies is none, or an empty text."""
         record, original_id = copy_record(copy), original_of(copy)
         if record is None:
             return "its description does not name the volume and the region of an original"
@@ -152,9 +152,7 @@ class Copying:
         return f"claimed {claimed}" if claimed else ""
 
     def _doubt(self, copy: Snapshot) -> str:
-        """Why nothing proves when the data of a proven copy was taken, or of which original it is; empty when it is
-        proven.
-        """
+        """Return why the time or the original of a proven copy is unproven, or an empty text."""
         record, original_id = copy_record(copy), original_of(copy)
         if record is None or has_proven_time(copy):
             return ""
@@ -178,7 +176,7 @@ class Copying:
         return Unit(key, group, parts, taken, self._slots.claimed(first, taken), whole, lacking)
 
     def _doubtful_group(self, copy: Snapshot) -> str:
-        """What the copy is a backup of, as its description says; empty where only a tag says that it is of a set."""
+        """Return the source of the copy from its description, or an empty text if only a tag assigns it to a set."""
         home, record = self._homes.get(original_of(copy)), copy_record(copy)
         if home is not None:
             return home[0].group
@@ -228,7 +226,7 @@ class Copying:
 
     @cached_property
     def _no_key(self) -> str:
-        """Why nothing can be encrypted with the key of the place; empty when it can, or KMS does not tell."""
+        """Return why the key of the place is unusable, or an empty text, also if KMS does not tell."""
         key = self.copy.kms_key_id
         if key is None or self.state.fact(f"{self.copy.place}/{key}/key", self.copy.place) != "":
             return ""
@@ -289,7 +287,7 @@ class Copying:
 
     @property
     def _here(self) -> str:
-        """How the tags of the copies begin that are of this region, and of this account where theirs is another."""
+        """Return the beginning of the tag of copies from this region, and from this account for other accounts."""
         account = f"{self._accounts.of(None)}/" if self.account else ""
         return f"{account}{self.state.region}/"
 
@@ -316,7 +314,7 @@ class Copying:
         return {**others, **own}
 
     def _description(self, unit: Unit, source: Snapshot) -> str:
-        """What EC2 keeps of the copy's identity, whatever becomes of its tags."""
+        """Return the Description of a copy, which outlives its tags."""
         volume, instance = source_of(source), unit.group if is_set(unit) else ""
         name, region, taken = source.snapshot_id, self.state.region, self._taken(unit, source)
         return copy_description(self.spec.policy, volume, instance, name, region, taken)
@@ -441,7 +439,7 @@ class Copying:
         return "" if theirs == self._accounts.of(None) else theirs
 
     def _unshareable(self, unit: Unit) -> str:
-        """Why EC2 will not share a part of the unit with the other account; empty when it will."""
+        """Return why EC2 refuses to share a part of the unit with the other account, or an empty text."""
         default = self.state.fact(f"{DEFAULT_KEY}/key")
         for item in unit.snapshots:
             if self.account and item.encrypted and default and item.kms_key_id == default:
@@ -453,7 +451,7 @@ class Copying:
         return ""
 
     def refusals(self) -> list[str]:
-        """Why some of what the rules want cannot be copied."""
+        """Return why some wanted copies cannot be made."""
         if self._no_account:
             return [self._no_account]
         missing = [unit for unit in self.sources if any(item not in self.copied for item in unit.ids)]
@@ -461,7 +459,7 @@ class Copying:
         return [*unshareable, *([self._no_key] if self._no_key and self._missing else [])]
 
     def questions(self) -> Iterator[Query]:
-        """What has to be known of keys and, before originals are shared, with whom they are already."""
+        """Yield the queries for keys and, before originals are shared, for their present sharing."""
         begun = [item for _unit, item in self.beginning]
         key = self.copy.kms_key_id or DEFAULT_KEY
         # Without a wait nobody is interested in which key the default one is.
@@ -534,7 +532,7 @@ class Copying:
         return tagging(item.snapshot_id, self.copy.place, item.tags, self.spec.tags, "tag as declared")
 
     def warnings(self) -> Iterator[str]:
-        """What has failed, with EC2's reason, and tags for which copies have no place."""
+        """Yield warnings about failed copies, with EC2's reason, and about tags that do not fit on copies."""
         for item in self.living:
             _change, left = self._tagging(item)
             if left:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Why a snapshot that no rule keeps is not deleted all the same. Most of these EC2 would not stop.
+"""The guards: why a snapshot that no rule keeps is not deleted. EC2 itself would allow most of these deletions.
 
 Each guard is a question about one snapshot, answered from what is known; `queries` tells what has to be known.
 
@@ -57,8 +57,8 @@ BEFORE_THE_RULES = ("backup", "managed", "protected")
 
 
 def queries(spec: RotationSpec, snapshots: Iterable[Snapshot], place: str = "") -> Iterator[Query]:
-    """What has to be known before these, all of one place, may be deleted: a listing for each guard, a call for each
-    only of `shared`.
+    """Yield the queries of the guards for these snapshots of one place: a listing for each guard, single calls only for
+    `shared`.
     """
     wanted = list(snapshots)
     if not wanted:
@@ -148,7 +148,7 @@ class Guards:
                     yield name, reason
 
     def reason(self, snapshot: Snapshot, names: Iterable[str]) -> str:
-        """What the first of these guards says that has anything to say, whatever its mode."""
+        """Return the first objection of these guards, whatever their mode."""
         return next((text for name in names if (text := self._asks[name](snapshot))), "")
 
     def _fact(self, snapshot: Snapshot, name: str) -> object:

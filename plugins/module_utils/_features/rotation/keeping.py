@@ -28,7 +28,7 @@ SECOND = "second of its slot"
 
 @dataclass(frozen=True)
 class Held:
-    """Why a unit that no rule keeps is not deleted: the guard's name (or ``depends``) and its reason."""
+    """The guard (or ``depends``) that keeps a snapshot set although no rule keeps it, and the reason."""
 
     guard: str
     reason: str
@@ -36,7 +36,7 @@ class Held:
 
 @dataclass
 class Verdict:
-    """What the guards say: units that are held back by them, what is reported, what makes the task fail.
+    """The guards' judgement: sets that they keep, reports, and failures of the task.
 
     ``warned`` and ``accused`` by unit: of one that is held back all the same, neither counts.
     """
@@ -56,7 +56,7 @@ class Verdict:
 
     @property
     def failing(self) -> list[str]:
-        """Why the task fails: what would go if it were not for a guard that is to fail."""
+        """The objections that fail the task: deletions that only a guard in the mode ``fail`` prevents."""
         return [text for key, several in self.accused.items() if key not in self.held for text in several]
 
 
@@ -83,7 +83,7 @@ class Scene:
 
     @property
     def extra(self) -> list[Unit]:
-        """What counts as completed although it is not."""
+        """The sets that count as completed although they are not."""
         return [*self.expected, *self.awaited]
 
 
@@ -208,7 +208,9 @@ class Keeping:
         return verdict
 
     def _accuse_before_the_rules(self, verdict: Verdict) -> None:
-        """What is protected or managed takes no part in the rules; it fails where they would not keep it if it did."""
+        """Fail the task for protected or managed sets that the rules would delete, if their guard says so. They take
+        part in no rule.
+        """
         names = [name for name in BEFORE_THE_RULES if self.spec.guard(name) == "fail"]
         if not names or self.keep is None:
             return

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a policy selects and cannot capture: ids that are gone, instances without a volume to take, Outposts.
+"""Selected items that a policy cannot capture: missing ids, instances without a volume, Outposts.
 
 One bad item stops nothing else: the rest is taken, all is retained, and then the task fails with these names.
 
@@ -21,7 +21,7 @@ from .spec import RotationSpec
 
 
 class LeftOut:
-    """What one policy leaves out, as warnings and as the error that the task ends with.
+    """The items that one policy leaves out, as warnings and as the error of the task.
 
     *captures*: whether anything that is selected can be captured. Raises SpecError where the selection matches nothing
     at all, and the user has not accepted that.
@@ -39,7 +39,7 @@ class LeftOut:
             )
 
     def warnings(self) -> Iterator[str]:
-        """What the user has accepted to be missing, and exclusions that exclude nothing."""
+        """Yield warnings about missing items that the user accepts, and about exclusions without effect."""
         if self.spec.allow_missing:
             yield from (f"{text}." for text in self._missing())
         if self.spec.exclude_volume_ids:
@@ -56,7 +56,7 @@ class LeftOut:
                 )
 
     def error(self) -> StorageError | None:
-        """Why the task fails although the rest was done; None where nothing is left out."""
+        """Return the error of the task for items that it left out, or None."""
         remedy = "Remove these ids from the list, or set select.allow_missing: true."
         texts = [] if self.spec.allow_missing else [f"{text}. {remedy}" for text in self._missing()]
         texts += self._not_taken()
@@ -81,7 +81,7 @@ class LeftOut:
         return found is not None and found.alive
 
     def _not_taken(self) -> Iterator[str]:
-        """What is there and is not taken all the same."""
+        """Yield existing items that are not captured."""
         yield from self._without_volumes()
         yield from self._on_outposts()
 

@@ -74,7 +74,7 @@ class FastRestore:
 
 @dataclass(frozen=True)
 class Upkeep:
-    """What is to be done to snapshots that stay. None: the task does not say, and nothing is touched.
+    """The lifecycle options. None stands for an option that the task does not set, and nothing is touched.
 
     ``warnings``: what can be meant, and will cost more than it looks.
     """
@@ -91,7 +91,7 @@ class Upkeep:
 
     @property
     def own_tags(self) -> dict[str, str]:
-        """What goes on new snapshots beside the policy's other own tags."""
+        """The lifecycle's tags on new snapshots."""
         return {LOCK: self.locks.text} if self.locks is not None else {}
 
 
@@ -105,7 +105,7 @@ def locked_for(snapshot: Snapshot) -> timedelta | None:
 
 
 def recorded_lock(snapshot: Snapshot) -> str:
-    """How the run that took the snapshot was to lock it, as `Lock.text`; empty where its description does not say."""
+    """Return the lock that the snapshot's description records, as `Lock.text`, or an empty text."""
     record = capture_record(snapshot)
     return "" if record is None else record.lock
 

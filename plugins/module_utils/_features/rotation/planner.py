@@ -71,7 +71,7 @@ _TOO_SOON = frozenset({"SnapshotCreationPerVolumeRateExceeded"})
 
 
 def needs(spec: RotationSpec, state: State) -> tuple[Query, ...]:
-    """What is selected and what there is of snapshots; then the guards' facts about those that no rule keeps."""
+    """Return the queries: for the selection and its snapshots, then for guards about snapshots that no rule keeps."""
     first = _first_queries(spec)
     if not state.answered.issuperset(first):
         return first
@@ -82,7 +82,8 @@ def needs(spec: RotationSpec, state: State) -> tuple[Query, ...]:
 
 
 def plan(spec: RotationSpec, state: State, now: datetime) -> Plan:
-    """What is due and what may go; `Plan.refused` where a limit or a guard holds that back.
+    """Return the due captures and the deletions. `Plan.refused` is set if a limit or a guard holds deletions back.
+    Raises SpecError for a selection that matches nothing.
 
     Raises SpecError where the selection matches nothing.
 
@@ -93,7 +94,7 @@ def plan(spec: RotationSpec, state: State, now: datetime) -> Plan:
 
 
 def result(_spec: RotationSpec, state: State) -> dict[str, Any]:
-    """What EC2 has deferred. All else that the module tells, the planning knows: see `Plan.told`."""
+    """Return the deferred changes. The planner knows all other results: see `Plan.told`."""
     return {"deferred": upkeep_deferred(state)}
 
 
@@ -129,7 +130,7 @@ def _second_queries(spec: RotationSpec, state: State) -> Iterator[Query]:
 
 
 def _third_queries(spec: RotationSpec, state: State) -> Iterator[Query]:
-    """What has to be known of the snapshots that no rule keeps."""
+    """Yield the queries about snapshots that no rule keeps."""
     if state.now is None or spec.captured:
         return
     rotation = _Rotation(spec, state, state.now)
@@ -208,7 +209,7 @@ class _Rotation:
         )
 
     def _sources(self) -> list[Unit]:
-        """What is copied: all that takes part in the rules here, with the tags that this run gives it."""
+        """Return the sets to copy: all that take part in the rules here, with this run's tags."""
         if not self.spec.copies:
             return []
         tags = {change.resource: (change.after or {})["tags"] for change in self.capture.taggings(set())}
@@ -353,14 +354,14 @@ class _Rotation:
         yield from self.successors.warnings(captured)
 
     def _not_to_archive(self, depending: Mapping[str, str]) -> Callable[[Snapshot], str]:
-        """Why a snapshot must stay at hand."""
+        """Return a function that says why a snapshot must not be archived."""
         waiting = {
             item: depending[unit.key] for unit in self.capture.units if unit.key in depending for item in unit.ids
         }
         return lambda item: waiting.get(item.snapshot_id) or self.guards.reason(item, ARCHIVE_GUARDS)
 
     def _late(self, decided: Sequence[Decided]) -> LateGuards:
-        """What the guards are asked again about, should the run wait."""
+        """Return the queries to repeat for the guards after a wait."""
         deletions = [
             Deletion("" if one.keeping is self.home else one.keeping.scene.place, one.keeping.scene.place, unit, parts)
             for one in decided
@@ -427,7 +428,7 @@ class _Rotation:
     # --- limits ---
 
     def _refused(self, decided: Sequence[Decided], fingerprint: str | None) -> StorageError | None:
-        """Why nothing is deleted although something should be: guards that are told to fail, and limits.
+        """Return the error for deletions that limits or failing guards hold back, or None.
 
         They count over all places. *fingerprint*: the plan's hash, None for a plan without changes.
         """
@@ -477,7 +478,7 @@ def _is_another_runs(snapshot: Snapshot) -> bool:
 
 
 def _approval(limits: Sequence[str]) -> str:
-    """How a person lets pass what these limits hold back."""
+    """Return how a person can approve the deletions that these limits hold back."""
     return f"To approve them, raise {' and '.join(limits)} and set expected_plan to the plan_hash of that check."
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a rotation tells: every decision with its reasons, the recovery points, and a form that a person reads.
+"""The report of a rotation: every decision with its reasons, the recovery points, and a text for a person.
 
 Private to this collection.
 """
@@ -73,7 +73,7 @@ class Decided:
 
 
 class Report:
-    """What is told of the decisions of all places. *withheld*: a limit or a guard holds the deletions back."""
+    """The report about the decisions of all places. *withheld*: a limit or a guard holds the deletions back."""
 
     def __init__(self, spec: RotationSpec, decided: Sequence[Decided], *, withheld: bool) -> None:
         self.spec, self.decided, self.withheld = spec, decided, withheld
@@ -81,7 +81,7 @@ class Report:
 
     @property
     def most(self) -> int | None:
-        """How much is told of what could be told of each snapshot; None for all of it."""
+        """The number of decisions in the report, None for all."""
         return {"actions": MOST_TOLD, "all": None, "summary": 0}[self.spec.report]
 
     def _all(self) -> Iterator[dict[str, Any]]:

@@ -115,7 +115,7 @@ def parse_keep(options: Mapping[str, Any], option: str = "keep") -> Keep:
 
 
 def _count(value: object, option: str) -> int:
-    """From YAML a number, from a template perhaps its text; True, a number to Python, is not one as text."""
+    """Return the count. YAML gives a number, a template perhaps its text. True, a number to Python, is refused."""
     if value == "unlimited":
         return UNLIMITED
     if isinstance(value, (int, str)) and _COUNT.fullmatch(str(value)):

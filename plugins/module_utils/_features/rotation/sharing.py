@@ -28,7 +28,7 @@ _Accounts = Callable[[str], set[str]]
 
 
 class Lending:
-    """What is shared in this run, and what is not needed any more when it ends.
+    """The sharing of this run, and the sharing that it ends.
 
     *unknown*: whether an account does not tell of its copies; then all that is recorded stays shared. So does what is
     shared with an account where no copies go.
@@ -78,7 +78,7 @@ class Lending:
         yield Stage(tuple(self._records(self._shared, lambda name: self._left[name])))
 
     def after_failure(self) -> tuple[Stage, ...]:
-        """What this run has shared is unshared where no copy is under way; a later run ends what this one leaves."""
+        """Return the stages that unshare this run's originals without a copy under way. A later run ends the others."""
         returned: list[Change] = []
         lent: dict[str, list[Query]] = defaultdict(list)
         for copying in self._copyings:

@@ -49,7 +49,7 @@ _POLICY = re.compile(r"[\w .:/=+\-@]{1,128}")
 
 @dataclass(frozen=True)
 class CopySpec:
-    """Where copies go, and what is kept there. ``wait``: whether a run sees them completed."""
+    """One place of copies, and its rules. ``wait``: the run waits until they are completed."""
 
     region: str
     profile: str | None
@@ -59,18 +59,18 @@ class CopySpec:
 
     @property
     def place(self) -> str:
-        """As queries and changes name it."""
+        """The place in queries and changes."""
         return place_of(self.region, self.profile)
 
     @property
     def where(self) -> str:
-        """As a person reads it."""
+        """The place for a person."""
         return place_text(self.place)
 
 
 @dataclass(frozen=True)
 class RotationSpec:
-    """What the task asks for. Tags to select by are joined by *and*."""
+    """The options of the task. Tags of a selection are joined by *and*."""
 
     policy: str
     captured: bool

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a rotation leaves out while AWS does not answer a guard's question, or a place of copies.
+"""The parts that a rotation leaves out while AWS does not answer a guard's query, or a place of copies.
 
 A snapshot is captured all the same: a backup job that ends before its capture fails in the worst way. A snapshot whose
 guard, or whose copy, is unknown is kept. Then the task fails with AWS's own message.
@@ -23,7 +23,7 @@ from .spec import CopySpec, RotationSpec
 
 
 def copy_queries(spec: RotationSpec) -> Iterator[Query]:
-    """What must be known of the places of copies before anything is planned there, each query optional."""
+    """Yield the optional queries about the places of copies, which must be answered before any plan there."""
     yield from (replace(copies_query(spec, copy), optional=True) for copy in spec.copies)
 
 
@@ -33,7 +33,7 @@ def answering(spec: RotationSpec, state: State) -> list[CopySpec]:
 
 
 def planned_for(copyings: Iterable[Copying], state: State) -> list[Copying]:
-    """Of the places, those of which all is known that a copy needs: its key, and with whom originals are shared."""
+    """Return the places for which all facts of a copy are known: its key, and the sharing of originals."""
     return [one for one in copyings if not any(query in state.unanswered for query in one.questions())]
 
 

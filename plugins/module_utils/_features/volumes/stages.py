@@ -128,7 +128,7 @@ class Draft:
         return _predicted(stages, self.state)
 
     def _not_made(self) -> tuple[Stage, ...]:
-        """What EBS could not make (a key that it cannot use) is deleted by the run that has asked for it.
+        """Return the rollback that deletes volumes that EBS could not create, for instance with an unusable key.
 
         Only that run can tell it from a volume that was in use and has failed.
         """
@@ -151,7 +151,7 @@ class Draft:
         return (Wait(tuple(self.cooling), "modifiable"),) if self.cooling else ()
 
     def _interruption(self, stopping: Sequence[Instance], restored: Sequence[Instance]) -> list[Stage]:
-        """From the first thing that is taken away to the last that is given back."""
+        """Return the stages from the first detach to the last start."""
         moment = self.now
         if moment is None:
             return []
