@@ -41,7 +41,7 @@ _SHOULD_STOP = "stop the {state} instance"
 
 
 def instance_store_trouble(state: State, instance: Instance) -> str | None:
-    """Why stopping this instance may lose data on instance store volumes, None when its type has none.
+    """Return why a stop of this instance may lose data on instance store volumes, or None.
 
     DescribeInstances does not show instance store volumes, so the type decides.
     """
@@ -60,12 +60,12 @@ def instance_store_trouble(state: State, instance: Instance) -> str | None:
 
 
 def running_of(instances: Iterable[Instance]) -> list[Instance]:
-    """Those that have to be stopped for all to be stopped; those that are stopping already are not among them."""
+    """Return the instances that a stop must still stop. Those that are stopping already are left out."""
     return [instance for instance in instances if instance.state in ("running", "pending")]
 
 
 def stop_queries(instances: Iterable[Instance], *, lose_instance_store: bool) -> Iterator[Query]:
-    """What has to be known of those of the instances that are running before `stop_troubles` can tell.
+    """Yield the queries that `stop_troubles` needs about the running ones of these instances.
 
     Nothing is asked about instances that are only planned, but for their types.
     """
@@ -87,7 +87,7 @@ def stop_queries(instances: Iterable[Instance], *, lose_instance_store: bool) ->
 def stop_troubles(
     state: State, instance: Instance, *, lose_instance_store: bool, remember: bool = True, hibernate: bool = False
 ) -> Iterator[str]:
-    """What stands against stopping this instance, which is running: phrases that follow its id.
+    """Yield the obstacles to a stop of this running instance, as phrases after its id.
 
     *remember*: the stop is a `held_stop`. *hibernate*: it is to hibernate.
     """
@@ -124,7 +124,7 @@ def stop_troubles(
 def plain_stop(
     instances: Sequence[Instance], region: str, stop_parameters: Mapping[str, bool] | None = None, *, final: bool
 ) -> tuple[Stage, ...]:
-    """The stop of those instances that are running, without a record, and the wait for all that are not stopped.
+    """Return the stages that stop the running ones of these instances without a hold, and wait for all.
 
     *stop_parameters* of StopInstances beside the ids. *final*: nothing builds on their being stopped.
     """
@@ -146,12 +146,12 @@ def held_stop(
     final: bool = False,
     reason: str = _SHOULD_STOP,
 ) -> tuple[Stage, ...]:
-    """The stop of those instances that are running, each with a record, which must still be there once it is stopped.
+    """Return the stages that stop the running ones of these instances, each with a hold that must survive the stop.
 
     A call that was held up (by throttling, by the network) may take effect after another run has brought the instance
-    back and removed the record. Nobody would start it again then, so this run does, and fails: the last stage's own
-    way back, on a mismatch. When EC2 refuses the stop, that takes the records off which were written for nothing: a
-    later stop, by somebody else, would be undone by them.
+    back and removed the record. Nobody would start it again then, so this run does, and fails: the last stage's own way
+    back, on a mismatch. When EC2 refuses the stop, that takes the records off which were written for nothing: a later
+    stop, by somebody else, would be undone by them.
 
     In order: the end of starts that are under way; the records, but for instances that have one that stands; the stop.
     What is stopping already is waited for too, without a record. *hold_time* is how long this run may take to start
@@ -247,7 +247,7 @@ def _still_held(instance: Instance, *filters: tuple[str, tuple[str, ...]]) -> Qu
 def start_stages(
     starting: Sequence[Instance], pending: Sequence[Instance], region: str, reason: str, *, final: bool
 ) -> tuple[Stage, ...]:
-    """The end of a stop that is under way, then the start, then the wait for all.
+    """Return the stages that wait for running stops, start the instances, and wait for all.
 
     ``{state}`` in *reason* is the instance's.
     """
@@ -263,7 +263,7 @@ def start_stages(
 
 
 def running_waits(instances: Iterable[Instance], *, final: bool = False) -> tuple[Wait, ...]:
-    """The waits until all of these run. *instances* as they are before the start.
+    """Return the waits until all of these instances run. *instances* as they are before the start.
 
     Where EC2 took an earlier start back, the wait knows when that was: the first answers may still tell of it.
     """
@@ -279,7 +279,7 @@ def running_waits(instances: Iterable[Instance], *, final: bool = False) -> tupl
 def restore_stages(
     instances: Sequence[Instance], region: str, now: datetime, hold_time: timedelta
 ) -> tuple[Stage, ...]:
-    """Instances that this run holds stopped, or was about to, are started; once they run, the record is removed.
+    """Return the stages that start instances after this run's hold, and then remove the holds.
 
     *instances* as the state showed them to `held_stop`, with the same *now* and *hold_time*; those that an earlier run
     has stopped and left (`wants_start`) may be among them. It serves as a way back too: what a failed stage has left

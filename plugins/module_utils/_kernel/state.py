@@ -193,7 +193,7 @@ class State:
         return next((error for query, error in self.unanswered.items() if query.operation == operation), None)
 
     def all(self, cls: type[T]) -> Iterator[T]:
-        """Yield every resource of one class, in the order of the answers."""
+        """Return every resource of one class, in the order of the answers."""
         return (resource for resource in self.resources.values() if isinstance(resource, cls))
 
     def with_answers(self, answers: Mapping[Query, Iterable[Resource]]) -> State:

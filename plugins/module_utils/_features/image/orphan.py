@@ -27,7 +27,7 @@ _PLAIN = {"platform_details": "Linux/UNIX"}
 
 
 def plan_orphan(spec: ImageSpec, state: State, kept: list[Snapshot], stages: list[Stage]) -> Plan:
-    """After *stages*, RegisterImage from the capture *kept* of an instance that is gone.
+    """Return *stages* and then RegisterImage from the capture *kept* of an instance that is gone.
 
     Raises SpecError where neither the snapshots nor the options tell what RegisterImage needs.
     """

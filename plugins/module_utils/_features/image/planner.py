@@ -77,25 +77,25 @@ _PLAIN_PLATFORM = "Linux/UNIX"
 
 
 def _versions(spec: ImageSpec, state: State) -> list[str]:
-    """The ids of the known images that carry the name of the image, the newest first."""
+    """Return the ids of the known images that carry the name of the image, the newest first."""
     found = [image for image in state.all(Image) if image.tags.get(tag_names.IMAGE) == spec.name]
     ordered = sorted(found, key=lambda image: (image.creation_date or "", image.image_id), reverse=True)
     return [image.image_id for image in ordered]
 
 
 def _untagged(spec: ImageSpec, state: State) -> list[Instance]:
-    """The successors of known instances that have lost their tag `tags.REPLACES`, with it."""
+    """Return the successors of known instances that have lost their tag `tags.REPLACES`, with it."""
     pairs = untagged(state, _versions(spec, state)) if spec.source_instance_id and spec.follow_successor else []
     return [tagged for _item, tagged in pairs]
 
 
 def _recognized(spec: ImageSpec, state: State) -> State:
-    """The state in which each such successor has its tag: its ClientToken proves the launch."""
+    """Return the state in which each such successor has its tag: its ClientToken proves the launch."""
     return state.with_resources(_untagged(spec, state))
 
 
 def _usable_image(spec: ImageSpec, state: State) -> Image | None:
-    """The image that this version is, in whatever state but a broken one."""
+    """Return the image of this version in any state except a broken one, or None."""
     found = [image for image in images(spec, state) if image.state not in BROKEN]
     if len(found) > 1:
         raise Ambiguous(f"several images are {spec.label} (tags {tag_names.IMAGE} and {tag_names.VERSION})", ids(found))
@@ -110,7 +110,8 @@ def _living_or_none(spec: ImageSpec, state: State) -> Instance | None:
 
 
 def _require_same_source(spec: ImageSpec, state: State, what: str, resource: Image | Snapshot) -> None:
-    """SpecError unless *resource* was made from this source, one that it replaces or is replaced by, and as wanted now.
+    """Raise SpecError unless *resource* was made from this source, one that it replaces or is replaced by, and as
+    wanted now.
 
     An instance that was launched from the image is the same source too.
     """
@@ -138,7 +139,7 @@ def _require_same_source(spec: ImageSpec, state: State, what: str, resource: Ima
 
 
 def _is_same_source(spec: ImageSpec, state: State, resource: Image | Snapshot) -> bool:
-    """Whether the resource's fingerprint names the source, one that it replaces, or one that replaces it."""
+    """Return whether the resource's fingerprint names the source, one that it replaces, or one that replaces it."""
     recorded = resource.tags.get(tag_names.FINGERPRINT, "")
     sources = dict.fromkeys((spec.source, *family(spec, state)))
     return any(recorded.startswith(spec.source_hash(source)) for source in sources)
@@ -157,7 +158,7 @@ def _method(spec: ImageSpec, instance: Instance | None) -> str:
 
 
 def plan(spec: ImageSpec, state: State, _now: datetime) -> Plan:
-    """What has to be done for this version to be captured, available or absent.
+    """Return the plan that makes this version captured, available or absent.
 
     Raises SpecError, Ambiguous, UnsafePlan.
     """
@@ -197,7 +198,7 @@ def _identity_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
 
 
 def _origins(spec: ImageSpec, state: State, usable: list[Image]) -> tuple[Query, ...]:
-    """The snapshots of these images, where none of them carries the version's tags; of several images all.
+    """Return the queries for the snapshots of these images, if none has the version's tags; of several images for all.
 
     The id of a given snapshot is proof enough.
     """
@@ -209,7 +210,7 @@ def _origins(spec: ImageSpec, state: State, usable: list[Image]) -> tuple[Query,
 
 
 def _used_warnings(spec: ImageSpec, state: State) -> Iterator[str]:
-    """The snapshots of this version that stay, since an image that is none of this version is made of them."""
+    """Yield a warning for each snapshot of this version that stays, since another version's image uses it."""
     used = used_by_others(state, images(spec, state))
     for name in ids(taken(spec, state)):
         if name in used:
@@ -285,7 +286,7 @@ def _making_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
 
 
 def _users_queries(spec: ImageSpec, state: State, method: str) -> tuple[Query, ...]:
-    """The images that are made of the snapshots which the plan would delete."""
+    """Return the queries for the images that use the snapshots that the plan would delete."""
     if spec.source_snapshot_id:
         return ()
     going = taken(spec, state) if method == "image" else [item for item, _reason in _choose_captures(spec, state)[1]]
@@ -294,7 +295,7 @@ def _users_queries(spec: ImageSpec, state: State, method: str) -> tuple[Query, .
 
 
 def _line_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
-    """The successor of a source that looks retired, where no tag names one: it runs from a version of the image."""
+    """Return the queries for the successor of a retired source that no tag names: it runs from a version of the image."""
     instance = _living_or_none(spec, state)
     if instance is None or not spec.follow_successor or not launch_queries(instance, [instance.image_id]):
         return ()
@@ -362,7 +363,7 @@ def _targets(spec: ImageSpec, instance: Instance) -> list[Target]:
 
 
 def _require_quiet(spec: ImageSpec, instance: Instance, failed: Iterable[Snapshot] = ()) -> tuple[Stage, ...]:
-    """What precedes a capture: nothing, or the wait for a stop under way. Refuses a source that still writes.
+    """Return the stages before a capture: none, or the wait for a running stop. Refuses a source that still writes.
 
     *failed* are snapshots of an earlier capture: why they failed is the first thing to know, then.
     """
@@ -435,7 +436,7 @@ def _require_nothing_failed(spec: ImageSpec, state: State, broken: Iterable[Imag
 
 
 def _plan_orphan(spec: ImageSpec, state: State, cleanup: tuple[Change, ...]) -> Plan:
-    """What is left to do for a capture whose instance is gone."""
+    """Return the rest of the plan for a capture whose instance is gone."""
     for snapshot in taken(spec, state):
         _require_same_source(spec, state, "snapshot", snapshot)
     kept, spare = _choose_captures(spec, state)
@@ -447,7 +448,9 @@ def _plan_orphan(spec: ImageSpec, state: State, cleanup: tuple[Change, ...]) -> 
 
 
 def _clearing(state: State, cleanup: tuple[Change, ...], spare: Iterable[tuple[Snapshot, str]]) -> list[Stage]:
-    """The removal of a broken image, then of snapshots: EC2 keeps the snapshots of every registered image."""
+    """Return the stages that remove broken images and then snapshots. EC2 keeps the snapshots of every registered
+    image.
+    """
     removed = {change.resource for change in cleanup}
     used = used_by_others(state, (image for image in state.all(Image) if image.image_id in removed))
     free = ((snapshot, reason) for snapshot, reason in spare if snapshot.snapshot_id not in used)
@@ -456,7 +459,7 @@ def _clearing(state: State, cleanup: tuple[Change, ...], spare: Iterable[tuple[S
 
 
 def _imds_note(spec: ImageSpec, state: State, instance: Instance) -> tuple[str, ...]:
-    """Where the instance's image is gone, its own metadata options tell whether IMDSv2 is required."""
+    """Return a note if the instance's image is gone, so that its own metadata options decide about IMDSv2."""
     if state.image(instance.image_id) is not None or "imds_support" in spec.hardware:
         return ()
     note = (
@@ -467,7 +470,8 @@ def _imds_note(spec: ImageSpec, state: State, instance: Instance) -> tuple[str, 
 
 
 def _choose_captures(spec: ImageSpec, state: State) -> tuple[list[Snapshot], list[tuple[Snapshot, str]]]:
-    """The snapshots that are this version's capture (all of them or none), and those to be deleted, with the reason.
+    """Return the snapshots that are this version's capture (all of them or none), and those to be deleted, with the
+    reason.
 
     Two runs at the same moment may both have captured. The earliest start time is the one, then the lowest id, in every
     run.

@@ -54,7 +54,7 @@ def _removal_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
 
 
 def _holder_queries(image: Image, state: State) -> Iterator[Query]:
-    """Who uses the image: in the account, and, once it is known to be shared, in others."""
+    """Yield the queries for the users of an image: in the account and, for a shared image, in others."""
     yield _references_query(image.image_id)
     permissions = (("Attribute", "launchPermission"), ("ImageId", image.image_id))
     yield Query("DescribeImageAttribute", arguments=permissions, optional=True)
@@ -155,21 +155,21 @@ def _launch_configurations(state: State, image: Image) -> Iterator[str]:
 
 
 def _accounts(state: State, image: Image) -> Iterator[str]:
-    """The other accounts with which the image is shared and whose newest usage report shows that they use it."""
+    """Yield the other accounts with which the image is shared and whose newest usage report shows that they use it."""
     for entry in state.fact(f"{image.image_id}/usage") or ():
         if _counts(state, image, entry) and not _superseded(state, image, entry):
             yield f"account {entry['account']} ({entry['resource_type']}: {entry['count']}, as of {entry['reported']})"
 
 
 def _counts(state: State, image: Image, entry: Mapping[str, Any]) -> bool:
-    """Whether an entry of a usage report shows use by another account that has access to the image."""
+    """Return whether an entry of a usage report shows use by another account that has access to the image."""
     shared: list[str] = state.fact(f"{image.image_id}/shared") or []
     widely = any(not name.isdigit() for name in shared)
     return bool(entry["count"]) and entry["account"] != image.owner_id and (widely or entry["account"] in shared)
 
 
 def _superseded(state: State, image: Image, entry: Mapping[str, Any]) -> bool:
-    """Whether a newer report has looked at the same account and type of resource, at least as deep."""
+    """Return whether a newer report has looked at the same account and type of resource, at least as deep."""
     reports: list[dict[str, Any]] = state.fact(f"{image.image_id}/usageReports") or []
     kind = entry["resource_type"]
     own = next((report for report in reports if report["report"] == entry["report"]), None)
@@ -186,7 +186,7 @@ def _superseded(state: State, image: Image, entry: Mapping[str, Any]) -> bool:
 
 
 def _shared(spec: ImageSpec, state: State, image: Image) -> Iterator[str]:
-    """The warning that others have access, where no report shows that they use it."""
+    """Yield the warning that others have access, where no report shows that they use it."""
     shared = sorted(state.fact(f"{image.image_id}/shared") or ())
     if shared:
         named = listed(shared)
@@ -197,7 +197,7 @@ def _shared(spec: ImageSpec, state: State, image: Image) -> Iterator[str]:
 
 
 def _snapshots(spec: ImageSpec, state: State, found: list[Image]) -> tuple[tuple[Change, ...], list[str]]:
-    """The deletions, and warnings about what stays. Raises UnsafePlan for a locked snapshot, unless forced."""
+    """Return the deletions, and warnings about what stays. Raises UnsafePlan for a locked snapshot, unless forced."""
     used = used_by_others(state, found)
     # Only what was taken for this version goes: a snapshot that the user gave as the source stays, and so do copies.
     own = taken(spec, state)
@@ -231,7 +231,7 @@ def _snapshots(spec: ImageSpec, state: State, found: list[Image]) -> tuple[tuple
 
 
 def _lock(state: State, snapshot: Snapshot) -> str:
-    """The mode of a lock that is in force, and its end; empty without one."""
+    """Return the mode of a lock that is in force, and its end; empty without one."""
     lock: dict[str, Any] = state.fact(f"{snapshot.snapshot_id}/lock") or {}
     if lock.get("state") not in _LOCKED:
         return ""

@@ -45,7 +45,7 @@ WITHOUT = "none"
 
 @dataclass(frozen=True)
 class DeviceOverride:
-    """What the user wants different for one device of the image. None: as the source has it."""
+    """The user's values for one device of the image. None stands for the source's value."""
 
     device_name: str
     volume_size: int | None = None
@@ -91,7 +91,7 @@ class ImageSpec:
 
     @property
     def label(self) -> str:
-        """How it is named in plans and messages."""
+        """The name of the version in plans and messages."""
         return f"{self.name}/{self.version}"
 
     @property
@@ -100,7 +100,7 @@ class ImageSpec:
         return self.source_instance_id or self.source_snapshot_id or ""
 
     def source_hash(self, source: str) -> str:
-        """The first half of the fingerprint of what is made from *source*."""
+        """Return the first half of the fingerprint of what is made from *source*."""
         return source_hash("instance" if self.source_instance_id else "snapshot", source)
 
     @property
@@ -111,12 +111,12 @@ class ImageSpec:
         )
 
     def fingerprint(self, source: str) -> str:
-        """What an image of this spec, made from *source*, has in its tag ``ec2ops:fingerprint``."""
+        """Return the value of the tag ``ec2ops:fingerprint`` for an image of this spec that is made from *source*."""
         return f"{self.source_hash(source)}-{self.shape_hash}"
 
 
 def source_hash(kind: str, source: str) -> str:
-    """The first half of the fingerprint of what is made from this ``instance`` or ``snapshot``."""
+    """Return the first half of the fingerprint of what is made from this ``instance`` or ``snapshot``."""
     return _hash([kind, source])
 
 
@@ -125,7 +125,7 @@ def _hash(content: list[Any]) -> str:
 
 
 def parse(params: Mapping[str, Any], _region: str) -> ImageSpec:
-    """The module's options as a spec. Raises SpecError for what can be refused without looking at EC2."""
+    """Return the module's options as a spec. Raises SpecError for what can be refused without looking at EC2."""
     name, version = (require_text(params[option], option).strip() for option in ("name", "version"))
     for option, value in (("name", name), ("version", version)):
         if not value or len(value) > tag_names.LONGEST_VALUE:
@@ -204,7 +204,7 @@ def _require_source(spec: ImageSpec) -> None:
 
 
 def require_create_image(spec: ImageSpec) -> None:
-    """SpecError for what CreateImage cannot do: it takes the hardware of the instance as it is.
+    """Raise SpecError for what CreateImage cannot do: it takes the hardware of the instance as it is.
 
     It takes other sizes and types of devices, although EC2's API reference says that only DeleteOnTermination can
     differ.
@@ -222,23 +222,23 @@ _SOURCE = re.compile(r"(i|snap)-[0-9a-f]{8,17}")
 
 
 def default_description(spec: ImageSpec, source: str) -> str:
-    """The description of what is made from *source*, where the task gives none: of it and of its snapshots."""
+    """Return the description of what is made from *source*, where the task gives none: of it and of its snapshots."""
     text = _as_description(f"{spec.name} {spec.version} from {source}")
     return text if _is_unmistakable(spec) else _marked(spec, text)
 
 
 def described(spec: ImageSpec, source: str) -> str:
-    """The description of the image that is made from *source*."""
+    """Return the description of the image that is made from *source*."""
     return _as_description(spec.description) if spec.description else default_description(spec, source)
 
 
 def capture_description(spec: ImageSpec, source: str) -> str:
-    """The description of the snapshots that a capture of *source* takes: it names this version and no other."""
+    """Return the description of the snapshots that a capture of *source* takes: it names this version and no other."""
     return _marked(spec, described(spec, source)) if spec.description else default_description(spec, source)
 
 
 def names_version(spec: ImageSpec, text: str) -> bool:
-    """Whether a description is one that this version alone has, made from any source."""
+    """Return whether a description is one that this version alone has, made from any source."""
     if text.endswith(_mark(spec)):
         return True
     beginning = f"{spec.name} {spec.version} from "
@@ -248,7 +248,7 @@ def names_version(spec: ImageSpec, text: str) -> bool:
 
 
 def _is_unmistakable(spec: ImageSpec) -> bool:
-    """Whether no other name and version make the same plain description.
+    """Return whether no other name and version make the same plain description.
 
     ``web 1`` and ``2`` read like ``web`` and ``1 2``, characters that EC2 does not take all become a question mark, and
     a long text is cut.
@@ -258,7 +258,7 @@ def _is_unmistakable(spec: ImageSpec) -> bool:
 
 
 def _mark(spec: ImageSpec) -> str:
-    """The end of a description that says to which version it belongs, whatever the text before it."""
+    """Return the end of a description that says to which version it belongs, whatever the text before it."""
     return f" [{hashlib.sha256(json.dumps([spec.name, spec.version]).encode()).hexdigest()[:32]}]"
 
 
@@ -273,10 +273,10 @@ def _as_description(text: str) -> str:
 
 
 def captures_query(spec: ImageSpec) -> Query:
-    """The snapshots of this version."""
+    """Return the query for the snapshots of this version."""
     return own_snapshots(spec.identity)
 
 
 def name_query(spec: ImageSpec) -> Query:
-    """Whatever has the name of the image: names are unique in an account and region."""
+    """Return the query for the image's name, which is unique in an account and region."""
     return own_images(("name", (spec.image_name,)))

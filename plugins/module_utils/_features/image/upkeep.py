@@ -22,7 +22,7 @@ from .spec import HARDWARE, WITHOUT, ImageSpec, described
 def tag_changes(
     spec: ImageSpec, state: State, resources: Iterable[Image | Snapshot]
 ) -> tuple[tuple[Change, ...], tuple[str, ...]]:
-    """The CreateTags that give these resources the tags of the task, and warnings about those without a place.
+    """Return the CreateTags that give these resources the tags of the task, and warnings about those without a place.
 
     Tags that the task does not name stay: nothing tells whether they are the user's.
     """
@@ -46,7 +46,9 @@ def image_tag_changes(spec: ImageSpec, state: State, image: Image) -> tuple[tupl
 
 
 def not_applied(spec: ImageSpec, image: Image) -> tuple[str, ...]:
-    """The warning that names the options which the image does not have, as one text; nothing when it has them all."""
+    """Return the warning that names the options which the image does not have, as one text; nothing when it has them
+    all.
+    """
     differences = [f"{option} (the image has {_word(have)})" for option, have in _differences(spec, image)]
     if not differences:
         return ()

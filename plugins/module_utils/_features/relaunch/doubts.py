@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where the tags of a replacement and EC2's facts differ: who is not ended, and who is found all the same.
+"""Contradictions between a replacement's tags and EC2's facts: instances to spare, and successors to recognise.
 
 Private to this collection.
 """
@@ -22,7 +22,7 @@ from .options import RelaunchSpec
 
 
 def can_be_ended(spec: RelaunchSpec, old: Instance, new: Instance, now: datetime) -> bool:
-    """Whether a run that did not launch *new* may terminate it, since its tag says that it was given up.
+    """Return whether a run that did not launch *new* may terminate it, since its tag says that it was given up.
 
     Where the task keeps the old one beside its successor, both serve, and no fact tells one that was given up.
     """
@@ -30,7 +30,7 @@ def can_be_ended(spec: RelaunchSpec, old: Instance, new: Instance, now: datetime
 
 
 def spared(old: Instance, new: Instance) -> str:
-    """The warning about a successor that its tag calls given up, and that may have served."""
+    """Return the warning about a successor that its tag calls rejected, but that may have served."""
     return (
         f"The tag {tag_names.TRIAL} of {new.instance_id} ({new.state}, from {new.image_id}) says that it was "
         f"rejected in favour of {old.instance_id} ({old.state}). Nothing proves that, and {new.instance_id} may have "
@@ -40,7 +40,7 @@ def spared(old: Instance, new: Instance) -> str:
 
 
 def doubts_of(spec: RelaunchSpec, state: State, current: Instance) -> tuple[str, ...]:
-    """The warnings about claims that nothing proves, and about tags that the facts overrule."""
+    """Return the warnings about claims that nothing proves, and about tags that the facts overrule."""
     ids = [spec.instance_id, current.instance_id]
     replacement = replacement_of(state, current)
     overruled = replacement is not None and replacement.stands and replacement.in_doubt
@@ -48,7 +48,7 @@ def doubts_of(spec: RelaunchSpec, state: State, current: Instance) -> tuple[str,
 
 
 def younger_hold(old: Instance, new: Instance) -> tuple[str, ...]:
-    """The warning about a hold that a running predecessor got after the launch: it was not stopped since."""
+    """Return the warning about a hold that a running predecessor got after the launch: it was not stopped since."""
     hold, birth = hold_of(old), born(new)
     if hold is None or birth is None or is_off(old) or hold.since <= birth:
         return ()
@@ -61,17 +61,19 @@ def younger_hold(old: Instance, new: Instance) -> tuple[str, ...]:
 
 
 def recognized(spec: RelaunchSpec, state: State) -> State:
-    """The state in which each successor that lost its tag `tags.REPLACES` has it: its ClientToken proves the launch."""
+    """Return the state in which each successor that lost its tag `tags.REPLACES` has it: its ClientToken proves the
+    launch.
+    """
     return state.with_resources(new for _old, new in _untagged(spec, state))
 
 
 def _untagged(spec: RelaunchSpec, state: State) -> list[tuple[Instance, Instance]]:
-    """The successors without their tag, which this task would launch a second time."""
+    """Return the successors without their tag, which this task would launch a second time."""
     return untagged(state, (spec.image_id,)) if spec.follow_successor else []
 
 
 def retagging(spec: RelaunchSpec, state: State) -> tuple[tuple[Stage, ...], tuple[str, ...]]:
-    """The stage that gives such successors their tag back, and a warning for each."""
+    """Return the stage that gives such successors their tag back, and a warning for each."""
     pairs = _untagged(spec, state)
     changes = tuple(_retag(item, tagged, state.region) for item, tagged in pairs)
     warnings = tuple(

@@ -34,7 +34,8 @@ def data_volumes(old: Instance) -> list[BlockDevice]:
 
 
 def _copied(state: State, old: Instance, image: Image) -> frozenset[str] | None:
-    """The names of the data volumes that the image has snapshots of; None for an image that does not show its devices.
+    """Return the names of the data volumes that the image has snapshots of; None for an image that does not show its
+    devices.
 
     Any image that EC2 shows has at least its root. A device of the same name counts only when its snapshot was taken of
     that very volume: another image, or another instance's, has other content there.
@@ -51,7 +52,9 @@ def _copied(state: State, old: Instance, image: Image) -> frozenset[str] | None:
 
 
 def _snapshots_at(image: Image) -> dict[str, str]:
-    """The snapshots that the image has besides its root's, by device name. A device without one is empty at first."""
+    """Return the snapshots that the image has besides its root's, by device name. A device without one is empty at
+    first.
+    """
     return {
         device.device_name: device.snapshot_id
         for device in image.block_devices
@@ -73,7 +76,7 @@ def _named(devices: Iterable[BlockDevice]) -> str:
 
 
 def _attachments(state: State, old: Instance, image: Image) -> list[tuple[str, str]]:
-    """What the successor does not have, named, each with the option that is about it."""
+    """Return the predecessor's attachments that the successor lacks, each with its option."""
     found = []
     copied = _copied(state, old, image)
     volumes = [] if copied is None else [item for item in data_volumes(old) if item.device_name not in copied]
@@ -91,7 +94,7 @@ def _elastic_address(old: Instance) -> str:
 
 
 def _foreign_content(state: State, old: Instance, image: Image) -> list[str]:
-    """The warning about data volumes at whose names the successor has the content of another volume."""
+    """Return the warning about data volumes at whose names the successor has the content of another volume."""
     copied, parts = _copied(state, old, image) or (), _snapshots_at(image)
     names = [item.device_name for item in data_volumes(old)]
     foreign = [f"{name} ({parts[name]})" for name in names if name in parts and name not in copied]
@@ -105,7 +108,7 @@ def _foreign_content(state: State, old: Instance, image: Image) -> list[str]:
 
 
 def _kept(spec: RelaunchSpec, state: State, old: Instance, image: Image, released: Iterable[str] = ()) -> list[str]:
-    """What the successor does not have, with the choice that leaves it where it is, if the task makes one."""
+    """Return the attachments that the successor lacks, each with the task's choice, if there is one."""
     found = (item for item in _attachments(state, old, image) if item[0] not in released)
     return [f"{text}{_chosen(spec, option)}" for option, text in found]
 
@@ -115,7 +118,7 @@ def _chosen(spec: RelaunchSpec, option: str) -> str:
 
 
 def unsaid_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> Iterable[str]:
-    """What stays behind without the user's word."""
+    """Yield the refusals of attachments that stay behind without the user's consent."""
     for option, text in _attachments(state, old, image):
         if option in spec.unsaid:
             yield (
@@ -126,7 +129,7 @@ def unsaid_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Imag
 
 
 def left_behind(spec: RelaunchSpec, state: State, old: Instance) -> list[str]:
-    """What the successor does not have of the old one, as it is now: warnings."""
+    """Return warnings about everything that the successor will lack."""
     found = []
     # It may be gone since an earlier run has launched from it.
     image = state.image(spec.image_id) or Image(spec.image_id, "")
@@ -176,7 +179,7 @@ def warnings_of(spec: RelaunchSpec, state: State, old: Instance, image: Image) -
 
 
 def weaker_than_image(launch: Change, image: Image) -> tuple[str, ...]:
-    """The warning for a successor that takes IMDSv1 although its image asks for IMDSv2 (ImdsSupport v2.0)."""
+    """Return the warning for a successor that takes IMDSv1 although its image asks for IMDSv2 (ImdsSupport v2.0)."""
     tokens = launch.parameters.get("MetadataOptions", {}).get("HttpTokens")
     if image.imds_support != "v2.0" or tokens != "optional":
         return ()

@@ -42,7 +42,7 @@ OUR_TAGS = 2
 
 @dataclass(frozen=True)
 class Overrides:
-    """What the user wants different on the successor. None: as the old instance has it.
+    """The user's values for the successor. None stands for the predecessor's value.
 
     An empty key or profile: without one.
     """
@@ -77,7 +77,7 @@ class RelaunchSpec:
 
 
 def parse(params: Mapping[str, Any], _region: str) -> RelaunchSpec:
-    """The module's options as a spec. Raises SpecError for what can be refused without looking at EC2."""
+    """Return the module's options as a spec. Raises SpecError for what can be refused without looking at EC2."""
     for option, what in ATTACHMENTS.items():
         if params[option] == "move":
             raise SpecError(

@@ -118,7 +118,8 @@ def _family_queries(spec: RelaunchSpec, state: State) -> tuple[Query, ...]:
 
 
 def _current(spec: RelaunchSpec, state: State) -> Instance | None:
-    """The living instance that the given id stands for, None when there is none.
+    """Return the living instance that the given id stands for, or None. An unproven successor stands for its
+    predecessor.
 
     One that is on trial stands for the one that it was to replace.
     """
@@ -133,7 +134,7 @@ def _current(spec: RelaunchSpec, state: State) -> Instance | None:
 
 
 def plan(spec: RelaunchSpec, state: State, now: datetime) -> Plan:
-    """Return what lets the instance run from the image. Raises SpecError, Ambiguous, UnsafePlan."""
+    """Return the plan that makes the instance run from the image. Raises SpecError, Ambiguous, UnsafePlan."""
     state.require(*_family_queries(spec, state))
     stages, warnings = retagging(spec, state)
     made = _plan(spec, recognized(spec, state), now)
@@ -184,7 +185,8 @@ def _ends(spec: RelaunchSpec, state: State, current: Instance, now: datetime) ->
 def _losers(
     spec: RelaunchSpec, state: State, current: Instance, now: datetime
 ) -> tuple[list[Instance], tuple[str, ...]]:
-    """The losers of a race with *current* that no run can be at work on any more, and a warning that names the others.
+    """Return the losers of a race with *current* that no run can be at work on any more, and a warning that names the
+    others.
 
     A run gives its successor up, or serves, once it has waited for its health. So the loser's run is over when its word
     is ``rejected``, or when the timeout of the health has passed since its launch. One that the facts of a race do not
@@ -213,7 +215,7 @@ def _losers(
 
 
 def _loser_ends(state: State, current: Instance, lost: Sequence[Instance]) -> tuple[Stage, ...]:
-    """The end of the losers of a race, without the protection that they have taken over."""
+    """Return the stages that terminate the losers of a race, after they lose the protection that they took over."""
     if not lost:
         return ()
     names = [item.instance_id for item in lost]
@@ -223,7 +225,7 @@ def _loser_ends(state: State, current: Instance, lost: Sequence[Instance]) -> tu
 
 
 def _ending_queries(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Query, ...]:
-    """Return the queries for what stands against a retirement or a rollback, and for what stays behind."""
+    """Return the queries for obstacles to a retirement or a rollback, and for the attachments that stay."""
     return (
         *images_by_id([spec.image_id]),
         *origin_queries(spec, state, old),
@@ -245,7 +247,7 @@ def _store_queries(spec: RelaunchSpec, instance: Instance) -> tuple[Query, ...]:
 
 
 def _plan_trial(spec: RelaunchSpec, state: State, old: Instance, unproven: Sequence[Instance], now: datetime) -> Plan:
-    """An earlier run has launched a successor, and was ended before it could tell whether that one is healthy."""
+    """Return the plan for an unproven successor of an interrupted run."""
     if len(unproven) > 1:
         raise Ambiguous(
             f"several instances were launched to replace {old.instance_id} and are unproven (tag {tag_names.TRIAL}). "
@@ -269,7 +271,7 @@ def _plan_trial(spec: RelaunchSpec, state: State, old: Instance, unproven: Seque
 
 
 def _proof_plan(spec: RelaunchSpec, state: State, old: Instance, new: Instance, now: datetime) -> Plan:
-    """The successor proves itself, and the old one is retired. Without health, the old one goes on serving."""
+    """Return the plan that proves the successor and retires the predecessor, or rolls back."""
     _raise(retirement_troubles(spec, state, old))
     ended = can_be_ended(spec, old, new, now)
     # One that is stopped for good was stopped by hand, maybe for the new one.
@@ -300,7 +302,7 @@ def _plan_way_back(spec: RelaunchSpec, state: State, old: Instance, rejected: Se
 
 
 def _not_applied(spec: RelaunchSpec, current: Instance) -> tuple[str, ...]:
-    """The warning for overrides that differ from an instance that is up to date. User data is not known."""
+    """Return the warning for overrides that differ from an instance that is up to date. User data is not known."""
     wanted, facts = spec.overrides, current.facts
     found = []
     if wanted.instance_type not in (None, current.instance_type):
@@ -381,7 +383,7 @@ def _retirement_plan(spec: RelaunchSpec, state: State, current: Instance, now: d
 
 
 def _is_rejected(old: Instance, new: Instance) -> bool:
-    """Whether *new*, on trial, was given up: it says so, or *old* runs again from a hold of before the launch.
+    """Return whether *new*, on trial, was given up: it says so, or *old* runs again from a hold of before the launch.
 
     A way back takes that hold's record off last, once *new* is terminated. The word alone ends nobody: `can_be_ended`.
     """
@@ -493,7 +495,7 @@ def _architecture_troubles(spec: RelaunchSpec, state: State, current: Instance, 
 
 
 def _write_troubles(spec: RelaunchSpec, current: Instance, image: Image) -> Iterable[str]:
-    """That the image lacks what the instance has written, where the task must not lose that.
+    """Yield the refusal if the image lacks writes of the instance and the task must lose none.
 
     An image that is only planned will be captured from an instance that is stopped by then.
     """
@@ -514,9 +516,7 @@ def _moment(text: str | None) -> datetime | None:
 
 
 def _hardware_troubles(spec: RelaunchSpec, state: State, current: Instance, image: Image) -> Iterable[str]:
-    """Why EC2 would refuse to launch the type from the image, as far as both tell. (EC2 user guide, "Instance type
-    requirements" of boot modes, NitroTPM and enhanced networking.)
-    """
+    """Yield why EC2 would refuse to launch the type from the image, as far as both show."""
     wanted = spec.overrides.instance_type or current.instance_type
     info, what = type_facts(state, wanted), f"instance type {wanted}"
     modes = info.get("SupportedBootModes") or ()
@@ -537,7 +537,7 @@ def _hardware_troubles(spec: RelaunchSpec, state: State, current: Instance, imag
 
 
 def result(spec: RelaunchSpec, state: State) -> dict[str, Any]:
-    """What the given id stands for now, and as ``replaced`` the one that it was launched to replace."""
+    """Return the instance of the given id or its successor, with its predecessor as ``replaced``."""
     state = recognized(spec, state)
     current = _current(dataclasses.replace(spec, follow_successor=True), state)
     if current is None:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How the predecessor of a relaunch is retired, and how it comes back.
+"""The retirement of a relaunch's predecessor, and its rollback.
 
 Private to this collection.
 """
@@ -39,12 +39,12 @@ _RETIRED: Mapping[str, tuple[str, ...]] = {
 
 
 def is_retired(spec: RelaunchSpec, old: Instance) -> bool:
-    """Nothing is left to do with the old one."""
+    """Return whether the predecessor needs no further change."""
     return not old.alive or (old.state in _RETIRED[spec.old_instance] and tag_names.RESTORE_STATE not in old.tags)
 
 
 def retirement_troubles(spec: RelaunchSpec, state: State, old: Instance) -> list[str]:
-    """What stands against stopping or terminating the old one. All of it is known before the new one is launched."""
+    """Return the obstacles to the stop or termination of the predecessor. All are known before the launch."""
     if old.state in _RETIRED[spec.old_instance]:
         return []
     found = []
@@ -116,7 +116,7 @@ def finished(new_id: str, tags: Mapping[str, str], region: str) -> Stage:
 
 
 def _end(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Stage, ...]:
-    """The hold's record first: while it is there, `restored` would start the old one again."""
+    """Return the stages of the retirement. The hold ends first, since `restored` would start the predecessor again."""
     stages: list[Stage] = []
     if tag_names.RESTORE_STATE in old.tags:
         stages.append(Stage((forget(old, state.region, "end the hold without a start: the successor serves"),)))
@@ -143,7 +143,7 @@ def _end(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Stage, ...]:
 
 
 def lost_addresses(retirement: Iterable[Stage], old: Instance) -> tuple[str, ...]:
-    """The warning for a stop that takes the old one's public address away."""
+    """Return the warning for a stop that takes the old one's public address away."""
     stops = any(change.action == "StopInstances" for stage in retirement for change in stage.changes)
     return (lost_address(old),) if stops and has_passing_address(old) else ()
 
@@ -175,7 +175,7 @@ def rollback_stages(
 
 
 def restoration(state: State, old: Instance, rejected: Sequence[Instance]) -> tuple[Stage, ...]:
-    """The old one is started where a hold keeps it stopped, and the *rejected* end; the hold's record goes last."""
+    """Return the stages that start a predecessor with a hold, and terminate the *rejected*. The hold ends last."""
     stages = list(terminations(state, old, rejected))
     if wants_start(old):
         stages = stages or [Stage()]
@@ -202,8 +202,8 @@ def restoration(state: State, old: Instance, rejected: Sequence[Instance]) -> tu
 
 
 def terminations(state: State, old: Instance, rejected: Sequence[Instance], reason: str = "") -> tuple[Stage, ...]:
-    """The end of successors that were given up, for want of health or for *reason*. What EC2 would refuse to terminate
-    is let go first: they have taken over the old one's protection.
+    """Return the stages that terminate rejected successors, for want of health or for *reason*. The protection that
+    they took over from the predecessor is removed first.
     """
     if not rejected:
         return ()
@@ -220,7 +220,9 @@ def termination(instance_id: str, region: str, reason: str, current: str = "runn
 
 
 def unprotections(state: State, protected: Mapping[str, str]) -> tuple[Stage, ...]:
-    """Let these instances be terminated. Each with the id of the one whose protection was read: it has the same."""
+    """Return the stages that remove the protection of these instances. Each has the id of the instance whose protection
+    was read, which is the same.
+    """
     stages = []
     for attribute, name in (("disableApiTermination", "DisableApiTermination"), ("disableApiStop", "DisableApiStop")):
         changes = tuple(

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What data can be brought back: for volumes, or for all of an instance, the snapshot to make each volume from.
+"""Choose the snapshots to restore from: for single volumes, or for all volumes of an instance.
 
 A snapshot is *good* when it is completed and not in the archive. The *moment* of its data is when it was taken. Of a
 copy its tag ``ec2ops:taken`` says that, and without one nothing does: it counts from when it was begun, which is later,
@@ -63,10 +63,10 @@ class Restored:
 
 @dataclass(frozen=True)
 class Wanted:
-    """These volumes, or all volumes of this instance at one moment, as they were before a time.
+    """The volumes to restore, or the instance with all volumes of one moment, as they were before a time.
 
-    ``restored`` is there already. ``taken``: device names that are in use on the instance to restore to, None where
-    the volumes stay unattached. ``region`` is for messages.
+    ``restored`` is there already. ``taken``: device names that are in use on the instance to restore to, None where the
+    volumes stay unattached. ``region`` is for messages.
     """
 
     volume_ids: tuple[str, ...] = ()
@@ -78,7 +78,7 @@ class Wanted:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Of ``volume_ids``, those that are not restored yet."""
+        """The ids among ``volume_ids`` that are not restored yet."""
         there = {item.source for item in self.restored}
         return tuple(item for item in dict.fromkeys(self.volume_ids) if item not in there)
 
@@ -95,7 +95,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Origin:
-    """What ``ec2ops:origin`` says of the source volume, None for what it does not say. GiB and MiB/s."""
+    """The record ``ec2ops:origin`` of the source volume. None stands for a missing value. GiB and MiB/s."""
 
     volume_type: str | None = None
     size: int | None = None
@@ -107,7 +107,7 @@ class Origin:
 
 
 def origin_of(snapshot: Snapshot) -> Origin:
-    """The record of the source volume; an empty one where there is none that this collection wrote."""
+    """Return the record of the source volume; an empty one where there is none that this collection wrote."""
     words = snapshot.tags.get(tag_names.ORIGIN, "").split(" ")
     if len(words) != 7:
         return Origin()
@@ -138,7 +138,7 @@ class RestorePoint:
     tags: Mapping[str, str]
 
     def view(self) -> dict[str, Any]:
-        """As plain data."""
+        """Return the point as plain data."""
         return {
             "source": self.source,
             "snapshot_id": self.snapshot.snapshot_id,
@@ -169,7 +169,7 @@ class Recovery:
     ignored: tuple[str, ...] = ()
 
     def view(self) -> dict[str, Any]:
-        """As plain data."""
+        """Return the recovery as plain data."""
         return {
             "points": [point.view() for point in self.points],
             "devices": dict(self.devices),
@@ -180,7 +180,7 @@ class Recovery:
 
 
 def parse_time(value: object, option: str) -> datetime:
-    """A time in ISO 8601, UTC where it says nothing else. SpecError for anything else."""
+    """Return a time in ISO 8601, UTC where it says nothing else. SpecError for anything else."""
     try:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
     except ValueError:
@@ -189,7 +189,7 @@ def parse_time(value: object, option: str) -> datetime:
 
 
 def snapshot_of(described: Mapping[str, Any]) -> Snapshot:
-    """A snapshot as `amazon.aws.ec2_snapshot_info` returns it.
+    """Return a snapshot as `amazon.aws.ec2_snapshot_info` returns it.
 
     What is restored from the archive for a time can be used, whatever tier EC2 names.
     """
@@ -225,7 +225,7 @@ class _Candidate:
 
     @cached_property
     def fault(self) -> str:
-        """Why it cannot be restored from, empty when it can."""
+        """The reason why the snapshot is unusable, or an empty text."""
         if self.snapshot.state != "completed":
             return f"{self.snapshot.snapshot_id} is {self.snapshot.state}"
         if self.snapshot.storage_tier == "archive":
@@ -243,7 +243,7 @@ class _Candidate:
         return self.moment, not self.copied, self.snapshot.snapshot_id
 
     def fits(self, before: datetime | None) -> bool:
-        """Its data was taken before."""
+        """Return whether the snapshot was taken before *before*."""
         return before is None or self.moment < before
 
 
@@ -254,7 +254,9 @@ def _candidates(snapshots: Iterable[Snapshot]) -> list[_Candidate]:
 
 
 def _candidate(snapshot: Snapshot, known: Mapping[str, Snapshot]) -> _Candidate | None:
-    """The snapshot as a candidate; None for one without a start time, and for a copy that does not fit its original."""
+    """Return the snapshot as a candidate; None for one without a start time, and for a copy that does not fit its
+    original.
+    """
     moment = time_of(snapshot)
     if moment is None:
         return None
@@ -306,12 +308,13 @@ class _Set:
         return self.moment, len(self.parts), min(self.ids)
 
     def fits(self, before: datetime | None) -> bool:
-        """All of it was taken before."""
+        """Return whether all parts were taken before *before*."""
         return all(part.fits(before) for part in self.parts.values())
 
 
 def _instance_of(item: _Candidate) -> str:
-    """The instance of whose set it is a part: as its description says, of the first versions' copies as its tag does.
+    """Return the instance of whose set it is a part: as its description says, of the first versions' copies as its tag
+    does.
 
     A copy that is not proven is a part of no set.
     """
@@ -324,7 +327,7 @@ def _instance_of(item: _Candidate) -> str:
 
 
 def _sets(candidates: Iterable[_Candidate], instance_id: str) -> list[_Set]:
-    """The sets of the instance, the newest first, with all that is wrong with them."""
+    """Return the sets of the instance, the newest first, with all that is wrong with them."""
     members = {item.snapshot.snapshot_id: item for item in candidates if _instance_of(item) == instance_id}
     # All of one call have one start time. Every copy is a call of its own: its description tells the time of the set.
     originals: dict[datetime, list[_Candidate]] = defaultdict(list)
@@ -339,7 +342,9 @@ def _sets(candidates: Iterable[_Candidate], instance_id: str) -> list[_Set]:
 
 
 def _mark_of_copy(copy: Snapshot) -> tuple[str, str]:
-    """What the copies of one set have in common: as their descriptions say, of earlier versions' copies as tags do."""
+    """Return the mark that all copies of one set share: from descriptions, or from tags for earlier
+    versions' copies.
+    """
     record = copy_record(copy)
     if record is not None and record.taken is not None:
         return record.policy, set_mark(record.instance, record.taken)
@@ -375,7 +380,7 @@ def _set_of(members: Sequence[_Candidate]) -> _Set:
 
 
 def recover(snapshots: Iterable[Snapshot], wanted: Wanted) -> Recovery:
-    """What to restore, of the snapshots that are known.
+    """Return the snapshots to restore from, and the notes about them.
 
     Raises SpecError where there is nothing to restore a volume or the instance from; it says what there is, and what
     can be done. An instance of which something is restored already is completed from the same moment.
@@ -419,7 +424,7 @@ def _of_volumes(candidates: Iterable[_Candidate], wanted: Wanted) -> tuple[dict[
 
 
 def _passed_over(known: Iterable[_Candidate], chosen: _Candidate, wanted: Wanted) -> list[str]:
-    """Why what is newer than the chosen one is not it; nothing is said of what was not asked for."""
+    """Return why newer snapshots were passed over. Snapshots that the user did not ask for are not named."""
     newer = [item for item in known if item.order > chosen.order and item.fits(wanted.before)]
     reasons = [item.fault or f"{item.snapshot.snapshot_id}: {item.doubt}" for item in newer if item.fault or item.doubt]
     taken = f"{chosen.snapshot.snapshot_id} of {format_moment(chosen.moment)}"
@@ -434,7 +439,9 @@ def _passed_over(known: Iterable[_Candidate], chosen: _Candidate, wanted: Wanted
 
 
 def _claimed_older(known: Iterable[_Candidate], chosen: _Candidate) -> list[str]:
-    """The copies that were begun after the chosen one, and of which a tag alone says that their data is older."""
+    """Return the copies that were begun after the chosen one, and of which a tag alone says that
+    their data is older.
+    """
     begun = chosen.snapshot.start_time
     later = [
         item.snapshot.snapshot_id
@@ -456,12 +463,12 @@ def _claimed_older(known: Iterable[_Candidate], chosen: _Candidate) -> list[str]
 
 
 def _some(sentences: Sequence[str], separator: str = "; ") -> str:
-    """As `listed`, of parts that have commas of their own."""
+    """Return the first sentences and the number of the others, as `listed` does for items without commas."""
     return separator.join(bounded(sentences))
 
 
 def _nothing_of(source: str, known: Sequence[_Candidate], wanted: Wanted) -> str:
-    """Nothing can be restored: what there is instead."""
+    """Return the error if no snapshot is usable, with the snapshots that exist."""
     text = f"{source}: has no completed snapshot{wanted.where}{wanted.when} to restore from"
     if not known:
         return (
@@ -486,7 +493,7 @@ class _Choice:
 
 
 def _of_instance(candidates: Sequence[_Candidate], wanted: Wanted) -> _Choice:
-    """The newest whole set; what completes the one that was begun; else what the volumes' own snapshots have."""
+    """Return the newest whole set; what completes the one that was begun; else what the volumes' own snapshots have."""
     found = _sets(candidates, wanted.instance_id)
     begun = {item.snapshot_id for item in wanted.restored}
     first = max(found, key=lambda item: len(item.ids & begun), default=None)
@@ -503,7 +510,7 @@ def _of_instance(candidates: Sequence[_Candidate], wanted: Wanted) -> _Choice:
 
 
 def _not_of(begun: _Set, wanted: Wanted) -> frozenset[str]:
-    """The sources of restored volumes that cannot be of the set that was begun.
+    """Return the sources of restored volumes that cannot be of the set that was begun.
 
     The set has its snapshot of the source, and the volume was made from another one that is gone.
     """
@@ -512,7 +519,7 @@ def _not_of(begun: _Set, wanted: Wanted) -> frozenset[str]:
 
 
 def _anew(candidates: Sequence[_Candidate], found: Sequence[_Set], wanted: Wanted) -> _Choice:
-    """All volumes, where restored ones are there by their tags alone: what they were made from is gone.
+    """Return all volumes, where restored ones are there by their tags alone: what they were made from is gone.
 
     They are left as they are where they are all that would be restored now.
     """
@@ -569,7 +576,9 @@ def _newest_whole(found: Sequence[_Set], wanted: Wanted) -> tuple[dict[str, _Can
 
 
 def _beyond(chosen: _Set, asked: Iterable[_Set]) -> list[str]:
-    """What other sets have that the chosen one has not: volumes that its policy leaves out, or that are long gone."""
+    """Return the volumes of other sets that the chosen set lacks, since its policy excludes them or
+    they are long gone.
+    """
     notes: dict[str, str] = {}
     for item in asked:
         for source in sorted(item.parts.keys() - chosen.parts.keys() - notes.keys()):
@@ -579,14 +588,16 @@ def _beyond(chosen: _Set, asked: Iterable[_Set]) -> list[str]:
 
 
 def _is_recorded(item: _Candidate) -> bool:
-    """Whether a policy took it, or a run copied it: only then the tag `tags.ORIGIN` says anything of its volume."""
+    """Return whether a policy took it, or a run copied it: only then the tag `tags.ORIGIN` says
+    anything of its volume.
+    """
     snapshot = item.snapshot
     record = capture_record(snapshot)
     return not item.doubt if item.copied else record is not None and record.of == snapshot.volume_id
 
 
 def _without_sets(candidates: Iterable[_Candidate], wanted: Wanted) -> tuple[dict[str, _Candidate], list[str]]:
-    """Of each volume that was the instance's when its snapshot was taken, the newest one."""
+    """Return the newest snapshot of each volume that the instance had at that time."""
     before, there = wanted.before, {item.source for item in wanted.restored}
     if there:
         # What the first run has seen: what is newer than its first volume is not of the same restore.
@@ -614,7 +625,9 @@ def _without_sets(candidates: Iterable[_Candidate], wanted: Wanted) -> tuple[dic
 
 
 def _attached(item: _Candidate) -> str | None:
-    """The instance that had the volume: as the description says, else as the tag claims; None where neither does."""
+    """Return the instance that had the volume: as the description says, else as the tag claims; None where neither
+    does.
+    """
     record = capture_record(item.snapshot)
     return (record.attached if record is not None else "") or origin_of(item.snapshot).instance_id
 
@@ -635,7 +648,7 @@ def _of_attached(candidates: Iterable[_Candidate], instance_id: str) -> dict[str
 
 
 def _claims_of(chosen: _Candidate, known: Iterable[_Candidate], wanted: Wanted) -> list[str]:
-    """The note where no description, but only a tag, says that the volume was the instance's."""
+    """Return the note where no description, but only a tag, says that the volume was the instance's."""
     records = (capture_record(item.snapshot) for item in known)
     if any(record is not None and record.attached == wanted.instance_id for record in records):
         return []
@@ -653,7 +666,7 @@ class _Devices:
         self._taken = None if taken is None else {_disk(name) for name in taken}
 
     def take(self, name: str | None) -> str | None:
-        """The name, where it is free; it is taken then."""
+        """Return the name and mark it as taken if it is free, else None."""
         if name is None or self._taken is None or _disk(name) in self._taken:
             return None
         self._taken.add(_disk(name))
@@ -661,7 +674,7 @@ class _Devices:
 
 
 def _disk(name: str) -> str:
-    """What tells disks apart: /dev/sda1 and /dev/xvda are one."""
+    """Return the part of a device name that identifies the disk: /dev/sda1 and /dev/xvda are one."""
     return device_letters(name).rstrip("0123456789")
 
 
@@ -690,7 +703,7 @@ def _point(source: str, item: _Candidate, devices: _Devices, notes: list[str]) -
 
 
 def _is_possible(origin: Origin, size: int) -> bool:
-    """Whether EBS makes a volume of *size* GiB with the recorded performance."""
+    """Return whether EBS makes a volume of *size* GiB with the recorded performance."""
     rules = VOLUME_TYPES[origin.volume_type or DEFAULT_TYPE]
     iops = origin.iops if rules.iops is not None else None
     throughput = origin.throughput if rules.throughput is not None else None
@@ -704,7 +717,7 @@ def _is_possible(origin: Origin, size: int) -> bool:
 def _performance(
     source: str, snapshot: Snapshot, origin: Origin, notes: list[str]
 ) -> tuple[str, int | None, int | None]:
-    """The recorded type, and of IOPS and throughput what is the user's to say with it."""
+    """Return the recorded type, and of IOPS and throughput what is the user's to say with it."""
     rules = VOLUME_TYPES.get(origin.volume_type or "")
     if rules is None or origin.volume_type is None or not _is_possible(origin, snapshot.volume_size):
         recorded = "does not record its type"

@@ -94,7 +94,7 @@ def left_by_drills(claims: Iterable[Claim], snapshots: Mapping[str, Snapshot]) -
 
 
 def _misfit(claim: Claim, snapshot: Snapshot | None) -> str | None:
-    """Why the volume cannot have been restored from its source; None where EC2 does not contradict it."""
+    """Return why the volume cannot have been restored from its source, or None if EC2 does not contradict it."""
     if not claim.volume.snapshot_id:
         return "it was not made from a snapshot"
     if snapshot is None:

@@ -112,7 +112,7 @@ class LateGuards:
         return None
 
     def warning(self, withdrawn: Mapping[str, Withdrawal]) -> str:
-        """The snapshots that are kept, ten of them by name."""
+        """Return the warning about the snapshots that are kept, with ten of them by name."""
         texts = [f"{name} ({why.guard}: {why.reason})" for name, why in withdrawn.items()]
         return (
             f"kept_late: {len(texts)} of the snapshots to delete became protected while the run waited, and are kept: "
@@ -122,7 +122,7 @@ class LateGuards:
     # --- the report ---
 
     def adjusted(self, told: Mapping[str, Any], withdrawn: Mapping[str, Withdrawal]) -> dict[str, Any]:
-        """The module's results with what was withdrawn among what is kept."""
+        """Return the module's results with the withdrawn snapshots among those that are kept."""
         kept = [one for one in self._deletions if not withdrawn.keys().isdisjoint(one.unit.ids)]
         number = sum(len(one.unit.ids) for one in kept)
         found = {**told, "kept_late": [_entry(one, withdrawn) for one in kept]}

@@ -74,7 +74,7 @@ class FastRestore:
 
 @dataclass(frozen=True)
 class Upkeep:
-    """What is to be done to snapshots that stay. None: the task does not say, and nothing is touched.
+    """The lifecycle options. None stands for an option that the task does not set, and nothing is touched.
 
     ``warnings``: what can be meant, and will cost more than it looks.
     """
@@ -91,7 +91,7 @@ class Upkeep:
 
     @property
     def own_tags(self) -> dict[str, str]:
-        """What goes on new snapshots beside the policy's other own tags."""
+        """The lifecycle's tags on new snapshots."""
         return {LOCK: self.locks.text} if self.locks is not None else {}
 
 
@@ -105,13 +105,14 @@ def locked_for(snapshot: Snapshot) -> timedelta | None:
 
 
 def recorded_lock(snapshot: Snapshot) -> str:
-    """How the run that took the snapshot was to lock it, as `Lock.text`; empty where its description does not say."""
+    """Return the lock that the snapshot's description records, as `Lock.text`, or an empty text."""
     record = capture_record(snapshot)
     return "" if record is None else record.lock
 
 
 def is_own_lock(snapshot: Snapshot, lock: Mapping[str, Any]) -> bool:
-    """Whether a lock that EC2 shows, in force and removable, is the one that the description of the snapshot records.
+    """Return whether a lock that EC2 shows, in force and removable, is the one that the description of the snapshot
+    records.
 
     One of another mode or length was made, or made longer, by somebody else. A tag proves no lock.
     """
@@ -120,7 +121,7 @@ def is_own_lock(snapshot: Snapshot, lock: Mapping[str, Any]) -> bool:
 
 
 def parse_upkeep(params: Mapping[str, Any], region: str, keep: Keep | None, every: Every) -> Upkeep:
-    """The options, when they can be meant. Raises SpecError, naming the option, its value, and what is accepted.
+    """Return the options, when they can be meant. Raises SpecError, naming the option, its value, and what is accepted.
 
     *keep* and *every* are those of the same task: with them goes what the archive will cost.
     """
@@ -174,7 +175,7 @@ _DURATION = f"whole days, 1d to {MOST_LOCK_DAYS}d, such as 30d or 52w"
 
 
 def _whole(value: object, unit: timedelta, most: int) -> int | None:
-    """A span as a count of *unit*, from 1 to *most*; None for anything else."""
+    """Return a span as a count of *unit*, from 1 to *most*; None for anything else."""
     try:
         count, rest = divmod(parse_span(str(value), ""), unit)
     except (SpecError, OverflowError):

@@ -49,7 +49,7 @@ _POLICY = re.compile(r"[\w .:/=+\-@]{1,128}")
 
 @dataclass(frozen=True)
 class CopySpec:
-    """Where copies go, and what is kept there. ``wait``: whether a run sees them completed."""
+    """One place of copies, and its rules. ``wait``: the run waits until they are completed."""
 
     region: str
     profile: str | None
@@ -59,18 +59,18 @@ class CopySpec:
 
     @property
     def place(self) -> str:
-        """As queries and changes name it."""
+        """The place in queries and changes."""
         return place_of(self.region, self.profile)
 
     @property
     def where(self) -> str:
-        """As a person reads it."""
+        """The place for a person."""
         return place_text(self.place)
 
 
 @dataclass(frozen=True)
 class RotationSpec:
-    """What the task asks for. Tags to select by are joined by *and*."""
+    """The options of the task. Tags of a selection are joined by *and*."""
 
     policy: str
     captured: bool
@@ -103,16 +103,18 @@ class RotationSpec:
 
     @property
     def selects(self) -> bool:
-        """Whether anything is to be created from."""
+        """Return whether anything is to be created from."""
         return bool(self.volume_ids or self.instance_ids or self.select_tags)
 
     def guard(self, name: str) -> str:
-        """The mode of a guard. ``shared`` costs a call for every snapshot: it is off unless it was asked for."""
+        """Return the mode of a guard. ``shared`` is off by default, since it costs a call for every snapshot."""
         return self.guards.get(name, "off" if name == "shared" else "keep")
 
 
 def parse(params: Mapping[str, Any], region: str) -> RotationSpec:
-    """The options, when they can be meant. Raises SpecError, naming the option, its value, and what is accepted."""
+    """Return the options, when they can be meant. Raises SpecError, naming the option, its value,
+    and what is accepted.
+    """
     policy = require_text(params["policy"], "policy")
     if not _POLICY.fullmatch(policy) or policy != policy.strip() or "(" in policy:
         raise SpecError(
@@ -209,7 +211,7 @@ def _filters(tags: Mapping[Any, Any] | None, option: str, *, numbers: bool = Fal
 
 
 def _policies(names: Iterable[Any] | None) -> tuple[str, ...]:
-    """The policies whose snapshots may be adopted."""
+    """Return the policies whose snapshots may be adopted."""
     found = require_selector_keys(names or (), "adopt.policies")
     if "" in found:
         raise SpecError("adopt.policies: has an empty name. Name the policy that took the snapshots.")
@@ -217,7 +219,7 @@ def _policies(names: Iterable[Any] | None) -> tuple[str, ...]:
 
 
 def _keys(keys: Iterable[Any] | None, option: str) -> tuple[str, ...]:
-    """The keys of tags to find something by, whatever their values."""
+    """Return the keys of tags to find something by, whatever their values."""
     found = require_selector_keys(keys or (), option)
     for key in found:
         if not key or "*" in key or "?" in key:

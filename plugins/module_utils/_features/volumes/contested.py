@@ -43,7 +43,7 @@ def refusals(purging: Mapping[str, Iterable[Declaration]]) -> dict[str, str]:
 
 
 def _instance_ids(declaration: Declaration) -> Iterable[str]:
-    """Return the ids that a declaration names: one, several, or text with commas, as the module takes them."""
+    """Yield the ids that a declaration names: one, several, or text with commas, as the module takes them."""
     for option in ("instance_ids", "instance_id"):
         given = declaration.get(option) or ()
         for text in (given,) if isinstance(given, str) else given:

@@ -460,7 +460,7 @@ class _Volumes:
         return new in self.replacements(target, volume.volume_id)
 
     def doubts(self, target: Target, several: Iterable[Volume]) -> Iterator[str]:
-        """Return warnings for tags of these volumes that no fact supports."""
+        """Yield warnings for tags of these volumes that no fact supports."""
         for volume in several:
             for old_id in tag_names.replaced_ids(volume.tags):
                 doubt = self.doubt(target, volume, old_id)
@@ -503,7 +503,9 @@ def _match(target: Target, known: _Volumes) -> Match:
 
 
 def _unadopted(target: Target, name: str, volume: Volume) -> Match:
-    """What is at the device is not known as this entry's. It may have come there since the entry's own went."""
+    """Return the warning about a volume at the device that is not known as this entry's. It may have come after the
+    entry's own.
+    """
     if tag_names.SPEC in volume.tags:
         return Match(target, name)
     raise UnsafePlan(

@@ -1229,7 +1229,7 @@ def _is_known_by_a_fact(match: Match, volume: Volume) -> bool:
 
 
 def _forgotten_flags(match: Match, volumes: Iterable[Volume | None]) -> Iterator[str]:
-    """Return a warning for each tag that claims delete-on-termination, if the entry does not set it."""
+    """Yield a warning for each tag that claims delete-on-termination, if the entry does not set it."""
     if match.target.spec.delete_on_termination is not None:
         return
     for volume in volumes:
@@ -1245,7 +1245,7 @@ def _forgotten_flags(match: Match, volumes: Iterable[Volume | None]) -> Iterator
 
 
 def _leaving(match: Match, volume: Volume, state: State) -> Iterator[str]:
-    """Return a warning for other tasks that declare the volume at its present place, since they would undo the move."""
+    """Yield a warning for other tasks that declare the volume at its present place, since they would undo the move."""
     target = match.target
     left, name = volume.tags.get(tag_names.SPEC), volume.tags.get(tag_names.VOLUME)
     if left is None:
@@ -1279,7 +1279,7 @@ def _multi_attach_rule(volume: Volume, drift: Drift) -> str:
 
 
 def _no_longer_declared(volumes: Iterable[Volume]) -> Iterator[str]:
-    """Return a warning for each volume that keeps the name of a removed entry."""
+    """Yield a warning for each volume that keeps the name of a removed entry."""
     for volume in volumes:
         name = volume.tags.get(tag_names.VOLUME)
         if name is not None:

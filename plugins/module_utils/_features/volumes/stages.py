@@ -125,7 +125,7 @@ class Draft:
         return _predicted(stages, self.state)
 
     def _not_made(self) -> tuple[Stage, ...]:
-        """What EBS could not make (a key that it cannot use) is deleted by the run that has asked for it.
+        """Return the rollback that deletes volumes that EBS could not create, for instance with an unusable key.
 
         Only that run can tell it from a volume that was in use and has failed.
         """
@@ -148,7 +148,7 @@ class Draft:
         return (Wait(tuple(self.cooling), "modifiable"),) if self.cooling else ()
 
     def _interruption(self, stopping: Sequence[Instance], restored: Sequence[Instance]) -> list[Stage]:
-        """From the first thing that is taken away to the last that is given back."""
+        """Return the stages from the first detach to the last start."""
         moment, region, hold_time = self.now, self.state.region, self.spec.hold_time
         stops = held_stop(stopping, region, moment, hold_time)
         restore = restore_stages(restored, region, moment, hold_time)
@@ -179,7 +179,7 @@ class Draft:
         return [*stages, *restore] if self.moves else stages
 
     def _attachments(self, moving: set[str]) -> Iterator[Stage]:
-        """The attachments of all that is not moved, side by side.
+        """Yield the attachments of all that is not moved, side by side.
 
         Of a named spec the first one alone: two hosts that both take it for theirs, at the same moment, meet at that
         one volume, and the later of them gets none.
@@ -324,7 +324,7 @@ class Draft:
 
 
 def plain(part: Any) -> dict[str, Any]:
-    """An attachment or a block device as a view holds it."""
+    """Return an attachment or a block device as a view holds it."""
     return dataclasses.asdict(part)
 
 
@@ -361,7 +361,7 @@ def _with_way_back(stage: Stage, back: tuple[Stage, ...]) -> Stage:
 
 
 def _predicted(stages: Iterable[Stage], state: State) -> tuple[Stage, ...]:
-    """The stages without what changes nothing; every change of tags with the tags before and after it.
+    """Return the stages without what changes nothing; every change of tags with the tags before and after it.
 
     Raises SpecError for a resource that would have more tags than EC2 takes.
     """
