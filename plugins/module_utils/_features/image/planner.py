@@ -295,7 +295,7 @@ def _users_queries(spec: ImageSpec, state: State, method: str) -> tuple[Query, .
 
 
 def _line_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
-    """Return the queries for the successor of a retired source that no tag names: it runs from a version of the image."""
+    """Return the queries for a retired source's successor that no tag names. It runs from a version of the image."""
     instance = _living_or_none(spec, state)
     if instance is None or not spec.follow_successor or not launch_queries(instance, [instance.image_id]):
         return ()
