@@ -16,7 +16,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._features.restore.p
     recover,
     snapshot_of,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import StorageError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError, StorageError
 
 
 def restore_points(
@@ -50,7 +50,10 @@ def restore_points(
             ),
             None if taken is None else tuple(taken),
         )
-        return {**recover((snapshot_of(item) for item in snapshots), wanted).view(), "error": None}
+        found = recover((snapshot_of(item) for item in snapshots), wanted)
+        if found.failures:
+            raise SpecError(". ".join(found.failures.values()))
+        return {**found.view(), "error": None}
     except StorageError as error:
         if not strict:
             return {"error": str(error), "notes": []}

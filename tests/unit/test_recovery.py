@@ -147,12 +147,16 @@ def test_nothing_to_restore_from_says_what_there_is(
     assert all(part in str(refused.value) for part in parts)
 
 
-def test_all_that_is_missing_is_said_at_once_and_nothing_is_restored_of_some() -> None:
+def test_volumes_without_a_source_are_named_beside_those_with_one() -> None:
+    third = "vol-00000000000000003"
+    good = snapshot(DAY, V2)
+    found = recover([good], Wanted(volume_ids=(V1, V2, third)))
+    assert (chosen(found), set(found.failures)) == ({V2: good.snapshot_id}, {V1, third})
+    assert all(text.startswith(source) for source, text in found.failures.items())
     with pytest.raises(SpecError) as refused:
-        recover([snapshot(DAY, V2)], Wanted(volume_ids=(V1, V2, "vol-00000000000000003")))
+        recover([], Wanted(volume_ids=(V1, third)))
     assert V1 in str(refused.value)
-    assert "vol-00000000000000003" in str(refused.value)
-    assert V2 not in str(refused.value)
+    assert third in str(refused.value)
 
 
 def test_what_is_restored_already_is_not_chosen_again() -> None:

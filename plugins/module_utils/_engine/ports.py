@@ -103,6 +103,7 @@ class Outcome:
     ``bindings`` maps planned ids to EC2's, and the moments of planned snapshots (`ids.moment_of`) to when they were
     taken. ``observed`` is what the waits last saw. ``deferred``: what EC2 refused for now, where the change allows for
     that, with its refusal. ``withdrawn``: what the plan holds and a stage's recheck has left out, with the reason.
+    ``seconds``: by id, how long after its begin the run last saw a resource as the plan wants it.
     """
 
     done: list[Change] = field(default_factory=list)
@@ -112,6 +113,7 @@ class Outcome:
     withdrawn: list[tuple[Change, Withdrawal]] = field(default_factory=list)
     bindings: dict[str, str] = field(default_factory=dict)
     observed: dict[str, Resource] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     rolled_back: list[Change] = field(default_factory=list)
     error: StorageError | None = None

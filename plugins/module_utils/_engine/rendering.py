@@ -64,7 +64,28 @@ def _told(plan: Plan, outcome: Outcome) -> dict[str, Any]:
         count = plan.counted.get(change.action)
         if count is not None:
             told["counts"] = {**told["counts"], count: told["counts"][count] - 1}
-    return _retold(plan, outcome, told)
+    return _retold(plan, outcome, {**told, **_measured(plan, outcome)})
+
+
+def _measured(plan: Plan, outcome: Outcome) -> dict[str, Any]:
+    """The list that the plan wants to have measured, with the seconds of what the run has changed."""
+    if not plan.measured:
+        return {}
+    changed = {substitute(change.resource, outcome.bindings) for change in plan.changes}
+    entries: list[dict[str, Any]] = substitute(plan.told[plan.measured], outcome.bindings)
+    seconds = {name: round(outcome.seconds[name], 1) for name in changed.intersection(outcome.seconds)}
+    return {plan.measured: [{**entry, "seconds": seconds.get(entry["volume_id"])} for entry in entries]}
+
+
+def _is_over(entry: Mapping[str, Any], plan: Plan, outcome: Outcome) -> bool:
+    """Whether a failed run has done all that the plan has for the entry's resource, and seen the end of it."""
+    stuck = outcome.error.resources if isinstance(outcome.error, WaitError) else ()
+    done = {id(change) for change in outcome.done}
+    return entry["volume_id"] not in stuck and all(
+        id(change) in done
+        for change in plan.changes
+        if substitute(change.resource, outcome.bindings) == entry["volume_id"]
+    )
 
 
 def _retold(plan: Plan, outcome: Outcome, told: dict[str, Any]) -> dict[str, Any]:
@@ -81,6 +102,8 @@ def _unfinished(plan: Plan, outcome: Outcome) -> dict[str, Any]:
         name = plan.listed.get(change.action)
         if name is not None:
             told[name].append(substitute(change.resource, outcome.bindings))
+    for name, entries in _measured(plan, outcome).items():
+        told[name] = [entry for entry in entries if _is_over(entry, plan, outcome)]
     return _retold(plan, outcome, told)
 
 

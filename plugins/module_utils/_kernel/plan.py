@@ -290,6 +290,9 @@ class Plan:
     after changes were withdrawn (`Recheck`). ``explained``: text that
     ``--diff`` shows after the changes; ``shown``: so many changes are shown before it, None for all. ``refused``: what
     the plan leaves out and should have held; the task fails with it once the rest is done, in check mode too.
+    ``measured``: the list in ``told`` with an entry for each resource, which has its ``volume_id``. A run puts into its
+    ``seconds`` how long it took until the resource was ready. Of a run that has failed the list has only entries for
+    which nothing is left to do.
     """
 
     stages: tuple[Stage, ...] = ()
@@ -302,6 +305,7 @@ class Plan:
     explained: str = ""
     shown: int | None = None
     refused: StorageError | None = None
+    measured: str = ""
 
     @property
     def changes(self) -> tuple[Change, ...]:

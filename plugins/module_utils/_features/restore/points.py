@@ -149,12 +149,17 @@ class RestorePoint:
 
 @dataclass(frozen=True)
 class Recovery:
-    """``points`` by source. ``devices`` and ``moments``, by source, of what is restored already, as far as known."""
+    """``points`` by source. ``devices`` and ``moments``, by source, of what is restored already, as far as known.
+
+    ``failures``: by source, why a volume cannot be restored.
+    """
 
     points: tuple[RestorePoint, ...]
     devices: Mapping[str, str]
     moments: Mapping[str, datetime]
     notes: tuple[str, ...]
+    ignored: tuple[str, ...] = ()
+    failures: Mapping[str, str] = field(default_factory=dict)
 
     def view(self) -> dict[str, Any]:
         """As plain data."""
@@ -352,14 +357,15 @@ def _set_of(members: Sequence[_Candidate]) -> _Set:
 def recover(snapshots: Iterable[Snapshot], wanted: Wanted) -> Recovery:
     """What to restore, of the snapshots that are known.
 
-    Raises SpecError where there is nothing to restore a volume or the instance from; it says what there is, and what
-    can be done. An instance of which something is restored already is completed from the same moment.
+    Raises SpecError where there is nothing to restore the instance, or any of the volumes, from; it says what there is,
+    and what can be done. An instance of which something is restored already is completed from the same moment.
     """
     candidates = _candidates(snapshots)
     if wanted.instance_id:
         chosen, notes = _of_instance(candidates, wanted)
+        failures: dict[str, str] = {}
     else:
-        chosen, notes = _of_volumes(candidates, wanted)
+        chosen, notes, failures = _of_volumes(candidates, wanted)
     devices = _Devices(wanted.taken)
     by_id = {item.snapshot.snapshot_id: item for item in candidates}
     there = {item.source: by_id[item.snapshot_id] for item in wanted.restored if item.snapshot_id in by_id}
@@ -370,15 +376,32 @@ def recover(snapshots: Iterable[Snapshot], wanted: Wanted) -> Recovery:
         {source: device for source, device in kept.items() if device is not None},
         {source: item.moment for source, item in there.items()},
         tuple(notes),
+        (),
+        failures,
     )
 
 
-def _of_volumes(candidates: Iterable[_Candidate], wanted: Wanted) -> tuple[dict[str, _Candidate], list[str]]:
+def is_without_sets(snapshots: Iterable[Snapshot], wanted: Wanted) -> bool:
+    """Whether the instance is restored from the snapshots of its single volumes, so that all of them are to be known.
+
+    That is so where *snapshots* have no set of it, and where a restore was begun from snapshots of no set.
+    """
+    known = list(snapshots)
+    found = _sets(_candidates(known), wanted.instance_id)
+    begun = {item.snapshot_id for item in wanted.restored} & {item.snapshot_id for item in known}
+    return not any(item.ids & begun for item in found) if begun else not found
+
+
+def _of_volumes(
+    candidates: Iterable[_Candidate], wanted: Wanted
+) -> tuple[dict[str, _Candidate], list[str], dict[str, str]]:
     """For each volume its newest good snapshot."""
     by_source: dict[str, list[_Candidate]] = defaultdict(list)
     for item in candidates:
         by_source[item.source].append(item)
-    chosen, notes, failures = {}, [], []
+    chosen: dict[str, _Candidate] = {}
+    notes: list[str] = []
+    failures: dict[str, str] = {}
     for source in wanted.missing:
         known = sorted(by_source[source], key=lambda item: item.order, reverse=True)
         good = [item for item in known if not item.fault and item.fits(wanted.before)]
@@ -387,10 +410,10 @@ def _of_volumes(candidates: Iterable[_Candidate], wanted: Wanted) -> tuple[dict[
             chosen[source] = good[0]
             notes += _passed_over(known, good[0], wanted)
         else:
-            failures.append(_nothing_of(source, known, wanted))
-    if failures:
-        raise SpecError(_some(failures, ". "))
-    return chosen, notes
+            failures[source] = _nothing_of(source, known, wanted)
+    if failures and not chosen and not wanted.restored:
+        raise SpecError(_some([*failures.values()], ". "))
+    return chosen, notes, failures
 
 
 def _passed_over(known: Iterable[_Candidate], chosen: _Candidate, wanted: Wanted) -> list[str]:
