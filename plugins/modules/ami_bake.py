@@ -174,7 +174,9 @@ options:
         the module warns about that.
     type: str
   description:
-    description: The description of the image and its snapshots, set when they are made.
+    description:
+      - The description of the image and its snapshots, set when they are made.
+      - That of a snapshot ends with a hash of O(name) and O(version), which proves for which version it was taken.
     type: str
   tags:
     description:

@@ -51,7 +51,7 @@ options:
         the instance's id.
       - With another name the volumes follow the declaration to another instance, for example when a machine is built
         anew.
-      - Required with O(availability_zone), and with several instances if all volumes have
+      - Required with O(availability_zone) unless O(move=true), and with several instances if all volumes have
         O(volumes[].multi_attach=true). Otherwise it cannot be given with several instances.
       - It must be text, so quote a number.
     type: raw
@@ -231,6 +231,14 @@ options:
         such a volume is an error that names the holder.
     type: bool
     default: false
+  move:
+    description:
+      - The entries name volumes that come from elsewhere, by O(volumes[].volume_id). A volume keeps its O(spec) unless
+        that is the id of an instance or C(zone/) and a zone. Otherwise it gets the target's, which is O(spec), the
+        instance's id, or C(zone/) and the zone.
+      - A volume that is attached in O(availability_zone) already stays there, and is not in the result.
+    type: bool
+    default: false
   on_cooldown:
     description:
       - What to do when EC2 takes no modification of a volume at this time, because one is in progress or the volume's
@@ -255,8 +263,10 @@ notes:
     made. With O(volumes[].state=absent) and O(final_snapshot=false) it is deleted. What EBS could not make is deleted
     by the run that has asked for it.
   - Anybody who can call CreateTags can write the tags of this module. A volume counts as the copy of another one where
-    the swap's snapshot proves it, or where it is in its place. Of several volumes with an entry's tags the attached one
-    counts, and a warning names the others. Nothing is deleted for tags that no fact agrees with.
+    the swap's snapshot proves it, or where it is in its place. An entry that names the replaced one changes the copy
+    only where the snapshot proves it. Of several volumes with an entry's tags the attached one counts, and a warning
+    names the others. Nothing is deleted for tags that no fact agrees with. An entry whose volume tags leave open is
+    refused, and the others are carried out.
   - An entry with a new O(volumes[].name) makes a new volume. A warning names the volumes of the declaration that no
     entry names any more.
   - On Outposts, and in Local Zones and Wavelength Zones, no volume is made or attached; the task fails and names the
@@ -508,7 +518,7 @@ deferred:
       reason: You've reached the maximum modification rate per volume limit.
       next_modification_at: "2026-11-24T10:00:00Z"
 final_snapshots:
-  description: The last snapshots of volumes that were deleted.
+  description: The last snapshots of volumes that were deleted, the newest one of each volume.
   returned: success
   type: list
   elements: dict
@@ -618,6 +628,7 @@ ARGUMENT_SPEC = {
     "in_use": {"type": "str", "choices": ["refuse", "stop", "detach"], "default": "refuse"},
     "lose_instance_store": {"type": "bool", "default": False},
     "steal": {"type": "bool", "default": False},
+    "move": {"type": "bool", "default": False},
     "on_cooldown": {"type": "str", "choices": ["fail", "defer", "wait"], "default": "fail"},
 }
 
@@ -636,7 +647,6 @@ def main() -> None:
         examples=EXAMPLES_OF_MAPPINGS,
         mutually_exclusive=[("instance_ids", "availability_zone")],
         required_one_of=[("instance_ids", "availability_zone")],
-        required_by={"availability_zone": ("spec",)},
     )
 
 

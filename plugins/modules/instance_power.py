@@ -32,7 +32,8 @@ options:
     description:
       - The instances. An empty list means none.
       - With O(state=restored) it may be left out. Then every instance of the region whose hold ended more than
-        O(older_than) ago is brought back. A hold ends O(wait_timeout) seconds of the stopping task after its begin.
+        O(older_than) ago is brought back. A hold ends O(wait_timeout) seconds of the stopping task after its begin,
+        and after seven days at the latest.
     type: list
     elements: str
     aliases: [instance_id]
@@ -43,6 +44,7 @@ options:
         them. Where no such record is, nothing is done. A record from before the last start is spent and removed.
       - An instance that was held for M(ec2ops.storage.instance_relaunch) is started too while its successor has not
         proved itself. That one is marked as rejected in its tag C(ec2ops:trial), and the next relaunch terminates it.
+        A successor that may have served is left as it is, and a warning names it.
     type: str
     choices: [stopped, running, restored]
     required: true

@@ -22,7 +22,10 @@ description:
   - A second tag, C(ec2ops:trial), says how far it is. Until it is V(serving), the successor stands for nobody. A run
     that was ended before is carried on by the next one with the same O(image_id), however late, or is taken back; until
     then another O(image_id) is refused. V(rejected) is a successor that was taken back. The run that finds one, or a
-    way back that was not finished, terminates it and fails, as the one that was ended would have.
+    way back that was not finished, terminates it and fails, as the one that was ended would have. One that was launched
+    more than a day ago, or that EC2 shows in use, may have served. It is left alone, and a warning names it.
+  - While the old instance is off and no task holds it stopped, the successor that ran last serves, whatever the tag
+    C(ec2ops:trial) says. A warning names both.
   - Every fact of the old instance is carried over, follows from something else, or makes the module refuse when it is
     set. Nothing is dropped silently. The table is in C(docs/instance_facts.md) of the collection. What is decided by
     the AMI, such as the architecture and the root volume, comes from the AMI.

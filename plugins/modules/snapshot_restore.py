@@ -86,9 +86,9 @@ options:
 notes:
   - The user needs C(ec2:DescribeVolumes), C(ec2:DescribeSnapshots), C(ec2:GetEbsEncryptionByDefault),
     C(ec2:CreateVolume) and C(ec2:CreateTags); with O(zone) and for drills C(ec2:DescribeAvailabilityZones); with
-    O(target_instance_id) C(ec2:DescribeInstances), C(ec2:DescribeInstanceTypes), C(ec2:AttachVolume) and
-    C(ec2:DeleteTags); for drills, and to remove a volume that EBS could not make, C(ec2:DeleteVolume); to remove
-    volumes of interrupted drills C(ec2:CreateSnapshot). Snapshots that a customer managed KMS key encrypts need
+    O(target_instance_id) C(ec2:DescribeInstances), C(ec2:DescribeInstanceTypes) and C(ec2:AttachVolume); for drills,
+    and to remove a volume that EBS could not make, C(ec2:DeleteVolume); to remove volumes of interrupted drills
+    C(ec2:CreateSnapshot) and C(ec2:DeleteSnapshot). Snapshots that a customer managed KMS key encrypts need
     C(kms:CreateGrant), C(kms:Decrypt), C(kms:DescribeKey) and C(kms:GenerateDataKeyWithoutPlaintext) on that key.
   - EBS loads the blocks of a new volume when they are first used. A volume is available before that.
   - Tags of the volume and of the policy are alike on a snapshot, so a restored volume has both.

@@ -236,15 +236,18 @@ options:
   lock:
     description:
       - New snapshots are locked as soon as they are completed; without O(wait) at once, and the lock begins when they
-        are. Older ones are not; the tag C(ec2ops:lock) says which were made to be locked, so that a later run locks
-        what an interrupted one, or one with O(state=captured), has left. Taking the option away leaves the locks as
-        they are.
+        are. Older ones are not. The description of a snapshot and its tag C(ec2ops:lock) say whether it was made to be
+        locked, so that a later run locks what an interrupted one, or one with O(state=captured), has left. Taking the
+        option away leaves the locks as they are.
     type: dict
     suboptions:
       mode:
         description:
           - V(governance) can be taken off by who may call C(ec2:UnlockSnapshot). V(compliance) by nobody once
             O(lock.cool_off) is over. V(unlocked) takes off the locks that the policy has put on, where EC2 lets it.
+          - With V(unlocked), a lock is the policy's when the description of the snapshot records the same mode and
+            length. Other locks stay, with a warning, also those of snapshots that earlier versions of the collection
+            took, since anybody can write a tag.
         type: str
         choices: [governance, compliance, unlocked]
         required: true
@@ -276,7 +279,8 @@ options:
         default: 1
   adopt:
     description:
-      - Snapshots that the policy did not make and retains too. They are never those of another policy.
+      - Snapshots that the policy did not make and retains too. They are never those of another policy, unless
+        O(adopt.policies) names it.
       - The policy claims each of them with the tag C(ec2ops:adopted-by) before it deletes anything. It leaves out the
         snapshots that another policy has claimed, with a warning. To hand a snapshot over, remove the tag.
       - Without O(adopt), or with other tags in it, the policy no longer retains what it has claimed, so no run deletes
@@ -288,6 +292,15 @@ options:
         description: They have all these tags. Quote values. Anything but text is refused.
         type: dict
         required: true
+      policies:
+        description:
+          - Names of policies that took snapshots to adopt, such as the old name of this policy. The description of a
+            snapshot names the policy that took it.
+          - Their tag C(ec2ops:policy) must be removed. Without the name here, a snapshot that another policy took is
+            left out with a warning, since anybody who may tag can remove the tag.
+        type: list
+        elements: str
+        default: []
   protect:
     description:
       - Snapshots that stay and take nobody's place. One of O(protect.tags) and O(protect.tag_keys) is required.

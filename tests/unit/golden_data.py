@@ -105,6 +105,8 @@ def watch(function: Callable[..., Any]) -> Callable[..., Any]:
 
 for planner in PLANNERS:
     for name in ("plan", "needs"):
+        if getattr(planner.FEATURE, name) is None:
+            continue
         watched = watch(getattr(planner, name))
         setattr(planner, name, watched)
         object.__setattr__(planner.FEATURE, name, watched)

@@ -397,7 +397,7 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
     (
         Query("DescribeLockedSnapshots"),
         {"Snapshots": [{"SnapshotId": "snap-1", "LockState": "governance", "LockExpiresOn": MOMENT}]},
-        [Fact("snap-1/lock", {"state": "governance", "expires_on": "2026-11-23T12:00:00Z"})],
+        [Fact("snap-1/lock", {"state": "governance", "expires_on": "2026-11-23T12:00:00Z", "days": None})],
     ),
     (
         Query("DescribeFastSnapshotRestores", (("state", ("enabling", "optimizing", "enabled")),)),

@@ -119,6 +119,14 @@ def test_late_claim_displaces_no_snapshot_of_its_slot() -> None:
     assert deleted(plan) == set()
 
 
+@pytest.mark.parametrize("value", [f"{TODAY[:10]}T00:00+00:00", "2026-11-23T00:00+00:00"])
+def test_one_slot_on_the_snapshots_of_many_deletes_none(value: str) -> None:
+    """As after a policy has begun to take fewer: what it took each hour is not the second of a day's slot."""
+    hourly = [tagged(snapshot(number * HOUR), period=value) for number in range(1, 20)]
+    plan = planned(Account.of(volume(1), hourly), keep={"last": 48}, create="never")
+    assert deleted(plan) == set()
+
+
 # --- copies -----------------------------------------------------------------------------------------------------------
 
 

@@ -29,6 +29,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import boto3_tags
+from asking import answered, asks
 from hypothesis import given
 from hypothesis import strategies as st
 from proven import launched
@@ -433,7 +434,7 @@ def test_nothing_is_baked_while_it_is_open_which_of_two_has_the_data(
 
 def test_a_successor_that_was_given_up_is_not_baked_from() -> None:
     heir = instance(NEW, state="running", image_id=AMI, tags={"ec2ops:replaces": OLD, "ec2ops:trial": "rejected"})
-    planned = plan(spec(version="2"), heir, instance())
+    planned = plan(spec(version="2", require_stopped=False), heir, instance(state="running"))
     assert planned.changes[0].parameters["Description"] == f"web 2 from {OLD}"
     with pytest.raises(UnsafePlan, match=f"terminate {NEW}"):
         plan(spec(version="2", source_instance_id=NEW, require_stopped=False), heir, instance(state="running"))
@@ -603,11 +604,11 @@ def test_two_images_ask_for_their_snapshots_before_they_are_ambiguous() -> None:
     images = [made(spec(), image_id, block_devices=(ImageDevice("/dev/xvda", SNAP),)) for image_id in (AMI, AMI2)]
     state = State(REGION)
     answers: tuple[Resource, ...] = (instance(), *images)
-    state = state.with_answers(dict.fromkeys(planner.needs(spec(), state), answers))
-    (asked_then,) = [query for query in planner.needs(spec(), state) if query not in state.answered]
+    state = state.with_answers(dict.fromkeys(asks(planner.FEATURE, spec(), state), answers))
+    (asked_then,) = asks(planner.FEATURE, spec(), state)
     assert (asked_then.operation, asked_then.filters) == ("DescribeSnapshots", (("snapshot-id", (SNAP,)),))
     with pytest.raises(Ambiguous):
-        planner.needs(spec(), state.with_answers({asked_then: ()}))
+        planner.plan(spec(), state.with_answers({asked_then: ()}), NOW)
 
 
 @pytest.mark.parametrize("force", [False, True])
@@ -629,14 +630,9 @@ def test_absent_finishes_an_interrupted_removal() -> None:
 
 def asked(wanted: planner.ImageSpec, resources: Iterable[Resource]) -> list[Query]:
     """Every query the planner makes when the world holds *resources*, which answer the query that they belong to."""
-    state = State(REGION)
-    queries: list[Query] = []
-    while True:
-        missing = [query for query in planner.needs(wanted, state) if query not in state.answered]
-        if not missing:
-            return queries
-        queries += missing
-        state = state.with_answers(dict.fromkeys(missing, tuple(resources)))
+    known = tuple(resources)
+    _state, queries = answered(planner.FEATURE, wanted, lambda _query: known, State(REGION))
+    return queries
 
 
 def test_a_no_op_asks_four_questions() -> None:
@@ -647,12 +643,14 @@ def test_a_no_op_asks_four_questions() -> None:
 
 
 def test_a_bake_asks_seven_a_capture_five() -> None:
-    everything = [instance(), BASE_IMAGE, *VOLUMES]
+    everything = [instance(state="running"), BASE_IMAGE, *VOLUMES]
     assert len(asked(spec(), everything)) == 7
     assert len(asked(spec(state="captured"), everything)) == 4
     assert len(asked(spec(), [*everything, snapshot(spec())])) == 6, (
         "with a capture, the name is RegisterImage's to check"
     )
+    stopped = [instance(), BASE_IMAGE, *VOLUMES]
+    assert len(asked(spec(), stopped)) == 8, "a source that is off may have a successor that has lost its tag"
 
 
 def test_an_id_that_is_known_to_be_the_living_one_saves_a_question() -> None:

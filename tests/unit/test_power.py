@@ -27,6 +27,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction 
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Instance, Resource
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State
 from ansible_collections.ec2ops.storage.plugins.modules import instance_power
+from asking import answered, asks
 from hypothesis import given
 from hypothesis import strategies as st
 from in_process import machine, run
@@ -98,13 +99,12 @@ def steps(made: Plan) -> list[tuple[list[str], list[str]]]:
 
 def asked(wanted: planner.PowerSpec, *resources: Resource) -> list[Query]:
     """All queries of a run in a world of these resources: asked in rounds, as the runner does."""
-    state, calls = State(REGION), []
-    while True:
-        missing = [query for query in planner.needs(wanted, state) if query not in state.answered]
-        if not missing:
-            return calls
-        calls += missing
-        state = state.with_answers({query: [item for item in resources if matches(query, item)] for query in missing})
+
+    def answer(query: Query) -> list[Resource]:
+        return [item for item in resources if matches(query, item)]
+
+    _state, queries = answered(planner.FEATURE, wanted, answer, State(REGION))
+    return queries
 
 
 def matches(query: Query, resource: Resource) -> bool:
@@ -588,7 +588,7 @@ def test_nothing_is_asked_about_an_instance_that_is_only_planned() -> None:
     name = planned("instance", "web from ami")
     wanted = spec("stopped", instance_ids=[name])
     state = world(instance(name))
-    assert operations(planner.needs(wanted, state)) == ["DescribeInstanceTypes"]
+    assert operations(asks(planner.FEATURE, wanted, state)) == ["DescribeInstanceTypes"]
     assert [change.resource for change in planner.plan(wanted, state, NOW).changes] == [name]
 
 

@@ -13,6 +13,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel import proo
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import (
     COPIED_VOLUME,
     GENERATIONS,
+    capture_description,
     client_token,
     planned,
 )
@@ -171,6 +172,88 @@ def test_start_time_bounds_what_a_tag_claims(volume_id: str, claimed: str | None
 
 
 @pytest.mark.parametrize(
+    ("description", "record"),
+    [
+        pytest.param("nightly", None, id="another form"),
+        pytest.param(f"p: {OTHER_VOLUME}", None, id="of another volume"),
+        pytest.param(f"p: {VOLUME}", proofs.CaptureRecord("p", VOLUME), id="earlier versions, volume"),
+        pytest.param(f"p: {OLD}", proofs.CaptureRecord("p", OLD), id="earlier versions, set"),
+        pytest.param(
+            capture_description("p", VOLUME, attached=OLD, lock="governance 30d"),
+            proofs.CaptureRecord("p", VOLUME, None, OLD, "governance 30d"),
+            id="volume",
+        ),
+        pytest.param(
+            capture_description("a: b", OLD, volumes=3, lock="compliance 7d"),
+            proofs.CaptureRecord("a: b", OLD, 3, "", "compliance 7d"),
+            id="set",
+        ),
+        pytest.param(f"p: {VOLUME}, and more", None, id="more words"),
+    ],
+)
+def test_description_records_what_a_capture_was_for(description: str, record: proofs.CaptureRecord | None) -> None:
+    assert proofs.capture_record(snapshot(description=description)) == record
+    assert proofs.capture_record(snapshot(COPIED_VOLUME, description=description)) is None
+
+
+@pytest.mark.parametrize(
+    ("volume_id", "description", "image_id"),
+    [
+        pytest.param(VOLUME, f"Created by CreateImage({OLD}) for {IMAGE} from {VOLUME}", IMAGE, id="with its volume"),
+        pytest.param(VOLUME, f"Created by CreateImage({OLD}) for {IMAGE}", IMAGE, id="image"),
+        pytest.param(VOLUME, f"Created for {IMAGE}", "", id="another form"),
+        pytest.param(COPIED_VOLUME, f"Created by CreateImage({OLD}) for {IMAGE}", "", id="copy"),
+    ],
+)
+def test_ec2s_description_names_the_image_of_a_snapshot(volume_id: str, description: str, image_id: str) -> None:
+    assert proofs.created_for(snapshot(volume_id, description=description)) == image_id
+
+
+@pytest.mark.parametrize(
+    ("volume_id", "description", "policy"),
+    [
+        pytest.param(VOLUME, f"daily: {VOLUME}", "daily", id="of a volume"),
+        pytest.param(VOLUME, f"a: b: {OLD}", "a: b", id="of a set"),
+        pytest.param(VOLUME, f"daily: {OTHER_VOLUME}", "", id="of another volume"),
+        pytest.param(VOLUME, f"daily {VOLUME}", "", id="another form"),
+        pytest.param(COPIED_VOLUME, f"daily: {COPIED_VOLUME}", "", id="copy"),
+    ],
+)
+def test_description_names_the_policy_that_took_a_snapshot(volume_id: str, description: str, policy: str) -> None:
+    assert proofs.policy_named(snapshot(volume_id, description=description)) == policy
+
+
+@pytest.mark.parametrize(
+    ("description", "taken", "proven"),
+    [
+        pytest.param("", NOON - 60 * MINUTE, False, id="no record"),
+        pytest.param(f"p: {VOLUME}, from eu-west-1", NOON - 60 * MINUTE, False, id="first versions"),
+        pytest.param(f"p: {VOLUME}, {SNAPSHOT}, from eu-west-1", NOON - 60 * MINUTE, False, id="earlier versions"),
+        pytest.param(
+            f"p: {VOLUME} on {OLD}, {SNAPSHOT}, from eu-west-1, taken 2026-11-23T09:00:00.000Z",
+            NOON - 180 * MINUTE,
+            True,
+            id="recorded",
+        ),
+        pytest.param(
+            f"p: {VOLUME}, {SNAPSHOT}, from eu-west-1, taken 2026-11-23T19:00:00.000Z", NOON, True, id="recorded later"
+        ),
+        pytest.param(
+            f"p: {VOLUME}, {SNAPSHOT}, from eu-west-1, taken 2026-19-39T09:00:00.000Z",
+            NOON - 60 * MINUTE,
+            False,
+            id="recorded time that does not exist",
+        ),
+    ],
+)
+def test_description_proves_when_the_data_of_a_copy_was_taken(description: str, taken: datetime, proven: bool) -> None:
+    tags = {"ec2ops:taken": "2026-11-23T11:00:00.000Z"}
+    copy = snapshot(COPIED_VOLUME, tags=tags, description=description)
+    assert (proofs.time_of(copy), proofs.has_proven_time(copy)) == (taken, proven)
+    assert proofs.has_proven_time(snapshot(tags=tags))
+
+
+@pytest.mark.parametrize(
     ("copy", "words"),
     [
         pytest.param({}, None, id="fits"),
@@ -208,6 +291,8 @@ def test_snapshot_id_and_create_time_prove_what_a_volume_is_made_from() -> None:
     ("made", "of_a_swap", "last"),
     [
         pytest.param(snapshot(description=f"web data: swap snapshot of {VOLUME}"), True, True, id="swap"),
+        pytest.param(snapshot(description=f"web data: temporary swap snapshot of {VOLUME}"), True, True, id="short"),
+        pytest.param(snapshot(description=f"web data: final swap snapshot of {VOLUME}"), True, True, id="both"),
         pytest.param(snapshot(description=f"web data: final snapshot of {VOLUME}"), False, True, id="final"),
         pytest.param(snapshot(description="nightly", tags={"ec2ops:final": VOLUME}), False, False, id="backup"),
         pytest.param(snapshot(description=f"web data: swap snapshot of {OTHER_VOLUME}"), False, False, id="of another"),
@@ -222,6 +307,40 @@ def test_snapshot_id_and_create_time_prove_what_a_volume_is_made_from() -> None:
 )
 def test_description_proves_what_a_snapshot_was_taken_for(made: Snapshot, of_a_swap: bool, last: bool) -> None:
     assert (proofs.is_swap_snapshot(made, VOLUME), proofs.is_last_snapshot(made, VOLUME)) == (of_a_swap, last)
+
+
+DAY = timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("word", "temporary", "superseded", "superseded_later"),
+    [
+        pytest.param("temporary swap snapshot", True, True, True, id="for the copy alone"),
+        pytest.param("final swap snapshot", False, True, False, id="of a swap that deletes the volume"),
+        pytest.param("swap snapshot", False, True, False, id="of an earlier version's swap"),
+        pytest.param("final snapshot", False, True, False, id="before the deletion"),
+        pytest.param("nightly snapshot", False, False, False, id="backup"),
+    ],
+)
+def test_description_and_age_prove_a_leftover(
+    word: str, temporary: bool, superseded: bool, superseded_later: bool
+) -> None:
+    made = snapshot(description=f"web data: {word} of {VOLUME}", tags={"ec2ops:final": VOLUME, "ec2ops:swap": VOLUME})
+    assert proofs.is_temporary(made, VOLUME) is temporary
+    assert proofs.is_superseded(made, VOLUME, NOON + DAY) is superseded
+    assert proofs.is_superseded(made, VOLUME, NOON + DAY + MINUTE) is superseded_later
+    for other in (OTHER_VOLUME, ""):
+        assert not proofs.is_temporary(made, other)
+        assert not proofs.is_superseded(made, other, NOON)
+    copy = snapshot(COPIED_VOLUME, description=made.description)
+    assert not proofs.is_temporary(copy, VOLUME)
+    assert not proofs.is_superseded(copy, VOLUME, NOON)
+
+
+def test_purposes_have_descriptions_of_their_own() -> None:
+    for purpose in proofs.Purpose:
+        made = snapshot(description=f"web data: {proofs.capture_note(purpose, VOLUME)}")
+        assert proofs.purpose_of(made, VOLUME) is purpose
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is restored, of what is there: the choice of snapshots, sets and copies, and the filter over it."""
+"""What is restored, of what is there: the choice of snapshots, sets and copies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._features.restore.p
     origin_of,
     parse_time,
     recover,
-    snapshot_of,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Snapshot
@@ -102,17 +101,10 @@ def test_the_newest_good_one_before_the_time() -> None:
     assert chosen(of_volume(old, new, before=NOW - DAY)) == {V1: old.snapshot_id}
 
 
-def test_what_is_back_from_the_archive_for_a_time_can_be_used() -> None:
-    described = {"snapshot_id": "snap-1", "state": "completed", "volume_id": V1, "start_time": "2026-11-20T00:00:00Z"}
-    away = snapshot_of({**described, "storage_tier": "archive"})
-    back = snapshot_of({**described, "storage_tier": "archive", "restore_expiry_time": "2026-11-30T00:00:00Z"})
-    assert (away.storage_tier, back.storage_tier) == ("archive", None)
-
-
 def test_a_copy_counts_by_its_tags() -> None:
     copy = snapshot(DAY, copy="snap-1")
     (point,) = of_volume(copy).points
-    assert (point.source, point.moment, point.copied) == (V1, NOW - DAY, True)
+    assert (point.source, point.moment, point.snapshot) == (V1, NOW - DAY, copy)
     # Whenever EC2 has begun to copy.
     late = dataclasses.replace(snapshot(3 * DAY, copy="snap-0"), start_time=NOW)
     assert chosen(of_volume(late, copy, before=NOW - DAY)) == {V1: late.snapshot_id}
@@ -162,8 +154,8 @@ def test_volumes_without_a_source_are_named_beside_those_with_one() -> None:
 def test_what_is_restored_already_is_not_chosen_again() -> None:
     used, newer = snapshot(3 * DAY), snapshot(DAY)
     there = (Restored(V1, used.snapshot_id, NOW - 2 * DAY),)
-    found = of_volume(used, newer, restored=there, taken=())
-    assert (found.points, dict(found.devices)) == ((), {V1: "/dev/sdf"})
+    found = of_volume(used, newer, restored=there)
+    assert found.points == ()
     assert dict(found.moments) == {V1: NOW - 3 * DAY}
     # Also when its snapshot is gone.
     assert of_volume(newer, restored=there).points == ()
@@ -192,20 +184,6 @@ def test_type_and_performance_as_recorded(origin: str | None, wanted: tuple[Any,
     recorded = origin_of(point.snapshot).volume_type
     assert (wanted[0] == recorded) == (not found.notes)
     assert all("gp3 volume" in note for note in found.notes)
-
-
-def test_the_old_device_where_it_is_free() -> None:
-    one, two = snapshot(DAY, V1), snapshot(DAY, V2)
-    wanted = {"volume_ids": (V1, V2)}
-    found = recover([one, two], Wanted(**wanted, taken=("/dev/sda1",)))
-    # Both were recorded at the same one: the first gets it.
-    assert [(point.device, point.recorded_device) for point in found.points] == [
-        ("/dev/sdf", "/dev/sdf"),
-        (None, "/dev/sdf"),
-    ]
-    for taken in ("/dev/xvdf", "/dev/sdf", "sdf"):
-        assert [point.device for point in recover([one, two], Wanted(**wanted, taken=(taken,))).points] == [None, None]
-    assert [point.device for point in recover([one, two], Wanted(**wanted)).points] == [None, None]
 
 
 def test_the_users_tags_go_along_as_far_as_there_is_place() -> None:
@@ -278,9 +256,12 @@ def test_a_restore_that_was_begun_is_completed_from_its_own_moment() -> None:
     with pytest.raises(SpecError, match=r"cannot be completed: 1 of its 2 snapshots are gone"):
         of_instance(old[0], *new, restored=there)
     assert of_instance(old[0], *new, restored=both).points == ()
-    # What the first one was made from is gone: nothing is mixed with it.
+    # What the first one was made from is gone: nothing is mixed with it, and it keeps nothing from being restored.
     found = of_instance(*new, restored=there)
-    assert (found.points, "is gone" in found.notes[0]) == ((), True)
+    assert chosen(found) == {V1: new[0].snapshot_id, V2: new[1].snapshot_id}
+    assert (found.ignored, V1 in found.notes[0]) == ((V1,), True)
+    found = of_instance(*new, restored=both)
+    assert (found.points, found.ignored, "is gone" in found.notes[0]) == ((), (), True)
 
 
 # --- always -----------------------------------------------------------------------------------------------------------
@@ -335,37 +316,10 @@ def test_nothing_newer_than_asked_for_and_sets_only_as_a_whole(
             assert len({point.moment for point in found.points}) == 1
 
 
-# --- as plain data ----------------------------------------------------------------------------------------------------
+# --- times ----------------------------------------------------------------------------------------------------
 
 
-def test_from_what_ec2_snapshot_info_returns_to_what_the_filter_does() -> None:
-    described = {
-        "snapshot_id": "snap-0123456789abcdef0",
-        "state": "completed",
-        "volume_id": V1,
-        "volume_size": 8,
-        "start_time": "2026-11-23T02:00:04+00:00",
-        "storage_tier": "standard",
-        "tags": {"Name": "db", "ec2ops:origin": "gp3 8 3000 125 us-east-1a - /dev/sdf"},
-    }
-    told = of_volume(snapshot_of(described), before=parse_time("2026-11-24", "before")).view()
-    (point,) = told["points"]
-    assert point == {
-        "source": V1,
-        "snapshot_id": "snap-0123456789abcdef0",
-        "point_in_time": "2026-11-23T02:00:04Z",
-        "copied": False,
-        "set": None,
-        "size": 8,
-        "volume_type": "gp3",
-        "iops": 3000,
-        "throughput": 125,
-        "zone": "us-east-1a",
-        "recorded_device": "/dev/sdf",
-        "device": None,
-        "tags": {"Name": "db"},
-    }
-    assert (told["devices"], told["moments"], told["notes"]) == ({}, {}, [])
+def test_time_that_is_none_is_refused() -> None:
     with pytest.raises(SpecError, match="before: 'monday' is not a time"):
         parse_time("monday", "before")
 

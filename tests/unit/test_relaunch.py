@@ -34,6 +34,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
     Volume,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State, by_id
+from asking import answered, asks
 from hypothesis import given
 from hypothesis import strategies as st
 from proven import launched, stopped_at
@@ -558,8 +559,9 @@ def test_a_planned_successor_cannot_be_replaced_in_the_same_check_run() -> None:
     after = overlay(world(plain()), made.published())
     with pytest.raises(SpecError, match="only planned"):
         planner.plan(spec(image_id=AMI2), after, NOW)
-    answered = dataclasses.replace(after, answered=frozenset(planner.needs(spec(), after)))
-    assert planner.needs(spec(image_id=AMI2), answered) == planner.needs(spec(), State(REGION))
+    first = asks(planner.FEATURE, spec(), State(REGION))
+    known = dataclasses.replace(after, answered=frozenset(first))
+    assert asks(planner.FEATURE, spec(image_id=AMI2), known) == ()
 
 
 # --- what stays behind ------------------------------------------------------------------------------------------------
@@ -978,7 +980,7 @@ LIFE: list[tuple[str, Instance, str | None, list[str] | str, list[list[str]], li
     # By hand:
     ("started", BACK, "unproven", OPEN, [], UNFINISHED),
     ("held for something else", plain(state="stopped", tags={TAG: HELD_SINCE}), "unproven", OPEN, [], UNFINISHED),
-    ("stopped", RETIRED, "unproven", ["DeleteTags 2"], [], UNFINISHED),
+    ("stopped", RETIRED, "unproven", ["DeleteTags 2"], [], ["RunInstances new"]),
     ("gone", plain(state="terminated"), "unproven", ["DeleteTags 2"], [], ["RunInstances new"]),
     (
         "gone, although it was to stay",
@@ -1184,13 +1186,8 @@ def answer(query: Query, resources: Sequence[Resource]) -> list[Resource]:
 
 
 def asked(wanted: planner.RelaunchSpec, *resources: Resource) -> list[str]:
-    state, calls = State(REGION), []
-    while True:
-        missing = [query for query in planner.needs(wanted, state) if query not in state.answered]
-        if not missing:
-            return sorted(query.operation for query in calls)
-        calls += missing
-        state = state.with_answers({query: answer(query, resources) for query in missing})
+    _state, queries = answered(planner.FEATURE, wanted, lambda query: answer(query, resources), State(REGION))
+    return sorted(query.operation for query in queries)
 
 
 @pytest.mark.parametrize(
@@ -1335,7 +1332,7 @@ def test_an_old_one_is_never_retired_before_its_successor_has_proved_itself(
 
 def test_an_id_that_is_taken_literally_saves_a_question_and_still_returns_the_successor() -> None:
     literal = spec(follow_successor=False)
-    assert planner.needs(literal, State(REGION)) == by_id("DescribeInstances", "instance-id", [OLD])
+    assert asks(planner.FEATURE, literal, State(REGION)) == by_id("DescribeInstances", "instance-id", [OLD])
     made = plan(literal, plain())
     assert made == plan(spec(), plain())
     assert planner.result(literal, overlay(world(plain()), made.published()))["instance_id"] == OTHER

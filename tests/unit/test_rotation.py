@@ -33,6 +33,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.times import format_moment
+from asking import answered
 from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
@@ -105,7 +106,9 @@ def snapshot(
 
 def described(volume: str, tags: Mapping[str, str]) -> str:
     """The description that the policy in the tags gives to a snapshot, or another tool to one without a policy."""
-    return f"{tags.get('ec2ops:policy', 'cron')}: {tags.get('ec2ops:set', volume).partition('/')[0]}"
+    if "ec2ops:policy" not in tags:
+        return f"cron {tags.get('ec2ops:set', volume)}"
+    return f"{tags['ec2ops:policy']}: {tags.get('ec2ops:set', volume).partition('/')[0]}"
 
 
 def snapshot_set(
@@ -195,13 +198,8 @@ def parsed(**given: Any) -> RotationSpec:
 
 def look(spec: RotationSpec, account: Account, now: datetime = NOW) -> State:
     """What the runner reads: it asks until nothing is missing."""
-    state = State(REGION)
-    for _round in range(10):
-        missing = [query for query in FEATURE.needs(spec, state) if query not in state.answered]
-        if not missing:
-            return state
-        state = dataclasses.replace(state.with_answers({query: account.answer(query) for query in missing}), now=now)
-    raise AssertionError("it asks for ever")
+    state, _queries = answered(FEATURE, spec, account.answer, State(REGION), now)
+    return state
 
 
 def planned(account: Account, now: datetime = NOW, /, **given: Any) -> Plan:

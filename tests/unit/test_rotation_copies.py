@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.planner import FEATURE
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.spec import parse
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import moment_of
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Plan, guard
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction import bound, overlay
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Resource, Snapshot
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State, resource_key
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.times import format_instant
+from asking import answered
 from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,7 +58,7 @@ def copy_of(original: Snapshot, state: str = "completed", **fields: Any) -> Snap
             "volume_id": "vol-ffffffff",
             "start_time": start + timedelta(hours=1),
             "place": ELSEWHERE,
-            "description": f"{tags['ec2ops:policy']}: {named}, {copied}, from {region}",
+            "description": f"{tags['ec2ops:policy']}: {named}, {copied}, from {region}, taken {tags['ec2ops:taken']}",
             "tags": tags,
             **fields,
         }
@@ -75,8 +77,7 @@ def planned(world: World, **given: Any) -> Plan:
             return []
         return [one for one in world.values() if isinstance(one, Snapshot) and one.place == query.place]
 
-    while missing := [query for query in FEATURE.needs(spec, state) if query not in state.answered]:
-        state = dataclasses.replace(state.with_answers({query: answer(query) for query in missing}), now=NOW)
+    state, _queries = answered(FEATURE, spec, answer, state, NOW)
     return guard(FEATURE.plan(spec, state, NOW))
 
 
@@ -85,6 +86,7 @@ def carried_out(world: World, plan: Plan) -> World:
     state = overlay(State(REGION, world), plan.published(), everywhere=True)
     planned_ids = [one.resource_id for one in state.resources.values() if "(new" in one.resource_id]
     names = {name: f"snap-{sha256(name.encode()).hexdigest()[:17]}" for name in planned_ids}
+    names |= {moment_of(name): format_instant(NOW) for name in planned_ids}
     waited = {one for stage in plan.stages for wait in stage.waits for one in wait.resources}
     state = bound(state.with_resources(_completed(state.resources, waited)), names)
     return dict(state.resources)

@@ -72,7 +72,8 @@ def volumes_of(*numbers: int) -> set[str]:
         (Account.of(heir()), {2}),
         (Account.of(old(), heir(None)), {2}),
         (Account.of(old("running"), heir("unproven")), {1}),
-        (Account.of(old("stopped"), heir("rejected")), {1}),
+        # Only the tag says so, and the successor is the one that runs.
+        (Account.of(old("stopped"), heir("rejected")), {1, 2}),
         # Nothing else is left to stand for it.
         (Account.of(heir("unproven")), {2}),
         # It is not retired (old_instance: keep), or somebody went back to it.

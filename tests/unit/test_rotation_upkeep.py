@@ -73,6 +73,8 @@ def snapshot(name: str, age: timedelta | int, *, policy: str | None = "p", **fie
     tags = {**({"ec2ops:policy": policy} if policy else {}), **fields.pop("tags", {})}
     volume = name.partition("-")[0].replace("v", "vol-")
     described = f"{policy or 'cron'}: {tags.get('ec2ops:set', volume).partition('/')[0]}"
+    if "ec2ops:lock" in tags:
+        described += f", to be locked: {tags['ec2ops:lock']}"
     given = {"volume_id": volume, "start_time": start, "tags": tags, "description": described, **fields}
     return Snapshot(f"snap-{name}", **given)
 
@@ -107,8 +109,8 @@ def state(*facts: Fact) -> State:
     return State(REGION, {fact.fact_id: fact for fact in facts})
 
 
-def lock(name: str, mode: str = "governance") -> Fact:
-    return Fact(f"snap-{name}/lock", {"state": mode, "expires_on": "2026-12-24T00:00:00Z"})
+def lock(name: str, mode: str = "governance", days: int = 30) -> Fact:
+    return Fact(f"snap-{name}/lock", {"state": mode, "expires_on": "2026-12-24T00:00:00Z", "days": days})
 
 
 def fast(name: str, *zones: str, ending: Sequence[str] = ()) -> Fact:
@@ -209,11 +211,11 @@ def test_new_snapshots_are_marked_to_be_locked_and_the_mark_is_read_back() -> No
     assert options(lock={"mode": "unlocked"}).own_tags == {}
     marked = options(lock=GOVERNANCE).own_tags
     assert marked == LOCKED
-    assert locked_for(marked) == 30 * DAY
-    assert locked_for(options(lock=COMPLIANCE).own_tags) == DAY
+    assert locked_for(Snapshot("snap-1", tags=marked)) == 30 * DAY
+    assert locked_for(Snapshot("snap-1", tags=options(lock=COMPLIANCE).own_tags)) == DAY
     for other in ("", "governance", "governance 0d", "strict 3d", "governance 30d "):
-        assert locked_for({"ec2ops:lock": other}) is None
-    assert locked_for({}) is None
+        assert locked_for(Snapshot("snap-1", tags={"ec2ops:lock": other})) is None
+    assert locked_for(Snapshot("snap-1")) is None
 
 
 # (archive_after, keep, every, what the warnings name; empty for none)
@@ -482,7 +484,7 @@ def test_every_part_of_a_set_is_locked_each_once() -> None:
 def test_locks_are_taken_off_only_when_asked_and_only_those_of_the_policy() -> None:
     of = stock(
         snapshot("v1-1", 1, tags=LOCKED),
-        snapshot("v1-2", 2, tags=LOCKED),
+        snapshot("v1-2", 2, tags={"ec2ops:lock": "compliance 30d"}),
         snapshot("v1-3", 3, tags=LOCKED),
         snapshot("v1-4", 4, tags=LOCKED),
         snapshot("v1-5", 5),
@@ -785,7 +787,7 @@ def carried_out(found: UpkeepChanges, facts: Mapping[str, Fact]) -> dict[str, Fa
         name, told = change.resource, change.after or {}
         if change.action in ("LockSnapshot", "UnlockSnapshot"):
             mode = (told["lock"] or "").split(" ")[0]
-            fact = Fact(f"{name}/lock", {"state": mode, "expires_on": None})
+            fact = Fact(f"{name}/lock", {"state": mode, "expires_on": None, "days": 30})
         elif change.action == "ModifySnapshotTier":
             fact = Fact(f"{name}/tier", {"tier": "standard", "last": "archival-in-progress", "message": None})
         else:

@@ -389,7 +389,11 @@ def _snapshots(query: Query, page: Answer) -> Iterable[Resource]:
 def _locks(_query: Query, page: Answer) -> Iterable[Fact]:
     for item in page.get("Snapshots") or ():
         expires = _moment(item.get("LockExpiresOn"))
-        value = {"state": item.get("LockState") or "", "expires_on": format_moment(expires) if expires else None}
+        value = {
+            "state": item.get("LockState") or "",
+            "expires_on": format_moment(expires) if expires else None,
+            "days": item.get("LockDuration"),
+        }
         yield Fact(f"{item['SnapshotId']}/lock", value)
 
 

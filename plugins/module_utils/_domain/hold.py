@@ -25,6 +25,9 @@ from .._kernel.times import format_moment, parse_moment
 # --- the record ------------------------------------------------------------------------------------------------------
 
 
+LONGEST_HOLD = timedelta(days=7)
+"""What a hold lasts at most, whatever its tag says: no instance stays stopped for years, on account of a tag."""
+
 _CLOCKS = timedelta(minutes=1)
 """How far EC2's times in the answers to two runs may lie apart."""
 
@@ -57,11 +60,24 @@ class Hold:
         """
         if instance.state != "stopped" or is_shown_otherwise(instance):
             return True
-        return is_stopped_within(instance, self.since, self.until)
+        return is_stopped_within(instance, self.since, self.end)
+
+    @property
+    def end(self) -> datetime:
+        """When the hold ends: at ``until``, and after `LONGEST_HOLD` at the latest."""
+        return self.since + LONGEST_HOLD if self._is_too_long else self.until
 
     def is_over(self, now: datetime, older_than: timedelta) -> bool:
         """The hold ended more than *older_than* ago."""
-        return now - self.until > older_than
+        return now - self.end > older_than
+
+    def is_impossible(self, now: datetime) -> bool:
+        """No run has written it: it begins after *now*, ends before it begins, or lasts for longer than a hold can."""
+        return self.since > now + _CLOCKS or self.until < self.since or self._is_too_long
+
+    @property
+    def _is_too_long(self) -> bool:
+        return self.until - self.since > LONGEST_HOLD
 
 
 def hold_of(instance: Instance) -> Hold | None:
@@ -89,7 +105,7 @@ def lasting_hold(instance: Instance, now: datetime, hold_time: timedelta) -> Hol
     hold = standing_hold(instance)
     if hold is None or instance.state not in ("pending", "running"):
         return hold
-    return None if hold.until - now < hold_time / 2 or hold.since > now + _CLOCKS else hold
+    return None if hold.end - now < hold_time / 2 or hold.since > now + _CLOCKS else hold
 
 
 def forget(instance: Instance, region: str, reason: str) -> Change:

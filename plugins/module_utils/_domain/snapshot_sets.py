@@ -16,9 +16,9 @@ from datetime import datetime, timedelta, tzinfo
 
 from .._kernel import tags as tag_names
 from .._kernel.ids import is_planned
-from .._kernel.proofs import instance_named, is_copy, source_of
+from .._kernel.proofs import capture_record, instance_named, is_copy, source_of
 from .._kernel.resources import Snapshot
-from .._kernel.times import Every, parse_slot, slot_start
+from .._kernel.times import Every, format_instant, parse_slot, slot_start
 
 LATEST_START = timedelta(minutes=30)
 """EC2 may take a snapshot so long after the slot for which the run asked: a call is repeated while EC2 throttles."""
@@ -45,7 +45,8 @@ class Unit:
     """``key``: the snapshot's id, or that of the set's first. ``group``: the volume, or the instance, that it is a
     backup of; empty when nothing says. ``period``: when its slot began, None where it was made for none. ``whole``: of
     the copies of a set, whether each of its originals has one. ``lacking``: of a set, how many of the snapshots that it
-    was made for are not there.
+    was made for are not there. ``doubt``: of copies of which only tags say when, or of what, they were taken, why;
+    ``start_time`` is theirs then, and the data is older.
     """
 
     key: str
@@ -55,6 +56,7 @@ class Unit:
     period: datetime | None
     whole: bool = True
     lacking: int = 0
+    doubt: str = ""
 
     @property
     def state(self) -> str:
@@ -95,10 +97,15 @@ def missing_parts(snapshots: Sequence[Snapshot], recording: Snapshot | None = No
     """How many snapshots the set, or the set's copies, lacks: EC2 took fewer than asked for, or a part is deleted.
 
     Zero for a set that does not record of how many volumes it was made. *recording*: the one whose record counts, None
-    for the first.
+    for the first. Its Description has the record, and for what earlier versions took, and for copies, its tag.
     """
-    recorded = (recording or snapshots[0]).tags.get(tag_names.PARTS, "")
-    wanted = int(recorded) if recorded.isdecimal() and int(recorded) <= MOST_PARTS else 0
+    first = recording or snapshots[0]
+    record = capture_record(first)
+    wanted = record.volumes if record is not None else None
+    if wanted is None:
+        claimed = first.tags.get(tag_names.PARTS, "")
+        wanted = int(claimed) if claimed.isdecimal() else 0
+    wanted = wanted if wanted <= MOST_PARTS else 0
     return max(0, wanted - len({source_of(snapshot) for snapshot in snapshots}))
 
 
@@ -138,10 +145,14 @@ def instance_of(snapshot: Snapshot) -> str:
     return named if claimed == named or tag_names.POLICY in snapshot.tags else ""
 
 
-def set_mark(unit: Unit) -> str:
-    """What the parts of a set, and their copies, have in common; empty for a snapshot that was taken alone."""
-    first = unit.snapshots[0]
-    return (first.tags.get(tag_names.SET) or unit.key) if instance_of(first) else ""
+def is_set(unit: Unit) -> bool:
+    """Whether the originals are parts of a set, rather than one snapshot that was taken alone."""
+    return bool(instance_of(unit.snapshots[0]))
+
+
+def set_mark(instance_id: str, start: datetime) -> str:
+    """What the parts of a set, and their copies, have in common: EC2 gives all parts of one call one start time."""
+    return f"{instance_id}/{format_instant(start)}"
 
 
 def units_of(snapshots: Iterable[Snapshot], now: datetime, slots: Slots | None = None) -> list[Unit]:

@@ -12,6 +12,21 @@ A successor does not stand for anybody before it has proved itself. How far it i
 old one has gone on in its place. Without the tag nothing of the old one had to be retired. `relaunch` has the table of
 what follows.
 
+`Replacement` derives the phase from that tag, and from facts that overrule it:
+
+======================================= =================== =========================== ==================
+predecessor                             no tag, ``serving`` ``unproven``, another word  ``rejected``
+======================================= =================== =========================== ==================
+runs                                    serving             unproven                    rejected
+is off, and its hold stands             serving             unproven                    rejected
+is off without one, and ran last        retired             unproven                    rejected
+is off without one; successor ran last  retired             retired, in doubt           retired, in doubt
+is terminated, or gone                  retired             retired                     retired
+======================================= =================== =========================== ==================
+
+A successor stands for its predecessor while it serves, and once the predecessor is retired. *In doubt*: the word and
+the facts differ, so a warning names both, a policy backs up both, and nobody ends either.
+
 The tags only say where to look. A successor is believed to replace its direct predecessor, the first id of its tag,
 when EC2 shows the ClientToken of that relaunch (`proofs.is_launched_to_replace`). It stands for an older id when EC2
 shows the links between, or when the instance of that id is gone: then nobody else can be meant.
@@ -21,22 +36,32 @@ Private to this collection.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 
 from .._kernel import tags as tag_names
 from .._kernel.errors import Ambiguous, SpecError, UnsafePlan, listed
 from .._kernel.ids import is_planned
 from .._kernel.plan import Change, Precondition
-from .._kernel.proofs import is_launched_to_replace
+from .._kernel.proofs import (
+    has_outlasted,
+    is_launched_to_replace,
+    is_off,
+    is_stopped_before,
+    launch_tokens,
+    launched_at,
+)
 from .._kernel.resources import Instance, Resource
 from .._kernel.state import Query, State, by_id
 from .hold import standing_hold
-from .instance_facts import read_fact
 
 # What `tags.TRIAL` says of a successor. A word that is none of them counts as UNPROVEN.
 UNPROVEN, SERVING, REJECTED = "unproven", "serving", "rejected"
 
+# With 32 ClientTokens each, these fit into EC2's 200 values of one filter.
+_MOST_IMAGES = 6
 # An instance id and the comma before it, as `tags.replaces_value` writes them.
 _ONE_MORE = len(",i-0123456789abcdef0")
 
@@ -79,10 +104,125 @@ def successor_queries(instance_ids: Iterable[str]) -> tuple[Query, ...]:
     )
 
 
+def launch_queries(old: Instance, image_ids: Iterable[str]) -> tuple[Query, ...]:
+    """The question whether EC2 shows a successor of *old* from one of the first six images, whatever its tags say.
+
+    Asked only where *old* looks retired and nothing claims to replace it: somebody may have removed the tag.
+    """
+    ids = [item for item in image_ids if not is_planned(item)][:_MOST_IMAGES]
+    if not ids or is_planned(old.instance_id) or not is_off(old) or standing_hold(old) is not None:
+        return ()
+    tokens = tuple(token for item in ids for token in launch_tokens(old.instance_id, item))
+    return (Query("DescribeInstances", (("client-token", tokens),)),)
+
+
+def untagged(state: State, image_ids: Collection[str]) -> list[tuple[Instance, Instance]]:
+    """The living successors from these images whose tag `tags.REPLACES` is gone or altered: as they are, and with it.
+
+    Their ClientToken proves whom of the known instances they were launched to replace.
+    """
+    found = sorted(state.all(Instance), key=lambda item: item.instance_id)
+    pairs = []
+    for item in found:
+        known = item.alive and item.image_id in image_ids and not is_planned(item.instance_id)
+        if not known or predecessor(item) is not None:
+            continue
+        old = next((one for one in found if is_launched_to_replace(item, one.instance_id)), None)
+        if old is not None:
+            inherited = tag_names.replaced_ids(old.tags) if predecessor(old) is not None else ()
+            value = tag_names.replaces_value(old.instance_id, inherited)
+            pairs.append((item, replace(item, tags={**item.tags, tag_names.REPLACES: value})))
+    return pairs
+
+
 def predecessor(heir: Instance) -> str | None:
     """The id of the instance that *heir* was launched to replace; None where no ClientToken of EC2's proves it."""
     first = next(iter(tag_names.replaced_ids(heir.tags)), None)
     return first if first is not None and is_launched_to_replace(heir, first) else None
+
+
+class Phase(StrEnum):
+    """How far a replacement is."""
+
+    UNPROVEN = "unproven"
+    SERVING = "serving"
+    REJECTED = "rejected"
+    RETIRED = "retired"
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """One proven successor, and the predecessor that it was launched to replace; None where EC2 does not show it."""
+
+    predecessor: Instance | None
+    successor: Instance
+
+    @property
+    def word(self) -> Phase:
+        """What the tag `tags.TRIAL` says. A word that nobody has written counts as unproven."""
+        said = self.successor.tags.get(tag_names.TRIAL)
+        if said in (None, SERVING):
+            return Phase.SERVING
+        return Phase.REJECTED if said == REJECTED else Phase.UNPROVEN
+
+    @property
+    def phase(self) -> Phase:
+        """The phase: see the table of this module."""
+        old, new = self.predecessor, self.successor
+        if old is None or not old.alive:
+            return Phase.RETIRED
+        if not is_off(old) or standing_hold(old) is not None:
+            return self.word
+        return Phase.RETIRED if self.word is Phase.SERVING or has_outlasted(new, old) else self.word
+
+    @property
+    def stands(self) -> bool:
+        """Whether the successor stands for its predecessor."""
+        return self.phase in (Phase.SERVING, Phase.RETIRED)
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the tag says that the successor has not served, and EC2's facts say otherwise.
+
+        Also where a hold is to start the predecessor, which is off while the successor runs: nothing proves that hold.
+        """
+        old, new = self.predecessor, self.successor
+        return (
+            self.word is not Phase.SERVING and old is not None and old.alive and new.alive and has_outlasted(new, old)
+        )
+
+
+def replacement_of(state: State, heir: Instance) -> Replacement | None:
+    """The replacement that launched *heir*; None for an instance that no ClientToken proves to be a successor."""
+    old_id = predecessor(heir)
+    return None if old_id is None else Replacement(state.instance(old_id), heir)
+
+
+def doubtful(state: State, instance_id: str) -> list[Replacement]:
+    """The replacements of this instance, or by it, in which the tag and the facts differ (`Replacement.in_doubt`)."""
+    itself = state.instance(instance_id)
+    heirs = (*descendants(state, instance_id), *(() if itself is None else (itself,)))
+    found = [item for item in (replacement_of(state, heir) for heir in heirs) if item is not None and item.in_doubt]
+    return sorted(found, key=lambda item: item.successor.instance_id)
+
+
+def doubt_warnings(state: State, instance_ids: Iterable[str]) -> tuple[str, ...]:
+    """One warning for each replacement of these instances in which the tag and the facts differ."""
+    found = [item for name in instance_ids for item in doubtful(state, name)]
+    return tuple(dict.fromkeys(_doubt(item) for item in found))
+
+
+def _doubt(replacement: Replacement) -> str:
+    heir, old_id = replacement.successor, predecessor(replacement.successor)
+    chosen, why = heir.instance_id, ""
+    if not replacement.stands:
+        chosen, why = str(old_id), f" Its tag {tag_names.RESTORE_STATE} asks to start it."
+    return (
+        f"The tag {tag_names.TRIAL} of {heir.instance_id} says {heir.tags[tag_names.TRIAL]!r}, but {heir.instance_id} "
+        f"({heir.state}) ran after the last stop of {old_id}, which it was launched to replace.{why} This task takes "
+        f"{chosen} for the one in service, and ends neither. Remove that tag to go on with {heir.instance_id}, or "
+        f"start {old_id} to go on with that one"
+    )
 
 
 class _Links:
@@ -212,14 +352,9 @@ def require_unclaimed(state: State, instance: Instance, option: str) -> None:
 
 
 def is_on_trial(state: State, heir: Instance) -> bool:
-    """Whether *heir* has not proved itself, or was rejected, and the one that it was to replace is still there.
-
-    Where that one is gone, *heir* is all that is left, and stands for it.
-    """
-    if heir.tags.get(tag_names.TRIAL) in (None, SERVING):
-        return False
-    old = state.instance(predecessor(heir))
-    return old is not None and old.alive
+    """Whether *heir* has not proved itself, or was rejected, as far as its `Replacement` tells."""
+    replacement = replacement_of(state, heir)
+    return replacement is not None and not replacement.stands
 
 
 def on_trial_for(state: State, instance_id: str) -> list[Instance]:
@@ -233,15 +368,13 @@ def losers(state: State, current: Instance) -> list[Instance]:
 
     Their run lost against the one that launched *current*, and ended before it could terminate them. Only launches that
     a ClientToken proves count, of *current* and its predecessors too. None while *current* does not serve itself: the
-    loser may be all that runs then.
+    loser may be all that runs then. That they never served is the word of a tag: see `has_lost`.
     """
     if current.state not in ("pending", "running") or current.tags.get(tag_names.TRIAL) not in (None, SERVING):
         return []
     lineage = [current.instance_id]
     one: Instance | None = current
     while one is not None and (older := predecessor(one)) is not None and older not in lineage:
-        if not is_launched_to_replace(one, older):
-            break
         lineage.append(older)
         one = state.instance(older)
     found = [
@@ -250,11 +383,18 @@ def losers(state: State, current: Instance) -> list[Instance]:
         if item.alive
         and item.instance_id not in lineage
         and item.tags.get(tag_names.TRIAL) not in (None, SERVING)
-        and (older := predecessor(item)) in lineage[1:]
-        and older is not None
-        and is_launched_to_replace(item, older)
+        and predecessor(item) in lineage[1:]
     ]
     return sorted(found, key=lambda item: item.instance_id)
+
+
+def has_lost(loser: Instance, current: Instance, race: timedelta) -> bool:
+    """Whether EC2's facts agree that *loser* came second in a race with *current*: launched after it, within *race*.
+
+    A tag could call an instance a loser that has served for long, before *current* or beside it.
+    """
+    first, second = born(current), born(loser)
+    return first is not None and second is not None and first <= second <= first + race
 
 
 def living(state: State, instance_id: str, option: str, *, follow: bool = True) -> Instance:
@@ -278,8 +418,7 @@ def living(state: State, instance_id: str, option: str, *, follow: bool = True) 
 
 def born(heir: Instance) -> datetime | None:
     """When *heir* was launched. LaunchTime moves with every start; the first attachment does not."""
-    moments = [read_fact(device, "Ebs.AttachTime") for device in heir.facts.get("BlockDeviceMappings") or ()]
-    return min((moment for moment in moments if isinstance(moment, datetime)), default=None)
+    return launched_at(heir)
 
 
 def started_since(old: Instance, heir: Instance) -> bool:
@@ -381,7 +520,12 @@ def is_unretired(old: Instance | None, heir: Instance) -> bool:
     """Whether *heir* serves, and a run was ended before it had retired *old*; not when *old* was started since."""
     if old is None or heir.tags.get(tag_names.TRIAL) != SERVING or started_since(old, heir):
         return False
-    return old.state in ("pending", "running") or (old.alive and standing_hold(old) is not None)
+    if old.state in ("pending", "running"):
+        return True
+    birth = born(heir)
+    # What was stopped after the launch is retired: nothing proves that its hold is of this replacement.
+    held = old.alive and standing_hold(old) is not None
+    return held and (birth is None or not is_off(old) or is_stopped_before(old, birth))
 
 
 def settling_queries(state: State, instance_id: str) -> tuple[Query, ...]:

@@ -116,13 +116,34 @@ def description(policy: str, of: str) -> str:
     return f"{policy}: {of}".encode("ascii", "replace").decode()
 
 
-def copy_description(policy: str, volume: str, instance: str, original: str, region: str) -> str:
+def capture_description(policy: str, of: str, *, volumes: int = 0, attached: str = "", lock: str = "") -> str:
+    """The description of a policy's snapshot of a volume, or of the parts of an instance's set of so many *volumes*.
+
+    *attached*: the instance that has the volume, empty for none and for a set. *lock*: how a run is to lock the
+    snapshot, such as ``governance 30d``; empty for not at all.
+    """
+    number = f", {volumes} volumes" if volumes else ""
+    where = f", attached to {attached}" if attached else ""
+    return description(policy, of) + number + where + (f", to be locked: {lock}" if lock else "")
+
+
+def copy_description(policy: str, volume: str, instance: str, original: str, region: str, taken: str) -> str:
     """The description of a copy: of which snapshot, of which volume, and, for the part of a set, of which instance.
 
-    *original* may be a planned id, which the snapshot's own replaces before the call.
+    *original* and *taken*, when it was taken, may be planned ids, which EC2's own replace before the call. With the
+    longest name of a policy and of a region EC2's 255 characters suffice.
     """
     whole = f" on {instance}" if instance else ""
-    return f"{description(policy, volume + whole)}, {original}, from {region}"
+    return f"{description(policy, volume + whole)}, {original}, from {region}, taken {taken}"
+
+
+_COPIED_AT = re.compile(r"(.+: vol-.+, from [a-z0-9-]+), taken (?:\(new moment [^()]+\)|[0-9TZ:.-]+)")
+
+
+def without_moment(text: str) -> str:
+    """A description that `copy_description` made, without its time; any other text as it is."""
+    found = _COPIED_AT.fullmatch(text)
+    return found[1] if found else text
 
 
 GENERATIONS = 32

@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeAlias
 
 from . import tags as tag_names
 from .errors import StorageError, UnsafePlan
-from .ids import kind_of, moment_of, planned_in
+from .ids import kind_of, moment_of, planned_in, without_moment
 from .places import split_place
 from .resources import Resource
 from .state import Query, State
@@ -192,7 +192,7 @@ def published_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
             return {name: shown(name, item) for name, item in value.items() if name != "ClientToken"}
         if isinstance(value, (list, tuple)):
             return [shown("", item) for item in value]
-        return value
+        return without_moment(value) if key == "Description" else value
 
     published: dict[str, Any] = shown("", parameters)
     return published

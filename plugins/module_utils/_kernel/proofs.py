@@ -18,7 +18,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from enum import Enum
 
 from . import tags as tag_names
 from .ids import COPIED_VOLUME, GENERATIONS, client_token, description, is_planned
@@ -29,8 +30,15 @@ UNKNOWN_VOLUMES = ("", COPIED_VOLUME)
 """What EC2 shows as the volume of a copied snapshot, or of one whose volume it does not tell."""
 
 SWAP_WORD, FINAL_WORD = "swap", "final"
-"""For what a run takes a snapshot of a detached volume: see `capture_note`."""
+"""For what a run takes a snapshot of a detached volume, as planned ids and warnings say it: see `Purpose`."""
+SUPERSEDED_WITHIN = timedelta(days=1)
+"""How much older than its successor a final snapshot may be for a run to delete it: see `is_superseded`."""
 
+LONGEST_TRIAL = timedelta(days=1)
+"""How long after its launch a later run still ends a successor that its tag calls given up."""
+
+# Within this time of its launch an instance gets the volumes that it is launched with.
+_LAUNCHING = timedelta(minutes=1)
 # What EC2 writes of a stop through its API: "User initiated (2026-11-23 19:00:03 GMT)".
 _TRANSITION = re.compile(r".*\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)")
 # The reasons of a stop that somebody wanted (EC2 API reference, StateReason). All others of Client. and Server. are
@@ -55,9 +63,13 @@ def is_launched_to_replace(heir: Instance, predecessor_id: str) -> bool:
     """
     if is_planned(heir.instance_id):
         return True
-    token = heir.facts.get("ClientToken")
-    identity = launch_identity(predecessor_id, heir.image_id)
-    return bool(token) and any(client_token(identity, number) == token for number in range(GENERATIONS))
+    return heir.facts.get("ClientToken") in launch_tokens(predecessor_id, heir.image_id)
+
+
+def launch_tokens(predecessor_id: str, image_id: str) -> tuple[str, ...]:
+    """The ClientTokens that the launch of a successor can have: one of each generation."""
+    identity = launch_identity(predecessor_id, image_id)
+    return tuple(client_token(identity, number) for number in range(GENERATIONS))
 
 
 def last_transition(instance: Instance) -> datetime | None:
@@ -113,6 +125,79 @@ def is_stopped_within(instance: Instance, since: datetime, until: datetime) -> b
     return is_start_taken_back(instance, since)
 
 
+def is_off(instance: Instance) -> bool:
+    """Whether the instance exists and does not run, or is about to stop."""
+    return instance.state in ("stopping", "stopped")
+
+
+def launched_at(instance: Instance) -> datetime | None:
+    """When the instance was launched: its first attachment. LaunchTime moves with every start. None where unknown."""
+    return min(_attachments(instance), default=None)
+
+
+def attached_since(instance: Instance, volume_id: str) -> datetime | None:
+    """When the volume was attached to the instance: AttachTime. None where EC2 shows no such attachment."""
+    for device in instance.facts.get("BlockDeviceMappings") or ():
+        ebs = device.get("Ebs") or {}
+        if ebs.get("VolumeId") == volume_id:
+            moment = ebs.get("AttachTime")
+            return moment if isinstance(moment, datetime) else None
+    return None
+
+
+def _usage_times(instance: Instance) -> tuple[datetime, ...]:
+    """UsageOperationUpdateTime, which is the launch or later: a new root volume has a later AttachTime too."""
+    moment = instance.facts.get("UsageOperationUpdateTime")
+    return (moment,) if isinstance(moment, datetime) else ()
+
+
+def _attachments(instance: Instance, since: datetime | None = None) -> list[datetime]:
+    """The AttachTime of each of the instance's block devices, of those later than *since* alone."""
+    devices = instance.facts.get("BlockDeviceMappings") or ()
+    moments = [(device.get("Ebs") or {}).get("AttachTime") for device in devices]
+    return [item for item in moments if isinstance(item, datetime) and (since is None or item > since)]
+
+
+def is_stopped_before(old: Instance, moment: datetime) -> bool:
+    """Whether EC2 does not show that the stop of *old*, which is off, came after *moment*."""
+    stopped = last_transition(old)
+    return stopped is None or stopped <= moment
+
+
+def has_outlasted(heir: Instance, old: Instance) -> bool:
+    """Whether *heir* is the one of the two that ran last: *old* is off, and *heir* runs, or has stopped later.
+
+    StateTransitionReason tells both stops. Where EC2 tells no time of one, the later LaunchTime decides.
+    """
+    if not is_off(old):
+        return False
+    if heir.state in ("pending", "running"):
+        return True
+    mine, other = last_transition(heir), last_transition(old)
+    if mine is None or other is None:
+        mine, other = heir.launch_time, old.launch_time
+    return is_off(heir) and mine is not None and other is not None and mine > other
+
+
+def can_be_on_trial(heir: Instance, old: Instance, now: datetime) -> bool:
+    """Whether EC2's facts leave room for the claim that *heir* was launched to replace *old* and has never served.
+
+    A tag claims that, and nothing of EC2's can prove it. These facts refute it: *heir* is older than `LONGEST_TRIAL`;
+    it has an Elastic IP, a volume that came later, or was started again; *old* is gone, or ran when *heir* was launched
+    and is off now. A successor that is only planned is the plan's own.
+    """
+    if is_planned(heir.instance_id):
+        return True
+    born = launched_at(heir)
+    if born is None or not old.alive or now - min((born, *_usage_times(heir))) > LONGEST_TRIAL:
+        return False
+    settled = born + _LAUNCHING
+    restarted = heir.launch_time is not None and heir.launch_time > settled
+    if heir.elastic_ip or restarted or _attachments(heir, settled):
+        return False
+    return not is_off(old) or is_stopped_before(old, born)
+
+
 # --- snapshots -------------------------------------------------------------------------------------------------------
 
 
@@ -131,7 +216,7 @@ class CopyRecord:
     """What the description of a copy says of it: `ids.copy_description` writes it.
 
     ``instance``: for the part of a set, else empty. ``original``: empty in what the first versions wrote, which said of
-    no instance either.
+    no instance either. ``taken``: the start time of the original, None in what earlier versions wrote.
     """
 
     policy: str
@@ -139,13 +224,49 @@ class CopyRecord:
     instance: str
     original: str
     region: str
+    taken: datetime | None = None
 
 
 _COPY_RECORD = re.compile(
     r"(?P<policy>.+): (?P<volume>vol-[0-9a-f]+)(?: on (?P<instance>i-[0-9a-f]+))?"
-    r"(?:, (?P<original>snap-[0-9a-f]+))?, from (?P<region>[a-z0-9-]+)"
+    r"(?:, (?P<original>snap-[0-9a-f]+))?, from (?P<region>[a-z0-9-]+)(?:, taken (?P<taken>[0-9TZ:.-]+))?"
 )
-_TAKEN_OF_INSTANCE = re.compile(r".+: (i-[0-9a-f]+)")
+
+
+@dataclass(frozen=True)
+class CaptureRecord:
+    """What the Description of an original says: `ids.capture_description` writes it.
+
+    ``policy`` is in ASCII. ``of``: a volume or an instance. ``volumes``: of how many the set was to be, None where it
+    does not say. ``attached``: the instance that had the volume, empty for none and for a set. ``lock``: how a run was
+    to lock the snapshot, empty for not at all. Earlier versions wrote the first two alone.
+    """
+
+    policy: str
+    of: str
+    volumes: int | None = None
+    attached: str = ""
+    lock: str = ""
+
+
+_CAPTURE_RECORD = re.compile(
+    r"(?P<policy>.+): (?P<of>vol-[0-9a-f]+|i-[0-9a-f]+)(?:, (?P<volumes>[1-9][0-9]{0,2}) volumes)?"
+    r"(?:, attached to (?P<attached>i-[0-9a-f]+))?"
+    r"(?:, to be locked: (?P<lock>(?:governance|compliance) [0-9]+d))?"
+)
+
+
+def capture_record(snapshot: Snapshot) -> CaptureRecord | None:
+    """What the run that took the snapshot has recorded in its Description; None where it says nothing in this form.
+
+    For a volume its VolumeId must agree. A tool of somebody else's may write the same form, so ``policy`` may be the
+    name of no policy.
+    """
+    found = None if is_copy(snapshot) else _CAPTURE_RECORD.fullmatch(snapshot.description)
+    if found is None or (found["of"].startswith("vol-") and found["of"] != snapshot.volume_id):
+        return None
+    volumes = int(found["volumes"]) if found["volumes"] else None
+    return CaptureRecord(found["policy"], found["of"], volumes, found["attached"] or "", found["lock"] or "")
 
 
 def copy_record(snapshot: Snapshot) -> CopyRecord | None:
@@ -157,7 +278,9 @@ def copy_record(snapshot: Snapshot) -> CopyRecord | None:
     found = _COPY_RECORD.fullmatch(snapshot.description) if is_copy(snapshot) else None
     if found is None:
         return None
-    return CopyRecord(**{name: value or "" for name, value in found.groupdict().items()})
+    said = {name: value or "" for name, value in found.groupdict().items()}
+    taken = parse_instant(said.pop("taken"))
+    return CopyRecord(**said, taken=taken)
 
 
 def taken_for(snapshot: Snapshot, policy: str) -> str:
@@ -170,16 +293,20 @@ def taken_for(snapshot: Snapshot, policy: str) -> str:
         return snapshot.tags.get(tag_names.SET, "").partition("/")[0] or snapshot.volume_id
     if is_copy(snapshot):
         return ""
-    if snapshot.description == description(policy, snapshot.volume_id):
-        return snapshot.volume_id
-    instance_id = instance_named(snapshot)
-    return instance_id if snapshot.description == description(policy, instance_id) else ""
+    record = capture_record(snapshot)
+    return record.of if record is not None and f"{record.policy}: " == description(policy, "") else ""
+
+
+def policy_named(snapshot: Snapshot) -> str:
+    """The policy whose run took the snapshot, as its Description says, in ASCII; empty where it names none."""
+    record = capture_record(snapshot)
+    return "" if record is None else record.policy
 
 
 def instance_named(snapshot: Snapshot) -> str:
     """The instance that the Description of a set's part names, as CreateSnapshots got it; empty for all others."""
-    found = None if is_copy(snapshot) else _TAKEN_OF_INSTANCE.fullmatch(snapshot.description)
-    return found[1] if found else ""
+    record = capture_record(snapshot)
+    return record.of if record is not None and record.of.startswith("i-") else ""
 
 
 def source_of(snapshot: Snapshot) -> str:
@@ -195,14 +322,27 @@ def source_of(snapshot: Snapshot) -> str:
 
 
 def time_of(snapshot: Snapshot) -> datetime | None:
-    """When the snapshot's data was taken: StartTime; of a copy the time in its tag `tags.TAKEN`, never a later one.
+    """When the snapshot's data was taken: StartTime; of a copy the time in its Description, else in its tag
+    `tags.TAKEN`, never one after StartTime.
 
-    None while EC2 tells no StartTime. A tag that is no time counts as none.
+    None while EC2 tells no StartTime. A tag that is no time counts as none. The tag is a claim: see `has_proven_time`.
     """
+    record = copy_record(snapshot)
     claimed = parse_instant(snapshot.tags.get(tag_names.TAKEN, "")) if is_copy(snapshot) else None
+    if record is not None and record.taken is not None:
+        claimed = record.taken
     if claimed is None or snapshot.start_time is None:
         return snapshot.start_time
     return min(claimed, snapshot.start_time)
+
+
+def has_proven_time(snapshot: Snapshot) -> bool:
+    """Whether `time_of` is a fact: StartTime of an original, and the time in a copy's Description.
+
+    The copies of earlier versions have it in a tag alone. Of these only StartTime is a fact: they are older than that.
+    """
+    record = copy_record(snapshot)
+    return not is_copy(snapshot) or (record is not None and record.taken is not None)
 
 
 def copy_misfit(copy: Snapshot, original: Snapshot) -> str | None:
@@ -222,32 +362,79 @@ def copy_misfit(copy: Snapshot, original: Snapshot) -> str | None:
     return None
 
 
-def capture_note(word: str, volume_id: str) -> str:
-    """The end of the Description that a snapshot gets when a run takes it of a detached volume.
+class Purpose(Enum):
+    """For what a run takes a snapshot of a detached volume, as the end of its Description says it.
 
-    *word*: `SWAP_WORD`, or `FINAL_WORD`.
+    ``SWAP``: to make the volume's copy from it, and nothing else. ``LAST_SWAP``: in a swap that deletes the volume, so
+    it stays. ``FINAL``: before the volume is deleted. ``EARLIER_SWAP``: what the first versions wrote for both kinds of
+    swap; nothing tells which.
     """
-    return f"{word} snapshot of {volume_id}"
+
+    SWAP = "temporary swap snapshot"
+    LAST_SWAP = "final swap snapshot"
+    FINAL = "final snapshot"
+    EARLIER_SWAP = "swap snapshot"
+
+
+def capture_note(purpose: Purpose, volume_id: str) -> str:
+    """The end of the Description that a snapshot gets when a run takes it of a detached volume."""
+    return f"{purpose.value} of {volume_id}"
+
+
+def purpose_of(snapshot: Snapshot, volume_id: str) -> Purpose | None:
+    """For what a run took the snapshot of this detached volume; None where no run did.
+
+    VolumeId says of which volume, and Description for what: only CreateSnapshot sets it, and no call changes it later.
+    Who may call CreateSnapshot can choose it.
+    """
+    if not is_taken_of(snapshot, volume_id):
+        return None
+    return next(
+        (item for item in Purpose if snapshot.description.endswith(f": {capture_note(item, volume_id)}")),
+        None,
+    )
 
 
 def is_swap_snapshot(snapshot: Snapshot, volume_id: str) -> bool:
     """Whether a run took the snapshot of the detached volume, to make the volume's copy from it.
 
-    VolumeId says of which volume, and Description for what: only CreateSnapshot sets it, and no call changes it later.
-    Who may call CreateSnapshot can choose it. A snapshot that is only planned is the plan's own.
+    A snapshot that is only planned is the plan's own.
     """
-    return is_taken_of(snapshot, volume_id) and (
-        is_planned(snapshot.snapshot_id) or snapshot.description.endswith(f": {capture_note(SWAP_WORD, volume_id)}")
-    )
+    if is_planned(snapshot.snapshot_id):
+        return is_taken_of(snapshot, volume_id)
+    return purpose_of(snapshot, volume_id) in (Purpose.SWAP, Purpose.LAST_SWAP, Purpose.EARLIER_SWAP)
+
+
+def is_temporary(snapshot: Snapshot, volume_id: str) -> bool:
+    """Whether a run took the snapshot of the volume for its copy alone, so that nothing needs it after the swap.
+
+    The final snapshot of a volume that a swap has deleted is none, and neither is what the first versions took for a
+    swap: nothing tells which of the two that is.
+    """
+    return purpose_of(snapshot, volume_id) is Purpose.SWAP
 
 
 def is_last_snapshot(snapshot: Snapshot, volume_id: str) -> bool:
-    """Whether a run took the snapshot of the detached volume, as its last one or for its copy.
+    """Whether a run took the snapshot of the detached volume, as its final one or for its copy.
 
-    A backup of the same volume is none: it may be from before the last write. See `is_swap_snapshot`.
+    A backup of the same volume is none. Only the run that took the snapshot knows that nothing was written since: EC2
+    does not tell when a volume was attached.
     """
-    final = snapshot.description.endswith(f": {capture_note(FINAL_WORD, volume_id)}")
-    return is_swap_snapshot(snapshot, volume_id) or (is_taken_of(snapshot, volume_id) and final)
+    if is_planned(snapshot.snapshot_id):
+        return is_taken_of(snapshot, volume_id)
+    return purpose_of(snapshot, volume_id) is not None
+
+
+def is_superseded(snapshot: Snapshot, volume_id: str, by: datetime) -> bool:
+    """Whether a run may delete the snapshot once a newer final one of the same volume, taken at *by*, is complete.
+
+    A temporary one has no further use. Any other must come from a run that was interrupted a short time before: an
+    older one may be somebody's only record of that time, and its tag proves nothing.
+    """
+    if not is_last_snapshot(snapshot, volume_id):
+        return False
+    recent = snapshot.start_time is not None and snapshot.start_time >= by - SUPERSEDED_WITHIN
+    return recent or is_temporary(snapshot, volume_id)
 
 
 # --- volumes and images ----------------------------------------------------------------------------------------------
@@ -294,6 +481,16 @@ def is_made_from(volume: Volume, snapshots: Iterable[Snapshot]) -> bool:
         and (volume.create_time is None or snapshot.start_time is None or volume.create_time >= snapshot.start_time)
         for snapshot in snapshots
     )
+
+
+# What EC2 writes on the snapshots of a CreateImage.
+_CREATED = re.compile(r"Created by CreateImage\(i-[0-9a-f]+\) for (ami-[0-9a-f]+).*")
+
+
+def created_for(snapshot: Snapshot) -> str:
+    """The image for which a CreateImage took the snapshot, as EC2 writes in its Description; empty for all others."""
+    found = None if is_copy(snapshot) else _CREATED.fullmatch(snapshot.description)
+    return found[1] if found else ""
 
 
 def is_image_of(image: Image, snapshots: Iterable[Snapshot], volume_ids: Iterable[str]) -> bool:

@@ -13,7 +13,6 @@ Private to this collection.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, TypeVar
@@ -23,16 +22,12 @@ from ..._domain.succession import ancestors, born, descendants
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import listed
 from ..._kernel.ids import is_planned
-from ..._kernel.proofs import is_copy, is_taken_of
+from ..._kernel.proofs import created_for, is_copy, is_taken_of
 from ..._kernel.resources import Image, Instance, Snapshot
 from ..._kernel.state import Query, State, by_id
-from .spec import ImageSpec, default_description, described, source_hash
+from .spec import ImageSpec, names_version, source_hash
 
 T = TypeVar("T", Image, Snapshot)
-
-_SOURCE = re.compile(r"(i|snap)-[0-9a-f]{8,17}")
-# What EC2 writes on the snapshots of a CreateImage.
-_CREATED = re.compile(r"Created by CreateImage\((i-[0-9a-f]+)\) for (ami-[0-9a-f]+).*")
 
 # States in which an image will never be usable (EC2, ImageState); a rerun removes such a one and registers again.
 BROKEN = ("failed", "error", "invalid")
@@ -80,13 +75,7 @@ def _originals(spec: ImageSpec, state: State) -> list[Image]:
 def is_made_for(spec: ImageSpec, image: Image) -> bool:
     """Whether EC2 shows the version's name, or its description, on the image. A planned one is the plan's own."""
     text = str(image.facts.get("Description") or "")
-    return is_planned(image.image_id) or image.name == spec.image_name or _is_default(spec, text)
-
-
-def _is_default(spec: ImageSpec, text: str) -> bool:
-    """Whether the text is the description that this version has from any source, where the task gives none."""
-    beginning = default_description(spec, "")
-    return text.startswith(beginning) and _SOURCE.fullmatch(text[len(beginning) :]) is not None
+    return is_planned(image.image_id) or image.name == spec.image_name or names_version(spec, text)
 
 
 def stranger_warnings(spec: ImageSpec, state: State) -> Iterator[str]:
@@ -138,22 +127,38 @@ def taken(spec: ImageSpec, state: State) -> list[Snapshot]:
     """The snapshots that were taken for this version, whatever became of them, by id.
 
     A snapshot keeps the description that it was taken with, and it names the version. EC2 writes that of the snapshots
-    of a CreateImage.
+    of a CreateImage: it names the image, which must be there, and be one of this version. Earlier versions of the
+    collection gave a description of the task's to the snapshots as it was. Several versions share it, so such a
+    snapshot counts only while an image of this version with the same description is made of it.
     """
-    texts = {str(image.facts.get("Description") or "") for image in images(spec, state)} - {""}
-    known = {*ids(images(spec, state)), *family(spec, state)}
+    found = images(spec, state)
+    registered = set(ids(found))
+    shared = {
+        (snapshot_id, str(image.facts.get("Description") or ""))
+        for image in found
+        for snapshot_id in image.snapshot_ids
+    }
 
     def fits(snapshot: Snapshot) -> bool:
-        created = _CREATED.fullmatch(snapshot.description)
         return (
             is_planned(snapshot.snapshot_id)
-            or _is_default(spec, snapshot.description)
-            or snapshot.description in texts
-            or (spec.description is not None and snapshot.description == described(spec, spec.source))
-            or (created is not None and not known.isdisjoint(created.groups()))
+            or names_version(spec, snapshot.description)
+            or created_for(snapshot) in registered
+            or (bool(snapshot.description) and (snapshot.snapshot_id, snapshot.description) in shared)
         )
 
     return [item for item in tagged(spec, state, Snapshot) if not is_copy(item) and fits(item)]
+
+
+def used_by_others(state: State, removed: Iterable[Image]) -> dict[str, str]:
+    """By snapshot, a registered image that is made of it; the images that are to be *removed* left out."""
+    gone = set(ids(removed))
+    return {
+        snapshot_id: image.image_id
+        for image in state.all(Image)
+        if image.image_id not in gone and image.state not in GONE
+        for snapshot_id in image.snapshot_ids
+    }
 
 
 def family(spec: ImageSpec, state: State) -> tuple[str, ...]:

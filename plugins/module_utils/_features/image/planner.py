@@ -13,20 +13,24 @@ Private to this collection.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from ..._domain.succession import (
     claim_warnings,
+    doubt_warnings,
+    launch_queries,
     lineage_queries,
     living,
     on_trial_for,
+    predecessor,
     require_no_way_back,
     require_settled,
     require_unclaimed,
     settling_queries,
     successor,
+    untagged,
 )
 from ..._kernel import tags as tag_names
 from ..._kernel.display import counted
@@ -46,6 +50,7 @@ from .found import (
     stranger_of,
     stranger_warnings,
     taken,
+    used_by_others,
 )
 from .machine import required_imds
 from .orphan import plan_orphan
@@ -73,6 +78,7 @@ _PLAIN_PLATFORM = "Linux/UNIX"
 
 def needs(spec: ImageSpec, state: State) -> tuple[Query, ...]:
     """What to ask next: the image first (a no-op ends there), then the capture, then what registering needs."""
+    state = _recognized(spec, state)
     first = own_images(*tag_filters(spec.identity))
     if spec.state == "absent":
         return (first, captures_query(spec), *removal_queries(spec, state))
@@ -89,8 +95,11 @@ def needs(spec: ImageSpec, state: State) -> tuple[Query, ...]:
     usable = [image for image in images(spec, state) if image.state not in BROKEN]
     if state.answered.issuperset(queries):
         queries += _origins(spec, state, usable)
-    if not state.answered.issuperset(queries) or _usable_image(spec, state) is not None:
+    if not state.answered.issuperset(queries):
         return queries
+    image = _usable_image(spec, state)
+    if image is not None:
+        return queries if _is_same_source(spec, state, image) else (*queries, *_line_queries(spec, state))
     queries = tuple(dict.fromkeys((*queries, captures_query(spec))))
     if captures_query(spec) not in state.answered:
         return queries
@@ -112,12 +121,16 @@ def _origins(spec: ImageSpec, state: State, usable: list[Image]) -> tuple[Query,
 def _making_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
     queries: list[Query] = []
     instance = _living_or_none(spec, state)
+    queries += _line_queries(spec, state)
+    if not state.answered.issuperset(queries):
+        return tuple(queries)
     method = _method(spec, instance)
     captured = bool(captures(spec, state))
     # The name matters when the image is made. Where a capture exists an earlier run has looked, and RegisterImage
     # refuses a name that was taken since.
     if not captured and (spec.state == "available" or method == "image"):
         queries.append(name_query(spec))
+    queries += _users_queries(spec, state, method)
     if instance is None:
         return tuple(queries)
     if spec.follow_successor:
@@ -131,7 +144,43 @@ def _making_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
     return tuple(queries)
 
 
+def _users_queries(spec: ImageSpec, state: State, method: str) -> tuple[Query, ...]:
+    """The images that are made of the snapshots which the plan would delete."""
+    if spec.source_snapshot_id:
+        return ()
+    going = taken(spec, state) if method == "image" else [item for item, _reason in _choose_captures(spec, state)[1]]
+    name = "block-device-mapping.snapshot-id"
+    return by_id("DescribeImages", name, ids(going), IncludeDisabled=True, Owners=("self",))
+
+
+def _line_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
+    """The successor of a source that looks retired, where no tag names one: it runs from a version of the image."""
+    instance = _living_or_none(spec, state)
+    if instance is None or not spec.follow_successor or not launch_queries(instance, [instance.image_id]):
+        return ()
+    line = own_images(*tag_filters({tag_names.IMAGE: spec.name}))
+    return (line, *launch_queries(instance, _versions(spec, state))) if line in state.answered else (line,)
+
+
 # --- what is there ---------------------------------------------------------------------------------------------------
+
+
+def _versions(spec: ImageSpec, state: State) -> list[str]:
+    """The ids of the known images that carry the name of the image, the newest first."""
+    found = [image for image in state.all(Image) if image.tags.get(tag_names.IMAGE) == spec.name]
+    ordered = sorted(found, key=lambda image: (image.creation_date or "", image.image_id), reverse=True)
+    return [image.image_id for image in ordered]
+
+
+def _untagged(spec: ImageSpec, state: State) -> list[Instance]:
+    """The successors of known instances that have lost their tag `tags.REPLACES`, with it."""
+    pairs = untagged(state, _versions(spec, state)) if spec.source_instance_id and spec.follow_successor else []
+    return [tagged for _item, tagged in pairs]
+
+
+def _recognized(spec: ImageSpec, state: State) -> State:
+    """The state in which each such successor has its tag: its ClientToken proves the launch."""
+    return state.with_resources(_untagged(spec, state))
 
 
 def _usable_image(spec: ImageSpec, state: State) -> Image | None:
@@ -154,13 +203,12 @@ def _require_same_source(spec: ImageSpec, state: State, what: str, resource: Ima
 
     An instance that was launched from the image is the same source too.
     """
-    sources = dict.fromkeys((spec.source, *family(spec, state)))
     instance = _living_or_none(spec, state)
     recorded = resource.tags.get(tag_names.FINGERPRINT, "")
     known = f"{what} {resource.resource_id} is {spec.label} already, and it was made"
     advice = "give another version, or remove it with state: absent"
     launched = instance is not None and instance.image_id == resource.resource_id
-    if not launched and not any(recorded.startswith(spec.source_hash(source)) for source in sources):
+    if not launched and not _is_same_source(spec, state, resource):
         raise SpecError(
             f"{known} from another source than {spec.source}; {advice}. To relaunch others from it, name the source "
             "that it was made from (for a group, bake_and_relaunch_source)"
@@ -176,6 +224,13 @@ def _require_same_source(spec: ImageSpec, state: State, what: str, resource: Ima
             f"{known} from {foreign.snapshot_id} of {foreign.volume_id}, which was no volume of {spec.source} then. It "
             f"only carries the tags; {advice}"
         )
+
+
+def _is_same_source(spec: ImageSpec, state: State, resource: Image | Snapshot) -> bool:
+    """Whether the resource's fingerprint names the source, one that it replaces, or one that replaces it."""
+    recorded = resource.tags.get(tag_names.FINGERPRINT, "")
+    sources = dict.fromkeys((spec.source, *family(spec, state)))
+    return any(recorded.startswith(spec.source_hash(source)) for source in sources)
 
 
 def _method(spec: ImageSpec, instance: Instance | None) -> str:
@@ -197,11 +252,28 @@ def plan(spec: ImageSpec, state: State, _now: datetime) -> Plan:
     """
     if spec.state == "absent":
         return plan_absent(spec, state)
+    lost = _untagged(spec, state)
+    state = _recognized(spec, state)
     made = _plan(spec, state)
-    doubts = list(stranger_warnings(spec, state))
+    doubts = [*stranger_warnings(spec, state), *_used_warnings(spec, state)]
+    doubts += [
+        f"{item.instance_id} has lost its tag {tag_names.REPLACES}. Its ClientToken shows that it was launched to "
+        f"replace {predecessor(item)}, so it is the source. Relaunch {predecessor(item)} from {item.image_id} to tag "
+        "it again"
+        for item in lost
+    ]
     if spec.source_instance_id and spec.follow_successor:
         doubts += claim_warnings(state, [spec.source_instance_id])
+        doubts += doubt_warnings(state, [spec.source_instance_id])
     return dataclasses.replace(made, warnings=(*made.warnings, *doubts))
+
+
+def _used_warnings(spec: ImageSpec, state: State) -> Iterator[str]:
+    """The snapshots of this version that stay, since an image that is none of this version is made of them."""
+    used = used_by_others(state, images(spec, state))
+    for name in ids(taken(spec, state)):
+        if name in used:
+            yield f"snapshot {name} of {spec.label} stays: {used[name]} uses it"
 
 
 def _plan(spec: ImageSpec, state: State) -> Plan:
@@ -389,7 +461,10 @@ def _plan_orphan(spec: ImageSpec, state: State, cleanup: tuple[Change, ...]) -> 
 
 def _clearing(state: State, cleanup: tuple[Change, ...], spare: Iterable[tuple[Snapshot, str]]) -> list[Stage]:
     """The removal of a broken image, then of snapshots: EC2 keeps the snapshots of every registered image."""
-    deletes = tuple(delete_snapshot(snapshot, state.region, reason) for snapshot, reason in spare)
+    removed = {change.resource for change in cleanup}
+    used = used_by_others(state, (image for image in state.all(Image) if image.image_id in removed))
+    free = ((snapshot, reason) for snapshot, reason in spare if snapshot.snapshot_id not in used)
+    deletes = tuple(delete_snapshot(snapshot, state.region, reason) for snapshot, reason in free)
     return [Stage(changes) for changes in (cleanup, deletes) if changes]
 
 
@@ -501,9 +576,7 @@ def _plan_create_image(spec: ImageSpec, state: State, instance: Instance, cleanu
     for snapshot in leftovers:
         _require_same_source(spec, state, "snapshot", snapshot)
     reason = f"left over from a {spec.label} that failed"
-    # The broken image first: EC2 keeps the snapshots of every registered one.
-    strays = tuple(delete_snapshot(snapshot, state.region, reason) for snapshot in leftovers)
-    stages = [Stage(changes) for changes in (cleanup, strays) if changes]
+    stages = _clearing(state, cleanup, ((snapshot, reason) for snapshot in leftovers))
     stages.extend(_require_quiet(spec, instance))
     if spec.state == "captured":
         return Plan((*stages, Stage((create,), (captured,))))
@@ -518,6 +591,7 @@ def result(spec: ImageSpec, state: State) -> dict[str, Any]:
 
     ``source_rejected``: who was launched in its place and does not stand for it.
     """
+    state = _recognized(spec, state)
     image = next((item for item in images(spec, state) if item.state not in BROKEN), None)
     devices = {device.snapshot_id: device.device_name for device in image.block_devices} if image is not None else {}
     # CreateImage does not tell which snapshots it takes: once the image is there, it shows them itself.

@@ -21,7 +21,7 @@ from ..._kernel.plan import Change, Plan, Stage
 from ..._kernel.proofs import is_copy
 from ..._kernel.resources import Image, Snapshot
 from ..._kernel.state import Query, State, Struct, by_id
-from .found import copied_images, ids, images, origin_queries, stranger_warnings, tagged, taken
+from .found import copied_images, ids, images, origin_queries, stranger_warnings, tagged, taken, used_by_others
 from .requests import delete_snapshot
 from .spec import ImageSpec
 
@@ -196,13 +196,7 @@ def _shared(spec: ImageSpec, state: State, image: Image) -> Iterator[str]:
 
 def _snapshots(spec: ImageSpec, state: State, found: list[Image]) -> tuple[tuple[Change, ...], list[str]]:
     """The deletions, and warnings about what stays. Raises UnsafePlan for a locked snapshot, unless forced."""
-    removed = set(ids(found))
-    used = {
-        snapshot: image.image_id
-        for image in state.all(Image)
-        if image.image_id not in removed
-        for snapshot in image.snapshot_ids
-    }
+    used = used_by_others(state, found)
     # Only what was taken for this version goes: a snapshot that the user gave as the source stays, and so do copies.
     own = taken(spec, state)
     copies = [item for item in tagged(spec, state, Snapshot) if is_copy(item)]

@@ -23,7 +23,16 @@ from ..._kernel.state import State
 from ..._kernel.tags import specification
 from .found import tagged
 from .machine import machine_record, required_imds
-from .spec import HARDWARE, WITHOUT, DeviceOverride, ImageSpec, captures_query, described, name_query
+from .spec import (
+    HARDWARE,
+    WITHOUT,
+    DeviceOverride,
+    ImageSpec,
+    capture_description,
+    captures_query,
+    described,
+    name_query,
+)
 
 # Of an override, what says nothing about the volume that is made.
 _NOT_OF_THE_VOLUME = frozenset({"device_name", "delete_on_termination"})
@@ -56,7 +65,7 @@ def capture_changes(spec: ImageSpec, state: State, instance: Instance, targets: 
     )
     tags = {**own_tags(spec, instance.instance_id), **({tag_names.MACHINE: record} if record else {})}
     common = {
-        "Description": described(spec, instance.instance_id),
+        "Description": capture_description(spec, instance.instance_id),
         "TagSpecifications": [specification("snapshot", tags)],
     }
     action = "CreateSnapshot" if spec.devices == "root" else "CreateSnapshots"

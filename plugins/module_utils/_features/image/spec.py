@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -217,19 +218,60 @@ def require_create_image(spec: ImageSpec) -> None:
         )
 
 
+_MOST = 255
+"""Characters that EC2 takes in a description."""
+_SOURCE = re.compile(r"(i|snap)-[0-9a-f]{8,17}")
+
+
 def default_description(spec: ImageSpec, source: str) -> str:
     """The description of what is made from *source*, where the task gives none: of it and of its snapshots."""
-    return _as_description(f"{spec.name} {spec.version} from {source}")
+    text = _as_description(f"{spec.name} {spec.version} from {source}")
+    return text if _is_unmistakable(spec) else _marked(spec, text)
 
 
 def described(spec: ImageSpec, source: str) -> str:
-    """The description of what is made from *source*."""
+    """The description of the image that is made from *source*."""
     return _as_description(spec.description) if spec.description else default_description(spec, source)
 
 
+def capture_description(spec: ImageSpec, source: str) -> str:
+    """The description of the snapshots that a capture of *source* takes: it names this version and no other."""
+    return _marked(spec, described(spec, source)) if spec.description else default_description(spec, source)
+
+
+def names_version(spec: ImageSpec, text: str) -> bool:
+    """Whether a description is one that this version alone has, made from any source."""
+    if text.endswith(_mark(spec)):
+        return True
+    beginning = f"{spec.name} {spec.version} from "
+    return (
+        _is_unmistakable(spec) and text.startswith(beginning) and _SOURCE.fullmatch(text[len(beginning) :]) is not None
+    )
+
+
+def _is_unmistakable(spec: ImageSpec) -> bool:
+    """Whether no other name and version make the same plain description.
+
+    ``web 1`` and ``2`` read like ``web`` and ``1 2``, characters that EC2 does not take all become a question mark, and
+    a long text is cut.
+    """
+    label = f"{spec.name} {spec.version}"
+    return label.isascii() and label.count(" ") == 1 and "?" not in label and len(label) <= _MOST - 40
+
+
+def _mark(spec: ImageSpec) -> str:
+    """The end of a description that says to which version it belongs, whatever the text before it."""
+    return f" [{hashlib.sha256(json.dumps([spec.name, spec.version]).encode()).hexdigest()[:32]}]"
+
+
+def _marked(spec: ImageSpec, text: str) -> str:
+    mark = _mark(spec)
+    return text[: _MOST - len(mark)] + mark
+
+
 def _as_description(text: str) -> str:
-    # EC2 takes 255 characters, and of snapshots only ASCII.
-    return text.encode("ascii", "replace").decode()[:255]
+    # EC2 takes only ASCII in those of snapshots.
+    return text.encode("ascii", "replace").decode()[:_MOST]
 
 
 def captures_query(spec: ImageSpec) -> Query:

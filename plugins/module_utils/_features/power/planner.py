@@ -36,6 +36,7 @@ from ..._kernel import tags as tag_names
 from ..._kernel.errors import SpecError, StorageError, UnsafePlan, bounded, listed
 from ..._kernel.ids import require_id
 from ..._kernel.plan import Change, Feature, Plan, Stage
+from ..._kernel.proofs import can_be_on_trial
 from ..._kernel.resources import Instance, view
 from ..._kernel.state import Query, State, by_id
 from ..._kernel.times import parse_span
@@ -284,7 +285,8 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
                 f"({value!r}); it is left as it is"
             )
         elif spec.instance_ids is None and not hold.is_over(now, spec.older_than):
-            continue
+            if hold.is_impossible(now) and not hold.is_spent(instance) and not hold.is_proven(instance):
+                unproven.append(instance)
         elif instance.state == "pending":
             pending.append(instance)
         elif hold.is_spent(instance) or instance.state == "running":
@@ -306,7 +308,10 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
     begun = [instance for instance in pending if _was_started(instance)]
     given_up = []
     if not spec.force_start:
-        given_up = _given_up(state, [item for item in started if item not in begun], [*done, *begun])
+        claimed = _given_up(state, [item for item in started if item not in begun], [*done, *begun])
+        possible = [(old, new) for old, new in claimed if can_be_on_trial(new, old, now)]
+        given_up = [(old, new) for old, new in possible if new.tags[tag_names.TRIAL] != REJECTED]
+        warnings += [_left(old, new) for old, new in claimed if (old, new) not in possible]
     # Where the record of the hold tells that a successor was given up, it stays until that one says so itself.
     telling = [instance for instance in done if any(old is instance for old, _new in given_up)]
     settled = [instance for instance in done if instance not in telling]
@@ -343,6 +348,16 @@ def _unproven_warning(instances: Sequence[Instance]) -> list[str]:
     return [warning]
 
 
+def _left(old: Instance, new: Instance) -> str:
+    """The warning about a successor that may have served, whatever its tag says, while its predecessor is back."""
+    return (
+        f"The tag {tag_names.TRIAL} of {new.instance_id} ({new.state}) says that it has not served in place of "
+        f"{old.instance_id}. EC2 shows nothing that proves it, so {new.instance_id} is left as it is, and both may "
+        f"run. Terminate {new.instance_id} to go on with {old.instance_id}, or remove the tag and stop "
+        f"{old.instance_id}"
+    )
+
+
 def _rejection(state: State, old: Instance, new: Instance) -> Change:
     """The record that *new* was given up, unless its own run has let it serve in the meantime."""
     serves = (("instance-id", (new.instance_id,)), (f"tag:{tag_names.TRIAL}", (SERVING,)))
@@ -357,10 +372,10 @@ def _was_started(instance: Instance) -> bool:
 
 
 def _given_up(state: State, started: Iterable[Instance], done: Iterable[Instance]) -> list[tuple[Instance, Instance]]:
-    """The successors that have not proved themselves in place of those that are back: (old, new)."""
+    """The successors that have not proved themselves in place of those that are back, by their tags: (old, new)."""
     back = [(old, new) for old in started for new in on_trial_for(state, old.instance_id)]
     back += [(old, new) for old in done for new in on_trial_for(state, old.instance_id) if started_since(old, new)]
-    return [(old, new) for old, new in back if new.tags[tag_names.TRIAL] != REJECTED]
+    return back
 
 
 def _require_known(spec: PowerSpec, state: State) -> None:

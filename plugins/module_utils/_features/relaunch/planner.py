@@ -28,7 +28,8 @@ after the retirement        stopped or gone; serving   nothing                  
 
 An unproven new one stands for nobody: `succession.living` is the old one. When the old one was started or held since
 the launch, and nothing says that the new one was rejected, then somebody has done it by hand, and may have data on
-either: that is refused. Where the old one is gone, the new one is all there is, whatever its record.
+either: that is refused. Where the old one is gone, or off without a hold, the new one that ran last stands for it,
+whatever its record. `doubts` has what becomes of records that EC2's facts do not fit.
 
 Two runs may launch a successor each at the same moment. Each looks for the other right before its launch and right
 before it writes ``serving`` (`succession.unreplaced`, `succession.unrivalled`): the later successor is terminated.
@@ -55,15 +56,18 @@ from ..._domain.load_balancers import balancer_queries
 from ..._domain.succession import (
     REJECTED,
     SERVING,
+    Phase,
     born,
-    claim_warnings,
+    has_lost,
     is_on_trial,
     is_unretired,
+    launch_queries,
     lineage_queries,
     living,
     losers,
     on_trial_for,
     predecessor,
+    replacement_of,
     require_no_way_back,
     require_settled,
     require_unclaimed,
@@ -75,9 +79,11 @@ from ..._kernel import tags as tag_names
 from ..._kernel.errors import Ambiguous, SpecError, UnsafePlan
 from ..._kernel.ids import is_planned
 from ..._kernel.plan import Feature, Plan, Stage, Wait
+from ..._kernel.proofs import LONGEST_TRIAL, is_off
 from ..._kernel.resources import Image, Instance, view
 from ..._kernel.state import Query, State, by_id, images_by_id
 from ..._kernel.times import parse_instant
+from .doubts import can_be_ended, doubts_of, recognized, retagging, spared, younger_hold
 from .launch import launch_change
 from .left_behind import left_behind, origin_queries, unsaid_troubles, warnings_of, weaker_than_image
 from .options import BURSTABLE, METADATA_OPTIONS, RelaunchSpec, parse
@@ -105,6 +111,7 @@ _LOSER_GRACE = timedelta(minutes=5)
 
 def needs(spec: RelaunchSpec, state: State) -> tuple[Query, ...]:
     """The lineage first: a no-op ends there. Then the old one's facts, and at last who else relies on it."""
+    state = recognized(spec, state)
     queries = _needs(spec, state)
     if not spec.follow_successor or not state.answered.issuperset(lineage_queries([spec.instance_id], state)):
         return queries
@@ -130,6 +137,10 @@ def _needs(spec: RelaunchSpec, state: State) -> tuple[Query, ...]:
         return (*first, *_retirement_queries(spec, state, current))
     if is_planned(current.instance_id):
         return first
+    if spec.follow_successor:
+        first = (*first, *launch_queries(current, [spec.image_id]))
+        if not state.answered.issuperset(first):
+            return first
     settling = settling_queries(state, spec.instance_id) if spec.follow_successor else ()
     return (*first, *settling, *_replacement_queries(spec, state, current))
 
@@ -146,7 +157,11 @@ def _retirement_queries(spec: RelaunchSpec, state: State, current: Instance) -> 
     else:
         asked = ()
     old = state.instance(old_id)
-    if old is None or is_retired(spec, old) or started_since(old, current):
+    if old is None or started_since(old, current):
+        return asked
+    replacement = replacement_of(state, current)
+    proves = replacement is not None and replacement.in_doubt and replacement.word is Phase.UNPROVEN
+    if is_retired(spec, old) and not proves:
         return asked
     return (*asked, *_ending_queries(spec, state, old))
 
@@ -210,24 +225,34 @@ def _current(spec: RelaunchSpec, state: State) -> Instance | None:
 
 def plan(spec: RelaunchSpec, state: State, now: datetime) -> Plan:
     """What has to be done for the instance to run from the image. Raises SpecError, Ambiguous, UnsafePlan."""
+    stages, warnings = retagging(spec, state)
+    made = _plan(spec, recognized(spec, state), now)
+    return dataclasses.replace(made, stages=(*stages, *made.stages), warnings=(*warnings, *made.warnings))
+
+
+def _plan(spec: RelaunchSpec, state: State, now: datetime) -> Plan:
     current = _current(spec, state) or living(state, spec.instance_id, "instance_id", follow=spec.follow_successor)
     if spec.follow_successor:
         require_unclaimed(state, current, "instance_id")
     trials = on_trial_for(state, current.instance_id)
-    rejected = [new for new in trials if _is_rejected(current, new)]
-    unproven = [new for new in trials if new not in rejected]
+    given_up = [new for new in trials if _is_rejected(current, new)]
+    rejected = [new for new in given_up if can_be_ended(spec, current, new, now)]
+    unproven = [new for new in trials if new not in given_up]
     if unproven:
-        made = _plan_trial(spec, state, current, unproven)
+        made = _plan_trial(spec, state, current, unproven, now)
     elif any(new.image_id == spec.image_id for new in rejected):
         return _plan_way_back(spec, state, current, rejected)
+    elif any(new.image_id == spec.image_id for new in given_up):
+        made = Plan(restoration(state, current, ()))
     elif current.image_id == spec.image_id:
-        made = _plan_retirement(spec, state, current)
+        made = _plan_retirement(spec, state, current, now)
     else:
         made = _plan_replacement(spec, state, current)
     ends = terminations(state, current, rejected) if spec.on_failure == "rollback" else ()
     lost, left = _losers(spec, state, current, now)
-    doubts = claim_warnings(state, [spec.instance_id, current.instance_id]) if spec.follow_successor else ()
-    warnings = (*made.warnings, *left, *doubts)
+    kept = tuple(spared(current, new) for new in given_up if new not in rejected)
+    doubts = doubts_of(spec, state, current) if spec.follow_successor else ()
+    warnings = (*made.warnings, *kept, *left, *doubts)
     return dataclasses.replace(
         made, stages=(*ends, *_loser_ends(state, current, lost), *made.stages), warnings=warnings
     )
@@ -239,14 +264,18 @@ def _losers(
     """The losers of a race with *current* that no run can be at work on any more, and a warning that names the others.
 
     A run gives its successor up, or serves, once it has waited for its health. So the loser's run is over when its word
-    is ``rejected``, or when the timeout of the health has passed since its launch.
+    is ``rejected``, or when the timeout of the health has passed since its launch. One that the facts of a race do not
+    fit, or that is older than a day, may have served: it is named.
     """
     found = losers(state, current) if spec.follow_successor else []
     patience = timedelta(seconds=spec.health_timeout) + _LOSER_GRACE
     over = [
         item
         for item in found
-        if item.tags.get(tag_names.TRIAL) == REJECTED or ((birth := born(item)) is not None and birth + patience < now)
+        if (birth := born(item)) is not None
+        and has_lost(item, current, patience)
+        and now - birth <= LONGEST_TRIAL
+        and (item.tags.get(tag_names.TRIAL) == REJECTED or birth + patience < now)
     ]
     if spec.on_failure != "rollback":
         over = []
@@ -269,7 +298,7 @@ def _loser_ends(state: State, current: Instance, lost: Sequence[Instance]) -> tu
     return (*stages, Stage(tuple(termination(item.instance_id, state.region, reason, item.state) for item in lost)))
 
 
-def _plan_trial(spec: RelaunchSpec, state: State, old: Instance, unproven: Sequence[Instance]) -> Plan:
+def _plan_trial(spec: RelaunchSpec, state: State, old: Instance, unproven: Sequence[Instance], now: datetime) -> Plan:
     """An earlier run has launched a successor, and was ended before it could tell whether that one is healthy."""
     if len(unproven) > 1:
         raise Ambiguous(
@@ -278,17 +307,10 @@ def _plan_trial(spec: RelaunchSpec, state: State, old: Instance, unproven: Seque
             [new.instance_id for new in unproven],
         )
     (new,) = unproven
-    if new.tags[tag_names.TRIAL] == REJECTED:
-        raise UnsafePlan(
-            f"instance_id: {new.instance_id} was launched to replace {old.instance_id} and was given up, but "
-            f"{old.instance_id} is {old.state}, so {new.instance_id} may be all that serves. To go on with "
-            f"{old.instance_id}, start it or terminate {new.instance_id}; to go on with {new.instance_id}, remove its "
-            f"tag {tag_names.TRIAL}"
-        )
     if new.image_id != spec.image_id:
         require_settled(state, old, "image_id")
     hold, birth = hold_of(old), born(new)
-    held_since = hold is not None and birth is not None and hold.since > birth
+    held_since = is_off(old) and hold is not None and birth is not None and hold.since > birth
     if new.state not in ("pending", "running") or held_since or started_since(old, new):
         what = "was started or held since" if new.state in ("pending", "running") else f"is {old.state}"
         raise UnsafePlan(
@@ -297,15 +319,21 @@ def _plan_trial(spec: RelaunchSpec, state: State, old: Instance, unproven: Seque
             f"{old.instance_id}, terminate {new.instance_id}; to go on with {new.instance_id}, start it, stop "
             f"{old.instance_id}, and remove the tag {tag_names.TRIAL} of {new.instance_id}"
         )
+    return _proof_plan(spec, state, old, new, now)
+
+
+def _proof_plan(spec: RelaunchSpec, state: State, old: Instance, new: Instance, now: datetime) -> Plan:
+    """The successor proves itself, and the old one is retired. Without health, the old one goes on serving."""
     _raise(retirement_troubles(spec, state, old))
+    ended = can_be_ended(spec, old, new, now)
     # One that is stopped for good was stopped by hand, maybe for the new one.
     serves = old.state in ("pending", "running") or wants_start(old)
-    back = rollback_stages(spec, state, old, new.instance_id, new.tags) if serves else ()
+    back = rollback_stages(spec, state, old, new.instance_id, new.tags, ended=ended) if serves else ()
     proof = Stage(
         waits=(health_wait(spec, new.instance_id),), on_failure=back, rollback_on=_ROLLBACK_ON if back else frozenset()
     )
-    retirement = retirement_stages(spec, state, old, new.instance_id, new.tags)
-    warnings = (*left_behind(spec, state, old), *lost_addresses(retirement, old))
+    retirement = retirement_stages(spec, state, old, new.instance_id, new.tags, ended=ended)
+    warnings = (*left_behind(spec, state, old), *lost_addresses(retirement, old), *younger_hold(old, new))
     return Plan((proof, *retirement), warnings)
 
 
@@ -356,14 +384,18 @@ def _not_applied(spec: RelaunchSpec, current: Instance) -> tuple[str, ...]:
     return (warning,)
 
 
-def _plan_retirement(spec: RelaunchSpec, state: State, current: Instance) -> Plan:
+def _plan_retirement(spec: RelaunchSpec, state: State, current: Instance, now: datetime) -> Plan:
     """Up to date; what an interrupted run has left of the old instance's retirement is done."""
-    made = _retirement_plan(spec, state, current)
+    made = _retirement_plan(spec, state, current, now)
     return dataclasses.replace(made, warnings=(*made.warnings, *_not_applied(spec, current)))
 
 
-def _retirement_plan(spec: RelaunchSpec, state: State, current: Instance) -> Plan:
-    old = state.instance(predecessor(current))
+def _retirement_plan(spec: RelaunchSpec, state: State, current: Instance, now: datetime) -> Plan:
+    replacement = replacement_of(state, current)
+    old = None if replacement is None else replacement.predecessor
+    if replacement is not None and old is not None and replacement.in_doubt and not started_since(old, current):
+        # The tag says something else. A word alone ends nobody, and an unproven one may still prove itself.
+        return Plan() if replacement.word is Phase.REJECTED else _proof_plan(spec, state, old, current, now)
     if old is None or is_retired(spec, old):
         # It is kept after all, or it is gone, and the trial without a judge.
         open_ = is_unretired(old, current) or current.tags.get(tag_names.TRIAL) not in (None, SERVING)
@@ -393,11 +425,10 @@ def _retirement_plan(spec: RelaunchSpec, state: State, current: Instance) -> Pla
 def _is_rejected(old: Instance, new: Instance) -> bool:
     """Whether *new*, on trial, was given up: it says so, or *old* runs again from a hold of before the launch.
 
-    A way back takes that hold's record off last, once *new* is terminated. While *old* is off for good, the word alone
-    gives nobody up: *new* may be all that serves.
+    A way back takes that hold's record off last, once *new* is terminated. The word alone ends nobody: `can_be_ended`.
     """
     if new.tags.get(tag_names.TRIAL) == REJECTED:
-        return old.state in ("pending", "running") or wants_start(old)
+        return True
     hold, birth = hold_of(old), born(new)
     return hold is not None and birth is not None and hold.since <= birth and started_since(old, new)
 
@@ -528,6 +559,7 @@ def _hardware_troubles(spec: RelaunchSpec, state: State, current: Instance, imag
 
 def result(spec: RelaunchSpec, state: State) -> dict[str, Any]:
     """What the given id stands for now, and as ``replaced`` the one that it was launched to replace."""
+    state = recognized(spec, state)
     current = _current(dataclasses.replace(spec, follow_successor=True), state)
     if current is None:
         # It was given by its own id, and has just been taken back.

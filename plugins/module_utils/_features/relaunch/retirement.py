@@ -75,12 +75,12 @@ def retirement_troubles(spec: RelaunchSpec, state: State, old: Instance) -> list
 
 
 def retirement_stages(
-    spec: RelaunchSpec, state: State, old: Instance, new_id: str, new_tags: Mapping[str, str]
+    spec: RelaunchSpec, state: State, old: Instance, new_id: str, new_tags: Mapping[str, str], *, ended: bool = True
 ) -> tuple[Stage, ...]:
     """The record that the new one serves, then the end of the old one. That the old one is kept leaves no record.
 
     Of two that replace the old one at the same time, the later one never serves: it is terminated, and the old one is
-    left to the other.
+    left to the other. Not *ended*: the new one may have served, so it stays.
     """
     stages = _end(spec, state, old)
     if new_tags.get(tag_names.TRIAL) in (None, SERVING):
@@ -96,7 +96,7 @@ def retirement_stages(
     given_up = Stage((trial_record(new_id, new_tags, REJECTED, state.region, reason),))
     record = Stage(
         (dataclasses.replace(change, provided=unrivalled(old.instance_id, known_rivals(state, old, new_id))),),
-        on_failure=(given_up, *terminations(state, old, [new], reason)),
+        on_failure=(given_up, *terminations(state, old, [new] if ended else [], reason)),
         rollback_on=frozenset({"superseded"}),
     )
     return (record, *stages)
@@ -156,15 +156,17 @@ def health_wait(spec: RelaunchSpec, instance_id: str) -> Wait:
 
 
 def rollback_stages(
-    spec: RelaunchSpec, state: State, old: Instance, new_id: str, new_tags: Mapping[str, str]
+    spec: RelaunchSpec, state: State, old: Instance, new_id: str, new_tags: Mapping[str, str], *, ended: bool = True
 ) -> tuple[Stage, ...]:
     """The old instance serves again, the successor is gone. The record on the old one goes last.
 
     That the successor is given up is written down before its end, which may be refused, or never come. Where the old
-    one was held, its start says so, and waits for nothing.
+    one was held, its start says so, and waits for nothing. Not *ended*: the successor may have served, so it stays.
     """
     if spec.on_failure != "rollback":
         return ()
+    if not ended:
+        return restoration(state, old, ())
     new = Instance(new_id, "running", tags=dict(new_tags))
     back = restoration(state, old, [new])
     if wants_start(old):
@@ -177,6 +179,7 @@ def restoration(state: State, old: Instance, rejected: Sequence[Instance]) -> tu
     """The old one is started where a hold keeps it stopped, and the *rejected* end; the hold's record goes last."""
     stages = list(terminations(state, old, rejected))
     if wants_start(old):
+        stages = stages or [Stage()]
         start = Change(
             "StartInstances",
             old.instance_id,

@@ -97,23 +97,6 @@ def attachment(volume_id: str, source: str, target: Instance, device: str, regio
     )
 
 
-def outdated_final(snapshot: Snapshot, volume_id: str, region: str) -> Change:
-    """The DeleteTags that ends a snapshot's time as the final one of a volume that is attached again.
-
-    With the tag, a deletion of the volume would take the snapshot for a capture of all its writes.
-    """
-    rest = {key: value for key, value in snapshot.tags.items() if key != tag_names.FINAL}
-    return Change(
-        "DeleteTags",
-        snapshot.snapshot_id,
-        region,
-        {"Tags": [{"Key": tag_names.FINAL}]},
-        f"it is not the final snapshot of {volume_id}, which is attached again",
-        {"tags": dict(snapshot.tags)},
-        {"tags": rest},
-    )
-
-
 def deletion(volume_id: str, region: str, reason: str, volume: Volume | None = None) -> Change:
     """The DeleteVolume of a drill's volume; *volume*: as EC2 shows it, None for one that this run makes."""
     shown = view(volume) if volume is not None else None
@@ -123,16 +106,18 @@ def deletion(volume_id: str, region: str, reason: str, volume: Volume | None = N
     )
 
 
-def final_capture(volume: Volume, state: State) -> Change:
-    """The CreateSnapshot that keeps the content of a volume which an interrupted drill has left."""
+def final_capture(volume: Volume, older: Iterable[Snapshot], region: str) -> Change:
+    """The CreateSnapshot that keeps the content of a volume which an interrupted drill has left.
+
+    *older*: the snapshots that carry its tag already. Only the run that took one knows that nothing was written since.
+    """
     tags = {tag_names.FINAL: volume.volume_id}
-    note = f": {proofs.capture_note(proofs.FINAL_WORD, volume.volume_id)}"
+    note = f": {proofs.capture_note(proofs.Purpose.FINAL, volume.volume_id)}"
     about = f"{volume.tags.get(tag_names.SPEC, '')} {volume.tags.get(tag_names.VOLUME, '')}"
-    tagged = [item.snapshot_id for item in state.all(Snapshot) if item.tags.get(tag_names.FINAL) == volume.volume_id]
     return Change(
         "CreateSnapshot",
         planned("snapshot", f"{proofs.FINAL_WORD} of {volume.volume_id}"),
-        state.region,
+        region,
         {
             "VolumeId": volume.volume_id,
             "Description": about[: 255 - len(note)] + note,
@@ -148,8 +133,15 @@ def final_capture(volume: Volume, state: State) -> Change:
             "tags": tags,
         },
         identity=own_snapshots(tags),
-        passed_over=frozenset(tagged),
+        passed_over=frozenset(item.snapshot_id for item in older),
     )
+
+
+def superseded(snapshot: Snapshot, volume_id: str, region: str) -> Change:
+    """The DeleteSnapshot of a final snapshot that an interrupted run took, once there is a newer one."""
+    before = {"state": snapshot.state}
+    reason = f"a newer final snapshot of {volume_id} takes its place"
+    return Change("DeleteSnapshot", snapshot.snapshot_id, region, {}, reason, before, None)
 
 
 def unmade(creations: Iterable[Change]) -> tuple[Stage, ...]:

@@ -16,11 +16,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from ..._kernel import tags as tag_names
 from ..._kernel.plan import ANY_FAILURE, Change, Stage
-from ..._kernel.proofs import is_last_snapshot
+from ..._kernel.proofs import is_superseded
 from ..._kernel.resources import Snapshot, Volume
 from ..._kernel.state import State
-from .changes import deletion, final_capture, undone, waits
+from .changes import deletion, final_capture, superseded, undone, waits
 from .restored_volumes import Claim, left_by_drills
 from .search import drill_claims, final_queries, snapshots_by_id
 from .spec import RestoreSpec
@@ -30,12 +31,13 @@ from .spec import RestoreSpec
 class Leftover:
     """A volume that an interrupted drill has left.
 
-    ``final_id``: its final snapshot, ``capture``: the change that takes it, None where an earlier run has taken it.
+    ``capture``: the change that takes its final snapshot. ``older``: final snapshots that earlier runs took, and that
+    the new one takes the place of.
     """
 
     claim: Claim
-    final_id: str
-    capture: Change | None
+    capture: Change
+    older: tuple[Snapshot, ...] = ()
 
     @property
     def volume(self) -> Volume:
@@ -55,7 +57,7 @@ class Leftover:
         """What the user should know after the run."""
         return (
             f"{self.volume.volume_id} was left by an interrupted drill of {self.claim.source} and is deleted. "
-            f"{self.final_id} keeps its content. Delete that snapshot if nobody misses the volume."
+            f"{self.capture.resource} keeps its content. Delete that snapshot if nobody misses the volume."
         )
 
 
@@ -79,19 +81,14 @@ def leftovers(spec: RestoreSpec, state: State, now: datetime, volumes: int) -> L
     told = left_by_drills(claims, {item.snapshot_id: item for item in state.all(Snapshot)})
     state.require(*final_queries(told.volume_ids))
     proven = [claim for claim in claims if claim.volume.volume_id in told.volume_ids]
-    return Leftovers(tuple(_leftover(claim, state) for claim in proven), told.notes)
+    return Leftovers(tuple(_leftover(claim, state, now) for claim in proven), told.notes)
 
 
-def _leftover(claim: Claim, state: State) -> Leftover:
-    there = [
-        item
-        for item in state.all(Snapshot)
-        if is_last_snapshot(item, claim.volume.volume_id) and item.state in ("pending", "completed")
-    ]
-    if there:
-        return Leftover(claim, min(item.snapshot_id for item in there), None)
-    capture = final_capture(claim.volume, state)
-    return Leftover(claim, capture.resource, capture)
+def _leftover(claim: Claim, state: State, now: datetime) -> Leftover:
+    volume_id = claim.volume.volume_id
+    tagged = [item for item in state.all(Snapshot) if item.tags.get(tag_names.FINAL) == volume_id]
+    older = tuple(item for item in tagged if is_superseded(item, volume_id, now))
+    return Leftover(claim, final_capture(claim.volume, tagged, state.region), older)
 
 
 def drill_stages(creations: Sequence[Change], left: Sequence[Leftover], region: str) -> Iterator[Stage]:
@@ -101,12 +98,15 @@ def drill_stages(creations: Sequence[Change], left: Sequence[Leftover], region: 
     """
     made = [change.resource for change in creations]
     yield Stage(tuple(creations), waits(made, "volume_available"), undone(creations), ANY_FAILURE)
-    captures = [item.capture for item in left if item.capture is not None]
     own = [deletion(name, region, "the drill is over") for name in made]
-    finals = waits((item.final_id for item in left), "completed")
-    yield Stage((*own, *captures), (*waits(made, "deleted", final=True), *finals))
+    # EC2 takes a snapshot of a volume once those that are pending are complete.
+    pending = [item.snapshot_id for each in left for item in each.older if item.state == "pending"]
+    yield Stage(tuple(own), (*waits(pending, "completed"), *waits(made, "deleted", final=True)))
+    captures = tuple(each.capture for each in left)
+    yield Stage(captures, waits((change.resource for change in captures), "completed"))
     gone = [
-        deletion(item.volume.volume_id, region, f"an interrupted drill of {item.claim.source} has left it", item.volume)
-        for item in left
+        deletion(each.volume.volume_id, region, f"an interrupted drill of {each.claim.source} has left it", each.volume)
+        for each in left
     ]
-    yield Stage(tuple(gone), waits((change.resource for change in gone), "deleted", final=True))
+    useless = [superseded(item, each.volume.volume_id, region) for each in left for item in each.older]
+    yield Stage((*gone, *useless), waits((change.resource for change in gone), "deleted", final=True))

@@ -35,7 +35,6 @@ from .search import (
     ENCRYPTION,
     attached_query,
     drill_queries,
-    final_queries,
     heir_queries,
     restored_claims,
     restored_queries,
@@ -94,10 +93,7 @@ def _restore(spec: RestoreSpec, state: State, now: datetime) -> Plan:
         raise SpecError(f"name: {'. '.join(recovery.notes)}.")
     there = {source: claim.volume for source, claim in before.claims.items() if source not in recovery.ignored}
     detached = {source: volume for source, volume in there.items() if not _is_in_place(volume, spec, target)}
-    state.require(
-        *_place_queries(spec, target, making=bool(recovery.points), attaching=bool(detached)),
-        *final_queries(volume.volume_id for volume in detached.values()),
-    )
+    state.require(*_place_queries(spec, target, making=bool(recovery.points), attaching=bool(detached)))
     zone = _zone(spec, state, target) if recovery.points else spec.zone
     creations = [creation(spec, point, zone, state) for point in recovery.points]
     devices = _devices(spec, state, target, recovery.points, detached)
@@ -110,7 +106,7 @@ def _restore(spec: RestoreSpec, state: State, now: datetime) -> Plan:
         for part in sorted(parts, key=lambda part: part.source)
         if target is not None and part.device is not None and part.changed
     ]
-    stages = restore_stages(state, target, there, detached, creations, attaches)
+    stages = restore_stages(target, there, detached, creations, attaches)
     failures = {**before.failures, **recovery.failures}
     return _told(stages, parts, [*before.notes, *recovery.notes], failures)
 

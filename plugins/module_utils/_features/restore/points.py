@@ -18,21 +18,29 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
 
-from ..._domain.device_names import device_letters, is_device_name
-from ..._domain.snapshot_sets import instance_of, missing_parts, units_of
+from ..._domain.device_names import is_device_name
+from ..._domain.snapshot_sets import missing_parts, set_mark
 from ..._domain.volume_types import VOLUME_TYPES, require_performance
 from ..._kernel import tags as tag_names
 from ..._kernel.display import visible
 from ..._kernel.errors import SpecError, bounded, listed
-from ..._kernel.proofs import copy_misfit, copy_record, is_copy, source_of, time_of
+from ..._kernel.proofs import (
+    capture_record,
+    copy_misfit,
+    copy_record,
+    has_proven_time,
+    instance_named,
+    is_copy,
+    source_of,
+    time_of,
+)
 from ..._kernel.resources import Snapshot
 from ..._kernel.tags import LONGEST_KEY, MOST_TAGS, carried
-from ..._kernel.times import EARLIEST, format_moment
+from ..._kernel.times import format_moment
 
 DEFAULT_TYPE = "gp3"
 """Of a volume of which nothing says what type it had."""
@@ -56,8 +64,7 @@ class Restored:
 class Wanted:
     """These volumes, or all volumes of this instance at one moment, as they were before a time.
 
-    ``restored`` is there already. ``taken``: device names that are in use on the instance to restore to, None where
-    the volumes stay unattached. ``region`` is for messages.
+    ``restored`` is there already. ``region`` is for messages.
     """
 
     volume_ids: tuple[str, ...] = ()
@@ -65,7 +72,6 @@ class Wanted:
     before: datetime | None = None
     region: str = ""
     restored: tuple[Restored, ...] = ()
-    taken: tuple[str, ...] | None = None
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -114,61 +120,31 @@ def _number(word: str | None) -> int | None:
 
 @dataclass(frozen=True)
 class RestorePoint:
-    """One volume to make. ``device``: where to attach it, None where its old place is not free, or not known."""
+    """One volume to make. ``recorded_device``: where its source was attached, None where that is not known."""
 
     source: str
     snapshot: Snapshot
     moment: datetime
-    copied: bool
     volume_type: str
     iops: int | None
     throughput: int | None
     zone: str | None
     recorded_device: str | None
-    device: str | None
     tags: Mapping[str, str]
-
-    def view(self) -> dict[str, Any]:
-        """As plain data."""
-        return {
-            "source": self.source,
-            "snapshot_id": self.snapshot.snapshot_id,
-            "point_in_time": format_moment(self.moment),
-            "copied": self.copied,
-            "set": self.snapshot.tags.get(tag_names.SET),
-            "size": self.snapshot.volume_size,
-            "volume_type": self.volume_type,
-            "iops": self.iops,
-            "throughput": self.throughput,
-            "zone": self.zone,
-            "recorded_device": self.recorded_device,
-            "device": self.device,
-            "tags": dict(self.tags),
-        }
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """``points`` by source. ``devices`` and ``moments``, by source, of what is restored already, as far as known.
-
-    ``failures``: by source, why a volume cannot be restored.
+    """``points`` by source. ``moments``: by source, of what is restored already, as far as known.
+    ``ignored``: the sources of restored volumes that do not count, so that they are restored again. ``failures``: by
+    source, why a volume cannot be restored.
     """
 
     points: tuple[RestorePoint, ...]
-    devices: Mapping[str, str]
     moments: Mapping[str, datetime]
     notes: tuple[str, ...]
     ignored: tuple[str, ...] = ()
     failures: Mapping[str, str] = field(default_factory=dict)
-
-    def view(self) -> dict[str, Any]:
-        """As plain data."""
-        return {
-            "points": [point.view() for point in self.points],
-            "devices": dict(self.devices),
-            "moments": {source: format_moment(moment) for source, moment in self.moments.items()},
-            "notes": list(self.notes),
-        }
 
 
 def parse_time(value: object, option: str) -> datetime:
@@ -180,37 +156,21 @@ def parse_time(value: object, option: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def snapshot_of(described: Mapping[str, Any]) -> Snapshot:
-    """A snapshot as `amazon.aws.ec2_snapshot_info` returns it.
-
-    What is restored from the archive for a time can be used, whatever tier EC2 names.
-    """
-    restored, start = described.get("restore_expiry_time"), described.get("start_time")
-    return Snapshot(
-        snapshot_id=described["snapshot_id"],
-        state=described.get("state") or "",
-        volume_id=described.get("volume_id") or "",
-        volume_size=int(described.get("volume_size") or 0),
-        encrypted=bool(described.get("encrypted")),
-        description=described.get("description") or "",
-        start_time=parse_time(start, "start_time") if start else None,
-        storage_tier=None if restored else described.get("storage_tier"),
-        tags={str(key): str(value) for key, value in (described.get("tags") or {}).items()},
-    )
-
-
 # --- Candidates -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A snapshot, and when its data was taken. ``doubt``: of a copy that is not proven, why; empty for all others."""
+    """A snapshot, and when its data was taken. ``doubt``: of a copy that is not proven, why; empty for all others.
+    ``claims_its_time``: a tag alone says ``moment``.
+    """
 
     snapshot: Snapshot
     source: str
     copied: bool
     moment: datetime
     doubt: str = ""
+    claims_its_time: bool = False
 
     @cached_property
     def fault(self) -> str:
@@ -259,7 +219,7 @@ def _candidate(snapshot: Snapshot, known: Mapping[str, Snapshot]) -> _Candidate 
             return None
         return _Candidate(snapshot, source, True, original.start_time)
     doubt = "" if record is not None else "only a tag says of which volume it is"
-    return _Candidate(snapshot, source_of(snapshot), True, moment, doubt)
+    return _Candidate(snapshot, source_of(snapshot), True, moment, doubt, not has_proven_time(snapshot))
 
 
 # --- Sets -------------------------------------------------------------------------------------------------------------
@@ -305,7 +265,7 @@ def _instance_of(item: _Candidate) -> str:
     A copy that is not proven is a part of no set.
     """
     if not item.copied:
-        return instance_of(item.snapshot)
+        return instance_named(item.snapshot)
     record = copy_record(item.snapshot)
     if record is None:
         return ""
@@ -315,15 +275,24 @@ def _instance_of(item: _Candidate) -> str:
 def _sets(candidates: Iterable[_Candidate], instance_id: str) -> list[_Set]:
     """The sets of the instance, the newest first, with all that is wrong with them."""
     members = {item.snapshot.snapshot_id: item for item in candidates if _instance_of(item) == instance_id}
-    # Every copy is a call of its own, with a start time of its own: of copies the tag alone makes a set.
+    # All of one call have one start time. Every copy is a call of its own: its description tells the time of the set.
+    originals: dict[datetime, list[_Candidate]] = defaultdict(list)
     copies: dict[tuple[str, str], list[_Candidate]] = defaultdict(list)
     for item in members.values():
         if item.copied:
-            tags = item.snapshot.tags
-            copies[tags.get(tag_names.POLICY, ""), tags.get(tag_names.SET, "")].append(item)
-    originals = units_of((item.snapshot for item in members.values() if not item.copied), EARLIEST)
-    groups = [*([members[name] for name in unit.ids] for unit in originals), *copies.values()]
+            copies[_mark_of_copy(item.snapshot)].append(item)
+        else:
+            originals[item.moment].append(item)
+    groups = [*originals.values(), *copies.values()]
     return sorted((_set_of(group) for group in groups), key=lambda item: item.order, reverse=True)
+
+
+def _mark_of_copy(copy: Snapshot) -> tuple[str, str]:
+    """What the copies of one set have in common: as their descriptions say, of earlier versions' copies as tags do."""
+    record = copy_record(copy)
+    if record is not None and record.taken is not None:
+        return record.policy, set_mark(record.instance, record.taken)
+    return copy.tags.get(tag_names.POLICY, ""), copy.tags.get(tag_names.SET, "")
 
 
 def _set_of(members: Sequence[_Candidate]) -> _Set:
@@ -361,23 +330,18 @@ def recover(snapshots: Iterable[Snapshot], wanted: Wanted) -> Recovery:
     and what can be done. An instance of which something is restored already is completed from the same moment.
     """
     candidates = _candidates(snapshots)
-    if wanted.instance_id:
-        chosen, notes = _of_instance(candidates, wanted)
-        failures: dict[str, str] = {}
-    else:
-        chosen, notes, failures = _of_volumes(candidates, wanted)
-    devices = _Devices(wanted.taken)
+    choice = _of_instance(candidates, wanted) if wanted.instance_id else _of_volumes(candidates, wanted)
+    chosen, notes = choice.chosen, choice.notes
+    restored = [item for item in wanted.restored if item.source not in choice.ignored]
     by_id = {item.snapshot.snapshot_id: item for item in candidates}
-    there = {item.source: by_id[item.snapshot_id] for item in wanted.restored if item.snapshot_id in by_id}
-    kept = {source: devices.take(origin_of(item.snapshot).device_name) for source, item in sorted(there.items())}
-    points = tuple(_point(source, chosen[source], devices, notes) for source in sorted(chosen))
+    there = {item.source: by_id[item.snapshot_id] for item in restored if item.snapshot_id in by_id}
+    points = tuple(_point(source, chosen[source], notes) for source in sorted(chosen))
     return Recovery(
         points,
-        {source: device for source, device in kept.items() if device is not None},
         {source: item.moment for source, item in there.items()},
         tuple(notes),
-        (),
-        failures,
+        tuple(sorted(choice.ignored)),
+        choice.failures,
     )
 
 
@@ -392,10 +356,8 @@ def is_without_sets(snapshots: Iterable[Snapshot], wanted: Wanted) -> bool:
     return not any(item.ids & begun for item in found) if begun else not found
 
 
-def _of_volumes(
-    candidates: Iterable[_Candidate], wanted: Wanted
-) -> tuple[dict[str, _Candidate], list[str], dict[str, str]]:
-    """For each volume its newest good snapshot."""
+def _of_volumes(candidates: Iterable[_Candidate], wanted: Wanted) -> _Choice:
+    """For each volume its newest good snapshot. Raises SpecError where no volume has one."""
     by_source: dict[str, list[_Candidate]] = defaultdict(list)
     for item in candidates:
         by_source[item.source].append(item)
@@ -413,7 +375,7 @@ def _of_volumes(
             failures[source] = _nothing_of(source, known, wanted)
     if failures and not chosen and not wanted.restored:
         raise SpecError(_some([*failures.values()], ". "))
-    return chosen, notes, failures
+    return _Choice(chosen, notes, failures=failures)
 
 
 def _passed_over(known: Iterable[_Candidate], chosen: _Candidate, wanted: Wanted) -> list[str]:
@@ -422,12 +384,35 @@ def _passed_over(known: Iterable[_Candidate], chosen: _Candidate, wanted: Wanted
     reasons = [item.fault or f"{item.snapshot.snapshot_id}: {item.doubt}" for item in newer if item.fault or item.doubt]
     taken = f"{chosen.snapshot.snapshot_id} of {format_moment(chosen.moment)}"
     notes = [f"{chosen.source} is restored from {taken}, not from a newer one: {listed(reasons)}"] if reasons else []
+    notes += _claimed_older(known, chosen)
     if chosen.doubt:
         notes.append(
             f"{chosen.source} is restored from {chosen.snapshot.snapshot_id}, a copy that nothing proves: "
             f"{chosen.doubt}, and there is no other snapshot. Look at what it holds before you use it."
         )
     return notes
+
+
+def _claimed_older(known: Iterable[_Candidate], chosen: _Candidate) -> list[str]:
+    """The copies that were begun after the chosen one, and of which a tag alone says that their data is older."""
+    begun = chosen.snapshot.start_time
+    later = [
+        item.snapshot.snapshot_id
+        for item in known
+        if item.copied
+        and not (item.fault or item.doubt)
+        and item.order < chosen.order
+        and item.claims_its_time
+        and begun is not None
+        and item.snapshot.start_time is not None
+        and item.snapshot.start_time > begun
+    ]
+    if not later or not chosen.copied:
+        return []
+    text = (
+        f"{chosen.source} is restored from {chosen.snapshot.snapshot_id}, and {listed(sorted(later))} was begun later"
+    )
+    return [f"{text}. Only the tag {tag_names.TAKEN} says that its data is older. Compare them where that matters."]
 
 
 def _some(sentences: Sequence[str], separator: str = "; ") -> str:
@@ -451,18 +436,67 @@ def _nothing_of(source: str, known: Sequence[_Candidate], wanted: Wanted) -> str
     return f"{text}: {faults}. Wait for what is pending, restore from the archive what is archived"
 
 
-def _of_instance(candidates: Sequence[_Candidate], wanted: Wanted) -> tuple[dict[str, _Candidate], list[str]]:
+@dataclass(frozen=True)
+class _Choice:
+    """``chosen`` by source. ``ignored``: the sources of restored volumes that do not count. ``failures``: by source,
+    why a volume cannot be restored.
+    """
+
+    chosen: Mapping[str, _Candidate]
+    notes: list[str]
+    ignored: frozenset[str] = frozenset()
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+
+def _of_instance(candidates: Sequence[_Candidate], wanted: Wanted) -> _Choice:
     """The newest whole set; what completes the one that was begun; else what the volumes' own snapshots have."""
     found = _sets(candidates, wanted.instance_id)
     begun = {item.snapshot_id for item in wanted.restored}
-    if begun:
-        first = max(found, key=lambda item: len(item.ids & begun), default=None)
-        if first is not None and first.ids & begun:
-            return _rest_of(first, wanted), []
-        if found or not any(item.snapshot.snapshot_id in begun for item in candidates):
-            gone = "what the restored volumes were made from is gone, so nothing is added to them"
-            return {}, [f"{wanted.instance_id}: {gone}"]
-    return _newest_whole(found, wanted) if found else _without_sets(candidates, wanted)
+    first = max(found, key=lambda item: len(item.ids & begun), default=None)
+    if first is not None and first.ids & begun:
+        ignored = _not_of(first, wanted)
+        counted = tuple(item for item in wanted.restored if item.source not in ignored)
+        notes = [_ignored_note(wanted, ignored)] if ignored else []
+        return _Choice(_rest_of(first, replace(wanted, restored=counted)), notes, ignored)
+    if not begun:
+        return _Choice(*(_newest_whole(found, wanted) if found else _without_sets(candidates, wanted)))
+    if begun & {item.snapshot.snapshot_id for item in candidates}:
+        return _Choice(*_without_sets(candidates, wanted))
+    return _anew(candidates, found, wanted)
+
+
+def _not_of(begun: _Set, wanted: Wanted) -> frozenset[str]:
+    """The sources of restored volumes that cannot be of the set that was begun.
+
+    The set has its snapshot of the source, and the volume was made from another one that is gone.
+    """
+    others = {item.source for item in wanted.restored if item.snapshot_id not in begun.ids}
+    return frozenset(others & begun.parts.keys() if begun.size > len(begun.parts) else others)
+
+
+def _anew(candidates: Sequence[_Candidate], found: Sequence[_Set], wanted: Wanted) -> _Choice:
+    """All volumes, where restored ones are there by their tags alone: what they were made from is gone.
+
+    They are left as they are where they are all that would be restored now.
+    """
+    fresh = replace(wanted, restored=())
+    there = frozenset(item.source for item in wanted.restored)
+    gone = f"{wanted.instance_id}: what the restored volumes were made from is gone, so nothing is added to them"
+    try:
+        chosen, notes = _newest_whole(found, fresh) if found else _without_sets(candidates, fresh)
+    except SpecError:
+        return _Choice({}, [gone])
+    if there.issuperset(chosen):
+        return _Choice({}, [gone])
+    return _Choice(chosen, [_ignored_note(wanted, there), *notes], there)
+
+
+def _ignored_note(wanted: Wanted, sources: Iterable[str]) -> str:
+    return (
+        f"{wanted.instance_id}: volumes carry the tags of volumes restored from {listed(sorted(sources))}, and what "
+        "they were made from is gone. They do not count, so that all volumes are restored from one moment. Look at "
+        f"them, and remove their tag {tag_names.SPEC} or delete them"
+    )
 
 
 def _rest_of(begun: _Set, wanted: Wanted) -> dict[str, _Candidate]:
@@ -510,7 +544,8 @@ def _beyond(chosen: _Set, asked: Iterable[_Set]) -> list[str]:
 def _is_recorded(item: _Candidate) -> bool:
     """Whether a policy took it, or a run copied it: only then the tag `tags.ORIGIN` says anything of its volume."""
     snapshot = item.snapshot
-    return not item.doubt if item.copied else snapshot.description.endswith(f": {snapshot.volume_id}")
+    record = capture_record(snapshot)
+    return not item.doubt if item.copied else record is not None and record.of == snapshot.volume_id
 
 
 def _without_sets(candidates: Iterable[_Candidate], wanted: Wanted) -> tuple[dict[str, _Candidate], list[str]]:
@@ -520,54 +555,61 @@ def _without_sets(candidates: Iterable[_Candidate], wanted: Wanted) -> tuple[dic
         # What the first run has seen: what is newer than its first volume is not of the same restore.
         first = min(item.create_time for item in wanted.restored)
         before = first if before is None else min(before, first)
-    by_source: dict[str, list[_Candidate]] = defaultdict(list)
-    for item in candidates:
-        if item.source and _is_recorded(item) and origin_of(item.snapshot).instance_id == wanted.instance_id:
-            by_source[item.source].append(item)
-    chosen = {}
-    for source, known in by_source.items():
+    by_source = _of_attached(candidates, wanted.instance_id)
+    chosen, notes = {}, []
+    for source, known in sorted(by_source.items()):
         good = [item for item in known if not item.fault and item.fits(before)]
         if good and source not in there:
             chosen[source] = max(good, key=lambda item: item.order)
+            notes += _claims_of(chosen[source], known, wanted)
     if not chosen and not there:
         raise SpecError(
             f"{wanted.instance_id}: there is no completed snapshot of a volume of it{wanted.where}{wanted.when} to "
             "restore from: no set, and none that says that its volume was attached there. Check the id and the region, "
             "or name the volumes by their ids"
         )
-    if len(chosen) < 2:
-        return chosen, []
-    times = sorted(item.moment for item in chosen.values())
-    note = (
-        f"{wanted.instance_id} has no sets: its volumes are restored from snapshots that were taken one by one, "
-        f"between {format_moment(times[0])} and {format_moment(times[-1])}"
-    )
-    return chosen, [note]
+    if len(chosen) > 1:
+        times = sorted(item.moment for item in chosen.values())
+        between = f"between {format_moment(times[0])} and {format_moment(times[-1])}"
+        text = "has no sets: its volumes are restored from snapshots that were taken one by one"
+        notes.insert(0, f"{wanted.instance_id} {text}, {between}")
+    return chosen, notes
+
+
+def _attached(item: _Candidate) -> str | None:
+    """The instance that had the volume: as the description says, else as the tag claims; None where neither does."""
+    record = capture_record(item.snapshot)
+    return (record.attached if record is not None else "") or origin_of(item.snapshot).instance_id
+
+
+def _of_attached(candidates: Iterable[_Candidate], instance_id: str) -> dict[str, list[_Candidate]]:
+    """By volume that was the instance's, its recorded snapshots, those of the time with another instance left out.
+
+    A snapshot that names no instance counts where another one of its volume names this one: anybody may have removed
+    its tag.
+    """
+    by_source: dict[str, list[_Candidate]] = defaultdict(list)
+    for item in candidates:
+        if item.source and _is_recorded(item) and _attached(item) in (None, instance_id):
+            by_source[item.source].append(item)
+    return {
+        source: known for source, known in by_source.items() if any(_attached(item) == instance_id for item in known)
+    }
+
+
+def _claims_of(chosen: _Candidate, known: Iterable[_Candidate], wanted: Wanted) -> list[str]:
+    """The note where no description, but only a tag, says that the volume was the instance's."""
+    records = (capture_record(item.snapshot) for item in known)
+    if any(record is not None and record.attached == wanted.instance_id for record in records):
+        return []
+    text = f"{chosen.source}: only the tag {tag_names.ORIGIN} says that it was attached to {wanted.instance_id}"
+    return [f"{text}. Look at what {chosen.snapshot.snapshot_id} holds before you use it"]
 
 
 # --- The volume that is made ------------------------------------------------------------------------------------------
 
 
-class _Devices:
-    """The device names of the target: in use, or given to a volume of this restore."""
-
-    def __init__(self, taken: Iterable[str] | None) -> None:
-        self._taken = None if taken is None else {_disk(name) for name in taken}
-
-    def take(self, name: str | None) -> str | None:
-        """The name, where it is free; it is taken then."""
-        if name is None or self._taken is None or _disk(name) in self._taken:
-            return None
-        self._taken.add(_disk(name))
-        return name
-
-
-def _disk(name: str) -> str:
-    """What tells disks apart: /dev/sda1 and /dev/xvda are one."""
-    return device_letters(name).rstrip("0123456789")
-
-
-def _point(source: str, item: _Candidate, devices: _Devices, notes: list[str]) -> RestorePoint:
+def _point(source: str, item: _Candidate, notes: list[str]) -> RestorePoint:
     origin = origin_of(item.snapshot)
     volume_type, iops, throughput = _performance(source, item.snapshot, origin, notes)
     tags = carried(item.snapshot.tags)
@@ -580,13 +622,11 @@ def _point(source: str, item: _Candidate, devices: _Devices, notes: list[str]) -
         source=source,
         snapshot=item.snapshot,
         moment=item.moment,
-        copied=item.copied,
         volume_type=volume_type,
         iops=iops,
         throughput=throughput,
         zone=origin.zone,
         recorded_device=origin.device_name,
-        device=devices.take(origin.device_name),
         tags={key: tags[key] for key in order[:MOST_CARRIED]},
     )
 

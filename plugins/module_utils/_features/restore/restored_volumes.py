@@ -41,12 +41,17 @@ def restored(claims: Iterable[Claim], snapshots: Mapping[str, Snapshot]) -> Told
     """Return the claims that EC2 does not contradict: such a volume is not restored once more.
 
     Where EC2 no longer shows the snapshot, or shows a copy, nothing is proven. Such a volume counts, with a note: to
-    leave it as it is does no harm.
+    leave it as it is does no harm. It does not count beside another one of its source whose snapshot EC2 shows.
     """
     counted, notes = [], []
-    for claim in claims:
+    known = list(claims)
+    shown = [claim for claim in known if (claim.volume.snapshot_id or "") in snapshots]
+    proven = {claim.source for claim in shown if _misfit(claim, snapshots[claim.volume.snapshot_id or ""]) is None}
+    for claim in known:
         snapshot = snapshots.get(claim.volume.snapshot_id or "")
         misfit = _misfit(claim, snapshot)
+        if misfit is None and snapshot is None and claim.source in proven:
+            misfit = f"EC2 no longer shows {claim.volume.snapshot_id}, while another volume is proven"
         if misfit is not None:
             notes.append(
                 f"{claim.volume.volume_id} carries the tags of a volume restored from {claim.source}, and {misfit}. It "

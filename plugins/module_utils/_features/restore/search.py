@@ -52,7 +52,7 @@ def snapshots_by_id(ids: Iterable[str | None]) -> tuple[Query, ...]:
 def source_queries(volume_ids: Iterable[str]) -> tuple[Query, ...]:
     """The queries for the snapshots of these volumes, and for copies that claim to be of them.
 
-    EC2 shows no volume for a copy, so a tag says where to look.
+    EC2 shows no volume for a copy, so a tag and the description say where to look. The description outlives every tag.
     """
     known = list(volume_ids)
     return (
@@ -61,6 +61,7 @@ def source_queries(volume_ids: Iterable[str]) -> tuple[Query, ...]:
             _own_snapshots((f"tag:{tag_names.SOURCE}", batch), ("tag-key", (tag_names.COPY_OF,)))
             for batch in _batches(known)
         ),
+        *(_own_snapshots(("description", tuple(f"*: {item}*, from *" for item in batch))) for batch in _batches(known)),
     )
 
 

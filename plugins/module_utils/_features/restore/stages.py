@@ -11,16 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from ..._kernel import tags as tag_names
 from ..._kernel.plan import Change, Stage, Wait
-from ..._kernel.proofs import is_last_snapshot
-from ..._kernel.resources import Instance, Snapshot, Volume
-from ..._kernel.state import State
-from .changes import outdated_final, unmade, waits
+from ..._kernel.resources import Instance, Volume
+from .changes import unmade, waits
 
 
 def restore_stages(
-    state: State,
     target: Instance | None,
     there: Mapping[str, Volume],
     detached: Mapping[str, Volume],
@@ -48,7 +44,6 @@ def restore_stages(
     of_new = bool(first) and first[0].resource in made
     several = (
         Stage(waits=tuple(_settling(target, there, detached))),
-        Stage(tuple(_outdated(state, detached))),
         *((making, claiming) if of_new else (claiming, making)),
         Stage(tuple(late), _attached([*first, *late])),
     )
@@ -78,12 +73,3 @@ def _settling(target: Instance | None, there: Mapping[str, Volume], detached: Ma
         and any(link.instance_id == target.instance_id and link.state == "attaching" for link in item.attachments)
     ]
     yield from waits(joining, "attached", about=target.instance_id if target is not None else "", final=True)
-
-
-def _outdated(state: State, detached: Mapping[str, Volume]) -> Iterator[Change]:
-    """The final snapshots of volumes that are attached again."""
-    for volume in detached.values():
-        for item in state.all(Snapshot):
-            tagged = item.tags.get(tag_names.FINAL) == volume.volume_id
-            if tagged and is_last_snapshot(item, volume.volume_id):
-                yield outdated_final(item, volume.volume_id, state.region)

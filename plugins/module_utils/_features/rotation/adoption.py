@@ -13,13 +13,14 @@ Private to this collection.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 
 from ..._kernel import tags as tag_names
+from ..._kernel.display import visible
 from ..._kernel.errors import listed
 from ..._kernel.plan import Change, tagging
-from ..._kernel.proofs import source_of
+from ..._kernel.proofs import policy_named, source_of, taken_for
 from ..._kernel.resources import Snapshot
 from .capture import no_room
 from .guards import Guards
@@ -29,15 +30,30 @@ _CONTROLLERS = ("backup", "managed")
 """The guards that leave a snapshot to another service or controller."""
 
 
-def matches(spec: RotationSpec, tags: Mapping[str, str]) -> bool:
-    """Whether ``adopt`` names a snapshot with these tags, and no policy has made it."""
+def matches(spec: RotationSpec, snapshot: Snapshot) -> bool:
+    """Whether ``adopt`` names the snapshot, and no other policy has made it."""
+    return _is_named(spec, snapshot) and not _other_maker(spec, snapshot)
+
+
+def _is_named(spec: RotationSpec, snapshot: Snapshot) -> bool:
+    tags = snapshot.tags
     return bool(spec.adopt) and tag_names.POLICY not in tags and spec.adopt.items() <= tags.items()
 
 
-def belongs(spec: RotationSpec, tags: Mapping[str, str]) -> bool:
-    """Whether the policy retains a snapshot with these tags."""
+def _other_maker(spec: RotationSpec, snapshot: Snapshot) -> str:
+    """The policy that took the snapshot, where its description names one that ``adopt.policies`` does not.
+
+    Without its tag such a snapshot is not handed over: anybody who may tag can remove that.
+    """
+    own = any(taken_for(snapshot, policy) for policy in (spec.policy, *spec.adopt_policies))
+    return "" if own else policy_named(snapshot)
+
+
+def belongs(spec: RotationSpec, snapshot: Snapshot) -> bool:
+    """Whether the policy retains the snapshot, where a policy that its tag names has made it."""
+    tags = snapshot.tags
     claimed = tags.get(tag_names.ADOPTED_BY, spec.policy) == spec.policy
-    return tags.get(tag_names.POLICY) == spec.policy or (claimed and matches(spec, tags))
+    return tags.get(tag_names.POLICY) == spec.policy or (claimed and matches(spec, snapshot))
 
 
 class Adoption:
@@ -45,7 +61,9 @@ class Adoption:
 
     def __init__(self, spec: RotationSpec, known: Iterable[Snapshot], guards: Guards, region: str) -> None:
         self._spec, self._guards, self._region = spec, guards, region
-        self._matching = [] if spec.captured else [item for item in known if matches(spec, item.tags)]
+        named = [] if spec.captured else [item for item in known if _is_named(spec, item)]
+        self._others = {item.snapshot_id: maker for item in named if (maker := _other_maker(spec, item))}
+        self._matching = [item for item in named if item.snapshot_id not in self._others]
 
     @cached_property
     def _tagged(self) -> list[tuple[Change | None, str, list[str]]]:
@@ -70,7 +88,16 @@ class Adoption:
         return [change for change, _snapshot_id, _left_out in self._tagged if change is not None]
 
     def warnings(self) -> Iterator[str]:
-        """The snapshots that other policies have claimed, and those that have no place for a claim."""
+        """The snapshots that other policies have made or claimed, and those that have no place for a claim."""
+        made: dict[str, list[str]] = defaultdict(list)
+        for snapshot_id, policy in self._others.items():
+            made[policy].append(snapshot_id)
+        for policy, names in sorted(made.items()):
+            yield (
+                f"adopt: the policy {visible(policy)} took {len(names)} snapshots that match, as their descriptions "
+                f"say, and they are left out: {listed(sorted(names))}. To adopt them, name the policy in "
+                "adopt.policies."
+            )
         taken: dict[str, list[str]] = defaultdict(list)
         for item in self._matching:
             taken[item.tags.get(tag_names.ADOPTED_BY, self._spec.policy)].append(item.snapshot_id)

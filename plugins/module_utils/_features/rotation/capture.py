@@ -11,21 +11,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cached_property
 from typing import Any
 
 from ..._domain.snapshot_sets import Unit
-from ..._domain.succession import is_on_trial, predecessor, started_since
+from ..._domain.succession import predecessor, replacement_of, started_since
 from ..._kernel import tags as tag_names
-from ..._kernel.ids import description, planned
+from ..._kernel.ids import capture_description, planned
 from ..._kernel.plan import Change, tagging
-from ..._kernel.proofs import is_copy, is_launched_to_replace, source_of
+from ..._kernel.proofs import is_copy, source_of
 from ..._kernel.resources import Instance, Snapshot, Volume
 from ..._kernel.state import State, own_snapshots
 from ..._kernel.tags import carried, specification
 from ..._kernel.times import slot_start, slot_value
 from .spec import OWN_TAGS, RotationSpec
+
+TOGETHER = timedelta(minutes=5)
+"""How far apart two runs at the same moment take their snapshots: EC2 throttles, and answers late."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +94,9 @@ def selected_instances(spec: RotationSpec, state: State) -> list[Instance]:
 
 def _is_replaced(state: State, old: Instance, tagged: Sequence[Instance]) -> bool:
     """Whether one of these was launched to replace *old*, and serves in its place."""
-    return any(
-        predecessor(heir) == old.instance_id
-        and is_launched_to_replace(heir, old.instance_id)
-        and not is_on_trial(state, heir)
-        and not started_since(old, heir)
-        for heir in tagged
-    )
+    heirs = [item for item in tagged if predecessor(item) == old.instance_id and not started_since(old, item)]
+    found = (replacement_of(state, heir) for heir in heirs)
+    return any(item is not None and item.stands and not item.in_doubt for item in found)
 
 
 def volumes_of_set(spec: RotationSpec, state: State, instance: Instance) -> tuple[Volume, ...]:
@@ -184,13 +183,14 @@ class Capture:
         """By unit, the one for which it is a second one: of the same volume or instance, and of the same slot.
 
         Two runs at the same moment make them. Each deletes its own when another's was earlier, unless it was ended.
+        What was taken later than that was taken for another slot, whatever its tag claims by now.
         """
         first: dict[tuple[str, datetime | None], Unit] = {}
         found: dict[str, Unit] = {}
         for unit in reversed(self.units):
             if unit.period is not None and unit.group and self._fills_its_slot(unit):
                 earlier = first.setdefault((unit.group, unit.period), unit)
-                if earlier is not unit:
+                if earlier is not unit and unit.start_time - earlier.start_time <= TOGETHER:
                     found[unit.key] = earlier
         return found
 
@@ -298,10 +298,16 @@ class Capture:
             for item in unit.snapshots
         }
 
+    @property
+    def _lock(self) -> str:
+        """How what is taken now is to be locked."""
+        return self.spec.upkeep.locks.text if self.spec.upkeep.locks is not None else ""
+
     def _request(self, volume: Volume, tags: Mapping[str, str]) -> dict[str, Any]:
+        attached = volume.attachments[0].instance_id if volume.attachments else ""
         return {
             "VolumeId": volume.volume_id,
-            "Description": description(self.spec.policy, volume.volume_id),
+            "Description": capture_description(self.spec.policy, volume.volume_id, attached=attached, lock=self._lock),
             "TagSpecifications": [specification("snapshot", tags)],
         }
 
@@ -317,7 +323,9 @@ class Capture:
                 "ExcludeBootVolume": root in attached and root not in wanted,
                 **({"ExcludeDataVolumeIds": without} if without else {}),
             },
-            "Description": description(self.spec.policy, target.group),
+            "Description": capture_description(
+                self.spec.policy, target.group, volumes=len(target.volumes), lock=self._lock
+            ),
             "TagSpecifications": [specification("snapshot", {**self.spec.tags, **self._own_tags(target)})],
         }
 

@@ -26,12 +26,12 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from ..._domain.snapshot_sets import Slots, Unit, missing_parts, set_mark
+from ..._domain.snapshot_sets import Slots, Unit, is_set, missing_parts, set_mark
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import bounded
 from ..._kernel.ids import COPIED_VOLUME, copy_description, description, is_planned, moment_of, planned
 from ..._kernel.plan import Change, Stage, Wait, tagging
-from ..._kernel.proofs import copy_misfit, copy_record, source_of, time_of
+from ..._kernel.proofs import copy_misfit, copy_record, has_proven_time, source_of, time_of
 from ..._kernel.resources import Snapshot
 from ..._kernel.state import Query, State, own_snapshots
 from ..._kernel.tags import carried, specification
@@ -75,6 +75,7 @@ class Copying:
 
     A copy counts when the run that asked for it has recorded so (`proofs.copy_record`) and, while EC2 shows the
     original, fits it. ``unproven``: by id, why a snapshot that claims to be a copy of the policy's does not count.
+    Earlier versions recorded less: see `_doubt`.
     """
 
     def __init__(
@@ -107,7 +108,8 @@ class Copying:
         self.unproven = {item.snapshot_id: why for item in claiming if (why := self._misfit(item))}
         ours = [item for item in claiming if item.snapshot_id not in self.unproven]
         self.failed = [self._unit((item,), item.snapshot_id) for item in ours if item.state == "error"]
-        self.living = sorted((item for item in ours if item.state in _LIVING), key=_best_first)
+        living = (item for item in ours if item.state in _LIVING)
+        self.living = sorted(living, key=lambda item: (bool(self._doubt(item)), *_best_first(item)))
         self.copied: dict[str, Snapshot] = {}
         for item in self.living:
             self.copied.setdefault(original_of(item), item)
@@ -133,24 +135,56 @@ class Copying:
         return copy_misfit(copy, original) or ""
 
     def _mark(self, copy: Snapshot) -> str:
-        """What it has in common with the copies of the same set; empty for a copy of what was taken alone."""
-        if original_of(copy) in self._homes:
-            return set_mark(self._homes[original_of(copy)][0])
-        record = copy_record(copy)
-        alone = record is not None and record.original and not record.instance
-        return "" if alone else copy.tags.get(tag_names.SET, "")
+        """What it has in common with the copies of the same set; empty for a copy of what was taken alone.
+
+        Facts tell it, in all that the present version copied and of every original that is there. For other copies the
+        tag `tags.SET` does, and no such copy is in one set with a proven one.
+        """
+        home, record = self._homes.get(original_of(copy)), copy_record(copy)
+        if home is not None:
+            return set_mark(home[0].group, home[0].start_time) if is_set(home[0]) else ""
+        if record is not None and record.original:
+            if not record.instance:
+                return ""
+            if record.taken is not None:
+                return set_mark(record.instance, record.taken)
+        claimed = copy.tags.get(tag_names.SET, "")
+        return f"claimed {claimed}" if claimed else ""
+
+    def _doubt(self, copy: Snapshot) -> str:
+        """Why nothing proves when the data of a proven copy was taken, or of which original it is; empty when it is
+        proven.
+        """
+        record, original_id = copy_record(copy), original_of(copy)
+        if record is None or has_proven_time(copy):
+            return ""
+        if not record.original:
+            return "its description does not name its original"
+        return "" if original_id in self._homes else f"only its tags say when {original_id} was taken, which is gone"
 
     def _unit(self, snapshots: Sequence[Snapshot], key: str, *, whole: bool = True, lacking: int = 0) -> Unit:
-        """Copies as one unit, with the time and the slot of their originals: as EC2 shows these, else as tags claim."""
-        first = snapshots[0]
-        home = self._homes.get(original_of(first))
-        if home is not None:
+        """Copies as one unit, with the time and the slot of their originals: as EC2 shows these, else as recorded."""
+        first, parts = snapshots[0], tuple(snapshots)
+        home, record, mark = self._homes.get(original_of(first)), copy_record(first), self._mark(first)
+        doubt = next((why for item in snapshots if (why := self._doubt(item))), "")
+        if home is not None and not doubt:
             unit = home[0]
-            return Unit(key, unit.group, tuple(snapshots), unit.start_time, unit.period, whole, lacking)
-        record, mark, taken = copy_record(first), self._mark(first), time_of(first) or self.now
-        instance = (record.instance if record is not None else "") or mark.partition("/")[0]
-        group = instance if mark else source_of(first)
-        return Unit(key, group, tuple(snapshots), taken, self._slots.claimed(first, taken), whole, lacking)
+            return Unit(key, unit.group, parts, unit.start_time, unit.period, whole, lacking)
+        if doubt:
+            start = max(item.start_time or self.now for item in snapshots)
+            return Unit(key, self._doubtful_group(first), parts, start, None, doubt=doubt)
+        taken = time_of(first) or self.now
+        group = record.instance if mark and record is not None else source_of(first)
+        return Unit(key, group, parts, taken, self._slots.claimed(first, taken), whole, lacking)
+
+    def _doubtful_group(self, copy: Snapshot) -> str:
+        """What the copy is a backup of, as its description says; empty where only a tag says that it is of a set."""
+        home, record = self._homes.get(original_of(copy)), copy_record(copy)
+        if home is not None:
+            return home[0].group
+        if record is None or (not record.original and self._mark(copy)):
+            return ""
+        return record.instance or record.volume
 
     def _units(self, others: Iterable[Snapshot]) -> list[Unit]:
         """What is there, the newest first. A unit's key is its original's: so it has the same place in the order.
@@ -182,8 +216,8 @@ class Copying:
 
     @cached_property
     def _source_sets(self) -> dict[str, Unit]:
-        """By the tag of a set, its original."""
-        return {mark: unit for unit in self.sources if (mark := set_mark(unit))}
+        """By the mark of a set, its original."""
+        return {set_mark(unit.group, unit.start_time): unit for unit in self.sources if is_set(unit)}
 
     # --- what is to be copied ---
 
@@ -217,7 +251,7 @@ class Copying:
         counted = {
             unit.key: unit.candidate
             for unit in self.units
-            if unit.group and (unit.key not in left_out or unit.state == "pending")
+            if unit.group and not unit.doubt and (unit.key not in left_out or unit.state == "pending")
         }
         # A copy that is to be there counts as it will: as its original.
         coming = {key: unit.candidate for key, unit in missing.items()}
@@ -262,15 +296,18 @@ class Copying:
     def _copy_of(self, source: Snapshot) -> str:
         return f"{self._here}{source.snapshot_id}"
 
+    @staticmethod
+    def _taken(unit: Unit, source: Snapshot) -> str:
+        """When the original was taken. When EC2 starts to copy is of no interest."""
+        name = source.snapshot_id
+        return moment_of(name) if is_planned(name) else format_instant(unit.start_time)
+
     def _tags(self, unit: Unit, source: Snapshot) -> dict[str, str]:
         own = {
             tag_names.POLICY: self.spec.policy,
             tag_names.COPY_OF: self._copy_of(source),
             tag_names.SOURCE: source_of(source),
-            # When EC2 starts to copy is of no interest.
-            tag_names.TAKEN: moment_of(source.snapshot_id)
-            if is_planned(source.snapshot_id)
-            else format_instant(unit.start_time),
+            tag_names.TAKEN: self._taken(unit, source),
         }
         along = {key: source.tags[key] for key in _ALONG if key in source.tags}
         own = {**self.spec.tags, **along, **own}
@@ -280,8 +317,9 @@ class Copying:
 
     def _description(self, unit: Unit, source: Snapshot) -> str:
         """What EC2 keeps of the copy's identity, whatever becomes of its tags."""
-        volume, instance = source_of(source), unit.group if set_mark(unit) else ""
-        return copy_description(self.spec.policy, volume, instance, source.snapshot_id, self.state.region)
+        volume, instance = source_of(source), unit.group if is_set(unit) else ""
+        name, region, taken = source.snapshot_id, self.state.region, self._taken(unit, source)
+        return copy_description(self.spec.policy, volume, instance, name, region, taken)
 
     def _change(self, unit: Unit, source: Snapshot, identity: Query) -> Change:
         tags, name = self._tags(unit, source), self._names.get(source.snapshot_id, source.snapshot_id)
@@ -328,13 +366,15 @@ class Copying:
                 ]
                 expected.append(replace(unit, snapshots=tuple(parts), whole=True))
         becoming = {unit.key for unit in expected}
-        awaited = [unit for unit in self.units if unit.whole and unit.state == "pending" and unit.group]
+        pending = [unit for unit in self.units if unit.state == "pending" and not unit.doubt]
+        awaited = [unit for unit in pending if unit.whole and unit.group]
         # A set of which a part was there is one of the two, and counts whole. So does one that nobody completes.
         coming = {unit.key for unit in self.wanted}
         units = [replace(unit, whole=unit.whole or unit.key not in coming) for unit in self.units]
         units = [unit for unit in units if unit.key not in becoming]
         holders = {snapshot_id: unit for unit in units for snapshot_id in unit.ids}
-        firsts = {item.snapshot_id: holders.get(self.copied[original_of(item)].snapshot_id) for item in self._second}
+        repeated = [item for item in self._second if not self._doubt(item)]
+        firsts = {item.snapshot_id: holders.get(self.copied[original_of(item)].snapshot_id) for item in repeated}
         second = {name: first for name, first in firsts.items() if first is not None}
         return Scene(
             self.copy.place,
@@ -510,6 +550,26 @@ class Copying:
                     "want it"
                 )
 
+    def doubts(self, excluded: Mapping[str, str]) -> Iterator[str]:
+        """The copies whose originals are gone and that stay because only tags say when they were taken.
+
+        *excluded*: by unit's key, why it takes part in no rule.
+        """
+        found = [
+            f"{' '.join(unit.ids)}: {unit.doubt}"
+            for unit in self.units
+            if unit.doubt
+            and unit.state == "completed"
+            and unit.key in excluded
+            and original_of(unit.snapshots[0]) not in self._homes
+        ]
+        if found:
+            yield (
+                f"copies to {self.copy.where}: nothing proves when the data of {len(found)} copies was taken. They "
+                "displace no other copy, and stay until newer ones take all places of the rules. Delete those that you "
+                f"do not need. {'; '.join(bounded(found))}."
+            )
+
     # --- what is told ---
 
     def recovery_point(self, group: str, *, as_is: bool) -> Unit | None:
@@ -520,7 +580,7 @@ class Copying:
 
     @cached_property
     def _newest(self) -> dict[str, Unit]:
-        good = [unit for unit in self.units if unit.state == "completed" and not unit.archived]
+        good = [unit for unit in self.units if unit.state == "completed" and not unit.archived and not unit.doubt]
         return {unit.group: unit for unit in sorted(good, key=_age)}
 
     @cached_property

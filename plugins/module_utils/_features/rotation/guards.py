@@ -22,6 +22,7 @@ from ..._kernel.proofs import copy_record, is_copy, source_of
 from ..._kernel.resources import Image, Snapshot, Volume
 from ..._kernel.state import Query, State, by_id, own_images
 from ..._kernel.times import parse_moment
+from .accounts import Accounts
 from .spec import RotationSpec
 
 # Tags of those who make and delete snapshots by themselves: Data Lifecycle Manager and other services of AWS, the CSI
@@ -107,12 +108,11 @@ class Guards:
         self._making = {
             volume.snapshot_id: volume.volume_id for volume in state.all(Volume) if volume.state == "creating"
         }
+        pending = (item for item in state.all(Snapshot) if item.state == "pending")
         self._copying = {
-            snapshot.tags[tag_names.COPY_OF].rpartition("/")[2]: snapshot.snapshot_id
-            for snapshot in state.all(Snapshot)
-            if snapshot.state == "pending"
-            and tag_names.COPY_OF in snapshot.tags
-            and snapshot.snapshot_id not in completed
+            original: snapshot.snapshot_id
+            for snapshot in pending
+            if snapshot.snapshot_id not in completed and (original := _copied_from(snapshot))
         }
         self._asks: Mapping[str, Callable[[Snapshot], str]] = {
             "image": self._image,
@@ -164,10 +164,16 @@ class Guards:
             return ""
         return f"lock {lock['state']}" + (f" until {lock['expires_on']}" if lock["expires_on"] else "")
 
+    @cached_property
+    def _lending(self) -> frozenset[str]:
+        """The accounts with which originals are shared for copies, as far as they are known."""
+        return Accounts(self._spec, self._state).all or frozenset()
+
     def _shared(self, snapshot: Snapshot) -> str:
         allowed = self._fact(snapshot, "shared")
         # What anybody may use, another guard holds. What is lent for a copy is taken back by the run that has lent it.
-        lent = ("all", *tag_names.lent_to(snapshot.tags))
+        # The tag alone could be anybody's: the task must have copies in that account.
+        lent = ("all", *(tag_names.lent_to(snapshot.tags) & self._lending))
         accounts = [str(item) for item in allowed if item not in lent] if isinstance(allowed, list) else []
         return f"shared with {', '.join(accounts)}" if accounts else ""
 
@@ -216,6 +222,14 @@ class Guards:
     def _creating(self, snapshot: Snapshot) -> str:
         volume = self._making.get(snapshot.snapshot_id)
         return f"{volume} is being made from it" if volume else ""
+
+
+def _copied_from(snapshot: Snapshot) -> str:
+    """The original of a copy, as its description says, else as its tag claims; empty for all others."""
+    record = copy_record(snapshot)
+    return (record.original if record is not None else "") or snapshot.tags.get(tag_names.COPY_OF, "").rpartition("/")[
+        2
+    ]
 
 
 def backup(snapshot: Snapshot) -> str:

@@ -20,7 +20,7 @@ from ..._kernel.plan import Change
 from ..._kernel.resources import Snapshot
 from ..._kernel.times import format_moment
 from .guards import BEFORE_THE_RULES, Guards, last_of_their_volumes
-from .retention import Keep, decide, in_future
+from .retention import Keep, decide, in_future, is_outlived
 from .spec import MODES, RotationSpec
 
 SECOND = "second of its slot"
@@ -98,8 +98,22 @@ class Keeping:
     @cached_property
     def excluded(self) -> dict[str, str]:
         """By unit, why it takes part in no rule."""
-        found = exclusions(self.scene.units, self.guards, self.now)
-        return {**dict.fromkeys(self.scene.second, SECOND), **found}
+        found = {**dict.fromkeys(self.scene.second, SECOND), **exclusions(self.scene.units, self.guards, self.now)}
+        doubtful = {unit.key: unit.doubt for unit in self.scene.units if unit.doubt and unit.key not in found}
+        if doubtful and self.keep is not None:
+            counted = [unit for unit in self.scene.units if unit.key not in found and not unit.doubt]
+            counted += self.scene.extra if self.scene.waits else []
+            doubtful = {
+                unit.key: unit.doubt
+                for unit in self.scene.units
+                if unit.key in doubtful and not self._is_outlived(unit, counted, self.keep)
+            }
+        return {**found, **doubtful}
+
+    def _is_outlived(self, unit: Unit, counted: Iterable[Unit], keep: Keep) -> bool:
+        """Whether no rule would keep a unit of which nobody knows how much older than its start it is."""
+        group = [one.candidate for one in counted if one.group == unit.group]
+        return is_outlived(unit.candidate, group, keep, self.now)
 
     def _decided(self, extra: Sequence[Unit]) -> Mapping[str, tuple[str, ...]]:
         """By unit, the rules that keep it: as things are, and as if *extra* were completed too."""
@@ -198,7 +212,7 @@ class Keeping:
         names = [name for name in BEFORE_THE_RULES if self.spec.guard(name) == "fail"]
         if not names or self.keep is None:
             return
-        everyone = [unit for unit in self.scene.units if unit.state == "completed" and unit.group]
+        everyone = [unit for unit in self.scene.units if unit.state == "completed" and unit.group and not unit.doubt]
         verdicts = decide((unit.candidate for unit in (*everyone, *self.scene.extra)), self.keep, self.now)
         for unit in everyone:
             if not verdicts[unit.key]:

@@ -104,7 +104,7 @@ class LateGuards:
             there = state.snapshot(item.snapshot_id, deletion.place)
             if there is None:  # somebody else has deleted it
                 continue
-            if not belongs(self._spec, there.tags):
+            if not belongs(self._spec, there):
                 return Withdrawal("managed", f"it no longer belongs to the policy {self._spec.policy}")
             for mode in _HOLDING:
                 for guard, reason in guards.stops(there, mode, LATE):

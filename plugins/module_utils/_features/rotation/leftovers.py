@@ -121,7 +121,8 @@ class Leftovers:
             yield (
                 f"policy: {self._capture.spec.policy} has nothing yet, and the policy {policy} has {len(sources)} "
                 f"snapshots of {listed(sorted(set(sources)))}. A policy that was renamed no longer retains what it "
-                f"made. Keep the old name, or remove the tag {tag_names.POLICY} of these snapshots and adopt them."
+                f"made. Keep the old name, or remove the tag {tag_names.POLICY} of these snapshots, adopt them, and "
+                f"name {policy} in adopt.policies."
             )
 
     def _unadopted(self) -> Iterator[str]:
@@ -132,7 +133,7 @@ class Leftovers:
             for item in self._known
             if item.tags.get(tag_names.ADOPTED_BY) == spec.policy
             and tag_names.COPY_OF not in item.tags
-            and not belongs(spec, item.tags)
+            and not belongs(spec, item)
         ]
         if left:
             sources = sorted({source_of(item) or item.snapshot_id for item in left})
@@ -154,8 +155,9 @@ class Leftovers:
                         found[account].append(item.snapshot_id)
         for account, names in sorted(found.items()):
             yield (
-                f"copies: no entry goes to the account {account} any more, with which {listed(sorted(names))} is "
-                "shared for a copy. The sharing ends. No run deletes the copies that are there."
+                f"copies: no entry goes to the account {account}, and the tag {tag_names.SHARED_WITH} says that "
+                f"{listed(sorted(names))} is shared with it for a copy. Nothing proves that, so no run ends the "
+                "sharing. End it yourself and remove the tag. No run deletes the copies that are there."
             )
 
     def _other_places(self) -> Iterator[str]:

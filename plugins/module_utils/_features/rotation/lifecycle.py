@@ -27,7 +27,7 @@ from ..._kernel.plan import Change, Stage
 from ..._kernel.resources import Fact, Snapshot
 from ..._kernel.state import Query, State
 from .guards import FAST_RESTORES, LOCKS
-from .lifecycle_spec import LOCK, FastRestore, Lock, Upkeep, locked_for
+from .lifecycle_spec import LOCK, FastRestore, Lock, Upkeep, is_own_lock, locked_for, recorded_lock
 from .retention import in_future
 
 TIERING = Query(
@@ -250,11 +250,12 @@ def _shown_archived(unit: Unit) -> bool:
 def _lockable(upkeep: Upkeep, stock: Stock) -> Iterator[Snapshot]:
     """What ``lock`` is about: what was made to be locked, and is not older than that; of ``unlocked`` all of it."""
     if upkeep.locks is None:
-        yield from (item for unit in stock.own for item in unit.snapshots if LOCK in item.tags)
+        items = (item for unit in stock.own for item in unit.snapshots)
+        yield from (item for item in items if LOCK in item.tags or recorded_lock(item))
         return
     for unit in (*stock.pending, *stock.good):
         for item in unit.snapshots:
-            meant = locked_for(item.tags)
+            meant = locked_for(item)
             if meant is not None and unit.start_time + meant > stock.now:
                 yield item
 
@@ -315,21 +316,28 @@ class _Planning:
     # --- locks ---
 
     def _locks(self, lock: Lock) -> Iterator[Change]:
-        fixed = []
+        fixed, foreign = [], []
         for item in _lockable(self.upkeep, self.stock):
             if LOCKS in self.state.unanswered and not is_planned(item.snapshot_id):
                 continue
             fact = self.state.fact(f"{item.snapshot_id}/lock")
             known = fact["state"] if isinstance(fact, Mapping) else ""
             if self.upkeep.locks is None:
-                if known in _REMOVABLE:
+                if known in _REMOVABLE and is_own_lock(item, fact):
                     yield self._unlock(item.snapshot_id, known)
+                elif known in _REMOVABLE:
+                    foreign.append(item.snapshot_id)
                 elif known == "compliance":
                     fixed.append(f"{item.snapshot_id} (until {fact['expires_on'] if fact else None})")
             elif not known:  # one that has ended is not begun again
                 yield self._lock(item, lock)
         if fixed:
             self.warnings.append(f"lock.mode: unlocked: nobody can take a compliance lock off: {listed(fixed)}")
+        if foreign:
+            self.warnings.append(
+                f"lock.mode: unlocked: the descriptions of {listed(foreign)} do not record the locks that they have. "
+                "These locks may be somebody else's and stay. Take them off with UnlockSnapshot if they are yours."
+            )
 
     def _lock(self, item: Snapshot, lock: Lock) -> Change:
         request: dict[str, Any] = {"LockMode": lock.mode, "LockDuration": lock.days}

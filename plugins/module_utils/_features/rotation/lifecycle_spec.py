@@ -18,12 +18,14 @@ from typing import Any
 
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import SpecError
+from ..._kernel.proofs import capture_record
+from ..._kernel.resources import Snapshot
 from ..._kernel.times import CalendarSpan, Every, parse_calendar_span, parse_span
 from .retention import UNLIMITED, Keep
 
 LOCK = tag_names.LOCK
-"""On what was made to be locked: ``governance 30d``. A later run locks what an interrupted one has left, for so long;
-and only a lock on what carries it is ever taken off."""
+"""On what was made to be locked: ``governance 30d``. A later run locks what an interrupted one has left, for so long.
+The description says the same, and only a lock that it records is ever taken off."""
 
 UNLOCKED = "unlocked"
 LOCK_MODES = ("governance", "compliance", UNLOCKED)
@@ -93,10 +95,28 @@ class Upkeep:
         return {LOCK: self.locks.text} if self.locks is not None else {}
 
 
-def locked_for(tags: Mapping[str, str]) -> timedelta | None:
-    """For how long after its start a snapshot with these tags was meant to be locked; None for not at all."""
-    found = _TAG.fullmatch(tags.get(LOCK, ""))
+def locked_for(snapshot: Snapshot) -> timedelta | None:
+    """For how long after its start the snapshot was meant to be locked; None for not at all.
+
+    Its description says so, and of what earlier versions took its tag.
+    """
+    found = _TAG.fullmatch(recorded_lock(snapshot) or snapshot.tags.get(LOCK, ""))
     return timedelta(days=int(found[2])) if found else None
+
+
+def recorded_lock(snapshot: Snapshot) -> str:
+    """How the run that took the snapshot was to lock it, as `Lock.text`; empty where its description does not say."""
+    record = capture_record(snapshot)
+    return "" if record is None else record.lock
+
+
+def is_own_lock(snapshot: Snapshot, lock: Mapping[str, Any]) -> bool:
+    """Whether a lock that EC2 shows, in force and removable, is the one that the description of the snapshot records.
+
+    One of another mode or length was made, or made longer, by somebody else. A tag proves no lock.
+    """
+    mode = str(lock["state"]).removesuffix("-cooloff")
+    return recorded_lock(snapshot) == Lock(mode, lock.get("days") or 0).text
 
 
 def parse_upkeep(params: Mapping[str, Any], region: str, keep: Keep | None, every: Every) -> Upkeep:

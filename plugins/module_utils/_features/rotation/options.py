@@ -77,6 +77,10 @@ PROTECT = {
     # Ansible would make text of anything else.
     "tag_keys": {"type": "list", "elements": "raw", "no_log": False},
 }
+ADOPT = {
+    "tags": {"type": "dict", "required": True},
+    "policies": {"type": "list", "elements": "str", "default": []},
+}
 ARGUMENT_SPEC: dict[str, Any] = {
     "policy": {"type": "raw", "required": True},
     "state": {"type": "str", "choices": ["captured", "applied"], "default": "applied"},
@@ -94,7 +98,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "archive_after": {"type": "str"},
     "lock": {"type": "dict", "options": LOCK},
     "fast_restore": {"type": "dict", "options": FAST_RESTORE},
-    "adopt": {"type": "dict", "options": {"tags": {"type": "dict", "required": True}}},
+    "adopt": {"type": "dict", "options": ADOPT},
     "protect": {"type": "dict", "options": PROTECT},
     "guards": {"type": "dict", "options": GUARDS},
     "max_delete": {"type": "int", "default": 100},

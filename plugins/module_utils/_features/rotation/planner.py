@@ -188,7 +188,7 @@ class _Rotation:
             return False
         if snapshot.tags.get(tag_names.POLICY) == self.spec.policy:
             return bool(taken_for(snapshot, self.spec.policy))
-        return not self.spec.captured and belongs(self.spec, snapshot.tags)
+        return not self.spec.captured and belongs(self.spec, snapshot)
 
     def _scene(self) -> Scene:
         capture = self.capture
@@ -290,6 +290,7 @@ class _Rotation:
                 *self.adoption.warnings(),
                 *self.leftovers.warnings(),
                 *(text for copying in self.copyings for text in copying.warnings()),
+                *self._doubts(),
                 *upkeep.warnings,
                 *(reported if refused is None else ()),
             ),
@@ -340,7 +341,7 @@ class _Rotation:
             yield (
                 f"policy: the tag {tag_names.POLICY} names {policy} on {len(found)} snapshots that it did not take, as "
                 f"their descriptions show. They count for nothing and are kept: {listed(found)}. Remove the tag, or "
-                "remove it and adopt them."
+                "remove it and adopt them (adopt.policies names the policy that took them)."
             )
 
     def _capture_warnings(self) -> Iterator[str]:
@@ -393,6 +394,11 @@ class _Rotation:
         return found
 
     # --- copies ---
+
+    def _doubts(self) -> Iterator[str]:
+        """The copies that stay because nothing proves when they were taken."""
+        for copying, keeping in zip(self.copyings, self.keepings[1:], strict=True):
+            yield from copying.doubts(keeping.excluded)
 
     def _copy_stages(self) -> list[Stage]:
         """Originals are shared, copied everywhere side by side, and no longer shared once nothing needs it."""

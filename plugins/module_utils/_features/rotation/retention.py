@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
@@ -29,6 +29,7 @@ FUTURE = "future"
 NEWEST = "newest"
 REFERENCES = ("latest", "now")
 _SKEW = timedelta(minutes=1)
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 _COUNT = re.compile(r"-1|[1-9]\d{0,17}", re.ASCII)
 
 
@@ -165,6 +166,23 @@ def decide(candidates: Iterable[Candidate], keep: Keep, now: datetime) -> Mappin
     if len(decisions) != total:
         raise ValueError("Two candidates have one key")
     return decisions
+
+
+def is_outlived(candidate: Candidate, group: Iterable[Candidate], keep: Keep, now: datetime) -> bool:
+    """Whether the rules keep *candidate* at no moment up to its start, since newer ones of its *group* take all places.
+
+    It is for what is older than its start by a time that nobody knows.
+    """
+    start = candidate.start_time
+    newer = [item for item in group if min(item.moment, item.start_time) > start]
+    if not newer:
+        return False
+    latest = max(newer, key=lambda item: (item.start_time, item.key)).moment
+    reference = min(latest, now) if keep.reference == "latest" else now
+    if any(span.before(reference, keep.zone) < start for span in keep.spans.values()):
+        return False
+    oldest = replace(candidate, moment=_LONG_AGO, start_time=_LONG_AGO)
+    return not decide([*newer, oldest], keep, now)[candidate.key]
 
 
 class _Group:

@@ -4,7 +4,8 @@
 
 """Originals are shared with another account for the time of their copy, and not longer.
 
-A tag on the original says with whom, before it is shared: whatever ends a run, a later one takes the sharing back. What
+A tag on the original says with whom, before it is shared: whatever ends a run, a later one takes the sharing back. It
+takes back only what goes to an account where the task's own copies go, since anybody may have written the tag. What
 somebody else has shared is left as it is.
 
 Private to this collection.
@@ -29,7 +30,8 @@ _Accounts = Callable[[str], set[str]]
 class Lending:
     """What is shared in this run, and what is not needed any more when it ends.
 
-    *unknown*: whether an account does not tell of its copies; then all that is recorded stays shared.
+    *unknown*: whether an account does not tell of its copies; then all that is recorded stays shared. So does what is
+    shared with an account where no copies go.
     """
 
     def __init__(
@@ -48,8 +50,9 @@ class Lending:
                 self._wanted[item.snapshot_id].add(copying.account)
             for snapshot_id in copying.still_needed():
                 needed[snapshot_id].add(copying.account)
+        theirs = set[str]() if unknown else {copying.account for copying in copyings}
         self._left = {
-            name: (self._shared(name) & needed[name]) | (self._recorded.get(name, set()) if unknown else set())
+            name: (self._shared(name) & needed[name]) | (self._recorded.get(name, set()) - theirs)
             for name in (*self._recorded, *self._wanted)
         }
 

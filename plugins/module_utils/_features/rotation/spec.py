@@ -99,6 +99,7 @@ class RotationSpec:
     wait: bool = True
     copies: tuple[CopySpec, ...] = ()
     upkeep: Upkeep = field(default_factory=Upkeep)
+    adopt_policies: tuple[str, ...] = ()
 
     @property
     def selects(self) -> bool:
@@ -156,6 +157,7 @@ def parse(params: Mapping[str, Any], region: str) -> RotationSpec:
         wait=bool(params.get("wait", True)),
         copies=() if captured else copies,
         upkeep=parse_upkeep(params, region, keep, every),
+        adopt_policies=_policies((params.get("adopt") or {}).get("policies")),
     )
     _require_sense(spec, params)
     return spec
@@ -204,6 +206,14 @@ def _filters(tags: Mapping[Any, Any] | None, option: str, *, numbers: bool = Fal
             raise SpecError(f"{option}: the value of {key!r} has {len(value)} characters; EC2 takes {LONGEST_VALUE}")
         if key.startswith(PREFIX) and option == "adopt.tags":
             raise SpecError(f"adopt.tags: {key!r}: what another policy has made is its own")
+    return found
+
+
+def _policies(names: Iterable[Any] | None) -> tuple[str, ...]:
+    """The policies whose snapshots may be adopted."""
+    found = require_selector_keys(names or (), "adopt.policies")
+    if "" in found:
+        raise SpecError("adopt.policies: it has an empty name. Name the policy that took the snapshots.")
     return found
 
 

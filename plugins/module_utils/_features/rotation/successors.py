@@ -5,7 +5,8 @@
 """The instances that a policy captures for the ids that it names: after a relaunch, the successor.
 
 `succession` says who stands for an id. A backup differs in two points. It also takes a predecessor that runs, since
-that one is not retired. And where two instances claim to be the successor it takes both, since it must not guess.
+that one is not retired. Where two instances claim to be the successor it takes both, since it must not guess. So it
+does where the tag of a successor and EC2's facts differ about who serves.
 
 Private to this collection.
 """
@@ -15,7 +16,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ..._domain.succession import claim_warnings, lineage_queries, successor
+from ..._domain.succession import (
+    claim_warnings,
+    doubt_warnings,
+    doubtful,
+    lineage_queries,
+    on_trial_for,
+    started_since,
+    successor,
+)
 from ..._kernel.errors import Ambiguous
 from ..._kernel.ids import is_planned
 from ..._kernel.resources import Instance
@@ -42,10 +51,20 @@ class Successors:
             heirs = error.candidates
         # Of a successor that an earlier task of a check run has only planned, the volumes have no ids yet.
         heirs = tuple(heir_id for heir_id in heirs if not is_planned(heir_id))
-        if not heirs:
-            return (given,)
         itself = self._state.instance(given)
-        return (*heirs, given) if itself is not None and itself.state in _IN_SERVICE else heirs
+        stays = not heirs or (itself is not None and itself.state in _IN_SERVICE)
+        standing = (*heirs, given) if stays else heirs
+        doubtful_ones = (name for name in self._in_doubt(given, standing) if not is_planned(name))
+        return tuple(dict.fromkeys((*standing, *doubtful_ones)))
+
+    def _in_doubt(self, given: str, standing: tuple[str, ...]) -> Iterator[str]:
+        """Both of each replacement about which the tag and the facts differ; a successor beside one that came back."""
+        for item in doubtful(self._state, given):
+            yield from (one.instance_id for one in (item.successor, item.predecessor) if one is not None)
+        for old in map(self._state.instance, standing):
+            if old is not None and old.state in _IN_SERVICE:
+                trials = on_trial_for(self._state, old.instance_id)
+                yield from (new.instance_id for new in trials if started_since(old, new))
 
     @property
     def spec(self) -> RotationSpec:
@@ -78,6 +97,8 @@ class Successors:
     def warnings(self, captured: set[str]) -> Iterator[str]:
         """What is not clear, and data volumes that stay with a retired instance. *captured*: the selected volumes."""
         yield from (f"select.instance_ids: {text}" for text in claim_warnings(self._state, self._spec.instance_ids))
+        doubts = doubt_warnings(self._state, self._spec.instance_ids)
+        yield from (f"select.instance_ids: both are captured. {text}" for text in doubts)
         for given, text in self._ambiguous.items():
             yield f"select.instance_ids: {given}: all of them are captured. {text}"
         for instance, heir in self.retired:

@@ -14,19 +14,21 @@ Private to this collection.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from ..._domain.device_names import device_letters
 from ..._domain.succession import successor, successor_queries
 from ..._kernel import proofs
 from ..._kernel import tags as tag_names
-from ..._kernel.errors import Ambiguous, SpecError, UnsafePlan, listed
-from ..._kernel.ids import is_planned, kind_of
+from ..._kernel.errors import Ambiguous, SpecError, StorageError, UnsafePlan, listed
+from ..._kernel.ids import kind_of
 from ..._kernel.resources import Instance, Volume, VolumeAttachment
 from ..._kernel.state import Query, State, by_id
-from .spec import ROOT, VolumeSpec, VolumesSpec
+from .spec import PLACE_OF_ZONE, ROOT, VolumeSpec, VolumesSpec
 
 _GOING = ("deleting", "deleted")
 
@@ -39,6 +41,11 @@ class Target:
     group: str
     instances: tuple[Instance, ...]
     zone: str
+
+    @property
+    def instance_ids(self) -> frozenset[str]:
+        """The ids of ``instances``."""
+        return frozenset(instance.instance_id for instance in self.instances)
 
     @property
     def label(self) -> str:
@@ -57,7 +64,9 @@ class Match:
     that are not finished, the latest first. ``stale``: made by a run that did not end, and of no use any more.
     ``copies``: other volumes with the entry's tags, where ``volume_id`` or its place says which one is the entry's.
     ``proven``: ids of those in ``replaced`` of which EC2 shows that a swap made a copy. ``doubts``: tags that no fact
-    agrees with, as warnings.
+    agrees with, as warnings. ``unproven``: the entry names another volume, and only tags say that ``volume`` has
+    replaced it; then nothing but tags of it is changed. ``refused``: why tags leave open what the entry stands for;
+    the other entries are carried out.
     """
 
     target: Target
@@ -69,6 +78,8 @@ class Match:
     copies: tuple[Volume, ...] = ()
     proven: frozenset[str] = frozenset()
     doubts: tuple[str, ...] = ()
+    unproven: bool = False
+    refused: StorageError | None = None
 
     @property
     def here(self) -> bool:
@@ -79,6 +90,11 @@ class Match:
     def old(self) -> Volume | None:
         """What ``volume`` was made from, in a swap that is not finished."""
         return self.replaced[0] if self.replaced else None
+
+    @property
+    def is_told_by_tags(self) -> bool:
+        """Whether no more than tags say which volume is the entry's, or that there is none."""
+        return self.unproven or self.how == "tags"
 
     @property
     def is_root(self) -> bool:
@@ -100,10 +116,11 @@ def first_queries(spec: VolumesSpec) -> tuple[Query, ...]:
     )
 
 
-def proof_queries(state: State) -> tuple[Query, ...]:
+def proof_queries(spec: VolumesSpec, state: State) -> tuple[Query, ...]:
     """The snapshots that copies were made from, of swaps that are not finished, and of what only claims to be a copy.
 
-    A finished swap has no snapshot any more, and its old volume is detached and marked: nothing is asked of it.
+    A finished swap whose old volume was kept has no snapshot any more, and the old one is detached and marked: nothing
+    is asked of it. Where the old one was deleted, its final snapshot proves the copy of a volume that an entry names.
     """
     known = _Volumes(state)
     open_claims = [
@@ -111,6 +128,12 @@ def proof_queries(state: State) -> tuple[Query, ...]:
         for old_id, several in known.claims.items()
         for new in several
         if (old := known.get(old_id)) is not None and not _is_finished(old, new)
+    ]
+    open_claims += [
+        new.snapshot_id or ""
+        for entry in spec.volumes
+        if entry.volume_id is not None and known.get(entry.volume_id) is None
+        for new in known.claims[entry.volume_id]
     ]
     return by_id("DescribeSnapshots", "snapshot-id", open_claims)
 
@@ -181,25 +204,103 @@ def replaced_by(instance_id: str, heir: Instance) -> str:
 
 
 def matches(spec: VolumesSpec, state: State, *, sure: bool = True) -> tuple[Match, ...]:
-    """What there is for each target. Raises SpecError, Ambiguous, and UnsafePlan for what belongs to somebody else.
+    """What there is for each target. An entry of which tags leave open what it stands for is refused, the others stand.
 
-    Not *sure*: who holds the volumes has not been asked yet.
+    Raises SpecError for bad input, and UnsafePlan for a volume that an entry names and somebody else has. Not *sure*:
+    who holds the volumes has not been asked yet.
     """
     known = _Volumes(state)
-    found = _adopted(_match(target, known) for target in targets(spec, state))
-    _require_one_name_each(found)
-    found = tuple(_told_from_copies(match, known) for match in found)
-    claimed: dict[str, Match] = {}
-    for match in found:
-        if match.volume is None:
+    found = _adopted(_refusing(target, partial(_match, target, known)) for target in targets(spec, state))
+    if spec.move:
+        found = tuple(_with_own_group(match) for match in found if not _has_arrived(match))
+    found = _with_one_name_each(found)
+    found = tuple(
+        match if match.refused else _refusing(match.target, partial(_told_from_copies, match, known), match.name)
+        for match in found
+    )
+    found = _claimed_once(found)
+    return found if spec.steal else tuple(_ours(match, state, sure=sure) for match in found)
+
+
+_OF_A_PLACE = re.compile(rf"(?:i-[0-9a-f]+|{PLACE_OF_ZONE}.*)?", re.DOTALL)
+
+
+def _with_own_group(match: Match) -> Match:
+    """The match of a moved volume in the declaration that it keeps.
+
+    One that has the name of an instance or of a zone, or none, changes hands with the move. Any other goes with the
+    volume.
+    """
+    group = match.volume.tags.get(tag_names.SPEC, "") if match.volume is not None else ""
+    if _OF_A_PLACE.fullmatch(group):
+        return match
+    return dataclasses.replace(match, target=dataclasses.replace(match.target, group=group))
+
+
+def _has_arrived(match: Match) -> bool:
+    """Whether a volume that is moved to a zone is there already, and attached: somebody uses it."""
+    volume, target = match.volume, match.target
+    there = volume is not None and volume.availability_zone == target.zone and bool(volume.attachments)
+    return there and not target.instances
+
+
+def kept_group_queries(spec: VolumesSpec, state: State) -> tuple[Query, ...]:
+    """The question for what else the declarations hold that moved volumes keep."""
+    if not spec.move:
+        return ()
+    asked = {spec.group, *spec.instance_ids}
+    groups = {match.target.group for match in matches(dataclasses.replace(spec, steal=True), state, sure=False)}
+    return by_id("DescribeVolumes", f"tag:{tag_names.SPEC}", sorted(groups - asked))
+
+
+def _refusing(target: Target, find: Callable[[], Match], name: str = "") -> Match:
+    """What *find* returns; where it refuses the entry, a match that says why. Raises SpecError for bad input."""
+    try:
+        return find()
+    except (Ambiguous, UnsafePlan) as error:
+        return Match(target, name or target.spec.name or target.spec.volume_id or "", refused=error)
+
+
+def _claimed_once(found: Iterable[Match]) -> tuple[Match, ...]:
+    """Refuse an entry that only tags lead to a volume of another entry. Raises SpecError where both name it."""
+    several = list(found)
+    claimed: dict[str, int] = {}
+    # The surest first; of several as sure, the first of the declaration.
+    for number in sorted(range(len(several)), key=lambda number: -_sureness(several[number])):
+        match = several[number]
+        volumes = (match.volume, *match.replaced, *match.stale) if match.volume is not None else ()
+        taken = next((item for item in volumes if item.volume_id in claimed), None)
+        if taken is None:
+            claimed.update((volume.volume_id, number) for volume in volumes)
             continue
-        for volume in (match.volume, *match.replaced, *match.stale):
-            other = claimed.setdefault(volume.volume_id, match)
-            if other is not match:
-                raise SpecError(f"{match.target.label}: {volume.volume_id} is what {other.target.label} stands for too")
-        if not spec.steal:
-            _require_ours(match, state, sure=sure)
-    return found
+        other = several[claimed[taken.volume_id]].target
+        error = SpecError(f"{match.target.label}: {taken.volume_id} is what {other.label} stands for too")
+        if _sureness(match) > _BY_TAGS:
+            raise error
+        several[number] = Match(match.target, match.name, doubts=match.doubts, refused=error)
+    return tuple(several)
+
+
+_UNPROVEN, _BY_TAGS, _BY_FACTS = range(3)
+
+
+def _sureness(match: Match) -> int:
+    """How sure it is that the volume is the entry's: by a claim that nothing proves, by its tags, by a fact."""
+    return _UNPROVEN if match.unproven else _BY_TAGS if match.how == "tags" else _BY_FACTS
+
+
+def _ours(match: Match, state: State, *, sure: bool) -> Match:
+    """The match, refused where its volume belongs to somebody else. Raises UnsafePlan where its entry names that."""
+    try:
+        _require_ours(match, state, sure=sure)
+    except UnsafePlan as error:
+        spec, volume = match.target.spec, match.volume
+        tagged = volume is not None and volume.tags.get(tag_names.SPEC) not in (None, match.target.group)
+        named = volume is not None and match.how == "volume_id" and volume.volume_id == spec.volume_id
+        if named and not tagged:
+            raise
+        return Match(match.target, match.name, doubts=match.doubts, refused=error)
+    return match
 
 
 def _adopted(found: Iterable[Match]) -> tuple[Match, ...]:
@@ -214,13 +315,23 @@ def _adopted(found: Iterable[Match]) -> tuple[Match, ...]:
     )
 
 
-def _require_one_name_each(found: Iterable[Match]) -> None:
-    """Raise SpecError for two entries of one name."""
-    called: dict[tuple[str, str], Match] = {}
-    for match in found:
-        other = called.setdefault((match.target.group, match.name), match)
-        if other is not match:
-            raise SpecError(f"{match.target.label}: its name, {match.name}, is that of {other.target.label} too")
+def _with_one_name_each(found: Iterable[Match]) -> tuple[Match, ...]:
+    """Refuse an entry whose name only its volume's tag says, when another entry has it. Raises SpecError else."""
+    several = list(found)
+    called: dict[tuple[str, str], int] = {}
+    for number, match in enumerate(several):
+        holder = called.setdefault((match.target.group, match.name), number)
+        if holder == number:
+            continue
+        other = several[holder]
+        by_tag = holder if match.target.spec.name is not None and other.target.spec.name is None else number
+        later, first = (other, match) if by_tag == holder else (match, other)
+        error = SpecError(f"{later.target.label}: its name, {later.name}, is that of {first.target.label} too")
+        if later.target.spec.name is not None:
+            raise error
+        several[by_tag] = Match(later.target, later.name, doubts=later.doubts, refused=error)
+        called[match.target.group, match.name] = number if by_tag == holder else holder
+    return tuple(several)
 
 
 def _told_from_copies(match: Match, known: _Volumes) -> Match:
@@ -305,7 +416,10 @@ class _Volumes:
         misfit = proofs.replacement_misfit(new, old, self.state.snapshot(new.snapshot_id)) if direct else None
         if misfit is not None:
             return misfit
-        # Two that are attached, or one that is attached elsewhere, are left to the user: see `_pair`.
+        unproven = "is not proven to be its copy: EC2 shows no swap snapshot that it was made from"
+        if is_at(target, old) and not is_at(target, new):
+            return unproven
+        # Two in its place, or one that is attached elsewhere, are left to the user: see `_pair`.
         if new.attachments if direct else is_at(target, new):
             return None
         marked = old.tags.get(tag_names.REPLACED_BY)
@@ -314,7 +428,11 @@ class _Volumes:
         follows = marked is not None if between is None else old_id in tag_names.replaced_ids(between.tags)
         if follows and not old.attachments and (not direct or between is new):
             return None
-        return "is not proven to be its copy: EC2 shows no swap snapshot that it was made from"
+        return unproven
+
+    def is_sure(self, new: Volume, old_id: str) -> bool:
+        """Whether EC2 shows that a swap made *new* as the copy of the volume of that id, which may be gone."""
+        return self.is_proven(new, self.get(old_id) or Volume(old_id))
 
     def is_stray(self, volume: Volume) -> bool:
         """Whether the volume says that it is the copy of a swap that did not end, of a volume that is gone."""
@@ -441,9 +559,20 @@ def _tagged(target: Target, name: str, tagged: Sequence[Volume], known: _Volumes
         raise _several(target, name, newest)
     if not newest and present:
         raise _several(target, name, present)
+    if not newest and tagged and target.spec.state == "present":
+        raise _lost_replacement(target, tagged)
     if not newest:
         return Match(target, name, doubts=doubts)
     (volume,) = newest
+    unsure = [
+        old
+        for old in tagged
+        if old is not volume
+        and (known.is_replaced(target, old) or volume in known.replacements(target, old.volume_id))
+        and not known.has_proven_copy(old)
+    ]
+    if unsure and not is_at(target, volume):
+        raise _several(target, name, [*unsure, volume])
     replaced = [
         old
         for old in tagged
@@ -463,6 +592,15 @@ def _is_no_restore(target: Target, volume: Volume) -> bool:
     of_a_restore = target.group.startswith(tag_names.RESTORES)
     wanted = target.spec.snapshot_id
     return of_a_restore and wanted is not None and volume.snapshot_id != wanted and not is_at(target, volume)
+
+
+def _lost_replacement(target: Target, marked: Sequence[Volume]) -> Ambiguous:
+    new_ids = listed(dict.fromkeys(volume.tags[tag_names.REPLACED_BY] for volume in marked))
+    return Ambiguous(
+        f"{target.label}: a tag says that {new_ids} has replaced it, which does not exist. To go back to the volume "
+        f"that is there, remove its tag {tag_names.REPLACED_BY}",
+        sorted(volume.volume_id for volume in marked),
+    )
 
 
 def _several(target: Target, name: str, found: Iterable[Volume]) -> Ambiguous:
@@ -490,7 +628,7 @@ def _named(target: Target, known: _Volumes, volume_id: str) -> Match:
             raise SpecError(f"{target.label}: volume_id: {volume_id} does not exist; check the id and the region")
         return Match(target, target.spec.name or volume_id, how="volume_id")
     name = target.spec.name or first.tags.get(tag_names.VOLUME) or volume_id
-    if heirs and target.spec.state == "absent" and not _may_go(target, first, volume, known):
+    if heirs and target.spec.state == "absent" and not known.is_sure(first, volume_id):
         kept = (
             f"{target.label}: {first.volume_id} carries {tag_names.REPLACES}={volume_id}, which nothing proves any "
             f"more. It is not deleted. Name {first.volume_id} to delete it"
@@ -499,20 +637,23 @@ def _named(target: Target, known: _Volumes, volume_id: str) -> Match:
     if heirs:
         older = [known.get(older_id) for older_id in tag_names.replaced_ids(first.tags)]
         counted = [old for old in older if old is not None and known.doubt(target, first, old.volume_id) is None]
-        return dataclasses.replace(_pair(target, name, counted, first, "volume_id", known), doubts=doubts)
+        match = _pair(target, name, counted, first, "volume_id", known)
+        if match.volume is not first or known.is_sure(first, volume_id):
+            return dataclasses.replace(match, doubts=doubts)
+        unproven = (
+            f"{target.label}: the tag {tag_names.REPLACES} says that {first.volume_id} has replaced {volume_id}, and "
+            f"nothing proves that any more. {first.volume_id} is left as it is. Name it by its own id"
+        )
+        return dataclasses.replace(match, doubts=(*doubts, unproven), unproven=True)
     if known.is_replaced(target, first):
         if target.spec.state != "present":
             return Match(target, name, how="volume_id", doubts=doubts)
-        raise SpecError(
+        error = SpecError(
             f"{target.label}: volume_id: {volume_id} was replaced by {first.tags[tag_names.REPLACED_BY]}, which "
             f"does not exist any more. To go back to {volume_id}, remove its tag {tag_names.REPLACED_BY}"
         )
+        return Match(target, name, how="volume_id", refused=error)
     return Match(target, name, first, "root" if _boots(target, first) else "volume_id", doubts=doubts)
-
-
-def _may_go(target: Target, heir: Volume, old: Volume | None, known: _Volumes) -> bool:
-    """Whether an entry that names *old* may delete *heir*: it is in its place, or a swap made it."""
-    return is_at(target, heir) or is_planned(heir.volume_id) or (old is not None and known.is_proven(heir, old))
 
 
 def _newest(target: Target, volumes: Iterable[Volume], known: _Volumes) -> list[Volume]:
@@ -562,7 +703,8 @@ def _pair(target: Target, name: str, replaced: Iterable[Volume], new: Volume, ho
         )
     leaving = target.spec.state != "present" and not new.attachments and begun
     if old.attachments or leaving:
-        return Match(target, name, old, how, tuple(unfinished[1:]), (new,), proven=proven)
+        stale = (new,) if old.volume_id in proven else ()
+        return Match(target, name, old, how, tuple(unfinished[1:]), stale, proven=proven)
     return Match(target, name, new, how, tuple(unfinished), proven=proven)
 
 

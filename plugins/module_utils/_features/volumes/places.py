@@ -63,6 +63,19 @@ def recorded_places(volume: Volume) -> tuple[Place, ...]:
     return tuple(found)
 
 
+def declared_places(target: Target, volume: Volume) -> tuple[Place, ...]:
+    """The recorded places to which the volume may go back: on instances where the entry wants it.
+
+    EC2 does not tell where a volume was, so the record is only a claim. It names no other instance, and nothing is
+    deleted with an instance because of it.
+    """
+    return tuple(
+        Place(place.instance_id, place.device_name)
+        for place in recorded_places(volume)
+        if place.instance_id in target.instance_ids
+    )
+
+
 def places_of(state: State, volume: Volume) -> tuple[Place, ...]:
     """Where the volume is attached now."""
     return tuple(
@@ -97,6 +110,7 @@ class Devices:
     def __init__(self, spec: VolumesSpec, state: State, matches: Iterable[Match]) -> None:
         self._used: dict[str, dict[str, str]] = defaultdict(dict)
         self._reserved: dict[str, dict[str, str]] = defaultdict(dict)
+        self._recorded: dict[str, dict[str, str]] = defaultdict(dict)
         for instance in state.all(Instance):
             if instance.root_device_name:
                 root = instance.root_volume_id or "the root volume"
@@ -108,37 +122,43 @@ class Devices:
             device_letters(volume.device_name) for volume in spec.volumes if volume.device_name is not None
         }
         for match in matches:
-            for place in recorded_places(match.old or match.volume) if match.volume is not None else ():
+            for place in declared_places(match.target, match.old or match.volume) if match.volume is not None else ():
                 letters = device_letters(place.device_name)
                 if letters not in self._declared:
-                    self._reserved[place.instance_id].setdefault(letters, match.name)
+                    self._recorded[place.instance_id].setdefault(letters, match.name)
 
     def choose(self, match: Match, instance: Instance, remembered: str | None = None) -> str:
         """The device to attach at: the declared one, else where it was, else one that is free on all instances."""
         if match.target.spec.device_name is not None:
             return match.target.spec.device_name
-        own_id = match.volume.volume_id if match.volume is not None else None
-        # The name of an entry may be the id of another volume, so the two are never compared.
-        taken = {
-            letters
-            for item in match.target.instances
-            for held, own in ((self._used, own_id), (self._reserved, match.name))
-            for letters, holder in held[item.instance_id].items()
-            if holder != own
-        }
         names = (*([remembered] if remembered is not None else []), *automatic_names(instance))
-        for name in names:
-            letters = device_letters(name)
-            if any(device_trouble(name, item) for item in match.target.instances):
-                continue
-            if letters not in taken and letters not in self._declared:
-                for item in match.target.instances:
-                    self._reserved[item.instance_id][letters] = match.name
-                return name
+        # A name that only a record claims for another volume is taken when there is no other.
+        for claims in ((self._used, self._reserved, self._recorded), (self._used, self._reserved)):
+            taken = self._taken(match, claims)
+            for name in names:
+                letters = device_letters(name)
+                if any(device_trouble(name, item) for item in match.target.instances):
+                    continue
+                if letters not in taken and letters not in self._declared:
+                    for item in match.target.instances:
+                        self._reserved[item.instance_id][letters] = match.name
+                    return name
         raise SpecError(
             f"{match.target.label}: all device names that could be chosen on {instance.instance_id} are taken. Name "
             "one: device_name"
         )
+
+    def _taken(self, match: Match, claims: Iterable[Mapping[str, Mapping[str, str]]]) -> set[str]:
+        """The letters of the names that others have on the entry's instances, as *claims* know them."""
+        own_id = match.volume.volume_id if match.volume is not None else None
+        return {
+            letters
+            for item in match.target.instances
+            for held in claims
+            for letters, holder in held.get(item.instance_id, {}).items()
+            # The name of an entry may be the id of another volume, so the two are never compared.
+            if holder != (own_id if held is self._used else match.name)
+        }
 
     def require_usable(self, match: Match, instance: Instance) -> None:
         """SpecError unless EC2 takes the declared device on that instance; for data volumes, not for the root."""

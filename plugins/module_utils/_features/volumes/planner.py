@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -27,7 +27,7 @@ from ..._domain.succession import successor, successor_queries
 from ..._kernel import proofs
 from ..._kernel import tags as tag_names
 from ..._kernel.display import counted
-from ..._kernel.errors import SpecError, UnsafePlan, bounded, listed
+from ..._kernel.errors import Ambiguous, Incomplete, SpecError, StorageError, UnsafePlan, bounded, listed
 from ..._kernel.ids import is_planned, kind_of, planned
 from ..._kernel.plan import Change, Feature, Plan, Wait
 from ..._kernel.resources import Instance, Snapshot, Volume, VolumeAttachment, view
@@ -46,11 +46,24 @@ from .drift import (
     modify_request,
     shown,
 )
-from .identity import Match, Target, boots, first_queries, gone_queries, matches, proof_queries, replaced_by, strangers
+from .identity import (
+    Match,
+    Target,
+    boots,
+    first_queries,
+    gone_queries,
+    kept_group_queries,
+    matches,
+    proof_queries,
+    replaced_by,
+    strangers,
+)
+from .involved import involved
 from .places import (
     WAS_AT_QUERY,
     Devices,
     Place,
+    declared_places,
     deleted_with,
     places_of,
     places_tags,
@@ -75,15 +88,31 @@ def needs(spec: VolumesSpec, state: State) -> tuple[Query, ...]:
     first = first_queries(spec)
     if not state.answered.issuperset(first):
         return first
-    first = (*first, *proof_queries(state), *gone_queries(spec, state))
+    first = (*first, *proof_queries(spec, state), *gone_queries(spec, state))
     if not state.answered.issuperset(first):
         return first
-    return (*first, *_Pass(spec, state, None).questions())
+    first = (*first, *kept_group_queries(spec, state))
+    if not state.answered.issuperset(first):
+        return first
+    return (*first, *_pass(spec, state, None).questions())
 
 
 def plan(spec: VolumesSpec, state: State, now: datetime) -> Plan:
     """What has to be done for the declaration to hold. Raises SpecError, Ambiguous, UnsafePlan."""
-    return _Pass(spec, state, now).plan()
+    return _pass(spec, state, now).plan()
+
+
+def _pass(spec: VolumesSpec, state: State, now: datetime | None) -> _Pass:
+    """The pass over all entries that are not refused. Raises SpecError and UnsafePlan for the others' input.
+
+    An entry that only tags lead to its volume, or to none, ends no run: with the others it starts afresh without it.
+    """
+    refused: dict[int, StorageError] = {}
+    while True:
+        found = _Pass(spec, state, now, refused=refused)
+        if not found.failed:
+            return found
+        refused = {**refused, **found.failed}
 
 
 # --- one volume's part of the plan -----------------------------------------------------------------------------------
@@ -99,14 +128,27 @@ class _Pass(Draft):
     matches: tuple[Match, ...] = ()
     asked: list[Query] = field(default_factory=list)
     freed: set[tuple[str, str]] = field(default_factory=set)
+    refusals: list[StorageError] = field(default_factory=list)
+    refused: Mapping[int, StorageError] = field(default_factory=dict)
+    failed: dict[int, StorageError] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.matches = matches(self.spec, self.state, sure=self.now is not None)
+        found = matches(self.spec, self.state, sure=self.now is not None)
+        self.matches = tuple(
+            replace(match, refused=self.refused.get(number, match.refused)) for number, match in enumerate(found)
+        )
         self.devices = Devices(self.spec, self.state, self.matches)
-        for match in self.matches:
-            self._one(match)
-        if self.spec.purge_volumes:
+        for number, match in enumerate(self.matches):
+            try:
+                self._one(match)
+            except StorageError as error:
+                if not match.is_told_by_tags:
+                    raise
+                self.failed[number] = error
+        if self.spec.purge_volumes and self.refusals:
+            self.warnings.append("purge_volumes: no volume is taken off, since an entry is refused")
+        elif self.spec.purge_volumes:
             self._purge()
         self.warnings += _no_longer_declared(self._orphans())
 
@@ -138,6 +180,11 @@ class _Pass(Draft):
     # --- one entry ---
 
     def _one(self, match: Match) -> None:
+        refused = match.refused or self._unproven(match)
+        if refused is not None:
+            self.warnings += match.doubts
+            self.refusals.append(refused)
+            return
         for stale in match.stale:
             self.cleanup.append(self._delete(stale, "a run that did not end has made it, and it is of no use"))
         volume = match.volume
@@ -161,6 +208,31 @@ class _Pass(Draft):
             self._take_off(match, volume)
         if volume is not None and volume.operator is not None:
             self._require_untouched(match, volume)
+
+    def _unproven(self, match: Match) -> StorageError | None:
+        """Why the entry is refused: only tags say that this is its volume, and more than tags would change."""
+        volume, target = match.volume, match.target
+        if not match.unproven or volume is None:
+            return None
+        links = {link.instance_id: link for link in volume.attachments if not link.leaving}
+        if target.spec.state == "detached":
+            as_declared = not target.instance_ids & set(links) if target.instances else not links
+        else:
+            device, flag = target.spec.device_name, target.spec.delete_on_termination
+            drift = compare(match, self.state)
+            as_declared = set(links) == target.instance_ids and not (drift.modify or drift.swap or drift.never)
+            as_declared = as_declared and all(
+                device is None or device_letters(device) == device_letters(link.device_name) for link in links.values()
+            )
+            flags = {deleted_with(self.state, volume, link.instance_id) for link in links.values()}
+            as_declared = as_declared and flags <= {flag if flag is not None else True, flag or False}
+        if as_declared:
+            return None
+        return Ambiguous(
+            f"{target.label}: the tag {tag_names.REPLACES} says that {volume.volume_id} has replaced "
+            f"{target.spec.volume_id}, and nothing proves that any more. To change {volume.volume_id}, name it by its "
+            f"own id. To go back to {target.spec.volume_id}, remove that tag"
+        )
 
     def _require_untouched(self, match: Match, volume: Volume) -> None:
         """EC2 refuses to change what a service manages; it is not tagged as ours either."""
@@ -416,8 +488,9 @@ class _Pass(Draft):
         """
         target = match.target
         known = {link.instance_id: link for link in volume.attachments}
-        was_at = recorded_places(volume) or (recorded_places(match.old) if match.old is not None else ())
+        was_at = declared_places(target, volume) or (declared_places(target, match.old) if match.old else ())
         places = {place.instance_id: place for place in was_at}
+        self.warnings += _forgotten_flags(match, (volume, match.old))
         leaving = [] if match.is_root else list(strangers(match, self.state))
         wanted = {instance.instance_id for instance in target.instances}
         # These end without this run: with their instance, or since an earlier run has asked for it.
@@ -438,16 +511,15 @@ class _Pass(Draft):
             else:
                 if link.state != "attached":
                     self.attach_waits.append(Wait((volume.volume_id,), "attached", about=instance.instance_id))
-                self._flag(match, volume, link, places.get(instance.instance_id))
+                self._flag(match, volume, link)
         if joining:
             require_in_region(target.label, volume, _BY_OTHER_MEANS)
             self._ready(volume)
         # A new one that comes off its place has been written to, so nothing goes back to the old one.
-        if match.old is not None and joining and not leaving:
+        if match.old is not None and match.old.volume_id in match.proven and joining and not leaving:
             # The old one is off already: if the new one cannot take its place, it goes back to it.
-            snapshots = self._snapshots(match.old, tag_names.SWAP)
-            snapshot_id = snapshots[0].snapshot_id if snapshots else ""
-            self.moves.append(Move(match.old, recorded_places(match.old), volume.volume_id, snapshot_id))
+            snapshot_id = self._source_of_copy(match.old, volume)
+            self.moves.append(Move(match.old, declared_places(target, match.old), volume.volume_id, snapshot_id))
         if leaving:
             back = tuple(
                 Place(link.instance_id, link.device_name, deleted_with(self.state, volume, link.instance_id))
@@ -464,7 +536,7 @@ class _Pass(Draft):
             link = known.get(instance.instance_id)
             was = places.get(instance.instance_id)
             device = was.device_name if was else link.device_name if apart and link is not None else None
-            remembered = was.delete_on_termination if was else link is not None and link.delete_on_termination
+            remembered = link is not None and link.delete_on_termination
             remaining = self._attach(
                 match,
                 volume.volume_id,
@@ -478,6 +550,16 @@ class _Pass(Draft):
             self._end_swap(match, volume.volume_id, volume)
         return bool(joining)
 
+    def _source_of_copy(self, old: Volume, new: Volume) -> str:
+        """The temporary snapshot of a swap that *new* was made from; empty where there is none."""
+        sources = (
+            item.snapshot_id
+            for item in self._snapshots(old, tag_names.SWAP)
+            if item.snapshot_id == new.snapshot_id
+            and (proofs.is_temporary(item, old.volume_id) or self._is_superseded(old, item))
+        )
+        return next(sources, "")
+
     def _end_swap(self, match: Match, new: str, volume: Volume | None = None) -> None:
         """The copy loses the tag of a swap, before or after the proof of what is deleted in its favour.
 
@@ -490,7 +572,7 @@ class _Pass(Draft):
             self.asked.append(own_snapshots({tag_names.SWAP: old_id}))
             for item in self.state.all(Snapshot):
                 tags = item.tags
-                mine = item.snapshot_id == volume.snapshot_id and proofs.is_swap_snapshot(item, old_id)
+                mine = item.snapshot_id == volume.snapshot_id and proofs.is_temporary(item, old_id)
                 if mine and tags.get(tag_names.SWAP) == old_id and tag_names.FINAL not in tags:
                     self.leftovers.append(self._forgotten(old_id, item.snapshot_id))
         (self.leftovers or self.endings[2]).append(untagged)
@@ -548,11 +630,12 @@ class _Pass(Draft):
             self.flags[instance.instance_id][device] = True
         return links
 
-    def _flag(self, match: Match, volume: Volume, link: VolumeAttachment, was: Place | None) -> None:
-        """Delete-on-termination of an attachment that stays, or that a run has made which did not end."""
+    def _flag(self, match: Match, volume: Volume, link: VolumeAttachment) -> None:
+        """Delete-on-termination of an attachment that stays, as the entry says it.
+
+        What a record says of it counts for nothing: a volume that is not deleted with its instance harms nobody.
+        """
         wanted = match.target.spec.delete_on_termination
-        if wanted is None and was is not None:
-            wanted = was.delete_on_termination
         if wanted is not None and wanted != deleted_with(self.state, volume, link.instance_id):
             self.flags[link.instance_id][link.device_name] = wanted
 
@@ -623,25 +706,26 @@ class _Pass(Draft):
         ]
         if links:
             self._detach(match, volume, links)
-        self._forget_swap(volume)
+        self._forget_swap(volume, absent=absent)
         if absent:
             self._remove(match, volume)
             return
         self._tag(match, volume)
         self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "it is to stay detached")
 
-    def _forget_swap(self, volume: Volume) -> None:
-        """What a swap that did not end has left is of no use when the volume goes."""
+    def _forget_swap(self, volume: Volume, *, absent: bool = False) -> None:
+        """What a swap that did not end has left is of no use when the volume goes.
+
+        With *absent* the final snapshot takes the place of those that could be the last ones: see `_snapshot`.
+        """
         if not recorded_places(volume):
             return
         self.asked.append(_snapshot_query(volume, tag_names.SWAP))
         for item in self._snapshots(volume, tag_names.SWAP):
-            # Of a swap with delete_replaced: nothing has been written since, so it is the last one.
-            last = item.tags.get(tag_names.FINAL) == volume.volume_id and item.state in ("pending", "completed")
-            if last and not volume.attachments:
-                self.remove_tags(self.cleanup, item, (tag_names.SWAP,), f"it stays, the last of {volume.volume_id}")
-            else:
+            if volume.attachments or item.state == "error" or proofs.is_temporary(item, volume.volume_id):
                 self._outdate(volume, (item,))
+            elif not absent or item.tags.get(tag_names.FINAL) != volume.volume_id:
+                self.remove_tags(self.cleanup, item, (tag_names.SWAP,), f"it stays, a snapshot of {volume.volume_id}")
 
     def _remove(self, match: Match, volume: Volume) -> None:
         final = self.spec.final_snapshot
@@ -653,7 +737,7 @@ class _Pass(Draft):
                 "without one"
             )
         if final:
-            self._snapshot(match, volume, tag_names.FINAL, f"the last of {volume.volume_id} before it is deleted")
+            self._snapshot(match, volume, tag_names.FINAL, _before_deletion(volume))
         self.deletions.append(self._delete(volume, f"{match.name} of {match.target.group} should be absent"))
 
     def _purge(self) -> None:
@@ -771,7 +855,7 @@ class _Pass(Draft):
             self._mark(volume, places)
             self._detach(match, volume, volume.attachments)
         else:
-            places = recorded_places(volume)
+            places = declared_places(target, volume)
         final = self.spec.delete_replaced and self.spec.final_snapshot
         reason = f"the copy that replaces {volume.volume_id} is made from it"
         snapshot = self._snapshot(match, volume, tag_names.SWAP, reason, final=final)
@@ -838,30 +922,14 @@ class _Pass(Draft):
         else:
             self.asked.append(_snapshot_query(old, tag_names.SWAP))
             there = self._snapshots(old, tag_names.SWAP)
-            last_id = self._last_of(match, old, there) if final else ""
-            for item in there:
-                if item.snapshot_id == last_id:
-                    self.endings[0].append(self.untagged(last_id, (tag_names.SWAP,), stays))
-                else:
-                    forgetting.append(self._forgotten(old.volume_id, item.snapshot_id))
+            if final:
+                self._snapshot(match, old, tag_names.FINAL, _before_deletion(old), into=forgetting, final=True)
+            self._give_up(old, there, forgetting, newer=final)
         if deleted:
             self.deletions.append(self._delete(old, f"{new} has taken its place (delete_replaced)"))
         else:
             own = (tag_names.SPEC, tag_names.VOLUME, *tag_names.WAS_AT)
             self.remove_tags(self.endings[2], old, own, f"{new} has taken its place")
-
-    def _last_of(self, match: Match, old: Volume, copies: Iterable[Snapshot]) -> str:
-        """The final snapshot of what has been replaced: one that there is, else that of the swap, else a new one."""
-        self.asked.append(_snapshot_query(old, tag_names.FINAL))
-        usable = [item for item in copies if item.state in ("pending", "completed") and not old.attachments]
-        if usable and not self._snapshots(old, tag_names.FINAL):
-            last = usable[0]
-            mark = {tag_names.FINAL: old.volume_id}
-            self.add_tags(self.cleanup, last, mark, f"it is the last of {old.volume_id}")
-            if last.state == "pending":
-                self.snapshot_waits.append(Wait((last.snapshot_id,), "completed"))
-            return last.snapshot_id
-        return self._snapshot(match, old, tag_names.FINAL, f"the last of {old.volume_id} before it is deleted")
 
     def _forgotten(self, old_id: str, snapshot_id: str) -> Change:
         reason = f"the copy of {old_id} has been made from it"
@@ -884,27 +952,33 @@ class _Pass(Draft):
             )
         return ours
 
-    def _snapshot(self, match: Match, volume: Volume, tag: str, reason: str, *, final: bool = False) -> str:
-        """The id of the snapshot that is taken of the detached volume, or was by a run that did not end.
+    def _snapshot(
+        self,
+        match: Match,
+        volume: Volume,
+        tag: str,
+        reason: str,
+        *,
+        final: bool = False,
+        into: list[Change] | None = None,
+    ) -> str:
+        """The id of the snapshot that this run takes of the detached volume.
 
-        One from before the volume was attached again lacks what was written since: it does not count.
+        One that an earlier run took never counts: EC2 does not tell whether the volume was attached since. The new one
+        takes its place, and it is deleted with the changes *into*, or right after the new one is complete.
+        *final*: for a swap that deletes the volume.
         """
         self.asked.append(_snapshot_query(volume, tag))
-        there = self._snapshots(volume, tag)
-        current = [item for item in there if item.state in ("pending", "completed") and not volume.attachments]
-        self._outdate(volume, [item for item in there if item not in current])
-        if current:
-            first = min(current, key=lambda item: (item.start_time is None, item.start_time, item.snapshot_id))
-            if first.state == "pending":
-                self.snapshot_waits.append(Wait((first.snapshot_id,), "completed"))
-            return first.snapshot_id
+        self._give_up(volume, self._snapshots(volume, tag), self.endings[0] if into is None else into, newer=True)
         if volume.state == "error":
             raise UnsafePlan(
                 f"{match.target.label}: {volume.volume_id} is in the state error, and EBS takes no snapshot of it; "
                 "final_snapshot: false deletes it without one"
             )
         require_in_region(match.target.label, volume, "Delete it without a snapshot: final_snapshot: false")
-        word = proofs.SWAP_WORD if tag == tag_names.SWAP else proofs.FINAL_WORD
+        swap = tag == tag_names.SWAP
+        word = proofs.SWAP_WORD if swap else proofs.FINAL_WORD
+        purpose = proofs.Purpose.LAST_SWAP if final else proofs.Purpose.SWAP if swap else proofs.Purpose.FINAL
         new = planned("snapshot", f"{word} of {volume.volume_id}")
         tags = {**carried(volume.tags), **(match.target.spec.tags or {}), tag: volume.volume_id}
         if final:
@@ -916,7 +990,7 @@ class _Pass(Draft):
                 self.state.region,
                 {
                     "VolumeId": volume.volume_id,
-                    "Description": _description(match, word, volume),
+                    "Description": _description(match, purpose, volume),
                     "TagSpecifications": [specification("snapshot", tags)],
                 },
                 reason,
@@ -935,11 +1009,38 @@ class _Pass(Draft):
         self.snapshot_waits.append(Wait((new,), "completed"))
         return new
 
+    def _give_up(self, volume: Volume, snapshots: Iterable[Snapshot], into: list[Change], *, newer: bool) -> None:
+        """Earlier runs took these of the volume. They go with the changes *into* where facts allow it.
+
+        *newer*: this run takes a newer one. EC2 takes it once those that are pending are complete. What an earlier
+        version took, or a run of long ago, may be the record of another time: it stays, and a warning names it.
+        """
+        known = {change.resource for changes in (self.cleanup, into) for change in changes}
+        for item in snapshots:
+            if item.snapshot_id in known:
+                continue
+            if volume.attachments or item.state == "error":
+                self._outdate(volume, (item,))
+            elif proofs.is_temporary(item, volume.volume_id) or (newer and self._is_superseded(volume, item)):
+                if newer and item.state == "pending":
+                    self.settling.append(Wait((item.snapshot_id,), "completed"))
+                reason = f"a newer one of {volume.volume_id} takes its place" if newer else "the copy is in its place"
+                into.append(self._useless(item, reason))
+            else:
+                self.remove_tags(into, item, (tag_names.SWAP,), f"it stays, a snapshot of {volume.volume_id}")
+                self.warnings.append(
+                    f"{item.snapshot_id}: an earlier run took this snapshot of {volume.volume_id}, and nothing proves "
+                    "that it is of no use. It is kept. Delete it yourself if you do not need it"
+                )
+
+    def _is_superseded(self, volume: Volume, item: Snapshot) -> bool:
+        return self.now is not None and proofs.is_superseded(item, volume.volume_id, self.now)
+
     def _outdate(self, volume: Volume, snapshots: Iterable[Snapshot]) -> None:
         """These are not the last of the volume any more: it was attached since, or will be.
 
-        EC2 shows a pending one until it is complete, deleted or not: its tags go first, so that no run takes it for
-        the last one.
+        EC2 shows a pending one until it is complete, deleted or not: its tags go first, so that no run looks at it
+        again.
         """
         known = {change.resource for change in (*self.untagging, *self.cleanup)}
         for item in snapshots:
@@ -948,14 +1049,16 @@ class _Pass(Draft):
             failed = item.state == "error"
             reason = "it has failed" if failed else f"it is not the last one of {volume.volume_id}, which is attached"
             of_swap = tag_names.SWAP in item.tags and proofs.is_swap_snapshot(item, volume.volume_id)
-            useless = failed or of_swap
+            temporary = proofs.is_temporary(item, volume.volume_id)
+            useless = failed or temporary or (of_swap and self._is_superseded(volume, item))
             if item.state == "pending" or not useless:
                 self.remove_tags(self.untagging, item, (tag_names.FINAL, tag_names.SWAP), reason)
             if useless:
-                before = {"state": item.state}
-                self.cleanup.append(
-                    Change("DeleteSnapshot", item.snapshot_id, self.state.region, {}, reason, before, None)
-                )
+                self.cleanup.append(self._useless(item, reason))
+
+    def _useless(self, item: Snapshot, reason: str) -> Change:
+        before = {"state": item.state}
+        return Change("DeleteSnapshot", item.snapshot_id, self.state.region, {}, reason, before, None)
 
     # --- tags and deletions ---
 
@@ -984,10 +1087,20 @@ class _Pass(Draft):
         self._require_stoppable(stopping)
         involved = self._involved(stopping)
         restored = [*stopping, *(item for item in involved if wants_start(item))]
-        started = [item for item in involved if item.state in ("running", "pending")]
+        started = [item for item in involved if item.state in ("running", "pending") and self._is_over(item)]
         self.endings[0] += [forget(item, self.state.region, "it is running again") for item in started]
         self.warnings += [lost_address(item) for item in stopping if has_passing_address(item)]
-        return Plan(self.stages(stopping, restored), tuple(dict.fromkeys(self.warnings)))
+        stages, warnings = self.stages(stopping, restored), tuple(dict.fromkeys(self.warnings))
+        refused = self._refused()
+        if refused is not None and not any(stage.changes for stage in stages):
+            raise refused
+        return Plan(stages, warnings, refused=refused)
+
+    def _refused(self) -> StorageError | None:
+        """What the task fails with once the other entries are carried out."""
+        if len(self.refusals) < 2:
+            return next(iter(self.refusals), None)
+        return Incomplete("; ".join(bounded(map(str, self.refusals))), self.refusals[0])
 
     # --- refused ---
 
@@ -1001,11 +1114,24 @@ class _Pass(Draft):
     def _involved(self, stopping: Sequence[Instance]) -> list[Instance]:
         """The instances that an earlier run may have stopped for these volumes, and that this one does not stop.
 
-        A hold may be somebody else's: it is this module's when a volume says that it was there.
+        A hold may be somebody else's: it is this module's when a volume of the declaration says that it was there, and
+        no fact refutes that.
         """
-        ids = [place.instance_id for volume in self.state.all(Volume) for place in recorded_places(volume)]
-        found = [self.state.instance(item) for item in dict.fromkeys(ids)]
-        return [item for item in found if item is not None and item not in stopping and hold_of(item) is not None]
+        own = [item for match in self.matches for item in (match.volume, *match.replaced, *match.stale)]
+        wanted = set(self.spec.instance_ids)
+        own += [item for item in self.state.all(Volume) if wanted & {link.instance_id for link in item.attachments}]
+        own += [*self._purged(), *(self.state.volume(volume_id) for volume_id, _instance_id in sorted(self.freed))]
+        volumes = [item for item in own if item is not None]
+        found, warnings = involved(self.state, volumes, self.freed, self.spec.instance_ids)
+        self.warnings += warnings
+        return [item for item in found if item not in stopping]
+
+    def _is_over(self, instance: Instance) -> bool:
+        """Whether the hold of a running instance is no other run's, which is about to stop it: a declared instance, or
+        one that EC2 shows started since.
+        """
+        hold = hold_of(instance)
+        return instance.instance_id in self.spec.instance_ids or (hold is not None and hold.is_spent(instance))
 
     def _require_stoppable(self, stopping: Sequence[Instance]) -> None:
         troubles = [
@@ -1089,6 +1215,22 @@ def _is_known_by_a_fact(match: Match, volume: Volume) -> bool:
     )
 
 
+def _forgotten_flags(match: Match, volumes: Iterable[Volume | None]) -> Iterator[str]:
+    """A warning for each record that says that a volume is deleted with its instance, where the entry does not."""
+    if match.target.spec.delete_on_termination is not None:
+        return
+    for volume in volumes:
+        if volume is None:
+            continue
+        for place in recorded_places(volume):
+            if place.delete_on_termination and place.instance_id in match.target.instance_ids:
+                yield (
+                    f"{match.target.label}: the tag {tag_names.WAS_AT[0]} of {volume.volume_id} says that it was "
+                    f"deleted with {place.instance_id}, and nothing proves that. Set delete_on_termination: true if it "
+                    "should be"
+                )
+
+
 def _leaving(match: Match, volume: Volume, state: State) -> Iterator[str]:
     """A warning for what declares the volume where it is: as declared, its next run works against this one."""
     target = match.target
@@ -1135,9 +1277,13 @@ def _identity(target: Target, name: str) -> dict[str, str]:
     return {tag_names.SPEC: target.group, tag_names.VOLUME: name}
 
 
-def _description(match: Match, word: str, volume: Volume) -> str:
+def _before_deletion(volume: Volume) -> str:
+    return f"the last of {volume.volume_id} before it is deleted"
+
+
+def _description(match: Match, purpose: proofs.Purpose, volume: Volume) -> str:
     """The snapshot's description: whose volume it is of, and at its end for what it is; EC2 takes 255 characters."""
-    note = f": {proofs.capture_note(word, volume.volume_id)}"
+    note = f": {proofs.capture_note(purpose, volume.volume_id)}"
     return f"{match.target.group} {match.name}"[: 255 - len(note)] + note
 
 

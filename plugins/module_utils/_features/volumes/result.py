@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from ..._kernel import proofs
@@ -32,17 +33,29 @@ def result(spec: VolumesSpec, state: State) -> dict[str, Any]:
     volumes: list[dict[str, Any]] = []
     deferred: list[dict[str, Any]] = []
     for match in matches(dataclasses.replace(spec, steal=True), state):
+        if match.refused is not None:
+            continue
         entries = list(_entries(match, state))
         volumes += entries
         fields = compare(match, state).modify if match.target.spec.state == "present" else {}
         if match.volume is not None and fields:
             deferred.append(_deferred(match, match.volume, fields, state))
-    finals = [
-        {"volume_id": item.tags[tag_names.FINAL], "snapshot_id": item.snapshot_id}
-        for item in state.all(Snapshot)
-        if proofs.is_last_snapshot(item, item.tags.get(tag_names.FINAL, ""))
-    ]
-    return {"volumes": volumes, "deferred": deferred, "final_snapshots": finals}
+    return {"volumes": volumes, "deferred": deferred, "final_snapshots": list(_final_snapshots(state))}
+
+
+def _final_snapshots(state: State) -> Iterator[dict[str, str]]:
+    """The final snapshot of each volume: of several that runs took, the newest. One that is only planned is that."""
+    newest: dict[str, Snapshot] = {}
+    for item in state.all(Snapshot):
+        volume_id = item.tags.get(tag_names.FINAL, "")
+        if proofs.is_last_snapshot(item, volume_id):
+            newest[volume_id] = max(item, newest.get(volume_id, item), key=_age)
+    for volume_id, item in newest.items():
+        yield {"volume_id": volume_id, "snapshot_id": item.snapshot_id}
+
+
+def _age(snapshot: Snapshot) -> tuple[bool, datetime]:
+    return snapshot.start_time is None, snapshot.start_time or datetime.min.replace(tzinfo=UTC)
 
 
 def _entries(match: Match, state: State) -> Iterator[dict[str, Any]]:

@@ -21,6 +21,8 @@ from ..._kernel.errors import SpecError, listed
 from ..._kernel.ids import require_id, require_text
 from ..._kernel.tags import LONGEST_VALUE, require_selector_text, require_tags
 
+PLACE_OF_ZONE = "zone/"
+"""How the declaration of what was moved to a zone begins: its rest is the zone."""
 ROOT = "root"
 """The name that stands for the volume at an instance's root device, whatever that is."""
 MOST_MULTI_ATTACHMENTS = 16
@@ -58,7 +60,8 @@ class VolumeSpec:
 class VolumesSpec:
     """The whole declaration: these volumes on each of ``instance_ids``, or kept unattached in ``availability_zone``.
 
-    ``group``: the value of the tag ``ec2ops:spec``; None stands for each instance's own id.
+    ``group``: the value of the tag ``ec2ops:spec``; None stands for each instance's own id. ``move``: the entries name
+    volumes that come from elsewhere, and may keep their declaration.
     """
 
     instance_ids: tuple[str, ...]
@@ -75,6 +78,7 @@ class VolumesSpec:
     on_cooldown: str
     lose_instance_store: bool
     hold_time: timedelta
+    move: bool = False
 
     @property
     def shared(self) -> bool:
@@ -90,6 +94,8 @@ def parse(params: Mapping[str, Any], _region: str) -> VolumesSpec:
         raise SpecError("One of instance_ids and availability_zone is needed, and not both")
     if zone and not is_zone(zone):
         raise SpecError(f"availability_zone: {zone!r} is not the name of a zone, such as eu-central-1a")
+    if zone and params["move"] and not group:
+        group = f"{PLACE_OF_ZONE}{zone}"
     if zone and not group:
         raise SpecError("spec is required with availability_zone: it is what tells these volumes from others")
     if group is not None:
@@ -111,9 +117,12 @@ def parse(params: Mapping[str, Any], _region: str) -> VolumesSpec:
         on_cooldown=params["on_cooldown"],
         lose_instance_store=params["lose_instance_store"],
         hold_time=timedelta(seconds=params["wait_timeout"]),
+        move=params["move"],
     )
     _require_distinct(spec.volumes)
     _require_several(spec)
+    if spec.move:
+        _require_moving(spec)
     if zone:
         _require_unattached(spec)
     return spec
@@ -281,6 +290,15 @@ def _require_several(spec: VolumesSpec) -> None:
     named = [volume for volume in spec.volumes if volume.volume_id is not None]
     if named and not spec.shared:
         raise SpecError(f"{_labels(named)}: volume_id: one volume cannot be attached to several instances")
+
+
+def _require_moving(spec: VolumesSpec) -> None:
+    """SpecError for a move of anything but named volumes to one place."""
+    if len(spec.instance_ids) > 1:
+        raise SpecError("move: one of instance_ids is needed, and no more")
+    for volume in spec.volumes:
+        if volume.volume_id is None or volume.state != "present":
+            raise SpecError(f"{volume.label}: move: takes entries with a volume_id and state: present only")
 
 
 def _require_unattached(spec: VolumesSpec) -> None:

@@ -192,7 +192,8 @@ class Draft:
         """
         attaches = [change for change in self.attaches if change.resource not in moving]
         waits = [wait for wait in self.attach_waits if not moving.intersection(wait.resources)]
-        if self.spec.group is not None and len(self.spec.instance_ids) == 1 and len(attaches) > 1:
+        named = self.spec.group is not None or self.spec.move
+        if named and len(self.spec.instance_ids) == 1 and len(attaches) > 1:
             first = attaches.pop(0)
             yield Stage((first,), _merged(wait for wait in waits if first.resource in wait.resources))
             waits = [wait for wait in waits if first.resource not in wait.resources]

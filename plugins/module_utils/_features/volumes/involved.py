@@ -1,0 +1,80 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The instances that an earlier run of a declaration has stopped: who they are, and which facts refute that.
+
+A volume's tag ``ec2ops:was-at`` claims where it was before that run took it off, and a hold claims that the instance
+there was running. Both are tags, and the hold may be another run's, which works on the instance right now.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from ..._domain.hold import Hold, hold_of, wants_start
+from ..._kernel import tags as tag_names
+from ..._kernel.proofs import attached_since
+from ..._kernel.resources import Instance, Volume
+from ..._kernel.state import State
+from .places import Place, recorded_places
+
+
+def involved(
+    state: State, volumes: Iterable[Volume], parted: Collection[tuple[str, str]], declared: Collection[str]
+) -> tuple[list[Instance], tuple[str, ...]]:
+    """The instances with a hold at which one of these volumes may have been then; and a warning for each other one.
+
+    *parted*: the pairs of a volume and an instance that this plan parts. *declared*: the instances of the declaration.
+    """
+    found: dict[str, Instance] = {}
+    refuted: dict[str, tuple[Instance, Volume]] = {}
+    for volume in volumes:
+        for place in recorded_places(volume):
+            instance = state.instance(place.instance_id)
+            hold = hold_of(instance) if instance is not None else None
+            if instance is None or hold is None:
+                continue
+            # A run that was ended right after its stop leaves the volume where it was.
+            there = any(link.instance_id == instance.instance_id for link in volume.attachments)
+            parts = (volume.volume_id, instance.instance_id) in parted
+            if parts or (there and instance.instance_id in declared) or _fits(state, volume, place, hold):
+                found[instance.instance_id] = instance
+            else:
+                refuted[instance.instance_id] = instance, volume
+    left = [pair for name, pair in refuted.items() if name not in found and wants_start(pair[0])]
+    return list(found.values()), tuple(_left_alone(instance, volume) for instance, volume in left)
+
+
+def _left_alone(instance: Instance, volume: Volume) -> str:
+    return (
+        f"{instance.instance_id} is {instance.state}, and its tag {tag_names.RESTORE_STATE} says that a run will start "
+        f"it again. The tag {tag_names.WAS_AT[0]} of {volume.volume_id} says that the volume was taken off it for "
+        f"that, but EC2 shows that it was not there. So {instance.instance_id} is left to the other run. If none is at "
+        "work on it, start it with the playbook restore_power"
+    )
+
+
+def _fits(state: State, volume: Volume, place: Place, hold: Hold) -> bool:
+    """Whether EC2's facts leave room for the claim that the volume was at this place when the hold began.
+
+    They refute it where the volume is in another zone or younger than the hold, where it has been attached to something
+    since before the hold, and where another volume has had that device since before it.
+    """
+    instance = state.instance(place.instance_id)
+    if instance is None or volume.availability_zone != instance.availability_zone:
+        return False
+    if volume.create_time is not None and volume.create_time > hold.since:
+        return False
+    holders = [state.instance(link.instance_id) for link in volume.attachments]
+    times = [attached_since(holder, volume.volume_id) for holder in holders if holder is not None]
+    if any(moment is not None and moment < hold.since for moment in times):
+        return False
+    others = [
+        attached_since(instance, device.volume_id)
+        for device in instance.block_devices
+        if device.device_name == place.device_name and device.volume_id != volume.volume_id
+    ]
+    return not any(moment is not None and moment < hold.since for moment in others)

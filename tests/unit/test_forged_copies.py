@@ -1,0 +1,158 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`snapshot_rotate` with copies: altered tags of originals and copies delete no copy and hide no missing one."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Snapshot
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import boto3_tags
+from in_process import REGION, machine
+from test_forged_sets import tagged
+from test_rotation import DAY, V1, created, deleted, ids, snapshot, snapshot_set, volume
+from test_rotation_copies import copies_in, copy_of, place, planned, world_of
+from test_rotation_copy_runs import ELSEWHERE, Scene
+from test_rotation_runs import DAY as SECONDS
+from test_rotation_runs import deletes, of_policy, ok, rotate
+from worlds import new_day
+
+from sandbox.client import Sandbox
+
+HOUR = timedelta(hours=1)
+LAST_TWO: dict[str, Any] = {"create": "never", "keep": {"last": 9}}
+
+
+@pytest.fixture
+def sandbox(quick_sandbox: Sandbox) -> Sandbox:
+    return new_day(quick_sandbox, snapshot_pending=1.0, snapshot_copying=1.0)
+
+
+def earlier(copy: Snapshot) -> Snapshot:
+    """The copy as the versions before have made it: its time stands in a tag alone."""
+    return dataclasses.replace(copy, description=copy.description.rpartition(", taken ")[0])
+
+
+def first(copy: Snapshot) -> Snapshot:
+    """The copy as the first versions have made it: nor does its description name the original."""
+    source = copy.tags["ec2ops:source"]
+    return dataclasses.replace(copy, description=f"p: {source}, from us-east-1")
+
+
+# --- sets -------------------------------------------------------------------------------------------------------------
+
+
+def test_altered_set_of_originals_deletes_no_copy(sandbox: Sandbox) -> None:
+    web = machine(sandbox, data=1)
+    given = {
+        "select": {"instance_ids": [web.instance_id]},
+        "consistency": "instance",
+        "keep": {"daily": 9},
+        "copies": [{"region": ELSEWHERE, "keep": {"daily": 3}, "wait": True}],
+    }
+    for _day in range(3):
+        ok(rotate(sandbox, **given))
+        sandbox.move_clock(SECONDS)
+    there: Any = SimpleNamespace(sandbox=sandbox)
+    originals, copies = of_policy(sandbox), Scene.copies(there)
+    sets = sorted({row["tags"]["ec2ops:set"] for row in originals.values()})
+    newest = sorted(name for name, row in originals.items() if row["tags"]["ec2ops:set"] == sets[-1])
+    web.ec2.create_tags(Resources=newest, Tags=boto3_tags({"ec2ops:set": sets[0]}))
+    given["copies"] = [{"region": ELSEWHERE, "keep": {"daily": 1}, "wait": True}]
+    ran = ok(rotate(sandbox, **{**given, "create": "never"}))
+    assert set(ran.actions) == {"DeleteSnapshot"}
+    stays = {f"{REGION}/{name}" for name in newest}
+    assert {copies[name]["tags"]["ec2ops:copy-of"] for name in copies.keys() - set(deletes(sandbox))} == stays
+
+
+@pytest.mark.parametrize("value", [None, "?", "of the oldest"])
+def test_set_of_originals_is_told_by_instance_and_start_time(value: str | None) -> None:
+    sets = [snapshot_set(number * DAY, 1, 1, 2) for number in (1, 2, 3)]
+    copies = [copy_of(one) for several in sets for one in several]
+    changed = sets[2][0].tags["ec2ops:set"] if value == "of the oldest" else value
+    altered = [tagged(one, set=changed) for several in sets for one in several]
+    given = {"select": None, "keep": {"last": 9}, "create": "never"}
+    plan = planned(world_of(*altered, *copies), copies=place(keep={"last": 2}), **given)
+    assert (copies_in(plan), deleted(plan)) == ([], {one.snapshot_id for one in copies[4:]})
+
+
+def test_altered_set_of_copies_whose_originals_are_gone_takes_no_set_apart() -> None:
+    sets = [snapshot_set(number * DAY, 1, 1, 2) for number in (1, 2, 3)]
+    copies = [[tagged(copy_of(one), set="?"), copy_of(other)] for one, other in sets]
+    given = {"select": None, "keep": {"last": 9}, "create": "never"}
+    plan = planned(world_of(*(one for two in copies for one in two)), copies=place(keep={"last": 2}), **given)
+    assert deleted(plan) == ids(copies[2])
+
+
+# --- times ------------------------------------------------------------------------------------------------------------
+
+
+def test_altered_time_of_orphan_copies_deletes_none(sandbox: Sandbox) -> None:
+    scene = Scene(sandbox, 3, "data")
+    given = scene.options({"region": ELSEWHERE, "keep": {"daily": 3}, "wait": True}, keep={"daily": 9}, create="never")
+    ok(rotate(sandbox, **given))
+    for name in scene.past:
+        sandbox.client("ec2", REGION).delete_snapshot(SnapshotId=name)
+    newest = [name for name, row in scene.copies().items() if row["tags"]["ec2ops:copy-of"].endswith(scene.past[0])]
+    elsewhere = sandbox.client("ec2", ELSEWHERE)
+    elsewhere.create_tags(Resources=newest, Tags=boto3_tags({"ec2ops:taken": "2020-01-01T00:00:00.000Z"}))
+    elsewhere.delete_tags(Resources=newest, Tags=[{"Key": "ec2ops:period"}])
+    fewer = scene.options({"region": ELSEWHERE, "keep": {"daily": 2}}, keep={"daily": 9}, create="never")
+    ok(rotate(sandbox, **fewer))
+    assert sorted(row["tags"]["ec2ops:copy-of"].rpartition("/")[2] for row in scene.copies().values()) == sorted(
+        scene.past[:2]
+    )
+
+
+@pytest.mark.parametrize("made", [earlier, first])
+def test_orphan_copy_of_an_earlier_version_is_not_deleted_for_the_time_in_its_tag(made: Any) -> None:
+    known, gone = [snapshot(number * DAY) for number in (1, 4, 5)], snapshot(2 * DAY)
+    orphan = tagged(made(copy_of(gone)), taken="2020-01-01T00:00:00.000Z", period=None)
+    world = world_of(volume(1), *known, *(copy_of(one) for one in known), orphan)
+    plan = planned(world, copies=place(keep={"last": 2}), **LAST_TWO)
+    assert deleted(plan) == {copy_of(known[2]).snapshot_id}
+    assert any(orphan.snapshot_id in text for text in plan.warnings)
+
+
+def test_orphan_copy_of_an_earlier_version_goes_once_newer_ones_take_all_places() -> None:
+    known, gone = [snapshot(number * DAY) for number in (1, 2)], snapshot(5 * DAY)
+    world = world_of(volume(1), *known, *(copy_of(one) for one in known), earlier(copy_of(gone)))
+    plan = planned(world, copies=place(keep={"last": 2, "within": "3d"}), **LAST_TWO)
+    assert (deleted(plan), plan.warnings) == ({copy_of(gone).snapshot_id}, ())
+    plan = planned(world, copies=place(keep={"last": 2, "within": "9d"}), **LAST_TWO)
+    assert deleted(plan) == set()
+
+
+@pytest.mark.parametrize("made", [earlier, first])
+def test_orphan_copy_displaces_no_copy_and_hides_no_missing_one(made: Any) -> None:
+    known, gone = [snapshot(number * DAY) for number in (2, 3)], snapshot(4 * DAY)
+    forged = tagged(made(copy_of(gone, start_time=snapshot(HOUR).start_time)), taken=None)
+    world = world_of(volume(1), *known, copy_of(known[1]), forged)
+    plan = planned(world, copies=place(keep={"last": 2}), **LAST_TWO)
+    assert (copies_in(plan), deleted(plan)) == ([known[0].snapshot_id], set())
+    (point,) = plan.told["rpo"]
+    assert point["copies"][0]["snapshot_ids"] == [copy_of(known[1]).snapshot_id]
+
+
+def test_copy_of_the_first_versions_with_the_original_of_another_deletes_neither() -> None:
+    known, gone = [snapshot(number * DAY) for number in (1, 4)], snapshot(2 * DAY)
+    moved = tagged(first(copy_of(gone)), copy_of=f"us-east-1/{known[1].snapshot_id}")
+    world = world_of(volume(1), *known, *(copy_of(one) for one in known), moved)
+    plan = planned(world, copies=place(keep={"last": 2}), **LAST_TWO)
+    assert (deleted(plan), created(plan)) == (set(), [])
+
+
+def test_description_of_the_longest_copy_fits() -> None:
+    one = snapshot(DAY, policy="p" * 128)
+    world = world_of(volume(1), one)
+    plan = planned(world, policy="p" * 128, create="never", copies=place(region="ap-southeast-1"))
+    (copied,) = (change for change in plan.changes if change.action == "CopySnapshot")
+    text = copied.parameters["Description"]
+    assert V1 in text
+    # A part of a set names its instance too.
+    assert len(text) + len(" on i-00000000000000001") <= 255
