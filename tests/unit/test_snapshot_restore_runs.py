@@ -399,6 +399,7 @@ def test_volume_that_ebs_cannot_make_keeps_no_other_off_the_instance(sandbox: Sa
         second = restore(sandbox, **given)
     assert "VolumeLimitExceeded" in second.failed
     (there,) = scene.restored().values()
+    assert [entry["volume_id"] for entry in second.result["volumes"]] == [there["VolumeId"]]
     assert [link["InstanceId"] for link in there["Attachments"]] == [scene.source.instance_id]
     done = restore(sandbox, **given)
     assert (done.failed, done.actions) == ("", ["CreateVolume", "AttachVolume"])
