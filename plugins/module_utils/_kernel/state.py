@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
@@ -48,6 +48,23 @@ class NeedsAnswers(Exception):
     def __init__(self, queries: tuple[Query, ...]) -> None:
         super().__init__(f"{len(queries)} queries are not answered yet")
         self.queries = queries
+
+
+def together(*parts: Callable[[], T]) -> list[T]:
+    """Return what each of *parts* returns. The queries that they require are asked in one round.
+
+    Raises NeedsAnswers with the queries of all parts, and at once any other error of a part.
+    """
+    found: list[T] = []
+    queries: dict[Query, None] = {}
+    for part in parts:
+        try:
+            found.append(part())
+        except NeedsAnswers as needed:
+            queries.update(dict.fromkeys(needed.queries))
+    if queries:
+        raise NeedsAnswers(tuple(queries))
+    return found
 
 
 class Struct(tuple[tuple[str, Any], ...]):

@@ -54,7 +54,7 @@ from .found import (
 )
 from .machine import required_imds
 from .orphan import plan_orphan
-from .removal import plan_absent, removal_queries
+from .removal import plan_absent
 from .requests import (
     Target,
     billing,
@@ -72,95 +72,6 @@ from .upkeep import image_tag_changes, not_applied, tag_changes
 
 # PlatformDetails of images that RegisterImage can make from a snapshot without changing what EC2 bills for.
 _PLAIN_PLATFORM = "Linux/UNIX"
-
-# --- questions -------------------------------------------------------------------------------------------------------
-
-
-def needs(spec: ImageSpec, state: State) -> tuple[Query, ...]:
-    """What to ask next: the image first (a no-op ends there), then the capture, then what registering needs."""
-    state = _recognized(spec, state)
-    first = own_images(*tag_filters(spec.identity))
-    if spec.state == "absent":
-        return (first, captures_query(spec), *removal_queries(spec, state))
-    source: tuple[Query, ...]
-    if spec.source_instance_id and spec.follow_successor:
-        source = lineage_queries([spec.source_instance_id], state)
-    elif spec.source_instance_id:
-        source = by_id("DescribeInstances", "instance-id", [spec.source_instance_id])
-    else:
-        source = by_id("DescribeSnapshots", "snapshot-id", [spec.source], OwnerIds=("self",))
-    # Of an image that exists, the snapshots tell which volumes it was made from.
-    reads = spec.tags or spec.source_instance_id
-    queries = (first, *source, *((captures_query(spec),) if reads else ()))
-    usable = [image for image in images(spec, state) if image.state not in BROKEN]
-    if state.answered.issuperset(queries):
-        queries += _origins(spec, state, usable)
-    if not state.answered.issuperset(queries):
-        return queries
-    image = _usable_image(spec, state)
-    if image is not None:
-        return queries if _is_same_source(spec, state, image) else (*queries, *_line_queries(spec, state))
-    queries = tuple(dict.fromkeys((*queries, captures_query(spec))))
-    if captures_query(spec) not in state.answered:
-        return queries
-    return (*queries, *_making_queries(spec, state))
-
-
-def _origins(spec: ImageSpec, state: State, usable: list[Image]) -> tuple[Query, ...]:
-    """The snapshots of these images, where none of them carries the version's tags; of several images all.
-
-    The id of a given snapshot is proof enough.
-    """
-    if len(usable) > 1:
-        return origin_queries(usable)
-    if spec.source_snapshot_id:
-        return ()
-    return origin_queries(image for image in usable if not any(map(state.snapshot, image.snapshot_ids)))
-
-
-def _making_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
-    queries: list[Query] = []
-    instance = _living_or_none(spec, state)
-    queries += _line_queries(spec, state)
-    if not state.answered.issuperset(queries):
-        return tuple(queries)
-    method = _method(spec, instance)
-    captured = bool(captures(spec, state))
-    # The name matters when the image is made. Where a capture exists an earlier run has looked, and RegisterImage
-    # refuses a name that was taken since.
-    if not captured and (spec.state == "available" or method == "image"):
-        queries.append(name_query(spec))
-    queries += _users_queries(spec, state, method)
-    if instance is None:
-        return tuple(queries)
-    if spec.follow_successor:
-        queries += settling_queries(state, spec.source)
-    if spec.state == "available" or method == "image":
-        queries += by_id("DescribeVolumes", "attachment.instance-id", [instance.instance_id])
-    if spec.state == "available" and method == "snapshot":
-        queries += images_by_id([instance.image_id])
-        if instance.facts.get("CurrentInstanceBootMode") == "uefi" and "uefi_data" not in spec.hardware:
-            queries.append(Query("GetInstanceUefiData", arguments=(("InstanceId", instance.instance_id),)))
-    return tuple(queries)
-
-
-def _users_queries(spec: ImageSpec, state: State, method: str) -> tuple[Query, ...]:
-    """The images that are made of the snapshots which the plan would delete."""
-    if spec.source_snapshot_id:
-        return ()
-    going = taken(spec, state) if method == "image" else [item for item, _reason in _choose_captures(spec, state)[1]]
-    name = "block-device-mapping.snapshot-id"
-    return by_id("DescribeImages", name, ids(going), IncludeDisabled=True, Owners=("self",))
-
-
-def _line_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
-    """The successor of a source that looks retired, where no tag names one: it runs from a version of the image."""
-    instance = _living_or_none(spec, state)
-    if instance is None or not spec.follow_successor or not launch_queries(instance, [instance.image_id]):
-        return ()
-    line = own_images(*tag_filters({tag_names.IMAGE: spec.name}))
-    return (line, *launch_queries(instance, _versions(spec, state))) if line in state.answered else (line,)
-
 
 # --- what is there ---------------------------------------------------------------------------------------------------
 
@@ -254,6 +165,8 @@ def plan(spec: ImageSpec, state: State, _now: datetime) -> Plan:
         return plan_absent(spec, state)
     lost = _untagged(spec, state)
     state = _recognized(spec, state)
+    state.require(*_identity_queries(spec, state))
+    state.require(*_origins(spec, state, [image for image in images(spec, state) if image.state not in BROKEN]))
     made = _plan(spec, state)
     doubts = [*stranger_warnings(spec, state), *_used_warnings(spec, state)]
     doubts += [
@@ -268,6 +181,33 @@ def plan(spec: ImageSpec, state: State, _now: datetime) -> Plan:
     return dataclasses.replace(made, warnings=(*made.warnings, *doubts))
 
 
+def _identity_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
+    """Return the queries for the image of this version and for its source."""
+    first = own_images(*tag_filters(spec.identity))
+    source: tuple[Query, ...]
+    if spec.source_instance_id and spec.follow_successor:
+        source = lineage_queries([spec.source_instance_id], state)
+    elif spec.source_instance_id:
+        source = by_id("DescribeInstances", "instance-id", [spec.source_instance_id])
+    else:
+        source = by_id("DescribeSnapshots", "snapshot-id", [spec.source], OwnerIds=("self",))
+    # Of an image that exists, the snapshots tell which volumes it was made from.
+    reads = spec.tags or spec.source_instance_id
+    return (first, *source, *((captures_query(spec),) if reads else ()))
+
+
+def _origins(spec: ImageSpec, state: State, usable: list[Image]) -> tuple[Query, ...]:
+    """The snapshots of these images, where none of them carries the version's tags; of several images all.
+
+    The id of a given snapshot is proof enough.
+    """
+    if len(usable) > 1:
+        return origin_queries(usable)
+    if spec.source_snapshot_id:
+        return ()
+    return origin_queries(image for image in usable if not any(map(state.snapshot, image.snapshot_ids)))
+
+
 def _used_warnings(spec: ImageSpec, state: State) -> Iterator[str]:
     """The snapshots of this version that stay, since an image that is none of this version is made of them."""
     used = used_by_others(state, images(spec, state))
@@ -280,6 +220,9 @@ def _plan(spec: ImageSpec, state: State) -> Plan:
     image = _usable_image(spec, state)
     if image is not None:
         return _plan_existing(spec, state, image)
+    state.require(captures_query(spec))
+    state.require(*_line_queries(spec, state))
+    state.require(*_making_queries(spec, state))
     broken = [image for image in images(spec, state) if image.state in BROKEN]
     cleanup = tuple(
         Change(
@@ -317,7 +260,51 @@ def _plan(spec: ImageSpec, state: State) -> Plan:
     return _plan_capture(spec, state, instance, cleanup)
 
 
+def _making_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
+    """Return the queries for the making of the image: its name, the source, and what its registration needs."""
+    queries: list[Query] = []
+    instance = _living_or_none(spec, state)
+    method = _method(spec, instance)
+    captured = bool(captures(spec, state))
+    # The name matters when the image is made. Where a capture exists an earlier run has looked, and RegisterImage
+    # refuses a name that was taken since.
+    if not captured and (spec.state == "available" or method == "image"):
+        queries.append(name_query(spec))
+    queries += _users_queries(spec, state, method)
+    if instance is None:
+        return tuple(queries)
+    if spec.follow_successor:
+        queries += settling_queries(state, spec.source)
+    if spec.state == "available" or method == "image":
+        queries += by_id("DescribeVolumes", "attachment.instance-id", [instance.instance_id])
+    if spec.state == "available" and method == "snapshot":
+        queries += images_by_id([instance.image_id])
+        if instance.facts.get("CurrentInstanceBootMode") == "uefi" and "uefi_data" not in spec.hardware:
+            queries.append(Query("GetInstanceUefiData", arguments=(("InstanceId", instance.instance_id),)))
+    return tuple(queries)
+
+
+def _users_queries(spec: ImageSpec, state: State, method: str) -> tuple[Query, ...]:
+    """The images that are made of the snapshots which the plan would delete."""
+    if spec.source_snapshot_id:
+        return ()
+    going = taken(spec, state) if method == "image" else [item for item, _reason in _choose_captures(spec, state)[1]]
+    name = "block-device-mapping.snapshot-id"
+    return by_id("DescribeImages", name, ids(going), IncludeDisabled=True, Owners=("self",))
+
+
+def _line_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
+    """The successor of a source that looks retired, where no tag names one: it runs from a version of the image."""
+    instance = _living_or_none(spec, state)
+    if instance is None or not spec.follow_successor or not launch_queries(instance, [instance.image_id]):
+        return ()
+    line = own_images(*tag_filters({tag_names.IMAGE: spec.name}))
+    return (line, *launch_queries(instance, _versions(spec, state))) if line in state.answered else (line,)
+
+
 def _plan_existing(spec: ImageSpec, state: State, image: Image) -> Plan:
+    if not _is_same_source(spec, state, image):
+        state.require(*_line_queries(spec, state))
     _require_same_source(spec, state, "image", image)
     if image.state == "disabled":
         raise SpecError(
@@ -625,4 +612,4 @@ def headline(spec: ImageSpec, result: Mapping[str, Any]) -> str:
     return f"no image {spec.label}{captured}"
 
 
-FEATURE = Feature(parse=parse, needs=needs, plan=plan, result=result, headline=headline)
+FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline)

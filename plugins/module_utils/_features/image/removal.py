@@ -20,10 +20,10 @@ from ..._kernel.ids import is_planned
 from ..._kernel.plan import Change, Plan, Stage
 from ..._kernel.proofs import is_copy
 from ..._kernel.resources import Image, Snapshot
-from ..._kernel.state import Query, State, Struct, by_id
+from ..._kernel.state import Query, State, Struct, by_id, own_images, tag_filters
 from .found import copied_images, ids, images, origin_queries, stranger_warnings, tagged, taken, used_by_others
 from .requests import delete_snapshot
-from .spec import ImageSpec
+from .spec import ImageSpec, captures_query
 
 # DescribeImageReferences looks at ten versions of a launch template unless told, and at 10,000 at most. Instances count
 # in all states unless told, also for the hour in which a terminated one is still listed.
@@ -37,8 +37,8 @@ _LAUNCH_CONFIGURATIONS = Query("DescribeLaunchConfigurations", service="autoscal
 # --- questions -------------------------------------------------------------------------------------------------------
 
 
-def removal_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
-    """What the removal of the images and snapshots known so far needs: users, locks, other images of the snapshots."""
+def _removal_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
+    """Return the queries for users, locks and other images of the images and snapshots that are known so far."""
     found = [image for image in images(spec, state) if not is_planned(image.image_id)]
     queries: list[Query] = []
     if not spec.force:
@@ -92,6 +92,8 @@ def plan_absent(spec: ImageSpec, state: State) -> Plan:
 
     Raises Ambiguous for several images of one version, UnsafePlan for what holds the image or a snapshot.
     """
+    identity = own_images(*tag_filters(spec.identity))
+    state.require(identity, captures_query(spec), *_removal_queries(spec, state))
     found = images(spec, state)
     if len(found) > 1:
         raise Ambiguous(f"several images are {spec.label}; deregister the one that is not wanted", ids(found))

@@ -108,40 +108,14 @@ def parse(params: Mapping[str, Any], _region: str) -> PowerSpec:
     )
 
 
-# --- questions -------------------------------------------------------------------------------------------------------
-
-
-def needs(spec: PowerSpec, state: State) -> tuple[Query, ...]:
-    """The instances in one call; more only about those that will be stopped or started."""
-    if spec.instance_ids is None:
-        first: tuple[Query, ...] = (Query("DescribeInstances", (("tag-key", (tag_names.RESTORE_STATE,)),)),)
-    else:
-        first = by_id("DescribeInstances", "instance-id", spec.instance_ids)
-    if not state.answered.issuperset(first):
-        return first
-    if spec.state != "restored" and (gone := _gone(spec, state)):
-        return (*first, *successor_queries(gone))
-    if spec.state == "stopped":
-        known = _known(spec, state)
-        balancers = [query for item in running_of(known) for query in _balancer_queries(spec, state, item)]
-        return (*first, *stop_queries(known, lose_instance_store=spec.lose_instance_store), *dict.fromkeys(balancers))
-    if spec.state == "running":
-        starting = [item.instance_id for item in _known(spec, state) if item.state in ("stopped", "stopping")]
-        return (*first, *(() if spec.force_start else successor_queries(starting)))
-    # What is missing may have been replaced, long ago.
-    missing = [item for item in spec.instance_ids or () if state.instance(item) is None]
-    known = [] if spec.force_start else _known(spec, state)
-    held = [item.instance_id for item in known if wants_start(item) or _was_started(item)]
-    return (*first, *successor_queries([*missing, *held]))
-
-
-def _balancer_queries(spec: PowerSpec, state: State, instance: Instance) -> Iterator[Query]:
-    """The queries for the load balancers of the instance. The stop goes on without the answers."""
-    if spec.asks_balancers:
-        yield from (dataclasses.replace(query, optional=True) for query in balancer_queries(state, instance))
-
-
 # --- what is there ---------------------------------------------------------------------------------------------------
+
+
+def _instance_queries(spec: PowerSpec) -> tuple[Query, ...]:
+    """Return the query for the given instances, or for all that have a hold."""
+    if spec.instance_ids is None:
+        return (Query("DescribeInstances", (("tag-key", (tag_names.RESTORE_STATE,)),)),)
+    return by_id("DescribeInstances", "instance-id", spec.instance_ids)
 
 
 def _known(spec: PowerSpec, state: State) -> list[Instance]:
@@ -161,7 +135,9 @@ def _gone(spec: PowerSpec, state: State) -> list[str]:
 def _require_there(spec: PowerSpec, state: State) -> None:
     """SpecError where instances are gone. One that a living instance has replaced is named with its successor."""
     troubles, replaced = [], False
-    for instance_id in _gone(spec, state):
+    gone = _gone(spec, state)
+    state.require(*successor_queries(gone))
+    for instance_id in gone:
         instance, heir = state.instance(instance_id), successor(state, instance_id)
         text = f"does not exist in {state.region}" if instance is None else f"is {instance.state}"
         if heir is not None:
@@ -184,7 +160,8 @@ def _raise(kind: type[StorageError], troubles: Sequence[str], advice: str = "") 
 
 
 def plan(spec: PowerSpec, state: State, now: datetime) -> Plan:
-    """What has to be done for the instances to be in the wanted state. Raises SpecError, Ambiguous, UnsafePlan."""
+    """Return what brings the instances into the wanted state. Raises SpecError, Ambiguous, UnsafePlan."""
+    state.require(*_instance_queries(spec))
     if spec.state == "restored":
         return _plan_restored(spec, state, now)
     _require_there(spec, state)
@@ -194,6 +171,10 @@ def plan(spec: PowerSpec, state: State, now: datetime) -> Plan:
 def _plan_stopped(spec: PowerSpec, state: State, now: datetime) -> Plan:
     instances = _known(spec, state)
     stopping = running_of(instances)
+    state.require(
+        *stop_queries(instances, lose_instance_store=spec.lose_instance_store),
+        *(query for item in stopping for query in _balancer_queries(spec, state, item)),
+    )
     _raise(
         UnsafePlan,
         [f"{item.instance_id} {trouble}" for item in stopping for trouble in _stop_troubles(spec, state, item)],
@@ -213,6 +194,12 @@ def _plan_stopped(spec: PowerSpec, state: State, now: datetime) -> Plan:
             if tag_names.RESTORE_STATE in item.tags and hold_of(item) is None
         ]
     return Plan(stages, tuple(warnings))
+
+
+def _balancer_queries(spec: PowerSpec, state: State, instance: Instance) -> Iterator[Query]:
+    """The queries for the load balancers of the instance. The stop goes on without the answers."""
+    if spec.asks_balancers:
+        yield from (dataclasses.replace(query, optional=True) for query in balancer_queries(state, instance))
 
 
 def _balancer_warnings(state: State, stopping: Iterable[Instance]) -> Iterator[str]:
@@ -248,6 +235,7 @@ def _plan_running(spec: PowerSpec, state: State) -> Plan:
     instances = _known(spec, state)
     starting = [instance for instance in instances if instance.state in ("stopped", "stopping")]
     if not spec.force_start:
+        state.require(*successor_queries(item.instance_id for item in starting))
         _raise(UnsafePlan, _replaced(state, starting), "Start them beside their successors with force_start: true.")
     pending = [instance for instance in instances if instance.state == "pending"]
     reason = "it is {state} and should be running"
@@ -273,6 +261,7 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
     starting: list[Instance] = []
     pending: list[Instance] = []
     unproven: list[Instance] = []
+    state.require(*_restoring_queries(spec, state))
     _require_known(spec, state)
     for instance in _known(spec, state):
         if not instance.alive or tag_names.RESTORE_STATE not in instance.tags:
@@ -332,6 +321,14 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
         for old, new in given_up
     ]
     return Plan(tuple(stages), tuple(warnings))
+
+
+def _restoring_queries(spec: PowerSpec, state: State) -> tuple[Query, ...]:
+    """Return the queries for successors of what is to be started, and of ids that EC2 does not know."""
+    missing = [item for item in spec.instance_ids or () if state.instance(item) is None]
+    known = [] if spec.force_start else _known(spec, state)
+    held = [item.instance_id for item in known if wants_start(item) or _was_started(item)]
+    return successor_queries([*missing, *held])
 
 
 def _unproven_warning(instances: Sequence[Instance]) -> list[str]:
@@ -408,4 +405,4 @@ def headline(_spec: PowerSpec, result: Mapping[str, Any]) -> str:
     return ", ".join(f"{number} {state}" for state, number in sorted(counts.items())) or "no instance"
 
 
-FEATURE = Feature(parse=parse, needs=needs, plan=plan, result=result, headline=headline)
+FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline)

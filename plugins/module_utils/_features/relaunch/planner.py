@@ -42,6 +42,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from ..._domain.hold import hold_of, wants_start
@@ -81,7 +82,7 @@ from ..._kernel.ids import is_planned
 from ..._kernel.plan import Feature, Plan, Stage, Wait
 from ..._kernel.proofs import LONGEST_TRIAL, is_off
 from ..._kernel.resources import Image, Instance, view
-from ..._kernel.state import Query, State, by_id, images_by_id
+from ..._kernel.state import Query, State, by_id, images_by_id, together
 from ..._kernel.times import parse_instant
 from .doubts import can_be_ended, doubts_of, recognized, retagging, spared, younger_hold
 from .launch import launch_change
@@ -106,106 +107,14 @@ _ROLLBACK_ON = frozenset({"failed", "timeout", "mismatch", "refused"})
 _LOSER_GRACE = timedelta(minutes=5)
 
 
-# --- questions -------------------------------------------------------------------------------------------------------
-
-
-def needs(spec: RelaunchSpec, state: State) -> tuple[Query, ...]:
-    """The lineage first: a no-op ends there. Then the old one's facts, and at last who else relies on it."""
-    state = recognized(spec, state)
-    queries = _needs(spec, state)
-    if not spec.follow_successor or not state.answered.issuperset(lineage_queries([spec.instance_id], state)):
-        return queries
-    current = _current(spec, state)
-    lost = losers(state, current) if current is not None else ()
-    return (*queries, *(query for item in lost for query in _protection_queries(item)))
-
-
-def _needs(spec: RelaunchSpec, state: State) -> tuple[Query, ...]:
-    if spec.follow_successor:
-        first = lineage_queries([spec.instance_id], state)
-    else:
-        first = by_id("DescribeInstances", "instance-id", [spec.instance_id])
-    if not state.answered.issuperset(first):
-        return first
-    current = _current(spec, state)
-    if current is None:
-        return first
-    trials = on_trial_for(state, current.instance_id)
-    if any(not _is_rejected(current, new) or new.image_id == spec.image_id for new in trials):
-        return (*first, *_ending_queries(spec, state, current))
-    if current.image_id == spec.image_id:
-        return (*first, *_retirement_queries(spec, state, current))
-    if is_planned(current.instance_id):
-        return first
-    if spec.follow_successor:
-        first = (*first, *launch_queries(current, [spec.image_id]))
-        if not state.answered.issuperset(first):
-            return first
-    settling = settling_queries(state, spec.instance_id) if spec.follow_successor else ()
-    return (*first, *settling, *_replacement_queries(spec, state, current))
-
-
-def _retirement_queries(spec: RelaunchSpec, state: State, current: Instance) -> tuple[Query, ...]:
-    """Whether the one that *current* has replaced is retired: it is known already when the task names it."""
-    old_id = predecessor(current)
-    if old_id is None:
-        return ()
-    if old_id != spec.instance_id:
-        asked = by_id("DescribeInstances", "instance-id", [old_id])
-        if not state.answered.issuperset(asked):
-            return asked
-    else:
-        asked = ()
-    old = state.instance(old_id)
-    if old is None or started_since(old, current):
-        return asked
-    replacement = replacement_of(state, current)
-    proves = replacement is not None and replacement.in_doubt and replacement.word is Phase.UNPROVEN
-    if is_retired(spec, old) and not proves:
-        return asked
-    return (*asked, *_ending_queries(spec, state, old))
-
-
-def _ending_queries(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Query, ...]:
-    """What stands against the retirement that an earlier run has left, or against its way back, and what stays."""
-    return (
-        *images_by_id([spec.image_id]),
-        *origin_queries(spec, state, old),
-        *_protection_queries(old),
-        *_store_queries(spec, old),
-        *balancer_queries(state, old),
-    )
-
-
-def _protection_queries(instance: Instance) -> tuple[Query, ...]:
-    return (
-        *attribute_query(instance.instance_id, "disableApiTermination"),
-        *attribute_query(instance.instance_id, "disableApiStop"),
-    )
-
-
-def _store_queries(spec: RelaunchSpec, instance: Instance) -> tuple[Query, ...]:
-    return () if spec.lose_instance_store or spec.old_instance == "keep" else type_queries(instance.instance_type)
-
-
-def _replacement_queries(spec: RelaunchSpec, state: State, current: Instance) -> tuple[Query, ...]:
-    overrides = spec.overrides
-    types = {current.instance_type, overrides.instance_type or current.instance_type}
-    queries = [
-        *images_by_id([spec.image_id]),
-        *by_id("DescribeVolumes", "attachment.instance-id", [current.instance_id]),
-        *type_queries(*types),
-        *_protection_queries(current),
-        *attribute_query(current.instance_id, "instanceInitiatedShutdownBehavior"),
-    ]
-    if overrides.user_data == "keep":
-        queries += attribute_query(current.instance_id, "userData")
-    if BURSTABLE.match(current.instance_type) and BURSTABLE.match(overrides.instance_type or current.instance_type):
-        queries += by_id("DescribeInstanceCreditSpecifications", "instance-id", [current.instance_id])
-    return (*queries, *origin_queries(spec, state, current), *balancer_queries(state, current))
-
-
 # --- what is there ---------------------------------------------------------------------------------------------------
+
+
+def _family_queries(spec: RelaunchSpec, state: State) -> tuple[Query, ...]:
+    """Return the queries for the given instance and, where they are followed, its successors."""
+    if spec.follow_successor:
+        return lineage_queries([spec.instance_id], state)
+    return by_id("DescribeInstances", "instance-id", [spec.instance_id])
 
 
 def _current(spec: RelaunchSpec, state: State) -> Instance | None:
@@ -224,7 +133,8 @@ def _current(spec: RelaunchSpec, state: State) -> Instance | None:
 
 
 def plan(spec: RelaunchSpec, state: State, now: datetime) -> Plan:
-    """What has to be done for the instance to run from the image. Raises SpecError, Ambiguous, UnsafePlan."""
+    """Return what lets the instance run from the image. Raises SpecError, Ambiguous, UnsafePlan."""
+    state.require(*_family_queries(spec, state))
     stages, warnings = retagging(spec, state)
     made = _plan(spec, recognized(spec, state), now)
     return dataclasses.replace(made, stages=(*stages, *made.stages), warnings=(*warnings, *made.warnings))
@@ -234,28 +144,41 @@ def _plan(spec: RelaunchSpec, state: State, now: datetime) -> Plan:
     current = _current(spec, state) or living(state, spec.instance_id, "instance_id", follow=spec.follow_successor)
     if spec.follow_successor:
         require_unclaimed(state, current, "instance_id")
+    made, ends = together(partial(_branch, spec, state, current, now), partial(_ends, spec, state, current, now))
+    if made.refused is not None:
+        return made
+    doubts = doubts_of(spec, state, current) if spec.follow_successor else ()
+    warnings = (*made.warnings, *ends.warnings, *doubts)
+    return dataclasses.replace(made, stages=(*ends.stages, *made.stages), warnings=warnings)
+
+
+def _branch(spec: RelaunchSpec, state: State, current: Instance, now: datetime) -> Plan:
+    """Return what the phase of the replacement asks for."""
     trials = on_trial_for(state, current.instance_id)
     given_up = [new for new in trials if _is_rejected(current, new)]
     rejected = [new for new in given_up if can_be_ended(spec, current, new, now)]
     unproven = [new for new in trials if new not in given_up]
+    if unproven or any(new.image_id == spec.image_id for new in given_up):
+        state.require(*_ending_queries(spec, state, current))
     if unproven:
-        made = _plan_trial(spec, state, current, unproven, now)
-    elif any(new.image_id == spec.image_id for new in rejected):
+        return _plan_trial(spec, state, current, unproven, now)
+    if any(new.image_id == spec.image_id for new in rejected):
         return _plan_way_back(spec, state, current, rejected)
-    elif any(new.image_id == spec.image_id for new in given_up):
-        made = Plan(restoration(state, current, ()))
-    elif current.image_id == spec.image_id:
-        made = _plan_retirement(spec, state, current, now)
-    else:
-        made = _plan_replacement(spec, state, current)
+    if any(new.image_id == spec.image_id for new in given_up):
+        return Plan(restoration(state, current, ()))
+    if current.image_id == spec.image_id:
+        return _plan_retirement(spec, state, current, now)
+    return _plan_replacement(spec, state, current)
+
+
+def _ends(spec: RelaunchSpec, state: State, current: Instance, now: datetime) -> Plan:
+    """Return the ends of successors that were given up, and of those that have lost a race with *current*."""
+    given_up = [new for new in on_trial_for(state, current.instance_id) if _is_rejected(current, new)]
+    rejected = [new for new in given_up if can_be_ended(spec, current, new, now)]
     ends = terminations(state, current, rejected) if spec.on_failure == "rollback" else ()
     lost, left = _losers(spec, state, current, now)
-    kept = tuple(spared(current, new) for new in given_up if new not in rejected)
-    doubts = doubts_of(spec, state, current) if spec.follow_successor else ()
-    warnings = (*made.warnings, *kept, *left, *doubts)
-    return dataclasses.replace(
-        made, stages=(*ends, *_loser_ends(state, current, lost), *made.stages), warnings=warnings
-    )
+    kept = (spared(current, new) for new in given_up if new not in rejected)
+    return Plan((*ends, *_loser_ends(state, current, lost)), (*kept, *left))
 
 
 def _losers(
@@ -268,6 +191,7 @@ def _losers(
     fit, or that is older than a day, may have served: it is named.
     """
     found = losers(state, current) if spec.follow_successor else []
+    state.require(*(query for item in found for query in _protection_queries(item)))
     patience = timedelta(seconds=spec.health_timeout) + _LOSER_GRACE
     over = [
         item
@@ -296,6 +220,28 @@ def _loser_ends(state: State, current: Instance, lost: Sequence[Instance]) -> tu
     reason = f"{current.instance_id} serves, and only one successor may"
     stages = unprotections(state, {name: name for name in names})
     return (*stages, Stage(tuple(termination(item.instance_id, state.region, reason, item.state) for item in lost)))
+
+
+def _ending_queries(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Query, ...]:
+    """Return the queries for what stands against a retirement or a rollback, and for what stays behind."""
+    return (
+        *images_by_id([spec.image_id]),
+        *origin_queries(spec, state, old),
+        *_protection_queries(old),
+        *_store_queries(spec, old),
+        *balancer_queries(state, old),
+    )
+
+
+def _protection_queries(instance: Instance) -> tuple[Query, ...]:
+    return (
+        *attribute_query(instance.instance_id, "disableApiTermination"),
+        *attribute_query(instance.instance_id, "disableApiStop"),
+    )
+
+
+def _store_queries(spec: RelaunchSpec, instance: Instance) -> tuple[Query, ...]:
+    return () if spec.lose_instance_store or spec.old_instance == "keep" else type_queries(instance.instance_type)
 
 
 def _plan_trial(spec: RelaunchSpec, state: State, old: Instance, unproven: Sequence[Instance], now: datetime) -> Plan:
@@ -390,7 +336,21 @@ def _plan_retirement(spec: RelaunchSpec, state: State, current: Instance, now: d
     return dataclasses.replace(made, warnings=(*made.warnings, *_not_applied(spec, current)))
 
 
+def _retirement_queries(spec: RelaunchSpec, state: State, current: Instance, old: Instance | None) -> tuple[Query, ...]:
+    """Return the queries for the retirement of *old*, none where it is retired or serves again."""
+    if old is None or started_since(old, current):
+        return ()
+    replacement = replacement_of(state, current)
+    proves = replacement is not None and replacement.in_doubt and replacement.word is Phase.UNPROVEN
+    return () if is_retired(spec, old) and not proves else _ending_queries(spec, state, old)
+
+
 def _retirement_plan(spec: RelaunchSpec, state: State, current: Instance, now: datetime) -> Plan:
+    old_id = predecessor(current)
+    if old_id is not None:
+        # The task itself names the instance, or it is looked for.
+        state.require(*(by_id("DescribeInstances", "instance-id", [old_id]) if old_id != spec.instance_id else ()))
+        state.require(*_retirement_queries(spec, state, current, state.instance(old_id)))
     replacement = replacement_of(state, current)
     old = None if replacement is None else replacement.predecessor
     if replacement is not None and old is not None and replacement.in_doubt and not started_since(old, current):
@@ -440,6 +400,11 @@ def _plan_replacement(spec: RelaunchSpec, state: State, current: Instance) -> Pl
             "cannot plan to replace "
             "that one too"
         )
+    if spec.follow_successor:
+        # One that has lost its tag is found by its ClientToken.
+        state.require(*launch_queries(current, [spec.image_id]))
+    settling = settling_queries(state, spec.instance_id) if spec.follow_successor else ()
+    state.require(*settling, *_replacement_queries(spec, state, current))
     require_settled(state, current, "image_id")
     require_no_way_back(state, current, spec.instance_id, "instance_id")
     image = _usable_image(spec, state)
@@ -470,6 +435,23 @@ def _plan_replacement(spec: RelaunchSpec, state: State, current: Instance) -> Pl
     )
     warnings = (*warnings_of(spec, state, current, image), *weaker_than_image(launch, image))
     return Plan((*stages, *retirement), (*warnings, *lost_addresses(retirement, current)))
+
+
+def _replacement_queries(spec: RelaunchSpec, state: State, current: Instance) -> tuple[Query, ...]:
+    overrides = spec.overrides
+    types = {current.instance_type, overrides.instance_type or current.instance_type}
+    queries = [
+        *images_by_id([spec.image_id]),
+        *by_id("DescribeVolumes", "attachment.instance-id", [current.instance_id]),
+        *type_queries(*types),
+        *_protection_queries(current),
+        *attribute_query(current.instance_id, "instanceInitiatedShutdownBehavior"),
+    ]
+    if overrides.user_data == "keep":
+        queries += attribute_query(current.instance_id, "userData")
+    if BURSTABLE.match(current.instance_type) and BURSTABLE.match(overrides.instance_type or current.instance_type):
+        queries += by_id("DescribeInstanceCreditSpecifications", "instance-id", [current.instance_id])
+    return (*queries, *origin_queries(spec, state, current), *balancer_queries(state, current))
 
 
 def _raise(troubles: Iterable[str]) -> None:
@@ -579,4 +561,4 @@ def headline(_spec: RelaunchSpec, result: Mapping[str, Any]) -> str:
     return f"{result['instance_id']} runs from {result['image_id']}"
 
 
-FEATURE = Feature(parse=parse, needs=needs, plan=plan, result=result, headline=headline)
+FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline)

@@ -70,26 +70,20 @@ _LISTS = {
 _TOO_SOON = frozenset({"SnapshotCreationPerVolumeRateExceeded"})
 
 
-def needs(spec: RotationSpec, state: State) -> tuple[Query, ...]:
-    """What is selected and what there is of snapshots; then the guards' facts about those that no rule keeps."""
-    first = _first_queries(spec)
-    if not state.answered.issuperset(first):
-        return first
-    found = (*first, *_second_queries(spec, state))
-    if not state.answered.issuperset(found):
-        return tuple(dict.fromkeys(found))  # what is due is not known before, and so neither what may go
-    return tuple(dict.fromkeys((*found, *_third_queries(spec, state))))
-
-
 def plan(spec: RotationSpec, state: State, now: datetime) -> Plan:
-    """What is due and what may go; `Plan.refused` where a limit or a guard holds that back.
+    """Return what is due and what is deleted; `Plan.refused` where a limit or a guard withholds the deletions.
 
     Raises SpecError where the selection matches nothing.
 
-    The moment is that of the last answer: were it later, a slot could have begun or a span ended since, and something
-    would go of which the guards have not been asked.
+    The moment is that of the last answer. At a later one a slot could have begun or a span ended since, and the plan
+    would delete snapshots of which no guard was asked.
     """
-    return _Rotation(spec, state, state.now or now).plan()
+    state.require(*_first_queries(spec))
+    state.require(*_second_queries(spec, state))
+    rotation = _Rotation(spec, state, state.now or now)
+    if not spec.captured:
+        state.require(*rotation.questions())
+    return rotation.plan()
 
 
 def result(_spec: RotationSpec, state: State) -> dict[str, Any]:
@@ -124,25 +118,6 @@ def _second_queries(spec: RotationSpec, state: State) -> Iterator[Query]:
     if spec.whole_instances and spec.select_tags:
         found = [item.instance_id for item in state.all(Instance) if item.instance_id not in spec.instance_ids]
         yield from by_id("DescribeVolumes", "attachment.instance-id", found)
-
-
-def _third_queries(spec: RotationSpec, state: State) -> Iterator[Query]:
-    """What has to be known of the snapshots that no rule keeps."""
-    if state.now is None or spec.captured:
-        return
-    rotation = _Rotation(spec, state, state.now)
-    yield from rotation.leftovers.first_questions()
-    for keeping in rotation.keepings:
-        going = [snapshot for unit in keeping.leaving for snapshot in unit.good]
-        if keeping is not rotation.home:
-            yield from queries(spec, going, keeping.scene.place)
-            continue
-        yield from queries(spec, [*going, *archive_candidates(spec.upkeep, rotation.stock)])
-        yield from others_of(set(last_of_their_volumes(going, rotation.known).values()))
-        yield from rotation.leftovers.questions(keeping.leaving)
-    for copying in rotation.copyings:
-        yield from copying.questions()
-    yield from upkeep_queries(spec.upkeep, rotation.stock)
 
 
 # --- The whole --------------------------------------------------------------------------------------------------------
@@ -233,6 +208,22 @@ class _Rotation:
 
     def _keeping(self, copying: Copying) -> Keeping:
         return Keeping(self.spec, copying.copy.keep, copying.scene, self.guards, self.now)
+
+    def questions(self) -> Iterator[Query]:
+        """The guards' facts about the snapshots that no rule keeps, and what copies and lifecycle need to know."""
+        spec = self.spec
+        yield from self.leftovers.first_questions()
+        for keeping in self.keepings:
+            going = [snapshot for unit in keeping.leaving for snapshot in unit.good]
+            if keeping is not self.home:
+                yield from queries(spec, going, keeping.scene.place)
+                continue
+            yield from queries(spec, [*going, *archive_candidates(spec.upkeep, self.stock)])
+            yield from others_of(set(last_of_their_volumes(going, self.known).values()))
+            yield from self.leftovers.questions(keeping.leaving)
+        for copying in self.copyings:
+            yield from copying.questions()
+        yield from upkeep_queries(spec.upkeep, self.stock)
 
     # --- the plan ---
 
@@ -498,4 +489,4 @@ def headline(spec: RotationSpec, result: Mapping[str, Any]) -> str:
     return "; ".join(kept)
 
 
-FEATURE = Feature(parse=parse, needs=needs, plan=plan, result=result, headline=headline)
+FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline)
