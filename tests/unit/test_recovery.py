@@ -156,7 +156,7 @@ def test_what_is_restored_already_is_not_chosen_again() -> None:
     there = (Restored(V1, used.snapshot_id, NOW - 2 * DAY),)
     found = of_volume(used, newer, restored=there)
     assert found.points == ()
-    assert dict(found.moments) == {V1: NOW - 3 * DAY}
+    assert dict(found.moments) == {used.snapshot_id: NOW - 3 * DAY}
     # Also when its snapshot is gone.
     assert of_volume(newer, restored=there).points == ()
 

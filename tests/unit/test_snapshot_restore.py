@@ -52,7 +52,7 @@ def snapshot(number: int = 1, of: str = V1, *, age: timedelta = HOUR, **fields: 
 
 
 def restored(volume_id: str = MADE, of: str = V1, made_from: int = 1, **fields: Any) -> Volume:
-    """What an earlier run has made."""
+    """A volume that an earlier run has made."""
     tags = {"ec2ops:spec": f"restore/{of}", "ec2ops:volume": of, **fields.pop("tags", {})}
     given = {"state": "available", "size": 8, "availability_zone": ZONE, "create_time": NOW - HOUR / 2, **fields}
     return Volume(volume_id, snapshot_id=f"snap-{made_from:017x}", tags=tags, **given)
@@ -350,3 +350,11 @@ def test_rounds_of_queries(resources: list[Resource], given: dict[str, Any], mos
 def test_second_run_asks_for_no_place() -> None:
     asked = {query.operation for several in rounds([snapshot(), restored()]) for query in several}
     assert asked == {"DescribeVolumes", "DescribeSnapshots"}
+
+
+def test_forged_volume_whose_snapshot_is_gone_stops_no_restore_of_an_instance() -> None:
+    forged = restored(made_from=9, attachments=(VolumeAttachment(SOURCE, "/dev/sdf"),), availability_zone="eu-west-1a")
+    tags = {**forged.tags, "ec2ops:volume": f"{SOURCE}/{V1}"}
+    plan = planned(*set_of(V1, V2), dataclasses.replace(forged, tags=tags), source_instance_id=SOURCE)
+    assert actions(plan) == ["CreateVolume"] * 2
+    assert any(V1 in warning for warning in plan.warnings)

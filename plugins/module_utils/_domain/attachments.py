@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What can still be attached to an instance: the device names that are free, and the volumes that its type takes.
+"""Attachments to an instance: the device names that are free, and the number of volumes that its type takes.
 
 Private to this collection.
 """

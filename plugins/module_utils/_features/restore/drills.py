@@ -46,7 +46,7 @@ class Leftover:
 
     @property
     def warning(self) -> str:
-        """What the user should know before the run."""
+        """The sentence for the user before the run."""
         return (
             f"{self.volume.volume_id} was left by an interrupted drill of {self.claim.source}. It is deleted after a "
             "final snapshot"
@@ -54,7 +54,7 @@ class Leftover:
 
     @property
     def note(self) -> str:
-        """What the user should know after the run."""
+        """The sentence for the user after the run."""
         return (
             f"{self.volume.volume_id} was left by an interrupted drill of {self.claim.source} and is deleted. "
             f"{self.capture.resource} keeps its content. Delete that snapshot if nobody misses the volume."

@@ -4,8 +4,8 @@
 
 """The plan of `snapshot_restore`: what was restored before, what to restore from, where to, and the changes for that.
 
-All volumes are made side by side, and attached side by side. What cannot be restored is left out of the plan, which
-then refuses it by name. Of an instance all volumes are restored, or none.
+All volumes are made side by side, and attached side by side. The plan leaves out volumes that cannot be restored, and
+refuses them by name. Of an instance all volumes are restored, or none.
 
 Private to this collection.
 """
@@ -13,7 +13,7 @@ Private to this collection.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -86,12 +86,11 @@ def plan(spec: RestoreSpec, state: State, now: datetime) -> Plan:
 def _restore(spec: RestoreSpec, state: State, now: datetime) -> Plan:
     state.require(*restored_queries(spec), *target_queries(spec))
     target = _target(spec, state)
-    before = _restored_before(spec, state, target)
-    open_ids = tuple(item for item in spec.volume_ids if item not in before.failures)
-    recovery = _recovery(replace(spec, volume_ids=open_ids), state, before.claims, now)
+    claims, notes = _restored_before(spec, state, target)
+    recovery = _recovery(spec, state, claims, now)
     if spec.name and recovery.ignored:
         raise SpecError(f"name: {'. '.join(recovery.notes)}.")
-    there = {source: claim.volume for source, claim in before.claims.items() if source not in recovery.ignored}
+    there, failures = _volumes_there([one for one in claims if one.source not in recovery.ignored], spec, target)
     detached = {source: volume for source, volume in there.items() if not _is_in_place(volume, spec, target)}
     state.require(*_place_queries(spec, target, making=bool(recovery.points), attaching=bool(detached)))
     zone = _zone(spec, state, target) if recovery.points else spec.zone
@@ -107,21 +106,18 @@ def _restore(spec: RestoreSpec, state: State, now: datetime) -> Plan:
         if target is not None and part.device is not None and part.changed
     ]
     stages = restore_stages(target, there, detached, creations, attaches)
-    failures = {**before.failures, **recovery.failures}
-    return _told(stages, parts, [*before.notes, *recovery.notes], failures)
+    return _told(stages, parts, [*notes, *recovery.notes], {**failures, **recovery.failures})
 
 
-@dataclass(frozen=True)
-class Before:
-    """``claims``: by source, the volume that an earlier run has restored. ``failures``: by source, why none counts."""
-
-    claims: Mapping[str, Claim]
-    notes: tuple[str, ...]
-    failures: Mapping[str, str] = field(default_factory=dict)
+# --- restored before -------------------------------------------------------------------------------------------------
 
 
-def _restored_before(spec: RestoreSpec, state: State, target: Instance | None) -> Before:
-    """What was restored before, by tags that EC2's facts agree with. Asks for what to restore from beside it."""
+def _restored_before(spec: RestoreSpec, state: State, target: Instance | None) -> tuple[list[Claim], tuple[str, ...]]:
+    """Return the volumes of earlier runs whose tags EC2's facts do not contradict, and notes on the others.
+
+    The snapshots of the missing volumes are asked for in the same round. Raises SpecError for a volume that only its
+    tags put into the named declaration.
+    """
     claims = restored_claims(spec, state)
     missing = set(spec.volume_ids).difference(claim.source for claim in claims)
     making = bool(missing) if spec.volume_ids else not claims
@@ -136,37 +132,49 @@ def _restored_before(spec: RestoreSpec, state: State, target: Instance | None) -
     counted = [claim for claim in claims if claim.volume.volume_id in told.volume_ids]
     if spec.name and len(counted) < len(claims):
         raise SpecError(f"name: {'. '.join(told.notes)}.")
-    chosen: dict[str, Claim] = {}
+    return counted, told.notes
+
+
+def _volumes_there(
+    claims: Sequence[Claim], spec: RestoreSpec, target: Instance | None
+) -> tuple[dict[str, Volume], dict[str, str]]:
+    """Return the one restored volume of each source, and by source why none of several counts.
+
+    Of an instance, one such source raises the error.
+    """
+    there: dict[str, Volume] = {}
     failures: dict[str, str] = {}
-    for source in sorted({claim.source for claim in counted}):
-        several = [claim for claim in counted if claim.source == source]
+    for source in sorted({claim.source for claim in claims}):
+        several = [claim.volume for claim in claims if claim.source == source]
         try:
-            chosen[source] = _the_one(several, spec, target)
+            there[source] = _the_one(source, several, spec, target)
         except StorageError as error:
             if spec.instance_id:
                 raise
             failures[source] = str(error)
-    return Before(chosen, told.notes, failures)
+    return there, failures
 
 
-def _the_one(several: Sequence[Claim], spec: RestoreSpec, target: Instance | None) -> Claim:
-    """The volume of one source that counts. Raises Ambiguous, UnsafePlan, and SpecError for one at another place."""
-    source = several[0].source
-    lost = [claim.volume.volume_id for claim in several if claim.volume.state == "error"]
+def _the_one(source: str, several: Sequence[Volume], spec: RestoreSpec, target: Instance | None) -> Volume:
+    """Return the volume of one source that counts: of several the one that is attached to the target.
+
+    Raises Ambiguous for several, UnsafePlan for a volume that EBS has lost, and SpecError for one at another place.
+    """
+    lost = [volume.volume_id for volume in several if volume.state == "error"]
     if lost:
         raise UnsafePlan(
             f"{source}: EBS has lost {listed(lost)}, or could not make it: its state is error. Delete it to restore "
             "once more"
         )
-    here = [claim for claim in several if target is not None and _holds(target, claim.volume)]
+    here = [volume for volume in several if target is not None and _holds(target, volume)]
     chosen = here if len(here) == 1 else several
     if len(chosen) > 1:
         raise Ambiguous(
             f"{source}: more than one volume carries {tag_names.SPEC}={spec.declaration(source)} and "
             f"{tag_names.VOLUME}={spec.entry(source)}. Remove these tags from those that are not meant",
-            [claim.volume.volume_id for claim in chosen],
+            [volume.volume_id for volume in chosen],
         )
-    volume = chosen[0].volume
+    volume = chosen[0]
     zone = spec.zone if target is None else target.availability_zone
     elsewhere = (
         target is not None and not _holds(target, volume) and any(not link.leaving for link in volume.attachments)
@@ -176,7 +184,7 @@ def _the_one(several: Sequence[Claim], spec: RestoreSpec, target: Instance | Non
             f"name: {volume.volume_id} was restored before from {source}, and is in another zone or attached to "
             "another instance. Give another name to restore once more"
         )
-    return chosen[0]
+    return volume
 
 
 def _holds(instance: Instance, volume: Volume) -> bool:
@@ -192,11 +200,10 @@ def _is_in_place(volume: Volume, spec: RestoreSpec, target: Instance | None) -> 
 # --- what to restore from --------------------------------------------------------------------------------------------
 
 
-def _recovery(spec: RestoreSpec, state: State, there: Mapping[str, Claim], now: datetime) -> Recovery:
-    """What to restore, and from which snapshots. *there*: by source, what is restored already."""
+def _recovery(spec: RestoreSpec, state: State, claims: Iterable[Claim], now: datetime) -> Recovery:
+    """Return the volumes to restore, and their snapshots. *claims*: the volumes that are restored already."""
     restored_before = tuple(
-        Restored(claim.source, claim.volume.snapshot_id or "", claim.volume.create_time or now)
-        for claim in there.values()
+        Restored(claim.source, claim.volume.snapshot_id or "", claim.volume.create_time or now) for claim in claims
     )
     wanted = Wanted(spec.volume_ids, spec.instance_id, spec.before, state.region, restored_before)
     if not spec.instance_id:
@@ -239,7 +246,7 @@ def _require_unreplaced(spec: RestoreSpec, state: State) -> None:
 
 
 def _place_queries(spec: RestoreSpec, target: Instance | None, *, making: bool, attaching: bool) -> Iterator[Query]:
-    """What has to be known of the place where volumes are made, or attached."""
+    """Return the queries on the place where volumes are made, or attached."""
     if making:
         yield from (ENCRYPTION, *zone_queries(spec))
     if target is not None and (making or attaching):
@@ -315,11 +322,11 @@ def _parts_there(
     target: Instance | None,
     devices: Mapping[str, str],
 ) -> Iterator[Part]:
-    """What was restored before, attached again where it is not in its place."""
+    """Return the volumes that were restored before. Those that are not in their place are attached again."""
     for source, volume in there.items():
         links = [link for link in volume.attachments if target is None or link.instance_id == target.instance_id]
         device = devices[source] if source in detached else links[0].device_name if links else None
-        moment = recovery.moments.get(source)
+        moment = recovery.moments.get(volume.snapshot_id or "")
         yield Part(
             source,
             volume.snapshot_id,
@@ -349,7 +356,7 @@ def _part_made(spec: RestoreSpec, point: RestorePoint, zone: str, device: str | 
 def _drill(spec: RestoreSpec, state: State, now: datetime) -> Plan:
     of_sources = set_queries(spec.instance_id, ()) if spec.instance_id else source_queries(spec.volume_ids)
     state.require(*drill_queries(spec), *of_sources, ENCRYPTION, *zone_queries(spec))
-    recovery = _recovery(spec, state, {}, now)
+    recovery = _recovery(spec, state, (), now)
     zones = {point.source: _drill_zone(spec, state, point) for point in recovery.points}
     creations = [creation(spec, point, zones[point.source], state) for point in recovery.points]
     parts = [_part_made(spec, point, zones[point.source]) for point in recovery.points]

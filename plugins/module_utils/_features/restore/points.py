@@ -135,7 +135,7 @@ class RestorePoint:
 
 @dataclass(frozen=True)
 class Recovery:
-    """``points`` by source. ``moments``: by source, of what is restored already, as far as known.
+    """``points`` by source. ``moments``: by snapshot, of the volumes that are restored already.
     ``ignored``: the sources of restored volumes that do not count, so that they are restored again. ``failures``: by
     source, why a volume cannot be restored.
     """
@@ -334,11 +334,11 @@ def recover(snapshots: Iterable[Snapshot], wanted: Wanted) -> Recovery:
     chosen, notes = choice.chosen, choice.notes
     restored = [item for item in wanted.restored if item.source not in choice.ignored]
     by_id = {item.snapshot.snapshot_id: item for item in candidates}
-    there = {item.source: by_id[item.snapshot_id] for item in restored if item.snapshot_id in by_id}
+    there = [by_id[item.snapshot_id] for item in restored if item.snapshot_id in by_id]
     points = tuple(_point(source, chosen[source], notes) for source in sorted(chosen))
     return Recovery(
         points,
-        {source: item.moment for source, item in there.items()},
+        {item.snapshot.snapshot_id: item.moment for item in there},
         tuple(notes),
         tuple(sorted(choice.ignored)),
         choice.failures,

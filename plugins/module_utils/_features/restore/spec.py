@@ -28,7 +28,7 @@ _DRILL_ID = re.compile(r"[0-9a-f]{8}")
 
 @dataclass(frozen=True)
 class RestoreSpec:
-    """What to restore: ``volume_ids``, or all volumes of ``instance_id``, as they were before a time.
+    """The restore of ``volume_ids``, or all volumes of ``instance_id``, as they were before a time.
 
     Where to: unattached in ``zone``, or attached to ``target_id``. ``name``: the declaration of all new volumes, empty
     for one of its own each. ``drill_id``: of a drill, else empty. ``time_limit``: the task's ``wait_timeout``.

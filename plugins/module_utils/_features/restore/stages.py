@@ -23,7 +23,7 @@ def restore_stages(
     creations: Sequence[Change],
     attaches: Sequence[Change],
 ) -> tuple[Stage, ...]:
-    """What is there already is attached beside the creations, so that none of them can keep it off.
+    """Attach volumes that are there already beside the creations, so that none of these can keep them off.
 
     Of several volumes the first one is attached alone. So of two runs that restore the same to two instances, the later
     one meets the earlier one there, and attaches nothing.
