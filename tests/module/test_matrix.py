@@ -335,6 +335,26 @@ CASES = (
         state={"volumes.0.state": "available", "volumes.0.volume_type": "st1"},
     ),
     Case(
+        "a volume restored to a zone",
+        "snapshot_restore",
+        lambda world: {"source_volume_ids": [world.web.data_volume_id], "zone": f"{REGION}b"},
+        ("CreateVolume",),
+        lambda world: world.snapshots(2),
+        {"volumes.0.zone": f"{REGION}b", "volumes.0.device": None},
+    ),
+    Case(
+        "volumes restored on an instance",
+        "snapshot_restore",
+        lambda world: {
+            "source_volume_ids": [world.web.data_volume_id, world.web.root_volume_id],
+            "target_instance_id": world.web.instance_id,
+            "name": "beside",
+        },
+        ("CreateVolume",) * 2 + ("AttachVolume",) * 2,
+        lambda world: (world.snapshots(1), world.image()),
+        {"volumes.0.zone": f"{REGION}a"},
+    ),
+    Case(
         "snapshots that are due",
         "snapshot_rotate",
         rotate,
@@ -402,6 +422,12 @@ def documented(module: str, *returned: str) -> frozenset[str]:
     )
 
 
+def contained(module: str, key: str) -> set[str]:
+    """The keys that a module's RETURN names of the items of a list."""
+    source = (ROOT / "plugins" / "modules" / f"{module}.py").read_text(encoding="utf-8")
+    return set(yaml.safe_load(source.partition('RETURN = r"""')[2].partition('"""')[0])[key]["contains"])
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_check_run_check_again_run_again(sandbox: Sandbox, tmp_path: Path, case: Case) -> None:
     world = World(sandbox, seed_web(sandbox, REGION))
@@ -453,6 +479,22 @@ def assert_observed(entry: Mapping[str, Any], result: Mapping[str, Any]) -> None
                     assert entity[key] == result["planned_ids"].get(
                         wanted if isinstance(wanted, str) else "", wanted
                     ), key
+
+
+def test_drill_of_an_id_is_announced_as_it_is_done(sandbox: Sandbox, tmp_path: Path) -> None:
+    world = World(sandbox, seed_web(sandbox, REGION))
+    world.snapshots(1)
+    sandbox.reset_log()
+    options = {"source_volume_ids": [world.web.data_volume_id], "drill": True, "drill_id": "0a1b2c3d"}
+    run = run_task(sandbox, tmp_path, "snapshot_restore", options, "check", "run")
+    check, done = (each.result for each in run.ours)
+    assert [each.outcome for each in run.ours] == ["changed", "changed"], run.output
+    assert announced(check) == announced(done)
+    assert_done_as_planned(done["plan"], sandbox.log(), done["planned_ids"])
+    assert (check["volumes"][0]["seconds"], done["volumes"][0]["seconds"] > 0) == (None, True)
+    for result in (check, done):
+        assert set(result) - NOT_THE_MODULES <= documented("snapshot_restore")
+        assert set(result["volumes"][0]) == contained("snapshot_restore", "volumes")
 
 
 def test_absent_removes_what_available_has_made(sandbox: Sandbox, tmp_path: Path) -> None:

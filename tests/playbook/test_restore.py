@@ -253,19 +253,18 @@ def test_a_drill_restores_measures_and_leaves_nothing(sandbox: Sandbox, web: Web
     sandbox.reset_log()
     run = restore(sandbox, **given)
     assert run.status == 0, run.output
-    calls = changing_calls(sandbox.log())
     # A volume made by hand cannot be told from one that an interrupted drill left: its content is kept.
-    assert calls == ["CreateVolume", "CreateSnapshot", "DeleteVolume", "DeleteVolume"]
+    assert changing_calls(sandbox.log()) == ["CreateVolume", "DeleteVolume", "CreateSnapshot", "DeleteVolume"]
     foreseen, result = check.fact(RESULT), run.fact(RESULT)
     assert_done_as_planned(result["plan"], sandbox.log(), run.planned_ids)
     # Each run has a name of its own.
-    ((planned, made),) = ((name, found) for name, found in run.planned_ids.items() if found.startswith("vol-"))
+    (planned,) = (name for name, found in run.planned_ids.items() if found.startswith("vol-"))
     (final,) = (found for found in run.planned_ids.values() if found.startswith("snap-"))
     alike = json.loads(
         re.sub(rf"{own}/(?!0000000)[0-9a-f]{{8}}", planned.split()[2].rpartition("/")[0], json.dumps(foreseen))
     )
     assert_told_the_same(alike["plan"], result["plan"], run.planned_ids)
-    assert [entry["resource"] for entry in result["plan"][2:]] == [left, made]
+    assert [entry["resource"] for entry in result["plan"] if entry["action"] == "DeleteVolume"] == [planned, left]
     assert any(left in note and final in note for note in result["notes"]), result["notes"]
     (entry,) = run.fact(RESULT)["volumes"]
     assert (entry["source"], entry["snapshot_id"], entry["changed"]) == (volume, snapshot, True)
@@ -281,8 +280,9 @@ def test_a_drill_restores_measures_and_leaves_nothing(sandbox: Sandbox, web: Web
     # On a slow machine the other drill's volume is old by now, and gets its final snapshot before it is refused too.
     made = [entry["action"] for entry in result["plan"] if entry["action"] != "CreateSnapshot"]
     assert made == ["CreateVolume"]
-    assert f"Not removed: {own}/" in run.failures[-1]
-    assert "UnauthorizedOperation" in run.failures[-1]
+    (failure,) = run.failures
+    assert "DeleteVolume" in failure
+    assert "UnauthorizedOperation" in failure
 
 
 def test_ids_are_taken_as_they_come_and_asked_for_in_portions(sandbox: Sandbox, web: Web) -> None:
@@ -300,7 +300,7 @@ def test_ids_are_taken_as_they_come_and_asked_for_in_portions(sandbox: Sandbox, 
     assert any(many[9] in text and "91 more" in text for text in run.failures), run.output
     filters = [entry["params"].get("Filter") or entry["params"].get("Filters") or [] for entry in sandbox.log()]
     counts = [sum(len(each["Values"]) for each in asked) for asked in filters]
-    assert 150 < max(counts) <= 200
+    assert 100 < max(counts) <= 200
 
 
 def test_what_cannot_be_restored_is_said_before_anything_is_made(sandbox: Sandbox, web: Web) -> None:

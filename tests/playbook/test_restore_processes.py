@@ -203,12 +203,13 @@ def test_two_drills_at_once_do_not_touch_each_other(lost: Lost, tmp_path: Path) 
     fault = hold_at(sandbox, Point("CreateVolume", "after", 1))
     with begun(sandbox, PLAYBOOK, lost.variables(drill=True), tmp_path / "first") as first:
         first.await_held(fault)
-        (made,) = (volume["VolumeId"] for volume in lost.new_volumes().values())
+        made = {volume["VolumeId"] for volume in lost.new_volumes().values()}
         plan = lost.run(drill=True).fact("restore_result")["plan"]
         sandbox.release(fault)
         ended = first.ended(100)
     assert ended.status == 0, ended.output
     assert [entry["action"] for entry in plan] == ["CreateVolume", "CreateVolume", "DeleteVolume", "DeleteVolume"]
-    assert made not in [entry["resource"] for entry in plan]
+    assert made
+    assert made.isdisjoint(entry["resource"] for entry in plan)
     assert performed(sandbox, "DeleteVolume") == 4
     assert lost.new_volumes() == {}

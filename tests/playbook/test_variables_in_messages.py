@@ -46,7 +46,7 @@ def test_restore_volumes_names_its_own_variables(sandbox: Sandbox, web: Web) -> 
     assert run.status != 0
     assert "Give another restore_volumes_name" in failures_of(run, "astray")
     assert "restore_volumes_name: names that begin with restore-drill/" in failures_of(run, "drilled")
-    assert "restore_volumes_before, a time" in failures_of(run, "yesterday")
+    assert "restore_volumes_before: 'yesterday' is not a time" in failures_of(run, "yesterday")
     for host in ("unconnected", "drill"):
         assert failures_of(run, host).startswith("restore_volumes_aws: has no region.")
         assert "restore_volumes_region" in failures_of(run, host)

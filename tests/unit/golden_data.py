@@ -25,6 +25,7 @@ import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.image import planner as image
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.power import planner as power
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.relaunch import planner as relaunch
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.restore import planner as restore
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation import planner as snapshot
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.volumes import planner as volume
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Plan
@@ -33,7 +34,7 @@ from hypothesis import is_hypothesis_test
 
 HERE = Path(__file__).parent / "golden"
 WRITTEN = Path(__file__).resolve().parents[2] / ".work" / "golden"
-PLANNERS = (image, power, relaunch, snapshot, volume)
+PLANNERS = (image, power, relaunch, restore, snapshot, volume)
 _NUMBERED = re.compile(r"snap-[0-9a-f]{17}")
 
 

@@ -11,14 +11,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.filter.restored_volumes import restored_volumes
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.restore.points import (
     Recovery,
     Restored,
     Wanted,
     recover,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Snapshot
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.restore.restored_volumes import Claim, restored
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Snapshot, Volume
 from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,13 +76,15 @@ def test_restored_instance_whose_set_is_gone_stays_as_it_is() -> None:
 
 def test_volume_whose_snapshot_is_gone_does_not_count_beside_a_proven_one() -> None:
     tags = {"ec2ops:spec": f"restore/{V1}", "ec2ops:volume": V1}
-    made = {"id": "vol-0000000000000000a", "snapshot_id": "snap-1", "create_time": "2026-11-24T12:00:00Z", "tags": tags}
-    forged = {**made, "id": "vol-0000000000000000b", "snapshot_id": GONE}
-    known = {"snapshot_id": "snap-1", "state": "completed", "volume_id": V1, "start_time": "2026-11-24T01:00:00Z"}
-    told = restored_volumes([forged, made], snapshots=[known])
-    assert told["volume_ids"] == [made["id"]]
-    assert any("vol-0000000000000000b" in note for note in told["notes"])
-    assert restored_volumes([forged], snapshots=[known])["volume_ids"] == [forged["id"]]
+    known = snapshot(DAY)
+    made, forged = (
+        Claim(Volume(f"vol-0000000000000000{last}", snapshot_id=made_from, create_time=NOW, tags=tags), V1)
+        for last, made_from in (("a", known.snapshot_id), ("b", GONE))
+    )
+    told = restored([forged, made], {known.snapshot_id: known})
+    assert told.volume_ids == (made.volume.volume_id,)
+    assert any(forged.volume.volume_id in note for note in told.notes)
+    assert restored([forged], {known.snapshot_id: known}).volume_ids == (forged.volume.volume_id,)
 
 
 # --- volumes without sets ---------------------------------------------------------------------------------------------

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.filter.restore_points import restore_points
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.restore.points import Recovery, Wanted, recover
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures import CallError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Snapshot
 from in_process import REGION
 from test_rotation_copy_runs import ELSEWHERE, VAULT, Scene
 from test_rotation_runs import DAY, deletes, of_policy, ok, rotate
@@ -215,18 +216,24 @@ def test_only_twelve_digits_are_an_account(sandbox: Sandbox, value: str) -> None
 V1, V2 = "vol-00000000000000001", "vol-00000000000000002"
 
 
-def row(name: str, volume: str = V1, hour: int = 1, **more: Any) -> dict[str, Any]:
-    """As ec2_snapshot_info tells of a snapshot."""
-    return {
-        "snapshot_id": f"snap-{name * 17}"[:22],
-        "state": "completed",
+def row(name: str, volume: str = V1, hour: int = 1, **more: Any) -> Snapshot:
+    """A completed snapshot of the day."""
+    given = {
         "volume_id": volume,
         "volume_size": 8,
-        "start_time": f"2026-11-24T{hour:02}:00:00Z",
+        "start_time": datetime(2026, 11, 24, hour, tzinfo=UTC),
         "description": f"p: {volume}",
-        "tags": {},
         **more,
     }
+    return Snapshot(f"snap-{name * 17}"[:22], **given)
+
+
+def recovered(*snapshots: Snapshot) -> Recovery:
+    return recover(snapshots, Wanted(volume_ids=(V1,)))
+
+
+def chosen(found: Recovery) -> list[str]:
+    return [point.snapshot.snapshot_id for point in found.points]
 
 
 def claims(original: str = "snap-00000000000000009") -> dict[str, str]:
@@ -241,33 +248,32 @@ def claims(original: str = "snap-00000000000000009") -> dict[str, str]:
 def test_restore_takes_no_snapshot_of_another_volume() -> None:
     good = row("a")
     forged = row("b", V2, hour=9, tags=claims())
-    found = restore_points([good, forged], volume_ids=[V1])
-    assert [point["snapshot_id"] for point in found["points"]] == [good["snapshot_id"]]
+    found = recovered(good, forged)
+    assert chosen(found) == [good.snapshot_id]
 
 
 def test_restore_takes_no_forged_copy_before_a_backup() -> None:
     good = row("a")
     forged = row("b", "vol-ffffffff", hour=9, tags=claims(), description="")
-    found = restore_points([good, forged], volume_ids=[V1])
-    (point,) = found["points"]
-    assert point["snapshot_id"] == good["snapshot_id"]
-    assert forged["snapshot_id"] in found["notes"][0]
+    found = recovered(good, forged)
+    assert chosen(found) == [good.snapshot_id]
+    assert forged.snapshot_id in found.notes[0]
 
 
 def test_restore_from_an_unproven_copy_alone_warns_and_names_it() -> None:
     forged = row("b", "vol-ffffffff", hour=9, tags=claims(), description="")
-    found = restore_points([forged], volume_ids=[V1])
-    (point,) = found["points"]
-    assert (point["snapshot_id"], point["point_in_time"]) == (forged["snapshot_id"], "2026-11-24T09:00:00Z")
-    assert any(forged["snapshot_id"] in note for note in found["notes"])
+    found = recovered(forged)
+    (point,) = found.points
+    assert (point.snapshot, point.moment) == (forged, forged.start_time)
+    assert any(forged.snapshot_id in note for note in found.notes)
 
 
 @pytest.mark.parametrize("value", ABSURD, ids=range(len(ABSURD)))
 def test_absurd_values_end_no_restore(value: str) -> None:
     tags = {f"ec2ops:{key}": value for key in KEYS}
     good, copy = row("a", tags=tags), row("b", "vol-ffffffff", tags=tags)
-    found = restore_points([good, copy], volume_ids=[V1])
-    assert [point["snapshot_id"] for point in found["points"]] == [good["snapshot_id"]]
+    found = recovered(good, copy)
+    assert chosen(found) == [good.snapshot_id]
 
 
 @pytest.mark.parametrize(
@@ -282,9 +288,9 @@ def test_absurd_values_end_no_restore(value: str) -> None:
     ],
 )
 def test_origin_that_ec2_would_refuse_counts_as_none(origin: str) -> None:
-    found = restore_points([row("a", tags={"ec2ops:origin": origin})], volume_ids=[V1], taken=[])
-    (point,) = found["points"]
-    assert point["volume_type"] in ("gp3", "io2")
-    assert (point["iops"] or 3000) <= 16000
-    assert point["device"] in (None, "/dev/sdf")
-    assert bool(found["notes"]) == ("/dev/sdf" in origin)
+    found = recovered(row("a", tags={"ec2ops:origin": origin}))
+    (point,) = found.points
+    assert point.volume_type in ("gp3", "io2")
+    assert (point.iops or 3000) <= 16000
+    assert point.recorded_device in (None, "/dev/sdf")
+    assert bool(found.notes) == ("/dev/sdf" in origin)

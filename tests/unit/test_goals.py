@@ -34,6 +34,7 @@ TABLE: dict[str, tuple[type[Any], tuple[str, ...], set[str], set[str]]] = {
     "captured": (Image, IMAGE_STATES, {"available"}, {"invalid", "deregistered", "failed", "error"}),
     "volume_available": (Volume, VOLUME_STATES, {"available", "in-use"}, LOST),
     "attached": (Volume, VOLUME_STATES, set(), LOST),
+    "claimed": (Volume, VOLUME_STATES, set(), LOST),
     "detached": (Volume, VOLUME_STATES, {"available"}, LOST),
     "settled": (Volume, VOLUME_STATES, set(VOLUME_STATES), set()),
     "modified": (Volume, VOLUME_STATES, set(), LOST),
@@ -164,6 +165,23 @@ def test_detached_is_about_one_instance_or_all(links: list[tuple[str, str]], fro
     assert (here.done, here.failed) == (from_here, False)
     assert (everywhere.done, everywhere.failed) == (from_all, False)
     assert all(state in everywhere.seen and instance_id in everywhere.seen for instance_id, state in links)
+
+
+@pytest.mark.parametrize(
+    ("links", "done", "failed"),
+    [
+        ([(HERE, "attaching")], True, False),
+        ([(HERE, "attached")], True, False),
+        ([(HERE, "detaching")], False, False),
+        ([(THERE, "attaching")], False, True),
+        ([], False, False),
+    ],
+)
+def test_claimed_by_the_instance_from_the_begin_of_an_attachment(
+    links: list[tuple[str, str]], done: bool, failed: bool
+) -> None:
+    verdict = judge("claimed", linked(*links), about=HERE)
+    assert (verdict.done, verdict.failed) == (done, failed)
 
 
 def test_what_is_deleted_meanwhile_is_attached_to_no_instance() -> None:

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is restored, of what is there: the choice of snapshots, sets and copies, and the filter over it."""
+"""What is restored, of what is there: the choice of snapshots, sets and copies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._features.restore.p
     origin_of,
     parse_time,
     recover,
-    snapshot_of,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Snapshot
@@ -102,17 +101,10 @@ def test_the_newest_good_one_before_the_time() -> None:
     assert chosen(of_volume(old, new, before=NOW - DAY)) == {V1: old.snapshot_id}
 
 
-def test_what_is_back_from_the_archive_for_a_time_can_be_used() -> None:
-    described = {"snapshot_id": "snap-1", "state": "completed", "volume_id": V1, "start_time": "2026-11-20T00:00:00Z"}
-    away = snapshot_of({**described, "storage_tier": "archive"})
-    back = snapshot_of({**described, "storage_tier": "archive", "restore_expiry_time": "2026-11-30T00:00:00Z"})
-    assert (away.storage_tier, back.storage_tier) == ("archive", None)
-
-
 def test_a_copy_counts_by_its_tags() -> None:
     copy = snapshot(DAY, copy="snap-1")
     (point,) = of_volume(copy).points
-    assert (point.source, point.moment, point.copied) == (V1, NOW - DAY, True)
+    assert (point.source, point.moment, point.snapshot) == (V1, NOW - DAY, copy)
     # Whenever EC2 has begun to copy.
     late = dataclasses.replace(snapshot(3 * DAY, copy="snap-0"), start_time=NOW)
     assert chosen(of_volume(late, copy, before=NOW - DAY)) == {V1: late.snapshot_id}
@@ -147,20 +139,24 @@ def test_nothing_to_restore_from_says_what_there_is(
     assert all(part in str(refused.value) for part in parts)
 
 
-def test_all_that_is_missing_is_said_at_once_and_nothing_is_restored_of_some() -> None:
+def test_volumes_without_a_source_are_named_beside_those_with_one() -> None:
+    third = "vol-00000000000000003"
+    good = snapshot(DAY, V2)
+    found = recover([good], Wanted(volume_ids=(V1, V2, third)))
+    assert (chosen(found), set(found.failures)) == ({V2: good.snapshot_id}, {V1, third})
+    assert all(text.startswith(source) for source, text in found.failures.items())
     with pytest.raises(SpecError) as refused:
-        recover([snapshot(DAY, V2)], Wanted(volume_ids=(V1, V2, "vol-00000000000000003")))
+        recover([], Wanted(volume_ids=(V1, third)))
     assert V1 in str(refused.value)
-    assert "vol-00000000000000003" in str(refused.value)
-    assert V2 not in str(refused.value)
+    assert third in str(refused.value)
 
 
 def test_what_is_restored_already_is_not_chosen_again() -> None:
     used, newer = snapshot(3 * DAY), snapshot(DAY)
     there = (Restored(V1, used.snapshot_id, NOW - 2 * DAY),)
-    found = of_volume(used, newer, restored=there, taken=())
-    assert (found.points, dict(found.devices)) == ((), {V1: "/dev/sdf"})
-    assert dict(found.moments) == {V1: NOW - 3 * DAY}
+    found = of_volume(used, newer, restored=there)
+    assert found.points == ()
+    assert dict(found.moments) == {used.snapshot_id: NOW - 3 * DAY}
     # Also when its snapshot is gone.
     assert of_volume(newer, restored=there).points == ()
 
@@ -188,20 +184,6 @@ def test_type_and_performance_as_recorded(origin: str | None, wanted: tuple[Any,
     recorded = origin_of(point.snapshot).volume_type
     assert (wanted[0] == recorded) == (not found.notes)
     assert all("gp3 volume" in note for note in found.notes)
-
-
-def test_the_old_device_where_it_is_free() -> None:
-    one, two = snapshot(DAY, V1), snapshot(DAY, V2)
-    wanted = {"volume_ids": (V1, V2)}
-    found = recover([one, two], Wanted(**wanted, taken=("/dev/sda1",)))
-    # Both were recorded at the same one: the first gets it.
-    assert [(point.device, point.recorded_device) for point in found.points] == [
-        ("/dev/sdf", "/dev/sdf"),
-        (None, "/dev/sdf"),
-    ]
-    for taken in ("/dev/xvdf", "/dev/sdf", "sdf"):
-        assert [point.device for point in recover([one, two], Wanted(**wanted, taken=(taken,))).points] == [None, None]
-    assert [point.device for point in recover([one, two], Wanted(**wanted)).points] == [None, None]
 
 
 def test_the_users_tags_go_along_as_far_as_there_is_place() -> None:
@@ -334,37 +316,10 @@ def test_nothing_newer_than_asked_for_and_sets_only_as_a_whole(
             assert len({point.moment for point in found.points}) == 1
 
 
-# --- as plain data ----------------------------------------------------------------------------------------------------
+# --- times ----------------------------------------------------------------------------------------------------
 
 
-def test_from_what_ec2_snapshot_info_returns_to_what_the_filter_does() -> None:
-    described = {
-        "snapshot_id": "snap-0123456789abcdef0",
-        "state": "completed",
-        "volume_id": V1,
-        "volume_size": 8,
-        "start_time": "2026-11-23T02:00:04+00:00",
-        "storage_tier": "standard",
-        "tags": {"Name": "db", "ec2ops:origin": "gp3 8 3000 125 us-east-1a - /dev/sdf"},
-    }
-    told = of_volume(snapshot_of(described), before=parse_time("2026-11-24", "before")).view()
-    (point,) = told["points"]
-    assert point == {
-        "source": V1,
-        "snapshot_id": "snap-0123456789abcdef0",
-        "point_in_time": "2026-11-23T02:00:04Z",
-        "copied": False,
-        "set": None,
-        "size": 8,
-        "volume_type": "gp3",
-        "iops": 3000,
-        "throughput": 125,
-        "zone": "us-east-1a",
-        "recorded_device": "/dev/sdf",
-        "device": None,
-        "tags": {"Name": "db"},
-    }
-    assert (told["devices"], told["moments"], told["notes"]) == ({}, {}, [])
+def test_time_that_is_none_is_refused() -> None:
     with pytest.raises(SpecError, match="before: 'monday' is not a time"):
         parse_time("monday", "before")
 

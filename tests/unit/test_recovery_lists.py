@@ -1,13 +1,11 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The messages of a restore stay short, and the filter tells its reason in words of its own."""
+"""The messages of a restore stay short."""
 
 from __future__ import annotations
 
 import pytest
-from ansible.errors import AnsibleFilterError
-from ansible_collections.ec2ops.storage.plugins.filter.restore_points import restore_points
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.restore.points import Wanted, recover
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
 from test_recovery import DAY, I1, V1, V2, snapshot, whole_set
@@ -36,11 +34,3 @@ def test_archived_snapshot_is_passed_over_for_an_older_one() -> None:
     found = recover([archived, older], Wanted(volume_ids=(V1,)))
     assert [point.snapshot for point in found.points] == [older]
     assert f"{archived.snapshot_id} is archived" in found.notes[0]
-
-
-def test_lenient_filter_returns_its_reason() -> None:
-    told = restore_points([], volume_ids=[V1], region="eu-central-1", strict=False)
-    assert set(told) == {"error", "notes"}
-    assert told["error"].startswith(f"{V1}: there is no completed snapshot")
-    with pytest.raises(AnsibleFilterError, match="there is no completed snapshot"):
-        restore_points([], volume_ids=[V1])

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._features.volumes.zones import (
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.zones import (
     is_zone,
     unsupported_site,
     zone_kind,

@@ -165,7 +165,8 @@ def decode_snapshot(answer: Answer) -> Snapshot:
         kms_key_id=_text(answer, "KmsKeyId") or None,
         owner_id=_text(answer, "OwnerId") or None,
         progress=_text(answer, "Progress") or None,
-        storage_tier=_text(answer, "StorageTier") or None,
+        # One that is restored from the archive for a time is usable, whatever tier EC2 names.
+        storage_tier="standard" if answer.get("RestoreExpiryTime") else _text(answer, "StorageTier") or None,
         state_reason=answer.get("StateMessage") or None,
         description=_text(answer, "Description"),
         tags=_tags(answer),

@@ -102,6 +102,7 @@ class _Run:
         self.outcome = Outcome()
         self._once = Once(gateway, self.outcome.notes)
         self._wait = wait
+        self._began = gateway.monotonic()
         self._deadline = deadline
         self._moments = moments
         self._gone: set[str] = set()
@@ -248,7 +249,9 @@ class _Run:
             seen = self.gateway.wait(wanted, self._deadline)
         except StorageError as error:
             return error
-        self.outcome.observed.update({name: one for name, one in seen.items() if name not in self._gone})
+        there = {name: one for name, one in seen.items() if name not in self._gone}
+        self.outcome.observed.update(there)
+        self.outcome.seconds.update(dict.fromkeys(there, self.gateway.monotonic() - self._began))
         self._bind_moments(seen)
         return None
 

@@ -99,7 +99,8 @@ class Outcome:
 
     ``bindings`` maps planned ids to EC2's, and the moments of planned snapshots (`ids.moment_of`) to their start times.
     ``observed`` has the resources as the waits last saw them. ``deferred`` has changes that EC2 refused for now, with
-    its refusal. ``withdrawn`` has changes that a stage's recheck left out, with the reason.
+    its refusal. ``withdrawn`` has changes that a stage's recheck left out, with the reason. ``seconds`` has, by id, how
+    long after its begin the run saw a resource as the plan wants it.
     """
 
     done: list[Change] = field(default_factory=list)
@@ -109,6 +110,7 @@ class Outcome:
     withdrawn: list[tuple[Change, Withdrawal]] = field(default_factory=list)
     bindings: dict[str, str] = field(default_factory=dict)
     observed: dict[str, Resource] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     rolled_back: list[Change] = field(default_factory=list)
     error: StorageError | None = None

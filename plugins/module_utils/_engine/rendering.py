@@ -45,7 +45,8 @@ def success(
     if outcome is None:
         entities = {**entities, **plan.report.result}
     else:
-        entities = {**entities, **plan.report.finished(outcome.left_changes, _withdrawals(outcome), outcome.bindings)}
+        told = plan.report.finished(outcome.left_changes, _withdrawals(outcome), outcome.bindings)
+        entities = {**entities, **told, **_measured(plan, outcome)}
     made = plan.without(outcome.left_changes if outcome else ())
     return {
         **entities,
@@ -55,6 +56,28 @@ def success(
         "planned_ids": outcome.ids if outcome else {},
         "api_calls": dict(calls),
     }
+
+
+def _measured(plan: Plan, outcome: Outcome) -> dict[str, Any]:
+    """Return the measured list of the plan's report, with the seconds of the resources that the run changed."""
+    name = plan.report.measured
+    if not name:
+        return {}
+    changed = {substitute(change.resource, outcome.bindings) for change in plan.changes}
+    entries: list[dict[str, Any]] = substitute(plan.report.result[name], outcome.bindings)
+    seconds = {one: round(outcome.seconds[one], 1) for one in changed.intersection(outcome.seconds)}
+    return {name: [{**entry, "seconds": seconds.get(entry["volume_id"])} for entry in entries]}
+
+
+def _is_over(entry: Mapping[str, Any], plan: Plan, outcome: Outcome) -> bool:
+    """Return whether a failed run made all changes of the entry's resource, and saw their end."""
+    stuck = outcome.error.resources if isinstance(outcome.error, WaitError) else ()
+    done = {id(change) for change in outcome.done}
+    return entry["volume_id"] not in stuck and all(
+        id(change) in done
+        for change in plan.changes
+        if substitute(change.resource, outcome.bindings) == entry["volume_id"]
+    )
 
 
 def _withdrawals(outcome: Outcome) -> dict[str, Withdrawal]:
@@ -87,6 +110,8 @@ def failure(error: StorageError, plan: Plan, outcome: Outcome, calls: Mapping[st
         return entries
 
     so_far = plan.report.so_far(outcome.done, _withdrawals(outcome), outcome.bindings)
+    for name, entries in _measured(plan, outcome).items():
+        so_far[name] = [entry for entry in entries if _is_over(entry, plan, outcome)]
     unclear = isinstance(error, CallError) and error.unclear and bool(outcome.failed)
     return {
         **(so_far if outcome.error is not None else {}),

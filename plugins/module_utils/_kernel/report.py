@@ -45,7 +45,9 @@ class PlanReport:
     ``result``: the parts, if the plan is carried out. ``unfinished``: the parts that replace them if it is not.
     ``listed``: by action, the list in ``result`` that names its resources. ``counted``: by action, the number in
     ``result["counts"]`` that goes down for a change that is left undone. ``adjust``: the results after withdrawals.
-    ``text``: shown by ``--diff`` after the changes. ``most_shown``: how many changes the diff shows, None for all.
+    ``measured``: the list in ``result`` whose entries have a ``volume_id``, and get the ``seconds`` until the volume
+    was ready. Of a failed run it has only entries for which nothing is left to do. ``text``: shown by ``--diff`` after
+    the changes. ``most_shown``: how many changes the diff shows, None for all.
     """
 
     result: Mapping[str, Any] = field(default_factory=dict)
@@ -53,6 +55,7 @@ class PlanReport:
     listed: Mapping[str, str] = field(default_factory=dict)
     counted: Mapping[str, str] = field(default_factory=dict)
     adjust: Adjust | None = None
+    measured: str = ""
     text: str = ""
     most_shown: int | None = None
 

@@ -13,7 +13,7 @@ Private to this collection.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from .resources import Image, Instance, Resource, Snapshot, Volume, VolumeAttachment
@@ -149,6 +149,14 @@ def _attached(resource: Resource | None, _fact: Any, instance_id: str) -> Verdic
     )
 
 
+def _claimed(resource: Resource | None, fact: Any, instance_id: str) -> Verdict:
+    """EC2 has begun to attach it to this instance, so no other one gets it."""
+    verdict = _attached(resource, fact, instance_id)
+    links = _links(resource) if isinstance(resource, Volume) else ()
+    mine = any(link.instance_id == instance_id and not link.leaving for link in links)
+    return replace(verdict, done=verdict.done or mine)
+
+
 def _detached(resource: Resource | None, _fact: Any, instance_id: str) -> Verdict:
     if not isinstance(resource, Volume):
         return _state(resource, (), ())
@@ -222,6 +230,7 @@ GOALS: Mapping[str, Goal] = {
     # EBS accepts a CreateVolume with an unusable key, and the volume then vanishes.
     "volume_available": Goal(Volume.kind, _made, wish="available", gone=_NO_KEY),
     "attached": Goal(Volume.kind, _attached, wish="attached to {about}"),
+    "claimed": Goal(Volume.kind, _claimed, wish="attached to {about}"),
     "detached": Goal(Volume.kind, _detached, wish="detached from {about}"),
     "settled": Goal(Volume.kind, _settled, wish="attached or detached"),
     "modified": Goal(Volume.kind, _modified, fact="modification"),

@@ -21,9 +21,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
 
-from ..._domain.device_names import device_letters, is_device_name
+from ..._domain.device_names import is_device_name
 from ..._domain.snapshot_sets import missing_parts, set_mark
 from ..._domain.volume_types import VOLUME_TYPES, require_performance
 from ..._kernel import tags as tag_names
@@ -65,8 +64,7 @@ class Restored:
 class Wanted:
     """The volumes to restore, or the instance with all volumes of one moment, as they were before a time.
 
-    ``restored`` is there already. ``taken``: device names that are in use on the instance to restore to, None where the
-    volumes stay unattached. ``region`` is for messages.
+    ``restored`` is there already. ``region`` is for messages.
     """
 
     volume_ids: tuple[str, ...] = ()
@@ -74,7 +72,6 @@ class Wanted:
     before: datetime | None = None
     region: str = ""
     restored: tuple[Restored, ...] = ()
-    taken: tuple[str, ...] | None = None
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -123,60 +120,31 @@ def _number(word: str | None) -> int | None:
 
 @dataclass(frozen=True)
 class RestorePoint:
-    """One volume to make. ``device``: where to attach it, None where its old place is not free, or not known."""
+    """One volume to make. ``recorded_device``: where its source was attached, None where that is not known."""
 
     source: str
     snapshot: Snapshot
     moment: datetime
-    copied: bool
     volume_type: str
     iops: int | None
     throughput: int | None
     zone: str | None
     recorded_device: str | None
-    device: str | None
     tags: Mapping[str, str]
-
-    def view(self) -> dict[str, Any]:
-        """Return the point as plain data."""
-        return {
-            "source": self.source,
-            "snapshot_id": self.snapshot.snapshot_id,
-            "point_in_time": format_moment(self.moment),
-            "copied": self.copied,
-            "set": self.snapshot.tags.get(tag_names.SET),
-            "size": self.snapshot.volume_size,
-            "volume_type": self.volume_type,
-            "iops": self.iops,
-            "throughput": self.throughput,
-            "zone": self.zone,
-            "recorded_device": self.recorded_device,
-            "device": self.device,
-            "tags": dict(self.tags),
-        }
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """``points`` by source. ``devices`` and ``moments``, by source, of what is restored already, as far as known.
-    ``ignored``: the sources of restored volumes that do not count, so that they are restored again.
+    """``points`` by source. ``moments``: by snapshot, of the volumes that are restored already.
+    ``ignored``: the sources of restored volumes that do not count, so that they are restored again. ``failures``: by
+    source, why a volume cannot be restored.
     """
 
     points: tuple[RestorePoint, ...]
-    devices: Mapping[str, str]
     moments: Mapping[str, datetime]
     notes: tuple[str, ...]
     ignored: tuple[str, ...] = ()
-
-    def view(self) -> dict[str, Any]:
-        """Return the recovery as plain data."""
-        return {
-            "points": [point.view() for point in self.points],
-            "devices": dict(self.devices),
-            "moments": {source: format_moment(moment) for source, moment in self.moments.items()},
-            "notes": list(self.notes),
-            "ignored": list(self.ignored),
-        }
+    failures: Mapping[str, str] = field(default_factory=dict)
 
 
 def parse_time(value: object, option: str) -> datetime:
@@ -186,25 +154,6 @@ def parse_time(value: object, option: str) -> datetime:
     except ValueError:
         raise SpecError(f"{option}: {value!r} is not a time such as 2026-11-23T19:00:00Z") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def snapshot_of(described: Mapping[str, Any]) -> Snapshot:
-    """Return a snapshot as `amazon.aws.ec2_snapshot_info` returns it.
-
-    What is restored from the archive for a time can be used, whatever tier EC2 names.
-    """
-    restored, start = described.get("restore_expiry_time"), described.get("start_time")
-    return Snapshot(
-        snapshot_id=described["snapshot_id"],
-        state=described.get("state") or "",
-        volume_id=described.get("volume_id") or "",
-        volume_size=int(described.get("volume_size") or 0),
-        encrypted=bool(described.get("encrypted")),
-        description=described.get("description") or "",
-        start_time=parse_time(start, "start_time") if start else None,
-        storage_tier=None if restored else described.get("storage_tier"),
-        tags={str(key): str(value) for key, value in (described.get("tags") or {}).items()},
-    )
 
 
 # --- Candidates -------------------------------------------------------------------------------------------------------
@@ -382,33 +331,44 @@ def _set_of(members: Sequence[_Candidate]) -> _Set:
 def recover(snapshots: Iterable[Snapshot], wanted: Wanted) -> Recovery:
     """Return the snapshots to restore from, and the notes about them.
 
-    Raises SpecError where there is nothing to restore a volume or the instance from; it says what there is, and what
-    can be done. An instance of which something is restored already is completed from the same moment.
+    Raises SpecError where there is nothing to restore the instance, or any of the volumes, from; it says what there is,
+    and what can be done. An instance of which something is restored already is completed from the same moment.
     """
     candidates = _candidates(snapshots)
-    choice = _of_instance(candidates, wanted) if wanted.instance_id else _Choice(*_of_volumes(candidates, wanted))
+    choice = _of_instance(candidates, wanted) if wanted.instance_id else _of_volumes(candidates, wanted)
     chosen, notes = choice.chosen, choice.notes
     restored = [item for item in wanted.restored if item.source not in choice.ignored]
-    devices = _Devices(wanted.taken)
     by_id = {item.snapshot.snapshot_id: item for item in candidates}
-    there = {item.source: by_id[item.snapshot_id] for item in restored if item.snapshot_id in by_id}
-    kept = {source: devices.take(origin_of(item.snapshot).device_name) for source, item in sorted(there.items())}
-    points = tuple(_point(source, chosen[source], devices, notes) for source in sorted(chosen))
+    there = [by_id[item.snapshot_id] for item in restored if item.snapshot_id in by_id]
+    points = tuple(_point(source, chosen[source], notes) for source in sorted(chosen))
     return Recovery(
         points,
-        {source: device for source, device in kept.items() if device is not None},
-        {source: item.moment for source, item in there.items()},
+        {item.snapshot.snapshot_id: item.moment for item in there},
         tuple(notes),
         tuple(sorted(choice.ignored)),
+        choice.failures,
     )
 
 
-def _of_volumes(candidates: Iterable[_Candidate], wanted: Wanted) -> tuple[dict[str, _Candidate], list[str]]:
-    """For each volume its newest good snapshot."""
+def is_without_sets(snapshots: Iterable[Snapshot], wanted: Wanted) -> bool:
+    """Whether the instance is restored from the snapshots of its single volumes, so that all of them are to be known.
+
+    That is so where *snapshots* have no set of it, and where a restore was begun from snapshots of no set.
+    """
+    known = list(snapshots)
+    found = _sets(_candidates(known), wanted.instance_id)
+    begun = {item.snapshot_id for item in wanted.restored} & {item.snapshot_id for item in known}
+    return not any(item.ids & begun for item in found) if begun else not found
+
+
+def _of_volumes(candidates: Iterable[_Candidate], wanted: Wanted) -> _Choice:
+    """For each volume its newest good snapshot. Raises SpecError where no volume has one."""
     by_source: dict[str, list[_Candidate]] = defaultdict(list)
     for item in candidates:
         by_source[item.source].append(item)
-    chosen, notes, failures = {}, [], []
+    chosen: dict[str, _Candidate] = {}
+    notes: list[str] = []
+    failures: dict[str, str] = {}
     for source in wanted.missing:
         known = sorted(by_source[source], key=lambda item: item.order, reverse=True)
         good = [item for item in known if not item.fault and item.fits(wanted.before)]
@@ -417,10 +377,10 @@ def _of_volumes(candidates: Iterable[_Candidate], wanted: Wanted) -> tuple[dict[
             chosen[source] = good[0]
             notes += _passed_over(known, good[0], wanted)
         else:
-            failures.append(_nothing_of(source, known, wanted))
-    if failures:
-        raise SpecError(_some(failures, ". "))
-    return chosen, notes
+            failures[source] = _nothing_of(source, known, wanted)
+    if failures and not chosen and not wanted.restored:
+        raise SpecError(_some([*failures.values()], ". "))
+    return _Choice(chosen, notes, failures=failures)
 
 
 def _passed_over(known: Iterable[_Candidate], chosen: _Candidate, wanted: Wanted) -> list[str]:
@@ -485,11 +445,14 @@ def _nothing_of(source: str, known: Sequence[_Candidate], wanted: Wanted) -> str
 
 @dataclass(frozen=True)
 class _Choice:
-    """``chosen`` by source. ``ignored``: the sources of restored volumes that do not count."""
+    """``chosen`` by source. ``ignored``: the sources of restored volumes that do not count. ``failures``: by source,
+    why a volume cannot be restored.
+    """
 
     chosen: Mapping[str, _Candidate]
     notes: list[str]
     ignored: frozenset[str] = frozenset()
+    failures: Mapping[str, str] = field(default_factory=dict)
 
 
 def _of_instance(candidates: Sequence[_Candidate], wanted: Wanted) -> _Choice:
@@ -659,26 +622,7 @@ def _claims_of(chosen: _Candidate, known: Iterable[_Candidate], wanted: Wanted) 
 # --- The volume that is made ------------------------------------------------------------------------------------------
 
 
-class _Devices:
-    """The device names of the target: in use, or given to a volume of this restore."""
-
-    def __init__(self, taken: Iterable[str] | None) -> None:
-        self._taken = None if taken is None else {_disk(name) for name in taken}
-
-    def take(self, name: str | None) -> str | None:
-        """Return the name and mark it as taken if it is free, else None."""
-        if name is None or self._taken is None or _disk(name) in self._taken:
-            return None
-        self._taken.add(_disk(name))
-        return name
-
-
-def _disk(name: str) -> str:
-    """Return the part of a device name that identifies the disk: /dev/sda1 and /dev/xvda are one."""
-    return device_letters(name).rstrip("0123456789")
-
-
-def _point(source: str, item: _Candidate, devices: _Devices, notes: list[str]) -> RestorePoint:
+def _point(source: str, item: _Candidate, notes: list[str]) -> RestorePoint:
     origin = origin_of(item.snapshot)
     volume_type, iops, throughput = _performance(source, item.snapshot, origin, notes)
     tags = carried(item.snapshot.tags)
@@ -691,13 +635,11 @@ def _point(source: str, item: _Candidate, devices: _Devices, notes: list[str]) -
         source=source,
         snapshot=item.snapshot,
         moment=item.moment,
-        copied=item.copied,
         volume_type=volume_type,
         iops=iops,
         throughput=throughput,
         zone=origin.zone,
         recorded_device=origin.device_name,
-        device=devices.take(origin.device_name),
         tags={key: tags[key] for key in order[:MOST_CARRIED]},
     )
 

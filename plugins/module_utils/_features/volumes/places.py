@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from ..._domain.device_names import automatic_names, device_letters, device_trouble
+from ..._domain.zones import unsupported_site
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import SpecError, UnsafePlan
 from ..._kernel.resources import Instance, Volume
 from ..._kernel.state import Query, State
 from .identity import Match, Target
 from .spec import VolumesSpec
-from .zones import unsupported_site
 
 # --- the record ------------------------------------------------------------------------------------------------------
 

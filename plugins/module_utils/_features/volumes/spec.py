@@ -16,10 +16,10 @@ from typing import Any
 
 from ..._domain.device_names import device_letters, is_device_name
 from ..._domain.volume_types import VOLUME_TYPES, normalised, require_performance
+from ..._domain.zones import is_zone
 from ..._kernel.errors import SpecError, listed
 from ..._kernel.ids import require_id, require_text
 from ..._kernel.tags import LONGEST_VALUE, require_selector_text, require_tags
-from .zones import is_zone
 
 PLACE_OF_ZONE = "zone/"
 """How the declaration of what was moved to a zone begins: its rest is the zone."""

@@ -1,0 +1,83 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Attachments to an instance: the device names that are free, and the number of volumes that its type takes.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .._kernel.resources import Instance, Volume
+from .._kernel.state import Query, State, by_id
+from .device_names import automatic_names, device_letters, device_trouble
+from .instance_facts import type_facts, type_queries
+
+
+def attachment_queries(instance: Instance) -> tuple[Query, ...]:
+    """The queries for what is attached to the instance, and for what its type takes."""
+    return (
+        *by_id("DescribeVolumes", "attachment.instance-id", [instance.instance_id]),
+        *type_queries(instance.instance_type),
+    )
+
+
+def disk(device_name: str) -> str:
+    """Return what tells disks apart: /dev/sda1 and /dev/xvda are one."""
+    return device_letters(device_name).rstrip("0123456789") or device_letters(device_name)
+
+
+def taken_disks(state: State, instance: Instance) -> set[str]:
+    """Return the disks (`disk`) of the instance that are in use: as it tells itself, and as its volumes do."""
+    names = [device.device_name for device in instance.block_devices]
+    names += [instance.root_device_name] if instance.root_device_name else []
+    names += [
+        link.device_name
+        for volume in state.all(Volume)
+        for link in volume.attachments
+        if link.instance_id == instance.instance_id
+    ]
+    return {disk(name) for name in names}
+
+
+def free_device(instance: Instance, taken: Iterable[str], wanted: str | None = None) -> str | None:
+    """Return a device name for a data volume: *wanted* where it is free and EC2 takes it there, else the best free one.
+
+    *taken*: the disks (`disk`) in use. None where no name is free.
+    """
+    used = frozenset(taken)
+    for name in (*([wanted] if wanted is not None else []), *automatic_names(instance)):
+        if disk(name) not in used and not device_trouble(name, instance):
+            return name
+    return None
+
+
+def limit_trouble(state: State, instance: Instance, more: int) -> str:
+    """Return why the instance's type does not take so many *more* volumes, with a remedy; empty where it does.
+
+    Nothing is refused where EC2 tells no limit for the type. A limit that volumes share with network interfaces leaves
+    out the first interface. (EC2 user guide, "Amazon EBS volume limits".)
+    """
+    facts = type_facts(state, instance.instance_type)
+    limits = facts.get("EbsInfo") or {}
+    most = limits.get("MaximumEbsAttachments")
+    if most is None:
+        return ""
+    held = {
+        volume.volume_id
+        for volume in state.all(Volume)
+        if any(link.instance_id == instance.instance_id for link in volume.attachments)
+    }
+    interfaces = 0
+    if limits.get("AttachmentLimitType") == "shared" and facts.get("Hypervisor") != "xen":
+        interfaces = max(0, len(instance.facts.get("NetworkInterfaces") or ()) - 1)
+    if len(held) + interfaces + more <= most:
+        return ""
+    less = f", less {interfaces} for its further interfaces" if interfaces else ""
+    return (
+        f"the type {instance.instance_type} of {instance.instance_id} takes {most} volumes{less}, and it would have "
+        f"{len(held) + more}. Detach others first, or choose a larger type"
+    )

@@ -1,0 +1,178 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The changes of a restore and of a drill, one function each.
+
+A restored volume has the tags and the client token that `ebs_volume_spec` would give it. So that module finds it by its
+declaration, and either of them goes on from what the other has begun.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+from ..._domain.volume_types import normalised, performance_of
+from ..._kernel import proofs
+from ..._kernel import tags as tag_names
+from ..._kernel.ids import planned
+from ..._kernel.plan import Change, Stage, Wait
+from ..._kernel.resources import Instance, Snapshot, Volume, VolumeAttachment, view
+from ..._kernel.state import Query, State, own_snapshots, tag_filters
+from ..._kernel.times import format_moment
+from .points import RestorePoint
+from .spec import RestoreSpec
+
+_BY_DEFAULT = "ebsEncryptionByDefault"
+
+
+def planned_volume(spec: RestoreSpec, source: str) -> str:
+    """The planned id of the volume that is restored from the snapshot of *source*."""
+    return planned("volume", f"{spec.declaration(source)}/{spec.entry(source)}")
+
+
+def creation(spec: RestoreSpec, point: RestorePoint, zone: str, state: State) -> Change:
+    """The CreateVolume of a restore point. A drill's volume has no tags of its source, so no selection finds it."""
+    declaration, entry = spec.declaration(point.source), spec.entry(point.source)
+    identity = {tag_names.SPEC: declaration, tag_names.VOLUME: entry}
+    tags = identity if spec.is_drill else {**point.tags, **identity}
+    return Change(
+        "CreateVolume",
+        planned_volume(spec, point.source),
+        state.region,
+        {**_request(point, zone), "TagSpecifications": [tag_names.specification("volume", tags)]},
+        f"restore {point.source} from {point.snapshot.snapshot_id} of {format_moment(point.moment)}",
+        None,
+        {**_made(point, zone, state), "tags": tags},
+        identity=Query("DescribeVolumes", tag_filters(identity)),
+        # As `ebs_volume_spec` has it; the last part is the volume that a copy replaces there.
+        token=(declaration, entry, zone, point.snapshot.snapshot_id, ""),
+    )
+
+
+def _request(point: RestorePoint, zone: str) -> dict[str, Any]:
+    iops, throughput = normalised(point.volume_type, point.iops, point.throughput)
+    values = {
+        "AvailabilityZone": zone,
+        "VolumeType": point.volume_type,
+        "Size": point.snapshot.volume_size,
+        "SnapshotId": point.snapshot.snapshot_id,
+        "Iops": iops,
+        "Throughput": throughput,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _made(point: RestorePoint, zone: str, state: State) -> dict[str, Any]:
+    """The view of the new volume. A volume of an encrypted snapshot of the own account has its key."""
+    snapshot = point.snapshot
+    return {
+        "state": "available",
+        "size": snapshot.volume_size,
+        "volume_type": point.volume_type,
+        **performance_of(point.volume_type, snapshot.volume_size, point.iops, point.throughput),
+        "encrypted": snapshot.encrypted or bool(state.fact(_BY_DEFAULT)),
+        "kms_key_id": snapshot.kms_key_id if snapshot.encrypted else None,
+        "availability_zone": zone,
+        "snapshot_id": snapshot.snapshot_id,
+        "attachments": [],
+    }
+
+
+def attachment(volume_id: str, source: str, target: Instance, device: str, region: str) -> Change:
+    """The AttachVolume of a restored volume that is attached to no instance."""
+    link = dataclasses.asdict(VolumeAttachment(target.instance_id, device))
+    return Change(
+        "AttachVolume",
+        volume_id,
+        region,
+        {"InstanceId": target.instance_id, "Device": device},
+        f"attach the restored {source} to {target.instance_id}",
+        {"state": "available", "attachments": []},
+        {"state": "in-use", "attachments": [link]},
+    )
+
+
+def deletion(volume_id: str, region: str, reason: str, volume: Volume | None = None) -> Change:
+    """The DeleteVolume of a drill's volume; *volume*: as EC2 shows it, None for one that this run makes."""
+    shown = view(volume) if volume is not None else None
+    before = None if shown is None else {key: shown[key] for key in ("state", "size", "volume_type", "tags")}
+    return Change(
+        "DeleteVolume", volume_id, region, {}, reason, before or {"state": "available"}, None, disruptive=True
+    )
+
+
+def final_capture(volume: Volume, older: Iterable[Snapshot], region: str) -> Change:
+    """The CreateSnapshot that keeps the content of a volume which an interrupted drill has left.
+
+    *older*: the snapshots that carry its tag already. Only the run that took one knows that nothing was written since.
+    """
+    tags = {tag_names.FINAL: volume.volume_id}
+    note = f": {proofs.capture_note(proofs.Purpose.FINAL, volume.volume_id)}"
+    about = f"{volume.tags.get(tag_names.SPEC, '')} {volume.tags.get(tag_names.VOLUME, '')}"
+    return Change(
+        "CreateSnapshot",
+        planned("snapshot", f"{proofs.FINAL_WORD} of {volume.volume_id}"),
+        region,
+        {
+            "VolumeId": volume.volume_id,
+            "Description": about[: 255 - len(note)] + note,
+            "TagSpecifications": [tag_names.specification("snapshot", tags)],
+        },
+        f"keep the content of {volume.volume_id} before it is deleted",
+        None,
+        {
+            "state": "completed",
+            "volume_id": volume.volume_id,
+            "volume_size": volume.size,
+            "encrypted": volume.encrypted,
+            "tags": tags,
+        },
+        identity=own_snapshots(tags),
+        passed_over=frozenset(item.snapshot_id for item in older),
+    )
+
+
+def superseded(snapshot: Snapshot, volume_id: str, region: str) -> Change:
+    """The DeleteSnapshot of a final snapshot that an interrupted run took, once there is a newer one."""
+    before = {"state": snapshot.state}
+    reason = f"a newer final snapshot of {volume_id} takes its place"
+    return Change("DeleteSnapshot", snapshot.snapshot_id, region, {}, reason, before, None)
+
+
+def unmade(creations: Iterable[Change]) -> tuple[Stage, ...]:
+    """The rollback that deletes what EBS could not make, for example with a key that it cannot use.
+
+    Only the run that has asked for such a volume can tell it from one that was in use and has failed.
+    """
+    alive = ("status", ("creating", "available", "in-use"))
+    deletions = tuple(
+        Change(
+            "DeleteVolume",
+            change.resource,
+            change.region,
+            {},
+            "EBS could not make it",
+            unless=(Query("DescribeVolumes", (("volume-id", (change.resource,)), alive)),),
+        )
+        for change in creations
+    )
+    return (Stage(deletions),) if deletions else ()
+
+
+def undone(creations: Iterable[Change]) -> tuple[Stage, ...]:
+    """The rollback that deletes all volumes of a drill. EC2 deletes no volume that it is still making."""
+    deletions = tuple(
+        Change("DeleteVolume", change.resource, change.region, {}, "the drill has failed") for change in creations
+    )
+    return (Stage(deletions, patience=frozenset({"IncorrectState"})),) if deletions else ()
+
+
+def waits(resources: Iterable[str], goal: str, *, about: str = "", final: bool = False) -> tuple[Wait, ...]:
+    """One wait for all *resources*; none where there are none."""
+    several = tuple(resources)
+    return (Wait(several, goal, final=final, about=about),) if several else ()

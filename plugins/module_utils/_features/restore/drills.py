@@ -1,0 +1,112 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A drill: volumes that are made, waited for, and deleted again; and those that an interrupted drill has left.
+
+Nothing in EC2 tells a volume that a drill has left from one that somebody made by hand and tagged. So it is deleted
+only after a completed final snapshot.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from ..._kernel import tags as tag_names
+from ..._kernel.plan import ANY_FAILURE, Change, Stage
+from ..._kernel.proofs import is_superseded
+from ..._kernel.resources import Snapshot, Volume
+from ..._kernel.state import State
+from .changes import deletion, final_capture, superseded, undone, waits
+from .restored_volumes import Claim, left_by_drills
+from .search import drill_claims, final_queries, snapshots_by_id
+from .spec import RestoreSpec
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A volume that an interrupted drill has left.
+
+    ``capture``: the change that takes its final snapshot. ``older``: final snapshots that earlier runs took, and that
+    the new one takes the place of.
+    """
+
+    claim: Claim
+    capture: Change
+    older: tuple[Snapshot, ...] = ()
+
+    @property
+    def volume(self) -> Volume:
+        """The volume."""
+        return self.claim.volume
+
+    @property
+    def warning(self) -> str:
+        """The sentence for the user before the run."""
+        return (
+            f"{self.volume.volume_id} was left by an interrupted drill of {self.claim.source}. It is deleted after a "
+            "final snapshot"
+        )
+
+    @property
+    def note(self) -> str:
+        """The sentence for the user after the run."""
+        return (
+            f"{self.volume.volume_id} was left by an interrupted drill of {self.claim.source} and is deleted. "
+            f"{self.capture.resource} keeps its content. Delete that snapshot if nobody misses the volume."
+        )
+
+
+@dataclass(frozen=True)
+class Leftovers:
+    """``volumes`` of interrupted drills, and ``notes`` on volumes that only their tags call a drill's."""
+
+    volumes: tuple[Leftover, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def leftovers(spec: RestoreSpec, state: State, now: datetime, volumes: int) -> Leftovers:
+    """Return what interrupted drills of the same sources have left. *volumes*: how many this drill makes.
+
+    No volume of a drill that is under way is as old as those: each has the time limit to be made in, and to be deleted
+    in.
+    """
+    claims = drill_claims(spec, state, now - 2 * spec.time_limit * volumes)
+    known = {item.snapshot_id for item in state.all(Snapshot)}
+    state.require(*snapshots_by_id({claim.volume.snapshot_id for claim in claims} - known))
+    told = left_by_drills(claims, {item.snapshot_id: item for item in state.all(Snapshot)})
+    state.require(*final_queries(told.volume_ids))
+    proven = [claim for claim in claims if claim.volume.volume_id in told.volume_ids]
+    return Leftovers(tuple(_leftover(claim, state, now) for claim in proven), told.notes)
+
+
+def _leftover(claim: Claim, state: State, now: datetime) -> Leftover:
+    volume_id = claim.volume.volume_id
+    tagged = [item for item in state.all(Snapshot) if item.tags.get(tag_names.FINAL) == volume_id]
+    older = tuple(item for item in tagged if is_superseded(item, volume_id, now))
+    return Leftover(claim, final_capture(claim.volume, tagged, state.region), older)
+
+
+def drill_stages(creations: Sequence[Change], left: Sequence[Leftover], region: str) -> Iterator[Stage]:
+    """Make the drill's volumes, delete them once they are available, and then what other drills have left.
+
+    Until the drill's own volumes are available, a failure deletes them.
+    """
+    made = [change.resource for change in creations]
+    yield Stage(tuple(creations), waits(made, "volume_available"), undone(creations), ANY_FAILURE)
+    own = [deletion(name, region, "the drill is over") for name in made]
+    # EC2 takes a snapshot of a volume once those that are pending are complete.
+    pending = [item.snapshot_id for each in left for item in each.older if item.state == "pending"]
+    yield Stage(tuple(own), (*waits(pending, "completed"), *waits(made, "deleted", final=True)))
+    captures = tuple(each.capture for each in left)
+    yield Stage(captures, waits((change.resource for change in captures), "completed"))
+    gone = [
+        deletion(each.volume.volume_id, region, f"an interrupted drill of {each.claim.source} has left it", each.volume)
+        for each in left
+    ]
+    useless = [superseded(item, each.volume.volume_id, region) for each in left for item in each.older]
+    yield Stage((*gone, *useless), waits((change.resource for change in gone), "deleted", final=True))

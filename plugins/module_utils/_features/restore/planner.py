@@ -1,0 +1,430 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The plan of `snapshot_restore`: what was restored before, what to restore from, where to, and the changes for that.
+
+All volumes are made side by side, and attached side by side. The plan leaves out volumes that cannot be restored, and
+refuses them by name. Of an instance all volumes are restored, or none.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from ..._domain.attachments import attachment_queries, disk, free_device, limit_trouble, taken_disks
+from ..._domain.succession import successor
+from ..._domain.zones import unsupported_site
+from ..._kernel import tags as tag_names
+from ..._kernel.display import counted
+from ..._kernel.errors import Ambiguous, Incomplete, SpecError, StorageError, UnsafePlan, bounded, listed
+from ..._kernel.plan import Feature, Plan, Stage
+from ..._kernel.report import PlanReport
+from ..._kernel.resources import Fact, Instance, Snapshot, Volume
+from ..._kernel.state import Query, State
+from ..._kernel.times import format_moment
+from .changes import attachment, creation, planned_volume
+from .drills import drill_stages, leftovers
+from .points import Recovery, Restored, RestorePoint, Wanted, is_without_sets, origin_of, recover
+from .restored_volumes import Claim, restored
+from .search import (
+    ENCRYPTION,
+    attached_query,
+    drill_queries,
+    heir_queries,
+    restored_claims,
+    restored_queries,
+    set_queries,
+    sibling_queries,
+    snapshots_by_id,
+    source_queries,
+    target_queries,
+    zone_queries,
+)
+from .spec import RestoreSpec, parse
+from .stages import restore_stages
+
+
+@dataclass(frozen=True)
+class Part:
+    """A volume of the restore, as the module returns it. ``device``: None where it is attached to nothing."""
+
+    source: str
+    snapshot_id: str | None
+    moment: datetime | None
+    volume_id: str
+    zone: str
+    device: str | None = None
+    changed: bool = False
+
+    def view(self) -> dict[str, Any]:
+        """As plain data. A run puts the ``seconds`` in."""
+        return {
+            "source": self.source,
+            "snapshot_id": self.snapshot_id,
+            "point_in_time": None if self.moment is None else format_moment(self.moment),
+            "volume_id": self.volume_id,
+            "device": self.device,
+            "zone": self.zone,
+            "changed": self.changed,
+            "seconds": None,
+        }
+
+
+def plan(spec: RestoreSpec, state: State, now: datetime) -> Plan:
+    """The plan of the restore, or of the drill. Raises SpecError, Ambiguous, UnsafePlan, NeedsAnswers."""
+    return _drill(spec, state, now) if spec.is_drill else _restore(spec, state, now)
+
+
+# --- the restore -----------------------------------------------------------------------------------------------------
+
+
+def _restore(spec: RestoreSpec, state: State, now: datetime) -> Plan:
+    state.require(*restored_queries(spec), *target_queries(spec))
+    target = _target(spec, state)
+    claims, notes = _restored_before(spec, state, target)
+    recovery = _recovery(spec, state, claims, now)
+    if spec.name and recovery.ignored:
+        raise SpecError(f"name: {'. '.join(recovery.notes)}.")
+    there, failures = _volumes_there([one for one in claims if one.source not in recovery.ignored], spec, target)
+    detached = {source: volume for source, volume in there.items() if not _is_in_place(volume, spec, target)}
+    state.require(*_place_queries(spec, target, making=bool(recovery.points), attaching=bool(detached)))
+    zone = _zone(spec, state, target) if recovery.points else spec.zone
+    creations = [creation(spec, point, zone, state) for point in recovery.points]
+    devices = _devices(spec, state, target, recovery.points, detached)
+    parts = [
+        *_parts_there(there, detached, recovery, target, devices),
+        *(_part_made(spec, point, zone, devices.get(point.source)) for point in recovery.points),
+    ]
+    attaches = [
+        attachment(part.volume_id, part.source, target, part.device, state.region)
+        for part in sorted(parts, key=lambda part: part.source)
+        if target is not None and part.device is not None and part.changed
+    ]
+    stages = restore_stages(target, there, detached, creations, attaches)
+    return _told(stages, parts, [*notes, *recovery.notes], {**failures, **recovery.failures})
+
+
+# --- restored before -------------------------------------------------------------------------------------------------
+
+
+def _restored_before(spec: RestoreSpec, state: State, target: Instance | None) -> tuple[list[Claim], tuple[str, ...]]:
+    """Return the volumes of earlier runs whose tags EC2's facts do not contradict, and notes on the others.
+
+    The snapshots of the missing volumes are asked for in the same round. Raises SpecError for a volume that only its
+    tags put into the named declaration.
+    """
+    claims = restored_claims(spec, state)
+    missing = set(spec.volume_ids).difference(claim.source for claim in claims)
+    making = bool(missing) if spec.volume_ids else not claims
+    attaching = any(not _is_in_place(claim.volume, spec, target) for claim in claims)
+    state.require(
+        *snapshots_by_id(claim.volume.snapshot_id for claim in claims),
+        *source_queries(missing),
+        *(set_queries(spec.instance_id, ()) if spec.instance_id and not claims else ()),
+        *_place_queries(spec, target, making=making, attaching=attaching),
+    )
+    told = restored(claims, {item.snapshot_id: item for item in state.all(Snapshot)})
+    counted = [claim for claim in claims if claim.volume.volume_id in told.volume_ids]
+    if spec.name and len(counted) < len(claims):
+        raise SpecError(f"name: {'. '.join(told.notes)}.")
+    return counted, told.notes
+
+
+def _volumes_there(
+    claims: Sequence[Claim], spec: RestoreSpec, target: Instance | None
+) -> tuple[dict[str, Volume], dict[str, str]]:
+    """Return the one restored volume of each source, and by source why none of several counts.
+
+    Of an instance, one such source raises the error.
+    """
+    there: dict[str, Volume] = {}
+    failures: dict[str, str] = {}
+    for source in sorted({claim.source for claim in claims}):
+        several = [claim.volume for claim in claims if claim.source == source]
+        try:
+            there[source] = _the_one(source, several, spec, target)
+        except StorageError as error:
+            if spec.instance_id:
+                raise
+            failures[source] = str(error)
+    return there, failures
+
+
+def _the_one(source: str, several: Sequence[Volume], spec: RestoreSpec, target: Instance | None) -> Volume:
+    """Return the volume of one source that counts: of several the one that is attached to the target.
+
+    Raises Ambiguous for several, UnsafePlan for a volume that EBS has lost, and SpecError for one at another place.
+    """
+    lost = [volume.volume_id for volume in several if volume.state == "error"]
+    if lost:
+        raise UnsafePlan(
+            f"{source}: EBS has lost {listed(lost)}, or could not make it: its state is error. Delete it to restore "
+            "once more"
+        )
+    here = [volume for volume in several if target is not None and _holds(target, volume)]
+    chosen = here if len(here) == 1 else several
+    if len(chosen) > 1:
+        raise Ambiguous(
+            f"{source}: more than one volume carries {tag_names.SPEC}={spec.declaration(source)} and "
+            f"{tag_names.VOLUME}={spec.entry(source)}. Remove these tags from those that are not meant",
+            [volume.volume_id for volume in chosen],
+        )
+    volume = chosen[0]
+    zone = spec.zone if target is None else target.availability_zone
+    elsewhere = (
+        target is not None and not _holds(target, volume) and any(not link.leaving for link in volume.attachments)
+    )
+    if volume.availability_zone != zone or elsewhere:
+        raise SpecError(
+            f"name: {volume.volume_id} was restored before from {source}, and is in another zone or attached to "
+            "another instance. Give another name to restore once more"
+        )
+    return volume
+
+
+def _holds(instance: Instance, volume: Volume) -> bool:
+    """Whether the volume is attached to the instance, and stays there."""
+    return any(link.instance_id == instance.instance_id and not link.leaving for link in volume.attachments)
+
+
+def _is_in_place(volume: Volume, spec: RestoreSpec, target: Instance | None) -> bool:
+    """Whether nothing is to be done for the volume: whoever uses it by now decides on all else."""
+    return not spec.target_id or (target is not None and _holds(target, volume))
+
+
+# --- what to restore from --------------------------------------------------------------------------------------------
+
+
+def _recovery(spec: RestoreSpec, state: State, claims: Iterable[Claim], now: datetime) -> Recovery:
+    """Return the volumes to restore, and their snapshots. *claims*: the volumes that are restored already."""
+    restored_before = tuple(
+        Restored(claim.source, claim.volume.snapshot_id or "", claim.volume.create_time or now) for claim in claims
+    )
+    wanted = Wanted(spec.volume_ids, spec.instance_id, spec.before, state.region, restored_before)
+    if not spec.instance_id:
+        state.require(*source_queries(wanted.missing))
+        return recover(state.all(Snapshot), wanted)
+    begun = [found for item in restored_before if (found := state.snapshot(item.snapshot_id)) is not None]
+    state.require(*set_queries(spec.instance_id, begun))
+    if is_without_sets(state.all(Snapshot), wanted):
+        state.require(attached_query(spec.instance_id))
+        state.require(*sibling_queries(state.all(Snapshot)))
+    return recover(state.all(Snapshot), wanted)
+
+
+# --- where to --------------------------------------------------------------------------------------------------------
+
+
+def _target(spec: RestoreSpec, state: State) -> Instance | None:
+    """The instance to attach the volumes to, None for a zone. Raises SpecError where it cannot take volumes."""
+    if not spec.target_id:
+        return None
+    found = state.instance(spec.target_id)
+    if found is not None and found.alive:
+        return found
+    state.require(*heir_queries(spec.target_id, found))
+    _require_unreplaced(spec, state)
+    if found is None:
+        raise SpecError(
+            f"target_instance_id: {spec.target_id} does not exist in {state.region}. Check the id and the region."
+        )
+    raise SpecError(f"target_instance_id: {spec.target_id} is {found.state}. Name an instance that lives.")
+
+
+def _require_unreplaced(spec: RestoreSpec, state: State) -> None:
+    heir = successor(state, spec.target_id)
+    if heir is not None:
+        raise SpecError(
+            f"target_instance_id: {spec.target_id} was replaced by {heir.instance_id}, which is {heir.state}. Name "
+            f"{heir.instance_id}, or start {spec.target_id} first."
+        )
+
+
+def _place_queries(spec: RestoreSpec, target: Instance | None, *, making: bool, attaching: bool) -> Iterator[Query]:
+    """Return the queries on the place where volumes are made, or attached."""
+    if making:
+        yield from (ENCRYPTION, *zone_queries(spec))
+    if target is not None and (making or attaching):
+        yield from attachment_queries(target)
+        yield from heir_queries(spec.target_id, target)
+
+
+def _zone(spec: RestoreSpec, state: State, target: Instance | None) -> str:
+    """The zone to make volumes in. Raises SpecError where EC2 has no such zone to use."""
+    if target is not None:
+        return target.availability_zone
+    if not state.fact(f"{spec.zone}/zone"):
+        raise SpecError(f"zone: there is no zone {spec.zone} in {state.region} to use. Name another one.")
+    return spec.zone
+
+
+def _devices(
+    spec: RestoreSpec,
+    state: State,
+    target: Instance | None,
+    points: Sequence[RestorePoint],
+    detached: Mapping[str, Volume],
+) -> dict[str, str]:
+    """By source, the device of each volume to attach: the recorded one where it is free, else another free one.
+
+    Raises SpecError and UnsafePlan for a target that does not take them.
+    """
+    recorded = {point.source: point.recorded_device for point in points}
+    for source, volume in detached.items():
+        made_from = state.snapshot(volume.snapshot_id)
+        recorded[source] = origin_of(made_from).device_name if made_from is not None else None
+    if target is None or not recorded:
+        return {}
+    site = unsupported_site(target.availability_zone, target.facts)
+    if site:
+        raise UnsafePlan(
+            f"target_instance_id: {target.instance_id} is at {site}, where this collection does not make or attach "
+            "volumes. Restore to a zone of the region, and attach the volumes by other means"
+        )
+    _require_unreplaced(spec, state)
+    trouble = limit_trouble(state, target, len(recorded))
+    if trouble:
+        raise UnsafePlan(f"target_instance_id: {trouble}")
+    return _chosen_devices(target, taken_disks(state, target), recorded)
+
+
+def _chosen_devices(target: Instance, taken: set[str], recorded: Mapping[str, str | None]) -> dict[str, str]:
+    """Recorded names come first, so that none of them is given to another volume."""
+    chosen: dict[str, str] = {}
+    for source, name in sorted(recorded.items()):
+        if name is not None and free_device(target, taken, name) == name:
+            chosen[source] = name
+            taken = {*taken, disk(name)}
+    for source in sorted(recorded.keys() - chosen.keys()):
+        name = free_device(target, taken)
+        if name is None:
+            raise SpecError(
+                f"target_instance_id: {target.instance_id} has no free device name for {source}. Detach another "
+                "volume first."
+            )
+        chosen[source] = name
+        taken = {*taken, disk(name)}
+    return chosen
+
+
+# --- the changes -----------------------------------------------------------------------------------------------------
+
+
+def _parts_there(
+    there: Mapping[str, Volume],
+    detached: Mapping[str, Volume],
+    recovery: Recovery,
+    target: Instance | None,
+    devices: Mapping[str, str],
+) -> Iterator[Part]:
+    """Return the volumes that were restored before. Those that are not in their place are attached again."""
+    for source, volume in there.items():
+        links = [link for link in volume.attachments if target is None or link.instance_id == target.instance_id]
+        device = devices[source] if source in detached else links[0].device_name if links else None
+        moment = recovery.moments.get(volume.snapshot_id or "")
+        yield Part(
+            source,
+            volume.snapshot_id,
+            moment,
+            volume.volume_id,
+            volume.availability_zone,
+            device,
+            changed=source in detached,
+        )
+
+
+def _part_made(spec: RestoreSpec, point: RestorePoint, zone: str, device: str | None = None) -> Part:
+    return Part(
+        point.source,
+        point.snapshot.snapshot_id,
+        point.moment,
+        planned_volume(spec, point.source),
+        zone,
+        device,
+        changed=True,
+    )
+
+
+# --- the drill -------------------------------------------------------------------------------------------------------
+
+
+def _drill(spec: RestoreSpec, state: State, now: datetime) -> Plan:
+    of_sources = set_queries(spec.instance_id, ()) if spec.instance_id else source_queries(spec.volume_ids)
+    state.require(*drill_queries(spec), *of_sources, ENCRYPTION, *zone_queries(spec))
+    recovery = _recovery(spec, state, (), now)
+    zones = {point.source: _drill_zone(spec, state, point) for point in recovery.points}
+    creations = [creation(spec, point, zones[point.source], state) for point in recovery.points]
+    parts = [_part_made(spec, point, zones[point.source]) for point in recovery.points]
+    left = leftovers(spec, state, now, len(creations))
+    stages = tuple(
+        stage for stage in drill_stages(creations, left.volumes, state.region) if stage.changes or stage.waits
+    )
+    plan = _told(stages, parts, [*left.notes, *recovery.notes], recovery.failures)
+    notes = [*plan.report.result["notes"], *bounded(item.note for item in left.volumes)]
+    warnings = [*plan.warnings, *bounded(item.warning for item in left.volumes)]
+    report = replace(plan.report, result={**plan.report.result, "notes": notes})
+    return replace(plan, warnings=tuple(warnings), report=report)
+
+
+def _drill_zone(spec: RestoreSpec, state: State, point: RestorePoint) -> str:
+    """The zone that the task names, else that of the source, else the first one of the region."""
+    if spec.zone:
+        return _zone(spec, state, None)
+    usable = sorted(
+        item.fact_id.removesuffix("/zone") for item in state.all(Fact) if item.fact_id.endswith("/zone") and item.value
+    )
+    if not usable:
+        raise SpecError(f"zone: EC2 shows no Availability Zone of {state.region} to use. Name one.")
+    return point.zone if point.zone in usable else usable[0]
+
+
+# --- what is told ----------------------------------------------------------------------------------------------------
+
+
+def _told(
+    stages: tuple[Stage, ...],
+    parts: Iterable[Part],
+    notes: Iterable[str],
+    failures: Mapping[str, str],
+) -> Plan:
+    """The plan with its result. Raises SpecError where nothing at all can be restored."""
+    ordered = sorted(parts, key=lambda part: part.source)
+    text = ". ".join(bounded(failures[source].rstrip(".") for source in sorted(failures)))
+    if failures and not ordered:
+        raise SpecError(text)
+    refused = Incomplete(f"{text}. The task restores the other volumes", SpecError(text)) if failures else None
+    told = list(dict.fromkeys(notes))
+    return Plan(
+        stages,
+        tuple(told),
+        report=PlanReport(
+            {"volumes": [part.view() for part in ordered], "notes": told},
+            unfinished={"notes": told},
+            measured="volumes",
+        ),
+        refused=refused,
+    )
+
+
+def result(_spec: RestoreSpec, _state: State) -> dict[str, Any]:
+    """``volumes`` and ``notes``, which the plan tells: a drill's volumes are gone when it is over."""
+    return {"volumes": [], "notes": []}
+
+
+def headline(spec: RestoreSpec, result: Mapping[str, Any]) -> str:
+    """Return how many volumes there are, of which moments, and how long a drill took to have them."""
+    volumes = result["volumes"]
+    moments = sorted({item["point_in_time"] for item in volumes if item["point_in_time"]})
+    span = f" of {' to '.join([moments[0], moments[-1]] if len(moments) > 1 else moments)}" if moments else ""
+    seconds = [item["seconds"] for item in volumes if item["seconds"] is not None]
+    took = f", available after {max(seconds)} s" if spec.is_drill and seconds else ""
+    return f"{counted(len(volumes), 'volume')}{span}{took}"
+
+
+FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline)

@@ -1,0 +1,75 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The changes of a restore in order, with what each waits for.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from ..._kernel.plan import Change, Stage, Wait
+from ..._kernel.resources import Instance, Volume
+from .changes import unmade, waits
+
+
+def restore_stages(
+    target: Instance | None,
+    there: Mapping[str, Volume],
+    detached: Mapping[str, Volume],
+    creations: Sequence[Change],
+    attaches: Sequence[Change],
+) -> tuple[Stage, ...]:
+    """Attach volumes that are there already beside the creations, so that none of these can keep them off.
+
+    Of several volumes the first one is attached alone. So of two runs that restore the same to two instances, the later
+    one meets the earlier one there, and attaches nothing.
+    """
+    made = [change.resource for change in creations]
+    ordered = sorted(attaches, key=lambda change: change.resource in made)
+    first = ordered[:1] if len(ordered) > 1 else []
+    rest = ordered[len(first) :]
+    early = [change for change in rest if change.resource not in made]
+    late = [change for change in rest if change.resource in made]
+    making = Stage(
+        (*creations, *early),
+        (*waits(made, "volume_available", final=target is None), *_attached(early)),
+        unmade(creations),
+        frozenset({"failed"}),
+    )
+    claiming = Stage(tuple(first), _attached(first, "claimed"))
+    of_new = bool(first) and first[0].resource in made
+    several = (
+        Stage(waits=tuple(_settling(target, there, detached))),
+        *((making, claiming) if of_new else (claiming, making)),
+        Stage(tuple(late), _attached([*first, *late])),
+    )
+    return tuple(stage for stage in several if stage.changes or stage.waits)
+
+
+def _attached(attaches: Sequence[Change], goal: str = "attached") -> tuple[Wait, ...]:
+    """The wait for attachments to one instance. Nothing builds on them, except on the first one."""
+    if not attaches:
+        return ()
+    about = str(attaches[0].parameters["InstanceId"])
+    return waits((change.resource for change in attaches), goal, about=about, final=goal == "attached")
+
+
+def _settling(target: Instance | None, there: Mapping[str, Volume], detached: Mapping[str, Volume]) -> Iterator[Wait]:
+    """The waits for what EC2 is still at: it attaches nothing to an instance on its way, and nothing half-made."""
+    if target is not None and target.state in ("pending", "stopping"):
+        yield Wait((target.instance_id,), "running" if target.state == "pending" else "stopped")
+    making = [item.volume_id for item in there.values() if item.state == "creating"]
+    yield from waits(making, "volume_available", final=target is None)
+    leaving = [item.volume_id for item in detached.values() if item.attachments]
+    yield from waits(leaving, "detached")
+    joining = [
+        item.volume_id
+        for item in there.values()
+        if target is not None
+        and any(link.instance_id == target.instance_id and link.state == "attaching" for link in item.attachments)
+    ]
+    yield from waits(joining, "attached", about=target.instance_id if target is not None else "", final=True)

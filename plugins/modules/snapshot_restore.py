@@ -1,0 +1,273 @@
+#!/usr/bin/python
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: snapshot_restore
+short_description: Restore EBS volumes, or all volumes of an instance, from their newest good snapshots
+version_added: 0.1.0
+description:
+  - Makes volumes from the newest good snapshots of given volumes, or from the newest complete snapshot set of an
+    instance, and attaches them to an instance or leaves them unattached in a zone. The old volumes, and the old
+    instance, may be gone.
+  - A snapshot is good if it is completed and not in the archive. A warning says why newer snapshots are passed over.
+  - The new volumes have the size, type, IOPS, throughput and tags that the snapshots record. A snapshot that records no
+    type becomes a gp3 volume.
+  - All volumes are made at the same time, and attached at the same time.
+  - A second run changes nothing, also when there are newer snapshots. The volumes carry the tags of a declaration of
+    M(ec2ops.storage.ebs_volume_spec), so both modules know them again.
+  - Several volumes are restored independently. The task restores those that it can, then fails and names the others.
+    All volumes of an instance are restored from one moment, or none.
+  - Only snapshots of the account are restored. EC2's facts must agree with the tags of a snapshot, a copy or a volume
+    before the module uses it. A warning names those that do not fit.
+extends_documentation_fragment:
+  - ec2ops.storage.attributes
+  - ec2ops.storage.common
+  - amazon.aws.common.modules
+  - amazon.aws.region.modules
+  - amazon.aws.boto3
+options:
+  source_volume_ids:
+    description:
+      - The volumes whose data to restore. One of this and O(source_instance_id) is required.
+    type: list
+    elements: str
+  source_instance_id:
+    description:
+      - The instance whose volumes to restore, all from one moment. The module takes the newest complete snapshot set
+        that M(ec2ops.storage.snapshot_rotate) took with C(consistency=instance).
+      - If the instance has no sets, each volume that was attached to it comes from its own newest snapshot, and a
+        warning says so.
+    type: str
+  before:
+    description:
+      - Restore only data that was captured before this time, in ISO 8601, for example V(2026-11-23T19:00:00Z). Without
+        a time zone it is in UTC.
+    type: str
+  zone:
+    description:
+      - The Availability Zone to make the volumes in. They stay unattached.
+      - One of this and O(target_instance_id) is required, unless O(drill=true). A drill without it takes the recorded
+        zone of each volume, or the first zone of the region.
+    type: str
+  target_instance_id:
+    description:
+      - The instance to attach the volumes to, in its zone. Each takes the device that was recorded if that is free, and
+        another free one otherwise. Nothing is detached. A root volume becomes a further data volume.
+    type: str
+  name:
+    description:
+      - The declaration that the new volumes belong to, a value of O(ec2ops.storage.ebs_volume_spec#module:spec). By
+        default each volume has one of its own, C(restore/) and the id of its source.
+      - Volumes that were restored under a name are not restored again. Give another name to restore another time, or to
+        another zone or instance.
+      - Names that begin with C(restore-drill/) are refused. A drill ignores the name.
+    type: str
+  drill:
+    description:
+      - Make the volumes, wait until they are available, and delete them again. RV(volumes) has how long that took. A
+        drill that fails deletes what it has made.
+      - The module also deletes volumes of interrupted drills, after a completed final snapshot that RV(notes) names.
+        They must be older, by EC2's clock, than twice O(wait_timeout) for each volume of this drill.
+    type: bool
+    default: false
+  drill_id:
+    description:
+      - The id of the drill, 8 hexadecimal digits, which is part of the names of its volumes. By default each run draws
+        an id, so several drills may run at the same time.
+      - Set it to compare the plan of a check run with that of the run.
+    type: str
+  wait:
+    description:
+      - Wait until the volumes are available, and attached. A drill always waits until its volumes are available.
+notes:
+  - The user needs C(ec2:DescribeVolumes), C(ec2:DescribeSnapshots), C(ec2:GetEbsEncryptionByDefault),
+    C(ec2:CreateVolume) and C(ec2:CreateTags); with O(zone) and for drills C(ec2:DescribeAvailabilityZones); with
+    O(target_instance_id) C(ec2:DescribeInstances), C(ec2:DescribeInstanceTypes) and C(ec2:AttachVolume); for drills,
+    and to remove a volume that EBS could not make, C(ec2:DeleteVolume); to remove volumes of interrupted drills
+    C(ec2:CreateSnapshot) and C(ec2:DeleteSnapshot). Snapshots that a customer managed KMS key encrypts need
+    C(kms:CreateGrant), C(kms:Decrypt), C(kms:DescribeKey) and C(kms:GenerateDataKeyWithoutPlaintext) on that key.
+  - EBS loads the blocks of a new volume when they are first used. A volume is available before that.
+  - Tags of the volume and of the policy are alike on a snapshot, so a restored volume has both.
+seealso:
+  - module: ec2ops.storage.snapshot_rotate
+  - module: ec2ops.storage.ebs_volume_spec
+author:
+  - The ec2ops.storage contributors (@ec2ops)
+"""
+
+EXAMPLES = r"""
+- name: Restore a volume as it was yesterday, and attach it beside the original
+  ec2ops.storage.snapshot_restore:
+    source_volume_ids: [vol-0123456789abcdef0]
+    before: "2026-11-24T00:00:00Z"
+    target_instance_id: i-0123456789abcdef0
+    region: eu-central-1
+
+- name: Restore all volumes of a lost instance on another one, from one moment
+  ec2ops.storage.snapshot_restore:
+    source_instance_id: i-0aaaaaaaaaaaaaaaa
+    target_instance_id: i-0bbbbbbbbbbbbbbbb
+    region: eu-central-1
+
+- name: Restore from the copies in another region
+  ec2ops.storage.snapshot_restore:
+    source_volume_ids: [vol-0123456789abcdef0]
+    zone: eu-west-1a
+    region: eu-west-1
+
+- name: Restore once more, under another name
+  ec2ops.storage.snapshot_restore:
+    source_volume_ids: [vol-0123456789abcdef0]
+    before: "2026-11-20T00:00:00Z"
+    zone: eu-central-1b
+    name: audit-2026-11
+    region: eu-central-1
+
+- name: Show that the backups can be restored, and how long that takes
+  ec2ops.storage.snapshot_restore:
+    source_volume_ids: [vol-0123456789abcdef0, vol-0fedcba9876543210]
+    drill: true
+    region: eu-central-1
+"""
+
+RETURN = r"""
+msg:
+  description: One line that says what the task did, or would do in check mode, and how things stand. On failure, why.
+  returned: always
+  type: str
+  sample: 1 volume created, 1 attached; 1 volume of 2026-11-23T01:23:03Z
+volumes:
+  description:
+    - The restored volumes, in the order of their sources, those that an earlier run restored too. On failure, those of
+      them for which nothing is left to do.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    source:
+      description: The volume whose data it has.
+      type: str
+    snapshot_id:
+      description: The snapshot that it was made from.
+      type: str
+    point_in_time:
+      description: When the data was captured. Null where the snapshot of an earlier run is gone.
+      type: str
+    volume_id:
+      description: The new volume. In check mode a planned id, if it does not exist yet.
+      type: str
+    device:
+      description: The device that it is attached at. Null if it is unattached.
+      type: str
+    zone:
+      description: Its Availability Zone.
+      type: str
+    changed:
+      description: Whether this run made or attached it, or would.
+      type: bool
+    seconds:
+      description:
+        - How long this run took until the volume was available, and attached. Null in check mode, with O(wait=false) if
+          the run does not wait for the volume, and for a volume that was in its place.
+      type: float
+  sample:
+    - source: vol-08e81973e0becd7b0
+      snapshot_id: snap-0301850c5a38fd547
+      point_in_time: "2026-11-23T01:23:03Z"
+      volume_id: vol-05c90a9587403e430
+      device: /dev/sdg
+      zone: eu-central-1a
+      changed: true
+      seconds: 9.3
+notes:
+  description:
+    - What the operator should know, such as newer snapshots that were passed over. Each note is a warning too.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+plan:
+  description:
+    - What was done, or in check mode would be done, in order. One entry per resource, the same in both modes.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - action: AttachVolume
+      resource: (new volume restore/vol-08e81973e0becd7b0/vol-08e81973e0becd7b0)
+      region: eu-central-1
+      parameters: {"InstanceId": "i-0123456789abcdef0", "Device": "/dev/sdg"}
+      reason: attach the restored vol-08e81973e0becd7b0 to i-0123456789abcdef0
+      before: {"state": "available", "attachments": []}
+      after: {"state": "in-use", "attachments": [{"instance_id": "i-0123456789abcdef0", "device_name": "/dev/sdg"}]}
+      disruptive: false
+planned_ids:
+  description: What EC2 made of the planned ids in RV(plan). Empty in check mode.
+  returned: always
+  type: dict
+  sample: {"(new volume restore/vol-08e81973e0becd7b0/vol-08e81973e0becd7b0)": "vol-05c90a9587403e430"}
+api_calls:
+  description: How many requests were sent, by operation.
+  returned: always
+  type: dict
+  sample: {"DescribeVolumes": 4, "DescribeSnapshots": 2, "CreateVolume": 1, "AttachVolume": 1}
+error:
+  description: What went wrong, with AWS's own code and message where AWS has refused something.
+  returned: failure
+  type: dict
+  sample:
+    operation: CreateVolume
+    code: VolumeLimitExceeded
+    message: You have exceeded the maximum number of volumes.
+done:
+  description:
+    - On failure, the entries of the plan that were carried out. RV(failed_changes) and RV(not_tried) have the others.
+  returned: failure
+  type: list
+  elements: dict
+  sample: []
+failed_changes:
+  description: The entries of the plan that failed.
+  returned: failure
+  type: list
+  elements: dict
+  sample: []
+not_tried:
+  description: The entries of the plan that were not begun.
+  returned: failure
+  type: list
+  elements: dict
+  sample: []
+rolled_back:
+  description: On failure, the changes that the rollback made.
+  returned: failure, after the first change
+  type: list
+  elements: dict
+  sample: []
+"""
+
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine.runner import run_module
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.restore.planner import FEATURE
+
+ARGUMENT_SPEC = {
+    "source_volume_ids": {"type": "list", "elements": "str"},
+    "source_instance_id": {"type": "str"},
+    "before": {"type": "str"},
+    "zone": {"type": "str"},
+    "target_instance_id": {"type": "str"},
+    "name": {"type": "str"},
+    "drill": {"type": "bool", "default": False},
+    "drill_id": {"type": "str"},
+}
+
+
+def main() -> None:
+    run_module(FEATURE, ARGUMENT_SPEC)
+
+
+if __name__ == "__main__":
+    main()
