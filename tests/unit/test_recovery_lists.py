@@ -41,6 +41,6 @@ def test_archived_snapshot_is_passed_over_for_an_older_one() -> None:
 def test_lenient_filter_returns_its_reason() -> None:
     told = restore_points([], volume_ids=[V1], region="eu-central-1", strict=False)
     assert set(told) == {"error", "notes"}
-    assert told["error"].startswith(f"{V1}: there is no completed snapshot")
-    with pytest.raises(AnsibleFilterError, match="there is no completed snapshot"):
+    assert told["error"].startswith(f"{V1}: has no completed snapshot")
+    with pytest.raises(AnsibleFilterError, match="has no completed snapshot"):
         restore_points([], volume_ids=[V1])
