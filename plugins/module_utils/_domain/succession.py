@@ -67,10 +67,10 @@ _ONE_MORE = len(",i-0123456789abcdef0")
 
 
 def lineage_queries(instance_ids: Iterable[str], state: State) -> tuple[Query, ...]:
-    """Return the questions that `living` needs answered: the instances, and whatever carries their ids as replaced.
+    """Return the queries that `living` needs: for the instances, and for their successors.
 
-    A successor whose tag was full may have been replaced by one whose tag had no room for these ids any more, so it is
-    asked for too, once it is known. So is the one that a successor on trial is to replace.
+    A full tag may have no room for these ids any more. So the successors of a known successor are asked for too, and so
+    is the predecessor of an unproven one.
     """
     ids = sorted({resource for resource in instance_ids if not is_planned(resource)})
     known = [state.instance(item) for item in ids]
@@ -299,7 +299,7 @@ def successor(state: State, instance_id: str) -> Instance | None:
     """Return the living instance that stands for *instance_id* after one or more replacements, None when it was not
     replaced.
 
-    Raises Ambiguous when two living instances are proven to, and neither replaces the other.
+    Raises Ambiguous when two living instances are proven successors, and neither replaces the other.
     """
     links = _Links(state)
     claims = {
@@ -556,9 +556,9 @@ def settling_queries(state: State, instance_id: str) -> tuple[Query, ...]:
 
 
 def require_settled(state: State, instance: Instance, option: str) -> None:
-    """UnsafePlan while a replacement of *instance*, or by it, is unfinished: it is open which of the two has the data.
+    """Raise UnsafePlan while a replacement of *instance*, or by it, is unfinished, since either may have the data.
 
-    One that was rejected leaves nothing open.
+    A rejected replacement is finished.
     """
     trials = on_trial_for(state, instance.instance_id)
     pairs = [(instance, heir) for heir in trials if heir.tags[tag_names.TRIAL] != REJECTED]

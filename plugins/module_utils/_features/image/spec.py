@@ -238,7 +238,7 @@ def capture_description(spec: ImageSpec, source: str) -> str:
 
 
 def names_version(spec: ImageSpec, text: str) -> bool:
-    """Return whether a description is one that this version alone has, made from any source."""
+    """Return whether only this version has such a description, whatever its source."""
     if text.endswith(_mark(spec)):
         return True
     beginning = f"{spec.name} {spec.version} from "
