@@ -6,7 +6,8 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    # What every module of the collection is. One that is less overrides the attribute's support and gives details.
+    # The attributes of every module of the collection. A module with less support overrides an attribute and gives
+    # details.
     DOCUMENTATION = r"""
 options: {}
 attributes:
@@ -17,15 +18,15 @@ attributes:
       - ec2ops.storage.aws
   check_mode:
     description:
-      - Can run in C(check_mode) and return the plan of what the same task would do, without doing it.
+      - Can run in C(check_mode) and return the plan of the same task without a change.
     support: full
   diff_mode:
     description:
-      - Will return details on what has changed, or would change in C(check_mode), when in diff mode.
+      - Returns details on the changes, or on the planned changes in C(check_mode), when in diff mode.
     support: full
   idempotent:
     description:
       - When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
-      - This assumes that what the module manages has not been changed otherwise in between.
+      - This assumes that nothing else changes the module's resources in between.
     support: full
 """

@@ -15,7 +15,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors impo
 
 
 def connection(value: Any, playbook: str, region: str = "", profile: str = "") -> dict[str, Any]:
-    """Return what the documentation beside this file says. Raises AnsibleFilterError for values that do not fit."""
+    """Return the joined options, see connection.yml. Raises AnsibleFilterError for values that do not fit."""
     options = from_text(value, f"{playbook}_aws", "mapping")
     try:
         return joined_connection(options, playbook, {"region": region, "profile": profile})
@@ -24,8 +24,8 @@ def connection(value: Any, playbook: str, region: str = "", profile: str = "") -
 
 
 class FilterModule:
-    """What Ansible looks for."""
+    """The class that Ansible loads."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """By name."""
+        """Return the filters by name."""
         return {"connection": connection}

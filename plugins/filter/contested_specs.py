@@ -13,20 +13,20 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._features.volumes.c
 
 
 def contested_specs(hosts: Sequence[str], told: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return a sentence for each host with contested declarations, as the documentation beside this file describes."""
+    """Return a sentence for each host with contested declarations, see contested_specs.yml."""
     return refusals({host: list(_purging(one)) for host, one in zip(hosts, told, strict=True)})
 
 
 def _purging(told: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The declarations of a host that purge."""
+    """Yield the declarations of a host that purge."""
     for spec in told["specs"]:
         if boolean(spec.get("purge_volumes", told["purge"]), strict=False):
             yield spec
 
 
 class FilterModule:
-    """What Ansible looks for."""
+    """The class that Ansible loads."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """By name."""
+        """Return the filters by name."""
         return {"contested_specs": contested_specs}

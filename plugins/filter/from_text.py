@@ -14,7 +14,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._engine import vari
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
 from yaml import YAMLError
 
-# By the end of the variable's name.
+# Examples by the end of the variable's name.
 RIGHT_VALUES = {
     "_aws": "{region: eu-central-1}",
     "_block_devices": "[{device_name: /dev/xvda, volume_size: 20}]",
@@ -31,7 +31,7 @@ RIGHT_VALUES = {
 
 
 def from_text(value: Any, option: str, kind: str) -> Any:
-    """Return what the documentation beside this file says. Raises AnsibleFilterError for a value of another type."""
+    """Return the mapping or list, see from_text.yml. Raises AnsibleFilterError for a value of another type."""
     example = next((text for ending, text in RIGHT_VALUES.items() if option.endswith(ending)), "")
     try:
         return variables.from_text(value, option, kind, example, _parsed)
@@ -41,15 +41,15 @@ def from_text(value: Any, option: str, kind: str) -> Any:
 
 def _parsed(text: str) -> Any:
     try:
-        # The C loader takes no text of a subclass, as which ansible-core marks where a value is from.
+        # ansible-core marks the origin of a value by a subclass of str, which the C loader refuses.
         return yaml_load(text.encode())
     except YAMLError as error:
         raise ValueError(text) from error
 
 
 class FilterModule:
-    """What Ansible looks for."""
+    """The class that Ansible loads."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """By name."""
+        """Return the filters by name."""
         return {"from_text": from_text}

@@ -12,8 +12,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._engine.summary imp
 
 
 class FilterModule:
-    """What Ansible looks for."""
+    """The class that Ansible loads."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """By name."""
+        """Return the filters by name."""
         return {"headlines": headlines}

@@ -12,15 +12,15 @@ version_added: 0.1.0
 author:
   - The ec2ops.storage contributors (@ec2ops)
 description:
-  - Returns a sentence for each variable of the host that has the prefix of one of the given roles or playbooks and that
-    it does not know. The roles and playbooks of this collection refuse such variables with it, before they do anything.
-  - Returns a sentence, too, for a variable of a playbook that is not of its type or not among its choices. Ansible
-    itself compares the variables of roles. A value that is a template is not looked at.
+  - Returns a sentence for each unknown variable of the host with the prefix of one of the given roles or playbooks.
+    With this lookup they refuse such variables before they do anything.
+  - Also returns a sentence for a playbook's variable with a value of another type or outside the choices. Ansible
+    itself checks the variables of roles. Templates are not checked.
   - A variable belongs to the role or playbook with the longest name that it begins with. For example,
     C(restore_volumes_zone) belongs to the playbook C(restore_volumes), and not to the role C(restore).
-  - A name that is up to two edits, or one word, away from a known one is refused with the known one. Other unknown
-    names are refused too, but for those that begin with C(restore_) or C(relaunch_). For these the lookup gives a
-    warning, since other projects use such names.
+  - For a name that is up to two edits, or one word, away from a known one, the sentence suggests the known one. Other
+    unknown names are refused too. Names that begin with C(restore_) or C(relaunch_) only cause a warning, since other
+    projects use them.
   - Names that begin with two underscores, and names that end in C(_result) or C(_plan), are never refused.
 options:
   _terms:
@@ -63,19 +63,19 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._engine.variables i
 
 COLLECTION = Path(__file__).resolve().parents[2]
 
-# The loop variable that the tasks files of a user read.
+# The loop variable that a user's files with tasks read.
 BESIDE = {"snapshot_policy": frozenset({"snapshot_policy_item"})}
 
 
 class LookupModule(LookupBase):
-    """What Ansible looks for."""
+    """The class that Ansible loads."""
 
     def run(self, terms: list[str], variables: Mapping[str, Any] | None = None, **_options: Any) -> list[str]:
-        """Return what the documentation says. Raises AnsibleError for a name that is no role or playbook."""
+        """Return the sentences. Raises AnsibleError for a name that is no role or playbook."""
         known = known_variables()
         strangers = [term for term in terms if term not in known]
         if strangers:
-            raise AnsibleError(f"refused_variables: {', '.join(strangers)}: no role or playbook of this collection.")
+            raise AnsibleError(f"refused_variables: this collection has no role or playbook {', '.join(strangers)}.")
         given = variables or {}
         verdict = judge(given, terms, known)
         for sentence in verdict.doubtful:
@@ -85,7 +85,7 @@ class LookupModule(LookupBase):
 
 @lru_cache
 def known_variables() -> Mapping[str, frozenset[str]]:
-    """Return the names of the variables that each role and each playbook reads, as their specifications have them."""
+    """Return the variables of each role and each playbook, from their specifications."""
     known = {
         path.parents[1].name: frozenset().union(*_specified(path).values()) | BESIDE.get(path.parents[1].name, set())
         for path in COLLECTION.glob("roles/*/meta/argument_specs.yml")
@@ -96,8 +96,8 @@ def known_variables() -> Mapping[str, frozenset[str]]:
 def wrong_values(given: Mapping[str, Any], playbooks: Collection[str]) -> list[str]:
     """Return a sentence for each value in *given* that the specification of one of these playbooks does not allow.
 
-    The options of a playbook whose values are text or mappings of any kind are their users' own to check. Nothing
-    (null, an empty text) is no value, and a template is not looked at.
+    The roles and modules check texts and mappings themselves. Null and an empty text are no value, and templates are
+    not checked.
     """
     found = []
     for playbook in playbooks:

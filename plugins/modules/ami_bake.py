@@ -10,16 +10,15 @@ module: ami_bake
 short_description: Ensure that one version of an AMI exists, is captured, or is absent
 version_added: 0.1.0
 description:
-  - An image is declared by O(name) and O(version). The module makes sure that there is exactly one AMI for them in
-    the region, made from the given source, whatever happened to earlier runs.
-  - The identity is kept in the tags C(ec2ops:image), C(ec2ops:version) and C(ec2ops:fingerprint) on the AMI and on
-    the snapshots that the module takes. A capture that was interrupted is found again by them, so there is one
-    snapshot per device and one AMI, ever.
-  - Tags alone prove nothing. An AMI or a snapshot with these tags is of the version only when EC2 shows the version's
-    name or description on it, and the AMI was made from a volume of the source. A warning names the others.
-  - With O(state=captured) the module returns as soon as the point in time is fixed. The instance may be started then,
-    while EC2 still copies. A later run with O(state=available) waits for the snapshots and registers the AMI.
-  - Architecture, boot mode and the other facts of the hardware are inherited from the source instance and its image.
+  - O(name) and O(version) declare an image. The module ensures exactly one AMI for them in the region, made from the
+    given source, however earlier runs ended.
+  - The tags C(ec2ops:image), C(ec2ops:version) and C(ec2ops:fingerprint) on the AMI and on its snapshots hold the
+    identity. They lead the next run to an interrupted capture, so there is only one snapshot per device and one AMI.
+  - Tags alone prove nothing. An AMI or a snapshot with these tags belongs to the version only if EC2 shows the
+    version's name or description on it, and the AMI was made from a volume of the source. A warning names the others.
+  - O(state=captured) returns as soon as the point in time is fixed. Then the instance may start, while EC2 still
+    copies. A later run with O(state=available) waits for the snapshots and registers the AMI.
+  - The AMI inherits architecture, boot mode and the other hardware facts from the source instance and its image.
     RegisterImage's own defaults (C(i386), C(paravirtual)) are never used.
 extends_documentation_fragment:
   - ec2ops.storage.attributes
@@ -34,74 +33,71 @@ options:
     required: true
   version:
     description:
-      - The version within the line, for example V(2026.11.23). A version that exists is never made again.
-      - It must be text. Quote it, since YAML reads V(2026.10) as the number V(2026.1). What is not text is refused.
+      - The version within the line, for example V(2026.11.23). An existing version is never made again.
+      - It must be text. Quote it, since YAML reads V(2026.10) as the number V(2026.1).
     type: raw
     required: true
   image_name:
     description:
       - The AMI's name in EC2, unique in the account and region. C({name}) and C({version}) stand for the options.
-      - Not used with O(state=absent), which finds the AMI by O(name) and O(version).
+      - O(state=absent) ignores it, and finds the AMI by O(name) and O(version).
     type: str
     default: "{name}-{version}"
   state:
     description:
       - V(available) means that the AMI is registered and usable.
-      - V(captured) means that its point in time is fixed. Nothing is waited for, except for O(method=image), where
-        the AMI must first name its snapshots.
-      - V(absent) deregisters the AMI and deletes the snapshots that this module took for it and no other AMI uses.
-        It is refused while something needs the AMI, see O(force).
-      - A copy of the AMI that somebody has made with CopyImage, with its tags, is never taken for the version and never
-        removed.
+      - V(captured) means that the point in time is fixed. The module does not wait, except with O(method=image), until
+        the AMI names its snapshots.
+      - V(absent) deregisters the AMI and deletes the snapshots that this module took for it, unless another AMI uses
+        them. It is refused while something needs the AMI, see O(force).
+      - A copy of the AMI, made with CopyImage and its tags, never counts as the version and is never removed.
     type: str
     choices: [available, captured, absent]
     default: available
   source_instance_id:
     description:
-      - The instance to bake from. When it was replaced by M(ec2ops.storage.instance_relaunch), its living successor
-        is baked.
-      - A version that exists, as an image or as a capture, does not need the instance any more.
-      - While such a replacement is unfinished, so that it is open which of the two has the data, nothing is baked.
-      - A version that was made from this instance, from one that it replaces, or that this instance runs from, has
-        the same source.
+      - The instance to bake from. If M(ec2ops.storage.instance_relaunch) has replaced it, its living successor is
+        baked.
+      - If the version exists, as an image or as a capture, the instance may be gone.
+      - While such a replacement is unfinished, either instance may have the data, and nothing is baked.
+      - A version has the same source if it was made from this instance or from one of its predecessors, or if this
+        instance runs from it.
     type: str
   follow_successor:
     description:
-      - Whether O(source_instance_id) stands for the living instance that has replaced it. With V(false) the id is taken
-        literally, which saves a call where an earlier task has returned RV(source_instance_id).
+      - Whether O(source_instance_id) stands for the instance's living successor. V(false) takes the id literally. This
+        saves a call if an earlier task has returned RV(source_instance_id).
     type: bool
     default: true
   source_snapshot_id:
     description:
-      - The snapshot of a root volume to bake from. O(architecture), O(root_device_name) and O(ena_support) must be
-        given then.
-      - The snapshot is never deleted by this module.
+      - The snapshot of a root volume to bake from. It requires O(architecture), O(root_device_name) and O(ena_support).
+      - This module never deletes the snapshot.
     type: str
   method:
     description:
       - V(snapshot) takes snapshots and registers an AMI from them.
-      - V(image) uses CreateImage without a reboot, which keeps product codes and the billed platform. The options for
-        the hardware, from O(architecture) on, cannot be given then.
-      - V(auto) means V(image) where the source has product codes or a platform other than Linux/UNIX, else
-        V(snapshot).
+      - V(image) uses CreateImage without a reboot, which keeps product codes and the billed platform. It excludes the
+        hardware options from O(architecture) on.
+      - V(auto) means V(image) if the source has product codes or a platform other than Linux/UNIX, else V(snapshot).
     type: str
     choices: [auto, snapshot, image]
     default: auto
   require_stopped:
     description:
-      - Capture only from a stopped instance. With V(false), an image of a running instance is accepted. It is as
-        consistent as a disk after a power cut.
+      - Capture only a stopped instance. V(false) accepts a running instance, whose image is as consistent as a disk
+        after a power cut.
     type: bool
     default: true
   devices:
     description:
-      - Whether the image has the root device, or all EBS volumes that are attached to the instance, taken at one
-        moment.
+      - V(root) captures the root device only, V(all) every attached EBS volume at one moment.
     type: str
     choices: [root, all]
     default: root
   block_devices:
-    description: What is to be different for a device of the image. What is left out is as the source has it.
+    description: The differences of the image's devices from those of the source. Everything else stays as the source
+      has it.
     type: list
     elements: dict
     default: []
@@ -124,10 +120,10 @@ options:
         description: Throughput in MiB/s, for V(gp3).
         type: int
       delete_on_termination:
-        description: Whether the volume ends with its instance.
+        description: Whether EC2 deletes the volume with its instance.
         type: bool
   architecture:
-    description: The image's architecture. Inherited unless given, as are the options that follow.
+    description: The image's architecture. Without a value, this and each following option is inherited.
     type: str
     choices: [i386, x86_64, arm64, x86_64_mac, arm64_mac]
   virtualization_type:
@@ -167,39 +163,38 @@ options:
     type: str
   platform_details:
     description:
-      - The platform as which EC2 must bill the image, for example V(Linux/UNIX). An image that EC2 bills otherwise is
-        deregistered again, and the task fails.
-      - With O(source_instance_id), the platform of the instance is expected in any case.
-      - With O(source_snapshot_id), EC2 bills the image as Linux/UNIX whatever the snapshot holds. Without this option
-        the module warns about that.
+      - The platform that EC2 must bill the image as, for example V(Linux/UNIX). If EC2 bills the image otherwise, the
+        task deregisters it and fails.
+      - With O(source_instance_id), the platform must be that of the instance.
+      - With O(source_snapshot_id), EC2 bills the image as Linux/UNIX, whatever the snapshot holds. The module warns
+        about this unless this option is set.
     type: str
   description:
     description:
-      - The description of the image and its snapshots, set when they are made.
-      - That of a snapshot ends with a hash of O(name) and O(version), which proves for which version it was taken.
+      - The description of a new image and its snapshots.
+      - The description of a snapshot ends with a hash of O(name) and O(version), which proves its version.
     type: str
   tags:
     description:
-      - Tags for the image and the snapshots that the module has taken for it. They are set when these are made, and
-        again when the tags of an existing image or its snapshots differ.
-      - Tags that are not named here stay as they are.
+      - Tags for the image and the snapshots that the module has taken for it. A later run sets those that differ.
+      - Other tags stay as they are.
       - Quote values, since YAML turns V(yes) into V(true). A value that is neither text nor a whole number is refused.
     type: dict
     default: {}
   force:
     description:
-      - With O(state=absent), deregister the image although something needs it, and leave snapshots that are locked.
-      - Without it, the removal is refused while the image is used by an instance, a launch template in any of its
-        versions, a launch configuration, an SSM parameter, an Image Builder recipe, or by another account with which it
-        is shared and which an existing AMI usage report names. It is refused too while a snapshot is locked, and where
-        the permission to find out is missing.
-      - An image that is shared, without a usage report that shows use, is removed with a warning.
+      - With O(state=absent), deregister the image even if something needs it, and leave locked snapshots.
+      - Without it, the removal is refused while an instance, any version of a launch template, a launch configuration,
+        an SSM parameter or an Image Builder recipe uses the image. The same holds for another account that shares the
+        image and that an existing AMI usage report names. The removal is also refused while a snapshot is locked, and
+        without the permissions to find out.
+      - A shared image is removed with a warning if no usage report shows its use.
       - Deregistration protection is never overridden.
     type: bool
     default: false
   wait:
     description:
-      - Wait until the image is available. The snapshots are waited for in any case before an image is registered from
+      - Wait until the image is available. The module always waits for the snapshots before it registers an image from
         them.
 notes:
   - The user needs C(ec2:DescribeImages), C(ec2:DescribeInstances), C(ec2:DescribeSnapshots), C(ec2:DescribeVolumes),
@@ -211,10 +206,10 @@ notes:
     C(ec2:DescribeImageAttribute), C(autoscaling:DescribeLaunchConfigurations) and, for a shared image,
     C(ec2:DescribeImageUsageReportEntries) and C(ec2:DescribeImageUsageReports).
   - O(state=absent) needs botocore 1.40.76 or newer for DescribeImageReferences, unless O(force=true).
-  - Options that shape the image apply when it is made. Of an image that exists, a later run changes only the tags; it
-    warns about other options that the image does not have.
-  - A version whose image or capture exists needs its source no more. When the instance is gone, the AMI is registered
-    from the capture, with what the tag C(ec2ops:machine) on the snapshots tells of the instance.
+  - Options that shape the image apply when it is made. A later run only changes the tags of the image, and warns about
+    other options that differ.
+  - Once the image or the capture of a version exists, the source may be gone. The AMI is then registered from the
+    capture, with the instance's facts from the tag C(ec2ops:machine) of the snapshots.
 seealso:
   - module: ec2ops.storage.instance_power
   - module: ec2ops.storage.instance_relaunch
@@ -224,7 +219,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: One version of the web image from a stopped instance
+- name: Bake a version of the web image from a stopped instance
   ec2ops.storage.ami_bake:
     name: web
     version: "2026.11.23"
@@ -233,7 +228,7 @@ EXAMPLES = r"""
       team: shop
     region: eu-central-1
 
-- name: Fix the point in time of all volumes at once, and go on while EC2 copies
+- name: Capture all volumes at once, and go on while EC2 copies
   ec2ops.storage.ami_bake:
     name: db
     version: "42"
@@ -241,7 +236,7 @@ EXAMPLES = r"""
     source_instance_id: i-0123456789abcdef0
     devices: all
 
-- name: An image with a larger, faster root from a snapshot
+- name: Make an image with a larger, faster root from a snapshot
   ec2ops.storage.ami_bake:
     name: base
     version: "7"
@@ -256,7 +251,7 @@ EXAMPLES = r"""
         volume_type: gp3
         throughput: 250
 
-- name: A version that nobody uses any more is gone, with its snapshots
+- name: Remove an unused version with its snapshots
   ec2ops.storage.ami_bake:
     name: web
     version: "2026.01.05"
@@ -265,17 +260,18 @@ EXAMPLES = r"""
 
 RETURN = r"""
 msg:
-  description: One line that says what the task did, or would do in check mode, and how things stand. On failure, why.
+  description: One line about the changes that the task made, or would make in check mode, and the state after them. On
+    failure, the reason.
   returned: always
   type: str
   sample: 1 snapshot taken, 1 image registered; image web/2026.11.23 is ami-0123456789abcdef0, available
 image:
-  description: The image, in its state after the wait. Null while there is none.
+  description: The image in its state after the wait. Null without an image.
   returned: success
   type: dict
   sample: {"image_id": "ami-0123456789abcdef0", "name": "web-2026.11.23", "state": "available"}
 image_id:
-  description: The image's id, in check mode C((new image web/2026.11.23)) for one that would be made.
+  description: The image's id, in check mode C((new image web/2026.11.23)) for a new one.
   returned: success
   type: str
   sample: ami-0123456789abcdef0
@@ -287,8 +283,7 @@ snapshots:
   sample: [{"snapshot_id": "snap-0123456789abcdef0", "device_name": "/dev/xvda", "state": "completed"}]
 source_instance_id:
   description:
-    - The instance that O(source_instance_id) stands for, itself or its living successor. Later tasks should use this
-      one.
+    - The instance of O(source_instance_id), or its living successor. Later tasks should use this id.
   returned: success
   type: str
   sample: i-0123456789abcdef0
@@ -299,15 +294,15 @@ source_state:
   sample: stopped
 source_rejected:
   description:
-    - Instances that M(ec2ops.storage.instance_relaunch) has launched in place of that instance, and that do not stand
-      for it. The next relaunch terminates those that it has given up. Not looked for with O(follow_successor=false).
+    - Successors of that instance that M(ec2ops.storage.instance_relaunch) has rejected or that are unproven. The next
+      relaunch terminates the rejected ones. Empty with O(follow_successor=false).
   returned: success
   type: list
   elements: str
   sample: []
 plan:
   description:
-    - What was done, or in check mode would be done, in order. One entry per resource, the same in both modes.
+    - The planned changes in order, the same in check mode. One entry per resource.
   returned: always
   type: list
   elements: dict
@@ -316,17 +311,17 @@ plan:
       resource: (new image web/2026.11.23)
       region: eu-central-1
       parameters: {"Name": "web-2026.11.23"}
-      reason: web/2026.11.23 does not exist yet
+      reason: register web/2026.11.23
       before: null
       after: {"name": "web-2026.11.23", "state": "available"}
       disruptive: false
 api_calls:
-  description: How many requests were sent, by operation.
+  description: The number of requests sent, by operation.
   returned: always
   type: dict
   sample: {"DescribeImages": 1, "DescribeInstances": 2}
 error:
-  description: What EC2 refused, where the failure came from EC2.
+  description: EC2's code and message, if EC2 refused a call.
   returned: failure
   type: dict
   sample: {"operation": "RegisterImage", "code": "UnauthorizedOperation", "message": "You are not authorized."}
@@ -336,19 +331,19 @@ planned_ids:
   type: dict
   sample: {}
 done:
-  description: On failure, the entries of the plan that were carried out.
+  description: On failure, the changes that were made.
   returned: failure
   type: list
   elements: dict
   sample: []
 failed_changes:
-  description: On failure, the entries of the plan that failed.
+  description: On failure, the changes that failed.
   returned: failure
   type: list
   elements: dict
   sample: []
 not_tried:
-  description: On failure, the entries of the plan that were not begun.
+  description: On failure, the changes that were not begun.
   returned: failure
   type: list
   elements: dict

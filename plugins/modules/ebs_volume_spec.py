@@ -10,20 +10,20 @@ module: ebs_volume_spec
 short_description: Ensure that instances have the EBS volumes that a list declares
 version_added: 0.1.0
 description:
-  - The volumes of an instance are declared as a list. The module creates and attaches what is missing, and repairs what
-    has drifted, for one instance or for many with the same number of questions to EC2.
-  - A volume is known by the tags C(ec2ops:spec) and C(ec2ops:volume), which hold O(spec) and its O(volumes[].name). A
-    run that was interrupted finds its volumes again by them, so there is never a second one. A volume without these
-    tags that is attached at O(volumes[].device_name) is adopted and gets them. Two candidates for one entry are an
-    error that names both.
-  - What a volume's entry does not mention is left as it is. All changes of one volume go in one ModifyVolume, and none
-    is sent for what already holds.
+  - A list declares the volumes of an instance. The module creates and attaches missing volumes and repairs drift. It
+    needs the same number of read calls for one instance and for many.
+  - The tags C(ec2ops:spec) and C(ec2ops:volume) identify a volume. They hold O(spec) and O(volumes[].name). After an
+    interruption the next run finds its volumes by these tags, so it never makes a second one. The module adopts an
+    untagged volume that is attached at O(volumes[].device_name), and tags it. Two candidates for one entry are an error
+    that names both.
+  - An entry changes only the properties that it mentions. All changes of one volume go into one ModifyVolume. A volume
+    without drift gets none.
   - Drift that EBS cannot repair in place (the zone, encryption, the KMS key) is an error, unless O(replace=snapshot)
-    allows the swap for a new volume from a snapshot. No write is lost in a swap. The snapshot is taken after the old
-    volume is detached, and when anything fails before the new one is attached and verified, the old one is attached
-    again where it was. Once the new one is attached it stays, and the next run finishes. Shrinking is refused.
-  - The root volume is never detached, swapped or deleted. Its size, type, IOPS, throughput, tags and
-    C(DeleteOnTermination) are kept like those of any other when it is declared, under the name V(root).
+    allows a swap. A swap exchanges the volume for a copy from a snapshot, and loses no write, since it detaches the
+    volume first. If a step fails before the copy is attached and verified, the volume is attached again at its old
+    place. Once the copy is attached it stays, and the next run finishes the swap. A volume never shrinks.
+  - The root volume is never detached, swapped or deleted. An entry with the name V(root) declares its size, type, IOPS,
+    throughput, tags and C(DeleteOnTermination).
 extends_documentation_fragment:
   - ec2ops.storage.attributes
   - ec2ops.storage.common
@@ -33,26 +33,26 @@ extends_documentation_fragment:
 options:
   instance_ids:
     description:
-      - The instances that have the volumes, each of them all of the list.
-      - A volume with O(volumes[].multi_attach=true) exists once, and is attached to all of them.
-      - The successor of a replaced instance does not stand for it here, since it has none of its volumes. Nothing is
-        made for, or attached to, an instance that M(ec2ops.storage.instance_relaunch) has replaced and retired. The
-        task fails and names the successor. Name that one, with O(spec) set to the replaced id, to move the volumes.
+      - The instances. Each of them has all volumes of the list.
+      - A volume with O(volumes[].multi_attach=true) exists once, and is attached to all of the instances.
+      - An id never stands for a successor here, since the successor has none of the volumes. If
+        M(ec2ops.storage.instance_relaunch) has replaced and retired an instance, the task attaches nothing to it,
+        fails, and names the successor. To move the volumes, name the successor, and set O(spec) to the replaced id.
     type: list
     elements: str
     aliases: [instance_id]
   availability_zone:
     description:
-      - The zone of volumes that are kept unattached.
+      - The zone for volumes that stay unattached.
     type: str
   spec:
     description:
-      - The name of the declaration, one part of every volume's identity. It stands for one machine. By default it is
-        the instance's id.
-      - With another name the volumes follow the declaration to another instance, for example when a machine is built
-        anew.
+      - The name of the declaration, which is a part of every volume's identity. It stands for one machine. The default
+        is the instance's id.
+      - With a name of your own the volumes follow the declaration to another instance, for example to a rebuilt
+        machine.
       - Required with O(availability_zone) unless O(move=true), and with several instances if all volumes have
-        O(volumes[].multi_attach=true). Otherwise it cannot be given with several instances.
+        O(volumes[].multi_attach=true). Refused with several instances otherwise.
       - It must be text, so quote a number.
     type: raw
   volumes:
@@ -65,41 +65,41 @@ options:
       name:
         description:
           - The volume's name within the declaration, for example V(data). V(root) is the instance's root volume.
-          - With O(volumes[].volume_id) it defaults to the name that the volume's tag has, else to its id.
+          - With O(volumes[].volume_id) the default is the name in the volume's tag, else the volume's id.
           - It must be text, so quote a number.
         type: raw
       volume_id:
         description:
-          - This very volume. One that was replaced by a swap stands for its living replacement.
-          - With O(volumes[].name), it renames a volume of the declaration. Of several volumes with the same tags, such
-            as a volume and its copy, it says which one is meant.
+          - This very volume. The id of a volume that a swap replaced stands for its living copy.
+          - With O(volumes[].name), it renames a volume of the declaration. It also chooses one of several volumes with
+            the same tags, such as a volume and its copy.
         type: str
       device_name:
         description:
-          - Where the volume is attached, for example V(/dev/sdf). On Nitro instances the node appears as an NVMe
+          - The device name of the attachment, for example V(/dev/sdf). On Nitro instances the volume appears as an NVMe
             device, see RV(volumes[].nvme_path).
-          - By default, a volume that is attached stays where it is, and for another one a name is chosen that is free
-            on all O(instance_ids). On Windows such a name is V(xvdf) or one of those after it.
+          - By default, an attached volume stays at its device. Any other volume gets a name that is free on all
+            O(instance_ids). On Windows these names begin with V(xvdf).
           - Names with a number, such as V(/dev/sdh1), and those that begin with V(/dev/hd) are for paravirtual
             instances only. V(/dev/sda1) and V(/dev/xvda) are names of root volumes. Declare the root under the name
             V(root) instead.
         type: str
       size:
         description:
-          - Size in GiB. It can grow only.
-          - Needed to create a volume that comes from no snapshot.
+          - Size in GiB. A volume can only grow.
+          - Required for a new volume without a snapshot.
         type: int
       volume_type:
         description:
-          - V(gp2), V(gp3), V(io1), V(io2), V(st1), V(sc1) or V(standard). A new volume is V(gp3) unless this says
-            otherwise; that of an existing one is changed only if this is given.
-          - A V(gp2) volume that becomes V(gp3) keeps its performance where O(volumes[].iops) or
-            O(volumes[].throughput) does not say otherwise. One of 2000 GiB gets 6000 IOPS and 250 MiB/s.
+          - V(gp2), V(gp3), V(io1), V(io2), V(st1), V(sc1) or V(standard). The default for a new volume is V(gp3). An
+            existing volume keeps its type by default.
+          - A V(gp2) volume that becomes V(gp3) keeps its performance, unless O(volumes[].iops) or
+            O(volumes[].throughput) is set. A volume of 2000 GiB gets 6000 IOPS and 250 MiB/s.
         type: str
       iops:
         description:
-          - IOPS, for V(gp3), V(io1) and V(io2). The latter two need it.
-          - EBS makes 3000 of a lower value for V(gp3), and takes none below 100.
+          - IOPS, for V(gp3), V(io1) and V(io2). Required for V(io1) and V(io2).
+          - For V(gp3), EBS raises values below 3000 to 3000, and refuses values below 100.
         type: int
       throughput:
         description:
@@ -108,175 +108,173 @@ options:
       encrypted:
         description:
           - Whether the volume is encrypted. V(false) is refused where the account encrypts by default.
-          - An unencrypted volume becomes an encrypted one by a swap, see O(replace).
+          - Only a swap encrypts an existing volume, see O(replace).
         type: bool
       kms_key_id:
         description:
           - The KMS key, as an id, ARN or alias; only with O(volumes[].encrypted=true). Keys are compared by ARN.
-          - An empty value means that no key is given.
+          - An empty value names no key.
         type: str
       snapshot_id:
         description:
-          - The snapshot that the volume is created from. It counts at creation only. An archived snapshot has to be
-            restored first.
+          - The snapshot for a new volume. It counts at creation only. Restore an archived snapshot first.
         type: str
       snapshot:
         description:
-          - Instead of O(volumes[].snapshot_id), which snapshot to take. It counts at creation only.
+          - A choice of snapshot, in place of O(volumes[].snapshot_id). It counts at creation only.
         type: dict
         suboptions:
           tags:
             description:
-              - The newest completed snapshot of the account that has all these tags. Archived ones are passed over.
+              - Use the account's newest completed snapshot with all these tags. Archived snapshots do not count.
             type: dict
             required: true
           before:
             description:
-              - Only snapshots that were taken before this moment, in ISO 8601, for example V(2026-11-23T19:00:00Z).
+              - Use snapshots from before this moment, in ISO 8601, for example V(2026-11-23T19:00:00Z).
             type: str
       initialization_rate:
         description:
-          - The rate in MiB/s (100 to 300) at which EBS loads the blocks of the snapshot. It counts at creation only,
-            and costs extra.
+          - The rate in MiB/s (100 to 300) at which EBS loads the snapshot's blocks. It counts at creation only, and
+            costs extra.
         type: int
       multi_attach:
         description:
-          - Whether the volume, V(io1) or V(io2), can be attached to several instances of its zone, up to 16. It is
-            attached to all O(instance_ids) then. Only with a cluster file system is that of use.
-          - EBS enables it for an existing V(io2) volume only while that is not attached. The module detaches the
-            volume, modifies it and attaches it again where it was, as O(in_use) allows.
-          - The type of a volume that has it cannot be changed. V(false) disables it, in a run of its own.
+          - Whether the volume, V(io1) or V(io2), can be attached to up to 16 instances of its zone. It is then attached
+            to all O(instance_ids). Use a cluster file system on it.
+          - EBS enables it for an existing V(io2) volume only while the volume is detached. The module detaches the
+            volume, modifies it and attaches it again at its place, as O(in_use) allows.
+          - The type of such a volume cannot change. V(false) disables it, in a separate run.
         type: bool
       delete_on_termination:
         description:
-          - Whether the volume ends with its instance. EC2 keeps a volume that was attached later unless this is
-            V(true).
+          - Whether EC2 deletes the volume with its instance. EC2 keeps a volume that was attached after the launch
+            unless this is V(true).
         type: bool
       tags:
         description:
-          - Tags of the volume. Those that are not mentioned stay, unless O(purge_tags=true).
+          - Tags of the volume. Other tags stay, unless O(purge_tags=true).
           - Quote values, since YAML turns V(yes) into V(true). A value that is neither text nor a whole number is
             refused.
         type: dict
       state:
         description:
-          - V(present) means that the volume exists and is attached, or with O(availability_zone) exists.
-          - V(detached) means that it is not attached. It is not created either. What the nodes of a cluster share is
-            taken off O(instance_ids) only, and stays with the other nodes.
-          - V(absent) means that it is deleted, with a final snapshot unless O(final_snapshot=false).
+          - V(present) means that the volume exists and, without O(availability_zone), is attached.
+          - V(detached) means that the volume is not attached. A missing volume is not created. A shared volume is
+            detached from O(instance_ids) only, and stays with the other nodes.
+          - V(absent) means that the volume is deleted, with a final snapshot unless O(final_snapshot=false).
         type: str
         choices: [present, detached, absent]
         default: present
   purge_volumes:
     description:
-      - Detach the data volumes of the instances that O(volumes) does not name. They are never deleted.
+      - Detach the data volumes of the instances that O(volumes) does not name. They are not deleted.
       - A volume that belongs to another O(spec) stays attached, with a warning, unless O(steal=true).
     type: bool
     default: false
   purge_tags:
     description:
-      - Remove the tags that O(volumes[].tags) does not name, from volumes that have that option. Tags under C(aws:) and
+      - Remove the tags that O(volumes[].tags) does not name, if an entry has that option. Tags under C(aws:) and
         C(ec2ops:) stay.
     type: bool
     default: false
   final_snapshot:
     description:
-      - Whether a volume that is to be deleted gets a last snapshot, after it was detached. It is complete before the
-        volume is deleted, and carries the volume's id in the tag C(ec2ops:final).
-      - A snapshot counts as the last one where EC2 shows the volume's id and the description of such a snapshot. A
-        backup that somebody tagged does not.
-      - With V(false), a volume still gets a final snapshot where only its tags tie it to its entry. These tie it
-        otherwise, O(volumes[].volume_id), an instance that has it at O(volumes[].device_name), and a snapshot
-        O(volumes[].snapshot_id) that it was made from.
+      - Take a final snapshot of a volume after its detachment and before its deletion. It is completed before the
+        volume is deleted, and has the volume's id in the tag C(ec2ops:final).
+      - A snapshot counts as the final one only if EC2 shows the volume's id and a final snapshot's description on it. A
+        tagged backup does not count.
+      - With V(false), a volume still gets a final snapshot if only its tags tie it to its entry. Three facts tie it
+        too. The entry names it in O(volumes[].volume_id), an instance has it at O(volumes[].device_name), or it was
+        made from O(volumes[].snapshot_id).
     type: bool
     default: true
   replace:
     description:
-      - Whether a change that EBS cannot make in place may be made by a swap. V(snapshot) takes a snapshot of the
-        detached volume, creates a new volume from it as declared, and attaches that one.
-      - The new volume carries the ids of those it stands for in C(ec2ops:replaces). The old one is kept, detached, with
-        C(ec2ops:replaced-by); see O(delete_replaced).
+      - V(snapshot) allows a swap for a change that EBS cannot make in place. The swap takes a snapshot of the detached
+        volume, creates a copy from it as declared, and attaches the copy.
+      - The copy has the ids of the volumes that it replaces in C(ec2ops:replaces). The replaced volume is kept,
+        detached, with C(ec2ops:replaced-by). See O(delete_replaced).
     type: str
     choices: [never, snapshot]
     default: never
   delete_replaced:
     description:
-      - Delete the old volume of a swap once the new one is attached and verified. With O(final_snapshot=true) the
-        snapshot that the swap has used is kept as its last one.
-      - The old volume is kept, with a warning, where EC2 does not show the swap's snapshot of it that the new one was
-        made from.
+      - Delete the replaced volume of a swap once the copy is attached and verified. With O(final_snapshot=true) the
+        swap's snapshot is kept as its final snapshot.
+      - The replaced volume is kept, with a warning, unless EC2 shows that the copy was made from the swap's snapshot of
+        it.
     type: bool
     default: false
   in_use:
     description:
-      - What to do when an attachment to a running instance must end, for a swap, for O(volumes[].state) other than
-        V(present), for O(purge_volumes), or to attach the volume elsewhere.
-      - V(refuse) fails before anything is changed.
-      - V(stop) stops the instance for that step and starts it again, also when the step fails. An instance that a
-        killed run has left stopped is started by the next run, or by M(ec2ops.storage.instance_power).
-      - V(detach) detaches the volume from the running instance. It is your word that nothing there uses the volume and
-        that its file systems are unmounted. EC2 waits for a disk that is still mounted, in the attachment state
-        C(busy). The task then fails within a minute and names the disk; unmount it and run the task again.
+      - How to detach a volume from a running instance. A swap needs this, and so does O(volumes[].state) other than
+        V(present), O(purge_volumes), or an attachment elsewhere.
+      - V(refuse) fails before the first change.
+      - V(stop) stops the instance for that step and starts it again, even if the step fails. If a killed run has left
+        an instance stopped, the next run starts it, or M(ec2ops.storage.instance_power) does.
+      - V(detach) detaches the volume from the running instance. You vouch that nothing uses the volume and that its
+        file systems are unmounted. EC2 waits for a mounted disk in the attachment state C(busy). The task then fails
+        within a minute and names the disk. Unmount it and run the task again.
     type: str
     choices: [refuse, stop, detach]
     default: refuse
   lose_instance_store:
     description:
-      - With O(in_use=stop), stop also instances whose type has instance store volumes. A stop empties those.
+      - With O(in_use=stop), stop instances even if their type has instance store volumes, which a stop empties.
     type: bool
     default: false
   steal:
     description:
-      - Take a volume that belongs to another O(spec), or that is attached to another instance that lives. Without it
-        such a volume is an error that names the holder.
+      - Take a volume of another O(spec), or one that is attached to another living instance. Without this option such a
+        volume is an error that names its holder.
     type: bool
     default: false
   move:
     description:
-      - The entries name volumes that come from elsewhere, by O(volumes[].volume_id). A volume keeps its O(spec) unless
-        that is the id of an instance or C(zone/) and a zone. Otherwise it gets the target's, which is O(spec), the
-        instance's id, or C(zone/) and the zone.
-      - A volume that is attached in O(availability_zone) already stays there, and is not in the result.
+      - Move the volumes that the entries name in O(volumes[].volume_id). A volume keeps its declaration, unless the
+        declaration's name is an instance's id, or C(zone/) with a zone. Then it gets the declaration of the target,
+        which is O(spec), the instance's id, or C(zone/) with the zone.
+      - A volume that is already attached in O(availability_zone) stays as it is, and is not in the result.
     type: bool
     default: false
   on_cooldown:
     description:
-      - What to do when EC2 takes no modification of a volume at this time, because one is in progress or the volume's
-        budget (four in 24 hours) is spent. That the budget is spent only EC2 can say, so a plan may hold a
-        ModifyVolume that is refused then.
-      - V(fail) fails. V(defer) leaves that change for a later run and returns it in RV(deferred). V(wait) waits until
-        it is possible, at most O(wait_timeout).
+      - The reaction when EC2 takes no modification of a volume now. Either one is in progress, or the volume has used
+        its budget of four in 24 hours. Only EC2 knows the budget, so a plan may hold a ModifyVolume that EC2 then
+        refuses.
+      - V(fail) fails. V(defer) leaves that change to a later run and returns it in RV(deferred). V(wait) waits until
+        EC2 takes the change, at most O(wait_timeout).
     type: str
     choices: [fail, defer, wait]
     default: fail
 notes:
   - The user needs C(ec2:DescribeInstances), C(ec2:DescribeVolumes), C(ec2:DescribeVolumesModifications),
     C(ec2:DescribeSnapshots), C(ec2:DescribeInstanceTypes), C(ec2:GetEbsEncryptionByDefault),
-    C(ec2:DescribeAvailabilityZones) (with O(availability_zone)), C(kms:DescribeKey) (with
-    O(volumes[].kms_key_id)), C(ec2:CreateVolume), C(ec2:AttachVolume), C(ec2:ModifyVolume),
-    C(ec2:ModifyInstanceAttribute), C(ec2:CreateTags) and C(ec2:DeleteTags). Swaps and removals need
-    C(ec2:DetachVolume), C(ec2:CreateSnapshot), C(ec2:DeleteSnapshot) and C(ec2:DeleteVolume) too, and with
-    O(in_use=stop) what M(ec2ops.storage.instance_power) needs.
-  - A modification counts as done when EBS is C(optimizing) the volume. The new size, type and performance can be used
-    then, but a further modification is not possible until that has ended.
-  - A volume in the state C(error) is an error that names it, since EC2 does not tell what was lost from what was never
-    made. With O(volumes[].state=absent) and O(final_snapshot=false) it is deleted. What EBS could not make is deleted
-    by the run that has asked for it.
-  - Anybody who can call CreateTags can write the tags of this module. A volume counts as the copy of another one where
-    the swap's snapshot proves it, or where it is in its place. An entry that names the replaced one changes the copy
-    only where the snapshot proves it. Of several volumes with an entry's tags the attached one counts, and a warning
-    names the others. Nothing is deleted for tags that no fact agrees with. An entry whose volume tags leave open is
-    refused, and the others are carried out.
-  - An entry with a new O(volumes[].name) makes a new volume. A warning names the volumes of the declaration that no
-    entry names any more.
-  - On Outposts, and in Local Zones and Wavelength Zones, no volume is made or attached; the task fails and names the
-    site. What is attached there is modified, tagged and detached as elsewhere.
-  - A volume that is on an Outpost is not attached, swapped, or deleted with a final snapshot. EC2 would put the
-    snapshot into the region.
-  - The file system on a volume is not touched. After a volume has grown, grow the file system on the machine.
-  - With several O(instance_ids), every instance has volumes of its own under its own id. Two tasks, or two hosts, whose
-    O(spec) is the same do not share volumes by accident. A volume that is attached to another instance that lives is
-    never taken without O(steal=true).
+    C(ec2:DescribeAvailabilityZones) (with O(availability_zone)), C(kms:DescribeKey) (with O(volumes[].kms_key_id)),
+    C(ec2:CreateVolume), C(ec2:AttachVolume), C(ec2:ModifyVolume), C(ec2:ModifyInstanceAttribute), C(ec2:CreateTags) and
+    C(ec2:DeleteTags). Swaps and removals need C(ec2:DetachVolume), C(ec2:CreateSnapshot), C(ec2:DeleteSnapshot) and
+    C(ec2:DeleteVolume) too, and with O(in_use=stop) the permissions of M(ec2ops.storage.instance_power).
+  - A modification counts as done when EBS is C(optimizing) the volume. The volume then has its new size, type and
+    performance. EBS takes the next modification after the optimization.
+  - A volume in the state C(error) is an error that names it, since EC2 does not distinguish a lost volume from a failed
+    creation. O(volumes[].state=absent) with O(final_snapshot=false) deletes it. If a creation fails, the same run
+    deletes the volume.
+  - Anybody who can call CreateTags can write the tags of this module. A volume counts as the copy of another only if
+    the swap's snapshot proves it, or if it is at the other's place. An entry that names the replaced volume changes the
+    copy only if the snapshot proves it. Of several volumes with an entry's tags the attached one counts, and a warning
+    names the others. Tags alone never delete a volume. If tags leave the volume of an entry open, that entry is
+    refused, and the others are applied.
+  - An entry with a new O(volumes[].name) makes a new volume. A warning names the volumes of the declaration without an
+    entry.
+  - On Outposts, and in Local Zones and Wavelength Zones, no volume is created or attached. The task fails and names the
+    site. Attached volumes there are modified, tagged and detached as elsewhere.
+  - A volume on an Outpost is not attached, swapped, or deleted with a final snapshot. EC2 would put the snapshot into
+    the region.
+  - The module does not touch file systems. After a volume has grown, grow the file system on the machine.
+  - With several O(instance_ids), every instance has volumes of its own under its own id. Two tasks or hosts with the
+    same O(spec) do not share volumes by accident. Without O(steal=true), the module never takes a volume that is
+    attached to another living instance.
 seealso:
   - module: ec2ops.storage.instance_power
   - module: amazon.aws.ec2_vol
@@ -286,7 +284,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: The disks of a database server
+- name: Give a database server its disks
   ec2ops.storage.ebs_volume_spec:
     instance_id: i-0123456789abcdef0
     volumes:
@@ -307,11 +305,11 @@ EXAMPLES = r"""
     region: eu-central-1
   register: disks
 
-- name: Say where they are found on the machine
+- name: Show where the server finds them
   ansible.builtin.debug:
     msg: "{{ disks.volumes | items2dict(key_name='name', value_name='nvme_path') }}"
 
-- name: The same two disks on each of fifty web servers, with one task
+- name: Give each of fifty web servers the same two disks
   ec2ops.storage.ebs_volume_spec:
     instance_ids: "{{ groups['web'] | map('extract', hostvars, 'instance_id') | list }}"
     volumes:
@@ -324,7 +322,7 @@ EXAMPLES = r"""
     on_cooldown: defer
     region: eu-central-1
 
-- name: One disk shared by the nodes of a cluster
+- name: Give the nodes of a cluster a shared disk
   ec2ops.storage.ebs_volume_spec:
     instance_ids: [i-0123456789abcdef0, i-0123456789abcdef1, i-0123456789abcdef2]
     spec: quorum
@@ -337,7 +335,7 @@ EXAMPLES = r"""
         multi_attach: true
     region: eu-central-1
 
-- name: Encrypt a volume that is not, with the instance stopped meanwhile
+- name: Encrypt a volume while its instance is stopped
   ec2ops.storage.ebs_volume_spec:
     instance_id: i-0123456789abcdef0
     volumes:
@@ -348,7 +346,7 @@ EXAMPLES = r"""
     in_use: stop
     region: eu-central-1
 
-- name: These disks and no others, on a machine whose services are stopped and file systems unmounted
+- name: Detach all other disks of a machine whose file systems are unmounted
   ec2ops.storage.ebs_volume_spec:
     instance_id: i-0123456789abcdef0
     volumes:
@@ -358,7 +356,7 @@ EXAMPLES = r"""
     in_use: detach
     region: eu-central-1
 
-- name: A volume that is no longer needed is gone, its last snapshot stays
+- name: Delete a volume, but keep its final snapshot
   ec2ops.storage.ebs_volume_spec:
     instance_id: i-0123456789abcdef0
     volumes:
@@ -367,7 +365,7 @@ EXAMPLES = r"""
     in_use: stop
     region: eu-central-1
 
-- name: A machine that is rebuilt often keeps its data
+- name: Keep the data of a machine that is often rebuilt
   ec2ops.storage.ebs_volume_spec:
     instance_id: "{{ builder.instance_id }}"
     spec: build-server
@@ -380,7 +378,7 @@ EXAMPLES = r"""
     steal: true
     region: eu-central-1
 
-- name: A spare volume, kept unattached
+- name: Keep a spare volume unattached
   ec2ops.storage.ebs_volume_spec:
     availability_zone: eu-central-1a
     spec: spares
@@ -393,14 +391,15 @@ EXAMPLES = r"""
 
 RETURN = r"""
 msg:
-  description: One line that says what the task did, or would do in check mode, and how things stand. On failure, why.
+  description: One line about the changes that the task made, or would make in check mode, and the state after them. On
+    failure, the reason.
   returned: always
   type: str
   sample: 1 volume modified; 3 volumes of the declaration
 volumes:
   description:
     - The declared volumes in their state after the waits, for each instance in the order of O(volumes). In check mode
-      in the state that they would have.
+      in their predicted state.
   returned: success
   type: list
   elements: dict
@@ -410,7 +409,7 @@ volumes:
       type: str
       sample: i-0123456789abcdef0
     spec:
-      description: The declaration that it belongs to.
+      description: The name of its declaration.
       type: str
       sample: i-0123456789abcdef0
     name:
@@ -419,16 +418,16 @@ volumes:
       sample: data
     volume_id:
       description:
-        - Its id, in check mode a planned id for one that would be made. Null when it does not exist, as with
+        - Its id, in check mode a planned id for a new volume. Null if it does not exist, as with
           O(volumes[].state=absent).
       type: str
       sample: vol-0123456789abcdef0
     device_name:
-      description: Where it is attached. Null when it is not.
+      description: The device name of its attachment. Null without an attachment.
       type: str
       sample: /dev/sdf
     nvme_path:
-      description: Where a Nitro instance that runs Linux finds it. Null while the volume has no id.
+      description: Its path on a Nitro instance with Linux. Null while the volume has no id.
       type: str
       sample: /dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0123456789abcdef0
     state:
@@ -472,11 +471,11 @@ volumes:
       type: bool
       sample: false
     delete_on_termination:
-      description: Whether it ends with the instance of this row.
+      description: Whether EC2 deletes it with the instance of this row.
       type: bool
       sample: false
     attachments:
-      description: Everything that it is attached to.
+      description: All of its attachments.
       type: list
       elements: dict
       sample:
@@ -489,24 +488,24 @@ volumes:
       type: dict
       sample: {"backup": "daily", "ec2ops:spec": "i-0123456789abcdef0", "ec2ops:volume": "data"}
     modification_state:
-      description: The state of its latest modification. Null when there was no reason to ask for it.
+      description: The state of its latest modification. Null if the task did not have to read it.
       type: str
       sample: optimizing
     next_modification_at:
-      description: From when on EC2 takes another modification. Null when that is not known.
+      description: The time from which EC2 takes another modification. Null if it is unknown.
       type: str
       sample: null
     drift:
-      description: What differs from the declaration and stays so, with O(volumes) and EC2's value for each.
+      description: The drift that remains, with the value from O(volumes) and EC2's value for each property.
       type: dict
       sample: {"size": {"wanted": 300, "actual": 200}}
     replaced:
-      description: The ids of the volumes that it stands for after swaps, newest first.
+      description: The ids of the volumes that it has replaced in swaps, newest first.
       type: list
       elements: str
       sample: []
 deferred:
-  description: The changes that were left for a later run, with O(on_cooldown=defer).
+  description: The changes that are left to a later run, with O(on_cooldown=defer).
   returned: success
   type: list
   elements: dict
@@ -518,15 +517,14 @@ deferred:
       reason: You've reached the maximum modification rate per volume limit.
       next_modification_at: "2026-11-24T10:00:00Z"
 final_snapshots:
-  description: The last snapshots of volumes that were deleted, the newest one of each volume.
+  description: The final snapshots of the deleted volumes, the newest one of each volume.
   returned: success
   type: list
   elements: dict
   sample: [{"volume_id": "vol-0123456789abcdef0", "snapshot_id": "snap-0123456789abcdef0"}]
 plan:
   description:
-    - What was done, or in check mode would be done, in order. One entry per resource, the same in both modes. A way
-      back is not predicted.
+    - The planned changes in order, the same in check mode. One entry per resource. A rollback is not predicted.
   returned: always
   type: list
   elements: dict
@@ -535,19 +533,19 @@ plan:
       resource: vol-0123456789abcdef0
       region: eu-central-1
       parameters: {"Size": 200}
-      reason: "data: size is 100 and should be 200"
+      reason: size 100 -> 200
       before: {"size": 100}
       after: {"size": 200}
       disruptive: false
 api_calls:
-  description: How many requests were sent, by operation.
+  description: The number of requests sent, by operation.
   returned: always
   type: dict
   sample: {"DescribeInstances": 1, "DescribeVolumes": 2, "ModifyVolume": 1}
 error:
   description:
-    - What went wrong, with AWS's own code and message where AWS has refused something. C(not_before) is the time from
-      which on EC2 would take the call, where it has said one.
+    - The error, with AWS's own code and message if AWS refused a call. C(not_before) is the time from which EC2 takes
+      the call, if EC2 named one.
   returned: failure
   type: dict
   sample:
@@ -556,31 +554,31 @@ error:
     message: You've reached the maximum modification rate per volume limit.
     not_before: "2026-11-24T10:00:00Z"
 planned_ids:
-  description: What EC2 made of the planned ids in RV(plan). Empty in check mode.
+  description: EC2's ids for the planned ids in RV(plan). Empty in check mode.
   returned: always
   type: dict
   sample: {"(new volume i-0123456789abcdef0/data)": "vol-0123456789abcdef0"}
 done:
   description:
-    - On failure, the entries of the plan that were carried out. RV(failed_changes) and RV(not_tried) have the others.
+    - On failure, the changes that were made. RV(failed_changes) and RV(not_tried) have the others.
   returned: failure
   type: list
   elements: dict
   sample: []
 failed_changes:
-  description: The entries of the plan that failed.
+  description: The changes that failed.
   returned: failure
   type: list
   elements: dict
   sample: []
 not_tried:
-  description: The entries of the plan that were not begun.
+  description: The changes that were not begun.
   returned: failure
   type: list
   elements: dict
   sample: []
 rolled_back:
-  description: What the way back has done, when a swap has failed.
+  description: On failure, the changes that the rollback of a swap made.
   returned: failure
   type: list
   elements: dict

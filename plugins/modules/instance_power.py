@@ -7,20 +7,20 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: instance_power
-short_description: Ensure that EC2 instances are stopped, running, or back in the state they were found in
+short_description: Ensure that EC2 instances are stopped, running, or back in their former state
 version_added: 0.1.0
 description:
-  - Stops and starts instances, many in one call and with one wait for all, and returns their state after the wait.
-  - An instance that is already on its way (C(stopping), C(pending)) is waited for. Nothing is ever launched.
-  - With O(remember=true) the module writes down on each instance, before it stops it, that it was running, in the tag
-    C(ec2ops:restore-state). O(state=restored) starts from this record what was running, and removes the record last. So
-    an instance comes back also when the run that stopped it was killed.
-  - A stopped instance is started from the record only when its last stop, as EC2 reports it, lies within the record's
-    times, or EC2 took back a later start. A warning names the others, and they stay stopped.
-  - Ids are taken literally. An instance that M(ec2ops.storage.instance_relaunch) has replaced is not started beside its
-    successor.
-  - Everything that stands against a stop is looked for before anything is changed, for all instances, and reported at
-    once.
+  - Stops and starts many instances in one call and with one wait, and returns their state after the wait.
+  - Waits for an instance that is C(stopping) or C(pending) already. Never launches an instance.
+  - With O(remember=true) the module puts a hold on each running instance before it stops the instance. The hold is the
+    tag C(ec2ops:restore-state). O(state=restored) starts the instances with a hold, and removes each hold last. So an
+    instance starts again even if the run that stopped it was killed.
+  - A stopped instance is started for its hold only if EC2 reports its last stop within the times of the hold, or if a
+    later start failed. A warning names the other instances, which stay stopped.
+  - An id never stands for a successor. A predecessor that M(ec2ops.storage.instance_relaunch) has replaced is not
+    started beside its successor.
+  - Before the first change, the module looks for every obstacle to the stops of all instances. It reports them
+    together.
 extends_documentation_fragment:
   - ec2ops.storage.attributes
   - ec2ops.storage.common
@@ -31,48 +31,48 @@ options:
   instance_ids:
     description:
       - The instances. An empty list means none.
-      - With O(state=restored) it may be left out. Then every instance of the region whose hold ended more than
-        O(older_than) ago is brought back. A hold ends O(wait_timeout) seconds of the stopping task after its begin,
-        and after seven days at the latest.
+      - With O(state=restored) it is optional. Without it, every instance of the region whose hold ended more than
+        O(older_than) ago is restored. A hold ends O(wait_timeout) seconds after its begin, as the stopping task set
+        them, and after seven days at the latest.
     type: list
     elements: str
     aliases: [instance_id]
   state:
     description:
       - V(stopped) and V(running) are EC2's states.
-      - V(restored) starts the instances that are stopped and were running when a task with O(remember=true) stopped
-        them. Where no such record is, nothing is done. A record from before the last start is spent and removed.
-      - An instance that was held for M(ec2ops.storage.instance_relaunch) is started too while its successor has not
-        proved itself. That one is marked as rejected in its tag C(ec2ops:trial), and the next relaunch terminates it.
-        A successor that may have served is left as it is, and a warning names it.
+      - V(restored) starts the stopped instances that have a hold, since they were running when a task with
+        O(remember=true) stopped them. It changes no instance without a hold. A hold from before the last start is
+        outdated and removed.
+      - A predecessor with a hold for M(ec2ops.storage.instance_relaunch) is started too while its successor is
+        unproven. The successor gets V(rejected) in its tag C(ec2ops:trial), and the next relaunch terminates it.
+        If a successor may have served, it stays as it is, and a warning names it.
     type: str
     choices: [stopped, running, restored]
     required: true
   remember:
     description:
-      - With O(state=stopped), write down on each running instance that it was running, before it is stopped. A record
-        that is there is kept.
+      - With O(state=stopped), put a hold on each running instance before it is stopped. An existing hold is kept.
     type: bool
     default: false
   for_relaunch:
     description:
-      - With O(state=stopped), refuse an instance that M(ec2ops.storage.instance_relaunch) would refuse for a fact that
-        EC2 shows of it, such as a second network interface. So it is not stopped in vain.
+      - With O(state=stopped), refuse an instance that M(ec2ops.storage.instance_relaunch) would refuse for one of its
+        facts, such as a second network interface. So no instance is stopped in vain.
     type: bool
     default: false
   older_than:
     description:
-      - With O(state=restored) and without O(instance_ids), how long ago a hold must have ended. A number and V(s),
-        V(min), V(h), V(d) or V(w).
+      - With O(state=restored) and without O(instance_ids), restore the instances whose hold ended longer ago than this.
+        A number with V(s), V(min), V(h), V(d) or V(w).
     type: str
     default: 1h
   force:
-    description: With O(state=stopped), stop without giving the operating system the time to flush its caches.
+    description: With O(state=stopped), do not let the operating system flush its caches.
     type: bool
     default: false
   hibernate:
     description:
-      - With O(state=stopped), hibernate. Refused for instances that were not launched with hibernation configured.
+      - With O(state=stopped), hibernate. An instance that was launched without hibernation is refused.
     type: bool
     default: false
   skip_os_shutdown:
@@ -82,21 +82,21 @@ options:
     default: false
   lose_instance_store:
     description:
-      - With O(state=stopped), stop also instances whose type has instance store volumes. A stop empties those.
+      - With O(state=stopped), stop instances even if their type has instance store volumes, which a stop empties.
     type: bool
     default: false
   force_start:
-    description: Start also an instance that has a living successor.
+    description: Start an instance even if it has a living successor.
     type: bool
     default: false
   wait:
     description:
-      - Wait until the instances are in the wanted state. With O(state=restored), instances that are started are waited
-        for in any case, since the record is removed last.
+      - Wait until the instances are in the wanted state. O(state=restored) always waits for the instances that it
+        starts, since it removes the hold last.
   wait_timeout:
     description:
-      - How long all waits may take together, in seconds. When the time is over, the task fails; run it again to go on.
-      - A start that EC2 refuses for lack of capacity is tried again until then.
+      - The time limit for all waits together, in seconds. When the time is over, the task fails. Run it again to go on.
+      - Until then, a start that EC2 refuses for lack of capacity is repeated.
 notes:
   - The user needs C(ec2:DescribeInstances); for stops C(ec2:StopInstances), C(ec2:DescribeInstanceAttribute),
     C(ec2:DescribeInstanceTypes) unless O(lose_instance_store=true), C(autoscaling:DescribeAutoScalingInstances) for
@@ -105,14 +105,14 @@ notes:
     C(elasticloadbalancing:DescribeTargetHealth) and C(elasticloadbalancing:DescribeLoadBalancers); for starts
     C(ec2:StartInstances), and C(ec2:DeleteTags) and C(ec2:CreateTags) with O(state=restored). Starting an instance
     with volumes that a customer managed KMS key encrypts needs C(kms:CreateGrant) on that key.
-  - EC2 accepts a start before it looks at keys and capacity, and may take it back. The task then fails at once with
-    EC2's reason. The record of O(remember=true) stays until EC2 reports the instance as running.
-  - With O(remember=true) and without O(for_relaunch=true), the module warns of the target groups and Classic Load
-    Balancers that have an instance, before it stops the instance. Without the permissions it stops the instance all the
-    same, and the warning says what is not known.
-  - Refused before anything is stopped are members of an Auto Scaling group that are not in Standby, instances that an
-    AWS service manages, one-time spot instances, and instances with stop protection. Stop protection has no bulk read.
-    It is read for up to 20 instances; beyond, EC2's refusal is the check and names the instance.
+  - EC2 accepts a start before it checks keys and capacity, so the start may fail later. The task then fails at once
+    with EC2's reason. The hold stays until EC2 reports the instance as running.
+  - With O(remember=true) and without O(for_relaunch=true), the module warns of target groups and Classic Load Balancers
+    before it stops an instance that is registered with them. Without the permissions it stops the instance all the
+    same, and the warning names the unknown facts.
+  - Before the first stop, the module refuses members of an Auto Scaling group that are not in Standby, instances that
+    an AWS service manages, one-time spot instances, and instances with stop protection. Stop protection has no bulk
+    read. The module reads it for up to 20 instances. For more, EC2 itself refuses the stop and names the instance.
 seealso:
   - module: ec2ops.storage.ami_bake
   - module: ec2ops.storage.instance_relaunch
@@ -122,30 +122,30 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Work on a stopped database server, and leave it as it was found
+- name: Capture a stopped database server and restore its power
   module_defaults:
     group/ec2ops.storage.aws:
       region: eu-central-1
   block:
-    - name: Stop it for a while
+    - name: Stop the server with a hold
       ec2ops.storage.instance_power:
         instance_ids: [i-0123456789abcdef0]
         state: stopped
         remember: true
 
-    - name: Fix the point in time of its volumes
+    - name: Capture its volumes
       ec2ops.storage.ami_bake:
         name: db
         version: "42"
         state: captured
         source_instance_id: i-0123456789abcdef0
   always:
-    - name: Start it again if it was running
+    - name: Restore the power of the server
       ec2ops.storage.instance_power:
         instance_ids: [i-0123456789abcdef0]
         state: restored
 
-- name: Bring back what runs have left stopped when they were killed
+- name: Start instances that killed runs left stopped
   ec2ops.storage.instance_power:
     state: restored
     older_than: 2h
@@ -160,7 +160,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 msg:
-  description: One line that says what the task did, or would do in check mode, and how things stand. On failure, why.
+  description: One line about the changes that the task made, or would make in check mode, and the state after them. On
+    failure, the reason.
   returned: always
   type: str
   sample: 1 instance stopped; 1 stopped
@@ -180,7 +181,7 @@ instances:
       tags: {"Name": "db", "ec2ops:restore-state": "running 2026-11-23T19:00:00Z 2026-11-23T19:30:00Z"}
 plan:
   description:
-    - What was done, or in check mode would be done, in order. One entry per resource, the same in both modes.
+    - The planned changes in order, the same in check mode. One entry per resource.
   returned: always
   type: list
   elements: dict
@@ -189,17 +190,17 @@ plan:
       resource: i-0123456789abcdef0
       region: eu-central-1
       parameters: {}
-      reason: it is running and should be stopped; its public address 203.0.113.7 will change
+      reason: stop the running instance; its public address 203.0.113.7 will change
       before: {"state": "running", "public_ip_address": "203.0.113.7"}
       after: {"state": "stopped", "public_ip_address": null}
       disruptive: true
 api_calls:
-  description: How many requests were sent, by operation.
+  description: The number of requests sent, by operation.
   returned: always
   type: dict
   sample: {"DescribeInstances": 2, "StopInstances": 1}
 error:
-  description: What went wrong, with AWS's own code and message where AWS has refused something.
+  description: The error, with AWS's own code and message if AWS refused a call.
   returned: failure
   type: dict
   sample:
@@ -207,25 +208,25 @@ error:
     code: UnauthorizedOperation
     message: You are not authorized to perform this operation.
 planned_ids:
-  description: What EC2 made of the planned ids in RV(plan). Empty in check mode.
+  description: EC2's ids for the planned ids in RV(plan). Empty in check mode.
   returned: always
   type: dict
   sample: {}
 done:
   description:
-    - On failure, the entries of the plan that were carried out. RV(failed_changes) and RV(not_tried) have the others.
+    - On failure, the changes that were made. RV(failed_changes) and RV(not_tried) have the others.
   returned: failure
   type: list
   elements: dict
   sample: []
 failed_changes:
-  description: The entries of the plan that failed.
+  description: The changes that failed.
   returned: failure
   type: list
   elements: dict
   sample: []
 not_tried:
-  description: The entries of the plan that were not begun.
+  description: The changes that were not begun.
   returned: failure
   type: list
   elements: dict

@@ -7,32 +7,33 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: instance_relaunch
-short_description: Ensure that an instance runs from a given AMI, by launching a successor and retiring the old one
+short_description: Ensure that an instance runs from an AMI, by launching a successor and retiring the predecessor
 version_added: 0.1.0
 description:
-  - An instance that was launched from O(image_id) is up to date and nothing is done. Otherwise a successor is launched
-    from the AMI, proves itself healthy, and the old instance is retired. Until then the old one goes on serving; when
-    the successor does not become healthy, it is terminated and the old one stays.
-  - The successor carries the tag C(ec2ops:replaces) with the ids of all instances that it stands for. So O(instance_id)
-    may go on naming the first of them, also when EC2 has long forgotten it, and a run after an interruption finds the
-    launch of the one before.
-  - The tag alone proves nothing. EC2 must show the ClientToken of a relaunch of the first id in the tag. An older id is
-    followed only when EC2 shows each link between, or does not show that instance any more. A warning names an instance
-    whose tag claims more.
-  - A second tag, C(ec2ops:trial), says how far it is. Until it is V(serving), the successor stands for nobody. A run
-    that was ended before is carried on by the next one with the same O(image_id), however late, or is taken back; until
-    then another O(image_id) is refused. V(rejected) is a successor that was taken back. The run that finds one, or a
-    way back that was not finished, terminates it and fails, as the one that was ended would have. One that was launched
-    more than a day ago, or that EC2 shows in use, may have served. It is left alone, and a warning names it.
-  - While the old instance is off and no task holds it stopped, the successor that ran last serves, whatever the tag
-    C(ec2ops:trial) says. A warning names both.
-  - Every fact of the old instance is carried over, follows from something else, or makes the module refuse when it is
-    set. Nothing is dropped silently. The table is in C(docs/instance_facts.md) of the collection. What is decided by
-    the AMI, such as the architecture and the root volume, comes from the AMI.
-  - Of two runs that replace the same instance at the same time, the one that launches first wins. The other one
-    launches nothing, or terminates what it has launched, whatever O(on_failure) says, and fails.
-  - What the old instance has written to the volumes in the AMI after it was captured is not carried over. To have none
-    of that, keep it stopped from the capture on.
+  - If the instance already runs from O(image_id), the module changes nothing. Otherwise it launches a successor from
+    the AMI, waits until the successor is healthy, and retires the predecessor. Until then the predecessor serves. If
+    the successor does not become healthy, it is terminated, and the predecessor stays.
+  - The successor has the tag C(ec2ops:replaces) with the ids of all its predecessors. So O(instance_id) may go on
+    naming the first of them, even if EC2 has long forgotten it. After an interruption, the next run finds the successor
+    by this tag.
+  - The tag alone proves nothing. EC2 must show that the instance has the ClientToken of a relaunch of the first id in
+    the tag. An older id is followed only if EC2 shows each link between, or does not show that instance any more. A
+    warning names an instance whose tag claims more.
+  - A second tag, C(ec2ops:trial), holds the phase of the replacement. Until the phase is V(serving), the successor
+    replaces nothing. The next run with the same O(image_id) goes on with an interrupted relaunch, or rolls it back.
+    Until then another O(image_id) is refused. V(rejected) marks a successor that was rolled back. A run that finds one,
+    or an unfinished rollback, terminates the successor and fails, as the interrupted run would have. If the successor
+    was launched more than a day ago, or if EC2 shows it in use, it may have served. It stays as it is, and a warning
+    names it.
+  - While the predecessor is off without a hold, the successor that ran last serves, whatever the tag C(ec2ops:trial)
+    says. A warning names both.
+  - The successor takes over each fact of the predecessor, or something else decides the fact, or the module refuses an
+    instance that has it. Nothing is dropped silently. C(docs/instance_facts.md) of the collection has the table. The
+    AMI decides facts such as the architecture and the root volume.
+  - If two runs replace the same instance at the same time, the run that launches first wins. The other run fails. It
+    launches nothing, or terminates its own successor, whatever O(on_failure) says.
+  - The successor does not have the predecessor's writes since the capture to the volumes in the AMI. To lose none, keep
+    the predecessor stopped from the capture on.
 extends_documentation_fragment:
   - ec2ops.storage.attributes
   - ec2ops.storage.common
@@ -41,7 +42,7 @@ extends_documentation_fragment:
   - amazon.aws.boto3
 options:
   instance_id:
-    description: The instance, or any that it replaces.
+    description: The instance, or any of its predecessors.
     type: str
     required: true
   image_id:
@@ -50,8 +51,8 @@ options:
     required: true
   follow_successor:
     description:
-      - Whether O(instance_id) stands for the living instance that has replaced it. With V(false) the id is taken
-        literally, which saves a call where it is known that nothing has replaced the instance.
+      - Whether O(instance_id) stands for the instance's living successor. V(false) takes the id literally. This saves a
+        call if you know that nothing has replaced the instance.
     type: bool
     default: true
   strategy:
@@ -61,17 +62,17 @@ options:
     default: replace_instance
   overrides:
     description:
-      - What is to be different on the successor. It applies when a successor is launched; an instance that runs from
-        the AMI is not changed.
+      - The facts that differ in the successor. They apply at its launch. An instance that already runs from the AMI is
+        not changed.
     type: dict
     suboptions:
       instance_type:
         description:
-          - The instance type. What belongs to the old type (CPU options, EBS optimization, bandwidth weighting, ENA
-            queues) is not carried over then.
+          - The instance type. Another type drops the facts of the predecessor's type. These are CPU options, EBS
+            optimization, bandwidth weighting and ENA queues.
         type: str
       key_name:
-        description: The name of the key pair. An empty one is for none, such as where the old one's is deleted.
+        description: The name of the key pair, empty for none. Use empty if the predecessor's key pair is deleted.
         type: str
       iam_instance_profile:
         description: The name or the ARN of the instance profile, empty for none.
@@ -81,7 +82,8 @@ options:
         type: list
         elements: str
       user_data:
-        description: Whether the successor gets the old one's user data, none, or O(overrides.user_data_content).
+        description: V(keep) takes over the predecessor's user data, V(drop) leaves it out, V(replace) uses
+          O(overrides.user_data_content).
         type: str
         choices: [keep, drop, replace]
         default: keep
@@ -90,14 +92,14 @@ options:
         type: str
       tags:
         description:
-          - Tags for the successor and its volumes, beside and before those that are carried over.
+          - Tags for the successor and its volumes. They override tags of the predecessor.
           - Quote values, since YAML turns V(yes) into V(true). A value that is neither text nor a whole number is
             refused.
         type: dict
       metadata_options:
         description:
-          - Options of the instance metadata service. An option that is not given here is carried over from the old
-            instance, also where the AMI asks for IMDSv2 and the old instance takes IMDSv1. A warning tells of that.
+          - Options of the instance metadata service. The successor takes the others over from the predecessor. It does
+            so even if the AMI requires IMDSv2 and the predecessor accepts IMDSv1. Then a warning says so.
         type: dict
         suboptions:
           http_tokens:
@@ -121,91 +123,92 @@ options:
             choices: [enabled, disabled]
   data_volumes:
     description:
-      - What becomes of data volumes. V(keep) leaves them with the old instance. V(move) is refused in this version.
-      - Required when a successor is to be launched and the old instance has data volumes that O(image_id) has no
-        snapshots of. Of the others the successor gets copies as of the capture.
-      - A snapshot counts when EC2 shows that it was taken of that very volume. A snapshot of another volume at the same
-        device name does not, and neither does a copy of a snapshot.
+      - V(keep) leaves data volumes with the predecessor. V(move) is refused in this version.
+      - Required for a launch if the predecessor has data volumes that O(image_id) has no snapshots of. The successor
+        gets copies of the others as of the capture.
+      - A snapshot counts only if EC2 shows that it was taken of that very volume. A snapshot of another volume at the
+        same device name does not count, and neither does a copy of a snapshot.
     type: str
     choices: [keep, move]
   elastic_ip:
     description:
-      - What becomes of an Elastic IP. V(keep) leaves it with the old instance. V(move) is refused in this version.
-      - Required when a successor is to be launched and the old instance has an Elastic IP.
+      - V(keep) leaves an Elastic IP with the predecessor. V(move) is refused in this version.
+      - Required for a launch if the predecessor has an Elastic IP.
     type: str
     choices: [keep, move]
   target_groups:
     description:
-      - What becomes of registrations with load balancers. These are target groups that have the instance, or one of its
-        private addresses, as a target, and Classic Load Balancers. V(keep) leaves them with the old instance. V(move)
-        is refused in this version.
-      - Required when a successor is to be launched and the old instance is registered with a load balancer.
+      - V(keep) leaves the predecessor registered with its load balancers. V(move) is refused in this version. Load
+        balancers are Classic Load Balancers, and target groups that have the instance or one of its private addresses
+        as a target.
+      - Required for a launch if the predecessor is registered with a load balancer.
     type: str
     choices: [keep, move]
   health:
-    description: When the successor counts as healthy.
+    description: The conditions for a healthy successor.
     type: dict
     suboptions:
       status_checks:
-        description: Both status checks of EC2 must be C(ok). With V(false), running is enough.
+        description: Require both status checks of EC2 to be C(ok). With V(false), a running successor is healthy.
         type: bool
         default: true
       timeout:
-        description: Within how many seconds.
+        description: The time limit, in seconds.
         type: int
         default: 600
   old_instance:
     description:
-      - What becomes of the old instance once its successor is healthy.
-      - V(terminate) is refused while a data volume that stays with it would be deleted, and while it has termination
-        protection.
-      - V(stop) and V(terminate) are refused while it has stop protection.
-      - An old instance that somebody has started again after it was replaced is left as it is, with a warning.
+      - The end of the predecessor once its successor is healthy.
+      - V(terminate) is refused if it would delete a data volume that stays with the predecessor, and while the
+        predecessor has termination protection.
+      - V(stop) and V(terminate) are refused while the predecessor has stop protection.
+      - If somebody has started the predecessor again after its replacement, it stays as it is, and a warning names it.
     type: str
     choices: [stop, terminate, keep]
     default: stop
   on_failure:
     description:
-      - What is done when the successor cannot be launched or does not become healthy.
-      - V(rollback) terminates it. If the old instance was held stopped for the relaunch, it is started again.
-      - V(keep) leaves both as they are, to be looked at.
+      - The reaction to a failed launch, or to a successor that does not become healthy.
+      - V(rollback) terminates the successor. A predecessor with a hold is started again.
+      - V(keep) leaves both instances as they are, for inspection.
     type: str
     choices: [rollback, keep]
     default: rollback
   lose_instance_store:
-    description: Retire the old instance also when its type has instance store volumes. A stop empties those.
+    description: Retire the predecessor even if its type has instance store volumes, which a stop empties.
     type: bool
     default: false
   lose_writes:
     description:
-      - Launch from O(image_id) also when the old instance has run since the AMI was captured. What it has written since
-        then is not carried over.
-      - V(false) refuses such a launch. Use it when the old instance is held stopped from the capture on. A launch that
-        failed for want of capacity lets it run again, and then only another version of the AMI has all of its data.
+      - Launch from O(image_id) even if the predecessor has run since the capture. The successor does not have the
+        writes since then.
+      - V(false) refuses such a launch. Use it if a hold keeps the predecessor stopped from the capture on. After a
+        launch that fails for lack of capacity, the predecessor runs again, and only another version of the AMI has all
+        of its data.
     type: bool
     default: true
   wait:
     description:
-      - Wait until the old instance is stopped or terminated. The health of the successor is waited for in any case
-        before that.
+      - Wait until the predecessor is stopped or terminated. Before that, the module always waits for a healthy
+        successor.
   assume:
     description:
-      - In check mode only, the C(plan)s returned by earlier tasks of the play. The module plans as if they had been
-        carried out, and O(image_id) may be an AMI that they would make.
+      - In check mode only, the C(plan)s returned by earlier tasks of the play. The module plans as if those tasks had
+        run, and O(image_id) may be an AMI that they would make.
 notes:
   - The user needs C(ec2:DescribeInstances), C(ec2:DescribeInstanceStatus), C(ec2:DescribeImages),
     C(ec2:DescribeVolumes), C(ec2:DescribeSnapshots), C(ec2:DescribeInstanceAttribute), C(ec2:DescribeInstanceTypes),
     C(ec2:DescribeInstanceCreditSpecifications) (burstable types), C(elasticloadbalancing:DescribeTargetGroups),
     C(elasticloadbalancing:DescribeTargetHealth), C(elasticloadbalancing:DescribeLoadBalancers), C(ec2:RunInstances),
     C(ec2:CreateTags), C(iam:PassRole) (instance profiles), C(ec2:StopInstances) or C(ec2:TerminateInstances), and for
-    the way back C(ec2:TerminateInstances), C(ec2:ModifyInstanceAttribute) (protected instances) and
+    the rollback C(ec2:TerminateInstances), C(ec2:ModifyInstanceAttribute) (protected instances) and
     C(ec2:StartInstances), and C(ec2:DeleteTags). Launching and starting instances with volumes that a customer managed
     KMS key encrypts needs C(kms:CreateGrant) on that key.
-  - The successor gets new private addresses of the same subnet, and a new public one if the old one has one that is not
-    elastic, or had one when M(ec2ops.storage.instance_power) stopped it with C(remember=true). For another instance
-    that is stopped the subnet decides.
-  - Where the old instance was started or held by somebody else before its successor has proved itself, either may have
-    data that the other has not. The task fails and leaves both instances to the operator.
+  - The successor gets new private addresses of the same subnet. It gets a new public address if the predecessor has one
+    that is not elastic, or had one when M(ec2ops.storage.instance_power) stopped it with C(remember=true). The subnet
+    decides for any other stopped predecessor.
+  - If somebody else starts the predecessor, or puts a hold on it, while the successor is unproven, either instance may
+    have data that the other lacks. The task fails and leaves both instances to the operator.
 seealso:
   - module: ec2ops.storage.ami_bake
   - module: ec2ops.storage.instance_power
@@ -215,22 +218,22 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Run the web server from its new image, and keep the old one stopped
+- name: Run the web server from its new image, and keep the predecessor stopped
   ec2ops.storage.instance_relaunch:
     instance_id: i-0123456789abcdef0
     image_id: ami-0123456789abcdef0
-    # The old instance keeps its data volume and its place behind the load balancer.
+    # The predecessor keeps its data volume and its place behind the load balancer.
     data_volumes: keep
     target_groups: keep
     region: eu-central-1
 
-- name: The same with connection options for all tasks, a larger type, and no trace of the old one
+- name: Relaunch with a larger type and terminate the predecessor
   module_defaults:
     group/ec2ops.storage.aws:
       region: eu-central-1
       profile: production
   block:
-    - name: Relaunch
+    - name: Relaunch the instance
       ec2ops.storage.instance_relaunch:
         instance_id: i-0123456789abcdef0
         image_id: ami-0123456789abcdef0
@@ -243,11 +246,11 @@ EXAMPLES = r"""
         old_instance: terminate
       register: web
 
-    - name: Say which instance serves now
+    - name: Show the instance in service
       ansible.builtin.debug:
         msg: "{{ web.instance_id }} serves from {{ web.image_id }} in place of {{ web.replaced }}"
 
-- name: In a check run, relaunch from the image that an earlier task only plans
+- name: Plan a relaunch from an image that an earlier task only plans
   ec2ops.storage.instance_relaunch:
     instance_id: i-0123456789abcdef0
     image_id: "{{ bake.image_id }}"
@@ -256,12 +259,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 msg:
-  description: One line that says what the task did, or would do in check mode, and how things stand. On failure, why.
+  description: One line about the changes that the task made, or would make in check mode, and the state after them. On
+    failure, the reason.
   returned: always
   type: str
   sample: 1 instance launched, 1 stopped; i-0fedcba9876543210 runs from ami-0123456789abcdef0
 instance:
-  description: The instance that O(instance_id) stands for now, in its state after the waits.
+  description: The instance of O(instance_id) or its successor, in its state after the waits.
   returned: success
   type: dict
   sample:
@@ -273,14 +277,13 @@ instance:
     tags: {"Name": "web", "ec2ops:replaces": "i-0123456789abcdef0", "ec2ops:trial": "serving"}
 instance_id:
   description:
-    - Its id, in check mode C((new instance i-0123456789abcdef0 from ami-0123456789abcdef0)) for one that would be
-      launched.
+    - Its id, in check mode C((new instance i-0123456789abcdef0 from ami-0123456789abcdef0)) for a new one.
   returned: success
   type: str
   sample: i-0fedcba9876543210
 replaced:
   description:
-    - The id of the instance that it was launched to replace, by this run or an earlier one. Null when it replaces none.
+    - The id of its predecessor, from this run or an earlier one. Null if it has none.
   returned: success
   type: str
   sample: i-0123456789abcdef0
@@ -291,8 +294,8 @@ image_id:
   sample: ami-0123456789abcdef0
 plan:
   description:
-    - What was done, or in check mode would be done, in order. One entry per resource, the same in both modes. User data
-      stands as its hash. A way back is not predicted.
+    - The planned changes in order, the same in check mode. One entry per resource. User data stands as its hash. A
+      rollback is not predicted.
   returned: always
   type: list
   elements: dict
@@ -301,7 +304,7 @@ plan:
       resource: (new instance i-0123456789abcdef0 from ami-0123456789abcdef0)
       region: eu-central-1
       parameters: {"ImageId": "ami-0123456789abcdef0", "InstanceType": "m5.large", "MinCount": 1, "MaxCount": 1}
-      reason: i-0123456789abcdef0 runs from ami-00000000000000001 and should run from ami-0123456789abcdef0
+      reason: "launch the successor of i-0123456789abcdef0: ami-00000000000000001 -> ami-0123456789abcdef0"
       before: null
       after: {"state": "running", "image_id": "ami-0123456789abcdef0"}
       disruptive: false
@@ -309,17 +312,17 @@ plan:
       resource: i-0123456789abcdef0
       region: eu-central-1
       parameters: {}
-      reason: "its successor serves (old_instance: stop)"
+      reason: "retire: the successor serves (old_instance: stop)"
       before: {"state": "running"}
       after: {"state": "stopped"}
       disruptive: true
 api_calls:
-  description: How many requests were sent, by operation.
+  description: The number of requests sent, by operation.
   returned: always
   type: dict
   sample: {"DescribeInstances": 2}
 error:
-  description: What went wrong, with AWS's own code and message where AWS has refused something.
+  description: The error, with AWS's own code and message if AWS refused a call.
   returned: failure
   type: dict
   sample:
@@ -327,31 +330,31 @@ error:
     code: InsufficientInstanceCapacity
     message: We currently do not have sufficient capacity.
 planned_ids:
-  description: What EC2 made of the planned ids in RV(plan). Empty in check mode.
+  description: EC2's ids for the planned ids in RV(plan). Empty in check mode.
   returned: always
   type: dict
   sample: {"(new instance i-0123456789abcdef0 from ami-0123456789abcdef0)": "i-0fedcba9876543210"}
 done:
   description:
-    - On failure, the entries of the plan that were carried out. RV(failed_changes) and RV(not_tried) have the others.
+    - On failure, the changes that were made. RV(failed_changes) and RV(not_tried) have the others.
   returned: failure
   type: list
   elements: dict
   sample: []
 failed_changes:
-  description: The entries of the plan that failed.
+  description: The changes that failed.
   returned: failure
   type: list
   elements: dict
   sample: []
 not_tried:
-  description: The entries of the plan that were not begun.
+  description: The changes that were not begun.
   returned: failure
   type: list
   elements: dict
   sample: []
 rolled_back:
-  description: What the way back has done, with O(on_failure=rollback).
+  description: On failure, the changes that the rollback made, with O(on_failure=rollback).
   returned: failure
   type: list
   elements: dict

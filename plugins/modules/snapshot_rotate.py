@@ -739,7 +739,7 @@ plan:
       resource: (new snapshot vol-0123456789abcdef0 2026-11-24T00:00:00Z)
       region: eu-central-1
       parameters: {"VolumeId": "vol-0123456789abcdef0", "Description": "db-daily: vol-0123456789abcdef0"}
-      reason: none has been made since 2026-11-24T00:00:00Z
+      reason: capture the slot of 2026-11-24T00:00:00Z
       before: null
       after: {"state": "completed", "volume_id": "vol-0123456789abcdef0"}
       disruptive: false

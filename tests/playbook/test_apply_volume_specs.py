@@ -135,7 +135,7 @@ def test_what_is_not_said_or_not_known_is_refused(sandbox: Sandbox, web: Web) ->
             "apply_volume_specs_specs: ",
         ),
         ({"apply_volume_specs_specs": ["web"]}, "apply_volume_specs_specs: "),
-        ({"apply_volume_specs_specs": [{"instance_ids": [web.instance_id]}]}, "volumes is needed"),
+        ({"apply_volume_specs_specs": [{"instance_ids": [web.instance_id]}]}, "a declaration has no volumes"),
     ):
         sandbox.reset_log()
         run = run_playbook(sandbox, PLAYBOOK, given)

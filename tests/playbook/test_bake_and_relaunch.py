@@ -96,12 +96,12 @@ def test_words_of_the_command_line_are_truth_values_too(sandbox: Sandbox, web: W
 @pytest.mark.parametrize(
     ("option", "value", "words"),
     [
-        ("data_volumes", "move", "stay with the old instance"),
+        ("data_volumes", "move", "stay with the predecessor"),
         ("old_instance", "delete", "Value of bake_and_relaunch_old_instance must be one of"),
         ("strategy", "replace_root_volume", "Value of bake_and_relaunch_strategy must be one of"),
         ("health_timeout", "abc", "bake_and_relaunch_health_timeout"),
         ("overrides", {"instance_typ": "t3.small"}, "instance_typ"),
-        ("overrides", {"user_data": "replace"}, "user_data_content goes with"),
+        ("overrides", {"user_data": "replace"}, "user_data_content needs"),
     ],
 )
 def test_options_that_are_wrong_in_themselves_are_refused_without_a_call(

@@ -52,7 +52,7 @@ def test_start_that_falls_back_is_tried_and_told_once(sandbox: Sandbox, web: Web
     run = run_playbook(sandbox, BAKE, bake(web))
     assert run.status != 0
     assert len(run.failures) == 1, run.failures
-    assert "EC2 took the start back" in run.failures[0]
+    assert "EC2 could not start it" in run.failures[0]
     assert changing_calls(sandbox.log(after=after)).count("StartInstances") == 1
     sandbox.clear_faults()
     again = run_playbook(sandbox, BAKE, bake(web))

@@ -93,7 +93,7 @@ def check_then_run(sandbox: Sandbox, play: Path | str, given: Mapping[str, Any])
     assert_told_the_same(foreseen["plan"], result["plan"], run.planned_ids)
     assert_done_as_planned(result["plan"], log, run.planned_ids)
     assert len(foreseen["volumes"]) == len(result["volumes"])
-    assert "must no longer name" in " ".join(run.output.split())
+    assert "Remove " in " ".join(run.output.split())
     return run
 
 
@@ -189,7 +189,8 @@ def test_volumes_of_several_declarations_within_a_zone(sandbox: Sandbox, web: We
         "volume_move_names": {plain: "plain"},
     }
     run = check_then_run(sandbox, PLAY, given)
-    assert f"{web.data_volume_id} leaves {web.instance_id} and stays in the spec shop" in " ".join(run.output.split())
+    told = f"{web.data_volume_id} leaves {web.instance_id} and stays in the declaration shop"
+    assert told in " ".join(run.output.split())
     result = run.fact("volume_move_result")
     assert {volume["volume_id"] for volume in result["volumes"]} == {web.data_volume_id, spare, plain}
     assert not {"CreateSnapshot", "CreateVolume"} & {entry["action"] for entry in result["plan"]}

@@ -27,8 +27,6 @@ def asks(feature: Feature, spec: Any, state: State, now: datetime = NOW) -> tupl
     # Only the questions count here: the golden data hold the plans of the tests that look at them.
     plan = getattr(feature.plan, "__wrapped__", feature.plan)
     try:
-        if feature.needs is not None:
-            state.require(*feature.needs(spec, state))
         plan(spec, state, now)
     except NeedsAnswers as needed:
         note(needed.queries)

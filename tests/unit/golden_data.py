@@ -90,27 +90,21 @@ def ordered(value: Any) -> Any:
 
 
 def watch(function: Callable[..., Any]) -> Callable[..., Any]:
-    """*function*, `plan` or `needs` of a planner, noting what it returns."""
+    """*function*, the `plan` of a planner, noting what it returns. What it asks, `asking.asks` notes."""
 
     @functools.wraps(function)
-    def watched(*arguments: Any, **named: Any) -> Any:
-        found = function(*arguments, **named)
-        if isinstance(found, Plan):
-            recorder.plans += found.published()
-        else:
-            recorder.queries += found
+    def watched(*arguments: Any, **named: Any) -> Plan:
+        found: Plan = function(*arguments, **named)
+        recorder.plans += found.published()
         return found
 
     return watched
 
 
 for planner in PLANNERS:
-    for name in ("plan", "needs"):
-        if getattr(planner.FEATURE, name) is None:
-            continue
-        watched = watch(getattr(planner, name))
-        setattr(planner, name, watched)
-        object.__setattr__(planner.FEATURE, name, watched)
+    watched = watch(planner.plan)
+    planner.plan = watched
+    object.__setattr__(planner.FEATURE, "plan", watched)
 
 
 def golden(file: str) -> dict[str, dict[str, str]]:

@@ -270,7 +270,7 @@ def test_an_unexpected_value_is_a_mismatch(fake: FakeWorld) -> None:
     outcome = run(fake, Stage((make,), (Wait((make.resource,), "completed", expect=(("encrypted", True),)),)))
     assert isinstance(outcome.error, WaitError)
     assert outcome.error.how == "mismatch"
-    assert "encrypted is False, expected was True" in str(outcome.error)
+    assert "encrypted is False, expected True" in str(outcome.error)
 
 
 def test_throttling_while_polling_is_asked_again_and_never_success(world: World) -> None:
@@ -347,7 +347,7 @@ def test_what_shows_too_late_is_called_again_and_said(world: World) -> None:
     made = world.existing("snapshot")
     assert world.count("CreateSnapshot") == 2
     assert len(made) == 2
-    assert any("could not be compared" in note for note in outcome.notes)
+    assert any("the check for a second snapshot failed" in note for note in outcome.notes)
 
 
 def test_a_rival_that_started_earlier_wins_and_ours_is_deleted(world: World) -> None:
@@ -358,7 +358,7 @@ def test_a_rival_that_started_earlier_wins_and_ours_is_deleted(world: World) -> 
     assert outcome.bindings == {make.resource: rival}
     world.pass_time(600)  # EC2 deletes it once it is completed
     assert [left.snapshot_id for left in world.existing("snapshot")] == [rival]
-    assert any("made twice" in note and "deleted" in note for note in outcome.notes)
+    assert any("made a second snapshot" in note and "deleted" in note for note in outcome.notes)
 
 
 def test_what_the_plan_has_passed_over_is_no_rival(world: World) -> None:
@@ -529,7 +529,7 @@ def test_before_a_token_is_passed_over_the_living_one_is_looked_for(world: World
     outcome = succeed(world, Stage((start,)))
     assert outcome.bindings == made
     assert len(world.existing("instance")) == before
-    assert "made for this by an earlier run" in outcome.notes[0]
+    assert "made by an earlier run" in outcome.notes[0]
 
 
 def test_a_token_with_other_parameters_finds_the_living_one(world: World) -> None:
@@ -740,7 +740,7 @@ def test_a_volume_that_failed_is_made_anew(world: World) -> None:
     failed = outcome.bindings[create.resource]
     assert f"{failed} should become available but is error" in str(outcome.error)
     assert "KMS key" in str(outcome.error)
-    assert f"{failed} was to be {create.resource}" in str(outcome.error)
+    assert f"{failed} is {create.resource} in the plan" in str(outcome.error)
     assert made_volume(world) != failed
     assert len(ours(world)) == 1
 

@@ -167,7 +167,7 @@ def test_one_volume_may_be_attached_to_several_instances_in_one_stage(action: st
 
 def test_a_modification_that_could_be_made_twice_is_refused() -> None:
     modify = change("ModifyVolume", "vol-00000001", {"Size": 20}, after={"size": 20})
-    with pytest.raises(UnsafePlan, match="ModifyVolume of vol-00000001 could not be told from a second one"):
+    with pytest.raises(UnsafePlan, match="ModifyVolume of vol-00000001 has no identity or token to find it again"):
         guard(Plan((Stage((modify,)),)))
     guard(Plan((Stage((dataclasses.replace(modify, identity=Query("DescribeVolumesModifications")),)),)))
 

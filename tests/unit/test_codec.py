@@ -669,8 +669,8 @@ SPEC = {"ec2ops:spec": "web", "ec2ops:volume": "data"}
         ({"State": "error"}, "which is error"),
         ({"State": "deleting"}, "which is deleting"),
         ({"State": "deleted"}, "which is deleted"),
-        ({"State": "available", "Tags": {}}, "other tags"),
-        ({"State": "available", "Tags": {**SPEC, "ec2ops:spec": "db"}}, "other tags"),
+        ({"State": "available", "Tags": {}}, "tags have changed"),
+        ({"State": "available", "Tags": {**SPEC, "ec2ops:spec": "db"}}, "tags have changed"),
     ],
 )
 def test_a_token_may_bring_back_a_volume_that_is_not_the_one(answer: dict[str, Any], trouble: str) -> None:

@@ -68,5 +68,5 @@ def test_description_of_another_tool_is_no_policys() -> None:
 
 
 def test_empty_name_of_a_policy_is_refused() -> None:
-    with pytest.raises(SpecError, match=r"adopt\.policies: it has an empty name"):
+    with pytest.raises(SpecError, match=r"adopt\.policies: has an empty name"):
         planned(Account.of(volume(1)), **{**ADOPT, "adopt": {"tags": {"team": "a"}, "policies": [""]}})

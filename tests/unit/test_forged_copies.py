@@ -135,7 +135,7 @@ def test_orphan_copy_displaces_no_copy_and_hides_no_missing_one(made: Any) -> No
     world = world_of(volume(1), *known, copy_of(known[1]), forged)
     plan = planned(world, copies=place(keep={"last": 2}), **LAST_TWO)
     assert (copies_in(plan), deleted(plan)) == ([known[0].snapshot_id], set())
-    (point,) = plan.told["rpo"]
+    (point,) = plan.report.result["rpo"]
     assert point["copies"][0]["snapshot_ids"] == [copy_of(known[1]).snapshot_id]
 
 

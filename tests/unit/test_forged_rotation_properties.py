@@ -132,7 +132,7 @@ def test_forged_tags_in_both_regions_change_nothing(
     without, plan = planned(world, **given), planned({**world, **world_of(*foreign, *there)}, **given)
     assert deleted(plan) == deleted(without)
     assert copies_in(plan) == copies_in(without)
-    assert plan.told["rpo"] == without.told["rpo"]
+    assert plan.report.result["rpo"] == without.report.result["rpo"]
 
 
 def facts(snapshots: Sequence[Snapshot]) -> list[Fact]:

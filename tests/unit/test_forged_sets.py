@@ -229,7 +229,7 @@ def test_forged_tags_on_strangers_change_nothing(forgeries: list[dict[str, str]]
         plan = planned(Account.of(*honest, forged), **options)
         assert deleted(plan) == deleted(without)
         assert [change.parameters for change in created(plan)] == [change.parameters for change in created(without)]
-        assert plan.told["rpo"] == without.told["rpo"]
+        assert plan.report.result["rpo"] == without.report.result["rpo"]
 
 
 HONEST_KEYS = ("period", "source", "set", "origin", "copy-of", "taken", "lock", "shared-with", "adopted-by")

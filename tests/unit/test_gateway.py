@@ -126,7 +126,7 @@ def test_dry_run_that_would_succeed_is_no_error() -> None:
     ("said", "words"),
     [
         (refusal("UnauthorizedOperation", "not allowed", 403), "UnauthorizedOperation: not allowed"),
-        (answer(Instances=[{"InstanceId": INSTANCE}]), "the endpoint has ignored DryRun"),
+        (answer(Instances=[{"InstanceId": INSTANCE}]), "the endpoint ignored DryRun"),
     ],
     ids=["refused", "ignored"],
 )
@@ -340,7 +340,7 @@ def test_a_token_that_stands_for_another_volume_by_now_is_said() -> None:
     volume = {"VolumeId": "vol-00000001", "State": "in-use"}
     made, _client, _clock = gateway(create_volume=[answer(**volume, Tags=tags), answer(**volume, Tags=[])])
     assert made.perform([create]) == {"(new volume a)": "vol-00000001"}
-    with pytest.raises(CallError, match="vol-00000001, which has other tags by now") as failed:
+    with pytest.raises(CallError, match="vol-00000001, whose tags have changed since") as failed:
         made.perform([create])
     assert failed.value.code == TOKEN_SPENT
 
@@ -424,7 +424,7 @@ def test_a_refusal_has_code_message_resource_and_hint() -> None:
 def test_a_missing_permission_names_the_iam_action_without_the_cipher_text() -> None:
     text = "You are not authorized to perform this operation. Encoded authorization failure message: 4JrVbGVzc2FnZQ-_x"
     error = told(refusal("UnauthorizedOperation", text, 403), TagSpecifications=[], UserData="secret")
-    assert "must allow ec2:RunInstances, and ec2:CreateTags" in str(error)
+    assert "allow ec2:RunInstances, and ec2:CreateTags" in str(error)
     assert "4JrVb" not in str(error)
     assert error.message == text
     assert "secret" not in str(error)
@@ -432,13 +432,13 @@ def test_a_missing_permission_names_the_iam_action_without_the_cipher_text() -> 
 
 def test_a_capacity_that_lacks_for_a_launch_says_that_the_image_exists() -> None:
     error = told(refusal("InsufficientInstanceCapacity", "No capacity.", 500))
-    assert "The image exists, and another run goes on with the launch." in str(error)
+    assert "The image exists, and the next run goes on with the launch." in str(error)
 
 
 def test_uefi_data_that_may_not_be_read_can_be_given() -> None:
     raised = refusal("UnauthorizedOperation", "You are not authorized.", 403)
     error = call_error(raised, "ec2", "GetInstanceUefiData", {}, resource="i-1")
-    assert "ec2:GetInstanceUefiData, or uefi_data must give the UEFI variable store" in str(error)
+    assert "ec2:GetInstanceUefiData, or give the UEFI variable store in uefi_data" in str(error)
 
 
 def test_a_parameter_that_botocore_does_not_know_is_named_without_its_value() -> None:
@@ -457,13 +457,13 @@ def test_a_parameter_that_botocore_does_not_know_is_named_without_its_value() ->
     [
         (botocore.NoCredentialsError(), "NoCredentials", "access_key"),
         (botocore.NoRegionError(), "NoRegion", "AWS_REGION"),
-        (refusal("RequestExpired"), "RequestExpired", "get new ones"),
-        (refusal("AuthFailure", status=401), "AuthFailure", "does not accept these credentials"),
+        (refusal("RequestExpired"), "RequestExpired", "Get new credentials"),
+        (refusal("AuthFailure", status=401), "AuthFailure", "rejects these credentials"),
         (refusal("InvalidInstanceID.NotFound"), "InvalidInstanceID.NotFound", "region"),
         (refusal("InvalidSnapshot.NotFound"), "InvalidSnapshot.NotFound", "region"),
         (refusal("RequestLimitExceeded", status=503), "RequestLimitExceeded", "request rate"),
         (refusal("VolumeLimitExceeded"), "VolumeLimitExceeded", "Service Quotas"),
-        (refusal("TagLimitExceeded"), "TagLimitExceeded", "remove some first"),
+        (refusal("TagLimitExceeded"), "TagLimitExceeded", "First remove some tags"),
         (botocore.SSLError(endpoint_url="https://ec2", error="self-signed"), "Certificate", "aws_ca_bundle"),
         (botocore.ConnectTimeoutError(endpoint_url="https://ec2"), "EndpointUnreachable", "HTTPS_PROXY"),
     ],
@@ -897,7 +897,7 @@ def test_of_tags_only_those_that_differ_are_told() -> None:
             clock.monotonic,
             clock.sleep,
         )
-    assert "tags: ec2ops:restore-state is 'stopped', expected was 'running': another run" in str(failed.value)
+    assert "tags: ec2ops:restore-state is 'stopped', expected 'running'. Another run" in str(failed.value)
     assert "Name" not in str(failed.value)
 
 

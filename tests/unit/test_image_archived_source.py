@@ -20,5 +20,5 @@ def test_archived_snapshot_is_refused_in_the_plan() -> None:
         ena_support=True,
     )
     source = Snapshot(snapshot_id=SNAP, volume_size=8, owner_id=OWNER, storage_tier="archive")
-    with pytest.raises(SpecError, match="is archived; restore it"):
+    with pytest.raises(SpecError, match="First restore it to the standard tier"):
         plan(wanted, source)

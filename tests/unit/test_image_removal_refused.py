@@ -62,5 +62,5 @@ def test_encoded_messages_of_several_refusals_are_all_in_the_error(baked: Sandbo
 def test_hint_names_the_permission_that_aws_misses(baked: Sandbox, action: str) -> None:
     baked.refuse(action)
     failed = remove(baked).failed
-    assert f"must allow {action}." in failed
-    assert "must allow ec2:DescribeImageReferences" not in failed
+    assert f", allow {action}." in failed
+    assert ", allow ec2:DescribeImageReferences" not in failed

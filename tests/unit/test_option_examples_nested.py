@@ -24,7 +24,7 @@ RELAUNCH = {"instance_id": "i-0123456789abcdef0", "image_id": "ami-0123456789abc
 def test_plain_overrides_are_refused_with_an_example(capsys: pytest.CaptureFixture[str], value: Any) -> None:
     text = failed(capsys, instance_relaunch, overrides=value, **RELAUNCH)
     assert text.startswith("overrides: ")
-    assert "no mapping. Write it as in overrides: {instance_type: t3.large}." in text
+    assert "not a mapping. Write it as in overrides: {instance_type: t3.large}." in text
 
 
 def test_secret_in_misplaced_overrides_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -35,7 +35,7 @@ def test_secret_in_misplaced_overrides_is_not_shown(capsys: pytest.CaptureFixtur
 
 def test_plain_health_is_refused_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     text = failed(capsys, instance_relaunch, health=900, **RELAUNCH)
-    assert text == "health: 900 is no mapping. Write it as in health: {timeout: 900}."
+    assert text == "health: 900 is not a mapping. Write it as in health: {timeout: 900}."
 
 
 @pytest.mark.parametrize(
@@ -45,14 +45,15 @@ def test_volumes_that_are_no_list_are_refused_with_an_example(
     capsys: pytest.CaptureFixture[str], value: Any, shown: str
 ) -> None:
     text = failed(capsys, ebs_volume_spec, instance_id="i-0123456789abcdef0", volumes=value)
-    assert text == f"volumes: {shown} is no list. {ENTRY}"
+    assert text == f"volumes: {shown} is not a list. {ENTRY}"
 
 
 def test_plain_snapshot_of_an_entry_is_named_by_its_place(capsys: pytest.CaptureFixture[str]) -> None:
     entries = [{"name": "a"}, {"name": "d", "snapshot": "snap-0123456789abcdef0"}]
     text = failed(capsys, ebs_volume_spec, instance_id="i-0123456789abcdef0", volumes=entries)
     assert text == (
-        "volumes[1].snapshot: 'snap-0123456789abcdef0' is no mapping. Write it as in snapshot: {tags: {backup: daily}}."
+        "volumes[1].snapshot: 'snap-0123456789abcdef0' is not a mapping. "
+        "Write it as in snapshot: {tags: {backup: daily}}."
     )
 
 
@@ -66,12 +67,12 @@ def test_block_devices_are_refused_with_an_example(capsys: pytest.CaptureFixture
 @pytest.mark.parametrize("option", ["protect", "guards", "lock", "fast_restore", "adopt"])
 def test_plain_option_of_a_rotation_is_refused_with_an_example(capsys: pytest.CaptureFixture[str], option: str) -> None:
     text = failed(capsys, snapshot_rotate, policy="p", **{option: ["x"]})
-    assert text.startswith(f"{option}: ['x'] is no mapping. Write it as in {option}: {{")
+    assert text.startswith(f"{option}: ['x'] is not a mapping. Write it as in {option}: {{")
 
 
 def test_copies_that_are_no_list_are_refused_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     text = failed(capsys, snapshot_rotate, policy="p", copies={"region": "eu-west-1"})
-    assert text.startswith("copies: {'region': 'eu-west-1'} is no list. Write it as in copies: [{region: eu-west-1,")
+    assert text.startswith("copies: {'region': 'eu-west-1'} is not a list. Write it as in copies: [{region: eu-west-1,")
 
 
 @pytest.mark.parametrize(
@@ -86,9 +87,9 @@ def test_copies_that_are_no_list_are_refused_with_an_example(capsys: pytest.Capt
 def test_plain_tags_are_refused_with_an_example(
     capsys: pytest.CaptureFixture[str], module: Any, given: dict[str, Any], name: str
 ) -> None:
-    assert failed(capsys, module, **given).startswith(f"{name}: ['a'] is no mapping. Write it as in ")
+    assert failed(capsys, module, **given).startswith(f"{name}: ['a'] is not a mapping. Write it as in ")
 
 
 def test_list_that_is_written_as_text_is_taken_as_before(capsys: pytest.CaptureFixture[str]) -> None:
     text = failed(capsys, ebs_volume_spec, instance_id="i-0123456789abcdef0", volumes="data")
-    assert text == f"volumes[0]: 'data' is no mapping. {ENTRY}"
+    assert text == f"volumes[0]: 'data' is not a mapping. {ENTRY}"

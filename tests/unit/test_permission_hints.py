@@ -16,7 +16,7 @@ TAGGED = {"TagSpecifications": [{"ResourceType": "snapshot", "Tags": []}]}
 
 def hint(operation: str, message: str, request: dict[str, Any], service: str = "ec2", code: str = "") -> str:
     error = ClientError({"Error": {"Code": code or "UnauthorizedOperation", "Message": message}}, operation)
-    return str(call_error(error, service, operation, request)).rpartition(" IAM policies must allow ")[2]
+    return str(call_error(error, service, operation, request)).rpartition(" of these credentials, allow ")[2]
 
 
 def said(action: str) -> str:
@@ -36,13 +36,13 @@ def said(action: str) -> str:
             "CreateSnapshot",
             "ec2:CreateSnapshot",
             TAGGED,
-            "ec2:CreateSnapshot, and ec2:CreateTags, since it is tagged as it is made.",
+            "ec2:CreateSnapshot, and ec2:CreateTags for the tags of the new resource.",
         ),
         (
             "GetInstanceUefiData",
             "ec2:GetInstanceUefiData",
             {},
-            "ec2:GetInstanceUefiData, or uefi_data must give the UEFI variable store.",
+            "ec2:GetInstanceUefiData, or give the UEFI variable store in uefi_data.",
         ),
     ],
 )

@@ -132,13 +132,13 @@ def operations(queries: Sequence[Query]) -> list[str]:
         ({"state": "stopped", "instance_ids": ["vol-00000000000000001"]}, "is not an id"),
         ({"state": "stopped", "instance_ids": None}, "required with state: stopped"),
         ({"state": "running", "instance_ids": None}, "required with state: running"),
-        ({"state": "running", "remember": True}, "remember: only with state: stopped"),
-        ({"state": "restored", "remember": True}, "remember: only with state: stopped"),
-        ({"state": "running", "force": True, "hibernate": True}, "force, hibernate: only with state: stopped"),
-        ({"state": "restored", "skip_os_shutdown": True}, "only with state: stopped"),
-        ({"state": "running", "lose_instance_store": True}, "only with state: stopped"),
-        ({"state": "stopped", "force_start": True}, "force_start: only with"),
-        ({"state": "stopped", "hibernate": True, "force": True}, "hibernate: the operating system has to take part"),
+        ({"state": "running", "remember": True}, "remember: needs state: stopped"),
+        ({"state": "restored", "remember": True}, "remember: needs state: stopped"),
+        ({"state": "running", "force": True, "hibernate": True}, "force, hibernate: needs state: stopped"),
+        ({"state": "restored", "skip_os_shutdown": True}, "needs state: stopped"),
+        ({"state": "running", "lose_instance_store": True}, "needs state: stopped"),
+        ({"state": "stopped", "force_start": True}, "force_start: needs"),
+        ({"state": "stopped", "hibernate": True, "force": True}, "hibernate: excludes force and skip_os_shutdown"),
         ({"state": "restored", "older_than": "soon"}, "older_than: 'soon'"),
     ],
 )
@@ -448,7 +448,7 @@ def test_restoring_what_was_replaced_and_is_gone_is_nothing() -> None:
 
 
 def test_restoring_what_nobody_knows_is_an_error() -> None:
-    with pytest.raises(SpecError, match=f"{ONE} does not exist in {REGION}, and no instance there replaces it"):
+    with pytest.raises(SpecError, match=f"{ONE} does not exist in {REGION}, and has no successor there"):
         plan(spec("restored"))
 
 
@@ -509,7 +509,7 @@ def test_who_is_back_serves_and_whoever_was_to_replace_it_is_given_up(
     assert steps(made) == expected
     if GIVEN_UP[0] in expected:
         (warning,) = made.warnings
-        assert f"{HEIR} was launched to replace {ONE} and has not proved itself" in warning
+        assert f"{HEIR} was launched to replace {ONE} and is unproven" in warning
         mark = next(change for change in made.changes if change.action == "CreateTags")
         assert mark.parameters == {"Tags": [{"Key": "ec2ops:trial", "Value": "rejected"}]}
 
@@ -665,7 +665,7 @@ def test_the_result_keeps_the_order_of_the_option() -> None:
 
 def test_there_must_be_room_for_the_record() -> None:
     full = {f"k{number}": "v" for number in range(49)}
-    with pytest.raises(UnsafePlan, match=f"{ONE} has 50 tags, EC2's most.*remove one"):
+    with pytest.raises(UnsafePlan, match=f"{ONE} has 50 tags, EC2's maximum.*Remove a tag"):
         plan(spec("stopped", remember=True), instance(tags=full))
     assert plan(spec("stopped"), instance(tags=full)).changes
     aws = {f"aws:k{number}": "v" for number in range(9)}
@@ -774,7 +774,7 @@ def test_the_record_that_is_removed_is_the_one_that_was_written(tag: str | None)
     assert stop.waits[-1].expect == (("tags", {TAG: written}),)
     assert forgotten.before["tags"][TAG] == written
     assert not stop.waits[-1].final, "the work on the volumes builds on it"
-    assert forgotten.reason == "it is running again", "the same in the check run, whose hold had another time"
+    assert forgotten.reason == "end the hold", "the same in the check run, whose hold had another time"
     assert start.before == {"state": "stopped"}
 
 

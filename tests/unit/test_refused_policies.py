@@ -21,8 +21,8 @@ DAILY = {"policy": "daily", "keep": {"daily": 7}}
         ([{**DAILY, "kep": 1}], ["all[0]: a policy has no option kep. Correct or remove it."]),
         ([{**DAILY, "state": "captured"}], ["all[0]: a policy has no option state. Correct or remove it."]),
         ([DAILY, {"keep": {"last": 1}}], ["all[1]: policy is missing. Give the policy a name."]),
-        ([{"policy": "a"}], ["all[0]: keep is missing. Say what to keep, for example {daily: 7}."]),
-        ([{"policy": "a", "keep": None}], ["all[0]: keep is missing. Say what to keep, for example {daily: 7}."]),
+        ([{"policy": "a"}], ["all[0]: keep is missing. Set its rules, for example {daily: 7}."]),
+        ([{"policy": "a", "keep": None}], ["all[0]: keep is missing. Set its rules, for example {daily: 7}."]),
         ([DAILY, DAILY], ["all: 2 policies have the name daily. Give each a name of its own."]),
     ],
 )

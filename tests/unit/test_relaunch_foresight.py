@@ -96,7 +96,7 @@ def test_plan_names_the_private_address_that_changes() -> None:
 
 
 def test_plan_names_a_stopped_instance_whose_successor_will_run() -> None:
-    assert f"{OLD} is stopped, its successor will run" in launch(spec(), plain(state="stopped")).reason
+    assert f"{OLD} is stopped, but its successor will run" in launch(spec(), plain(state="stopped")).reason
     assert "will run" not in launch(spec(), plain(state="stopped", tags={TAG: HELD})).reason
     assert "will run" not in launch(spec(), plain()).reason
 
@@ -104,7 +104,7 @@ def test_plan_names_a_stopped_instance_whose_successor_will_run() -> None:
 def test_plan_names_a_root_volume_that_stays_behind() -> None:
     kept = plain(block_devices=(BlockDevice("/dev/xvda", ROOT, False),))
     (end,) = (one for one in plan(spec(old_instance="terminate"), kept).changes if one.action == "TerminateInstances")
-    assert f"its root volume {ROOT} stays behind" in end.reason
+    assert f"the root volume {ROOT} stays behind" in end.reason
     (end,) = (
         one for one in plan(spec(old_instance="terminate"), plain()).changes if one.action == "TerminateInstances"
     )
@@ -192,7 +192,7 @@ def test_relaunch_that_was_taken_back_for_its_time_says_that_the_next_run_begins
     )
     sandbox.configure(options={"unhealthy_launches": False})
     assert "The task rolled it back, and the next run begins anew" in ended.failed
-    assert "EC2 continues with it" not in ended.failed
+    assert "EC2 goes on with the work" not in ended.failed
 
 
 def test_refused_call_keeps_the_encoded_message_in_error(sandbox: Sandbox) -> None:

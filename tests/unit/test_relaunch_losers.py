@@ -91,7 +91,7 @@ def test_failed_termination_is_not_said_to_be_done_and_is_done_later(race: Race)
 
     lost = race.relaunch(race.two, Meanwhile(race.sandbox, other_run, action="RunInstances"))
     race.sandbox.refuse()
-    assert "is given up, since another run has launched" in lost.failed
+    assert "is rejected, since another run launched" in lost.failed
     assert "is terminated" not in lost.failed
     assert any("The rollback failed too" in warning for warning in lost.warnings)
     assert race.relaunch(race.one).actions == ["TerminateInstances"]

@@ -174,7 +174,7 @@ def test_an_interrupted_way_back_is_finished_and_never_turned_round(service: Ser
     # What comes then is another attempt, and says what it leaves behind.
     ended = service.relaunch()
     assert not ended.failed
-    assert any("is not carried over" in warning for warning in ended.warnings)
+    assert any("lacks the writes of" in warning for warning in ended.warnings)
 
 
 @pytest.mark.parametrize("healthy", [True, False])
@@ -183,7 +183,7 @@ def test_the_next_version_waits_until_it_is_known_who_serves(service: Service, h
     service.kill(1)
     refused = service.bake()
     (new,) = service.new
-    for words in ("a replacement is unfinished", service.web.instance_id, new, "has not proved itself"):
+    for words in ("a replacement is unfinished", service.web.instance_id, new, "is unproven"):
         assert words in refused.failed
     assert service.relaunch(image_id=service.bake("3", follow_successor=False).result["image_id"]).failed
     assert list(service.new.values()) == ["unproven"]
@@ -218,6 +218,6 @@ def test_the_next_version_is_launched_in_place_of_one_that_was_given_up(service:
 def test_one_that_serves_but_has_not_retired_the_old_one_is_no_source_yet(service: Service) -> None:
     service.kill(2)
     assert list(service.new.values()) == ["serving"]
-    assert "the other one is not retired" in service.bake().failed
+    assert "the predecessor is not retired" in service.bake().failed
     assert not service.relaunch().failed
     assert service.bake().result["source_instance_id"] == next(iter(service.new))

@@ -153,4 +153,4 @@ def test_relaunch_names_ten_data_volumes(sandbox: Sandbox) -> None:
     )
     ended = run(sandbox, module=instance_relaunch, instance_id=web.instance_id, image_id=baked.result["image_id"])
     assert "/dev/sdo (vol-" in ended.failed
-    assert "… and 1 more, which its successor would not have" in ended.failed
+    assert "… and 1 more, which its successor would lack" in ended.failed

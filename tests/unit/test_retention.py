@@ -592,8 +592,8 @@ def test_the_rules_as_they_are_given() -> None:
     assert (other.zone, other.reference, other.oldest) == (ZoneInfo(BERLIN), "now", True)
 
 
-COUNT = "is not how many to keep: a number from 1, or unlimited (-1); without this rule, leave it out"
-SPAN = "is not a span of time: a number from 1 and min, h, d, w, m (months) or y, such as 7d or 1y6m"
+COUNT = "is not a number of snapshots. Use a number from 1, or unlimited (-1), or remove the rule"
+SPAN = "is not a span of time. Use a number from 1 with min, h, d, w, m (months) or y, such as 7d or 1y6m."
 
 
 @pytest.mark.parametrize(
@@ -605,16 +605,22 @@ SPAN = "is not a span of time: a number from 1 and min, h, d, w, m (months) or y
         ({"within": "0d"}, f"keep.within: '0d' {SPAN}"),
         ({"within": 7}, f"keep.within: 7 {SPAN}"),
         ({"hourly_within": "90s"}, f"keep.hourly_within: '90s' {SPAN}"),
-        ({"last": 1, "reference": "newest"}, "keep.reference: 'newest': one of latest, now"),
-        ({"last": 1, "oldest": "yes"}, "keep.oldest: 'yes': true or false"),
-        ({"last": 1, "timezone": 1}, "keep.timezone: 1: UTC, or an IANA name such as Europe/Berlin"),
+        ({"last": 1, "reference": "newest"}, "keep.reference: 'newest' is unknown. Use one of latest, now"),
+        ({"last": 1, "oldest": "yes"}, "keep.oldest: 'yes' is not a boolean. Use true or false"),
+        (
+            {"last": 1, "timezone": 1},
+            "keep.timezone: 1 is not a time zone. Use UTC, or an IANA name such as Europe/Berlin",
+        ),
         (
             {"last": 1, "timezone": "Berlin"},
-            "keep.timezone: 'Berlin' is not a time zone: UTC, or an IANA name such as Europe/Berlin",
+            "keep.timezone: 'Berlin' is not a time zone. Use UTC, or an IANA name such as Europe/Berlin.",
         ),
-        ({"last": 1, "dayly": 7}, f"keep.dayly: there is no such option: {', '.join(COUNTS)}, within, "),
-        ({}, "keep: no rule, so all but the newest would be deleted. At least one of last, hourly, "),
-        ({"last": None, "timezone": "UTC", "oldest": True}, "keep: no rule, "),
+        ({"last": 1, "dayly": 7}, f"keep.dayly: is unknown. Use {', '.join(COUNTS)}, within, "),
+        (
+            {},
+            "keep: has no rule, so all snapshots except the newest would be deleted. Use at least one of last, ",
+        ),
+        ({"last": None, "timezone": "UTC", "oldest": True}, "keep: has no rule, "),
     ],
 )
 def test_what_is_no_rule_is_refused_by_name(options: dict[str, Any], message: str) -> None:

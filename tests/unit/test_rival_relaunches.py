@@ -122,7 +122,7 @@ def test_later_launch_is_terminated_and_its_run_says_so(sandbox: Sandbox, old_in
     meanwhile = Meanwhile(sandbox, lambda: first.append(race.relaunch(race.two, **more)), action="RunInstances")
     lost = race.relaunch(race.one, meanwhile, **more)
     assert not first[0].failed
-    assert "is given up, since another run has launched" in lost.failed
+    assert "is rejected, since another run launched" in lost.failed
     assert first[0].result["instance_id"] in lost.failed
     assert [entry["action"] for entry in lost.result["rolled_back"]] == ["CreateTags", "TerminateInstances"]
     new = [(image, state) for name, (image, state, _trial) in race.living().items() if name != race.web.instance_id]
@@ -151,7 +151,7 @@ def test_launched_while_another_is_on_trial_launches_nothing(race: Race) -> None
     lost: list[Ended] = []
     meanwhile = Meanwhile(race.sandbox, lambda: lost.append(race.relaunch(race.two)), look=2)
     assert not race.relaunch(race.one, meanwhile).failed
-    assert "has not proved itself" in lost[0].failed
+    assert "is unproven" in lost[0].failed
     race.assert_serves(race.one)
 
 

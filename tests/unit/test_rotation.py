@@ -244,7 +244,7 @@ def ids(snapshots: Iterable[Snapshot]) -> set[str]:
 
 
 def decision(plan: Plan, one: Snapshot) -> dict[str, Any]:
-    (entry,) = [entry for entry in plan.told["decisions"] if one.snapshot_id in entry["snapshot_ids"]]
+    (entry,) = [entry for entry in plan.report.result["decisions"] if one.snapshot_id in entry["snapshot_ids"]]
     return dict(entry)
 
 
@@ -257,7 +257,7 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     ({"policy": "a*"}, ["policy", "'a*'"]),
     ({"policy": " a"}, ["policy", "' a'"]),
     ({"policy": "a" * 129}, ["policy", "a" * 129]),
-    ({"keep": None}, ["keep", "missing"]),
+    ({"keep": None}, ["keep", "is required"]),
     ({"keep": {}}, ["keep", "no rule"]),
     ({"keep": {"timezone": "UTC"}}, ["keep", "no rule"]),
     ({"keep": {"daily": 0}}, ["keep.daily", "0"]),
@@ -389,8 +389,8 @@ def test_one_is_due_when_the_slot_has_none_and_takes_its_place_in_the_rules() ->
     assert plan.stages[-1].changes[0].action == "DeleteSnapshot"
     waits = [wait for stage in plan.stages[:-1] for wait in stage.waits]
     assert [wait.resources for wait in waits] == [(change.resource,)]
-    assert plan.told["created"] == [change.resource]
-    assert plan.told["rpo"] == [
+    assert plan.report.result["created"] == [change.resource]
+    assert plan.report.result["rpo"] == [
         {"source": V1, "due": True, "snapshot_ids": [change.resource], "recovery_point": format_moment(NOW), "age": 0}
     ]
     assert planned(afterwards(account, plan), keep={"last": 3}).is_empty
@@ -405,7 +405,7 @@ def test_none_is_due_when_the_slot_has_one() -> None:
     here = snapshot(timedelta(hours=11))
     plan = planned(Account.of(volume(1), here))
     assert plan.is_empty
-    assert plan.told["rpo"][0] == {
+    assert plan.report.result["rpo"][0] == {
         "source": V1,
         "due": False,
         "snapshot_ids": [here.snapshot_id],
@@ -429,8 +429,8 @@ def test_a_failed_one_of_the_slot_is_taken_again_and_deleted_after_that() -> Non
     assert deleted(plan) == {failed.snapshot_id}
     assert "no space" in plan.changes[-1].reason
     assert decision(plan, failed)["decision"] == "delete"
-    assert plan.told["deleted"] == [failed.snapshot_id]
-    assert plan.told["counts"]["deleted"] == 1
+    assert plan.report.result["deleted"] == [failed.snapshot_id]
+    assert plan.report.result["counts"]["deleted"] == 1
     assert planned(afterwards(account, plan), keep={"last": 2}).is_empty
 
 
@@ -496,8 +496,15 @@ def test_captured_makes_what_is_due_and_nothing_else() -> None:
     plan = planned(Account.of(volume(1), days(5), failed), state="captured", keep=None, tags={"a": "b"})
     assert actions(plan) == ["CreateSnapshot"]
     assert [stage.waits for stage in plan.stages] == [()]
-    assert (plan.told["deleted"], plan.told["decisions"]) == ([], [])
-    assert plan.told["counts"] == {"managed": 6, "kept": 6, "deleted": 0, "withheld": 0, "created": 1, "copied": 0}
+    assert (plan.report.result["deleted"], plan.report.result["decisions"]) == ([], [])
+    assert plan.report.result["counts"] == {
+        "managed": 6,
+        "kept": 6,
+        "deleted": 0,
+        "withheld": 0,
+        "created": 1,
+        "copied": 0,
+    }
 
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -670,7 +677,7 @@ def test_a_volume_on_two_instances_is_in_the_set_of_each() -> None:
     given = {"consistency": "instance", "select": {"instance_ids": [I1, I2]}, "keep": {"last": 2}}
     plan = planned(account, **given)
     assert len(created(plan)) == len({change.resource for change in created(plan)}) == 4
-    assert {point["source"]: len(point["snapshot_ids"]) for point in plan.told["rpo"]} == {I1: 2, I2: 2}
+    assert {point["source"]: len(point["snapshot_ids"]) for point in plan.report.result["rpo"]} == {I1: 2, I2: 2}
     assert planned(afterwards(account, plan), **given).is_empty
 
 
@@ -730,7 +737,7 @@ def test_the_second_of_a_slot_takes_nobodys_place_and_goes_when_there_is_a_newer
     plan = planned(account, **given)
     assert deleted(plan) == ids([second, older])
     assert {change.reason for change in plan.changes if change.resource == second.snapshot_id} == {
-        "it is the second of its slot"
+        "delete the second of its slot"
     }
     assert planned(afterwards(account, plan), **given).is_empty
     # While nobody sees the newer one completed, it stays; so it does while the first is not completed.
@@ -750,16 +757,16 @@ def test_adopted_ones_are_retained_but_never_those_of_another_policy() -> None:
         Account.of(adopted, others, foreign), select=None, create="never", adopt={"tags": {"made-by": "cron"}}
     )
     assert deleted(plan) == ids(adopted[1:])
-    assert plan.told["counts"]["managed"] == 3
+    assert plan.report.result["counts"]["managed"] == 3
 
 
 def test_snapshots_of_unknown_source_are_reported_and_stay() -> None:
     unknown = days(3, of="vol-ffffffff", policy=None, tags={"made-by": "cron"})
     plan = planned(Account.of(unknown), select=None, create="never", adopt={"tags": {"made-by": "cron"}}, report="all")
     assert plan.is_empty
-    assert [entry["reasons"] for entry in plan.told["decisions"]] == [["unknown source"]] * 3
-    assert [entry["source"] for entry in plan.told["decisions"]] == [None] * 3
-    assert plan.told["rpo"] == []
+    assert [entry["reasons"] for entry in plan.report.result["decisions"]] == [["unknown source"]] * 3
+    assert [entry["source"] for entry in plan.report.result["decisions"]] == [None] * 3
+    assert plan.report.result["rpo"] == []
 
 
 def test_copy_of_which_only_a_tag_names_the_source_is_kept_and_named() -> None:
@@ -773,7 +780,7 @@ def test_copies_of_another_region_are_left_to_its_run() -> None:
     copies = days(3, of="vol-ffffffff", tags={"ec2ops:source": V1, "ec2ops:copy-of": "eu-west-1/snap-1"})
     plan = planned(Account.of(copies), select=None, create="never", report="all")
     assert plan.is_empty
-    assert plan.told["decisions"] == []
+    assert plan.report.result["decisions"] == []
 
 
 def test_volumes_that_are_gone_go_on_being_retained_each_for_itself() -> None:
@@ -781,7 +788,7 @@ def test_volumes_that_are_gone_go_on_being_retained_each_for_itself() -> None:
     here = snapshot(timedelta(hours=1))
     plan = planned(Account.of(volume(1), here, gone, other), keep={"last": 2})
     assert deleted(plan) == ids(gone[2:])
-    points = {point["source"]: point for point in plan.told["rpo"]}
+    points = {point["source"]: point for point in plan.report.result["rpo"]}
     assert points[volume_id(7)] == {
         "source": volume_id(7),
         "due": False,
@@ -794,7 +801,7 @@ def test_volumes_that_are_gone_go_on_being_retained_each_for_itself() -> None:
 def test_a_future_one_is_no_recovery_point() -> None:
     future, here = snapshot(-2 * DAY, period=None), snapshot(timedelta(hours=1))
     plan = planned(Account.of(volume(1), future, here))
-    assert plan.told["rpo"][0]["snapshot_ids"] == [here.snapshot_id]
+    assert plan.report.result["rpo"][0]["snapshot_ids"] == [here.snapshot_id]
 
 
 # --- what counts -----------------------------------------------------------------------------------------------------
@@ -933,8 +940,8 @@ def test_a_guard_keeps_reports_or_fails(name: str, resources: list[Resource], re
     assert isinstance(plan.refused, UnsafePlan)
     assert f"{OLD.snapshot_id}: {name}: " in str(plan.refused)
     assert reason in str(plan.refused)
-    assert plan.told["deleted"] == []
-    assert plan.told["counts"]["withheld"] == 1
+    assert plan.report.result["deleted"] == []
+    assert plan.report.result["counts"]["withheld"] == 1
 
     if name not in ("image", "locked"):
         plan = guarded("report", name, resources)
@@ -1045,8 +1052,8 @@ def test_what_begins_after_the_last_answer_is_left_to_the_next_run(keep: dict[st
 
 def held_back(plan: Plan, name: str) -> bool:
     """The limit is named, nothing is deleted or said to be, and what is due is made all the same."""
-    assert plan.refused is None or (deleted(plan) == set() and plan.told["deleted"] == [])
-    assert plan.told["counts"]["deleted"] == len(plan.told["deleted"])
+    assert plan.refused is None or (deleted(plan) == set() and plan.report.result["deleted"] == [])
+    assert plan.report.result["counts"]["deleted"] == len(plan.report.result["deleted"])
     assert len(created(plan)) == 1
     return plan.refused is not None and name in str(plan.refused)
 
@@ -1062,7 +1069,7 @@ def held_back(plan: Plan, name: str) -> bool:
 def test_max_delete(number: int, given: dict[str, Any], held: bool) -> None:
     plan = planned(Account.of(volume(1), days(number)), keep={"last": 2}, **given)
     assert held_back(plan, "max_delete is") is held
-    assert plan.told["counts"]["withheld"] == (5 if held else 0)
+    assert plan.report.result["counts"]["withheld"] == (5 if held else 0)
 
 
 @pytest.mark.parametrize(
@@ -1086,13 +1093,13 @@ def test_min_keep_is_of_each_volume() -> None:
 
 def test_an_approved_plan_passes_later_and_no_other_one_does() -> None:
     account = Account.of(volume(1), days(5))
-    approved = str(planned(account, keep={"last": 2}).told["plan_hash"])
+    approved = str(planned(account, keep={"last": 2}).report.result["plan_hash"])
     later = planned(account, NOW + timedelta(hours=3), keep={"last": 2}, expected_plan=approved)
     assert held_back(later, "expected_plan") is False
     other = planned(account, keep={"last": 3}, expected_plan=approved)
     assert held_back(other, "expected_plan is")
-    assert other.told["plan_hash"] != approved
-    assert other.told["plan_hash"] in str(other.refused)
+    assert other.report.result["plan_hash"] != approved
+    assert other.report.result["plan_hash"] in str(other.refused)
     done = planned(afterwards(account, later), keep={"last": 2}, expected_plan=approved)
     assert (done.is_empty, done.refused) == (True, None)
 
@@ -1141,17 +1148,24 @@ def test_without_a_wait_a_pending_one_is_leant_on_in_the_same_way() -> None:
 def test_how_much_is_told(report: str, number: int) -> None:
     image = Image("ami-1", block_devices=(ImageDevice("/dev/sda", OLD.snapshot_id),))
     plan = planned(Account.of(volume(1), days(4), OLD, image), keep={"last": 3}, report=report)
-    assert len(plan.told["decisions"]) == number
-    assert plan.told["counts"] == {"managed": 5, "kept": 3, "deleted": 2, "withheld": 0, "created": 1, "copied": 0}
-    gone = [one for one in deleted(plan) if one in plan.explained]
+    assert len(plan.report.result["decisions"]) == number
+    assert plan.report.result["counts"] == {
+        "managed": 5,
+        "kept": 3,
+        "deleted": 2,
+        "withheld": 0,
+        "created": 1,
+        "copied": 0,
+    }
+    gone = [one for one in deleted(plan) if one in plan.report.text]
     assert len(gone) == (0 if report == "summary" else 2)
-    assert (OLD.snapshot_id in plan.explained) is (report != "summary")
+    assert (OLD.snapshot_id in plan.report.text) is (report != "summary")
 
 
 def test_the_explanation_says_everything_of_a_volume_of_which_something_goes() -> None:
     old = days(2)
     plan = planned(Account.of(volume(1), old, days(1, of=2)), keep={"last": 2}, max_delete=0)
-    assert plan.explained.splitlines() == [
+    assert plan.report.text.splitlines() == [
         f"{V1}:",
         f"  keep     2026-11-24T12:00:00Z {created(plan)[0].resource}: last 1 of 2, newest",
         f"  keep     2026-11-23T12:00:00Z {old[0].snapshot_id}: last 2 of 2",
@@ -1239,7 +1253,7 @@ def test_planned_again_over_what_it_predicts_there_is_nothing_to_do(account: Acc
 @given(worlds(), policies(), st.booleans())
 def test_what_holds_for_every_plan(account: Account, given: dict[str, Any], wait: bool) -> None:
     plan = planned(account, **given, wait=wait)
-    entries = plan.told["decisions"]
+    entries = plan.report.result["decisions"]
     told = [one for entry in entries for one in entry["snapshot_ids"]]
     # Every snapshot of the policy, or adopted, is decided about exactly once.
     adopt = (given["adopt"] or {}).get("tags")
@@ -1254,8 +1268,8 @@ def test_what_holds_for_every_plan(account: Account, given: dict[str, Any], wait
     }
     assert sorted(told) == sorted(managed)
     going = {one for entry in entries if entry["decision"] == "delete" for one in entry["snapshot_ids"]}
-    assert going == deleted(plan) == set(plan.told["deleted"])
-    assert plan.told["counts"]["kept"] + plan.told["counts"]["deleted"] == len(managed)
+    assert going == deleted(plan) == set(plan.report.result["deleted"])
+    assert plan.report.result["counts"]["kept"] + plan.report.result["counts"]["deleted"] == len(managed)
     assert all(entry["reasons"] for entry in entries if entry["decision"] == "keep")
     # The newest completed unit of a group that counts never goes, nor does what was made for this slot.
     seen: set[str] = set()
@@ -1265,7 +1279,9 @@ def test_what_holds_for_every_plan(account: Account, given: dict[str, Any], wait
         excluded = _excluded(entry)
         if completed and entry["source"] and not excluded and entry["source"] not in seen:
             seen.add(entry["source"])
-            replaced = wait and any(point["source"] == entry["source"] and point["due"] for point in plan.told["rpo"])
+            replaced = wait and any(
+                point["source"] == entry["source"] and point["due"] for point in plan.report.result["rpo"]
+            )
             assert replaced or entry["decision"] == "keep" or _awaited(plan, account, entry["source"])
     # What EC2 would not delete, or must not, is in no delete.
     for one in going:
@@ -1303,5 +1319,5 @@ def test_the_order_of_what_ec2_answers_is_irrelevant(
     chance.shuffle(shuffled)
     first, second = planned(account, **given), planned(Account(dict(shuffled), account.facts), **given)
     assert sorted(map(repr, first.published())) == sorted(map(repr, second.published()))
-    assert first.told == second.told
-    assert first.explained == second.explained
+    assert first.report.result == second.report.result
+    assert first.report.text == second.report.text

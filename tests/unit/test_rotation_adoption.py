@@ -77,7 +77,7 @@ def test_snapshots_of_another_claim_are_left_out_with_a_warning() -> None:
     plan = planned(Account.of(volume(1), ours, theirs), **ADOPT, keep={"last": 1})
     assert claims(plan) == set()
     assert deleted(plan) == ids(ours[1:])
-    assert plan.told["counts"]["managed"] == 3
+    assert plan.report.result["counts"]["managed"] == 3
     (warning,) = plan.warnings
     assert "12 snapshots" in warning
     assert "other" in warning
@@ -114,13 +114,13 @@ def test_no_claim_on_what_the_policy_made_or_another_made() -> None:
     others = snapshot(2 * DAY, policy="other", tags={"by": "cron"})
     plan = planned(Account.of(volume(1), made, others), **ADOPT, keep={"last": 1})
     assert plan.is_empty
-    assert plan.told["counts"]["managed"] == 1
+    assert plan.report.result["counts"]["managed"] == 1
 
 
 def test_claimed_snapshot_is_not_retained_without_adopt() -> None:
     plan = planned(Account.of(volume(1), scripts(3, "p")), create="never", select=None, keep={"last": 1})
     assert plan.is_empty
-    assert plan.told["counts"]["managed"] == 0
+    assert plan.report.result["counts"]["managed"] == 0
 
 
 def test_capture_claims_nothing() -> None:
@@ -135,7 +135,7 @@ def test_full_snapshot_is_retained_unclaimed_with_a_warning() -> None:
     (warning,) = plan.warnings
     assert full.snapshot_id in warning
     assert CLAIM in warning
-    assert plan.told["counts"]["managed"] == 1
+    assert plan.report.result["counts"]["managed"] == 1
 
 
 def test_claim_and_declared_tags_of_made_ones_do_not_mix() -> None:

@@ -39,14 +39,14 @@ def test_rotation_and_restore_judge_a_set_alike(taken: int) -> None:
     plan = planned(Account.of(instance(1, 1, 2), newest, older), **WHOLE, create="never", keep={"last": 9})
     found = recover([*newest, *older], Wanted(instance_id=I1))
     restored = {point.snapshot.snapshot_id for point in found.points}
-    (point,) = plan.told["rpo"]
+    (point,) = plan.report.result["rpo"]
     assert set(point["snapshot_ids"]) == restored == ids(newest if taken == 2 else older)
 
 
 def test_incomplete_set_alone_is_no_recovery_point_for_either() -> None:
     only = parts(HOUR, 1)
     plan = planned(Account.of(instance(1, 1, 2), only), **WHOLE, create="never")
-    assert [point["recovery_point"] for point in plan.told["rpo"]] == [None]
+    assert [point["recovery_point"] for point in plan.report.result["rpo"]] == [None]
     with pytest.raises(SpecError, match="1 of its 2 snapshots are gone"):
         recover(only, Wanted(instance_id=I1))
 

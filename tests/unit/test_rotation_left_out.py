@@ -108,7 +108,7 @@ def test_instance_without_a_volume_to_take_does_not_stop_the_others() -> None:
     given = {**WHOLE, "select": {"instance_ids": [I1, I2]}, "exclude_boot_volume": True}
     plan = planned(Account.of(machine(1, 1), machine(2, 3, 4)), **given)
     assert taken(plan) == [volume_id(4)]
-    assert str(plan.refused).startswith(f"select.instance_ids: {I1} has no volume that is not excluded")
+    assert str(plan.refused).startswith(f"select.instance_ids: {I1} has only excluded volumes")
 
 
 def test_instance_without_any_volume_is_an_empty_selection() -> None:

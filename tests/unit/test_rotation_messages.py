@@ -29,13 +29,13 @@ def hint(code: str, operation: str) -> str:
 def test_pending_snapshots_of_a_volume_are_no_quota(code: str) -> None:
     text = hint(code, "CreateSnapshot")
     assert "Service Quotas" not in text
-    assert "Wait until its earlier snapshots are completed, then run the task again." in text
+    assert "Wait until the earlier snapshots are completed, then run the task again." in text
 
 
 def test_copies_under_way_are_no_quota() -> None:
     text = hint("ResourceLimitExceeded", "CopySnapshot")
     assert "Service Quotas" not in text
-    assert "Wait until copies are completed, then run the task again." in text
+    assert "Wait until some are completed, then run the task again." in text
     assert "Service Quotas" in hint("ResourceLimitExceeded", "EnableFastSnapshotRestores")
 
 

@@ -152,7 +152,7 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     ({"archive_after": "0d"}, ["archive_after", "'0d'"]),
     ({"lock": {"mode": "strict", "duration": "1d"}}, ["lock.mode", "'strict'", "governance, compliance, unlocked"]),
     ({"lock": {"mode": None}}, ["lock.mode", "None"]),
-    ({"lock": {"mode": "governance"}}, ["lock.duration", "missing", "30d"]),
+    ({"lock": {"mode": "governance"}}, ["lock.duration", "is required", "30d"]),
     ({"lock": {"mode": "governance", "duration": "12h"}}, ["lock.duration", "'12h'", "whole days", "36500d"]),
     ({"lock": {"mode": "governance", "duration": "36h"}}, ["lock.duration", "'36h'", "whole days"]),
     ({"lock": {"mode": "governance", "duration": "0d"}}, ["lock.duration", "'0d'"]),
@@ -167,11 +167,11 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     ({"lock": {**COMPLIANCE, "cool_off": "0h"}}, ["lock.cool_off", "'0h'"]),
     ({"lock": {"mode": "unlocked", "duration": "1d"}}, ["lock.mode", "duration"]),
     ({"lock": {"mode": "unlocked", "cool_off": "1h"}}, ["lock.mode", "cool_off"]),
-    ({"fast_restore": {"newest": 1}}, ["fast_restore.zones", "missing"]),
+    ({"fast_restore": {"newest": 1}}, ["fast_restore.zones", "is required"]),
     ({"fast_restore": {"zones": ["eu-west-1a"]}}, ["fast_restore.zones", "'eu-west-1a'", "us-east-1a"]),
     ({"fast_restore": {"zones": [A, "use1-az2"]}}, ["fast_restore.zones", "'use1-az2'", REGION]),
     ({"fast_restore": {"zones": [REGION]}}, ["fast_restore.zones", "'us-east-1'"]),
-    ({"fast_restore": {"zones": [A], "newest": 0}}, ["fast_restore.newest", "0", "1 or more"]),
+    ({"fast_restore": {"zones": [A], "newest": 0}}, ["fast_restore.newest", "0", "less than 1"]),
 ]
 
 
@@ -229,9 +229,9 @@ COSTS: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("30d", {"within": "4m", "yearly_within": "3y"}, "24h", []),
     ("30d", {"within": "3m", "yearly_within": "3y"}, "24h", ["keep.within: 3m"]),
     ("30d", {"last": 35}, "24h", ["keep.last: 35"]),
-    ("30d", {"last": 35}, "1h", ["so long"]),
+    ("30d", {"last": 35}, "1h", ["that long"]),
     ("30d", {"last": 35}, "1m", []),
-    ("1y", {"daily": 7, "weekly": 4}, "24h", ["so long"]),
+    ("1y", {"daily": 7, "weekly": 4}, "24h", ["that long"]),
     ("1y", {"daily": 7, "weekly": 4, "oldest": True}, "24h", []),
     ("30d", {"daily": 35, "weekly": 6}, "24h", ["keep.daily: 35 and keep.weekly: 6"]),
     ("30d", {"daily": 10**17, "daily_within": "99999999999y"}, "24h", []),
@@ -269,7 +269,7 @@ def test_what_is_older_goes_to_the_archive_but_never_the_newest() -> None:
         {"StorageTier": "archive"},
     )
     assert (change.before, change.after) == ({"storage_tier": "standard"}, {"storage_tier": "archive"})
-    assert change.reason == "older than 90d"
+    assert change.reason == "archive: older than 90d"
     assert change.disruptive
     assert "ResourceLimitExceeded" in change.deferrable
 
@@ -357,7 +357,7 @@ def test_the_newest_is_one_that_can_be_restored_from() -> None:
 def test_what_failed_on_its_way_is_tried_again_and_why_is_said() -> None:
     of = stock(snapshot("v1-1", 1), snapshot("v1-2", 100))
     (change,) = changes(options(archive_after=OLD), of, tier("v1-2", "archival-failed", message="no room")).archive
-    assert change.reason == "older than 90d; the last try has failed: no room"
+    assert change.reason == "archive: older than 90d; the last try has failed: no room"
 
 
 def test_a_set_goes_as_a_whole_or_not_at_all() -> None:
@@ -426,7 +426,11 @@ def test_what_is_made_is_locked_once_it_is_there() -> None:
     (change,) = changes(upkeep, stock(snapshot("v1-1", 1), coming=[made])).secure
     assert (change.action, change.resource) == ("LockSnapshot", made.key)
     assert change.parameters == {"LockMode": "governance", "LockDuration": 30}
-    assert (change.before, change.after, change.reason) == ({"lock": None}, {"lock": "governance 30d"}, "as declared")
+    assert (change.before, change.after, change.reason) == (
+        {"lock": None},
+        {"lock": "governance 30d"},
+        "lock as declared",
+    )
     assert not change.deferrable  # that something is not locked must not pass in silence
 
 
@@ -456,7 +460,7 @@ def test_a_later_run_locks_what_was_made_to_be_and_nothing_else(
     of = snapshot("v1-1", 2, **fields)
     found = changes(options(lock=GOVERNANCE), stock(of), *facts)
     assert done(found) == ([("LockSnapshot", "v1-1")] if wanted else [])
-    assert [change.reason for change in found.all] == (["made to be locked, and is not"] if wanted else [])
+    assert [change.reason for change in found.all] == (["lock the unlocked snapshot"] if wanted else [])
     # What is to be deleted is not made undeletable.
     assert done(changes(options(lock=GOVERNANCE), stock(of, leaving=["v1-1"]), *facts)) == []
 
@@ -593,8 +597,12 @@ def test_what_ends_is_told_with_what_was_on() -> None:
     of = stock(snapshot("v1-1", 1), snapshot("v1-2", 2))
     off, on = changes(options(fast_restore={"zones": [A]}), of, fast("v1-2", A, B)).all
     assert (off.before, off.after) == ({"fast_restore": [A, B]}, {"fast_restore": []})
-    assert (off.reason, off.disruptive) == ("not one of the newest", True)
-    assert (on.before, on.after, on.reason) == ({"fast_restore": []}, {"fast_restore": [A]}, "the newest")
+    assert (off.reason, off.disruptive) == ("end: not one of the newest", True)
+    assert (on.before, on.after, on.reason) == (
+        {"fast_restore": []},
+        {"fast_restore": [A]},
+        "enable fast restore of the newest",
+    )
     assert "ResourceLimitExceeded" in on.deferrable
 
 

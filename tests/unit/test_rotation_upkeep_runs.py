@@ -175,7 +175,7 @@ def test_compliance_is_only_for_who_accepts_it(sandbox: Sandbox) -> None:
     sandbox.move_clock(3 * 3600)
     stuck = ok(rotate(sandbox, **scene.options(lock={"mode": "unlocked"})))
     assert (stuck.result["plan"], len(stuck.warnings)) == ([], 1)
-    assert "nobody can take a compliance lock off" in stuck.warnings[0]
+    assert "nobody can remove the compliance locks" in stuck.warnings[0]
 
 
 # --- fast restore -----------------------------------------------------------------------------------------------------

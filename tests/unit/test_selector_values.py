@@ -95,7 +95,7 @@ def test_protect_takes_tags_and_keys_together() -> None:
 
 @pytest.mark.parametrize("protect", [{}, {"tags": {}}, {"tag_keys": []}, {"tags": None, "tag_keys": None}], ids=str)
 def test_protect_without_tags_and_keys_is_refused(protect: dict[str, Any]) -> None:
-    with pytest.raises(SpecError, match=r"protect: neither tags nor tag_keys"):
+    with pytest.raises(SpecError, match=r"protect: tags and tag_keys are empty"):
         parsed(protect=protect)
 
 

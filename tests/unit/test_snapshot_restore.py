@@ -99,7 +99,7 @@ def test_plan_of_the_predicted_state_is_empty(given: dict[str, Any]) -> None:
     assert plan.changes
     again = planner.plan(spec_of(**given), after(plan, *there), NOW)
     assert again.changes == ()
-    told, first = again.told["volumes"], plan.told["volumes"]
+    told, first = again.report.result["volumes"], plan.report.result["volumes"]
     assert told == [{**entry, "changed": False} for entry in first]
 
 
@@ -187,7 +187,7 @@ def test_recorded_device_where_it_is_free(recorded: str, there: tuple[BlockDevic
 def test_no_recorded_device_is_given_to_another_volume() -> None:
     volumes = {"source_volume_ids": [V1, V2], "target_instance_id": TARGET}
     plan = planned(snapshot(1), recording("/dev/sdf", 2, V2), instance(), **volumes)
-    devices = {entry["source"]: entry["device"] for entry in plan.told["volumes"]}
+    devices = {entry["source"]: entry["device"] for entry in plan.report.result["volumes"]}
     assert devices == {V1: "/dev/sdg", V2: "/dev/sdf"}
 
 
@@ -247,14 +247,14 @@ def test_restored_volume_that_cannot_serve(fields: dict[str, Any], given: dict[s
     plan = planned(*there, source_volume_ids=[V1, V2], **given)
     assert isinstance(plan.refused, Incomplete)
     assert words in str(plan.refused)
-    assert [entry["source"] for entry in plan.told["volumes"]] == [V2]
+    assert [entry["source"] for entry in plan.report.result["volumes"]] == [V2]
 
 
 def test_volume_in_use_elsewhere_in_the_zone_is_in_its_place() -> None:
     used = restored(state="in-use", attachments=(VolumeAttachment(SOURCE, "/dev/sdk"),))
     plan = planned(snapshot(), used)
     assert plan.is_empty
-    assert plan.told["volumes"][0]["device"] == "/dev/sdk"
+    assert plan.report.result["volumes"][0]["device"] == "/dev/sdk"
 
 
 @pytest.mark.parametrize(

@@ -853,7 +853,7 @@ IDENTITY = [
         [],
         [{"volume_id": vol(1)}],
         SpecError,
-        "volumes[0] | vol-1 does not exist | check the id and the region",
+        "volumes[0] | vol-1 does not exist | Check the id and the region",
     ),
     ok("named by an id that does not exist, and should not", [], [{"volume_id": vol(1), "state": "absent"}]),
     no(
@@ -917,7 +917,7 @@ IDENTITY = [
             [volume(1, WEB)],
             [{"name": "data", "device_name": "/dev/sdf", "state": state}],
             UnsafePlan,
-            "volumes[0] (data) | vol-1 | /dev/sdf | name it by its volume_id",
+            "volumes[0] (data) | vol-1 | /dev/sdf | Name it by its volume_id",
             **TAKEN,
         )
         for state in ("detached", "absent")
@@ -1040,7 +1040,7 @@ IDENTITY = [
         [instance(DB)],
         [DATA],
         SpecError,
-        "instance_ids | i-1 does not exist | check the id and the region",
+        "instance_ids | i-1 does not exist | Check the id and the region",
     ),
     # another service's
     ok("managed by a service, as declared", [volume(1, WEB, name="data", operator="eks")], [DATA]),
@@ -1246,7 +1246,7 @@ DRIFT = [
     drifts("what is not said stays", {"iops": 4000, "throughput": 500, "size": 50}, {}),
     # what the volume's own values rule out
     refuses("IOPS beyond the volume's size", {}, {"iops": 5001}, "5001 iops on 10 GiB | 500 per GiB"),
-    refuses("IOPS on a type without", {"volume_type": "gp2"}, {"iops": 3000}, "gp2 | 3000 | gp3, io1 and io2"),
+    refuses("IOPS on a type without", {"volume_type": "gp2"}, {"iops": 3000}, "gp2 | 3000 | gp3, io1 or io2"),
     refuses("throughput on a type without", IO2, {"throughput": 250}, "io2 | 250 | gp3"),
     refuses("throughput beyond the volume's IOPS", {}, {"throughput": 1000}, "1000 MiB/s | 4000 iops"),
     refuses(
@@ -1275,18 +1275,18 @@ DRIFT = [
         {"multi_attach": False},
         "ModifyVolume vol-1 MultiAttachEnabled=False",
     ),
-    refuses("multi-attach on a type without", {}, {"multi_attach": True}, "multi_attach | gp3 | io1 and io2"),
+    refuses("multi-attach on a type without", {}, {"multi_attach": True}, "multi_attach | gp3 | io1 or io2"),
     refuses(
         "a type without multi-attach for a volume that has it",
         {**IO2, "multi_attach_enabled": True},
         {"volume_type": "gp3"},
-        "gp3 | multi_attach: false first",
+        "gp3 | First set multi_attach: false",
     ),
     refuses(
         "a type without multi-attach, and that off",
         {**IO2, "multi_attach_enabled": True},
         {"volume_type": "gp3", "multi_attach": False},
-        "volume_type io2 -> gp3 | multi_attach: false first",
+        "volume_type io2 -> gp3 | First set multi_attach: false",
     ),
     drifts(
         "multi-attach on its way off",
@@ -1581,7 +1581,7 @@ def test_what_a_volume_is_made_with(
             [],
             [{"name": "data"}],
             SpecError,
-            "volumes[0] (data) | size is needed | snapshot",
+            "volumes[0] (data) | size: is required | snapshot",
         ),
         no(
             "a snapshot that does not exist",
@@ -1637,7 +1637,7 @@ def test_what_a_volume_is_made_with(
             [],
             [{**DATA, "multi_attach": True}],
             SpecError,
-            "volumes[0] (data) | multi_attach | gp3 | io1 and io2",
+            "volumes[0] (data) | multi_attach | gp3 | io1 or io2",
         ),
         no(
             "values that gp3 does not take",
@@ -1817,7 +1817,7 @@ DEVICES = [
         ],
         [{"name": "a"}],
         SpecError,
-        "volumes[0] (a) | all device names | i-1 | device_name",
+        "volumes[0] (a) | no device name is free | i-1 | device_name",
     ),
     ok(
         "free on all of the instances",
@@ -2163,7 +2163,7 @@ QUORUM = {"name": "data", "size": 10, "volume_type": "io2", "iops": 100, "multi_
             [*NODES, shared(1, WEB, DB)],
             [{**QUORUM, "encrypted": True}],
             UnsafePlan,
-            "vol-1 | is attached to i-2 too | name them in instance_ids too",
+            "vol-1 | is attached to i-2 too | Name them in instance_ids too",
             replace="snapshot",
             in_use="detach",
             instance_ids=[WEB],
@@ -2174,7 +2174,7 @@ QUORUM = {"name": "data", "size": 10, "volume_type": "io2", "iops": 100, "multi_
             [*NODES, shared(1, WEB, DB)],
             [{**QUORUM, "state": "absent"}],
             UnsafePlan,
-            "vol-1 | i-2 as /dev/sdf | steal: true takes it off there, and it is absent",
+            "vol-1 | i-2 as /dev/sdf | steal: true detaches it there, and it is absent",
             instance_ids=[WEB],
             spec="web",
         ),
@@ -2303,11 +2303,11 @@ def test_the_root_volume_of_an_instance_that_does_not_name_its_volumes_yet() -> 
 
 # What leaves: (its spec, its zone, what is given), and what the warning says.
 LEAVING: list[tuple[str, str, dict[str, Any], str]] = [
-    ("web", ZONE, {"spec": "web"}, "leaves i-2 and stays in the spec web"),
-    ("web", OTHER_ZONE, {"spec": "web"}, "leaves i-2 and stays in the spec web"),
+    ("web", ZONE, {"spec": "web"}, "leaves i-2 and stays in the declaration web"),
+    ("web", OTHER_ZONE, {"spec": "web"}, "leaves i-2 and stays in the declaration web"),
     ("web", ZONE, {"spec": "web", "instance_ids": None, "availability_zone": OTHER_ZONE}, "leaves i-2 and stays"),
-    (DB, ZONE, {}, "goes from the spec i-2 to i-1"),
-    (DB, OTHER_ZONE, {}, "goes from the spec i-2 to i-1"),
+    (DB, ZONE, {}, "goes from the declaration i-2 to i-1"),
+    (DB, OTHER_ZONE, {}, "goes from the declaration i-2 to i-1"),
 ]
 
 
@@ -2318,9 +2318,9 @@ def test_what_declares_a_volume_that_leaves_is_named(group: str, zone: str, give
     spec = declared({"volume_id": vol(1)}, **{**TAKEN, "replace": "snapshot", **given})
     (warning,) = plan_of(spec, ec2).warnings
     assert words in short(warning)
-    assert "must no longer name data" in warning
+    assert "Remove data from" in warning
     ec2.carry_out(plan_of(spec, ec2))
-    assert not any("must no longer name" in one for one in plan_of(spec, ec2).warnings)
+    assert not any("Remove " in one for one in plan_of(spec, ec2).warnings)
 
 
 @pytest.mark.parametrize("how", TAKING_OFF)

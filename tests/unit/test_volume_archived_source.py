@@ -40,7 +40,7 @@ def test_archived_snapshot_that_is_older_needs_no_word() -> None:
 
 
 def test_only_archived_snapshots_are_named() -> None:
-    with pytest.raises(SpecError, match="Restore one of these first") as refused:
+    with pytest.raises(SpecError, match="First restore one of") as refused:
         plan_of(declared(FROM_TAGS), Ec2(instance(), backup(1, 3, "archive"), backup(2, 2, "archive")))
     assert "snap-2, snap-1" in short(str(refused.value))
 

@@ -35,13 +35,13 @@ def test_size_below_the_snapshot_is_refused(sandbox: Sandbox, check: bool) -> No
     known = set(volumes(sandbox))
     entry = {"name": "data", "snapshot_id": made, "size": least - 1}
     ended = run(sandbox, check=check, instance_ids=[web.instance_id], volumes=[entry])
-    assert f"size: {least - 1} GiB are less than the {least} of the snapshot {made}" in ended.failed
+    assert f"size: {least - 1} GiB is smaller than the snapshot {made} ({least} GiB)" in ended.failed
     assert set(volumes(sandbox)) == known
 
 
 def test_size_below_a_snapshot_found_by_tags_is_refused() -> None:
     entry = {"name": "data", "snapshot": {"tags": {"purpose": "backup"}}, "size": 1}
-    with pytest.raises(SpecError, match="size: 1 GiB are less than the"):
+    with pytest.raises(SpecError, match="size: 1 GiB is smaller than the"):
         plan_of(declared(entry), Ec2(instance(), snapshot(1, 9, tags={"purpose": "backup"})))
 
 

@@ -72,7 +72,7 @@ def test_detaching_for_a_change_that_may_be_deferred_is_refused() -> None:
 )
 def test_type_of_a_multi_attach_volume_is_refused_in_the_plan(entry: dict[str, Any]) -> None:
     ec2 = Ec2(instance(), volume(1, WEB, name="data", multi_attach_enabled=True, **IO2))
-    with pytest.raises(SpecError, match=r"Set multi_attach: false first, in a run of its own") as refused:
+    with pytest.raises(SpecError, match=r"First set multi_attach: false in a separate run") as refused:
         plan_of(declared({"name": "data", **entry}), ec2)
     assert "volume_type" in short(str(refused.value))
 

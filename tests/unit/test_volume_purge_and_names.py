@@ -127,7 +127,7 @@ def test_copy_is_not_ambiguous_where_the_id_names_one() -> None:
     assert "vol-2" in warning
     # Without the id, the one that is in its place is it, unless it is to be deleted.
     assert steps(carried_out(declared(DATA), ec2)) == []
-    assert "name the one that is meant with volume_id" in refused(Ambiguous, ec2, {**DATA, "state": "absent"})
+    assert "name the right one in volume_id" in refused(Ambiguous, ec2, {**DATA, "state": "absent"})
 
 
 def test_copy_can_be_the_one_that_is_named() -> None:

@@ -62,7 +62,7 @@ def test_nothing_is_made_for_an_instance_at_a_site(found: Instance, site: str) -
 @pytest.mark.parametrize(("found", "site"), SITES)
 def test_nothing_is_attached_to_an_instance_at_a_site(found: Instance, site: str) -> None:
     there = volume(1, name="data", zone=found.availability_zone)
-    with pytest.raises(UnsafePlan, match="does not make or attach volumes") as refused:
+    with pytest.raises(UnsafePlan, match="does not create or attach volumes") as refused:
         plan_of(declared({"name": "data"}), Ec2(found, there))
     assert site in str(refused.value)
 

@@ -61,8 +61,8 @@ def least_iops(volume_type: str) -> Entry:
 REFUSED: list[tuple[Entry, str, str]] = [
     *(({"volume_type": name}, repr(name), ", ".join(TYPES)) for name in ("gp4", "GP3", "")),
     # sizes
-    ({"size": 0}, "0", "at least 1"),
-    ({"size": -5}, "-5", "at least 1"),
+    ({"size": 0}, "0", "Use 1 or more"),
+    ({"size": -5}, "-5", "Use 1 or more"),
     *(
         ({"volume_type": name, "size": size, **least_iops(name)}, str(size), f"{least} to {most} GiB")
         for name, (least, most) in SIZES.items()
@@ -74,7 +74,7 @@ REFUSED: list[tuple[Entry, str, str]] = [
         for name, accepted in (("io1", "100 to 64000"), ("io2", "100 to 256000"))
     ),
     *(
-        ({"volume_type": name, "iops": 3000}, "3000", "gp3, io1 and io2")
+        ({"volume_type": name, "iops": 3000}, "3000", "gp3, io1 or io2")
         for name in TYPES
         if name not in ("gp3", "io1", "io2")
     ),
@@ -100,13 +100,13 @@ REFUSED: list[tuple[Entry, str, str]] = [
     ({"volume_type": "gp3", "size": 100, "iops": 7999, "throughput": 2000}, "2000", "at least 8000 iops"),
     # what needs a certain type, or another option
     *(
-        ({"volume_type": name, "multi_attach": True}, name, "io1 and io2")
+        ({"volume_type": name, "multi_attach": True}, name, "io1 or io2")
         for name in TYPES
         if name not in ("io1", "io2")
     ),
     ({"kms_key_id": KEY}, KEY, "encrypted: true"),
     ({"kms_key_id": KEY, "encrypted": False}, KEY, "encrypted: true"),
-    ({"snapshot_id": SNAPSHOT, "snapshot": {"tags": {"a": "b"}}}, "snapshot_id and snapshot", "one of them"),
+    ({"snapshot_id": SNAPSHOT, "snapshot": {"tags": {"a": "b"}}}, "snapshot_id: excludes snapshot", "one of them"),
     ({"snapshot": {"tags": {}}}, "snapshot.tags", "at least one tag"),
     ({"snapshot": {"tags": {"a": "b"}, "before": "yesterday"}}, "'yesterday'", "2026-11-23T19:00:00Z"),
     *(
@@ -144,8 +144,8 @@ REFUSED: list[tuple[Entry, str, str]] = [
         )
     ),
     # what is kept in tags
-    ({"tags": {"aws:cost": "1"}}, "'aws:cost'", "reserved by AWS"),
-    ({"tags": {"ec2ops:spec": "web"}}, "'ec2ops:spec'", "this collection's own"),
+    ({"tags": {"aws:cost": "1"}}, "'aws:cost'", "AWS reserves keys"),
+    ({"tags": {"ec2ops:spec": "web"}}, "'ec2ops:spec'", "this collection reserves keys"),
     ({"tags": {"k" * 128: "1"}}, "k" * 128, "1 to 127 characters"),
     ({"tags": {"team": "x" * 257}}, "257 characters", "256"),
     ({"tags": {f"tag{number}": "" for number in range(46)}}, "46 tags", "50"),
@@ -165,11 +165,11 @@ def test_a_refusal_names_the_volume_the_value_and_what_would_be_accepted(
 @pytest.mark.parametrize(
     ("entry", "label", "words"),
     [
-        ({}, "volumes[1]: ", "name is required, unless volume_id"),
-        ({"name": ""}, "volumes[1]: ", "name is required, unless volume_id"),
-        ({"name": "", "volume_id": VOLUME}, f"volumes[1] ({VOLUME}): ", "name: 1 to 256 characters"),
-        ({"name": "x" * 257}, "volumes[1] (xxx", "name: 1 to 256 characters"),
-        ({"volume_id": VOLUME, "size": 0}, f"volumes[1] ({VOLUME}): ", "at least 1"),
+        ({}, "volumes[1]: ", "name: is required without volume_id"),
+        ({"name": ""}, "volumes[1]: ", "name: is required without volume_id"),
+        ({"name": "", "volume_id": VOLUME}, f"volumes[1] ({VOLUME}): ", "name: is kept in a tag"),
+        ({"name": "x" * 257}, "volumes[1] (xxx", "name: is kept in a tag"),
+        ({"volume_id": VOLUME, "size": 0}, f"volumes[1] ({VOLUME}): ", "Use 1 or more"),
     ],
 )
 def test_a_volume_needs_a_name_of_some_kind(entry: Entry, label: str, words: str) -> None:
@@ -411,7 +411,7 @@ SHARED = {"name": "data", "volume_type": "io2", "iops": 100, "multi_attach": Tru
         # where the volumes are
         ({"instance_ids": None}, [], ["instance_ids", "availability_zone"]),
         ({"instance_ids": []}, [], ["instance_ids", "availability_zone"]),
-        ({"availability_zone": ZONE, "spec": "web"}, [], ["instance_ids", "availability_zone", "not both"]),
+        ({"availability_zone": ZONE, "spec": "web"}, [], ["instance_ids", "availability_zone", "Set one of them"]),
         ({"instance_ids": ["web-1"]}, [], ["instance_ids", "'web-1'", "i- and 17 (or 8) hexadecimal digits"]),
         ({"instance_ids": [WEB, VOLUME]}, [], ["instance_ids", repr(VOLUME), "i- and 17 (or 8) hexadecimal digits"]),
         ({"spec": ""}, [], ["spec", "1 to 256 characters"]),
@@ -426,7 +426,7 @@ SHARED = {"name": "data", "volume_type": "io2", "iops": 100, "multi_attach": Tru
         (
             {"instance_ids": [WEB, DB]},
             [SHARED, {"name": "log"}],
-            ["volumes[0] (data)", "multi_attach", "spec is needed"],
+            ["volumes[0] (data)", "multi_attach", "spec must name the cluster"],
         ),
         ({"instance_ids": MANY, "spec": "web"}, [SHARED], ["instance_ids", "17", "16"]),
         (
@@ -439,24 +439,24 @@ SHARED = {"name": "data", "volume_type": "io2", "iops": 100, "multi_attach": Tru
             ({"instance_ids": None, "availability_zone": zone, "spec": "web"}, [], [repr(zone), "eu-central-1a"])
             for zone in ("us-east-1", "use1-az1", "a", "us-east-1A", "eu-central-1a ")
         ),
-        ({"instance_ids": None, "availability_zone": ZONE}, [], ["spec is required with availability_zone"]),
+        ({"instance_ids": None, "availability_zone": ZONE}, [], ["spec: is required with availability_zone"]),
         *(
             (
                 {"instance_ids": None, "availability_zone": ZONE, "spec": "web"},
                 [{"name": "data", **entry}],
-                ["volumes[0] (data)", *entry, "only with instance_ids"],
+                ["volumes[0] (data)", *entry, "needs instance_ids"],
             )
             for entry in ({"device_name": "/dev/sdf"}, {"delete_on_termination": False})
         ),
         (
             {"instance_ids": None, "availability_zone": ZONE, "spec": "web"},
             [{"name": "root"}],
-            ["volumes[0] (root)", "only with instance_ids"],
+            ["volumes[0] (root)", "needs instance_ids"],
         ),
         (
             {"instance_ids": None, "availability_zone": ZONE, "spec": "web", "purge_volumes": True},
             [],
-            ["purge_volumes", "only with instance_ids"],
+            ["purge_volumes", "needs instance_ids"],
         ),
     ],
 )

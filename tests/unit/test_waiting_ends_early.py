@@ -85,7 +85,7 @@ def attached(*links: tuple[str, str], multi_attach: bool = False) -> Volume:
 def test_busy_attachment_fails_early_and_tells_to_unmount(goal: str, about: str, state: str) -> None:
     message = failed(Wait((VOLUME,), goal, about=about), attached((HERE, state)), within=STUCK)
     assert f"busy on {HERE} as /dev/sdf" in message
-    assert "unmount" in message
+    assert "Unmount" in message
     assert "stop the instance" in message
 
 
@@ -185,7 +185,7 @@ def test_volume_with_unusable_key_fails_soon_and_the_next_run_makes_it(sandbox: 
     wanted: dict[str, Any] = {"instance_ids": [web.instance_id], "volumes": [entry]}
     gateway = KeyGoes(sandbox, lambda: kms.disable_key(KeyId=key["KeyId"]))
     first = run(sandbox, **wanted, gateway=gateway, wait_timeout=1800)
-    vanished = r"should become available but (is gone|EC2 does not show it) \(EBS could not make it"
+    vanished = r"should become available but (is gone|EC2 does not show it) \(EBS could not create it"
     assert re.search(vanished, first.failed)
     assert "KMS key" in first.failed
     assert volumes(sandbox).keys() == {web.root_volume_id}
@@ -206,7 +206,7 @@ def test_mounted_disk_is_named_and_the_next_run_carries_on(sandbox: Sandbox) -> 
     with sandbox.fault("DetachVolume", kind="end"):
         first = run(sandbox, **wanted, wait_timeout=1800)
     assert "busy on" in first.failed
-    assert "unmount it there" in first.failed
+    assert "Unmount it there" in first.failed
     # What is busy is planned like what is detaching: there is nothing to call for.
     again = run(sandbox, **wanted, wait_timeout=1800)
     assert "busy on" in again.failed

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Between boto3's dictionaries and the planners' types: queries and changes to requests, answers to resources. Pure.
+"""Translate queries and changes into boto3's requests, and answers into resources. Pure.
 
 Private to this collection.
 """
@@ -40,7 +40,9 @@ def _tags(answer: Answer) -> dict[str, str]:
 
 
 def _text(answer: Answer, name: str) -> str:
-    """Empty where there is none. Interned, as tags are: the same few texts come with each of a hundred thousand."""
+    """Return the text, empty when the answer has none. Interning saves memory: a hundred thousand snapshots repeat few
+    texts.
+    """
     return intern(answer.get(name) or "")
 
 
@@ -49,7 +51,7 @@ def _moment(value: object) -> datetime | None:
 
 
 def _reason(value: Answer | None) -> str | None:
-    """``Server.InternalError: …``: EC2's code, then its text, which often begins with the code itself."""
+    """Return ``Server.InternalError: …``, EC2's code and text, or None. The text often begins with the code itself."""
     if not value:
         return None
     code, text = value.get("Code") or "", value.get("Message") or ""
@@ -63,15 +65,14 @@ def _product_codes(answer: Answer) -> tuple[str, ...]:
 
 
 def _operator(answer: Answer) -> str | None:
-    """The AWS service that manages the resource; EC2 names it only sometimes."""
+    """Return the AWS service that manages the resource, or None. EC2 does not always name the service."""
     operator = answer.get("Operator") or {}
     return (operator.get("Principal") or "an AWS service") if operator.get("Managed") else None
 
 
 def decode_instance(answer: Answer, owner_id: str | None = None) -> Instance:
-    """One of ``Reservations[].Instances[]`` of DescribeInstances; the account is the reservation's ``OwnerId``."""
-    # An address that EC2 lent for the time of running has the owner "amazon"; an Elastic IP has the account that holds
-    # it.
+    """Return the instance from ``Reservations[].Instances[]``. Its account is the reservation's ``OwnerId``."""
+    # "amazon" owns the address that EC2 lends to a running instance. An account owns each of its Elastic IPs.
     associations = [interface.get("Association") or {} for interface in answer.get("NetworkInterfaces") or ()]
     return Instance(
         instance_id=answer["InstanceId"],
@@ -109,7 +110,7 @@ def decode_instance(answer: Answer, owner_id: str | None = None) -> Instance:
 
 
 def decode_image(answer: Answer) -> Image:
-    """One of ``Images[]`` of DescribeImages."""
+    """Return the image from ``Images[]`` of DescribeImages."""
     return Image(
         image_id=answer["ImageId"],
         name=answer.get("Name") or "",
@@ -153,7 +154,7 @@ def _image_device(device: Answer) -> ImageDevice:
 
 
 def decode_snapshot(answer: Answer) -> Snapshot:
-    """One of ``Snapshots[]`` of DescribeSnapshots."""
+    """Return the snapshot from ``Snapshots[]`` of DescribeSnapshots."""
     return Snapshot(
         snapshot_id=answer["SnapshotId"],
         state=_text(answer, "State"),
@@ -173,7 +174,7 @@ def decode_snapshot(answer: Answer) -> Snapshot:
 
 
 def decode_volume(answer: Answer) -> Volume:
-    """One of ``Volumes[]`` of DescribeVolumes, or the answer of CreateVolume."""
+    """Return the volume from ``Volumes[]`` of DescribeVolumes, or from the answer of CreateVolume."""
     return Volume(
         volume_id=answer["VolumeId"],
         state=answer.get("State") or "",
@@ -202,7 +203,7 @@ def decode_volume(answer: Answer) -> Volume:
     )
 
 
-# DescribeInstanceAttribute: where the answer's key is not the attribute's name with a capital.
+# DescribeInstanceAttribute: the keys that are not the attribute's name with a capital letter.
 _ATTRIBUTE_KEYS = {
     "kernel": "KernelId",
     "ramdisk": "RamdiskId",
@@ -216,7 +217,7 @@ def _attribute(query: Query, page: Answer) -> Iterable[Fact]:
     name, instance_id = str(asked["Attribute"]), str(asked["InstanceId"])
     value = page.get(_ATTRIBUTE_KEYS.get(name, name[:1].upper() + name[1:]))
     if isinstance(value, Mapping):
-        # An attribute that is not set comes as an empty structure.
+        # EC2 returns an empty structure for an attribute that is not set.
         value = value.get("Value") if "Value" in value or not value else dict(value)
     yield Fact(f"{instance_id}/{name}", value)
 
@@ -232,14 +233,14 @@ def _references(query: Query, page: Answer) -> Iterable[Fact]:
 
 
 def _launch_permissions(query: Query, page: Answer) -> Iterable[Fact]:
-    """With whom an image is shared: accounts, ``all``, and ARNs of organizations and their units."""
+    """Yield the accounts, ``all`` and the organizations and units (by ARN) that an image is shared with."""
     keys = ("UserId", "Group", "OrganizationArn", "OrganizationalUnitArn")
     shared = [next((item[key] for key in keys if item.get(key)), "") for item in page.get("LaunchPermissions") or ()]
     yield Fact(f"{dict(query.arguments)['ImageId']}/shared", shared)
 
 
 def _usage_entries(query: Query, page: Answer) -> Iterable[Fact]:
-    """What other accounts have of images, as the usage reports tell that exist."""
+    """Return, by image, its use in other accounts, as the existing usage reports show it."""
     asked: Sequence[str] = dict(query.arguments)["ImageIds"]
     found: dict[str, list[dict[str, Any]]] = {image_id: [] for image_id in asked}
     for item in page.get("ImageUsageReportEntries") or ():
@@ -257,8 +258,10 @@ def _usage_entries(query: Query, page: Answer) -> Iterable[Fact]:
 
 
 def _usage_reports(query: Query, page: Answer) -> Iterable[Fact]:
-    """The usage reports of images that can be read, with their scope: ``depths`` has the most versions of a launch
-    template that a report looks at, by type of resource (None: EC2's own number).
+    """Return, by image, its available usage reports with their scope.
+
+    ``depths`` has the number of launch template versions that a report looks at, by type of resource. None stands for
+    EC2's default.
     """
     asked: Sequence[str] = dict(query.arguments)["ImageIds"]
     found: dict[str, list[dict[str, Any]]] = {image_id: [] for image_id in asked}
@@ -284,7 +287,7 @@ def _depth(scope: Answer) -> int | None:
 
 
 def _launch_configurations(_query: Query, page: Answer) -> Iterable[Fact]:
-    """The launch configurations of Auto Scaling, by name, with their images."""
+    """Yield the launch configurations of Auto Scaling, by name, with their images."""
     found = page.get("LaunchConfigurations") or ()
     yield Fact(
         "launchConfigurations",
@@ -342,7 +345,7 @@ def _target_health(query: Query, page: Answer) -> Iterable[Fact]:
 
 
 def _classic_load_balancers(_query: Query, page: Answer) -> Iterable[Fact]:
-    """The Classic Load Balancers, with the ids of their instances."""
+    """Yield the Classic Load Balancers, with the ids of their instances."""
     found = [
         {
             "name": item.get("LoadBalancerName") or "",
@@ -354,7 +357,7 @@ def _classic_load_balancers(_query: Query, page: Answer) -> Iterable[Fact]:
 
 
 def _modifications(_query: Query, page: Answer) -> Iterable[Fact]:
-    """The latest modification of each volume that ever had one."""
+    """Yield the latest modification of each volume that ever had one."""
     for item in page.get("VolumesModifications") or ():
         started = _moment(item.get("StartTime"))
         value = {
@@ -379,7 +382,9 @@ def _performance(item: Answer, prefix: str) -> dict[str, Any]:
 
 
 def _snapshots(query: Query, page: Answer) -> Iterable[Resource]:
-    """Snapshots; asked for those that anybody may restore from, only that they are public."""
+    """Return the snapshots. A query for those that anybody may restore from only returns that each
+    of them is public.
+    """
     found = page.get("Snapshots") or ()
     if "all" in dict(query.arguments).get("RestorableByUserIds", ()):
         return (Fact(f"{item['SnapshotId']}/public", True) for item in found)
@@ -416,20 +421,19 @@ def _tiers(_query: Query, page: Answer) -> Iterable[Fact]:
 
 
 def _permissions(query: Query, page: Answer) -> Iterable[Fact]:
-    """The accounts, or ``all``, that may make volumes from a snapshot."""
+    """Yield the accounts, or ``all``, that may make volumes from a snapshot."""
     allowed = [item.get("UserId") or item.get("Group") or "" for item in page.get("CreateVolumePermissions") or ()]
     yield Fact(f"{dict(query.arguments)['SnapshotId']}/shared", allowed)
 
 
 def _account(query: Query, page: Answer) -> Iterable[Fact]:
-    """The account, empty where STS refuses to tell it, with the code of the refusal."""
+    """Yield the account, empty when STS refuses to name it, and then the code of the refusal."""
     yield Fact(f"{query.place}/account", page.get("Account") or "")
     if UNKNOWN in page:
         yield Fact(f"{query.place}/account-refused", page[UNKNOWN])
 
 
-# Refusals of STS, and the codes of this collection for an endpoint that cannot be reached, as in a network that only
-# has an endpoint for EC2.
+# Refusals of STS, and this collection's codes for an unreachable endpoint. Some networks only have one for EC2.
 _NO_ACCOUNT = frozenset(
     {
         "AccessDenied",
@@ -447,13 +451,14 @@ _NO_ACCOUNT = frozenset(
 )
 
 
-# KMS's codes for what is no key of this region.
+# KMS's codes for a name that is no key of this region.
 _NO_KEY = frozenset({"NotFoundException", "InvalidArnException", "ValidationException"})
 
 
 def _key(query: Query, page: Answer) -> Iterable[Fact]:
-    """The key's ARN, empty for what is no key that can be used, None where KMS does not say. Of another place with that
-    before it, since an alias is of its region.
+    """Yield the key's ARN: empty for an unusable key, None when KMS refuses to tell.
+
+    An alias belongs to its region, so the fact of another place has the place before the key.
     """
     key = page.get("KeyMetadata") or {}
     usable = page.get(UNKNOWN) not in _NO_KEY and key.get("KeyState", "Enabled") == "Enabled"
@@ -462,19 +467,20 @@ def _key(query: Query, page: Answer) -> Iterable[Fact]:
 
 
 UNKNOWN = "Unknown"
-"""Where a page has AWS's code when there is no answer; see `Listing.unknown`."""
+"""The entry of a page that has AWS's code in place of an answer; see `Listing.unknown`."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """How one reading operation is asked and decoded.
+    """How to ask one read operation and decode its answer.
 
-    ``decode``: the resources of one page. ``size``: the parameter that bounds a page and the most it takes; None where
-    the operation does not page, or where its ids exclude it. ``token``: the request's and the answer's name of the page
-    token.
-    ``unless``: arguments with which EC2 refuses the size ("cannot be used with the parameter maxResults").
-    ``unknown``: AWS's codes for what does not exist or may not be looked at, where that is an answer: a
-    page with the code under `UNKNOWN` alone.
+    ``decode``: returns the resources of one page.
+    ``size``: the parameter that bounds a page, and its maximum. None when the operation has no pages, or its ids
+    exclude them.
+    ``token``: the name of the page token in the request and in the answer.
+    ``unless``: an argument with which EC2 refuses the size ("cannot be used with the parameter maxResults").
+    ``unknown``: AWS's codes for a resource that does not exist or is forbidden, where that is an answer. The page then
+    has the code under `UNKNOWN` alone.
     """
 
     decode: Callable[[Query, Answer], Iterable[Resource]]
@@ -539,7 +545,7 @@ LISTINGS: Mapping[str, Listing] = {
         ]
     ),
     "DescribeKey": Listing(_key, unknown=_NO_KEY | frozenset({"AccessDenied", "AccessDeniedException"})),
-    # It has no filter on instance ids, and with InstanceIds it takes no MaxResults.
+    # No filter on instance ids; and with InstanceIds it takes no MaxResults.
     "DescribeInstanceStatus": Listing(_statuses),
     "DescribeInstanceAttribute": Listing(_attribute),
     "GetInstanceUefiData": Listing(_uefi),
@@ -551,13 +557,13 @@ LISTINGS: Mapping[str, Listing] = {
     "DescribeAutoScalingInstances": Listing(_group_members, ("MaxRecords", 50)),
     "DescribeTargetGroups": Listing(_target_groups, ("PageSize", 400), ("Marker", "NextMarker")),
     "DescribeTargetHealth": Listing(_target_health),
-    # Of the service elb alone: elbv2 has an operation of the same name.
+    # Only in the service elb. elbv2 has another operation of the same name.
     "DescribeLoadBalancers": Listing(_classic_load_balancers, ("PageSize", 400), ("Marker", "NextMarker")),
 }
 
 
 def query_request(query: Query) -> dict[str, Any]:
-    """The boto3 request of the query's first page."""
+    """Return the boto3 request of the query's first page."""
     listing = LISTINGS[query.operation]
     request: dict[str, Any] = {name: _plain(value) for name, value in query.arguments}
     if query.filters:
@@ -569,21 +575,23 @@ def query_request(query: Query) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A query's hashable argument as boto3 takes it."""
+    """Return a query's hashable argument in boto3's shape."""
     if isinstance(value, Struct):
         return {key: _plain(item) for key, item in value}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def next_request(query: Query, request: Mapping[str, Any], page: Answer) -> dict[str, Any] | None:
-    """The request of the page after *page*, None after the last one."""
+    """Return the request of the page after *page*, or None after the last one."""
     sent, received = LISTINGS[query.operation].token
     token = page.get(received)
     return {**request, sent: token} if token else None
 
 
 def decode(query: Query, pages: Iterable[Answer]) -> tuple[Resource, ...]:
-    """What the answer's pages hold. Lists that are one fact (references, target groups) are joined over the pages."""
+    """Return the resources of all pages. A list that is one fact (references, target groups) is
+    joined over the pages.
+    """
     listing = LISTINGS[query.operation]
     found: dict[str, Resource] = {}
     for page in pages:
@@ -598,9 +606,9 @@ def decode(query: Query, pages: Iterable[Answer]) -> tuple[Resource, ...]:
 
 
 def change_request(changes: Sequence[Change], generation: int = 0) -> dict[str, Any]:
-    """The boto3 request that carries out *changes*: the same action and parameters, planned ids already replaced.
+    """Return the boto3 request for *changes*. They have the same action and parameters, and no planned ids.
 
-    The ids go where `OPERATIONS` says; an operation that has a ClientToken gets the one of this *generation*.
+    `OPERATIONS` says where the ids go. An operation with a ClientToken gets the token of this *generation*.
     """
     first = changes[0]
     operation = first.operation
@@ -614,10 +622,10 @@ def change_request(changes: Sequence[Change], generation: int = 0) -> dict[str, 
 
 
 def created_ids(changes: Sequence[Change], answer: Answer) -> dict[str, str]:
-    """The id that EC2 gave for each planned id; nothing for changes that make nothing.
+    """Return EC2's id for each planned id. The mapping is empty when the changes create nothing.
 
-    CreateSnapshots takes no snapshot of a volume that was detached meanwhile: its planned id is missing then. KeyError
-    when any other answer has no id.
+    CreateSnapshots skips a volume that was detached meanwhile, so its planned id is missing. Raises KeyError when any
+    other answer has no id.
     """
     first = changes[0]
     if not first.creates:
@@ -633,7 +641,10 @@ def created_ids(changes: Sequence[Change], answer: Answer) -> dict[str, str]:
 
 
 def refused_part(answer: Answer) -> tuple[str, str, str] | None:
-    """What EC2 refused in an answer without error, as (resource, code, message): fast restores are answered singly."""
+    """Return EC2's refusal in an answer without error, as (resource, code, message), or None.
+
+    EnableFastSnapshotRestores and DisableFastSnapshotRestores answer each snapshot and zone separately.
+    """
     for item in answer.get("Unsuccessful") or ():
         for refusal in item.get("FastSnapshotRestoreStateErrors") or ():
             error = refusal.get("Error") or {}
@@ -643,10 +654,10 @@ def refused_part(answer: Answer) -> tuple[str, str, str] | None:
 
 
 def token_spent(change: Change, answer: Answer) -> str:
-    """What keeps an answer without error from being what the change would make; empty when nothing does.
+    """Return why an answer without error shows another resource than the change would make, or an empty text.
 
-    EC2 answers a known client token with what the token made, long ago perhaps: that may be on its way out, and a
-    volume may serve as something else by now, without our tags.
+    EC2 answers a known client token with the resource that this token made earlier. That resource may be on its way
+    out, or may have lost our tags and serve another purpose by now.
     """
     if change.action == "RunInstances":
         instance = decode_instance((answer.get("Instances") or [{"InstanceId": ""}])[0])
@@ -656,5 +667,5 @@ def token_spent(change: Change, answer: Answer) -> str:
         if not volume.alive:
             return f"EC2 answered with {volume.volume_id}, which is {volume.state}"
         if not change.own_tags.items() <= volume.tags.items():
-            return f"EC2 answered with {volume.volume_id}, which has other tags by now"
+            return f"EC2 answered with {volume.volume_id}, whose tags have changed since"
     return ""

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""botocore's exceptions as CallError: AWS's code and message, the resource, and what the user can do about it.
+"""Turn botocore's exceptions into CallError: AWS's code and message, the resource, and the remedy.
 
 Private to this collection.
 """
@@ -20,10 +20,10 @@ from .._kernel.failures import CallError
 try:
     from botocore import exceptions as botocore
     from botocore.parsers import ResponseParserError
-except ImportError:  # AnsibleAWSModule says so, with the versions that are wanted
+except ImportError:  # AnsibleAWSModule reports the missing library, with the versions that it needs
     pass
 
-# All families in which AWS says "too many calls": EC2's own, and those of the query and JSON services.
+# Every code that means "too many calls": EC2's own, and those of the query and JSON services.
 THROTTLING = frozenset(
     {
         "RequestLimitExceeded",
@@ -41,12 +41,12 @@ THROTTLING = frozenset(
         "SlowDown",
     }
 )
-# The request was not carried out, or it was and the answer got lost: AWS's side does not know.
+# AWS does not know: the request was not carried out, or it was and the answer got lost.
 _SERVER = frozenset(
     {"InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable", "ServerInternal", "RequestTimeout"}
 )
 
-# What to do where the code alone does not tell: patterns of the code and of EC2's text, the first that matches.
+# Remedies where the code alone is not enough: patterns of the code and of EC2's text. The first match counts.
 _SAID: tuple[tuple[str, str, str], ...] = (
     (
         r"InvalidParameterValue",
@@ -56,107 +56,107 @@ _SAID: tuple[tuple[str, str, str], ...] = (
     (
         r"AuthFailure",
         r"Not authorized to use key\b",
-        "The key policy and the IAM policies must allow kms:DescribeKey, kms:CreateGrant and kms:GenerateDataKey*.",
+        "Allow kms:DescribeKey, kms:CreateGrant and kms:GenerateDataKey* in the key policy and the IAM policies.",
     ),
     (
         r"AuthFailure",
         r"Not authorized for (?:image|snapshot)",
-        "It belongs to another account: its owner must share it with this one, or make the call.",
+        "Another account owns it. Ask the owner to share it with this account, or to make the call.",
     ),
 )
-# What to do, by the code's family: the first pattern that matches.
+# Remedies by pattern of the code. The first match counts.
 _HINTS: tuple[tuple[str, str], ...] = (
     (
         r"RequestExpired|ExpiredToken.*",
-        "The credentials' time is over, or this machine's clock is wrong: get new ones and run again.",
+        "The credentials have expired, or this machine's clock is wrong. Get new credentials and run the task again.",
     ),
     (
         r"AuthFailure|InvalidClientTokenId|SignatureDoesNotMatch|UnrecognizedClientException|InvalidAccessKeyId",
-        "AWS does not accept these credentials: check access_key, secret_key, session_token, profile, region, clock.",
+        "AWS rejects these credentials. Check access_key, secret_key, session_token, profile, region and the clock.",
     ),
     (r"OptInRequired", "The account has not enabled this region, or has not subscribed to the product."),
-    (r"InvalidRegion", "Check how the region is written, and that the account has enabled it."),
+    (r"InvalidRegion", "Check the spelling of the region, and that the account has enabled it."),
     (
         r"InvalidSnapshot\.InUse",
-        "Deregister the image that uses the snapshot first.",
+        "First deregister the image that uses the snapshot.",
     ),
-    (r"VolumeInUse", "Detach the volume first."),
+    (r"VolumeInUse", "First detach the volume."),
     (
         r"InvalidAMIName\.Duplicate",
-        "The account has an image of that name in the region. Choose another name, or deregister that image.",
+        "The account has an image of this name in the region. Choose another name, or deregister that image.",
     ),
     (r"InvalidAMIName\.Malformed", "Choose another name."),
     (
         r"InvalidAMIAttributeItemValue|InvalidUserID\.Malformed",
-        "Give the accounts as text of twelve digits, without hyphens.",
+        "Write each account as a text of twelve digits, without hyphens.",
     ),
     (r"UnknownVolumeType", "Use gp3, gp2, io2, io1, st1, sc1 or standard."),
-    (r"Invalid\w+\.Malformed", "Check how the id is written."),
+    (r"Invalid\w+\.Malformed", "Check the spelling of the id."),
     (
         r"Invalid\w+\.NotFound|Invalid\w+\.Unavailable",
-        "Check the id, the region and the account: an id is known only where it was made.",
+        "Check the id, the region and the account. An id exists only in the region and account that made it.",
     ),
     (
         r"RequestLimitExceeded|Throttling.*|EC2ThrottledException",
-        "The account's request rate for this operation is used up. Run the task again later; it carries on.",
+        "The account has used up its request rate for this operation. Run the task again later; it carries on.",
     ),
     (
         r"InsufficientInstanceCapacity|InsufficientHostCapacity|InsufficientReservedInstanceCapacity",
-        "EC2 has no such capacity there now. Run the task again later, or choose another instance type or zone.",
+        "EC2 has no such capacity now. Run the task again later, or choose another instance type or zone.",
     ),
     (
         r"Unsupported",
-        "EC2 does not offer this configuration there, and waiting is no remedy. Choose another instance type or zone.",
+        "EC2 does not offer this configuration here, and waiting does not help. Choose another instance type or zone.",
     ),
-    (r"AttachmentLimitExceeded", "The instance, or the multi-attach volume, takes no more attachments: end one first."),
+    (r"AttachmentLimitExceeded", "The instance or Multi-Attach volume takes no more attachments. First detach one."),
     (
         r"ConcurrentSnapshotLimitExceeded|PendingSnapshotLimitExceeded",
-        "No quota raises this. Wait until its earlier snapshots are completed, then run the task again.",
+        "No quota raises this limit. Wait until the earlier snapshots are completed, then run the task again.",
     ),
-    (r"TagLimitExceeded", "EC2 takes 50 tags on a resource, and no quota raises that: remove some first."),
+    (r"TagLimitExceeded", "EC2 takes 50 tags on a resource, and no quota raises this limit. First remove some tags."),
     (
         r"VcpuLimitExceeded|InstanceLimitExceeded|\w+LimitExceeded",
-        "A quota of the account is used up: Service Quotas can raise it.",
+        "The account has used up a quota. Service Quotas can raise it.",
     ),
     (
         r"SnapshotCreationPerVolumeRateExceeded",
-        "EC2 takes a snapshot of the same volume once in 15 seconds. Run the task again after that.",
+        "EC2 takes one snapshot of a volume in 15 seconds. Run the task again after that time.",
     ),
     (
         r"VolumeModificationRateExceeded",
         (
-            "EBS takes four modifications of a volume within 24 hours. on_cooldown: defer leaves this one for later, "
-            "wait waits for it."
+            "EBS takes four modifications of a volume within 24 hours. Set on_cooldown: wait, or "
+            "on_cooldown: defer to modify it later."
         ),
     ),
     (
         r"IncorrectModificationState",
-        "The volume's last modification is not over. on_cooldown: defer leaves this one for later, wait waits for it.",
+        "The volume's last modification still runs. Set on_cooldown: wait, or on_cooldown: defer to modify it later.",
     ),
     (
         r"OperationNotPermitted",
-        "A protection or lock of the resource, its state or encryption, or a setting of the account forbids it.",
+        "A lock or protection, the resource's state or encryption, or an account setting forbids the call.",
     ),
     (
         r"IncorrectState|IncorrectInstanceState",
-        "The resource's state does not allow it. Run the task again when the state has changed.",
+        "The resource's state does not allow the call. Run the task again when the state has changed.",
     ),
     (
         r"InternalError|InternalFailure|ServiceUnavailable|Unavailable",
-        "A fault on AWS's side. Run the task again; it carries on.",
+        "AWS has a fault. Run the task again; it carries on.",
     ),
 )
 _UNAUTHORIZED = frozenset(
     {"UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "Client.UnauthorizedOperation"}
 )
 _ENCODED = re.compile(r"\s*Encoded authorization failure message:\s*\S+")
-# EC2, IAM and most services name the action that is missing; EC2 looks through other services on its caller's behalf.
+# EC2, IAM and most services name the missing action. EC2 calls other services in its caller's name.
 _MISSING = re.compile(r"\bnot authorized to perform: ([a-z0-9-]+:[A-Za-z0-9]+)")
 _UNTIL = re.compile(r"\buntil\s+(.+?)(?:\s+(?:UTC|GMT))?(?:\s+before\b.*|\.?\s*)$")
 
 
 def is_throttling(error: CallError) -> bool:
-    """Whether AWS refused the call for its rate only. It has had no effect."""
+    """Return whether AWS refused the call for its rate only. Such a call has had no effect."""
     return error.code in THROTTLING
 
 
@@ -165,36 +165,36 @@ def _hint(service: str, operation: str, code: str, message: str, request: Mappin
         return _permission(service, operation, message, request)
     if operation == "RunInstances" and code.startswith("Insufficient"):
         return (
-            "EC2 has no such capacity there now. The image exists, and another run goes on with the launch. Run the "
-            "task again later, or choose another instance type. What the old instance writes until then is not in the "
-            "image, but in another version that is baked later."
+            "EC2 has no such capacity now. The image exists, and the next run goes on with the launch. Run the task "
+            "again later, or choose another instance type. The image has no later writes of the "
+            "predecessor. Bake another version to include them."
         )
     if operation == "CopySnapshot" and code == "ResourceLimitExceeded":
-        return "EC2 makes only so many copies at once. Wait until copies are completed, then run the task again."
+        return "EC2 limits how many copies run at once. Wait until some are completed, then run the task again."
     said = next((hint for pattern, text, hint in _SAID if re.fullmatch(pattern, code) and re.search(text, message)), "")
     return said or next((hint for pattern, hint in _HINTS if re.fullmatch(pattern, code)), "")
 
 
 def _permission(service: str, operation: str, message: str, request: Mapping[str, Any]) -> str:
-    """The permission that is missing: the one that AWS names, else that of the operation."""
+    """Return the remedy for a missing permission: the action that AWS names, else that of the operation."""
     prefix = {"elb": "elasticloadbalancing", "elbv2": "elasticloadbalancing"}.get(service, service)
     asked = f"{prefix}:{operation}"
     named = _MISSING.search(message)
     wanted = named[1] if named else asked
     more = ""
     if operation == "GetInstanceUefiData":
-        more = ", or uefi_data must give the UEFI variable store"
+        more = ", or give the UEFI variable store in uefi_data"
     elif wanted == asked and "TagSpecifications" in request:
-        # EC2 checks CreateTags as well for whatever is tagged as it is made.
-        more = ", and ec2:CreateTags, since it is tagged as it is made"
-    return f"The credentials' IAM policies must allow {wanted}{more}."
+        # EC2 also checks CreateTags when a request tags the new resource.
+        more = ", and ec2:CreateTags for the tags of the new resource"
+    return f"In the IAM policies of these credentials, allow {wanted}{more}."
 
 
 def _not_before(code: str, message: str) -> datetime | None:
-    """When EBS takes the next modification, from "Wait until <time> before you can issue the next modification …".
+    """Return when EBS takes the next modification, from "Wait until <time> before you can issue the next …", or None.
 
-    The form of the time is not documented, so ISO 8601 and what mails and Java write are all read; without a zone it is
-    UTC. An older text ("Wait at least 6 hours") has none.
+    AWS does not document the form of the time. So ISO 8601 and the forms of mail and Java are read, as UTC when no zone
+    stands there. An older text ("Wait at least 6 hours") has no time.
     """
     found = _UNTIL.search(message) if code == "VolumeModificationRateExceeded" else None
     if found is None:
@@ -206,7 +206,7 @@ def _not_before(code: str, message: str) -> datetime | None:
         except (ValueError, TypeError):
             continue
         moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-        # A part of a second counts as a whole one: not before is not a moment before.
+        # Round up, since EBS refuses a call that comes a fraction of a second too early.
         return moment.replace(microsecond=0) + timedelta(seconds=1 if moment.microsecond else 0)
     return None
 
@@ -214,15 +214,15 @@ def _not_before(code: str, message: str) -> datetime | None:
 def _refused(
     error: botocore.ClientError, service: str, operation: str, request: Mapping[str, Any], resource: str
 ) -> CallError:
-    """What AWS itself has answered."""
+    """Return the CallError for an answer of AWS itself."""
     answer = error.response
     code = str(answer.get("Error", {}).get("Code") or "Unknown")
-    # The encoded part is a page of cipher text that only sts:DecodeAuthorizationMessage reads: it stays in `error`.
+    # The encoded part is a page of cipher text that only sts:DecodeAuthorizationMessage reads. Only `error` keeps it.
     whole = str(answer.get("Error", {}).get("Message") or "").strip()
     message = _ENCODED.sub("", whole).strip()
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0
     throttled = code in THROTTLING
-    # EC2 answers a lack of capacity with 500, but it is a clear refusal.
+    # EC2 answers a lack of capacity with 500, but the refusal is clear.
     unclear = not throttled and not code.startswith("Insufficient") and (status >= 500 or code in _SERVER)
     hint = _hint(service, operation, code, message, request)
     return CallError(
@@ -239,10 +239,10 @@ def _refused(
 
 
 def _invalid(error: Exception) -> tuple[str, str]:
-    """Botocore refuses the request. Its text shows parameters with their values; a report only names them."""
+    """Return message and remedy for a request that botocore refuses. They name the parameters, never the values."""
     named = re.findall(r"parameter in input: \"(\w+)\"|for parameter ([\w.\[\]]+)", str(error))
     names = ", ".join(sorted({unknown or wrong for unknown, wrong in named}))
-    return f"botocore does not take {names or 'the request as it stands'}", "A newer boto3 and botocore may know it."
+    return f"botocore does not accept {names or 'this request'}", "Install a newer boto3 and botocore."
 
 
 def call_error(
@@ -254,10 +254,10 @@ def call_error(
     resource: str = "",
     endpoint: str = "",
 ) -> CallError:
-    """The CallError for what a boto3 call raised; *error* itself, raised again, when it is not botocore's.
+    """Return the CallError for the exception of a boto3 call. An *error* that is not botocore's is raised again.
 
-    *endpoint* is the URL the call went to. Nothing of *request* but the presence of tags is used: it may hold user
-    data.
+    *endpoint* is the URL of the call. *request* may hold user data, so the error uses nothing of it except whether it
+    has tags.
     """
     if isinstance(error, botocore.ClientError):
         return _refused(error, service, operation, request, resource)
@@ -274,7 +274,7 @@ def call_error(
     return CallError(
         operation,
         code,
-        # Of an answer that is no XML (a proxy's page) the beginning says enough.
+        # An answer that is no XML, such as a proxy's page: its beginning is enough.
         str(error)[:500],
         resource=resource,
         hint=hint,
@@ -288,13 +288,15 @@ def _where(endpoint: str) -> str:
 
 
 def stranger(answer: Mapping[str, Any], operation: str, *, resource: str = "", endpoint: str = "") -> CallError | None:
-    """The CallError for an answer that is not EC2's, such as the page of a proxy: botocore reads it as an empty one."""
+    """Return the CallError for an answer that is not EC2's, or None. botocore reads a proxy's page
+    as an empty answer.
+    """
     if "RequestId" in (answer.get("ResponseMetadata") or {}):
         return None
     return CallError(
         operation,
         "UnexpectedAnswer",
-        "the answer is not EC2's: it has no request id",
+        "the answer has no request id, so it is not EC2's",
         resource=resource,
         hint=_where(endpoint),
         unclear=True,
@@ -303,9 +305,9 @@ def stranger(answer: Mapping[str, Any], operation: str, *, resource: str = "", e
 
 
 def _families(where: str) -> tuple[tuple[tuple[type[Exception], ...], str, str, bool | None], ...]:
-    """The exceptions of botocore itself: classes, our code, what to do, and whether the request may have been sent.
+    """Return botocore's own exceptions as (classes, our code, remedy, whether the request may have been sent).
 
-    None there: asking again is of no use. The first row that matches counts.
+    None in the last place means that repeating the call is useless. The first row that matches counts.
     """
     return (
         (
@@ -322,14 +324,14 @@ def _families(where: str) -> tuple[tuple[tuple[type[Exception], ...], str, str, 
                 botocore.SSOTokenLoadError,
             ),
             "NoCredentials",
-            "The profile's credentials could not be got: sign in again (aws sso login), or check its role.",
+            "The profile gives no credentials. Sign in again (aws sso login), or check its role.",
             None,
         ),
         ((botocore.NoRegionError,), "NoRegion", "Set region, AWS_REGION, or a region in the profile.", None),
         (
             (botocore.SSLError, botocore.InvalidProxiesConfigError),
             "Certificate",
-            f"{where} For a private authority set aws_ca_bundle.",
+            f"{where} For a private certificate authority, set aws_ca_bundle.",
             None,
         ),
         (

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""EC2 over boto3: questions with all their pages, single writes, waits. All repeating of calls happens here.
+"""EC2 over boto3: queries with all their pages, single writes, waits. Every repeat of a call happens in this file.
 
 Private to this collection.
 """
@@ -37,7 +37,7 @@ try:
     from botocore import register_initializer, unregister_initializer, xform_name
     from botocore.config import Config
     from botocore.utils import parse_timestamp
-except ImportError:  # AnsibleAWSModule says so, with the versions that are wanted
+except ImportError:  # AnsibleAWSModule reports the missing library, with the versions that it needs
     pass
 
 if TYPE_CHECKING:
@@ -45,23 +45,23 @@ if TYPE_CHECKING:
     from botocore.client import BaseClient
 
 Connect = Callable[[str, str], "BaseClient"]
-"""Makes the boto3 client for (service, place); see `place_of`."""
+"""Make the boto3 client for (service, place); see `place_of`."""
 
-# How long a call is repeated, in seconds from its first try, by why it failed.
+# How long a call is repeated, in seconds from its first try, by the reason of its failure.
 READ_THROTTLED = 60.0
 WRITE_THROTTLED = 300.0
 UNCLEAR = 30.0
 UNREACHABLE_AT_FIRST = 2.0
-"""Nothing has ever answered: most likely a wrong address. Said quickly."""
+"""The limit while nothing has ever answered. The address is probably wrong, and the user should learn that soon."""
 PARALLEL = 8
 
 
 def module_clients(module: AnsibleAWSModule) -> Connect:
-    """Makes clients from the module's connection options.
+    """Return a function that makes clients from the module's connection options.
 
-    botocore repeats nothing, whatever ``aws_config`` or AWS_MAX_ATTEMPTS and AWS_RETRY_MODE say: it would repeat
-    creates that have no client token, and it counts what it sends as one. amazon.aws merges ``aws_config`` last, so
-    ours goes there, over the user's.
+    botocore repeats nothing, whatever ``aws_config``, AWS_MAX_ATTEMPTS and AWS_RETRY_MODE say. It would repeat creates
+    that have no client token, and it counts all its attempts as one call. amazon.aws merges ``aws_config`` last, so our
+    values override the user's there.
     """
     set_collection_info(collection_name="ec2ops.storage")
 
@@ -90,7 +90,7 @@ def module_clients(module: AnsibleAWSModule) -> Connect:
 
 @contextmanager
 def _quick_times() -> Iterator[None]:
-    """The clients that are made meanwhile read times by `read_time`."""
+    """Make every client that is created in this context read times with `read_time`."""
     register_initializer(_read_times)
     try:
         yield
@@ -103,10 +103,10 @@ def _read_times(session: Any) -> None:
 
 
 def read_time(value: Any) -> datetime:
-    """The moment that stands in an answer. Raises ValueError for what is none.
+    """Return the moment that a text of an answer gives. Raises ValueError for any other text.
 
-    As EC2 writes it, it is read by what Python has in C: botocore's reader, left for all else, takes as long for the
-    times of a large page as botocore does for the rest of the page.
+    Python's own reader, in C, takes EC2's form. botocore's reader takes all other forms. For the times of a large page
+    it needs as long as botocore needs for the rest of the page.
     """
     if isinstance(value, str) and value.endswith("Z"):
         try:
@@ -118,12 +118,12 @@ def read_time(value: Any) -> datetime:
 
 
 def _profile_client(module: AnsibleAWSModule, service: str, region: str, profile: str, config: Any) -> BaseClient:
-    """A client with the credentials of another profile; what is no credential is as the module's options say."""
+    """Return a client with the credentials of another profile, and with the module's other connection options."""
     import boto3
     from botocore.exceptions import BotoCoreError
 
     try:
-        # boto3-stubs name each service in a signature of its own, and this one is a variable.
+        # boto3-stubs has a signature for each service, and the service is a variable here.
         session: Any = boto3.session.Session(profile_name=profile)
         client: BaseClient = session.client(
             service,
@@ -143,22 +143,22 @@ def _label(changes: Sequence[Change]) -> str:
 
 
 def _incomplete(changes: Sequence[Change], made: Mapping[str, str]) -> CallError:
-    """CreateSnapshots has answered without some of the volumes. What it took is there."""
+    """Return the error of a CreateSnapshots that has left out some volumes. The snapshots that it took exist."""
     missing = [str((change.after or {})["volume_id"]) for change in changes if change.resource not in made]
     return CallError(
         changes[0].action,
         "IncompleteAnswer",
         f"EC2 took no snapshot of {listed(missing)}",
         resource=str(changes[0].parameters.get("InstanceSpecification", {}).get("InstanceId") or _label(changes)),
-        hint="A volume that is detached meanwhile is not taken. Run the task again: it takes a whole set.",
+        hint="EC2 skips a volume that is detached during the call. Run the task again to take a whole set.",
         made=made,
     )
 
 
 class Ec2Gateway:
-    """`ports.Gateway` over boto3 clients. Clients are made when first needed, one per service and region.
+    """`ports.Gateway` over boto3 clients. Each client is made on first use, one per service and region.
 
-    *monotonic* and *sleep* are taken from outside so that tests can scale time.
+    Tests pass *monotonic* and *sleep* to scale time.
     """
 
     def __init__(
@@ -184,48 +184,50 @@ class Ec2Gateway:
 
     @property
     def region(self) -> str:
-        """Where queries are asked."""
+        """The place of every query that names none."""
         return self._region
 
     @property
     def calls(self) -> Mapping[str, int]:
-        """Every request that was sent, repeated ones too, by operation."""
+        """The number of requests sent, by operation. Every repeat counts."""
         with self._lock:
             return dict(sorted(self._calls.items()))
 
     def monotonic(self) -> float:
-        """Seconds that only grow."""
+        """Return seconds that only grow."""
         return self._monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Waits for so many seconds of `monotonic`."""
+        """Sleep for *seconds* of `monotonic`."""
         self._sleep(seconds)
 
     def now(self) -> datetime:
-        """EC2's time: the Date header of the first answer, advanced. Raises StorageError when it cannot be read."""
+        """Return EC2's time: the Date header of the first answer, plus the time since. Raises
+        StorageError without one.
+        """
         if self._date is None:
-            # The smallest question that whoever may use this collection may ask; there is no such instance.
+            # The cheapest call that every user of this collection may make. No instance has this id.
             self.ask(by_id("DescribeInstances", "instance-id", ["i-00000000"]))
         if self._date is None or self._date[1] is None:
             seen = "none" if self._date is None else repr(self._date[0])
             raise StorageError(
-                f"EC2's answer has no readable Date header ({seen}), so there is no trusted time to decide by. "
-                "Check what stands between this machine and the endpoint (a proxy, a simulator)."
+                f"EC2's answer has no readable Date header ({seen}), and the task decides by EC2's time only. "
+                "Check the proxy or simulator between this machine and the endpoint."
             )
         return self._date[1] + timedelta(seconds=self._monotonic() - self._date[2])
 
     def ask(
         self, queries: Iterable[Query], failures: dict[Query, StorageError] | None = None
     ) -> Mapping[Query, tuple[Resource, ...]]:
-        """The answers, with all their pages; several questions go out at once. Raises CallError, see the port."""
+        """Return the answers with all their pages. Several queries go out at once. Raises CallError, see the port."""
         return self._ask(queries, None, failures)
 
     def wait(self, waits: Sequence[Wait], deadline: float) -> Mapping[str, Resource]:
-        """Polls until every wait has reached its goal. Raises WaitError and CallError."""
+        """Poll until every wait has reached its goal. Raises WaitError and CallError."""
         return wait_for(self._ask, waits, deadline, self._monotonic, self._sleep)
 
     def perform(self, changes: Sequence[Change], generation: int = 0) -> Mapping[str, str]:
-        """One call for these changes; returns the id of what each made. Raises CallError, see the port."""
+        """Make one call for *changes*, and return the id of each new resource. Raises CallError, see the port."""
         first = changes[0]
         request = codec.change_request(changes, generation)
         try:
@@ -261,19 +263,19 @@ class Ec2Gateway:
         return made
 
     def rehearse(self, change: Change) -> None:
-        """Asks EC2 with DryRun whether it would carry out the change. Raises CallError, see the port."""
+        """Ask EC2 with DryRun if it would carry out *change*. Raises CallError, see the port."""
         request = {**codec.change_request([change]), "DryRun": True}
         try:
             self._call("ec2", change.region, change.action, request, resource=change.resource)
         except CallError as error:
-            # EC2's way to say yes (EC2 API reference, DryRun).
+            # EC2 says yes with this error (EC2 API reference, DryRun).
             if error.code == "DryRunOperation":
                 return
             raise
         raise CallError(
             change.action,
             "UnexpectedAnswer",
-            "the endpoint has ignored DryRun, and may have carried out the call",
+            "the endpoint ignored DryRun and may have carried out the call",
             resource=change.resource,
         )
 
@@ -291,7 +293,7 @@ class Ec2Gateway:
 
         wanted = list(dict.fromkeys(queries))
         for service, place in dict.fromkeys((query.service, query.place) for query in wanted):
-            # Not left to the threads: making a client is not thread-safe, and its errors end the module.
+            # Made here and not in the threads: making a client is not thread-safe, and its errors end the module.
             self._client(service, place or self._region)
         if len(wanted) < 2:
             return {query: answer(query) for query in wanted}
@@ -299,7 +301,7 @@ class Ec2Gateway:
             return dict(zip(wanted, pool.map(answer, wanted), strict=True))
 
     def _answer(self, query: Query, until: float | None) -> tuple[Resource, ...]:
-        # Page by page: boto3's dictionaries are several times as large as what is made of them.
+        # Decode page by page, since boto3's dictionaries are several times as large as the resources.
         return codec.decode(query, self._pages(query, until))
 
     def _pages(self, query: Query, until: float | None) -> Iterator[Mapping[str, Any]]:
@@ -333,9 +335,7 @@ class Ec2Gateway:
         write: bool = False,
         until: float | None = None,
     ) -> Mapping[str, Any]:
-        """One call, repeated while that can help: throttling always, what is unclear only with *repeat*. Raises
-        CallError.
-        """
+        """Make one call. Throttling is always repeated, an unclear answer only with *repeat*. Raises CallError."""
         client = self._client(service, region)
         method = getattr(client, xform_name(operation), None)
         if method is None:
@@ -354,7 +354,7 @@ class Ec2Gateway:
                 self._calls[operation] += 1
             try:
                 answer: Mapping[str, Any] = method(**request)
-            except Exception as raised:  # call_error raises again what is not botocore's
+            except Exception as raised:  # call_error raises every other exception again
                 error = call_error(
                     raised, service, operation, request, resource=resource, endpoint=client.meta.endpoint_url
                 )
@@ -377,7 +377,7 @@ class Ec2Gateway:
                 return answer
 
     def _patience(self, error: CallError, region: str, repeat: bool, write: bool) -> float:
-        """For how many seconds the call may be repeated after *error*."""
+        """Return for how many seconds the call may be repeated after *error*."""
         if not error.passing:
             return 0.0
         if is_throttling(error):
@@ -388,7 +388,7 @@ class Ec2Gateway:
         return UNCLEAR if self._answered else UNREACHABLE_AT_FIRST
 
     def _note(self, answer: Mapping[str, Any] | None) -> None:
-        """Keeps EC2's time from the first answer, also from a refusal."""
+        """Keep EC2's time from the first answer, even from a refusal."""
         if answer is None or self._date is not None:
             return
         header = str(((answer.get("ResponseMetadata") or {}).get("HTTPHeaders") or {}).get("date", ""))

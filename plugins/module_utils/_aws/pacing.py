@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How fast EC2 may be asked: its published token buckets, one per operation and region.
+"""EC2's published request rates: one token bucket per operation and region.
 
 Private to this collection.
 """
@@ -23,12 +23,12 @@ class Rate:
 
 
 _READ = Rate(100, 20)
-# A describe call with neither a filter nor pagination has a bucket of its own, half the size.
+# A describe call with neither a filter nor pagination has its own bucket, of half the size.
 _READ_UNBOUNDED = Rate(50, 10)
 _WRITE = Rate(50, 5)
 _WRITE_LISTED = Rate(100, 5)
 
-# "Request throttling for the Amazon EC2 API": the actions whose bucket is not that of their category.
+# "Request throttling for the Amazon EC2 API": the actions whose bucket differs from that of their category.
 RATES: Mapping[str, Rate] = {
     "CreateTags": Rate(100, 10),
     "DeleteTags": Rate(100, 10),
@@ -54,17 +54,18 @@ RATES: Mapping[str, Rate] = {
 
 
 def rate_of(operation: str) -> Rate:
-    """The bucket that an account has for this operation unless AWS has raised it."""
+    """Return the bucket that every account has for this operation. AWS can raise it."""
     return RATES.get(operation) or (_READ if operation.startswith(("Describe", "Get", "List")) else _WRITE)
 
 
 JITTER = 0.4
-"""By how many seconds calls may differ in their way to EC2, which counts them as they arrive: the first ones open
-connections, and are longer under way."""
+"""Seconds by which the travel time of calls to EC2 may differ. EC2 counts calls on arrival, and the first calls travel
+longer, since they open connections.
+"""
 
 
 class _Bucket:
-    """EC2's bucket as it is seen from here: never fuller than what of it is sure to be left when a call arrives."""
+    """Our estimate of EC2's bucket. It never exceeds the tokens that are sure to be there when a call arrives."""
 
     def __init__(self, rate: Rate, now: float) -> None:
         self.rate = rate
@@ -75,8 +76,7 @@ class _Bucket:
         self.slowed = now
 
     def fill(self, now: float) -> None:
-        # The bucket is the account's: after EC2 has said "too fast" others use it too. The share grows back over a
-        # minute.
+        # Others use the account's bucket too, as EC2's refusal shows. Our share grows back within a minute.
         if self.factor < 1.0:
             self.factor = min(1.0, self.factor + (now - max(self.filled, self.slowed)) / 60)
         self.tokens = min(self.most, self.tokens + (now - self.filled) * self.rate.per_second * self.factor)
@@ -84,10 +84,10 @@ class _Bucket:
 
 
 class Pacer:
-    """Holds calls back so that EC2 need not refuse them. Time and sleep come from outside; safe for threads.
+    """Delay calls so that EC2 does not throttle them. Safe for threads; callers pass time and sleep.
 
-    A burst within the bucket, less what `JITTER` takes, never waits. When EC2 throttles all the same (others spend from
-    the bucket), the rate is halved.
+    A burst within the bucket, less the share for `JITTER`, never waits. When EC2 throttles all the same, others spend
+    from the bucket, and the rate is halved.
     """
 
     def __init__(self, monotonic: Callable[[], float], sleep: Callable[[float], None]) -> None:
@@ -103,23 +103,23 @@ class Pacer:
         return bucket
 
     def acquire(self, operation: str, region: str) -> None:
-        """Takes a token, and waits until it is there."""
+        """Take a token, and wait until it is available."""
         with self._lock:
             bucket = self._bucket(operation, region)
-            # A token may be owed: whoever comes next waits longer, so calls are spread at the rate.
+            # The balance may become negative: the next caller waits longer, which spreads calls at the rate.
             bucket.tokens -= 1
             delay = max(0.0, -bucket.tokens / (bucket.rate.per_second * bucket.factor))
         if delay > 0:
             self._sleep(delay)
 
     def throttled(self, operation: str, region: str) -> None:
-        """EC2 refused a call for its rate: the bucket is empty, and refills at half the rate (at least a sixteenth) for
-        a while.
+        """Note that EC2 throttled a call: the bucket is empty and refills at half the rate, at least a sixteenth, for a
+        while.
         """
         with self._lock:
             bucket = self._bucket(operation, region)
             now = self._monotonic()
-            # Calls that were under way together are throttled together: that is one signal.
+            # Calls that were under way together are throttled together, which is one signal.
             if bucket.factor == 1.0 or now - bucket.slowed >= 1.0:
                 bucket.factor = max(bucket.factor / 2, 1 / 16)
                 bucket.slowed = now

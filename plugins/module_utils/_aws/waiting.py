@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One poll loop for everything that a stage waits for.
+"""The poll loop for every wait of a stage.
 
 Private to this collection.
 """
@@ -23,29 +23,31 @@ from .._kernel.wait_goals import GOALS, Verdict, wish
 Ask = Callable[[Iterable[Query]], Mapping[Query, tuple[Resource, ...]]]
 
 FIRST_POLL = 0.3
-"""Seconds until the first poll. EC2 has nothing to tell earlier."""
+"""Seconds until the first poll. EC2 has no new state earlier."""
 GROWTH = 1.5
 SLOWEST_POLL = 5.0
 LOST = 120.0
-"""Seconds without a single answer after which a wait is given up: by then it is no passing error."""
+"""Seconds without a single answer after which a wait fails. A passing error would be over by then."""
 GONE = 15.0
-"""Seconds without it in any answer, though one before had it, after which a resource is gone: by then all of EC2's
-servers agree.
+"""Seconds for which EC2 must leave out a resource that it has shown before the resource counts as gone. All of EC2's
+servers agree by then.
 """
 STUCK = 15.0
-"""Seconds in a state from which the goal is not reached, after which a wait has failed: by then it is no answer from
-before the call.
+"""Seconds for which a resource must be in a state without a way to the goal before the wait fails. An answer from
+before the call would be over by then.
 """
 UNSEEN = 60.0
-"""Seconds without it in any answer, and none before had it, after which what was made is taken to be gone."""
+"""Seconds for which EC2 may leave out a new resource that it has never shown. After that the
+resource counts as gone.
+"""
 _NAMED = 10
-"""How many resources a message names."""
+"""The number of resources that a message names."""
 _STATUS_IDS = 100
-"""DescribeInstanceStatus takes that many explicit ids."""
+"""The number of explicit ids that DescribeInstanceStatus takes."""
 
 
 def resource_queries(kind: str, ids: Iterable[str]) -> tuple[Query, ...]:
-    """The questions for the state of these resources. What does not exist is simply not in the answer."""
+    """Return the queries for the state of these resources. An answer leaves out a resource that does not exist."""
     if kind == Instance.kind:
         return by_id("DescribeInstances", "instance-id", ids)
     if kind == Image.kind:
@@ -56,8 +58,8 @@ def resource_queries(kind: str, ids: Iterable[str]) -> tuple[Query, ...]:
 
 
 def status_queries(ids: Iterable[str]) -> tuple[Query, ...]:
-    """The questions for instances' status checks. The operation has no filter on ids, and refuses one that it does not
-    know.
+    """Return the queries for the status checks of instances. The operation has no filter on ids, and refuses an unknown
+    id.
     """
     wanted = sorted(set(ids))
     return tuple(
@@ -80,13 +82,13 @@ class _Item:
     seen: str = "not asked yet"
     visible: bool = False
     missed: float | None = None
-    """Since when the answers have been without it."""
+    """The time since when the answers leave the resource out."""
     stuck: float | None = None
-    """Since when the goal cannot be reached from what the answers show."""
+    """The time since when the answers show a state without a way to the goal."""
 
     @property
     def fact(self) -> str:
-        """Which fact the goal needs beside the resource, empty for none."""
+        """The fact that the goal needs beside the resource, or an empty text."""
         return GOALS[self.wait.goal].fact
 
     @property
@@ -105,14 +107,14 @@ def _plain(value: Any) -> Any:
 
 
 def _is(found: Any, wanted: Any) -> bool:
-    """A mapping, such as tags, is to have at least what is wanted."""
+    """Return whether *found* is as wanted. A mapping, such as tags, may have more entries than wanted."""
     if isinstance(wanted, Mapping):
         return isinstance(found, Mapping) and all(found.get(key) == value for key, value in wanted.items())
     return bool(_plain(found) == _plain(wanted))
 
 
 def _mismatches(item: _Item, resource: Resource | None) -> list[str]:
-    """What `Wait.expect` finds wrong, as text."""
+    """Return a text for each field that differs from `Wait.expect`."""
     if not item.wait.expect or resource is None:
         return []
     fields = view(resource)
@@ -123,13 +125,13 @@ def _mismatches(item: _Item, resource: Resource | None) -> list[str]:
             continue
         if isinstance(wanted, Mapping) and isinstance(found, Mapping):
             wrong += [
-                f"{item.resource}: {name}: {key} is {found.get(key)!r}, expected was {value!r}: another run, or "
-                "somebody, has changed it in the meantime"
+                f"{item.resource}: {name}: {key} is {found.get(key)!r}, expected {value!r}. Another run or a person "
+                "has changed it"
                 for key, value in wanted.items()
                 if found.get(key) != value
             ]
         else:
-            wrong.append(f"{item.resource}: {name} is {found!r}, expected was {wanted!r}")
+            wrong.append(f"{item.resource}: {name} is {found!r}, expected {wanted!r}")
     return wrong
 
 
@@ -149,11 +151,11 @@ def wait_for(
     monotonic: Callable[[], float],
     sleep: Callable[[float], None],
 ) -> dict[str, Resource]:
-    """Polls until every resource of every wait has reached its goal; returns them as last seen, with their facts.
+    """Poll until every resource of every wait has reached its goal. Return the resources as last seen, with their
+    facts.
 
     ``ask(queries, until)`` asks, and stops trying at *until*. *deadline* is for waits without a timeout of their own. A
-    question that fails for a passing reason is asked again; an answer is never taken for granted. Raises WaitError, and
-    CallError for what no waiting mends.
+    query that fails for a passing reason is asked again. Raises WaitError, and CallError where waiting does not help.
     """
     started = heard = monotonic()
     pending = [
@@ -175,7 +177,7 @@ def wait_for(
         try:
             known = _poll(ask, pending, monotonic())
         except CallError as error:
-            # An id that was just made may not be known to every one of EC2's servers yet.
+            # Some of EC2's servers may not know a new id yet.
             if not error.passing and not error.code.endswith(".NotFound"):
                 raise
             trouble = error
@@ -194,7 +196,7 @@ def wait_for(
 def _poll(
     ask: Callable[[Iterable[Query], float], Mapping[Query, tuple[Resource, ...]]], pending: Sequence[_Item], now: float
 ) -> dict[str, Resource]:
-    """Everything that *pending* is about, with the facts that its goals need."""
+    """Return the resources that *pending* waits for, with the facts that its goals need."""
     until = max(now, min(item.deadline for item in pending))
     known: dict[str, Resource] = {}
 
@@ -203,7 +205,7 @@ def _poll(
         for found in ask(asked, until).values() if asked else ():
             known.update((resource.resource_id, resource) for resource in found)
 
-    # Modifications first: once one has taken effect, the volume that is read after it shows what it has become.
+    # Modifications first: a volume that is read after its modification took effect shows the new values.
     modified = [item.resource for item in pending if item.fact == "modification"]
     learn(by_id("DescribeVolumesModifications", "volume-id", modified))
     by_kind: dict[tuple[str, str], list[str]] = {}
@@ -214,14 +216,16 @@ def _poll(
         for (kind, place), ids in by_kind.items()
         for query in resource_queries(kind, ids)
     )
-    # Status checks only of what would be done but for them.
+    # Only a running instance needs its status checks.
     running = {one.resource_id for one in known.values() if isinstance(one, Instance) and one.state == "running"}
     learn(status_queries(item.resource for item in pending if item.fact == "status" and item.resource in running))
     return known
 
 
 def _judge(pending: Sequence[_Item], known: Mapping[str, Resource], now: float) -> list[_Item]:
-    """What is left to wait for. Raises WaitError for what ended badly, or is gone before its goal was reached."""
+    """Return the items that still wait. Raises WaitError for a failed resource, and for one that is gone before its
+    goal.
+    """
     left: list[_Item] = []
     failed: list[tuple[str, str]] = []
     wrong: list[tuple[str, str]] = []
@@ -259,7 +263,7 @@ def _vanished(item: _Item) -> str:
 
 def _timeout(late: Sequence[_Item], trouble: CallError | None) -> WaitError:
     texts = [f"{item.wish} but is still {item.seen}" for item in late]
-    asked = f" The last question was not answered: {trouble}" if trouble is not None else ""
+    asked = f" AWS did not answer the last query: {trouble}" if trouble is not None else ""
     over = " (wait_timeout is over)" if late[0].limit is None else f" after {late[0].limit:g} s"
     return WaitError(
         f"Timeout{over}: {_listed(texts)}.{asked}",

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The device names that EC2 takes, by the virtualization type and the system of an instance.
+"""The device names that EC2 takes, by the virtualization type and the operating system of an instance.
 
-Source: EC2 user guide, "Device names for volumes". EC2 refuses what comes after xvddx, which the guide does not say and
-aws-ebs-csi-driver does.
+Source: EC2 user guide, "Device names for volumes". EC2 refuses names after xvddx; only aws-ebs-csi-driver documents
+this.
 
 Private to this collection.
 """
@@ -18,32 +18,34 @@ from collections.abc import Iterator
 from .._kernel.resources import Instance
 
 _LETTERS = re.compile(r"(?:/dev/)?(?:sd|xvd|hd)([a-z0-9]+)")
-# On some virtualization type; the API takes all of them without /dev/ too.
+# The names of all virtualization types. The API also takes them without /dev/.
 _DEVICE = re.compile(r"(?:/dev/)?(?:[sh]d[a-z](?:[1-9]|1[0-5])?|xvd[a-c]?[a-z]|xvdd[a-x])")
 _PARAVIRTUAL_ONLY = re.compile(r"(?:/dev/)?(?:sd[a-z]\d+|hd[a-z]\d*)")
 _HVM_ONLY = re.compile(r"(?:/dev/)?xvd[a-z]{2}")
 # /dev/sda1, and /dev/sda or /dev/xvda.
 _ROOTS = ("a1", "a")
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz"
-# For data volumes the guide recommends f to p; b to e are those of instance store volumes, so they come last.
+# The guide recommends f to p for data volumes. Instance store volumes use b to e, so these come last.
 _FIRST, _MORE, _LAST = "fghijklmnop", "qrstuvwxyz", "bcde"
 
 
 def is_device_name(name: str) -> bool:
-    """Whether EC2 takes the name on instances of some virtualization type."""
+    """Return whether EC2 takes the name on instances of some virtualization type."""
     return _DEVICE.fullmatch(name) is not None
 
 
 def device_letters(name: str) -> str:
-    """What tells devices apart: ``/dev/sdf`` and ``/dev/xvdf`` are one device to the operating system."""
+    """Return the part that distinguishes devices. The operating system sees ``/dev/sdf`` and ``/dev/xvdf`` as one
+    device.
+    """
     match = _LETTERS.fullmatch(name)
     return match.group(1) if match else name
 
 
 def device_trouble(name: str, instance: Instance) -> str:
-    """Why no data volume can be attached to *instance* under this name, with a remedy; empty if one can.
+    """Return why *instance* takes no data volume under this name, with a remedy, or an empty text.
 
-    Nothing is refused for what is not known of the instance, as of one that is only planned.
+    Unknown facts of the instance, such as a planned one's, refuse nothing.
     """
     root = instance.root_device_name
     if root and device_letters(name) in _ROOTS and device_letters(name) != device_letters(root):
@@ -66,14 +68,14 @@ def device_trouble(name: str, instance: Instance) -> str:
 
 
 def automatic_names(instance: Instance) -> Iterator[str]:
-    """The names that may be chosen for a data volume, best first.
+    """Yield the names that suit a data volume, best first.
 
-    Of hvm instances they are 127, one for each volume beside the root of the types that take the most.
+    An hvm instance has 127, one for each volume beside the root on the types that take the most.
     """
     if instance.facts.get("VirtualizationType") == "paravirtual":
         yield from (f"/dev/sd{letter}" for letter in _FIRST + _MORE + _LAST)
     elif is_windows(instance):
-        # The guide keeps xvdca to xvdcx for instance store volumes.
+        # The guide reserves xvdca to xvdcx for instance store volumes.
         yield from (f"xvd{letter}" for letter in _FIRST + _MORE)
         yield from (f"xvd{pair}" for pair in _pairs("bdac"))
         yield from (f"xvd{letter}" for letter in _LAST)
@@ -86,7 +88,7 @@ def automatic_names(instance: Instance) -> Iterator[str]:
 
 
 def is_windows(instance: Instance) -> bool:
-    """Whether the instance runs Windows, whose device names have no ``/dev/``."""
+    """Return whether the instance runs Windows, whose device names have no ``/dev/``."""
     return instance.facts.get("Platform") == "windows" or instance.platform_details.startswith("Windows")
 
 

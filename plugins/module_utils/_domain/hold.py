@@ -34,7 +34,8 @@ _CLOCKS = timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class Hold:
-    """What ``ec2ops:restore-state`` says: it was running at ``since``, and a run may hold it until ``until``.
+    """The hold in ``ec2ops:restore-state``: the instance ran at ``since``, and a run may keep it stopped until
+    ``until``.
 
     ``public``: it had a public address that is not elastic. A stop gives that back, so nothing else tells it later.
     """
@@ -49,7 +50,7 @@ class Hold:
         return f"running {format_moment(self.since)} {format_moment(self.until)}{' public' if self.public else ''}"
 
     def is_spent(self, instance: Instance) -> bool:
-        """The instance ran after the tag was written, or is about to: what it remembers is over."""
+        """Return whether the instance ran after the tag was written, or is about to run, so that the hold is over."""
         return has_run_since(instance, self.since)
 
     def is_proven(self, instance: Instance) -> bool:
@@ -68,7 +69,7 @@ class Hold:
         return self.since + LONGEST_HOLD if self._is_too_long else self.until
 
     def is_over(self, now: datetime, older_than: timedelta) -> bool:
-        """The hold ended more than *older_than* ago."""
+        """Return whether the hold ended more than *older_than* ago."""
         return now - self.end > older_than
 
     def is_impossible(self, now: datetime) -> bool:
@@ -81,7 +82,7 @@ class Hold:
 
 
 def hold_of(instance: Instance) -> Hold | None:
-    """The hold on this instance; None without the tag, and for a value that this collection did not write."""
+    """Return the hold on this instance; None without the tag, and for a value that this collection did not write."""
     word, *words = instance.tags.get(tag_names.RESTORE_STATE, "").split(" ")
     if word != "running" or len(words) < 2 or words[2:] not in ([], ["public"]):
         return None
@@ -90,13 +91,13 @@ def hold_of(instance: Instance) -> Hold | None:
 
 
 def standing_hold(instance: Instance) -> Hold | None:
-    """The hold on this instance, unless it is spent or EC2's facts do not agree with it."""
+    """Return the hold on this instance, unless it is spent or EC2's facts do not agree with it."""
     hold = hold_of(instance)
     return None if hold is None or hold.is_spent(instance) or not hold.is_proven(instance) else hold
 
 
 def lasting_hold(instance: Instance, now: datetime, hold_time: timedelta) -> Hold | None:
-    """The hold on this instance that a stop by this run can go on with.
+    """Return the hold on this instance that a stop by this run can go on with.
 
     The stop has to lie within the hold, or nothing proves that it belongs to it. So a record whose end is near, or
     over, is written anew while the instance runs: its run was ended before its stop. So is a record that begins after
@@ -109,9 +110,9 @@ def lasting_hold(instance: Instance, now: datetime, hold_time: timedelta) -> Hol
 
 
 def forget(instance: Instance, region: str, reason: str) -> Change:
-    """The change that takes the hold's tag off an instance: it is running again, or not to be started any more."""
+    """Return the change that removes the hold's tag from an instance that runs again, or is not to start any more."""
     hold = hold_of(instance)
-    since = f" (held since {format_moment(hold.since)})" if hold is not None else ""
+    since = f" (hold since {format_moment(hold.since)})" if hold is not None else ""
     return Change(
         "DeleteTags",
         instance.instance_id,
@@ -124,12 +125,12 @@ def forget(instance: Instance, region: str, reason: str) -> Change:
 
 
 def wants_start(instance: Instance) -> bool:
-    """A run has stopped it and has not brought it back yet."""
+    """Return whether a run has stopped the instance and has not started it again yet."""
     return instance.state in ("stopped", "stopping") and standing_hold(instance) is not None
 
 
 def held(instance: Instance, now: datetime, hold_time: timedelta) -> Instance:
-    """The instance as `held_stop` leaves it: stopped, with the record. A hold that stands and lasts keeps its own."""
+    """Return the instance as `held_stop` leaves it: stopped, with a hold. A lasting hold keeps its value."""
     tags = dict(instance.tags)
     if lasting_hold(instance, now, hold_time) is None:
         hold = Hold(now, now + hold_time, public=has_passing_address(instance))
@@ -138,13 +139,13 @@ def held(instance: Instance, now: datetime, hold_time: timedelta) -> Instance:
 
 
 def has_passing_address(instance: Instance) -> bool:
-    """Whether it has a public address that a stop takes from it: an Elastic IP stays."""
+    """Return whether it has a public address that a stop takes from it: an Elastic IP stays."""
     return instance.public_ip_address is not None and not instance.elastic_ip
 
 
 def lost_address(instance: Instance) -> str:
-    """The warning for a stop of an instance that `has_passing_address`."""
+    """Return the warning for a stop of an instance that `has_passing_address`."""
     return (
-        f"{instance.instance_id} loses its public address {instance.public_ip_address}: EC2 gives it another one when "
-        "it starts"
+        f"{instance.instance_id} loses its public address {instance.public_ip_address}, and gets another one at its "
+        "start"
     )

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the facts of an instance mean for a successor, and the questions about what DescribeInstances does not tell.
+"""The meaning of an instance's facts for its successor, and the queries for facts beyond DescribeInstances.
 
-The first part is a table of every member of EC2's Instance (boto3's names) and of every attribute of
-DescribeInstanceAttribute. docs/instance_facts.md shows the same table to users; a test holds both against botocore's
+The first part is a table of every member of EC2's Instance (boto3's names) and every attribute of
+DescribeInstanceAttribute. docs/instance_facts.md shows users the same table. A test compares both with botocore's
 model.
 
 Private to this collection.
@@ -29,13 +29,14 @@ REFUSED = "refused"
 
 @dataclass(frozen=True)
 class Rule:
-    """What a relaunch does with one fact of the old instance.
+    """The treatment of one of the predecessor's facts in a relaunch.
 
-    ``how``: `CARRIED`: the successor gets the same; `DERIVED`: it follows from something else; `REFUSED`: the relaunch
-    is refused when it is set. ``to``: the parameter of RunInstances (dotted path) that takes the value unchanged; empty
-    where the planner builds it. ``unset``: values that count as not set, beside None and empty ones. ``when``: tells
-    whether a value counts as set, where a list of values does not do. ``of_type``: belongs to the instance type, so it
-    ends with another instance_type.
+    ``how``: `CARRIED`: the successor gets the same value; `DERIVED`: something else decides the value; `REFUSED`: a set
+    value refuses the relaunch.
+    ``to``: the parameter of RunInstances (dotted path) that takes the value unchanged. Empty if the planner builds it.
+    ``unset``: values that count as not set, beside None and empty ones.
+    ``when``: returns whether a value counts as set, where ``unset`` is not enough.
+    ``of_type``: the fact belongs to the instance type, so another instance_type drops it.
     """
 
     how: str
@@ -46,7 +47,7 @@ class Rule:
     of_type: bool = False
 
     def is_set(self, value: Any) -> bool:
-        """Whether a value of EC2's answer says something that has to be carried over or refused."""
+        """Return whether the value must be carried over or refused."""
         if value is None or value == "" or (isinstance(value, (list, tuple, Mapping)) and not value):
             return False
         return self.when(value) if self.when is not None else value not in self.unset
@@ -61,14 +62,14 @@ _NEW = "new with every instance"
 _NOW = "state of the moment"
 
 
-# By dotted path. A path covers what is below it, unless it is CARRIED: then each member below has a rule of its own.
+# By dotted path. A path covers the paths below it. Only a CARRIED path needs a rule for each member below.
 INSTANCE_RULES: Mapping[str, Rule] = {
     "AmiLaunchIndex": Rule(DERIVED, "0: one instance is launched"),
     "Architecture": Rule(DERIVED, "the image's, which must be the same (or one of the new instance_type's)"),
     "BlockDeviceMappings": Rule(
         DERIVED,
         "the image's. An encrypted root stays encrypted, with its key. Data volumes that the image has no snapshot of "
-        "stay with the old instance and are named",
+        "stay with the predecessor, and a warning names them",
     ),
     "BootMode": Rule(DERIVED, _IMAGE),
     "CapacityBlockId": Rule(REFUSED, "a capacity block is bought for one span of time"),
@@ -83,7 +84,7 @@ INSTANCE_RULES: Mapping[str, Rule] = {
         "CapacityReservationSpecification.CapacityReservationTarget.CapacityReservationResourceGroupArn"
     ),
     "ClientToken": Rule(
-        DERIVED, "from the old instance and the image, so that a second run finds the first one's launch"
+        DERIVED, "from the predecessor and the image, so that a second run finds the first one's launch"
     ),
     "CpuOptions.CoreCount": Rule(
         CARRIED, "where it is not the type's default; not with another instance_type", of_type=True
@@ -138,8 +139,8 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     "NetworkInterfaces.Association.PublicDnsName": Rule(DERIVED, "follows from the address"),
     "NetworkInterfaces.Association.PublicIp": Rule(
         DERIVED,
-        "a new public address where the running instance has one that is not elastic, or the held one had; where a "
-        "stopped one is not held, the subnet decides. An Elastic IP stays with the old instance and is named",
+        "a new one, if the running predecessor has one that is not elastic, or had one before its hold. Without a hold "
+        "the subnet decides for a stopped predecessor. An Elastic IP stays with it, and a warning names the address",
     ),
     "NetworkInterfaces.Attachment.AttachTime": Rule(DERIVED, _NEW),
     "NetworkInterfaces.Attachment.AttachmentId": Rule(DERIVED, _NEW),
@@ -171,7 +172,7 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     "NetworkInterfaces.NetworkInterfaceId": Rule(DERIVED, "one interface, a new one; several are refused"),
     "NetworkInterfaces.OwnerId": Rule(DERIVED, "the account"),
     "NetworkInterfaces.PrivateDnsName": Rule(DERIVED, "follows from the address"),
-    "NetworkInterfaces.PrivateIpAddress": Rule(DERIVED, "a new one of the subnet: the old instance keeps its own"),
+    "NetworkInterfaces.PrivateIpAddress": Rule(DERIVED, "a new one of the subnet, since the predecessor keeps its own"),
     "NetworkInterfaces.PrivateIpAddresses": Rule(
         REFUSED,
         "secondary addresses are relied upon by their value and cannot be in two places; the primary alone is accepted",
@@ -262,7 +263,7 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     "VpcId": Rule(DERIVED, "the subnet's"),
 }
 
-# By the name that DescribeInstanceAttribute takes. Those that Instance shows too are read there.
+# By DescribeInstanceAttribute's name. The planner reads attributes that Instance has too from there.
 ATTRIBUTE_RULES: Mapping[str, Rule] = {
     "blockDeviceMapping": Rule(DERIVED, "see BlockDeviceMappings"),
     "disableApiStop": Rule(CARRIED, "as DisableApiStop"),
@@ -284,7 +285,7 @@ ATTRIBUTE_RULES: Mapping[str, Rule] = {
 
 
 def read_fact(facts: Mapping[str, Any], path: str) -> Any:
-    """The value at a dotted path of EC2's answer; of lists on the way the first item. None where there is none."""
+    """Return the value at a dotted path of EC2's answer, or None. Of a list on the way, the first item counts."""
     value: Any = facts
     for part in path.split("."):
         if isinstance(value, (list, tuple)):
@@ -296,9 +297,10 @@ def read_fact(facts: Mapping[str, Any], path: str) -> Any:
 
 
 def carried_parameters(facts: Mapping[str, Any], *, other_type: bool = False) -> dict[str, Any]:
-    """The parameters of RunInstances that take a fact unchanged. ``NetworkInterfaces`` is one interface, no list yet.
+    """Return the parameters of RunInstances that take a fact unchanged. ``NetworkInterfaces`` is one interface, not a
+    list.
 
-    *other_type*: the successor is of another instance type, so what belongs to the old one's is left out.
+    *other_type*: the successor has another instance type, so facts of the predecessor's type are left out.
     """
     parameters: dict[str, Any] = {}
     for path, rule in INSTANCE_RULES.items():
@@ -314,7 +316,7 @@ def carried_parameters(facts: Mapping[str, Any], *, other_type: bool = False) ->
 
 
 def refused_facts(facts: Mapping[str, Any]) -> list[str]:
-    """Why this instance cannot be relaunched: one line for each fact that is set and refused."""
+    """Return why this instance cannot be relaunched: one line for each fact that is set and refused."""
     found = []
     for path, rule in INSTANCE_RULES.items():
         value = read_fact(facts, path)
@@ -328,7 +330,7 @@ def refused_facts(facts: Mapping[str, Any]) -> list[str]:
 
 
 def relaunch_troubles(instance: Instance, region: str) -> list[str]:
-    """Why this instance cannot be relaunched, from what DescribeInstances tells of it: one line each."""
+    """Return why this instance cannot be relaunched, one line for each reason that DescribeInstances shows."""
     found = refused_facts(instance.facts)
     kind = zone_kind(instance.availability_zone, region)
     if kind:
@@ -345,9 +347,9 @@ def relaunch_troubles(instance: Instance, region: str) -> list[str]:
 
 
 def zone_kind(zone: str, region: str) -> str:
-    """``Local Zone`` or ``Wavelength Zone``, empty for an Availability Zone and for an unknown one.
+    """Return ``Local Zone`` or ``Wavelength Zone``, or an empty text for an Availability Zone and an unknown one.
 
-    An Availability Zone is named after its region and one letter, the others after a place too, such as
+    An Availability Zone has its region's name and one letter. The others also have a place in their name, such as
     us-west-2-lax-1a and us-east-1-wl1-bos-wlz-1. (EC2 user guide, "Regions and Zones".)
     """
     if not zone.startswith(region) or re.fullmatch(f"{re.escape(region)}[a-z]", zone):
@@ -355,24 +357,24 @@ def zone_kind(zone: str, region: str) -> str:
     return "Wavelength Zone" if "-wl" in zone else "Local Zone"
 
 
-# --- what DescribeInstances does not tell ----------------------------------------------------------------------------
+# --- facts beyond DescribeInstances -----------------------------------------------------------------------------------
 
 AUTOSCALING_GROUP = "aws:autoscaling:groupName"
 
 
 def type_queries(*instance_types: str) -> tuple[Query, ...]:
-    """What EC2 says of these instance types: their instance store, processors and network cards."""
+    """Return the queries for facts about these instance types: instance store, processors and network cards."""
     return by_id("DescribeInstanceTypes", "instance-type", instance_types)
 
 
 def type_facts(state: State, instance_type: str) -> Mapping[str, Any]:
-    """boto3's InstanceTypeInfo, empty when EC2 does not offer the type here."""
+    """Return boto3's InstanceTypeInfo, or an empty mapping if EC2 does not offer the type here."""
     found: Mapping[str, Any] = state.fact(f"{instance_type}/type") or {}
     return found
 
 
 def attribute_query(instance_id: str, attribute: str) -> tuple[Query, ...]:
-    """One attribute of one instance: EC2 has no bulk read for them. Nothing for an instance that is only planned."""
+    """Return the query for one attribute of one instance. EC2 has no bulk read. A planned instance needs no query."""
     if is_planned(instance_id):
         return ()
     return (Query("DescribeInstanceAttribute", arguments=(("Attribute", attribute), ("InstanceId", instance_id))),)

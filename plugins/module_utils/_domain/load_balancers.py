@@ -21,11 +21,11 @@ CLASSIC = Query("DescribeLoadBalancers", service="elb")
 
 
 def balancer_queries(state: State, instance: Instance) -> Iterator[Query]:
-    """Yield the queries for the load balancers that have the instance: by id, by address, or as a Classic member."""
+    """Yield the queries that find an instance's load balancers: by id, by address, or as a Classic member."""
     yield TARGET_GROUPS
     yield CLASSIC
     for group in state.fact("targetGroups") or () if TARGET_GROUPS in state.answered else ():
-        # An instance is a target only in its own VPC; an address also from elsewhere.
+        # A target group has instances of its own VPC only, but also addresses from elsewhere.
         here = instance.facts.get("VpcId")
         near = not here or group.get("vpc", "") in ("", here)
         if group["target_type"] == "ip" or (group["target_type"] == "instance" and near):
@@ -33,7 +33,7 @@ def balancer_queries(state: State, instance: Instance) -> Iterator[Query]:
 
 
 def balanced_by(state: State, instance: Instance) -> list[str]:
-    """Return the target groups, and the Classic Load Balancers, that have the instance: one text for each kind."""
+    """Return the instance's target groups and Classic Load Balancers: one text for each kind."""
     found = []
     groups = sorted(str(group["name"]) for group in state.fact("targetGroups") or () if _has(state, group, instance))
     if groups:
@@ -46,9 +46,9 @@ def balanced_by(state: State, instance: Instance) -> list[str]:
 
 
 def _has(state: State, group: Mapping[str, Any], instance: Instance) -> bool:
-    """Whether a target group has the instance as a target, by its id or by one of its private addresses.
+    """Return whether a target group has the instance as a target, by its id or by one of its private addresses.
 
-    Another VPC may have the same addresses. Of a target outside of its group's VPC the zone is "all".
+    Another VPC may use the same addresses. A target outside its group's VPC has the zone "all".
     """
     targets = state.fact(f"{group['arn']}/targets") or ()
     if group["target_type"] != "ip":
@@ -59,7 +59,7 @@ def _has(state: State, group: Mapping[str, Any], instance: Instance) -> bool:
 
 
 def _private_addresses(instance: Instance) -> frozenset[str]:
-    """Every private IPv4 address and every IPv6 address of its interfaces."""
+    """Return every private IPv4 address and every IPv6 address of the instance's interfaces."""
     found = {instance.private_ip_address, instance.facts.get("PrivateIpAddress")}
     for interface in instance.facts.get("NetworkInterfaces") or ():
         found |= {item.get("PrivateIpAddress") for item in interface.get("PrivateIpAddresses") or ()}

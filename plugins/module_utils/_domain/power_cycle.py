@@ -24,7 +24,7 @@ from .._kernel.tags import boto3_tags
 from .hold import forget, has_passing_address, held, lasting_hold
 from .instance_facts import AUTOSCALING_GROUP, attribute_query, type_facts, type_queries
 
-# Stop protection has no bulk read: one call for each instance. Beyond this many EC2's refusal is the check.
+# Stop protection has no bulk read, but one call for each instance. Beyond this number, EC2 itself refuses the stop.
 MOST_ATTRIBUTE_READS = 20
 # EC2's codes for "no capacity at the moment": a start is tried again.
 NO_CAPACITY = frozenset({"InsufficientInstanceCapacity", "InsufficientHostCapacity"})
@@ -34,14 +34,14 @@ _STILL_STOPPING = frozenset({"IncorrectInstanceState"})
 _AUTOSCALING_IDS = 50
 # EC2, "Burstable performance instances": these types have EBS volumes only, which spares a question.
 _EBS_ONLY = re.compile(r"t(2|3|3a|4g)\.")
-_SHOULD_STOP = "it is {state} and should be stopped"
+_SHOULD_STOP = "stop the {state} instance"
 
 
 # --- what a stop would lose ------------------------------------------------------------------------------------------
 
 
 def instance_store_trouble(state: State, instance: Instance) -> str | None:
-    """Why stopping this instance may lose data on instance store volumes, None when its type has none.
+    """Return why a stop of this instance may lose data on instance store volumes, or None.
 
     DescribeInstances does not show instance store volumes, so the type decides.
     """
@@ -50,7 +50,7 @@ def instance_store_trouble(state: State, instance: Instance) -> str | None:
         return None
     if supported is None:
         return (
-            f"EC2 does not say whether its type {instance.instance_type} has instance store volumes, which a stop "
+            f"EC2 does not tell whether its type {instance.instance_type} has instance store volumes, which a stop "
             "empties"
         )
     return f"its type {instance.instance_type} has instance store volumes, which a stop empties"
@@ -60,12 +60,12 @@ def instance_store_trouble(state: State, instance: Instance) -> str | None:
 
 
 def running_of(instances: Iterable[Instance]) -> list[Instance]:
-    """Those that have to be stopped for all to be stopped; those that are stopping already are not among them."""
+    """Return the instances that a stop must still stop. Those that are stopping already are left out."""
     return [instance for instance in instances if instance.state in ("running", "pending")]
 
 
 def stop_queries(instances: Iterable[Instance], *, lose_instance_store: bool) -> Iterator[Query]:
-    """What has to be known of those of the instances that are running before `stop_troubles` can tell.
+    """Yield the queries that `stop_troubles` needs about the running ones of these instances.
 
     Nothing is asked about instances that are only planned, but for their types.
     """
@@ -87,25 +87,24 @@ def stop_queries(instances: Iterable[Instance], *, lose_instance_store: bool) ->
 def stop_troubles(
     state: State, instance: Instance, *, lose_instance_store: bool, remember: bool = True, hibernate: bool = False
 ) -> Iterator[str]:
-    """What stands against stopping this instance, which is running: phrases that follow its id.
+    """Yield the obstacles to a stop of this running instance, as phrases after its id.
 
     *remember*: the stop is a `held_stop`. *hibernate*: it is to hibernate.
     """
     if instance.operator is not None:
-        yield f"is managed by {instance.operator}; stop it through that service"
+        yield f"is managed by {instance.operator}. Stop it through that service"
     member = state.fact(f"{instance.instance_id}/autoscaling")
     if member is not None and member["lifecycle"] != "Standby":
         yield (
-            f"is {member['lifecycle']} in the Auto Scaling group {member['group']}, which would replace it once it "
-            "is stopped; put it in "
-            "Standby first"
+            f"is {member['lifecycle']} in the Auto Scaling group {member['group']}, which would replace the stopped "
+            "instance. First put it in Standby"
         )
     if instance.lifecycle == "spot" and state.fact(f"{instance.spot_request_id}/spotType") != "persistent":
-        yield "is a one-time spot instance; EC2 stops only those of persistent requests"
+        yield "is a one-time spot instance, and EC2 stops only those of persistent requests"
     if not lose_instance_store:
         trouble = instance_store_trouble(state, instance)
         if trouble is not None:
-            yield f"cannot be stopped without loss: {trouble}; accept that with lose_instance_store: true"
+            yield f"cannot be stopped without loss: {trouble}. Set lose_instance_store: true to accept that"
     if state.fact(f"{instance.instance_id}/disableApiStop"):
         yield "has stop protection (DisableApiStop)"
     if hibernate and not (instance.facts.get("HibernationOptions") or {}).get("Configured"):
@@ -114,8 +113,8 @@ def stop_troubles(
         count = tag_names.places_taken(instance.tags)
         if count >= tag_names.MOST_TAGS:
             yield (
-                f"has {count} tags, EC2's most, so that it cannot be written down that it was running "
-                f"({tag_names.RESTORE_STATE}); remove one"
+                f"has {count} tags, EC2's maximum, so there is no room for the hold ({tag_names.RESTORE_STATE}). "
+                "Remove a tag"
             )
 
 
@@ -125,7 +124,7 @@ def stop_troubles(
 def plain_stop(
     instances: Sequence[Instance], region: str, stop_parameters: Mapping[str, bool] | None = None, *, final: bool
 ) -> tuple[Stage, ...]:
-    """The stop of those instances that are running, without a record, and the wait for all that are not stopped.
+    """Return the stages that stop the running ones of these instances without a hold, and wait for all.
 
     *stop_parameters* of StopInstances beside the ids. *final*: nothing builds on their being stopped.
     """
@@ -147,12 +146,12 @@ def held_stop(
     final: bool = False,
     reason: str = _SHOULD_STOP,
 ) -> tuple[Stage, ...]:
-    """The stop of those instances that are running, each with a record, which must still be there once it is stopped.
+    """Return the stages that stop the running ones of these instances, each with a hold that must survive the stop.
 
     A call that was held up (by throttling, by the network) may take effect after another run has brought the instance
-    back and removed the record. Nobody would start it again then, so this run does, and fails: the last stage's own
-    way back, on a mismatch. When EC2 refuses the stop, that takes the records off which were written for nothing: a
-    later stop, by somebody else, would be undone by them.
+    back and removed the record. Nobody would start it again then, so this run does, and fails: the last stage's own way
+    back, on a mismatch. When EC2 refuses the stop, that takes the records off which were written for nothing: a later
+    stop, by somebody else, would be undone by them.
 
     In order: the end of starts that are under way; the records, but for instances that have one that stands; the stop.
     What is stopping already is waited for too, without a record. *hold_time* is how long this run may take to start
@@ -189,14 +188,14 @@ def held_stop(
 def _forget_running(stopped: Instance, region: str) -> Change:
     gone = ("instance-state-name", ("shutting-down", "terminated", "stopping", "stopped"))
     off = Query("DescribeInstances", (("instance-id", (stopped.instance_id,)), gone))
-    return dataclasses.replace(forget(stopped, region, "it was not stopped"), unless=(off,))
+    return dataclasses.replace(forget(stopped, region, "remove the hold: the stop failed"), unless=(off,))
 
 
 def _start_forgotten(instance: Instance, region: str, stopped: Instance) -> Change:
     itself = ("instance-id", (instance.instance_id,))
     remembered = (f"tag:{tag_names.RESTORE_STATE}", (stopped.tags[tag_names.RESTORE_STATE],))
     on = ("instance-state-name", ("pending", "running"))
-    start = _start(instance, region, "another run has brought it back in the meantime")
+    start = _start(instance, region, "start again: another run has ended the hold")
     unless = tuple(Query("DescribeInstances", (itself, reason)) for reason in (remembered, on))
     return dataclasses.replace(start, unless=unless)
 
@@ -214,7 +213,7 @@ def _remember(instance: Instance, region: str, now: datetime, hold_time: timedel
         instance.instance_id,
         region,
         {"Tags": boto3_tags({tag_names.RESTORE_STATE: tags[tag_names.RESTORE_STATE]})},
-        "so that it is started again, also when this run is interrupted",
+        "put a hold on the instance, for a later start",
         {"tags": dict(instance.tags)},
         {"tags": dict(tags)},
     )
@@ -248,7 +247,7 @@ def _still_held(instance: Instance, *filters: tuple[str, tuple[str, ...]]) -> Qu
 def start_stages(
     starting: Sequence[Instance], pending: Sequence[Instance], region: str, reason: str, *, final: bool
 ) -> tuple[Stage, ...]:
-    """The end of a stop that is under way, then the start, then the wait for all.
+    """Return the stages that wait for running stops, start the instances, and wait for all.
 
     ``{state}`` in *reason* is the instance's.
     """
@@ -264,7 +263,7 @@ def start_stages(
 
 
 def running_waits(instances: Iterable[Instance], *, final: bool = False) -> tuple[Wait, ...]:
-    """The waits until all of these run. *instances* as they are before the start.
+    """Return the waits until all of these instances run. *instances* as they are before the start.
 
     Where EC2 took an earlier start back, the wait knows when that was: the first answers may still tell of it.
     """
@@ -280,7 +279,7 @@ def running_waits(instances: Iterable[Instance], *, final: bool = False) -> tupl
 def restore_stages(
     instances: Sequence[Instance], region: str, now: datetime, hold_time: timedelta
 ) -> tuple[Stage, ...]:
-    """Instances that this run holds stopped, or was about to, are started; once they run, the record is removed.
+    """Return the stages that start instances after this run's hold, and then remove the holds.
 
     *instances* as the state showed them to `held_stop`, with the same *now* and *hold_time*; those that an earlier run
     has stopped and left (`wants_start`) may be among them. It serves as a way back too: what a failed stage has left
@@ -292,15 +291,11 @@ def restore_stages(
     starts = tuple(_restart(instance, region) for instance in stopped)
     waits = running_waits(stopped)
     # The reason has no moment of the hold, unlike `forget`'s: the check run of this plan had another one.
-    records = tuple(
-        dataclasses.replace(forget(instance, region, ""), reason="it is running again") for instance in stopped
-    )
+    records = tuple(dataclasses.replace(forget(instance, region, ""), reason="end the hold") for instance in stopped)
     return (Stage(starts, waits, patience=NO_CAPACITY | _STILL_STOPPING), Stage(records))
 
 
 def _restart(instance: Instance, region: str) -> Change:
     # EC2 refuses to start what is stopping, for now, and what is terminated, for good, with the same code.
     living = ("instance-state-name", ("pending", "running", "stopping", "stopped"))
-    return dataclasses.replace(
-        _start(instance, region, "it was running before"), only_while=_still_held(instance, living)
-    )
+    return dataclasses.replace(_start(instance, region, "restore power"), only_while=_still_held(instance, living))

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is kept or deleted as one: a snapshot, or the set that one CreateSnapshots made of an instance.
+"""Snapshot sets: a single snapshot, or the set of one CreateSnapshots of an instance. Each is kept or deleted as one.
 
 Private to this collection.
 """
@@ -74,17 +74,17 @@ class Unit:
 
     @property
     def good(self) -> tuple[Snapshot, ...]:
-        """What can be restored from, also where another part of it has failed."""
+        """The usable parts. Another part may have failed."""
         return tuple(snapshot for snapshot in self.snapshots if snapshot.state == "completed")
 
     @property
     def archived(self) -> bool:
-        """Whether nothing can be made of it, or of a part of it, at once."""
+        """Return whether nothing can be made of it, or of a part of it, at once."""
         return any(snapshot.storage_tier == "archive" for snapshot in self.snapshots)
 
     @property
     def candidate(self) -> Candidate:
-        """As the rules see it."""
+        """The set as a candidate of the rules."""
         return Candidate(self.key, self.group, self.period or self.start_time, self.start_time)
 
     @property
@@ -94,7 +94,7 @@ class Unit:
 
 
 def missing_parts(snapshots: Sequence[Snapshot], recording: Snapshot | None = None) -> int:
-    """How many snapshots the set, or the set's copies, lacks: EC2 took fewer than asked for, or a part is deleted.
+    """Return how many snapshots the set, or the set of copies, lacks: EC2 took fewer, or a part is deleted.
 
     Zero for a set that does not record of how many volumes it was made. *recording*: the one whose record counts, None
     for the first. Its Description has the record, and for what earlier versions took, and for copies, its tag.
@@ -124,7 +124,9 @@ class Slots:
         return self._starts[minute]
 
     def claimed(self, snapshot: Snapshot, start: datetime) -> datetime | None:
-        """The slot that the snapshot's tag claims, if its StartTime lies in it or up to `LATEST_START` after it."""
+        """Return the slot that the snapshot's tag claims, if its StartTime lies in it or up to
+        `LATEST_START` after it.
+        """
         period = parse_slot(snapshot.tags.get(tag_names.PERIOD, ""))
         if period is None or period > start:
             return None
@@ -134,7 +136,7 @@ class Slots:
 
 
 def instance_of(snapshot: Snapshot) -> str:
-    """The instance of whose set the snapshot is a part; empty for one that was taken alone.
+    """Return the instance of whose set the snapshot is a part; empty for one that was taken alone.
 
     Its Description names the instance. Where no policy is tagged on it, as on an adopted one, the tag must agree.
     """
@@ -146,17 +148,19 @@ def instance_of(snapshot: Snapshot) -> str:
 
 
 def is_set(unit: Unit) -> bool:
-    """Whether the originals are parts of a set, rather than one snapshot that was taken alone."""
+    """Return whether the originals are parts of a set, rather than one snapshot that was taken alone."""
     return bool(instance_of(unit.snapshots[0]))
 
 
 def set_mark(instance_id: str, start: datetime) -> str:
-    """What the parts of a set, and their copies, have in common: EC2 gives all parts of one call one start time."""
+    """Return the mark that all parts of a set and their copies share. EC2 gives all parts of one
+    call one start time.
+    """
     return f"{instance_id}/{format_instant(start)}"
 
 
 def units_of(snapshots: Iterable[Snapshot], now: datetime, slots: Slots | None = None) -> list[Unit]:
-    """The originals as units, the newest first. What has no start time yet has been made *now*.
+    """Return the originals as units, the newest first. What has no start time yet has been made *now*.
 
     Of a copy nothing here says what it is a backup of. Without *slots* no unit has a period.
     """
@@ -183,7 +187,7 @@ def units_of(snapshots: Iterable[Snapshot], now: datetime, slots: Slots | None =
 
 
 def _without_doubtful(units: Iterable[Unit], slots: Slots) -> list[Unit]:
-    """The units without the claims of late ones to a slot in which another of their group was taken.
+    """Return the units without the claims of late ones to a slot in which another of their group was taken.
 
     A late start alone proves no claim: where the slot has its snapshot, the claim could only displace it.
     """

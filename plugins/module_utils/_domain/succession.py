@@ -67,10 +67,10 @@ _ONE_MORE = len(",i-0123456789abcdef0")
 
 
 def lineage_queries(instance_ids: Iterable[str], state: State) -> tuple[Query, ...]:
-    """The questions that `living` needs answered: the instances, and whatever carries their ids as replaced.
+    """Return the queries that `living` needs: for the instances, and for their successors.
 
-    A successor whose tag was full may have been replaced by one whose tag had no room for these ids any more, so it is
-    asked for too, once it is known. So is the one that a successor on trial is to replace.
+    A full tag may have no room for these ids any more. So the successors of a known successor are asked for too, and so
+    is the predecessor of an unproven one.
     """
     ids = sorted({resource for resource in instance_ids if not is_planned(resource)})
     known = [state.instance(item) for item in ids]
@@ -90,7 +90,7 @@ def lineage_queries(instance_ids: Iterable[str], state: State) -> tuple[Query, .
 
 
 def successor_queries(instance_ids: Iterable[str]) -> tuple[Query, ...]:
-    """The question whether anything has replaced these instances."""
+    """Return the query for successors of these instances."""
     ids = sorted({resource for resource in instance_ids if not is_planned(resource)})
     if not ids:
         return ()
@@ -105,7 +105,8 @@ def successor_queries(instance_ids: Iterable[str]) -> tuple[Query, ...]:
 
 
 def launch_queries(old: Instance, image_ids: Iterable[str]) -> tuple[Query, ...]:
-    """The question whether EC2 shows a successor of *old* from one of the first six images, whatever its tags say.
+    """Return the question whether EC2 shows a successor of *old* from one of the first six images, whatever its tags
+    say.
 
     Asked only where *old* looks retired and nothing claims to replace it: somebody may have removed the tag.
     """
@@ -117,7 +118,8 @@ def launch_queries(old: Instance, image_ids: Iterable[str]) -> tuple[Query, ...]
 
 
 def untagged(state: State, image_ids: Collection[str]) -> list[tuple[Instance, Instance]]:
-    """The living successors from these images whose tag `tags.REPLACES` is gone or altered: as they are, and with it.
+    """Return the living successors from these images whose tag `tags.REPLACES` is gone or altered: as they are, and
+    with it.
 
     Their ClientToken proves whom of the known instances they were launched to replace.
     """
@@ -136,13 +138,15 @@ def untagged(state: State, image_ids: Collection[str]) -> list[tuple[Instance, I
 
 
 def predecessor(heir: Instance) -> str | None:
-    """The id of the instance that *heir* was launched to replace; None where no ClientToken of EC2's proves it."""
+    """Return the id of the instance that *heir* was launched to replace; None where no ClientToken
+    of EC2's proves it.
+    """
     first = next(iter(tag_names.replaced_ids(heir.tags)), None)
     return first if first is not None and is_launched_to_replace(heir, first) else None
 
 
 class Phase(StrEnum):
-    """How far a replacement is."""
+    """The phase of a replacement."""
 
     UNPROVEN = "unproven"
     SERVING = "serving"
@@ -159,7 +163,7 @@ class Replacement:
 
     @property
     def word(self) -> Phase:
-        """What the tag `tags.TRIAL` says. A word that nobody has written counts as unproven."""
+        """The word in the tag `tags.TRIAL`. An unknown word counts as unproven."""
         said = self.successor.tags.get(tag_names.TRIAL)
         if said in (None, SERVING):
             return Phase.SERVING
@@ -177,12 +181,12 @@ class Replacement:
 
     @property
     def stands(self) -> bool:
-        """Whether the successor stands for its predecessor."""
+        """Return whether the successor stands for its predecessor."""
         return self.phase in (Phase.SERVING, Phase.RETIRED)
 
     @property
     def in_doubt(self) -> bool:
-        """Whether the tag says that the successor has not served, and EC2's facts say otherwise.
+        """Return whether the tag says that the successor has not served, and EC2's facts say otherwise.
 
         Also where a hold is to start the predecessor, which is off while the successor runs: nothing proves that hold.
         """
@@ -193,13 +197,17 @@ class Replacement:
 
 
 def replacement_of(state: State, heir: Instance) -> Replacement | None:
-    """The replacement that launched *heir*; None for an instance that no ClientToken proves to be a successor."""
+    """Return the replacement that launched *heir*; None for an instance that no ClientToken proves
+    to be a successor.
+    """
     old_id = predecessor(heir)
     return None if old_id is None else Replacement(state.instance(old_id), heir)
 
 
 def doubtful(state: State, instance_id: str) -> list[Replacement]:
-    """The replacements of this instance, or by it, in which the tag and the facts differ (`Replacement.in_doubt`)."""
+    """Return the replacements of this instance, or by it, in which the tag and the facts differ
+    (`Replacement.in_doubt`).
+    """
     itself = state.instance(instance_id)
     heirs = (*descendants(state, instance_id), *(() if itself is None else (itself,)))
     found = [item for item in (replacement_of(state, heir) for heir in heirs) if item is not None and item.in_doubt]
@@ -207,7 +215,7 @@ def doubtful(state: State, instance_id: str) -> list[Replacement]:
 
 
 def doubt_warnings(state: State, instance_ids: Iterable[str]) -> tuple[str, ...]:
-    """One warning for each replacement of these instances in which the tag and the facts differ."""
+    """Return one warning for each replacement of these instances in which the tag and the facts differ."""
     found = [item for name in instance_ids for item in doubtful(state, name)]
     return tuple(dict.fromkeys(_doubt(item) for item in found))
 
@@ -218,10 +226,10 @@ def _doubt(replacement: Replacement) -> str:
     if not replacement.stands:
         chosen, why = str(old_id), f" Its tag {tag_names.RESTORE_STATE} asks to start it."
     return (
-        f"The tag {tag_names.TRIAL} of {heir.instance_id} says {heir.tags[tag_names.TRIAL]!r}, but {heir.instance_id} "
-        f"({heir.state}) ran after the last stop of {old_id}, which it was launched to replace.{why} This task takes "
-        f"{chosen} for the one in service, and ends neither. Remove that tag to go on with {heir.instance_id}, or "
-        f"start {old_id} to go on with that one"
+        f"The tag {tag_names.TRIAL} of {heir.instance_id} says {heir.tags[tag_names.TRIAL]!r}, but "
+        f"{heir.instance_id} ({heir.state}) ran after the last stop of {old_id}, which it was launched to "
+        f"replace.{why} For this task {chosen} is in service, and it ends neither. Remove that tag to go on with "
+        f"{heir.instance_id}, or start {old_id} to go on with {old_id}"
     )
 
 
@@ -237,7 +245,7 @@ class _Links:
                 self._claims.setdefault(older, []).append((item, older == direct))
 
     def heirs(self, instance_id: str) -> list[Instance]:
-        """Those that were proven to be launched to replace this instance, dead ones too.
+        """Return the proven successors of this instance, dead ones too.
 
         Where EC2 does not show it alive, also those that carry its id from a predecessor which is gone. While it is
         alive, such a claim proves nothing: anybody who may write tags can make it.
@@ -259,13 +267,16 @@ class _Links:
 
 
 def descendants(state: State, instance_id: str) -> list[Instance]:
-    """Every instance that has replaced this one, directly or through others that have, as far as EC2 shows; by id."""
+    """Return every instance that has replaced this one, directly or through others that have, as far as EC2 shows; by
+    id.
+    """
     found = _Links(state).descendants(instance_id)
     return [found[key] for key in sorted(found)]
 
 
 def ancestors(state: State, heir: Instance) -> tuple[str, ...]:
-    """The ids that *heir* is proven to stand for, newest first: out of its tag, and the tags of those that it replaced.
+    """Return the ids that *heir* is proven to stand for, newest first: out of its tag, and the tags of those that it
+    replaced.
 
     An id that its tag alone claims is not among them while EC2 shows that instance alive.
     """
@@ -285,9 +296,10 @@ def ancestors(state: State, heir: Instance) -> tuple[str, ...]:
 
 
 def successor(state: State, instance_id: str) -> Instance | None:
-    """The living instance that stands for *instance_id* after one or more replacements, None when it was not replaced.
+    """Return the living instance that stands for *instance_id* after one or more replacements, None when it was not
+    replaced.
 
-    Raises Ambiguous when two living instances are proven to, and neither replaces the other.
+    Raises Ambiguous when two living instances are proven successors, and neither replaces the other.
     """
     links = _Links(state)
     claims = {
@@ -299,15 +311,17 @@ def successor(state: State, instance_id: str) -> Instance | None:
     newest = [item for item in newest if item.tags.get(tag_names.TRIAL) in (None, SERVING)] or newest
     if len(newest) > 1:
         raise Ambiguous(
-            f"{instance_id} was replaced by more than one living instance (tag {tag_names.REPLACES}); terminate the "
-            "one that is not wanted or remove its tag",
+            f"{instance_id} has several living successors (tag {tag_names.REPLACES}). Terminate the wrong one, or "
+            "remove its tag",
             sorted(candidate.instance_id for candidate in newest),
         )
     return newest[0] if newest else None
 
 
 def claim_warnings(state: State, instance_ids: Iterable[str]) -> tuple[str, ...]:
-    """One warning about the living instances whose tag claims to replace one of these ids, against EC2's facts."""
+    """Return one warning about the living instances whose tag claims to replace one of these ids,
+    against EC2's facts.
+    """
     found = []
     for instance_id in dict.fromkeys(instance_ids):
         proven = {item.instance_id for item in descendants(state, instance_id)}
@@ -319,14 +333,14 @@ def claim_warnings(state: State, instance_ids: Iterable[str]) -> tuple[str, ...]
     if not found:
         return ()
     warning = (
-        f"The tag {tag_names.REPLACES} is not believed: {listed(found)}. EC2 shows no ClientToken of a relaunch that "
+        f"The tag {tag_names.REPLACES} is unproven: {listed(found)}. EC2 shows no ClientToken of a relaunch that "
         "links them. Remove the tag, or terminate the older instance if it was replaced."
     )
     return (warning,)
 
 
 def require_unclaimed(state: State, instance: Instance, option: str) -> None:
-    """UnsafePlan when *instance* is off and a successor claims it through a predecessor that EC2 does not show.
+    """Raise UnsafePlan when *instance* is off and a successor claims it through a predecessor that EC2 does not show.
 
     Such a successor was launched by a relaunch, so the claim may well be true, and the data of *instance* old. One that
     is held by a run is about to run again, so it is not in doubt.
@@ -345,26 +359,27 @@ def require_unclaimed(state: State, instance: Instance, option: str) -> None:
     )
     if claims:
         raise UnsafePlan(
-            f"{option}: {instance.instance_id} is {instance.state}, and {listed(claims)} claims to stand for it (tag "
-            f"{tag_names.REPLACES}). EC2 does not show the instance between them any more, so nothing proves that. "
-            f"Name {claims[0]} to go on with that one; or remove {instance.instance_id} from its tag"
+            f"{option}: {instance.instance_id} is {instance.state}, and {listed(claims)} claims to replace it (tag "
+            f"{tag_names.REPLACES}). Nothing proves that, since EC2 does not show the instance between them any "
+            f"more. Name {claims[0]} to go on with it, or remove {instance.instance_id} from its tag"
         )
 
 
 def is_on_trial(state: State, heir: Instance) -> bool:
-    """Whether *heir* has not proved itself, or was rejected, as far as its `Replacement` tells."""
+    """Return whether *heir* has not proved itself, or was rejected, as far as its `Replacement` tells."""
     replacement = replacement_of(state, heir)
     return replacement is not None and not replacement.stands
 
 
 def on_trial_for(state: State, instance_id: str) -> list[Instance]:
-    """The living ones that were launched to replace this instance and do not stand for it, by id."""
+    """Return the living ones that were launched to replace this instance and do not stand for it, by id."""
     found = [item for item in state.all(Instance) if item.alive and predecessor(item) == instance_id]
     return sorted((item for item in found if is_on_trial(state, item)), key=lambda item: item.instance_id)
 
 
 def losers(state: State, current: Instance) -> list[Instance]:
-    """The living instances that were launched to replace a predecessor of *current* too, and never served; by id.
+    """Return the living instances that were launched to replace a predecessor of *current* too, and never served; by
+    id.
 
     Their run lost against the one that launched *current*, and ended before it could terminate them. Only launches that
     a ClientToken proves count, of *current* and its predecessors too. None while *current* does not serve itself: the
@@ -389,7 +404,8 @@ def losers(state: State, current: Instance) -> list[Instance]:
 
 
 def has_lost(loser: Instance, current: Instance, race: timedelta) -> bool:
-    """Whether EC2's facts agree that *loser* came second in a race with *current*: launched after it, within *race*.
+    """Return whether EC2's facts agree that *loser* came second in a race with *current*: launched after it, within
+    *race*.
 
     A tag could call an instance a loser that has served for long, before *current* or beside it.
     """
@@ -398,7 +414,7 @@ def has_lost(loser: Instance, current: Instance, race: timedelta) -> bool:
 
 
 def living(state: State, instance_id: str, option: str, *, follow: bool = True) -> Instance:
-    """The instance that *instance_id* stands for: its living successor, else itself. Without *follow*, itself.
+    """Return the instance that *instance_id* stands for: its living successor, else itself. Without *follow*, itself.
 
     Raises SpecError, naming *option*, for an id that EC2 does not know, and for a terminated one without a successor.
     """
@@ -408,11 +424,11 @@ def living(state: State, instance_id: str, option: str, *, follow: bool = True) 
     found = state.instance(instance_id)
     if found is None:
         raise SpecError(
-            f"{option}: {instance_id} does not exist in {state.region}, and no instance there replaces it; check the "
-            "id and the region"
+            f"{option}: {instance_id} does not exist in {state.region}, and has no successor there. Check the id and "
+            "the region"
         )
     if not found.alive:
-        raise SpecError(f"{option}: {instance_id} is {found.state}, and no living instance replaces it")
+        raise SpecError(f"{option}: {instance_id} is {found.state}, and has no living successor")
     return found
 
 
@@ -422,13 +438,13 @@ def born(heir: Instance) -> datetime | None:
 
 
 def started_since(old: Instance, heir: Instance) -> bool:
-    """Whether *old* was started after the launch of *heir*: it has served since."""
+    """Return whether *old* was started after the launch of *heir*: it has served since."""
     birth = born(heir)
     return birth is not None and old.launch_time is not None and old.launch_time > birth
 
 
 def trial_record(heir_id: str, tags: Mapping[str, str], word: str, region: str, reason: str) -> Change:
-    """The change that writes down on a successor with these *tags* how far it is."""
+    """Return the change that writes the phase on a successor with these *tags*."""
     record = {tag_names.TRIAL: word}
     parameters = {"Tags": tag_names.boto3_tags(record)}
     return Change("CreateTags", heir_id, region, parameters, reason, {"tags": dict(tags)}, {"tags": {**tags, **record}})
@@ -439,7 +455,7 @@ def _rivals_query(old_id: str) -> Query:
 
 
 def _rivals(found: Sequence[Resource], old_id: str, known: frozenset[str]) -> list[Instance]:
-    """The living that claim *old_id* and are neither given up nor *known*, the earliest first."""
+    """Return the living that claim *old_id* and are neither given up nor *known*, the earliest first."""
     shown = State("").with_resources(item for item in found if isinstance(item, Instance))
     # Who was asked for lives, as far as the planner knows: only proven links count.
     shown = shown.with_resources(() if shown.instance(old_id) else (Instance(old_id),))
@@ -452,7 +468,7 @@ def _rivals(found: Sequence[Resource], old_id: str, known: frozenset[str]) -> li
 
 
 def _seniority(heir: Instance) -> tuple[datetime, str]:
-    """Of two successors the one with the lesser value came first."""
+    """Return a sort key by which the successor that came first has the lesser value."""
     return born(heir) or heir.launch_time or datetime.max.replace(tzinfo=UTC), heir.instance_id
 
 
@@ -461,7 +477,7 @@ def _described(heir: Instance) -> str:
 
 
 def unreplaced(old_id: str, image_id: str, known: frozenset[str]) -> Precondition:
-    """That nothing else was launched to replace *old_id* since the plan, in which *known* were given up.
+    """Return the precondition that nothing else replaces *old_id* since the plan, which rejected the *known* ones.
 
     A launch from the same image is the same launch: the client token finds it.
     """
@@ -473,16 +489,17 @@ def unreplaced(old_id: str, image_id: str, known: frozenset[str]) -> Preconditio
         if not rivals:
             return ""
         return (
-            f"image_id: another run has launched {_described(rivals[0])} to replace {old_id} in the meantime, and only "
-            f"one successor may serve. Nothing was launched from {image_id}. Run the task again once that replacement "
-            "is finished."
+            f"image_id: another run has launched {_described(rivals[0])} to replace {old_id} meanwhile, and only one "
+            f"successor may serve. Nothing was launched from {image_id}. Run the task again once that replacement is "
+            "finished."
         )
 
     return Precondition(_rivals_query(old_id), objection)
 
 
 def unrivalled(old_id: str, known: frozenset[str]) -> Precondition:
-    """That the resource of the change may serve in place of *old_id*: of several successors the first one does.
+    """Return the precondition that the change's resource may serve in place of *old_id*. The first of several
+    successors may.
 
     One that serves already is never second. Whoever was launched later looks later, so that it sees the other one. One
     that was given up meanwhile, because the predecessor is back, may not serve either.
@@ -492,8 +509,8 @@ def unrivalled(old_id: str, known: frozenset[str]) -> Precondition:
         own = next((item for item in found if isinstance(item, Instance) and item.instance_id == own_id), None)
         if own is not None and own.tags.get(tag_names.TRIAL) == REJECTED:
             return (
-                f"instance_id: {own_id} is given up, since another run has brought {old_id} back in the meantime. "
-                "Run the task again to replace it."
+                f"instance_id: {own_id} is rejected, since another run has started {old_id} again meanwhile. Run the "
+                f"task again to replace {old_id}."
             )
         first = next(
             (
@@ -508,16 +525,17 @@ def unrivalled(old_id: str, known: frozenset[str]) -> Precondition:
         if first is None:
             return ""
         return (
-            f"image_id: {own_id} is given up, since another run has launched {_described(first)} to replace {old_id} "
-            f"too, and was there first. Only one successor may serve. Run the task again once that replacement is "
-            "finished."
+            f"image_id: {own_id} is rejected, since another run launched {_described(first)} first to replace "
+            f"{old_id}. Only one successor may serve. Run the task again once that replacement is finished."
         )
 
     return Precondition(_rivals_query(old_id), objection)
 
 
 def is_unretired(old: Instance | None, heir: Instance) -> bool:
-    """Whether *heir* serves, and a run was ended before it had retired *old*; not when *old* was started since."""
+    """Return whether *heir* serves, and a run was ended before it had retired *old*; not when *old*
+    was started since.
+    """
     if old is None or heir.tags.get(tag_names.TRIAL) != SERVING or started_since(old, heir):
         return False
     if old.state in ("pending", "running"):
@@ -529,16 +547,18 @@ def is_unretired(old: Instance | None, heir: Instance) -> bool:
 
 
 def settling_queries(state: State, instance_id: str) -> tuple[Query, ...]:
-    """What `require_settled` needs beside `lineage_queries`, when the given id is the successor's own."""
+    """Return the queries that `require_settled` needs beside `lineage_queries`, if the given id is
+    the successor's own.
+    """
     given = state.instance(instance_id)
     old_id = predecessor(given) if given is not None and tag_names.TRIAL in given.tags else None
     return () if old_id is None else by_id("DescribeInstances", "instance-id", [old_id])
 
 
 def require_settled(state: State, instance: Instance, option: str) -> None:
-    """UnsafePlan while a replacement of *instance*, or by it, is unfinished: it is open which of the two has the data.
+    """Raise UnsafePlan while a replacement of *instance*, or by it, is unfinished, since either may have the data.
 
-    One that was rejected leaves nothing open.
+    A rejected replacement is finished.
     """
     trials = on_trial_for(state, instance.instance_id)
     pairs = [(instance, heir) for heir in trials if heir.tags[tag_names.TRIAL] != REJECTED]
@@ -547,17 +567,19 @@ def require_settled(state: State, instance: Instance, option: str) -> None:
         pairs.append((old, instance))
     for before, after in pairs:
         serves = after.tags[tag_names.TRIAL] == SERVING
-        proof = "serves, and the other one is not retired" if serves else "has not proved itself"
+        proof = "serves, but the predecessor is not retired" if serves else "is unproven"
         raise UnsafePlan(
             f"{option}: a replacement is unfinished. {after.instance_id} ({after.state}, from {after.image_id}) was "
-            f"launched to replace {before.instance_id} ({before.state}) and {proof}. Run that relaunch again, with "
-            f"{after.image_id} or the version that it is, to finish it; or, to go on with {before.instance_id}, "
-            f"terminate {after.instance_id}"
+            f"launched to replace {before.instance_id} ({before.state}) and {proof}. To finish it, run that relaunch "
+            f"again with {after.image_id}, or with its version. To go on with {before.instance_id}, terminate "
+            f"{after.instance_id}"
         )
 
 
 def require_no_way_back(state: State, heir: Instance, instance_id: str, option: str) -> None:
-    """UnsafePlan when *heir* is stopped and what it has replaced runs again: somebody went back, and has newer data."""
+    """Raise UnsafePlan when *heir* is stopped and what it has replaced runs again: somebody went back, and has newer
+    data.
+    """
     if heir.state not in ("stopped", "stopping"):
         return
     for older_id in (instance_id, *ancestors(state, heir)):
@@ -567,7 +589,7 @@ def require_no_way_back(state: State, heir: Instance, instance_id: str, option: 
             continue
         if older.state in ("running", "pending"):
             raise UnsafePlan(
-                f"{option}: {older_id} is {older.state} again, and {heir.instance_id}, which has replaced it, is "
-                f"{heir.state}. To go on with {older_id}, terminate {heir.instance_id} or remove its tag "
-                f"{tag_names.REPLACES}; to go on with {heir.instance_id}, start it"
+                f"{option}: {older_id} is {older.state} again, but its successor {heir.instance_id} is {heir.state}. "
+                f"To go on with {older_id}, terminate {heir.instance_id} or remove its tag {tag_names.REPLACES}. To "
+                f"go on with {heir.instance_id}, start it"
             )

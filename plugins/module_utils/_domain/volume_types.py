@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The EBS volume types: ranges, ratios, and what EBS makes of values that were not said.
+"""The EBS volume types: ranges, ratios, and EBS's defaults.
 
-Sizes in GiB, throughput in MiB/s. Ranges are those of CreateVolume in the EC2 API reference (gp3 as raised in 2025);
-the ratios are in EBS's refusals, not in the reference.
+Sizes in GiB, throughput in MiB/s. The ranges are those of CreateVolume in the EC2 API reference (gp3 as raised in
+2025). The ratios come from EBS's refusals, since the reference has none.
 
 Private to this collection.
 """
@@ -20,7 +20,10 @@ from .._kernel.errors import SpecError
 
 @dataclass(frozen=True)
 class VolumeType:
-    """``iops`` and ``throughput`` are (least, most), None where EBS takes no value. The ratio exempts ``free_iops``."""
+    """The rules of one type. ``iops`` and ``throughput`` are (least, most), or None if EBS takes no value.
+
+    ``iops_per_gib`` is the most per GiB. It does not bind up to ``free_iops``.
+    """
 
     size: tuple[int, int]
     iops: tuple[int, int] | None = None
@@ -41,21 +44,22 @@ VOLUME_TYPES: Mapping[str, VolumeType] = {
     "sc1": VolumeType((125, 16384), bootable=False),
     "standard": VolumeType((1, 1024)),
 }
-# What a request for a gp3 volume may say; EBS makes 3,000 of what is less than that.
+# The least that a request for a gp3 volume may ask for. EBS raises values below 3,000 to 3,000.
 _GP3_LEAST_ASKED = 100
 # gp3: "Throughput (MiBps) to iops ratio … maximum is 0.250000 MiBps per iops".
 THROUGHPUT_PER_IOPS = 0.25
 
 _GP2_IOPS = (100, 16000)
-# User guide: gp2 volumes of more GiB than the first deliver the second, MiB/s; smaller ones about gp3's least.
+# User guide: a gp2 volume above the first size (GiB) delivers the second throughput (MiB/s), a smaller one about gp3's
+# least.
 _GP2_SMALL, _GP2_THROUGHPUT = 170, 250
 
 
 def normalised(volume_type: str, iops: int | None, throughput: int | None) -> tuple[int | None, int | None]:
-    """(iops, throughput) as EBS takes them: it raises what is below gp3's least without a word.
+    """Return (iops, throughput) as EBS takes them. It silently raises values below gp3's least.
 
-    Recorded of EC2: a gp3 with Iops=500 becomes one of 3000, and 0, 1 and 99 are refused; Throughput 0, 1 and 124
-    become 125.
+    Recorded of EC2: Iops=500 makes a gp3 volume of 3000, and 0, 1 and 99 are refused. Throughput 0, 1 and 124 become
+    125.
     """
     rules = VOLUME_TYPES.get(volume_type)
     if rules is None or volume_type != "gp3":
@@ -64,20 +68,22 @@ def normalised(volume_type: str, iops: int | None, throughput: int | None) -> tu
 
 
 def _raised(value: int | None, limits: tuple[int, int] | None, accepted: int) -> int | None:
-    """A value below what is *accepted* stays what it is, to be refused."""
+    """Return the value, raised to the least. A value below *accepted* stays as it is, since EBS refuses it."""
     return value if value is None or limits is None or value < accepted else max(value, limits[0])
 
 
 def kept_performance(size: int, iops: int | None) -> tuple[int, int]:
-    """(iops, throughput) of a gp2 volume of *size* GiB and *iops* that becomes gp3, where neither is said.
+    """Return (iops, throughput) of a gp2 volume of *size* GiB and *iops* that becomes gp3 without values for them.
 
-    User guide, "Modify an EBS volume": the performance of the gp2 volume, or gp3's baseline where that is higher.
+    User guide, "Modify an EBS volume": the performance of the gp2 volume, or gp3's baseline if that is higher.
     """
     return max(iops or 0, 3000), _GP2_THROUGHPUT if size > _GP2_SMALL else 125
 
 
 def performance_of(volume_type: str, size: int, iops: int | None, throughput: int | None) -> dict[str, int | None]:
-    """``{"iops", "throughput"}`` that EBS shows of a new volume of these values, what was not said being None."""
+    """Return the ``{"iops", "throughput"}`` that EBS shows for a new volume of these values. None
+    stands for no value.
+    """
     iops, throughput = normalised(volume_type, iops, throughput)
     if volume_type == "gp3":
         return {"iops": iops or 3000, "throughput": throughput or 125}
@@ -90,26 +96,26 @@ def performance_of(volume_type: str, size: int, iops: int | None, throughput: in
 def require_performance(
     what: str, volume_type: str, size: int | None, iops: int | None, throughput: int | None, *, boot: bool = False
 ) -> None:
-    """Raises SpecError, starting with *what*, unless EBS makes a volume of these values.
+    """Raise SpecError, with *what* at its beginning, unless EBS makes a volume of these values.
 
-    None is a value that is not said. A *size* of None skips the rules that need one.
+    None stands for no value. A *size* of None skips the rules that need one.
     """
     rules = VOLUME_TYPES.get(volume_type)
     if rules is None:
-        raise SpecError(f"{what}: {volume_type!r} is not a volume type; there are {', '.join(sorted(VOLUME_TYPES))}")
+        raise SpecError(f"{what}: {volume_type!r} is not a volume type. Use {', '.join(sorted(VOLUME_TYPES))}.")
     if boot and not rules.bootable:
         boots = ", ".join(sorted(name for name, item in VOLUME_TYPES.items() if item.bootable))
-        raise SpecError(f"{what}: a root volume cannot be of type {volume_type}; it can be of {boots}")
+        raise SpecError(f"{what}: a root volume cannot be of type {volume_type}. Use {boots}.")
     if size is not None and not rules.size[0] <= size <= rules.size[1]:
-        raise SpecError(f"{what}: {volume_type} volumes have {rules.size[0]} to {rules.size[1]} GiB, not {size}")
+        raise SpecError(f"{what}: {volume_type} takes {rules.size[0]} to {rules.size[1]} GiB, not {size}")
     if iops is None and rules.iops_required:
         least, most = rules.iops or (0, 0)
-        raise SpecError(f"{what}: {volume_type} needs iops, {least} to {most}")
+        raise SpecError(f"{what}: {volume_type} needs iops. Use {least} to {most}.")
     if iops is not None:
         _require_iops(what, volume_type, rules, size, iops)
     if throughput is not None:
         if rules.throughput is None:
-            raise SpecError(f"{what}: {volume_type} takes no throughput, so not {throughput}; gp3 does")
+            raise SpecError(f"{what}: {volume_type} takes no throughput. Omit {throughput}, or use gp3.")
         least, most = rules.throughput
         if not least <= throughput <= most:
             raise SpecError(f"{what}: {volume_type} takes {least} to {most} MiB/s, not {throughput}")
@@ -119,7 +125,7 @@ def require_performance(
 
 def _require_iops(what: str, volume_type: str, rules: VolumeType, size: int | None, iops: int) -> None:
     if rules.iops is None:
-        raise SpecError(f"{what}: {volume_type} takes no iops, so not {iops}; gp3, io1 and io2 do")
+        raise SpecError(f"{what}: {volume_type} takes no iops. Omit {iops}, or use gp3, io1 or io2.")
     least, most = rules.iops
     if not least <= iops <= most:
         raise SpecError(f"{what}: {volume_type} takes {least} to {most} iops, not {iops}")

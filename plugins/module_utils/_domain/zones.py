@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where an instance or a volume is: in a zone of a region, or at a site that this collection does not support.
+"""The site of an instance or a volume: a zone of a region, or a site that this collection does not support.
 
 Volumes at such a site need parameters of their own (OutpostArn), and most of what this collection relies on differs
 there: volume types, where snapshots are kept, which images can be launched.
@@ -26,7 +26,7 @@ _KINDS = (
 
 
 def is_zone(zone: str) -> bool:
-    """Whether this is the name of an Availability, Local or Wavelength Zone, going by its form."""
+    """Return whether this is the name of an Availability, Local or Wavelength Zone, going by its form."""
     return any(pattern.fullmatch(zone) for _kind, pattern in _KINDS)
 
 

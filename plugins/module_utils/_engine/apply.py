@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Carry a plan out: stage after stage, the calls of a stage in parallel, then its waits.
+"""Carry out a plan: stage after stage, a stage's calls in parallel, then its waits.
 
-`once` makes each call once, `duplicates` chooses where a thing was made twice, `rollback` undoes a failed stage.
+`once` makes each call once, `duplicates` settles which of two resources is used, `rollback` undoes a failed stage.
 
 Private to this collection.
 """
@@ -33,11 +33,11 @@ PARALLEL = 8
 
 
 def apply(plan: Plan, gateway: Gateway, *, wait: bool, timeout: float) -> Outcome:
-    """Carry *plan* out, and return its outcome. Errors are in the outcome and are not raised.
+    """Carry out *plan*, and return its outcome. The outcome holds the errors; none is raised.
 
-    *wait* false skips the waits that no later stage depends on. *timeout*, in seconds, bounds all waits and repeats
-    together. A stage that fails finishes the calls that it has begun, and its rollback runs (`Stage.on_failure`). Of
-    later stages only the changes that depend on nothing are tried (`Change.regardless`).
+    With *wait* false, only the waits that a later stage depends on run. *timeout*, in seconds, bounds all waits and
+    repeats together. A failed stage finishes the calls that it has begun, and is then rolled back (`Stage.on_failure`).
+    Of later stages, only changes that depend on nothing are tried (`Change.regardless`).
     """
     run = _Run(gateway, wait, gateway.monotonic() + timeout, _moments_in(plan))
     outcome = run.outcome
@@ -59,7 +59,7 @@ def apply(plan: Plan, gateway: Gateway, *, wait: bool, timeout: float) -> Outcom
 
 
 def _regardless(run: _Run, stage: Stage) -> None:
-    """Try the changes of a stage after a failed one that depend on nothing (`Change.regardless`)."""
+    """Try the changes of a later stage that do not depend on the failed one (`Change.regardless`)."""
     outcome = run.outcome
     waited = isinstance(outcome.error, WaitError)
     free = tuple(change for change in stage.changes if waited and change.regardless)
@@ -70,7 +70,7 @@ def _regardless(run: _Run, stage: Stage) -> None:
 
 
 def _moments_in(plan: Plan) -> frozenset[str]:
-    """The start times, of snapshots that are only planned, which the plan's copies have to tell."""
+    """Return the planned start times of snapshots that the plan's copies record."""
     names = {
         name for change in plan.changes if change.action == "CopySnapshot" for name in planned_in(change.parameters)
     }
@@ -78,10 +78,10 @@ def _moments_in(plan: Plan) -> frozenset[str]:
 
 
 def call_groups(changes: Sequence[Change]) -> list[list[Change]]:
-    """The changes of one stage as calls: same action, region and parameters go together, up to what a call takes.
+    """Return the changes of a stage, grouped into calls. One call has one action, region and set of parameters.
 
-    CreateSnapshots names an instance and makes one snapshot for each of its volumes, so its changes are one call
-    however many.
+    A call takes as many changes as EC2 allows. CreateSnapshots names an instance and makes one snapshot for each of its
+    volumes, so all its changes are one call.
     """
     groups: dict[tuple[str, str, str], list[list[Change]]] = {}
     for change in changes:
@@ -95,7 +95,7 @@ def call_groups(changes: Sequence[Change]) -> list[list[Change]]:
 
 
 class _Run:
-    """The carrying out of a plan's stages: what is bound so far, and the time until it must be over."""
+    """A run through a plan's stages: EC2's ids so far, and the deadline."""
 
     def __init__(self, gateway: Gateway, wait: bool, deadline: float, moments: frozenset[str] = frozenset()) -> None:
         self.gateway = gateway
@@ -109,9 +109,9 @@ class _Run:
         self._has_waited = False
 
     def stage(self, stage: Stage) -> StorageError | None:
-        """Makes the stage's calls, then waits. Returns the first error in the order of the plan.
+        """Make the stage's calls, then wait. Return the first error in the order of the plan, or None.
 
-        What EC2 refuses with a code that the change allows for is deferred, and not waited for.
+        A change that EC2 refuses with one of its `deferrable` codes is deferred, and its resource is not waited for.
         """
         outcome = self.outcome
         errors: list[StorageError] = []
@@ -149,7 +149,7 @@ class _Run:
         return self._waits(stage.waits, deferred)
 
     def _left_out(self, changes: Sequence[Change]) -> list[Change]:
-        """The changes that are not wanted as things are now (`Change.unless`)."""
+        """Return the changes that have become superfluous (`Change.unless`)."""
         asked = {
             number: [query for query in _bind(change, self.outcome.bindings).unless if not planned_in(query.filters)]
             for number, change in enumerate(changes)
@@ -160,7 +160,7 @@ class _Run:
         return [changes[number] for number, several in asked.items() if any(answers[query] for query in several)]
 
     def _withdrawn(self, stage: Stage) -> list[Change]:
-        """The changes that the stage's recheck leaves out, each recorded with its reason. Asks only after a wait."""
+        """Return the changes that the stage's recheck withdraws, and note their reasons. Asks only after a wait."""
         if stage.recheck is None or not stage.changes or not self._has_waited:
             return []
         found = stage.recheck.withdrawn(self.gateway.ask(stage.recheck.queries))
@@ -171,7 +171,7 @@ class _Run:
         return [change for change, _why in withdrawn]
 
     def _require_provided(self, changes: Sequence[Change]) -> None:
-        """Superseded when something stands against a change as things are now (`Change.provided`)."""
+        """Raise Superseded if a precondition of a change does not hold any more (`Change.provided`)."""
         bound = [(_bind(change, self.outcome.bindings).resource, change.provided) for change in changes]
         wanted = [(resource, provided) for resource, provided in bound if provided is not None]
         answers = self.gateway.ask([provided.query for _resource, provided in wanted]) if wanted else {}
@@ -182,10 +182,10 @@ class _Run:
     def _called(
         self, calls: Sequence[Sequence[Change]], patience: frozenset[str]
     ) -> Iterator[tuple[Sequence[Change], Mapping[str, str] | StorageError]]:
-        """The calls with what came of them.
+        """Yield the calls with their results.
 
-        A call for several resources that is refused for now is made for each alone: one without capacity does not keep
-        the others down, and which of them were refused is known.
+        EC2 refuses a call for several resources as a whole, even if only one of them lacks capacity. Such a call is
+        repeated for each resource alone, so the others succeed and each refusal names its resource.
         """
         alone: list[Sequence[Change]] = []
         for changes, result in zip(calls, self._parallel(calls, patience), strict=True):
@@ -200,13 +200,13 @@ class _Run:
         yield from zip(alone, self._parallel(alone, patience), strict=True)
 
     def _changed_since_seen(self, changes: Sequence[Change]) -> None:
-        """What an earlier stage's wait has seen of a resource no longer holds in what these changes have done to it."""
+        """Update the observed resources, since an earlier stage's wait saw them before *changes*."""
         observed = self.outcome.observed
         for change in changes:
             resource = substitute(change.resource, self.outcome.bindings)
             known = observed.get(resource)
             if change.after is None:
-                # A wait for its end sees it on its way there.
+                # A wait for its end still sees the resource on its way out.
                 self._gone.add(resource)
                 observed.pop(resource, None)
             elif known is not None:
@@ -230,7 +230,7 @@ class _Run:
             return list(pool.map(carry_out, bound))
 
     def _waits(self, waits: Sequence[Wait], deferred: set[str]) -> StorageError | None:
-        """Waits for all but the *deferred* resources."""
+        """Wait for all resources except the *deferred* ones."""
         wanted = [
             dataclasses.replace(
                 item,
@@ -256,16 +256,17 @@ class _Run:
         return None
 
     def _bind_moments(self, seen: Mapping[str, Resource]) -> None:
-        """When the plan's snapshots were taken, where something that is made of them has to say it."""
+        """Bind the planned start times of snapshots to the real ones, for the copies that record them."""
         for name, resource_id in list(self.outcome.bindings.items()) if self._moments else ():
             snapshot, moment = seen.get(resource_id), moment_of(name)
             if moment in self._moments and isinstance(snapshot, Snapshot) and snapshot.start_time is not None:
                 self.outcome.bindings[moment] = format_instant(snapshot.start_time)
 
     def _patiently(self, changes: Sequence[Change], patience: frozenset[str]) -> Mapping[str, str]:
-        """The call, repeated while EC2 answers "not now" (a code in *patience*), until the time is over.
+        """Make the call, and repeat it until the deadline while EC2 answers "not now" (a code in *patience*).
 
-        When EC2 says when to come again, the call is repeated then, and not at all if the time is over by then.
+        When EC2 names a time, the call is repeated then. When that time is after the deadline, the error is raised at
+        once.
         """
         delay = 1.0
         while True:
@@ -284,24 +285,24 @@ class _Run:
                 self._require_wanted(changes)
 
     def _require_wanted(self, changes: Sequence[Change]) -> None:
-        """Before a call is repeated after a pause: another run may have dealt with the resource in the meantime."""
+        """Raise StorageError if another run has dealt with the resource during the pause before a repeat."""
         queries = [change.only_while for change in changes if change.only_while is not None]
         answers = self.gateway.ask(queries) if queries else {}
         for change in changes:
             found = answers.get(change.only_while) if change.only_while is not None else None
             if found is not None and change.resource not in {resource.resource_id for resource in found}:
                 raise StorageError(
-                    f"{change.action} of {change.resource} is not wanted any more: another run was faster"
+                    f"{change.action} of {change.resource} is not needed any more, since another run was faster"
                 )
 
 
 def _divisible(changes: Sequence[Change]) -> bool:
-    """Whether one call does to many what several would do to each. One CreateSnapshots makes one set."""
+    """Return whether each resource of the call may have a call of its own. A CreateSnapshots makes one set."""
     return len(changes) > 1 and not changes[0].creates
 
 
 def _bind(change: Change, bindings: Mapping[str, str]) -> Change:
-    """*change* with EC2's ids for the planned ones; what it makes keeps its planned id."""
+    """Return *change* with EC2's ids in place of planned ones. The resource that it creates keeps its planned id."""
     if not bindings:
         return change
     identity = change.identity

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Of two that were made for one thing, one is used and our other one is deleted.
+"""Choose between two resources that were made for the same purpose, and delete the surplus one of this run.
 
 Private to this collection.
 """
@@ -20,11 +20,10 @@ from .ports import Gateway, Outcome
 
 
 def settle(gateway: Gateway, outcome: Outcome, calls: Sequence[tuple[Sequence[Change], Mapping[str, str]]]) -> None:
-    """What a stage's calls made, read again before use: of two the earlier start, then the lower id, is the one;
-    our other one is deleted.
+    """Choose the snapshots to use: of two, the one with the earlier start, then the lower id. Delete our other one.
 
-    Two can be there when an unclear call had its effect late, or when two runs work at the same moment: each
-    deletes its own. All calls are looked after together, so that there are as many questions as identities differ.
+    Two exist when an unclear call took effect late, or when two runs work at the same moment. Each run deletes its own.
+    One round of queries covers all calls, with one query per identity.
     """
     open_calls = dict(enumerate(calls))
     rival_wait = gateway.monotonic() + VISIBLE
@@ -51,9 +50,9 @@ def settle(gateway: Gateway, outcome: Outcome, calls: Sequence[tuple[Sequence[Ch
     except CallError as error:
         trouble = str(error)
     if open_calls:
-        # It exists and is used: a second one would be seen, and named, by the next run.
+        # The snapshot exists and is used. The next run would see a second one, and name it.
         own = sorted(snapshot_id for _changes, made in open_calls.values() for snapshot_id in made.values())
-        outcome.notes.append(f"{', '.join(own)} could not be compared with others of its kind: {trouble}")
+        outcome.notes.append(f"{', '.join(own)}: the check for a second snapshot failed. {trouble}")
     for change, snapshot_id, kept in surplus:
         _delete_surplus(gateway, outcome, change, snapshot_id, kept)
 
@@ -64,33 +63,33 @@ def _delete_surplus(gateway: Gateway, outcome: Outcome, change: Change, snapshot
         resource=snapshot_id,
         region=change.region,
         parameters={},
-        reason="a second one of the same identity",
+        reason="delete the second snapshot of one identity",
     )
-    note = f"{snapshot_id} was made twice by runs at the same moment or a lost answer; {', '.join(kept)} is used"
+    note = f"Two runs at the same moment, or a lost answer, made a second snapshot. The task uses {', '.join(kept)}"
     try:
         gateway.perform([removal])
     except CallError as error:
-        outcome.notes.append(f"{note}, and the other could not be deleted: {error}")
+        outcome.notes.append(f"{note}, and could not delete {snapshot_id}: {error}")
     else:
-        outcome.notes.append(f"{note}, the other was deleted")
+        outcome.notes.append(f"{note} and deleted {snapshot_id}")
 
 
 def _chosen(
     changes: Sequence[Change], made: Mapping[str, str], answers: Iterable[Resource], *, patient: bool
 ) -> Mapping[str, str] | None:
-    """What is to be used for these changes: what they *made*, or an earlier one of the same identity.
+    """Return the snapshots to use for *changes*: those that they *made*, or earlier ones of the same identity.
 
-    None while EC2 does not show ours, and, if *patient*, while an earlier set is not whole.
+    Return None while EC2 does not show ours. If *patient*, also return None while an earlier set is incomplete.
     """
     found, own = list(answers), set(made.values())
     if any(item.resource_id in own and getattr(item, "state", "") in FAILED for item in found):
-        return made  # it will not be used; why it has failed is told where it is waited for
+        return made  # this run will not use it; its wait reports why it failed
     visible = [item for item in made_for(changes, found) if isinstance(item, Snapshot)]
     if not own <= {item.resource_id for item in visible}:
         return None
     sets = sets_of(changes, visible, own)
     whole = [entry for entry in sets if len(entry) == len(changes)]
     if patient and len(whole) < len(sets) and len(min(sets, key=set_order)) < len(changes):
-        # It may become whole, or go.
+        # The earlier set may become complete, or disappear.
         return None
     return {name: snapshot.resource_id for name, snapshot in min(whole, key=set_order).items()}

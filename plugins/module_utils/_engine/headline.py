@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The ``msg`` of a task: one line for a person who runs without ``--diff``.
+"""The ``msg`` of a task: one line for a person who runs it without ``--diff``.
 
 Private to this collection.
 """
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from .._kernel.display import counted
 from .._kernel.plan import Change
 
-# The thing that an operation is about, and its deed: "1 snapshot taken".
+# The kind of resource and the deed of an operation: "1 snapshot taken".
 _SAID: Mapping[str, tuple[str, str]] = {
     "StopInstances": ("instance", "stopped"),
     "StartInstances": ("instance", "started"),
@@ -40,7 +40,7 @@ _SAID: Mapping[str, tuple[str, str]] = {
     "CreateImage": ("image", "created"),
     "DeregisterImage": ("image", "deregistered"),
 }
-# Said only where nothing else is done: tags and attributes go along with most changes.
+# Only named when nothing else is done, since tags and attributes accompany most changes.
 _BESIDE: Mapping[str, tuple[str, str]] = {
     "CreateTags": ("resource", "tagged"),
     "DeleteTags": ("resource", "untagged"),
@@ -49,10 +49,10 @@ _BESIDE: Mapping[str, tuple[str, str]] = {
 
 
 def headline(changes: Iterable[Change], state: str = "", *, planned: bool = False) -> str:
-    """Return what *changes* do, and then *state*, what a feature says of its resources: ``1 snapshot taken; 6 kept``.
+    """Return the counts of *changes*, then *state*, the feature's own figures: ``1 snapshot taken; 6 kept``.
 
-    *planned*: in check mode, ``1 snapshot to be taken``. Things of one kind that follow each other are named once.
-    Without a change it begins with ``no change``.
+    If *planned*, for check mode: ``1 snapshot to be taken``. Consecutive counts of one kind name the kind only once.
+    Without a change, the text begins with ``no change``.
     """
     made = list(changes)
     counts = Counter(_SAID[change.action] for change in made if change.action in _SAID)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which resources were made for changes, and which of several is the one.
+"""Find the resources that were made for changes, and choose between several.
 
 Private to this collection.
 """
@@ -19,17 +19,17 @@ from .._kernel.plan import Change
 from .._kernel.proofs import is_copy
 from .._kernel.resources import Fact, Image, Instance, Resource, Snapshot, Volume
 
-# They have no client token, and nothing like an image's name keeps EC2 from making a second one.
+# EC2 has no client token for these, and no unique name that would prevent a second one.
 MADE_TWICE = frozenset({"CreateSnapshot", "CreateSnapshots", "CopySnapshot"})
 FAILED = frozenset({"error", "failed", "invalid", "deregistered"})
 _FAR_FUTURE = datetime.max.replace(tzinfo=UTC)
 
 
 def made_for(changes: Sequence[Change], answers: Iterable[Resource]) -> list[Resource]:
-    """Of what was found, that which was made for these changes: it carries their own tags and has not failed.
+    """Return the resources in *answers* that were made for *changes*: they carry its own tags and have not failed.
 
-    Tags can be forged. A snapshot keeps the description that it was made with, an instance its client token. What the
-    plan has passed over was made for another moment.
+    Tags can be forged, so a fact of EC2's must agree: a snapshot keeps its description, an instance its client token. A
+    resource that the plan has passed over belongs to another moment.
     """
     own = changes[0].own_tags
     passed_over = frozenset[str]().union(*(change.passed_over for change in changes))
@@ -45,7 +45,7 @@ def made_for(changes: Sequence[Change], answers: Iterable[Resource]) -> list[Res
 
 
 def _has_facts_of(changes: Sequence[Change], resource: Resource) -> bool:
-    """Whether EC2 shows a resource as these changes ask for it. Tags alone could be anybody's."""
+    """Return whether EC2's facts about a resource match the changes. Anybody can set tags."""
     first = changes[0]
     if isinstance(resource, Instance):
         return resource.facts.get("ClientToken") in _tokens_of(first)
@@ -64,7 +64,7 @@ def _has_facts_of(changes: Sequence[Change], resource: Resource) -> bool:
 
 
 def _tokens_of(change: Change) -> frozenset[str]:
-    """The client tokens of the change: EC2 shows that of an instance for ever, and tags can be forged."""
+    """Return the client tokens of the change. EC2 shows an instance's token for ever, whereas tags can be forged."""
     return frozenset(client_token(change.token, number) for number in range(GENERATIONS) if change.token)
 
 
@@ -83,7 +83,7 @@ _TARGET = {
 
 
 def asked_for(change: Change, fact: Resource) -> bool:
-    """Whether the volume's latest modification is, or includes, the one that this ModifyVolume asks for."""
+    """Return whether the volume's latest modification is, or includes, the one that this ModifyVolume asks for."""
     if not isinstance(fact, Fact) or fact.fact_id != f"{change.resource}/modification":
         return False
     target = fact.value["target"]
@@ -93,7 +93,7 @@ def asked_for(change: Change, fact: Resource) -> bool:
 
 
 def age(resource: Resource) -> tuple[Any, ...]:
-    """Sorts the earliest first, then the lowest id."""
+    """Return a sort key: the earliest first, then the lowest id."""
     if isinstance(resource, Snapshot):
         return (resource.start_time or _FAR_FUTURE, resource.resource_id)
     if isinstance(resource, Instance):
@@ -104,17 +104,17 @@ def age(resource: Resource) -> tuple[Any, ...]:
 
 
 def set_order(found: Mapping[str, Snapshot]) -> tuple[Any, ...]:
-    """Return the key by which sets are sorted: the earliest first."""
+    """Return a sort key for sets: the earliest first."""
     return min(age(snapshot) for snapshot in found.values())
 
 
 def sets_of(changes: Sequence[Change], visible: Sequence[Snapshot], own: set[str]) -> list[dict[str, Snapshot]]:
-    """The snapshots as sets that one call made, each by the planned id it can stand for.
+    """Return the snapshots as the sets of single calls, each by the planned id that it can stand for.
 
     All snapshots of one CreateSnapshots have the same start time. *own* is known to be one set.
     """
     if len(changes) == 1 and changes[0].action in ("CreateSnapshot", "CopySnapshot"):
-        # A copy of a capture has its tags, but not its volume.
+        # A copy of a capture has the same tags, but another volume.
         volume = (changes[0].after or {}).get("volume_id") if changes[0].action == "CreateSnapshot" else None
         return [{changes[0].resource: snapshot} for snapshot in visible if volume in (None, snapshot.volume_id)]
     planned = {str((change.after or {}).get("volume_id")): change.resource for change in changes}

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Calls that have their effect once: by client tokens, and by a look before a repeat.
+"""Make each call take effect once: by client tokens, and by a look before each repeat.
 
 Private to this collection.
 """
@@ -24,24 +24,24 @@ from .ports import Gateway
 T = TypeVar("T")
 
 VISIBLE = 15.0
-"""Seconds within which EC2 shows what it has made, and after which an unclear create is taken not to have happened."""
+"""Seconds within which EC2 shows a new resource. After that, an unclear create counts as failed."""
 ATTEMPTS = 3
-"""How often what EC2 would do twice is called."""
+"""The number of attempts at a call that EC2 would carry out twice."""
 _TOKEN_USED = frozenset({TOKEN_SPENT, "IdempotentInstanceTerminated", "IdempotentParameterMismatch"})
-"""The codes of a create whose client token has made something that is gone, or something else."""
+"""The codes of a create whose client token stands for a resource that is gone, or for a different one."""
 _MODIFIED = frozenset({"IncorrectModificationState", "VolumeModificationRateExceeded"})
-"""The codes of a ModifyVolume that comes after another one, perhaps after the very same."""
+"""The codes of a ModifyVolume that follows another one, perhaps its own first attempt."""
 
 
 class Once:
-    """The calls of a plan, each with its effect once. *notes* gets a sentence for each resource that is adopted."""
+    """Makes the calls of a plan, each with one effect. *notes* gets a sentence for each adopted resource."""
 
     def __init__(self, gateway: Gateway, notes: list[str]) -> None:
         self.gateway = gateway
         self.notes = notes
 
     def carry_out(self, changes: Sequence[Change]) -> Mapping[str, str]:
-        """Make one call for these changes, and return EC2's id for each planned one. Raises CallError."""
+        """Make one call for *changes*, and return EC2's id for each planned one. Raises CallError."""
         operation = changes[0].operation
         if operation.token:
             return self._with_token(changes)
@@ -50,11 +50,11 @@ class Once:
         return self._without_token(changes)
 
     def _repeatable(self, changes: Sequence[Change]) -> Mapping[str, str]:
-        """What does no harm when it is done twice."""
+        """Make a call that may be repeated without harm."""
         try:
             return self.gateway.perform(changes)
         except CallError as error:
-            # What EC2 says of a volume that is being deleted already, but also of one that it will not delete now.
+            # EC2's code for a volume that is being deleted already, but also for one that it refuses to delete now.
             if changes[0].action != "DeleteVolume" or error.code != "IncorrectState":
                 raise
             if until_seen(self.gateway, lambda: self._going(changes)) is None:
@@ -62,9 +62,9 @@ class Once:
             return {}
 
     def _going(self, changes: Sequence[Change]) -> Mapping[str, str] | None:
-        """An empty mapping once EC2 shows that it deletes the volume, or says that it is gone; None until then.
+        """Return an empty mapping once EC2 deletes the volume or reports it gone, else None.
 
-        A volume that EC2 does not show may be gone, or too new to show: the deletion itself tells.
+        A volume that EC2 does not show may be gone, or too new. Another DeleteVolume tells which.
         """
         answers = self.gateway.ask(by_id("DescribeVolumes", "volume-id", [changes[0].resource])).values()
         states = [getattr(volume, "state", "") for answer in answers for volume in answer]
@@ -78,10 +78,10 @@ class Once:
             return None
 
     def _with_token(self, changes: Sequence[Change]) -> Mapping[str, str]:
-        """A create that EC2 recognises by its ClientToken. A token that stands for something gone is passed over.
+        """Create a resource by ClientToken. A token whose resource is gone is passed over.
 
-        Before another generation is used, what lives under the change's identity is looked for: it may have been made
-        by a run that had passed over this token already, or with other parameters.
+        Before the next generation of the token, look for a living resource with the change's identity. An earlier run
+        may have made it, with a later token or with other parameters.
         """
         (change,) = changes
         generation = 0
@@ -95,24 +95,24 @@ class Once:
                     return {change.resource: lost}
                 if error.code not in _TOKEN_USED or generation + 1 >= GENERATIONS:
                     raise
-                # CreateVolume's code for a token whose volume is gone too; only the text tells.
+                # EC2 also uses this code for a token whose volume is gone. Only the text differs.
                 mismatch = error.code == "IdempotentParameterMismatch" and "deleted" not in error.message
-            # A mismatch means that something was made with this token, and it may not show yet. A spent token names
-            # what is gone.
+            # A mismatch means that the token has made something, which EC2 may not show yet. A spent token names the
+            # resource that is gone.
             found = until_seen(self.gateway, lambda: self._living(changes)) if mismatch else self._living(changes)
-            # EC2 may go on showing it as it was for a moment.
+            # EC2 may show the old state of that resource for a moment.
             found = [resource for resource in found or () if resource.resource_id != error.spent]
             if found:
                 adopted = min(found, key=age)
-                self.notes.append(f"{adopted.resource_id} was made for this by an earlier run; it is used")
+                self.notes.append(f"{adopted.resource_id} was made by an earlier run, and this run uses it")
                 return {change.resource: adopted.resource_id}
             generation += 1
 
     def _lost_copy(self, change: Change) -> str | None:
-        """The id of the volume that an unclear CreateVolume has made of its snapshot all the same, or None.
+        """Return the id of the volume that an unclear CreateVolume made from its snapshot, or None.
 
-        A way back that does not know the copy would delete the snapshot, which alone proves to a later run that the
-        volume is a copy and may go.
+        Without it, a rollback would delete the snapshot. Only that snapshot proves to a later run that the volume is a
+        copy and may be deleted.
         """
         snapshot_id = change.parameters.get("SnapshotId")
         if change.action != "CreateVolume" or snapshot_id is None or tag_names.SWAP not in change.own_tags:
@@ -125,8 +125,8 @@ class Once:
         return until_seen(self.gateway, made)
 
     def _without_token(self, changes: Sequence[Change]) -> Mapping[str, str]:
-        """What EC2 would do twice: after an unclear answer it is looked for, and called again only when it is not
-        there.
+        """Make a call that EC2 would carry out twice. After an unclear answer, look for its effect
+        before the repeat.
         """
         attempt = 0
         while True:
@@ -145,7 +145,7 @@ class Once:
                         else self._matched(changes)
                     )
                 except CallError as trouble:
-                    # What may have been made is the news, not that it could not be looked for.
+                    # The user must learn what may have been made, not that the look for it failed.
                     raise error from trouble
                 if found is not None:
                     return found
@@ -153,7 +153,7 @@ class Once:
                     raise
 
     def _name_holder(self, changes: Sequence[Change], refused: CallError) -> Mapping[str, str]:
-        """The image that has the name already, when it is the one that this change would make."""
+        """Return the image that already has the name, if it was made for this change. Raises CallError otherwise."""
         (change,) = changes
         holders: list[Resource] = []
 
@@ -171,11 +171,11 @@ class Once:
             refused.code,
             refused.message,
             resource=change.resource,
-            hint=f"The name belongs to {names or 'an image that is not shown'}, which was not made for this.",
+            hint=f"The name belongs to {names or 'an image that EC2 does not show'}, which was not made for this task.",
         )
 
     def _answers(self, changes: Sequence[Change]) -> list[Resource]:
-        """What the changes' identity queries find, each once."""
+        """Return the resources that the changes' identity queries find, each once."""
         queries = list(dict.fromkeys(change.identity for change in changes if change.identity is not None))
         found = {resource.resource_id: resource for answer in self.gateway.ask(queries).values() for resource in answer}
         return list(found.values())
@@ -184,9 +184,10 @@ class Once:
         return made_for(changes, self._answers(changes))
 
     def _matched(self, changes: Sequence[Change]) -> Mapping[str, str] | None:
-        """An id for every change out of what was made for them, the earliest of several; None while one is missing.
+        """Return an id for every change from the resources made for it, the earliest of several. None while one is
+        missing.
 
-        A modification that is under way, or over, is found without an id.
+        For ModifyVolume the mapping is empty, once the modification runs or is over.
         """
         if changes[0].action == "ModifyVolume":
             return {} if any(asked_for(changes[0], fact) for fact in self._answers(changes)) else None
@@ -204,7 +205,7 @@ class Once:
 
 
 def until_seen(gateway: Gateway, look: Callable[[], T | None]) -> T | None:
-    """Repeats *look* until it finds something, or EC2 has had the time to show what it has made."""
+    """Repeat *look* until it finds something, or for `VISIBLE` seconds. Return its last answer."""
     end = gateway.monotonic() + VISIBLE
     delay = 0.25
     while True:

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Options that every module has, and option groups that carry their own constraints.
+"""Options that every module has, and groups of options with their constraints.
 
-The connection options (region, profile, keys, endpoint_url, aws_config, …) are AnsibleAWSModule's.
+AnsibleAWSModule brings the connection options (region, profile, keys, endpoint_url, aws_config, …).
 
 Private to this collection.
 """
@@ -24,7 +24,7 @@ _CONSTRAINTS = ("mutually_exclusive", "required_together", "required_one_of", "r
 
 @dataclass(frozen=True)
 class Options:
-    """Some options, with the constraints among them: names as AnsibleModule has them (``mutually_exclusive``, …)."""
+    """Options and the constraints among them, under AnsibleModule's names (``mutually_exclusive``, …)."""
 
     options: Mapping[str, Any]
     constraints: Mapping[str, Any] = field(default_factory=dict)
@@ -40,9 +40,7 @@ COMMON = Options(
 
 
 def module_arguments(*groups: Options) -> dict[str, Any]:
-    """What AnsibleModule is made with: all options of the groups and all their constraints. A later group's option
-    wins.
-    """
+    """Return AnsibleModule's arguments: all options and all constraints of the groups. A later group's option wins."""
     spec: dict[str, Any] = {}
     merged: dict[str, Any] = {}
     for group in groups:
@@ -56,27 +54,28 @@ def module_arguments(*groups: Options) -> dict[str, Any]:
 
 
 def assumed_entries(assume: Any) -> list[Mapping[str, Any]]:
-    """The entries of all plans in ``assume``, in order.
+    """Return the entries of all plans in ``assume``, in order.
 
-    It holds plans (lists of entries), entries, or results of earlier tasks; a plan of a task that was skipped (null, or
-    a result without a plan) counts as empty. Raises SpecError for anything else, and for a plan that Ansible has
-    masked.
+    It may hold plans (lists of entries), entries, or results of earlier tasks. The plan of a skipped task (null, or a
+    result without a plan) counts as empty. Raises SpecError for anything else, and for a plan that Ansible has masked.
     """
     entries = list(_entries(assume))
     masked = next(_masked(entries), None)
     if masked is not None:
         raise SpecError(
-            f"assume: a plan is not as its task returned it. Ansible has masked {masked!r} in it, since a part of the "
-            "value equals a secret of that task, such as secret_key or user_data_content. Use a secret that is no part "
-            "of other values, or give credentials by a profile or in the environment."
+            f"assume: Ansible has masked {masked!r} in a plan, since a part of the value equals a secret of that task, "
+            "such as secret_key or user_data_content. Use a secret that is no part of other values, or give "
+            "credentials by a profile or in the environment."
         )
     return entries
 
 
 def _masked(value: Any) -> Iterator[str]:
-    """The texts in *value* that Ansible has masked: ``remove_values`` of ``ansible.module_utils.common.parameters``.
+    """Yield the texts in *value* that Ansible has masked: ``remove_values`` of
+    ``ansible.module_utils.common.parameters``.
 
-    It replaces a value that equals a secret by a word, and a part of a text by eight asterisks. Keys it leaves alone.
+    Ansible replaces a value that equals a secret by a word, and a part of a text by eight asterisks. It leaves keys
+    alone.
     """
     if isinstance(value, str):
         if value == MASK_OF_A_VALUE or MASK_OF_A_PART in value:

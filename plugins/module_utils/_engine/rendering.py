@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a user gets to see: the module's result, and the diff. Pure.
+"""Render the module's result and the diff. Pure.
 
-Neither holds secrets: a plan publishes user data as its hash, and the diff shows views of resources only.
+Neither holds secrets: a plan publishes user data as its hash, and the diff only shows views of resources.
 
 Private to this collection.
 """
@@ -21,6 +21,7 @@ from .._kernel.failures import CallError, WaitError
 from .._kernel.ids import substitute
 from .._kernel.places import split_place
 from .._kernel.plan import Change, Plan
+from .._kernel.report import Withdrawal
 from .._kernel.times import format_moment
 from .headline import headline
 from .ports import Outcome
@@ -36,12 +37,16 @@ def success(
     *,
     figures: Callable[[Mapping[str, Any]], str] = lambda _result: "",
 ) -> dict[str, Any]:
-    """The result of a run that did what it planned, or of a check run (without an *outcome*).
+    """Return the result of a run that did what it planned, or of a check run (without an *outcome*).
 
-    ``plan`` is the same in both; ``planned_ids`` tells what EC2 made of the planned ids in it. What EC2 deferred, or a
-    recheck has left out, is in the plan and no change. *figures*: what the feature says of the entities in ``msg``.
+    ``plan`` is the same in both, and ``planned_ids`` maps its planned ids to EC2's. Deferred and withdrawn changes are
+    in the plan, but do not count as changes. *figures* returns the feature's own part of ``msg``.
     """
-    entities = {**entities, **(_told(plan, outcome) if outcome else plan.told)}
+    if outcome is None:
+        entities = {**entities, **plan.report.result}
+    else:
+        told = plan.report.finished(outcome.left_changes, _withdrawals(outcome), outcome.bindings)
+        entities = {**entities, **told, **_measured(plan, outcome)}
     made = plan.without(outcome.left_changes if outcome else ())
     return {
         **entities,
@@ -53,32 +58,19 @@ def success(
     }
 
 
-def _told(plan: Plan, outcome: Outcome) -> dict[str, Any]:
-    """What the planning tells, with EC2's ids, and without what the run has left undone."""
-    told: dict[str, Any] = substitute(plan.told, outcome.bindings)
-    for change in outcome.left_changes:
-        name = plan.listed.get(change.action)
-        if name is not None:
-            resource = substitute(change.resource, outcome.bindings)
-            told[name] = [item for item in told[name] if item != resource]
-        count = plan.counted.get(change.action)
-        if count is not None:
-            told["counts"] = {**told["counts"], count: told["counts"][count] - 1}
-    return _retold(plan, outcome, {**told, **_measured(plan, outcome)})
-
-
 def _measured(plan: Plan, outcome: Outcome) -> dict[str, Any]:
-    """The list that the plan wants to have measured, with the seconds of what the run has changed."""
-    if not plan.measured:
+    """Return the measured list of the plan's report, with the seconds of the resources that the run changed."""
+    name = plan.report.measured
+    if not name:
         return {}
     changed = {substitute(change.resource, outcome.bindings) for change in plan.changes}
-    entries: list[dict[str, Any]] = substitute(plan.told[plan.measured], outcome.bindings)
-    seconds = {name: round(outcome.seconds[name], 1) for name in changed.intersection(outcome.seconds)}
-    return {plan.measured: [{**entry, "seconds": seconds.get(entry["volume_id"])} for entry in entries]}
+    entries: list[dict[str, Any]] = substitute(plan.report.result[name], outcome.bindings)
+    seconds = {one: round(outcome.seconds[one], 1) for one in changed.intersection(outcome.seconds)}
+    return {name: [{**entry, "seconds": seconds.get(entry["volume_id"])} for entry in entries]}
 
 
 def _is_over(entry: Mapping[str, Any], plan: Plan, outcome: Outcome) -> bool:
-    """Whether a failed run has done all that the plan has for the entry's resource, and seen the end of it."""
+    """Return whether a failed run made all changes of the entry's resource, and saw their end."""
     stuck = outcome.error.resources if isinstance(outcome.error, WaitError) else ()
     done = {id(change) for change in outcome.done}
     return entry["volume_id"] not in stuck and all(
@@ -88,27 +80,12 @@ def _is_over(entry: Mapping[str, Any], plan: Plan, outcome: Outcome) -> bool:
     )
 
 
-def _retold(plan: Plan, outcome: Outcome, told: dict[str, Any]) -> dict[str, Any]:
-    """*told* as it is after what a recheck has left out."""
-    if plan.retold is None or not outcome.withdrawn:
-        return told
-    return dict(plan.retold(told, {change.resource: why for change, why in outcome.withdrawn}))
-
-
-def _unfinished(plan: Plan, outcome: Outcome) -> dict[str, Any]:
-    """What the planning tells of a run that was not carried out to its end; its lists have what was done."""
-    told: dict[str, Any] = {name: [] for name in plan.listed.values()} | substitute(plan.unfinished, outcome.bindings)
-    for change in outcome.done:
-        name = plan.listed.get(change.action)
-        if name is not None:
-            told[name].append(substitute(change.resource, outcome.bindings))
-    for name, entries in _measured(plan, outcome).items():
-        told[name] = [entry for entry in entries if _is_over(entry, plan, outcome)]
-    return _retold(plan, outcome, told)
+def _withdrawals(outcome: Outcome) -> dict[str, Withdrawal]:
+    return {change.resource: why for change, why in outcome.withdrawn}
 
 
 def refusal(error: StorageError, plan: Plan, calls: Mapping[str, int]) -> dict[str, Any]:
-    """The result of a run that changed nothing: the task's options, EC2's state or the first reads did not allow it."""
+    """Return the result of a run that changed nothing, since the options, EC2's state or the first reads forbade it."""
     return {
         "changed": False,
         "plan": plan.published(),
@@ -122,19 +99,22 @@ def refusal(error: StorageError, plan: Plan, calls: Mapping[str, int]) -> dict[s
 
 
 def failure(error: StorageError, plan: Plan, outcome: Outcome, calls: Mapping[str, int]) -> dict[str, Any]:
-    """The result of a run that failed on the way. Entries of ``done`` have EC2's ids where there are any.
+    """Return the result of a run that failed on the way. Entries of ``done`` have EC2's ids where there are any.
 
-    ``changed`` counts a call whose answer got lost as one that was carried out. What EC2 deferred counts as failed, and
-    what a recheck has left out as not tried.
+    ``changed`` counts a call with a lost answer as carried out. Deferred changes count as failed, withdrawn ones as not
+    tried.
     """
 
     def published(changes: Iterable[Change]) -> list[dict[str, Any]]:
         entries: list[dict[str, Any]] = [substitute(change.published(), outcome.bindings) for change in changes]
         return entries
 
+    so_far = plan.report.so_far(outcome.done, _withdrawals(outcome), outcome.bindings)
+    for name, entries in _measured(plan, outcome).items():
+        so_far[name] = [entry for entry in entries if _is_over(entry, plan, outcome)]
     unclear = isinstance(error, CallError) and error.unclear and bool(outcome.failed)
     return {
-        **(_unfinished(plan, outcome) if outcome.error is not None else {}),
+        **(so_far if outcome.error is not None else {}),
         "changed": bool(outcome.done or outcome.rolled_back) or unclear,
         "plan": plan.published(),
         "planned_ids": outcome.ids,
@@ -148,7 +128,7 @@ def failure(error: StorageError, plan: Plan, outcome: Outcome, calls: Mapping[st
 
 
 def done_before(outcome: Outcome) -> str:
-    """A sentence on what a run had done when it failed, by operation; empty for nothing."""
+    """Return a sentence about what the run did before it failed, by operation. Empty for nothing."""
     by_action: dict[str, list[str]] = {}
     for change in outcome.done:
         by_action.setdefault(change.action, []).append(substitute(change.resource, outcome.bindings))
@@ -157,7 +137,7 @@ def done_before(outcome: Outcome) -> str:
 
 
 def sentences(*texts: str) -> str:
-    """The texts that say something, one after the other, each with a full stop before the next."""
+    """Return the non-empty texts, joined as sentences with a full stop between them."""
     first, *rest = [text.rstrip() for text in texts if text]
     for text in rest:
         first = f"{first}{'' if first.endswith(('.', '!', '?')) else '.'} {text}"
@@ -165,8 +145,9 @@ def sentences(*texts: str) -> str:
 
 
 def described(error: StorageError) -> dict[str, Any]:
-    """``{code, message, operation}``: AWS's code and message where AWS has spoken, else the kind of error and the whole
-    message. With ``not_before`` where AWS has said when to come again.
+    """Return ``{code, message, operation}``: AWS's own where AWS refused, else the kind of error and its message.
+
+    If AWS named a time for the next attempt, the mapping has ``not_before`` too.
     """
     if isinstance(error, Incomplete):
         return described(error.cause)
@@ -181,23 +162,25 @@ def described(error: StorageError) -> dict[str, Any]:
 
 
 def _described_together(causes: list[dict[str, Any]]) -> dict[str, Any]:
-    """The first of several causes, with the messages of all of them: each may have a part that only AWS can decode."""
+    """Return the first of several causes with the messages of all, since each may have a part that
+    only AWS can decode.
+    """
     if len(causes) == 1:
         return causes[0]
     return {**causes[0], "message": " ".join(f"{one['operation']}: {one['message']}" for one in causes)}
 
 
 def diff(plan: Plan) -> list[dict[str, str]]:
-    """One item per entry of the plan, in order: what it is and why in the header, then only the lines that change.
+    """Return one item per entry of the plan, in order: resource and reason in the header, then only lines that change.
 
-    What the plan explains beside them comes last. Of more changes than are to be shown their number is told.
+    The plan's explanation comes last. Changes beyond `PlanReport.most_shown` are only counted.
     """
     changes = plan.changes
-    items = [_diff_item(change) for change in changes[: plan.shown]]
+    items = [_diff_item(change) for change in changes[: plan.report.most_shown]]
     if len(items) < len(changes):
         number = f"{len(changes) - len(items)} more" if items else str(len(changes))
-        items.append({"prepared": f"{number} changes, which the plan has\n"})
-    return [*items, {"prepared": visible_lines(plan.explained)}] if plan.explained else items
+        items.append({"prepared": f"{number} changes in the plan\n"})
+    return [*items, {"prepared": visible_lines(plan.report.text)}] if plan.report.text else items
 
 
 def _diff_item(change: Change) -> dict[str, str]:
@@ -214,7 +197,7 @@ def _diff_item(change: Change) -> dict[str, str]:
 
 
 def _flat(view: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The view with tags and lists of devices spread out, so that one changed tag or device is one line."""
+    """Return the view with tags and lists of devices spread out, so that one changed tag or device is one line."""
 
     def spread(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
         if isinstance(value, Mapping):
@@ -231,7 +214,7 @@ def _flat(view: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _lines(values: Mapping[str, Any], keys: Iterable[str]) -> str:
-    """As YAML that a person reads; what is not set, or an empty list, takes no line."""
+    """Return the values as readable YAML. An unset value or an empty list takes no line."""
     return "".join(
         visible(f"{key}: {_scalar(values[key])}") + "\n" for key in keys if values.get(key) not in (None, [], ())
     )

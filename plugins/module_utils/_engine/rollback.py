@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The rollback of a stage that has failed, and what its error says of it.
+"""The rollback of a failed stage, and what its error says about it.
 
 Private to this collection.
 """
@@ -19,14 +19,14 @@ from .._kernel.plan import Change, Stage
 from .ports import Outcome
 
 _NAMED = 10
-"""Of how many resources a message says what they are in the plan."""
+"""The number of resources whose planned names a message gives."""
 
 
 def roll_back(outcome: Outcome, back: Outcome, carry_out: Callable[[Stage], StorageError | None], stage: Stage) -> bool:
-    """Roll *stage* back by *carry_out*, and return whether the rollback was finished.
+    """Roll *stage* back by *carry_out*, and return whether the rollback finished.
 
-    *outcome*: that of the plan. *back*: that of the rollback, which *carry_out* fills. A failure of the rollback is a
-    note, since the first error stays the error.
+    *outcome* is that of the plan, *back* that of the rollback, which *carry_out* fills. A failed rollback becomes a
+    note, since the stage's error stays the error of the task.
     """
     is_back = True
     back.bindings = outcome.bindings
@@ -74,13 +74,13 @@ def kind_of_failure(error: StorageError) -> str:
 
 
 def explained(error: WaitError, outcome: Outcome, *, is_back: bool) -> WaitError:
-    """Return *error* with the planned names of its resources and, after a timeout, how to go on.
+    """Return *error* with the planned names of its resources and, after a timeout, with the next step.
 
-    *is_back*: the rollback was finished, or there is none.
+    *is_back*: the rollback finished, or there is none.
     """
     planned = {made: name for name, made in outcome.ids.items()}
     texts = [str(error).rstrip(".") + "."]
-    texts += [f"{made} was to be {planned[made]}." for made in error.resources[:_NAMED] if made in planned]
+    texts += [f"{made} is {planned[made]} in the plan." for made in error.resources[:_NAMED] if made in planned]
     if error.how == "timeout":
         gone = {
             substitute(change.resource, outcome.bindings)
@@ -88,11 +88,11 @@ def explained(error: WaitError, outcome: Outcome, *, is_back: bool) -> WaitError
             if change.action in ("DeleteSnapshot", "DeleteVolume", "TerminateInstances")
         }
         if gone.isdisjoint(error.resources):
-            texts.append("EC2 continues with it. Run the task again to go on from there.")
+            texts.append("EC2 goes on with the work. Run the task again to continue.")
         elif not is_back:
             texts.append("The rollback is unfinished. Run the task again to finish it.")
         elif any(change.action == "TerminateInstances" for change in outcome.rolled_back):
-            # Its time may have been its own.
+            # A wait for an instance may have its own timeout.
             texts.append("The task rolled it back, and the next run begins anew. Set a longer timeout.")
         else:
             texts.append("The task rolled it back, and the next run begins anew. Set a longer wait_timeout.")

@@ -2,8 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Runs a feature: read, plan, and, unless in check mode, carry out. The only place that knows of check mode and of
-exits.
+"""Run a feature: read, plan, and, unless in check mode, apply. Only this file knows check mode and ends the task.
 
 Private to this collection.
 """
@@ -46,9 +45,9 @@ def run_module(
     examples: Mapping[str, str] | None = None,
     **constraints: Any,
 ) -> None:
-    """A module's whole ``main()``: its own options and constraints, and option groups that it shares with others.
+    """Run a module: the whole of its ``main()``. Its options and constraints are merged with those of *groups*.
 
-    *examples*: of options that are mappings, see `misfits`.
+    *examples* holds correct values of options that are mappings, see `misfits`.
     """
     with _told_with_examples(examples or {}):
         module = AnsibleAWSModule(
@@ -57,11 +56,10 @@ def run_module(
     shell = _ModuleShell(module)
     region = module.region
     if not region:
-        error = SpecError("No region: set region, the environment variable AWS_REGION, or a region in the profile.")
+        error = SpecError("region: no region is given. Set region, AWS_REGION, or a region in the profile.")
         shell.fail(str(error), rendering.refusal(error, Plan(), {}))
     else:
-        # What is read stays until the end, and what it is made of goes without the collector, which would look through
-        # all of it for every page.
+        # A large listing stays in memory until the end. The garbage collector would search all of it at every page.
         usual = gc.get_threshold()
         gc.set_threshold(50_000)
         try:
@@ -72,23 +70,23 @@ def run_module(
 
 @contextmanager
 def _told_with_examples(examples: Mapping[str, str]) -> Iterator[None]:
-    """Modules that are made meanwhile refuse a plain value in place of a mapping with the example of its option.
+    """In this context, modules refuse a plain value in place of a mapping with the example of its option.
 
-    Ansible's own check names no option for a list's item, and fails itself over a number.
+    Ansible's own check names no option for a list's item, and raises a TypeError itself over a number.
     """
 
     class Module(AnsibleModule):
         def __init__(self, argument_spec: Mapping[str, Any], **more: Any) -> None:
-            # Tools that only look at the options give no parameters.
+            # A tool that only reads the options gives no parameters.
             texts = misfits(load_params() or {}, examples, argument_spec)
-            # What is a misfit passes for the moment, so that all else, such as what is secret, is as ever.
+            # A misfit passes as raw here, so that Ansible treats all other options, such as secrets, as usual.
             passing = {path.partition(".")[0].removesuffix("[]"): {"type": "raw"} for path in examples}
             super().__init__({**argument_spec, **passing} if texts else argument_spec, **more)
             if texts:
                 self.fail_json(" ".join(texts))
 
     usual = AnsibleAWSModule.default_settings["module_class"]
-    # Of the two places that amazon.aws has for the class, it looks at this one.
+    # amazon.aws has this class in two places, and reads this one.
     AnsibleAWSModule.default_settings["module_class"] = Module
     try:
         yield
@@ -99,10 +97,11 @@ def _told_with_examples(examples: Mapping[str, str]) -> Iterator[None]:
 def misfits(
     params: Mapping[str, Any], examples: Mapping[str, str], argument_spec: Mapping[str, Any] | None = None
 ) -> list[str]:
-    """What stands where a mapping, or a list of them, belongs: the option, its value, and how it is written.
+    """Return a sentence for each value in place of a mapping or a list: its option, the value, and an example.
 
-    *examples* by the path of the option, with ``[]`` behind the name of a list. Ansible's own message has no example.
-    *argument_spec* tells which lists are required, and which mappings have secrets, so that no value is shown.
+    *examples* by the path of the option, with ``[]`` after the name of a list. Ansible's own message has no example.
+    *argument_spec* tells which lists are required. It also tells which mappings have secrets, whose values are not
+    shown.
     """
     options = argument_spec or {}
     texts = []
@@ -112,22 +111,23 @@ def misfits(
         wrong = [(label, value, "list") for label, value in _no_lists(params, path, required=option.get("required"))]
         wrong += [(label, value, "mapping") for label, value in _values(params, path) if not _is_mapping(value)]
         texts += [
-            f"{label}: {_shown(value, secret)} is no {kind}. Write it as in {example}." for label, value, kind in wrong
+            f"{label}: {_shown(value, secret)} is not a {kind}. Write it as in {example}."
+            for label, value, kind in wrong
         ]
     return texts
 
 
 def _shown(value: Any, secret: bool) -> str:
-    """The value for a message, its kind alone where it may hold a *secret*."""
+    """Return the value for a message, or only its kind if it may hold a *secret*."""
     if secret:
         return "the given text" if isinstance(value, str) else "the given value"
     return "null" if value is None else repr(value)
 
 
 def _no_lists(params: Mapping[str, Any], path: str, *, required: bool | None) -> Iterator[tuple[str, Any]]:
-    """What stands where a list belongs, at the first part of a path that ends there; null only where it is *required*.
+    """Yield the value in place of a list, if the path ends at that list. Null counts only where it is *required*.
 
-    Ansible makes a list of text and numbers.
+    Ansible makes lists of texts and numbers, so these are no misfits.
     """
     name = path.removesuffix("[]")
     if name == path or "." in name or name not in params:
@@ -138,7 +138,7 @@ def _no_lists(params: Mapping[str, Any], path: str, *, required: bool | None) ->
 
 
 def _values(params: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
-    """What stands at the path, unless it is null, with the name of the place."""
+    """Yield each value at the path with its label, except null."""
     option, _dot, rest = path.partition(".")
     name = option.removesuffix("[]")
     value = params.get(name)
@@ -156,14 +156,14 @@ def _values(params: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _as_list(value: Any) -> list[Any]:
-    """The items that Ansible makes of the value of a list: text is taken apart at its commas."""
+    """Return the items that Ansible makes of a list's value: it splits text at commas."""
     if isinstance(value, list):
         return value
     return str(value).split(",") if isinstance(value, (str, int, float)) else []
 
 
 def _is_mapping(value: Any) -> bool:
-    """Whether Ansible takes the value for a mapping: it reads JSON and ``key=value`` out of text."""
+    """Return whether Ansible accepts the value as a mapping. It reads JSON and ``key=value`` from text."""
     try:
         check_type_dict(value)
     except TypeError:
@@ -181,11 +181,12 @@ class _ModuleShell:
         self.diff: bool = module._diff
 
     def warn(self, message: str) -> None:
-        # AnsibleAWSModule.warn would hand it to exit_json once more, which ansible-core calls deprecated.
+        # AnsibleAWSModule.warn would pass it to exit_json again, which ansible-core deprecates.
         warn(message)
 
     def exit(self, result: Mapping[str, Any]) -> None:
-        # Freeing botocore's service model object by object takes longer than a call to EC2; the process ends anyway.
+        # Freeing botocore's service model object by object takes longer than a call to EC2, and the process ends
+        # anyway.
         gc.freeze()
         self._module.exit_json(**result)
 
@@ -195,7 +196,7 @@ class _ModuleShell:
 
 
 def execute(feature: Feature, shell: Shell, gateway: Gateway) -> None:
-    """Runs *feature* with the shell's parameters and ends it with `Shell.exit` or `Shell.fail`."""
+    """Run *feature* with the shell's parameters, and end the task with `Shell.exit` or `Shell.fail`."""
     plan = Plan()
     try:
         _require_time(shell.params["wait_timeout"])
@@ -230,30 +231,32 @@ def execute(feature: Feature, shell: Shell, gateway: Gateway) -> None:
 
 
 def _rehearse(plan: Plan, gateway: Gateway) -> None:
-    """Ask EC2 about the calls of the plan that are to be rehearsed, and that build on nothing only planned.
+    """Rehearse the plan's calls that ask for it, and that use no planned id.
 
-    Raises CallError when EC2 would refuse one: now nothing is changed, and no instance is stopped in vain.
+    Raises CallError if EC2 would refuse one. At this moment nothing is changed, and no instance has stopped in vain.
     """
     for change in plan.changes:
         if change.rehearsed and not planned_in(change.parameters):
             try:
                 gateway.rehearse(change)
             except CallError as error:
-                error.args = (f"{error} Nothing was changed, EC2 was asked with DryRun.",)
+                error.args = (f"{error} The call was a DryRun. Nothing was changed.",)
                 raise
 
 
 def _require_time(seconds: float) -> None:
-    """Without any time everything that is begun would fail, and some of it be taken back."""
+    """Raise SpecError for less than a second. Every change that a run begins would fail, and some
+    would be rolled back.
+    """
     if seconds < 1:
-        raise SpecError(f"wait_timeout: {seconds}: 1 second or more; wait: false does not wait")
+        raise SpecError(f"wait_timeout: {seconds} is less than 1 second. Use wait: false to skip waiting.")
 
 
 def _planned(feature: Feature, spec: Any, gateway: Gateway, entries: list[Mapping[str, Any]]) -> tuple[State, Plan]:
-    """Return what EC2 has answered, and the feature's plan. The feature plans anew with each round of answers.
+    """Return EC2's answers and the feature's plan. The feature plans anew with each round of answers.
 
-    Plans of earlier tasks (*entries*) are laid over the answers. A volume that they attach is read too, since nothing
-    that EC2 answers now shows its attachment. Raises StorageError.
+    Plans of earlier tasks (*entries*) are laid over the answers. A volume that they attach is read too, since none of
+    EC2's present answers shows that attachment. Raises StorageError.
     """
     read = State(gateway.region, open=True)
     attached = [entry["resource"] for entry in entries if entry["action"] == "AttachVolume"]
@@ -261,8 +264,6 @@ def _planned(feature: Feature, spec: Any, gateway: Gateway, entries: list[Mappin
     while True:
         state = overlay(read, entries) if entries else read
         try:
-            if feature.needs is not None:
-                state.require(*assumed, *feature.needs(spec, state))
             plan = feature.plan(spec, state, read.now or _NEVER)
             if read.now is not None:
                 return state, plan
@@ -276,13 +277,13 @@ def _planned(feature: Feature, spec: Any, gateway: Gateway, entries: list[Mappin
 
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
-"""The time before EC2's first answer. What is planned with it is thrown away."""
+"""The time before EC2's first answer. A plan that is made with it is thrown away."""
 
 
 def _done(
     feature: Feature, spec: Any, plan: Plan, state: State, gateway: Gateway, outcome: Outcome | None = None
 ) -> dict[str, Any]:
-    """The result of a run that has succeeded, or of a check run, from the *state* after it."""
+    """Return the result of a successful run, or of a check run, from the *state* after it."""
     return rendering.success(
         plan,
         feature.result(spec, state),
@@ -293,7 +294,7 @@ def _done(
 
 
 def _told(feature: Feature, spec: Any, state: State, plan: Plan, outcome: Outcome, gateway: Gateway) -> dict[str, Any]:
-    """The result of a run that has carried out *plan*; that of a failure has ``error`` and ``msg``."""
+    """Return the result of a run that has carried out *plan*. The result of a failure has ``error`` and ``msg``."""
     error = outcome.error
     if error is None:
         try:
@@ -304,14 +305,16 @@ def _told(feature: Feature, spec: Any, state: State, plan: Plan, outcome: Outcom
             if plan.refused is None:
                 return result
             return {**result, **rendering.failure(plan.refused, plan, outcome, gateway.calls), "msg": str(plan.refused)}
-    # What the plan could not hold is to be known too.
+    # The user must also learn of a part that the plan refused.
     done = "" if outcome.error is None else rendering.done_before(outcome)
-    message = rendering.sentences(str(error), done, "" if plan.refused is None else f"Beside that: {plan.refused}")
+    message = rendering.sentences(str(error), done, "" if plan.refused is None else f"Besides: {plan.refused}")
     return {"msg": message, **rendering.failure(error, plan, outcome, gateway.calls)}
 
 
 def _after(state: State, plan: Plan, outcome: Outcome) -> State:
-    """*state* after what was carried out of *plan*, as last seen, and ``<resource>/deferred`` for what EC2 deferred."""
+    """Return *state* after the changes of *plan* that were made, as last seen. A deferred one adds
+    ``<resource>/deferred``.
+    """
     predicted = overlay(state, plan.without(outcome.left_changes).published(), everywhere=True)
     facts = [
         Fact(

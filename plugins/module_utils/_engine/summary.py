@@ -16,15 +16,15 @@ from typing import Any
 from .._kernel.ids import substitute
 
 LIMIT = 30
-"""Lines of a summary. What exceeds them is counted in the last one."""
+"""The number of lines of a summary. Its last line counts the rest."""
 
 
 def change_lines(results: Iterable[Mapping[str, Any]], limit: int = LIMIT) -> list[str]:
     """Return a line for each change in *results*, the results of this collection's tasks, in order.
 
-    A task that has failed counts with the changes that it has made; what it failed at and what it did not try come
-    after them. Planned ids are replaced by the ids of EC2 that any of the results knows. A result without a plan, such
-    as that of a skipped task, has no lines.
+    For a failed task, the changes that it made come first, then those that failed or were not tried. Planned ids are
+    replaced by EC2's ids from any of the results. A result without a plan, such as that of a skipped task, has no
+    lines.
     """
     known = list(results)
     ids = dict(chain.from_iterable((result.get("planned_ids") or {}).items() for result in known))
@@ -34,9 +34,9 @@ def change_lines(results: Iterable[Mapping[str, Any]], limit: int = LIMIT) -> li
 def headlines(results: Iterable[Mapping[str, Any]], label: str = "", limit: int = LIMIT) -> list[str]:
     """Return the ``msg`` of each of *results* that has changed something, in order, each text once.
 
-    Where none has changed anything, return the last ``msg`` alone: how things stand. A failed result has no headline,
-    since Ansible shows its failure. *label*: the key of a result whose value stands before its ``msg``; all such
-    results have a line, changed or not.
+    If nothing has changed, return the last ``msg`` alone. A failed result has no headline, since Ansible shows its
+    failure. *label* is the key of a value that stands before each ``msg``. With it, every result has a line, changed or
+    not.
     """
     told = [result for result in results if result.get("msg") and not result.get("failed")]
     if label:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Variables of roles and playbooks: whose a name is, misspelt names, and values that are given as text.
+"""Variables of roles and playbooks: their owners, misspelt names, and values that are given as text.
 
 Private to this collection.
 """
@@ -17,13 +17,13 @@ from typing import Any
 from .._kernel.errors import SpecError
 
 SHARED = frozenset({"restore", "relaunch"})
-"""Owners whose names are everyday words: variables of other projects begin with them too."""
+"""Owners whose names are everyday words. Variables of other projects begin with them too."""
 
 EXEMPT = ("_result", "_plan")
-"""Endings of the facts that roles and playbooks set, and of names that users register results under."""
+"""Endings of the facts that roles and playbooks set, and of names under which users register results."""
 
 NEAR = 2
-"""Edits that make one name of another at which the one counts as a misspelling of the other."""
+"""The number of edits up to which one name counts as a misspelling of another."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Verdict:
 
 
 def judge(names: Iterable[str], checked: Collection[str], known: Mapping[str, Collection[str]]) -> Verdict:
-    """Return what is wrong with *names*, the variables of a host, for the roles and playbooks in *checked*.
+    """Return the wrong ones among *names*, the variables of a host, for the roles and playbooks in *checked*.
 
-    *known* has the variables of every role and playbook of the collection by its name. A variable belongs to the one
-    with the longest name that it begins with. Variables of others than *checked* are not looked at.
+    *known* has the variables of every role and playbook of the collection by its name. A variable belongs to the owner
+    with the longest name that it begins with. Variables of other owners than *checked* are ignored.
     """
     refused, doubtful = [], []
     candidates = sorted({name for owner in checked for name in known[owner]})
@@ -64,7 +64,7 @@ def owner_of(name: str, owners: Iterable[str]) -> str:
 def nearest(name: str, candidates: Iterable[str]) -> str | None:
     """Return the candidate that *name* is a misspelling of, or None.
 
-    A misspelling is up to `NEAR` edits away, or has one word more or less. The fewest edits win, then the first.
+    A misspelling is up to `NEAR` edits away, or has one word more or less. The fewest edits win, then the alphabet.
     """
     ranked = [(_distance(name, other), other) for other in candidates]
     near = [(edits, other) for edits, other in ranked if edits <= NEAR or _differs_by_a_word(name, other)]
@@ -72,7 +72,7 @@ def nearest(name: str, candidates: Iterable[str]) -> str | None:
 
 
 def _differs_by_a_word(one: str, other: str) -> bool:
-    """Return whether one name has a word, between underscores, that the other is without."""
+    """Return whether one name has exactly one word, between underscores, that the other lacks."""
     longer, shorter = sorted((one.split("_"), other.split("_")), key=len, reverse=True)
     return shorter in _without_a_word(longer)
 
@@ -82,7 +82,7 @@ def _without_a_word(words: list[str]) -> Iterator[list[str]]:
 
 
 def _distance(one: str, other: str) -> int:
-    """Return the Levenshtein distance, or `NEAR` + 1 where the lengths alone are further apart than `NEAR`."""
+    """Return the Levenshtein distance, or `NEAR` + 1 if the lengths alone differ by more than `NEAR`."""
     if abs(len(one) - len(other)) > NEAR:
         return NEAR + 1
     before = list(range(len(other) + 1))
@@ -95,10 +95,11 @@ def _distance(one: str, other: str) -> int:
 
 
 def from_text(value: Any, option: str, kind: str, example: str, parse: Callable[[str], Any]) -> Any:
-    """Return *value*, or what its text says: a ``mapping``, a list of ``mappings``, or a list of ``ids``.
+    """Return *value*, or the value that its text stands for: a ``mapping``, a list of ``mappings``, or a list of
+    ``ids``.
 
-    A survey and ``-e name=value`` give text. Nothing (null, an empty text) is an empty mapping or list. Ids may also
-    stand in one text with commas or spaces between them. *parse* reads YAML, and raises ValueError for what is none.
+    A survey and ``-e name=value`` give text. Null and an empty text stand for an empty mapping or list. Ids may also
+    stand in one text, with commas or spaces between them. *parse* reads YAML, and raises ValueError for any other text.
     Raises SpecError, which names *option* and *example*, for a value of another type, and for text that a space cut.
     """
     empty: Any = {} if kind == "mapping" else []
@@ -125,10 +126,10 @@ def from_text(value: Any, option: str, kind: str, example: str, parse: Callable[
 
 
 def joined_connection(options: Mapping[str, Any], playbook: str, named: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the connection *options* of *playbook* with those that variables of their own name.
+    """Return the connection *options* of *playbook*, together with those that have a variable of their own.
 
-    *named*: the values by option, from variables such as ``rotate_snapshots_region``. Nothing (null, an empty text) is
-    no value. Raises SpecError where both ways name different values.
+    *named*: the values by option, from variables such as ``rotate_snapshots_region``. Null and an empty text are no
+    value. Raises SpecError if both ways give different values.
     """
     joined = dict(options)
     for name, value in named.items():
@@ -145,7 +146,7 @@ def _cut(option: str, text: str) -> str:
 
 
 def _is_cut(text: str) -> bool:
-    """Return whether *text* opens a list or mapping that nothing closes: Ansible splits ``-e name=value`` at spaces."""
+    """Return whether *text* opens a list or mapping without closing it. Ansible splits ``-e name=value`` at spaces."""
     bare = text.strip()
     return bare.startswith(("[", "{")) and not bare.endswith(("]", "}"))
 

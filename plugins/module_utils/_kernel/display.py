@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Text for the screen of somebody who approves a plan by eye.
+"""Make text safe for the screen of a person who approves a plan by eye.
 
-Tag values are other people's text. A newline in one can add a line to a diff, and a bidirectional mark can turn one
+Other people write tag values. A newline in one can add a line to a diff, and a bidirectional mark can turn a line
 around (Unicode Technical Report 36, "Bidirectional Text Spoofing").
 
 Private to this collection.
@@ -15,18 +15,18 @@ from __future__ import annotations
 import unicodedata
 
 _HIDDEN = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
-"""The Unicode categories that show no glyph of their own: controls, formats, private and lone halves, line breaks."""
+"""The Unicode categories without a visible glyph: controls, formats, private and lone halves, line breaks."""
 
 
 def visible(text: str) -> str:
-    """Return *text* with every character that moves, hides or breaks other text written as its Python escape."""
+    """Return *text* with the Python escape of every character that moves, hides or breaks other text."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(_escaped(character) for character in text)
 
 
 def visible_lines(text: str) -> str:
-    """Return *text* with each of its lines as `visible` shows it; the line ends stay."""
+    """Return *text* with each of its lines made `visible`. The line ends stay."""
     return "\n".join(visible(line) for line in text.split("\n"))
 
 
@@ -37,5 +37,5 @@ def _escaped(character: str) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number with what it counts: ``1 snapshot``, ``2 snapshots``."""
+    """Return a number with its noun: ``1 snapshot``, ``2 snapshots``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How a call to AWS, or a wait for it, fails.
+"""The errors of a call to AWS, and of a wait for its effect.
 
 Private to this collection.
 """
@@ -17,17 +17,16 @@ from .places import place_text
 
 
 class CallError(StorageError):
-    """A call to AWS that did not succeed. ``str(error)`` names the operation, AWS's code and message, the resource,
-    what to do.
+    """A failed call to AWS. ``str(error)`` names the operation, AWS's code and message, the resource and the remedy.
 
-    ``unclear``: the call may have had its effect all the same (connection lost, 5xx, read timeout). Not set for
-    throttling and for refusals, which EC2 answers before it acts.
-    ``passing``: the cause may be gone a moment later (throttling, 5xx, no connection); it says nothing about the
+    ``unclear``: the call may have had its effect (connection lost, 5xx, read timeout). False for throttling and for
+    refusals, which EC2 answers before it acts.
+    ``passing``: the cause may be gone a moment later (throttling, 5xx, no connection). It says nothing about the
     resource.
-    ``not_before``: when AWS will take the call, where its refusal says so.
-    ``made``: what the call has made all the same, by planned id.
-    ``message`` is AWS's, and *whole* where the text of the error leaves a part of it out.
-    ``spent``: the id that a client token stands for and that is of no use any more, where the answer has named it.
+    ``not_before``: the time from which AWS will accept the call, if its refusal names one.
+    ``made``: EC2's ids by planned id, for the resources that the call made although it failed.
+    ``message`` is AWS's own. *whole* is the full one, if the text of the error leaves out a part.
+    ``spent``: the id of the resource that a used-up client token stands for, if EC2's answer names it.
     """
 
     def __init__(
@@ -59,20 +58,22 @@ class CallError(StorageError):
         self.spent = spent
 
     def in_place(self, place: str) -> CallError:
-        """This error, which says where it happened: see `places.place_of`. For another place than the task's own."""
+        """Return this error with its place before the message: see `places.place_of`. For places other than the task's
+        own.
+        """
         self.args = (f"In {place_text(place)}: {self}",)
         return self
 
 
 def _sentence(text: str) -> str:
-    """*text* with a full stop, so that another sentence can follow. AWS ends its messages with one or without."""
+    """Return *text* with a full stop, so that another sentence can follow. AWS's messages have one or not."""
     text = text.rstrip(": \n")
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
-# The code of the CallError for an answer without error that shows something that is gone, or going, or something else
-# by now: the client token had made it. Where EC2 refuses such a token the codes are its own:
-# IdempotentInstanceTerminated for RunInstances, IdempotentParameterMismatch for other operations.
+# Our code for a successful answer whose client token stands for an old resource that is gone, or has changed its
+# purpose. Where EC2 refuses such a token, it has its own codes: IdempotentInstanceTerminated for RunInstances,
+# IdempotentParameterMismatch for other operations.
 TOKEN_SPENT = "TokenSpent"  # noqa: S105  (an error code)
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Identifiers: EC2's own, and planned ids that stand for what does not exist yet.
+"""Identifiers: EC2's own, and planned ids for resources that a plan will make.
 
 Private to this collection.
 """
@@ -22,27 +22,27 @@ _PREFIXES = {kind: prefix for prefix, kind in KINDS.items()}
 _ID = re.compile(r"(i|ami|snap|vol)-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 _PLANNED = re.compile(r"\(new (instance|image|snapshot|volume|moment) [^()]+\)")
 COPIED_VOLUME = "vol-ffffffff"
-"""What EC2 shows as the volume of a copied snapshot: "an arbitrary volume ID" that must not be used for anything."""
+"""EC2's volume id of a copied snapshot: "an arbitrary volume ID" that must not be used for anything."""
 _IMAGE_NAME = re.compile(r"[A-Za-z0-9()\[\] ./\-'@_]{3,128}")
 
 
 def planned(kind: str, name: str) -> str:
-    """The id that a plan uses for a resource that one of its own changes creates: ``(new image web/1)``."""
+    """Return the planned id of a resource: ``(new image web/1)``."""
     return f"(new {kind} {name.translate(str.maketrans('()', '[]'))})"
 
 
 def moment_of(snapshot: str) -> str:
-    """What stands for the start time of a snapshot that is only planned: ``(new moment …)`` of ``(new snapshot …)``."""
+    """Return the placeholder of a planned snapshot's start time: ``(new moment …)`` for ``(new snapshot …)``."""
     return snapshot.replace("(new snapshot ", "(new moment ", 1)
 
 
 def is_planned(resource: object) -> bool:
-    """Whether an id is one that `planned` made."""
+    """Return whether an id is a planned id."""
     return isinstance(resource, str) and _PLANNED.fullmatch(resource) is not None
 
 
 def kind_of(resource: str) -> str | None:
-    """``instance``, ``image``, ``snapshot`` or ``volume`` for an EC2 id or a planned id, else None."""
+    """Return ``instance``, ``image``, ``snapshot`` or ``volume`` for an EC2 id or a planned id, else None."""
     for pattern in (_ID, _PLANNED):
         match = pattern.fullmatch(resource)
         if match:
@@ -51,41 +51,46 @@ def kind_of(resource: str) -> str | None:
 
 
 def require_text(value: object, option: str) -> str:
-    """*value*, when it is text.
+    """Return *value* if it is a text. Raises SpecError otherwise.
 
-    SpecError for a number, a boolean or a list: YAML has changed it before it came here, so 2026.10 is 2026.1.
+    YAML reads 2026.10 as the number 2026.1, so a number, a boolean or a list may have changed already.
     """
     if not isinstance(value, str):
         raise SpecError(
-            f"{option}: {value!r} is not text: YAML reads 2026.10 as the number 2026.1, and yes as true. Quote it, "
+            f"{option}: {value!r} is not text. YAML reads 2026.10 as the number 2026.1, and yes as true. Quote it, "
             f'for example {option}: "2026.10".'
         )
     return value
 
 
 def require_id(kind: str, value: str, option: str) -> str:
-    """*value*, when it is a well-formed id of this kind or a planned one; SpecError names the option otherwise."""
+    """Return *value* if it is a well-formed or planned id of this kind. Raises SpecError, which names the option,
+    otherwise.
+    """
     if kind_of(value) != kind:
         raise SpecError(
-            f"{option}: {value!r} is not an id of EC2's: {_PREFIXES[kind]}- and 17 (or 8) hexadecimal digits"
+            f"{option}: {value!r} is not an id of EC2. Write {_PREFIXES[kind]}- and 17 (or 8) hexadecimal digits."
         )
     return value
 
 
 def require_image_name(value: str, option: str = "image_name") -> str:
-    """*value*, when EC2 takes it as the name of an image (RegisterImage: 3 to 128 characters of a fixed set)."""
+    """Return *value* if EC2 takes it as an image's name. Raises SpecError otherwise.
+
+    RegisterImage takes 3 to 128 characters of a fixed set.
+    """
     if not _IMAGE_NAME.fullmatch(value):
         raise SpecError(
-            f"{option}: EC2 does not take {value!r} as the name of an image: 3 to 128 characters out of letters, "
-            "digits, spaces and ( ) [ ] . / - ' @ _"
+            f"{option}: EC2 does not take {value!r} as the name of an image. Use 3 to 128 letters, digits, spaces "
+            "and ( ) [ ] . / - ' @ _"
         )
     return value
 
 
 def substitute(value: Any, bindings: Mapping[str, str]) -> Any:
-    """*value* with every planned id in it, at any depth of mappings and sequences, replaced by the id EC2 gave.
+    """Return *value* with EC2's id in place of every planned id, at any depth of mappings and sequences.
 
-    A planned id inside a longer string (a tag's value, a description) is replaced too.
+    A planned id inside a longer text (a tag's value, a description) is replaced too.
     """
     if isinstance(value, str):
         if "(new " not in value:
@@ -101,7 +106,7 @@ def substitute(value: Any, bindings: Mapping[str, str]) -> Any:
 
 
 def planned_in(value: Any) -> set[str]:
-    """Every planned id that occurs anywhere in *value*."""
+    """Return every planned id anywhere in *value*."""
     if isinstance(value, str):
         return {match.group(0) for match in _PLANNED.finditer(value)}
     if isinstance(value, Mapping):
@@ -112,15 +117,15 @@ def planned_in(value: Any) -> set[str]:
 
 
 def description(policy: str, of: str) -> str:
-    """What EC2 shows as the description of a snapshot. It takes only ASCII there, unlike in tags."""
+    """Return the Description of a snapshot. EC2 only takes ASCII there, unlike in tags."""
     return f"{policy}: {of}".encode("ascii", "replace").decode()
 
 
 def capture_description(policy: str, of: str, *, volumes: int = 0, attached: str = "", lock: str = "") -> str:
-    """The description of a policy's snapshot of a volume, or of the parts of an instance's set of so many *volumes*.
+    """Return the Description of a policy's snapshot of a volume, or of the parts of an instance's set of *volumes*.
 
-    *attached*: the instance that has the volume, empty for none and for a set. *lock*: how a run is to lock the
-    snapshot, such as ``governance 30d``; empty for not at all.
+    *attached*: the instance that has the volume, empty for none and for a set. *lock*: the lock that a run is to set,
+    such as ``governance 30d``, empty for none.
     """
     number = f", {volumes} volumes" if volumes else ""
     where = f", attached to {attached}" if attached else ""
@@ -128,10 +133,10 @@ def capture_description(policy: str, of: str, *, volumes: int = 0, attached: str
 
 
 def copy_description(policy: str, volume: str, instance: str, original: str, region: str, taken: str) -> str:
-    """The description of a copy: of which snapshot, of which volume, and, for the part of a set, of which instance.
+    """Return the Description of a copy: its snapshot, its volume and, for a part of a set, its instance.
 
-    *original* and *taken*, when it was taken, may be planned ids, which EC2's own replace before the call. With the
-    longest name of a policy and of a region EC2's 255 characters suffice.
+    *original* and *taken*, its start time, may be planned ids. EC2's values replace them before the call. With the
+    longest name of a policy and of a region, the text still fits into EC2's 255 characters.
     """
     whole = f" on {instance}" if instance else ""
     return f"{description(policy, volume + whole)}, {original}, from {region}, taken {taken}"
@@ -147,12 +152,14 @@ def without_moment(text: str) -> str:
 
 
 GENERATIONS = 32
-"""How many used-up client tokens are passed over: a volume may be deleted and made again many times a day."""
+"""The number of used-up client tokens that a run passes over. A volume may be deleted and made
+again many times a day.
+"""
 
 
 def client_token(identity: Iterable[str], generation: int = 0) -> str:
-    """A token that is the same in every run that wants the same thing: 64 hexadecimal digits, EC2's maximum.
+    """Return a token that every run with the same purpose makes: 64 hexadecimal digits, EC2's maximum.
 
-    A token is used up when what it made is gone (CreateVolume answers IdempotentParameterMismatch), hence *generation*.
+    A token is used up when its resource is gone (CreateVolume answers IdempotentParameterMismatch), hence *generation*.
     """
     return hashlib.sha256("\x1f".join([*identity, str(generation)]).encode()).hexdigest()

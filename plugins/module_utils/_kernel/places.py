@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Places: a region of the task's own account, or of that of another profile.
+"""Places: one region of the task's own account, or of another profile's account.
 
 Private to this collection.
 """
@@ -11,17 +11,17 @@ from __future__ import annotations
 
 
 def place_of(region: str, profile: str | None = None) -> str:
-    """A region, of the task's own account or of that of another profile: ``eu-west-1``, ``eu-west-1@backup``."""
+    """Return the text of a place: ``eu-west-1``, or ``eu-west-1@backup`` for another profile's account."""
     return f"{region}@{profile}" if profile else region
 
 
 def split_place(place: str) -> tuple[str, str | None]:
-    """The region and, for another account, the profile."""
+    """Return the region and, for another account, the profile."""
     region, _at, profile = place.partition("@")
     return region, profile or None
 
 
 def place_text(place: str) -> str:
-    """Return the place as a person reads it: ``eu-west-1``, ``eu-west-1 (profile backup)``."""
+    """Return the place for a person: ``eu-west-1``, ``eu-west-1 (profile backup)``."""
     region, profile = split_place(place)
     return f"{region} (profile {profile})" if profile else region

@@ -20,26 +20,27 @@ from . import tags as tag_names
 from .errors import StorageError, UnsafePlan
 from .ids import kind_of, moment_of, planned_in, without_moment
 from .places import split_place
+from .report import PlanReport, Withdrawal
 from .resources import Resource
 from .state import Query, State
 
 _NO_IDENTITY = (tag_names.ORIGIN, tag_names.PARTS, tag_names.TRIAL, tag_names.MACHINE, tag_names.COPIED_TO)
-"""Of the collection's own tags, those that tell of what carries them, and not for what it was made."""
+"""The collection's tags that describe the bearer, and not the purpose for which it was made."""
 _HASHED = frozenset({"UserData", "UefiData"})
-"""Request parameters whose values may hold secrets: passwords in user data, keys in UEFI variables."""
+"""Request parameters that may hold secrets: passwords in user data, keys in UEFI variables."""
 
 
 @dataclass(frozen=True)
 class Operation:
-    """What must be known of a mutating operation of EC2 to make a call out of changes.
+    """The facts about one of EC2's mutating operations that turn changes into a call.
 
-    ``target``: the request's parameter that names the resource; None for what makes a new one.
-    ``most``: how many resources one call takes. ``target`` is a list when more than one.
-    ``creates``: where the answer has the new id, as a path of keys and indexes; ``Snapshots`` of CreateSnapshots is a
-    list, matched to the changes by volume.
-    ``token``: whether EC2 recognises a repeated call by its ClientToken.
-    ``safe``: whether repeating the call after an unclear answer does no harm (by its nature, or by its token).
-    ``already``: EC2's codes that mean that it is so already (a repeated delete).
+    ``target``: the request's parameter that names the resource; None for an operation that creates one.
+    ``most``: the number of resources that one call takes. ``target`` is a list when it is more than one.
+    ``creates``: the path of keys and indexes to the new id in the answer. ``Snapshots`` of CreateSnapshots is a list,
+    matched to the changes by volume.
+    ``token``: EC2 recognises a repeated call by its ClientToken.
+    ``safe``: a repeat after an unclear answer does no harm, by its nature or by its token.
+    ``already``: EC2's codes for a change that is already made, such as a repeated delete.
     """
 
     target: str | None = None
@@ -59,19 +60,19 @@ OPERATIONS: Mapping[str, Operation] = {
     "ModifyInstanceAttribute": Operation("InstanceId"),
     "RunInstances": Operation(creates=("Instances", 0, "InstanceId"), token=True),
     "CreateVolume": Operation(creates=("VolumeId",), token=True),
-    # A repeated call is told that it is so already, and so is one that another run was faster than: the wait tells.
+    # A repeated call gets this code, and so does a call that comes after another run's. The wait tells which.
     "AttachVolume": Operation("VolumeId", already=frozenset({"VolumeInUse"})),
     "DetachVolume": Operation("VolumeId", already=frozenset({"IncorrectState", "InvalidAttachment.NotFound"})),
     "DeleteVolume": Operation("VolumeId", already=frozenset({"InvalidVolume.NotFound"})),
-    # No client token (EC2 API reference): a repeat spends another of the volume's four modifications a day.
+    # No client token (EC2 API reference): a repeat uses another of the volume's four modifications a day.
     "ModifyVolume": Operation("VolumeId", safe=False),
-    # No client token (EC2 API reference): a repeat makes a second one.
+    # No client token (EC2 API reference): a repeat makes a second resource.
     "CreateSnapshot": Operation(creates=("SnapshotId",), safe=False),
     "CreateSnapshots": Operation(creates=("Snapshots",), safe=False),
     "RegisterImage": Operation(creates=("ImageId",), safe=False),
     "CreateImage": Operation(creates=("ImageId",), safe=False),
     "DeleteSnapshot": Operation("SnapshotId", already=frozenset({"InvalidSnapshot.NotFound"})),
-    # No client token either; called in the region, and by the account, where the copy is to be.
+    # No client token either. The call goes to the region and the account of the copy.
     "CopySnapshot": Operation(creates=("SnapshotId",), safe=False),
     "ModifySnapshotAttribute": Operation("SnapshotId"),
     "ModifySnapshotTier": Operation("SnapshotId"),
@@ -84,12 +85,14 @@ OPERATIONS: Mapping[str, Operation] = {
 
 
 Objection: TypeAlias = Callable[[Sequence[Resource], str], str]
-"""From what a `Precondition` has found and the id of the change's resource: why not, empty for no objection."""
+"""Returns, from the answer for a `Precondition` and the id of the change's resource, an objection or an empty text."""
 
 
 @dataclass(frozen=True)
 class Precondition:
-    """What must still hold right before a change: *query* is asked then, and *objection* reads the answer."""
+    """A condition that must still hold right before a change. *query* is asked then, and
+    *objection* reads the answer.
+    """
 
     query: Query
     objection: Objection = field(compare=False)
@@ -99,20 +102,22 @@ class Precondition:
 class Change:
     """One mutating call, or one resource's part of a call that takes many.
 
-    ``resource`` is what is changed, or the planned id of what is made. ``parameters`` is the request in boto3's shape
-    without that id; planned ids in it are replaced before the call. ``before`` and ``after`` are partial views: what
-    the change does to the resource (``before`` None: it is made; ``after`` None: it is gone). ``identity`` finds what
-    the call makes or, of ModifyVolume, the modification that it begins, for operations that EC2 would repeat. ``token``
-    seeds the ClientToken of operations that have one.
-    ``only_while`` is asked before a call that EC2 refused for now is repeated: the resource must still be found.
-    ``deferrable``: EC2's codes with which a refusal is no failure; the change is left to a later run.
-    ``unless``: questions that are asked right before; when one of them finds something, the change is left out.
-    ``regardless``: it builds on nothing that the plan waits for, so it is carried out also when the wait of an earlier
-    stage has ended badly; its own failure is a note then.
-    ``passed_over``: ids of what ``identity`` finds and the plan has not chosen; it is never taken for what is made.
-    ``provided``: asked right before too; with an objection the stage fails (`Superseded`) without a call.
-    ``rehearsed``: EC2 is asked before the first change, with DryRun, whether the caller may do it.
-    ``region`` is where it is made; with another account's profile behind it, see `place_of`.
+    ``resource``: the changed resource, or the planned id of the new one.
+    ``parameters``: the request in boto3's shape without that id. Planned ids in it are replaced before the call.
+    ``before``, ``after``: partial views of the resource before and after the change. ``before`` None: it is new.
+    ``after`` None: it is gone.
+    ``identity``: the query that finds the new resource or, for ModifyVolume, the modification. For operations that EC2
+    would carry out twice.
+    ``token``: the seed of the ClientToken, for operations that have one.
+    ``only_while``: asked before the repeat of a call that EC2 refused for now. The answer must still have the resource.
+    ``deferrable``: EC2's codes with which a refusal is no failure. The change is left to a later run.
+    ``unless``: queries that are asked right before the call. If one finds something, the change is left out.
+    ``regardless``: the change depends on no wait of the plan. It is made even if the wait of an earlier stage ended
+    badly, and its own failure is then a note.
+    ``passed_over``: ids that ``identity`` finds and that the plan has not chosen. They never count as the new resource.
+    ``provided``: also asked right before the call. An objection fails the stage (`Superseded`) without a call.
+    ``rehearsed``: before the first change, EC2 is asked with DryRun whether it allows this one.
+    ``region``: the place of the call, see `place_of`.
     """
 
     action: str
@@ -135,19 +140,19 @@ class Change:
 
     @property
     def operation(self) -> Operation:
-        """What must be known of the action to call it."""
+        """The facts about the action."""
         return OPERATIONS[self.action]
 
     @property
     def creates(self) -> bool:
-        """Whether it makes something new; `resource` is then a planned id."""
+        """The change creates a new resource, and `resource` is its planned id."""
         return bool(self.operation.creates)
 
     @property
     def own_tags(self) -> dict[str, str]:
-        """The collection's own tags that the change puts on what it makes, by which that is known again.
+        """The collection's own tags on the new resource by which a later run recognises it.
 
-        Those that change in the life of what is made are not among them.
+        Tags that change during the resource's life are not among them.
         """
         kind = kind_of(self.resource)
         return {
@@ -159,7 +164,7 @@ class Change:
         }
 
     def published(self) -> dict[str, Any]:
-        """The change as a user sees it: an entry of the module's ``plan``. ``profile`` only for another account."""
+        """Return the entry of the module's ``plan``. It has ``profile`` only for another account."""
         region, profile = split_place(self.region)
         return {
             "action": self.action,
@@ -175,10 +180,10 @@ class Change:
 
 
 def published_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Request parameters as they may be shown and compared between runs.
+    """Return request parameters as they may be shown and compared between runs.
 
     Client tokens and the times of the run are left out. User data and UEFI data stand as their hashes, since they may
-    hold secrets. The same is applied to a request log when a run is compared with its plan.
+    hold secrets. Tests treat a request log in the same way to compare a run with its plan.
     """
 
     def shown(key: str, value: Any) -> Any:
@@ -201,8 +206,9 @@ def published_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
 def tagging(
     resource: str, region: str, present: Mapping[str, str], wanted: Mapping[str, str], reason: str
 ) -> tuple[Change | None, list[str]]:
-    """The CreateTags that makes the tags *present* of a resource hold what is *wanted*, None when they do; and the keys
-    for which EC2 has no place there (`tags.with_room`).
+    """Return the CreateTags that gives a resource with the tags *present* the *wanted* ones, and the keys without room.
+
+    The change is None if nothing is missing. See `tags.with_room` for the keys.
     """
     missing = {key: value for key, value in wanted.items() if present.get(key) != value}
     fitting, left_out = tag_names.with_room(present, missing)
@@ -215,12 +221,14 @@ def tagging(
 
 @dataclass(frozen=True)
 class Wait:
-    """Until when a stage waits: every one of *resources* has reached *goal* (a key of `goals.GOALS`).
+    """A wait of a stage, until every one of *resources* has reached *goal*, a key of `wait_goals.GOALS`.
 
-    ``about``: what the goal is about beside the resource, such as the instance that a volume is to be attached to.
-    ``final``: nothing in the plan builds on it, so ``wait: false`` skips it. ``expect``: fields of the resource's view
-    that must then have these values (of a mapping, such as tags, at least these entries); another value is a mismatch
-    and fails the stage. ``timeout`` in seconds, None for the task's. ``place``: where the resources are, see `Query`.
+    ``about``: the goal's other resource, such as the instance of an attachment.
+    ``final``: no change of the plan depends on it, so ``wait: false`` skips it.
+    ``expect``: values that fields of the resource's view must then have. A mapping, such as tags, may have more
+    entries. Another value is a mismatch and fails the stage.
+    ``timeout``: in seconds, None for the task's.
+    ``place``: the place of the resources, see `Query`.
     """
 
     resources: tuple[str, ...]
@@ -232,43 +240,35 @@ class Wait:
     place: str = ""
 
 
-@dataclass(frozen=True)
-class Withdrawal:
-    """Why a change is left out at the last moment: the name of the guard, and its reason."""
-
-    guard: str
-    reason: str
-
-
 class Recheck(Protocol):
-    """What a stage asks again right before its changes, when the run has waited since the plan was made."""
+    """Queries that a stage asks again right before its changes, if the run has waited since it made the plan."""
 
     @property
     def queries(self) -> tuple[Query, ...]:
-        """The questions, asked side by side."""
+        """The queries, asked side by side."""
 
     def withdrawn(self, answers: Mapping[Query, Iterable[Resource]]) -> Mapping[str, Withdrawal]:
-        """By resource, why its change is left out."""
+        """Return the changes to leave out, by resource, with the reason."""
 
     def warning(self, withdrawn: Mapping[str, Withdrawal]) -> str:
-        """The sentence that tells the user of it."""
+        """Return the sentence that tells the user about them."""
 
 
 ANY_FAILURE = frozenset({"refused", "failed", "mismatch", "timeout", "unclear"})
-"""For `Stage.rollback_on`: whatever goes wrong, the way back is taken."""
+"""A value for `Stage.rollback_on`: the stage is rolled back after every kind of failure."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Changes that do not depend on each other, made in parallel, then waits.
+    """Changes that do not depend on each other, made in parallel, and then waits.
 
-    ``on_failure``: what is done, in order, when this stage fails in one of the ways named in ``rollback_on``:
+    ``on_failure``: the rollback, in order. It runs when the stage fails in one of the ways in ``rollback_on``:
     ``refused`` (EC2 said no), ``failed`` (a resource ended in a failed state), ``mismatch`` (``expect`` did not hold),
-    ``timeout``, ``unclear`` (no answer, a fault of EC2's or throttling, after all repeats: what was asked for may have
-    happened or may not), ``superseded`` (another run was faster, see `Change.provided`). Its changes whose resource was
-    never made are skipped. What a stage's own changes made is bound by then.
-    ``patience``: EC2 error codes that mean "not now" here; the call is repeated until the task's time is over.
-    ``recheck``: see `Recheck`. Where its questions cannot be answered, the stage fails before its first change.
+    ``timeout``, ``superseded`` (another run was faster, see `Change.provided`), ``unclear`` (no answer, a fault of
+    EC2's or throttling, after all repeats: the call may have had its effect or not). The ids of resources that the
+    stage made are known to the rollback. Its changes to resources that were never made are skipped.
+    ``patience``: EC2's error codes that mean "not now" here. The call is repeated until the task's deadline.
+    ``recheck``: see `Recheck`. If AWS does not answer its queries, the stage fails before its first change.
     """
 
     changes: tuple[Change, ...] = ()
@@ -281,39 +281,25 @@ class Stage:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a module will do, in order, and what it wants the user to know about it.
+    """The changes of a module's run, in order, and the information for the user about them.
 
-    ``told``: parts of the module's result that only the planning knows, such as why something stays. ``unfinished``:
-    what is told in their place when the plan is not carried out to its end. ``listed``: by action, the list in ``told``
-    that names what the action is done to; what EC2 defers, or is not done, is taken out. ``counted``: by action, the
-    number in ``told["counts"]`` that goes down for what EC2 defers. ``retold``: turns what is told into what is told
-    after changes were withdrawn (`Recheck`). ``explained``: text that
-    ``--diff`` shows after the changes; ``shown``: so many changes are shown before it, None for all. ``refused``: what
-    the plan leaves out and should have held; the task fails with it once the rest is done, in check mode too.
-    ``measured``: the list in ``told`` with an entry for each resource, which has its ``volume_id``. A run puts into its
-    ``seconds`` how long it took until the resource was ready. Of a run that has failed the list has only entries for
-    which nothing is left to do.
+    ``report``: results that only the planner knows.
+    ``refused``: the error of a part that the plan had to leave out. The task fails with it once the rest is done, in
+    check mode too.
     """
 
     stages: tuple[Stage, ...] = ()
     warnings: tuple[str, ...] = ()
-    told: Mapping[str, Any] = field(default_factory=dict)
-    unfinished: Mapping[str, Any] = field(default_factory=dict)
-    listed: Mapping[str, str] = field(default_factory=dict)
-    counted: Mapping[str, str] = field(default_factory=dict)
-    retold: Callable[[Mapping[str, Any], Mapping[str, Withdrawal]], Mapping[str, Any]] | None = None
-    explained: str = ""
-    shown: int | None = None
+    report: PlanReport = field(default_factory=PlanReport)
     refused: StorageError | None = None
-    measured: str = ""
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        """All changes, in order of the stages."""
+        """All changes, in the order of the stages."""
         return tuple(change for stage in self.stages for change in stage.changes)
 
     def without(self, changes: Iterable[Change]) -> Plan:
-        """The plan as if it had not held these changes."""
+        """Return the plan as if it had never held these changes."""
         left_out = {id(change) for change in changes}
         stages = tuple(
             dataclasses.replace(stage, changes=tuple(one for one in stage.changes if id(one) not in left_out))
@@ -323,43 +309,40 @@ class Plan:
 
     @property
     def is_empty(self) -> bool:
-        """Nothing will be changed. There may still be something to wait for."""
+        """The plan changes nothing. It may still wait for something."""
         return not self.changes
 
     def published(self) -> list[dict[str, Any]]:
-        """The plan as a user sees it: one entry per change, in order."""
+        """Return the plan as a user sees it: one entry per change, in order."""
         return [change.published() for change in self.changes]
 
 
 @dataclass(frozen=True)
 class Feature:
-    """One module's rules, pure functions. The runner does the rest.
+    """One module's rules, as pure functions. The runner does the rest.
 
-    ``parse(params, region)``: the module's options to a spec; SpecError for bad input. No network has been used by
-    then.
-    ``needs(spec, state)``: the queries whose answers are still missing, most at once; asked until it returns nothing
-    new. None for a planner that asks where it needs the answers (`State.require`).
-    ``plan(spec, state, now)``: what to do. ``now`` is EC2's time of the last answer. Raises SpecError, Ambiguous,
-    UnsafePlan, and NeedsAnswers while a query that it requires is not answered.
-    ``result(spec, state)``: the entities that the module returns, as plain data, from the state after the plan
-    (predicted in check mode, observed otherwise).
-    ``headline(spec, result)``: of the module's result, the figures that matter most, as the end of its ``msg``.
+    ``parse(params, region)``: returns the spec of the module's options. Raises SpecError for bad input. No network has
+    been used by then.
+    ``plan(spec, state, now)``: returns the plan. ``now`` is EC2's time of the last answer. Raises SpecError, Ambiguous,
+    UnsafePlan, and NeedsAnswers while a required query is not answered (`State.require`).
+    ``result(spec, state)``: returns the module's entities as plain data, from the state after the plan (predicted in
+    check mode, observed otherwise).
+    ``headline(spec, result)``: returns the most important figures of the result, for the end of ``msg``.
     """
 
     parse: Callable[[Mapping[str, Any], str], Any]
     plan: Callable[[Any, State, datetime], Plan]
     result: Callable[[Any, State], dict[str, Any]]
     headline: Callable[[Any, Mapping[str, Any]], str] = lambda _spec, _result: ""
-    needs: Callable[[Any, State], tuple[Query, ...]] | None = None
 
 
 def guard(plan: Plan, known: Iterable[str] = ()) -> Plan:
-    """*plan*, when it can be carried out as it stands; UnsafePlan says what is wrong with it.
+    """Return *plan* if it can be carried out. Raises UnsafePlan, which says why not.
 
-    Every planned id must be made by an earlier stage (or be one of *known*: planned by an earlier task of a check run),
-    no stage may hold two changes of the same kind to one resource, since the order within a stage is open (attachments
-    of one volume to several instances do not touch each other), and whatever is made, or must not be done twice, must
-    be recognisable in a second attempt: by its client token, or by its identity and tags.
+    An earlier stage must make every planned id, unless the id is one of *known*, from an earlier task of a check run.
+    No stage may hold two changes of one kind to one resource, since the order within a stage is open. Attachments of
+    one volume to several instances are separate. A later attempt must recognise every new resource, and every change
+    that must not be made twice, by a client token or by identity and tags.
     """
     made = {name for resource in known for name in (resource, moment_of(resource))}
     for stage in plan.stages:
@@ -374,9 +357,7 @@ def guard(plan: Plan, known: Iterable[str] = ()) -> Plan:
             if (change.creates and change.operation.token and not change.token) or (
                 (change.creates or not change.operation.safe) and change.identity is None
             ):
-                raise UnsafePlan(
-                    f"{change.action} of {change.resource} could not be told from a second one: no identity or token"
-                )
+                raise UnsafePlan(f"{change.action} of {change.resource} has no identity or token to find it again")
             used = planned_in(change.parameters)
             if not change.creates:
                 used |= planned_in(change.resource)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The prediction: the state as a plan leaves it.
+"""Predict the state after a plan.
 
 Private to this collection.
 """
@@ -20,11 +20,11 @@ from .state import State, resource_key
 
 
 def overlay(state: State, entries: Iterable[Mapping[str, Any]], *, everywhere: bool = False) -> State:
-    """*state* as it will be once the published plan *entries* have been carried out.
+    """Return *state* as it will be after the published plan *entries*.
 
-    This is both how a plan predicts its own result (*everywhere*: in all regions that it touches) and how a check run
-    composes: the entries of earlier tasks' plans are laid over what EC2 answers, without those of another region. A
-    real id that was not read is skipped too: its entry says only what changes, not what the rest is.
+    A plan predicts its own result with *everywhere*, in all regions that it touches. A check run lays the entries of
+    earlier tasks over EC2's answers, except those of another region. An existing resource that was not read is skipped:
+    its entry only has the fields that change.
     """
     resources = dict(state.resources)
     for entry in entries:
@@ -42,7 +42,7 @@ def overlay(state: State, entries: Iterable[Mapping[str, Any]], *, everywhere: b
             made = new_from_view(resource_id, after)
             if made is not None:
                 resources[key] = made
-                # CreateImage takes snapshots by itself: its entry is the only one that tells of them.
+                # CreateImage takes snapshots by itself, so only its entry names them.
                 parts = after.get("snapshots") or ()
                 taken = (new_from_view(part["snapshot_id"], part) for part in parts if made.kind == "image")
                 resources.update({item.resource_id: item for item in taken if item is not None})
@@ -50,7 +50,7 @@ def overlay(state: State, entries: Iterable[Mapping[str, Any]], *, everywhere: b
 
 
 def bound(state: State, bindings: Mapping[str, str]) -> State:
-    """*state* with EC2's ids in place of the planned ones that *bindings* knows, also inside fields and tags."""
+    """Return *state* with EC2's ids in place of the planned ids in *bindings*, also inside fields and tags."""
     if not bindings:
         return state
     resources: dict[str, Resource] = {}

@@ -50,12 +50,13 @@ _WANTED_STOPS = ("Client.UserInitiatedShutdown", "Client.UserInitiatedHibernate"
 
 
 def launch_identity(predecessor_id: str, image_id: str) -> tuple[str, ...]:
-    """The identity from which `ids.client_token` makes the ClientToken of a successor's launch."""
+    """Return the identity from which `ids.client_token` makes the ClientToken of a successor's launch."""
     return ("relaunch", predecessor_id, image_id)
 
 
 def is_launched_to_replace(heir: Instance, predecessor_id: str) -> bool:
-    """Whether a relaunch of *predecessor_id* launched *heir*: RunInstances got one of this collection's ClientTokens.
+    """Return whether a relaunch of *predecessor_id* launched *heir*: RunInstances got one of this collection's
+    ClientTokens.
 
     EC2 shows a launch's ClientToken for ever, and nobody can change it later. Somebody who may call RunInstances can
     choose it, so the right to launch instances is a right to be believed. A successor that is only planned is the
@@ -67,13 +68,13 @@ def is_launched_to_replace(heir: Instance, predecessor_id: str) -> bool:
 
 
 def launch_tokens(predecessor_id: str, image_id: str) -> tuple[str, ...]:
-    """The ClientTokens that the launch of a successor can have: one of each generation."""
+    """Return the ClientTokens that the launch of a successor can have: one of each generation."""
     identity = launch_identity(predecessor_id, image_id)
     return tuple(client_token(identity, number) for number in range(GENERATIONS))
 
 
 def last_transition(instance: Instance) -> datetime | None:
-    """The time of the last stop or termination that EC2 reports in StateTransitionReason, in whole seconds.
+    """Return the time of the last stop or termination that EC2 reports in StateTransitionReason, in whole seconds.
 
     None while the instance runs, and for transitions of which EC2 tells no time ("Server.InternalError").
     """
@@ -82,7 +83,7 @@ def last_transition(instance: Instance) -> datetime | None:
 
 
 def is_start_taken_back(instance: Instance, since: datetime) -> bool:
-    """Whether EC2 itself ended the last start of a stopped instance, and that start came after *since*.
+    """Return whether EC2 itself ended the last start of a stopped instance, and that start came after *since*.
 
     EC2 accepts a start and lets the instance fall back to ``stopped`` when it cannot use the root's key, for example
     (StateReason ``Client.InternalError``). LaunchTime moves with the attempt.
@@ -93,7 +94,7 @@ def is_start_taken_back(instance: Instance, since: datetime) -> bool:
 
 
 def has_run_since(instance: Instance, since: datetime) -> bool:
-    """Whether EC2 shows that the instance was started after *since*, and that the start stood.
+    """Return whether EC2 shows that the instance was started after *since*, and that the start stood.
 
     Of a stopped one the last stop tells: it came after the start. LaunchTime alone tells nothing, since it moves with a
     start that EC2 takes back too. EC2 tells LaunchTime in whole seconds or finer, records tell whole seconds, so
@@ -109,13 +110,16 @@ def has_run_since(instance: Instance, since: datetime) -> bool:
 
 
 def is_shown_otherwise(instance: Instance) -> bool:
-    """Whether a plan predicts the instance's state: EC2 itself answered another one. The plan is this run's own."""
+    """Return whether a plan predicts the instance's state: EC2 itself answered another one. The
+    plan is this run's own.
+    """
     shown = (instance.facts.get("State") or {}).get("Name")
     return shown is not None and shown != instance.state
 
 
 def is_stopped_within(instance: Instance, since: datetime, until: datetime) -> bool:
-    """Whether the stop of a stopped instance lies between two times, to the second; or EC2 took back a later start.
+    """Return whether the stop of a stopped instance lies between two times, to the second; or EC2 took back a later
+    start.
 
     This is the proof of a hold: *since* and *until* are the times of its record.
     """
@@ -126,7 +130,7 @@ def is_stopped_within(instance: Instance, since: datetime, until: datetime) -> b
 
 
 def is_off(instance: Instance) -> bool:
-    """Whether the instance exists and does not run, or is about to stop."""
+    """Return whether the instance exists and does not run, or is about to stop."""
     return instance.state in ("stopping", "stopped")
 
 
@@ -152,20 +156,20 @@ def _usage_times(instance: Instance) -> tuple[datetime, ...]:
 
 
 def _attachments(instance: Instance, since: datetime | None = None) -> list[datetime]:
-    """The AttachTime of each of the instance's block devices, of those later than *since* alone."""
+    """Return the AttachTime of each of the instance's block devices, of those later than *since* alone."""
     devices = instance.facts.get("BlockDeviceMappings") or ()
     moments = [(device.get("Ebs") or {}).get("AttachTime") for device in devices]
     return [item for item in moments if isinstance(item, datetime) and (since is None or item > since)]
 
 
 def is_stopped_before(old: Instance, moment: datetime) -> bool:
-    """Whether EC2 does not show that the stop of *old*, which is off, came after *moment*."""
+    """Return whether EC2 does not show that the stop of *old*, which is off, came after *moment*."""
     stopped = last_transition(old)
     return stopped is None or stopped <= moment
 
 
 def has_outlasted(heir: Instance, old: Instance) -> bool:
-    """Whether *heir* is the one of the two that ran last: *old* is off, and *heir* runs, or has stopped later.
+    """Return whether *heir* is the one of the two that ran last: *old* is off, and *heir* runs, or has stopped later.
 
     StateTransitionReason tells both stops. Where EC2 tells no time of one, the later LaunchTime decides.
     """
@@ -180,7 +184,8 @@ def has_outlasted(heir: Instance, old: Instance) -> bool:
 
 
 def can_be_on_trial(heir: Instance, old: Instance, now: datetime) -> bool:
-    """Whether EC2's facts leave room for the claim that *heir* was launched to replace *old* and has never served.
+    """Return whether EC2's facts leave room for the claim that *heir* was launched to replace *old* and has never
+    served.
 
     A tag claims that, and nothing of EC2's can prove it. These facts refute it: *heir* is older than `LONGEST_TRIAL`;
     it has an Elastic IP, a volume that came later, or was started again; *old* is gone, or ran when *heir* was launched
@@ -202,18 +207,18 @@ def can_be_on_trial(heir: Instance, old: Instance, now: datetime) -> bool:
 
 
 def is_copy(snapshot: Snapshot) -> bool:
-    """Whether EC2 shows the snapshot as a copy: its VolumeId is arbitrary (EC2 API reference, Snapshot)."""
+    """Return whether EC2 shows the snapshot as a copy: its VolumeId is arbitrary (EC2 API reference, Snapshot)."""
     return snapshot.volume_id in UNKNOWN_VOLUMES
 
 
 def is_taken_of(snapshot: Snapshot, volume_id: str) -> bool:
-    """Whether the snapshot was taken of this volume: its own VolumeId says so. Of a copy nothing does."""
+    """Return whether the snapshot was taken of this volume: its own VolumeId says so. Of a copy nothing does."""
     return bool(volume_id) and not is_copy(snapshot) and snapshot.volume_id == volume_id
 
 
 @dataclass(frozen=True)
 class CopyRecord:
-    """What the description of a copy says of it: `ids.copy_description` writes it.
+    """The record in the Description of a copy, which `ids.copy_description` writes.
 
     ``instance``: for the part of a set, else empty. ``original``: empty in what the first versions wrote, which said of
     no instance either. ``taken``: the start time of the original, None in what earlier versions wrote.
@@ -235,7 +240,7 @@ _COPY_RECORD = re.compile(
 
 @dataclass(frozen=True)
 class CaptureRecord:
-    """What the Description of an original says: `ids.capture_description` writes it.
+    """The record in the Description of an original, which `ids.capture_description` writes.
 
     ``policy`` is in ASCII. ``of``: a volume or an instance. ``volumes``: of how many the set was to be, None where it
     does not say. ``attached``: the instance that had the volume, empty for none and for a set. ``lock``: how a run was
@@ -257,7 +262,7 @@ _CAPTURE_RECORD = re.compile(
 
 
 def capture_record(snapshot: Snapshot) -> CaptureRecord | None:
-    """What the run that took the snapshot has recorded in its Description; None where it says nothing in this form.
+    """Return the record that the run wrote into the snapshot's Description, or None.
 
     For a volume its VolumeId must agree. A tool of somebody else's may write the same form, so ``policy`` may be the
     name of no policy.
@@ -270,7 +275,7 @@ def capture_record(snapshot: Snapshot) -> CaptureRecord | None:
 
 
 def copy_record(snapshot: Snapshot) -> CopyRecord | None:
-    """What the run that asked for this copy has recorded in its Description; None for every other snapshot.
+    """Return the record that the run wrote into the copy's Description, or None for any other snapshot.
 
     CreateSnapshot, CreateSnapshots and CopySnapshot set the Description, and no operation of EC2 changes it later.
     Somebody who may call CopySnapshot can choose it, so that right is a right to be believed.
@@ -284,7 +289,7 @@ def copy_record(snapshot: Snapshot) -> CopyRecord | None:
 
 
 def taken_for(snapshot: Snapshot, policy: str) -> str:
-    """The volume or the instance for which a run of *policy* took the snapshot; empty when none did.
+    """Return the volume or the instance for which a run of *policy* took the snapshot; empty when none did.
 
     Its Description says so (see `copy_record`), and for a volume its VolumeId agrees. A snapshot that is only planned
     is the plan's own.
@@ -298,19 +303,21 @@ def taken_for(snapshot: Snapshot, policy: str) -> str:
 
 
 def policy_named(snapshot: Snapshot) -> str:
-    """The policy whose run took the snapshot, as its Description says, in ASCII; empty where it names none."""
+    """Return the policy whose run took the snapshot, as its Description says, in ASCII; empty where it names none."""
     record = capture_record(snapshot)
     return "" if record is None else record.policy
 
 
 def instance_named(snapshot: Snapshot) -> str:
-    """The instance that the Description of a set's part names, as CreateSnapshots got it; empty for all others."""
+    """Return the instance that the Description of a set's part names, as CreateSnapshots got it;
+    empty for all others.
+    """
     record = capture_record(snapshot)
     return record.of if record is not None and record.of.startswith("i-") else ""
 
 
 def source_of(snapshot: Snapshot) -> str:
-    """The volume that the snapshot is a backup of, empty where nothing says.
+    """Return the volume that the snapshot is a backup of, empty where nothing says.
 
     VolumeId says it of an original, and the `copy_record` of a copy. Of any other copy only the tag `tags.SOURCE` does,
     which is a claim: `copy_misfit` holds it against the original.
@@ -337,7 +344,7 @@ def time_of(snapshot: Snapshot) -> datetime | None:
 
 
 def has_proven_time(snapshot: Snapshot) -> bool:
-    """Whether `time_of` is a fact: StartTime of an original, and the time in a copy's Description.
+    """Return whether `time_of` is a fact: StartTime of an original, and the time in a copy's Description.
 
     The copies of earlier versions have it in a tag alone. Of these only StartTime is a fact: they are older than that.
     """
@@ -346,7 +353,7 @@ def has_proven_time(snapshot: Snapshot) -> bool:
 
 
 def copy_misfit(copy: Snapshot, original: Snapshot) -> str | None:
-    """Why *copy* cannot be a copy of *original*, as a phrase that follows the copy's id; None when all facts fit.
+    """Return why *copy* cannot be a copy of *original*, as a phrase after its id, or None if all facts fit.
 
     The facts: EC2 shows it as a copy, in the same size, begun after its original, and encrypted when that is.
     """
@@ -377,7 +384,7 @@ class Purpose(Enum):
 
 
 def capture_note(purpose: Purpose, volume_id: str) -> str:
-    """The end of the Description that a snapshot gets when a run takes it of a detached volume."""
+    """Return the end of the Description that a snapshot gets when a run takes it of a detached volume."""
     return f"{purpose.value} of {volume_id}"
 
 
@@ -396,7 +403,7 @@ def purpose_of(snapshot: Snapshot, volume_id: str) -> Purpose | None:
 
 
 def is_swap_snapshot(snapshot: Snapshot, volume_id: str) -> bool:
-    """Whether a run took the snapshot of the detached volume, to make the volume's copy from it.
+    """Return whether a run took the snapshot of the detached volume, to make the volume's copy from it.
 
     A snapshot that is only planned is the plan's own.
     """
@@ -406,7 +413,7 @@ def is_swap_snapshot(snapshot: Snapshot, volume_id: str) -> bool:
 
 
 def is_temporary(snapshot: Snapshot, volume_id: str) -> bool:
-    """Whether a run took the snapshot of the volume for its copy alone, so that nothing needs it after the swap.
+    """Return whether a run took the snapshot of the volume for its copy alone, so that nothing needs it after the swap.
 
     The final snapshot of a volume that a swap has deleted is none, and neither is what the first versions took for a
     swap: nothing tells which of the two that is.
@@ -415,7 +422,7 @@ def is_temporary(snapshot: Snapshot, volume_id: str) -> bool:
 
 
 def is_last_snapshot(snapshot: Snapshot, volume_id: str) -> bool:
-    """Whether a run took the snapshot of the detached volume, as its final one or for its copy.
+    """Return whether a run took the snapshot of the detached volume, as its final one or for its copy.
 
     A backup of the same volume is none. Only the run that took the snapshot knows that nothing was written since: EC2
     does not tell when a volume was attached.
@@ -426,7 +433,8 @@ def is_last_snapshot(snapshot: Snapshot, volume_id: str) -> bool:
 
 
 def is_superseded(snapshot: Snapshot, volume_id: str, by: datetime) -> bool:
-    """Whether a run may delete the snapshot once a newer final one of the same volume, taken at *by*, is complete.
+    """Return whether a run may delete the snapshot once a newer final one of the same volume, taken at *by*, is
+    complete.
 
     A temporary one has no further use. Any other must come from a run that was interrupted a short time before: an
     older one may be somebody's only record of that time, and its tag proves nothing.
@@ -441,7 +449,8 @@ def is_superseded(snapshot: Snapshot, volume_id: str, by: datetime) -> bool:
 
 
 def replacement_misfit(new: Volume, old: Volume, snapshot: Snapshot | None) -> str | None:
-    """Why *new* cannot be the copy that a swap made of *old*, as a phrase that follows its id; None when all facts fit.
+    """Return why *new* cannot be the copy that a swap made of *old*, as a phrase after its id, or None if all facts
+    fit.
 
     *snapshot*: the one that SnapshotId of *new* names, None where EC2 does not show it any more. All facts fit then,
     and prove nothing: see `is_replacement`.
@@ -460,7 +469,7 @@ def replacement_misfit(new: Volume, old: Volume, snapshot: Snapshot | None) -> s
 
 
 def is_replacement(new: Volume, old: Volume, snapshot: Snapshot | None) -> bool:
-    """Whether a swap made *new* as the copy of *old*: from a snapshot that a run took of it for that.
+    """Return whether a swap made *new* as the copy of *old*: from a snapshot that a run took of it for that.
 
     A volume that somebody made from a backup of *old* is none.
     """
@@ -470,7 +479,7 @@ def is_replacement(new: Volume, old: Volume, snapshot: Snapshot | None) -> bool:
 
 
 def is_made_from(volume: Volume, snapshots: Iterable[Snapshot]) -> bool:
-    """Whether the volume was made from one of these snapshots: its SnapshotId says so, and it is not older.
+    """Return whether the volume was made from one of these snapshots: its SnapshotId says so, and it is not older.
 
     A volume that is only planned is the plan's own.
     """
@@ -488,13 +497,16 @@ _CREATED = re.compile(r"Created by CreateImage\(i-[0-9a-f]+\) for (ami-[0-9a-f]+
 
 
 def created_for(snapshot: Snapshot) -> str:
-    """The image for which a CreateImage took the snapshot, as EC2 writes in its Description; empty for all others."""
+    """Return the image for which a CreateImage took the snapshot, as EC2 writes in its Description; empty for all
+    others.
+    """
     found = None if is_copy(snapshot) else _CREATED.fullmatch(snapshot.description)
     return found[1] if found else ""
 
 
 def is_image_of(image: Image, snapshots: Iterable[Snapshot], volume_ids: Iterable[str]) -> bool:
-    """Whether the image was made from these volumes: each of its snapshots that EC2 shows was taken of one of them.
+    """Return whether the image was made from these volumes: each of its snapshots that EC2 shows was taken of one of
+    them.
 
     *snapshots* are those of the image's devices; an image without any is proven by nothing. What CopyImage made has
     copies, and is nobody's.

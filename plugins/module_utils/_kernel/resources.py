@@ -2,12 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""EC2's resources as the planners see them: frozen, typed, and the same whether EC2 answered them or a plan predicts
-them.
+"""EC2's resources as the planners see them: frozen, typed, and alike in EC2's answers and a plan's predictions.
 
-Every class has a *view*: a flat dictionary that can be written as JSON. It is what modules return, what a plan's
-``before`` and ``after`` hold, and what `from_view` reads back when a check run lays the plans of earlier tasks over
-EC2's answers.
+Every class has a *view*, a flat dictionary that fits into JSON. Modules return views, and a plan's ``before`` and
+``after`` hold them. `from_view` reads them back when a check run lays the plans of earlier tasks over EC2's answers.
 
 Private to this collection.
 """
@@ -26,7 +24,7 @@ from .times import format_moment, parse_moment
 
 @dataclass(frozen=True)
 class BlockDevice:
-    """One volume of an instance, as DescribeInstances tells it."""
+    """One volume of an instance, as DescribeInstances shows it."""
 
     device_name: str
     volume_id: str
@@ -35,14 +33,12 @@ class BlockDevice:
 
 
 _FAILED_STARTS = frozenset({"Client.InternalError", "Client.InvalidSnapshot.NotFound", "Client.VolumeLimitExceeded"})
-"""EC2's StateReason codes of a start that it takes back, beside ``Server.…``: a stop that was asked for has others."""
+"""EC2's StateReason codes of a failed start, beside ``Server.…``. A requested stop has other codes."""
 
 
 @dataclass(frozen=True)
 class Instance:
-    """An instance. ``facts`` is EC2's whole answer (boto3's shape of Instance), for those who carry it over; not in the
-    view.
-    """
+    """An instance. ``facts`` is EC2's whole answer (boto3's Instance), for a relaunch; the view leaves it out."""
 
     kind: ClassVar[str] = "instance"
     instance_id: str
@@ -70,17 +66,17 @@ class Instance:
 
     @property
     def resource_id(self) -> str:
-        """The id under which a state holds it."""
+        """The id in a state."""
         return self.instance_id
 
     @property
     def alive(self) -> bool:
-        """Not on its way out: EC2 shows a terminated instance for about an hour."""
+        """The instance is not terminating. EC2 shows a terminated instance for about an hour."""
         return self.state not in ("shutting-down", "terminated")
 
     @property
     def start_failed(self) -> bool:
-        """EC2 accepted its last start, or its launch, and took that back; ``state_reason`` says why.
+        """EC2 accepted the last start or launch, but the instance did not come to run. ``state_reason`` says why.
 
         LaunchTime has moved all the same. (EC2 user guide, "Instance launch issues", and StateReason.)
         """
@@ -89,7 +85,7 @@ class Instance:
 
     @property
     def root_volume_id(self) -> str | None:
-        """The volume at the root device's name, if one is attached there."""
+        """The volume at the root device's name, or None."""
         return next(
             (device.volume_id for device in self.block_devices if device.device_name == self.root_device_name), None
         )
@@ -112,7 +108,7 @@ class ImageDevice:
 
 @dataclass(frozen=True)
 class Image:
-    """An AMI. ``facts`` is EC2's whole answer (boto3's shape of Image); not in the view."""
+    """An AMI. ``facts`` is EC2's whole answer (boto3's Image); the view leaves it out."""
 
     kind: ClassVar[str] = "image"
     image_id: str
@@ -141,23 +137,23 @@ class Image:
 
     @property
     def resource_id(self) -> str:
-        """The id under which a state holds it."""
+        """The id in a state."""
         return self.image_id
 
     @property
     def snapshot_ids(self) -> tuple[str, ...]:
-        """The snapshots that its devices are made from."""
+        """The snapshots of its devices."""
         return tuple(device.snapshot_id for device in self.block_devices if device.snapshot_id)
 
     @property
     def is_copy(self) -> bool:
-        """Whether CopyImage has made it. EC2 records a source image also for CreateImage, then with its instance."""
+        """CopyImage made the image. CreateImage also records a source image, but with a source instance."""
         return bool(self.facts.get("SourceImageId")) and not self.facts.get("SourceInstanceId")
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A snapshot. Of a copy, ``volume_id`` is arbitrary. ``place``: see `change.Query`."""
+    """A snapshot. The ``volume_id`` of a copy is arbitrary. ``place``: see `state.Query`."""
 
     kind: ClassVar[str] = "snapshot"
     snapshot_id: str
@@ -177,13 +173,13 @@ class Snapshot:
 
     @property
     def resource_id(self) -> str:
-        """The id under which a state holds it."""
+        """The id in a state."""
         return self.snapshot_id
 
 
 @dataclass(frozen=True)
 class VolumeAttachment:
-    """Where a volume is attached, as DescribeVolumes tells it."""
+    """An attachment of a volume, as DescribeVolumes shows it."""
 
     instance_id: str
     device_name: str
@@ -192,15 +188,15 @@ class VolumeAttachment:
 
     @property
     def leaving(self) -> bool:
-        """DetachVolume was called. ``busy``: it ends when the file system is unmounted, or the instance stopped."""
+        """DetachVolume was called. ``busy`` ends when the file system is unmounted, or the instance stops."""
         return self.state in ("detaching", "busy")
 
 
 @dataclass(frozen=True)
 class Volume:
-    """An EBS volume. ``operator``: the AWS service that manages it, which then alone may change it.
+    """An EBS volume. ``operator``: the AWS service that manages it, and alone may change it.
 
-    ``outpost_arn``: the Outpost that it is on.
+    ``outpost_arn``: the Outpost of the volume.
     """
 
     kind: ClassVar[str] = "volume"
@@ -223,20 +219,20 @@ class Volume:
 
     @property
     def resource_id(self) -> str:
-        """The id under which a state holds it."""
+        """The id in a state."""
         return self.volume_id
 
     @property
     def alive(self) -> bool:
-        """Of use, or about to be: not on its way out, and not one that EC2 failed to make."""
+        """The volume is usable, or soon will be. EC2 is not deleting it, and did not fail to create it."""
         return self.state not in ("deleting", "deleted", "error")
 
 
 @dataclass(frozen=True)
 class Fact:
-    """An answer that is no resource: one attribute of an instance, the members of a group, the users of an image.
+    """An answer that is no resource: an attribute of an instance, the members of a group, the users of an image.
 
-    ``fact_id`` says whose and which, as in ``i-0abc/userData``; ``value`` is plain data.
+    ``fact_id`` names the resource and the fact, as in ``i-0abc/userData``. ``value`` is plain data.
     """
 
     kind: ClassVar[str] = "fact"
@@ -245,7 +241,7 @@ class Fact:
 
     @property
     def resource_id(self) -> str:
-        """The id under which a state holds it."""
+        """The id in a state."""
         return self.fact_id
 
 
@@ -259,7 +255,7 @@ _NESTED: Mapping[tuple[str, str], type[Any]] = {
 
 
 def view(resource: Resource) -> dict[str, Any]:
-    """The resource as plain data: lists and dictionaries, moments as ``2026-11-23T19:00:00Z``, without ``facts``."""
+    """Return the resource as plain data: lists and dictionaries, moments as ``2026-11-23T19:00:00Z``, no ``facts``."""
     plain: dict[str, Any] = {}
     for item in dataclasses.fields(resource):
         if item.name == "facts":
@@ -276,9 +272,9 @@ def view(resource: Resource) -> dict[str, Any]:
 
 
 def from_view(kind: str, fields: Mapping[str, Any], base: Resource | None = None) -> Resource:
-    """The resource whose view has *fields*; those that are not named come from *base*, or are the class's defaults.
+    """Return the resource whose view has *fields*. Other fields come from *base*, or are the class's defaults.
 
-    Names that the class does not know are ignored, so that a plan of a later version can still be laid over.
+    Unknown names are ignored, so that a later version's plan can still be laid over.
     """
     cls = _CLASSES[kind]
     known = {item.name: item for item in dataclasses.fields(cls)}
@@ -299,7 +295,7 @@ def from_view(kind: str, fields: Mapping[str, Any], base: Resource | None = None
 
 
 def new_from_view(resource_id: str, fields: Mapping[str, Any]) -> Resource | None:
-    """A resource that so far exists only in a plan, from its ``after``; None for kinds that planners do not look at."""
+    """Return a planned resource from its ``after``. None for kinds that planners do not look at."""
     kind = kind_of(resource_id)
     if kind is None:
         return None

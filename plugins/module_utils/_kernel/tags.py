@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Tags: the collection's own names, all in one place, and what EC2 accepts as a tag.
+"""Tags: the collection's own names, all in one place, and EC2's rules for tags.
 
 Private to this collection.
 """
@@ -30,7 +30,7 @@ VOLUME = PREFIX + "volume"
 REPLACED_BY = PREFIX + "replaced-by"
 SWAP = PREFIX + "swap"
 FINAL = PREFIX + "final"
-# Of three, as many as it takes: one value holds six places, and a shared volume has up to sixteen.
+# Three tags, since one value holds six places and a shared volume has up to sixteen. Only as many as needed are set.
 WAS_AT = (PREFIX + "was-at", PREFIX + "was-at-2", PREFIX + "was-at-3")
 POLICY = PREFIX + "policy"
 PERIOD = PREFIX + "period"
@@ -46,43 +46,44 @@ ADOPTED_BY = PREFIX + "adopted-by"
 COPIED_TO = PREFIX + "copied-to"
 
 RESTORES = ("restore/", "restore-drill/")
-"""How the values of `SPEC` begin that the role restore writes where its user names no declaration."""
+"""Beginnings of the values of `SPEC` that the role restore writes if its user names no declaration."""
 
-# EC2, "Tag restrictions": 50 tags on a resource, a value of 256 characters, keys that start with aws: are AWS's own.
-# The user guide says 128 characters for a key; the API's reference for CreateTags says 127, the safe one of the two.
+# EC2, "Tag restrictions": 50 tags on a resource, a value of 256 characters; keys that start with aws: belong to AWS. A
+# key has 128 characters in the user guide and 127 in the API reference for CreateTags. The smaller number is safe.
 MOST_TAGS = 50
 LONGEST_KEY = 127
 LONGEST_VALUE = 256
 
 
 def require_tags(tags: Mapping[str, Any], option: str, ours: int = 0) -> dict[str, str]:
-    """The user's *tags* as strings, when EC2 will take them together with *ours* more of the collection's.
+    """Return the user's *tags* as texts, if EC2 takes them together with *ours* more of the collection's.
 
-    Whole numbers are taken as their digits, and no value as the empty one. Raises SpecError for everything else that is
-    no text, since YAML has changed it; for an empty or too long key, a too long value, too many tags, and keys under
-    ``aws:`` or ``ec2ops:``.
+    A whole number becomes its digits, and null the empty text. Raises SpecError for any other value that is not text,
+    since YAML has changed it. Also raises SpecError for an empty or too long key, a too long value, too many tags, and
+    keys under ``aws:`` or ``ec2ops:``.
     """
     given = {key: "" if value is None else value for key, value in tags.items()}
     checked = require_selector_text(given, option, numbers=True)
     for key, value in checked.items():
         if not key or len(key) > LONGEST_KEY:
-            raise SpecError(f"{option}: {key!r} is not a tag key that EC2 takes: 1 to {LONGEST_KEY} characters")
+            raise SpecError(f"{option}: {key!r} is not a tag key that EC2 takes. Use 1 to {LONGEST_KEY} characters.")
         if len(value) > LONGEST_VALUE:
-            raise SpecError(f"{option}: the value of {key!r} has {len(value)} characters; EC2 takes {LONGEST_VALUE}")
+            raise SpecError(f"{option}: the value of {key!r} has {len(value)} characters. EC2 takes {LONGEST_VALUE}.")
         if key.lower().startswith("aws:"):
-            raise SpecError(f"{option}: {key!r}: keys that start with aws: are reserved by AWS")
+            raise SpecError(f"{option}: {key!r}: AWS reserves keys that start with aws:")
         if key.startswith(PREFIX):
-            raise SpecError(f"{option}: {key!r}: keys that start with {PREFIX} carry this collection's own records")
+            raise SpecError(f"{option}: {key!r}: this collection reserves keys that start with {PREFIX}")
     if len(checked) + ours > MOST_TAGS:
         raise SpecError(f"{option}: {len(checked)} tags and {ours} of this collection are more than EC2's {MOST_TAGS}")
     return checked
 
 
 def require_selector_text(tags: Mapping[Any, Any], option: str, *, numbers: bool) -> dict[str, str]:
-    """The user's *tags* to find something by, as text: a value that YAML has changed finds something else, or nothing.
+    """Return the user's *tags* for a selection, as text. A value that YAML has changed selects other resources, or
+    none.
 
-    *numbers*: whether whole numbers are taken as the digits that they are. Raises SpecError, naming the key, for
-    everything else that is no text. A date that Ansible has made text of cannot be told from text.
+    *numbers*: whole numbers become their digits. Raises SpecError, which names the key, for any other value that is not
+    text. A date that Ansible has turned into text looks like any text.
     """
     checked = {}
     for key, value in tags.items():
@@ -92,7 +93,7 @@ def require_selector_text(tags: Mapping[Any, Any], option: str, *, numbers: bool
 
 
 def require_selector_keys(keys: Iterable[Any], option: str) -> tuple[str, ...]:
-    """Keys of tags to find something by, each once. Raises SpecError for what is no text."""
+    """Return the tag keys for a selection, each once. Raises SpecError for a key that is not text."""
     return tuple(dict.fromkeys(_text(key, f"{option}:", numbers=False) for key in keys))
 
 
@@ -106,7 +107,7 @@ def _text(value: Any, what: str, *, numbers: bool) -> str:
 
 
 def _as_yaml(value: Any) -> str:
-    """The value as YAML has read it, and what it is."""
+    """Return the value as YAML has read it, with its type."""
     if value is None:
         return "null is no value"
     if isinstance(value, bool):
@@ -116,36 +117,36 @@ def _as_yaml(value: Any) -> str:
 
 
 def carried(tags: Mapping[str, str]) -> dict[str, str]:
-    """The part of a resource's tags that goes with it to a successor: without AWS's and the collection's own."""
+    """Return the tags that a successor takes over: all except AWS's and the collection's own."""
     return {
         key: value for key, value in tags.items() if not key.lower().startswith("aws:") and not key.startswith(PREFIX)
     }
 
 
 def places_taken(tags: Mapping[str, str]) -> int:
-    """How many of a resource's `MOST_TAGS` these take. AWS's own do not count (EC2, "Tag restrictions")."""
+    """Return how many of a resource's `MOST_TAGS` these use. AWS's own do not count (EC2, "Tag restrictions")."""
     return sum(not key.lower().startswith("aws:") for key in tags)
 
 
 def require_room(tags: Mapping[str, str], resource: str, reason: str) -> None:
-    """SpecError when these are more tags than EC2 takes on a resource."""
+    """Raise SpecError if these are more tags than EC2 takes on a resource."""
     many = places_taken(tags)
     if many > MOST_TAGS:
         raise SpecError(
             f"{resource} would have {many} tags ({reason}), and EC2 takes {MOST_TAGS}: "
-            f"{many - MOST_TAGS} of them must go first"
+            f"{many - MOST_TAGS} of them must go. Remove them first."
         )
 
 
 def boto3_tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
-    """``[{"Key": …, "Value": …}]``, sorted by key so that equal tags make equal requests."""
+    """Return ``[{"Key": …, "Value": …}]``, sorted by key, so that equal tags make equal requests."""
     return [{"Key": key, "Value": tags[key]} for key in sorted(tags)]
 
 
 def with_room(present: Mapping[str, str], wanted: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """The part of *wanted* that a resource with the tags *present* has a place for, and the keys of the rest.
+    """Return the *wanted* tags that fit beside the tags *present* on a resource, and the keys of the others.
 
-    What only changes a value needs no place.
+    A new value for a present key needs no room.
     """
     room = MOST_TAGS - places_taken(present)
     new = [key for key in wanted if key not in present]
@@ -154,15 +155,15 @@ def with_room(present: Mapping[str, str], wanted: Mapping[str, str]) -> tuple[di
 
 
 def specification(resource_type: str, tags: Mapping[str, str]) -> dict[str, object]:
-    """One entry of TagSpecifications."""
+    """Return one entry of TagSpecifications."""
     return {"ResourceType": resource_type, "Tags": boto3_tags(tags)}
 
 
 def replaces_value(predecessor: str, inherited: Iterable[str] = ()) -> str:
-    """The value of ``ec2ops:replaces``: the ids that a successor stands for, newest first, within 256 characters.
+    """Return the value of ``ec2ops:replaces``: the ids of a successor's predecessors, newest first, in 256 characters.
 
-    After a dozen replacements not all fit. The direct predecessor stays, and so does the very first, since that is the
-    id an inventory goes on naming; those between are given up, oldest first, and found through their own successors.
+    After a dozen replacements not all ids fit. The direct predecessor stays, and so does the very first, since an
+    inventory goes on naming it. Those between are dropped, the oldest first. Their own successors lead to them.
     """
     ids = list(dict.fromkeys((predecessor, *inherited)))
     while len(ids) > 2 and len(",".join(ids)) > LONGEST_VALUE:
@@ -174,12 +175,12 @@ _ACCOUNT = re.compile(r"[0-9]{12}")
 
 
 def lent_to(tags: Mapping[str, str]) -> frozenset[str]:
-    """The accounts with which a run has shared the bearer of these tags for a copy. Other words are no accounts."""
+    """Return the accounts that a run has shared the bearer of these tags with, for a copy. Other words are ignored."""
     return frozenset(word for word in tags.get(SHARED_WITH, "").split() if _ACCOUNT.fullmatch(word))
 
 
 def copied_to_value(places: Iterable[str]) -> str:
-    """The value of `COPIED_TO` for these places, as `places.place_of` writes them, as many as it has room for."""
+    """Return the value of `COPIED_TO` for these places, as `places.place_of` writes them, as far as they fit."""
     value = ""
     for place in sorted(places):
         longer = f"{value},{place}" if value else place
@@ -189,10 +190,10 @@ def copied_to_value(places: Iterable[str]) -> str:
 
 
 def copied_to(tags: Mapping[str, str]) -> tuple[str, ...]:
-    """The places where the policy had its copies when it took the bearer of these tags."""
+    """Return the places of the policy's copies at the time when it took the bearer of these tags."""
     return tuple(part for part in tags.get(COPIED_TO, "").split(",") if part)
 
 
 def replaced_ids(tags: Mapping[str, str]) -> tuple[str, ...]:
-    """The ids that the bearer of these tags stands for, newest first."""
+    """Return the ids of the predecessors of the bearer of these tags, newest first."""
     return tuple(part for part in tags.get(REPLACES, "").split(",") if part)

@@ -4,9 +4,9 @@
 
 """Moments, spans and slots: how times are read and written, and how a zone's wall clock cuts them.
 
-A zone's wall clock shows some times twice (when summer time ends) and others never (when it begins). Whatever is
-computed on it here says what then holds, and comes out as an instant: in UTC or with a fixed offset, never in a zone,
-since Python compares two times of one zone by their wall clock alone.
+A zone's wall clock shows some times twice (when summer time ends) and skips others (when it begins). Each function here
+that computes on it says which instant holds then. It returns that instant in UTC or with a fixed offset, never in a
+zone, since Python compares two times of one zone by their wall clock alone.
 
 Private to this collection.
 """
@@ -28,11 +28,11 @@ _CALENDAR_PART = re.compile(r"(\d{1,18})\s*(min|h|d|w|m|y)", re.ASCII)
 _CALENDAR_SPAN = re.compile(rf"(?:\s*{_CALENDAR_PART.pattern})+\s*", re.ASCII)
 _MONTHS = {"m": 1, "y": 12}
 EARLIEST = datetime.min.replace(tzinfo=UTC)
-"""What a span reaches back to that is longer than there are years."""
-# More than all the time that a datetime can express, less than what a timedelta can.
+"""The earliest moment, for a span that reaches back further than the calendar."""
+# More than any time that a datetime can express, and less than the maximum of a timedelta.
 _LONGEST = 10_000 * 366 * 86400
 
-# What `slot_value` writes, and nothing else that Python would read as a time.
+# The format that `slot_value` writes. Python would read other texts as times too.
 _SLOT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d)?[+-]\d\d:\d\d(?::\d\d)?", re.ASCII)
 _INSTANT = re.compile(r"2\d{3}-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-5]\d\.\d{3}Z", re.ASCII)
 _DAY = 24 * 60
@@ -40,20 +40,20 @@ _WEEK = 7 * _DAY
 
 
 def parse_span(value: str, option: str) -> timedelta:
-    """A span of fixed length: ``90s``, ``30min``, ``1h``, ``2d``, ``1w``, or several in a row (``1h 30min``)."""
+    """Return a span of fixed length: ``90s``, ``30min``, ``1h``, ``2d``, ``1w``, or several in a row (``1h 30min``)."""
     parts = _SPAN.findall(value)
     if not parts or _SPAN.sub("", value).strip():
-        raise SpecError(f"{option}: {value!r} is not a span of time: a number and s, min, h, d or w, such as 1h")
+        raise SpecError(f"{option}: {value!r} is not a span of time. Use a number with s, min, h, d or w, such as 1h.")
     return timedelta(seconds=sum(int(count) * _SECONDS[unit] for count, unit in parts))
 
 
 def format_moment(moment: datetime) -> str:
-    """``2026-11-23T19:00:00Z``: what is written into tags."""
+    """Return the moment as tags have it: ``2026-11-23T19:00:00Z``."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def age_text(seconds: int) -> str:
-    """Return an age for a person, in the largest unit that it is at least two of: ``4 s``, ``90 min``, ``30 h``."""
+    """Return an age for a person, in the largest unit of which it has at least two: ``4 s``, ``90 min``, ``30 h``."""
     for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds // length} {unit}"
@@ -61,7 +61,7 @@ def age_text(seconds: int) -> str:
 
 
 def parse_moment(value: str) -> datetime | None:
-    """The moment that `format_moment` wrote, or None for anything else."""
+    """Return the moment that `format_moment` wrote, or None for any other text."""
     try:
         return datetime.strptime(value, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
     except ValueError:
@@ -69,12 +69,12 @@ def parse_moment(value: str) -> datetime | None:
 
 
 def format_instant(moment: datetime) -> str:
-    """``2026-11-23T19:00:00.123Z``: as exact as EC2 is about the start of a snapshot."""
+    """Return ``2026-11-23T19:00:00.123Z``, as exact as EC2's start time of a snapshot."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parse_instant(value: str) -> datetime | None:
-    """The moment that `format_instant` wrote, or None for anything else."""
+    """Return the moment that `format_instant` wrote, or None for any other text."""
     try:
         return datetime.fromisoformat(value) if _INSTANT.fullmatch(value) else None
     except ValueError:
@@ -85,9 +85,9 @@ def parse_instant(value: str) -> datetime | None:
 
 
 def time_zone(name: str, option: str) -> tzinfo:
-    """The zone of an IANA name (``Europe/Berlin``). ``UTC`` needs no data; all others come from the node's tzdata.
+    """Return the zone of an IANA name (``Europe/Berlin``). ``UTC`` needs no data; all others need the node's tzdata.
 
-    Raises SpecError for a name that is not known, and says so where no name at all is known.
+    Raises SpecError for an unknown name. Its message differs if the node knows no name at all.
     """
     if name == "UTC":
         return UTC
@@ -102,10 +102,10 @@ def time_zone(name: str, option: str) -> tzinfo:
         ZoneInfo("Etc/UTC")
     except (LookupError, ValueError, OSError):
         raise SpecError(
-            f"{option}: {name!r} cannot be looked up: the node that runs the module has no time zone data. Install the "
-            "package tzdata there, the system's or Python's, or use UTC"
+            f"{option}: {name!r} is unknown, since the node that runs the module has no time zone data. Install the "
+            "system's or Python's package tzdata there, or use UTC."
         ) from None
-    raise SpecError(f"{option}: {name!r} is not a time zone: UTC, or an IANA name such as Europe/Berlin") from None
+    raise SpecError(f"{option}: {name!r} is not a time zone. Use UTC, or an IANA name such as Europe/Berlin.") from None
 
 
 # --- Calendar spans ---------------------------------------------------------------------------------------------------
@@ -113,18 +113,18 @@ def time_zone(name: str, option: str) -> tzinfo:
 
 @dataclass(frozen=True)
 class CalendarSpan:
-    """A span with calendar months in it. *text* is what the user wrote, without blanks; *fixed* the part in seconds."""
+    """A span with calendar months. *text* is the user's, without blanks; *fixed* is the part in seconds."""
 
     text: str
     months: int
     fixed: timedelta
 
     def before(self, moment: datetime, zone: tzinfo) -> datetime:
-        """The instant, in UTC, that lies this span before *moment*; `EARLIEST` where the calendar does not reach.
+        """Return the instant, in UTC, that lies this span before *moment*, or `EARLIEST` beyond the calendar.
 
-        Months are counted first, on the wall clock of *zone*, and end on the last day of a month that is too short:
-        March 31 less one month is February 28. Where the wall clock shows the result twice or never, it is the earlier
-        of the instants it could mean, which keeps more. Then the fixed part is taken off, a day being 24 hours.
+        Months are counted first, on the wall clock of *zone*. They end on the last day of a month that is too short:
+        March 31 less one month is February 28. If the wall clock shows the result twice or never, the earlier possible
+        instant counts, which keeps more. Then the fixed part is subtracted, with days of 24 hours.
         """
         try:
             return self._months_before(moment, zone).astimezone(UTC) - self.fixed
@@ -144,15 +144,15 @@ class CalendarSpan:
 
 
 def parse_calendar_span(value: object, option: str) -> CalendarSpan:
-    """A span of ``min``, ``h``, ``d``, ``w`` (fixed), ``m`` (months) and ``y``, alone or in a row: ``1y2m3d3h``.
+    """Return a span of ``min``, ``h``, ``d``, ``w`` (fixed), ``m`` (months) and ``y``, alone or in a row: ``1y2m3d3h``.
 
-    Raises SpecError for anything else, and for a span of no length.
+    Raises SpecError for any other value, and for a span of no length.
     """
     parts = _CALENDAR_PART.findall(value) if isinstance(value, str) and _CALENDAR_SPAN.fullmatch(value) else []
     if not isinstance(value, str) or not any(int(count) for count, _unit in parts):
         raise SpecError(
-            f"{option}: {value!r} is not a span of time: a number from 1 and min, h, d, w, m (months) or y, such as 7d "
-            "or 1y6m"
+            f"{option}: {value!r} is not a span of time. Use a number from 1 with min, h, d, w, m (months) or y, such "
+            "as 7d or 1y6m."
         )
     return CalendarSpan(
         text="".join(value.split()),
@@ -168,7 +168,7 @@ def parse_calendar_span(value: object, option: str) -> CalendarSpan:
 
 @dataclass(frozen=True)
 class Every:
-    """The length of a slot on the wall clock. None: a calendar month."""
+    """The length of a slot on the wall clock. None stands for a calendar month."""
 
     minutes: int | None
 
@@ -180,29 +180,29 @@ EVERY: Mapping[str, Every] = {
     "1w": Every(_WEEK),
     "1m": Every(None),
 }
-"""The lengths that cut a day, a week or the calendar without a remainder. All others are refused."""
+"""The lengths that divide a day, a week or the calendar without a remainder. Others are refused."""
 
 
 def parse_every(value: object, option: str = "every") -> Every:
-    """One of `EVERY`; SpecError with the whole list for anything else."""
+    """Return one of `EVERY`. Raises SpecError with the whole list for any other value."""
     if not isinstance(value, str) or value not in EVERY:
-        raise SpecError(f"{option}: {value!r} does not cut time into equal slots: {', '.join(EVERY)} (a month) do")
+        raise SpecError(f"{option}: {value!r} does not divide time into equal slots. Use {', '.join(EVERY)} (a month).")
     return EVERY[value]
 
 
 def slot_start(every: Every, moment: datetime, zone: tzinfo) -> datetime:
-    """When the slot that *moment* lies in has begun: the instant, with the offset that *zone* had then.
+    """Return the start of *moment*'s slot as an instant, with the offset that *zone* had then.
 
-    Slots are cut on the wall clock of *zone*: from midnight, Monday, or the first of the month. Hence, where the clock
-    is put forward or back, one slot is shorter or longer in real time, and all others stay where the clock shows them:
+    Slots are cut on the wall clock of *zone*: from midnight, Monday, or the first of the month. When the clock is put
+    forward or back, one slot is shorter or longer in real time. All others keep their place on the clock:
 
-    - A time that the clock shows twice is the start of a slot only the first time. The second pass through the hour
-      makes no slots of its own: it belongs to the slot in which the first pass ended.
-    - A start that the clock never shows (02:00 when it goes from 02:00 to 03:00) is the instant of the change, which
-      the clock shows as 03:00. Slots that lie wholly within what is left out do not exist.
+    - A time that the clock shows twice starts a slot only the first time. The second pass through the hour starts no
+      slots: it belongs to the slot in which the first pass ended.
+    - A start that the clock skips (02:00 when it goes from 02:00 to 03:00) is the instant of the change, which the
+      clock shows as 03:00. Slots that lie wholly within the skipped time do not exist.
 
     So a start is never later than *moment*, never goes back while *moment* goes forward, and is the start of its own
-    slot; and the wall clock times of the starts in a zone go up too.
+    slot. The wall clock times of the starts in a zone go up too.
     """
     local = moment.astimezone(zone)
     if local.fold:
@@ -211,24 +211,26 @@ def slot_start(every: Every, moment: datetime, zone: tzinfo) -> datetime:
     start = _cut(every, local)
     shown = start.astimezone(UTC).astimezone(zone)
     if shown.replace(tzinfo=None) != start.replace(tzinfo=None):
-        # PEP 495: of a time that is never shown, the second reading is the earlier instant, and the change in between.
+        # PEP 495: the second reading of a skipped time is the earlier instant, and the change lies between both.
         shown = _change(start.replace(fold=1), start, zone).astimezone(zone)
     return shown.astimezone(timezone(shown.utcoffset() or timedelta()))
 
 
 def _cut(every: Every, local: datetime) -> datetime:
-    """The wall clock time at which the slot of *local*'s wall clock time begins, whether the clock shows it or not."""
+    """Return the wall clock time at which *local*'s slot begins, even if the clock skips it."""
     midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
     if every.minutes is None:
         return midnight.replace(day=1)
     if every.minutes == _WEEK:
         return midnight - timedelta(days=local.weekday())
-    # Both sums are on the wall clock, as Python's arithmetic within one zone is.
+    # Both sums are on the wall clock, like Python's arithmetic within one zone.
     return midnight + timedelta(minutes=(local.hour * 60 + local.minute) // every.minutes * every.minutes)
 
 
 def _change(before: datetime, after: datetime, zone: tzinfo) -> datetime:
-    """The first instant, in UTC, that has the offset of *after*: *zone* changes once in between, on a full second."""
+    """Return the first instant, in UTC, with the offset of *after*. *zone* changes once in between,
+    on a full second.
+    """
     low, high = int(before.timestamp()), int(after.timestamp())
     offset = datetime.fromtimestamp(high, zone).utcoffset()
     while high - low > 1:
@@ -241,20 +243,20 @@ def _change(before: datetime, after: datetime, zone: tzinfo) -> datetime:
 
 
 def slot_value(start: datetime) -> str:
-    """What stands for a slot in a tag: ``2026-11-24T00:00+01:00``.
+    """Return a slot's value in a tag: ``2026-11-24T00:00+01:00``.
 
-    Only characters that tag values may have; as text, the slots of one zone sort as they follow each other.
+    Tag values allow all its characters. As text, the slots of one zone sort in their order.
     """
     return start.isoformat(timespec="seconds" if start.second else "minutes")
 
 
 def parse_slot(value: str) -> datetime | None:
-    """The very instant that `slot_value` wrote, whatever the zone now, or None for anything else."""
+    """Return the exact instant that `slot_value` wrote, whatever the zone now, or None for any other text."""
     if not _SLOT.fullmatch(value):
         return None
     try:
         start = datetime.fromisoformat(value)
     except ValueError:
         return None
-    # In the calendar's first and last year not every zone can express it. No slot was there.
+    # Not every zone can express a time in the calendar's first and last year. No slot was there.
     return start if MINYEAR < start.year < MAXYEAR else None

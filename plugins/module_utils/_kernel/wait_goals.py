@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""When a wait is over: one pure predicate per goal.
+"""The goals of waits: one pure predicate per goal.
 
-Terminal states that botocore's waiters poll to their end (a snapshot in `error`, an image in `invalid`) fail at once
-here.
+Terminal states (a snapshot in `error`, an image in `invalid`) fail at once here. botocore's waiters poll them to their
+end.
 
 Private to this collection.
 """
@@ -21,10 +21,11 @@ from .resources import Image, Instance, Resource, Snapshot, Volume, VolumeAttach
 
 @dataclass(frozen=True)
 class Verdict:
-    """``done``, or ``failed`` with the reason that EC2 gives, or neither: ask again. ``seen`` is the state, for
-    messages.
+    """The judgement on a resource: ``done``, ``failed``, or neither, which means to ask again. ``seen`` is the state,
+    for messages.
 
-    ``stuck``: the goal is not reached from this state, so it has failed unless this is an answer from before the call.
+    ``stuck``: the goal is out of reach from this state. The wait has failed, unless this is an answer from before the
+    call.
     """
 
     done: bool = False
@@ -34,12 +35,12 @@ class Verdict:
 
 
 Judge: TypeAlias = Callable[["Resource | None", Any, str], "Verdict"]
-"""The verdict on a resource (None: not visible), the fact that belongs to it, and what the goal is about beside it."""
+"""Returns the verdict on a resource (None: not visible), the goal's fact, and the goal's other resource."""
 
 
 def _state(resource: Resource | None, good: tuple[str, ...], bad: tuple[str, ...]) -> Verdict:
     if resource is None:
-        # A new resource may not be visible yet (EC2 is eventually consistent); the wait's own time limit ends this.
+        # EC2 is eventually consistent, so a new resource may be invisible. The wait's own time limit ends this.
         return Verdict(seen="not visible")
     state = getattr(resource, "state", "")
     reason = getattr(resource, "state_reason", None)
@@ -48,12 +49,12 @@ def _state(resource: Resource | None, good: tuple[str, ...], bad: tuple[str, ...
 
 
 def _reaches(good: str, *bad: str) -> Judge:
-    """The resource's state is *good*; it fails in one of *bad*."""
+    """Return a judge: done in the state *good*, failed in one of *bad*."""
     return lambda resource, _fact, _about: _state(resource, (good,), bad)
 
 
 def _running(resource: Resource | None, _fact: Any, launched: str) -> Verdict:
-    """*launched*: the LaunchTime (ISO 8601) before the start, so that an answer of before it is known; may be empty."""
+    """*launched*: the LaunchTime (ISO 8601) before the start, to recognise an answer from before it. May be empty."""
     verdict = _state(resource, ("running",), ("shutting-down", "terminated"))
     if verdict.done or not isinstance(resource, Instance) or not resource.start_failed:
         return verdict
@@ -62,19 +63,21 @@ def _running(resource: Resource | None, _fact: Any, launched: str) -> Verdict:
         return verdict
     remedy = "Run the task again later"
     if (resource.state_reason or "").startswith("Client.InternalError"):
-        # EC2 gives no other reason. It looks at keys only after it has answered.
+        # EC2 gives no other reason, since it only looks at keys after its answer.
         remedy = "Enable the KMS keys of its volumes, and allow kms:CreateGrant on them"
-    return Verdict(failed=True, seen=f"{verdict.seen}: EC2 took the start back. {remedy}")
+    return Verdict(failed=True, seen=f"{verdict.seen}: EC2 could not start it. {remedy}")
 
 
 def _healthy(resource: Resource | None, status: Any, about: str) -> Verdict:
-    """Running, and both of EC2's status checks ``ok``. *status* is (system, instance) of DescribeInstanceStatus."""
+    """Done when the instance runs and both status checks are ``ok``. *status*: (system, instance) of
+    DescribeInstanceStatus.
+    """
     verdict = _running(resource, None, about)
     if not verdict.done:
         return verdict
     checks = tuple(status or ())
     seen = f"running, status checks {'/'.join(checks) or 'not reported'}"
-    # `impaired` may still pass, as AWS documents for slow boots: only the time limit decides.
+    # `impaired` may still pass, as AWS documents for slow boots. Only the time limit decides.
     return Verdict(done=bool(checks) and all(check == "ok" for check in checks), seen=seen)
 
 
@@ -84,7 +87,7 @@ def _terminated(resource: Resource | None, _fact: Any, _about: str) -> Verdict:
 
 
 def _captured(resource: Resource | None, _fact: Any, _about: str) -> Verdict:
-    """CreateImage has fixed its point in time: the image names the snapshot of every device it maps."""
+    """Done when CreateImage has fixed its point in time: the image names the snapshot of every device."""
     verdict = _state(resource, ("available",), ("invalid", "failed", "error", "deregistered"))
     if verdict.done or verdict.failed or not isinstance(resource, Image):
         return verdict
@@ -101,8 +104,8 @@ def _links(volume: Volume) -> tuple[VolumeAttachment, ...]:
     return tuple(link for link in volume.attachments if link.state != "detached")
 
 
-_MOUNTED = " (a file system on it is mounted: unmount it there, or stop the instance, then run the task again)"
-_NO_KEY = "EBS could not make it: often the KMS key is disabled, or may not be used by who asks"
+_MOUNTED = " (its file system is mounted. Unmount it there, or stop the instance, then run the task again)"
+_NO_KEY = "EBS could not create it. Often the KMS key is disabled, or these credentials may not use it"
 
 
 def _shown(links: tuple[VolumeAttachment, ...]) -> str:
@@ -115,15 +118,15 @@ def _shown(links: tuple[VolumeAttachment, ...]) -> str:
 
 
 def _busy(links: Iterable[VolumeAttachment]) -> bool:
-    """A detachment that was asked for, and that waits for somebody to unmount the disk."""
+    """Return whether a detachment waits for somebody to unmount the disk."""
     return any(link.state == "busy" for link in links)
 
 
 def _made(resource: Resource | None, _fact: Any, _about: str) -> Verdict:
-    """The volume can be attached, or another run was faster and has attached it."""
+    """Done when the volume can be attached, or another run has already attached it."""
     verdict = _state(resource, ("available", "in-use"), _LOST)
     if verdict.failed and verdict.seen == "error":
-        # EC2 gives no reason. It looks at keys only after it has answered.
+        # EC2 gives no reason, since it only looks at keys after its answer.
         return Verdict(failed=True, seen=f"error ({_NO_KEY})")
     return verdict
 
@@ -134,9 +137,9 @@ def _attached(resource: Resource | None, _fact: Any, instance_id: str) -> Verdic
         return verdict
     links = _links(resource)
     mine = [link for link in links if link.instance_id == instance_id]
-    # Another instance that is letting go of it is an attachment from before, or one that ends.
+    # An attachment to another instance that is detaching is an old one, or is about to end.
     taken = [link for link in links if link.instance_id != instance_id and not link.leaving]
-    # EC2 shows an attachment from the call on. One that is gone was ended by somebody, or with its instance.
+    # EC2 shows an attachment from the call on. If none is there, somebody ended it, or its instance did.
     ended = not mine and (resource.multi_attach_enabled or not links) and resource.state in ("available", "in-use")
     return Verdict(
         done=any(link.state == "attached" for link in mine),
@@ -164,7 +167,7 @@ def _detached(resource: Resource | None, _fact: Any, instance_id: str) -> Verdic
 
 
 def _settled(resource: Resource | None, _fact: Any, _about: str) -> Verdict:
-    """No attachment is on its way: not attaching, not detaching, not busy."""
+    """Done when no attachment changes: none is attaching, detaching or busy."""
     if not isinstance(resource, Volume):
         return _state(resource, (), ())
     links = _links(resource)
@@ -180,7 +183,7 @@ def _deleted(resource: Resource | None, _fact: Any, _about: str) -> Verdict:
 
 
 def _modification(resource: Resource | None, modification: Any, good: tuple[str, ...], bad: tuple[str, ...]) -> Verdict:
-    """By the state of the volume's latest modification, the fact ``<volume>/modification``; empty if there is none."""
+    """Judge by the state of the volume's latest modification, the fact ``<volume>/modification``; empty without one."""
     lost = _state(resource, (), _LOST)
     if resource is None or lost.failed:
         return lost
@@ -190,22 +193,22 @@ def _modification(resource: Resource | None, modification: Any, good: tuple[str,
 
 
 def _modified(resource: Resource | None, modification: Any, _about: str) -> Verdict:
-    # `optimizing`: the volume has its new size and type; what EBS still does may take hours and disturbs nobody.
+    # `optimizing`: the volume has its new size and type. The rest may take hours and disturbs nobody.
     return _modification(resource, modification, ("optimizing", "completed"), ("failed",))
 
 
 def _modifiable(resource: Resource | None, modification: Any, _about: str) -> Verdict:
-    """EBS takes another modification, if the volume's daily budget has one."""
+    """Done when EBS takes another modification, if the volume's daily budget has one left."""
     return _modification(resource, modification, ("", "completed", "failed"), ())
 
 
 @dataclass(frozen=True)
 class Goal:
-    """``kind`` of resource it is about, and the ``verdict``.
+    """The ``kind`` of resource, and its ``verdict``.
 
-    ``fact``: the fact ``<resource>/<fact>`` that the verdict needs beside the resource. ``wish``: what the resource
-    should become, for messages, with the place of what the goal is about; the goal's name where it is empty. ``gone``:
-    what it means that the resource is not there any more.
+    ``fact``: the fact ``<resource>/<fact>`` that the verdict needs too. ``wish``: the aim for messages, with a place
+    for the goal's other resource. If empty, the goal's name stands in messages. ``gone``: the usual reason if the
+    resource is not there any more.
     """
 
     kind: str
@@ -216,7 +219,7 @@ class Goal:
 
 
 GOALS: Mapping[str, Goal] = {
-    # `running` right after StopInstances is an answer from before it; only the end of the instance is a failure.
+    # `running` right after StopInstances is an old answer. Only the end of the instance is a failure.
     "stopped": Goal(Instance.kind, _reaches("stopped", "shutting-down", "terminated")),
     "running": Goal(Instance.kind, _running),
     "healthy": Goal(Instance.kind, _healthy, fact="status"),
@@ -224,7 +227,7 @@ GOALS: Mapping[str, Goal] = {
     "completed": Goal(Snapshot.kind, _reaches("completed", "error", "recoverable", "recovering")),
     "captured": Goal(Image.kind, _captured),
     "available": Goal(Image.kind, _reaches("available", "invalid", "failed", "error", "deregistered", "disabled")),
-    # With a key that EBS cannot use, CreateVolume is accepted, and the volume vanishes.
+    # EBS accepts a CreateVolume with an unusable key, and the volume then vanishes.
     "volume_available": Goal(Volume.kind, _made, wish="available", gone=_NO_KEY),
     "attached": Goal(Volume.kind, _attached, wish="attached to {about}"),
     "claimed": Goal(Volume.kind, _claimed, wish="attached to {about}"),
@@ -237,6 +240,6 @@ GOALS: Mapping[str, Goal] = {
 
 
 def wish(goal: str, about: str = "") -> str:
-    """What a resource should become, for messages: ``attached to i-0abc``."""
+    """Return a resource's aim for messages: ``attached to i-0abc``."""
     text = GOALS[goal].wish or goal
     return text.format(about=about) if about or "{about}" not in text else goal

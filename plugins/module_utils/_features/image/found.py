@@ -35,12 +35,12 @@ GONE = ("deregistered",)
 
 
 def ids(resources: Iterable[Any]) -> list[str]:
-    """The ids of these resources, sorted."""
+    """Return the ids of these resources, sorted."""
     return sorted(resource.resource_id for resource in resources)
 
 
 def tagged(spec: ImageSpec, state: State, cls: type[T]) -> list[T]:
-    """The account's resources of one class that carry this spec's identity, copies too, by id."""
+    """Return the account's resources of one class that carry this spec's identity, copies too, by id."""
     identity, account = spec.identity.items(), account_of(spec, state)
     found = [
         resource
@@ -52,16 +52,17 @@ def tagged(spec: ImageSpec, state: State, cls: type[T]) -> list[T]:
 
 
 def account_of(spec: ImageSpec, state: State) -> str | None:
-    """The account of this run, as far as what it owns tells."""
+    """Return the account of this run, as far as what it owns tells."""
     known = (*map(state.instance, family(spec, state)), state.snapshot(spec.source_snapshot_id))
     return next((item.owner_id for item in known if item is not None and item.owner_id), None)
 
 
 def images(spec: ImageSpec, state: State) -> list[Image]:
-    """The registered images of this version, broken ones too, by id. Where one has the version's name, only that one.
+    """Return the registered images of this version, broken ones too, by id. Where one has the version's name, only that
+    one.
 
-    An image keeps the name and the description that it was made with. One that has neither of this version was made
-    for something else, whatever its tags say.
+    An image keeps the name and the description that it was made with. One that has neither of this version was made for
+    something else, whatever its tags say.
     """
     found = [image for image in _originals(spec, state) if is_made_for(spec, image)]
     named = [image for image in found if image.name == spec.image_name]
@@ -73,37 +74,40 @@ def _originals(spec: ImageSpec, state: State) -> list[Image]:
 
 
 def is_made_for(spec: ImageSpec, image: Image) -> bool:
-    """Whether EC2 shows the version's name, or its description, on the image. A planned one is the plan's own."""
+    """Return whether EC2 shows the version's name, or its description, on the image. A planned one
+    is the plan's own.
+    """
     text = str(image.facts.get("Description") or "")
     return is_planned(image.image_id) or image.name == spec.image_name or names_version(spec, text)
 
 
 def stranger_warnings(spec: ImageSpec, state: State) -> Iterator[str]:
-    """The warning about what carries the identity of the version and was made for something else."""
+    """Yield the warning about resources with the identity of the version that were made for something else."""
     own = {*ids(images(spec, state)), *ids(taken(spec, state))}
     originals = [*_originals(spec, state), *_untouched(spec, state)]
     strangers = [name for name in ids(originals) if name not in own]
     if strangers:
         yield (
-            f"{listed(strangers)} carries the tags of {spec.label}, but EC2 shows neither the name {spec.image_name!r} "
-            f"nor the description of {spec.label} on it. It is not used and stays as it is. Remove its tags "
+            f"{listed(strangers)} has the tags of {spec.label}, but EC2 shows neither the name {spec.image_name!r} "
+            f"nor the description of {spec.label} on it. The task does not use or change it. Remove its tags "
             f"{tag_names.IMAGE} and {tag_names.VERSION}"
         )
 
 
 def _untouched(spec: ImageSpec, state: State) -> list[Snapshot]:
-    """The tagged snapshots that are no copies, without those that an image of the version is made from."""
+    """Return the tagged snapshots that are no copies, without those that an image of the version is made from."""
     used = {snapshot for image in images(spec, state) for snapshot in image.snapshot_ids}
     return [item for item in tagged(spec, state, Snapshot) if not is_copy(item) and item.snapshot_id not in used]
 
 
 def copied_images(spec: ImageSpec, state: State) -> list[Image]:
-    """The registered images that carry this version's tags because somebody has copied them along, by id."""
+    """Return the registered images that carry this version's tags because somebody has copied them along, by id."""
     return [image for image in tagged(spec, state, Image) if image.state not in GONE and _is_copy(state, image)]
 
 
 def _is_copy(state: State, image: Image) -> bool:
-    """Whether somebody has copied the image, by EC2's record of its source, else by its snapshots, as far as known.
+    """Return whether somebody has copied the image, by EC2's record of its source, else by its snapshots, as far as
+    known.
 
     An image that was registered from a snapshot which is itself a copy has that snapshot in its fingerprint.
     """
@@ -117,14 +121,16 @@ def _is_copy(state: State, image: Image) -> bool:
 
 
 def origin_queries(found: Iterable[Image]) -> tuple[Query, ...]:
-    """The snapshots of these images, which tell copies where EC2 has not recorded a source image."""
+    """Return the queries for the snapshots of these images, which identify copies where EC2 has recorded no source
+    image.
+    """
     return by_id(
         "DescribeSnapshots", "snapshot-id", (item for image in found for item in image.snapshot_ids), OwnerIds=("self",)
     )
 
 
 def taken(spec: ImageSpec, state: State) -> list[Snapshot]:
-    """The snapshots that were taken for this version, whatever became of them, by id.
+    """Return the snapshots that were taken for this version, whatever became of them, by id.
 
     A snapshot keeps the description that it was taken with, and it names the version. EC2 writes that of the snapshots
     of a CreateImage: it names the image, which must be there, and be one of this version. Earlier versions of the
@@ -162,7 +168,9 @@ def used_by_others(state: State, removed: Iterable[Image]) -> dict[str, str]:
 
 
 def family(spec: ImageSpec, state: State) -> tuple[str, ...]:
-    """The ids of the source, of those that it has replaced, and of those that have replaced it, as far as proven."""
+    """Return the ids of the source, of those that it has replaced, and of those that have replaced it, as far as
+    proven.
+    """
     if not spec.source_instance_id:
         return ()
     heirs = descendants(state, spec.source_instance_id) if spec.follow_successor else []
@@ -172,10 +180,11 @@ def family(spec: ImageSpec, state: State) -> tuple[str, ...]:
 
 
 def stranger_of(spec: ImageSpec, state: State, image: Image) -> Snapshot | None:
-    """A snapshot of the image that was taken of a volume which the source did not have then; None where none was.
+    """Return a snapshot of the image that was taken of a volume which the source did not have then; None where none
+    was.
 
-    None too where EC2 does not show any more which volumes the source had: its instance is gone, or its root volume
-    was replaced since.
+    None too where EC2 does not show any more which volumes the source had: its instance is gone, or its root volume was
+    replaced since.
     """
     if spec.source_snapshot_id:
         return None
@@ -189,7 +198,7 @@ def stranger_of(spec: ImageSpec, state: State, image: Image) -> Snapshot | None:
 
 
 def _had_its_root(member: Instance | None, moment: datetime | None) -> bool | None:
-    """Whether the instance was there at that time with the root volume of now. None where EC2 does not tell."""
+    """Return whether the instance was there at that time with the root volume of now. None where EC2 does not tell."""
     if member is None or moment is None:
         return None
     roots = [
@@ -208,5 +217,5 @@ def _had_its_root(member: Instance | None, moment: datetime | None) -> bool | No
 
 
 def captures(spec: ImageSpec, state: State) -> list[Snapshot]:
-    """The snapshots of an earlier capture of this version, the ones that ended in an error left out."""
+    """Return the snapshots of an earlier capture of this version, the ones that ended in an error left out."""
     return [snapshot for snapshot in taken(spec, state) if snapshot.state != "error"]

@@ -20,7 +20,7 @@ from typing import Any
 from ..._kernel.resources import Instance
 from ..._kernel.tags import LONGEST_VALUE
 
-# The key in the record by RegisterImage's parameter.
+# The short name of each RegisterImage parameter in the record.
 _KEYS = {
     "Architecture": "arch",
     "VirtualizationType": "virt",
@@ -48,7 +48,7 @@ def required_imds(instance: Instance) -> str | None:
 
 
 def machine_record(instance: Instance, devices: Mapping[str, tuple[str, bool]]) -> str:
-    """The tag's value for a capture of these volumes: (device name, delete on termination) by volume id.
+    """Return the tag's value for a capture of these volumes: (device name, delete on termination) by volume id.
 
     Empty when the machine cannot be described in the 256 characters of a tag, and for paravirtual ones, which need a
     kernel too.
@@ -64,7 +64,7 @@ def machine_record(instance: Instance, devices: Mapping[str, tuple[str, bool]]) 
 
 
 def read_machine(record: str) -> Machine | None:
-    """What a record says; None for none, and for one that a later version has written in another form."""
+    """Return the machine that a tag records, or None without a record or for a later version's format."""
     values = dict(word.partition("=")[::2] for word in record.split(" ") if word)
     devices = values.get("devices", "")
     if not devices or any(part[-1:] not in ("+", "-") for part in devices.split(",")):
@@ -78,7 +78,7 @@ def read_machine(record: str) -> Machine | None:
 
 
 def devices_by_volume(machine: Machine, volume_ids: Sequence[str]) -> dict[str, tuple[str, bool]] | None:
-    """The devices of these volumes; None when they are not as many as were captured."""
+    """Return the devices of these volumes; None when they are not as many as were captured."""
     if len(volume_ids) != len(machine.devices):
         return None
     return dict(zip(sorted(volume_ids), machine.devices, strict=True))

@@ -27,7 +27,7 @@ _PLAIN = {"platform_details": "Linux/UNIX"}
 
 
 def plan_orphan(spec: ImageSpec, state: State, kept: list[Snapshot], stages: list[Stage]) -> Plan:
-    """After *stages*, RegisterImage from the capture *kept* of an instance that is gone.
+    """Return *stages* and then RegisterImage from the capture *kept* of an instance that is gone.
 
     Raises SpecError where neither the snapshots nor the options tell what RegisterImage needs.
     """
@@ -48,8 +48,8 @@ def plan_orphan(spec: ImageSpec, state: State, kept: list[Snapshot], stages: lis
     pending = tuple(snapshot.snapshot_id for snapshot in kept if snapshot.state != "completed")
     waits = [Stage(waits=(Wait(pending, "completed"),))] if pending else []
     warning = (
-        f"{gone}. {spec.label} is registered from its capture {named}. Volumes are gp3 unless block_devices says "
-        "otherwise, and UEFI variables are not carried over."
+        f"{gone}. {spec.label} is registered from its capture {named}, without UEFI variables. Its volumes are gp3 "
+        "unless block_devices sets another type."
     )
     return Plan((*stages, *waits, register_stage(change, _PLAIN)), (warning,))
 
@@ -62,8 +62,8 @@ def _hardware(spec: ImageSpec, machine: Machine | None, gone: str, named: str) -
     missing = [option for option in _NEEDED if option not in spec.hardware] if machine is None else []
     if missing:
         raise SpecError(
-            f"{gone}, and its capture {named} does not tell the machine. Give {', '.join(missing)} to register "
-            f"{spec.label} from it, or delete {named} and give another source."
+            f"{gone}, and its capture {named} does not record the machine. Set {', '.join(missing)} to register "
+            f"{spec.label} from it, or delete {named} and name another source."
         )
     return {parameter: value for parameter, value in found.items() if value not in (WITHOUT, "")}
 
@@ -79,8 +79,8 @@ def _devices(
         devices = {volumes[0]: (str(hardware["RootDeviceName"]), True)} if len(volumes) == 1 else None
     if devices is None:
         raise SpecError(
-            f"{gone}, and nothing tells which device each of its {len(volumes)} captured volumes was "
-            f"({', '.join(sorted(volumes))}). Register the image by hand, or delete the snapshots and give another "
+            f"{gone}, and nothing records the devices of its {len(volumes)} captured volumes "
+            f"({', '.join(sorted(volumes))}). Register the image by hand, or delete the snapshots and name another "
             "source."
         )
     known = {name for name, _delete in devices.values()}

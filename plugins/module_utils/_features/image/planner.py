@@ -77,25 +77,25 @@ _PLAIN_PLATFORM = "Linux/UNIX"
 
 
 def _versions(spec: ImageSpec, state: State) -> list[str]:
-    """The ids of the known images that carry the name of the image, the newest first."""
+    """Return the ids of the known images that carry the name of the image, the newest first."""
     found = [image for image in state.all(Image) if image.tags.get(tag_names.IMAGE) == spec.name]
     ordered = sorted(found, key=lambda image: (image.creation_date or "", image.image_id), reverse=True)
     return [image.image_id for image in ordered]
 
 
 def _untagged(spec: ImageSpec, state: State) -> list[Instance]:
-    """The successors of known instances that have lost their tag `tags.REPLACES`, with it."""
+    """Return the successors of known instances that have lost their tag `tags.REPLACES`, with it."""
     pairs = untagged(state, _versions(spec, state)) if spec.source_instance_id and spec.follow_successor else []
     return [tagged for _item, tagged in pairs]
 
 
 def _recognized(spec: ImageSpec, state: State) -> State:
-    """The state in which each such successor has its tag: its ClientToken proves the launch."""
+    """Return the state in which each such successor has its tag: its ClientToken proves the launch."""
     return state.with_resources(_untagged(spec, state))
 
 
 def _usable_image(spec: ImageSpec, state: State) -> Image | None:
-    """The image that this version is, in whatever state but a broken one."""
+    """Return the image of this version in any state except a broken one, or None."""
     found = [image for image in images(spec, state) if image.state not in BROKEN]
     if len(found) > 1:
         raise Ambiguous(f"several images are {spec.label} (tags {tag_names.IMAGE} and {tag_names.VERSION})", ids(found))
@@ -110,35 +110,36 @@ def _living_or_none(spec: ImageSpec, state: State) -> Instance | None:
 
 
 def _require_same_source(spec: ImageSpec, state: State, what: str, resource: Image | Snapshot) -> None:
-    """SpecError unless *resource* was made from this source, one that it replaces or is replaced by, and as wanted now.
+    """Raise SpecError unless *resource* was made from this source, one that it replaces or is replaced by, and as
+    wanted now.
 
     An instance that was launched from the image is the same source too.
     """
     instance = _living_or_none(spec, state)
     recorded = resource.tags.get(tag_names.FINGERPRINT, "")
-    known = f"{what} {resource.resource_id} is {spec.label} already, and it was made"
-    advice = "give another version, or remove it with state: absent"
+    known = f"{what} {resource.resource_id} is already {spec.label}, made"
+    advice = "Use another version, or remove this one with state: absent"
     launched = instance is not None and instance.image_id == resource.resource_id
     if not launched and not _is_same_source(spec, state, resource):
         raise SpecError(
-            f"{known} from another source than {spec.source}; {advice}. To relaunch others from it, name the source "
-            "that it was made from (for a group, bake_and_relaunch_source)"
+            f"{known} from another source than {spec.source}. {advice}. To relaunch others from it, name its own "
+            "source (for a group, bake_and_relaunch_source)"
         )
     if not recorded.endswith(spec.shape_hash):
-        raise SpecError(f"{known} with other devices or block_devices; {advice}")
+        raise SpecError(f"{known} with other devices or block_devices. {advice}")
     parts = resource.snapshot_ids if isinstance(resource, Image) else ()
     if spec.source_snapshot_id and parts and spec.source not in parts:
-        raise SpecError(f"{known} from {', '.join(parts)}, not from {spec.source}; {advice}")
+        raise SpecError(f"{known} from {', '.join(parts)}, not from {spec.source}. {advice}")
     foreign = stranger_of(spec, state, resource) if isinstance(resource, Image) and not launched else None
     if foreign is not None:
         raise SpecError(
-            f"{known} from {foreign.snapshot_id} of {foreign.volume_id}, which was no volume of {spec.source} then. It "
-            f"only carries the tags; {advice}"
+            f"{known} from {foreign.snapshot_id} of {foreign.volume_id}, which was no volume of {spec.source} then. "
+            f"It only has the tags. {advice}"
         )
 
 
 def _is_same_source(spec: ImageSpec, state: State, resource: Image | Snapshot) -> bool:
-    """Whether the resource's fingerprint names the source, one that it replaces, or one that replaces it."""
+    """Return whether the resource's fingerprint names the source, one that it replaces, or one that replaces it."""
     recorded = resource.tags.get(tag_names.FINGERPRINT, "")
     sources = dict.fromkeys((spec.source, *family(spec, state)))
     return any(recorded.startswith(spec.source_hash(source)) for source in sources)
@@ -157,7 +158,7 @@ def _method(spec: ImageSpec, instance: Instance | None) -> str:
 
 
 def plan(spec: ImageSpec, state: State, _now: datetime) -> Plan:
-    """What has to be done for this version to be captured, available or absent.
+    """Return the plan that makes this version captured, available or absent.
 
     Raises SpecError, Ambiguous, UnsafePlan.
     """
@@ -197,7 +198,7 @@ def _identity_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
 
 
 def _origins(spec: ImageSpec, state: State, usable: list[Image]) -> tuple[Query, ...]:
-    """The snapshots of these images, where none of them carries the version's tags; of several images all.
+    """Return the queries for the snapshots of these images, if none has the version's tags; of several images for all.
 
     The id of a given snapshot is proof enough.
     """
@@ -209,11 +210,11 @@ def _origins(spec: ImageSpec, state: State, usable: list[Image]) -> tuple[Query,
 
 
 def _used_warnings(spec: ImageSpec, state: State) -> Iterator[str]:
-    """The snapshots of this version that stay, since an image that is none of this version is made of them."""
+    """Yield a warning for each snapshot of this version that stays, since another version's image uses it."""
     used = used_by_others(state, images(spec, state))
     for name in ids(taken(spec, state)):
         if name in used:
-            yield f"snapshot {name} of {spec.label} stays: {used[name]} uses it"
+            yield f"snapshot {name} of {spec.label} stays, since {used[name]} uses it"
 
 
 def _plan(spec: ImageSpec, state: State) -> Plan:
@@ -230,7 +231,7 @@ def _plan(spec: ImageSpec, state: State) -> Plan:
             image.image_id,
             state.region,
             {},
-            f"it ended as {image.state}, another is made",
+            f"deregister the {image.state} image, and make another",
             {"state": image.state},
         )
         for image in broken
@@ -250,8 +251,8 @@ def _plan(spec: ImageSpec, state: State) -> Plan:
     require_no_way_back(state, instance, spec.source, "source_instance_id")
     if spec.platform_details not in (None, instance.platform_details):
         raise SpecError(
-            f"platform_details: {instance.instance_id} is billed as {instance.platform_details}, and so is its image. "
-            "Give that, or leave the option out."
+            f"platform_details: {instance.instance_id} is billed as {instance.platform_details}, and so is its "
+            "image. Use that value, or remove the option."
         )
     method = _method(spec, instance)
     if method == "image":
@@ -285,7 +286,7 @@ def _making_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
 
 
 def _users_queries(spec: ImageSpec, state: State, method: str) -> tuple[Query, ...]:
-    """The images that are made of the snapshots which the plan would delete."""
+    """Return the queries for the images that use the snapshots that the plan would delete."""
     if spec.source_snapshot_id:
         return ()
     going = taken(spec, state) if method == "image" else [item for item, _reason in _choose_captures(spec, state)[1]]
@@ -294,7 +295,7 @@ def _users_queries(spec: ImageSpec, state: State, method: str) -> tuple[Query, .
 
 
 def _line_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
-    """The successor of a source that looks retired, where no tag names one: it runs from a version of the image."""
+    """Return the queries for a retired source's successor that no tag names. It runs from a version of the image."""
     instance = _living_or_none(spec, state)
     if instance is None or not spec.follow_successor or not launch_queries(instance, [instance.image_id]):
         return ()
@@ -308,7 +309,7 @@ def _plan_existing(spec: ImageSpec, state: State, image: Image) -> Plan:
     _require_same_source(spec, state, "image", image)
     if image.state == "disabled":
         raise SpecError(
-            f"image {image.image_id} is {spec.label} already, but it is disabled; enable it, or give another version"
+            f"image {image.image_id} is {spec.label} already, but it is disabled. Enable it, or use another version"
         )
     changes, warnings = image_tag_changes(spec, state, image)
     stages = (Stage(changes),) if changes else ()
@@ -335,14 +336,14 @@ def _require_free_name(spec: ImageSpec, state: State, replaced: Iterable[Image])
         ):
             raise SpecError(
                 f"image_name: {spec.image_name!r} is the name of {image.image_id}, which is not {spec.label} of this "
-                "collection; give another image_name or version, or deregister that image"
+                "collection. Use another image_name or version, or deregister that image"
             )
 
 
 def _targets(spec: ImageSpec, instance: Instance) -> list[Target]:
     if instance.root_device_type != "ebs":
         raise SpecError(
-            f"source_instance_id: the root of {instance.instance_id} is instance store; only EBS can be captured"
+            f"source_instance_id: the root of {instance.instance_id} is instance store, and only EBS can be captured"
         )
     if instance.root_volume_id is None:
         raise SpecError(
@@ -362,7 +363,7 @@ def _targets(spec: ImageSpec, instance: Instance) -> list[Target]:
 
 
 def _require_quiet(spec: ImageSpec, instance: Instance, failed: Iterable[Snapshot] = ()) -> tuple[Stage, ...]:
-    """What precedes a capture: nothing, or the wait for a stop under way. Refuses a source that still writes.
+    """Return the stages before a capture: none, or the wait for a running stop. Refuses a source that still writes.
 
     *failed* are snapshots of an earlier capture: why they failed is the first thing to know, then.
     """
@@ -375,7 +376,7 @@ def _require_quiet(spec: ImageSpec, instance: Instance, failed: Iterable[Snapsho
         )
         again = "Run the role golden_image again, which stops it and captures anew, or stop" if earlier else "Stop"
         raise UnsafePlan(
-            f"{earlier}{instance.instance_id} is {instance.state}: what it writes now may be half in the image. "
+            f"{earlier}{instance.instance_id} is {instance.state}: its present writes may be half in the image. "
             f"{again} it first (instance_power, or the role golden_image), or accept crash consistency with "
             "require_stopped: false"
         )
@@ -435,7 +436,7 @@ def _require_nothing_failed(spec: ImageSpec, state: State, broken: Iterable[Imag
 
 
 def _plan_orphan(spec: ImageSpec, state: State, cleanup: tuple[Change, ...]) -> Plan:
-    """What is left to do for a capture whose instance is gone."""
+    """Return the rest of the plan for a capture whose instance is gone."""
     for snapshot in taken(spec, state):
         _require_same_source(spec, state, "snapshot", snapshot)
     kept, spare = _choose_captures(spec, state)
@@ -447,7 +448,9 @@ def _plan_orphan(spec: ImageSpec, state: State, cleanup: tuple[Change, ...]) -> 
 
 
 def _clearing(state: State, cleanup: tuple[Change, ...], spare: Iterable[tuple[Snapshot, str]]) -> list[Stage]:
-    """The removal of a broken image, then of snapshots: EC2 keeps the snapshots of every registered image."""
+    """Return the stages that remove broken images and then snapshots. EC2 keeps the snapshots of every registered
+    image.
+    """
     removed = {change.resource for change in cleanup}
     used = used_by_others(state, (image for image in state.all(Image) if image.image_id in removed))
     free = ((snapshot, reason) for snapshot, reason in spare if snapshot.snapshot_id not in used)
@@ -456,7 +459,7 @@ def _clearing(state: State, cleanup: tuple[Change, ...], spare: Iterable[tuple[S
 
 
 def _imds_note(spec: ImageSpec, state: State, instance: Instance) -> tuple[str, ...]:
-    """Where the instance's image is gone, its own metadata options tell whether IMDSv2 is required."""
+    """Return a note if the instance's image is gone, so that its own metadata options decide about IMDSv2."""
     if state.image(instance.image_id) is not None or "imds_support" in spec.hardware:
         return ()
     note = (
@@ -467,7 +470,8 @@ def _imds_note(spec: ImageSpec, state: State, instance: Instance) -> tuple[str, 
 
 
 def _choose_captures(spec: ImageSpec, state: State) -> tuple[list[Snapshot], list[tuple[Snapshot, str]]]:
-    """The snapshots that are this version's capture (all of them or none), and those to be deleted, with the reason.
+    """Return the snapshots that are this version's capture (all of them or none), and those to be deleted, with the
+    reason.
 
     Two runs at the same moment may both have captured. The earliest start time is the one, then the lowest id, in every
     run.
@@ -484,13 +488,16 @@ def _choose_captures(spec: ImageSpec, state: State) -> tuple[list[Snapshot], lis
         if failed:
             reason = failed[0].state_reason or "no reason given"
             spare += [
-                (snapshot, f"its capture failed ({failed[0].snapshot_id}: {reason}), another is taken")
-                for snapshot in members
+                (snapshot, f"delete the failed capture ({failed[0].snapshot_id}: {reason})") for snapshot in members
             ]
         else:
             good.append(members)
     good.sort(key=lambda members: (str(members[0].start_time or ""), min(ids(members))))
-    spare += [(snapshot, f"{ids(good[0])[0]} was there first") for members in good[1:] for snapshot in members]
+    spare += [
+        (snapshot, f"delete the second capture, after {ids(good[0])[0]}")
+        for members in good[1:]
+        for snapshot in members
+    ]
     return (good[0] if good else []), spare
 
 
@@ -503,8 +510,8 @@ def _require_complete(spec: ImageSpec, kept: list[Snapshot], targets: list[Targe
         raise SpecError(
             f"the capture of {spec.label} is of the volumes {', '.join(sorted(item.volume_id for item in kept))}, "
             "and the devices to bake are now "
-            f"{', '.join(f'{target.device_name} ({target.volume_id})' for target in targets)}; "
-            f"give another version, or delete the snapshots {', '.join(ids(kept))}"
+            f"{', '.join(f'{target.device_name} ({target.volume_id})' for target in targets)}. Use another version, "
+            f"or delete the snapshots {', '.join(ids(kept))}"
         )
 
 
@@ -520,7 +527,7 @@ def _plan_from_snapshot(spec: ImageSpec, state: State, cleanup: tuple[Change, ..
             f"source_snapshot_id: {spec.source} ended in error: {snapshot.state_reason or 'no reason given'}"
         )
     if snapshot.storage_tier == "archive":
-        raise SpecError(f"source_snapshot_id: {spec.source} is archived; restore it to the standard tier first")
+        raise SpecError(f"source_snapshot_id: {spec.source} is archived. First restore it to the standard tier")
     if spec.state == "captured":
         return Plan()
     hardware = {HARDWARE[option]: value for option, value in spec.hardware.items() if value != WITHOUT}
@@ -562,7 +569,7 @@ def _plan_create_image(spec: ImageSpec, state: State, instance: Instance, cleanu
     leftovers = taken(spec, state)
     for snapshot in leftovers:
         _require_same_source(spec, state, "snapshot", snapshot)
-    reason = f"left over from a {spec.label} that failed"
+    reason = f"delete the leftover of a failed {spec.label}"
     stages = _clearing(state, cleanup, ((snapshot, reason) for snapshot in leftovers))
     stages.extend(_require_quiet(spec, instance))
     if spec.state == "captured":

@@ -54,7 +54,7 @@ def _removal_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
 
 
 def _holder_queries(image: Image, state: State) -> Iterator[Query]:
-    """Who uses the image: in the account, and, once it is known to be shared, in others."""
+    """Yield the queries for the users of an image: in the account and, for a shared image, in others."""
     yield _references_query(image.image_id)
     permissions = (("Attribute", "launchPermission"), ("ImageId", image.image_id))
     yield Query("DescribeImageAttribute", arguments=permissions, optional=True)
@@ -96,7 +96,7 @@ def plan_absent(spec: ImageSpec, state: State) -> Plan:
     state.require(identity, captures_query(spec), *_removal_queries(spec, state))
     found = images(spec, state)
     if len(found) > 1:
-        raise Ambiguous(f"several images are {spec.label}; deregister the one that is not wanted", ids(found))
+        raise Ambiguous(f"several images are {spec.label}. Deregister the wrong ones", ids(found))
     warnings: list[str] = []
     for image in found:
         if not spec.force:
@@ -110,14 +110,14 @@ def plan_absent(spec: ImageSpec, state: State) -> Plan:
 
 def _deregister(spec: ImageSpec, state: State, image: Image) -> Change:
     before = {"name": image.name, "state": image.state}
-    return Change("DeregisterImage", image.image_id, state.region, {}, f"{spec.label} is to be absent", before)
+    return Change("DeregisterImage", image.image_id, state.region, {}, f"deregister {spec.label}", before)
 
 
 def _require_unprotected(spec: ImageSpec, image: Image) -> None:
     if str(image.facts.get("DeregistrationProtection") or "").startswith("enabled"):
         raise UnsafePlan(
-            f"image {image.image_id} ({spec.label}) has deregistration protection; disable that first (it may last "
-            "for another 24 hours then)"
+            f"image {image.image_id} ({spec.label}) has deregistration protection. First disable it (it may last for "
+            "another 24 hours then)"
         )
 
 
@@ -128,8 +128,8 @@ def _require_unused(spec: ImageSpec, state: State, image: Image) -> None:
     if users:
         unlisted = state.refusal("DescribeImageUsageReports")
         raise UnsafePlan(
-            f"{subject} is in use by {listed(users)}. Remove these uses first, or set "
-            "force: true to deregister it all the same."
+            f"{subject} is in use by {listed(users)}. Remove these uses first, or set force: true to deregister the "
+            "image all the same."
             + (f" EC2 does not tell whether a newer usage report shows none: {unlisted}" if unlisted else "")
         )
     asked = ["DescribeImageReferences", "DescribeLaunchConfigurations", "DescribeImageAttribute"]
@@ -137,8 +137,8 @@ def _require_unused(spec: ImageSpec, state: State, image: Image) -> None:
     refused = [error for error in map(state.refusal, asked) if error is not None]
     if refused:
         raise Unanswered(
-            f"{subject}: EC2 does not tell everything that uses it. {' '.join(map(str, refused))} Or set force: true "
-            "to deregister it without asking.",
+            f"{subject}: EC2 does not tell all of its uses. {' '.join(map(str, refused))} Or set force: true to "
+            "deregister it without these checks.",
             refused,
         )
 
@@ -155,21 +155,21 @@ def _launch_configurations(state: State, image: Image) -> Iterator[str]:
 
 
 def _accounts(state: State, image: Image) -> Iterator[str]:
-    """The other accounts with which the image is shared and whose newest usage report shows that they use it."""
+    """Yield the other accounts with which the image is shared and whose newest usage report shows that they use it."""
     for entry in state.fact(f"{image.image_id}/usage") or ():
         if _counts(state, image, entry) and not _superseded(state, image, entry):
             yield f"account {entry['account']} ({entry['resource_type']}: {entry['count']}, as of {entry['reported']})"
 
 
 def _counts(state: State, image: Image, entry: Mapping[str, Any]) -> bool:
-    """Whether an entry of a usage report shows use by another account that has access to the image."""
+    """Return whether an entry of a usage report shows use by another account that has access to the image."""
     shared: list[str] = state.fact(f"{image.image_id}/shared") or []
     widely = any(not name.isdigit() for name in shared)
     return bool(entry["count"]) and entry["account"] != image.owner_id and (widely or entry["account"] in shared)
 
 
 def _superseded(state: State, image: Image, entry: Mapping[str, Any]) -> bool:
-    """Whether a newer report has looked at the same account and type of resource, at least as deep."""
+    """Return whether a newer report has looked at the same account and type of resource, at least as deep."""
     reports: list[dict[str, Any]] = state.fact(f"{image.image_id}/usageReports") or []
     kind = entry["resource_type"]
     own = next((report for report in reports if report["report"] == entry["report"]), None)
@@ -186,18 +186,18 @@ def _superseded(state: State, image: Image, entry: Mapping[str, Any]) -> bool:
 
 
 def _shared(spec: ImageSpec, state: State, image: Image) -> Iterator[str]:
-    """The warning that others have access, where no report shows that they use it."""
+    """Yield the warning that others have access, where no report shows that they use it."""
     shared = sorted(state.fact(f"{image.image_id}/shared") or ())
     if shared:
         named = listed(shared)
         yield (
-            f"image {image.image_id} ({spec.label}) is shared with {named}. No usage report shows use of it there "
-            "(CreateImageUsageReport makes one); they lose access to it."
+            f"image {image.image_id} ({spec.label}) is shared with {named}. No usage report shows its use there "
+            "(CreateImageUsageReport makes one). They lose access to it."
         )
 
 
 def _snapshots(spec: ImageSpec, state: State, found: list[Image]) -> tuple[tuple[Change, ...], list[str]]:
-    """The deletions, and warnings about what stays. Raises UnsafePlan for a locked snapshot, unless forced."""
+    """Return the deletions, and warnings about what stays. Raises UnsafePlan for a locked snapshot, unless forced."""
     used = used_by_others(state, found)
     # Only what was taken for this version goes: a snapshot that the user gave as the source stays, and so do copies.
     own = taken(spec, state)
@@ -205,7 +205,7 @@ def _snapshots(spec: ImageSpec, state: State, found: list[Image]) -> tuple[tuple
     free = [item for item in own if item.snapshot_id not in used]
     locked = [item for item in free if _lock(state, item)]
     warnings = [
-        f"snapshot {item.snapshot_id} of {spec.label} stays: {used[item.snapshot_id]} uses it"
+        f"snapshot {item.snapshot_id} of {spec.label} stays, since {used[item.snapshot_id]} uses it"
         for item in own
         if item.snapshot_id in used
     ]
@@ -216,22 +216,22 @@ def _snapshots(spec: ImageSpec, state: State, found: list[Image]) -> tuple[tuple
                 f"state: {text}, and EC2 deletes no locked snapshot. Unlock it, wait for the end of the lock, or set "
                 "force: true to deregister the image and leave the snapshot."
             )
-        warnings.append(f"{text}; it stays")
+        warnings.append(f"{text}, so it stays")
     denied = state.refusal("DescribeLockedSnapshots")
     if free and denied is not None and not spec.force:
         raise Unanswered(
             f"state: EC2 does not tell whether the snapshots of {spec.label} are locked, and a locked one would "
-            f"outlive its image. {denied} Or set force: true to go on without asking.",
+            f"outlive its image. {denied} Or set force: true to go on without this check.",
             [denied],
         )
     warnings += _left_alone(spec, state, copies)
     warnings += stranger_warnings(spec, state)
-    reason = f"made for {spec.label}, used by no other image"
+    reason = f"delete the snapshot of {spec.label}, which no other image uses"
     return tuple(delete_snapshot(item, state.region, reason) for item in free if item not in locked), warnings
 
 
 def _lock(state: State, snapshot: Snapshot) -> str:
-    """The mode of a lock that is in force, and its end; empty without one."""
+    """Return the mode of a lock that is in force, and its end; empty without one."""
     lock: dict[str, Any] = state.fact(f"{snapshot.snapshot_id}/lock") or {}
     if lock.get("state") not in _LOCKED:
         return ""
@@ -241,9 +241,8 @@ def _lock(state: State, snapshot: Snapshot) -> str:
 def _left_alone(spec: ImageSpec, state: State, snapshots: list[Snapshot]) -> Iterator[str]:
     copies = [*ids(copied_images(spec, state)), *ids(snapshots)]
     if len(copies) == 1:
-        yield f"{copies[0]} is a copy that carries the tags of {spec.label}. Somebody else has made it, so it stays."
+        yield f"{copies[0]} is a copy with the tags of {spec.label}. Somebody else has made it, so it stays."
     elif copies:
         yield (
-            f"{', '.join(copies)} are copies that carry the tags of {spec.label}. Somebody else has made them, so they "
-            "stay."
+            f"{', '.join(copies)} are copies with the tags of {spec.label}. Somebody else has made them, so they stay."
         )

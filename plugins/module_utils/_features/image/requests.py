@@ -48,12 +48,12 @@ class Target:
 
 
 def own_tags(spec: ImageSpec, source: str) -> dict[str, str]:
-    """What the image and its snapshots carry: the user's tags, the identity, the fingerprint."""
+    """Return the tags of the image and its snapshots: the user's, the identity, the fingerprint."""
     return {**spec.tags, **spec.identity, tag_names.FINGERPRINT: spec.fingerprint(source)}
 
 
 def delete_snapshot(snapshot: Snapshot, region: str, reason: str) -> Change:
-    """The change that deletes a snapshot which this collection has made."""
+    """Return the change that deletes a snapshot which this collection has made."""
     before = {"state": snapshot.state, "volume_id": snapshot.volume_id}
     return Change("DeleteSnapshot", snapshot.snapshot_id, region, {}, reason, before)
 
@@ -78,7 +78,7 @@ def capture_changes(spec: ImageSpec, state: State, instance: Instance, targets: 
             {**common, "VolumeId": target.volume_id}
             if action == "CreateSnapshot"
             else {**common, "InstanceSpecification": {"InstanceId": instance.instance_id}},
-            f"the point in time of {target.device_name}{consistency}",
+            f"capture {target.device_name}{consistency}",
             after={"volume_id": target.volume_id, "description": common["Description"], "tags": tags},
             identity=captures_query(spec),
             passed_over=frozenset(item.snapshot_id for item in tagged(spec, state, Snapshot)),
@@ -129,7 +129,9 @@ def _inherited(spec: ImageSpec, state: State, instance: Instance) -> dict[str, A
         if HARDWARE[option] not in found
     ]
     if missing:
-        raise SpecError(f"neither {instance.instance_id} nor its image tells these, so give them: {', '.join(missing)}")
+        raise SpecError(
+            f"neither {instance.instance_id} nor its image has a value for {', '.join(missing)}. Set these options"
+        )
     if found["VirtualizationType"] == "hvm":
         # EC2 refuses a kernel on hvm images; instances of old images still show one.
         found.pop("KernelId", None)
@@ -158,7 +160,7 @@ def _mapping(spec: ImageSpec, state: State, instance: Instance, target: Target, 
 def ebs(
     override: DeviceOverride, snapshot_id: str, source: Volume, delete_on_termination: bool, *, boot: bool
 ) -> dict[str, Any]:
-    """One entry of BlockDeviceMappings: the override's values, else the source's where the type takes them."""
+    """Return one entry of BlockDeviceMappings: the override's values, else the source's where the type takes them."""
     volume_type = override.volume_type or source.volume_type
     rules = VOLUME_TYPES[volume_type]
     inherits = volume_type == source.volume_type
@@ -166,8 +168,8 @@ def ebs(
     throughput = override.throughput or (source.throughput if inherits and rules.throughput else None)
     if override.volume_size is not None and override.volume_size < source.size:
         raise SpecError(
-            f"block_devices: {override.device_name}: {override.volume_size} GiB are less than the {source.size} GiB of "
-            "its snapshot"
+            f"block_devices: {override.device_name}: {override.volume_size} GiB is smaller than its snapshot "
+            f"({source.size} GiB)"
         )
     require_performance(
         f"block_devices: {override.device_name}",
@@ -194,12 +196,12 @@ def ebs(
 
 
 def reshaped(spec: ImageSpec) -> set[str]:
-    """The devices of the image that *spec* gives another size, type or performance than their volumes have."""
+    """Return the devices of the image that *spec* gives another size, type or performance than their volumes have."""
     return {override.device_name for override in spec.overrides if not override.said.keys() <= _NOT_OF_THE_VOLUME}
 
 
 def require_create_image_devices(spec: ImageSpec, state: State, instance: Instance, targets: Iterable[Target]) -> None:
-    """SpecError for what EC2 would refuse of CreateImage's devices, by the rules for RegisterImage's."""
+    """Raise SpecError for what EC2 would refuse of CreateImage's devices, by the rules for RegisterImage's."""
     changed = reshaped(spec)
     for target in targets:
         if target.device_name in changed:
@@ -207,7 +209,7 @@ def require_create_image_devices(spec: ImageSpec, state: State, instance: Instan
 
 
 def billing(instance: Instance) -> dict[str, Any]:
-    """What EC2 bills for the source, and must bill for the image."""
+    """Return EC2's billing of the source, which the image must have too."""
     return {
         "platform_details": instance.platform_details,
         "usage_operation": instance.usage_operation,
@@ -254,21 +256,21 @@ def register(
         image.image_id,
         state.region,
         parameters,
-        f"{spec.label} does not exist yet",
+        f"register {spec.label}",
         after=predicted(image),
         identity=name_query(spec),
     )
 
 
 def predicted(image: Image) -> dict[str, Any]:
-    """The view of an image that is about to be made, without what only EC2 knows."""
+    """Return the view of an image that is about to be made, without what only EC2 knows."""
     return {
         key: value for key, value in view(image).items() if key not in ("image_id", "creation_date", "state_reason")
     }
 
 
 def _image_device(mapping: Mapping[str, Any], source: Volume | None) -> ImageDevice:
-    """The device as EC2 will show it: size, where the request gives none, and encryption are the snapshot's."""
+    """Return the device as EC2 will show it: size, where the request gives none, and encryption are the snapshot's."""
     ebs = mapping.get("Ebs", {})
     return ImageDevice(
         mapping["DeviceName"],
@@ -284,21 +286,21 @@ def _image_device(mapping: Mapping[str, Any], source: Volume | None) -> ImageDev
 
 
 def register_stage(change: Change, platform: Mapping[str, Any], *goals: Wait) -> Stage:
-    """The change that makes the image, the wait for it, and its removal when EC2 would bill it as something else."""
+    """Return the stage that makes the image and waits for it, and removes it if EC2 bills another platform."""
     wait = Wait((change.resource,), "available", final=True, expect=tuple(platform.items()))
     removal = Change(
         "DeregisterImage",
         change.resource,
         change.region,
         {},
-        "EC2 would bill it as something else than its source",
+        "deregister: EC2 bills another platform than the source's",
         {"state": "available"},
     )
     return Stage((change,), (*goals, wait), on_failure=(Stage((removal,)),), rollback_on=frozenset({"mismatch"}))
 
 
 def _said(override: DeviceOverride) -> dict[str, Any]:
-    """The user's values for one device of CreateImage; what is left out is as the volume has it."""
+    """Return the user's values for one device of CreateImage; what is left out is as the volume has it."""
     names = {
         "volume_size": "VolumeSize",
         "volume_type": "VolumeType",
@@ -310,7 +312,9 @@ def _said(override: DeviceOverride) -> dict[str, Any]:
 
 
 def create_image(spec: ImageSpec, state: State, instance: Instance, targets: list[Target]) -> Change:
-    """The change that has EC2 take the snapshots and register by itself. Devices that are no target are left out."""
+    """Return the change that has EC2 take the snapshots and register by itself. Devices that are no target are left
+    out.
+    """
     wanted = {target.device_name for target in targets}
     overrides = {override.device_name: override for override in spec.overrides}
     mappings: list[dict[str, Any]] = []
@@ -336,14 +340,15 @@ def create_image(spec: ImageSpec, state: State, instance: Instance, targets: lis
         image.image_id,
         state.region,
         parameters,
-        f"{spec.label} does not exist yet; CreateImage keeps what EC2 bills for {instance.platform_details}",
+        f"create {spec.label}; CreateImage keeps the billed platform {instance.platform_details}",
         after={**predicted(image), "snapshots": [_taken(spec, state, instance, target) for target in targets]},
         identity=name_query(spec),
     )
 
 
 def _created(spec: ImageSpec, state: State, instance: Instance, targets: list[Target]) -> Image:
-    """The image that CreateImage will make: hardware as the instance has it, devices as its volumes and the user say.
+    """Return the image that CreateImage will make: hardware as the instance has it, devices as its volumes and the user
+    say.
 
     (EC2 API reference, CreateImage and Instance.)
     """
@@ -371,7 +376,7 @@ def _taken_id(spec: ImageSpec, target: Target) -> str:
 
 
 def _created_device(spec: ImageSpec, state: State, target: Target) -> ImageDevice:
-    """One device of the image: the user's values, else the volume's where the type is the same."""
+    """Return one device of the image: the user's values, else the volume's where the type is the same."""
     volume = state.volume(target.volume_id)
     override = next((item for item in spec.overrides if item.device_name == target.device_name), None)
     said = {} if override is None else override.said
@@ -390,7 +395,7 @@ def _created_device(spec: ImageSpec, state: State, target: Target) -> ImageDevic
 
 
 def _taken(spec: ImageSpec, state: State, instance: Instance, target: Target) -> dict[str, Any]:
-    """The view of a snapshot that CreateImage takes by itself. `prediction.overlay` reads it back."""
+    """Return the view of a snapshot that CreateImage takes by itself. `prediction.overlay` reads it back."""
     volume = state.volume(target.volume_id)
     snapshot = Snapshot(
         snapshot_id=_taken_id(spec, target),

@@ -45,7 +45,7 @@ WITHOUT = "none"
 
 @dataclass(frozen=True)
 class DeviceOverride:
-    """What the user wants different for one device of the image. None: as the source has it."""
+    """The user's values for one device of the image. None stands for the source's value."""
 
     device_name: str
     volume_size: int | None = None
@@ -91,7 +91,7 @@ class ImageSpec:
 
     @property
     def label(self) -> str:
-        """How it is named in plans and messages."""
+        """The name of the version in plans and messages."""
         return f"{self.name}/{self.version}"
 
     @property
@@ -100,7 +100,7 @@ class ImageSpec:
         return self.source_instance_id or self.source_snapshot_id or ""
 
     def source_hash(self, source: str) -> str:
-        """The first half of the fingerprint of what is made from *source*."""
+        """Return the first half of the fingerprint of what is made from *source*."""
         return source_hash("instance" if self.source_instance_id else "snapshot", source)
 
     @property
@@ -111,12 +111,12 @@ class ImageSpec:
         )
 
     def fingerprint(self, source: str) -> str:
-        """What an image of this spec, made from *source*, has in its tag ``ec2ops:fingerprint``."""
+        """Return the value of the tag ``ec2ops:fingerprint`` for an image of this spec that is made from *source*."""
         return f"{self.source_hash(source)}-{self.shape_hash}"
 
 
 def source_hash(kind: str, source: str) -> str:
-    """The first half of the fingerprint of what is made from this ``instance`` or ``snapshot``."""
+    """Return the first half of the fingerprint of what is made from this ``instance`` or ``snapshot``."""
     return _hash([kind, source])
 
 
@@ -125,15 +125,13 @@ def _hash(content: list[Any]) -> str:
 
 
 def parse(params: Mapping[str, Any], _region: str) -> ImageSpec:
-    """The module's options as a spec. Raises SpecError for what can be refused without looking at EC2."""
+    """Return the module's options as a spec. Raises SpecError for what can be refused without looking at EC2."""
     name, version = (require_text(params[option], option).strip() for option in ("name", "version"))
     for option, value in (("name", name), ("version", version)):
         if not value or len(value) > tag_names.LONGEST_VALUE:
-            raise SpecError(
-                f"{option}: {value!r}: 1 to {tag_names.LONGEST_VALUE} characters, since it is kept as a tag"
-            )
+            raise SpecError(f"{option}: {value!r} is kept in a tag. Use 1 to {tag_names.LONGEST_VALUE} characters")
         if planned_in(value):
-            raise SpecError(f"{option}: {value!r} reads like an id that is only planned; give another one")
+            raise SpecError(f"{option}: {value!r} looks like a planned id. Use another text")
     hardware = {key: params[key] for key in HARDWARE if params.get(key) is not None}
     spec = ImageSpec(
         name=name,
@@ -162,7 +160,7 @@ def _image_name(template: str, name: str, version: str, *, made: bool) -> str:
     try:
         value = template.format(name=name, version=version)
     except (KeyError, IndexError, ValueError, AttributeError) as error:
-        raise SpecError(f"image_name: {template!r} may use {{name}} and {{version}}, nothing else ({error})") from error
+        raise SpecError(f"image_name: {template!r} may only use {{name}} and {{version}} ({error})") from error
     return require_image_name(value) if made else value
 
 
@@ -173,7 +171,7 @@ def _override(item: Mapping[str, Any]) -> DeviceOverride:
     for option in ("volume_size", "iops", "throughput"):
         value = values[option]
         if value is not None and value < 1:
-            raise SpecError(f"{what}: {option}: {value} is not a number from 1 up")
+            raise SpecError(f"{what}: {option}: {value} is not a number from 1")
     if override.volume_type is not None:
         require_performance(what, override.volume_type, override.volume_size, override.iops, override.throughput)
     return override
@@ -181,7 +179,7 @@ def _override(item: Mapping[str, Any]) -> DeviceOverride:
 
 def _require_source(spec: ImageSpec) -> None:
     if bool(spec.source_instance_id) == bool(spec.source_snapshot_id):
-        raise SpecError("give one of source_instance_id and source_snapshot_id")
+        raise SpecError("source_instance_id: needs either source_instance_id or source_snapshot_id. Set one of them")
     seen: set[str] = set()
     for override in spec.overrides:
         if override.device_name in seen:
@@ -192,7 +190,7 @@ def _require_source(spec: ImageSpec) -> None:
     if spec.source_snapshot_id:
         require_id("snapshot", spec.source_snapshot_id, "source_snapshot_id")
         if spec.devices == "all":
-            raise SpecError("devices: all needs source_instance_id; a snapshot is one device")
+            raise SpecError("devices: all: needs source_instance_id, since a snapshot is one device")
         if spec.method == "image":
             raise SpecError("method: image (CreateImage) needs source_instance_id")
         # A snapshot does not say what machine it boots. RegisterImage's defaults (i386, paravirtual) fit none of today.
@@ -200,13 +198,13 @@ def _require_source(spec: ImageSpec) -> None:
             option for option in ("architecture", "root_device_name", "ena_support") if option not in spec.hardware
         ]
         if missing:
-            raise SpecError(f"source_snapshot_id: a snapshot does not tell these, so give them: {', '.join(missing)}")
+            raise SpecError(f"source_snapshot_id: a snapshot has no value for {', '.join(missing)}. Set these options")
     if spec.method == "image":
         require_create_image(spec)
 
 
 def require_create_image(spec: ImageSpec) -> None:
-    """SpecError for what CreateImage cannot do: it takes the hardware of the instance as it is.
+    """Raise SpecError for what CreateImage cannot do: it takes the hardware of the instance as it is.
 
     It takes other sizes and types of devices, although EC2's API reference says that only DeleteOnTermination can
     differ.
@@ -224,23 +222,23 @@ _SOURCE = re.compile(r"(i|snap)-[0-9a-f]{8,17}")
 
 
 def default_description(spec: ImageSpec, source: str) -> str:
-    """The description of what is made from *source*, where the task gives none: of it and of its snapshots."""
+    """Return the description of what is made from *source*, where the task gives none: of it and of its snapshots."""
     text = _as_description(f"{spec.name} {spec.version} from {source}")
     return text if _is_unmistakable(spec) else _marked(spec, text)
 
 
 def described(spec: ImageSpec, source: str) -> str:
-    """The description of the image that is made from *source*."""
+    """Return the description of the image that is made from *source*."""
     return _as_description(spec.description) if spec.description else default_description(spec, source)
 
 
 def capture_description(spec: ImageSpec, source: str) -> str:
-    """The description of the snapshots that a capture of *source* takes: it names this version and no other."""
+    """Return the description of the snapshots that a capture of *source* takes: it names this version and no other."""
     return _marked(spec, described(spec, source)) if spec.description else default_description(spec, source)
 
 
 def names_version(spec: ImageSpec, text: str) -> bool:
-    """Whether a description is one that this version alone has, made from any source."""
+    """Return whether only this version has such a description, whatever its source."""
     if text.endswith(_mark(spec)):
         return True
     beginning = f"{spec.name} {spec.version} from "
@@ -250,7 +248,7 @@ def names_version(spec: ImageSpec, text: str) -> bool:
 
 
 def _is_unmistakable(spec: ImageSpec) -> bool:
-    """Whether no other name and version make the same plain description.
+    """Return whether no other name and version make the same plain description.
 
     ``web 1`` and ``2`` read like ``web`` and ``1 2``, characters that EC2 does not take all become a question mark, and
     a long text is cut.
@@ -260,7 +258,7 @@ def _is_unmistakable(spec: ImageSpec) -> bool:
 
 
 def _mark(spec: ImageSpec) -> str:
-    """The end of a description that says to which version it belongs, whatever the text before it."""
+    """Return the end of a description that says to which version it belongs, whatever the text before it."""
     return f" [{hashlib.sha256(json.dumps([spec.name, spec.version]).encode()).hexdigest()[:32]}]"
 
 
@@ -275,10 +273,10 @@ def _as_description(text: str) -> str:
 
 
 def captures_query(spec: ImageSpec) -> Query:
-    """The snapshots of this version."""
+    """Return the query for the snapshots of this version."""
     return own_snapshots(spec.identity)
 
 
 def name_query(spec: ImageSpec) -> Query:
-    """Whatever has the name of the image: names are unique in an account and region."""
+    """Return the query for the image's name, which is unique in an account and region."""
     return own_images(("name", (spec.image_name,)))

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A version that exists: its tags converge, and options that shape an image only when it is made are named.
+"""The repair of an existing version: set its tags, and name the options that only apply to a new image.
 
 Private to this collection.
 """
@@ -22,7 +22,7 @@ from .spec import HARDWARE, WITHOUT, ImageSpec, described
 def tag_changes(
     spec: ImageSpec, state: State, resources: Iterable[Image | Snapshot]
 ) -> tuple[tuple[Change, ...], tuple[str, ...]]:
-    """The CreateTags that give these resources the tags of the task, and warnings about those without a place.
+    """Return the CreateTags that give these resources the tags of the task, and warnings about those without a place.
 
     Tags that the task does not name stay: nothing tells whether they are the user's.
     """
@@ -30,7 +30,7 @@ def tag_changes(
     warnings: list[str] = []
     for item in resources:
         change, left_out = tagging(
-            item.resource_id, state.region, item.tags, spec.tags, f"tag as {spec.label} is declared"
+            item.resource_id, state.region, item.tags, spec.tags, f"tag {spec.label} as declared"
         )
         changes += [change] if change is not None else []
         if left_out:
@@ -46,13 +46,15 @@ def image_tag_changes(spec: ImageSpec, state: State, image: Image) -> tuple[tupl
 
 
 def not_applied(spec: ImageSpec, image: Image) -> tuple[str, ...]:
-    """The warning that names the options which the image does not have, as one text; nothing when it has them all."""
+    """Return the warning that names the options which the image does not have, as one text; nothing when it has them
+    all.
+    """
     differences = [f"{option} (the image has {_word(have)})" for option, have in _differences(spec, image)]
     if not differences:
         return ()
     note = (
-        f"image {image.image_id} is {spec.label} already and stays as it was made. Options that were not applied: "
-        f"{', '.join(differences)}. Give another version to make an image that has them."
+        f"image {image.image_id} is {spec.label} already and stays as it was made. These options are not applied: "
+        f"{', '.join(differences)}. Use another version to apply them."
     )
     return (note,)
 

@@ -63,18 +63,20 @@ class PowerSpec:
 
     @property
     def asks_balancers(self) -> bool:
-        """Whether a stop looks for load balancers. A relaunch looks itself; without a record the stop is for good."""
+        """Return whether a stop looks for load balancers. A relaunch looks itself; without a record the stop is for
+        good.
+        """
         return self.remember and not self.for_relaunch
 
     @property
     def stop_parameters(self) -> dict[str, bool]:
-        """What StopInstances is sent beside the ids: only what the user asked for."""
+        """The parameters of StopInstances beside the ids: only those that the user asked for."""
         said = {"Force": self.force, "Hibernate": self.hibernate, "SkipOsShutdown": self.skip_os_shutdown}
         return {name: True for name, value in said.items() if value}
 
 
 def parse(params: Mapping[str, Any], _region: str) -> PowerSpec:
-    """The module's options as a spec. Raises SpecError for what can be refused without looking at EC2."""
+    """Return the module's options as a spec. Raises SpecError for what can be refused without looking at EC2."""
     state = params["state"]
     ids = params.get("instance_ids")
     if ids is None and state != "restored":
@@ -86,11 +88,11 @@ def parse(params: Mapping[str, Any], _region: str) -> PowerSpec:
             if params[name]
         ]
         if given:
-            raise SpecError(f"{', '.join(given)}: only with state: stopped")
+            raise SpecError(f"{', '.join(given)}: needs state: stopped")
     elif params["force_start"]:
-        raise SpecError("force_start: only with state: running or state: restored")
+        raise SpecError("force_start: needs state: running or state: restored")
     if params["hibernate"] and (params["force"] or params["skip_os_shutdown"]):
-        raise SpecError("hibernate: the operating system has to take part, so not with force or skip_os_shutdown")
+        raise SpecError("hibernate: excludes force and skip_os_shutdown, since the operating system must take part")
     return PowerSpec(
         instance_ids=None
         if ids is None
@@ -119,7 +121,7 @@ def _instance_queries(spec: PowerSpec) -> tuple[Query, ...]:
 
 
 def _known(spec: PowerSpec, state: State) -> list[Instance]:
-    """The instances that this is about, as far as EC2 knows them, in the order of the option; else by id."""
+    """Return the instances of the task that EC2 knows, in the order of the option, else by id."""
     if spec.instance_ids is not None:
         found = [state.instance(instance_id) for instance_id in spec.instance_ids]
         return [instance for instance in found if instance is not None]
@@ -127,13 +129,13 @@ def _known(spec: PowerSpec, state: State) -> list[Instance]:
 
 
 def _gone(spec: PowerSpec, state: State) -> list[str]:
-    """The given ids of instances that EC2 does not know, or that are terminated."""
+    """Return the given ids of instances that EC2 does not know, or that are terminated."""
     found = {item: state.instance(item) for item in spec.instance_ids or ()}
     return [item for item, instance in found.items() if instance is None or not instance.alive]
 
 
 def _require_there(spec: PowerSpec, state: State) -> None:
-    """SpecError where instances are gone. One that a living instance has replaced is named with its successor."""
+    """Raise SpecError if instances are gone. The message names the successor of a replaced one."""
     troubles, replaced = [], False
     gone = _gone(spec, state)
     state.require(*successor_queries(gone))
@@ -149,7 +151,7 @@ def _require_there(spec: PowerSpec, state: State) -> None:
 
 
 def _raise(kind: type[StorageError], troubles: Sequence[str], advice: str = "") -> None:
-    """One error for everything that is wrong, if anything is."""
+    """Raise one error for all *troubles*, if there are any."""
     if troubles:
         raise kind(
             f"instance_ids: {'; '.join(bounded(troubles))}. Nothing was changed.{' ' + advice if advice else ''}"
@@ -160,7 +162,7 @@ def _raise(kind: type[StorageError], troubles: Sequence[str], advice: str = "") 
 
 
 def plan(spec: PowerSpec, state: State, now: datetime) -> Plan:
-    """Return what brings the instances into the wanted state. Raises SpecError, Ambiguous, UnsafePlan."""
+    """Return the plan that brings the instances into the wanted state. Raises SpecError, Ambiguous, UnsafePlan."""
     state.require(*_instance_queries(spec))
     if spec.state == "restored":
         return _plan_restored(spec, state, now)
@@ -189,7 +191,7 @@ def _plan_stopped(spec: PowerSpec, state: State, now: datetime) -> Plan:
     if spec.remember:
         warnings += [
             f"{item.instance_id} has a tag {tag_names.RESTORE_STATE} that this collection did not write "
-            f"({item.tags[tag_names.RESTORE_STATE]!r}); the record of this run takes its place"
+            f"({item.tags[tag_names.RESTORE_STATE]!r}). The hold of this run replaces it"
             for item in stopping
             if tag_names.RESTORE_STATE in item.tags and hold_of(item) is None
         ]
@@ -197,18 +199,18 @@ def _plan_stopped(spec: PowerSpec, state: State, now: datetime) -> Plan:
 
 
 def _balancer_queries(spec: PowerSpec, state: State, instance: Instance) -> Iterator[Query]:
-    """The queries for the load balancers of the instance. The stop goes on without the answers."""
+    """Yield the queries for the load balancers of the instance. The stop goes on without the answers."""
     if spec.asks_balancers:
         yield from (dataclasses.replace(query, optional=True) for query in balancer_queries(state, instance))
 
 
 def _balancer_warnings(state: State, stopping: Iterable[Instance]) -> Iterator[str]:
-    """The load balancers that will find an instance off, and those that did not answer."""
+    """Yield warnings about load balancers of a stopping instance, and about those that did not answer."""
     for instance in stopping:
         for balancers in balanced_by(state, instance):
             yield (
-                f"{instance.instance_id} is in the {balancers}. It answers no request until it runs again, and its "
-                "health check passes"
+                f"{instance.instance_id} is in the {balancers}. The instance answers no request until it runs again "
+                "and passes the health check"
             )
     refusals = dict.fromkeys(str(error) for error in state.unanswered.values())
     if refusals:
@@ -238,7 +240,7 @@ def _plan_running(spec: PowerSpec, state: State) -> Plan:
         state.require(*successor_queries(item.instance_id for item in starting))
         _raise(UnsafePlan, _replaced(state, starting), "Start them beside their successors with force_start: true.")
     pending = [instance for instance in instances if instance.state == "pending"]
-    reason = "it is {state} and should be running"
+    reason = "start the {state} instance"
     warnings = () if spec.force_start else claim_warnings(state, [item.instance_id for item in starting])
     return Plan(start_stages(starting, pending, state.region, reason, final=True), warnings)
 
@@ -271,7 +273,7 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
             value = instance.tags[tag_names.RESTORE_STATE]
             warnings.append(
                 f"{instance.instance_id} has a tag {tag_names.RESTORE_STATE} that this collection did not write "
-                f"({value!r}); it is left as it is"
+                f"({value!r}). It stays as it is"
             )
         elif spec.instance_ids is None and not hold.is_over(now, spec.older_than):
             if hold.is_impossible(now) and not hold.is_spent(instance) and not hold.is_proven(instance):
@@ -306,18 +308,18 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
     settled = [instance for instance in done if instance not in telling]
     stages: list[Stage] = []
     if settled:
-        stages.append(_forget(settled, state.region, "it is running, or was started since"))
+        stages.append(_forget(settled, state.region, "remove the outdated hold"))
     stages += start_stages(
-        starting, pending, state.region, "it was running when a run stopped it; now it is {state}", final=False
+        starting, pending, state.region, "start the {state} instance, which was running before", final=False
     )
     if given_up:
         stages.append(Stage(tuple(_rejection(state, old, new) for old, new in given_up)))
     if started or telling:
         # Last, so that a run that is ended before leaves the record.
-        stages.append(_forget([*started, *telling], state.region, "it is running again"))
+        stages.append(_forget([*started, *telling], state.region, "end the hold"))
     warnings += [
-        f"{new.instance_id} was launched to replace {old.instance_id} and has not proved itself; {old.instance_id} is "
-        f"back in its place. The next relaunch of {old.instance_id} terminates {new.instance_id}, if you do not"
+        f"{new.instance_id} was launched to replace {old.instance_id} and is unproven. {old.instance_id} is back in "
+        f"service. The next relaunch of {old.instance_id} terminates {new.instance_id}"
         for old, new in given_up
     ]
     return Plan(tuple(stages), tuple(warnings))
@@ -332,7 +334,7 @@ def _restoring_queries(spec: PowerSpec, state: State) -> tuple[Query, ...]:
 
 
 def _unproven_warning(instances: Sequence[Instance]) -> list[str]:
-    """The warning about stopped instances whose record EC2's facts do not agree with."""
+    """Return the warning about stopped instances whose record EC2's facts do not agree with."""
     if not instances:
         return []
     told = [
@@ -340,49 +342,53 @@ def _unproven_warning(instances: Sequence[Instance]) -> list[str]:
     ]
     warning = (
         f"the last stop of {listed(told)} is not within the times of the tag {tag_names.RESTORE_STATE}, so no run of "
-        "this collection has stopped it; it is left stopped. Start it if it should run, or remove the tag"
+        "this collection has stopped the instance, and it stays stopped. Start it if it should run, or remove the "
+        "tag"
     )
     return [warning]
 
 
 def _left(old: Instance, new: Instance) -> str:
-    """The warning about a successor that may have served, whatever its tag says, while its predecessor is back."""
+    """Return the warning about a successor that may have served, whatever its tag says, while its
+    predecessor is back.
+    """
     return (
         f"The tag {tag_names.TRIAL} of {new.instance_id} ({new.state}) says that it has not served in place of "
-        f"{old.instance_id}. EC2 shows nothing that proves it, so {new.instance_id} is left as it is, and both may "
-        f"run. Terminate {new.instance_id} to go on with {old.instance_id}, or remove the tag and stop "
-        f"{old.instance_id}"
+        f"{old.instance_id}, but nothing proves that. So {new.instance_id} stays as it is, and both may run. "
+        f"Terminate {new.instance_id} to go on with {old.instance_id}, or remove the tag and stop {old.instance_id}"
     )
 
 
 def _rejection(state: State, old: Instance, new: Instance) -> Change:
-    """The record that *new* was given up, unless its own run has let it serve in the meantime."""
+    """Return the change that marks *new* as rejected, unless its own run has let it serve meanwhile."""
     serves = (("instance-id", (new.instance_id,)), (f"tag:{tag_names.TRIAL}", (SERVING,)))
-    record = trial_record(new.instance_id, new.tags, REJECTED, state.region, f"{old.instance_id} is back")
+    record = trial_record(new.instance_id, new.tags, REJECTED, state.region, f"reject: {old.instance_id} is back")
     return dataclasses.replace(record, unless=(Query("DescribeInstances", serves),))
 
 
 def _was_started(instance: Instance) -> bool:
-    """It runs since its hold was written down: whoever was to replace it may be given up."""
+    """Return whether the instance runs since its hold was written, so that its successor may be rejected."""
     hold = hold_of(instance)
     return instance.alive and hold is not None and hold.is_spent(instance)
 
 
 def _given_up(state: State, started: Iterable[Instance], done: Iterable[Instance]) -> list[tuple[Instance, Instance]]:
-    """The successors that have not proved themselves in place of those that are back, by their tags: (old, new)."""
+    """Return the successors that have not proved themselves in place of those that are back, by
+    their tags: (old, new).
+    """
     back = [(old, new) for old in started for new in on_trial_for(state, old.instance_id)]
     back += [(old, new) for old in done for new in on_trial_for(state, old.instance_id) if started_since(old, new)]
     return back
 
 
 def _require_known(spec: PowerSpec, state: State) -> None:
-    """An id that EC2 does not know is an error, unless a living instance has replaced it: that one serves."""
+    """Raise SpecError for an id that EC2 does not know, unless a living instance has replaced it."""
     missing = [
         item for item in spec.instance_ids or () if state.instance(item) is None and successor(state, item) is None
     ]
     _raise(
         SpecError,
-        [f"{item} does not exist in {state.region}, and no instance there replaces it" for item in missing],
+        [f"{item} does not exist in {state.region}, and has no successor there" for item in missing],
         "Check the ids and the region.",
     )
 

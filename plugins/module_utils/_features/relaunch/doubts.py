@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where the tags of a replacement and EC2's facts differ: who is not ended, and who is found all the same.
+"""Contradictions between a replacement's tags and EC2's facts: instances to spare, and successors to recognise.
 
 Private to this collection.
 """
@@ -22,7 +22,7 @@ from .options import RelaunchSpec
 
 
 def can_be_ended(spec: RelaunchSpec, old: Instance, new: Instance, now: datetime) -> bool:
-    """Whether a run that did not launch *new* may terminate it, since its tag says that it was given up.
+    """Return whether a run that did not launch *new* may terminate it, since its tag says that it was given up.
 
     Where the task keeps the old one beside its successor, both serve, and no fact tells one that was given up.
     """
@@ -30,17 +30,17 @@ def can_be_ended(spec: RelaunchSpec, old: Instance, new: Instance, now: datetime
 
 
 def spared(old: Instance, new: Instance) -> str:
-    """The warning about a successor that its tag calls given up, and that may have served."""
+    """Return the warning about a successor that its tag calls rejected, but that may have served."""
     return (
-        f"The tag {tag_names.TRIAL} of {new.instance_id} ({new.state}, from {new.image_id}) says that it was given up "
-        f"in place of {old.instance_id} ({old.state}). EC2 shows nothing that proves it, and {new.instance_id} may "
-        f"have served, so it is not terminated. Terminate {new.instance_id} to go on with {old.instance_id}, or remove "
+        f"The tag {tag_names.TRIAL} of {new.instance_id} ({new.state}, from {new.image_id}) says that it was "
+        f"rejected in favour of {old.instance_id} ({old.state}). Nothing proves that, and {new.instance_id} may have "
+        f"served, so it is not terminated. Terminate {new.instance_id} to go on with {old.instance_id}, or remove "
         "the tag to go on with the successor"
     )
 
 
 def doubts_of(spec: RelaunchSpec, state: State, current: Instance) -> tuple[str, ...]:
-    """The warnings about claims that nothing proves, and about tags that the facts overrule."""
+    """Return the warnings about claims that nothing proves, and about tags that the facts overrule."""
     ids = [spec.instance_id, current.instance_id]
     replacement = replacement_of(state, current)
     overruled = replacement is not None and replacement.stands and replacement.in_doubt
@@ -48,29 +48,32 @@ def doubts_of(spec: RelaunchSpec, state: State, current: Instance) -> tuple[str,
 
 
 def younger_hold(old: Instance, new: Instance) -> tuple[str, ...]:
-    """The warning about a hold that a running predecessor got after the launch: it was not stopped since."""
+    """Return the warning about a hold that a running predecessor got after the launch: it was not stopped since."""
     hold, birth = hold_of(old), born(new)
     if hold is None or birth is None or is_off(old) or hold.since <= birth:
         return ()
     warning = (
-        f"{old.instance_id} is {old.state}, and its tag {tag_names.RESTORE_STATE} says that a run is about to stop it "
-        f"and start it again. {new.instance_id} replaces it all the same, so that run may fail; repeat that one"
+        f"{old.instance_id} is {old.state}, and its tag {tag_names.RESTORE_STATE} says that another run is about to "
+        f"stop it and start it again. {new.instance_id} replaces it all the same, so that run may fail. Repeat that "
+        "run"
     )
     return (warning,)
 
 
 def recognized(spec: RelaunchSpec, state: State) -> State:
-    """The state in which each successor that lost its tag `tags.REPLACES` has it: its ClientToken proves the launch."""
+    """Return the state in which each successor that lost its tag `tags.REPLACES` has it: its ClientToken proves the
+    launch.
+    """
     return state.with_resources(new for _old, new in _untagged(spec, state))
 
 
 def _untagged(spec: RelaunchSpec, state: State) -> list[tuple[Instance, Instance]]:
-    """The successors without their tag, which this task would launch a second time."""
+    """Return the successors without their tag, which this task would launch a second time."""
     return untagged(state, (spec.image_id,)) if spec.follow_successor else []
 
 
 def retagging(spec: RelaunchSpec, state: State) -> tuple[tuple[Stage, ...], tuple[str, ...]]:
-    """The stage that gives such successors their tag back, and a warning for each."""
+    """Return the stage that gives such successors their tag back, and a warning for each."""
     pairs = _untagged(spec, state)
     changes = tuple(_retag(item, tagged, state.region) for item, tagged in pairs)
     warnings = tuple(
@@ -83,6 +86,6 @@ def retagging(spec: RelaunchSpec, state: State) -> tuple[tuple[Stage, ...], tupl
 
 def _retag(item: Instance, tagged: Instance, region: str) -> Change:
     tags = {tag_names.REPLACES: tagged.tags[tag_names.REPLACES]}
-    reason = f"its ClientToken shows that it was launched to replace {predecessor(tagged)}"
+    reason = f"restore the tag: the ClientToken shows the successor of {predecessor(tagged)}"
     before, after = {"tags": dict(item.tags)}, {"tags": dict(tagged.tags)}
     return Change("CreateTags", item.instance_id, region, {"Tags": tag_names.boto3_tags(tags)}, reason, before, after)

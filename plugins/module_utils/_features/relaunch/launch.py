@@ -40,7 +40,7 @@ _UNKNOWN = ("instance_id", "launch_time", "block_devices", "public_ip_address", 
 
 
 def known_rivals(state: State, old: Instance, new_id: str = "") -> frozenset[str]:
-    """Those on trial for the old one that the plan knows, and has dealt with; without *new_id*."""
+    """Return the unproven successors of the predecessor that the plan knows and has dealt with, except *new_id*."""
     return frozenset(item.instance_id for item in on_trial_for(state, old.instance_id)) - {new_id}
 
 
@@ -87,12 +87,12 @@ def launch_change(spec: RelaunchSpec, state: State, old: Instance, image: Image)
 
 
 def _launch_reason(spec: RelaunchSpec, old: Instance) -> str:
-    """Why the successor is launched, and what will be different for those who rely on the old one."""
-    reason = f"{old.instance_id} runs from {old.image_id} and should run from {spec.image_id}"
+    """Return the reason of the launch, with the changes for everybody who relies on the predecessor."""
+    reason = f"launch the successor of {old.instance_id}: {old.image_id} -> {spec.image_id}"
     if old.private_ip_address:
         reason += f"; the private address {old.private_ip_address} will change"
     if old.state in ("stopping", "stopped") and not wants_start(old):
-        reason += f"; {old.instance_id} is {old.state}, its successor will run"
+        reason += f"; {old.instance_id} is {old.state}, but its successor will run"
     return reason
 
 
@@ -178,7 +178,7 @@ def add_processors(parameters: dict[str, Any], facts: Mapping[str, Any], info: M
 
 
 def _add_attributes(parameters: dict[str, Any], spec: RelaunchSpec, state: State, old: Instance) -> None:
-    """What DescribeInstances does not tell."""
+    """Add the attributes that DescribeInstances does not show."""
     for attribute, name in (("disableApiTermination", "DisableApiTermination"), ("disableApiStop", "DisableApiStop")):
         if state.fact(f"{old.instance_id}/{attribute}"):
             parameters[name] = True
@@ -205,7 +205,9 @@ def _user_data(encoded: str | None) -> str | bytes:
 def _interface(
     spec: RelaunchSpec, state: State, old: Instance, carried: Mapping[str, Any], other_type: bool
 ) -> dict[str, Any]:
-    """The one network interface: same subnet and groups, new addresses."""
+    """Return the parameters of the one network interface, with the predecessor's subnet and groups,
+    and new addresses.
+    """
     facts = next(iter(old.facts["NetworkInterfaces"]))
     interface: dict[str, Any] = {**carried, "DeviceIndex": 0, "DeleteOnTermination": True}
     groups = spec.overrides.security_group_ids
@@ -231,7 +233,8 @@ def _interface(
 
 
 def public_address(old: Instance) -> bool | None:
-    """Whether the old one has a public address of its own, None when that cannot be told: then the subnet decides.
+    """Return whether the old one has a public address of its own, None when that cannot be told: then the subnet
+    decides.
 
     An Elastic IP hides whether there would be another. A stop gives the address back, so of a held instance the hold
     tells it, and of another stopped one nothing. One that is just starting may not have it yet.
@@ -246,7 +249,7 @@ def public_address(old: Instance) -> bool | None:
 
 
 def _encrypted_root(state: State, old: Instance, image: Image) -> dict[str, Any] | None:
-    """The root's block device, where the old root is encrypted: the successor's has the same key.
+    """Return the root's block device, where the old root is encrypted: the successor's has the same key.
 
     What the image's root has is not looked at: DescribeImages does not tell its key, and a check run knows nothing of
     an image that is only planned.

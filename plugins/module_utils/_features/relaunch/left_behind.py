@@ -34,7 +34,8 @@ def data_volumes(old: Instance) -> list[BlockDevice]:
 
 
 def _copied(state: State, old: Instance, image: Image) -> frozenset[str] | None:
-    """The names of the data volumes that the image has snapshots of; None for an image that does not show its devices.
+    """Return the names of the data volumes that the image has snapshots of; None for an image that does not show its
+    devices.
 
     Any image that EC2 shows has at least its root. A device of the same name counts only when its snapshot was taken of
     that very volume: another image, or another instance's, has other content there.
@@ -51,7 +52,9 @@ def _copied(state: State, old: Instance, image: Image) -> frozenset[str] | None:
 
 
 def _snapshots_at(image: Image) -> dict[str, str]:
-    """The snapshots that the image has besides its root's, by device name. A device without one is empty at first."""
+    """Return the snapshots that the image has besides its root's, by device name. A device without one is empty at
+    first.
+    """
     return {
         device.device_name: device.snapshot_id
         for device in image.block_devices
@@ -73,7 +76,7 @@ def _named(devices: Iterable[BlockDevice]) -> str:
 
 
 def _attachments(state: State, old: Instance, image: Image) -> list[tuple[str, str]]:
-    """What the successor does not have, named, each with the option that is about it."""
+    """Return the predecessor's attachments that the successor lacks, each with its option."""
     found = []
     copied = _copied(state, old, image)
     volumes = [] if copied is None else [item for item in data_volumes(old) if item.device_name not in copied]
@@ -91,21 +94,21 @@ def _elastic_address(old: Instance) -> str:
 
 
 def _foreign_content(state: State, old: Instance, image: Image) -> list[str]:
-    """The warning about data volumes at whose names the successor has the content of another volume."""
+    """Return the warning about data volumes at whose names the successor has the content of another volume."""
     copied, parts = _copied(state, old, image) or (), _snapshots_at(image)
     names = [item.device_name for item in data_volumes(old)]
     foreign = [f"{name} ({parts[name]})" for name in names if name in parts and name not in copied]
     if not foreign:
         return []
     warning = (
-        f"{image.image_id} has snapshots at {', '.join(foreign)} that were not taken of the volumes which "
-        f"{old.instance_id} has there: the successor starts with that other content"
+        f"{image.image_id} has snapshots at {', '.join(foreign)} of other volumes than those of {old.instance_id}. "
+        "The successor starts with that other content"
     )
     return [warning]
 
 
 def _kept(spec: RelaunchSpec, state: State, old: Instance, image: Image, released: Iterable[str] = ()) -> list[str]:
-    """What the successor does not have, with the choice that leaves it where it is, if the task makes one."""
+    """Return the attachments that the successor lacks, each with the task's choice, if there is one."""
     found = (item for item in _attachments(state, old, image) if item[0] not in released)
     return [f"{text}{_chosen(spec, option)}" for option, text in found]
 
@@ -115,18 +118,18 @@ def _chosen(spec: RelaunchSpec, option: str) -> str:
 
 
 def unsaid_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> Iterable[str]:
-    """What stays behind without the user's word."""
+    """Yield the refusals of attachments that stay behind without the user's consent."""
     for option, text in _attachments(state, old, image):
         if option in spec.unsaid:
             yield (
-                f"{option}: {old.instance_id} has {text}, which its successor would not have. Set {option}: keep to "
-                f"leave that with {old.instance_id} (old_instance: {spec.old_instance}); move is not supported in this "
-                "version"
+                f"{option}: {old.instance_id} has {text}, which its successor would lack. Set {option}: keep to "
+                f"leave that with {old.instance_id} (old_instance: {spec.old_instance}). This version does not "
+                "support move"
             )
 
 
 def left_behind(spec: RelaunchSpec, state: State, old: Instance) -> list[str]:
-    """What the successor does not have of the old one, as it is now: warnings."""
+    """Return warnings about everything that the successor will lack."""
     found = []
     # It may be gone since an earlier run has launched from it.
     image = state.image(spec.image_id) or Image(spec.image_id, "")
@@ -139,12 +142,12 @@ def left_behind(spec: RelaunchSpec, state: State, old: Instance) -> list[str]:
             f"{_chosen(spec, 'elastic_ip')}"
         )
     if kept:
-        found.append(f"these stay with {old.instance_id}, its successor does not have them: {'; '.join(kept)}")
+        found.append(f"these stay with {old.instance_id}, and its successor lacks them: {'; '.join(kept)}")
     found += _foreign_content(state, old, image)
     if old.state != "stopped":
         found.append(
-            f"what {old.instance_id} has written to {_captured_volumes(state, old, image)} since {spec.image_id} was "
-            "captured is not carried over to its successor"
+            f"the successor lacks the writes of {old.instance_id} to {_captured_volumes(state, old, image)} since "
+            f"the capture of {spec.image_id}"
         )
     return found
 
@@ -155,13 +158,12 @@ def warnings_of(spec: RelaunchSpec, state: State, old: Instance, image: Image) -
     data = data_volumes(old)
     if data and _copied(state, old, image) is None:
         found.append(
-            f"the data volumes {_named(data)} stay with {old.instance_id}{_chosen(spec, 'data_volumes')}; whether its "
-            f"successor gets copies of them shows once {spec.image_id} is made"
+            f"the data volumes {_named(data)} stay with {old.instance_id}{_chosen(spec, 'data_volumes')}; the run "
+            "itself shows whether its successor gets copies of them"
         )
     if old.state in ("stopping", "stopped") and not old.elastic_ip and public_address(old) is None:
         found.append(
-            f"{old.instance_id} is {old.state}, so it does not show whether it has a public address; the subnet "
-            "decides for its successor"
+            f"{old.instance_id} is {old.state}, so its public address is unknown. The subnet decides for its successor"
         )
     root = state.volume(old.root_volume_id)
     device = next((item for item in image.block_devices if item.device_name == image.root_device_name), None)
@@ -170,19 +172,20 @@ def warnings_of(spec: RelaunchSpec, state: State, old: Instance, image: Image) -
             f"the root volume of {spec.image_id} has {device.size} GiB, that of {old.instance_id} {root.size} GiB"
         )
     if spec.overrides.instance_type not in (None, old.instance_type) and _has_cpu_options(state, old):
-        found.append(f"the CPU options of {old.instance_id} belong to {old.instance_type} and are not carried over")
+        found.append(
+            f"the CPU options of {old.instance_id} belong to {old.instance_type}, and its successor does not get them"
+        )
     return tuple(found)
 
 
 def weaker_than_image(launch: Change, image: Image) -> tuple[str, ...]:
-    """The warning for a successor that takes IMDSv1 although its image asks for IMDSv2 (ImdsSupport v2.0)."""
+    """Return the warning for a successor that takes IMDSv1 although its image asks for IMDSv2 (ImdsSupport v2.0)."""
     tokens = launch.parameters.get("MetadataOptions", {}).get("HttpTokens")
     if image.imds_support != "v2.0" or tokens != "optional":
         return ()
     warning = (
-        f"{image.image_id} asks for IMDSv2 (ImdsSupport v2.0), and {launch.resource} takes IMDSv1 too (HttpTokens "
-        "optional), as the instance that it replaces. Set overrides: metadata_options: http_tokens: required to "
-        "launch it as the image asks"
+        f"{image.image_id} requires IMDSv2 (ImdsSupport v2.0), but {launch.resource} accepts IMDSv1 too (HttpTokens "
+        "optional), like its predecessor. Set overrides: metadata_options: http_tokens: required to require IMDSv2"
     )
     return (warning,)
 

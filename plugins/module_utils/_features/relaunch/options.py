@@ -42,7 +42,7 @@ OUR_TAGS = 2
 
 @dataclass(frozen=True)
 class Overrides:
-    """What the user wants different on the successor. None: as the old instance has it.
+    """The user's values for the successor. None stands for the predecessor's value.
 
     An empty key or profile: without one.
     """
@@ -77,16 +77,16 @@ class RelaunchSpec:
 
 
 def parse(params: Mapping[str, Any], _region: str) -> RelaunchSpec:
-    """The module's options as a spec. Raises SpecError for what can be refused without looking at EC2."""
+    """Return the module's options as a spec. Raises SpecError for what can be refused without looking at EC2."""
     for option, what in ATTACHMENTS.items():
         if params[option] == "move":
             raise SpecError(
-                f"{option}: move is not supported in this version: {what} stay with the old instance ({option}: keep)"
+                f"{option}: this version does not support move. Set {option}: keep to leave {what} with the predecessor"
             )
     health = params.get("health") or {}
     timeout = health.get("timeout")
     if timeout is not None and timeout < 1:
-        raise SpecError(f"health: timeout: {timeout} is not a number of seconds from 1 up")
+        raise SpecError(f"health: timeout: {timeout} is less than 1 second")
     return RelaunchSpec(
         instance_id=require_id("instance", params["instance_id"], "instance_id"),
         image_id=require_id("image", params["image_id"], "image_id"),
@@ -105,14 +105,12 @@ def parse(params: Mapping[str, Any], _region: str) -> RelaunchSpec:
 def _overrides(params: Mapping[str, Any]) -> Overrides:
     user_data, content = params.get("user_data") or "keep", params.get("user_data_content")
     if (user_data == "replace") != (content is not None):
-        raise SpecError(
-            "overrides: user_data_content is what user_data: replace puts in place, so give both or neither"
-        )
+        raise SpecError("overrides: user_data_content and user_data: replace need each other. Set both or neither")
     groups = params.get("security_group_ids")
     if groups is not None and not groups:
         raise SpecError(
-            "overrides: security_group_ids: an instance has at least one security group; leave it out to keep the "
-            "old one's"
+            "overrides: security_group_ids: an instance has at least one security group. Remove the option to keep "
+            "the predecessor's"
         )
     tags = params.get("tags")
     return Overrides(

@@ -118,7 +118,8 @@ def _family_queries(spec: RelaunchSpec, state: State) -> tuple[Query, ...]:
 
 
 def _current(spec: RelaunchSpec, state: State) -> Instance | None:
-    """The living instance that the given id stands for, None when there is none.
+    """Return the living instance that the given id stands for, or None. An unproven successor stands for its
+    predecessor.
 
     One that is on trial stands for the one that it was to replace.
     """
@@ -133,7 +134,7 @@ def _current(spec: RelaunchSpec, state: State) -> Instance | None:
 
 
 def plan(spec: RelaunchSpec, state: State, now: datetime) -> Plan:
-    """Return what lets the instance run from the image. Raises SpecError, Ambiguous, UnsafePlan."""
+    """Return the plan that makes the instance run from the image. Raises SpecError, Ambiguous, UnsafePlan."""
     state.require(*_family_queries(spec, state))
     stages, warnings = retagging(spec, state)
     made = _plan(spec, recognized(spec, state), now)
@@ -184,7 +185,8 @@ def _ends(spec: RelaunchSpec, state: State, current: Instance, now: datetime) ->
 def _losers(
     spec: RelaunchSpec, state: State, current: Instance, now: datetime
 ) -> tuple[list[Instance], tuple[str, ...]]:
-    """The losers of a race with *current* that no run can be at work on any more, and a warning that names the others.
+    """Return the losers of a race with *current* that no run can be at work on any more, and a warning that names the
+    others.
 
     A run gives its successor up, or serves, once it has waited for its health. So the loser's run is over when its word
     is ``rejected``, or when the timeout of the health has passed since its launch. One that the facts of a race do not
@@ -206,24 +208,24 @@ def _losers(
     left = [item for item in found if item not in over]
     warnings = tuple(
         f"{item.instance_id} ({item.state}, from {item.image_id}) was launched to replace {predecessor(item)}, as "
-        f"{current.instance_id} was, which serves. Terminate {item.instance_id} if no run is at work on it any more"
+        f"{current.instance_id} was, which serves. Terminate {item.instance_id} if no run works on it any more"
         for item in left
     )
     return over, warnings
 
 
 def _loser_ends(state: State, current: Instance, lost: Sequence[Instance]) -> tuple[Stage, ...]:
-    """The end of the losers of a race, without the protection that they have taken over."""
+    """Return the stages that terminate the losers of a race, after they lose the protection that they took over."""
     if not lost:
         return ()
     names = [item.instance_id for item in lost]
-    reason = f"{current.instance_id} serves, and only one successor may"
+    reason = f"terminate the rival of {current.instance_id}, which serves"
     stages = unprotections(state, {name: name for name in names})
     return (*stages, Stage(tuple(termination(item.instance_id, state.region, reason, item.state) for item in lost)))
 
 
 def _ending_queries(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Query, ...]:
-    """Return the queries for what stands against a retirement or a rollback, and for what stays behind."""
+    """Return the queries for obstacles to a retirement or a rollback, and for the attachments that stay."""
     return (
         *images_by_id([spec.image_id]),
         *origin_queries(spec, state, old),
@@ -245,11 +247,11 @@ def _store_queries(spec: RelaunchSpec, instance: Instance) -> tuple[Query, ...]:
 
 
 def _plan_trial(spec: RelaunchSpec, state: State, old: Instance, unproven: Sequence[Instance], now: datetime) -> Plan:
-    """An earlier run has launched a successor, and was ended before it could tell whether that one is healthy."""
+    """Return the plan for an unproven successor of an interrupted run."""
     if len(unproven) > 1:
         raise Ambiguous(
-            f"several instances were launched to replace {old.instance_id} and have not proved themselves (tag "
-            f"{tag_names.TRIAL}); terminate all but one of them",
+            f"several instances were launched to replace {old.instance_id} and are unproven (tag {tag_names.TRIAL}). "
+            "Terminate all but one of them",
             [new.instance_id for new in unproven],
         )
     (new,) = unproven
@@ -260,16 +262,16 @@ def _plan_trial(spec: RelaunchSpec, state: State, old: Instance, unproven: Seque
     if new.state not in ("pending", "running") or held_since or started_since(old, new):
         what = "was started or held since" if new.state in ("pending", "running") else f"is {old.state}"
         raise UnsafePlan(
-            f"instance_id: {new.instance_id} was launched to replace {old.instance_id} and has not proved itself. It "
-            f"is {new.state}, and {old.instance_id} {what}, so it is open which of them has the data. To go on with "
-            f"{old.instance_id}, terminate {new.instance_id}; to go on with {new.instance_id}, start it, stop "
+            f"instance_id: {new.instance_id} was launched to replace {old.instance_id} and is unproven. It is "
+            f"{new.state}, and {old.instance_id} {what}, so either may have data that the other lacks. To go on with "
+            f"{old.instance_id}, terminate {new.instance_id}. To go on with {new.instance_id}, start it, stop "
             f"{old.instance_id}, and remove the tag {tag_names.TRIAL} of {new.instance_id}"
         )
     return _proof_plan(spec, state, old, new, now)
 
 
 def _proof_plan(spec: RelaunchSpec, state: State, old: Instance, new: Instance, now: datetime) -> Plan:
-    """The successor proves itself, and the old one is retired. Without health, the old one goes on serving."""
+    """Return the plan that proves the successor and retires the predecessor, or rolls back."""
     _raise(retirement_troubles(spec, state, old))
     ended = can_be_ended(spec, old, new, now)
     # One that is stopped for good was stopped by hand, maybe for the new one.
@@ -291,7 +293,7 @@ def _plan_way_back(spec: RelaunchSpec, state: State, old: Instance, rejected: Se
     names = " and ".join(new.instance_id for new in rejected)
     what = f"instance_id: {names} did not become healthy in place of {old.instance_id}"
     if spec.on_failure != "rollback":
-        raise UnsafePlan(f"{what}, and is left to be looked at (on_failure: {spec.on_failure}); terminate it then")
+        raise UnsafePlan(f"{what}, and stays for inspection (on_failure: {spec.on_failure}). Terminate it afterwards")
     refused = UnsafePlan(
         f"{what}, and is terminated; {old.instance_id} goes on serving. Another run launches anew from "
         f"{spec.image_id}, without what {old.instance_id} has written since that was captured; another version has it"
@@ -300,7 +302,7 @@ def _plan_way_back(spec: RelaunchSpec, state: State, old: Instance, rejected: Se
 
 
 def _not_applied(spec: RelaunchSpec, current: Instance) -> tuple[str, ...]:
-    """The warning for overrides that differ from an instance that is up to date. User data is not known."""
+    """Return the warning for overrides that differ from an instance that is up to date. User data is not known."""
     wanted, facts = spec.overrides, current.facts
     found = []
     if wanted.instance_type not in (None, current.instance_type):
@@ -325,7 +327,7 @@ def _not_applied(spec: RelaunchSpec, current: Instance) -> tuple[str, ...]:
         return ()
     warning = (
         f"overrides: {current.instance_id} runs from {current.image_id} already, so these are not applied: "
-        f"{'; '.join(found)}. Overrides apply when a successor is launched"
+        f"{'; '.join(found)}. Overrides only apply to the launch of a successor"
     )
     return (warning,)
 
@@ -365,16 +367,14 @@ def _retirement_plan(spec: RelaunchSpec, state: State, current: Instance, now: d
         return Plan(retirement)
     if current.state not in ("pending", "running"):
         warning = (
-            f"{current.instance_id}, which replaces {old.instance_id}, is {current.state}, so {old.instance_id} is "
-            "left as it is "
-            f"({old.state}); start one of them and run again"
+            f"{current.instance_id}, which replaces {old.instance_id}, is {current.state}, so {old.instance_id} "
+            f"stays as it is ({old.state}). Start one of them and run the task again"
         )
         return Plan(warnings=(warning,))
     if started_since(old, current):
         warning = (
-            f"{old.instance_id} was started again after {current.instance_id} had replaced it, so it is left as it is "
-            f"({old.state}) and both are there; stop or terminate {old.instance_id} yourself once it is not needed "
-            "any more"
+            f"{old.instance_id} was started again after {current.instance_id} had replaced it, so it stays as it is "
+            f"({old.state}). Stop or terminate {old.instance_id} yourself once you do not need it any more"
         )
         return Plan(warnings=(warning,))
     _raise(retirement_troubles(spec, state, old))
@@ -383,7 +383,7 @@ def _retirement_plan(spec: RelaunchSpec, state: State, current: Instance, now: d
 
 
 def _is_rejected(old: Instance, new: Instance) -> bool:
-    """Whether *new*, on trial, was given up: it says so, or *old* runs again from a hold of before the launch.
+    """Return whether *new*, on trial, was given up: it says so, or *old* runs again from a hold of before the launch.
 
     A way back takes that hold's record off last, once *new* is terminated. The word alone ends nobody: `can_be_ended`.
     """
@@ -396,9 +396,8 @@ def _is_rejected(old: Instance, new: Instance) -> bool:
 def _plan_replacement(spec: RelaunchSpec, state: State, current: Instance) -> Plan:
     if is_planned(current.instance_id):
         raise SpecError(
-            f"instance_id: {spec.instance_id} stands for {current.instance_id}, which is only planned; a check run "
-            "cannot plan to replace "
-            "that one too"
+            f"instance_id: {spec.instance_id} stands for {current.instance_id}, which is only planned. Check mode "
+            "cannot plan its replacement too"
         )
     if spec.follow_successor:
         # One that has lost its tag is found by its ClientToken.
@@ -457,7 +456,7 @@ def _replacement_queries(spec: RelaunchSpec, state: State, current: Instance) ->
 def _raise(troubles: Iterable[str]) -> None:
     found = list(troubles)
     if found:
-        raise UnsafePlan(f"the relaunch is refused, nothing was changed by this task: {'; '.join(found)}")
+        raise UnsafePlan(f"the relaunch is refused, and this task has changed nothing: {'; '.join(found)}")
 
 
 def _usable_image(spec: RelaunchSpec, state: State) -> Image:
@@ -471,10 +470,10 @@ def _usable_image(spec: RelaunchSpec, state: State) -> Image:
         raise SpecError(f"image_id: {spec.image_id}: {why}")
     if image.state not in ("available", "pending"):
         reason = f" ({image.state_reason})" if image.state_reason else ""
-        raise SpecError(f"image_id: {spec.image_id} is {image.state}{reason}; nothing can be launched from it")
+        raise SpecError(f"image_id: {spec.image_id} is {image.state}{reason}, so nothing can be launched from it")
     if image.root_device_type != "ebs":
         raise SpecError(
-            f"image_id: the root of {spec.image_id} is on {image.root_device_type}; only EBS roots are relaunched"
+            f"image_id: the root of {spec.image_id} is on {image.root_device_type}, and only EBS roots are relaunched"
         )
     return image
 
@@ -496,7 +495,7 @@ def _architecture_troubles(spec: RelaunchSpec, state: State, current: Instance, 
 
 
 def _write_troubles(spec: RelaunchSpec, current: Instance, image: Image) -> Iterable[str]:
-    """That the image lacks what the instance has written, where the task must not lose that.
+    """Yield the refusal if the image lacks writes of the instance and the task must lose none.
 
     An image that is only planned will be captured from an instance that is stopped by then.
     """
@@ -507,8 +506,8 @@ def _write_troubles(spec: RelaunchSpec, current: Instance, image: Image) -> Iter
     if current.state in ("stopping", "stopped") and (made is None or launched is None or launched <= made):
         return
     yield (
-        f"lose_writes: {current.instance_id} has run since {image.image_id} was captured, so the image lacks what it "
-        "has written since then. Bake another version while it is stopped, or accept that with lose_writes: true"
+        f"lose_writes: {current.instance_id} has run since {image.image_id} was captured, so the image lacks its "
+        "later writes. Bake another version while it is stopped, or set lose_writes: true to accept that"
     )
 
 
@@ -517,9 +516,7 @@ def _moment(text: str | None) -> datetime | None:
 
 
 def _hardware_troubles(spec: RelaunchSpec, state: State, current: Instance, image: Image) -> Iterable[str]:
-    """Why EC2 would refuse to launch the type from the image, as far as both tell. (EC2 user guide, "Instance type
-    requirements" of boot modes, NitroTPM and enhanced networking.)
-    """
+    """Yield why EC2 would refuse to launch the type from the image, as far as both show."""
     wanted = spec.overrides.instance_type or current.instance_type
     info, what = type_facts(state, wanted), f"instance type {wanted}"
     modes = info.get("SupportedBootModes") or ()
@@ -529,7 +526,7 @@ def _hardware_troubles(spec: RelaunchSpec, state: State, current: Instance, imag
     if kinds and image.virtualization_type is not None and image.virtualization_type not in kinds:
         yield f"{image.image_id} is for {image.virtualization_type}, {what} is {' or '.join(kinds)}"
     if image.tpm_support and info.get("NitroTpmSupport") == "unsupported":
-        yield f"{image.image_id} needs NitroTPM {image.tpm_support}, which {what} has not"
+        yield f"{image.image_id} needs NitroTPM {image.tpm_support}, which {what} does not have"
     # Of an image that is only planned it may not be known.
     known = image.ena_support is not None or not is_planned(image.image_id)
     if known and not image.ena_support and read_fact(info, "NetworkInfo.EnaSupport") == "required":
@@ -540,7 +537,7 @@ def _hardware_troubles(spec: RelaunchSpec, state: State, current: Instance, imag
 
 
 def result(spec: RelaunchSpec, state: State) -> dict[str, Any]:
-    """What the given id stands for now, and as ``replaced`` the one that it was launched to replace."""
+    """Return the instance of the given id or its successor, with its predecessor as ``replaced``."""
     state = recognized(spec, state)
     current = _current(dataclasses.replace(spec, follow_successor=True), state)
     if current is None:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How the predecessor of a relaunch is retired, and how it comes back.
+"""The retirement of a relaunch's predecessor, and its rollback.
 
 Private to this collection.
 """
@@ -39,12 +39,12 @@ _RETIRED: Mapping[str, tuple[str, ...]] = {
 
 
 def is_retired(spec: RelaunchSpec, old: Instance) -> bool:
-    """Nothing is left to do with the old one."""
+    """Return whether the predecessor needs no further change."""
     return not old.alive or (old.state in _RETIRED[spec.old_instance] and tag_names.RESTORE_STATE not in old.tags)
 
 
 def retirement_troubles(spec: RelaunchSpec, state: State, old: Instance) -> list[str]:
-    """What stands against stopping or terminating the old one. All of it is known before the new one is launched."""
+    """Return the obstacles to the stop or termination of the predecessor. All are known before the launch."""
     if old.state in _RETIRED[spec.old_instance]:
         return []
     found = []
@@ -52,9 +52,8 @@ def retirement_troubles(spec: RelaunchSpec, state: State, old: Instance) -> list
         doomed = [f"{item.device_name} ({item.volume_id})" for item in data_volumes(old) if item.delete_on_termination]
         if doomed:
             found.append(
-                f"old_instance: terminate would delete the data volumes {listed(doomed)} of {old.instance_id}, "
-                "which stay with it; set "
-                "their DeleteOnTermination to false, or use old_instance: stop"
+                f"old_instance: terminate would delete the data volumes {listed(doomed)} of {old.instance_id}, which "
+                "stay with it. Set their DeleteOnTermination to false, or use old_instance: stop"
             )
         if state.fact(f"{old.instance_id}/disableApiTermination"):
             found.append(
@@ -69,7 +68,7 @@ def retirement_troubles(spec: RelaunchSpec, state: State, old: Instance) -> list
             trouble = instance_store_trouble(state, old)
         if trouble is not None:
             found.append(
-                f"{old.instance_id}: {trouble}; accept that with lose_instance_store: true, or use old_instance: keep"
+                f"{old.instance_id}: {trouble}. Set lose_instance_store: true to accept that, or use old_instance: keep"
             )
     return found
 
@@ -88,10 +87,10 @@ def retirement_stages(
     if not stages or spec.old_instance == "keep":
         record = finished(new_id, new_tags, state.region)
     else:
-        reason = f"it is healthy, so {old.instance_id} is retired"
+        reason = f"mark as serving, so that {old.instance_id} can retire"
         record = Stage((trial_record(new_id, new_tags, SERVING, state.region, reason),))
     (change,) = record.changes
-    reason = f"another instance replaces {old.instance_id}"
+    reason = f"give up: another instance replaces {old.instance_id}"
     new = Instance(new_id, "running", tags=dict(new_tags))
     given_up = Stage((trial_record(new_id, new_tags, REJECTED, state.region, reason),))
     record = Stage(
@@ -109,7 +108,7 @@ def finished(new_id: str, tags: Mapping[str, str], region: str) -> Stage:
         new_id,
         region,
         {"Tags": [{"Key": tag_names.TRIAL}]},
-        "its replacement is finished",
+        "finish the replacement",
         {"tags": dict(tags)},
         {"tags": {key: value for key, value in tags.items() if key != tag_names.TRIAL}},
     )
@@ -117,10 +116,10 @@ def finished(new_id: str, tags: Mapping[str, str], region: str) -> Stage:
 
 
 def _end(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Stage, ...]:
-    """The hold's record first: while it is there, `restored` would start the old one again."""
+    """Return the stages of the retirement. The hold ends first, since `restored` would start the predecessor again."""
     stages: list[Stage] = []
     if tag_names.RESTORE_STATE in old.tags:
-        stages.append(Stage((forget(old, state.region, "its successor serves, so it is not started again"),)))
+        stages.append(Stage((forget(old, state.region, "end the hold without a start: the successor serves"),)))
     if old.state in _RETIRED[spec.old_instance]:
         return tuple(stages)
     goal = "stopped" if spec.old_instance == "stop" else "terminated"
@@ -135,16 +134,16 @@ def _end(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Stage, ...]:
     if old.public_ip_address is not None and not (goal == "stopped" and old.elastic_ip):
         before["public_ip_address"], after["public_ip_address"] = old.public_ip_address, None
     action = "StopInstances" if goal == "stopped" else "TerminateInstances"
-    reason = f"its successor serves (old_instance: {spec.old_instance})"
+    reason = f"retire: the successor serves (old_instance: {spec.old_instance})"
     root = next((item for item in old.block_devices if item.device_name == old.root_device_name), None)
     if goal == "terminated" and root is not None and not root.delete_on_termination:
-        reason += f"; its root volume {root.volume_id} stays behind (DeleteOnTermination is false)"
+        reason += f"; the root volume {root.volume_id} stays behind (DeleteOnTermination is false)"
     change = Change(action, old.instance_id, state.region, {}, reason, before, after, disruptive=True)
     return (*stages, Stage((change,), (wait,)))
 
 
 def lost_addresses(retirement: Iterable[Stage], old: Instance) -> tuple[str, ...]:
-    """The warning for a stop that takes the old one's public address away."""
+    """Return the warning for a stop that takes the old one's public address away."""
     stops = any(change.action == "StopInstances" for stage in retirement for change in stage.changes)
     return (lost_address(old),) if stops and has_passing_address(old) else ()
 
@@ -171,12 +170,12 @@ def rollback_stages(
     back = restoration(state, old, [new])
     if wants_start(old):
         return back
-    reason = f"it did not become healthy, so {old.instance_id} goes on"
+    reason = f"mark as rejected: {old.instance_id} stays in service"
     return (Stage((trial_record(new_id, new_tags, REJECTED, state.region, reason),)), *back)
 
 
 def restoration(state: State, old: Instance, rejected: Sequence[Instance]) -> tuple[Stage, ...]:
-    """The old one is started where a hold keeps it stopped, and the *rejected* end; the hold's record goes last."""
+    """Return the stages that start a predecessor with a hold, and terminate the *rejected*. The hold ends last."""
     stages = list(terminations(state, old, rejected))
     if wants_start(old):
         stages = stages or [Stage()]
@@ -185,7 +184,7 @@ def restoration(state: State, old: Instance, rejected: Sequence[Instance]) -> tu
             old.instance_id,
             state.region,
             {},
-            "it goes on serving",
+            "restore power: the predecessor stays in service",
             {"state": old.state},
             {"state": "running"},
         )
@@ -196,19 +195,19 @@ def restoration(state: State, old: Instance, rejected: Sequence[Instance]) -> tu
         stages = [dataclasses.replace(stage, patience=NO_CAPACITY) for stage in stages]
         if old.state == "stopping":
             stages.insert(0, Stage(waits=(Wait((old.instance_id,), "stopped"),)))
-        stages.append(Stage((forget(old, state.region, "it is running again"),)))
+        stages.append(Stage((forget(old, state.region, "end the hold"),)))
     elif (hold := hold_of(old)) is not None and hold.is_spent(old):
-        stages.append(Stage((forget(old, state.region, "it is running again"),)))
+        stages.append(Stage((forget(old, state.region, "end the hold"),)))
     return tuple(stages)
 
 
 def terminations(state: State, old: Instance, rejected: Sequence[Instance], reason: str = "") -> tuple[Stage, ...]:
-    """The end of successors that were given up, for want of health or for *reason*. What EC2 would refuse to terminate
-    is let go first: they have taken over the old one's protection.
+    """Return the stages that terminate rejected successors, for want of health or for *reason*. The protection that
+    they took over from the predecessor is removed first.
     """
     if not rejected:
         return ()
-    reason = reason or f"it did not become healthy, so it does not replace {old.instance_id}"
+    reason = reason or f"terminate the unhealthy successor of {old.instance_id}"
     names = [new.instance_id for new in rejected]
     stages = unprotections(state, dict.fromkeys(names, old.instance_id))
     return (*stages, Stage(tuple(termination(new_id, state.region, reason) for new_id in names)))
@@ -221,7 +220,9 @@ def termination(instance_id: str, region: str, reason: str, current: str = "runn
 
 
 def unprotections(state: State, protected: Mapping[str, str]) -> tuple[Stage, ...]:
-    """Let these instances be terminated. Each with the id of the one whose protection was read: it has the same."""
+    """Return the stages that remove the protection of these instances. Each has the id of the instance whose protection
+    was read, which is the same.
+    """
     stages = []
     for attribute, name in (("disableApiTermination", "DisableApiTermination"), ("disableApiStop", "DisableApiStop")):
         changes = tuple(
@@ -234,5 +235,5 @@ def unprotections(state: State, protected: Mapping[str, str]) -> tuple[Stage, ..
 
 
 def _unprotect(attribute: str, instance_id: str, region: str) -> Change:
-    reason = "protected instances cannot be terminated"
+    reason = "remove the protection before the termination"
     return Change("ModifyInstanceAttribute", instance_id, region, {attribute: {"Value": False}}, reason, {}, {})

@@ -40,7 +40,7 @@ from ..._kernel.times import format_moment
 
 @dataclass(frozen=True)
 class Origin:
-    """What ``ec2ops:origin`` says of the source volume, None for what it does not say. GiB and MiB/s."""
+    """The record ``ec2ops:origin`` of the source volume. None stands for a missing value. GiB and MiB/s."""
 
     volume_type: str | None = None
     size: int | None = None
@@ -52,7 +52,7 @@ class Origin:
 
 
 def origin_of(snapshot: Snapshot) -> Origin:
-    """The record of the source volume; an empty one where there is none that this collection wrote."""
+    """Return the record of the source volume; an empty one where there is none that this collection wrote."""
     words = snapshot.tags.get(tag_names.ORIGIN, "").split(" ")
     if len(words) != 7:
         return Origin()
@@ -84,7 +84,7 @@ class Candidate:
 
     @cached_property
     def fault(self) -> str:
-        """Why it cannot be restored from, empty when it can."""
+        """The reason why the snapshot is unusable, or an empty text."""
         if self.snapshot.state != "completed":
             return f"{self.snapshot.snapshot_id} is {self.snapshot.state}"
         if self.snapshot.storage_tier == "archive":
@@ -102,7 +102,7 @@ class Candidate:
         return self.moment, not self.copied, self.snapshot.snapshot_id
 
     def fits(self, before: datetime | None) -> bool:
-        """Its data was taken before."""
+        """Return whether the snapshot was taken before *before*."""
         return before is None or self.moment < before
 
 
@@ -114,7 +114,9 @@ def candidates_in(snapshots: Iterable[Snapshot]) -> list[Candidate]:
 
 
 def _candidate(snapshot: Snapshot, known: Mapping[str, Snapshot]) -> Candidate | None:
-    """The snapshot as a candidate; None for one without a start time, and for a copy that does not fit its original."""
+    """Return the snapshot as a candidate; None for one without a start time, and for a copy that does not fit its
+    original.
+    """
     moment = time_of(snapshot)
     if moment is None:
         return None
@@ -166,12 +168,13 @@ class SnapshotSet:
         return self.moment, len(self.parts), min(self.ids)
 
     def fits(self, before: datetime | None) -> bool:
-        """All of it was taken before."""
+        """Return whether all parts were taken before *before*."""
         return all(part.fits(before) for part in self.parts.values())
 
 
 def _instance_of(item: Candidate) -> str:
-    """The instance of whose set it is a part: as its description says, of the first versions' copies as its tag does.
+    """Return the instance of whose set it is a part: as its description says, of the first versions' copies as its tag
+    does.
 
     A copy that is not proven is a part of no set.
     """
@@ -184,7 +187,7 @@ def _instance_of(item: Candidate) -> str:
 
 
 def sets_in(candidates: Iterable[Candidate], instance_id: str) -> list[SnapshotSet]:
-    """The sets of the instance, the newest first, with all that is wrong with them."""
+    """Return the sets of the instance, the newest first, with all that is wrong with them."""
     members = {item.snapshot.snapshot_id: item for item in candidates if _instance_of(item) == instance_id}
     # All of one call have one start time. Every copy is a call of its own: its description tells the time of the set.
     originals: dict[datetime, list[Candidate]] = defaultdict(list)
@@ -199,7 +202,9 @@ def sets_in(candidates: Iterable[Candidate], instance_id: str) -> list[SnapshotS
 
 
 def _mark_of_copy(copy: Snapshot) -> tuple[str, str]:
-    """What the copies of one set have in common: as their descriptions say, of earlier versions' copies as tags do."""
+    """Return the mark that all copies of one set share: from descriptions, or from tags for earlier
+    versions' copies.
+    """
     record = copy_record(copy)
     if record is not None and record.taken is not None:
         return record.policy, set_mark(record.instance, record.taken)

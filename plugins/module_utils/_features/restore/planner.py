@@ -24,6 +24,7 @@ from ..._kernel import tags as tag_names
 from ..._kernel.display import counted
 from ..._kernel.errors import Ambiguous, Incomplete, SpecError, StorageError, UnsafePlan, bounded, listed
 from ..._kernel.plan import Feature, Plan, Stage
+from ..._kernel.report import PlanReport
 from ..._kernel.resources import Fact, Instance, Snapshot, Volume
 from ..._kernel.state import Query, State
 from ..._kernel.times import format_moment
@@ -366,9 +367,10 @@ def _drill(spec: RestoreSpec, state: State, now: datetime) -> Plan:
         stage for stage in drill_stages(creations, left.volumes, state.region) if stage.changes or stage.waits
     )
     plan = _told(stages, parts, [*left.notes, *recovery.notes], recovery.failures)
-    notes = [*plan.told["notes"], *bounded(item.note for item in left.volumes)]
+    notes = [*plan.report.result["notes"], *bounded(item.note for item in left.volumes)]
     warnings = [*plan.warnings, *bounded(item.warning for item in left.volumes)]
-    return replace(plan, warnings=tuple(warnings), told={**plan.told, "notes": notes})
+    report = replace(plan.report, result={**plan.report.result, "notes": notes})
+    return replace(plan, warnings=tuple(warnings), report=report)
 
 
 def _drill_zone(spec: RestoreSpec, state: State, point: RestorePoint) -> str:
@@ -402,9 +404,11 @@ def _told(
     return Plan(
         stages,
         tuple(told),
-        told={"volumes": [part.view() for part in ordered], "notes": told},
-        unfinished={"notes": told},
-        measured="volumes",
+        report=PlanReport(
+            {"volumes": [part.view() for part in ordered], "notes": told},
+            unfinished={"notes": told},
+            measured="volumes",
+        ),
         refused=refused,
     )
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The choice of what to restore: for each volume, or for all volumes of an instance, the snapshot to make it from.
+"""Choose the snapshots to restore from: for single volumes, or for all volumes of an instance.
 
 Nothing that may be newer than the wanted time is ever chosen: a copy without a record of its time counts from its
 begin. A copy that is not proven is chosen only where there is nothing else, and a note names it. See `candidates`.
@@ -49,7 +49,7 @@ class Restored:
 
 @dataclass(frozen=True)
 class Wanted:
-    """These volumes, or all volumes of this instance at one moment, as they were before a time.
+    """The volumes to restore, or the instance with all volumes of one moment, as they were before a time.
 
     ``restored`` is there already. ``region`` is for messages.
     """
@@ -62,7 +62,7 @@ class Wanted:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Of ``volume_ids``, those that are not restored yet."""
+        """The ids among ``volume_ids`` that are not restored yet."""
         there = {item.source for item in self.restored}
         return tuple(item for item in dict.fromkeys(self.volume_ids) if item not in there)
 
@@ -107,7 +107,7 @@ class Recovery:
 
 
 def parse_time(value: object, option: str) -> datetime:
-    """A time in ISO 8601, UTC where it says nothing else. SpecError for anything else."""
+    """Return a time in ISO 8601, UTC where it says nothing else. SpecError for anything else."""
     try:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
     except ValueError:
@@ -119,7 +119,7 @@ def parse_time(value: object, option: str) -> datetime:
 
 
 def recover(snapshots: Iterable[Snapshot], wanted: Wanted) -> Recovery:
-    """What to restore, of the snapshots that are known.
+    """Return the snapshots to restore from, and the notes about them.
 
     Raises SpecError where there is nothing to restore the instance, or any of the volumes, from; it says what there is,
     and what can be done. An instance of which something is restored already is completed from the same moment.
@@ -174,7 +174,7 @@ def _of_volumes(candidates: Iterable[Candidate], wanted: Wanted) -> _Choice:
 
 
 def _passed_over(known: Iterable[Candidate], chosen: Candidate, wanted: Wanted) -> list[str]:
-    """Why what is newer than the chosen one is not it; nothing is said of what was not asked for."""
+    """Return why newer snapshots were passed over. Snapshots that the user did not ask for are not named."""
     newer = [item for item in known if item.order > chosen.order and item.fits(wanted.before)]
     reasons = [item.fault or f"{item.snapshot.snapshot_id}: {item.doubt}" for item in newer if item.fault or item.doubt]
     taken = f"{chosen.snapshot.snapshot_id} of {format_moment(chosen.moment)}"
@@ -183,13 +183,15 @@ def _passed_over(known: Iterable[Candidate], chosen: Candidate, wanted: Wanted) 
     if chosen.doubt:
         notes.append(
             f"{chosen.source} is restored from {chosen.snapshot.snapshot_id}, a copy that nothing proves: "
-            f"{chosen.doubt}, and there is no other snapshot. Look at what it holds before you use it."
+            f"{chosen.doubt}, and there is no other snapshot. Check its content before you use it."
         )
     return notes
 
 
 def _claimed_older(known: Iterable[Candidate], chosen: Candidate) -> list[str]:
-    """The copies that were begun after the chosen one, and of which a tag alone says that their data is older."""
+    """Return the copies that were begun after the chosen one, and of which a tag alone says that
+    their data is older.
+    """
     begun = chosen.snapshot.start_time
     later = [
         item.snapshot.snapshot_id
@@ -211,24 +213,24 @@ def _claimed_older(known: Iterable[Candidate], chosen: Candidate) -> list[str]:
 
 
 def _some(sentences: Sequence[str], separator: str = "; ") -> str:
-    """As `listed`, of parts that have commas of their own."""
+    """Return the first sentences and the number of the others, as `listed` does for items without commas."""
     return separator.join(bounded(sentences))
 
 
 def _nothing_of(source: str, known: Sequence[Candidate], wanted: Wanted) -> str:
-    """Nothing can be restored: what there is instead."""
-    text = f"{source}: there is no completed snapshot of it{wanted.where}{wanted.when} to restore from"
+    """Return the error if no snapshot is usable, with the snapshots that exist."""
+    text = f"{source}: has no completed snapshot{wanted.where}{wanted.when} to restore from"
     if not known:
         return (
-            f"{text}, nor any other. Check the id and the region: a copy in another region is found by its tag "
-            f"{tag_names.SOURCE}, in that region"
+            f"{text}, and no other snapshot. Check the id and the region. A copy in another region has the id in its "
+            f"tag {tag_names.SOURCE}"
         )
     good = [item for item in known if not item.fault]
     if good:
         earliest = good[-1]
         return f"{text}. The earliest was taken at {format_moment(earliest.moment)}: {earliest.snapshot.snapshot_id}"
     faults = listed(item.fault for item in known)
-    return f"{text}: {faults}. Wait for what is pending, restore from the archive what is archived"
+    return f"{text}: {faults}. Wait for the pending snapshots, and restore the archived ones"
 
 
 @dataclass(frozen=True)
@@ -244,7 +246,7 @@ class _Choice:
 
 
 def _of_instance(candidates: Sequence[Candidate], wanted: Wanted) -> _Choice:
-    """The newest whole set; what completes the one that was begun; else what the volumes' own snapshots have."""
+    """Return the newest whole set; what completes the one that was begun; else what the volumes' own snapshots have."""
     found = sets_in(candidates, wanted.instance_id)
     begun = {item.snapshot_id for item in wanted.restored}
     first = max(found, key=lambda item: len(item.ids & begun), default=None)
@@ -261,7 +263,7 @@ def _of_instance(candidates: Sequence[Candidate], wanted: Wanted) -> _Choice:
 
 
 def _not_of(begun: SnapshotSet, wanted: Wanted) -> frozenset[str]:
-    """The sources of restored volumes that cannot be of the set that was begun.
+    """Return the sources of restored volumes that cannot be of the set that was begun.
 
     The set has its snapshot of the source, and the volume was made from another one that is gone.
     """
@@ -270,13 +272,13 @@ def _not_of(begun: SnapshotSet, wanted: Wanted) -> frozenset[str]:
 
 
 def _anew(candidates: Sequence[Candidate], found: Sequence[SnapshotSet], wanted: Wanted) -> _Choice:
-    """All volumes, where restored ones are there by their tags alone: what they were made from is gone.
+    """Return all volumes, where restored ones are there by their tags alone: what they were made from is gone.
 
     They are left as they are where they are all that would be restored now.
     """
     fresh = replace(wanted, restored=())
     there = frozenset(item.source for item in wanted.restored)
-    gone = f"{wanted.instance_id}: what the restored volumes were made from is gone, so nothing is added to them"
+    gone = f"{wanted.instance_id}: the snapshots of the restored volumes are gone, so no volume is added to them"
     try:
         chosen, notes = _newest_whole(found, fresh) if found else _without_sets(candidates, fresh)
     except SpecError:
@@ -288,9 +290,9 @@ def _anew(candidates: Sequence[Candidate], found: Sequence[SnapshotSet], wanted:
 
 def _ignored_note(wanted: Wanted, sources: Iterable[str]) -> str:
     return (
-        f"{wanted.instance_id}: volumes carry the tags of volumes restored from {listed(sorted(sources))}, and what "
-        "they were made from is gone. They do not count, so that all volumes are restored from one moment. Look at "
-        f"them, and remove their tag {tag_names.SPEC} or delete them"
+        f"{wanted.instance_id}: volumes have the tags of volumes restored from {listed(sorted(sources))}, but their "
+        "snapshots are gone. They do not count, so that all volumes come from one moment. Check them, and remove "
+        f"their tag {tag_names.SPEC} or delete them"
     )
 
 
@@ -303,9 +305,9 @@ def _rest_of(begun: SnapshotSet, wanted: Wanted) -> dict[str, Candidate]:
         faults.append(f"{missing} of its {begun.size} snapshots are gone")
     if faults:
         raise SpecError(
-            f"{wanted.instance_id}: a run has begun to restore {begun.name}{wanted.where}, which cannot be completed: "
-            f"{listed(faults)}. Wait for what is pending, or restore another set under another name and delete "
-            "what was restored of this one"
+            f"{wanted.instance_id}: a run has begun to restore {begun.name}{wanted.where}, which cannot be "
+            f"completed: {listed(faults)}. Wait for the pending snapshots, or restore another set under another name "
+            "and delete the volumes of this one"
         )
     return rest
 
@@ -323,11 +325,13 @@ def _newest_whole(found: Sequence[SnapshotSet], wanted: Wanted) -> tuple[dict[st
         text += f". {_some(passed)}"
     else:
         text += f". The earliest is {found[-1].name}"
-    raise SpecError(f"{text}. Volumes can be restored one by one, from their own newest snapshots, by their ids")
+    raise SpecError(f"{text}. To restore each volume from its own newest snapshot, name the volumes by their ids")
 
 
 def _beyond(chosen: SnapshotSet, asked: Iterable[SnapshotSet]) -> list[str]:
-    """What other sets have that the chosen one has not: volumes that its policy leaves out, or that are long gone."""
+    """Return the volumes of other sets that the chosen set lacks, since its policy excludes them or
+    they are long gone.
+    """
     notes: dict[str, str] = {}
     for item in asked:
         for source in sorted(item.parts.keys() - chosen.parts.keys() - notes.keys()):
@@ -337,14 +341,16 @@ def _beyond(chosen: SnapshotSet, asked: Iterable[SnapshotSet]) -> list[str]:
 
 
 def _is_recorded(item: Candidate) -> bool:
-    """Whether a policy took it, or a run copied it: only then the tag `tags.ORIGIN` says anything of its volume."""
+    """Return whether a policy took it, or a run copied it: only then the tag `tags.ORIGIN` says
+    anything of its volume.
+    """
     snapshot = item.snapshot
     record = capture_record(snapshot)
     return not item.doubt if item.copied else record is not None and record.of == snapshot.volume_id
 
 
 def _without_sets(candidates: Iterable[Candidate], wanted: Wanted) -> tuple[dict[str, Candidate], list[str]]:
-    """Of each volume that was the instance's when its snapshot was taken, the newest one."""
+    """Return the newest snapshot of each volume that the instance had at that time."""
     before, there = wanted.before, {item.source for item in wanted.restored}
     if there:
         # What the first run has seen: what is newer than its first volume is not of the same restore.
@@ -372,7 +378,9 @@ def _without_sets(candidates: Iterable[Candidate], wanted: Wanted) -> tuple[dict
 
 
 def _attached(item: Candidate) -> str | None:
-    """The instance that had the volume: as the description says, else as the tag claims; None where neither does."""
+    """Return the instance that had the volume: as the description says, else as the tag claims; None where neither
+    does.
+    """
     record = capture_record(item.snapshot)
     return (record.attached if record is not None else "") or origin_of(item.snapshot).instance_id
 
@@ -393,12 +401,12 @@ def _of_attached(candidates: Iterable[Candidate], instance_id: str) -> dict[str,
 
 
 def _claims_of(chosen: Candidate, known: Iterable[Candidate], wanted: Wanted) -> list[str]:
-    """The note where no description, but only a tag, says that the volume was the instance's."""
+    """Return the note where no description, but only a tag, says that the volume was the instance's."""
     records = (capture_record(item.snapshot) for item in known)
     if any(record is not None and record.attached == wanted.instance_id for record in records):
         return []
     text = f"{chosen.source}: only the tag {tag_names.ORIGIN} says that it was attached to {wanted.instance_id}"
-    return [f"{text}. Look at what {chosen.snapshot.snapshot_id} holds before you use it"]
+    return [f"{text}. Check the content of {chosen.snapshot.snapshot_id} before you use it"]
 
 
 # --- The volume that is made ------------------------------------------------------------------------------------------
@@ -412,7 +420,7 @@ def _point(source: str, item: Candidate, notes: list[str]) -> RestorePoint:
     order = sorted((key for key in tags if len(key) <= LONGEST_KEY), key=lambda key: (key != "Name", key))
     left = [key for key in sorted(tags) if key not in order[:MOST_CARRIED]]
     if left:
-        notes.append(f"{source}: there is no place on the volume for these of its tags: {listed(map(visible, left))}")
+        notes.append(f"{source}: the volume has no room for these tags: {listed(map(visible, left))}")
     return RestorePoint(
         source=source,
         snapshot=item.snapshot,
@@ -427,7 +435,7 @@ def _point(source: str, item: Candidate, notes: list[str]) -> RestorePoint:
 
 
 def _is_possible(origin: Origin, size: int) -> bool:
-    """Whether EBS makes a volume of *size* GiB with the recorded performance."""
+    """Return whether EBS makes a volume of *size* GiB with the recorded performance."""
     rules = VOLUME_TYPES[origin.volume_type or DEFAULT_TYPE]
     iops = origin.iops if rules.iops is not None else None
     throughput = origin.throughput if rules.throughput is not None else None
@@ -441,7 +449,7 @@ def _is_possible(origin: Origin, size: int) -> bool:
 def _performance(
     source: str, snapshot: Snapshot, origin: Origin, notes: list[str]
 ) -> tuple[str, int | None, int | None]:
-    """The recorded type, and of IOPS and throughput what is the user's to say with it."""
+    """Return the recorded type, and of IOPS and throughput what is the user's to say with it."""
     rules = VOLUME_TYPES.get(origin.volume_type or "")
     if rules is None or origin.volume_type is None or not _is_possible(origin, snapshot.volume_size):
         recorded = "does not record its type"

@@ -54,7 +54,7 @@ def restored(claims: Iterable[Claim], snapshots: Mapping[str, Snapshot]) -> Told
             misfit = f"EC2 no longer shows {claim.volume.snapshot_id}, while another volume is proven"
         if misfit is not None:
             notes.append(
-                f"{claim.volume.volume_id} carries the tags of a volume restored from {claim.source}, and {misfit}. It "
+                f"{claim.volume.volume_id} has the tags of a volume restored from {claim.source}, but {misfit}. It "
                 f"does not count as restored. Remove its tag {tag_names.SPEC}"
             )
             continue
@@ -87,14 +87,14 @@ def left_by_drills(claims: Iterable[Claim], snapshots: Mapping[str, Snapshot]) -
             counted.append(claim.volume.volume_id)
         else:
             notes.append(
-                f"{claim.volume.volume_id} carries the tags of a drill of {claim.source}, and {misfit}. It is kept. "
+                f"{claim.volume.volume_id} has the tags of a drill of {claim.source}, but {misfit}. It is kept. "
                 f"Delete it yourself, or remove its tag {tag_names.SPEC}"
             )
     return Told(tuple(counted), tuple(bounded(notes)))
 
 
 def _misfit(claim: Claim, snapshot: Snapshot | None) -> str | None:
-    """Why the volume cannot have been restored from its source; None where EC2 does not contradict it."""
+    """Return why the volume cannot have been restored from its source, or None if EC2 does not contradict it."""
     if not claim.volume.snapshot_id:
         return "it was not made from a snapshot"
     if snapshot is None:

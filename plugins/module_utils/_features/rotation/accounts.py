@@ -21,7 +21,7 @@ from .spec import CopySpec, RotationSpec
 
 
 def account_query(place: str = "") -> Query:
-    """Whose the credentials of the place are."""
+    """Return the query for the account of the place's credentials."""
     return Query("GetCallerIdentity", service="sts", place=place)
 
 
@@ -53,7 +53,7 @@ class Accounts:
         return found
 
     def of(self, profile: str | None) -> str:
-        """The account of a profile, None for the task's own; empty where nothing tells."""
+        """Return the account of a profile, None for the task's own; empty where nothing tells."""
         places = [copy.place for copy in self._spec.copies if copy.profile == profile] if profile else [""]
         told = (self._state.fact(f"{place}/account", place) for place in places)
         return self._owners.get(profile) or next((str(account) for account in told if account), "")
@@ -65,12 +65,12 @@ class Accounts:
         return None if "" in found else found
 
     def questions(self) -> Iterator[Query]:
-        """One question to STS for each profile of which no answer shows the owner."""
+        """Yield one question to STS for each profile of which no answer shows the owner."""
         unknown = (place for profile, place in self._places.items() if profile not in self._owners)
         yield from (replace(account_query(place), optional=True) for place in unknown)
 
     def unknown(self, copy: CopySpec) -> str:
-        """Why no copy can be made in a place: an account that its tags must name is not known. Empty when it can."""
+        """Return why no copy can be made in a place whose account is unknown, or an empty text."""
         if not copy.profile:
             return ""
         for profile in (copy.profile, None):
@@ -85,7 +85,7 @@ class Accounts:
         return ""
 
     def require_distinct(self) -> None:
-        """SpecError for a place of copies that is another one's double, or the place of the snapshots themselves.
+        """Raise SpecError for a place of copies that is another one's double, or the place of the snapshots themselves.
 
         Where an account is unknown, names are compared, and so they are where no entry has a profile.
         """

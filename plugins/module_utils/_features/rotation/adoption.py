@@ -31,7 +31,7 @@ _CONTROLLERS = ("backup", "managed")
 
 
 def matches(spec: RotationSpec, snapshot: Snapshot) -> bool:
-    """Whether ``adopt`` names the snapshot, and no other policy has made it."""
+    """Return whether ``adopt`` names the snapshot, and no other policy has made it."""
     return _is_named(spec, snapshot) and not _other_maker(spec, snapshot)
 
 
@@ -41,7 +41,7 @@ def _is_named(spec: RotationSpec, snapshot: Snapshot) -> bool:
 
 
 def _other_maker(spec: RotationSpec, snapshot: Snapshot) -> str:
-    """The policy that took the snapshot, where its description names one that ``adopt.policies`` does not.
+    """Return the policy that took the snapshot, where its description names one that ``adopt.policies`` does not.
 
     Without its tag such a snapshot is not handed over: anybody who may tag can remove that.
     """
@@ -50,14 +50,14 @@ def _other_maker(spec: RotationSpec, snapshot: Snapshot) -> str:
 
 
 def belongs(spec: RotationSpec, snapshot: Snapshot) -> bool:
-    """Whether the policy retains the snapshot, where a policy that its tag names has made it."""
+    """Return whether the policy retains the snapshot, where a policy that its tag names has made it."""
     tags = snapshot.tags
     claimed = tags.get(tag_names.ADOPTED_BY, spec.policy) == spec.policy
     return tags.get(tag_names.POLICY) == spec.policy or (claimed and matches(spec, snapshot))
 
 
 class Adoption:
-    """What the policy adopts of the snapshots in its region. A capture adopts nothing."""
+    """The snapshots that the policy adopts in its region. A capture adopts nothing."""
 
     def __init__(self, spec: RotationSpec, known: Iterable[Snapshot], guards: Guards, region: str) -> None:
         self._spec, self._guards, self._region = spec, guards, region
@@ -72,13 +72,13 @@ class Adoption:
         found = []
         for item in self._matching:
             if tag_names.ADOPTED_BY not in item.tags and self._may_be_deleted(item):
-                reason = f"adopt: claim it for the policy {self._spec.policy}"
+                reason = f"adopt for the policy {self._spec.policy}"
                 change, left_out = tagging(item.snapshot_id, self._region, item.tags, claim, reason)
                 found.append((change, item.snapshot_id, left_out))
         return found
 
     def _may_be_deleted(self, item: Snapshot) -> bool:
-        """Whether the policy may ever delete it: only then a claim says anything."""
+        """Return whether the policy may ever delete it: only then a claim says anything."""
         foreign = any(reason for mode in ("keep", "fail") for reason in self._guards.stops(item, mode, _CONTROLLERS))
         return item.state in ("pending", "completed") and bool(source_of(item)) and not foreign
 
@@ -88,7 +88,7 @@ class Adoption:
         return [change for change, _snapshot_id, _left_out in self._tagged if change is not None]
 
     def warnings(self) -> Iterator[str]:
-        """The snapshots that other policies have made or claimed, and those that have no place for a claim."""
+        """Yield the snapshots that other policies have made or claimed, and those that have no place for a claim."""
         made: dict[str, list[str]] = defaultdict(list)
         for snapshot_id, policy in self._others.items():
             made[policy].append(snapshot_id)

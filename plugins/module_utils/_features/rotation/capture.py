@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What has to be snapshotted now: the volumes and instances that are selected, their slot, and the calls.
+"""The due captures: selected volumes and instances, their slot, and the calls.
 
 Private to this collection.
 """
@@ -41,7 +41,7 @@ class Target:
 
 
 def targets_of(spec: RotationSpec, state: State) -> list[Target]:
-    """What is selected and can be taken, sorted by id. What cannot be, `rotation_left_out` tells."""
+    """Return the selected targets that can be captured, sorted by id. `left_out` names the others."""
     if not spec.selects:
         return []
     return _instances(spec, state) if spec.whole_instances else _volumes(spec, state)
@@ -53,7 +53,7 @@ def _volumes(spec: RotationSpec, state: State) -> list[Target]:
 
 
 def selected_volumes(spec: RotationSpec, state: State) -> list[Volume]:
-    """The volumes that the selection of volumes names and that are of use."""
+    """Return the volumes that the selection of volumes names and that are of use."""
     return [
         volume
         for volume in state.all(Volume)
@@ -76,7 +76,7 @@ def _instances(spec: RotationSpec, state: State) -> list[Target]:
 
 
 def selected_instances(spec: RotationSpec, state: State) -> list[Instance]:
-    """The living instances that the selection of instances names, sorted by id.
+    """Return the living instances that the selection of instances names, sorted by id.
 
     Of two with the selected tags the stopped one is left out when the other is its proven successor.
     """
@@ -93,14 +93,14 @@ def selected_instances(spec: RotationSpec, state: State) -> list[Instance]:
 
 
 def _is_replaced(state: State, old: Instance, tagged: Sequence[Instance]) -> bool:
-    """Whether one of these was launched to replace *old*, and serves in its place."""
+    """Return whether one of these was launched to replace *old*, and serves in its place."""
     heirs = [item for item in tagged if predecessor(item) == old.instance_id and not started_since(old, item)]
     found = (replacement_of(state, heir) for heir in heirs)
     return any(item is not None and item.stands and not item.in_doubt for item in found)
 
 
 def volumes_of_set(spec: RotationSpec, state: State, instance: Instance) -> tuple[Volume, ...]:
-    """The volumes of the instance that make a set, sorted by id: all but the excluded ones."""
+    """Return the volumes of the instance that make a set, sorted by id: all but the excluded ones."""
     volumes = [
         volume
         for volume in attached_to(state, instance.instance_id)
@@ -111,29 +111,29 @@ def volumes_of_set(spec: RotationSpec, state: State, instance: Instance) -> tupl
 
 
 def attached_to(state: State, instance_id: str) -> list[Volume]:
-    """The volumes that are attached to the instance."""
+    """Return the volumes that are attached to the instance."""
     return [
         volume for volume in state.all(Volume) if any(link.instance_id == instance_id for link in volume.attachments)
     ]
 
 
 def usable(volume: Volume | None) -> bool:
-    """Whether a snapshot can be taken of it."""
+    """Return whether a snapshot can be taken of it."""
     return volume is not None and volume.state in ("available", "in-use")
 
 
 def zone_of(spec: RotationSpec) -> tzinfo:
-    """The zone that cuts slots."""
+    """Return the zone that cuts slots."""
     return spec.keep.zone if spec.keep is not None else UTC
 
 
 def no_room(snapshot_id: str, keys: Sequence[str]) -> str:
-    """The warning about tags that a snapshot cannot have."""
-    return f"{snapshot_id} has {tag_names.MOST_TAGS} tags, as many as EC2 takes; it does not get: {', '.join(keys)}"
+    """Return the warning about tags that a snapshot cannot have."""
+    return f"{snapshot_id} has {tag_names.MOST_TAGS} tags, EC2's maximum, and does not get: {', '.join(keys)}"
 
 
 def origin_value(volume: Volume) -> str:
-    """What a restore needs once the volume is gone: ``gp3 100 3000 125 us-east-1a i-0abc /dev/sdf``.
+    """Return the record that a restore needs once the volume is gone: ``gp3 100 3000 125 us-east-1a i-0abc /dev/sdf``.
 
     Type, GiB, IOPS, MiB/s, zone, instance, device; ``-`` for what there is not.
     """
@@ -151,7 +151,7 @@ def origin_value(volume: Volume) -> str:
 
 
 class Capture:
-    """What is selected, which of it is due in the slot of this moment, and the calls that make it."""
+    """The selection, its due targets in the present slot, and the calls that capture them."""
 
     def __init__(
         self, spec: RotationSpec, state: State, managed: Sequence[Snapshot], units: Sequence[Unit], now: datetime
@@ -175,7 +175,7 @@ class Capture:
         return parts | {unit.group: unit for unit in made}
 
     def _fills_its_slot(self, unit: Unit) -> bool:
-        """Whether the policy has made it, and it is good or may become so."""
+        """Return whether the policy has made it, and it is good or may become so."""
         return unit.state not in ("error", "incomplete") and self.is_own(unit)
 
     @cached_property
@@ -206,12 +206,12 @@ class Capture:
         return tags
 
     def _volume_tags(self, volume: Volume) -> dict[str, str]:
-        """What is of the one volume: its own tags, and where it comes from."""
+        """Return the tags for one volume's snapshot: the volume's own, and its origin."""
         copied = self._copied(volume)[0] if self.spec.copy_volume_tags else {}
         return {**copied, **self.spec.tags, tag_names.SOURCE: volume.volume_id, tag_names.ORIGIN: origin_value(volume)}
 
     def _copied(self, volume: Volume) -> tuple[dict[str, str], list[str]]:
-        """The tags of a volume that go along, and the keys of those for which a snapshot has no place.
+        """Return the tags of a volume that go along, and the keys of those for which a snapshot has no place.
 
         A volume may have as many as EC2 allows, and the snapshot has the policy's too. The volume's name comes first.
         """
@@ -221,16 +221,16 @@ class Capture:
 
     @property
     def _room(self) -> int:
-        """How many tags a snapshot can have beside those that the policy gives it."""
+        """Return how many tags a snapshot can have beside the policy's."""
         return tag_names.MOST_TAGS - OWN_TAGS - len(self.spec.tags)
 
     def warnings(self) -> Iterator[str]:
-        """What new snapshots do not get of their volumes' tags."""
+        """Yield warnings about the volumes' tags that new snapshots lack."""
         for volume in {volume.volume_id: volume for target in self.due for volume in target.volumes}.values():
             left = self._copied(volume)[1] if self.spec.copy_volume_tags else []
             if left:
                 yield (
-                    f"{volume.volume_id} has more tags than its snapshot can have beside the policy's; not copied: "
+                    f"{volume.volume_id} has too many tags for its snapshot beside the policy's. Not copied: "
                     f"{', '.join(left)}"
                 )
         for name, _change, left in self._taggings:
@@ -252,7 +252,7 @@ class Capture:
                     self._planned(volume.volume_id, target.group),
                     self.state.region,
                     request,
-                    f"none has been made since {period}",
+                    f"capture the slot of {period}",
                     None,
                     {
                         "state": "completed" if self.spec.wait and not self.spec.captured else "pending",
@@ -300,7 +300,7 @@ class Capture:
 
     @property
     def _lock(self) -> str:
-        """How what is taken now is to be locked."""
+        """Return the lock of a new snapshot for its description."""
         return self.spec.upkeep.locks.text if self.spec.upkeep.locks is not None else ""
 
     def _request(self, volume: Volume, tags: Mapping[str, str]) -> dict[str, Any]:
@@ -312,7 +312,7 @@ class Capture:
         }
 
     def _set_request(self, target: Target) -> dict[str, Any]:
-        """One call for the instance. It takes one set of tags for all: those of each volume follow."""
+        """Return one call for the instance. It takes one set of tags for all: those of each volume follow."""
         wanted = {volume.volume_id for volume in target.volumes}
         root = target.instance.root_volume_id if target.instance else None
         attached = {volume.volume_id for volume in attached_to(self.state, target.group)}
@@ -343,7 +343,7 @@ class Capture:
             unfinished = tag_names.SET in snapshot.tags and tag_names.ORIGIN not in snapshot.tags
             if unfinished and volume is not None and not is_copy(snapshot):
                 wanted = {**self._volume_tags(volume)}
-            reason = "of its volume" if unfinished else "as declared"
+            reason = "copy the tags of the volume" if unfinished else "tag as declared"
             change, left_out = tagging(snapshot.snapshot_id, self.state.region, snapshot.tags, wanted, reason)
             if change is not None or left_out:
                 found.append((snapshot.snapshot_id, change, left_out))
@@ -357,12 +357,12 @@ class Capture:
                 yield Snapshot(change.resource, volume_id=after["volume_id"], tags=after["tags"])
 
     def is_own(self, unit: Unit) -> bool:
-        """Whether this policy has made it, rather than adopted."""
+        """Return whether this policy has made it, rather than adopted."""
         return all(item.tags.get(tag_names.POLICY) == self.spec.policy for item in unit.snapshots)
 
     @cached_property
     def expected(self) -> list[Unit]:
-        """What will have been made in this run, as if it were completed."""
+        """Return the snapshot sets of this run as if they were completed."""
         found = []
         for group, changes in self.made.items():
             made = tuple(self._as_made(change) for change in changes)
@@ -383,6 +383,6 @@ class Capture:
 
     @cached_property
     def awaited(self) -> list[Unit]:
-        """What an earlier run, or one at this moment, has made for the current slot and is not completed."""
+        """Return the pending snapshots of the present slot that an earlier or parallel run has made."""
         found = {unit.key: unit for target in self.targets if (unit := self.current.get(target.group))}
         return [unit for unit in found.values() if unit.state == "pending"]

@@ -53,7 +53,7 @@ _ALONG = (tag_names.PERIOD, tag_names.SET, tag_names.PARTS, tag_names.ORIGIN)
 
 
 def copies_query(spec: RotationSpec, copy: CopySpec) -> Query:
-    """What the policy has where its copies go."""
+    """Return the query for the policy's snapshots at a place of copies."""
     return replace(own_snapshots({tag_names.POLICY: spec.policy}), place=copy.place)
 
 
@@ -62,7 +62,7 @@ def _key_query(key: str, place: str = "") -> Query:
 
 
 def original_of(snapshot: Snapshot) -> str:
-    """The id of the snapshot that this one is a copy of, by its tag."""
+    """Return the id of the snapshot that this one is a copy of, by its tag."""
     return snapshot.tags.get(tag_names.COPY_OF, "").rpartition("/")[2]
 
 
@@ -119,7 +119,7 @@ class Copying:
     # --- what is there ---
 
     def _misfit(self, copy: Snapshot) -> str:
-        """Why a snapshot that claims to be a copy of one of the policy's is none; empty when nothing speaks against."""
+        """Return why a snapshot that claims to be one of the policy's copies is none, or an empty text."""
         record, original_id = copy_record(copy), original_of(copy)
         if record is None:
             return "its description does not name the volume and the region of an original"
@@ -152,9 +152,7 @@ class Copying:
         return f"claimed {claimed}" if claimed else ""
 
     def _doubt(self, copy: Snapshot) -> str:
-        """Why nothing proves when the data of a proven copy was taken, or of which original it is; empty when it is
-        proven.
-        """
+        """Return why the time or the original of a proven copy is unproven, or an empty text."""
         record, original_id = copy_record(copy), original_of(copy)
         if record is None or has_proven_time(copy):
             return ""
@@ -178,7 +176,7 @@ class Copying:
         return Unit(key, group, parts, taken, self._slots.claimed(first, taken), whole, lacking)
 
     def _doubtful_group(self, copy: Snapshot) -> str:
-        """What the copy is a backup of, as its description says; empty where only a tag says that it is of a set."""
+        """Return the source of the copy from its description, or an empty text if only a tag assigns it to a set."""
         home, record = self._homes.get(original_of(copy)), copy_record(copy)
         if home is not None:
             return home[0].group
@@ -228,12 +226,12 @@ class Copying:
 
     @cached_property
     def _no_key(self) -> str:
-        """Why nothing can be encrypted with the key of the place; empty when it can, or KMS does not tell."""
+        """Return why the key of the place is unusable, or an empty text, also if KMS does not tell."""
         key = self.copy.kms_key_id
         if key is None or self.state.fact(f"{self.copy.place}/{key}/key", self.copy.place) != "":
             return ""
         return (
-            f"copies to {self.copy.where}: kms_key_id: {key} is no enabled key of KMS there; it takes the ARN, the id "
+            f"copies to {self.copy.where}: kms_key_id: {key} is not an enabled KMS key there. Give the ARN, the id "
             "or the alias (alias/…) of one"
         )
 
@@ -289,7 +287,7 @@ class Copying:
 
     @property
     def _here(self) -> str:
-        """How the tags of the copies begin that are of this region, and of this account where theirs is another."""
+        """Return the beginning of the tag of copies from this region, and from this account for other accounts."""
         account = f"{self._accounts.of(None)}/" if self.account else ""
         return f"{account}{self.state.region}/"
 
@@ -316,7 +314,7 @@ class Copying:
         return {**others, **own}
 
     def _description(self, unit: Unit, source: Snapshot) -> str:
-        """What EC2 keeps of the copy's identity, whatever becomes of its tags."""
+        """Return the Description of a copy, which outlives its tags."""
         volume, instance = source_of(source), unit.group if is_set(unit) else ""
         name, region, taken = source.snapshot_id, self.state.region, self._taken(unit, source)
         return copy_description(self.spec.policy, volume, instance, name, region, taken)
@@ -336,7 +334,7 @@ class Copying:
             planned("snapshot", f"copy of {name} in {self.copy.place}"),
             self.copy.place,
             parameters,
-            f"{self.copy.where} has no copy of it, and its rules would keep one",
+            f"copy to {self.copy.where}, whose rules keep it",
             None,
             {
                 "state": "completed" if self.waits else "pending",
@@ -398,7 +396,7 @@ class Copying:
         )
 
     def _key_of(self, source: Snapshot) -> str | None:
-        """The key that a copy will have; where nobody tells which that is, the one that the newest copy has."""
+        """Return the key that a copy will have; where nobody tells which that is, the one that the newest copy has."""
         if self.copy.kms_key_id is None and not source.encrypted:
             return None
         told = self.state.fact(f"{self.copy.place}/{self.copy.kms_key_id or DEFAULT_KEY}/key", self.copy.place)
@@ -416,7 +414,8 @@ class Copying:
     # --- what leans on what ---
 
     def depending(self, *, waits: bool) -> Iterator[tuple[str, str]]:
-        """The originals, by their unit's key, of which a copy is not seen completed in this run, and why they stay.
+        """Yield the originals, by their unit's key, of which a copy is not seen completed in this run, and why they
+        stay.
 
         *waits*: whether all that is begun is seen completed.
         """
@@ -440,7 +439,7 @@ class Copying:
         return "" if theirs == self._accounts.of(None) else theirs
 
     def _unshareable(self, unit: Unit) -> str:
-        """Why EC2 will not share a part of the unit with the other account; empty when it will."""
+        """Return why EC2 refuses to share a part of the unit with the other account, or an empty text."""
         default = self.state.fact(f"{DEFAULT_KEY}/key")
         for item in unit.snapshots:
             if self.account and item.encrypted and default and item.kms_key_id == default:
@@ -452,7 +451,7 @@ class Copying:
         return ""
 
     def refusals(self) -> list[str]:
-        """Why some of what the rules want cannot be copied."""
+        """Return why some wanted copies cannot be made."""
         if self._no_account:
             return [self._no_account]
         missing = [unit for unit in self.sources if any(item not in self.copied for item in unit.ids)]
@@ -460,7 +459,7 @@ class Copying:
         return [*unshareable, *([self._no_key] if self._no_key and self._missing else [])]
 
     def questions(self) -> Iterator[Query]:
-        """What has to be known of keys and, before originals are shared, with whom they are already."""
+        """Yield the queries for keys and, before originals are shared, for their present sharing."""
         begun = [item for _unit, item in self.beginning]
         key = self.copy.kms_key_id or DEFAULT_KEY
         # Without a wait nobody is interested in which key the default one is.
@@ -475,7 +474,7 @@ class Copying:
         )
 
     def to_share(self) -> list[Snapshot]:
-        """The originals that are shared for the time of their copy: none that somebody has shared already."""
+        """Return the originals that are shared for the time of their copy: none that somebody has shared already."""
         found = []
         for _unit, item in self.beginning:
             allowed = self.state.fact(f"{item.snapshot_id}/shared") or ()
@@ -485,12 +484,12 @@ class Copying:
         return found
 
     def copies_under_way(self, source: Snapshot) -> Query:
-        """The question whether EC2 is making a copy of this original."""
+        """Return the query that finds a copy of this original under way."""
         claim = ((f"tag:{tag_names.COPY_OF}", (self._copy_of(source),)), ("status", ("pending",)))
         return Query("DescribeSnapshots", claim, (("OwnerIds", ("self",)),), place=self.copy.place)
 
     def still_needed(self) -> set[str]:
-        """The originals that must stay shared when this run ends: their copy is under way then."""
+        """Return the originals that must stay shared when this run ends: their copy is under way then."""
         if self.waits:
             return set()
         pending = {original_of(item) for item in self.living if item.state == "pending"}
@@ -499,7 +498,9 @@ class Copying:
     # --- the calls ---
 
     def stages(self) -> Iterator[Stage]:
-        """The copies, one of each volume at a time; with a wait after as many as EC2 makes at once."""
+        """Yield the stages that copy, one copy of each volume at a time, with a wait after as many as EC2 makes at
+        once.
+        """
         pending = tuple(item.snapshot_id for item in self.living if item.state == "pending") if self.waits else ()
         changes = list(zip((item for _unit, item in self.beginning), self.begun, strict=True))
         if pending:
@@ -521,17 +522,17 @@ class Copying:
                 yield Stage(tuple(together), waits if last else (), patience=TOO_MANY if self.waits else frozenset())
 
     def taggings(self, gone: set[str]) -> Iterator[Change]:
-        """The user's tags on copies that do not have them yet."""
+        """Yield the changes that set the user's tags on copies without them."""
         for item in self.living:
             change, _left_out = self._tagging(item)
             if change is not None and item.snapshot_id not in gone:
                 yield change
 
     def _tagging(self, item: Snapshot) -> tuple[Change | None, list[str]]:
-        return tagging(item.snapshot_id, self.copy.place, item.tags, self.spec.tags, "as declared")
+        return tagging(item.snapshot_id, self.copy.place, item.tags, self.spec.tags, "tag as declared")
 
     def warnings(self) -> Iterator[str]:
-        """What has failed, with EC2's reason, and tags for which copies have no place."""
+        """Yield warnings about failed copies, with EC2's reason, and about tags that do not fit on copies."""
         for item in self.living:
             _change, left = self._tagging(item)
             if left:
@@ -539,19 +540,19 @@ class Copying:
         if self.unproven:
             found = "; ".join(bounded(f"{name}: {why}" for name, why in sorted(self.unproven.items())))
             yield (
-                f"copies to {self.copy.where}: these are tagged as copies of the policy {self.spec.policy} and are "
-                f"none. They count for nothing and are kept. Remove their tag {tag_names.COPY_OF}. {found}."
+                f"copies to {self.copy.where}: these have the tags of copies of the policy {self.spec.policy}, but "
+                f"are none. They do not count and are kept. Remove their tag {tag_names.COPY_OF}. {found}."
             )
         for unit in self.failed:
             for item in unit.snapshots:
                 yield (
                     f"the copy {item.snapshot_id} of {original_of(item)} in {self.copy.where} has failed: "
-                    f"{item.state_reason or 'EC2 does not say why'}. It is removed, and tried again while the rules "
-                    "want it"
+                    f"{item.state_reason or 'EC2 does not say why'}. It is deleted, and the next run copies again if "
+                    "the rules want it"
                 )
 
     def doubts(self, excluded: Mapping[str, str]) -> Iterator[str]:
-        """The copies whose originals are gone and that stay because only tags say when they were taken.
+        """Yield the copies whose originals are gone and that stay because only tags say when they were taken.
 
         *excluded*: by unit's key, why it takes part in no rule.
         """
@@ -566,14 +567,14 @@ class Copying:
         if found:
             yield (
                 f"copies to {self.copy.where}: nothing proves when the data of {len(found)} copies was taken. They "
-                "displace no other copy, and stay until newer ones take all places of the rules. Delete those that you "
-                f"do not need. {'; '.join(bounded(found))}."
+                "replace no other copy, and are kept until newer ones meet all rules. Delete those that you do not "
+                f"need. {'; '.join(bounded(found))}."
             )
 
     # --- what is told ---
 
     def recovery_point(self, group: str, *, as_is: bool) -> Unit | None:
-        """The newest good copy of what *group* is; *as_is* without what this run makes."""
+        """Return the newest good copy of what *group* is; *as_is* without what this run makes."""
         there = self._newest.get(group)
         coming = None if as_is or not self.waits else self._coming.get(group)
         return max((one for one in (there, coming) if one is not None), key=_age, default=None)

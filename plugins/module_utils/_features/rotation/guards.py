@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Why a snapshot that no rule keeps is not deleted all the same. Most of these EC2 would not stop.
+"""The guards: why a snapshot that no rule keeps is not deleted. EC2 itself would allow most of these deletions.
 
 Each guard is a question about one snapshot, answered from what is known; `queries` tells what has to be known.
 
@@ -57,8 +57,8 @@ BEFORE_THE_RULES = ("backup", "managed", "protected")
 
 
 def queries(spec: RotationSpec, snapshots: Iterable[Snapshot], place: str = "") -> Iterator[Query]:
-    """What has to be known before these, all of one place, may be deleted: a listing for each guard, a call for each
-    only of `shared`.
+    """Yield the queries of the guards for these snapshots of one place: a listing for each guard, single calls only for
+    `shared`.
     """
     wanted = list(snapshots)
     if not wanted:
@@ -78,13 +78,13 @@ def sharing(snapshot_id: str, place: str = "") -> Query:
 
 
 def others_of(volume_ids: Iterable[str]) -> tuple[Query, ...]:
-    """All snapshots of these volumes, whoever made them."""
+    """Return all snapshots of these volumes, whoever made them."""
     found = by_id("DescribeSnapshots", "volume-id", volume_ids, OwnerIds=("self",))
     return tuple(replace(query, optional=True) for query in found)
 
 
 def _guard_of(query: Query) -> str:
-    """The guard that asks this; empty for a query of something else."""
+    """Return the guard that asks this; empty for a query of something else."""
     if query.operation == "DescribeSnapshotAttribute":
         return "shared"
     if query.operation == "DescribeSnapshots" and "volume-id" in dict(query.filters):
@@ -148,7 +148,7 @@ class Guards:
                     yield name, reason
 
     def reason(self, snapshot: Snapshot, names: Iterable[str]) -> str:
-        """What the first of these guards says that has anything to say, whatever its mode."""
+        """Return the first objection of these guards, whatever their mode."""
         return next((text for name in names if (text := self._asks[name](snapshot))), "")
 
     def _fact(self, snapshot: Snapshot, name: str) -> object:
@@ -225,7 +225,7 @@ class Guards:
 
 
 def _copied_from(snapshot: Snapshot) -> str:
-    """The original of a copy, as its description says, else as its tag claims; empty for all others."""
+    """Return the original of a copy, as its description says, else as its tag claims; empty for all others."""
     record = copy_record(snapshot)
     return (record.original if record is not None else "") or snapshot.tags.get(tag_names.COPY_OF, "").rpartition("/")[
         2
@@ -249,7 +249,7 @@ def managed(snapshot: Snapshot) -> str:
 
 
 def protected(spec: RotationSpec, snapshot: Snapshot) -> str:
-    """One of the tags of ``protect``, or a tag with one of its keys, is on it."""
+    """Return whether the snapshot has one of the tags of ``protect``, or a tag with one of its keys."""
     found = [f"{key}={value}" for key, value in spec.protect.items() if snapshot.tags.get(key) == value]
     found += [key for key in spec.protect_keys if key in snapshot.tags]
     return f"tag {found[0]}" if found else ""

@@ -28,7 +28,7 @@ SECOND = "second of its slot"
 
 @dataclass(frozen=True)
 class Held:
-    """Why a unit that no rule keeps is not deleted: the guard's name (or ``depends``) and its reason."""
+    """The guard (or ``depends``) that keeps a snapshot set although no rule keeps it, and the reason."""
 
     guard: str
     reason: str
@@ -36,7 +36,7 @@ class Held:
 
 @dataclass
 class Verdict:
-    """What the guards say: units that are held back by them, what is reported, what makes the task fail.
+    """The guards' judgement: sets that they keep, reports, and failures of the task.
 
     ``warned`` and ``accused`` by unit: of one that is held back all the same, neither counts.
     """
@@ -56,7 +56,7 @@ class Verdict:
 
     @property
     def failing(self) -> list[str]:
-        """Why the task fails: what would go if it were not for a guard that is to fail."""
+        """The objections that fail the task: deletions that only a guard in the mode ``fail`` prevents."""
         return [text for key, several in self.accused.items() if key not in self.held for text in several]
 
 
@@ -83,7 +83,7 @@ class Scene:
 
     @property
     def extra(self) -> list[Unit]:
-        """What counts as completed although it is not."""
+        """The sets that count as completed although they are not."""
         return [*self.expected, *self.awaited]
 
 
@@ -111,7 +111,7 @@ class Keeping:
         return {**found, **doubtful}
 
     def _is_outlived(self, unit: Unit, counted: Iterable[Unit], keep: Keep) -> bool:
-        """Whether no rule would keep a unit of which nobody knows how much older than its start it is."""
+        """Return whether no rule would keep a unit of which nobody knows how much older than its start it is."""
         group = [one.candidate for one in counted if one.group == unit.group]
         return is_outlived(unit.candidate, group, keep, self.now)
 
@@ -164,8 +164,8 @@ class Keeping:
         return [unit for unit in broken if not verdicts[unit.key]]
 
     def _surplus(self) -> Iterator[Unit]:
-        """The second ones of a slot. The newest of a group stays, whichever it is: the run that made it may be about to
-        delete it.
+        """Yield the second ones of a slot. The newest of a group stays, whichever it is: the run that made it may be
+        about to delete it.
         """
         newest = {unit.group: unit for unit in self.scene.extra} if self.scene.waits else {}
         for unit in self.scene.units:
@@ -179,7 +179,7 @@ class Keeping:
     # --- the guards ---
 
     def guarded(self, unit: Unit) -> tuple[Snapshot, ...]:
-        """The parts of a unit that guards are asked about: all that hold something when it comes to deleting."""
+        """Return the parts of a unit that guards are asked about: all that hold something when it comes to deleting."""
         return unit.snapshots if unit.key in self._completing else unit.good
 
     def verdict(
@@ -208,7 +208,9 @@ class Keeping:
         return verdict
 
     def _accuse_before_the_rules(self, verdict: Verdict) -> None:
-        """What is protected or managed takes no part in the rules; it fails where they would not keep it if it did."""
+        """Fail the task for protected or managed sets that the rules would delete, if their guard says so. They take
+        part in no rule.
+        """
         names = [name for name in BEFORE_THE_RULES if self.spec.guard(name) == "fail"]
         if not names or self.keep is None:
             return
@@ -246,7 +248,9 @@ class Keeping:
     # --- what goes ---
 
     def deletions(self, units: Sequence[Unit], leaning: Collection[str] = ()) -> list[Change]:
-        """A change for each of their snapshots. *leaning*: by key, those that go only when what is begun is there."""
+        """Return a change for each of their snapshots. *leaning*: by key, those that go only when what is begun is
+        there.
+        """
         return [
             replace(
                 deletion(snapshot, unit, self.scene.place, second=unit.key in self.scene.second),
@@ -278,16 +282,16 @@ def _excluded(unit: Unit, guards: Guards, now: datetime) -> str:
 
 
 def is_future(unit: Unit, now: datetime) -> bool:
-    """Whether it is dated so far ahead that the rules would take everything else for old."""
+    """Return whether it is dated so far ahead that the rules would take everything else for old."""
     return in_future(max(unit.start_time, unit.period or unit.start_time), now)
 
 
 def deletion(snapshot: Snapshot, unit: Unit, place: str, *, second: bool) -> Change:
-    """The DeleteSnapshot of a part of the unit."""
-    reason = f"it is the {SECOND}" if second else "no rule keeps it"
+    """Return the DeleteSnapshot of a part of the unit."""
+    reason = f"delete the {SECOND}" if second else "delete: no rule keeps it"
     if unit.state == "error":
         why = [item.state_reason for item in unit.snapshots if item.state_reason]
-        reason = f"it has failed: {why[0] if why else 'EC2 does not say why'}"
+        reason = f"delete the failed snapshot: {why[0] if why else 'EC2 does not say why'}"
     before = {
         "state": snapshot.state,
         "volume_id": snapshot.volume_id,

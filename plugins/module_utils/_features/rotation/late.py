@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The guards, asked a second time: a run waits for new snapshots and copies, often for hours, and what it is about to
-delete may have been protected since it was planned.
+"""Ask the guards a second time. A run may wait for hours, and a snapshot that it is about to delete may have become
+protected since the plan.
 
-Only the planned deletions are asked about, and only after a wait. Whatever has become protected is kept.
+The guards only look at planned deletions, and only after a wait. Snapshots that became protected are kept.
 
 Private to this collection.
 """
@@ -21,7 +21,7 @@ from typing import Any
 from ..._domain.snapshot_sets import Unit
 from ..._kernel.errors import listed
 from ..._kernel.places import split_place
-from ..._kernel.plan import Withdrawal
+from ..._kernel.report import Withdrawal
 from ..._kernel.resources import Resource, Snapshot
 from ..._kernel.state import Query, State, by_id, own_images
 from .adoption import belongs
@@ -112,17 +112,17 @@ class LateGuards:
         return None
 
     def warning(self, withdrawn: Mapping[str, Withdrawal]) -> str:
-        """The snapshots that are kept, ten of them by name."""
+        """Return the warning about the snapshots that are kept, with ten of them by name."""
         texts = [f"{name} ({why.guard}: {why.reason})" for name, why in withdrawn.items()]
         return (
             f"kept_late: {len(texts)} of the snapshots to delete became protected while the run waited, and are kept: "
             f"{listed(texts)}."
         )
 
-    # --- what is told ---
+    # --- the report ---
 
-    def retold(self, told: Mapping[str, Any], withdrawn: Mapping[str, Withdrawal]) -> dict[str, Any]:
-        """The module's results with what was withdrawn among what is kept."""
+    def adjusted(self, told: Mapping[str, Any], withdrawn: Mapping[str, Withdrawal]) -> dict[str, Any]:
+        """Return the module's results with the withdrawn snapshots among those that are kept."""
         kept = [one for one in self._deletions if not withdrawn.keys().isdisjoint(one.unit.ids)]
         number = sum(len(one.unit.ids) for one in kept)
         found = {**told, "kept_late": [_entry(one, withdrawn) for one in kept]}

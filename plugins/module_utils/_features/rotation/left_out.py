@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a policy selects and cannot capture: ids that are gone, instances without a volume to take, Outposts.
+"""Selected items that a policy cannot capture: missing ids, instances without a volume, Outposts.
 
 One bad item stops nothing else: the rest is taken, all is retained, and then the task fails with these names.
 
@@ -21,7 +21,7 @@ from .spec import RotationSpec
 
 
 class LeftOut:
-    """What one policy leaves out, as warnings and as the error that the task ends with.
+    """The items that one policy leaves out, as warnings and as the error of the task.
 
     *captures*: whether anything that is selected can be captured. Raises SpecError where the selection matches nothing
     at all, and the user has not accepted that.
@@ -35,11 +35,11 @@ class LeftOut:
             wanted = "instance" if spec.whole_instances else "volume"
             raise SpecError(
                 f"select: no {wanted} in {state.region} matches. Set allow_empty: true to accept that, and to retain "
-                "the snapshots that there are."
+                "the existing snapshots."
             )
 
     def warnings(self) -> Iterator[str]:
-        """What the user has accepted to be missing, and exclusions that exclude nothing."""
+        """Yield warnings about missing items that the user accepts, and about exclusions without effect."""
         if self.spec.allow_missing:
             yield from (f"{text}." for text in self._missing())
         if self.spec.exclude_volume_ids:
@@ -56,8 +56,8 @@ class LeftOut:
                 )
 
     def error(self) -> StorageError | None:
-        """Why the task fails although the rest was done; None where nothing is left out."""
-        remedy = "Remove what is gone from the list, or set select.allow_missing: true."
+        """Return the error of the task for items that it left out, or None."""
+        remedy = "Remove these ids from the list, or set select.allow_missing: true."
         texts = [] if self.spec.allow_missing else [f"{text}. {remedy}" for text in self._missing()]
         texts += self._not_taken()
         if not texts:
@@ -76,17 +76,17 @@ class LeftOut:
         return usable(self.state.volume(volume_id))
 
     def _instance(self, instance_id: str) -> bool:
-        """Whether there is an instance to capture for this id."""
+        """Return whether there is an instance to capture for this id."""
         found = self.state.instance(instance_id)
         return found is not None and found.alive
 
     def _not_taken(self) -> Iterator[str]:
-        """What is there and is not taken all the same."""
+        """Yield existing items that are not captured."""
         yield from self._without_volumes()
         yield from self._on_outposts()
 
     def _without_volumes(self) -> Iterator[str]:
-        """The instances, named by id, of which all volumes are excluded."""
+        """Yield the instances, named by id, of which all volumes are excluded."""
         if not self.spec.whole_instances:
             return
         empty = [
@@ -96,10 +96,10 @@ class LeftOut:
         ]
         if empty:
             verb = "has" if len(empty) == 1 else "have"
-            yield f"select.instance_ids: {listed(empty)} {verb} no volume that is not excluded. Exclude fewer volumes."
+            yield f"select.instance_ids: {listed(empty)} {verb} only excluded volumes. Exclude fewer volumes."
 
     def _on_outposts(self) -> Iterator[str]:
-        """The volumes of which EC2 would put the snapshot into the region, away from their Outpost."""
+        """Yield the volumes on an Outpost. EC2 would put their snapshots into the region."""
         found = sorted(volume.volume_id for volume in self._selected() if volume.outpost_arn)
         if found:
             verb = "is" if len(found) == 1 else "are"

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a policy has made and its task no longer names, and what the user should know about it.
+"""Snapshots that a policy has made and its task no longer names, with warnings about them.
 
 Private to this collection.
 """
@@ -26,11 +26,11 @@ from .capture import Capture
 
 
 class Leftovers:
-    """What the policy has outside of what its task names now.
+    """The policy's snapshots outside its task's present selection.
 
     *known*: all snapshots of the region that have been read. *retired*: the volumes of instances in whose place
-    successors are captured; their snapshots end by the rules. *accounts*: those where copies go, None where that is
-    not known.
+    successors are captured; their snapshots end by the rules. *accounts*: those where copies go, None where that is not
+    known.
     """
 
     def __init__(
@@ -46,18 +46,19 @@ class Leftovers:
         return [unit for unit in self._capture.units if self._capture.is_own(unit)]
 
     def _outside(self, units: Iterable[Unit]) -> set[str]:
-        """The volumes, not selected, that the policy has made these units of; none where it selects nothing."""
+        """Return the volumes, not selected, that the policy has made these units of; none where it selects nothing."""
         if not self._capture.spec.selects:
             return set()
         own = (item for unit in units if self._capture.is_own(unit) for item in unit.good)
         return {source for item in own if (source := source_of(item))} - self._selected
 
     def questions(self, leaving: Iterable[Unit]) -> tuple[Query, ...]:
-        """Whether the unselected volumes of what may be deleted still exist."""
+        """Return whether the unselected volumes of what may be deleted still exist."""
         return by_id("DescribeVolumes", "volume-id", self._outside(leaving))
 
     def first_questions(self) -> Iterator[Query]:
-        """What the selected volumes have of policies, while this one has nothing: it may be a renamed one.
+        """Yield the query for other policies' snapshots of the selected volumes if this policy has none, since it may
+        be renamed.
 
         One filter finds what other policies made, and what this one has adopted.
         """
@@ -68,7 +69,7 @@ class Leftovers:
             yield replace(query, filters=(*query.filters, keys))
 
     def outside_warnings(self, going: Iterable[Unit]) -> Iterator[str]:
-        """The existing volumes, not selected, of which snapshots are deleted.
+        """Yield the existing volumes, not selected, of which snapshots are deleted.
 
         Two tasks that share a policy name delete each other's snapshots, and nothing in EC2 tells the two apart.
         """
@@ -83,7 +84,7 @@ class Leftovers:
             )
 
     def warnings(self) -> Iterator[str]:
-        """What a changed task has left behind, as far as the answers show it."""
+        """Yield warnings about leftovers of a changed task, as far as the answers show them."""
         yield from self._other_consistency()
         yield from self._other_names()
         yield from self._unadopted()
@@ -103,8 +104,8 @@ class Leftovers:
             number = sum(len(unit.snapshots) for unit in left)
             yield (
                 f"consistency: {number} snapshots of {listed(sorted({unit.group for unit in left}))} were taken with "
-                f"consistency: {'volume' if whole else 'instance'}. No new one replaces them, so the rules never let "
-                "go of the newest. Delete them when the new snapshots reach back far enough."
+                f"consistency: {'volume' if whole else 'instance'}. No new snapshot replaces them, so the rules "
+                "always keep the newest. Delete them when the new snapshots reach back far enough."
             )
 
     def _other_names(self) -> Iterator[str]:
@@ -120,9 +121,9 @@ class Leftovers:
         for policy, sources in sorted(found.items()):
             yield (
                 f"policy: {self._capture.spec.policy} has nothing yet, and the policy {policy} has {len(sources)} "
-                f"snapshots of {listed(sorted(set(sources)))}. A policy that was renamed no longer retains what it "
-                f"made. Keep the old name, or remove the tag {tag_names.POLICY} of these snapshots, adopt them, and "
-                f"name {policy} in adopt.policies."
+                f"snapshots of {listed(sorted(set(sources)))}. A renamed policy no longer retains its former "
+                f"snapshots. Keep the old name, or remove the tag {tag_names.POLICY} of these snapshots, adopt them, "
+                f"and name {policy} in adopt.policies."
             )
 
     def _unadopted(self) -> Iterator[str]:
@@ -139,7 +140,7 @@ class Leftovers:
             sources = sorted({source_of(item) or item.snapshot_id for item in left})
             yield (
                 f"adopt: the policy {spec.policy} has claimed {len(left)} snapshots of {listed(sources)} that adopt "
-                "does not name any more, and no longer retains them. Name them in adopt again, or remove their tag "
+                "no longer names, and does not retain them. Name them in adopt again, or remove their tag "
                 f"{tag_names.ADOPTED_BY}."
             )
 
@@ -156,8 +157,8 @@ class Leftovers:
         for account, names in sorted(found.items()):
             yield (
                 f"copies: no entry goes to the account {account}, and the tag {tag_names.SHARED_WITH} says that "
-                f"{listed(sorted(names))} is shared with it for a copy. Nothing proves that, so no run ends the "
-                "sharing. End it yourself and remove the tag. No run deletes the copies that are there."
+                f"{listed(sorted(names))} is shared with it for a copy. Nothing proves that, so no run unshares it. "
+                "Unshare it yourself and remove the tag. No run deletes the copies there."
             )
 
     def _other_places(self) -> Iterator[str]:

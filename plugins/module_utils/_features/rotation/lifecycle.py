@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is done to snapshots that stay: old ones go to the archive, new ones are locked, the newest restore fast.
+"""The lifecycle of kept snapshots: old ones are archived, new ones locked, and the newest get fast restore.
 
 All of it concerns the policy's own snapshots in the task's region alone: what it has adopted was made by others, who
 may rely on its tier, and a copy has been made to be at hand.
@@ -69,7 +69,7 @@ _REMOVABLE = ("governance", "compliance-cooloff")
 
 @dataclass(frozen=True)
 class Stock:
-    """What a policy has in its region.
+    """The policy's snapshot sets in its region.
 
     ``units``: all of them, the newest first. ``coming``: what this run makes, or finds pending, and waits for, so that
     it counts as completed; where it does not wait these are ``pending``. ``leaving``: the keys of those that no rule
@@ -86,12 +86,12 @@ class Stock:
 
     @cached_property
     def own(self) -> list[Unit]:
-        """What the policy itself has made."""
+        """The sets that the policy itself has made."""
         return [unit for unit in self.units if self._own(unit)]
 
     @cached_property
     def good(self) -> list[Unit]:
-        """Of these what is completed, or will be in this run, and stays; the newest first."""
+        """Those of its own sets that are kept and completed, or will be in this run, the newest first."""
         coming = {unit.key: unit for unit in self.coming if self._own(unit)}
         there = [unit for unit in self.own if unit.key not in coming and unit.state == "completed"]
         staying = [unit for unit in (*coming.values(), *there) if unit.key not in self.leaving and unit.group]
@@ -107,7 +107,7 @@ class Stock:
 
 @dataclass(frozen=True)
 class UpkeepChanges:
-    """What has to be done, in this order; nothing of it before all that is ``coming`` is completed.
+    """The lifecycle changes in order. None is made before everything in ``coming`` is completed.
 
     ``release``: locks taken off and fast restores ended, also of what is deleted afterwards in the same run: see
     `released`. ``secure``: locks and fast restores. ``archive``. ``waiting``: older than ``archive_after`` and not
@@ -127,19 +127,19 @@ class UpkeepChanges:
 
     @property
     def before_deletions(self) -> tuple[Stage, ...]:
-        """What comes between the wait and the deletions: what is new is safe before anything old goes."""
+        """The changes between the wait and the deletions, so that new snapshots are safe before old
+        ones are deleted.
+        """
         return tuple(Stage(changes) for changes in (self.release, self.secure) if changes)
 
     @property
     def after_deletions(self) -> tuple[Stage, ...]:
-        """What comes last, whether or not the deletions are held back."""
+        """The last changes, which do not depend on the deletions."""
         return (Stage(self.archive),) if self.archive else ()
 
 
 def upkeep_queries(upkeep: Upkeep, stock: Stock) -> Iterator[Query]:
-    """What must be known beside what the guards ask of `archive_candidates`; nothing for an option that is not given or
-    has nothing to act on.
-    """
+    """Yield the queries beyond those of the guards about `archive_candidates`. An unused option needs none."""
     if upkeep.fast_restore is not None and stock.own:
         yield replace(FAST_RESTORES, optional=True)
     if upkeep.lock is not None and any(not is_planned(item.snapshot_id) for item in _lockable(upkeep, stock)):
@@ -149,7 +149,9 @@ def upkeep_queries(upkeep: Upkeep, stock: Stock) -> Iterator[Query]:
 
 
 def archive_candidates(upkeep: Upkeep, stock: Stock) -> list[Snapshot]:
-    """What may have to be archived, as far as snapshots alone tell: the guards are asked about these."""
+    """Return the sets that may have to be archived, as far as snapshots alone show. The guards are
+    asked about these.
+    """
     if upkeep.archive_after is None:
         return []
     newest = set(_first_of_groups(unit for unit in stock.good if not _shown_archived(unit)))
@@ -164,7 +166,8 @@ def archive_candidates(upkeep: Upkeep, stock: Stock) -> list[Snapshot]:
 
 
 def upkeep_changes(upkeep: Upkeep, stock: Stock, held: Callable[[Snapshot], str], state: State) -> UpkeepChanges:
-    """What has to be done so that the options hold. *held*: why a snapshot must not be archived, empty for no reason.
+    """Return the changes that make the options hold. *held* returns why a snapshot must not be archived, or an empty
+    text.
 
     The facts of `upkeep_queries` must be in *state*. While EC2 does not answer one of them, nothing is done that the
     answer could speak against.
@@ -199,7 +202,7 @@ LISTED: Mapping[str, str] = {
 
 
 def upkeep_told(changes: UpkeepChanges, most: int | None) -> dict[str, Any]:
-    """The module's part of the result: ids by what is done to them, planned ids for what is still to be made.
+    """Return the module's part of the result: ids by what is done to them, planned ids for what is still to be made.
 
     *most*: how many of ``archive_waiting`` are told, None for all; the others are in every run the few that change.
     """
@@ -211,7 +214,7 @@ def upkeep_told(changes: UpkeepChanges, most: int | None) -> dict[str, Any]:
 
 
 def upkeep_deferred(state: State) -> list[dict[str, str]]:
-    """From the state after a run: what EC2 did not take now, such as for a quota, and a later run tries again.
+    """Return the changes that EC2 deferred, for instance for a quota. A later run tries them again.
 
     A copy that was not begun has its planned id.
     """
@@ -227,7 +230,7 @@ def upkeep_deferred(state: State) -> list[dict[str, str]]:
 
 
 def _first_of_groups(units: Iterable[Unit]) -> list[str]:
-    """The keys of the first unit of each group."""
+    """Return the keys of the first unit of each group."""
     first: dict[str, str] = {}
     for unit in units:
         first.setdefault(unit.group, unit.key)
@@ -235,7 +238,9 @@ def _first_of_groups(units: Iterable[Unit]) -> list[str]:
 
 
 def _older(upkeep: Upkeep, stock: Stock) -> list[Unit]:
-    """What stays and is older than ``archive_after``, the newest first. A slot's start counts, as it does for rules."""
+    """Return the kept sets older than ``archive_after``, the newest first. The start of a slot
+    counts, as in the rules.
+    """
     if upkeep.archive_after is None:
         return []
     limit = upkeep.archive_after.before(stock.now, stock.zone)
@@ -248,7 +253,9 @@ def _shown_archived(unit: Unit) -> bool:
 
 
 def _lockable(upkeep: Upkeep, stock: Stock) -> Iterator[Snapshot]:
-    """What ``lock`` is about: what was made to be locked, and is not older than that; of ``unlocked`` all of it."""
+    """Yield the sets that ``lock`` concerns: those made to be locked and not older than their lock, or all for
+    ``unlocked``.
+    """
     if upkeep.locks is None:
         items = (item for unit in stock.own for item in unit.snapshots)
         yield from (item for item in items if LOCK in item.tags or recorded_lock(item))
@@ -332,22 +339,22 @@ class _Planning:
             elif not known:  # one that has ended is not begun again
                 yield self._lock(item, lock)
         if fixed:
-            self.warnings.append(f"lock.mode: unlocked: nobody can take a compliance lock off: {listed(fixed)}")
+            self.warnings.append(f"lock.mode: unlocked: nobody can remove the compliance locks of {listed(fixed)}")
         if foreign:
             self.warnings.append(
-                f"lock.mode: unlocked: the descriptions of {listed(foreign)} do not record the locks that they have. "
-                "These locks may be somebody else's and stay. Take them off with UnlockSnapshot if they are yours."
+                f"lock.mode: unlocked: the descriptions of {listed(foreign)} do not record their locks. These locks "
+                "may be somebody else's and stay. If they are yours, remove them with UnlockSnapshot."
             )
 
     def _lock(self, item: Snapshot, lock: Lock) -> Change:
         request: dict[str, Any] = {"LockMode": lock.mode, "LockDuration": lock.days}
         if lock.cool_off is not None:
             request["CoolOffPeriod"] = lock.cool_off
-        reason = "as declared" if is_planned(item.snapshot_id) else "made to be locked, and is not"
+        reason = "lock as declared" if is_planned(item.snapshot_id) else "lock the unlocked snapshot"
         return self._change("LockSnapshot", item.snapshot_id, request, reason, {"lock": None}, {"lock": lock.text})
 
     def _unlock(self, snapshot_id: str, known: str) -> Change:
-        reason = "as declared: lock.mode is unlocked"
+        reason = "unlock as declared"
         return self._change(
             "UnlockSnapshot", snapshot_id, {}, reason, {"lock": known}, {"lock": None}, _NOT_ON, disruptive=True
         )
@@ -365,7 +372,7 @@ class _Planning:
         }
 
     def _usable(self, unit: Unit) -> bool:
-        """Whether all of it can be restored from at once, and goes on to be so."""
+        """Return whether all of it can be restored from at once, and goes on to be so."""
         return not _shown_archived(unit) and not any(_away(self._tier.get(name)) for name in unit.ids)
 
     @cached_property
@@ -389,7 +396,8 @@ class _Planning:
         for snapshot_id, item in self.fast.items():
             if item.volume_size > LARGEST_FAST_RESTORE:
                 self.warnings.append(
-                    f"{snapshot_id} has {item.volume_size} GiB; EC2 has fast restore up to {LARGEST_FAST_RESTORE}"
+                    f"{snapshot_id} has {item.volume_size} GiB, but EC2 has fast restore only up to "
+                    f"{LARGEST_FAST_RESTORE}"
                 )
                 continue
             # In other zones it has ended by then.
@@ -400,7 +408,9 @@ class _Planning:
                     "EnableFastSnapshotRestores",
                     snapshot_id,
                     {"AvailabilityZones": missing},
-                    f"one of the newest {wanted.newest}" if wanted.newest > 1 else "the newest",
+                    f"enable fast restore of the newest {wanted.newest}"
+                    if wanted.newest > 1
+                    else "enable fast restore of the newest",
                     {"fast_restore": on},
                     {"fast_restore": sorted([*on, *missing])},
                     _NOT_ENABLED_NOW,
@@ -415,12 +425,14 @@ class _Planning:
                 stays = [zone for zone in on if zone in zones] if snapshot_id in self.fast else []
                 ends = [zone for zone in on if zone not in stays]
                 if ends:
-                    reason = "not a zone of fast_restore" if snapshot_id in self.fast else "not one of the newest"
+                    reason = (
+                        "end: not a zone of fast_restore" if snapshot_id in self.fast else "end: not one of the newest"
+                    )
                     yield self._change(
                         "DisableFastSnapshotRestores",
                         snapshot_id,
                         {"AvailabilityZones": ends},
-                        reason if zones else "as declared: no zones",
+                        reason if zones else "end fast restore as declared",
                         {"fast_restore": on},
                         {"fast_restore": stays},
                         _NOT_ON,
@@ -430,7 +442,7 @@ class _Planning:
     # --- archive ---
 
     def _archived(self) -> tuple[list[Change], list[tuple[Unit, str]]]:
-        """What goes to the archive now, and what waits, with why."""
+        """Return the sets to archive now, and those that wait, with the reason."""
         at_hand = [unit for unit in self.stock.good if self._usable(unit)]
         newest, groups = set(_first_of_groups(at_hand)), {unit.group for unit in at_hand}
         ready: list[tuple[Unit, list[Snapshot]]] = []
@@ -456,7 +468,7 @@ class _Planning:
         return changes, [(unit, waiting[unit.key]) for unit in older if unit.key in waiting]
 
     def _in_archive(self, item: Snapshot) -> bool:
-        """It is there, also while a copy of it is back for some days, or on its way there."""
+        """Return whether the snapshot is archived, or on its way there. A temporary restore does not change that."""
         known = self._tier.get(item.snapshot_id) or {}
         return (
             item.storage_tier == "archive"
@@ -465,7 +477,7 @@ class _Planning:
         )
 
     def _stays(self, left: Sequence[Snapshot]) -> str:
-        """Why a unit that is old enough is not archived: for one of its parts it stays as a whole."""
+        """Return why an old set is not archived. One of its parts is enough to keep the whole set."""
         for item in left:
             last = (self._tier.get(item.snapshot_id) or {}).get("last") or ""
             if last == "permanent-restore-completed":
@@ -480,13 +492,13 @@ class _Planning:
         return ""
 
     def _fast_afterwards(self, snapshot_id: str) -> bool:
-        """Whether fast restore is on, which the archive would end; what this run ends is no hindrance."""
+        """Return whether fast restore is on, which the archive would end; what this run ends is no hindrance."""
         if self.upkeep.fast_restore is not None:
             return snapshot_id in self.fast
         return bool(self._zones(snapshot_id))
 
     def _within_quota(self, ready: Sequence[tuple[Unit, Sequence[Snapshot]]]) -> set[str]:
-        """The keys of those that go now: the oldest first, and first those of which few are in the archive.
+        """Return the keys of those that go now: the oldest first, and first those of which few are in the archive.
 
         EBS also has a quota of archived snapshots of a volume. Where that is used up EC2 refuses each time, and these
         must not keep the others waiting.
@@ -505,7 +517,7 @@ class _Planning:
     def _archive(self, item: Snapshot) -> Change:
         known = self._tier.get(item.snapshot_id) or {}
         span = self.upkeep.archive_after
-        reason = f"older than {span.text if span else ''}"
+        reason = f"archive: older than {span.text if span else ''}"
         if known.get("last") == "archival-failed":
             reason += f"; the last try has failed: {known.get('message') or 'EC2 does not say why'}"
         return self._change(
@@ -521,7 +533,9 @@ class _Planning:
 
 
 def _away(known: Mapping[str, Any] | None) -> bool:
-    """Whether a snapshot of which EC2 tells this is in the archive, on its way there or back, or back for a while."""
+    """Return whether a snapshot of which EC2 tells this is in the archive, on its way there or back, or back for a
+    while.
+    """
     if known is None:
         return False
     last = known.get("last") or ""

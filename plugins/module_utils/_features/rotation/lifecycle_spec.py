@@ -74,7 +74,7 @@ class FastRestore:
 
 @dataclass(frozen=True)
 class Upkeep:
-    """What is to be done to snapshots that stay. None: the task does not say, and nothing is touched.
+    """The lifecycle options. None stands for an option that the task does not set, and nothing is touched.
 
     ``warnings``: what can be meant, and will cost more than it looks.
     """
@@ -91,7 +91,7 @@ class Upkeep:
 
     @property
     def own_tags(self) -> dict[str, str]:
-        """What goes on new snapshots beside the policy's other own tags."""
+        """The lifecycle's tags on new snapshots."""
         return {LOCK: self.locks.text} if self.locks is not None else {}
 
 
@@ -105,13 +105,14 @@ def locked_for(snapshot: Snapshot) -> timedelta | None:
 
 
 def recorded_lock(snapshot: Snapshot) -> str:
-    """How the run that took the snapshot was to lock it, as `Lock.text`; empty where its description does not say."""
+    """Return the lock that the snapshot's description records, as `Lock.text`, or an empty text."""
     record = capture_record(snapshot)
     return "" if record is None else record.lock
 
 
 def is_own_lock(snapshot: Snapshot, lock: Mapping[str, Any]) -> bool:
-    """Whether a lock that EC2 shows, in force and removable, is the one that the description of the snapshot records.
+    """Return whether a lock that EC2 shows, in force and removable, is the one that the description of the snapshot
+    records.
 
     One of another mode or length was made, or made longer, by somebody else. A tag proves no lock.
     """
@@ -120,9 +121,9 @@ def is_own_lock(snapshot: Snapshot, lock: Mapping[str, Any]) -> bool:
 
 
 def parse_upkeep(params: Mapping[str, Any], region: str, keep: Keep | None, every: Every) -> Upkeep:
-    """The options, when they can be meant. Raises SpecError, naming the option, its value, and what is accepted.
+    """Return the checked options. Raises SpecError with the option, its value, and the accepted values.
 
-    *keep* and *every* are those of the same task: with them goes what the archive will cost.
+    *keep* and *every* are those of the same task. The cost of the archive depends on them.
     """
     text = params.get("archive_after")
     after = None if text is None else parse_calendar_span(text, "archive_after")
@@ -142,28 +143,31 @@ def _lock(given: Mapping[str, Any] | None) -> Lock | None:
         return None
     mode, duration, cool_off = (given.get(name) for name in ("mode", "duration", "cool_off"))
     if mode not in LOCK_MODES:
-        raise SpecError(f"lock.mode: {mode!r}: one of {', '.join(LOCK_MODES)}")
+        raise SpecError(f"lock.mode: {mode!r} is unknown. Use one of {', '.join(LOCK_MODES)}")
     if mode == UNLOCKED:
         if duration is not None or cool_off is not None:
-            raise SpecError("lock.mode: 'unlocked': it takes locks off, so duration and cool_off have no meaning")
+            raise SpecError("lock.mode: 'unlocked' removes locks, so duration and cool_off have no effect. Remove them")
         return Lock(mode)
     if duration is None:
-        raise SpecError(f"lock.duration: it is missing, and lock.mode: {mode} needs it: {_DURATION}")
+        raise SpecError(f"lock.duration: is required with lock.mode: {mode}. Use {_DURATION}")
     days = _whole(duration, timedelta(days=1), MOST_LOCK_DAYS)
     if days is None:
-        raise SpecError(f"lock.duration: {duration!r}: {_DURATION}")
+        raise SpecError(f"lock.duration: {duration!r} is not a duration. Use {_DURATION}")
     if mode == "governance":
         if cool_off is not None:
-            raise SpecError("lock.cool_off: only with lock.mode: compliance; a governance lock can always be taken off")
+            raise SpecError("lock.cool_off: needs lock.mode: compliance, since a governance lock can always be removed")
         return Lock(mode, days)
     if not given.get("accept_compliance"):
         raise SpecError(
-            "lock.accept_compliance: nobody, the account's root user included, can take a compliance lock off before "
-            f"its duration ({duration}) is over, but for the time of cool_off. true accepts that"
+            "lock.accept_compliance: nobody, not even the account's root user, can remove a compliance lock during "
+            f"its duration ({duration}), except in the time of cool_off. Set true to accept that"
         )
     hours = None if cool_off is None else _whole(cool_off, timedelta(hours=1), MOST_COOL_OFF_HOURS)
     if cool_off is not None and hours is None:
-        raise SpecError(f"lock.cool_off: {cool_off!r}: whole hours, 1h to {MOST_COOL_OFF_HOURS}h, such as 24h")
+        raise SpecError(
+            f"lock.cool_off: {cool_off!r} is not a cool-off time. Use whole hours, 1h to {MOST_COOL_OFF_HOURS}h, "
+            "such as 24h"
+        )
     return Lock(mode, days, hours)
 
 
@@ -171,7 +175,7 @@ _DURATION = f"whole days, 1d to {MOST_LOCK_DAYS}d, such as 30d or 52w"
 
 
 def _whole(value: object, unit: timedelta, most: int) -> int | None:
-    """A span as a count of *unit*, from 1 to *most*; None for anything else."""
+    """Return a span as a count of *unit*, from 1 to *most*; None for anything else."""
     try:
         count, rest = divmod(parse_span(str(value), ""), unit)
     except (SpecError, OverflowError):
@@ -187,14 +191,18 @@ def _fast_restore(given: Mapping[str, Any] | None, region: str) -> FastRestore |
         return None
     zones = given.get("zones")
     if zones is None:
-        raise SpecError("fast_restore.zones: it is missing. An empty list ends fast restore of the policy's snapshots")
+        raise SpecError(
+            "fast_restore.zones: is required. Set it; an empty list ends fast restore of the policy's snapshots"
+        )
     for zone in zones:
         if not str(zone).startswith(region) or str(zone) == region:
-            raise SpecError(f"fast_restore.zones: {zone!r}: names of zones in {region}, such as {region}a")
+            raise SpecError(f"fast_restore.zones: {zone!r} is not a zone of {region}. Use a name such as {region}a")
     newest = given.get("newest")
     count = 1 if newest is None else int(newest)
     if count < 1:
-        raise SpecError(f"fast_restore.newest: {newest}: 1 or more; an empty list of zones ends fast restore")
+        raise SpecError(
+            f"fast_restore.newest: {newest} is less than 1. To end fast restore, use an empty list of zones"
+        )
     return FastRestore(tuple(sorted({str(zone) for zone in zones})), count)
 
 
@@ -209,12 +217,12 @@ def _archive_warnings(after: CalendarSpan, keep: Keep, every: Every) -> Iterator
     begins = _rough(after)
     lives = dict(_lives(keep, every))
     if not keep.oldest and all(life is not None and life <= begins for life in lives.values()):
-        yield f"archive_after: {after.text}: no rule of keep keeps the snapshots of a running job for so long"
+        yield f"archive_after: {after.text}: no rule of keep keeps snapshots that long. Use a shorter span"
     short = [name for name, life in lives.items() if life is not None and begins < life < begins + ARCHIVE_BILLED]
     if short:
         yield (
-            f"archive_after: {after.text}: what only {_listed(short)} keeps is deleted before it has been in the "
-            f"archive for {ARCHIVE_BILLED.days} days, and EC2 bills these all the same"
+            f"archive_after: {after.text}: {_listed(short)} deletes snapshots before they have been archived for "
+            f"{ARCHIVE_BILLED.days} days, but EC2 bills these days all the same"
         )
 
 

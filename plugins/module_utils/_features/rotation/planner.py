@@ -26,6 +26,7 @@ from ..._kernel.errors import StorageError, UnsafePlan, bounded, listed
 from ..._kernel.ids import is_planned
 from ..._kernel.plan import ANY_FAILURE, Feature, Plan, Stage, Wait
 from ..._kernel.proofs import is_copy, source_of, taken_for
+from ..._kernel.report import PlanReport
 from ..._kernel.resources import Instance, Snapshot
 from ..._kernel.state import Query, State, by_id, own_snapshots, tag_filters
 from ..._kernel.times import age_text
@@ -71,7 +72,7 @@ _TOO_SOON = frozenset({"SnapshotCreationPerVolumeRateExceeded"})
 
 
 def plan(spec: RotationSpec, state: State, now: datetime) -> Plan:
-    """Return what is due and what is deleted; `Plan.refused` where a limit or a guard withholds the deletions.
+    """Return the due captures and the deletions. `Plan.refused` is set if a limit or a guard withholds deletions.
 
     Raises SpecError where the selection matches nothing.
 
@@ -87,7 +88,7 @@ def plan(spec: RotationSpec, state: State, now: datetime) -> Plan:
 
 
 def result(_spec: RotationSpec, state: State) -> dict[str, Any]:
-    """What EC2 has deferred. All else that the module tells, the planning knows: see `Plan.told`."""
+    """Return the deferred changes. The planner knows all other results: see `Plan.report`."""
     return {"deferred": upkeep_deferred(state)}
 
 
@@ -111,7 +112,9 @@ def _first_queries(spec: RotationSpec) -> tuple[Query, ...]:
 
 
 def _second_queries(spec: RotationSpec, state: State) -> Iterator[Query]:
-    """The volumes of successors, and of instances that tags have found; and whose account a profile is."""
+    """Yield the queries for the volumes of successors and of instances found by tags, and for the
+    accounts of profiles.
+    """
     yield from Accounts(spec, state).questions()
     if spec.instance_ids:
         yield from Successors(spec, state).questions()
@@ -181,7 +184,7 @@ class _Rotation:
         )
 
     def _sources(self) -> list[Unit]:
-        """What is copied: all that takes part in the rules here, with the tags that this run gives it."""
+        """Return the sets to copy: all that take part in the rules here, with this run's tags."""
         if not self.spec.copies:
             return []
         tags = {change.resource: (change.after or {})["tags"] for change in self.capture.taggings(set())}
@@ -199,7 +202,7 @@ class _Rotation:
         ]
 
     def _copyings(self) -> Iterator[Copying]:
-        """The copies of each place that has told what is there."""
+        """Yield the copies of each place that has told what is there."""
         names = self.capture.names
         for copy in answering(self.spec, self.state):
             yield Copying(
@@ -285,28 +288,30 @@ class _Rotation:
                 *upkeep.warnings,
                 *(reported if refused is None else ()),
             ),
-            told={
-                **report.told(everything, fingerprint),
-                **upkeep_told(upkeep, report.most),
-                "rpo": recovery_points(capture, self.copyings, self.now),
-                "kept_late": [],
-            },
-            unfinished={
-                "decisions": report.shown(),
-                "plan_hash": fingerprint,
-                "rpo": recovery_points(capture, self.copyings, self.now, as_is=True),
-                "kept_late": [],
-            },
-            listed=_LISTS,
-            counted={"CopySnapshot": "copied"},
-            retold=late.retold,
-            explained=report.explained(),
-            shown=report.most,
+            report=PlanReport(
+                result={
+                    **report.told(everything, fingerprint),
+                    **upkeep_told(upkeep, report.most),
+                    "rpo": recovery_points(capture, self.copyings, self.now),
+                    "kept_late": [],
+                },
+                unfinished={
+                    "decisions": report.shown(),
+                    "plan_hash": fingerprint,
+                    "rpo": recovery_points(capture, self.copyings, self.now, as_is=True),
+                    "kept_late": [],
+                },
+                listed=_LISTS,
+                counted={"CopySnapshot": "copied"},
+                adjust=late.adjusted,
+                text=report.explained(),
+                most_shown=report.most,
+            ),
             refused=joined(refused, self.left_out.error(), unanswered(self.state)),
         )
 
     def _captured(self) -> Plan:
-        """The creations alone: no wait, no copy, no deletion."""
+        """Return the plan of the captures alone, without waits, copies and deletions."""
         capture = self.capture
         taggings = capture.taggings(set())
         of_sets = [change for change in taggings if is_planned(change.resource)]
@@ -316,12 +321,12 @@ class _Rotation:
         return Plan(
             _filled(stages),
             warnings=(*self._capture_warnings(), *self.left_out.warnings()),
-            told={**told, "rpo": recovery_points(capture, (), self.now)},
+            report=PlanReport({**told, "rpo": recovery_points(capture, (), self.now)}),
             refused=self.left_out.error(),
         )
 
     def _unproven_warnings(self) -> Iterator[str]:
-        """The snapshots that carry the policy's name and were not taken by it."""
+        """Yield the snapshots that carry the policy's name and were not taken by it."""
         policy = self.spec.policy
         found = [
             f"{item.snapshot_id} (of {source_of(item) or 'an unknown volume'})"
@@ -330,8 +335,8 @@ class _Rotation:
         ]
         if found:
             yield (
-                f"policy: the tag {tag_names.POLICY} names {policy} on {len(found)} snapshots that it did not take, as "
-                f"their descriptions show. They count for nothing and are kept: {listed(found)}. Remove the tag, or "
+                f"policy: the tag {tag_names.POLICY} names {policy} on {len(found)} snapshots that it did not take, "
+                f"as their descriptions show. They do not count and are kept: {listed(found)}. Remove the tag, or "
                 "remove it and adopt them (adopt.policies names the policy that took them)."
             )
 
@@ -342,14 +347,14 @@ class _Rotation:
         yield from self.successors.warnings(captured)
 
     def _not_to_archive(self, depending: Mapping[str, str]) -> Callable[[Snapshot], str]:
-        """Why a snapshot must stay at hand."""
+        """Return a function that says why a snapshot must not be archived."""
         waiting = {
             item: depending[unit.key] for unit in self.capture.units if unit.key in depending for item in unit.ids
         }
         return lambda item: waiting.get(item.snapshot_id) or self.guards.reason(item, ARCHIVE_GUARDS)
 
     def _late(self, decided: Sequence[Decided]) -> LateGuards:
-        """What the guards are asked again about, should the run wait."""
+        """Return the queries to repeat for the guards after a wait."""
         deletions = [
             Deletion("" if one.keeping is self.home else one.keeping.scene.place, one.keeping.scene.place, unit, parts)
             for one in decided
@@ -359,7 +364,7 @@ class _Rotation:
         return LateGuards(self.spec, deletions, self.now)
 
     def _leaning(self, decided: Decided) -> set[str]:
-        """The keys of the units that would stay if nothing of what is begun were completed.
+        """Return the keys of the units that would stay if nothing of what is begun were completed.
 
         The rest goes also when it is not in time, or fails.
         """
@@ -372,7 +377,9 @@ class _Rotation:
         return {unit.key for unit in decided.going if unit.key in verdict.held or unit.key in verdict.accused}
 
     def _decided(self, depending: Mapping[str, str], upkeep: UpkeepChanges) -> list[Decided]:
-        """The decisions of all places. What this run unlocks, it may delete, and what its copies are newer than."""
+        """Return the decisions of all places. What this run unlocks, it may delete, and what its
+        copies are newer than.
+        """
         coming = [item for copying in self.copyings for item in copying.coming]
         guards = self.guards
         if upkeep.release or coming:
@@ -387,7 +394,7 @@ class _Rotation:
     # --- copies ---
 
     def _doubts(self) -> Iterator[str]:
-        """The copies that stay because nothing proves when they were taken."""
+        """Yield the copies that stay because nothing proves when they were taken."""
         for copying, keeping in zip(self.copyings, self.keepings[1:], strict=True):
             yield from copying.doubts(keeping.excluded)
 
@@ -414,7 +421,7 @@ class _Rotation:
     # --- limits ---
 
     def _refused(self, decided: Sequence[Decided], fingerprint: str | None) -> StorageError | None:
-        """Why nothing is deleted although something should be: guards that are told to fail, and limits.
+        """Return the error for deletions that limits or failing guards hold back, or None.
 
         They count over all places. *fingerprint*: the plan's hash, None for a plan without changes.
         """
@@ -441,12 +448,12 @@ class _Rotation:
         if not broken:
             return None
         due = self.capture.creations or any(copying.beginning for copying in self.copyings)
-        done = " What is due is taken all the same." if due else ""
+        done = " The due snapshots are taken all the same." if due else ""
         approve = f" Review the deletions with --check --diff. {_approval(limits)}" if limits else ""
         return UnsafePlan(f"Nothing is deleted: {'; '.join(broken)}.{done}{approve}")
 
     def _below_minimum(self, going: Sequence[Unit]) -> list[str]:
-        """The groups of which this region would be left with too few. What copies leave, their own rules say."""
+        """Return the groups of which this region would be left with too few. What copies leave, their own rules say."""
         scene = self.home.scene
         there = Counter(unit.group for unit in scene.units if unit.state == "completed")
         there.update(unit.group for unit in (scene.extra if scene.waits else ()))
@@ -459,12 +466,12 @@ class _Rotation:
 
 
 def _is_another_runs(snapshot: Snapshot) -> bool:
-    """Whether another region's run has copied it here, and retains it."""
+    """Return whether another region's run has copied it here, and retains it."""
     return is_copy(snapshot) and tag_names.COPY_OF in snapshot.tags
 
 
 def _approval(limits: Sequence[str]) -> str:
-    """How a person lets pass what these limits hold back."""
+    """Return how a person can approve the deletions that these limits hold back."""
     return f"To approve them, raise {' and '.join(limits)} and set expected_plan to the plan_hash of that check."
 
 

@@ -34,7 +34,7 @@ def refused_policies(policies: Sequence[Mapping[str, Any]], named: str) -> list[
         if policy.get("policy") in (None, ""):
             refused.append(f"{label}: policy is missing. Give the policy a name.")
         if not policy.get("keep"):
-            refused.append(f"{label}: keep is missing. Say what to keep, for example {{daily: 7}}.")
+            refused.append(f"{label}: keep is missing. Set its rules, for example {{daily: 7}}.")
     names = Counter(str(policy["policy"]) for policy in policies if policy.get("policy") not in (None, ""))
     refused += [
         f"{named}: {number} policies have the name {name}. Give each a name of its own."

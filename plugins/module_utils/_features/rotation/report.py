@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a rotation tells: every decision with its reasons, the recovery points, and a form that a person reads.
+"""The report of a rotation: every decision with its reasons, the recovery points, and a text for a person.
 
 Private to this collection.
 """
@@ -42,13 +42,13 @@ class Decided:
     going: Sequence[Unit]
 
     def entries(self) -> Iterator[tuple[Unit, dict[str, Any]]]:
-        """A decision for each unit that is there."""
+        """Yield a decision for each unit that is there."""
         leaving = {unit.key for unit in self.going}
         for unit in self.keeping.scene.units:
             yield unit, self.entry(unit, leaving)
 
     def entry(self, unit: Unit, leaving: Iterable[str] = ()) -> dict[str, Any]:
-        """The decision about one unit, as the module returns it."""
+        """Return the decision about one unit, as the module returns it."""
         hold = self.verdict.held.get(unit.key)
         reasons = list(self.keeping.kept.get(unit.key, ()))
         excluded = self.keeping.excluded.get(unit.key)
@@ -73,7 +73,7 @@ class Decided:
 
 
 class Report:
-    """What is told of the decisions of all places. *withheld*: a limit or a guard holds the deletions back."""
+    """The report about the decisions of all places. *withheld*: a limit or a guard holds the deletions back."""
 
     def __init__(self, spec: RotationSpec, decided: Sequence[Decided], *, withheld: bool) -> None:
         self.spec, self.decided, self.withheld = spec, decided, withheld
@@ -81,14 +81,16 @@ class Report:
 
     @property
     def most(self) -> int | None:
-        """How much is told of what could be told of each snapshot; None for all of it."""
+        """The number of decisions in the report, None for all."""
         return {"actions": MOST_TOLD, "all": None, "summary": 0}[self.spec.report]
 
     def _all(self) -> Iterator[dict[str, Any]]:
         return (entry for _one, several in self.entries for _unit, entry in several)
 
     def shown(self) -> list[dict[str, Any]]:
-        """The decisions that are told: by default what goes, what a guard holds, and what nothing is known of."""
+        """Return the decisions that are told: by default what goes, what a guard holds, and what
+        nothing is known of.
+        """
         if self.spec.captured or self.spec.report == "summary":
             return []
         if self.spec.report == "all":
@@ -97,8 +99,8 @@ class Report:
         return list(islice(found, MOST_TOLD))
 
     def told(self, changes: Sequence[Change], fingerprint: str) -> dict[str, Any]:
-        """The module's own results. *changes*: all that the plan holds, or would without a limit; *fingerprint*: their
-        `plan_hash`.
+        """Return the module's own results. *changes*: all that the plan holds, or would without a limit; *fingerprint*:
+        their `plan_hash`.
         """
         counts: Counter[str] = Counter()
         for entry in self._all():
@@ -123,8 +125,8 @@ class Report:
         }
 
     def explained(self) -> str:
-        """Every decision in a line, by what it is a backup of; only groups in which something goes or is held back,
-        unless all are wanted.
+        """Return every decision in a line, by what it is a backup of; only groups in which something goes or is held
+        back, unless all are wanted.
         """
         if self.spec.report == "summary":
             return ""

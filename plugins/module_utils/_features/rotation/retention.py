@@ -81,7 +81,7 @@ class Keep:
 
 
 def parse_keep(options: Mapping[str, Any], option: str = "keep") -> Keep:
-    """The option ``keep`` as rules. None stands for what was not given.
+    """Return the option ``keep`` as rules. None stands for what was not given.
 
     Raises SpecError, naming the option (``keep.daily``), its value and what would be accepted, for unknown options,
     counts of 0, spans that are none, unknown zones and references, and where there is no rule at all.
@@ -89,14 +89,16 @@ def parse_keep(options: Mapping[str, Any], option: str = "keep") -> Keep:
     given = {name: value for name, value in options.items() if value is not None}
     unknown = [str(name) for name in given if name not in _OPTIONS]
     if unknown:
-        raise SpecError(f"{option}.{unknown[0]}: there is no such option: {', '.join(_OPTIONS)}")
+        raise SpecError(f"{option}.{unknown[0]}: is unknown. Use {', '.join(_OPTIONS)}")
     reference, oldest, zone = given.get("reference", "latest"), given.get("oldest", False), given.get("timezone", "UTC")
     if reference not in REFERENCES:
-        raise SpecError(f"{option}.reference: {reference!r}: one of {', '.join(REFERENCES)}")
+        raise SpecError(f"{option}.reference: {reference!r} is unknown. Use one of {', '.join(REFERENCES)}")
     if not isinstance(oldest, bool):
-        raise SpecError(f"{option}.oldest: {oldest!r}: true or false")
+        raise SpecError(f"{option}.oldest: {oldest!r} is not a boolean. Use true or false")
     if not isinstance(zone, str):
-        raise SpecError(f"{option}.timezone: {zone!r}: UTC, or an IANA name such as Europe/Berlin")
+        raise SpecError(
+            f"{option}.timezone: {zone!r} is not a time zone. Use UTC, or an IANA name such as Europe/Berlin."
+        )
     keep = Keep(
         counts={name: _count(given[name], f"{option}.{name}") for name in COUNTS if name in given},
         spans={name: parse_calendar_span(given[name], f"{option}.{name}") for name in SPANS if name in given},
@@ -106,20 +108,20 @@ def parse_keep(options: Mapping[str, Any], option: str = "keep") -> Keep:
     )
     if not keep.counts and not keep.spans:
         raise SpecError(
-            f"{option}: no rule, so all but the newest would be deleted. At least one of {', '.join((*COUNTS, *SPANS))}"
+            f"{option}: has no rule, so all snapshots except the newest would be deleted. Use at least one of "
+            f"{', '.join((*COUNTS, *SPANS))}"
         )
     return keep
 
 
 def _count(value: object, option: str) -> int:
-    """From YAML a number, from a template perhaps its text; True, a number to Python, is not one as text."""
+    """Return the count. YAML gives a number, a template perhaps its text. True, a number to Python, is refused."""
     if value == "unlimited":
         return UNLIMITED
     if isinstance(value, (int, str)) and _COUNT.fullmatch(str(value)):
         return int(value)
     raise SpecError(
-        f"{option}: {value!r} is not how many to keep: a number from 1, or unlimited (-1); without this rule, leave it "
-        "out"
+        f"{option}: {value!r} is not a number of snapshots. Use a number from 1, or unlimited (-1), or remove the rule"
     )
 
 
@@ -127,7 +129,7 @@ def _count(value: object, option: str) -> int:
 
 
 def in_future(moment: datetime, now: datetime) -> bool:
-    """Whether *moment* is later than clocks that differ a little explain: by more than a minute."""
+    """Return whether *moment* is later than clocks that differ a little explain: by more than a minute."""
     return moment - now > _SKEW
 
 
@@ -169,7 +171,8 @@ def decide(candidates: Iterable[Candidate], keep: Keep, now: datetime) -> Mappin
 
 
 def is_outlived(candidate: Candidate, group: Iterable[Candidate], keep: Keep, now: datetime) -> bool:
-    """Whether the rules keep *candidate* at no moment up to its start, since newer ones of its *group* take all places.
+    """Return whether the rules keep *candidate* at no moment up to its start, since newer ones of its *group* take all
+    places.
 
     It is for what is older than its start by a time that nobody knows.
     """
@@ -235,13 +238,13 @@ class _Group:
             yield from self._oldest(period, f"{name} {span.text}")
 
     def _oldest(self, period: str, rule: str) -> Iterator[tuple[int, str]]:
-        """The oldest, unless it is kept as the newest of its bucket anyway."""
+        """Yield the oldest, unless it is kept as the newest of its bucket anyway."""
         place = len(self._ordered) - 1
         if self._keep.oldest and self._buckets(period)[_PERIODS[period].number(self._local[place])] != place:
             yield place, f"oldest {rule}"
 
     def _buckets(self, period: str) -> Mapping[int, int]:
-        """The place of the newest of each bucket that has one, by the bucket's number."""
+        """Return the place of the newest of each bucket that has one, by the bucket's number."""
         if period not in self._newest_of:
             number = _PERIODS[period].number
             newest: dict[int, int] = {}

@@ -28,7 +28,7 @@ _Accounts = Callable[[str], set[str]]
 
 
 class Lending:
-    """What is shared in this run, and what is not needed any more when it ends.
+    """The sharing of this run, and the sharing that it ends.
 
     *unknown*: whether an account does not tell of its copies; then all that is recorded stays shared. So does what is
     shared with an account where no copies go.
@@ -60,29 +60,31 @@ class Lending:
         return item.snapshot_id in self._recorded
 
     def before(self) -> Iterator[Stage]:
-        """The record, then the sharing."""
+        """Yield the stages before the copies: the record, then the sharing."""
         yield Stage(tuple(self._records(lambda name: self._recorded.get(name, set()), self._shared)))
         yield Stage(
-            tuple(self._permission(name, accounts, "add", "for its copy") for name, accounts in self._wanted.items())
+            tuple(
+                self._permission(name, accounts, "add", "share for the copy") for name, accounts in self._wanted.items()
+            )
         )
 
     def after(self) -> Iterator[Stage]:
-        """The sharing ends, then the record."""
+        """Yield the stages after the copies: the end of the sharing, then its record."""
         over = {name: self._shared(name) - left for name, left in self._left.items()}
-        reason = "its copy does not need it any more"
+        reason = "unshare: the copy is done"
         yield Stage(
             tuple(self._permission(name, accounts, "remove", reason) for name, accounts in over.items() if accounts)
         )
         yield Stage(tuple(self._records(self._shared, lambda name: self._left[name])))
 
     def after_failure(self) -> tuple[Stage, ...]:
-        """What this run has shared is unshared where no copy is under way; a later run ends what this one leaves."""
+        """Return the stages that unshare this run's originals without a copy under way. A later run ends the others."""
         returned: list[Change] = []
         lent: dict[str, list[Query]] = defaultdict(list)
         for copying in self._copyings:
             for item in copying.to_share():
                 name, query = item.snapshot_id, copying.copies_under_way(item)
-                reason = "no copy of it was begun"
+                reason = "unshare: no copy was begun"
                 lent[name].append(_shared_with(name, copying.account))
                 returned.append(
                     replace(self._permission(name, {copying.account}, "remove", reason), unless=(query,)),
@@ -111,7 +113,7 @@ class Lending:
         )
 
     def _records(self, before: _Accounts, after: _Accounts) -> Iterator[Change]:
-        """The tags that make the record say what will be."""
+        """Yield the changes of the tag that records the sharing."""
         for name in self._left:
             # DeleteTags removes a tag only if it has the very value.
             unchanged = before(name) == self._recorded.get(name, set())
@@ -123,14 +125,14 @@ class Lending:
                     name,
                     self._region,
                     {"Tags": boto3_tags({tag_names.SHARED_WITH: value})},
-                    "a record of whom it is shared with",
+                    "record the sharing",
                     {},
                     {},
                 )
 
 
 def _shared_with(snapshot_id: str, account: str) -> Query:
-    """The question that finds an own snapshot while it is shared with the account.
+    """Return the question that finds an own snapshot while it is shared with the account.
 
     (EC2 API reference, DescribeSnapshots: RestorableByUserIds.)
     """

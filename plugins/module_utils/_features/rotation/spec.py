@@ -49,7 +49,7 @@ _POLICY = re.compile(r"[\w .:/=+\-@]{1,128}")
 
 @dataclass(frozen=True)
 class CopySpec:
-    """Where copies go, and what is kept there. ``wait``: whether a run sees them completed."""
+    """One place of copies, and its rules. ``wait``: the run waits until they are completed."""
 
     region: str
     profile: str | None
@@ -59,18 +59,18 @@ class CopySpec:
 
     @property
     def place(self) -> str:
-        """As queries and changes name it."""
+        """The place in queries and changes."""
         return place_of(self.region, self.profile)
 
     @property
     def where(self) -> str:
-        """As a person reads it."""
+        """The place for a person."""
         return place_text(self.place)
 
 
 @dataclass(frozen=True)
 class RotationSpec:
-    """What the task asks for. Tags to select by are joined by *and*."""
+    """The options of the task. Tags of a selection are joined by *and*."""
 
     policy: str
     captured: bool
@@ -103,28 +103,27 @@ class RotationSpec:
 
     @property
     def selects(self) -> bool:
-        """Whether anything is to be created from."""
+        """Return whether anything is to be created from."""
         return bool(self.volume_ids or self.instance_ids or self.select_tags)
 
     def guard(self, name: str) -> str:
-        """The mode of a guard. ``shared`` costs a call for every snapshot: it is off unless it was asked for."""
+        """Return the mode of a guard. ``shared`` is off by default, since it costs a call for every snapshot."""
         return self.guards.get(name, "off" if name == "shared" else "keep")
 
 
 def parse(params: Mapping[str, Any], region: str) -> RotationSpec:
-    """The options, when they can be meant. Raises SpecError, naming the option, its value, and what is accepted."""
+    """Return the checked options. Raises SpecError with the option, its value, and the accepted values."""
     policy = require_text(params["policy"], "policy")
     if not _POLICY.fullmatch(policy) or policy != policy.strip() or "(" in policy:
         raise SpecError(
-            f"policy: {policy!r}: 1 to 128 characters out of letters, digits, spaces and . : / = + - @ _, as EC2 takes "
-            "them in a tag"
+            f"policy: EC2 does not take {policy!r} in a tag. Use 1 to 128 letters, digits, spaces and . : / = + - @ _"
         )
     select = params.get("select") or {}
     captured = params.get("state") == "captured"
     whole = params.get("consistency") == "instance"
     keep_options = params.get("keep")
     if keep_options is None and not captured:
-        raise SpecError("keep: it is missing, and nothing would say what stays. At least one rule, such as daily: 7")
+        raise SpecError("keep: is required. Set at least one rule, such as daily: 7")
     keep = None if keep_options is None else parse_keep(keep_options)
     every = parse_every(params.get("every") or "24h")
     # Looked at also where only the capture is made: what is wrong is said before it.
@@ -166,26 +165,24 @@ def parse(params: Mapping[str, Any], region: str) -> RotationSpec:
 def _require_sense(spec: RotationSpec, params: Mapping[str, Any]) -> None:
     if spec.whole_instances and spec.volume_ids:
         raise SpecError(
-            "select.volume_ids: with consistency: instance whole instances are captured: select.instance_ids or "
-            "select.tags, and exclude_volume_ids for what shall not be in the set"
+            "select.volume_ids: consistency: instance captures whole instances. Use select.instance_ids or "
+            "select.tags, and exclude_volume_ids for volumes outside the set"
         )
     if not spec.whole_instances and (spec.exclude_boot_volume or spec.exclude_volume_ids):
-        raise SpecError("exclude_boot_volume and exclude_volume_ids: only with consistency: instance")
+        raise SpecError("exclude_boot_volume and exclude_volume_ids: need consistency: instance")
     if spec.create and not spec.selects:
         raise SpecError(
-            "select: it names nothing to take snapshots of: volume_ids, instance_ids or tags. create: never only "
-            "retains what there is"
+            "select: names no resource. Set volume_ids, instance_ids or tags, or set create: never to only retain "
+            "existing snapshots"
         )
     if spec.expected_plan is not None and not spec.expected_plan.strip():
-        raise SpecError(
-            "expected_plan: it is empty, and no plan's hash is; leave it out where no plan has to be approved"
-        )
+        raise SpecError("expected_plan: is empty, which is no plan's hash. Remove it if no plan has to be approved")
     if params.get("adopt") is not None and not spec.adopt:
-        raise SpecError("adopt.tags: no tag; without one it would take every snapshot of the account")
+        raise SpecError("adopt.tags: is empty, so it would take every snapshot of the account. Name a tag")
     if params.get("protect") is not None and not spec.protect and not spec.protect_keys:
         raise SpecError(
-            "protect: neither tags nor tag_keys has anything, so nothing is protected. Give one of them, such as "
-            "tag_keys: [legal-hold], or leave protect out."
+            "protect: tags and tag_keys are empty, so nothing is protected. Set one of them, such as tag_keys: "
+            "[legal-hold], or leave protect out."
         )
 
 
@@ -201,28 +198,30 @@ def _filters(tags: Mapping[Any, Any] | None, option: str, *, numbers: bool = Fal
     found = require_selector_text(tags or {}, option, numbers=numbers)
     for key, value in found.items():
         if not key or "*" in key or "?" in key or "*" in value or "?" in value:
-            raise SpecError(f"{option}: {key!r}: {value!r}: tags are compared literally, without * and ?")
+            raise SpecError(
+                f"{option}: {key!r}: {value!r} has a wildcard, but tags are compared literally, without * and ?"
+            )
         if len(value) > LONGEST_VALUE:
-            raise SpecError(f"{option}: the value of {key!r} has {len(value)} characters; EC2 takes {LONGEST_VALUE}")
+            raise SpecError(f"{option}: the value of {key!r} has {len(value)} characters. EC2 takes {LONGEST_VALUE}")
         if key.startswith(PREFIX) and option == "adopt.tags":
-            raise SpecError(f"adopt.tags: {key!r}: what another policy has made is its own")
+            raise SpecError(f"adopt.tags: {key!r} would adopt another policy's snapshots")
     return found
 
 
 def _policies(names: Iterable[Any] | None) -> tuple[str, ...]:
-    """The policies whose snapshots may be adopted."""
+    """Return the policies whose snapshots may be adopted."""
     found = require_selector_keys(names or (), "adopt.policies")
     if "" in found:
-        raise SpecError("adopt.policies: it has an empty name. Name the policy that took the snapshots.")
+        raise SpecError("adopt.policies: has an empty name. Name the policy that took the snapshots.")
     return found
 
 
 def _keys(keys: Iterable[Any] | None, option: str) -> tuple[str, ...]:
-    """The keys of tags to find something by, whatever their values."""
+    """Return the keys of tags to find something by, whatever their values."""
     found = require_selector_keys(keys or (), option)
     for key in found:
         if not key or "*" in key or "?" in key:
-            raise SpecError(f"{option}: {key!r}: keys are compared literally, without * and ?.")
+            raise SpecError(f"{option}: {key!r} has a wildcard, but keys are compared literally, without * and ?.")
     return found
 
 
@@ -232,10 +231,10 @@ def _guards(given: Mapping[str, Any]) -> dict[str, str]:
         if mode is None:
             continue
         if name not in GUARDS:
-            raise SpecError(f"guards.{name}: there is no such guard: {', '.join(GUARDS)}")
+            raise SpecError(f"guards.{name}: is unknown. Use {', '.join(GUARDS)}")
         allowed = ("keep", "fail") if name in _ENFORCED else MODES
         if mode not in allowed:
-            raise SpecError(f"guards.{name}: {mode!r}: one of {', '.join(allowed)}")
+            raise SpecError(f"guards.{name}: {mode!r} is unknown. Use one of {', '.join(allowed)}")
         modes[name] = str(mode)
     return modes
 
@@ -249,14 +248,14 @@ def _copies(given: Iterable[Mapping[str, Any]] | None, region: str) -> tuple[Cop
         option = f"copies[{number}]"
         where = str(entry["region"])
         if not _REGION.fullmatch(where):
-            raise SpecError(f"{option}.region: {where!r} is no region of AWS, such as eu-west-1")
+            raise SpecError(f"{option}.region: {where!r} is not an AWS region. Use one such as eu-west-1")
         profile = entry.get("profile") or None
         if profile is not None and "@" in profile:
-            raise SpecError(f"{option}.profile: {profile!r}: a name without @")
+            raise SpecError(f"{option}.profile: {profile!r} has an @. Use a name without @")
         if where == region and profile is None:
-            raise SpecError(f"{option}.region: {where} is where the snapshots are; another region, or a profile")
+            raise SpecError(f"{option}.region: {where} already has the snapshots. Use another region, or a profile")
         if not entry.get("keep"):
-            raise SpecError(f"{option}.keep: it is missing, and nothing would say what stays there")
+            raise SpecError(f"{option}.keep: is required. Set the rules of this place")
         copy = CopySpec(
             region=where,
             profile=profile,
@@ -265,7 +264,7 @@ def _copies(given: Iterable[Mapping[str, Any]] | None, region: str) -> tuple[Cop
             wait=bool(entry.get("wait")),
         )
         if any(one.place == copy.place for one in copies):
-            raise SpecError(f"{option}: {copy.where} is there twice")
+            raise SpecError(f"{option}: {copy.where} stands there twice. Remove one")
         copies.append(copy)
     return tuple(copies)
 

@@ -35,7 +35,7 @@ _IN_SERVICE = ("pending", "running")
 
 
 class Successors:
-    """Who stands for each of ``select.instance_ids``, as far as *state* tells."""
+    """The successors of ``select.instance_ids``, as far as *state* shows."""
 
     def __init__(self, spec: RotationSpec, state: State) -> None:
         self._spec, self._state = spec, state
@@ -73,7 +73,7 @@ class Successors:
         return replace(self._spec, instance_ids=tuple(dict.fromkeys(ids)))
 
     def questions(self) -> Iterator[Query]:
-        """Whatever carries the given ids as replaced, and the volumes of the successors that are known so far."""
+        """Yield the queries for instances that replace the given ids, and for volumes of the known successors."""
         clear = [given for given in self._spec.instance_ids if given not in self._ambiguous]
         yield from lineage_queries(clear, self._state)
         heirs = [name for name in self.spec.instance_ids if name not in self._spec.instance_ids]
@@ -95,7 +95,9 @@ class Successors:
         return {device.volume_id for instance, _heir in self.retired for device in instance.block_devices}
 
     def warnings(self, captured: set[str]) -> Iterator[str]:
-        """What is not clear, and data volumes that stay with a retired instance. *captured*: the selected volumes."""
+        """Yield warnings about unclear successors, and about data volumes that stay with a retired instance.
+        *captured*: the selected volumes.
+        """
         yield from (f"select.instance_ids: {text}" for text in claim_warnings(self._state, self._spec.instance_ids))
         doubts = doubt_warnings(self._state, self._spec.instance_ids)
         yield from (f"select.instance_ids: both are captured. {text}" for text in doubts)

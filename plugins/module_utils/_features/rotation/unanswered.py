@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a rotation leaves out while AWS does not answer a guard's question, or a place of copies.
+"""The parts that a rotation leaves out while AWS does not answer a guard's query, or a place of copies.
 
 A snapshot is captured all the same: a backup job that ends before its capture fails in the worst way. A snapshot whose
 guard, or whose copy, is unknown is kept. Then the task fails with AWS's own message.
@@ -23,17 +23,17 @@ from .spec import CopySpec, RotationSpec
 
 
 def copy_queries(spec: RotationSpec) -> Iterator[Query]:
-    """What must be known of the places of copies before anything is planned there, each query optional."""
+    """Yield the optional queries about the places of copies, which must be answered before any plan there."""
     yield from (replace(copies_query(spec, copy), optional=True) for copy in spec.copies)
 
 
 def answering(spec: RotationSpec, state: State) -> list[CopySpec]:
-    """The places of copies that have told what is there."""
+    """Return the places of copies that have told what is there."""
     return [copy for copy in spec.copies if copies_query(spec, copy) not in state.unanswered]
 
 
 def planned_for(copyings: Iterable[Copying], state: State) -> list[Copying]:
-    """Of the places, those of which all is known that a copy needs: its key, and with whom originals are shared."""
+    """Return the places for which all facts of a copy are known: its key, and the sharing of originals."""
     return [one for one in copyings if not any(query in state.unanswered for query in one.questions())]
 
 
@@ -43,19 +43,19 @@ def kept_for(copies: Iterable[CopySpec], sources: Iterable[Unit]) -> dict[str, s
 
 
 def unanswered(state: State) -> StorageError | None:
-    """The failure of the task for what AWS did not answer; None where it answered everything."""
+    """Return the failure of the task for what AWS did not answer; None where it answered everything."""
     causes = {str(error): error for error in state.unanswered.values()}
     if not causes:
         return None
     text = " ".join(causes)
     return Incomplete(
-        f"{text} What is due is taken all the same, and nothing is deleted that depends on the answer.",
+        f"{text} The due snapshots are taken all the same. No snapshot is deleted that depends on the answer.",
         next(iter(causes.values())),
     )
 
 
 def joined(*errors: StorageError | None) -> StorageError | None:
-    """The failures as one; the first gives its code."""
+    """Return the failures as one; the first gives its code."""
     found = [error for error in errors if error is not None]
     if len(found) < 2:
         return found[0] if found else None

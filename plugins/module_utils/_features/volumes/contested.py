@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Instances that several purging declarations name: each would take off the volumes of the others, on every run.
+"""Find instances that several purging declarations name. Each would detach the others' volumes on every run.
 
 Private to this collection.
 """
@@ -43,7 +43,7 @@ def refusals(purging: Mapping[str, Iterable[Declaration]]) -> dict[str, str]:
 
 
 def _instance_ids(declaration: Declaration) -> Iterable[str]:
-    """The ids that a declaration names: one, several, or text with commas, as the module takes them."""
+    """Yield the ids that a declaration names: one, several, or text with commas, as the module takes them."""
     for option in ("instance_ids", "instance_id"):
         given = declaration.get(option) or ()
         for text in (given,) if isinstance(given, str) else given:
@@ -54,6 +54,6 @@ def _refusal(instance_ids: Iterable[str], hosts: Iterable[str]) -> str:
     rivals = list(hosts)
     where = f", on the hosts {listed(rivals)}" if len(rivals) > 1 else ""
     return (
-        f"apply_volume_specs_purge_volumes: several specs that purge name {listed(instance_ids)}{where}. Declare all "
-        "volumes of an instance in one of them, or purge in one only."
+        f"apply_volume_specs_purge_volumes: several purging declarations name {listed(instance_ids)}{where}. Declare "
+        "all volumes of an instance in one of them, or purge in one only."
     )

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How a volume differs from what is wanted of it, what a new one is made with, and what EBS can change in place.
+"""The drift between a volume and its entry, the parameters of a new volume, and EBS's limits of changes in place.
 
-Values are compared as EBS will show them: what it raises or derives in silence is no difference.
+Values are compared as EBS will show them. A value that EBS raises or derives by itself is no drift.
 
 Private to this collection.
 """
@@ -34,7 +34,7 @@ Fields = dict[str, tuple[Any, Any]]
 
 @dataclass(frozen=True)
 class Drift:
-    """What differs, by how it can be mended: ``modify`` in place, ``swap`` through a snapshot, ``never``."""
+    """The drift by its repair: ``modify`` in place, ``swap`` through a snapshot, ``never``."""
 
     modify: Fields = field(default_factory=dict)
     swap: Fields = field(default_factory=dict)
@@ -42,12 +42,12 @@ class Drift:
 
 
 def shown(fields: Fields) -> str:
-    """``size 10 -> 20, volume_type gp2 -> gp3``, for messages."""
+    """Return ``size 10 -> 20, volume_type gp2 -> gp3``, for messages."""
     return ", ".join(f"{name} {actual} -> {wanted}" for name, (wanted, actual) in fields.items())
 
 
 def key_query(match: Match, *, using: bool = False) -> tuple[Query, ...]:
-    """The question which key a name stands for; of an ARN, whether there is such a key, when it is to be used."""
+    """Return the query for the key of a name. An ARN is only looked up if the key is to be used."""
     wanted = match.target.spec.kms_key_id
     if wanted is None or (":key/" in wanted and not using):
         return ()
@@ -55,7 +55,7 @@ def key_query(match: Match, *, using: bool = False) -> tuple[Query, ...]:
 
 
 def key_arn(state: State, wanted: str) -> str | None:
-    """The key's ARN; None when KMS does not say, or knows none. Then it is never a reason to swap a volume."""
+    """Return the key's ARN, or None if KMS does not tell or knows none. None is never a reason for a swap."""
     if ":key/" in wanted:
         return wanted
     found = state.fact(f"{wanted}/key")
@@ -63,18 +63,18 @@ def key_arn(state: State, wanted: str) -> str | None:
 
 
 def modification_query(volume: Volume) -> Query:
-    """The question for the volume's latest modification; EC2 shows no other."""
+    """Return the query for the volume's latest modification. EC2 shows no other."""
     return by_id("DescribeVolumesModifications", "volume-id", [volume.volume_id])[0]
 
 
 def modification(state: State, volume: Volume) -> Mapping[str, Any]:
-    """The volume's latest modification, empty when it has had none or it was not asked for."""
+    """Return the volume's latest modification, empty without one or if it was not asked for."""
     found: Mapping[str, Any] = state.fact(f"{volume.volume_id}/modification") or {}
     return found
 
 
 def coming(state: State, volume: Volume) -> Mapping[str, Any]:
-    """The values that EBS shows once a modification that is under way has taken effect."""
+    """Return the values that EBS shows once a running modification has taken effect."""
     values = {
         "size": volume.size,
         "volume_type": volume.volume_type,
@@ -92,9 +92,10 @@ def coming(state: State, volume: Volume) -> Mapping[str, Any]:
 
 
 def compare(match: Match, state: State) -> Drift:
-    """How the match's volume differs from its entry.
+    """Return the drift between the match's volume and its entry.
 
-    Raises SpecError for values that its type does not take, so also for what was not refused without a type.
+    Raises SpecError for values that the volume's type does not take, since an entry without a type was not checked
+    before.
     """
     volume, target = match.volume, match.target
     if volume is None:
@@ -119,10 +120,10 @@ def compare(match: Match, state: State) -> Drift:
 
 
 def _never(volume: Volume, name: str, wanted: Any, actual: Mapping[str, Any]) -> bool:
-    """Whether EBS does not make this change in place, nor a copy would: shrinking, and what multi-attach forbids.
+    """Return whether neither EBS nor a swap can make this change: shrinking, and changes that Multi-Attach forbids.
 
-    io1 has multi-attach from its creation or never, and cannot be modified at all with it; io2 gives it up only while
-    it is attached to at most one instance, and its type does not change while it has it.
+    An io1 volume has Multi-Attach from its creation or never, and cannot be modified with it. An io2 volume can lose it
+    only while it is attached to at most one instance, and its type cannot change with it.
     """
     if name == "size" and wanted < actual[name]:
         return True
@@ -134,7 +135,9 @@ def _never(volume: Volume, name: str, wanted: Any, actual: Mapping[str, Any]) ->
 
 
 def _wanted(match: Match, actual: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that the volume shall have, with what follows from them; only what the user's words touch."""
+    """Return the wanted values of the volume, with those that follow from them. Only properties of the entry are
+    touched.
+    """
     spec, label = match.target.spec, match.target.label
     volume_type = spec.volume_type or actual["volume_type"]
     same_type = volume_type == actual["volume_type"]
@@ -162,18 +165,18 @@ def _wanted(match: Match, actual: Mapping[str, Any]) -> dict[str, Any]:
         wanted["throughput"] = performance["throughput"]
     if spec.multi_attach is None and actual["multi_attach_enabled"] and rules is not None and not rules.multi_attach:
         raise SpecError(
-            f"{label}: volume_type: {volume_type} volumes have no multi_attach, and this one has, so EBS does not "
-            "change its type. Set multi_attach: false first, in a run of its own"
+            f"{label}: volume_type: {volume_type} volumes have no multi_attach, but this volume has it. First set "
+            "multi_attach: false in a separate run"
         )
     if spec.multi_attach is not None:
         if spec.multi_attach and not (rules is not None and rules.multi_attach):
-            raise SpecError(f"{label}: multi_attach: {volume_type} volumes have none; io1 and io2 have")
+            raise SpecError(f"{label}: multi_attach: {volume_type} volumes do not support it. Use io1 or io2")
         wanted["multi_attach_enabled"] = spec.multi_attach
     return wanted
 
 
 def _asked(spec: VolumeSpec, volume_type: str, actual: Mapping[str, Any]) -> tuple[int | None, int | None]:
-    """The (iops, throughput) that the entry says, and of a gp2 volume that becomes gp3 also what it keeps."""
+    """Return the entry's (iops, throughput). A gp2 volume that becomes gp3 keeps its own where the entry has none."""
     if (actual.get("volume_type"), volume_type) != ("gp2", "gp3"):
         return spec.iops, spec.throughput
     iops, throughput = kept_performance(actual["size"], actual["iops"])
@@ -197,11 +200,10 @@ _WAS = ("size", "volume_type", "iops")
 
 
 def modify_request(match: Match, drift: Drift) -> dict[str, Any]:
-    """ModifyVolume's parameters for all that differs, in one call, and nothing that holds already.
+    """Return ModifyVolume's parameters for the whole drift, in one call.
 
-    With another type all that the user has said of its performance is sent: EBS would fall back to its defaults. What
-    follows from the change is left to EBS. It keeps the performance of a gp2 volume only where neither iops nor
-    throughput is sent, so one of them brings the other.
+    With another type, the entry's performance is sent too, since EBS would use its defaults. EBS keeps the performance
+    of a gp2 volume only if neither iops nor throughput is sent, so one of them brings the other.
     """
     spec = match.target.spec
     volume_type = spec.volume_type or (match.volume.volume_type if match.volume else "")
@@ -231,10 +233,10 @@ def modify_request(match: Match, drift: Drift) -> dict[str, Any]:
 def creation(
     target: Target, tags: Mapping[str, str], state: State, *, old: Volume | None = None, snapshot_id: str | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """CreateVolume's parameters (without tags) and the view of what it makes, available.
+    """Return CreateVolume's parameters (without tags) and the view of the new volume.
 
-    *old*: what the new one replaces, whose values stand where the user has said nothing; *snapshot_id* is then its
-    snapshot. Raises SpecError when there is neither a size nor a snapshot, and for values that EBS does not take.
+    *old*: the replaced volume, whose values count where the entry has none; *snapshot_id* is then its snapshot. Raises
+    SpecError without a size and a snapshot, and for values that EBS does not take.
     """
     spec, label = target.spec, target.label
     source = state.snapshot(snapshot_id) if old is None else None
@@ -242,10 +244,10 @@ def creation(
     volume_type = spec.volume_type or was.get("volume_type") or "gp3"
     size = spec.size if spec.size is not None else was.get("size") or _size_of(source)
     if size is None:
-        raise SpecError(f"{label}: size is needed to make it: there is no such volume yet, and no snapshot is named")
+        raise SpecError(f"{label}: size: is required for a new volume without a snapshot. Set it")
     if source is not None and size < source.volume_size:
         raise SpecError(
-            f"{label}: size: {size} GiB are less than the {source.volume_size} of the snapshot {source.snapshot_id}"
+            f"{label}: size: {size} GiB is smaller than the snapshot {source.snapshot_id} ({source.volume_size} GiB)"
         )
     iops, throughput = normalised(volume_type, *_asked(spec, volume_type, was))
     rules = VOLUME_TYPES.get(volume_type)
@@ -255,12 +257,12 @@ def creation(
     require_values(label, volume_type, size, iops, throughput)
     multi_attach = spec.multi_attach if spec.multi_attach is not None else old is not None and old.multi_attach_enabled
     if multi_attach and not (rules is not None and rules.multi_attach):
-        raise SpecError(f"{label}: multi_attach: {volume_type} volumes have none; io1 and io2 have")
+        raise SpecError(f"{label}: multi_attach: {volume_type} volumes do not support it. Use io1 or io2")
     encrypted = _encrypted(label, spec, state, old or source)
     if spec.kms_key_id is not None and state.fact(f"{spec.kms_key_id}/key") == "":
         raise SpecError(
-            f"{label}: kms_key_id: {spec.kms_key_id} is no enabled key of KMS in {state.region}; it takes the ARN, "
-            "the id or the alias (alias/…) of one"
+            f"{label}: kms_key_id: {spec.kms_key_id} is not an enabled KMS key in {state.region}. Give the ARN, the "
+            "id or the alias (alias/…) of one"
         )
     request: dict[str, Any] = {"AvailabilityZone": target.zone, "VolumeType": volume_type, "Size": size}
     request.update(
@@ -293,7 +295,7 @@ def creation(
 
 
 def _key(target: Target, state: State, source: Volume | Snapshot | None) -> str | None:
-    """The key's ARN as far as it is known before: the account's default key is not.
+    """Return the key's ARN, or None if it is unknown before the call, such as the account's default key.
 
     A volume from another account's snapshot gets the default key too, not the snapshot's. (EBS user guide, encryption
     outcomes of a snapshot that is shared with you.)
@@ -306,7 +308,7 @@ def _key(target: Target, state: State, source: Volume | Snapshot | None) -> str 
 
 
 def _is_own(target: Target, snapshot: Snapshot) -> bool:
-    """Whether the account is known to own the snapshot: by its instances, or since only its own are found by tags."""
+    """Return whether the account owns the snapshot, as its instances show, or since only own ones are found by tags."""
     accounts = {instance.owner_id for instance in target.instances if instance.owner_id}
     if accounts and snapshot.owner_id:
         return snapshot.owner_id in accounts
@@ -318,14 +320,16 @@ def _size_of(source: Snapshot | None) -> int | None:
 
 
 def _encrypted(label: str, spec: VolumeSpec, state: State, source: Volume | Snapshot | None) -> bool:
-    """Whether the new volume will be encrypted. Raises SpecError where that is not what was said."""
+    """Return whether the new volume will be encrypted. Raises SpecError if the entry says otherwise."""
     by_default = bool(state.fact(ENCRYPTION_BY_DEFAULT))
     from_source = source is not None and source.encrypted
     if spec.encrypted is False and from_source:
-        raise SpecError(f"{label}: encrypted: false: what is made from an encrypted snapshot is encrypted")
+        raise SpecError(
+            f"{label}: encrypted: false: a volume from an encrypted snapshot is always encrypted. Remove the option"
+        )
     if spec.encrypted is False and by_default:
         raise SpecError(
-            f"{label}: encrypted: false: this account encrypts every new volume in {state.region} "
-            "(EBS encryption by default)"
+            f"{label}: encrypted: false: this account encrypts every new volume in {state.region} (EBS encryption by "
+            "default). Remove the option"
         )
     return bool(spec.encrypted) or from_source or by_default

@@ -2,11 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which volume of EC2's an entry of `ebs_volume_spec` stands for, and where it is to be.
+"""Find the volume of each entry of `ebs_volume_spec`, and the place that the entry wants for it.
 
-A volume is known by the tags ``ec2ops:spec`` and ``ec2ops:volume``. One that is not tagged yet is named by its id, or
-is what is now at the entry's device. While a volume is swapped for a copy of itself there are two of them; which of the
-two counts depends on how far the swap has come.
+The tags ``ec2ops:spec`` and ``ec2ops:volume`` identify a volume. Without them, its id in the entry does, or its
+attachment at the entry's device. During a swap there are two volumes; the phase of the swap decides which counts.
 
 Private to this collection.
 """
@@ -35,7 +34,9 @@ _GOING = ("deleting", "deleted")
 
 @dataclass(frozen=True)
 class Target:
-    """Where an entry's volume is to be: attached to each of ``instances``, or unattached in ``zone`` without any."""
+    """The wanted place of an entry's volume: attached to each of ``instances``, or unattached in
+    ``zone`` without any.
+    """
 
     spec: VolumeSpec
     group: str
@@ -83,27 +84,27 @@ class Match:
 
     @property
     def here(self) -> bool:
-        """Whether ``volume`` is attached to an instance of the target's."""
+        """The volume is attached to an instance of the target."""
         return self.volume is not None and is_at(self.target, self.volume)
 
     @property
     def old(self) -> Volume | None:
-        """What ``volume`` was made from, in a swap that is not finished."""
+        """The volume that ``volume`` replaces in an unfinished swap."""
         return self.replaced[0] if self.replaced else None
 
     @property
     def is_told_by_tags(self) -> bool:
-        """Whether no more than tags say which volume is the entry's, or that there is none."""
+        """Only tags say which volume is the entry's, or that it has none."""
         return self.unproven or self.how == "tags"
 
     @property
     def is_root(self) -> bool:
-        """The volume an instance boots from."""
+        """The volume is one that an instance boots from."""
         return self.volume is not None and self.how == "root"
 
 
 def first_queries(spec: VolumesSpec) -> tuple[Query, ...]:
-    """All that is needed to match: the instances, what is attached to them, what carries the spec, what is named."""
+    """Return all queries for the match: the instances, their volumes, the tagged volumes, the named volumes."""
     groups = (spec.group,) if spec.group is not None else spec.instance_ids
     named = [volume.volume_id for volume in spec.volumes if volume.volume_id is not None]
     replacing = tuple(f"*{volume_id}*" for volume_id in sorted(named))
@@ -117,10 +118,11 @@ def first_queries(spec: VolumesSpec) -> tuple[Query, ...]:
 
 
 def proof_queries(spec: VolumesSpec, state: State) -> tuple[Query, ...]:
-    """The snapshots that copies were made from, of swaps that are not finished, and of what only claims to be a copy.
+    """Return the queries for the snapshots that prove copies: of unfinished swaps, and of volumes that claim to be
+    copies.
 
-    A finished swap whose old volume was kept has no snapshot any more, and the old one is detached and marked: nothing
-    is asked of it. Where the old one was deleted, its final snapshot proves the copy of a volume that an entry names.
+    A finished swap that kept the replaced volume has no snapshot any more, and the volume is detached and marked. It
+    needs no query. If the swap deleted it, its final snapshot proves the copy of a volume that an entry names.
     """
     known = _Volumes(state)
     open_claims = [
@@ -139,27 +141,27 @@ def proof_queries(spec: VolumesSpec, state: State) -> tuple[Query, ...]:
 
 
 def _is_finished(old: Volume, new: Volume) -> bool:
-    """Whether a swap's last tags are written: *old* names *new*, is detached, and belongs to no declaration."""
+    """Return whether a swap's last tags are written: *old* names *new*, is detached, and has no declaration."""
     left = {tag_names.SPEC, *tag_names.WAS_AT}.intersection(old.tags)
     return old.tags.get(tag_names.REPLACED_BY) == new.volume_id and not left and not old.attachments
 
 
 def is_at(target: Target, volume: Volume) -> bool:
-    """Whether the volume is attached to an instance of the target's, and stays there."""
+    """Return whether the volume is attached to an instance of the target, and stays there."""
     wanted = {instance.instance_id for instance in target.instances}
     return any(link.instance_id in wanted and not link.leaving for link in volume.attachments)
 
 
 def gone_queries(spec: VolumesSpec, state: State) -> tuple[Query, ...]:
-    """The question for the successors of instances that no longer exist; none where all are there."""
+    """Return the query for the successors of instances that no longer exist, if any."""
     found = {item: state.instance(item) for item in spec.instance_ids}
     return successor_queries(item for item, instance in found.items() if instance is None or not instance.alive)
 
 
 def targets(spec: VolumesSpec, state: State) -> tuple[Target, ...]:
-    """The entries on their instances, in the order of ``instance_ids`` and ``volumes``.
+    """Return the entries on their instances, in the order of ``instance_ids`` and ``volumes``.
 
-    Raises SpecError for instances that do not exist or are on their way out, and for a shared volume across zones.
+    Raises SpecError for instances that do not exist or are terminating, and for a shared volume across zones.
     """
     if spec.availability_zone is not None:
         return tuple(Target(volume, spec.group or "", (), spec.availability_zone) for volume in spec.volumes)
@@ -168,7 +170,8 @@ def targets(spec: VolumesSpec, state: State) -> tuple[Target, ...]:
         zones = sorted({instance.availability_zone for instance in instances})
         if len(zones) > 1:
             raise SpecError(
-                f"instance_ids: a multi_attach volume is attached within one zone; these are in {', '.join(zones)}"
+                "instance_ids: a multi_attach volume is attached within one zone, but these instances are in "
+                f"{', '.join(zones)}"
             )
         return tuple(Target(volume, spec.group or "", tuple(instances), zones[0]) for volume in spec.volumes)
     return tuple(
@@ -185,16 +188,16 @@ def _instance(state: State, instance_id: str) -> Instance:
         if heir is not None:
             raise SpecError(f"instance_ids: {replaced_by(instance_id, heir)}")
     if found is None:
-        raise SpecError(f"instance_ids: {instance_id} does not exist in {state.region}; check the id and the region")
+        raise SpecError(f"instance_ids: {instance_id} does not exist in {state.region}. Check the id and the region")
     if not found.alive:
-        raise SpecError(f"instance_ids: {instance_id} is {found.state}; volumes need an instance that lives")
+        raise SpecError(f"instance_ids: {instance_id} is {found.state}. Name a living instance")
     return found
 
 
 def replaced_by(instance_id: str, heir: Instance) -> str:
-    """That *heir* has replaced the instance, with the remedy. Its volumes keep the old id in their tag `tags.SPEC`.
+    """Return the sentence that *heir* has replaced the instance, with the remedy.
 
-    The successor is not followed: it has none of these volumes, so empty ones would be made for it.
+    The successor is not followed. It has none of these volumes, so empty ones would be made for it.
     """
     return (
         f"{instance_id} was replaced by {heir.instance_id}, which is {heir.state}. Name {heir.instance_id} in "
@@ -203,11 +206,10 @@ def replaced_by(instance_id: str, heir: Instance) -> str:
     )
 
 
-def matches(spec: VolumesSpec, state: State, *, sure: bool = True) -> tuple[Match, ...]:
-    """What there is for each target. An entry of which tags leave open what it stands for is refused, the others stand.
+def matches(spec: VolumesSpec, state: State) -> tuple[Match, ...]:
+    """Return the match of each target. If tags leave an entry's volume open, only that entry is refused.
 
-    Raises SpecError for bad input, and UnsafePlan for a volume that an entry names and somebody else has. Not *sure*:
-    who holds the volumes has not been asked yet.
+    Raises SpecError for bad input, and UnsafePlan for a named volume that somebody else has.
     """
     known = _Volumes(state)
     found = _adopted(_refusing(target, partial(_match, target, known)) for target in targets(spec, state))
@@ -219,17 +221,17 @@ def matches(spec: VolumesSpec, state: State, *, sure: bool = True) -> tuple[Matc
         for match in found
     )
     found = _claimed_once(found)
-    return found if spec.steal else tuple(_ours(match, state, sure=sure) for match in found)
+    return found if spec.steal else tuple(_ours(match, state) for match in found)
 
 
 _OF_A_PLACE = re.compile(rf"(?:i-[0-9a-f]+|{PLACE_OF_ZONE}.*)?", re.DOTALL)
 
 
 def _with_own_group(match: Match) -> Match:
-    """The match of a moved volume in the declaration that it keeps.
+    """Return the match of a moved volume in the declaration that it keeps.
 
-    One that has the name of an instance or of a zone, or none, changes hands with the move. Any other goes with the
-    volume.
+    A volume without a declaration, or with one named after an instance or a zone, changes hands with the move. Any
+    other declaration goes with the volume.
     """
     group = match.volume.tags.get(tag_names.SPEC, "") if match.volume is not None else ""
     if _OF_A_PLACE.fullmatch(group):
@@ -238,23 +240,23 @@ def _with_own_group(match: Match) -> Match:
 
 
 def _has_arrived(match: Match) -> bool:
-    """Whether a volume that is moved to a zone is there already, and attached: somebody uses it."""
+    """Return whether a volume that moves to a zone is already attached there, so that somebody uses it."""
     volume, target = match.volume, match.target
     there = volume is not None and volume.availability_zone == target.zone and bool(volume.attachments)
     return there and not target.instances
 
 
 def kept_group_queries(spec: VolumesSpec, state: State) -> tuple[Query, ...]:
-    """The question for what else the declarations hold that moved volumes keep."""
+    """Return the query for the other volumes of the declarations that moved volumes keep."""
     if not spec.move:
         return ()
     asked = {spec.group, *spec.instance_ids}
-    groups = {match.target.group for match in matches(dataclasses.replace(spec, steal=True), state, sure=False)}
+    groups = {match.target.group for match in matches(dataclasses.replace(spec, steal=True), state)}
     return by_id("DescribeVolumes", f"tag:{tag_names.SPEC}", sorted(groups - asked))
 
 
 def _refusing(target: Target, find: Callable[[], Match], name: str = "") -> Match:
-    """What *find* returns; where it refuses the entry, a match that says why. Raises SpecError for bad input."""
+    """Return the match of *find*, or a refused match if it refuses the entry. Raises SpecError for bad input."""
     try:
         return find()
     except (Ambiguous, UnsafePlan) as error:
@@ -274,7 +276,7 @@ def _claimed_once(found: Iterable[Match]) -> tuple[Match, ...]:
             claimed.update((volume.volume_id, number) for volume in volumes)
             continue
         other = several[claimed[taken.volume_id]].target
-        error = SpecError(f"{match.target.label}: {taken.volume_id} is what {other.label} stands for too")
+        error = SpecError(f"{match.target.label}: {other.label} names {taken.volume_id} too")
         if _sureness(match) > _BY_TAGS:
             raise error
         several[number] = Match(match.target, match.name, doubts=match.doubts, refused=error)
@@ -285,14 +287,14 @@ _UNPROVEN, _BY_TAGS, _BY_FACTS = range(3)
 
 
 def _sureness(match: Match) -> int:
-    """How sure it is that the volume is the entry's: by a claim that nothing proves, by its tags, by a fact."""
+    """Return how sure the match is: by an unproven claim, by its tags, or by a fact."""
     return _UNPROVEN if match.unproven else _BY_TAGS if match.how == "tags" else _BY_FACTS
 
 
-def _ours(match: Match, state: State, *, sure: bool) -> Match:
-    """The match, refused where its volume belongs to somebody else. Raises UnsafePlan where its entry names that."""
+def _ours(match: Match, state: State) -> Match:
+    """Return the match, refused if its volume belongs to somebody else. Raises UnsafePlan if the entry names it."""
     try:
-        _require_ours(match, state, sure=sure)
+        _require_ours(match, state)
     except UnsafePlan as error:
         spec, volume = match.target.spec, match.volume
         tagged = volume is not None and volume.tags.get(tag_names.SPEC) not in (None, match.target.group)
@@ -304,7 +306,7 @@ def _ours(match: Match, state: State, *, sure: bool) -> Match:
 
 
 def _adopted(found: Iterable[Match]) -> tuple[Match, ...]:
-    """What is at an entry's device is not the entry's when another one stands for it by its tags or its id."""
+    """Do not adopt a volume at an entry's device if its tags or its id lead to another entry."""
     several = tuple(found)
     known = {match.volume.volume_id for match in several if match.volume is not None and match.how != "device"}
     return tuple(
@@ -316,7 +318,7 @@ def _adopted(found: Iterable[Match]) -> tuple[Match, ...]:
 
 
 def _with_one_name_each(found: Iterable[Match]) -> tuple[Match, ...]:
-    """Refuse an entry whose name only its volume's tag says, when another entry has it. Raises SpecError else."""
+    """Refuse an entry with a name from its volume's tag that another entry has. Raises SpecError if both give it."""
     several = list(found)
     called: dict[tuple[str, str], int] = {}
     for number, match in enumerate(several):
@@ -326,7 +328,7 @@ def _with_one_name_each(found: Iterable[Match]) -> tuple[Match, ...]:
         other = several[holder]
         by_tag = holder if match.target.spec.name is not None and other.target.spec.name is None else number
         later, first = (other, match) if by_tag == holder else (match, other)
-        error = SpecError(f"{later.target.label}: its name, {later.name}, is that of {first.target.label} too")
+        error = SpecError(f"{later.target.label}: {first.target.label} has the name {later.name} too")
         if later.target.spec.name is not None:
             raise error
         several[by_tag] = Match(later.target, later.name, doubts=later.doubts, refused=error)
@@ -362,14 +364,14 @@ def _told_from_copies(match: Match, known: _Volumes) -> Match:
         return dataclasses.replace(match, copies=tuple(rivals))
     raise Ambiguous(
         f"{match.target.label}: {volume.volume_id} would be the second volume with "
-        f"{tag_names.SPEC}={match.target.group} and {tag_names.VOLUME}={match.name}; give it "
-        "another name: name, volume_move_names of the role volume_move, or move_volumes_names of the playbook",
+        f"{tag_names.SPEC}={match.target.group} and {tag_names.VOLUME}={match.name}. Give it another name with name, "
+        "volume_move_names of the role volume_move, or move_volumes_names of the playbook",
         sorted(item.volume_id for item in (volume, *rivals)),
     )
 
 
 class _Volumes:
-    """The state's volumes by what they are looked for: their tags, their device, what they claim to replace."""
+    """The state's volumes by tags, by device, and by the volumes that they claim to replace."""
 
     def __init__(self, state: State) -> None:
         self.state = state
@@ -387,27 +389,28 @@ class _Volumes:
                 self._at[link.instance_id, device_letters(link.device_name)].append(volume)
 
     def at(self, instance_id: str, device: str) -> list[Volume]:
-        """What is at the device, under either of its names."""
+        """Return the volumes at the device, under either of its names."""
         return self._at.get((instance_id, device_letters(device)), [])
 
     def get(self, volume_id: str) -> Volume | None:
-        """The volume of that id, unless it is on its way out."""
+        """Return the volume of that id, unless it is being deleted."""
         found = self.state.volume(volume_id)
         return None if found is None or found.state in _GOING else found
 
     def is_proven(self, new: Volume, old: Volume) -> bool:
-        """Whether EC2 shows that a swap made *new* as the copy of *old*."""
+        """Return whether EC2 shows that a swap made *new* as the copy of *old*."""
         return proofs.is_replacement(new, old, self.state.snapshot(new.snapshot_id))
 
     def has_proven_copy(self, old: Volume) -> bool:
-        """Whether EC2 shows a copy of *old* that a swap made."""
+        """Return whether EC2 shows a copy of *old* that a swap made."""
         return any(self.is_proven(new, old) for new in self.claims[old.volume_id])
 
     def doubt(self, target: Target, new: Volume, old_id: str) -> str | None:
-        """Why *new* is not taken for a replacement of *old_id*, as a phrase that follows its id; None when it is.
+        """Return why *new* does not count as the replacement of *old_id*, as a phrase after its id, or None if it
+        counts.
 
-        EC2 must not contradict the claim. Where it proves nothing, since the swap's snapshot is gone, *new* counts
-        while it is attached, and of two that are detached where the other one is marked to be replaced by it.
+        EC2 must not contradict the claim. If EC2 proves nothing, since the swap's snapshot is gone, *new* counts while
+        it is attached. Of two detached volumes it counts if the other one is marked as replaced by it.
         """
         old = self.get(old_id)
         if old is None or self.is_proven(new, old):
@@ -431,22 +434,22 @@ class _Volumes:
         return unproven
 
     def is_sure(self, new: Volume, old_id: str) -> bool:
-        """Whether EC2 shows that a swap made *new* as the copy of the volume of that id, which may be gone."""
+        """Return whether EC2 shows that a swap made *new* as the copy of the volume of that id, which may be gone."""
         return self.is_proven(new, self.get(old_id) or Volume(old_id))
 
     def is_stray(self, volume: Volume) -> bool:
-        """Whether the volume says that it is the copy of a swap that did not end, of a volume that is gone."""
+        """Return whether the volume has the tag of an unfinished swap of a volume that is gone."""
         swapped = volume.tags.get(tag_names.SWAP)
         return swapped is not None and not volume.attachments and self.get(swapped) is None
 
     def replacements(self, target: Target, old_id: str) -> list[Volume]:
-        """The volumes whose claim to replace *old_id* counts."""
+        """Return the volumes whose claim to replace *old_id* counts."""
         return [new for new in self.claims[old_id] if self.doubt(target, new, old_id) is None]
 
     def is_replaced(self, target: Target, volume: Volume) -> bool:
-        """Whether the volume's mark that it was replaced counts.
+        """Return whether the volume's mark as replaced counts.
 
-        The mark must be an id. Of a volume that is in its place it counts only where its replacement is there too.
+        The mark must be an id. For a volume at its place it counts only if its replacement is there too.
         """
         mark = volume.tags.get(tag_names.REPLACED_BY)
         if mark is None or kind_of(mark) != "volume":
@@ -457,7 +460,7 @@ class _Volumes:
         return new in self.replacements(target, volume.volume_id)
 
     def doubts(self, target: Target, several: Iterable[Volume]) -> Iterator[str]:
-        """Warnings for tags of these volumes that no fact agrees with."""
+        """Yield warnings for tags of these volumes that no fact supports."""
         for volume in several:
             for old_id in tag_names.replaced_ids(volume.tags):
                 doubt = self.doubt(target, volume, old_id)
@@ -500,17 +503,19 @@ def _match(target: Target, known: _Volumes) -> Match:
 
 
 def _unadopted(target: Target, name: str, volume: Volume) -> Match:
-    """What is at the device is not known as this entry's. It may have come there since the entry's own went."""
+    """Return the warning about a volume at the device that is not known as this entry's. It may have come after the
+    entry's own.
+    """
     if tag_names.SPEC in volume.tags:
         return Match(target, name)
     raise UnsafePlan(
-        f"{target.label}: state: {target.spec.state}: {volume.volume_id} is at {target.spec.device_name}, and nothing "
-        f"says that it is {name}; name it by its volume_id"
+        f"{target.label}: state: {target.spec.state}: {volume.volume_id} is at {target.spec.device_name}, but "
+        f"nothing shows that it is {name}. Name it by its volume_id"
     )
 
 
 def boots(instance: Instance, volume: Volume) -> bool:
-    """Whether the instance boots from the volume. One that is pending may not name its volumes yet."""
+    """Return whether the instance boots from the volume. A pending instance may not list its volumes yet."""
     return instance.root_volume_id == volume.volume_id or any(
         (link.instance_id, link.device_name) == (instance.instance_id, instance.root_device_name)
         for link in volume.attachments
@@ -531,13 +536,13 @@ def _root(target: Target, known: _Volumes) -> Match:
 
 
 def _tagged(target: Target, name: str, tagged: Sequence[Volume], known: _Volumes) -> Match:
-    """Of those that carry the entry's tags: the one that has not been replaced, before others if it is in its place."""
+    """Return the match among the volumes with the entry's tags: one that is not replaced, preferably at its place."""
     doubts = tuple(known.doubts(target, tagged))
     others = [volume for volume in tagged if _is_no_restore(target, volume)]
     tagged = [volume for volume in tagged if volume not in others]
     doubts += tuple(
-        f"{target.label}: {volume.volume_id} carries {tag_names.SPEC}={target.group} and was not made from "
-        f"{target.spec.snapshot_id}. It is left as it is. Remove its tag {tag_names.SPEC}"
+        f"{target.label}: {volume.volume_id} has the tag {tag_names.SPEC}={target.group}, but was not made from "
+        f"{target.spec.snapshot_id}. It stays as it is. Remove its tag {tag_names.SPEC}"
         for volume in others
     )
     present = [volume for volume in tagged if not known.is_replaced(target, volume)]
@@ -545,8 +550,8 @@ def _tagged(target: Target, name: str, tagged: Sequence[Volume], known: _Volumes
         strays = [volume for volume in present if known.is_stray(volume)]
         present = [volume for volume in present if volume not in strays]
         doubts += tuple(
-            f"{target.label}: {volume.volume_id} carries {tag_names.SWAP}={volume.tags[tag_names.SWAP]}, and nothing "
-            "proves that a swap made it. It is not deleted. Delete it yourself, or remove that tag"
+            f"{target.label}: {volume.volume_id} has the tag {tag_names.SWAP}={volume.tags[tag_names.SWAP]}, but "
+            "nothing proves that a swap made it. It is kept. Delete it yourself, or remove that tag"
             for volume in strays
         )
     newest = _newest(target, present, known)
@@ -585,9 +590,9 @@ def _tagged(target: Target, name: str, tagged: Sequence[Volume], known: _Volumes
 
 
 def _is_no_restore(target: Target, volume: Volume) -> bool:
-    """Whether the volume has the tags of a restore from the entry's snapshot, and was made from another one.
+    """Return whether the volume has the tags of a restore from the entry's snapshot, but was made from another one.
 
-    The role restore names the snapshot only where nothing was restored yet.
+    The role restore names the snapshot only in its first run.
     """
     of_a_restore = target.group.startswith(tag_names.RESTORES)
     wanted = target.spec.snapshot_id
@@ -597,35 +602,35 @@ def _is_no_restore(target: Target, volume: Volume) -> bool:
 def _lost_replacement(target: Target, marked: Sequence[Volume]) -> Ambiguous:
     new_ids = listed(dict.fromkeys(volume.tags[tag_names.REPLACED_BY] for volume in marked))
     return Ambiguous(
-        f"{target.label}: a tag says that {new_ids} has replaced it, which does not exist. To go back to the volume "
-        f"that is there, remove its tag {tag_names.REPLACED_BY}",
+        f"{target.label}: a tag says that {new_ids} has replaced it, but {new_ids} does not exist. To go back to the "
+        f"replaced volume, remove its tag {tag_names.REPLACED_BY}",
         sorted(volume.volume_id for volume in marked),
     )
 
 
 def _several(target: Target, name: str, found: Iterable[Volume]) -> Ambiguous:
     return Ambiguous(
-        f"{target.label}: more than one volume is to be {tag_names.SPEC}={target.group} and {tag_names.VOLUME}={name}; "
-        "remove these tags from those that are not meant, or name the one that is meant with volume_id",
+        f"{target.label}: several volumes have the tags {tag_names.SPEC}={target.group} and "
+        f"{tag_names.VOLUME}={name}. Remove these tags from the wrong ones, or name the right one in volume_id",
         sorted(volume.volume_id for volume in found),
     )
 
 
 def _named(target: Target, known: _Volumes, volume_id: str) -> Match:
-    """What a volume's id stands for: itself, or what has replaced it."""
+    """Return the match for a volume's id: the volume itself, or the one that has replaced it."""
     volume = known.get(volume_id)
     doubts = tuple(known.doubts(target, [*([volume] if volume is not None else []), *known.claims[volume_id]]))
     heirs = [heir for heir in known.replacements(target, volume_id) if not known.is_replaced(target, heir)]
     heirs = _newest(target, heirs, known)
     if len(heirs) > 1:
         raise Ambiguous(
-            f"{target.label}: {volume_id} was replaced by more than one volume",
+            f"{target.label}: several volumes have replaced {volume_id}",
             sorted(item.volume_id for item in heirs),
         )
     first = heirs[0] if heirs else volume
     if first is None:
         if target.spec.state == "present":
-            raise SpecError(f"{target.label}: volume_id: {volume_id} does not exist; check the id and the region")
+            raise SpecError(f"{target.label}: volume_id: {volume_id} does not exist. Check the id and the region")
         return Match(target, target.spec.name or volume_id, how="volume_id")
     name = target.spec.name or first.tags.get(tag_names.VOLUME) or volume_id
     if heirs and target.spec.state == "absent" and not known.is_sure(first, volume_id):
@@ -657,7 +662,7 @@ def _named(target: Target, known: _Volumes, volume_id: str) -> Match:
 
 
 def _newest(target: Target, volumes: Iterable[Volume], known: _Volumes) -> list[Volume]:
-    """Those that none of the others replaces, and that do not claim in vain to replace one of them."""
+    """Return the volumes that no other one replaces, without those whose own claim to replace one is void."""
     several = list(volumes)
     ids = {volume.volume_id for volume in several}
     out: set[str] = set()
@@ -669,10 +674,10 @@ def _newest(target: Target, volumes: Iterable[Volume], known: _Volumes) -> list[
 
 
 def _pair(target: Target, name: str, replaced: Iterable[Volume], new: Volume, how: str, known: _Volumes) -> Match:
-    """Of what has been replaced and what has replaced it, the one that counts.
+    """Return the match out of a replaced volume and its replacement.
 
-    It is the new one, once it has taken the old one's place or while it still can. It cannot when the old one is
-    attached again: that has newer writes. Then the new one is of no use.
+    The new volume counts once it has the old one's place, or while it can still take it. It cannot if the old one is
+    attached again, since that has newer writes. Then the new one is superfluous.
     """
     order = {volume_id: number for number, volume_id in enumerate(tag_names.replaced_ids(new.tags))}
     unfinished = sorted(
@@ -691,14 +696,14 @@ def _pair(target: Target, name: str, replaced: Iterable[Volume], new: Volume, ho
     begun = tag_names.SWAP in new.tags
     if old.attachments and (new.attachments or not begun):
         raise Ambiguous(
-            f"{target.label}: {new.volume_id} has replaced {old.volume_id}, which is attached again; detach the one "
-            f"that is not meant, and tag it {tag_names.REPLACED_BY} with the id of the other",
+            f"{target.label}: {new.volume_id} has replaced {old.volume_id}, but {old.volume_id} is attached again. "
+            f"Detach the wrong one, and tag it {tag_names.REPLACED_BY} with the id of the other",
             [old.volume_id, new.volume_id],
         )
     if new.attachments and not is_at(target, new) and old.volume_id not in proven:
         raise Ambiguous(
             f"{target.label}: {new.volume_id} is attached elsewhere, and EC2 does not prove that it has replaced "
-            f"{old.volume_id}. Tag the one that is not meant {tag_names.REPLACED_BY} with the id of the other",
+            f"{old.volume_id}. Tag the wrong one {tag_names.REPLACED_BY} with the id of the other",
             [old.volume_id, new.volume_id],
         )
     leaving = target.spec.state != "present" and not new.attachments and begun
@@ -712,10 +717,10 @@ def _pair(target: Target, name: str, replaced: Iterable[Volume], new: Volume, ho
 
 
 def strangers(match: Match, state: State) -> Iterator[VolumeAttachment]:
-    """The volume's attachments to living instances that the target does not name.
+    """Yield the volume's attachments to living instances that the target does not name.
 
-    A multi-attach volume of the same spec is shared with them, so nothing is taken from anybody, unless it is to be
-    absent: one that is to be detached leaves the instances that are named, as a node leaves a cluster.
+    Those instances share a Multi-Attach volume of the same declaration, so nothing is taken from them unless it is to
+    be absent. To be detached, it leaves only the named instances, as a node leaves a cluster.
     """
     volume = match.volume
     if volume is None or match.is_root:
@@ -734,30 +739,32 @@ def strangers(match: Match, state: State) -> Iterator[VolumeAttachment]:
             yield link
 
 
-def _require_ours(match: Match, state: State, *, sure: bool) -> None:
+def _require_ours(match: Match, state: State) -> None:
     volume, target = match.volume, match.target
     if volume is None or target.spec.name == ROOT:
         return
     spec, name = volume.tags.get(tag_names.SPEC), volume.tags.get(tag_names.VOLUME)
     if spec == target.group and match.how == "device" and name != match.name:
         raise UnsafePlan(
-            f"{target.label}: {volume.volume_id} at {target.spec.device_name} is the volume {name!r} of this same "
-            f"declaration. Call the entry {name!r}, add volume_id: {volume.volume_id} to rename the volume, or choose "
-            "another device_name"
+            f"{target.label}: {volume.volume_id} at {target.spec.device_name} is the volume {name!r} of the same "
+            f"declaration. Call the entry {name!r}, add volume_id: {volume.volume_id} to rename the volume, or "
+            "choose another device_name"
         )
     if spec is not None and spec != target.group:
         raise UnsafePlan(
-            f"{target.label}: {volume.volume_id} belongs to the spec {spec!r}, as its volume {name!r}; "
-            "steal: true takes it from there"
+            f"{target.label}: {volume.volume_id} belongs to the declaration {spec!r} as its volume {name!r}. Set "
+            "steal: true to take it from there"
         )
     held = sorted(
         f"{link.instance_id} as {link.device_name}"
         for link in strangers(match, state)
-        if sure or state.instance(link.instance_id) is not None
+        # Who holds the volume is asked only once it is known.
+        if state.instance(link.instance_id) is not None
+        or state.was_asked("DescribeInstances", "instance-id", link.instance_id)
     )
     if held:
         here = "is attached here" if target.spec.state == "present" else f"is {target.spec.state}"
         raise UnsafePlan(
-            f"{target.label}: {volume.volume_id} is attached to {listed(held)}. If it was moved there, nothing "
-            f"should name it here any more; steal: true takes it off there, and it {here}"
+            f"{target.label}: {volume.volume_id} is attached to {listed(held)}. If it was moved there, remove its "
+            f"entry here. If not, steal: true detaches it there, and it {here}"
         )

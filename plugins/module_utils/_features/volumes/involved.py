@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The instances that an earlier run of a declaration has stopped: who they are, and which facts refute that.
+"""Find the instances that an earlier run of a declaration has stopped, and the facts that refute such a claim.
 
-A volume's tag ``ec2ops:was-at`` claims where it was before that run took it off, and a hold claims that the instance
-there was running. Both are tags, and the hold may be another run's, which works on the instance right now.
+A volume's tag ``ec2ops:was-at`` claims its place before that run detached it, and a hold claims that the instance there
+was running. Both are tags, and the hold may belong to another run that works on the instance right now.
 
 Private to this collection.
 """
@@ -25,9 +25,10 @@ from .places import Place, recorded_places
 def involved(
     state: State, volumes: Iterable[Volume], parted: Collection[tuple[str, str]], declared: Collection[str]
 ) -> tuple[list[Instance], tuple[str, ...]]:
-    """The instances with a hold at which one of these volumes may have been then; and a warning for each other one.
+    """Return the instances with a hold at which one of these volumes may have been, and a warning for each other one.
 
-    *parted*: the pairs of a volume and an instance that this plan parts. *declared*: the instances of the declaration.
+    *parted*: the pairs of a volume and an instance that this plan detaches. *declared*: the instances of the
+    declaration.
     """
     found: dict[str, Instance] = {}
     refuted: dict[str, tuple[Instance, Volume]] = {}
@@ -50,18 +51,18 @@ def involved(
 
 def _left_alone(instance: Instance, volume: Volume) -> str:
     return (
-        f"{instance.instance_id} is {instance.state}, and its tag {tag_names.RESTORE_STATE} says that a run will start "
-        f"it again. The tag {tag_names.WAS_AT[0]} of {volume.volume_id} says that the volume was taken off it for "
-        f"that, but EC2 shows that it was not there. So {instance.instance_id} is left to the other run. If none is at "
-        "work on it, start it with the playbook restore_power"
+        f"{instance.instance_id} is {instance.state}, and its tag {tag_names.RESTORE_STATE} says that a run will "
+        f"start it again. The tag {tag_names.WAS_AT[0]} of {volume.volume_id} says that the run detached the volume "
+        f"from it, but EC2 shows that the volume was not there. So {instance.instance_id} is left to the other run. "
+        "If no run works on it, start it with the playbook restore_power"
     )
 
 
 def _fits(state: State, volume: Volume, place: Place, hold: Hold) -> bool:
-    """Whether EC2's facts leave room for the claim that the volume was at this place when the hold began.
+    """Return whether EC2's facts allow the claim that the volume was at this place when the hold began.
 
-    They refute it where the volume is in another zone or younger than the hold, where it has been attached to something
-    since before the hold, and where another volume has had that device since before it.
+    They refute it if the volume is in another zone or younger than the hold, if it has been attached elsewhere since
+    before the hold, or if another volume has had that device since before it.
     """
     instance = state.instance(place.instance_id)
     if instance is None or volume.availability_zone != instance.availability_zone:

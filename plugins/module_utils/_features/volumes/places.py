@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where volumes are, where they were, and which device names are free for them.
+"""The present and former places of volumes, and the free device names.
 
 Private to this collection.
 """
@@ -28,7 +28,7 @@ from .spec import VolumesSpec
 
 @dataclass(frozen=True)
 class Place:
-    """Where a volume is, or was: kept in the tag ``ec2ops:was-at`` while it is off."""
+    """The present or former place of a volume. The tag ``ec2ops:was-at`` keeps it while the volume is detached."""
 
     instance_id: str
     device_name: str
@@ -36,10 +36,10 @@ class Place:
 
 
 def places_tags(places: Iterable[Place], present: Mapping[str, str]) -> dict[str, str]:
-    """``ec2ops:was-at`` and, where that is full, the tags that go on with it, for a volume that has those *present*.
+    """Return the tags that record *places*: ``ec2ops:was-at`` and, when it is full, its continuations.
 
-    A value: ``i-… /dev/sdf``, then ``delete`` if it is deleted with the instance; commas. What was recorded before and
-    is not needed now is emptied.
+    A value is ``i-… /dev/sdf``, then ``delete`` if the volume is deleted with the instance; commas separate places.
+    Tags of *present* that are not needed any more become empty.
     """
     values = [""]
     for place in places:
@@ -54,7 +54,7 @@ def places_tags(places: Iterable[Place], present: Mapping[str, str]) -> dict[str
 
 
 def recorded_places(volume: Volume) -> tuple[Place, ...]:
-    """What ``ec2ops:was-at`` says; nothing for a value that this collection did not write."""
+    """Return the places in ``ec2ops:was-at``, or none for a value that this collection did not write."""
     found = []
     for part in (part for key in tag_names.WAS_AT for part in volume.tags.get(key, "").split(",")):
         words = part.split(" ")
@@ -64,10 +64,10 @@ def recorded_places(volume: Volume) -> tuple[Place, ...]:
 
 
 def declared_places(target: Target, volume: Volume) -> tuple[Place, ...]:
-    """The recorded places to which the volume may go back: on instances where the entry wants it.
+    """Return the recorded places to which the volume may return: those on instances where the entry wants it.
 
-    EC2 does not tell where a volume was, so the record is only a claim. It names no other instance, and nothing is
-    deleted with an instance because of it.
+    EC2 does not show a volume's former place, so the tag is only a claim. It never brings the volume to another
+    instance, and never has it deleted with an instance.
     """
     return tuple(
         Place(place.instance_id, place.device_name)
@@ -77,7 +77,7 @@ def declared_places(target: Target, volume: Volume) -> tuple[Place, ...]:
 
 
 def places_of(state: State, volume: Volume) -> tuple[Place, ...]:
-    """Where the volume is attached now."""
+    """Return the present places of the volume."""
     return tuple(
         Place(link.instance_id, link.device_name, deleted_with(state, volume, link.instance_id))
         for link in volume.attachments
@@ -89,7 +89,7 @@ WAS_AT_QUERY = Query("DescribeVolumes", (("tag-key", (tag_names.WAS_AT[0],)),))
 
 
 def deleted_with(state: State, volume: Volume | None, instance_id: str | None) -> bool:
-    """Delete-on-termination of this attachment. A plan tells it on the instance, so that comes first."""
+    """Return delete-on-termination of this attachment. A plan predicts it on the instance, so that comes first."""
     instance = state.instance(instance_id)
     for link in volume.attachments if volume is not None else ():
         if volume is None or link.instance_id != instance_id:
@@ -105,7 +105,7 @@ def deleted_with(state: State, volume: Volume | None, instance_id: str | None) -
 
 
 class Devices:
-    """The device names of all instances: what is there, what comes back to its place, what is declared."""
+    """The device names of all instances: used, remembered and declared ones."""
 
     def __init__(self, spec: VolumesSpec, state: State, matches: Iterable[Match]) -> None:
         self._used: dict[str, dict[str, str]] = defaultdict(dict)
@@ -128,7 +128,7 @@ class Devices:
                     self._recorded[place.instance_id].setdefault(letters, match.name)
 
     def choose(self, match: Match, instance: Instance, remembered: str | None = None) -> str:
-        """The device to attach at: the declared one, else where it was, else one that is free on all instances."""
+        """Return the device for an attachment: the declared, the former, or one that is free on all instances."""
         if match.target.spec.device_name is not None:
             return match.target.spec.device_name
         names = (*([remembered] if remembered is not None else []), *automatic_names(instance))
@@ -143,13 +143,10 @@ class Devices:
                     for item in match.target.instances:
                         self._reserved[item.instance_id][letters] = match.name
                     return name
-        raise SpecError(
-            f"{match.target.label}: all device names that could be chosen on {instance.instance_id} are taken. Name "
-            "one: device_name"
-        )
+        raise SpecError(f"{match.target.label}: no device name is free on {instance.instance_id}. Set device_name")
 
     def _taken(self, match: Match, claims: Iterable[Mapping[str, Mapping[str, str]]]) -> set[str]:
-        """The letters of the names that others have on the entry's instances, as *claims* know them."""
+        """Return the letters of the names that others have on the entry's instances, from *claims*."""
         own_id = match.volume.volume_id if match.volume is not None else None
         return {
             letters
@@ -161,7 +158,7 @@ class Devices:
         }
 
     def require_usable(self, match: Match, instance: Instance) -> None:
-        """SpecError unless EC2 takes the declared device on that instance; for data volumes, not for the root."""
+        """Raise SpecError unless EC2 takes the declared device on that instance. Not for the root volume."""
         declared = match.target.spec.device_name
         trouble = device_trouble(declared, instance) if declared is not None else ""
         if trouble:
@@ -170,12 +167,14 @@ class Devices:
     def require_free(
         self, label: str, volume_id: str, instance_id: str, device: str, freed: set[tuple[str, str]]
     ) -> None:
-        """UnsafePlan unless nothing is at the device but what is *freed* in this run: (volume id, instance id)."""
+        """Raise UnsafePlan unless the device is empty, or will be: *freed* has (volume id, instance id) of this run's
+        detaches.
+        """
         there = self._used[instance_id].get(device_letters(device))
         if there not in (None, volume_id) and (there, instance_id) not in freed:
             raise UnsafePlan(
-                f"{label}: device_name: {device} of {instance_id} holds {there}, which is to stay; choose another "
-                "device, leave device_name out, or name that volume in the declaration"
+                f"{label}: device_name: {device} of {instance_id} holds {there}, which stays there. Choose another "
+                "device, leave device_name out, or declare that volume"
             )
 
 
@@ -183,23 +182,23 @@ class Devices:
 
 
 def require_supported_site(target: Target) -> None:
-    """UnsafePlan for a volume that would be made or attached on an Outpost, or in a Local or Wavelength Zone.
+    """Raise UnsafePlan for a new volume or attachment on an Outpost, or in a Local or Wavelength Zone.
 
-    CreateVolume names no Outpost, so that its volume would land in the region.
+    CreateVolume names no Outpost, so the volume would land in the region.
     """
     sites = [(instance.instance_id, unsupported_site(target.zone, instance.facts)) for instance in target.instances]
     for who, site in sites or [("availability_zone", unsupported_site(target.zone))]:
         if site:
             raise UnsafePlan(
                 f"{target.label}: {who} is {'in' if 'Zone' in site else 'on'} {site}, where this collection does not "
-                "make or attach volumes. Make and attach it by other means, then declare it by its volume_id"
+                "create or attach volumes. Create and attach it by other means, then declare it by its volume_id"
             )
 
 
 def require_in_region(label: str, volume: Volume, remedy: str) -> None:
-    """UnsafePlan for a volume on an Outpost, of which a snapshot, a copy or an attachment in the region is planned.
+    """Raise UnsafePlan for a volume on an Outpost if the plan has its snapshot, copy or attachment in the region.
 
-    EC2 puts the snapshot, and what is made from it, into the region, and attaches only on the same Outpost.
+    EC2 puts the snapshot and its copies into the region, and attaches only on the same Outpost.
     """
     if volume.outpost_arn:
         site = unsupported_site(volume.availability_zone, {"OutpostArn": volume.outpost_arn})

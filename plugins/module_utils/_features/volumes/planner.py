@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The volumes of instances, as one declaration: what has to be made, changed, moved, swapped, taken off or deleted.
+"""The volumes of a declaration: which to create, modify, move, swap, detach or delete.
 
-What needs no interruption comes first. Then, where volumes have to come off running instances: a record, the stop, the
-detach; snapshots of what is detached, new volumes from them, the attachments, the start; and only then is given up what
-has been replaced. From the first detach to the last attachment every failure leads back to where it began.
+Changes without an interruption come first. If volumes must be detached from running instances, these follow: a hold,
+the stop, the detach, snapshots, copies, the attachments and the start. Only then replaced volumes are given up. From
+the first detach to the last attachment every failure is rolled back.
 
 Private to this collection.
 """
@@ -80,32 +80,25 @@ ARCHIVE = "archive"
 
 _BY_OTHER_MEANS = "Attach and replace it by other means, then declare it by its volume_id"
 
-# --- questions -------------------------------------------------------------------------------------------------------
-
-
-def needs(spec: VolumesSpec, state: State) -> tuple[Query, ...]:
-    """Three questions for what is as declared; more only about what has to be changed."""
-    first = first_queries(spec)
-    if not state.answered.issuperset(first):
-        return first
-    first = (*first, *proof_queries(spec, state), *gone_queries(spec, state))
-    if not state.answered.issuperset(first):
-        return first
-    first = (*first, *kept_group_queries(spec, state))
-    if not state.answered.issuperset(first):
-        return first
-    return (*first, *_pass(spec, state, None).questions())
-
 
 def plan(spec: VolumesSpec, state: State, now: datetime) -> Plan:
-    """What has to be done for the declaration to hold. Raises SpecError, Ambiguous, UnsafePlan."""
-    return _pass(spec, state, now).plan()
+    """Return the plan that makes the declaration hold. Raises SpecError, Ambiguous, UnsafePlan.
+
+    Three queries suffice for a declaration without drift. More are asked only about changes.
+    """
+    state.require(*first_queries(spec))
+    state.require(*proof_queries(spec, state), *gone_queries(spec, state))
+    state.require(*kept_group_queries(spec, state))
+    found = _pass(spec, state, now)
+    state.require(*found.questions())
+    return found.plan()
 
 
-def _pass(spec: VolumesSpec, state: State, now: datetime | None) -> _Pass:
-    """The pass over all entries that are not refused. Raises SpecError and UnsafePlan for the others' input.
+def _pass(spec: VolumesSpec, state: State, now: datetime) -> _Pass:
+    """Return the pass over all entries that are not refused. Raises SpecError and UnsafePlan for bad input of the
+    others.
 
-    An entry that only tags lead to its volume, or to none, ends no run: with the others it starts afresh without it.
+    An entry that only tags lead to its volume, or to none, ends no run. The pass starts again without it.
     """
     refused: dict[int, StorageError] = {}
     while True:
@@ -120,9 +113,10 @@ def _pass(spec: VolumesSpec, state: State, now: datetime | None) -> _Pass:
 
 @dataclass
 class _Pass(Draft):
-    """The declaration laid beside what there is: one pass over the volumes fills the lists, `plan` puts them in order.
+    """A comparison of the declaration with EC2. One pass over the volumes fills the lists, and `plan` orders them.
 
-    The same pass tells what else has to be known: `questions`. *now* is None then.
+    The entries ask side by side. The pass notes its queries in ``asked`` and goes on without the answers. Its plan
+    counts once all of `questions` is answered.
     """
 
     matches: tuple[Match, ...] = ()
@@ -134,7 +128,7 @@ class _Pass(Draft):
     labels: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        found = matches(self.spec, self.state, sure=self.now is not None)
+        found = matches(self.spec, self.state)
         self.matches = tuple(
             replace(match, refused=self.refused.get(number, match.refused)) for number, match in enumerate(found)
         )
@@ -147,15 +141,20 @@ class _Pass(Draft):
                     raise
                 self.failed[number] = error
         if self.spec.purge_volumes and self.refusals:
-            self.warnings.append("purge_volumes: no volume is taken off, since an entry is refused")
+            self.warnings.append("purge_volumes: no volume is detached, since an entry is refused")
         elif self.spec.purge_volumes:
             self._purge()
         self.warnings += _no_longer_declared(self._orphans())
 
     # --- what else has to be known ---
 
+    @property
+    def _is_settled(self) -> bool:
+        """Whether all that was asked so far is answered. Nothing is refused before."""
+        return self.state.knows(*self.asked)
+
     def questions(self) -> Iterator[Query]:
-        """What the pass would have liked to know, as far as it has got."""
+        """Yield the queries that the pass needed so far."""
         holders = {link.instance_id for links in self.leaving.values() for link in links}
         holders.update(
             link.instance_id for match in self.matches for link in (match.volume.attachments if match.volume else ())
@@ -186,7 +185,7 @@ class _Pass(Draft):
             self.refusals.append(refused)
             return
         for stale in match.stale:
-            self.cleanup.append(self._delete(stale, "a run that did not end has made it, and it is of no use"))
+            self.cleanup.append(self._delete(stale, "delete the leftover of an interrupted run"))
         volume = match.volume
         state = match.target.spec.state
         self.warnings += match.doubts
@@ -195,7 +194,7 @@ class _Pass(Draft):
             verb = "carries" if len(match.copies) == 1 else "carry"
             self.warnings.append(
                 f"{match.target.label}: {copies} {verb} the tags of {match.name} too. Remove {tag_names.SPEC} and "
-                f"{tag_names.VOLUME} from copies, or no task finds the volume by its name"
+                f"{tag_names.VOLUME} from the copies, so that tasks find the volume by its name"
             )
         for old in match.replaced:
             self._finish(match, old, volume.volume_id if volume is not None else "")
@@ -210,7 +209,7 @@ class _Pass(Draft):
             self._require_untouched(match, volume)
 
     def _unproven(self, match: Match) -> StorageError | None:
-        """Why the entry is refused: only tags say that this is its volume, and more than tags would change."""
+        """Return why the entry is refused: only tags say that this is its volume, and more than tags would change."""
         volume, target = match.volume, match.target
         if not match.unproven or volume is None:
             return None
@@ -235,28 +234,29 @@ class _Pass(Draft):
         )
 
     def _require_untouched(self, match: Match, volume: Volume) -> None:
-        """EC2 refuses to change what a service manages; it is not tagged as ours either."""
+        """Raise UnsafePlan for a change of a volume that a service manages, since EC2 refuses it.
+        Do not tag it either.
+        """
         self.in_place = [one for one in self.in_place if (one.action, one.resource) != ("CreateTags", volume.volume_id)]
         lists = (self.in_place, self.detaches, self.modifications, self.snapshots, self.attaches, self.deletions)
         if any(change.resource == volume.volume_id for changes in lists for change in changes):
             raise UnsafePlan(
-                f"{match.target.label}: {volume.volume_id} is managed by {volume.operator} and not as declared; "
-                "change it through that service"
+                f"{match.target.label}: {volume.volume_id} is managed by {volume.operator} and differs from its "
+                "entry. Change it through that service"
             )
 
     def _converge(self, match: Match, volume: Volume) -> None:
         if volume.state == "error":
             # It may have held data for years, or never have been made: EC2 shows no difference.
             raise UnsafePlan(
-                f"{match.target.label}: {volume.volume_id} is in the state error: EBS has lost it, or could not make "
-                "it. It is not replaced by an empty one. Should a new one be made, from a snapshot or empty, delete "
-                "this one first: state: absent with final_snapshot: false does that"
+                f"{match.target.label}: {volume.volume_id} is in the state error, since EBS has lost it or could not "
+                "create it. To get a new one, first delete this one with state: absent and final_snapshot: false"
             )
         self.asked += key_query(match)
         wanted_key = match.target.spec.kms_key_id
         if wanted_key is not None and volume.encrypted and key_arn(self.state, wanted_key) is None:
             self.warnings.append(
-                f"{match.target.label}: KMS does not say which key {wanted_key} is, so it is not compared with "
+                f"{match.target.label}: KMS does not tell the key {wanted_key}, so it is not compared with "
                 f"{volume.kms_key_id}"
             )
         drift = compare(match, self.state)
@@ -283,8 +283,8 @@ class _Pass(Draft):
             return False
         if self.spec.on_cooldown == "defer":
             raise UnsafePlan(
-                f"{match.target.label}: multi_attach: {volume.volume_id} has to be detached to get it, so that cannot "
-                "be deferred. Use on_cooldown: wait or fail"
+                f"{match.target.label}: multi_attach: only a detached volume gets it, so {volume.volume_id} cannot "
+                "defer it. Use on_cooldown: wait or fail"
             )
         return True
 
@@ -293,7 +293,10 @@ class _Pass(Draft):
         volume_id = match.volume.volume_id if match.volume else ""
         wanted, actual = drift.never.get("size", (0, 0))
         if wanted < actual:
-            raise SpecError(f"{label}: size: {volume_id} has {actual} GiB, and EBS does not shrink it to {wanted}")
+            raise SpecError(
+                f"{label}: size: {wanted} GiB is smaller than {volume_id} ({actual} GiB), and EBS cannot shrink a "
+                f"volume. Use {actual} or more"
+            )
         if match.volume is not None and drift.never and "encrypted" not in drift.never:
             volume = match.volume
             held = listed(link.instance_id for link in volume.attachments) or "no instance"
@@ -303,15 +306,13 @@ class _Pass(Draft):
                 f"{_multi_attach_rule(volume, drift)}"
             )
         if drift.never:
-            raise SpecError(
-                f"{label}: {volume_id} differs in what neither EBS nor a copy can change: {shown(drift.never)}"
-            )
+            raise SpecError(f"{label}: neither EBS nor a swap can change {volume_id}: {shown(drift.never)}")
         if drift.swap and match.is_root:
             raise UnsafePlan(f"{label}: {volume_id} differs ({shown(drift.swap)}), and a root volume is never swapped")
         if drift.swap and not self.spec.replace:
             raise UnsafePlan(
-                f"{label}: {volume_id} differs in what EBS cannot change in place: {shown(drift.swap)}. "
-                "replace: snapshot swaps it for a copy"
+                f"{label}: EBS cannot change {volume_id} in place: {shown(drift.swap)}. Set replace: snapshot to "
+                "swap it for a copy"
             )
 
     # --- made ---
@@ -321,13 +322,13 @@ class _Pass(Draft):
         snapshot_id = self._source(target)
         self.asked += (Query("GetEbsEncryptionByDefault"), *key_query(match, using=True))
         sourced = target.spec.snapshot_id is not None or target.spec.snapshot_tags is not None
-        if self.now is None and sourced and self.state.snapshot(snapshot_id) is None:
+        if sourced and self.state.snapshot(snapshot_id) is None:
             return
         tags = {**(target.spec.tags or {}), **_identity(target, name)}
         new = planned("volume", f"{target.group}/{name}")
-        reason = f"{target.group} has no volume {name}"
+        reason = f"create volume {name} for {target.group}"
         if snapshot_id is not None:
-            reason += f"; made from {snapshot_id}"
+            reason += f" from {snapshot_id}"
         change = self._creation(match, new, tags, reason, snapshot_id=snapshot_id)
         self.in_place.append(change)
         self.in_place_waits.append(Wait((new,), "volume_available", final=not target.instances))
@@ -336,15 +337,15 @@ class _Pass(Draft):
             links = self._attach(match, new, instance, self.devices.choose(match, instance), links)
 
     def _source(self, target: Target) -> str | None:
-        """The snapshot that the entry names. Raises SpecError when there is no such snapshot."""
+        """Return the snapshot that the entry names. Raises SpecError if it does not exist."""
         spec = target.spec
         if spec.snapshot_id is not None:
             self.asked += by_id("DescribeSnapshots", "snapshot-id", [spec.snapshot_id])
             found = self.state.snapshot(spec.snapshot_id)
-            if self.now is not None and (found is None or found.state != "completed"):
+            if self._is_settled and (found is None or found.state != "completed"):
                 seen = "does not exist" if found is None else f"is {found.state}"
                 raise SpecError(f"{target.label}: snapshot_id: {spec.snapshot_id} {seen} in {self.state.region}")
-            if self.now is not None and found is not None and found.storage_tier == ARCHIVE:
+            if self._is_settled and found is not None and found.storage_tier == ARCHIVE:
                 raise SpecError(
                     f"{target.label}: snapshot_id: {spec.snapshot_id} is archived. Restore it first, with aws ec2 "
                     "restore-snapshot-tier"
@@ -368,18 +369,18 @@ class _Pass(Draft):
             if newest != usable[0]:
                 self.warnings.append(f"{target.label}: made from {usable[0]}, since {newest} is archived")
             return usable[0]
-        if self.now is not None:
+        if self._is_settled:
             raise SpecError(self._nothing_to_make_from(target, [snapshot.snapshot_id for snapshot in fitting]))
         return None
 
     def _nothing_to_make_from(self, target: Target, archived: Sequence[str]) -> str:
-        """The message for an entry whose tags no usable snapshot has; *archived* ones have them."""
+        """Return the message for an entry whose tags no usable snapshot has. *archived* snapshots have them."""
         spec = target.spec
         wanted = ", ".join(f"{key}={value}" for key, value in sorted((spec.snapshot_tags or {}).items()))
         before = f" from before {spec.snapshot_before}" if spec.snapshot_before is not None else ""
-        text = f"{target.label}: snapshot: no completed one{before} in {self.state.region} has {wanted}"
+        text = f"{target.label}: snapshot: no completed snapshot{before} in {self.state.region} has {wanted}"
         if archived:
-            text += f" and is outside of the archive. Restore one of these first: {listed(archived)}"
+            text += f" and is not archived. First restore one of {listed(archived)}"
         return text
 
     def _creation(
@@ -396,7 +397,7 @@ class _Pass(Draft):
         require_supported_site(target)
         if not target.instances:
             self.asked += by_id("DescribeAvailabilityZones", "zone-name", [target.zone])
-            if self.now is not None and not self.state.fact(f"{target.zone}/zone"):
+            if self._is_settled and not self.state.fact(f"{target.zone}/zone"):
                 raise SpecError(f"availability_zone: there is no zone {target.zone} in {self.state.region} to use")
         request, after = creation(target, tags, self.state, old=old, snapshot_id=snapshot_id)
         request["TagSpecifications"] = [specification("volume", tags)]
@@ -416,24 +417,26 @@ class _Pass(Draft):
     # --- changed in place ---
 
     def _tag(self, match: Match, volume: Volume) -> None:
-        """The user's tags and, on what was not known by its tags, the identity."""
+        """Set the user's tags and, on a volume that its tags did not identify, the identity."""
         target = match.target
         wanted = dict(target.spec.tags or {})
         identity = {} if match.is_root and target.spec.name == "root" else _identity(target, match.name)
         late = match.how == "volume_id" and bool(volume.attachments or target.instances)
         if not late:
             wanted.update(identity)
-        self.add_tags(self.in_place, volume, wanted, "as declared")
+        self.add_tags(self.in_place, volume, wanted, "tag as declared")
         self.warnings += _leaving(match, volume, self.state)
         if late:
             # Named by its id, so it is found again without them; until it is in its place it stays what it was.
-            self.add_tags(self.endings[0], volume, identity, "what it is from now on")
+            self.add_tags(self.endings[0], volume, identity, "tag as the volume of this entry")
         if self.spec.purge_tags and target.spec.tags is not None:
             surplus = sorted(key for key in carried(volume.tags) if key not in wanted)
             self.remove_tags(self.untagging, volume, surplus, "purge_tags")
 
     def _modify(self, match: Match, volume: Volume, drift: Drift, *, moving: bool, apart: bool = False) -> None:
-        """ModifyVolume for all that differs: before any interruption, or *apart*, while the volume is off."""
+        """Plan ModifyVolume for the whole drift: before the interruption or, if *apart*, while the
+        volume is detached.
+        """
         latest = modification(self.state, volume)
         if drift.modify:
             self.asked.append(modification_query(volume))
@@ -441,8 +444,8 @@ class _Pass(Draft):
         several = moving and (volume.attachments or len(match.target.instances) > 1)
         if "MultiAttachEnabled" in request and several and self.spec.on_cooldown == "defer":
             raise UnsafePlan(
-                f"{match.target.label}: {volume.volume_id} has to become multi_attach before it is attached to more "
-                "instances, so that cannot be deferred; on_cooldown: wait waits for it"
+                f"{match.target.label}: {volume.volume_id} needs multi_attach before a second attachment, so it "
+                "cannot defer it. Use on_cooldown: wait"
             )
         if not request:
             if latest.get("state") == "modifying":
@@ -455,9 +458,9 @@ class _Pass(Draft):
                 return
             if self.spec.on_cooldown == "fail":
                 raise UnsafePlan(
-                    f"{match.target.label}: {volume.volume_id} cannot be changed now ({reason}): a modification is "
-                    f"{latest['state']} ({latest.get('progress') or 0} % done). on_cooldown: wait waits for its end, "
-                    "defer leaves the change to a later run"
+                    f"{match.target.label}: {volume.volume_id} cannot be changed now ({reason}). A modification is "
+                    f"{latest['state']} ({latest.get('progress') or 0} % done). Set on_cooldown: wait, or "
+                    "on_cooldown: defer to change it later"
                 )
             self.cooling.append(volume.volume_id)
         if latest:
@@ -483,8 +486,9 @@ class _Pass(Draft):
     # --- attached where it shall be ---
 
     def _place(self, match: Match, volume: Volume, *, apart: bool = False) -> bool:
-        """Attachments to make and to end; *apart*: all that there are end, and come back. Returns whether anything is
-        attached in this run.
+        """Plan the attachments to make and to end. If *apart*, all present ones end and come back.
+
+        Returns whether this run attaches anything.
         """
         target = match.target
         known = {link.instance_id: link for link in volume.attachments}
@@ -545,13 +549,13 @@ class _Pass(Draft):
                 remaining,
                 remembered=remembered,
             )
-        self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "it is where it shall be")
+        self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "remove the marks of the move")
         if tag_names.SWAP in volume.tags:
             self._end_swap(match, volume.volume_id, volume)
         return bool(joining)
 
     def _source_of_copy(self, old: Volume, new: Volume) -> str:
-        """The temporary snapshot of a swap that *new* was made from; empty where there is none."""
+        """Return the temporary snapshot of a swap that *new* was made from, or an empty text."""
         sources = (
             item.snapshot_id
             for item in self._snapshots(old, tag_names.SWAP)
@@ -561,11 +565,12 @@ class _Pass(Draft):
         return next(sources, "")
 
     def _end_swap(self, match: Match, new: str, volume: Volume | None = None) -> None:
-        """The copy loses the tag of a swap, before or after the proof of what is deleted in its favour.
+        """Remove the swap's tag from the copy, before or after the proof of a deletion in its favour.
 
-        *volume*: the copy, where an earlier run made it. That run may have deleted the old one, and not its snapshot.
+        *volume*: the copy, if an earlier run made it. That run may have deleted the replaced volume, but not its
+        snapshot.
         """
-        untagged = self.untagged(new, (tag_names.SWAP,), "it is where it shall be")
+        untagged = self.untagged(new, (tag_names.SWAP,), "remove the marks of the move")
         old_id = volume.tags.get(tag_names.SWAP, "") if volume is not None else ""
         unfinished = {old.volume_id for old in match.replaced}
         if volume is not None and kind_of(old_id) == "volume" and old_id not in unfinished:
@@ -578,7 +583,9 @@ class _Pass(Draft):
         (self.leftovers or self.endings[2]).append(untagged)
 
     def _ready(self, volume: Volume) -> None:
-        """EC2 attaches nothing that is still being made, or whose modification has not taken effect."""
+        """Wait for a volume that is being created, or whose modification has not taken effect. EC2 does not attach it
+        before.
+        """
         self.asked.append(modification_query(volume))
         for tag in (tag_names.FINAL, tag_names.SWAP):
             self.asked.append(_snapshot_query(volume, tag))
@@ -587,7 +594,7 @@ class _Pass(Draft):
             self.settling.append(Wait((volume.volume_id,), "modified"))
 
     def _settle(self, volume: Volume) -> None:
-        """EC2 changes nothing of a volume that is still being made."""
+        """Wait for a volume that is being created. EC2 does not change it before."""
         if volume.state == "creating":
             self.settling.append(Wait((volume.volume_id,), "volume_available"))
 
@@ -605,7 +612,7 @@ class _Pass(Draft):
         *,
         remembered: bool = False,
     ) -> list[VolumeAttachment]:
-        """The attachment as a change; returns all that there will be then."""
+        """Plan the attachment. Return all attachments after it."""
         require_supported_site(match.target)
         self.devices.require_usable(match, instance)
         links = [*others, VolumeAttachment(instance.instance_id, device)]
@@ -615,7 +622,7 @@ class _Pass(Draft):
                 volume_id,
                 self.state.region,
                 {"InstanceId": instance.instance_id, "Device": device},
-                f"{match.name} of {match.target.group} belongs to {instance.instance_id}",
+                f"attach volume {match.name} to {instance.instance_id}",
                 {"state": "available" if not others else "in-use", "attachments": [plain(link) for link in others]},
                 {"state": "in-use", "attachments": [plain(link) for link in links]},
             )
@@ -631,9 +638,9 @@ class _Pass(Draft):
         return links
 
     def _flag(self, match: Match, volume: Volume, link: VolumeAttachment) -> None:
-        """Delete-on-termination of an attachment that stays, as the entry says it.
+        """Set delete-on-termination of an attachment that stays, if the entry has it.
 
-        What a record says of it counts for nothing: a volume that is not deleted with its instance harms nobody.
+        The tag's claim does not count, since a volume that outlives its instance harms nobody.
         """
         wanted = match.target.spec.delete_on_termination
         if wanted is not None and wanted != deleted_with(self.state, volume, link.instance_id):
@@ -661,10 +668,10 @@ class _Pass(Draft):
             running = holder is not None and bool(running_of([holder]))
             if running and self.spec.in_use == "stop":
                 self._mark(volume, places_of(self.state, volume))
-            if running and self.spec.in_use == "refuse" and self.now is not None:
+            if running and self.spec.in_use == "refuse" and self._is_settled:
                 raise UnsafePlan(
-                    f"{label}: {volume.volume_id} has to come off {link.instance_id}, which is running{why}. "
-                    "in_use: stop stops that instance for it, in_use: detach takes it off the running system"
+                    f"{label}: {volume.volume_id} must be detached from {link.instance_id}, which is running{why}. "
+                    "Set in_use: stop to stop that instance, or in_use: detach to detach it from the running system"
                 )
             if holder is not None and holder.state == "stopping":
                 # Until it has stopped, it writes.
@@ -679,9 +686,9 @@ class _Pass(Draft):
                     volume.volume_id,
                     self.state.region,
                     {"InstanceId": link.instance_id},
-                    f"it has to come off {link.instance_id}{why}"
+                    f"detach from {link.instance_id}{why}"
                     if match is not None
-                    else "the declaration does not name it",
+                    else "detach: no entry names the volume",
                     {"attachments": [plain(item) for item in (*remaining, link)]},
                     {
                         "state": "in-use" if remaining else "available",
@@ -692,7 +699,7 @@ class _Pass(Draft):
             )
 
     def _take_off(self, match: Match, volume: Volume) -> None:
-        """``state: detached`` and ``state: absent``."""
+        """Plan ``state: detached`` and ``state: absent``."""
         target = match.target
         absent = target.spec.state == "absent"
         if match.is_root:
@@ -711,12 +718,12 @@ class _Pass(Draft):
             self._remove(match, volume)
             return
         self._tag(match, volume)
-        self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "it is to stay detached")
+        self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "forget the former place")
 
     def _forget_swap(self, volume: Volume, *, absent: bool = False) -> None:
-        """What a swap that did not end has left is of no use when the volume goes.
+        """Clear the leftovers of an unfinished swap of a volume that is detached or deleted.
 
-        With *absent* the final snapshot takes the place of those that could be the last ones: see `_snapshot`.
+        With *absent* the new final snapshot replaces those that could be the final ones: see `_snapshot`.
         """
         if not recorded_places(volume):
             return
@@ -725,23 +732,22 @@ class _Pass(Draft):
             if volume.attachments or item.state == "error" or proofs.is_temporary(item, volume.volume_id):
                 self._outdate(volume, (item,))
             elif not absent or item.tags.get(tag_names.FINAL) != volume.volume_id:
-                self.remove_tags(self.cleanup, item, (tag_names.SWAP,), f"it stays, a snapshot of {volume.volume_id}")
+                self.remove_tags(self.cleanup, item, (tag_names.SWAP,), f"keep as a snapshot of {volume.volume_id}")
 
     def _remove(self, match: Match, volume: Volume) -> None:
         final = self.spec.final_snapshot
         if not final and volume.state != "error" and not _is_known_by_a_fact(match, volume):
             final = True
             self.warnings.append(
-                f"{match.target.label}: final_snapshot: nothing but its tags says that {volume.volume_id} is "
-                f"{match.name}, so a final snapshot of it is taken. Name its volume_id or its device_name to delete it "
-                "without one"
+                f"{match.target.label}: final_snapshot: only tags say that {volume.volume_id} is {match.name}, so a "
+                "final snapshot is taken. Name its volume_id or its device_name to delete it without one"
             )
         if final:
             self._snapshot(match, volume, tag_names.FINAL, _before_deletion(volume))
-        self.deletions.append(self._delete(volume, f"{match.name} of {match.target.group} should be absent"))
+        self.deletions.append(self._delete(volume, f"delete volume {match.name} of {match.target.group}"))
 
     def _purge(self) -> None:
-        """Data volumes of the instances that no entry names."""
+        """Detach the data volumes of the instances that no entry names."""
         named = {match.volume.volume_id for match in self.matches if match.volume is not None}
         named.update(old.volume_id for match in self.matches for old in match.replaced)
         wanted = set(self.spec.instance_ids)
@@ -753,25 +759,25 @@ class _Pass(Draft):
             if any(instance is not None and boots(instance, volume) for instance in instances):
                 continue
             if volume.operator is not None:
-                self.warnings.append(f"{volume.volume_id} is managed by {volume.operator}: it is not taken off")
+                self.warnings.append(f"{volume.volume_id} is managed by {volume.operator}, so it is not detached")
                 continue
             if self._is_of_another_spec(volume):
                 self.warnings.append(
-                    f"purge_volumes: {volume.volume_id} stays: it belongs to the spec "
-                    f"{volume.tags[tag_names.SPEC]!r}, as its volume {volume.tags.get(tag_names.VOLUME)!r}. "
-                    "steal: true takes it off"
+                    f"purge_volumes: {volume.volume_id} stays, since it belongs to the declaration "
+                    f"{volume.tags[tag_names.SPEC]!r} as its volume {volume.tags.get(tag_names.VOLUME)!r}. Set "
+                    "steal: true to detach it"
                 )
                 continue
             if volume.tags.get(tag_names.SPEC) in self._groups:
                 self.warnings += _no_longer_declared([volume])
             self._detach(None, volume, links)
             self._forget_swap(volume)
-            self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "it is to stay detached")
+            self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "forget the former place")
         for volume in self._purged():
-            self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "it is to stay detached")
+            self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "forget the former place")
 
     def _purged(self) -> list[Volume]:
-        """What an earlier run has taken off these instances, and could not end."""
+        """Return the volumes that an interrupted purge has detached from these instances."""
         if not self.spec.purge_volumes:
             return []
         self.asked.append(WAS_AT_QUERY)
@@ -788,7 +794,7 @@ class _Pass(Draft):
         ]
 
     def _is_of_another_spec(self, volume: Volume) -> bool:
-        """Whether another declaration names the volume, from which this task does not steal."""
+        """Return whether another declaration has the volume, and this task does not steal."""
         spec = volume.tags.get(tag_names.SPEC)
         return spec is not None and spec not in self._groups and not self.spec.steal
 
@@ -800,10 +806,10 @@ class _Pass(Draft):
     # --- no longer declared ---
 
     def _orphans(self) -> list[Volume]:
-        """Volumes that carry the name of an entry that is gone, where this run makes a new one in their declaration.
+        """Return volumes with the name of a removed entry, if this run makes a new volume in their declaration.
 
-        A volume that is made from the very snapshot that its entry names is a restore beside others, no rename. An
-        empty declaration leaves all its volumes behind; what is purged has its own warning.
+        A volume from the snapshot in its entry is an additional restore, and no rename. An empty declaration
+        leaves all its volumes behind. A purged volume has its own warning.
         """
         names = {(match.target.group, match.name) for match in self.matches}
         making = {
@@ -833,21 +839,23 @@ class _Pass(Draft):
     # --- swapped ---
 
     def _require_all_named(self, match: Match, volume: Volume) -> None:
-        """A shared volume comes off everywhere when it is swapped, and its copy gets to the named instances only."""
+        """Raise UnsafePlan if a shared volume has other holders. Its swap detaches it everywhere, but attaches the copy
+        only here.
+        """
         named = {instance.instance_id for instance in match.target.instances}
         others = sorted({link.instance_id for link in volume.attachments} - named)
         if volume.multi_attach_enabled and others and not self.spec.steal:
             raise UnsafePlan(
-                f"{match.target.label}: {volume.volume_id} is attached to {listed(others)} too, and the copy that "
-                "replaces it would not be: name them in instance_ids too, or take it from them with steal: true"
+                f"{match.target.label}: {volume.volume_id} is attached to {listed(others)} too, but its copy would "
+                "not be. Name them in instance_ids too, or set steal: true"
             )
 
     def _swap(self, match: Match, volume: Volume) -> None:
-        """The volume gives its place to a copy of itself, made after it has come off."""
+        """Plan the exchange of the volume for its copy, which is made after the detach."""
         target = match.target
         if match.how == "device":
             # Once it is off, nothing but its tags says what it is.
-            self.add_tags(self.in_place, volume, _identity(target, match.name), "what it is")
+            self.add_tags(self.in_place, volume, _identity(target, match.name), "tag as the volume of this entry")
         new = planned("volume", f"{target.group}/{match.name}")
         places = places_of(self.state, volume)
         self._require_all_named(match, volume)
@@ -857,7 +865,7 @@ class _Pass(Draft):
         else:
             places = declared_places(target, volume)
         final = self.spec.delete_replaced and self.spec.final_snapshot
-        reason = f"the copy that replaces {volume.volume_id} is made from it"
+        reason = f"capture {volume.volume_id} for its copy"
         snapshot = self._snapshot(match, volume, tag_names.SWAP, reason, final=final)
         self.asked += (Query("GetEbsEncryptionByDefault"), modification_query(volume), *key_query(match, using=True))
         self.warnings += _leaving(match, volume, self.state)
@@ -872,7 +880,7 @@ class _Pass(Draft):
         }
         drift = compare(match, self.state)
         change = self._creation(
-            match, new, tags, f"in place of {volume.volume_id}: {shown(drift.swap)}", old=volume, snapshot_id=snapshot
+            match, new, tags, f"replace {volume.volume_id}: {shown(drift.swap)}", old=volume, snapshot_id=snapshot
         )
         self.creates.append(change)
         self.create_waits.append(Wait((new,), "volume_available", final=not target.instances))
@@ -892,9 +900,9 @@ class _Pass(Draft):
         self._end_swap(match, new)
 
     def _finish(self, match: Match, old: Volume, new: str, snapshot: str = "") -> None:
-        """What has been replaced is marked so, and then loses its name or its life; its snapshot is not needed.
+        """Mark a replaced volume, and then release its name or delete it. Its snapshot becomes superfluous.
 
-        *snapshot* is that of a swap in this run; else there may be one of an earlier run.
+        *snapshot* is that of a swap in this run; without it, an earlier run may have taken one.
         """
         made = bool(snapshot)
         proven = made or old.volume_id in match.proven
@@ -903,7 +911,7 @@ class _Pass(Draft):
         )
         if direct or kind_of(old.tags.get(tag_names.REPLACED_BY, "")) != "volume":
             mark = {tag_names.REPLACED_BY: new}
-            self.add_tags(self.endings[1], old, mark, f"{new} has taken its place")
+            self.add_tags(self.endings[1], old, mark, f"mark as replaced by {new}")
         deleted = self.spec.delete_replaced and proven
         if self.spec.delete_replaced and not proven:
             self.warnings.append(
@@ -914,7 +922,7 @@ class _Pass(Draft):
         # Until the old one is gone, or marked, its snapshot proves the copy.
         last = deleted or not match.target.instances
         forgetting = self.leftovers if last else self.endings[0]
-        stays = f"it stays, the last of {old.volume_id}"
+        stays = f"keep as the final snapshot of {old.volume_id}"
         if made and final:
             self.endings[0].append(self.untagged(snapshot, (tag_names.SWAP,), stays))
         elif made:
@@ -926,20 +934,20 @@ class _Pass(Draft):
                 self._snapshot(match, old, tag_names.FINAL, _before_deletion(old), into=forgetting, final=True)
             self._give_up(old, there, forgetting, newer=final)
         if deleted:
-            self.deletions.append(self._delete(old, f"{new} has taken its place (delete_replaced)"))
+            self.deletions.append(self._delete(old, f"delete: {new} is the copy (delete_replaced)"))
         else:
             own = (tag_names.SPEC, tag_names.VOLUME, *tag_names.WAS_AT)
-            self.remove_tags(self.endings[2], old, own, f"{new} has taken its place")
+            self.remove_tags(self.endings[2], old, own, f"release the name to {new}")
 
     def _forgotten(self, old_id: str, snapshot_id: str) -> Change:
-        reason = f"the copy of {old_id} has been made from it"
+        reason = f"delete: the copy of {old_id} is made"
         before = {"tags": {tag_names.SWAP: old_id}}
         return Change("DeleteSnapshot", snapshot_id, self.state.region, {}, reason, before, None)
 
     # --- snapshots of what is detached ---
 
     def _snapshots(self, volume: Volume, tag: str) -> list[Snapshot]:
-        """The snapshots that runs took of the detached volume; others that carry the tag are named in a warning."""
+        """Return the snapshots that runs took of the detached volume. A warning names others with the tag."""
         is_ours = proofs.is_swap_snapshot if tag == tag_names.SWAP else proofs.is_last_snapshot
         tagged = _tagged_snapshots(self.state, volume, tag)
         ours = [item for item in tagged if is_ours(item, volume.volume_id)]
@@ -947,8 +955,8 @@ class _Pass(Draft):
         if others:
             word = proofs.SWAP_WORD if tag == tag_names.SWAP else proofs.FINAL_WORD
             self.warnings.append(
-                f"{listed(others)}: no run took this as the {word} snapshot of {volume.volume_id}, whatever its tag "
-                f"{tag} says. It is left as it is. Remove its tag {tag}"
+                f"{listed(others)}: no run took this as the {word} snapshot of {volume.volume_id}, although its tag "
+                f"{tag} says so. It stays as it is. Remove its tag {tag}"
             )
         return ours
 
@@ -962,18 +970,18 @@ class _Pass(Draft):
         final: bool = False,
         into: list[Change] | None = None,
     ) -> str:
-        """The id of the snapshot that this run takes of the detached volume.
+        """Plan a snapshot of the detached volume, and return its id.
 
-        One that an earlier run took never counts: EC2 does not tell whether the volume was attached since. The new one
-        takes its place, and it is deleted with the changes *into*, or right after the new one is complete.
+        A snapshot of an earlier run never counts, since EC2 does not show whether the volume was attached since. The
+        new one replaces it, and it is deleted with the changes *into*, or right after the new one is completed.
         *final*: for a swap that deletes the volume.
         """
         self.asked.append(_snapshot_query(volume, tag))
         self._give_up(volume, self._snapshots(volume, tag), self.endings[0] if into is None else into, newer=True)
         if volume.state == "error":
             raise UnsafePlan(
-                f"{match.target.label}: {volume.volume_id} is in the state error, and EBS takes no snapshot of it; "
-                "final_snapshot: false deletes it without one"
+                f"{match.target.label}: {volume.volume_id} is in the state error, and EBS takes no snapshot of it. "
+                "Set final_snapshot: false to delete it without one"
             )
         require_in_region(match.target.label, volume, "Delete it without a snapshot: final_snapshot: false")
         swap = tag == tag_names.SWAP
@@ -1010,10 +1018,10 @@ class _Pass(Draft):
         return new
 
     def _give_up(self, volume: Volume, snapshots: Iterable[Snapshot], into: list[Change], *, newer: bool) -> None:
-        """Earlier runs took these of the volume. They go with the changes *into* where facts allow it.
+        """Delete snapshots that earlier runs took of the volume, with the changes *into*, as far as facts allow it.
 
-        *newer*: this run takes a newer one. EC2 takes it once those that are pending are complete. What an earlier
-        version took, or a run of long ago, may be the record of another time: it stays, and a warning names it.
+        *newer*: this run takes a newer one, which EC2 accepts once pending ones are completed. A snapshot of an earlier
+        version, or of a run long ago, may be a record of another time. It is kept, and a warning names it.
         """
         known = {change.resource for changes in (self.cleanup, into) for change in changes}
         for item in snapshots:
@@ -1024,30 +1032,30 @@ class _Pass(Draft):
             elif proofs.is_temporary(item, volume.volume_id) or (newer and self._is_superseded(volume, item)):
                 if newer and item.state == "pending":
                     self.settling.append(Wait((item.snapshot_id,), "completed"))
-                reason = f"a newer one of {volume.volume_id} takes its place" if newer else "the copy is in its place"
+                reason = f"delete: {volume.volume_id} has a newer one" if newer else "delete: the copy is attached"
                 into.append(self._useless(item, reason))
             else:
-                self.remove_tags(into, item, (tag_names.SWAP,), f"it stays, a snapshot of {volume.volume_id}")
+                self.remove_tags(into, item, (tag_names.SWAP,), f"keep as a snapshot of {volume.volume_id}")
                 self.warnings.append(
-                    f"{item.snapshot_id}: an earlier run took this snapshot of {volume.volume_id}, and nothing proves "
-                    "that it is of no use. It is kept. Delete it yourself if you do not need it"
+                    f"{item.snapshot_id}: an earlier run took this snapshot of {volume.volume_id}, and nothing "
+                    "proves that it is superfluous. It is kept. Delete it yourself if you do not need it"
                 )
 
     def _is_superseded(self, volume: Volume, item: Snapshot) -> bool:
-        return self.now is not None and proofs.is_superseded(item, volume.volume_id, self.now)
+        return proofs.is_superseded(item, volume.volume_id, self.now)
 
     def _outdate(self, volume: Volume, snapshots: Iterable[Snapshot]) -> None:
-        """These are not the last of the volume any more: it was attached since, or will be.
+        """Discard snapshots that are not the volume's final ones any more, since it was attached since, or will be.
 
-        EC2 shows a pending one until it is complete, deleted or not: its tags go first, so that no run looks at it
-        again.
+        EC2 shows a pending snapshot until it is completed, even if it is deleted. So its tags are removed first, and no
+        run looks at it again.
         """
         known = {change.resource for change in (*self.untagging, *self.cleanup)}
         for item in snapshots:
             if item.snapshot_id in known:
                 continue
             failed = item.state == "error"
-            reason = "it has failed" if failed else f"it is not the last one of {volume.volume_id}, which is attached"
+            reason = "discard the failed snapshot" if failed else f"discard: {volume.volume_id} may have newer data"
             of_swap = tag_names.SWAP in item.tags and proofs.is_swap_snapshot(item, volume.volume_id)
             temporary = proofs.is_temporary(item, volume.volume_id)
             useless = failed or temporary or (of_swap and self._is_superseded(volume, item))
@@ -1063,10 +1071,10 @@ class _Pass(Draft):
     # --- tags and deletions ---
 
     def _mark(self, volume: Volume, places: Sequence[Place]) -> None:
-        """A record of where it is, before it comes off."""
+        """Record the volume's place before its detach."""
         if any(change.resource == volume.volume_id for change in self.marks):
             return
-        reason = "so that a run after this one knows its place"
+        reason = "record the place for the next run"
         self.add_tags(self.marks, volume, places_tags(places, volume.tags), reason)
 
     def _delete(self, volume: Volume, reason: str) -> Change:
@@ -1076,7 +1084,7 @@ class _Pass(Draft):
     # --- the whole ---
 
     def plan(self) -> Plan:
-        """The plan. Raises UnsafePlan for what EC2 would refuse, or what nobody has consented to."""
+        """Return the plan. Raises UnsafePlan for a plan that EC2 would refuse, or without the user's consent."""
         for change in self.attaches:
             instance_id, device = change.parameters["InstanceId"], change.parameters["Device"]
             label = self.labels[change.resource]
@@ -1088,7 +1096,7 @@ class _Pass(Draft):
         involved = self._involved(stopping)
         restored = [*stopping, *(item for item in involved if wants_start(item))]
         started = [item for item in involved if item.state in ("running", "pending") and self._is_over(item)]
-        self.endings[0] += [forget(item, self.state.region, "it is running again") for item in started]
+        self.endings[0] += [forget(item, self.state.region, "end the hold") for item in started]
         self.warnings += [lost_address(item) for item in stopping if has_passing_address(item)]
         stages, warnings = self.stages(stopping, restored), tuple(dict.fromkeys(self.warnings))
         refused = self._refused()
@@ -1097,7 +1105,7 @@ class _Pass(Draft):
         return Plan(stages, warnings, refused=refused)
 
     def _refused(self) -> StorageError | None:
-        """What the task fails with once the other entries are carried out."""
+        """Return the error of the task after the other entries are applied, or None."""
         if len(self.refusals) < 2:
             return next(iter(self.refusals), None)
         return Incomplete("; ".join(bounded(map(str, self.refusals))), self.refusals[0])
@@ -1105,17 +1113,17 @@ class _Pass(Draft):
     # --- refused ---
 
     def _stopping(self) -> list[Instance]:
-        """The running instances that are stopped for what has to come off them."""
+        """Return the running instances that must stop for a detach."""
         if self.spec.in_use != "stop":
             return []
         found = [self.state.instance(instance_id) for instance_id, links in self.leaving.items() if links]
         return running_of(instance for instance in found if instance is not None)
 
     def _involved(self, stopping: Sequence[Instance]) -> list[Instance]:
-        """The instances that an earlier run may have stopped for these volumes, and that this one does not stop.
+        """Return the instances that an earlier run may have stopped for these volumes, and that this run does not stop.
 
-        A hold may be somebody else's: it is this module's when a volume of the declaration says that it was there, and
-        no fact refutes that.
+        A hold may belong to somebody else. It belongs to this module if a volume of the declaration claims to have been
+        there, and no fact refutes that.
         """
         own = [item for match in self.matches for item in (match.volume, *match.replaced, *match.stale)]
         wanted = set(self.spec.instance_ids)
@@ -1127,8 +1135,10 @@ class _Pass(Draft):
         return [item for item in found if item not in stopping]
 
     def _is_over(self, instance: Instance) -> bool:
-        """Whether the hold of a running instance is no other run's, which is about to stop it: a declared instance, or
-        one that EC2 shows started since.
+        """Return whether the hold of a running instance is over: a declared instance, or one that EC2 shows started
+        since.
+
+        Any other hold may belong to a run that is about to stop the instance.
         """
         hold = hold_of(instance)
         return instance.instance_id in self.spec.instance_ids or (hold is not None and hold.is_spent(instance))
@@ -1145,12 +1155,12 @@ class _Pass(Draft):
             raise UnsafePlan(f"in_use: stop: {'; '.join(bounded(troubles))}. Nothing was changed.")
 
     def _at_rest(self, instance_ids: Iterable[str]) -> list[Instance]:
-        """Those that are stopped: a relaunch may have retired them."""
+        """Return the stopped ones among these instances. A relaunch may have retired them."""
         found = [self.state.instance(item) for item in sorted(instance_ids)]
         return [item for item in found if item is not None and item.state in ("stopping", "stopped")]
 
     def _require_unreplaced(self) -> None:
-        """SpecError for a volume that would be attached to an instance that a relaunch has retired."""
+        """Raise SpecError for an attachment to an instance that a relaunch has retired."""
         joined = {str(change.parameters["InstanceId"]): self.labels[change.resource] for change in self.attaches}
         for instance in self._at_rest(joined):
             heir = successor(self.state, instance.instance_id)
@@ -1161,7 +1171,9 @@ class _Pass(Draft):
                 )
 
     def _require_limits(self) -> None:
-        """EC2's limit of attachments for the instance type, where it says one, and Nitro for multi-attach."""
+        """Raise an error beyond EC2's limit of attachments for the instance type, and for
+        Multi-Attach without Nitro.
+        """
         joining: dict[str, list[Change]] = defaultdict(list)
         for change in self.attaches:
             joining[change.parameters["InstanceId"]].append(change)
@@ -1193,16 +1205,17 @@ class _Pass(Draft):
             if held - leaving + len(changes) > most:
                 names = listed(self.labels[change.resource] for change in changes)
                 raise UnsafePlan(
-                    f"{names}: the type {instance.instance_type} of {instance_id} takes {most} volumes"
-                    f"{f', less {interfaces} for its further interfaces' if interfaces else ''}; with these it would "
-                    f"have {held - leaving + len(changes) - interfaces}. Detach others first, or choose a larger type"
+                    f"{names}: the type {instance.instance_type} of {instance_id} takes {most} "
+                    f"volumes{f', less {interfaces} for its further interfaces' if interfaces else ''}; with these "
+                    f"it would have {held - leaving + len(changes) - interfaces}. Detach others first, or choose a "
+                    "larger type"
                 )
 
 
 def _is_known_by_a_fact(match: Match, volume: Volume) -> bool:
-    """Whether more than tags says that the volume is the entry's: its id, its device, or the snapshot that made it.
+    """Return whether a fact ties the volume to the entry: its id, its device, or the snapshot that made it.
 
-    That it is attached to the instance does not say which entry it is.
+    The attachment to the instance alone does not show the entry.
     """
     entry = match.target.spec
     instance_ids = {instance.instance_id for instance in match.target.instances}
@@ -1216,7 +1229,7 @@ def _is_known_by_a_fact(match: Match, volume: Volume) -> bool:
 
 
 def _forgotten_flags(match: Match, volumes: Iterable[Volume | None]) -> Iterator[str]:
-    """A warning for each record that says that a volume is deleted with its instance, where the entry does not."""
+    """Yield a warning for each tag that claims delete-on-termination, if the entry does not set it."""
     if match.target.spec.delete_on_termination is not None:
         return
     for volume in volumes:
@@ -1226,21 +1239,21 @@ def _forgotten_flags(match: Match, volumes: Iterable[Volume | None]) -> Iterator
             if place.delete_on_termination and place.instance_id in match.target.instance_ids:
                 yield (
                     f"{match.target.label}: the tag {tag_names.WAS_AT[0]} of {volume.volume_id} says that it was "
-                    f"deleted with {place.instance_id}, and nothing proves that. Set delete_on_termination: true if it "
-                    "should be"
+                    f"deleted with {place.instance_id}, but nothing proves that. Set delete_on_termination: true to "
+                    "have it deleted so"
                 )
 
 
 def _leaving(match: Match, volume: Volume, state: State) -> Iterator[str]:
-    """A warning for what declares the volume where it is: as declared, its next run works against this one."""
+    """Yield a warning for other tasks that declare the volume at its present place, since they would undo the move."""
     target = match.target
     left, name = volume.tags.get(tag_names.SPEC), volume.tags.get(tag_names.VOLUME)
     if left is None:
         return
     if left != target.group:
         yield (
-            f"{volume.volume_id} goes from the spec {left} to {target.group}: what declares {left} must no longer name "
-            f"{name}, or its next run makes a new one"
+            f"{volume.volume_id} goes from the declaration {left} to {target.group}. Remove {name} from {left}, or "
+            "its next run makes a new volume"
         )
     elif match.how == "volume_id":
         away = [link.instance_id for link in strangers(match, state)]
@@ -1248,28 +1261,31 @@ def _leaving(match: Match, volume: Volume, state: State) -> Iterator[str]:
             away = away or [volume.availability_zone]
         if away:
             yield (
-                f"{volume.volume_id} leaves {listed(away)} and stays in the spec {left}: what declares {left} there "
-                f"must no longer name {name}, or its next run fails, and with steal: true takes it back"
+                f"{volume.volume_id} leaves {listed(away)} and stays in the declaration {left}. Remove {name} from "
+                f"the tasks that declare {left} there. Otherwise their next run fails, or takes it back with steal: "
+                "true"
             )
 
 
 def _multi_attach_rule(volume: Volume, drift: Drift) -> str:
-    """The rule of EBS that forbids the change (EBS user guide, "Multi-Attach"), with the remedy where there is one."""
+    """Return the rule of EBS that forbids the change (EBS user guide, "Multi-Attach"), with the
+    remedy if there is one.
+    """
     if volume.volume_type == "io1":
         return "An io1 volume has multi_attach from its creation or never, and EBS does not modify one that has it"
     if "volume_type" in drift.never:
-        return "The type of a volume with multi_attach stays. Set multi_attach: false first, in a run of its own"
-    return "An io2 volume gives multi_attach up only while it is attached to at most one instance"
+        return "The type of a volume with multi_attach cannot change. First set multi_attach: false in a separate run"
+    return "An io2 volume can lose multi_attach only while it is attached to at most one instance"
 
 
 def _no_longer_declared(volumes: Iterable[Volume]) -> Iterator[str]:
-    """A warning for each volume that keeps the name of an entry which is gone."""
+    """Yield a warning for each volume that keeps the name of a removed entry."""
     for volume in volumes:
         name = volume.tags.get(tag_names.VOLUME)
         if name is not None:
             yield (
-                f"{volume.volume_id} was declared as {name} and is no longer declared. An entry with volume_id: "
-                f"{volume.volume_id} renames it, and one with state: absent deletes it"
+                f"{volume.volume_id} was declared as {name} and is no longer declared. Rename it with volume_id: "
+                f"{volume.volume_id} in an entry, or delete it with state: absent"
             )
 
 
@@ -1278,11 +1294,13 @@ def _identity(target: Target, name: str) -> dict[str, str]:
 
 
 def _before_deletion(volume: Volume) -> str:
-    return f"the last of {volume.volume_id} before it is deleted"
+    return f"capture {volume.volume_id} before its deletion"
 
 
 def _description(match: Match, purpose: proofs.Purpose, volume: Volume) -> str:
-    """The snapshot's description: whose volume it is of, and at its end for what it is; EC2 takes 255 characters."""
+    """Return the snapshot's Description: first the entry of its volume, at the end its purpose. EC2 takes 255
+    characters.
+    """
     note = f": {proofs.capture_note(purpose, volume.volume_id)}"
     return f"{match.target.group} {match.name}"[: 255 - len(note)] + note
 
@@ -1302,4 +1320,4 @@ def headline(_spec: VolumesSpec, result: Mapping[str, Any]) -> str:
     return f"{counted(len(there), 'volume')} of the declaration{deferred}"
 
 
-FEATURE = Feature(parse=parse, needs=needs, plan=plan, result=result, headline=headline)
+FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline)

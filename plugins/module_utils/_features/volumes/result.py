@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What `ebs_volume_spec` returns: the declared volumes as they are, or as they would be.
+"""The result of `ebs_volume_spec`: the declared volumes, observed or predicted.
 
 Private to this collection.
 """
@@ -29,7 +29,7 @@ _NVME = "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_"
 
 
 def result(spec: VolumesSpec, state: State) -> dict[str, Any]:
-    """``volumes``, ``deferred``, ``final_snapshots``: one entry per volume of the declaration, in its order."""
+    """Return ``volumes``, ``deferred`` and ``final_snapshots``, in the order of the declaration."""
     volumes: list[dict[str, Any]] = []
     deferred: list[dict[str, Any]] = []
     for match in matches(dataclasses.replace(spec, steal=True), state):
@@ -44,7 +44,7 @@ def result(spec: VolumesSpec, state: State) -> dict[str, Any]:
 
 
 def _final_snapshots(state: State) -> Iterator[dict[str, str]]:
-    """The final snapshot of each volume: of several that runs took, the newest. One that is only planned is that."""
+    """Yield the newest final snapshot of each volume that runs took. A planned one is the newest."""
     newest: dict[str, Snapshot] = {}
     for item in state.all(Snapshot):
         volume_id = item.tags.get(tag_names.FINAL, "")
@@ -59,7 +59,7 @@ def _age(snapshot: Snapshot) -> tuple[bool, datetime]:
 
 
 def _entries(match: Match, state: State) -> Iterator[dict[str, Any]]:
-    """The match's volume as it is on each of the target's instances, or once where it is to be on none."""
+    """Yield the match's volume on each of the target's instances, or once without instances."""
     volume, target = match.volume, match.target
     instance_ids: Sequence[str | None] = [instance.instance_id for instance in target.instances] or [None]
     drift = compare(match, state) if target.spec.state == "present" else Drift()

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The options of `ebs_volume_spec`, and all that can be refused without looking at EC2.
+"""The options of `ebs_volume_spec`, and all refusals without a call to EC2.
 
 Private to this collection.
 """
@@ -34,7 +34,7 @@ _INITIALIZATION_RATE = (100, 300)
 
 @dataclass(frozen=True)
 class VolumeSpec:
-    """One entry of ``volumes``. None is what the user did not say. Sizes in GiB, throughput and rate in MiB/s."""
+    """One entry of ``volumes``. None stands for no value. Sizes in GiB, throughput and rate in MiB/s."""
 
     label: str
     name: str | None
@@ -82,26 +82,26 @@ class VolumesSpec:
 
     @property
     def shared(self) -> bool:
-        """Every volume is one volume on all the instances: a cluster's disks."""
+        """Every volume is shared by all the instances, as in a cluster."""
         return len(self.instance_ids) > 1 and self.group is not None
 
 
 def parse(params: Mapping[str, Any], _region: str) -> VolumesSpec:
-    """The module's options as a spec. Raises SpecError, naming the volume, the value, and what would be accepted."""
+    """Return the module's options as a spec. Raises SpecError with the volume, the value, and the accepted values."""
     ids = tuple(dict.fromkeys(require_id("instance", item, "instance_ids") for item in params["instance_ids"] or ()))
     zone, group = params["availability_zone"], params["spec"]
     if bool(ids) == bool(zone):
-        raise SpecError("One of instance_ids and availability_zone is needed, and not both")
+        raise SpecError("instance_ids: needs either instance_ids or availability_zone. Set one of them")
     if zone and not is_zone(zone):
         raise SpecError(f"availability_zone: {zone!r} is not the name of a zone, such as eu-central-1a")
     if zone and params["move"] and not group:
         group = f"{PLACE_OF_ZONE}{zone}"
     if zone and not group:
-        raise SpecError("spec is required with availability_zone: it is what tells these volumes from others")
+        raise SpecError("spec: is required with availability_zone, since it identifies these volumes. Set it")
     if group is not None:
         require_text(group, "spec")
     if group is not None and not 0 < len(group) <= LONGEST_VALUE:
-        raise SpecError(f"spec: 1 to {LONGEST_VALUE} characters, since it is kept in a tag")
+        raise SpecError(f"spec: is kept in a tag. Use 1 to {LONGEST_VALUE} characters")
     spec = VolumesSpec(
         instance_ids=ids,
         availability_zone=zone,
@@ -134,15 +134,15 @@ def _volume(entry: Mapping[str, Any], number: int) -> VolumeSpec:
         require_text(name, f"volumes[{number}].name")
     label = f"volumes[{number}]" + (f" ({name or volume_id})" if name or volume_id else "")
     if not name and not volume_id:
-        raise SpecError(f"{label}: name is required, unless volume_id names the volume")
+        raise SpecError(f"{label}: name: is required without volume_id. Set one of them")
     if name is not None and not 0 < len(name) <= LONGEST_VALUE:
-        raise SpecError(f"{label}: name: 1 to {LONGEST_VALUE} characters, since it is kept in a tag")
+        raise SpecError(f"{label}: name: is kept in a tag. Use 1 to {LONGEST_VALUE} characters")
     if volume_id is not None:
         require_id("volume", volume_id, f"{label}: volume_id")
     device = entry["device_name"]
     if device is not None and not is_device_name(device):
         raise SpecError(
-            f"{label}: device_name: EC2 does not accept {device!r}; it takes names such as /dev/sdf to /dev/sdp, or "
+            f"{label}: device_name: EC2 does not accept {device!r}. Use a name from /dev/sdf to /dev/sdp, or from "
             "/dev/xvdba to /dev/xvddx"
         )
     snapshot = entry["snapshot"] or {}
@@ -185,26 +185,28 @@ def _moment(value: str | None, option: str) -> datetime | None:
 
 
 def _require_possible(volume: VolumeSpec) -> None:
-    """What contradicts itself or EBS whatever there is; where no type is said, the rest waits for the volume's own."""
+    """Raise SpecError for an entry that contradicts itself or EBS. Without a type, the rest waits
+    for the volume's own.
+    """
     label = volume.label
     if volume.volume_type is not None:
         require_values(label, volume.volume_type, volume.size, volume.iops, volume.throughput, boot=volume.name == ROOT)
         _require_multi_attach_type(volume, volume.volume_type)
     elif volume.size is not None and volume.size < 1:
-        raise SpecError(f"{label}: size: {volume.size} GiB; a volume has at least 1")
+        raise SpecError(f"{label}: size: {volume.size} GiB is too small. Use 1 or more")
     if volume.kms_key_id is not None and not volume.encrypted:
-        raise SpecError(f"{label}: kms_key_id: {volume.kms_key_id} encrypts only with encrypted: true")
+        raise SpecError(f"{label}: kms_key_id: {volume.kms_key_id} needs encrypted: true. Set both")
     if volume.snapshot_id is not None and volume.snapshot_tags is not None:
-        raise SpecError(f"{label}: snapshot_id and snapshot: one of them says what the volume is made from")
+        raise SpecError(f"{label}: snapshot_id: excludes snapshot. Set one of them")
     if volume.snapshot_tags is not None and not volume.snapshot_tags:
-        raise SpecError(f"{label}: snapshot.tags: at least one tag; without one any snapshot would do")
+        raise SpecError(f"{label}: snapshot.tags: is empty, so any snapshot would match. Name at least one tag")
     rate = volume.initialization_rate
     if rate is not None:
         least, most = _INITIALIZATION_RATE
         if not least <= rate <= most:
-            raise SpecError(f"{label}: initialization_rate: {least} to {most} MiB/s, not {rate}")
+            raise SpecError(f"{label}: initialization_rate: {rate} is not from {least} to {most} MiB/s")
         if volume.snapshot_id is None and volume.snapshot_tags is None:
-            raise SpecError(f"{label}: initialization_rate: only for a volume made from snapshot_id or snapshot")
+            raise SpecError(f"{label}: initialization_rate: needs snapshot_id or snapshot. Set one of them")
     if volume.name == ROOT:
         _require_root(volume)
 
@@ -212,19 +214,19 @@ def _require_possible(volume: VolumeSpec) -> None:
 def require_values(
     label: str, volume_type: str, size: int | None, iops: int | None, throughput: int | None, *, boot: bool = False
 ) -> None:
-    """Raises SpecError unless EBS makes such a volume. What EBS raises silently (a gp3 of 500 iops) passes."""
+    """Raise SpecError unless EBS makes such a volume. A value that EBS raises silently (a gp3 of 500 iops) passes."""
     require_performance(label, volume_type, size, *normalised(volume_type, iops, throughput), boot=boot)
 
 
 def _require_multi_attach_type(volume: VolumeSpec, volume_type: str) -> None:
     if volume.multi_attach and not VOLUME_TYPES[volume_type].multi_attach:
-        raise SpecError(f"{volume.label}: multi_attach: {volume_type} volumes have none; io1 and io2 have")
+        raise SpecError(f"{volume.label}: multi_attach: {volume_type} volumes do not support it. Use io1 or io2")
 
 
 def _require_root(volume: VolumeSpec) -> None:
     if volume.state != "present":
         raise SpecError(
-            f"{volume.label}: state: {volume.state}: a root volume is never detached or deleted; only state: present"
+            f"{volume.label}: state: {volume.state}: a root volume is never detached or deleted. Use state: present"
         )
     given = [
         name
@@ -238,11 +240,14 @@ def _require_root(volume: VolumeSpec) -> None:
         if value
     ]
     if given:
-        raise SpecError(f"{volume.label}: {', '.join(given)}: the name root stands for what is at the root device")
+        raise SpecError(
+            f"{volume.label}: {', '.join(given)}: the name root already stands for the volume at the root device. "
+            "Remove the option"
+        )
 
 
 def _require_distinct(volumes: Sequence[VolumeSpec]) -> None:
-    """Two volumes for one name, device or id are a contradiction."""
+    """Raise SpecError for two entries with one name, device or id."""
     for option, values in (
         ("name", [(volume.name, volume) for volume in volumes]),
         ("volume_id", [(volume.volume_id, volume) for volume in volumes]),
@@ -257,7 +262,7 @@ def _require_distinct(volumes: Sequence[VolumeSpec]) -> None:
                 continue
             if value in seen:
                 raise SpecError(
-                    f"{volume.label}: {option}: {getattr(volume, option)} is that of {seen[value].label} too"
+                    f"{volume.label}: {option}: {getattr(volume, option)} already belongs to {seen[value].label}"
                 )
             seen[value] = volume
 
@@ -267,7 +272,7 @@ def _labels(volumes: Iterable[VolumeSpec]) -> str:
 
 
 def _require_several(spec: VolumesSpec) -> None:
-    """Several instances have volumes of their own each, or share all of them: a mixture would be a guess."""
+    """Raise SpecError for a mixture of shared volumes and volumes of each instance."""
     if len(spec.instance_ids) < 2:
         return
     shared = [volume for volume in spec.volumes if volume.multi_attach]
@@ -276,12 +281,12 @@ def _require_several(spec: VolumesSpec) -> None:
     if spec.group is not None and own:
         raise SpecError(
             f"spec: {spec.group!r} stands for one machine, so with several instance_ids every volume must be "
-            f"multi_attach; {_labels(own)} are not. Leave spec out, and each instance has volumes of its own"
+            f"multi_attach, but {_labels(own)} are not. Leave spec out to give each instance volumes of its own"
         )
     if spec.group is None and shared:
         raise SpecError(
-            f"{_labels(shared)}: multi_attach with several instance_ids: spec is needed, it names the cluster that "
-            "shares the volumes"
+            f"{_labels(shared)}: multi_attach: with several instance_ids, spec must name the cluster that shares the "
+            "volumes. Set it"
         )
     if spec.shared and len(spec.instance_ids) > MOST_MULTI_ATTACHMENTS:
         raise SpecError(
@@ -293,12 +298,12 @@ def _require_several(spec: VolumesSpec) -> None:
 
 
 def _require_moving(spec: VolumesSpec) -> None:
-    """SpecError for a move of anything but named volumes to one place."""
+    """Raise SpecError for a move of anything except named volumes to one place."""
     if len(spec.instance_ids) > 1:
-        raise SpecError("move: one of instance_ids is needed, and no more")
+        raise SpecError("move: takes one instance. Name one in instance_ids")
     for volume in spec.volumes:
         if volume.volume_id is None or volume.state != "present":
-            raise SpecError(f"{volume.label}: move: takes entries with a volume_id and state: present only")
+            raise SpecError(f"{volume.label}: move: only takes entries with volume_id and state: present")
 
 
 def _require_unattached(spec: VolumesSpec) -> None:
@@ -312,8 +317,8 @@ def _require_unattached(spec: VolumesSpec) -> None:
             if value is not None
         ]
         if given:
-            raise SpecError(f"{volume.label}: {', '.join(given)}: only with instance_ids")
+            raise SpecError(f"{volume.label}: {', '.join(given)}: needs instance_ids")
         if volume.name == ROOT:
-            raise SpecError(f"{volume.label}: a root volume belongs to an instance: only with instance_ids")
+            raise SpecError(f"{volume.label}: a root volume needs instance_ids")
     if spec.purge_volumes:
-        raise SpecError("purge_volumes: only with instance_ids")
+        raise SpecError("purge_volumes: needs instance_ids")

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The plan of `ebs_volume_spec` in order: what needs no interruption, the interruption, and what comes after it.
+"""The order of a plan of `ebs_volume_spec`: before, during and after the interruption.
 
-From the first detach to the last attachment every failure leads back to where it began.
+From the first detach to the last attachment every failure is rolled back.
 
 Private to this collection.
 """
@@ -33,7 +33,7 @@ COOLDOWN = frozenset({"IncorrectModificationState", "VolumeModificationRateExcee
 
 @dataclass
 class Move:
-    """A volume that leaves its places and is to be attached again, itself or a copy of it."""
+    """A volume that leaves its places and is attached again, itself or as a copy."""
 
     volume: Volume
     places: tuple[Place, ...]
@@ -42,20 +42,17 @@ class Move:
 
     @property
     def successor(self) -> str:
-        """The id of what is attached in the end."""
+        """The id of the volume that is attached in the end."""
         return self.new or self.volume.volume_id
 
 
 @dataclass
 class Draft:
-    """The parts of a plan, to be filled in any order; `stages` puts them in order.
-
-    *now* is None while it is not planned yet, only found out what has to be asked.
-    """
+    """The parts of a plan, filled in any order; `stages` orders them."""
 
     spec: VolumesSpec
     state: State
-    now: datetime | None
+    now: datetime
     warnings: list[str] = field(default_factory=list)
     # Before anything is interrupted.
     settling: list[Wait] = field(default_factory=list)
@@ -90,17 +87,17 @@ class Draft:
     def add_tags(
         self, changes: list[Change], resource: Volume | Snapshot, wanted: Mapping[str, str], reason: str
     ) -> None:
-        """Tags to set; those that are there already are left out when the plan is put in order."""
+        """Set tags. Tags that are already there are dropped when the plan is ordered."""
         if wanted:
             parameters = {"Tags": boto3_tags(wanted)}
             changes.append(Change("CreateTags", resource.resource_id, self.state.region, parameters, reason))
 
     def remove_tags(self, changes: list[Change], resource: Volume | Snapshot, keys: Iterable[str], reason: str) -> None:
-        """Tags to take off; those that are not there then are left out when the plan is put in order."""
+        """Remove tags. Tags that are not there are dropped when the plan is ordered."""
         changes.append(self.untagged(resource.resource_id, keys, reason))
 
     def untagged(self, resource_id: str, keys: Iterable[str], reason: str) -> Change:
-        """The change that takes tags off; for what is only planned too."""
+        """Return the change that removes tags, also from a planned resource."""
         parameters = {"Tags": [{"Key": key} for key in keys]}
         return Change("DeleteTags", resource_id, self.state.region, parameters, reason)
 
@@ -128,7 +125,7 @@ class Draft:
         return _predicted(stages, self.state)
 
     def _not_made(self) -> tuple[Stage, ...]:
-        """What EBS could not make (a key that it cannot use) is deleted by the run that has asked for it.
+        """Return the rollback that deletes volumes that EBS could not create, for instance with an unusable key.
 
         Only that run can tell it from a volume that was in use and has failed.
         """
@@ -139,7 +136,7 @@ class Draft:
                 change.resource,
                 self.state.region,
                 {},
-                "EBS could not make it",
+                "delete: EBS could not create it",
                 unless=(Query("DescribeVolumes", (("volume-id", (change.resource,)), alive)),),
             )
             for change in self.in_place
@@ -151,11 +148,8 @@ class Draft:
         return (Wait(tuple(self.cooling), "modifiable"),) if self.cooling else ()
 
     def _interruption(self, stopping: Sequence[Instance], restored: Sequence[Instance]) -> list[Stage]:
-        """From the first thing that is taken away to the last that is given back."""
-        moment = self.now
-        if moment is None:
-            return []
-        region, hold_time = self.state.region, self.spec.hold_time
+        """Return the stages from the first detach to the last start."""
+        moment, region, hold_time = self.now, self.state.region, self.spec.hold_time
         stops = held_stop(stopping, region, moment, hold_time)
         restore = restore_stages(restored, region, moment, hold_time)
         back = self._way_back(restore)
@@ -185,7 +179,7 @@ class Draft:
         return [*stages, *restore] if self.moves else stages
 
     def _attachments(self, moving: set[str]) -> Iterator[Stage]:
-        """The attachments of all that is not moved, side by side.
+        """Yield the attachments of all that is not moved, side by side.
 
         Of a named spec the first one alone: two hosts that both take it for theirs, at the same moment, meet at that
         one volume, and the later of them gets none.
@@ -217,7 +211,7 @@ class Draft:
                         volume.volume_id,
                         region,
                         {"InstanceId": place.instance_id, "Device": place.device_name},
-                        "it was there",
+                        "attach again at the former place",
                         None,
                         {"state": "in-use", "attachments": [plain(link) for link in volume.attachments]},
                         unless=placed[volume.volume_id],
@@ -242,7 +236,7 @@ class Draft:
             Stage(
                 tuple(
                     dataclasses.replace(
-                        self.untagged(volume_id, tag_names.WAS_AT, "its place is known"),
+                        self.untagged(volume_id, tag_names.WAS_AT, "forget the former place"),
                         unless=placed.get(volume_id, ()),
                     )
                     for volume_id in dict.fromkeys(marked)
@@ -254,7 +248,7 @@ class Draft:
             Stage(
                 tuple(
                     dataclasses.replace(
-                        self.untagged(move.snapshot, (tag_names.FINAL, tag_names.SWAP), "it is not needed"),
+                        self.untagged(move.snapshot, (tag_names.FINAL, tag_names.SWAP), "undo the swap"),
                         unless=placed[move.volume.volume_id],
                     )
                     for move in self.moves
@@ -267,7 +261,7 @@ class Draft:
             stages.append(
                 Stage(
                     tuple(
-                        Change(action, made, region, {}, "it is not needed", unless=placed[move.volume.volume_id])
+                        Change(action, made, region, {}, "undo the swap", unless=placed[move.volume.volume_id])
                         for move in self.moves
                         if (made := getattr(move, name))
                     )
@@ -330,7 +324,7 @@ class Draft:
 
 
 def plain(part: Any) -> dict[str, Any]:
-    """An attachment or a block device as a view holds it."""
+    """Return an attachment or a block device as a view holds it."""
     return dataclasses.asdict(part)
 
 
@@ -343,7 +337,7 @@ def _flags(instance_id: str, flags: Mapping[str, bool], region: str) -> Change:
         instance_id,
         region,
         {"BlockDeviceMappings": mapping},
-        "delete_on_termination of " + ", ".join(sorted(flags)),
+        "set delete_on_termination of " + ", ".join(sorted(flags)),
     )
 
 
@@ -367,7 +361,7 @@ def _with_way_back(stage: Stage, back: tuple[Stage, ...]) -> Stage:
 
 
 def _predicted(stages: Iterable[Stage], state: State) -> tuple[Stage, ...]:
-    """The stages without what changes nothing; every change of tags with the tags before and after it.
+    """Return the stages without what changes nothing; every change of tags with the tags before and after it.
 
     Raises SpecError for a resource that would have more tags than EC2 takes.
     """

@@ -1,0 +1,89 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The report of a plan: results that only the planner knows, and how they follow from what was done.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from .ids import substitute
+
+
+@dataclass(frozen=True)
+class Withdrawal:
+    """The reason why a change is left out at the last moment: the name of a guard, and its sentence."""
+
+    guard: str
+    reason: str
+
+
+class _Change(Protocol):
+    """The part of `plan.Change` that a report reads."""
+
+    @property
+    def action(self) -> str: ...
+
+    @property
+    def resource(self) -> str: ...
+
+
+Adjust = Callable[[Mapping[str, Any], Mapping[str, Withdrawal]], Mapping[str, Any]]
+"""From results, and withdrawals by resource, to the results that hold after them."""
+
+
+@dataclass(frozen=True)
+class PlanReport:
+    """Parts of the module's result beside the entities, such as why a snapshot is kept.
+
+    ``result``: the parts, if the plan is carried out. ``unfinished``: the parts that replace them if it is not.
+    ``listed``: by action, the list in ``result`` that names its resources. ``counted``: by action, the number in
+    ``result["counts"]`` that goes down for a change that is left undone. ``adjust``: the results after withdrawals.
+    ``measured``: the list in ``result`` whose entries have a ``volume_id``, and get the ``seconds`` until the volume
+    was ready. Of a failed run it has only entries for which nothing is left to do. ``text``: shown by ``--diff`` after
+    the changes. ``most_shown``: how many changes the diff shows, None for all.
+    """
+
+    result: Mapping[str, Any] = field(default_factory=dict)
+    unfinished: Mapping[str, Any] = field(default_factory=dict)
+    listed: Mapping[str, str] = field(default_factory=dict)
+    counted: Mapping[str, str] = field(default_factory=dict)
+    adjust: Adjust | None = None
+    measured: str = ""
+    text: str = ""
+    most_shown: int | None = None
+
+    def finished(
+        self, left: Iterable[_Change], withdrawn: Mapping[str, Withdrawal], ids: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """Return the results of a finished run: with EC2's *ids*, and without the changes that it *left* undone."""
+        found: dict[str, Any] = substitute(self.result, ids)
+        for change in left:
+            name = self.listed.get(change.action)
+            if name is not None:
+                resource = substitute(change.resource, ids)
+                found[name] = [item for item in found[name] if item != resource]
+            count = self.counted.get(change.action)
+            if count is not None:
+                found["counts"] = {**found["counts"], count: found["counts"][count] - 1}
+        return self._adjusted(found, withdrawn)
+
+    def so_far(
+        self, done: Iterable[_Change], withdrawn: Mapping[str, Withdrawal], ids: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """Return the results of a run that did not finish. Their lists hold the changes that were *done*."""
+        found: dict[str, Any] = {name: [] for name in self.listed.values()} | substitute(self.unfinished, ids)
+        for change in done:
+            name = self.listed.get(change.action)
+            if name is not None:
+                found[name].append(substitute(change.resource, ids))
+        return self._adjusted(found, withdrawn)
+
+    def _adjusted(self, found: dict[str, Any], withdrawn: Mapping[str, Withdrawal]) -> dict[str, Any]:
+        return dict(self.adjust(found, withdrawn)) if self.adjust is not None and withdrawn else found
