@@ -12,13 +12,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.restore.candidates import origin_of
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.restore.points import (
     DEFAULT_TYPE,
     MOST_CARRIED,
     Recovery,
     Restored,
     Wanted,
-    origin_of,
     parse_time,
     recover,
 )

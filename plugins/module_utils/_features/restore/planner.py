@@ -28,9 +28,10 @@ from ..._kernel.report import PlanReport
 from ..._kernel.resources import Fact, Instance, Snapshot, Volume
 from ..._kernel.state import Query, State
 from ..._kernel.times import format_moment
+from .candidates import origin_of
 from .changes import attachment, creation, planned_volume
 from .drills import drill_stages, leftovers
-from .points import Recovery, Restored, RestorePoint, Wanted, is_without_sets, origin_of, recover
+from .points import Recovery, Restored, RestorePoint, Wanted, is_without_sets, recover
 from .restored_volumes import Claim, restored
 from .search import (
     ENCRYPTION,
