@@ -59,7 +59,7 @@ def test_move_volumes_names_its_own_variables(sandbox: Sandbox, web: Web) -> Non
     sandbox.reset_log()
     run = run_playbook(sandbox, "ec2ops.storage.move_volumes", {"move_volumes_hosts": "all"}, inventory=inventory)
     assert run.status != 0
-    assert "move_volumes_in_use: stop stops" in failures_of(run, "running")
+    assert "move_volumes_in_use: stop" in failures_of(run, "running")
     assert " in_use:" not in failures_of(run, "running")
     assert failures_of(run, "unconnected").startswith("move_volumes_aws: has no region.")
     assert changing_calls(sandbox.log()) == []
