@@ -372,10 +372,10 @@ def test_the_same_source() -> None:
     ],
 )
 def test_another_source_for_a_version_that_exists_is_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(SpecError, match=f"{AMI} is web/1 already") as caught:
+    with pytest.raises(SpecError, match=f"{AMI} is already web/1") as caught:
         plan(spec(**options), instance(), instance(OTHER), made(spec()))
     assert ("bake_and_relaunch_source" in str(caught.value)) is ("source_instance_id" in options)
-    with pytest.raises(SpecError, match=f"{SNAP} is web/1 already"):
+    with pytest.raises(SpecError, match=f"{SNAP} is already web/1"):
         plan(
             spec(**options),
             instance(),
