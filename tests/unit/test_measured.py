@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How long a run took for each resource (`PlanReport.measured`), and what a failed run tells of those that are ready."""
+"""How long a run took for each resource (`PlanReport.measured`), and which resources of a failed run are ready."""
 
 from __future__ import annotations
 
