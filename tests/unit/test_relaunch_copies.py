@@ -117,7 +117,7 @@ def test_other_content_at_the_name_of_a_kept_volume_is_told(sandbox: Sandbox) ->
     golden = sandbox.seed({"image": {"name": "golden", "devices": [{"device": "/dev/sdf", "VolumeSize": 1}]}})["golden"]
     warnings = relaunch(sandbox, web, golden, check=True, data_volumes="keep").warnings
     assert any("of other volumes than those" in warning and "/dev/sdf (snap-" in warning for warning in warnings)
-    assert any(f"to its root volume since {golden}" in warning for warning in warnings)
+    assert any(f"to its root volume since the capture of {golden}" in warning for warning in warnings)
 
 
 def test_finished_by_a_later_run_names_no_choice_that_was_not_made(sandbox: Sandbox) -> None:

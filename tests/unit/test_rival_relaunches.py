@@ -142,7 +142,7 @@ def test_later_launch_yields_to_an_unproven_one(race: Race) -> None:
         race.sandbox.move_clock(2)
 
     lost = race.relaunch(race.one, Meanwhile(race.sandbox, launched_and_killed, action="RunInstances"))
-    assert "is given up" in lost.failed
+    assert "is rejected" in lost.failed
     assert not race.relaunch(race.two).failed
     race.assert_serves(race.two)
 
@@ -160,7 +160,7 @@ def test_protected_successor_that_came_second_is_terminated(sandbox: Sandbox) ->
     protected = {"DisableApiTermination": {"Value": True}}
     race.web.ec2.modify_instance_attribute(InstanceId=race.web.instance_id, **protected)
     meanwhile = Meanwhile(sandbox, lambda: race.relaunch(race.two), action="RunInstances")
-    assert "is given up" in race.relaunch(race.one, meanwhile).failed
+    assert "is rejected" in race.relaunch(race.one, meanwhile).failed
     race.assert_serves(race.two)
 
 
@@ -173,7 +173,7 @@ def test_given_up_while_it_was_on_trial_is_terminated(sandbox: Sandbox) -> None:
         assert not ended.failed
 
     ended = race.relaunch(race.one, Meanwhile(sandbox, restored, look=2))
-    assert "has brought" in ended.failed
+    assert "has started" in ended.failed
     assert {name: state for name, (_image, state, _trial) in race.living().items()} == {race.web.instance_id: "running"}
 
 
