@@ -295,7 +295,7 @@ def test_where_there_is_no_such_key_all_else_is_done_and_nothing_deleted(sandbox
     given = scene.options(place, keep={"daily": 2})
     checked, ran = rotate(sandbox, check=True, **given), rotate(sandbox, **given)
     assert checked.failed == ran.failed or checked.result["msg"] == ran.failed
-    for said in ("eu-west-1", "alias/backup", "no enabled key", "Nothing is deleted"):
+    for said in ("eu-west-1", "alias/backup", "not an enabled KMS key", "Nothing is deleted"):
         assert said in ran.failed
     assert (scene.copies(), deletes(sandbox), len(of_policy(sandbox))) == ({}, [], 5)
     kms.create_alias(AliasName="alias/backup", TargetKeyId=kms.create_key()["KeyMetadata"]["KeyId"])
