@@ -68,7 +68,7 @@ def test_moved_id_does_not_stand_for_a_forged_replacement(sandbox: Sandbox) -> N
     [
         ({"volumes": [{"name": "data"}]}, "volume_id"),
         ({"volumes": [{"volume_id": "vol-0123456789abcdef0", "state": "absent"}]}, "state: present"),
-        ({"instance_ids": ["i-0123456789abcdef0", "i-0123456789abcdef1"], "volumes": []}, "no more"),
+        ({"instance_ids": ["i-0123456789abcdef0", "i-0123456789abcdef1"], "volumes": []}, "takes one instance"),
     ],
 )
 def test_move_takes_named_volumes_and_one_target(sandbox: Sandbox, given: dict[str, Any], words: str) -> None:
