@@ -10,6 +10,7 @@ Private to this collection.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from .._kernel.resources import Instance, Volume
 from .._kernel.state import Query, State, by_id
@@ -55,29 +56,42 @@ def free_device(instance: Instance, taken: Iterable[str], wanted: str | None = N
     return None
 
 
-def limit_trouble(state: State, instance: Instance, more: int) -> str:
-    """Return why the instance's type does not take so many *more* volumes, with a remedy; empty where it does.
+@dataclass(frozen=True)
+class AttachmentLimit:
+    """How many volumes the type of an instance takes, ``most``, and what counts against it now.
 
-    Nothing is refused where EC2 tells no limit for the type. A limit that volumes share with network interfaces leaves
-    out the first interface. (EC2 user guide, "Amazon EBS volume limits".)
+    ``held``: the volumes that are attached. ``interfaces``: the network interfaces that share the limit.
+    """
+
+    most: int
+    held: int
+    interfaces: int
+
+    def excess(self, more: int) -> int:
+        """Return how many volumes the instance would have, if that exceeds the limit with so many *more*; else 0."""
+        return self.held + more if self.held + self.interfaces + more > self.most else 0
+
+    @property
+    def text(self) -> str:
+        """Return the limit for a message: ``27 volumes, less 2 for its further interfaces``."""
+        less = f", less {self.interfaces} for its further interfaces" if self.interfaces else ""
+        return f"{self.most} volumes{less}"
+
+
+def attachment_limit(state: State, instance: Instance) -> AttachmentLimit | None:
+    """Return the limit of the instance's type, or None where EC2 tells none.
+
+    A limit that volumes share with network interfaces leaves out the first interface and the NVMe disks. On Xen,
+    interfaces do not count. (EC2 user guide, "Amazon EBS volume limits".)
     """
     facts = type_facts(state, instance.instance_type)
     limits = facts.get("EbsInfo") or {}
     most = limits.get("MaximumEbsAttachments")
     if most is None:
-        return ""
-    held = {
-        volume.volume_id
-        for volume in state.all(Volume)
-        if any(link.instance_id == instance.instance_id for link in volume.attachments)
-    }
+        return None
+    links = (link for volume in state.all(Volume) for link in volume.attachments)
+    held = sum(link.instance_id == instance.instance_id for link in links)
     interfaces = 0
     if limits.get("AttachmentLimitType") == "shared" and facts.get("Hypervisor") != "xen":
         interfaces = max(0, len(instance.facts.get("NetworkInterfaces") or ()) - 1)
-    if len(held) + interfaces + more <= most:
-        return ""
-    less = f", less {interfaces} for its further interfaces" if interfaces else ""
-    return (
-        f"the type {instance.instance_type} of {instance.instance_id} takes {most} volumes{less}, and it would have "
-        f"{len(held) + more}. Detach others first, or choose a larger type"
-    )
+    return AttachmentLimit(most, held, interfaces)

@@ -108,7 +108,12 @@ def tag_filters(tags: Mapping[str, str]) -> tuple[tuple[str, tuple[str, ...]], .
 
 def own_snapshots(tags: Mapping[str, str]) -> Query:
     """Return the query for the account's snapshots with all these tags. Without an owner, EC2 lists public ones too."""
-    return Query("DescribeSnapshots", tag_filters(tags), (("OwnerIds", ("self",)),))
+    return own_snapshots_where(*tag_filters(tags))
+
+
+def own_snapshots_where(*filters: tuple[str, tuple[str, ...]]) -> Query:
+    """Return the query for the account's snapshots that pass the filters."""
+    return Query("DescribeSnapshots", filters, (("OwnerIds", ("self",)),))
 
 
 def own_images(*filters: tuple[str, tuple[str, ...]]) -> Query:

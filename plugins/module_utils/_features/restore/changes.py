@@ -16,6 +16,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
+from ..._domain.volume_changes import capture_of
 from ..._domain.volume_types import normalised, performance_of
 from ..._kernel import proofs
 from ..._kernel import tags as tag_names
@@ -114,54 +115,16 @@ def final_capture(volume: Volume, older: Iterable[Snapshot], region: str) -> Cha
     tags = {tag_names.FINAL: volume.volume_id}
     note = f": {proofs.capture_note(proofs.Purpose.FINAL, volume.volume_id)}"
     about = f"{volume.tags.get(tag_names.SPEC, '')} {volume.tags.get(tag_names.VOLUME, '')}"
-    return Change(
-        "CreateSnapshot",
-        planned("snapshot", f"{proofs.FINAL_WORD} of {volume.volume_id}"),
+    return capture_of(
+        volume,
+        proofs.FINAL_WORD,
         region,
-        {
-            "VolumeId": volume.volume_id,
-            "Description": about[: 255 - len(note)] + note,
-            "TagSpecifications": [tag_names.specification("snapshot", tags)],
-        },
         f"keep the content of {volume.volume_id} before it is deleted",
-        None,
-        {
-            "state": "completed",
-            "volume_id": volume.volume_id,
-            "volume_size": volume.size,
-            "encrypted": volume.encrypted,
-            "tags": tags,
-        },
+        description=about[: 255 - len(note)] + note,
+        tags=tags,
         identity=own_snapshots(tags),
-        passed_over=frozenset(item.snapshot_id for item in older),
+        older=older,
     )
-
-
-def superseded(snapshot: Snapshot, volume_id: str, region: str) -> Change:
-    """The DeleteSnapshot of a final snapshot that an interrupted run took, once there is a newer one."""
-    before = {"state": snapshot.state}
-    reason = f"a newer final snapshot of {volume_id} takes its place"
-    return Change("DeleteSnapshot", snapshot.snapshot_id, region, {}, reason, before, None)
-
-
-def unmade(creations: Iterable[Change]) -> tuple[Stage, ...]:
-    """The rollback that deletes what EBS could not make, for example with a key that it cannot use.
-
-    Only the run that has asked for such a volume can tell it from one that was in use and has failed.
-    """
-    alive = ("status", ("creating", "available", "in-use"))
-    deletions = tuple(
-        Change(
-            "DeleteVolume",
-            change.resource,
-            change.region,
-            {},
-            "EBS could not make it",
-            unless=(Query("DescribeVolumes", (("volume-id", (change.resource,)), alive)),),
-        )
-        for change in creations
-    )
-    return (Stage(deletions),) if deletions else ()
 
 
 def undone(creations: Iterable[Change]) -> tuple[Stage, ...]:

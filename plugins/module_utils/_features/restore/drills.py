@@ -16,12 +16,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from ..._domain.volume_changes import snapshot_deletion
 from ..._kernel import tags as tag_names
 from ..._kernel.plan import ANY_FAILURE, Change, Stage
 from ..._kernel.proofs import is_superseded
 from ..._kernel.resources import Snapshot, Volume
 from ..._kernel.state import State
-from .changes import deletion, final_capture, superseded, undone, waits
+from .changes import deletion, final_capture, undone, waits
 from .restored_volumes import Claim, left_by_drills
 from .search import drill_claims, final_queries, snapshots_by_id
 from .spec import RestoreSpec
@@ -108,5 +109,9 @@ def drill_stages(creations: Sequence[Change], left: Sequence[Leftover], region: 
         deletion(each.volume.volume_id, region, f"an interrupted drill of {each.claim.source} has left it", each.volume)
         for each in left
     ]
-    useless = [superseded(item, each.volume.volume_id, region) for each in left for item in each.older]
+    useless = [
+        snapshot_deletion(item, region, f"a newer final snapshot of {each.volume.volume_id} takes its place")
+        for each in left
+        for item in each.older
+    ]
     yield Stage((*gone, *useless), waits((change.resource for change in gone), "deleted", final=True))

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from ..._domain.attachments import attachment_queries, disk, free_device, limit_trouble, taken_disks
+from ..._domain.attachments import attachment_limit, attachment_queries, disk, free_device, taken_disks
 from ..._domain.succession import successor
 from ..._domain.zones import unsupported_site
 from ..._kernel import tags as tag_names
@@ -289,9 +289,12 @@ def _devices(
             "volumes. Restore to a zone of the region, and attach the volumes by other means"
         )
     _require_unreplaced(spec, state)
-    trouble = limit_trouble(state, target, len(recorded))
-    if trouble:
-        raise UnsafePlan(f"target_instance_id: {trouble}")
+    limit = attachment_limit(state, target)
+    if limit is not None and (number := limit.excess(len(recorded))):
+        raise UnsafePlan(
+            f"target_instance_id: the type {target.instance_type} of {target.instance_id} takes {limit.text}, and it "
+            f"would have {number}. Detach others first, or choose a larger type"
+        )
     return _chosen_devices(target, taken_disks(state, target), recorded)
 
 

@@ -17,14 +17,13 @@ from ..._domain.succession import successor_queries
 from ..._kernel import tags as tag_names
 from ..._kernel.proofs import UNKNOWN_VOLUMES
 from ..._kernel.resources import Instance, Snapshot, Volume
-from ..._kernel.state import Query, State, by_id, literal, own_snapshots
+from ..._kernel.state import Query, State, by_id, literal, own_snapshots, own_snapshots_where
 from .restored_volumes import Claim
 from .spec import DRILL, RESTORE, RestoreSpec
 
 _BATCH = 190
 """Values of one filter. EC2 takes 200 in all filters of a question, and two filters have at most one value more."""
-_OWN = ("OwnerIds", ("self",))
-"""Without an owner EC2 lists the public snapshots of other accounts too."""
+
 
 ENCRYPTION = Query("GetEbsEncryptionByDefault")
 ZONES = Query("DescribeAvailabilityZones", (("state", ("available",)), ("zone-type", ("availability-zone",))))
@@ -35,10 +34,6 @@ Filters = tuple[tuple[str, tuple[str, ...]], ...]
 def _batches(values: Iterable[str], most: int = _BATCH) -> Iterator[tuple[str, ...]]:
     ordered = sorted(set(values))
     return (tuple(ordered[start : start + most]) for start in range(0, len(ordered), most))
-
-
-def _own_snapshots(*filters: tuple[str, tuple[str, ...]]) -> Query:
-    return Query("DescribeSnapshots", filters, (_OWN,))
 
 
 # --- snapshots -------------------------------------------------------------------------------------------------------
@@ -56,12 +51,15 @@ def source_queries(volume_ids: Iterable[str]) -> tuple[Query, ...]:
     """
     known = list(volume_ids)
     return (
-        *(_own_snapshots(("volume-id", batch)) for batch in _batches(known)),
+        *(own_snapshots_where(("volume-id", batch)) for batch in _batches(known)),
         *(
-            _own_snapshots((f"tag:{tag_names.SOURCE}", batch), ("tag-key", (tag_names.COPY_OF,)))
+            own_snapshots_where((f"tag:{tag_names.SOURCE}", batch), ("tag-key", (tag_names.COPY_OF,)))
             for batch in _batches(known)
         ),
-        *(_own_snapshots(("description", tuple(f"*: {item}*, from *" for item in batch))) for batch in _batches(known)),
+        *(
+            own_snapshots_where(("description", tuple(f"*: {item}*, from *" for item in batch)))
+            for batch in _batches(known)
+        ),
     )
 
 
@@ -75,20 +73,20 @@ def set_queries(instance_id: str, begun: Iterable[Snapshot]) -> tuple[Query, ...
     names = [(literal(mark) for mark in marks)] if parts else [(f"{instance_id}/*",)]
     described = (f"*: {instance_id}*", f"* on {instance_id}, *", f"*, attached to {instance_id}*")
     return (
-        *(_own_snapshots((f"tag:{tag_names.SET}", batch)) for several in names for batch in _batches(several)),
-        _own_snapshots(("description", described)),
+        *(own_snapshots_where((f"tag:{tag_names.SET}", batch)) for several in names for batch in _batches(several)),
+        own_snapshots_where(("description", described)),
     )
 
 
 def attached_query(instance_id: str) -> Query:
     """The query for the snapshots of which a tag says that their volume was attached to the instance."""
-    return _own_snapshots((f"tag:{tag_names.ORIGIN}", (f"* {instance_id} *",)))
+    return own_snapshots_where((f"tag:{tag_names.ORIGIN}", (f"* {instance_id} *",)))
 
 
 def sibling_queries(snapshots: Iterable[Snapshot]) -> tuple[Query, ...]:
     """The queries for all snapshots of the volumes of *snapshots*, also for those that have lost their tags."""
     volume_ids = {item.volume_id for item in snapshots}.difference(UNKNOWN_VOLUMES)
-    return tuple(_own_snapshots(("volume-id", batch)) for batch in _batches(volume_ids))
+    return tuple(own_snapshots_where(("volume-id", batch)) for batch in _batches(volume_ids))
 
 
 # --- volumes that were restored before -------------------------------------------------------------------------------

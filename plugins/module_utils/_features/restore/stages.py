@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from ..._domain.volume_changes import deletion_of_unmade
 from ..._kernel.plan import Change, Stage, Wait
 from ..._kernel.resources import Instance, Volume
-from .changes import unmade, waits
+from .changes import waits
 
 
 def restore_stages(
@@ -37,7 +38,7 @@ def restore_stages(
     making = Stage(
         (*creations, *early),
         (*waits(made, "volume_available", final=target is None), *_attached(early)),
-        unmade(creations),
+        deletion_of_unmade(creations),
         frozenset({"failed"}),
     )
     claiming = Stage(tuple(first), _attached(first, "claimed"))

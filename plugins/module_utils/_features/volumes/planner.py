@@ -19,11 +19,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from ..._domain.attachments import attachment_limit
 from ..._domain.device_names import device_letters
 from ..._domain.hold import forget, has_passing_address, hold_of, lost_address, wants_start
 from ..._domain.instance_facts import type_facts, type_queries
 from ..._domain.power_cycle import running_of, stop_queries, stop_troubles
 from ..._domain.succession import successor, successor_queries
+from ..._domain.volume_changes import capture_of, snapshot_deletion
 from ..._kernel import proofs
 from ..._kernel import tags as tag_names
 from ..._kernel.display import counted
@@ -987,35 +989,22 @@ class _Pass(Draft):
         swap = tag == tag_names.SWAP
         word = proofs.SWAP_WORD if swap else proofs.FINAL_WORD
         purpose = proofs.Purpose.LAST_SWAP if final else proofs.Purpose.SWAP if swap else proofs.Purpose.FINAL
-        new = planned("snapshot", f"{word} of {volume.volume_id}")
         tags = {**carried(volume.tags), **(match.target.spec.tags or {}), tag: volume.volume_id}
         if final:
             tags[tag_names.FINAL] = volume.volume_id
-        self.snapshots.append(
-            Change(
-                "CreateSnapshot",
-                new,
-                self.state.region,
-                {
-                    "VolumeId": volume.volume_id,
-                    "Description": _description(match, purpose, volume),
-                    "TagSpecifications": [specification("snapshot", tags)],
-                },
-                reason,
-                None,
-                {
-                    "state": "completed",
-                    "volume_id": volume.volume_id,
-                    "volume_size": volume.size,
-                    "encrypted": volume.encrypted,
-                    "tags": tags,
-                },
-                identity=_snapshot_query(volume, tag),
-                passed_over=frozenset(item.snapshot_id for item in _tagged_snapshots(self.state, volume, tag)),
-            )
+        change = capture_of(
+            volume,
+            word,
+            self.state.region,
+            reason,
+            description=_description(match, purpose, volume),
+            tags=tags,
+            identity=_snapshot_query(volume, tag),
+            older=_tagged_snapshots(self.state, volume, tag),
         )
-        self.snapshot_waits.append(Wait((new,), "completed"))
-        return new
+        self.snapshots.append(change)
+        self.snapshot_waits.append(Wait((change.resource,), "completed"))
+        return change.resource
 
     def _give_up(self, volume: Volume, snapshots: Iterable[Snapshot], into: list[Change], *, newer: bool) -> None:
         """Delete snapshots that earlier runs took of the volume, with the changes *into*, as far as facts allow it.
@@ -1033,7 +1022,7 @@ class _Pass(Draft):
                 if newer and item.state == "pending":
                     self.settling.append(Wait((item.snapshot_id,), "completed"))
                 reason = f"delete: {volume.volume_id} has a newer one" if newer else "delete: the copy is attached"
-                into.append(self._useless(item, reason))
+                into.append(snapshot_deletion(item, self.state.region, reason))
             else:
                 self.remove_tags(into, item, (tag_names.SWAP,), f"keep as a snapshot of {volume.volume_id}")
                 self.warnings.append(
@@ -1062,11 +1051,7 @@ class _Pass(Draft):
             if item.state == "pending" or not useless:
                 self.remove_tags(self.untagging, item, (tag_names.FINAL, tag_names.SWAP), reason)
             if useless:
-                self.cleanup.append(self._useless(item, reason))
-
-    def _useless(self, item: Snapshot, reason: str) -> Change:
-        before = {"state": item.state}
-        return Change("DeleteSnapshot", item.snapshot_id, self.state.region, {}, reason, before, None)
+                self.cleanup.append(snapshot_deletion(item, self.state.region, reason))
 
     # --- tags and deletions ---
 
@@ -1191,24 +1176,13 @@ class _Pass(Draft):
                 raise UnsafePlan(
                     f"{instance_id}: multi_attach: its type {instance.instance_type} is not built on Nitro"
                 )
-            limits = facts.get("EbsInfo") or {}
-            most = limits.get("MaximumEbsAttachments")
-            if most is None:
-                continue
-            held = sum(link.instance_id == instance_id for item in self.state.all(Volume) for link in item.attachments)
-            interfaces = 0
-            if limits.get("AttachmentLimitType") == "shared" and facts.get("Hypervisor") != "xen":
-                # The limit leaves out the first interface, and the NVMe disks.
-                interfaces = max(0, len(instance.facts.get("NetworkInterfaces") or ()) - 1)
-            held += interfaces
+            limit = attachment_limit(self.state, instance)
             leaving = sum(change.parameters["InstanceId"] == instance_id for change in self.detaches)
-            if held - leaving + len(changes) > most:
+            if limit is not None and (number := limit.excess(len(changes) - leaving)):
                 names = listed(self.labels[change.resource] for change in changes)
                 raise UnsafePlan(
-                    f"{names}: the type {instance.instance_type} of {instance_id} takes {most} "
-                    f"volumes{f', less {interfaces} for its further interfaces' if interfaces else ''}; with these "
-                    f"it would have {held - leaving + len(changes) - interfaces}. Detach others first, or choose a "
-                    "larger type"
+                    f"{names}: the type {instance.instance_type} of {instance_id} takes {limit.text}; with these it "
+                    f"would have {number}. Detach others first, or choose a larger type"
                 )
 
 

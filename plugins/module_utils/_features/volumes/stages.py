@@ -19,6 +19,7 @@ from datetime import datetime
 from typing import Any
 
 from ..._domain.power_cycle import held_stop, restore_stages
+from ..._domain.volume_changes import deletion_of_unmade
 from ..._kernel import tags as tag_names
 from ..._kernel.plan import ANY_FAILURE, Change, Stage, Wait
 from ..._kernel.resources import BlockDevice, Fact, Instance, Snapshot, Volume, VolumeAttachment
@@ -112,7 +113,7 @@ class Draft:
             Stage(
                 (*self.cleanup, *self.in_place),
                 _merged(self.in_place_waits),
-                on_failure=self._not_made(),
+                on_failure=deletion_of_unmade(self.in_place),
                 rollback_on=frozenset({"failed"}),
                 patience=patience,
             )
@@ -123,26 +124,6 @@ class Draft:
         stages.append(Stage(tuple(self.deletions), (Wait(deleted, "deleted", final=True),) if deleted else ()))
         stages += [Stage((change,)) for change in self.leftovers]
         return _predicted(stages, self.state)
-
-    def _not_made(self) -> tuple[Stage, ...]:
-        """Return the rollback that deletes volumes that EBS could not create, for instance with an unusable key.
-
-        Only that run can tell it from a volume that was in use and has failed.
-        """
-        alive = ("status", ("creating", "available", "in-use"))
-        deletions = tuple(
-            Change(
-                "DeleteVolume",
-                change.resource,
-                self.state.region,
-                {},
-                "delete: EBS could not create it",
-                unless=(Query("DescribeVolumes", (("volume-id", (change.resource,)), alive)),),
-            )
-            for change in self.in_place
-            if change.creates
-        )
-        return (Stage(deletions),) if deletions else ()
 
     def _cooling_waits(self) -> tuple[Wait, ...]:
         return (Wait(tuple(self.cooling), "modifiable"),) if self.cooling else ()
