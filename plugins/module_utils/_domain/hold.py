@@ -26,7 +26,7 @@ from .._kernel.times import format_moment, parse_moment
 
 
 LONGEST_HOLD = timedelta(days=7)
-"""What a hold lasts at most, whatever its tag says: no instance stays stopped for years, on account of a tag."""
+"""The longest hold, whatever its tag says. No tag keeps an instance stopped for years."""
 
 _CLOCKS = timedelta(minutes=1)
 """How far EC2's times in the answers to two runs may lie apart."""

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which instance an id stands for: itself, or the living one that has replaced it.
+"""The instance that an id stands for: itself, or the living one that has replaced it.
 
 A replaced instance is gone from EC2's answers an hour after its end, so the record is a tag on the successor,
 ``ec2ops:replaces``, with the ids of all it stands for. An operator's inventory may go on naming the first of them.

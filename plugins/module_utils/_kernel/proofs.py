@@ -27,7 +27,7 @@ from .resources import Image, Instance, Snapshot, Volume
 from .times import parse_instant
 
 UNKNOWN_VOLUMES = ("", COPIED_VOLUME)
-"""What EC2 shows as the volume of a copied snapshot, or of one whose volume it does not tell."""
+"""The volume ids that EC2 shows for copied snapshots, and for those whose volume it does not tell."""
 
 SWAP_WORD, FINAL_WORD = "swap", "final"
 """For what a run takes a snapshot of a detached volume, as planned ids and warnings say it: see `Purpose`."""

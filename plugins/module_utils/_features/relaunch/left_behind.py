@@ -63,7 +63,7 @@ def _snapshots_at(image: Image) -> dict[str, str]:
 
 
 def origin_queries(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Query, ...]:
-    """Which volumes the image's snapshots were taken of, where it has some at the names of the data volumes."""
+    """Return the volumes of the image's snapshots, if it has some at the names of the data volumes."""
     image = state.image(spec.image_id)
     if image is None:
         return ()
@@ -191,7 +191,7 @@ def weaker_than_image(launch: Change, image: Image) -> tuple[str, ...]:
 
 
 def _captured_volumes(state: State, old: Instance, image: Image) -> str:
-    """Which volumes of the old one the image is a copy of, as of its capture."""
+    """Return the volumes of the predecessor that the image is a copy of."""
     copied = _copied(state, old, image)
     names = [item.device_name for item in data_volumes(old) if copied is None or item.device_name in copied]
     if not names:

@@ -33,7 +33,7 @@ METADATA_OPTIONS: Mapping[str, str] = {
     "http_protocol_ipv6": "HttpProtocolIpv6",
     "instance_metadata_tags": "InstanceMetadataTags",
 }
-"""What can be overridden of the metadata options: the suboption, and EC2's name."""
+"""The metadata options that can be overridden: the suboption, and EC2's name."""
 # EC2 API reference, InstanceMetadataOptionsRequest.
 _MOST_HOPS = 64
 # What a successor carries of the collection's own: what it replaces, and how far it is.
@@ -73,7 +73,7 @@ class RelaunchSpec:
     lose_writes: bool
     follow_successor: bool
     unsaid: frozenset[str]
-    """Of data_volumes, elastic_ip and target_groups those that the task does not set."""
+    """The options among data_volumes, elastic_ip and target_groups that the task does not set."""
 
 
 def parse(params: Mapping[str, Any], _region: str) -> RelaunchSpec:

@@ -190,12 +190,12 @@ def _the_one(source: str, several: Sequence[Volume], spec: RestoreSpec, target: 
 
 
 def _holds(instance: Instance, volume: Volume) -> bool:
-    """Whether the volume is attached to the instance, and stays there."""
+    """Return whether the volume is attached to the instance, and stays there."""
     return any(link.instance_id == instance.instance_id and not link.leaving for link in volume.attachments)
 
 
 def _is_in_place(volume: Volume, spec: RestoreSpec, target: Instance | None) -> bool:
-    """Whether nothing is to be done for the volume: whoever uses it by now decides on all else."""
+    """Return whether the volume is where it belongs. Its users decide on everything else."""
     return not spec.target_id or (target is not None and _holds(target, volume))
 
 

@@ -30,7 +30,7 @@ from ..._kernel.times import format_moment
 from .candidates import Candidate, Origin, SnapshotSet, candidates_in, origin_of, sets_in
 
 DEFAULT_TYPE = "gp3"
-"""Of a volume of which nothing says what type it had."""
+"""The type of a volume whose snapshot does not record one."""
 MOST_CARRIED = MOST_TAGS - 5
 """Tags that a restored volume gets of its source: the collection keeps room for five of its own on a volume."""
 
@@ -141,7 +141,7 @@ def recover(snapshots: Iterable[Snapshot], wanted: Wanted) -> Recovery:
 
 
 def is_without_sets(snapshots: Iterable[Snapshot], wanted: Wanted) -> bool:
-    """Whether the instance is restored from the snapshots of its single volumes, so that all of them are to be known.
+    """Return whether the instance is restored from snapshots of its single volumes, which must all be known then.
 
     That is so where *snapshots* have no set of it, and where a restore was begun from snapshots of no set.
     """

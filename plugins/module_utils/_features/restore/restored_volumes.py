@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which volumes that carry the tags of a restore, or of a drill, were made from a snapshot of their source.
+"""The volumes with the tags of a restore or a drill that were made from a snapshot of their source.
 
 Private to this collection.
 """

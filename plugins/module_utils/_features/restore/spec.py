@@ -45,7 +45,7 @@ class RestoreSpec:
 
     @property
     def is_drill(self) -> bool:
-        """Whether the volumes are deleted again."""
+        """Return whether the volumes are deleted again."""
         return bool(self.drill_id)
 
     def declaration(self, source: str) -> str:

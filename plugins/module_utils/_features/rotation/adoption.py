@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which snapshots are a policy's to retain: those that it has made, and those that it has adopted.
+"""The snapshots that a policy retains: those that it took, and those that it adopted.
 
 A policy claims what it adopts with the tag ``ec2ops:adopted-by`` before it deletes anything. Another policy that adopts
 the same snapshots then leaves them alone. A snapshot without the tag is anybody's to claim.

@@ -49,7 +49,7 @@ TOO_MANY = frozenset({"ResourceLimitExceeded"})
 DEFAULT_KEY = "alias/aws/ebs"
 _LIVING = ("pending", "completed")
 _ALONG = (tag_names.PERIOD, tag_names.SET, tag_names.PARTS, tag_names.ORIGIN)
-"""Of the collection's own tags, those that say of a copy what they say of its original."""
+"""The tags of the collection that mean the same on a copy as on its original."""
 
 
 def copies_query(spec: RotationSpec, copy: CopySpec) -> Query:
@@ -135,7 +135,7 @@ class Copying:
         return copy_misfit(copy, original) or ""
 
     def _mark(self, copy: Snapshot) -> str:
-        """What it has in common with the copies of the same set; empty for a copy of what was taken alone.
+        """Return the mark that the copies of one set share, or an empty text for the copy of a single snapshot.
 
         Facts tell it, in all that the present version copied and of every original that is there. For other copies the
         tag `tags.SET` does, and no such copy is in one set with a proven one.
@@ -185,7 +185,7 @@ class Copying:
         return record.instance or record.volume
 
     def _units(self, others: Iterable[Snapshot]) -> list[Unit]:
-        """What is there, the newest first. A unit's key is its original's: so it has the same place in the order.
+        """Return the copies of the place as units, the newest first. The key of a unit is that of its original.
 
         Copies of one set are one unit, whole when each of its originals has one. A second copy of the same original
         stands for itself, and so does what is in a state that is none of ours to judge.

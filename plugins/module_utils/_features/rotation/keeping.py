@@ -62,7 +62,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Scene:
-    """What there is in a place, and what will be.
+    """The snapshots of a place, now and after the run.
 
     ``units``: what is there, the newest first. ``expected``: what this run makes. ``awaited``: of the units, those that
     are not completed yet and count as if they were. ``failed``: those that EC2 has not finished, and that are ours to
@@ -185,7 +185,7 @@ class Keeping:
     def verdict(
         self, depending: Mapping[str, str], guards: Guards | None = None, *, waits: bool | None = None
     ) -> Verdict:
-        """What the guards say of the units that may go. A snapshot that has failed holds nothing to guard.
+        """Return the verdict of the guards on the units that may be deleted. A failed snapshot holds nothing to guard.
 
         *depending*: by unit, what leans on it. *guards*: as they will see things when it comes to deleting. *waits*:
         whether all that is begun is completed by then, None for what the scene says.

@@ -30,7 +30,7 @@ from .keeping import Held, Keeping, Verdict, is_future
 from .spec import RotationSpec
 
 MOST_TOLD = 1000
-"""Of what goes or is held back so many are told unless all are asked for: a controller keeps every result in memory."""
+"""The most decisions in a result, unless the task asks for all. A controller keeps every result in memory."""
 
 
 @dataclass(frozen=True)

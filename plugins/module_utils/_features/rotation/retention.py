@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which of many snapshots the rules of ``keep`` keep, and why. No clock, no EC2: the same input, the same answer.
+"""The rules of ``keep``: the snapshots that they keep, and why. They know no clock and no EC2.
 
 The rules are those of restic's ``forget``, with what it leaves to chance pinned down: ties, months, zones, and times in
 the future. The rules of a ``keep`` are joined by *or*, so that one more rule never deletes more.

@@ -58,7 +58,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Match:
-    """What there is for a target.
+    """The volumes that a target may stand for.
 
     ``name``: the value of ``ec2ops:volume``. ``volume``: the one that counts, None when there is none. ``how``:
     ``tags``, ``volume_id``, ``device`` or ``root``. ``replaced``: what ``volume`` has come in place of, in swaps

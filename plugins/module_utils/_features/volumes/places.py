@@ -85,7 +85,7 @@ def places_of(state: State, volume: Volume) -> tuple[Place, ...]:
 
 
 WAS_AT_QUERY = Query("DescribeVolumes", (("tag-key", (tag_names.WAS_AT[0],)),))
-"""What is off for a while, wherever: of these there are few, and which of its tags names an instance is open."""
+"""The query for all volumes that a run has detached for a while. There are few of them."""
 
 
 def deleted_with(state: State, volume: Volume | None, instance_id: str | None) -> bool:

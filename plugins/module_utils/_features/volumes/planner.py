@@ -152,7 +152,7 @@ class _Pass(Draft):
 
     @property
     def _is_settled(self) -> bool:
-        """Whether all that was asked so far is answered. Nothing is refused before."""
+        """Return whether all queries so far are answered. Nothing is refused before."""
         return self.state.knows(*self.asked)
 
     def questions(self) -> Iterator[Query]:
