@@ -253,17 +253,23 @@ def _plan_running(spec: PowerSpec, state: State) -> Plan:
 
 
 def _replaced(state: State, instances: Iterable[Instance]) -> dict[str, str]:
-    """Return, by id, the sentence that others have replaced the instance. Several may claim that."""
+    """Return, by id, the sentence that another instance has replaced this one. Raises Ambiguous like `successor`."""
+    heirs = ((item.instance_id, successor(state, item.instance_id)) for item in instances)
+    return {
+        name: f"{name} was replaced by {heir.instance_id}, which is {heir.state}"
+        for name, heir in heirs
+        if heir is not None
+    }
+
+
+def _ambiguous(state: State, instances: Iterable[Instance]) -> dict[str, str]:
+    """Return, by id, why it is open which of several others has replaced the instance."""
     found = {}
     for instance in instances:
         try:
-            heir = successor(state, instance.instance_id)
+            successor(state, instance.instance_id)
         except Ambiguous as error:
             found[instance.instance_id] = str(error)
-            continue
-        if heir is not None:
-            text = f"{instance.instance_id} was replaced by {heir.instance_id}, which is {heir.state}"
-            found[instance.instance_id] = text
     return found
 
 
@@ -272,11 +278,12 @@ def _untold(state: State, instances: Iterable[Instance]) -> list[Replacement]:
 
     Earlier versions wrote none. But their runs, too, took the hold off once the successor served.
     """
-    found = []
+    found: list[Replacement] = []
     for instance in instances:
         several = undecided(state, instance.instance_id)
         direct = [item for item in several if predecessor(item.successor) == instance.instance_id]
-        found += [item for item in direct if item.waits_for_start and tag_names.TRIAL not in item.successor.tags]
+        untold = [item for item in direct if item.waits_for_start and tag_names.TRIAL not in item.successor.tags]
+        found += untold if len(untold) == len(claimants(state, instance.instance_id)) else []
     return found
 
 
@@ -315,16 +322,8 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
     warnings += _unproven_warning(unproven)
     if not spec.force_start:
         warnings += claim_warnings(state, [item.instance_id for item in starting])
-    untold = [] if spec.force_start else _untold(state, starting)
-    open_ids = {predecessor(item.successor) for item in untold}
-    warnings += [undecided_warning(item) for item in untold]
-    others = [item for item in starting if item.instance_id not in open_ids]
-    replaced = {} if spec.force_start else _replaced(state, others)
-    if spec.instance_ids is not None:
-        _raise(UnsafePlan, replaced.values(), "Start them beside their successors with force_start: true.")
-    elif replaced:
-        warnings += [f"{trouble}; it is not started" for trouble in replaced.values()]
-        starting = [instance for instance in starting if instance.instance_id not in replaced]
+        starting, told = _unreplaced(spec, state, starting)
+        warnings += told
     started = [*starting, *pending]
     begun = [instance for instance in pending if _was_started(instance)]
     given_up = []
@@ -353,6 +352,23 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
         for old, new in given_up
     ]
     return Plan(tuple(stages), tuple(warnings))
+
+
+def _unreplaced(spec: PowerSpec, state: State, starting: list[Instance]) -> tuple[list[Instance], list[str]]:
+    """Return those of the held instances that no successor stands for, and warnings about the others.
+
+    Raises UnsafePlan and Ambiguous where the task names the others. Among all holds, an unclear one ends only itself.
+    """
+    untold = _untold(state, starting)
+    open_ids = {predecessor(item.successor) for item in untold}
+    others = [item for item in starting if item.instance_id not in open_ids]
+    unclear = _ambiguous(state, others) if spec.instance_ids is None else {}
+    replaced = {**unclear, **_replaced(state, [item for item in others if item.instance_id not in unclear])}
+    if spec.instance_ids is not None:
+        _raise(UnsafePlan, replaced.values(), "Start them beside their successors with force_start: true.")
+    warnings = [undecided_warning(item) for item in untold]
+    warnings += [f"{trouble}; it is not started" for trouble in replaced.values()]
+    return [item for item in starting if item.instance_id not in replaced], warnings
 
 
 def _restoring_queries(spec: PowerSpec, state: State) -> tuple[Query, ...]:
