@@ -269,12 +269,11 @@ def _doubt(state: State, replacement: Replacement) -> str:
     heir, old_id = replacement.successor, str(predecessor(replacement.successor))
     chosen, why = heir.instance_id, ""
     remedy = f"Remove that tag to go on with {heir.instance_id}, or start {old_id} to go on with {old_id}"
-    standing = claimants(state, old_id)
     if not replacement.stands:
         chosen, why = old_id, f" Its tag {tag_names.RESTORE_STATE} asks to start it."
-    elif len(standing) > 1 and (other := _choice(state, standing)) is not None and other != heir:
-        chosen = other.instance_id
-        remedy = f"Terminate {heir.instance_id} if {chosen} serves"
+    other = _likely(state, old_id)
+    if other is not None and other.instance_id != heir.instance_id:
+        chosen, remedy = other.instance_id, f"Terminate {heir.instance_id} if {other.instance_id} serves"
     return (
         f"The tag {tag_names.TRIAL} of {heir.instance_id} says {heir.tags[tag_names.TRIAL]!r}, but "
         f"{heir.instance_id} ({heir.state}) ran after the last stop of {old_id}, which it was launched to "
@@ -402,6 +401,12 @@ def _one_of(state: State, instance_id: str, found: Sequence[Instance]) -> Instan
             sorted(candidate.instance_id for candidate in candidates),
         )
     return chosen
+
+
+def _likely(state: State, instance_id: str) -> Instance | None:
+    """Return the successor of the instance, or None where there is none, and where nothing tells which it is."""
+    found = claimants(state, instance_id)
+    return found[0] if len(found) == 1 else _choice(state, found)
 
 
 def _serving_by_tag(claims: Sequence[Instance]) -> list[Instance]:

@@ -31,6 +31,9 @@ the launch, and nothing says that the new one was rejected, then somebody has do
 either: that is refused. Where the old one is gone, or off without a hold, the new one that ran last stands for it,
 whatever its record. `doubts` has what becomes of records that EC2's facts do not fit.
 
+Once the old one may have served for more than a day since the launch, no record retires it: it is left and named. A
+later retirement obeys ``lose_writes`` like a launch.
+
 Two runs may launch a successor each at the same moment. Each looks for the other right before its launch and right
 before it writes ``serving`` (`succession.unreplaced`, `succession.unrivalled`): the later successor is terminated.
 
