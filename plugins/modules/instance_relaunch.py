@@ -163,6 +163,8 @@ options:
         predecessor has termination protection.
       - V(stop) and V(terminate) are refused while the predecessor has stop protection.
       - If somebody has started the predecessor again after its replacement, it stays as it is, and a warning names it.
+      - If the predecessor has run for more than a day after the launch of its successor, it stays as it is, and a
+        warning names both. Stop or terminate it yourself.
     type: str
     choices: [stop, terminate, keep]
     default: stop
@@ -182,9 +184,9 @@ options:
     description:
       - Launch from O(image_id) even if the predecessor has run since the capture. The successor does not have the
         writes since then.
-      - V(false) refuses such a launch. Use it if a hold keeps the predecessor stopped from the capture on. After a
-        launch that fails for lack of capacity, the predecessor runs again, and only another version of the AMI has all
-        of its data.
+      - V(false) refuses such a launch, and the later retirement of such a predecessor. Use it if a hold keeps the
+        predecessor stopped from the capture on. After a launch that fails for lack of capacity, the predecessor runs
+        again, and only another version of the AMI has all of its data.
     type: bool
     default: true
   wait:

@@ -1186,7 +1186,7 @@ def answer(query: Query, resources: Sequence[Resource]) -> list[Resource]:
 
 
 def asked(wanted: planner.RelaunchSpec, *resources: Resource) -> list[str]:
-    _state, queries = answered(planner.FEATURE, wanted, lambda query: answer(query, resources), State(REGION))
+    _state, queries = answered(planner.FEATURE, wanted, lambda query: answer(query, resources), State(REGION), NOW)
     return sorted(query.operation for query in queries)
 
 

@@ -169,7 +169,7 @@ class Ec2:
                 if not calls:
                     return
                 calls -= 1
-                resource = substitute(change.resource, self.bindings)
+                resource = change.resource if change.creates else substitute(change.resource, self.bindings)
                 if change.action == "StartInstances" and "IncorrectInstanceState" in stage.patience:
                     self._finish(resource)
                 parameters = substitute(change.parameters, self.bindings)

@@ -19,6 +19,7 @@ from typing import Any
 
 from ..._domain.succession import (
     claim_warnings,
+    dispute_warnings,
     doubt_warnings,
     launch_queries,
     lineage_queries,
@@ -30,6 +31,7 @@ from ..._domain.succession import (
     require_unclaimed,
     settling_queries,
     successor,
+    undecided_warnings,
     untagged,
 )
 from ..._kernel import tags as tag_names
@@ -179,6 +181,8 @@ def plan(spec: ImageSpec, state: State, _now: datetime) -> Plan:
     if spec.source_instance_id and spec.follow_successor:
         doubts += claim_warnings(state, [spec.source_instance_id])
         doubts += doubt_warnings(state, [spec.source_instance_id])
+        doubts += dispute_warnings(state, [spec.source_instance_id])
+        doubts += undecided_warnings(state, [spec.source_instance_id])
     return dataclasses.replace(made, warnings=(*made.warnings, *doubts))
 
 
