@@ -8,8 +8,8 @@ A snapshot is *good* when it is completed and not in the archive. The *moment* o
 copy its tag ``ec2ops:taken`` says that, and without one nothing does: it counts from when it was begun, which is later,
 so nothing that may be newer than what was asked for is ever chosen.
 
-A copy is *proven* when the run that asked for it has recorded its volume (`proofs.copy_record`) or when its original is
-known and fits. A copy that is not proven is chosen only where there is nothing else, and a note names it.
+A copy is *proven* when the run that asked for it has recorded its volume (`proofs.copy_record`), and its original fits
+where EC2 shows that. A copy that is not proven is chosen only where there is nothing else, and a note names it.
 
 Private to this collection.
 """
@@ -26,7 +26,7 @@ from ..._domain.device_names import is_device_name
 from ..._domain.snapshot_sets import missing_parts, set_mark
 from ..._domain.volume_types import VOLUME_TYPES, require_performance
 from ..._kernel import tags as tag_names
-from ..._kernel.display import visible
+from ..._kernel.display import counted, visible
 from ..._kernel.errors import SpecError, bounded, listed
 from ..._kernel.proofs import (
     capture_record,
@@ -35,6 +35,7 @@ from ..._kernel.proofs import (
     has_proven_time,
     instance_named,
     is_copy,
+    record_of,
     source_of,
     time_of,
 )
@@ -184,7 +185,7 @@ class _Candidate:
     @property
     def data(self) -> str:
         """Equal for two snapshots that hold the same: two copies of one."""
-        return self.snapshot.tags.get(tag_names.COPY_OF) or self.snapshot.snapshot_id
+        return (_original_of(self.snapshot) if self.copied else "") or self.snapshot.snapshot_id
 
     @property
     def order(self) -> tuple[datetime, bool, str]:
@@ -204,7 +205,7 @@ def _candidates(snapshots: Iterable[Snapshot]) -> list[_Candidate]:
 
 def _candidate(snapshot: Snapshot, known: Mapping[str, Snapshot]) -> _Candidate | None:
     """Return the snapshot as a candidate; None for one without a start time, and for a copy that does not fit its
-    original.
+    original, or of which nothing but tags says that it is a copy of an original that EC2 shows.
     """
     moment = time_of(snapshot)
     if moment is None:
@@ -212,16 +213,20 @@ def _candidate(snapshot: Snapshot, known: Mapping[str, Snapshot]) -> _Candidate 
     if not is_copy(snapshot):
         return _Candidate(snapshot, snapshot.volume_id, False, moment)
     record = copy_record(snapshot)
-    claimed = snapshot.tags.get(tag_names.COPY_OF, "").rpartition("/")[2]
-    name = (record.original if record is not None else "") or claimed
-    original = known.get(name)
+    original = known.get(_original_of(snapshot))
     if original is not None and not is_copy(original) and original.start_time is not None:
-        source = record.volume if record is not None else snapshot.tags.get(tag_names.SOURCE, original.volume_id)
-        if source != original.volume_id or copy_misfit(snapshot, original) is not None:
+        if record is None or record.volume != original.volume_id or copy_misfit(snapshot, original) is not None:
             return None
-        return _Candidate(snapshot, source, True, original.start_time)
+        return _Candidate(snapshot, record.volume, True, original.start_time)
     doubt = "" if record is not None else "only a tag says of which volume it is"
     return _Candidate(snapshot, source_of(snapshot), True, moment, doubt, not has_proven_time(snapshot))
+
+
+def _original_of(copy: Snapshot) -> str:
+    """Return the snapshot that this is a copy of: as its description says, else as its tag claims."""
+    record = copy_record(copy)
+    claimed = copy.tags.get(tag_names.COPY_OF, "").rpartition("/")[2]
+    return (record.original if record is not None else "") or claimed
 
 
 # --- Sets -------------------------------------------------------------------------------------------------------------
@@ -231,7 +236,8 @@ def _candidate(snapshot: Snapshot, known: Mapping[str, Snapshot]) -> _Candidate 
 class _Set:
     """All volumes of an instance at one moment, or the copies of that.
 
-    ``size``: of how many volumes it was taken. ``faults``: why it is not whole, or not good.
+    ``size``: of how many volumes it was taken. ``faults``: why it is not whole, or not good. ``notes``: what only tags
+    say of it, which does not count.
     """
 
     policy: str
@@ -239,6 +245,7 @@ class _Set:
     ids: frozenset[str]
     size: int
     faults: tuple[str, ...] = field(compare=False, default=())
+    notes: tuple[str, ...] = field(compare=False, default=())
 
     @property
     def moment(self) -> datetime:
@@ -318,11 +325,25 @@ def _set_of(members: Sequence[_Candidate]) -> _Set:
             faults.append(f"{chosen.fault} ({source})")
     tags = members[0].snapshot.tags
     lacking = missing_parts([item.snapshot for item in members])
+    notes = []
+    if lacking and members[0].copied and not _records_its_size(members[0].snapshot):
+        names = listed(sorted(item.snapshot.snapshot_id for item in members))
+        notes.append(
+            f"only the tag {tag_names.PARTS} says that {counted(lacking, 'snapshot')} of other volumes belong to the "
+            f"set of {names}. Check that no volume is missing"
+        )
+        lacking = 0
     size = len(parts) + lacking
     if lacking:
         faults.append(f"{lacking} of its {size} snapshots are gone")
     ids = frozenset(item.snapshot.snapshot_id for item in members)
-    return _Set(tags.get(tag_names.POLICY, ""), parts, ids, size, tuple(faults))
+    return _Set(tags.get(tag_names.POLICY, ""), parts, ids, size, tuple(faults), tuple(notes))
+
+
+def _records_its_size(part: Snapshot) -> bool:
+    """Return whether the description of a set's part says of how many volumes the set is."""
+    record = record_of(part)
+    return record is not None and record.volumes is not None
 
 
 # --- The choice -------------------------------------------------------------------------------------------------------
@@ -359,6 +380,11 @@ def is_without_sets(snapshots: Iterable[Snapshot], wanted: Wanted) -> bool:
     found = _sets(_candidates(known), wanted.instance_id)
     begun = {item.snapshot_id for item in wanted.restored} & {item.snapshot_id for item in known}
     return not any(item.ids & begun for item in found) if begun else not found
+
+
+def attached_sources(snapshots: Iterable[Snapshot], instance_id: str) -> frozenset[str]:
+    """Return the volumes of which a snapshot of a policy, or a copy, says that the instance had them."""
+    return frozenset(_of_attached(_candidates(snapshots), instance_id))
 
 
 def _of_volumes(candidates: Iterable[_Candidate], wanted: Wanted) -> _Choice:
@@ -462,13 +488,14 @@ def _of_instance(candidates: Sequence[_Candidate], wanted: Wanted) -> _Choice:
     first = max(found, key=lambda item: len(item.ids & begun), default=None)
     if first is not None and first.ids & begun:
         ignored = _not_of(first, wanted)
-        counted = tuple(item for item in wanted.restored if item.source not in ignored)
+        others = tuple(item for item in wanted.restored if item.source not in ignored)
         notes = [_ignored_note(wanted, ignored)] if ignored else []
-        return _Choice(_rest_of(first, replace(wanted, restored=counted)), notes, ignored)
+        return _Choice(_rest_of(first, replace(wanted, restored=others)), [*notes, *first.notes], ignored)
     if not begun:
         return _Choice(*(_newest_whole(found, wanted) if found else _without_sets(candidates, wanted)))
     if begun & {item.snapshot.snapshot_id for item in candidates}:
-        return _Choice(*_without_sets(candidates, wanted))
+        chosen, notes = _without_sets(candidates, wanted)
+        return _Choice(chosen, [*notes, *([_no_set_note(wanted)] if found else [])])
     return _anew(candidates, found, wanted)
 
 
@@ -506,6 +533,14 @@ def _ignored_note(wanted: Wanted, sources: Iterable[str]) -> str:
     )
 
 
+def _no_set_note(wanted: Wanted) -> str:
+    volumes = listed(sorted(item.source for item in wanted.restored))
+    return (
+        f"{wanted.instance_id}: {volumes} was restored from a snapshot of no set, so no set is used. To restore a set, "
+        f"name another declaration, or remove the tag {tag_names.SPEC} of that volume"
+    )
+
+
 def _rest_of(begun: _Set, wanted: Wanted) -> dict[str, _Candidate]:
     there = {item.source for item in wanted.restored}
     rest = {source: part for source, part in begun.parts.items() if source not in there}
@@ -528,7 +563,7 @@ def _newest_whole(found: Sequence[_Set], wanted: Wanted) -> tuple[dict[str, _Can
     for item in asked:
         if not item.faults:
             notes = [f"{item.name} is restored, not a newer one: {_some(passed)}"] if passed else []
-            return dict(item.parts), [*notes, *_beyond(item, asked)]
+            return dict(item.parts), [*notes, *item.notes, *_beyond(item, asked)]
         passed.append(f"{item.name}: {listed(item.faults)}")
     text = f"{wanted.instance_id}: there is no whole set of its volumes{wanted.where}{wanted.when} to restore"
     if passed:
@@ -566,8 +601,10 @@ def _without_sets(candidates: Iterable[_Candidate], wanted: Wanted) -> tuple[dic
         # What the first run has seen: what is newer than its first volume is not of the same restore.
         first = min(item.create_time for item in wanted.restored)
         before = first if before is None else min(before, first)
-    by_source = _of_attached(candidates, wanted.instance_id)
-    chosen, notes = {}, []
+    items = list(candidates)
+    by_source = _of_attached(items, wanted.instance_id)
+    unknown = _of_no_instance((item for item in items if item.source not in there), wanted.instance_id)
+    chosen, notes = {}, [unknown] if unknown else []
     for source, known in sorted(by_source.items()):
         good = [item for item in known if not item.fault and item.fits(before)]
         if good and source not in there:
@@ -577,7 +614,7 @@ def _without_sets(candidates: Iterable[_Candidate], wanted: Wanted) -> tuple[dic
         raise SpecError(
             f"{wanted.instance_id}: there is no completed snapshot of a volume of it{wanted.where}{wanted.when} to "
             "restore from: no set, and none that says that its volume was attached there. Check the id and the region, "
-            "or name the volumes by their ids"
+            f"or name the volumes by their ids{f'. {unknown}' if unknown else ''}"
         )
     if len(chosen) > 1:
         times = sorted(item.moment for item in chosen.values())
@@ -588,11 +625,13 @@ def _without_sets(candidates: Iterable[_Candidate], wanted: Wanted) -> tuple[dic
 
 
 def _attached(item: _Candidate) -> str | None:
-    """Return the instance that had the volume: as the description says, else as the tag claims; None where neither
-    does.
+    """Return the instance that had the volume: as the description says, of earlier versions' as the tag claims; None
+    where none is named.
     """
-    record = capture_record(item.snapshot)
-    return (record.attached if record is not None else "") or origin_of(item.snapshot).instance_id
+    record = record_of(item.snapshot)
+    if record is not None and (record.attached or record.slot is not None):
+        return record.attached or None
+    return origin_of(item.snapshot).instance_id
 
 
 def _of_attached(candidates: Iterable[_Candidate], instance_id: str) -> dict[str, list[_Candidate]]:
@@ -610,9 +649,38 @@ def _of_attached(candidates: Iterable[_Candidate], instance_id: str) -> dict[str
     }
 
 
+def _of_no_instance(candidates: Iterable[_Candidate], instance_id: str) -> str:
+    """Return the note about the volumes of which no snapshot says anything of an instance: somebody may have removed
+    the tag.
+    """
+    by_source: dict[str, list[_Candidate]] = defaultdict(list)
+    for item in candidates:
+        if item.source and _is_recorded(item):
+            by_source[item.source].append(item)
+    silent = [source for source, known in by_source.items() if all(map(_says_of_no_instance, known))]
+    if not silent:
+        return ""
+    return (
+        f"{listed(sorted(silent))}: no snapshot says which instance had the volume, so nothing is restored of it. If "
+        f"{instance_id} had it, name the volume by its id"
+    )
+
+
+def _says_of_no_instance(item: _Candidate) -> bool:
+    """Return whether neither the description nor a readable tag says whether an instance had the volume."""
+    record = record_of(item.snapshot)
+    recorded = record is not None and (record.slot is not None or record.attached or _of_a_set(item.snapshot))
+    return not recorded and origin_of(item.snapshot) == Origin()
+
+
+def _of_a_set(snapshot: Snapshot) -> bool:
+    record = copy_record(snapshot)
+    return bool(instance_named(snapshot) or (record is not None and record.instance))
+
+
 def _claims_of(chosen: _Candidate, known: Iterable[_Candidate], wanted: Wanted) -> list[str]:
     """Return the note where no description, but only a tag, says that the volume was the instance's."""
-    records = (capture_record(item.snapshot) for item in known)
+    records = (record_of(item.snapshot) for item in known)
     if any(record is not None and record.attached == wanted.instance_id for record in records):
         return []
     text = f"{chosen.source}: only the tag {tag_names.ORIGIN} says that it was attached to {wanted.instance_id}"
