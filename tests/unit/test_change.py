@@ -22,8 +22,10 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction import bound, overlay
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Image, Instance, Snapshot
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State, by_id
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import COPY_OF
 
 REGION = "us-east-1"
+USERS = {"note": "of (new snapshot a)"}
 LOOK = Query("DescribeSnapshots")
 
 
@@ -99,13 +101,13 @@ def test_planned_ids_become_ec2s_also_inside() -> None:
     state = State(
         REGION,
         {
-            "(new image a)": Image("(new image a)", tags={"from": "of (new snapshot a)"}),
+            "(new image a)": Image("(new image a)", tags=USERS | {COPY_OF: "here/(new snapshot a)"}),
             "i-00000001": Instance("i-00000001", image_id="(new image a)", facts={"big": 1}),
             "f": Fact("f", "(new image a)"),
         },
     )
     after = bound(state, {"(new image a)": "ami-00000001", "(new snapshot a)": "snap-00000001"})
-    assert after.image("ami-00000001") == Image("ami-00000001", tags={"from": "of snap-00000001"})
+    assert after.image("ami-00000001") == Image("ami-00000001", tags=USERS | {COPY_OF: "here/snap-00000001"})
     assert after.image("(new image a)") is None
     instance = after.instance("i-00000001")
     assert instance is not None

@@ -102,7 +102,7 @@ def test_two_successors_are_ambiguous_and_unknown_ids_are_refused() -> None:
 def test_going_back_to_the_old_one_is_not_guessed_about(state: str) -> None:
     heir = launched(Instance(name(1), state, tags={tag_names.REPLACES: name(0)}))
     world = State(REGION, {name(0): Instance(name(0), "running"), name(1): heir})
-    with pytest.raises(UnsafePlan, match=f"{name(0)} is running again, and {name(1)}"):
+    with pytest.raises(UnsafePlan, match=f"{name(0)} is running again, but its successor {name(1)}"):
         require_no_way_back(world, heir, name(0), "instance_id")
     stopped = State(REGION, {name(0): Instance(name(0), "stopped"), name(1): heir})
     require_no_way_back(stopped, heir, name(0), "instance_id")

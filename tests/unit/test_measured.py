@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How long a run took for each resource (`Plan.measured`), and what a failed run tells of those that are ready."""
+"""How long a run took for each resource (`PlanReport.measured`), and which resources of a failed run are ready."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._engine.ports impor
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import StorageError
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures import CallError, WaitError
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change, Plan, Stage, Wait
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.report import PlanReport
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query
 from worlds import World
 
@@ -23,7 +24,8 @@ CREATE = tuple(
     for name in (ONE, TWO)
 )
 TOLD = {"volumes": [{"volume_id": name, "seconds": None} for name in (ONE, TWO, THERE)], "notes": ["a"]}
-PLAN = Plan((Stage(CREATE),), told=TOLD, unfinished={"notes": ["a"]}, measured="volumes")
+REPORT = PlanReport(TOLD, unfinished={"notes": ["a"]}, measured="volumes")
+PLAN = Plan((Stage(CREATE),), report=REPORT)
 IDS = {ONE: "vol-0000000000000000a", TWO: "vol-0000000000000000b"}
 
 

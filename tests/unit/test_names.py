@@ -31,12 +31,12 @@ def test_a_planned_id_is_recognised_wherever_it_stands(kind: str, name: str) -> 
     made = planned(kind, name)
     assert is_planned(made)
     assert kind_of(made) == kind
-    assert planned_in({"a": [f"from {made}, as it is", {made: 1}]}) == {made}
+    assert planned_in({"reason": f"from {made}, as it is"}) == planned_in({"a": [made, {"VolumeId": made}]}) == {made}
 
 
 @given(st.dictionaries(st.builds(planned, KINDS, NAMES), st.just("x-1"), min_size=1))
 def test_nothing_planned_is_left_after_substitution(bindings: dict[str, str]) -> None:
-    value = {"list": [*bindings], "tuple": tuple(bindings), "text": " and ".join(bindings), "other": 1, "none": None}
+    value = {"list": [*bindings], "tuple": tuple(bindings), "reason": " and ".join(bindings), "other": 1, "none": None}
     done = substitute(value, bindings)
     assert planned_in(done) == set()
     assert isinstance(done["tuple"], tuple)

@@ -137,7 +137,7 @@ def operations(queries: Sequence[Query]) -> list[str]:
         ({"state": "running", "force": True, "hibernate": True}, "force, hibernate: needs state: stopped"),
         ({"state": "restored", "skip_os_shutdown": True}, "needs state: stopped"),
         ({"state": "running", "lose_instance_store": True}, "needs state: stopped"),
-        ({"state": "stopped", "force_start": True}, "force_start: only with"),
+        ({"state": "stopped", "force_start": True}, "force_start: needs"),
         ({"state": "stopped", "hibernate": True, "force": True}, "hibernate: excludes force and skip_os_shutdown"),
         ({"state": "restored", "older_than": "soon"}, "older_than: 'soon'"),
     ],
@@ -665,7 +665,7 @@ def test_the_result_keeps_the_order_of_the_option() -> None:
 
 def test_there_must_be_room_for_the_record() -> None:
     full = {f"k{number}": "v" for number in range(49)}
-    with pytest.raises(UnsafePlan, match=f"{ONE} has 50 tags, EC2's most.*remove one"):
+    with pytest.raises(UnsafePlan, match=f"{ONE} has 50 tags, EC2's maximum.*Remove a tag"):
         plan(spec("stopped", remember=True), instance(tags=full))
     assert plan(spec("stopped"), instance(tags=full)).changes
     aws = {f"aws:k{number}": "v" for number in range(9)}

@@ -12,13 +12,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.restore.candidates import origin_of
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.restore.points import (
     DEFAULT_TYPE,
     MOST_CARRIED,
     Recovery,
     Restored,
     Wanted,
-    origin_of,
     parse_time,
     recover,
 )
@@ -117,14 +117,14 @@ def test_a_copy_counts_by_its_tags() -> None:
     with pytest.raises(SpecError, match=unknown.snapshot_id):
         of_volume(unknown, before=begun)
     # Without tags nothing says of what it is.
-    with pytest.raises(SpecError, match="nor any other"):
+    with pytest.raises(SpecError, match="and no other snapshot"):
         of_volume(snapshot(DAY, copy="snap-1", tags={"ec2ops:source": None}))
 
 
 @pytest.mark.parametrize(
     ("snapshots", "given", "parts"),
     [
-        ([], {"region": "eu-west-1"}, [V1, "in eu-west-1", "nor any other", "ec2ops:source"]),
+        ([], {"region": "eu-west-1"}, [V1, "in eu-west-1", "and no other snapshot", "ec2ops:source"]),
         ([snapshot(state="pending")], {}, ["is pending", "Wait for the pending snapshots"]),
         ([snapshot(storage_tier="archive")], {}, ["is archived", "restore the archived ones"]),
         ([snapshot(DAY)], {"before": NOW - 2 * DAY}, ["before 2026-11-22T12:00:00Z", "at 2026-11-23T12:00:00Z"]),
@@ -235,7 +235,7 @@ def test_copies_of_a_set_are_a_set_whenever_each_was_begun() -> None:
 
 
 def test_without_whole_sets_it_is_refused_and_without_sets_it_is_each_volumes_newest() -> None:
-    with pytest.raises(SpecError, match=r"no whole set.*one by one"):
+    with pytest.raises(SpecError, match=r"no whole set.*from its own newest snapshot"):
         of_instance(*whole_set(DAY, V1, V2, states=["completed", "pending"]))
     with pytest.raises(SpecError, match="no completed snapshot of a volume of it"):
         of_instance(snapshot(tags={"ec2ops:origin": None}))
@@ -261,7 +261,7 @@ def test_a_restore_that_was_begun_is_completed_from_its_own_moment() -> None:
     assert chosen(found) == {V1: new[0].snapshot_id, V2: new[1].snapshot_id}
     assert (found.ignored, V1 in found.notes[0]) == ((V1,), True)
     found = of_instance(*new, restored=both)
-    assert (found.points, found.ignored, "is gone" in found.notes[0]) == ((), (), True)
+    assert (found.points, found.ignored, "are gone" in found.notes[0]) == ((), (), True)
 
 
 # --- always -----------------------------------------------------------------------------------------------------------

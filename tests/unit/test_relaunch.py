@@ -497,7 +497,7 @@ def test_a_public_address_is_asked_for_where_the_old_one_shows_one(
     ],
 )
 def test_that_the_subnet_decides_is_told(fields: dict[str, Any], warned: bool) -> None:
-    assert any("the subnet decides" in warning for warning in plan(spec(), plain(**fields)).warnings) is warned
+    assert any("The subnet decides" in warning for warning in plan(spec(), plain(**fields)).warnings) is warned
 
 
 @pytest.mark.parametrize(
@@ -1107,7 +1107,7 @@ def test_an_old_one_that_was_started_after_its_replacement_is_left_and_named(
     assert made.stages == ()
     (warning,) = made.warnings
     assert f"{OLD} was started again after {NEW} had replaced it" in warning
-    assert f"stop or terminate {OLD} yourself" in warning
+    assert f"Stop or terminate {OLD} yourself" in warning
     # Nothing is asked about it either.
     assert asked(spec(old_instance=old_instance), successor, old) == ["DescribeInstances"] * 2
 
@@ -1186,7 +1186,7 @@ def answer(query: Query, resources: Sequence[Resource]) -> list[Resource]:
 
 
 def asked(wanted: planner.RelaunchSpec, *resources: Resource) -> list[str]:
-    _state, queries = answered(planner.FEATURE, wanted, lambda query: answer(query, resources), State(REGION))
+    _state, queries = answered(planner.FEATURE, wanted, lambda query: answer(query, resources), State(REGION), NOW)
     return sorted(query.operation for query in queries)
 
 

@@ -605,7 +605,7 @@ SPAN = "is not a span of time. Use a number from 1 with min, h, d, w, m (months)
         ({"within": "0d"}, f"keep.within: '0d' {SPAN}"),
         ({"within": 7}, f"keep.within: 7 {SPAN}"),
         ({"hourly_within": "90s"}, f"keep.hourly_within: '90s' {SPAN}"),
-        ({"last": 1, "reference": "newest"}, "keep.reference: 'newest': one of latest, now"),
+        ({"last": 1, "reference": "newest"}, "keep.reference: 'newest' is unknown. Use one of latest, now"),
         ({"last": 1, "oldest": "yes"}, "keep.oldest: 'yes' is not a boolean. Use true or false"),
         (
             {"last": 1, "timezone": 1},

@@ -257,7 +257,7 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     ({"policy": "a*"}, ["policy", "'a*'"]),
     ({"policy": " a"}, ["policy", "' a'"]),
     ({"policy": "a" * 129}, ["policy", "a" * 129]),
-    ({"keep": None}, ["keep", "missing"]),
+    ({"keep": None}, ["keep", "is required"]),
     ({"keep": {}}, ["keep", "no rule"]),
     ({"keep": {"timezone": "UTC"}}, ["keep", "no rule"]),
     ({"keep": {"daily": 0}}, ["keep.daily", "0"]),

@@ -152,7 +152,7 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     ({"archive_after": "0d"}, ["archive_after", "'0d'"]),
     ({"lock": {"mode": "strict", "duration": "1d"}}, ["lock.mode", "'strict'", "governance, compliance, unlocked"]),
     ({"lock": {"mode": None}}, ["lock.mode", "None"]),
-    ({"lock": {"mode": "governance"}}, ["lock.duration", "missing", "30d"]),
+    ({"lock": {"mode": "governance"}}, ["lock.duration", "is required", "30d"]),
     ({"lock": {"mode": "governance", "duration": "12h"}}, ["lock.duration", "'12h'", "whole days", "36500d"]),
     ({"lock": {"mode": "governance", "duration": "36h"}}, ["lock.duration", "'36h'", "whole days"]),
     ({"lock": {"mode": "governance", "duration": "0d"}}, ["lock.duration", "'0d'"]),
@@ -167,11 +167,11 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     ({"lock": {**COMPLIANCE, "cool_off": "0h"}}, ["lock.cool_off", "'0h'"]),
     ({"lock": {"mode": "unlocked", "duration": "1d"}}, ["lock.mode", "duration"]),
     ({"lock": {"mode": "unlocked", "cool_off": "1h"}}, ["lock.mode", "cool_off"]),
-    ({"fast_restore": {"newest": 1}}, ["fast_restore.zones", "missing"]),
+    ({"fast_restore": {"newest": 1}}, ["fast_restore.zones", "is required"]),
     ({"fast_restore": {"zones": ["eu-west-1a"]}}, ["fast_restore.zones", "'eu-west-1a'", "us-east-1a"]),
     ({"fast_restore": {"zones": [A, "use1-az2"]}}, ["fast_restore.zones", "'use1-az2'", REGION]),
     ({"fast_restore": {"zones": [REGION]}}, ["fast_restore.zones", "'us-east-1'"]),
-    ({"fast_restore": {"zones": [A], "newest": 0}}, ["fast_restore.newest", "0", "1 or more"]),
+    ({"fast_restore": {"zones": [A], "newest": 0}}, ["fast_restore.newest", "0", "less than 1"]),
 ]
 
 
@@ -229,9 +229,9 @@ COSTS: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("30d", {"within": "4m", "yearly_within": "3y"}, "24h", []),
     ("30d", {"within": "3m", "yearly_within": "3y"}, "24h", ["keep.within: 3m"]),
     ("30d", {"last": 35}, "24h", ["keep.last: 35"]),
-    ("30d", {"last": 35}, "1h", ["so long"]),
+    ("30d", {"last": 35}, "1h", ["that long"]),
     ("30d", {"last": 35}, "1m", []),
-    ("1y", {"daily": 7, "weekly": 4}, "24h", ["so long"]),
+    ("1y", {"daily": 7, "weekly": 4}, "24h", ["that long"]),
     ("1y", {"daily": 7, "weekly": 4, "oldest": True}, "24h", []),
     ("30d", {"daily": 35, "weekly": 6}, "24h", ["keep.daily: 35 and keep.weekly: 6"]),
     ("30d", {"daily": 10**17, "daily_within": "99999999999y"}, "24h", []),
@@ -598,7 +598,11 @@ def test_what_ends_is_told_with_what_was_on() -> None:
     off, on = changes(options(fast_restore={"zones": [A]}), of, fast("v1-2", A, B)).all
     assert (off.before, off.after) == ({"fast_restore": [A, B]}, {"fast_restore": []})
     assert (off.reason, off.disruptive) == ("end: not one of the newest", True)
-    assert (on.before, on.after, on.reason) == ({"fast_restore": []}, {"fast_restore": [A]}, "the newest")
+    assert (on.before, on.after, on.reason) == (
+        {"fast_restore": []},
+        {"fast_restore": [A]},
+        "enable fast restore of the newest",
+    )
     assert "ResourceLimitExceeded" in on.deferrable
 
 

@@ -358,3 +358,11 @@ def test_forged_volume_whose_snapshot_is_gone_stops_no_restore_of_an_instance() 
     plan = planned(*set_of(V1, V2), dataclasses.replace(forged, tags=tags), source_instance_id=SOURCE)
     assert actions(plan) == ["CreateVolume"] * 2
     assert any(V1 in warning for warning in plan.warnings)
+
+
+def test_notes_are_shown_without_what_hides_or_adds_text() -> None:
+    """The source of a copy without a record of its own is the claim of a tag, which anybody may have written."""
+    copy = snapshot(2, "vol-ffffffff", description="a copy", tags={"ec2ops:source": "\u202e\nall is well"})
+    plan = planned(snapshot(1), copy, restored(made_from=2))
+    notes = plan.report.result["notes"]
+    assert any(r"a copy of a snapshot of \u202e\nall is well" in note for note in notes)

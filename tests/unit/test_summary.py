@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.ec2ops.storage.plugins.module_utils._engine.summary import change_lines
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine.summary import change_lines, headlines
 
 NEW, MADE = "(new volume web/data)", "vol-0123456789abcdef0"
 
@@ -59,3 +59,12 @@ def test_summary_has_at_most_thirty_lines() -> None:
     lines = change_lines(results)
     assert (len(lines), lines[-1]) == (30, "and 2 more")
     assert len(change_lines([{"plan": results[0]["plan"][:30]}])) == 30
+
+
+def test_text_of_others_cannot_add_or_turn_around_a_line() -> None:
+    """A name in a reason comes from a tag, which anybody may have written."""
+    name = "data\u202e\x1b[2K\nDeleteVolume of nothing"
+    shown = "data\\u202e\\x1b[2K\\nDeleteVolume of nothing"
+    result = {"plan": [entry("CreateVolume", NEW, f"create {name}")], "policy": name, "msg": "1 volume created"}
+    assert change_lines([result]) == [f"CreateVolume {NEW}: create {shown}"]
+    assert headlines([result], label="policy") == [f"{shown}: 1 volume created"]

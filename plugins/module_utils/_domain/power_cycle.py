@@ -24,7 +24,7 @@ from .._kernel.tags import boto3_tags
 from .hold import forget, has_passing_address, held, lasting_hold
 from .instance_facts import AUTOSCALING_GROUP, attribute_query, type_facts, type_queries
 
-# Stop protection has no bulk read: one call for each instance. Beyond this many EC2's refusal is the check.
+# Stop protection has no bulk read, but one call for each instance. Beyond this number, EC2 itself refuses the stop.
 MOST_ATTRIBUTE_READS = 20
 # EC2's codes for "no capacity at the moment": a start is tried again.
 NO_CAPACITY = frozenset({"InsufficientInstanceCapacity", "InsufficientHostCapacity"})

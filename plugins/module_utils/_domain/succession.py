@@ -27,6 +27,14 @@ is terminated, or gone                  retired             retired             
 A successor stands for its predecessor while it serves, and once the predecessor is retired. *In doubt*: the word and
 the facts differ, so a warning names both, a policy backs up both, and nobody ends either.
 
+*Undecided*: the successor serves by its tag, or for want of one, and nothing else tells that, since the predecessor
+runs, or a hold from before the launch is to start it. A warning names both, and a policy backs up both. Only a tag that
+is there keeps the predecessor from being started again. It is not retired once it has run for more than a day since
+the launch (`proofs.may_have_run_on`).
+
+Of several successors of one predecessor, the one that was launched last serves if EC2 shows that no two runs raced
+(`proofs.launched_last`), else the one of which the tag says so.
+
 The tags only say where to look. A successor is believed to replace its direct predecessor, the first id of its tag,
 when EC2 shows the ClientToken of that relaunch (`proofs.is_launched_to_replace`). It stands for an older id when EC2
 shows the links between, or when the instance of that id is gone: then nobody else can be meant.
@@ -46,15 +54,20 @@ from .._kernel.errors import Ambiguous, SpecError, UnsafePlan, listed
 from .._kernel.ids import is_planned
 from .._kernel.plan import Change, Precondition
 from .._kernel.proofs import (
+    LONGEST_RACE,
+    can_be_on_trial,
     has_outlasted,
+    has_retired,
     is_launched_to_replace,
     is_off,
     is_stopped_before,
     launch_tokens,
     launched_at,
+    launched_last,
 )
 from .._kernel.resources import Instance, Resource
-from .._kernel.state import Query, State, by_id
+from .._kernel.state import Query, State, by_id, images_by_id
+from .._kernel.times import parse_instant
 from .hold import standing_hold
 
 # What `tags.TRIAL` says of a successor. A word that is none of them counts as UNPROVEN.
@@ -67,21 +80,26 @@ _ONE_MORE = len(",i-0123456789abcdef0")
 
 
 def lineage_queries(instance_ids: Iterable[str], state: State) -> tuple[Query, ...]:
-    """Return the questions that `living` needs answered: the instances, and whatever carries their ids as replaced.
+    """Return the queries that `living` needs: for the instances, and for their successors.
 
-    A successor whose tag was full may have been replaced by one whose tag had no room for these ids any more, so it is
-    asked for too, once it is known. So is the one that a successor on trial is to replace.
+    A full tag may have no room for these ids any more. So the successors of a known successor are asked for too, and so
+    is the predecessor of an unproven one. Where facts and tags do not agree on one of several successors, their images
+    tell more. Raises Ambiguous like `successor`.
     """
     ids = sorted({resource for resource in instance_ids if not is_planned(resource)})
     known = [state.instance(item) for item in ids]
     on_trial = [item for item in known if item is not None and item.tags.get(tag_names.TRIAL) not in (None, SERVING)]
     judges = {item for item in map(predecessor, on_trial) if item is not None} - set(ids)
+    several = {item: claimants(state, item) for item in ids}
+    images = images_by_id(heir.image_id for item in ids for heir in _disputed(state, several[item]))
+    asked = state.knows(*images)
     full = [
         heir.instance_id
-        for heir in (successor(state, item) for item in ids)
+        for heir in (_one_of(state, item, several[item]) for item in ids if asked)
         if heir is not None and len(heir.tags.get(tag_names.REPLACES, "")) + _ONE_MORE > tag_names.LONGEST_VALUE
     ]
     return (
+        *images,
         *by_id("DescribeInstances", "instance-id", ids),
         *successor_queries(ids),
         *successor_queries(full),
@@ -185,6 +203,25 @@ class Replacement:
         return self.phase in (Phase.SERVING, Phase.RETIRED)
 
     @property
+    def is_undecided(self) -> bool:
+        """Return whether only its tag, or the want of one, tells that the successor serves: the predecessor is not
+        retired.
+
+        It runs, or a hold from before the launch is to start it. A successor that is only planned is the plan's own.
+        """
+        old, new = self.predecessor, self.successor
+        if old is None or not new.alive or is_planned(new.instance_id) or self.word is not Phase.SERVING:
+            return False
+        return old.state in ("pending", "running") or self.waits_for_start
+
+    @property
+    def waits_for_start(self) -> bool:
+        """Return whether a hold is to start the predecessor, and EC2 shows that its stop came before the launch."""
+        old, birth = self.predecessor, born(self.successor)
+        held = old is not None and is_off(old) and standing_hold(old) is not None
+        return held and old is not None and birth is not None and is_stopped_before(old, birth)
+
+    @property
     def in_doubt(self) -> bool:
         """Return whether the tag says that the successor has not served, and EC2's facts say otherwise.
 
@@ -214,22 +251,56 @@ def doubtful(state: State, instance_id: str) -> list[Replacement]:
     return sorted(found, key=lambda item: item.successor.instance_id)
 
 
+def undecided(state: State, instance_id: str) -> list[Replacement]:
+    """Return the replacements by those that stand for this instance, as far as they are undecided
+    (`Replacement.is_undecided`).
+    """
+    found = (replacement_of(state, heir) for heir in claimants(state, instance_id))
+    return [item for item in found if item is not None and item.is_undecided]
+
+
 def doubt_warnings(state: State, instance_ids: Iterable[str]) -> tuple[str, ...]:
     """Return one warning for each replacement of these instances in which the tag and the facts differ."""
     found = [item for name in instance_ids for item in doubtful(state, name)]
-    return tuple(dict.fromkeys(_doubt(item) for item in found))
+    return tuple(dict.fromkeys(_doubt(state, item) for item in found))
 
 
-def _doubt(replacement: Replacement) -> str:
-    heir, old_id = replacement.successor, predecessor(replacement.successor)
+def _doubt(state: State, replacement: Replacement) -> str:
+    heir, old_id = replacement.successor, str(predecessor(replacement.successor))
     chosen, why = heir.instance_id, ""
+    remedy = f"Remove that tag to go on with {heir.instance_id}, or start {old_id} to go on with {old_id}"
+    standing = claimants(state, old_id)
     if not replacement.stands:
-        chosen, why = str(old_id), f" Its tag {tag_names.RESTORE_STATE} asks to start it."
+        chosen, why = old_id, f" Its tag {tag_names.RESTORE_STATE} asks to start it."
+    elif len(standing) > 1 and (other := _choice(state, standing)) is not None and other != heir:
+        chosen = other.instance_id
+        remedy = f"Terminate {heir.instance_id} if {chosen} serves"
     return (
         f"The tag {tag_names.TRIAL} of {heir.instance_id} says {heir.tags[tag_names.TRIAL]!r}, but "
         f"{heir.instance_id} ({heir.state}) ran after the last stop of {old_id}, which it was launched to "
-        f"replace.{why} For this task {chosen} is in service, and it ends neither. Remove that tag to go on with "
-        f"{heir.instance_id}, or start {old_id} to go on with {old_id}"
+        f"replace.{why} For this task {chosen} is in service, and it ends neither. {remedy}"
+    )
+
+
+def undecided_warnings(state: State, instance_ids: Iterable[str]) -> tuple[str, ...]:
+    """Return one warning for each replacement of these instances in which only the tag tells who serves."""
+    found = [item for name in instance_ids for item in undecided(state, name)]
+    return tuple(dict.fromkeys(undecided_warning(item) for item in found))
+
+
+def undecided_warning(replacement: Replacement) -> str:
+    """Return the warning about an undecided replacement. It names both instances."""
+    heir, old = replacement.successor, replacement.predecessor
+    old_id = old.instance_id if old is not None else ""
+    word = heir.tags.get(tag_names.TRIAL)
+    said = f"By its tag {tag_names.TRIAL}" if word is not None else f"Without a tag {tag_names.TRIAL}"
+    why, remedy = "runs too", f"stop {old_id}"
+    if replacement.waits_for_start:
+        why, remedy = "a hold is to start again", f"remove the tag {tag_names.RESTORE_STATE} of {old_id}"
+    return (
+        f"{heir.instance_id} ({heir.state}) was launched to replace {old_id}, which {why}. {said}, {heir.instance_id} "
+        f"serves, but no fact shows that. Terminate {heir.instance_id} to go on with {old_id}, or {remedy} to go on "
+        f"with {heir.instance_id}"
     )
 
 
@@ -295,27 +366,101 @@ def ancestors(state: State, heir: Instance) -> tuple[str, ...]:
     return tuple(found)
 
 
-def successor(state: State, instance_id: str) -> Instance | None:
-    """Return the living instance that stands for *instance_id* after one or more replacements, None when it was not
-    replaced.
+def claimants(state: State, instance_id: str) -> list[Instance]:
+    """Return the living instances that are proven to stand for *instance_id* after one or more replacements, by id.
 
-    Raises Ambiguous when two living instances are proven to, and neither replaces the other.
+    Of an instance and its successor only the successor. Usually there is one, or none.
     """
     links = _Links(state)
     claims = {
         key: item for key, item in links.descendants(instance_id).items() if item.alive and not is_on_trial(state, item)
     }
     superseded = {key for key in claims if not claims.keys().isdisjoint(links.descendants(key))}
-    newest = [item for key, item in claims.items() if key not in superseded]
-    # One whose trial has lost its judge yields to one that serves: a run that came second was ended then.
-    newest = [item for item in newest if item.tags.get(tag_names.TRIAL) in (None, SERVING)] or newest
-    if len(newest) > 1:
+    return [claims[key] for key in sorted(claims.keys() - superseded)]
+
+
+def successor(state: State, instance_id: str) -> Instance | None:
+    """Return the living instance that stands for *instance_id* after one or more replacements, None when it was not
+    replaced.
+
+    Raises Ambiguous when two living instances are proven to, neither replaces the other, and nothing tells which of
+    them serves.
+    """
+    return _one_of(state, instance_id, claimants(state, instance_id))
+
+
+def _one_of(state: State, instance_id: str, found: Sequence[Instance]) -> Instance | None:
+    """Return the one of the claimants that serves. Raises Ambiguous where nothing tells which."""
+    if len(found) < 2:
+        return found[0] if found else None
+    chosen = _choice(state, found)
+    if chosen is None:
+        candidates = _serving_by_tag(found) or found
         raise Ambiguous(
             f"{instance_id} has several living successors (tag {tag_names.REPLACES}). Terminate the wrong one, or "
             "remove its tag",
-            sorted(candidate.instance_id for candidate in newest),
+            sorted(candidate.instance_id for candidate in candidates),
         )
-    return newest[0] if newest else None
+    return chosen
+
+
+def _serving_by_tag(claims: Sequence[Instance]) -> list[Instance]:
+    """Return those whose tag does not say that they have never served."""
+    return [item for item in claims if item.tags.get(tag_names.TRIAL) in (None, SERVING)]
+
+
+def _choice_by_facts(state: State, claims: Sequence[Instance]) -> Instance | None:
+    """Return the one of several claimants that serves as EC2's facts tell. One that was stopped for good does not."""
+    images = {item.image_id: state.image(item.image_id) for item in claims}
+    dates = {key: parse_instant(image.creation_date or "") for key, image in images.items() if image is not None}
+    made = {key: moment for key, moment in dates.items() if moment is not None}
+    last = launched_last(claims, made) if len({predecessor(item) for item in claims}) == 1 else None
+    if last is None or not is_off(last) or standing_hold(last) is not None or all(map(is_off, claims)):
+        return last
+    return None
+
+
+def _choice(state: State, claims: Sequence[Instance]) -> Instance | None:
+    """Return the one of several claimants that serves: as EC2's facts tell, else as the tags do. None where none
+    tells.
+    """
+    said = _serving_by_tag(claims)
+    return _choice_by_facts(state, claims) or (said[0] if len(said) == 1 else None)
+
+
+def disputed(state: State, instance_id: str) -> list[Instance]:
+    """Return the claimants of *instance_id* where they are several, and facts and tags do not agree on one of them."""
+    return _disputed(state, claimants(state, instance_id))
+
+
+def _disputed(state: State, found: list[Instance]) -> list[Instance]:
+    agreed = len(found) < 2 or _serving_by_tag(found) == [_choice_by_facts(state, found)]
+    return [] if agreed else found
+
+
+def outdated_rivals(state: State, heir: Instance) -> frozenset[str]:
+    """Return the ids of the other claimants, where EC2's facts tell that *heir* serves: no run works on them."""
+    found = claimants(state, predecessor(heir) or "")
+    chosen = _choice_by_facts(state, found)
+    mine = chosen is not None and chosen.instance_id == heir.instance_id
+    return frozenset(item.instance_id for item in found) - {heir.instance_id} if mine else frozenset()
+
+
+def dispute_warnings(state: State, instance_ids: Iterable[str]) -> tuple[str, ...]:
+    """Return one warning for each of these instances of which several successors may serve, but one is chosen."""
+    found = ((name, disputed(state, name)) for name in dict.fromkeys(instance_ids))
+    chosen = ((name, several, _choice(state, several)) for name, several in found if several)
+    return tuple(_dispute(state, name, several, one) for name, several, one in chosen if one is not None)
+
+
+def _dispute(state: State, instance_id: str, several: Sequence[Instance], chosen: Instance) -> str:
+    told = _choice_by_facts(state, several)
+    why = "EC2 shows that it was launched last" if told is not None else f"the tags {tag_names.TRIAL} say so"
+    words = (f"{item.instance_id} ({item.state}, {item.tags.get(tag_names.TRIAL, 'no tag')})" for item in several)
+    return (
+        f"{instance_id} has several living successors: {listed(words)}. For this task {chosen.instance_id} is in "
+        f"service, since {why}. Terminate the ones that do not serve"
+    )
 
 
 def claim_warnings(state: State, instance_ids: Iterable[str]) -> tuple[str, ...]:
@@ -383,7 +528,8 @@ def losers(state: State, current: Instance) -> list[Instance]:
 
     Their run lost against the one that launched *current*, and ended before it could terminate them. Only launches that
     a ClientToken proves count, of *current* and its predecessors too. None while *current* does not serve itself: the
-    loser may be all that runs then. That they never served is the word of a tag: see `has_lost`.
+    loser may be all that runs then. That they never served, and that *current* does, is the word of tags: see
+    `has_lost`.
     """
     if current.state not in ("pending", "running") or current.tags.get(tag_names.TRIAL) not in (None, SERVING):
         return []
@@ -411,6 +557,23 @@ def has_lost(loser: Instance, current: Instance, race: timedelta) -> bool:
     """
     first, second = born(current), born(loser)
     return first is not None and second is not None and first <= second <= first + race
+
+
+def is_proven_loser(state: State, loser: Instance, current: Instance, now: datetime) -> bool:
+    """Return whether EC2's facts prove that *current* won a race for their predecessor, and leave room for the claim
+    that *loser* never served.
+
+    The predecessor was stopped after the launch of *current* and before that of *loser*. The image of *loser* is older
+    than *current*: a run that saw *current* given up would have launched a later version.
+    """
+    old, first, second = state.instance(predecessor(loser)), born(current), born(loser)
+    if old is None or predecessor(current) != old.instance_id or first is None or second is None:
+        return False
+    image = state.image(loser.image_id)
+    made = None if image is None else parse_instant(image.creation_date or "")
+    if made is None or made > first or not has_retired(current, old, second):
+        return False
+    return has_lost(loser, current, LONGEST_RACE) and can_be_on_trial(loser, old, now)
 
 
 def living(state: State, instance_id: str, option: str, *, follow: bool = True) -> Instance:
@@ -540,10 +703,9 @@ def is_unretired(old: Instance | None, heir: Instance) -> bool:
         return False
     if old.state in ("pending", "running"):
         return True
-    birth = born(heir)
     # What was stopped after the launch is retired: nothing proves that its hold is of this replacement.
     held = old.alive and standing_hold(old) is not None
-    return held and (birth is None or not is_off(old) or is_stopped_before(old, birth))
+    return held and (born(heir) is None or Replacement(old, heir).waits_for_start)
 
 
 def settling_queries(state: State, instance_id: str) -> tuple[Query, ...]:
@@ -556,9 +718,9 @@ def settling_queries(state: State, instance_id: str) -> tuple[Query, ...]:
 
 
 def require_settled(state: State, instance: Instance, option: str) -> None:
-    """UnsafePlan while a replacement of *instance*, or by it, is unfinished: it is open which of the two has the data.
+    """Raise UnsafePlan while a replacement of *instance*, or by it, is unfinished, since either may have the data.
 
-    One that was rejected leaves nothing open.
+    A rejected replacement is finished.
     """
     trials = on_trial_for(state, instance.instance_id)
     pairs = [(instance, heir) for heir in trials if heir.tags[tag_names.TRIAL] != REJECTED]

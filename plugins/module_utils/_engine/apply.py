@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from .._kernel.errors import StorageError, Superseded
 from .._kernel.failures import CallError, WaitError
-from .._kernel.ids import kind_of, moment_of, planned_in, substitute
+from .._kernel.ids import kind_of, moment_of, planned_in, planned_in_filters, substitute, substitute_filters
 from .._kernel.plan import Change, Plan, Stage, Wait
 from .._kernel.resources import Resource, Snapshot, from_view
 from .._kernel.state import Query
@@ -151,7 +151,9 @@ class _Run:
     def _left_out(self, changes: Sequence[Change]) -> list[Change]:
         """Return the changes that have become superfluous (`Change.unless`)."""
         asked = {
-            number: [query for query in _bind(change, self.outcome.bindings).unless if not planned_in(query.filters)]
+            number: [
+                query for query in _bind(change, self.outcome.bindings).unless if not planned_in_filters(query.filters)
+            ]
             for number, change in enumerate(changes)
             if change.unless
         }
@@ -319,5 +321,5 @@ def _bind(change: Change, bindings: Mapping[str, str]) -> Change:
 
 def _bound_query(query: Query, bindings: Mapping[str, str]) -> Query:
     return dataclasses.replace(
-        query, filters=substitute(query.filters, bindings), arguments=substitute(query.arguments, bindings)
+        query, filters=substitute_filters(query.filters, bindings), arguments=substitute(query.arguments, bindings)
     )

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+from .._kernel.display import visible
 from .._kernel.ids import substitute
 
 LIMIT = 30
@@ -48,7 +49,9 @@ def headlines(results: Iterable[Mapping[str, Any]], label: str = "", limit: int 
 
 
 def _bounded(lines: list[str], limit: int) -> list[str]:
-    return lines if len(lines) <= limit else [*lines[: limit - 1], f"and {len(lines) - limit + 1} more"]
+    """Return at most *limit* lines, each as it may be shown: results hold names that other people wrote."""
+    shown = [visible(line) for line in lines[:limit]]
+    return shown if len(lines) <= limit else [*shown[: limit - 1], f"and {len(lines) - limit + 1} more"]
 
 
 def _lines(result: Mapping[str, Any], ids: Mapping[str, str]) -> Iterator[str]:

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
 
+from . import tags as tag_names
 from .errors import SpecError
 
 KINDS = {"i": "instance", "ami": "image", "snap": "snapshot", "vol": "volume"}
@@ -21,6 +22,7 @@ _PREFIXES = {kind: prefix for prefix, kind in KINDS.items()}
 # EC2 ids have 8 (until 2016) or 17 hexadecimal digits.
 _ID = re.compile(r"(i|ami|snap|vol)-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 _PLANNED = re.compile(r"\(new (instance|image|snapshot|volume|moment) [^()]+\)")
+_BEGINNING = "(new "
 COPIED_VOLUME = "vol-ffffffff"
 """EC2's volume id of a copied snapshot: "an arbitrary volume ID" that must not be used for anything."""
 _IMAGE_NAME = re.compile(r"[A-Za-z0-9()\[\] ./\-'@_]{3,128}")
@@ -87,33 +89,103 @@ def require_image_name(value: str, option: str = "image_name") -> str:
     return value
 
 
+# --- planned ids in plans and results ---------------------------------------------------------------------------------
+
+# Other people write tags, and a text of theirs may look like a planned id, even like one of the very plan. So planned
+# ids are looked for only where a plan writes them. All other text is carried as it is.
+_TAGS_WITH_IDS = frozenset({tag_names.COPY_OF, tag_names.REPLACED_BY, tag_names.TAKEN})
+_NAMES_OF_IDS = ("Id", "Ids", "_id", "_ids", "resource")
+_SENTENCES = frozenset({"reason", "reasons", "notes"})
+_TAKEN = r", taken (?:\(new moment [^()]+\)|[0-9TZ:.-]+)"
+_MORE_FACTS = r"(?:, (?:[0-9]+ volumes|attached to i-[0-9a-f]+|slot [0-9T:+-]+))*"
+_END_OF_COPY = re.compile(
+    r", (?:\(new snapshot [^()]+\)|snap-[0-9a-f]+), from [a-z0-9-]+" + f"(?:{_TAKEN})?{_MORE_FACTS}" + r"\Z"
+)
+"""The end of a `copy_description`, with or `without_moment`. The source before it may be the claim of a tag."""
+
+Filters: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
+"""A query's filters: names and values."""
+_Reader: TypeAlias = Callable[[str], str]
+"""Returns what stands in place of a text with planned ids."""
+
+
 def substitute(value: Any, bindings: Mapping[str, str]) -> Any:
     """Return *value* with EC2's id in place of every planned id, at any depth of mappings and sequences.
 
-    A planned id inside a longer text (a tag's value, a description) is replaced too.
+    A bare text is an id or a sentence. A text that only looks like a planned id, such as a user's tag, stays.
     """
-    if isinstance(value, str):
-        if "(new " not in value:
-            return value
-        for name, resource in bindings.items():
-            value = value.replace(name, resource)
-        return value
-    if isinstance(value, Mapping):
-        return {substitute(key, bindings): substitute(item, bindings) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(substitute(item, bindings) for item in value)
-    return value
+    return _read(value, _replacing(bindings))
 
 
 def planned_in(value: Any) -> set[str]:
-    """Return every planned id anywhere in *value*."""
+    """Return every planned id that a plan has written in *value*, see `substitute`."""
+    found: set[str] = set()
+    _read(value, _noting(found))
+    return found
+
+
+def substitute_filters(filters: Filters, bindings: Mapping[str, str]) -> Filters:
+    """Return a query's filters with EC2's id in place of every planned id."""
+    return _read_filters(filters, _replacing(bindings))
+
+
+def planned_in_filters(filters: Filters) -> set[str]:
+    """Return every planned id that a plan has written in a query's filters."""
+    found: set[str] = set()
+    _read_filters(filters, _noting(found))
+    return found
+
+
+def _replacing(bindings: Mapping[str, str]) -> _Reader:
+    return lambda text: _PLANNED.sub(lambda match: bindings.get(match[0], match[0]), text)
+
+
+def _noting(found: set[str]) -> _Reader:
+    def note(text: str) -> str:
+        found.update(match[0] for match in _PLANNED.finditer(text))
+        return text
+
+    return note
+
+
+def _read(value: Any, reader: _Reader, name: str = "") -> Any:
+    """Return *value*, the item *name* of a mapping, with *reader*'s text in place of each text with ids of the plan."""
     if isinstance(value, str):
-        return {match.group(0) for match in _PLANNED.finditer(value)}
+        return _read_text(value, reader, name) if _BEGINNING in value else value
     if isinstance(value, Mapping):
-        return {name for pair in value.items() for part in pair for name in planned_in(part)}
+        if name == "tags":
+            return {key: _read_tag(key, text, reader) for key, text in value.items()}
+        if "Key" in value:
+            return {
+                key: _read_tag(value["Key"], item, reader) if key == "Value" else item for key, item in value.items()
+            }
+        return {key: _read(item, reader, key) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return {name for item in value for name in planned_in(item)}
-    return set()
+        # The texts in a list that has no sentences are ids.
+        inner = name if name in _SENTENCES else "Ids"
+        return type(value)(_read(item, reader, inner) for item in value)
+    return value
+
+
+def _read_text(text: str, reader: _Reader, name: str) -> str:
+    if not name or name in _SENTENCES:
+        return reader(text)
+    if name in ("Description", "description"):
+        return _END_OF_COPY.sub(lambda end: reader(end[0]), text)
+    return reader(text) if is_planned(text) and name.endswith(_NAMES_OF_IDS) else text
+
+
+def _read_tag(key: str, text: str, reader: _Reader) -> str:
+    return reader(text) if key in _TAGS_WITH_IDS else text
+
+
+def _read_filters(filters: Filters, reader: _Reader) -> Filters:
+    return tuple(
+        (name, tuple(_read_tag(name.removeprefix("tag:"), value, reader) for value in values))
+        if name.startswith("tag:")
+        else (name, _read(values, reader))
+        for name, values in filters
+    )
 
 
 LONGEST_DESCRIPTION = 255
@@ -185,10 +257,7 @@ def _facts(volumes: int, attached: str, slot: str) -> Iterator[str]:
         yield f", slot {slot}"
 
 
-_COPIED_AT = re.compile(
-    r"(.+: vol-.+, from [a-z0-9-]+), taken (?:\(new moment [^()]+\)|[0-9TZ:.-]+)"
-    r"((?:, (?:[0-9]+ volumes|attached to i-[0-9a-f]+|slot [0-9T:+-]+))*)"
-)
+_COPIED_AT = re.compile(r"(.+: vol-.+, from [a-z0-9-]+)" + f"{_TAKEN}({_MORE_FACTS})")
 
 
 def without_moment(text: str) -> str:

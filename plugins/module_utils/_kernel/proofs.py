@@ -16,7 +16,7 @@ Private to this collection.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -35,7 +35,11 @@ SUPERSEDED_WITHIN = timedelta(days=1)
 """How much older than its successor a final snapshot may be for a run to delete it: see `is_superseded`."""
 
 LONGEST_TRIAL = timedelta(days=1)
-"""How long after its launch a later run still ends a successor that its tag calls given up."""
+"""How long after its launch a later run still ends a successor that its tag calls given up, or retires a predecessor
+that runs beside one.
+"""
+LONGEST_RACE = timedelta(minutes=5)
+"""How much later than another run's successor a run may launch one that did not see it: it looks right before."""
 
 # Within this time of its launch an instance gets the volumes that it is launched with.
 _LAUNCHING = timedelta(minutes=1)
@@ -181,6 +185,49 @@ def has_outlasted(heir: Instance, old: Instance) -> bool:
     if mine is None or other is None:
         mine, other = heir.launch_time, old.launch_time
     return is_off(heir) and mine is not None and other is not None and mine > other
+
+
+def may_have_run_on(old: Instance, heir: Instance, now: datetime) -> bool:
+    """Return whether *old* may have run for more than `LONGEST_TRIAL` after the launch of *heir*.
+
+    Then only a tag tells that *heir* serves in its place: beside a successor that was given up, EC2 shows the same. An
+    instance that is off may have run until now if EC2 does not tell when it stopped. A successor that is only planned
+    is the plan's own.
+    """
+    if is_planned(heir.instance_id) or not old.alive:
+        return False
+    launched = min((*_attachments(heir), *_usage_times(heir)), default=None)
+    stopped = last_transition(old) if is_off(old) else None
+    return launched is None or (stopped or now) - launched > LONGEST_TRIAL
+
+
+def launched_last(heirs: Sequence[Instance], images_made: Mapping[str, datetime]) -> Instance | None:
+    """Return the one of several successors of one predecessor that was launched when the others did not serve, or None.
+
+    A relaunch launches none beside a successor that serves, unless two runs race. So the last one counts if no run that
+    races can have launched it: it came later than `LONGEST_RACE`, or the others are older than its image. And none of
+    the others was started since. *images_made*: the creation dates of images, by id, as far as known.
+    """
+    known = [(moment, heir) for heir in heirs if (moment := launched_at(heir)) is not None]
+    if len(known) < max(len(heirs), 2):
+        return None
+    *others, (moment, last) = sorted(known, key=lambda item: (item[0], item[1].instance_id))
+    before = others[-1][0]
+    made = images_made.get(last.image_id)
+    raced = moment - before <= LONGEST_RACE and (made is None or made <= before)
+    restarted = any(heir.launch_time is None or heir.launch_time > moment for _moment, heir in others)
+    return None if raced or restarted else last
+
+
+def has_retired(heir: Instance, old: Instance, until: datetime) -> bool:
+    """Return whether EC2 shows that *old* was stopped after the launch of *heir*, and not after *until*.
+
+    A successor that was launched after that stop has not retired *old* itself.
+    """
+    launched, stopped = launched_at(heir), last_transition(old)
+    if not is_off(old) or launched is None or stopped is None:
+        return False
+    return launched.replace(microsecond=0) <= stopped <= until
 
 
 def can_be_on_trial(heir: Instance, old: Instance, now: datetime) -> bool:

@@ -70,7 +70,9 @@ def images(spec: ImageSpec, state: State) -> list[Image]:
 
 
 def _originals(spec: ImageSpec, state: State) -> list[Image]:
-    return [image for image in tagged(spec, state, Image) if image.state not in GONE and not _is_copy(spec, state, image)]
+    return [
+        image for image in tagged(spec, state, Image) if image.state not in GONE and not _is_copy(spec, state, image)
+    ]
 
 
 def _stripped(spec: ImageSpec, state: State) -> list[Image]:
@@ -92,9 +94,7 @@ def _stripped(spec: ImageSpec, state: State) -> list[Image]:
 def unnamed_images(spec: ImageSpec, state: State) -> list[Image]:
     """Return the images that have the version's name, but not its tags."""
     identity = spec.identity.items()
-    return [
-        image for image in state.all(Image) if image.name == spec.image_name and not identity <= image.tags.items()
-    ]
+    return [image for image in state.all(Image) if image.name == spec.image_name and not identity <= image.tags.items()]
 
 
 def _descriptions(state: State, image: Image) -> list[str]:

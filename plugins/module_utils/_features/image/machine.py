@@ -20,7 +20,7 @@ from typing import Any
 from ..._kernel.resources import Instance
 from ..._kernel.tags import LONGEST_VALUE
 
-# The key in the record by RegisterImage's parameter.
+# The short name of each RegisterImage parameter in the record.
 _KEYS = {
     "Architecture": "arch",
     "VirtualizationType": "virt",

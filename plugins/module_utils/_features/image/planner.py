@@ -20,6 +20,7 @@ from typing import Any
 
 from ..._domain.succession import (
     claim_warnings,
+    dispute_warnings,
     doubt_warnings,
     launch_queries,
     lineage_queries,
@@ -31,6 +32,7 @@ from ..._domain.succession import (
     require_unclaimed,
     settling_queries,
     successor,
+    undecided_warnings,
     untagged,
 )
 from ..._kernel import tags as tag_names
@@ -146,12 +148,13 @@ def _require_same_source(spec: ImageSpec, state: State, what: str, resource: Ima
         )
     if fits:
         return ()
-    return (
+    warning = (
         f"{what} {resource.resource_id} is {spec.label} of {spec.source}, as EC2 shows, but its tag "
         f"{tag_names.FINGERPRINT} is missing or altered. It counts, and is not deleted. If it was made with the "
         f"devices and block_devices of this task, give it the tag "
-        f"{tag_names.FINGERPRINT}={spec.fingerprint(spec.source)}. If not, use another version.",
+        f"{tag_names.FINGERPRINT}={spec.fingerprint(spec.source)}. If not, use another version."
     )
+    return (warning,)
 
 
 def _require_captured_from_source(spec: ImageSpec, state: State) -> list[str]:
@@ -206,6 +209,8 @@ def plan(spec: ImageSpec, state: State, _now: datetime) -> Plan:
     if spec.source_instance_id and spec.follow_successor:
         doubts += claim_warnings(state, [spec.source_instance_id])
         doubts += doubt_warnings(state, [spec.source_instance_id])
+        doubts += dispute_warnings(state, [spec.source_instance_id])
+        doubts += undecided_warnings(state, [spec.source_instance_id])
     return dataclasses.replace(made, warnings=(*made.warnings, *doubts))
 
 
@@ -449,9 +454,11 @@ def _require_nothing_failed(spec: ImageSpec, state: State, broken: Iterable[Imag
         f"image {image.image_id} ended as {image.state}: {image.state_reason or 'no reason given'}" for image in broken
     ]
     _require_captured_from_source(spec, state)
-    for snapshot in taken(spec, state):
-        if snapshot.state == "error":
-            reasons.append(f"snapshot {snapshot.snapshot_id} failed: {snapshot.state_reason or 'no reason given'}")
+    reasons += [
+        f"snapshot {snapshot.snapshot_id} failed: {snapshot.state_reason or 'no reason given'}"
+        for snapshot in taken(spec, state)
+        if snapshot.state == "error"
+    ]
     if reasons:
         raise SpecError(
             f"source_instance_id: {spec.source} is gone, and {spec.label} was not captured before: "

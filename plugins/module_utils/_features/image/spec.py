@@ -262,7 +262,7 @@ def names_source(spec: ImageSpec, text: str, source: str) -> bool:
 
 
 def names_version(spec: ImageSpec, text: str) -> bool:
-    """Return whether a description is one that this version alone has, made from any source."""
+    """Return whether only this version has such a description, whatever its source."""
     if text.endswith(_mark(spec)):
         return True
     text, beginning = _MACHINE.sub("", text), f"{spec.name} {spec.version} from "

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A version that exists: its tags converge, and options that shape an image only when it is made are named.
+"""The repair of an existing version: set its tags, and name the options that only apply to a new image.
 
 Private to this collection.
 """

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,15 +25,20 @@ from ..._domain.power_cycle import held_stop, plain_stop, running_of, start_stag
 from ..._domain.succession import (
     REJECTED,
     SERVING,
+    Replacement,
     claim_warnings,
+    claimants,
     on_trial_for,
+    predecessor,
     started_since,
     successor,
     successor_queries,
     trial_record,
+    undecided,
+    undecided_warning,
 )
 from ..._kernel import tags as tag_names
-from ..._kernel.errors import SpecError, StorageError, UnsafePlan, bounded, listed
+from ..._kernel.errors import Ambiguous, SpecError, StorageError, UnsafePlan, bounded, listed
 from ..._kernel.ids import require_id
 from ..._kernel.plan import Change, Feature, Plan, Stage
 from ..._kernel.proofs import can_be_on_trial
@@ -140,17 +145,18 @@ def _require_there(spec: PowerSpec, state: State) -> None:
     gone = _gone(spec, state)
     state.require(*successor_queries(gone))
     for instance_id in gone:
-        instance, heir = state.instance(instance_id), successor(state, instance_id)
+        instance, several = state.instance(instance_id), claimants(state, instance_id)
         text = f"does not exist in {state.region}" if instance is None else f"is {instance.state}"
-        if heir is not None:
-            text += f", and {heir.instance_id} ({heir.state}) has replaced it"
+        if several:
+            heirs = listed(f"{heir.instance_id} ({heir.state})" for heir in several)
+            text += f", and {heirs} {'has' if len(several) == 1 else 'have'} replaced it"
             replaced = True
         troubles.append(f"{instance_id} {text}")
     remedy = "Check the ids and the region."
     _raise(SpecError, troubles, f"Name the successor of a replaced instance. {remedy}" if replaced else remedy)
 
 
-def _raise(kind: type[StorageError], troubles: Sequence[str], advice: str = "") -> None:
+def _raise(kind: type[StorageError], troubles: Collection[str], advice: str = "") -> None:
     """Raise one error for all *troubles*, if there are any."""
     if troubles:
         raise kind(
@@ -238,19 +244,46 @@ def _plan_running(spec: PowerSpec, state: State) -> Plan:
     starting = [instance for instance in instances if instance.state in ("stopped", "stopping")]
     if not spec.force_start:
         state.require(*successor_queries(item.instance_id for item in starting))
-        _raise(UnsafePlan, _replaced(state, starting), "Start them beside their successors with force_start: true.")
+        replaced = _replaced(state, starting)
+        _raise(UnsafePlan, replaced.values(), "Start them beside their successors with force_start: true.")
     pending = [instance for instance in instances if instance.state == "pending"]
     reason = "start the {state} instance"
     warnings = () if spec.force_start else claim_warnings(state, [item.instance_id for item in starting])
     return Plan(start_stages(starting, pending, state.region, reason, final=True), warnings)
 
 
-def _replaced(state: State, instances: Iterable[Instance]) -> list[str]:
-    found = []
+def _replaced(state: State, instances: Iterable[Instance]) -> dict[str, str]:
+    """Return, by id, the sentence that another instance has replaced this one. Raises Ambiguous like `successor`."""
+    heirs = ((item.instance_id, successor(state, item.instance_id)) for item in instances)
+    return {
+        name: f"{name} was replaced by {heir.instance_id}, which is {heir.state}"
+        for name, heir in heirs
+        if heir is not None
+    }
+
+
+def _ambiguous(state: State, instances: Iterable[Instance]) -> dict[str, str]:
+    """Return, by id, why it is open which of several others has replaced the instance."""
+    found = {}
     for instance in instances:
-        heir = successor(state, instance.instance_id)
-        if heir is not None:
-            found.append(f"{instance.instance_id} was replaced by {heir.instance_id}, which is {heir.state}")
+        try:
+            successor(state, instance.instance_id)
+        except Ambiguous as error:
+            found[instance.instance_id] = str(error)
+    return found
+
+
+def _untold(state: State, instances: Iterable[Instance]) -> list[Replacement]:
+    """Return the replacements of held instances by successors that no tag calls serving, since it is missing.
+
+    Earlier versions wrote none. But their runs, too, took the hold off once the successor served.
+    """
+    found: list[Replacement] = []
+    for instance in instances:
+        several = undecided(state, instance.instance_id)
+        direct = [item for item in several if predecessor(item.successor) == instance.instance_id]
+        untold = [item for item in direct if item.waits_for_start and tag_names.TRIAL not in item.successor.tags]
+        found += untold if len(untold) == len(claimants(state, instance.instance_id)) else []
     return found
 
 
@@ -289,12 +322,8 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
     warnings += _unproven_warning(unproven)
     if not spec.force_start:
         warnings += claim_warnings(state, [item.instance_id for item in starting])
-    replaced = [] if spec.force_start else _replaced(state, starting)
-    if spec.instance_ids is not None:
-        _raise(UnsafePlan, replaced, "Start them beside their successors with force_start: true.")
-    elif replaced:
-        warnings += [f"{trouble}; it is not started" for trouble in replaced]
-        starting = [instance for instance in starting if successor(state, instance.instance_id) is None]
+        starting, told = _unreplaced(spec, state, starting)
+        warnings += told
     started = [*starting, *pending]
     begun = [instance for instance in pending if _was_started(instance)]
     given_up = []
@@ -323,6 +352,23 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
         for old, new in given_up
     ]
     return Plan(tuple(stages), tuple(warnings))
+
+
+def _unreplaced(spec: PowerSpec, state: State, starting: list[Instance]) -> tuple[list[Instance], list[str]]:
+    """Return those of the held instances that no successor stands for, and warnings about the others.
+
+    Raises UnsafePlan and Ambiguous where the task names the others. Among all holds, an unclear one ends only itself.
+    """
+    untold = _untold(state, starting)
+    open_ids = {predecessor(item.successor) for item in untold}
+    others = [item for item in starting if item.instance_id not in open_ids]
+    unclear = _ambiguous(state, others) if spec.instance_ids is None else {}
+    replaced = {**unclear, **_replaced(state, [item for item in others if item.instance_id not in unclear])}
+    if spec.instance_ids is not None:
+        _raise(UnsafePlan, replaced.values(), "Start them beside their successors with force_start: true.")
+    warnings = [undecided_warning(item) for item in untold]
+    warnings += [f"{trouble}; it is not started" for trouble in replaced.values()]
+    return [item for item in starting if item.instance_id not in replaced], warnings
 
 
 def _restoring_queries(spec: PowerSpec, state: State) -> tuple[Query, ...]:
@@ -383,9 +429,7 @@ def _given_up(state: State, started: Iterable[Instance], done: Iterable[Instance
 
 def _require_known(spec: PowerSpec, state: State) -> None:
     """Raise SpecError for an id that EC2 does not know, unless a living instance has replaced it."""
-    missing = [
-        item for item in spec.instance_ids or () if state.instance(item) is None and successor(state, item) is None
-    ]
+    missing = [item for item in spec.instance_ids or () if state.instance(item) is None and not claimants(state, item)]
     _raise(
         SpecError,
         [f"{item} does not exist in {state.region}, and has no successor there" for item in missing],

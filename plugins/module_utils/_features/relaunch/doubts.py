@@ -12,7 +12,16 @@ from __future__ import annotations
 from datetime import datetime
 
 from ..._domain.hold import hold_of
-from ..._domain.succession import born, claim_warnings, doubt_warnings, predecessor, replacement_of, untagged
+from ..._domain.succession import (
+    born,
+    claim_warnings,
+    dispute_warnings,
+    doubt_warnings,
+    predecessor,
+    replacement_of,
+    undecided_warnings,
+    untagged,
+)
 from ..._kernel import tags as tag_names
 from ..._kernel.plan import Change, Stage
 from ..._kernel.proofs import can_be_on_trial, is_off
@@ -44,7 +53,26 @@ def doubts_of(spec: RelaunchSpec, state: State, current: Instance) -> tuple[str,
     ids = [spec.instance_id, current.instance_id]
     replacement = replacement_of(state, current)
     overruled = replacement is not None and replacement.stands and replacement.in_doubt
-    return (*claim_warnings(state, ids), *(doubt_warnings(state, [current.instance_id]) if overruled else ()))
+    # A task with the same image finishes the replacement.
+    goes_on = current.image_id != spec.image_id
+    return (
+        *claim_warnings(state, ids),
+        *(doubt_warnings(state, [current.instance_id]) if overruled else ()),
+        *dispute_warnings(state, [spec.instance_id]),
+        *(undecided_warnings(state, [spec.instance_id]) if goes_on else ()),
+    )
+
+
+def unretired(spec: RelaunchSpec, old: Instance, new: Instance) -> str:
+    """Return the warning about a predecessor that no tag retires, since it may have run on for more than a day."""
+    goal = "stop" if spec.old_instance == "stop" else "terminate"
+    return (
+        f"{old.instance_id} ({old.state}) ran for more than a day after the launch of {new.instance_id} "
+        f"({new.state}, from {new.image_id}), which was launched to replace it. Only the tag {tag_names.TRIAL} of "
+        f"{new.instance_id} tells which of them serves, so {old.instance_id} stays as it is. To go on with "
+        f"{new.instance_id}, {goal} {old.instance_id} yourself. To go on with {old.instance_id}, terminate "
+        f"{new.instance_id}"
+    )
 
 
 def younger_hold(old: Instance, new: Instance) -> tuple[str, ...]:

@@ -59,8 +59,8 @@ from ..._domain.succession import (
     SERVING,
     Phase,
     born,
-    has_lost,
     is_on_trial,
+    is_proven_loser,
     is_unretired,
     launch_queries,
     lineage_queries,
@@ -80,11 +80,11 @@ from ..._kernel import tags as tag_names
 from ..._kernel.errors import Ambiguous, SpecError, UnsafePlan
 from ..._kernel.ids import is_planned
 from ..._kernel.plan import Feature, Plan, Stage, Wait
-from ..._kernel.proofs import LONGEST_TRIAL, is_off
+from ..._kernel.proofs import is_off, may_have_run_on
 from ..._kernel.resources import Image, Instance, view
 from ..._kernel.state import Query, State, by_id, images_by_id, together
 from ..._kernel.times import parse_instant
-from .doubts import can_be_ended, doubts_of, recognized, retagging, spared, younger_hold
+from .doubts import can_be_ended, doubts_of, recognized, retagging, spared, unretired, younger_hold
 from .launch import launch_change
 from .left_behind import left_behind, origin_queries, unsaid_troubles, warnings_of, weaker_than_image
 from .options import BURSTABLE, METADATA_OPTIONS, RelaunchSpec, parse
@@ -193,14 +193,13 @@ def _losers(
     fit, or that is older than a day, may have served: it is named.
     """
     found = losers(state, current) if spec.follow_successor else []
-    state.require(*(query for item in found for query in _protection_queries(item)))
+    state.require(*(query for item in found for query in _loser_queries(item)))
     patience = timedelta(seconds=spec.health_timeout) + _LOSER_GRACE
     over = [
         item
         for item in found
         if (birth := born(item)) is not None
-        and has_lost(item, current, patience)
-        and now - birth <= LONGEST_TRIAL
+        and is_proven_loser(state, item, current, now)
         and (item.tags.get(tag_names.TRIAL) == REJECTED or birth + patience < now)
     ]
     if spec.on_failure != "rollback":
@@ -212,6 +211,15 @@ def _losers(
         for item in left
     )
     return over, warnings
+
+
+def _loser_queries(loser: Instance) -> tuple[Query, ...]:
+    """Return the queries for the facts that prove a loser, and for what its termination needs."""
+    return (
+        *by_id("DescribeInstances", "instance-id", [predecessor(loser) or ""]),
+        *images_by_id([loser.image_id]),
+        *_protection_queries(loser),
+    )
 
 
 def _loser_ends(state: State, current: Instance, lost: Sequence[Instance]) -> tuple[Stage, ...]:
@@ -270,10 +278,16 @@ def _plan_trial(spec: RelaunchSpec, state: State, old: Instance, unproven: Seque
     return _proof_plan(spec, state, old, new, now)
 
 
-def _proof_plan(spec: RelaunchSpec, state: State, old: Instance, new: Instance, now: datetime) -> Plan:
-    """Return the plan that proves the successor and retires the predecessor, or rolls back."""
-    _raise(retirement_troubles(spec, state, old))
-    ended = can_be_ended(spec, old, new, now)
+def _proof_plan(
+    spec: RelaunchSpec, state: State, old: Instance, new: Instance, now: datetime, *, ended: bool = True
+) -> Plan:
+    """Return the plan that proves the successor and retires the predecessor, or rolls back. Not *ended*: it may have
+    served.
+    """
+    if _stays(spec, old, new, now):
+        return Plan(warnings=(unretired(spec, old, new),))
+    _raise(_late_troubles(spec, state, old))
+    ended = ended and can_be_ended(spec, old, new, now)
     # One that is stopped for good was stopped by hand, maybe for the new one.
     serves = old.state in ("pending", "running") or wants_start(old)
     back = rollback_stages(spec, state, old, new.instance_id, new.tags, ended=ended) if serves else ()
@@ -338,9 +352,22 @@ def _plan_retirement(spec: RelaunchSpec, state: State, current: Instance, now: d
     return dataclasses.replace(made, warnings=(*made.warnings, *_not_applied(spec, current)))
 
 
-def _retirement_queries(spec: RelaunchSpec, state: State, current: Instance, old: Instance | None) -> tuple[Query, ...]:
-    """Return the queries for the retirement of *old*, none where it is retired or serves again."""
-    if old is None or started_since(old, current):
+def _stays(spec: RelaunchSpec, old: Instance, new: Instance, now: datetime) -> bool:
+    """Return whether *old* stays as it is, since it may have served for long beside *new*: no tag ends it then."""
+    return spec.old_instance != "keep" and may_have_run_on(old, new, now)
+
+
+def _late_troubles(spec: RelaunchSpec, state: State, old: Instance) -> list[str]:
+    """Return the obstacles to a retirement by a run that did not launch the successor. *old* may have run since."""
+    lost = () if spec.old_instance == "keep" else _write_troubles(spec, old, state.image(spec.image_id))
+    return [*lost, *retirement_troubles(spec, state, old)]
+
+
+def _retirement_queries(
+    spec: RelaunchSpec, state: State, current: Instance, old: Instance | None, now: datetime
+) -> tuple[Query, ...]:
+    """Return the queries for the retirement of *old*, none where it is retired, serves again, or stays."""
+    if old is None or started_since(old, current) or _stays(spec, old, current, now):
         return ()
     replacement = replacement_of(state, current)
     proves = replacement is not None and replacement.in_doubt and replacement.word is Phase.UNPROVEN
@@ -352,12 +379,14 @@ def _retirement_plan(spec: RelaunchSpec, state: State, current: Instance, now: d
     if old_id is not None:
         # The task itself names the instance, or it is looked for.
         state.require(*(by_id("DescribeInstances", "instance-id", [old_id]) if old_id != spec.instance_id else ()))
-        state.require(*_retirement_queries(spec, state, current, state.instance(old_id)))
+        state.require(*_retirement_queries(spec, state, current, state.instance(old_id), now))
     replacement = replacement_of(state, current)
     old = None if replacement is None else replacement.predecessor
     if replacement is not None and old is not None and replacement.in_doubt and not started_since(old, current):
         # The tag says something else. A word alone ends nobody, and an unproven one may still prove itself.
-        return Plan() if replacement.word is Phase.REJECTED else _proof_plan(spec, state, old, current, now)
+        if replacement.word is Phase.REJECTED:
+            return Plan()
+        return _proof_plan(spec, state, old, current, now, ended=False)
     if old is None or is_retired(spec, old):
         # It is kept after all, or it is gone, and the trial without a judge.
         open_ = is_unretired(old, current) or current.tags.get(tag_names.TRIAL) not in (None, SERVING)
@@ -377,7 +406,9 @@ def _retirement_plan(spec: RelaunchSpec, state: State, current: Instance, now: d
             f"({old.state}). Stop or terminate {old.instance_id} yourself once you do not need it any more"
         )
         return Plan(warnings=(warning,))
-    _raise(retirement_troubles(spec, state, old))
+    if _stays(spec, old, current, now):
+        return Plan(warnings=(unretired(spec, old, current),))
+    _raise(_late_troubles(spec, state, old))
     proof = Stage(waits=(health_wait(spec, current.instance_id),))
     return Plan((proof, *retirement), (*left_behind(spec, state, old), *lost_addresses(retirement, old)))
 
@@ -494,19 +525,20 @@ def _architecture_troubles(spec: RelaunchSpec, state: State, current: Instance, 
         yield f"{image.image_id} is for {image.architecture}, {what} is {' or '.join(fits)}"
 
 
-def _write_troubles(spec: RelaunchSpec, current: Instance, image: Image) -> Iterable[str]:
+def _write_troubles(spec: RelaunchSpec, current: Instance, image: Image | None) -> Iterable[str]:
     """Yield the refusal if the image lacks writes of the instance and the task must lose none.
 
-    An image that is only planned will be captured from an instance that is stopped by then.
+    An image that is only planned will be captured from an instance that is stopped by then. *image*: None where EC2
+    does not show it any more.
     """
-    if spec.lose_writes or is_planned(image.image_id):
+    if spec.lose_writes or is_planned(spec.image_id):
         return
-    made = _moment(image.creation_date)
+    made = None if image is None else _moment(image.creation_date)
     launched = current.launch_time
     if current.state in ("stopping", "stopped") and (made is None or launched is None or launched <= made):
         return
     yield (
-        f"lose_writes: {current.instance_id} has run since {image.image_id} was captured, so the image lacks its "
+        f"lose_writes: {current.instance_id} has run since {spec.image_id} was captured, so the image lacks its "
         "later writes. Bake another version while it is stopped, or set lose_writes: true to accept that"
     )
 

@@ -18,6 +18,7 @@ from ..._domain.power_cycle import NO_CAPACITY, instance_store_trouble, running_
 from ..._domain.succession import (
     REJECTED,
     SERVING,
+    outdated_rivals,
     trial_record,
     unrivalled,
 )
@@ -93,8 +94,10 @@ def retirement_stages(
     reason = f"give up: another instance replaces {old.instance_id}"
     new = Instance(new_id, "running", tags=dict(new_tags))
     given_up = Stage((trial_record(new_id, new_tags, REJECTED, state.region, reason),))
+    shown = state.instance(new_id)
+    known = known_rivals(state, old, new_id) | (frozenset() if shown is None else outdated_rivals(state, shown))
     record = Stage(
-        (dataclasses.replace(change, provided=unrivalled(old.instance_id, known_rivals(state, old, new_id))),),
+        (dataclasses.replace(change, provided=unrivalled(old.instance_id, known)),),
         on_failure=(given_up, *terminations(state, old, [new] if ended else [], reason)),
         rollback_on=frozenset({"superseded"}),
     )

@@ -21,16 +21,17 @@ from ..._domain.attachments import attachment_queries, disk, free_device, limit_
 from ..._domain.succession import successor
 from ..._domain.zones import unsupported_site
 from ..._kernel import tags as tag_names
-from ..._kernel.display import counted
+from ..._kernel.display import counted, visible
 from ..._kernel.errors import Ambiguous, Incomplete, SpecError, StorageError, UnsafePlan, bounded, listed
 from ..._kernel.plan import Feature, Plan, Stage
 from ..._kernel.report import PlanReport
 from ..._kernel.resources import Fact, Instance, Snapshot, Volume
 from ..._kernel.state import Query, State
 from ..._kernel.times import format_moment
+from .candidates import origin_of
 from .changes import attachment, creation, planned_volume
 from .drills import drill_stages, leftovers
-from .points import Recovery, Restored, RestorePoint, Wanted, attached_sources, is_without_sets, origin_of, recover
+from .points import Recovery, Restored, RestorePoint, Wanted, attached_sources, is_without_sets, recover
 from .restored_volumes import Claim, restored
 from .search import (
     ENCRYPTION,
@@ -367,7 +368,7 @@ def _drill(spec: RestoreSpec, state: State, now: datetime) -> Plan:
         stage for stage in drill_stages(creations, left.volumes, state.region) if stage.changes or stage.waits
     )
     plan = _told(stages, parts, [*left.notes, *recovery.notes], recovery.failures)
-    notes = [*plan.report.result["notes"], *bounded(item.note for item in left.volumes)]
+    notes = [*plan.report.result["notes"], *bounded(visible(item.note) for item in left.volumes)]
     warnings = [*plan.warnings, *bounded(item.warning for item in left.volumes)]
     report = replace(plan.report, result={**plan.report.result, "notes": notes})
     return replace(plan, warnings=tuple(warnings), report=report)
@@ -400,7 +401,8 @@ def _told(
     if failures and not ordered:
         raise SpecError(text)
     refused = Incomplete(f"{text}. The task restores the other volumes", SpecError(text)) if failures else None
-    told = list(dict.fromkeys(notes))
+    # The notes are a result too, and playbooks show it.
+    told = list(dict.fromkeys(visible(note) for note in notes))
     return Plan(
         stages,
         tuple(told),

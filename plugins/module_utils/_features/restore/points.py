@@ -4,12 +4,8 @@
 
 """Choose the snapshots to restore from: for single volumes, or for all volumes of an instance.
 
-A snapshot is *good* when it is completed and not in the archive. The *moment* of its data is when it was taken. Of a
-copy its tag ``ec2ops:taken`` says that, and without one nothing does: it counts from when it was begun, which is later,
-so nothing that may be newer than what was asked for is ever chosen.
-
-A copy is *proven* when the run that asked for it has recorded its volume (`proofs.copy_record`), and its original fits
-where EC2 shows that. A copy that is not proven is chosen only where there is nothing else, and a note names it.
+Nothing that may be newer than the wanted time is ever chosen: a copy without a record of its time counts from its
+begin. A copy that is not proven is chosen only where there is nothing else, and a note names it. See `candidates`.
 
 Private to this collection.
 """
@@ -20,28 +16,21 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cached_property
 
-from ..._domain.device_names import is_device_name
-from ..._domain.snapshot_sets import missing_parts, set_mark
 from ..._domain.volume_types import VOLUME_TYPES, require_performance
 from ..._kernel import tags as tag_names
-from ..._kernel.display import counted, visible
+from ..._kernel.display import visible
 from ..._kernel.errors import SpecError, bounded, listed
 from ..._kernel.proofs import (
     capture_record,
-    copy_misfit,
     copy_record,
-    has_proven_time,
     instance_named,
-    is_copy,
     record_of,
-    source_of,
-    time_of,
 )
 from ..._kernel.resources import Snapshot
 from ..._kernel.tags import LONGEST_KEY, MOST_TAGS, carried
 from ..._kernel.times import format_moment
+from .candidates import Candidate, Origin, SnapshotSet, candidates_in, origin_of, sets_in
 
 DEFAULT_TYPE = "gp3"
 """Of a volume of which nothing says what type it had."""
@@ -92,34 +81,6 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Origin:
-    """The record ``ec2ops:origin`` of the source volume. None stands for a missing value. GiB and MiB/s."""
-
-    volume_type: str | None = None
-    size: int | None = None
-    iops: int | None = None
-    throughput: int | None = None
-    zone: str | None = None
-    instance_id: str | None = None
-    device_name: str | None = None
-
-
-def origin_of(snapshot: Snapshot) -> Origin:
-    """Return the record of the source volume; an empty one where there is none that this collection wrote."""
-    words = snapshot.tags.get(tag_names.ORIGIN, "").split(" ")
-    if len(words) != 7:
-        return Origin()
-    kind, size, iops, throughput, zone, instance, device = (None if word == "-" else word for word in words)
-    if device is not None and not is_device_name(device):
-        device = None
-    return Origin(kind, _number(size), _number(iops), _number(throughput), zone, instance, device)
-
-
-def _number(word: str | None) -> int | None:
-    return int(word) if word is not None and word.isdecimal() else None
-
-
-@dataclass(frozen=True)
 class RestorePoint:
     """One volume to make. ``recorded_device``: where its source was attached, None where that is not known."""
 
@@ -157,195 +118,6 @@ def parse_time(value: object, option: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-# --- Candidates -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """A snapshot, and when its data was taken. ``doubt``: of a copy that is not proven, why; empty for all others.
-    ``claims_its_time``: a tag alone says ``moment``.
-    """
-
-    snapshot: Snapshot
-    source: str
-    copied: bool
-    moment: datetime
-    doubt: str = ""
-    claims_its_time: bool = False
-
-    @cached_property
-    def fault(self) -> str:
-        """The reason why the snapshot is unusable, or an empty text."""
-        if self.snapshot.state != "completed":
-            return f"{self.snapshot.snapshot_id} is {self.snapshot.state}"
-        if self.snapshot.storage_tier == "archive":
-            return f"{self.snapshot.snapshot_id} is archived"
-        return ""
-
-    @property
-    def data(self) -> str:
-        """Equal for two snapshots that hold the same: two copies of one."""
-        return (_original_of(self.snapshot) if self.copied else "") or self.snapshot.snapshot_id
-
-    @property
-    def order(self) -> tuple[datetime, bool, str]:
-        """By moment; of two at one moment the original is the later one."""
-        return self.moment, not self.copied, self.snapshot.snapshot_id
-
-    def fits(self, before: datetime | None) -> bool:
-        """Return whether the snapshot was taken before *before*."""
-        return before is None or self.moment < before
-
-
-def _candidates(snapshots: Iterable[Snapshot]) -> list[_Candidate]:
-    known = {item.snapshot_id: item for item in snapshots}
-    found = (_candidate(item, known) for item in known.values())
-    return [item for item in found if item is not None]
-
-
-def _candidate(snapshot: Snapshot, known: Mapping[str, Snapshot]) -> _Candidate | None:
-    """Return the snapshot as a candidate; None for one without a start time, and for a copy that does not fit its
-    original, or of which nothing but tags says that it is a copy of an original that EC2 shows.
-    """
-    moment = time_of(snapshot)
-    if moment is None:
-        return None
-    if not is_copy(snapshot):
-        return _Candidate(snapshot, snapshot.volume_id, False, moment)
-    record = copy_record(snapshot)
-    original = known.get(_original_of(snapshot))
-    if original is not None and not is_copy(original) and original.start_time is not None:
-        if record is None or record.volume != original.volume_id or copy_misfit(snapshot, original) is not None:
-            return None
-        return _Candidate(snapshot, record.volume, True, original.start_time)
-    doubt = "" if record is not None else "only a tag says of which volume it is"
-    return _Candidate(snapshot, source_of(snapshot), True, moment, doubt, not has_proven_time(snapshot))
-
-
-def _original_of(copy: Snapshot) -> str:
-    """Return the snapshot that this is a copy of: as its description says, else as its tag claims."""
-    record = copy_record(copy)
-    claimed = copy.tags.get(tag_names.COPY_OF, "").rpartition("/")[2]
-    return (record.original if record is not None else "") or claimed
-
-
-# --- Sets -------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Set:
-    """All volumes of an instance at one moment, or the copies of that.
-
-    ``size``: of how many volumes it was taken. ``faults``: why it is not whole, or not good. ``notes``: what only tags
-    say of it, which does not count.
-    """
-
-    policy: str
-    parts: Mapping[str, _Candidate]
-    ids: frozenset[str]
-    size: int
-    faults: tuple[str, ...] = field(compare=False, default=())
-    notes: tuple[str, ...] = field(compare=False, default=())
-
-    @property
-    def moment(self) -> datetime:
-        """When it was taken."""
-        return max(part.moment for part in self.parts.values())
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-        policy = f" of policy {visible(self.policy)}" if self.policy else ""
-        return f"the set of {format_moment(self.moment)}{policy}"
-
-    @property
-    def order(self) -> tuple[datetime, int, str]:
-        """By moment; of two at one moment the one with more volumes is the later one."""
-        return self.moment, len(self.parts), min(self.ids)
-
-    def fits(self, before: datetime | None) -> bool:
-        """Return whether all parts were taken before *before*."""
-        return all(part.fits(before) for part in self.parts.values())
-
-
-def _instance_of(item: _Candidate) -> str:
-    """Return the instance of whose set it is a part: as its description says, of the first versions' copies as its tag
-    does.
-
-    A copy that is not proven is a part of no set.
-    """
-    if not item.copied:
-        return instance_named(item.snapshot)
-    record = copy_record(item.snapshot)
-    if record is None:
-        return ""
-    return record.instance if record.original else item.snapshot.tags.get(tag_names.SET, "").partition("/")[0]
-
-
-def _sets(candidates: Iterable[_Candidate], instance_id: str) -> list[_Set]:
-    """Return the sets of the instance, the newest first, with all that is wrong with them."""
-    members = {item.snapshot.snapshot_id: item for item in candidates if _instance_of(item) == instance_id}
-    # All of one call have one start time. Every copy is a call of its own: its description tells the time of the set.
-    originals: dict[datetime, list[_Candidate]] = defaultdict(list)
-    copies: dict[tuple[str, str], list[_Candidate]] = defaultdict(list)
-    for item in members.values():
-        if item.copied:
-            copies[_mark_of_copy(item.snapshot)].append(item)
-        else:
-            originals[item.moment].append(item)
-    groups = [*originals.values(), *copies.values()]
-    return sorted((_set_of(group) for group in groups), key=lambda item: item.order, reverse=True)
-
-
-def _mark_of_copy(copy: Snapshot) -> tuple[str, str]:
-    """Return the mark that all copies of one set share: from descriptions, or from tags for earlier
-    versions' copies.
-    """
-    record = copy_record(copy)
-    if record is not None and record.taken is not None:
-        return record.policy, set_mark(record.instance, record.taken)
-    return copy.tags.get(tag_names.POLICY, ""), copy.tags.get(tag_names.SET, "")
-
-
-def _set_of(members: Sequence[_Candidate]) -> _Set:
-    by_source: dict[str, list[_Candidate]] = defaultdict(list)
-    for item in members:
-        by_source[item.source].append(item)
-    faults = []
-    parts = {}
-    for source, several in sorted(by_source.items()):
-        chosen = min(several, key=lambda item: (bool(item.fault), item.order))
-        parts[source] = chosen
-        if not source:
-            faults.append(f"nothing says of which volume {chosen.snapshot.snapshot_id} is")
-        elif len({item.data for item in several}) > 1:
-            names = listed(sorted(item.snapshot.snapshot_id for item in several))
-            faults.append(f"{names} are of {source} at different moments")
-        elif chosen.fault:
-            faults.append(f"{chosen.fault} ({source})")
-    tags = members[0].snapshot.tags
-    lacking = missing_parts([item.snapshot for item in members])
-    notes = []
-    if lacking and members[0].copied and not _records_its_size(members[0].snapshot):
-        names = listed(sorted(item.snapshot.snapshot_id for item in members))
-        notes.append(
-            f"only the tag {tag_names.PARTS} says that {counted(lacking, 'snapshot')} of other volumes belong to the "
-            f"set of {names}. Check that no volume is missing"
-        )
-        lacking = 0
-    size = len(parts) + lacking
-    if lacking:
-        faults.append(f"{lacking} of its {size} snapshots are gone")
-    ids = frozenset(item.snapshot.snapshot_id for item in members)
-    return _Set(tags.get(tag_names.POLICY, ""), parts, ids, size, tuple(faults), tuple(notes))
-
-
-def _records_its_size(part: Snapshot) -> bool:
-    """Return whether the description of a set's part says of how many volumes the set is."""
-    record = record_of(part)
-    return record is not None and record.volumes is not None
-
-
 # --- The choice -------------------------------------------------------------------------------------------------------
 
 
@@ -355,7 +127,7 @@ def recover(snapshots: Iterable[Snapshot], wanted: Wanted) -> Recovery:
     Raises SpecError where there is nothing to restore the instance, or any of the volumes, from; it says what there is,
     and what can be done. An instance of which something is restored already is completed from the same moment.
     """
-    candidates = _candidates(snapshots)
+    candidates = candidates_in(snapshots)
     choice = _of_instance(candidates, wanted) if wanted.instance_id else _of_volumes(candidates, wanted)
     chosen, notes = choice.chosen, choice.notes
     restored = [item for item in wanted.restored if item.source not in choice.ignored]
@@ -377,22 +149,22 @@ def is_without_sets(snapshots: Iterable[Snapshot], wanted: Wanted) -> bool:
     That is so where *snapshots* have no set of it, and where a restore was begun from snapshots of no set.
     """
     known = list(snapshots)
-    found = _sets(_candidates(known), wanted.instance_id)
+    found = sets_in(candidates_in(known), wanted.instance_id)
     begun = {item.snapshot_id for item in wanted.restored} & {item.snapshot_id for item in known}
     return not any(item.ids & begun for item in found) if begun else not found
 
 
 def attached_sources(snapshots: Iterable[Snapshot], instance_id: str) -> frozenset[str]:
     """Return the volumes of which a snapshot of a policy, or a copy, says that the instance had them."""
-    return frozenset(_of_attached(_candidates(snapshots), instance_id))
+    return frozenset(_of_attached(candidates_in(snapshots), instance_id))
 
 
-def _of_volumes(candidates: Iterable[_Candidate], wanted: Wanted) -> _Choice:
+def _of_volumes(candidates: Iterable[Candidate], wanted: Wanted) -> _Choice:
     """For each volume its newest good snapshot. Raises SpecError where no volume has one."""
-    by_source: dict[str, list[_Candidate]] = defaultdict(list)
+    by_source: dict[str, list[Candidate]] = defaultdict(list)
     for item in candidates:
         by_source[item.source].append(item)
-    chosen: dict[str, _Candidate] = {}
+    chosen: dict[str, Candidate] = {}
     notes: list[str] = []
     failures: dict[str, str] = {}
     for source in wanted.missing:
@@ -409,7 +181,7 @@ def _of_volumes(candidates: Iterable[_Candidate], wanted: Wanted) -> _Choice:
     return _Choice(chosen, notes, failures=failures)
 
 
-def _passed_over(known: Iterable[_Candidate], chosen: _Candidate, wanted: Wanted) -> list[str]:
+def _passed_over(known: Iterable[Candidate], chosen: Candidate, wanted: Wanted) -> list[str]:
     """Return why newer snapshots were passed over. Snapshots that the user did not ask for are not named."""
     newer = [item for item in known if item.order > chosen.order and item.fits(wanted.before)]
     reasons = [item.fault or f"{item.snapshot.snapshot_id}: {item.doubt}" for item in newer if item.fault or item.doubt]
@@ -424,7 +196,7 @@ def _passed_over(known: Iterable[_Candidate], chosen: _Candidate, wanted: Wanted
     return notes
 
 
-def _claimed_older(known: Iterable[_Candidate], chosen: _Candidate) -> list[str]:
+def _claimed_older(known: Iterable[Candidate], chosen: Candidate) -> list[str]:
     """Return the copies that were begun after the chosen one, and of which a tag alone says that
     their data is older.
     """
@@ -453,7 +225,7 @@ def _some(sentences: Sequence[str], separator: str = "; ") -> str:
     return separator.join(bounded(sentences))
 
 
-def _nothing_of(source: str, known: Sequence[_Candidate], wanted: Wanted) -> str:
+def _nothing_of(source: str, known: Sequence[Candidate], wanted: Wanted) -> str:
     """Return the error if no snapshot is usable, with the snapshots that exist."""
     text = f"{source}: has no completed snapshot{wanted.where}{wanted.when} to restore from"
     if not known:
@@ -475,15 +247,15 @@ class _Choice:
     why a volume cannot be restored.
     """
 
-    chosen: Mapping[str, _Candidate]
+    chosen: Mapping[str, Candidate]
     notes: list[str]
     ignored: frozenset[str] = frozenset()
     failures: Mapping[str, str] = field(default_factory=dict)
 
 
-def _of_instance(candidates: Sequence[_Candidate], wanted: Wanted) -> _Choice:
+def _of_instance(candidates: Sequence[Candidate], wanted: Wanted) -> _Choice:
     """Return the newest whole set; what completes the one that was begun; else what the volumes' own snapshots have."""
-    found = _sets(candidates, wanted.instance_id)
+    found = sets_in(candidates, wanted.instance_id)
     begun = {item.snapshot_id for item in wanted.restored}
     first = max(found, key=lambda item: len(item.ids & begun), default=None)
     if first is not None and first.ids & begun:
@@ -499,7 +271,7 @@ def _of_instance(candidates: Sequence[_Candidate], wanted: Wanted) -> _Choice:
     return _anew(candidates, found, wanted)
 
 
-def _not_of(begun: _Set, wanted: Wanted) -> frozenset[str]:
+def _not_of(begun: SnapshotSet, wanted: Wanted) -> frozenset[str]:
     """Return the sources of restored volumes that cannot be of the set that was begun.
 
     The set has its snapshot of the source, and the volume was made from another one that is gone.
@@ -508,7 +280,7 @@ def _not_of(begun: _Set, wanted: Wanted) -> frozenset[str]:
     return frozenset(others & begun.parts.keys() if begun.size > len(begun.parts) else others)
 
 
-def _anew(candidates: Sequence[_Candidate], found: Sequence[_Set], wanted: Wanted) -> _Choice:
+def _anew(candidates: Sequence[Candidate], found: Sequence[SnapshotSet], wanted: Wanted) -> _Choice:
     """Return all volumes, where restored ones are there by their tags alone: what they were made from is gone.
 
     They are left as they are where they are all that would be restored now.
@@ -541,7 +313,7 @@ def _no_set_note(wanted: Wanted) -> str:
     )
 
 
-def _rest_of(begun: _Set, wanted: Wanted) -> dict[str, _Candidate]:
+def _rest_of(begun: SnapshotSet, wanted: Wanted) -> dict[str, Candidate]:
     there = {item.source for item in wanted.restored}
     rest = {source: part for source, part in begun.parts.items() if source not in there}
     faults = [part.fault for part in rest.values() if part.fault]
@@ -557,7 +329,7 @@ def _rest_of(begun: _Set, wanted: Wanted) -> dict[str, _Candidate]:
     return rest
 
 
-def _newest_whole(found: Sequence[_Set], wanted: Wanted) -> tuple[dict[str, _Candidate], list[str]]:
+def _newest_whole(found: Sequence[SnapshotSet], wanted: Wanted) -> tuple[dict[str, Candidate], list[str]]:
     asked = [item for item in found if item.fits(wanted.before)]
     passed: list[str] = []
     for item in asked:
@@ -573,7 +345,7 @@ def _newest_whole(found: Sequence[_Set], wanted: Wanted) -> tuple[dict[str, _Can
     raise SpecError(f"{text}. To restore each volume from its own newest snapshot, name the volumes by their ids")
 
 
-def _beyond(chosen: _Set, asked: Iterable[_Set]) -> list[str]:
+def _beyond(chosen: SnapshotSet, asked: Iterable[SnapshotSet]) -> list[str]:
     """Return the volumes of other sets that the chosen set lacks, since its policy excludes them or
     they are long gone.
     """
@@ -585,7 +357,7 @@ def _beyond(chosen: _Set, asked: Iterable[_Set]) -> list[str]:
     return list(notes.values())
 
 
-def _is_recorded(item: _Candidate) -> bool:
+def _is_recorded(item: Candidate) -> bool:
     """Return whether a policy took it, or a run copied it: only then the tag `tags.ORIGIN` says
     anything of its volume.
     """
@@ -594,7 +366,7 @@ def _is_recorded(item: _Candidate) -> bool:
     return not item.doubt if item.copied else record is not None and record.of == snapshot.volume_id
 
 
-def _without_sets(candidates: Iterable[_Candidate], wanted: Wanted) -> tuple[dict[str, _Candidate], list[str]]:
+def _without_sets(candidates: Iterable[Candidate], wanted: Wanted) -> tuple[dict[str, Candidate], list[str]]:
     """Return the newest snapshot of each volume that the instance had at that time."""
     before, there = wanted.before, {item.source for item in wanted.restored}
     if there:
@@ -624,7 +396,7 @@ def _without_sets(candidates: Iterable[_Candidate], wanted: Wanted) -> tuple[dic
     return chosen, notes
 
 
-def _attached(item: _Candidate) -> str | None:
+def _attached(item: Candidate) -> str | None:
     """Return the instance that had the volume: as the description says, of earlier versions' as the tag claims; None
     where none is named.
     """
@@ -634,13 +406,13 @@ def _attached(item: _Candidate) -> str | None:
     return origin_of(item.snapshot).instance_id
 
 
-def _of_attached(candidates: Iterable[_Candidate], instance_id: str) -> dict[str, list[_Candidate]]:
+def _of_attached(candidates: Iterable[Candidate], instance_id: str) -> dict[str, list[Candidate]]:
     """By volume that was the instance's, its recorded snapshots, those of the time with another instance left out.
 
     A snapshot that names no instance counts where another one of its volume names this one: anybody may have removed
     its tag.
     """
-    by_source: dict[str, list[_Candidate]] = defaultdict(list)
+    by_source: dict[str, list[Candidate]] = defaultdict(list)
     for item in candidates:
         if item.source and _is_recorded(item) and _attached(item) in (None, instance_id):
             by_source[item.source].append(item)
@@ -649,11 +421,11 @@ def _of_attached(candidates: Iterable[_Candidate], instance_id: str) -> dict[str
     }
 
 
-def _of_no_instance(candidates: Iterable[_Candidate], instance_id: str) -> str:
+def _of_no_instance(candidates: Iterable[Candidate], instance_id: str) -> str:
     """Return the note about the volumes of which no snapshot says anything of an instance: somebody may have removed
     the tag.
     """
-    by_source: dict[str, list[_Candidate]] = defaultdict(list)
+    by_source: dict[str, list[Candidate]] = defaultdict(list)
     for item in candidates:
         if item.source and _is_recorded(item):
             by_source[item.source].append(item)
@@ -666,7 +438,7 @@ def _of_no_instance(candidates: Iterable[_Candidate], instance_id: str) -> str:
     )
 
 
-def _says_of_no_instance(item: _Candidate) -> bool:
+def _says_of_no_instance(item: Candidate) -> bool:
     """Return whether neither the description nor a readable tag says whether an instance had the volume."""
     record = record_of(item.snapshot)
     recorded = record is not None and (record.slot is not None or record.attached or _of_a_set(item.snapshot))
@@ -678,7 +450,7 @@ def _of_a_set(snapshot: Snapshot) -> bool:
     return bool(instance_named(snapshot) or (record is not None and record.instance))
 
 
-def _claims_of(chosen: _Candidate, known: Iterable[_Candidate], wanted: Wanted) -> list[str]:
+def _claims_of(chosen: Candidate, known: Iterable[Candidate], wanted: Wanted) -> list[str]:
     """Return the note where no description, but only a tag, says that the volume was the instance's."""
     records = (record_of(item.snapshot) for item in known)
     if any(record is not None and record.attached == wanted.instance_id for record in records):
@@ -690,7 +462,7 @@ def _claims_of(chosen: _Candidate, known: Iterable[_Candidate], wanted: Wanted) 
 # --- The volume that is made ------------------------------------------------------------------------------------------
 
 
-def _point(source: str, item: _Candidate, notes: list[str]) -> RestorePoint:
+def _point(source: str, item: Candidate, notes: list[str]) -> RestorePoint:
     origin = origin_of(item.snapshot)
     volume_type, iops, throughput = _performance(source, item.snapshot, origin, notes)
     tags = carried(item.snapshot.tags)

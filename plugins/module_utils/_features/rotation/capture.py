@@ -96,7 +96,7 @@ def _is_replaced(state: State, old: Instance, tagged: Sequence[Instance]) -> boo
     """Return whether one of these was launched to replace *old*, and serves in its place."""
     heirs = [item for item in tagged if predecessor(item) == old.instance_id and not started_since(old, item)]
     found = (replacement_of(state, heir) for heir in heirs)
-    return any(item is not None and item.stands and not item.in_doubt for item in found)
+    return any(item is not None and item.stands and not item.in_doubt and not item.is_undecided for item in found)
 
 
 def volumes_of_set(spec: RotationSpec, state: State, instance: Instance) -> tuple[Volume, ...]:

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The guards, asked a second time: a run waits for new snapshots and copies, often for hours, and what it is about to
-delete may have been protected since it was planned.
+"""Ask the guards a second time. A run may wait for hours, and a snapshot that it is about to delete may have become
+protected since the plan.
 
-Only the planned deletions are asked about, and only after a wait. Whatever has become protected is kept.
+The guards only look at planned deletions, and only after a wait. Snapshots that became protected are kept.
 
 Private to this collection.
 """

@@ -99,7 +99,7 @@ class LeftOut:
             yield f"select.instance_ids: {listed(empty)} {verb} only excluded volumes. Exclude fewer volumes."
 
     def _on_outposts(self) -> Iterator[str]:
-        """Yield the volumes of which EC2 would put the snapshot into the region, away from their Outpost."""
+        """Yield the volumes on an Outpost. EC2 would put their snapshots into the region."""
         found = sorted(volume.volume_id for volume in self._selected() if volume.outpost_arn)
         if found:
             verb = "is" if len(found) == 1 else "are"

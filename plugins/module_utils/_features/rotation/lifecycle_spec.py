@@ -121,9 +121,9 @@ def is_own_lock(snapshot: Snapshot, lock: Mapping[str, Any]) -> bool:
 
 
 def parse_upkeep(params: Mapping[str, Any], region: str, keep: Keep | None, every: Every) -> Upkeep:
-    """Return the options, when they can be meant. Raises SpecError, naming the option, its value, and what is accepted.
+    """Return the checked options. Raises SpecError with the option, its value, and the accepted values.
 
-    *keep* and *every* are those of the same task: with them goes what the archive will cost.
+    *keep* and *every* are those of the same task. The cost of the archive depends on them.
     """
     text = params.get("archive_after")
     after = None if text is None else parse_calendar_span(text, "archive_after")

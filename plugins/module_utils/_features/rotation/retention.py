@@ -144,7 +144,8 @@ def decide(candidates: Iterable[Candidate], keep: Keep, now: datetime) -> Mappin
     - The newest is always kept, by a rule of its own.
 
     Where a tag alone says ``moment``, what the rules keep with StartTime in its place is kept, too: so no altered tag
-    lets them delete more than StartTime does. A candidate dated in the future is kept for that reason, and counts nowhere: it would take the place of a real one.
+    lets them delete more than StartTime does. A candidate dated in the future is kept for that reason, and counts
+    nowhere: it would take the place of a real one.
     The answer is in order: by group, the newest first. Raises ValueError for two candidates with one key.
     """
     known = list(candidates)

@@ -112,9 +112,7 @@ class RotationSpec:
 
 
 def parse(params: Mapping[str, Any], region: str) -> RotationSpec:
-    """Return the options, when they can be meant. Raises SpecError, naming the option, its value,
-    and what is accepted.
-    """
+    """Return the checked options. Raises SpecError with the option, its value, and the accepted values."""
     policy = require_text(params["policy"], "policy")
     if not _POLICY.fullmatch(policy) or policy != policy.strip() or "(" in policy:
         raise SpecError(

@@ -18,12 +18,16 @@ from dataclasses import replace
 
 from ..._domain.succession import (
     claim_warnings,
+    dispute_warnings,
+    disputed,
     doubt_warnings,
     doubtful,
     lineage_queries,
     on_trial_for,
     started_since,
     successor,
+    undecided,
+    undecided_warning,
 )
 from ..._kernel.errors import Ambiguous
 from ..._kernel.ids import is_planned
@@ -40,6 +44,7 @@ class Successors:
     def __init__(self, spec: RotationSpec, state: State) -> None:
         self._spec, self._state = spec, state
         self._ambiguous: dict[str, str] = {}
+        self._followed: list[str] = []
         self._standing = {given: self._standing_for(given) for given in spec.instance_ids}
 
     def _standing_for(self, given: str) -> tuple[str, ...]:
@@ -49,6 +54,9 @@ class Successors:
         except Ambiguous as error:
             self._ambiguous[given] = str(error)
             heirs = error.candidates
+        if heirs:
+            self._followed.append(given)
+            heirs += tuple(item.instance_id for item in disputed(self._state, given))
         # Of a successor that an earlier task of a check run has only planned, the volumes have no ids yet.
         heirs = tuple(heir_id for heir_id in heirs if not is_planned(heir_id))
         itself = self._state.instance(given)
@@ -58,8 +66,11 @@ class Successors:
         return tuple(dict.fromkeys((*standing, *doubtful_ones)))
 
     def _in_doubt(self, given: str, standing: tuple[str, ...]) -> Iterator[str]:
-        """Both of each replacement about which the tag and the facts differ; a successor beside one that came back."""
-        for item in doubtful(self._state, given):
+        """Both of each replacement about which the tag and the facts differ, or only the tag tells who serves; a
+        successor beside one that came back.
+        """
+        open_ones = undecided(self._state, given) if given in self._followed else []
+        for item in (*doubtful(self._state, given), *open_ones):
             yield from (one.instance_id for one in (item.successor, item.predecessor) if one is not None)
         for old in map(self._state.instance, standing):
             if old is not None and old.state in _IN_SERVICE:
@@ -100,7 +111,12 @@ class Successors:
         """
         yield from (f"select.instance_ids: {text}" for text in claim_warnings(self._state, self._spec.instance_ids))
         doubts = doubt_warnings(self._state, self._spec.instance_ids)
+        held = [item for given in self._followed for item in undecided(self._state, given)]
+        # Where the predecessor runs, both are captured anyway: see `old_instance: keep`.
+        doubts += tuple(dict.fromkeys(undecided_warning(item) for item in held if item.waits_for_start))
         yield from (f"select.instance_ids: both are captured. {text}" for text in doubts)
+        disputes = dispute_warnings(self._state, self._followed)
+        yield from (f"select.instance_ids: all of them are captured. {text}" for text in disputes)
         for given, text in self._ambiguous.items():
             yield f"select.instance_ids: {given}: all of them are captured. {text}"
         for instance, heir in self.retired:

@@ -808,7 +808,7 @@ class _Pass(Draft):
     def _orphans(self) -> list[Volume]:
         """Return volumes with the name of a removed entry, if this run makes a new volume in their declaration.
 
-        A volume from the snapshot that its entry names is a restore beside others, and no rename. An empty declaration
+        A volume from the snapshot in its entry is an additional restore, and no rename. An empty declaration
         leaves all its volumes behind. A purged volume has its own warning.
         """
         names = {(match.target.group, match.name) for match in self.matches}
