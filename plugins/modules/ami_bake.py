@@ -172,7 +172,8 @@ options:
   description:
     description:
       - The description of a new image and its snapshots.
-      - The description of a snapshot ends with a hash of O(name) and O(version), which proves its version.
+      - The description of a snapshot ends with two hashes. That of the machine proves the tag C(ec2ops:machine), and
+        that of O(name) and O(version) proves the version.
     type: str
   tags:
     description:

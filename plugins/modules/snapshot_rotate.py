@@ -281,8 +281,9 @@ options:
     description:
       - Snapshots that the policy did not make and retains too. They are never those of another policy, unless
         O(adopt.policies) names it.
-      - The policy claims each of them with the tag C(ec2ops:adopted-by) before it deletes anything. It leaves out the
-        snapshots that another policy has claimed, with a warning. To hand a snapshot over, remove the tag.
+      - The policy claims each of them with the tag C(ec2ops:adopted-by). The run that claims a snapshot does not delete
+        it. The next one may. It leaves out the snapshots that another policy has claimed, with a warning. To hand a
+        snapshot over, remove the tag.
       - Without O(adopt), or with other tags in it, the policy no longer retains what it has claimed, so no run deletes
         these snapshots. A run does not look for them. It warns of those that it reads for another reason, and on the
         first run of a policy that has no snapshots.
@@ -625,7 +626,7 @@ decisions:
     guard:
       description:
         - The guard that holds it back, C(depends) for what leans on a snapshot or copy that is not completed or is
-          unknown, else null.
+          unknown, and for what this run has only just claimed, else null.
       type: str
       returned: always
   sample:

@@ -5,13 +5,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
 from in_process import REGION
 from test_forged_sets import tagged
-from test_rotation import DAY, WHOLE, Account, days, deleted, ids, machine, planned, snapshot, snapshot_set, volume
+from test_rotation import (
+    DAY,
+    V1,
+    WHOLE,
+    Account,
+    created,
+    days,
+    decision,
+    deleted,
+    ids,
+    machine,
+    planned,
+    snapshot,
+    snapshot_set,
+    volume,
+)
 from test_rotation_runs import deletes, ok, past, rotate
 from worlds import new_day
 
@@ -36,6 +52,8 @@ def test_removed_policy_hands_no_snapshot_to_another_policy(sandbox: Sandbox) ->
 
     named = {**ADOPT, "adopt": {"tags": {"team": "a"}, "policies": ["p"]}, "max_delete_percent": 100}
     ran = ok(rotate(sandbox, policy="weekly", **named))
+    assert (set(ran.actions), deletes(sandbox)) == ({"CreateTags"}, [])
+    ran = ok(rotate(sandbox, policy="weekly", **named))
     assert ran.warnings == []
     assert sorted(deletes(sandbox)) == sorted(of_p[1:])
 
@@ -53,18 +71,52 @@ def test_set_of_another_policy_is_adopted_by_name_alone() -> None:
     world = Account.of(machine(1, 1, 2), *sets)
     assert deleted(planned(world, **given)) == set()
     given["adopt"] = {"tags": {"team": "a"}, "policies": ["p"]}
-    assert deleted(planned(world, **given)) == ids(sets[1])
+    claimed = [[tagged(one, adopted_by="weekly") for one in several] for several in sets]
+    assert deleted(planned(Account.of(machine(1, 1, 2), *claimed), **given)) == ids(sets[1])
 
 
 def test_description_of_another_tool_is_no_policys() -> None:
     """Also where it has a colon: only a policy names the volume of the snapshot, and nothing after it."""
     texts = ["nightly", "backup: 2026-11-24", "from: vol-0000000000000000f", ""]
     foreign = [
-        snapshot((2 + number) * DAY, policy=None, description=text, tags={"team": "a"})
+        snapshot((2 + number) * DAY, policy=None, description=text, tags={"team": "a", "ec2ops:adopted-by": "p"})
         for number, text in enumerate(texts)
     ]
     plan = planned(Account.of(volume(1), foreign), **ADOPT)
     assert (deleted(plan), plan.warnings) == (ids(foreign[1:]), ())
+
+
+def test_removed_claim_lets_no_other_policy_delete_in_the_run_that_claims() -> None:
+    claimed = [snapshot(number * DAY, policy=None, tags={"team": "a"}) for number in range(1, 4)]
+    plan = planned(Account.of(volume(1), claimed), **ADOPT)
+    assert deleted(plan) == set()
+    (warning,) = plan.warnings
+    assert all(one.snapshot_id in warning for one in claimed[1:])
+    assert "ec2ops:adopted-by" in warning
+    assert decision(plan, claimed[1])["guard"] == "depends"
+
+
+@pytest.mark.parametrize("name", ["毎日", "毎週"])
+def test_policies_whose_names_look_alike_in_ascii_are_told_apart(name: str) -> None:
+    made = created(planned(Account.of(volume(1)), policy="毎週"))
+    text = made[0].parameters["Description"]
+    assert text.isascii()
+    weekly = [snapshot(number * DAY, policy="毎週", description=text) for number in range(1, 4)]
+    retagged = [tagged(one, policy=name) for one in weekly]
+    plan = planned(Account.of(volume(1), retagged), policy=name, create="never", keep={"last": 1})
+    assert deleted(plan) == (ids(weekly[1:]) if name == "毎週" else set())
+
+
+def test_description_in_which_a_name_is_unreadable_proves_no_policy() -> None:
+    """As earlier versions wrote it. Who knows whose it is can say so."""
+    old = [snapshot(number * DAY, policy="毎週", description=f"??: {V1}") for number in range(1, 4)]
+    plan = planned(Account.of(volume(1), old), policy="毎週", create="never", keep={"last": 1})
+    assert deleted(plan) == set()
+    assert all(one.snapshot_id in plan.warnings[0] for one in old)
+    handed = [tagged(one, policy=None, adopted_by="毎週") for one in old]
+    named = [dataclasses.replace(one, tags={**one.tags, "team": "a"}) for one in handed]
+    given = {**ADOPT, "adopt": {"tags": {"team": "a"}, "policies": ["??"]}, "policy": "毎週"}
+    assert deleted(planned(Account.of(volume(1), named), **given)) == ids(old[1:])
 
 
 def test_empty_name_of_a_policy_is_refused() -> None:

@@ -11,11 +11,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import copy_description
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.proofs import copy_record
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Snapshot
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import boto3_tags
 from in_process import REGION, machine
 from test_forged_sets import tagged
-from test_rotation import DAY, V1, created, deleted, ids, snapshot, snapshot_set, volume
+from test_rotation import DAY, I1, TODAY, V1, created, deleted, ids, snapshot, snapshot_set, volume
 from test_rotation_copies import copies_in, copy_of, place, planned, world_of
 from test_rotation_copy_runs import ELSEWHERE, Scene
 from test_rotation_runs import DAY as SECONDS
@@ -139,6 +141,43 @@ def test_orphan_copy_displaces_no_copy_and_hides_no_missing_one(made: Any) -> No
     assert point["copies"][0]["snapshot_ids"] == [copy_of(known[1]).snapshot_id]
 
 
+@pytest.mark.parametrize("made", [None, earlier])
+def test_altered_slots_of_orphan_copies_delete_none(made: Any) -> None:
+    """Taken right after midnight, so that each could be late for the day before."""
+    days = [snapshot(timedelta(hours=12, seconds=-5) + number * DAY) for number in range(6)]
+    copies = [copy_of(one) for one in days]
+    altered = [
+        tagged(one, period=copies[number + 1].tags["ec2ops:period"]) if number in (1, 3) else one
+        for number, one in enumerate(copies)
+    ]
+    some = [made(one) if made else one for one in altered]
+    plan = planned(world_of(volume(1), days[0], *some), copies=place(keep={"daily": 6}), **LAST_TWO)
+    assert (copies_in(plan), deleted(plan)) == ([], set())
+
+
+def test_copy_says_what_its_original_says() -> None:
+    """The number of volumes, the instance and the slot, which tags alone could say else."""
+    facts = f", 2 volumes, slot {TODAY}"
+    parts = [replaced(one, facts) for one in snapshot_set(HOUR, 1, 1, 2)]
+    alone = replaced(snapshot(HOUR, 3), f", attached to {I1}, slot {TODAY}")
+    given = {"select": None, "create": "never", "keep": {"last": 9}, "copies": place()}
+    plan = planned(world_of(*parts, alone), **given)
+    texts = {
+        change.parameters["SourceSnapshotId"]: change.parameters["Description"]
+        for change in plan.changes
+        if change.action == "CopySnapshot"
+    }
+    assert all(texts[one.snapshot_id].endswith(facts) for one in parts)
+    assert texts[alone.snapshot_id].endswith(f", attached to {I1}, slot {TODAY}")
+    records = [copy_record(Snapshot("snap-1", volume_id="vol-ffffffff", description=text)) for text in texts.values()]
+    assert all(record is not None and record.slot is not None for record in records)
+
+
+def replaced(one: Snapshot, facts: str) -> Snapshot:
+    """The snapshot with further facts in its description."""
+    return dataclasses.replace(one, description=f"{one.description}{facts}")
+
+
 def test_copy_of_the_first_versions_with_the_original_of_another_deletes_neither() -> None:
     known, gone = [snapshot(number * DAY) for number in (1, 4)], snapshot(2 * DAY)
     moved = tagged(first(copy_of(gone)), copy_of=f"us-east-1/{known[1].snapshot_id}")
@@ -156,3 +195,14 @@ def test_description_of_the_longest_copy_fits() -> None:
     assert V1 in text
     # A part of a set names its instance too.
     assert len(text) + len(" on i-00000000000000001") <= 255
+
+
+def test_description_of_a_copy_has_as_many_facts_as_have_room() -> None:
+    given = (V1, I1, "snap-0123456789abcdef0", "ap-southeast-1", "2026-11-23T19:00:00.000Z")
+    for length in range(1, 129):
+        text = copy_description("p" * length, *given, volumes=2, slot=TODAY)
+        record = copy_record(Snapshot("snap-1", volume_id="vol-ffffffff", description=text))
+        assert len(text) <= 255
+        assert record is not None
+        assert record.volumes is not None or record.slot is None
+        assert (record.slot is not None) or length > 80

@@ -165,8 +165,69 @@ def test_removed_tags_lose_nothing(scene: Scene) -> None:
     made = scene.bake().result
     names = [made["image_id"], made["snapshots"][0]["snapshot_id"]]
     scene.web.ec2.delete_tags(Resources=names, Tags=[{"Key": tag["Key"]} for tag in scene.identity()])
-    ended = scene.bake()
-    assert "is the name of" in ended.failed
     assert scene.absent().actions == []
     assert names[0] in scene.images()
     assert names[1] in snapshots(scene.sandbox)
+
+
+@pytest.mark.parametrize("keys", [["version"], ["image"], ["image", "version", "fingerprint"]], ids=",".join)
+@pytest.mark.parametrize("given", [{}, {"description": "The web server"}, {"method": "image"}], ids=str)
+def test_image_that_lost_its_tags_gets_them_back(scene: Scene, given: dict[str, Any], keys: list[str]) -> None:
+    """Its name, and its description or that of its snapshots, show which version it is."""
+    made = scene.bake(**given).result["image_id"]
+    scene.web.ec2.delete_tags(Resources=[made], Tags=[{"Key": f"ec2ops:{key}"} for key in keys])
+    ended = scene.bake(**given)
+    assert (ended.failed, ended.actions, ended.result["image_id"]) == ("", ["CreateTags"], made)
+    assert any(made in text and "gives it back" in text for text in ended.warnings)
+    ended = scene.bake(**given)
+    assert (ended.failed, ended.actions) == ("", [])
+    assert bool(ended.warnings) is ("fingerprint" in keys)
+
+
+def test_strangers_image_with_the_name_of_the_version_gets_no_tags(scene: Scene) -> None:
+    scene.image("web-2", scene.web.root_volume_id)
+    ended = scene.bake()
+    assert "is the name of" in ended.failed
+    assert ended.actions == []
+
+
+@pytest.mark.parametrize("value", [None, "?", f"{'0' * 32}-{'0' * 32}"], ids=["removed", "altered", "of another"])
+@pytest.mark.parametrize("state", ["captured", "available"])
+def test_altered_fingerprint_ends_no_run(scene: Scene, state: str, value: str | None) -> None:
+    made = scene.bake(state=state).result
+    names = [item["snapshot_id"] for item in made["snapshots"]] + ([made["image_id"]] if made["image_id"] else [])
+    scene.sandbox.move_clock(600)
+    if value is None:
+        scene.web.ec2.delete_tags(Resources=names, Tags=[{"Key": "ec2ops:fingerprint"}])
+    else:
+        scene.web.ec2.create_tags(Resources=names, Tags=boto3_tags({"ec2ops:fingerprint": value}))
+    ended = scene.bake()
+    assert ended.failed == ""
+    assert ended.actions == ([] if state == "available" else ["RegisterImage"])
+    assert any("ec2ops:fingerprint" in text and names[-1] in text for text in ended.warnings)
+    (remedy,) = {
+        word.strip(".") for text in ended.warnings for word in text.split() if word.startswith("ec2ops:fingerprint=")
+    }
+    scene.web.ec2.create_tags(
+        Resources=[*names, ended.result["image_id"]],
+        Tags=boto3_tags(dict([remedy.split("=")])),
+    )
+    assert scene.bake().warnings == []
+
+
+def test_image_of_another_source_without_a_fingerprint_is_refused(scene: Scene) -> None:
+    made = scene.bake(source_instance_id=scene.database.instance_id).result["image_id"]
+    scene.web.ec2.delete_tags(Resources=[made], Tags=[{"Key": "ec2ops:fingerprint"}])
+    ended = scene.bake()
+    assert "from another source" in ended.failed
+    assert ended.actions == []
+
+
+def test_capture_without_a_fingerprint_is_not_deleted(scene: Scene) -> None:
+    """It may be of other devices."""
+    made = scene.bake(state="captured").result["snapshots"][0]["snapshot_id"]
+    scene.sandbox.move_clock(600)
+    scene.web.ec2.delete_tags(Resources=[made], Tags=[{"Key": "ec2ops:fingerprint"}])
+    ended = scene.bake(method="image")
+    assert (ended.failed, ended.actions) == ("", ["CreateImage"])
+    assert made in snapshots(scene.sandbox)

@@ -8,7 +8,21 @@ from __future__ import annotations
 import pytest
 from test_forged_restores import recorded
 from test_forged_sets import tagged
-from test_rotation import DAY, V1, V2, V3, WHOLE, Account, created, deleted, ids, machine, planned, snapshot_set
+from test_rotation import (
+    DAY,
+    TODAY,
+    V1,
+    V2,
+    V3,
+    WHOLE,
+    Account,
+    created,
+    deleted,
+    ids,
+    machine,
+    planned,
+    snapshot_set,
+)
 
 
 @pytest.mark.parametrize("parts", [None, "1", "2", "9", "?"])
@@ -29,5 +43,6 @@ def test_altered_parts_make_no_whole_set_incomplete(parts: str | None) -> None:
 
 def test_description_of_a_new_set_has_the_number_of_its_volumes() -> None:
     plan = planned(Account.of(machine(1, 1, 2, 3)), **WHOLE, keep={"last": 1})
-    assert {change.parameters["Description"] for change in created(plan)} == {"p: i-00000000000000001, 3 volumes"}
+    (text,) = {change.parameters["Description"] for change in created(plan)}
+    assert text == f"p: i-00000000000000001, 3 volumes, slot {TODAY}"
     assert {(change.after or {})["volume_id"] for change in created(plan)} == {V1, V2, V3}

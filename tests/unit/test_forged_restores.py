@@ -18,6 +18,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._features.restore.p
     recover,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.restore.restored_volumes import Claim, restored
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Snapshot, Volume
 from examples import examples
 from hypothesis import given
@@ -87,6 +88,15 @@ def test_volume_whose_snapshot_is_gone_does_not_count_beside_a_proven_one() -> N
     assert restored([forged], {known.snapshot_id: known}).volume_ids == (forged.volume.volume_id,)
 
 
+def test_volume_restored_from_a_snapshot_of_no_set_is_noted_where_there_are_sets() -> None:
+    single, newest = snapshot(2 * DAY, V1), snapshot_set(DAY, 1, 1, 2)
+    found = of_instance([single, *newest], restored=(Restored(V1, single.snapshot_id, NOW - HOUR),))
+    assert chosen(found) == set()
+    (note,) = found.notes
+    assert V1 in note
+    assert "ec2ops:spec" in note
+
+
 # --- volumes without sets ---------------------------------------------------------------------------------------------
 
 
@@ -114,6 +124,41 @@ def test_origin_that_nothing_proves_is_noted() -> None:
     assert foreign.snapshot_id in note
 
 
+def test_volume_of_which_no_snapshot_names_an_instance_is_noted() -> None:
+    """Whoever may tag can take the tag off all of them, and the volume is left out."""
+    real = [alone(number * DAY, V1, I1) for number in (1, 2)]
+    silent = [alone(number * DAY, V2) for number in (1, 2)]
+    elsewhere = alone(DAY, V3, I2)
+    copies = [tagged(copy_of(one), origin=one.tags.get("ec2ops:origin")) for one in (*real, *silent, elsewhere)]
+    for known in ([*real, *silent, elsewhere], copies):
+        found = of_instance(known)
+        assert {point.source for point in found.points} == {V1}
+        (note,) = (text for text in found.notes if V2 in text)
+        assert "which instance" in note
+        assert V3 not in note
+
+
+def test_copys_description_names_the_instance_of_its_volume() -> None:
+    copies = [copy_of(alone(DAY, of)) for of in (V1, V2)]
+    named = [
+        dataclasses.replace(one, description=f"{one.description}, attached to {instance}")
+        for one, instance in zip(copies, (I1, I2), strict=True)
+    ]
+    found = of_instance([tagged(one, origin=origin(I2)) for one in named])
+    assert chosen(found) == {copies[0].snapshot_id}
+    assert not [note for note in found.notes if "which instance" in note]
+
+
+@pytest.mark.parametrize("fields", [{"storage_tier": "archive"}, {"state": "error"}, {"state": "pending"}])
+def test_copy_without_a_record_does_not_stand_for_an_original_that_is_shown(fields: dict[str, Any]) -> None:
+    good, newest = snapshot(3 * DAY), dataclasses.replace(snapshot(DAY), **fields)
+    stranger = dataclasses.replace(copy_of(newest), description="the wiki", snapshot_id=GONE)
+    found = recover([good, newest, stranger], Wanted(volume_ids=(V1,)))
+    assert chosen(found) == {good.snapshot_id}
+    with pytest.raises(SpecError):
+        recover([newest, stranger], Wanted(volume_ids=(V1,)))
+
+
 # --- sets and times ---------------------------------------------------------------------------------------------------
 
 
@@ -124,6 +169,34 @@ def test_altered_set_hides_no_newest_set(removed: dict[str, Any]) -> None:
     assert chosen(of_instance([*altered, *older])) == ids(newest)
     copies = [copy_of(one) for one in newest]
     assert chosen(of_instance([tagged(copies[0], **removed), copies[1]])) == ids(copies)
+
+
+@pytest.mark.parametrize("parts", ["9", "3", None])
+def test_size_of_a_copied_set_is_that_of_its_description(parts: str | None) -> None:
+    sets = [[copy_of(one) for one in snapshot_set(number * DAY, 1, 1, 2)] for number in (1, 2)]
+    new = [[dataclasses.replace(one, description=f"{one.description}, 2 volumes") for one in two] for two in sets]
+    altered = [tagged(one, parts=parts) for one in new[0]]
+    found = of_instance([*altered, *new[1]])
+    assert (chosen(found), found.notes) == (ids(new[0]), of_instance([*new[0], *new[1]]).notes)
+    broken = of_instance([altered[0], *new[1]])
+    assert chosen(broken) == ids(new[1])
+
+
+def test_size_that_only_a_tag_claims_of_a_copied_set_is_noted() -> None:
+    sets = [[copy_of(one) for one in snapshot_set(number * DAY, 1, 1, 2)] for number in (1, 2)]
+    altered = [tagged(one, parts="9") for two in sets for one in two]
+    found = of_instance(altered)
+    assert chosen(found) == ids(sets[0])
+    (note,) = (text for text in found.notes if "ec2ops:parts" in text)
+    assert all(one.snapshot_id in note for one in sets[0])
+
+
+def test_two_copies_of_one_original_are_one_whatever_their_tags_say() -> None:
+    newest = [copy_of(one) for one in snapshot_set(DAY, 1, 1, 2)]
+    second = tagged(dataclasses.replace(newest[0], snapshot_id=GONE), copy_of="us-east-1/snap-0123456789abcdef0")
+    older = [copy_of(one) for one in snapshot_set(2 * DAY, 1, 1, 2)]
+    found = of_instance([*newest, second, *older])
+    assert {point.moment for point in found.points} == {NOW - DAY}
 
 
 def test_altered_time_of_a_copy_is_not_believed_and_of_an_earlier_one_noted() -> None:

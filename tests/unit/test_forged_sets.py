@@ -119,6 +119,43 @@ def test_late_claim_displaces_no_snapshot_of_its_slot() -> None:
     assert deleted(plan) == set()
 
 
+def at_midnight(number: int, **fields: Any) -> Snapshot:
+    """Taken five seconds after midnight, so many days ago."""
+    return snapshot(NOW - (NOW.replace(hour=0, second=5) - number * DAY), **fields)
+
+
+def test_late_claim_to_a_slot_that_was_missed_deletes_nothing_of_its_week() -> None:
+    """Sunday has no snapshot. Monday's, from right after midnight, claims it: Saturday's is still the week's last."""
+    monday, saturday, friday = at_midnight(1), at_midnight(3), at_midnight(4)
+    forged = tagged(monday, period="2026-11-22T00:00+00:00")
+    for first in (monday, forged, tagged(monday, period=None)):
+        plan = planned(Account.of(volume(1), first, saturday, friday), keep={"weekly": 5}, create="never")
+        assert deleted(plan) == {friday.snapshot_id}
+
+
+@pytest.mark.parametrize("policy", ["p", None])
+def test_claims_to_one_long_slot_delete_nothing_of_other_days(policy: str | None) -> None:
+    """Of what was adopted, or taken before ``every`` was changed to a month."""
+    daily = [snapshot(number * DAY, policy=policy, tags={"by": "cron"}) for number in range(1, 6)]
+    claimed = [tagged(one, period="2026-11-01T00:00+00:00", adopted_by="p") for one in daily]
+    given = {"keep": {"daily": 9}, "every": "1m", "create": "never", "adopt": {"tags": {"by": "cron"}}}
+    assert deleted(planned(Account.of(volume(1), claimed), **given)) == set()
+
+
+@pytest.mark.parametrize("period", [None, TODAY, "2026-11-22T00:00+00:00", "?"])
+def test_slot_in_the_description_counts_whatever_the_tag_says(period: str | None) -> None:
+    late = tagged(snapshot("2026-11-24T00:00:20", description=f"p: {V1}, slot 2026-11-23T00:00+00:00"), period=period)
+    today = at("2026-11-24T01:00", "2026-11-24")
+    plan = planned(Account.of(volume(1), late, today), keep={"daily": 2}, report="all")
+    assert (created(plan), deleted(plan)) == ([], set())
+    assert [decision(plan, one)["reasons"][0] for one in (late, today)] == ["daily 2026-11-23", "daily 2026-11-24"]
+
+
+def test_slot_in_the_description_fills_it_without_the_tag() -> None:
+    made = tagged(snapshot(HOUR, description=f"p: {V1}, slot {TODAY}"), period=None)
+    assert planned(Account.of(volume(1), made), keep={"last": 1}).is_empty
+
+
 @pytest.mark.parametrize("value", [f"{TODAY[:10]}T00:00+00:00", "2026-11-23T00:00+00:00"])
 def test_one_slot_on_the_snapshots_of_many_deletes_none(value: str) -> None:
     """As after a policy has begun to take fewer: what it took each hour is not the second of a day's slot."""

@@ -180,14 +180,20 @@ def test_start_time_bounds_what_a_tag_claims(volume_id: str, claimed: str | None
         pytest.param(f"p: {OLD}", proofs.CaptureRecord("p", OLD), id="earlier versions, set"),
         pytest.param(
             capture_description("p", VOLUME, attached=OLD, lock="governance 30d"),
-            proofs.CaptureRecord("p", VOLUME, None, OLD, "governance 30d"),
+            proofs.CaptureRecord("p", VOLUME, attached=OLD, lock="governance 30d"),
+            id="earlier versions, volume with facts",
+        ),
+        pytest.param(
+            capture_description("p", VOLUME, attached=OLD, slot="2026-11-23T13:00+01:00", lock="governance 30d"),
+            proofs.CaptureRecord("p", VOLUME, attached=OLD, slot=NOON, lock="governance 30d"),
             id="volume",
         ),
         pytest.param(
-            capture_description("a: b", OLD, volumes=3, lock="compliance 7d"),
-            proofs.CaptureRecord("a: b", OLD, 3, "", "compliance 7d"),
+            capture_description("a: b", OLD, volumes=3, slot="2026-11-23T12:00+00:00", lock="compliance 7d"),
+            proofs.CaptureRecord("a: b", OLD, 3, slot=NOON, lock="compliance 7d"),
             id="set",
         ),
+        pytest.param(f"p: {VOLUME}, slot 2026-19-39T00:00+00:00", proofs.CaptureRecord("p", VOLUME), id="no time"),
         pytest.param(f"p: {VOLUME}, and more", None, id="more words"),
     ],
 )

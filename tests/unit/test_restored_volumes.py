@@ -32,9 +32,10 @@ def shown(volume_id: str = SOURCE, start: datetime = NOON) -> Snapshot:
     return Snapshot(SNAPSHOT, volume_id=volume_id, volume_size=8, start_time=start)
 
 
-def copy_of(source: str) -> Snapshot:
-    """A copy whose tag says of which volume it is."""
-    return dataclasses.replace(shown(COPIED_VOLUME), tags={"ec2ops:source": source})
+def copy_of(source: str, *, recorded: bool = True) -> Snapshot:
+    """A copy whose description says of which volume it is, or only its tag."""
+    text = f"p: {source}, snap-0000000000000000b, from us-east-1" if recorded else "copy of the wiki"
+    return dataclasses.replace(shown(COPIED_VOLUME), tags={"ec2ops:source": source}, description=text)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,8 @@ def copy_of(source: str) -> Snapshot:
         pytest.param({}, None, True, False, SNAPSHOT, id="snapshot is gone"),
         pytest.param({}, copy_of(SOURCE), True, False, SNAPSHOT, id="from a copy"),
         pytest.param({}, copy_of(OTHER), False, False, f"copy of a snapshot of {OTHER}", id="from a copy of another"),
-        pytest.param({}, shown(COPIED_VOLUME), False, False, "an unknown volume", id="from a copy that says nothing"),
+        pytest.param({}, shown(COPIED_VOLUME), False, False, "no description", id="from a copy that says nothing"),
+        pytest.param({}, copy_of(SOURCE, recorded=False), False, False, "no description", id="from a tagged copy"),
         pytest.param({"size": 9}, shown(), True, False, "size", id="grown"),
         pytest.param({"tags": {**TAGS, "Name": "a"}}, shown(), True, False, "further tags", id="further tags"),
     ],
@@ -63,6 +65,20 @@ def test_snapshot_tells_what_was_restored(
     assert bool(other.notes) is not of_a_drill
     assert all(MADE in note and words in note for note in other.notes)
     assert counts or all(MADE in note and words in note for note in one.notes)
+
+
+def test_volume_from_a_copy_that_only_a_tag_calls_one_does_not_oust_another() -> None:
+    made, other = Volume(MADE, snapshot_id="snap-0f0f0f0f0f0f0f0f0"), Volume(OTHER, snapshot_id=SNAPSHOT)
+    told = restored([Claim(made, SOURCE), Claim(other, SOURCE)], {SNAPSHOT: copy_of(SOURCE, recorded=False)})
+    assert told.volume_ids == (MADE,)
+
+
+@pytest.mark.parametrize("told", [restored, left_by_drills])
+def test_notes_show_no_characters_of_tags_that_move_text(told: Any) -> None:
+    odd = "vol\u202e\nok: all"
+    claims = [Claim(Volume(MADE, snapshot_id=SNAPSHOT, create_time=NOON), odd)]
+    for known in (shown(OTHER), copy_of(odd, recorded=False)):
+        assert all(text.isprintable() for text in told(claims, {SNAPSHOT: known}).notes)
 
 
 def test_notes_name_ten_volumes() -> None:

@@ -537,7 +537,9 @@ def test_the_slot_is_cut_on_the_wall_clock(every: str, zone: str, now: str, peri
 
 def test_a_description_is_in_ascii_and_the_name_of_the_policy_as_it_is() -> None:
     (change,) = created(planned(Account.of(volume(1)), policy="täglich"))
-    assert change.parameters["Description"] == f"t?glich: {V1}"
+    text = change.parameters["Description"]
+    assert text.startswith("t?glich#")
+    assert text.endswith(f": {V1}, slot {TODAY}")
     assert request_tags(change)["ec2ops:policy"] == "täglich"
 
 
@@ -750,7 +752,7 @@ def test_the_second_of_a_slot_takes_nobodys_place_and_goes_when_there_is_a_newer
 
 
 def test_adopted_ones_are_retained_but_never_those_of_another_policy() -> None:
-    adopted = days(3, policy=None, tags={"made-by": "cron"})
+    adopted = days(3, policy=None, tags={"made-by": "cron", "ec2ops:adopted-by": "p"})
     others = days(3, policy="q", tags={"made-by": "cron"})
     foreign = days(3, policy=None)
     plan = planned(
@@ -1244,6 +1246,9 @@ def policies(draw: st.DrawFn) -> dict[str, Any]:
 @examples(150)
 @given(worlds(), policies())
 def test_planned_again_over_what_it_predicts_there_is_nothing_to_do(account: Account, given: dict[str, Any]) -> None:
+    if given["adopt"]:
+        # The run that claims snapshots deletes none of them.
+        account = afterwards(account, planned(account, **given))
     plan = planned(account, **given)
     again = planned(afterwards(account, plan), **given)
     assert [change.published() for change in again.changes] == []

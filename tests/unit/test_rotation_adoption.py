@@ -54,14 +54,15 @@ def claims(plan: Plan) -> set[str]:
     return {change.resource for change in found}
 
 
-def test_unclaimed_snapshots_are_claimed_before_anything_is_deleted() -> None:
+def test_snapshots_are_claimed_in_one_run_and_deleted_in_the_next() -> None:
     there = scripts(4)
     account = Account.of(volume(1), there)
     plan = planned(account, **ADOPT, keep={"last": 2})
     assert claims(plan) == ids(there)
-    assert deleted(plan) == ids(there[2:])
-    order = [{change.action for change in stage.changes} for stage in plan.stages]
-    assert order == [{"CreateTags"}, {"DeleteSnapshot"}]
+    assert deleted(plan) == set()
+    account = afterwards(account, plan)
+    plan = planned(account, **ADOPT, keep={"last": 2})
+    assert (actions(plan), deleted(plan)) == (["DeleteSnapshot"] * 2, ids(there[2:]))
     assert planned(afterwards(account, plan), **ADOPT, keep={"last": 2}).is_empty
 
 
@@ -233,8 +234,10 @@ def test_two_policies_that_adopt_the_same_snapshots_do_not_delete_each_others(sa
     names = sandbox.seed({"snapshots": rows})
     old = [names[f"day {number}"] for number in range(8)]
     sandbox.reset_log()
-    first = four(sandbox, **ADOPT, keep={"last": 6})
+    first = ok(rotate(sandbox, **ADOPT, keep={"last": 6}))
     assert first.result["api_calls"]["CreateTags"] == 1
+    assert deletes(sandbox) == []
+    four(sandbox, **ADOPT, keep={"last": 6})
     assert set(deletes(sandbox)) == set(old[6:])
     assert {tags_of(snapshots(sandbox)[name]).get(CLAIM) for name in old[:6]} == {"p"}
     other = ok(rotate(sandbox, policy="other", **ADOPT, keep={"last": 2}))
@@ -257,9 +260,10 @@ def test_claim_that_ec2_refuses_deletes_nothing_and_captures(sandbox: Sandbox) -
     assert deletes(sandbox) == []
 
 
-def test_claim_of_another_policy_during_the_wait_keeps_the_snapshot() -> None:
-    claimed = dataclasses.replace(scripts(1)[0], tags={"by": "cron", CLAIM: "other"})
-    plan = planned(Account.of(volume(1), scripts(3, first=2)), adopt=ADOPT["adopt"], keep={"last": 1})
+@pytest.mark.parametrize("claim", ["other", None])
+def test_claim_that_is_altered_or_removed_during_the_wait_keeps_the_snapshot(claim: str | None) -> None:
+    claimed = scripts(1, claim)[0]
+    plan = planned(Account.of(volume(1), scripts(3, "p", first=2)), adopt=ADOPT["adopt"], keep={"last": 1})
     (recheck,) = [stage.recheck for stage in plan.stages if stage.recheck is not None]
     going = min(deleted(plan))
     answers = {

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta, tzinfo
 
 from .._kernel import tags as tag_names
 from .._kernel.ids import is_planned
-from .._kernel.proofs import capture_record, instance_named, is_copy, source_of
+from .._kernel.proofs import instance_named, is_copy, record_of, source_of
 from .._kernel.resources import Snapshot
 from .._kernel.times import Every, format_instant, parse_slot, slot_start
 
@@ -31,22 +31,24 @@ class Candidate:
     """A snapshot, or a set of them that is kept or deleted as one. Times are aware; *key* is unique over all groups.
 
     ``moment`` counts for age and buckets, and as the reference: the start of the slot it was made for, else its
-    StartTime. ``start_time`` and then ``key``, both descending, are the order.
+    StartTime. ``start_time`` and then ``key``, both descending, are the order. ``claimed``: a tag alone says
+    ``moment``.
     """
 
     key: str
     group: str
     moment: datetime
     start_time: datetime
+    claimed: bool = False
 
 
 @dataclass(frozen=True)
 class Unit:
     """``key``: the snapshot's id, or that of the set's first. ``group``: the volume, or the instance, that it is a
-    backup of; empty when nothing says. ``period``: when its slot began, None where it was made for none. ``whole``: of
-    the copies of a set, whether each of its originals has one. ``lacking``: of a set, how many of the snapshots that it
-    was made for are not there. ``doubt``: of copies of which only tags say when, or of what, they were taken, why;
-    ``start_time`` is theirs then, and the data is older.
+    backup of; empty when nothing says. ``period``: when its slot began, None where it was made for none. ``claimed``: a
+    tag alone says so. ``whole``: of the copies of a set, whether each of its originals has one. ``lacking``: of a set,
+    how many of the snapshots that it was made for are not there. ``doubt``: of copies of which only tags say when, or
+    of what, they were taken, why; ``start_time`` is theirs then, and the data is older.
     """
 
     key: str
@@ -57,6 +59,7 @@ class Unit:
     whole: bool = True
     lacking: int = 0
     doubt: str = ""
+    claimed: bool = False
 
     @property
     def state(self) -> str:
@@ -85,7 +88,7 @@ class Unit:
     @property
     def candidate(self) -> Candidate:
         """The set as a candidate of the rules."""
-        return Candidate(self.key, self.group, self.period or self.start_time, self.start_time)
+        return Candidate(self.key, self.group, self.period or self.start_time, self.start_time, self.claimed)
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -97,10 +100,10 @@ def missing_parts(snapshots: Sequence[Snapshot], recording: Snapshot | None = No
     """Return how many snapshots the set, or the set of copies, lacks: EC2 took fewer, or a part is deleted.
 
     Zero for a set that does not record of how many volumes it was made. *recording*: the one whose record counts, None
-    for the first. Its Description has the record, and for what earlier versions took, and for copies, its tag.
+    for the first. Its Description has the record, and for what earlier versions took or copied, its tag.
     """
     first = recording or snapshots[0]
-    record = capture_record(first)
+    record = record_of(first)
     wanted = record.volumes if record is not None else None
     if wanted is None:
         claimed = first.tags.get(tag_names.PARTS, "")
@@ -110,7 +113,7 @@ def missing_parts(snapshots: Sequence[Snapshot], recording: Snapshot | None = No
 
 
 class Slots:
-    """The slots of a policy, and which claim of a slot (the tag ``ec2ops:period``) agrees with a StartTime."""
+    """The slots of a policy, and for which of them a snapshot was made."""
 
     def __init__(self, every: Every, zone: tzinfo) -> None:
         self._every, self._zone = every, zone
@@ -123,16 +126,23 @@ class Slots:
             self._starts[minute] = slot_start(self._every, minute, self._zone)
         return self._starts[minute]
 
-    def claimed(self, snapshot: Snapshot, start: datetime) -> datetime | None:
-        """Return the slot that the snapshot's tag claims, if its StartTime lies in it or up to
-        `LATEST_START` after it.
+    def made_for(self, snapshots: Iterable[Snapshot], start: datetime) -> tuple[datetime | None, bool]:
+        """Return the slot for which snapshots of one start were made, None for none, and whether only a tag says so.
+
+        The Description names it, and of what earlier versions took the tag ``ec2ops:period``. It counts where the
+        StartTime lies in the slot, or up to `LATEST_START` after it.
         """
-        period = parse_slot(snapshot.tags.get(tag_names.PERIOD, ""))
-        if period is None or period > start:
-            return None
+        known = list(snapshots)
+        records = [record.slot for record in map(record_of, known) if record is not None and record.slot is not None]
+        claims = (parse_slot(item.tags.get(tag_names.PERIOD, "")) for item in known)
+        named = records or [slot for slot in claims if slot is not None]
+        period = max((slot for slot in named if self._fits(slot, start)), default=None)
+        return period, period is not None and not records
+
+    def _fits(self, period: datetime, start: datetime) -> bool:
         own = self.of(start)
         late = start - own <= LATEST_START and self.of(own - timedelta(minutes=1)) == period
-        return period if period == own or late else None
+        return period <= start and (period == own or late)
 
 
 def instance_of(snapshot: Snapshot) -> str:
@@ -174,13 +184,15 @@ def units_of(snapshots: Iterable[Snapshot], now: datetime, slots: Slots | None =
             sets[instance, start].append(snapshot)
         else:
             group = source_of(snapshot) if is_planned(snapshot.snapshot_id) or not is_copy(snapshot) else ""
-            period = slots.claimed(snapshot, start) if slots else None
-            units.append(Unit(snapshot.snapshot_id, group, (snapshot,), start, period))
+            period, claimed = slots.made_for([snapshot], start) if slots else (None, False)
+            units.append(Unit(snapshot.snapshot_id, group, (snapshot,), start, period, claimed=claimed))
     for (instance, start), members in sets.items():
         ordered = sorted(members, key=lambda item: item.snapshot_id)
-        claims = [period for item in ordered if slots and (period := slots.claimed(item, start)) is not None]
-        period, lacking = max(claims, default=None), missing_parts(ordered)
-        units.append(Unit(ordered[0].snapshot_id, instance, tuple(ordered), start, period, lacking=lacking))
+        period, claimed = slots.made_for(ordered, start) if slots else (None, False)
+        lacking = missing_parts(ordered)
+        units.append(
+            Unit(ordered[0].snapshot_id, instance, tuple(ordered), start, period, lacking=lacking, claimed=claimed)
+        )
     if slots:
         units = _without_doubtful(units, slots)
     return sorted(units, key=lambda item: (item.start_time, item.key), reverse=True)
@@ -192,9 +204,9 @@ def _without_doubtful(units: Iterable[Unit], slots: Slots) -> list[Unit]:
     A late start alone proves no claim: where the slot has its snapshot, the claim could only displace it.
     """
     known = list(units)
-    late = {unit.key for unit in known if unit.period not in (None, slots.of(unit.start_time))}
+    late = {unit.key for unit in known if unit.claimed and unit.period != slots.of(unit.start_time)}
     if not late:
         return known
     there = {(unit.group, slots.of(unit.start_time)) for unit in known}
     doubtful = {unit.key for unit in known if unit.key in late and (unit.group, unit.period) in there}
-    return [replace(unit, period=None) if unit.key in doubtful else unit for unit in known]
+    return [replace(unit, period=None, claimed=False) if unit.key in doubtful else unit for unit in known]

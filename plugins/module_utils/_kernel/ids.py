@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from . import tags as tag_names
@@ -96,8 +96,10 @@ def require_image_name(value: str, option: str = "image_name") -> str:
 _TAGS_WITH_IDS = frozenset({tag_names.COPY_OF, tag_names.REPLACED_BY, tag_names.TAKEN})
 _NAMES_OF_IDS = ("Id", "Ids", "_id", "_ids", "resource")
 _SENTENCES = frozenset({"reason", "reasons", "notes"})
+_TAKEN = r", taken (?:\(new moment [^()]+\)|[0-9TZ:.-]+)"
+_MORE_FACTS = r"(?:, (?:[0-9]+ volumes|attached to i-[0-9a-f]+|slot [0-9T:+-]+))*"
 _END_OF_COPY = re.compile(
-    r", (?:\(new snapshot [^()]+\)|snap-[0-9a-f]+), from [a-z0-9-]+(?:, taken (?:\(new moment [^()]+\)|[0-9TZ:.-]+))?\Z"
+    r", (?:\(new snapshot [^()]+\)|snap-[0-9a-f]+), from [a-z0-9-]+" + f"(?:{_TAKEN})?{_MORE_FACTS}" + r"\Z"
 )
 """The end of a `copy_description`, with or `without_moment`. The source before it may be the claim of a tag."""
 
@@ -186,39 +188,82 @@ def _read_filters(filters: Filters, reader: _Reader) -> Filters:
     )
 
 
-def description(policy: str, of: str) -> str:
-    """Return the Description of a snapshot. EC2 only takes ASCII there, unlike in tags."""
-    return f"{policy}: {of}".encode("ascii", "replace").decode()
+LONGEST_DESCRIPTION = 255
+"""Characters that EC2 takes in the Description of a snapshot."""
+_LONGEST_POLICY = 128
+# As long as what takes the place of planned ids.
+_REAL_ID, _REAL_MOMENT = "snap-0123456789abcdef0", "2026-11-23T19:00:00.000Z"
 
 
-def capture_description(policy: str, of: str, *, volumes: int = 0, attached: str = "", lock: str = "") -> str:
+def policy_in_ascii(policy: str) -> str:
+    """Return the name of a policy as a Description has it. EC2 only takes ASCII there, unlike in tags.
+
+    Two names that are not ASCII may look the same then, so a hash follows, after a character that no name has.
+    """
+    if policy.isascii():
+        return policy
+    mark = f"#{hashlib.sha256(policy.encode()).hexdigest()[:12]}"
+    return policy.encode("ascii", "replace").decode()[: _LONGEST_POLICY - len(mark)] + mark
+
+
+def capture_description(
+    policy: str, of: str, *, volumes: int = 0, attached: str = "", slot: str = "", lock: str = ""
+) -> str:
     """Return the Description of a policy's snapshot of a volume, or of the parts of an instance's set of *volumes*.
 
-    *attached*: the instance that has the volume, empty for none and for a set. *lock*: the lock that a run is to set,
-    such as ``governance 30d``, empty for none.
+    *attached*: the instance that has the volume, empty for none and for a set. *slot*: for which the run takes it.
+    *lock*: the lock that a run is to set, such as ``governance 30d``, empty for none.
     """
-    number = f", {volumes} volumes" if volumes else ""
-    where = f", attached to {attached}" if attached else ""
-    return description(policy, of) + number + where + (f", to be locked: {lock}" if lock else "")
+    facts = "".join(_facts(volumes, attached, slot))
+    return f"{policy_in_ascii(policy)}: {of}{facts}" + (f", to be locked: {lock}" if lock else "")
 
 
-def copy_description(policy: str, volume: str, instance: str, original: str, region: str, taken: str) -> str:
+def copy_description(
+    policy: str,
+    volume: str,
+    instance: str,
+    original: str,
+    region: str,
+    taken: str,
+    *,
+    volumes: int = 0,
+    attached: str = "",
+    slot: str = "",
+) -> str:
     """Return the Description of a copy: its snapshot, its volume and, for a part of a set, its instance.
 
-    *original* and *taken*, its start time, may be planned ids. EC2's values replace them before the call. With the
-    longest name of a policy and of a region, the text still fits into EC2's 255 characters.
+    *original* and *taken*, its start time, may be planned ids. EC2's values replace them before the call. What the
+    original's Description says of *volumes*, *attached* and *slot* follows, in this order, as far as EC2's 255
+    characters go. With the longest name of a policy and of a region, the rest fits.
     """
-    whole = f" on {instance}" if instance else ""
-    return f"{description(policy, volume + whole)}, {original}, from {region}, taken {taken}"
+    named = f"{policy_in_ascii(policy)}: {volume} on {instance}" if instance else f"{policy_in_ascii(policy)}: {volume}"
+    text = f"{named}, {original}, from {region}, taken {taken}"
+    room = LONGEST_DESCRIPTION - len(f"{named}, {_REAL_ID}, from {region}, taken {_REAL_MOMENT}")
+    for fact in _facts(volumes, attached, slot):
+        room -= len(fact)
+        if room < 0:
+            break
+        text += fact
+    return text
 
 
-_COPIED_AT = re.compile(r"(.+: vol-.+, from [a-z0-9-]+), taken (?:\(new moment [^()]+\)|[0-9TZ:.-]+)")
+def _facts(volumes: int, attached: str, slot: str) -> Iterator[str]:
+    """What a Description says beside the names, in this order."""
+    if volumes:
+        yield f", {volumes} volumes"
+    if attached:
+        yield f", attached to {attached}"
+    if slot:
+        yield f", slot {slot}"
+
+
+_COPIED_AT = re.compile(r"(.+: vol-.+, from [a-z0-9-]+)" + f"{_TAKEN}({_MORE_FACTS})")
 
 
 def without_moment(text: str) -> str:
     """A description that `copy_description` made, without its time; any other text as it is."""
     found = _COPIED_AT.fullmatch(text)
-    return found[1] if found else text
+    return found[1] + found[2] if found else text
 
 
 GENERATIONS = 32

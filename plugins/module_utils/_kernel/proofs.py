@@ -22,9 +22,9 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 
 from . import tags as tag_names
-from .ids import COPIED_VOLUME, GENERATIONS, client_token, description, is_planned
+from .ids import COPIED_VOLUME, GENERATIONS, client_token, is_planned, policy_in_ascii
 from .resources import Image, Instance, Snapshot, Volume
-from .times import parse_instant
+from .times import parse_instant, parse_slot
 
 UNKNOWN_VOLUMES = ("", COPIED_VOLUME)
 """The volume ids that EC2 shows for copied snapshots, and for those whose volume it does not tell."""
@@ -268,7 +268,8 @@ class CopyRecord:
     """The record in the Description of a copy, which `ids.copy_description` writes.
 
     ``instance``: for the part of a set, else empty. ``original``: empty in what the first versions wrote, which said of
-    no instance either. ``taken``: the start time of the original, None in what earlier versions wrote.
+    no instance either. ``taken``: the start time of the original, None in what earlier versions wrote. The rest is as
+    in `CaptureRecord`, as far as the original says it and EC2 has room.
     """
 
     policy: str
@@ -277,11 +278,18 @@ class CopyRecord:
     original: str
     region: str
     taken: datetime | None = None
+    volumes: int | None = None
+    attached: str = ""
+    slot: datetime | None = None
 
 
+_FACTS = (
+    r"(?:, (?P<volumes>[1-9][0-9]{0,2}) volumes)?(?:, attached to (?P<attached>i-[0-9a-f]+))?"
+    r"(?:, slot (?P<slot>[0-9T:+-]+))?"
+)
 _COPY_RECORD = re.compile(
     r"(?P<policy>.+): (?P<volume>vol-[0-9a-f]+)(?: on (?P<instance>i-[0-9a-f]+))?"
-    r"(?:, (?P<original>snap-[0-9a-f]+))?, from (?P<region>[a-z0-9-]+)(?:, taken (?P<taken>[0-9TZ:.-]+))?"
+    r"(?:, (?P<original>snap-[0-9a-f]+))?, from (?P<region>[a-z0-9-]+)(?:, taken (?P<taken>[0-9TZ:.-]+))?" + _FACTS
 )
 
 
@@ -290,21 +298,23 @@ class CaptureRecord:
     """The record in the Description of an original, which `ids.capture_description` writes.
 
     ``policy`` is in ASCII. ``of``: a volume or an instance. ``volumes``: of how many the set was to be, None where it
-    does not say. ``attached``: the instance that had the volume, empty for none and for a set. ``lock``: how a run was
-    to lock the snapshot, empty for not at all. Earlier versions wrote the first two alone.
+    does not say. ``attached``: the instance that had the volume, empty for none and for a set. ``slot``: for which it
+    was taken, None in what earlier versions wrote. ``lock``: how a run was to lock the snapshot, empty for not at all.
+    The first versions wrote the first two alone.
     """
 
     policy: str
     of: str
     volumes: int | None = None
     attached: str = ""
+    slot: datetime | None = None
     lock: str = ""
 
 
 _CAPTURE_RECORD = re.compile(
-    r"(?P<policy>.+): (?P<of>vol-[0-9a-f]+|i-[0-9a-f]+)(?:, (?P<volumes>[1-9][0-9]{0,2}) volumes)?"
-    r"(?:, attached to (?P<attached>i-[0-9a-f]+))?"
-    r"(?:, to be locked: (?P<lock>(?:governance|compliance) [0-9]+d))?"
+    r"(?P<policy>.+): (?P<of>vol-[0-9a-f]+|i-[0-9a-f]+)"
+    + _FACTS
+    + r"(?:, to be locked: (?P<lock>(?:governance|compliance) [0-9]+d))?"
 )
 
 
@@ -317,8 +327,13 @@ def capture_record(snapshot: Snapshot) -> CaptureRecord | None:
     found = None if is_copy(snapshot) else _CAPTURE_RECORD.fullmatch(snapshot.description)
     if found is None or (found["of"].startswith("vol-") and found["of"] != snapshot.volume_id):
         return None
+    return CaptureRecord(found["policy"], found["of"], *_facts_of(found), found["lock"] or "")
+
+
+def _facts_of(found: re.Match[str]) -> tuple[int | None, str, datetime | None]:
+    """The number of volumes, the instance and the slot that a Description names."""
     volumes = int(found["volumes"]) if found["volumes"] else None
-    return CaptureRecord(found["policy"], found["of"], volumes, found["attached"] or "", found["lock"] or "")
+    return volumes, found["attached"] or "", parse_slot(found["slot"] or "")
 
 
 def copy_record(snapshot: Snapshot) -> CopyRecord | None:
@@ -330,9 +345,23 @@ def copy_record(snapshot: Snapshot) -> CopyRecord | None:
     found = _COPY_RECORD.fullmatch(snapshot.description) if is_copy(snapshot) else None
     if found is None:
         return None
-    said = {name: value or "" for name, value in found.groupdict().items()}
-    taken = parse_instant(said.pop("taken"))
-    return CopyRecord(**said, taken=taken)
+    policy, volume, instance, original, region, taken = (
+        found[name] or "" for name in ("policy", "volume", "instance", "original", "region", "taken")
+    )
+    return CopyRecord(policy, volume, instance, original, region, parse_instant(taken), *_facts_of(found))
+
+
+def record_of(snapshot: Snapshot) -> CaptureRecord | CopyRecord | None:
+    """Return what the run wrote into the Description of an original, or of a copy; None where no run did."""
+    return copy_record(snapshot) if is_copy(snapshot) else capture_record(snapshot)
+
+
+def is_recorded_for(record: CaptureRecord | CopyRecord, policy: str) -> bool:
+    """Return whether the Description names this policy.
+
+    Names that are not ASCII look alike in what earlier versions wrote, which names none of them.
+    """
+    return record.policy == policy_in_ascii(policy)
 
 
 def taken_for(snapshot: Snapshot, policy: str) -> str:
@@ -346,7 +375,7 @@ def taken_for(snapshot: Snapshot, policy: str) -> str:
     if is_copy(snapshot):
         return ""
     record = capture_record(snapshot)
-    return record.of if record is not None and f"{record.policy}: " == description(policy, "") else ""
+    return record.of if record is not None and is_recorded_for(record, policy) else ""
 
 
 def policy_named(snapshot: Snapshot) -> str:

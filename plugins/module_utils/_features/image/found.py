@@ -22,10 +22,10 @@ from ..._domain.succession import ancestors, born, descendants
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import listed
 from ..._kernel.ids import is_planned
-from ..._kernel.proofs import created_for, is_copy, is_taken_of
+from ..._kernel.proofs import created_for, is_copy, is_image_of, is_taken_of
 from ..._kernel.resources import Image, Instance, Snapshot
 from ..._kernel.state import Query, State, by_id
-from .spec import ImageSpec, names_version, source_hash
+from .spec import ImageSpec, names_source, names_version, source_hash
 
 T = TypeVar("T", Image, Snapshot)
 
@@ -66,11 +66,41 @@ def images(spec: ImageSpec, state: State) -> list[Image]:
     """
     found = [image for image in _originals(spec, state) if is_made_for(spec, image)]
     named = [image for image in found if image.name == spec.image_name]
-    return named or found
+    return named or _stripped(spec, state) or found
 
 
 def _originals(spec: ImageSpec, state: State) -> list[Image]:
-    return [image for image in tagged(spec, state, Image) if image.state not in GONE and not _is_copy(state, image)]
+    return [
+        image for image in tagged(spec, state, Image) if image.state not in GONE and not _is_copy(spec, state, image)
+    ]
+
+
+def _stripped(spec: ImageSpec, state: State) -> list[Image]:
+    """Return the image with the version's name that lacks its tags, where the description of it, or of one of its
+    snapshots, is one that this version alone has. None to remove: somebody may have taken the tags off to keep it.
+    """
+    account = account_of(spec, state)
+    return [
+        image
+        for image in unnamed_images(spec, state)
+        if image.state not in GONE
+        and spec.state != "absent"
+        and (account is None or image.owner_id in (None, account))
+        and not _is_copy(spec, state, image)
+        and any(names_version(spec, text) for text in _descriptions(state, image))
+    ]
+
+
+def unnamed_images(spec: ImageSpec, state: State) -> list[Image]:
+    """Return the images that have the version's name, but not its tags."""
+    identity = spec.identity.items()
+    return [image for image in state.all(Image) if image.name == spec.image_name and not identity <= image.tags.items()]
+
+
+def _descriptions(state: State, image: Image) -> list[str]:
+    parts = (state.snapshot(snapshot_id) for snapshot_id in image.snapshot_ids)
+    own = [part.description for part in parts if part is not None and not is_copy(part)]
+    return [str(image.facts.get("Description") or ""), *own]
 
 
 def is_made_for(spec: ImageSpec, image: Image) -> bool:
@@ -102,19 +132,20 @@ def _untouched(spec: ImageSpec, state: State) -> list[Snapshot]:
 
 def copied_images(spec: ImageSpec, state: State) -> list[Image]:
     """Return the registered images that carry this version's tags because somebody has copied them along, by id."""
-    return [image for image in tagged(spec, state, Image) if image.state not in GONE and _is_copy(state, image)]
+    return [image for image in tagged(spec, state, Image) if image.state not in GONE and _is_copy(spec, state, image)]
 
 
-def _is_copy(state: State, image: Image) -> bool:
+def _is_copy(spec: ImageSpec, state: State, image: Image) -> bool:
     """Return whether somebody has copied the image, by EC2's record of its source, else by its snapshots, as far as
     known.
 
-    An image that was registered from a snapshot which is itself a copy has that snapshot in its fingerprint.
+    An image may be registered from a snapshot which is itself a copy: from that of the task, or the one in its
+    fingerprint.
     """
     if image.is_copy or image.facts.get("SourceInstanceId"):
         return image.is_copy
     known = [snapshot for snapshot in map(state.snapshot, image.snapshot_ids) if snapshot is not None]
-    if not known or not all(map(is_copy, known)):
+    if not known or not all(map(is_copy, known)) or spec.source_snapshot_id in image.snapshot_ids:
         return False
     recorded = image.tags.get(tag_names.FINGERPRINT, "")
     return not any(recorded.startswith(source_hash("snapshot", snapshot)) for snapshot in image.snapshot_ids)
@@ -214,6 +245,26 @@ def _had_its_root(member: Instance | None, moment: datetime | None) -> bool | No
     # The first network interface came with the launch: a root volume that is younger has replaced another one.
     begun = [born(member), read_fact(member.facts, "NetworkInterfaces.Attachment.AttachTime")]
     return None if any(isinstance(item, datetime) and item <= moment for item in begun) else False
+
+
+def is_shown_of_source(spec: ImageSpec, state: State, resource: Image | Snapshot) -> bool:
+    """Return whether EC2 shows that the resource was made from the source, one that it replaces, or one that replaces
+    it.
+
+    Its snapshots were taken of their volumes, or its description names one of them.
+    """
+    if spec.source_snapshot_id:
+        return isinstance(resource, Image) and spec.source_snapshot_id in resource.snapshot_ids
+    members = family(spec, state)
+    shown = [instance for instance in map(state.instance, members) if instance is not None]
+    volumes = [device.volume_id for instance in shown for device in instance.block_devices]
+    if isinstance(resource, Image):
+        parts = [part for part in map(state.snapshot, resource.snapshot_ids) if part is not None]
+        text = str(resource.facts.get("Description") or "")
+        proven = is_image_of(resource, parts, volumes)
+    else:
+        text, proven = resource.description, any(is_taken_of(resource, volume_id) for volume_id in volumes)
+    return proven or any(names_source(spec, text, member) for member in members)
 
 
 def captures(spec: ImageSpec, state: State) -> list[Snapshot]:

@@ -19,7 +19,7 @@ from ..._kernel.resources import Snapshot, Volume
 from ..._kernel.state import State
 from .machine import Machine, devices_by_volume, read_machine
 from .requests import ebs, register, register_stage
-from .spec import HARDWARE, WITHOUT, DeviceOverride, ImageSpec
+from .spec import HARDWARE, WITHOUT, DeviceOverride, ImageSpec, machine_hash, machine_hash_in
 
 _NEEDED = ("architecture", "root_device_name", "ena_support")
 # Only such a machine is captured by snapshots of its own; others go through CreateImage, which makes the image at once.
@@ -35,8 +35,7 @@ def plan_orphan(spec: ImageSpec, state: State, kept: list[Snapshot], stages: lis
     gone = f"source_instance_id: {spec.source} is gone"
     if spec.state == "captured":
         return Plan(tuple(stages), (f"{gone}. Its capture for {spec.label} is {named}.",))
-    recorded = {snapshot.tags.get(tag_names.MACHINE, "") for snapshot in kept}
-    machine = read_machine(recorded.pop()) if len(recorded) == 1 else None
+    machine, note = _machine(kept)
     hardware = _hardware(spec, machine, gone, named)
     devices = _devices(spec, machine, kept, hardware, gone)
     mappings = [_mapping(spec, snapshot, devices[snapshot.volume_id], hardware) for snapshot in kept]
@@ -49,9 +48,25 @@ def plan_orphan(spec: ImageSpec, state: State, kept: list[Snapshot], stages: lis
     waits = [Stage(waits=(Wait(pending, "completed"),))] if pending else []
     warning = (
         f"{gone}. {spec.label} is registered from its capture {named}, without UEFI variables. Its volumes are gp3 "
-        "unless block_devices sets another type."
+        f"unless block_devices sets another type.{note}"
     )
     return Plan((*stages, *waits, register_stage(change, _PLAIN)), (warning,))
+
+
+def _machine(kept: list[Snapshot]) -> tuple[Machine | None, str]:
+    """Return the machine that the tags record, and a sentence where nothing proves that.
+
+    The descriptions have the hash of the record. Those of earlier versions lack it: of one volume the tag is believed,
+    of several it could exchange their devices.
+    """
+    records = {snapshot.tags.get(tag_names.MACHINE, "") for snapshot in kept}
+    hashes = {machine_hash_in(snapshot.description) for snapshot in kept}
+    if hashes == {""}:
+        machine = read_machine(records.pop()) if len(kept) == 1 else None
+        note = f" Only the tag {tag_names.MACHINE} says what machine it was: check it." if machine is not None else ""
+        return machine, note
+    proven = [record for record in records if hashes == {machine_hash(record)}]
+    return (read_machine(proven[0]) if proven else None), ""
 
 
 def _hardware(spec: ImageSpec, machine: Machine | None, gone: str, named: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ Private to this collection.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
@@ -48,10 +49,12 @@ from .found import (
     family,
     ids,
     images,
+    is_shown_of_source,
     origin_queries,
     stranger_of,
     stranger_warnings,
     taken,
+    unnamed_images,
     used_by_others,
 )
 from .machine import required_imds
@@ -111,23 +114,28 @@ def _living_or_none(spec: ImageSpec, state: State) -> Instance | None:
     return heir or state.instance(spec.source_instance_id)
 
 
-def _require_same_source(spec: ImageSpec, state: State, what: str, resource: Image | Snapshot) -> None:
+_FINGERPRINT = re.compile(r"[0-9a-f]{32}-[0-9a-f]{32}")
+
+
+def _require_same_source(spec: ImageSpec, state: State, what: str, resource: Image | Snapshot) -> tuple[str, ...]:
     """Raise SpecError unless *resource* was made from this source, one that it replaces or is replaced by, and as
     wanted now.
 
-    An instance that was launched from the image is the same source too.
+    An instance that was launched from the image is the same source too. Return a warning where the fingerprint is none,
+    or of another source, and EC2 shows that *resource* was made from this one.
     """
     instance = _living_or_none(spec, state)
     recorded = resource.tags.get(tag_names.FINGERPRINT, "")
     known = f"{what} {resource.resource_id} is already {spec.label}, made"
     advice = "Use another version, or remove this one with state: absent"
     launched = instance is not None and instance.image_id == resource.resource_id
-    if not launched and not _is_same_source(spec, state, resource):
+    fits = (launched or _is_same_source(spec, state, resource)) and _has_fingerprint(resource)
+    if not fits and not launched and not is_shown_of_source(spec, state, resource):
         raise SpecError(
             f"{known} from another source than {spec.source}. {advice}. To relaunch others from it, name its own "
             "source (for a group, bake_and_relaunch_source)"
         )
-    if not recorded.endswith(spec.shape_hash):
+    if fits and not recorded.endswith(spec.shape_hash):
         raise SpecError(f"{known} with other devices or block_devices. {advice}")
     parts = resource.snapshot_ids if isinstance(resource, Image) else ()
     if spec.source_snapshot_id and parts and spec.source not in parts:
@@ -138,6 +146,26 @@ def _require_same_source(spec: ImageSpec, state: State, what: str, resource: Ima
             f"{known} from {foreign.snapshot_id} of {foreign.volume_id}, which was no volume of {spec.source} then. "
             f"It only has the tags. {advice}"
         )
+    if fits:
+        return ()
+    warning = (
+        f"{what} {resource.resource_id} is {spec.label} of {spec.source}, as EC2 shows, but its tag "
+        f"{tag_names.FINGERPRINT} is missing or altered. It counts, and is not deleted. If it was made with the "
+        f"devices and block_devices of this task, give it the tag "
+        f"{tag_names.FINGERPRINT}={spec.fingerprint(spec.source)}. If not, use another version."
+    )
+    return (warning,)
+
+
+def _require_captured_from_source(spec: ImageSpec, state: State) -> list[str]:
+    """`_require_same_source` for all that was captured for this version, also for what is spare or has failed: what is
+    another source's is not deleted.
+    """
+    return [text for item in taken(spec, state) for text in _require_same_source(spec, state, "snapshot", item)]
+
+
+def _has_fingerprint(resource: Image | Snapshot) -> bool:
+    return _FINGERPRINT.fullmatch(resource.tags.get(tag_names.FINGERPRINT, "")) is not None
 
 
 def _is_same_source(spec: ImageSpec, state: State, resource: Image | Snapshot) -> bool:
@@ -270,11 +298,10 @@ def _making_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
     queries: list[Query] = []
     instance = _living_or_none(spec, state)
     method = _method(spec, instance)
-    captured = bool(captures(spec, state))
-    # The name matters when the image is made. Where a capture exists an earlier run has looked, and RegisterImage
-    # refuses a name that was taken since.
-    if not captured and (spec.state == "available" or method == "image"):
+    # The name matters when the image is made. It may be that of this version's image, which has lost its tags.
+    if spec.state == "available" or (method == "image" and not captures(spec, state)):
         queries.append(name_query(spec))
+        queries += origin_queries(unnamed_images(spec, state))
     queries += _users_queries(spec, state, method)
     if instance is None:
         return tuple(queries)
@@ -310,14 +337,14 @@ def _line_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
 def _plan_existing(spec: ImageSpec, state: State, image: Image) -> Plan:
     if not _is_same_source(spec, state, image):
         state.require(*_line_queries(spec, state))
-    _require_same_source(spec, state, "image", image)
+    doubts = _require_same_source(spec, state, "image", image)
     if image.state == "disabled":
         raise SpecError(
             f"image {image.image_id} is {spec.label} already, but it is disabled. Enable it, or use another version"
         )
     changes, warnings = image_tag_changes(spec, state, image)
     stages = (Stage(changes),) if changes else ()
-    warnings = (*not_applied(spec, image), *warnings)
+    warnings = (*not_applied(spec, image), *warnings, *doubts)
     if image.state != "pending":
         return Plan(stages, warnings)
     if spec.state == "captured":
@@ -390,15 +417,13 @@ def _require_quiet(spec: ImageSpec, instance: Instance, failed: Iterable[Snapsho
 def _plan_capture(spec: ImageSpec, state: State, instance: Instance, cleanup: tuple[Change, ...]) -> Plan:
     """CreateSnapshot(s), then RegisterImage."""
     targets = _targets(spec, instance)
-    for snapshot in taken(spec, state):
-        # Also of those that are too many, or have failed: what is another source's is not deleted.
-        _require_same_source(spec, state, "snapshot", snapshot)
+    doubts = _require_captured_from_source(spec, state)
     kept, spare = _choose_captures(spec, state)
     if kept:
         _require_complete(spec, kept, targets)
-    stages = _clearing(state, cleanup, spare)
+    stages = _clearing(spec, state, cleanup, spare)
     captured: dict[str, str]
-    warnings = _imds_note(spec, state, instance)
+    warnings = (*doubts, *_imds_note(spec, state, instance))
     if kept:
         captured = {snapshot.volume_id: snapshot.snapshot_id for snapshot in kept}
         created: tuple[Change, ...] = ()
@@ -411,7 +436,7 @@ def _plan_capture(spec: ImageSpec, state: State, instance: Instance, cleanup: tu
         created = capture_changes(spec, state, instance, targets)
         captured = {change.after["volume_id"]: change.resource for change in created if change.after}
     if spec.state == "captured":
-        return Plan((*stages, Stage(created)) if created else tuple(stages))
+        return Plan((*stages, Stage(created)) if created else tuple(stages), tuple(doubts))
     # Checked before the first effect, so also before the capture.
     register = register_from_instance(spec, state, instance, targets, captured)
     pending = (
@@ -428,10 +453,12 @@ def _require_nothing_failed(spec: ImageSpec, state: State, broken: Iterable[Imag
     reasons = [
         f"image {image.image_id} ended as {image.state}: {image.state_reason or 'no reason given'}" for image in broken
     ]
-    for snapshot in taken(spec, state):
-        _require_same_source(spec, state, "snapshot", snapshot)
-        if snapshot.state == "error":
-            reasons.append(f"snapshot {snapshot.snapshot_id} failed: {snapshot.state_reason or 'no reason given'}")
+    _require_captured_from_source(spec, state)
+    reasons += [
+        f"snapshot {snapshot.snapshot_id} failed: {snapshot.state_reason or 'no reason given'}"
+        for snapshot in taken(spec, state)
+        if snapshot.state == "error"
+    ]
     if reasons:
         raise SpecError(
             f"source_instance_id: {spec.source} is gone, and {spec.label} was not captured before: "
@@ -441,23 +468,28 @@ def _require_nothing_failed(spec: ImageSpec, state: State, broken: Iterable[Imag
 
 def _plan_orphan(spec: ImageSpec, state: State, cleanup: tuple[Change, ...]) -> Plan:
     """Return the rest of the plan for a capture whose instance is gone."""
-    for snapshot in taken(spec, state):
-        _require_same_source(spec, state, "snapshot", snapshot)
+    doubts = _require_captured_from_source(spec, state)
     kept, spare = _choose_captures(spec, state)
-    stages = _clearing(state, cleanup, spare)
+    stages = _clearing(spec, state, cleanup, spare)
     tags, left_out = tag_changes(spec, state, kept)
     stages += [Stage(tags)] if tags else []
     planned = plan_orphan(spec, state, kept, stages)
-    return dataclasses.replace(planned, warnings=(*planned.warnings, *left_out))
+    return dataclasses.replace(planned, warnings=(*planned.warnings, *left_out, *doubts))
 
 
-def _clearing(state: State, cleanup: tuple[Change, ...], spare: Iterable[tuple[Snapshot, str]]) -> list[Stage]:
+def _clearing(
+    spec: ImageSpec, state: State, cleanup: tuple[Change, ...], spare: Iterable[tuple[Snapshot, str]]
+) -> list[Stage]:
     """Return the stages that remove broken images and then snapshots. EC2 keeps the snapshots of every registered
-    image.
+    image. A snapshot without its fingerprint stays: it may be of other devices.
     """
     removed = {change.resource for change in cleanup}
     used = used_by_others(state, (image for image in state.all(Image) if image.image_id in removed))
-    free = ((snapshot, reason) for snapshot, reason in spare if snapshot.snapshot_id not in used)
+    free = (
+        (snapshot, reason)
+        for snapshot, reason in spare
+        if snapshot.snapshot_id not in used and _has_fingerprint(snapshot) and _is_same_source(spec, state, snapshot)
+    )
     deletes = tuple(delete_snapshot(snapshot, state.region, reason) for snapshot, reason in free)
     return [Stage(changes) for changes in (cleanup, deletes) if changes]
 
@@ -570,15 +602,14 @@ def _plan_create_image(spec: ImageSpec, state: State, instance: Instance, cleanu
     require_create_image_devices(spec, state, instance, targets)
     create = create_image(spec, state, instance, targets)
     captured = Wait((create.resource,), "captured")
+    doubts = tuple(_require_captured_from_source(spec, state))
     leftovers = taken(spec, state)
-    for snapshot in leftovers:
-        _require_same_source(spec, state, "snapshot", snapshot)
     reason = f"delete the leftover of a failed {spec.label}"
-    stages = _clearing(state, cleanup, ((snapshot, reason) for snapshot in leftovers))
+    stages = _clearing(spec, state, cleanup, ((snapshot, reason) for snapshot in leftovers))
     stages.extend(_require_quiet(spec, instance))
     if spec.state == "captured":
-        return Plan((*stages, Stage((create,), (captured,))))
-    return Plan((*stages, register_stage(create, billing(instance), captured)))
+        return Plan((*stages, Stage((create,), (captured,))), doubts)
+    return Plan((*stages, register_stage(create, billing(instance), captured)), doubts)
 
 
 # --- the result ------------------------------------------------------------------------------------------------------

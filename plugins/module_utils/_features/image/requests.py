@@ -65,7 +65,7 @@ def capture_changes(spec: ImageSpec, state: State, instance: Instance, targets: 
     )
     tags = {**own_tags(spec, instance.instance_id), **({tag_names.MACHINE: record} if record else {})}
     common = {
-        "Description": capture_description(spec, instance.instance_id),
+        "Description": capture_description(spec, instance.instance_id, record),
         "TagSpecifications": [specification("snapshot", tags)],
     }
     action = "CreateSnapshot" if spec.devices == "root" else "CreateSnapshots"

@@ -219,6 +219,7 @@ def require_create_image(spec: ImageSpec) -> None:
 _MOST = 255
 """Characters that EC2 takes in a description."""
 _SOURCE = re.compile(r"(i|snap)-[0-9a-f]{8,17}")
+_MACHINE = re.compile(r", machine ([0-9a-f]{16})(?=$| \[[0-9a-f]{32}\]$)")
 
 
 def default_description(spec: ImageSpec, source: str) -> str:
@@ -232,16 +233,39 @@ def described(spec: ImageSpec, source: str) -> str:
     return _as_description(spec.description) if spec.description else default_description(spec, source)
 
 
-def capture_description(spec: ImageSpec, source: str) -> str:
-    """Return the description of the snapshots that a capture of *source* takes: it names this version and no other."""
-    return _marked(spec, described(spec, source)) if spec.description else default_description(spec, source)
+def capture_description(spec: ImageSpec, source: str, machine: str = "") -> str:
+    """Return the description of the snapshots that a capture of *source* takes: it names this version and no other.
+
+    *machine*: the record of the machine, which a tag holds. Its hash stands in the description, where it has room.
+    """
+    proof = f", machine {machine_hash(machine)}" if machine else ""
+    if spec.description or not _is_unmistakable(spec):
+        return _marked(spec, described(spec, source).removesuffix(_mark(spec)), proof)
+    text = default_description(spec, source)
+    return text + proof if len(text + proof) <= _MOST else text
+
+
+def machine_hash(record: str) -> str:
+    """Return what the description of a capture has of the record of its machine."""
+    return hashlib.sha256(record.encode()).hexdigest()[:16]
+
+
+def machine_hash_in(text: str) -> str:
+    """Return the hash of the record of the machine that a description has, empty for none."""
+    found = _MACHINE.search(text)
+    return found[1] if found else ""
+
+
+def names_source(spec: ImageSpec, text: str, source: str) -> bool:
+    """Return whether a description is the one that this version has by default when it is made from *source*."""
+    return _MACHINE.sub("", text) == default_description(spec, source)
 
 
 def names_version(spec: ImageSpec, text: str) -> bool:
     """Return whether only this version has such a description, whatever its source."""
     if text.endswith(_mark(spec)):
         return True
-    beginning = f"{spec.name} {spec.version} from "
+    text, beginning = _MACHINE.sub("", text), f"{spec.name} {spec.version} from "
     return (
         _is_unmistakable(spec) and text.startswith(beginning) and _SOURCE.fullmatch(text[len(beginning) :]) is not None
     )
@@ -262,9 +286,9 @@ def _mark(spec: ImageSpec) -> str:
     return f" [{hashlib.sha256(json.dumps([spec.name, spec.version]).encode()).hexdigest()[:32]}]"
 
 
-def _marked(spec: ImageSpec, text: str) -> str:
-    mark = _mark(spec)
-    return text[: _MOST - len(mark)] + mark
+def _marked(spec: ImageSpec, text: str, proof: str = "") -> str:
+    end = proof + _mark(spec)
+    return text[: _MOST - len(end)] + end
 
 
 def _as_description(text: str) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from ..._kernel.errors import listed
 from ..._kernel.plan import Change, tagging
 from ..._kernel.resources import Image, Snapshot
 from ..._kernel.state import State
@@ -39,10 +40,28 @@ def tag_changes(
 
 
 def image_tag_changes(spec: ImageSpec, state: State, image: Image) -> tuple[tuple[Change, ...], tuple[str, ...]]:
-    """`tag_changes` for an image and for the snapshots that were taken for it; a source snapshot keeps its own tags."""
+    """`tag_changes` for an image and for the snapshots that were taken for it; a source snapshot keeps its own tags.
+
+    An image that lacks the tags of its version gets them back, with a warning.
+    """
+    changes, warnings = _identity_changes(spec, state, image)
+    if not spec.tags:
+        return changes, warnings
     named = set(image.snapshot_ids)
     snapshots = [item for item in captures(spec, state) if not named or item.snapshot_id in named]
-    return tag_changes(spec, state, (image, *snapshots)) if spec.tags else ((), ())
+    more, left_out = tag_changes(spec, state, (image, *snapshots))
+    return (*changes, *more), (*warnings, *left_out)
+
+
+def _identity_changes(spec: ImageSpec, state: State, image: Image) -> tuple[tuple[Change, ...], tuple[str, ...]]:
+    reason = f"give {image.image_id} the tags of {spec.label} back"
+    change, left_out = tagging(image.image_id, state.region, image.tags, spec.identity, reason)
+    lost = [key for key, value in spec.identity.items() if image.tags.get(key) != value]
+    if not lost:
+        return (), ()
+    warning = f"image {image.image_id} is {spec.label}, as its name and description show, and has lost {listed(lost)}"
+    action = f"It has no room for {listed(left_out)}" if left_out else "The task gives it back"
+    return (change,) if change is not None else (), (f"{warning}. {action}.",)
 
 
 def not_applied(spec: ImageSpec, image: Image) -> tuple[str, ...]:

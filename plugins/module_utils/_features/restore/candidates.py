@@ -5,7 +5,7 @@
 """The snapshots that a volume can be restored from, and the sets that all volumes of an instance can be restored from.
 
 A snapshot is *good* when it is completed and not in the archive. The *moment* of its data is when it was taken. A copy
-is *proven* when its description records its volume, or when its original is known and fits.
+is *proven* when its description records its volume, and its original fits where EC2 shows that.
 
 Private to this collection.
 """
@@ -21,7 +21,7 @@ from functools import cached_property
 from ..._domain.device_names import is_device_name
 from ..._domain.snapshot_sets import missing_parts, set_mark
 from ..._kernel import tags as tag_names
-from ..._kernel.display import visible
+from ..._kernel.display import counted, visible
 from ..._kernel.errors import listed
 from ..._kernel.proofs import (
     copy_misfit,
@@ -29,6 +29,7 @@ from ..._kernel.proofs import (
     has_proven_time,
     instance_named,
     is_copy,
+    record_of,
     source_of,
     time_of,
 )
@@ -94,7 +95,7 @@ class Candidate:
     @property
     def data(self) -> str:
         """Equal for two snapshots that hold the same: two copies of one."""
-        return self.snapshot.tags.get(tag_names.COPY_OF) or self.snapshot.snapshot_id
+        return (_original_of(self.snapshot) if self.copied else "") or self.snapshot.snapshot_id
 
     @property
     def order(self) -> tuple[datetime, bool, str]:
@@ -115,7 +116,7 @@ def candidates_in(snapshots: Iterable[Snapshot]) -> list[Candidate]:
 
 def _candidate(snapshot: Snapshot, known: Mapping[str, Snapshot]) -> Candidate | None:
     """Return the snapshot as a candidate; None for one without a start time, and for a copy that does not fit its
-    original.
+    original, or of which nothing but tags says that it is a copy of an original that EC2 shows.
     """
     moment = time_of(snapshot)
     if moment is None:
@@ -123,16 +124,20 @@ def _candidate(snapshot: Snapshot, known: Mapping[str, Snapshot]) -> Candidate |
     if not is_copy(snapshot):
         return Candidate(snapshot, snapshot.volume_id, False, moment)
     record = copy_record(snapshot)
-    claimed = snapshot.tags.get(tag_names.COPY_OF, "").rpartition("/")[2]
-    name = (record.original if record is not None else "") or claimed
-    original = known.get(name)
+    original = known.get(_original_of(snapshot))
     if original is not None and not is_copy(original) and original.start_time is not None:
-        source = record.volume if record is not None else snapshot.tags.get(tag_names.SOURCE, original.volume_id)
-        if source != original.volume_id or copy_misfit(snapshot, original) is not None:
+        if record is None or record.volume != original.volume_id or copy_misfit(snapshot, original) is not None:
             return None
-        return Candidate(snapshot, source, True, original.start_time)
+        return Candidate(snapshot, record.volume, True, original.start_time)
     doubt = "" if record is not None else "only a tag says of which volume it is"
     return Candidate(snapshot, source_of(snapshot), True, moment, doubt, not has_proven_time(snapshot))
+
+
+def _original_of(copy: Snapshot) -> str:
+    """Return the snapshot that this is a copy of: as its description says, else as its tag claims."""
+    record = copy_record(copy)
+    claimed = copy.tags.get(tag_names.COPY_OF, "").rpartition("/")[2]
+    return (record.original if record is not None else "") or claimed
 
 
 # --- Sets -------------------------------------------------------------------------------------------------------------
@@ -142,7 +147,8 @@ def _candidate(snapshot: Snapshot, known: Mapping[str, Snapshot]) -> Candidate |
 class SnapshotSet:
     """All volumes of an instance at one moment, or the copies of that.
 
-    ``size``: of how many volumes it was taken. ``faults``: why it is not whole, or not good.
+    ``size``: of how many volumes it was taken. ``faults``: why it is not whole, or not good. ``notes``: what only tags
+    say of it, which does not count.
     """
 
     policy: str
@@ -150,6 +156,7 @@ class SnapshotSet:
     ids: frozenset[str]
     size: int
     faults: tuple[str, ...] = field(compare=False, default=())
+    notes: tuple[str, ...] = field(compare=False, default=())
 
     @property
     def moment(self) -> datetime:
@@ -229,8 +236,22 @@ def _set_of(members: Sequence[Candidate]) -> SnapshotSet:
             faults.append(f"{chosen.fault} ({source})")
     tags = members[0].snapshot.tags
     lacking = missing_parts([item.snapshot for item in members])
+    notes = []
+    if lacking and members[0].copied and not _records_its_size(members[0].snapshot):
+        names = listed(sorted(item.snapshot.snapshot_id for item in members))
+        notes.append(
+            f"only the tag {tag_names.PARTS} says that {counted(lacking, 'snapshot')} of other volumes belong to the "
+            f"set of {names}. Check that no volume is missing"
+        )
+        lacking = 0
     size = len(parts) + lacking
     if lacking:
         faults.append(f"{lacking} of its {size} snapshots are gone")
     ids = frozenset(item.snapshot.snapshot_id for item in members)
-    return SnapshotSet(tags.get(tag_names.POLICY, ""), parts, ids, size, tuple(faults))
+    return SnapshotSet(tags.get(tag_names.POLICY, ""), parts, ids, size, tuple(faults), tuple(notes))
+
+
+def _records_its_size(part: Snapshot) -> bool:
+    """Return whether the description of a set's part says of how many volumes the set is."""
+    record = record_of(part)
+    return record is not None and record.volumes is not None

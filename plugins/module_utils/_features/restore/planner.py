@@ -31,7 +31,7 @@ from ..._kernel.times import format_moment
 from .candidates import origin_of
 from .changes import attachment, creation, planned_volume
 from .drills import drill_stages, leftovers
-from .points import Recovery, Restored, RestorePoint, Wanted, is_without_sets, recover
+from .points import Recovery, Restored, RestorePoint, Wanted, attached_sources, is_without_sets, recover
 from .restored_volumes import Claim, restored
 from .search import (
     ENCRYPTION,
@@ -45,6 +45,7 @@ from .search import (
     snapshots_by_id,
     source_queries,
     target_queries,
+    unnamed_query,
     zone_queries,
 )
 from .spec import RestoreSpec, parse
@@ -214,8 +215,8 @@ def _recovery(spec: RestoreSpec, state: State, claims: Iterable[Claim], now: dat
     begun = [found for item in restored_before if (found := state.snapshot(item.snapshot_id)) is not None]
     state.require(*set_queries(spec.instance_id, begun))
     if is_without_sets(state.all(Snapshot), wanted):
-        state.require(attached_query(spec.instance_id))
-        state.require(*sibling_queries(state.all(Snapshot)))
+        state.require(attached_query(spec.instance_id), unnamed_query())
+        state.require(*sibling_queries(attached_sources(state.all(Snapshot), spec.instance_id)))
     return recover(state.all(Snapshot), wanted)
 
 

@@ -23,6 +23,9 @@ from ..._kernel.display import visible
 from ..._kernel.errors import SpecError, bounded, listed
 from ..._kernel.proofs import (
     capture_record,
+    copy_record,
+    instance_named,
+    record_of,
 )
 from ..._kernel.resources import Snapshot
 from ..._kernel.tags import LONGEST_KEY, MOST_TAGS, carried
@@ -151,6 +154,11 @@ def is_without_sets(snapshots: Iterable[Snapshot], wanted: Wanted) -> bool:
     return not any(item.ids & begun for item in found) if begun else not found
 
 
+def attached_sources(snapshots: Iterable[Snapshot], instance_id: str) -> frozenset[str]:
+    """Return the volumes of which a snapshot of a policy, or a copy, says that the instance had them."""
+    return frozenset(_of_attached(candidates_in(snapshots), instance_id))
+
+
 def _of_volumes(candidates: Iterable[Candidate], wanted: Wanted) -> _Choice:
     """For each volume its newest good snapshot. Raises SpecError where no volume has one."""
     by_source: dict[str, list[Candidate]] = defaultdict(list)
@@ -252,13 +260,14 @@ def _of_instance(candidates: Sequence[Candidate], wanted: Wanted) -> _Choice:
     first = max(found, key=lambda item: len(item.ids & begun), default=None)
     if first is not None and first.ids & begun:
         ignored = _not_of(first, wanted)
-        counted = tuple(item for item in wanted.restored if item.source not in ignored)
+        others = tuple(item for item in wanted.restored if item.source not in ignored)
         notes = [_ignored_note(wanted, ignored)] if ignored else []
-        return _Choice(_rest_of(first, replace(wanted, restored=counted)), notes, ignored)
+        return _Choice(_rest_of(first, replace(wanted, restored=others)), [*notes, *first.notes], ignored)
     if not begun:
         return _Choice(*(_newest_whole(found, wanted) if found else _without_sets(candidates, wanted)))
     if begun & {item.snapshot.snapshot_id for item in candidates}:
-        return _Choice(*_without_sets(candidates, wanted))
+        chosen, notes = _without_sets(candidates, wanted)
+        return _Choice(chosen, [*notes, *([_no_set_note(wanted)] if found else [])])
     return _anew(candidates, found, wanted)
 
 
@@ -296,6 +305,14 @@ def _ignored_note(wanted: Wanted, sources: Iterable[str]) -> str:
     )
 
 
+def _no_set_note(wanted: Wanted) -> str:
+    volumes = listed(sorted(item.source for item in wanted.restored))
+    return (
+        f"{wanted.instance_id}: {volumes} was restored from a snapshot of no set, so no set is used. To restore a set, "
+        f"name another declaration, or remove the tag {tag_names.SPEC} of that volume"
+    )
+
+
 def _rest_of(begun: SnapshotSet, wanted: Wanted) -> dict[str, Candidate]:
     there = {item.source for item in wanted.restored}
     rest = {source: part for source, part in begun.parts.items() if source not in there}
@@ -318,7 +335,7 @@ def _newest_whole(found: Sequence[SnapshotSet], wanted: Wanted) -> tuple[dict[st
     for item in asked:
         if not item.faults:
             notes = [f"{item.name} is restored, not a newer one: {_some(passed)}"] if passed else []
-            return dict(item.parts), [*notes, *_beyond(item, asked)]
+            return dict(item.parts), [*notes, *item.notes, *_beyond(item, asked)]
         passed.append(f"{item.name}: {listed(item.faults)}")
     text = f"{wanted.instance_id}: there is no whole set of its volumes{wanted.where}{wanted.when} to restore"
     if passed:
@@ -356,8 +373,10 @@ def _without_sets(candidates: Iterable[Candidate], wanted: Wanted) -> tuple[dict
         # What the first run has seen: what is newer than its first volume is not of the same restore.
         first = min(item.create_time for item in wanted.restored)
         before = first if before is None else min(before, first)
-    by_source = _of_attached(candidates, wanted.instance_id)
-    chosen, notes = {}, []
+    items = list(candidates)
+    by_source = _of_attached(items, wanted.instance_id)
+    unknown = _of_no_instance((item for item in items if item.source not in there), wanted.instance_id)
+    chosen, notes = {}, [unknown] if unknown else []
     for source, known in sorted(by_source.items()):
         good = [item for item in known if not item.fault and item.fits(before)]
         if good and source not in there:
@@ -367,7 +386,7 @@ def _without_sets(candidates: Iterable[Candidate], wanted: Wanted) -> tuple[dict
         raise SpecError(
             f"{wanted.instance_id}: there is no completed snapshot of a volume of it{wanted.where}{wanted.when} to "
             "restore from: no set, and none that says that its volume was attached there. Check the id and the region, "
-            "or name the volumes by their ids"
+            f"or name the volumes by their ids{f'. {unknown}' if unknown else ''}"
         )
     if len(chosen) > 1:
         times = sorted(item.moment for item in chosen.values())
@@ -378,11 +397,13 @@ def _without_sets(candidates: Iterable[Candidate], wanted: Wanted) -> tuple[dict
 
 
 def _attached(item: Candidate) -> str | None:
-    """Return the instance that had the volume: as the description says, else as the tag claims; None where neither
-    does.
+    """Return the instance that had the volume: as the description says, of earlier versions' as the tag claims; None
+    where none is named.
     """
-    record = capture_record(item.snapshot)
-    return (record.attached if record is not None else "") or origin_of(item.snapshot).instance_id
+    record = record_of(item.snapshot)
+    if record is not None and (record.attached or record.slot is not None):
+        return record.attached or None
+    return origin_of(item.snapshot).instance_id
 
 
 def _of_attached(candidates: Iterable[Candidate], instance_id: str) -> dict[str, list[Candidate]]:
@@ -400,9 +421,38 @@ def _of_attached(candidates: Iterable[Candidate], instance_id: str) -> dict[str,
     }
 
 
+def _of_no_instance(candidates: Iterable[Candidate], instance_id: str) -> str:
+    """Return the note about the volumes of which no snapshot says anything of an instance: somebody may have removed
+    the tag.
+    """
+    by_source: dict[str, list[Candidate]] = defaultdict(list)
+    for item in candidates:
+        if item.source and _is_recorded(item):
+            by_source[item.source].append(item)
+    silent = [source for source, known in by_source.items() if all(map(_says_of_no_instance, known))]
+    if not silent:
+        return ""
+    return (
+        f"{listed(sorted(silent))}: no snapshot says which instance had the volume, so nothing is restored of it. If "
+        f"{instance_id} had it, name the volume by its id"
+    )
+
+
+def _says_of_no_instance(item: Candidate) -> bool:
+    """Return whether neither the description nor a readable tag says whether an instance had the volume."""
+    record = record_of(item.snapshot)
+    recorded = record is not None and (record.slot is not None or record.attached or _of_a_set(item.snapshot))
+    return not recorded and origin_of(item.snapshot) == Origin()
+
+
+def _of_a_set(snapshot: Snapshot) -> bool:
+    record = copy_record(snapshot)
+    return bool(instance_named(snapshot) or (record is not None and record.instance))
+
+
 def _claims_of(chosen: Candidate, known: Iterable[Candidate], wanted: Wanted) -> list[str]:
     """Return the note where no description, but only a tag, says that the volume was the instance's."""
-    records = (capture_record(item.snapshot) for item in known)
+    records = (record_of(item.snapshot) for item in known)
     if any(record is not None and record.attached == wanted.instance_id for record in records):
         return []
     text = f"{chosen.source}: only the tag {tag_names.ORIGIN} says that it was attached to {wanted.instance_id}"

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..._kernel import tags as tag_names
+from ..._kernel.display import visible
 from ..._kernel.errors import bounded
-from ..._kernel.proofs import is_copy, is_made_from, source_of
+from ..._kernel.proofs import copy_record, is_copy, is_made_from, source_of
 from ..._kernel.resources import Snapshot, Volume
 
 _OF_A_DRILL = frozenset({tag_names.SPEC, tag_names.VOLUME})
@@ -40,8 +41,9 @@ class Told:
 def restored(claims: Iterable[Claim], snapshots: Mapping[str, Snapshot]) -> Told:
     """Return the claims that EC2 does not contradict: such a volume is not restored once more.
 
-    Where EC2 no longer shows the snapshot, or shows a copy, nothing is proven. Such a volume counts, with a note: to
-    leave it as it is does no harm. It does not count beside another one of its source whose snapshot EC2 shows.
+    Where EC2 no longer shows the snapshot, nothing is proven. Such a volume counts, with a note: to leave it as it is
+    does no harm. It does not count beside another one of its source whose snapshot EC2 shows. A volume that was made
+    from a copy counts only if the copy's description names the source.
     """
     counted, notes = [], []
     known = list(claims)
@@ -54,15 +56,15 @@ def restored(claims: Iterable[Claim], snapshots: Mapping[str, Snapshot]) -> Told
             misfit = f"EC2 no longer shows {claim.volume.snapshot_id}, while another volume is proven"
         if misfit is not None:
             notes.append(
-                f"{claim.volume.volume_id} has the tags of a volume restored from {claim.source}, but {misfit}. It "
-                f"does not count as restored. Remove its tag {tag_names.SPEC}"
+                f"{claim.volume.volume_id} has the tags of a volume restored from {visible(claim.source)}, but "
+                f"{misfit}. It does not count as restored. Remove its tag {tag_names.SPEC}"
             )
             continue
         counted.append(claim.volume.volume_id)
         if snapshot is None:
             notes.append(
-                f"{claim.volume.volume_id} counts as restored from {claim.source} by its tags alone: EC2 no longer "
-                f"shows {claim.volume.snapshot_id}"
+                f"{claim.volume.volume_id} counts as restored from {visible(claim.source)} by its tags alone: EC2 no "
+                f"longer shows {claim.volume.snapshot_id}"
             )
     return Told(tuple(counted), tuple(bounded(notes)))
 
@@ -78,7 +80,7 @@ def left_by_drills(claims: Iterable[Claim], snapshots: Mapping[str, Snapshot]) -
         snapshot = snapshots.get(claim.volume.snapshot_id or "")
         misfit = _misfit(claim, snapshot)
         if misfit is None and (snapshot is None or is_copy(snapshot)):
-            misfit = f"EC2 does not show that {claim.volume.snapshot_id} is a snapshot of {claim.source}"
+            misfit = f"EC2 does not show that {claim.volume.snapshot_id} is a snapshot of {visible(claim.source)}"
         if misfit is None and snapshot is not None and claim.volume.size != snapshot.volume_size:
             misfit = f"its size is not that of {snapshot.snapshot_id}"
         if misfit is None and not _OF_A_DRILL.issuperset(claim.volume.tags):
@@ -87,8 +89,8 @@ def left_by_drills(claims: Iterable[Claim], snapshots: Mapping[str, Snapshot]) -
             counted.append(claim.volume.volume_id)
         else:
             notes.append(
-                f"{claim.volume.volume_id} has the tags of a drill of {claim.source}, but {misfit}. It is kept. "
-                f"Delete it yourself, or remove its tag {tag_names.SPEC}"
+                f"{claim.volume.volume_id} has the tags of a drill of {visible(claim.source)}, but {misfit}. It is "
+                f"kept. Delete it yourself, or remove its tag {tag_names.SPEC}"
             )
     return Told(tuple(counted), tuple(bounded(notes)))
 
@@ -99,6 +101,8 @@ def _misfit(claim: Claim, snapshot: Snapshot | None) -> str | None:
         return "it was not made from a snapshot"
     if snapshot is None:
         return None
+    if is_copy(snapshot) and copy_record(snapshot) is None:
+        return f"it was made from {snapshot.snapshot_id}, a copy of which no description names the volume"
     if source_of(snapshot) != claim.source:
         what = f"a {'copy of a ' if is_copy(snapshot) else ''}snapshot of {source_of(snapshot) or 'an unknown volume'}"
         return f"it was made from {snapshot.snapshot_id}, {what}"

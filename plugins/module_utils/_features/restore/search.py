@@ -15,7 +15,6 @@ from datetime import datetime
 
 from ..._domain.succession import successor_queries
 from ..._kernel import tags as tag_names
-from ..._kernel.proofs import UNKNOWN_VOLUMES
 from ..._kernel.resources import Instance, Snapshot, Volume
 from ..._kernel.state import Query, State, by_id, literal, own_snapshots, own_snapshots_where
 from .restored_volumes import Claim
@@ -83,9 +82,16 @@ def attached_query(instance_id: str) -> Query:
     return own_snapshots_where((f"tag:{tag_names.ORIGIN}", (f"* {instance_id} *",)))
 
 
-def sibling_queries(snapshots: Iterable[Snapshot]) -> tuple[Query, ...]:
-    """The queries for all snapshots of the volumes of *snapshots*, also for those that have lost their tags."""
-    volume_ids = {item.volume_id for item in snapshots}.difference(UNKNOWN_VOLUMES)
+def unnamed_query() -> Query:
+    """The query for the snapshots and copies of single volumes that policies took, whatever instance had them.
+
+    Of those that earlier versions made a tag alone names the instance, and somebody may have removed it.
+    """
+    return own_snapshots_where(("description", ("*: vol-*",)))
+
+
+def sibling_queries(volume_ids: Iterable[str]) -> tuple[Query, ...]:
+    """The queries for all snapshots of these volumes, also for those that have lost their tags."""
     return tuple(own_snapshots_where(("volume-id", batch)) for batch in _batches(volume_ids))
 
 

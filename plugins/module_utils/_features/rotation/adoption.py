@@ -5,7 +5,8 @@
 """The snapshots that a policy retains: those that it took, and those that it adopted.
 
 A policy claims what it adopts with the tag ``ec2ops:adopted-by`` before it deletes anything. Another policy that adopts
-the same snapshots then leaves them alone. A snapshot without the tag is anybody's to claim.
+the same snapshots then leaves them alone. A snapshot without the tag is anybody's to claim, and nothing of EC2's tells
+who had claimed it before somebody removed the tag. So no run deletes what it claims itself: that is for a later one.
 
 Private to this collection.
 """
@@ -16,8 +17,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 
+from ..._domain.snapshot_sets import Unit
 from ..._kernel import tags as tag_names
-from ..._kernel.display import visible
+from ..._kernel.display import counted, visible
 from ..._kernel.errors import listed
 from ..._kernel.plan import Change, tagging
 from ..._kernel.proofs import policy_named, source_of, taken_for
@@ -56,6 +58,15 @@ def belongs(spec: RotationSpec, snapshot: Snapshot) -> bool:
     return tags.get(tag_names.POLICY) == spec.policy or (claimed and matches(spec, snapshot))
 
 
+def is_unclaimed(spec: RotationSpec, snapshot: Snapshot) -> bool:
+    """Return whether a snapshot that the policy retains is adopted, and nobody has claimed it.
+
+    What the policy took itself needs no claim.
+    """
+    unmarked = tag_names.ADOPTED_BY not in snapshot.tags and tag_names.POLICY not in snapshot.tags
+    return unmarked and not taken_for(snapshot, spec.policy)
+
+
 class Adoption:
     """The snapshots that the policy adopts in its region. A capture adopts nothing."""
 
@@ -86,6 +97,25 @@ class Adoption:
     def claims(self) -> list[Change]:
         """The changes that claim what nobody has claimed yet."""
         return [change for change, _snapshot_id, _left_out in self._tagged if change is not None]
+
+    def waiting(self, units: Iterable[Unit]) -> dict[str, str]:
+        """By unit's key, why a snapshot stays that nobody had claimed before this run."""
+        return {
+            unit.key: f"it had no tag {tag_names.ADOPTED_BY} before this run"
+            for unit in units
+            if any(is_unclaimed(self._spec, item) for item in unit.snapshots)
+        }
+
+    def delayed(self, units: Iterable[Unit]) -> Iterator[str]:
+        """Yield the warning about *units* that no rule keeps and that stay, since this run claims them."""
+        claimed = {change.resource for change in self.claims}
+        names = sorted(name for unit in units for name in unit.ids if name in claimed)
+        if names:
+            yield (
+                f"adopt: this run claims {counted(len(names), 'snapshot')} that no rule keeps, and deletes none of "
+                f"them: {listed(names)}. The next run may delete them. If another policy had claimed them, give them "
+                f"back their tag {tag_names.ADOPTED_BY} before it."
+            )
 
     def warnings(self) -> Iterator[str]:
         """Yield the snapshots that other policies have made or claimed, and those that have no place for a claim."""

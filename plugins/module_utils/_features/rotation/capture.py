@@ -307,7 +307,13 @@ class Capture:
         attached = volume.attachments[0].instance_id if volume.attachments else ""
         return {
             "VolumeId": volume.volume_id,
-            "Description": capture_description(self.spec.policy, volume.volume_id, attached=attached, lock=self._lock),
+            "Description": capture_description(
+                self.spec.policy,
+                volume.volume_id,
+                attached=attached,
+                slot=slot_value(self.slot),
+                lock=self._lock,
+            ),
             "TagSpecifications": [specification("snapshot", tags)],
         }
 
@@ -324,7 +330,11 @@ class Capture:
                 **({"ExcludeDataVolumeIds": without} if without else {}),
             },
             "Description": capture_description(
-                self.spec.policy, target.group, volumes=len(target.volumes), lock=self._lock
+                self.spec.policy,
+                target.group,
+                volumes=len(target.volumes),
+                slot=slot_value(self.slot),
+                lock=self._lock,
             ),
             "TagSpecifications": [specification("snapshot", {**self.spec.tags, **self._own_tags(target)})],
         }
@@ -378,6 +388,7 @@ class Capture:
             volume_size=after["volume_size"],
             encrypted=after["encrypted"],
             kms_key_id=volume.kms_key_id if volume is not None else None,
+            description=after["description"],
             tags=after["tags"],
         )
 

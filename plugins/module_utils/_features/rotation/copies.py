@@ -29,13 +29,21 @@ from typing import Any
 from ..._domain.snapshot_sets import Slots, Unit, is_set, missing_parts, set_mark
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import bounded
-from ..._kernel.ids import COPIED_VOLUME, copy_description, description, is_planned, moment_of, planned
+from ..._kernel.ids import COPIED_VOLUME, copy_description, is_planned, moment_of, planned
 from ..._kernel.plan import Change, Stage, Wait, tagging
-from ..._kernel.proofs import copy_misfit, copy_record, has_proven_time, source_of, time_of
+from ..._kernel.proofs import (
+    capture_record,
+    copy_misfit,
+    copy_record,
+    has_proven_time,
+    is_recorded_for,
+    source_of,
+    time_of,
+)
 from ..._kernel.resources import Snapshot
 from ..._kernel.state import Query, State, own_snapshots
 from ..._kernel.tags import carried, specification
-from ..._kernel.times import format_instant
+from ..._kernel.times import format_instant, slot_value
 from .accounts import Accounts
 from .capture import no_room
 from .guards import Guards, sharing
@@ -123,7 +131,7 @@ class Copying:
         record, original_id = copy_record(copy), original_of(copy)
         if record is None:
             return "its description does not name the volume and the region of an original"
-        if description(record.policy, "") != description(self.spec.policy, "") or record.region != self.state.region:
+        if not is_recorded_for(record, self.spec.policy) or record.region != self.state.region:
             return "its description names another policy or region"
         if record.original not in ("", original_id):
             return f"its description says that it is a copy of {record.original}"
@@ -167,13 +175,14 @@ class Copying:
         doubt = next((why for item in snapshots if (why := self._doubt(item))), "")
         if home is not None and not doubt:
             unit = home[0]
-            return Unit(key, unit.group, parts, unit.start_time, unit.period, whole, lacking)
+            return Unit(key, unit.group, parts, unit.start_time, unit.period, whole, lacking, claimed=unit.claimed)
         if doubt:
             start = max(item.start_time or self.now for item in snapshots)
             return Unit(key, self._doubtful_group(first), parts, start, None, doubt=doubt)
         taken = time_of(first) or self.now
         group = record.instance if mark and record is not None else source_of(first)
-        return Unit(key, group, parts, taken, self._slots.claimed(first, taken), whole, lacking)
+        period, claimed = self._slots.made_for(parts, taken)
+        return Unit(key, group, parts, taken, period, whole, lacking, claimed=claimed)
 
     def _doubtful_group(self, copy: Snapshot) -> str:
         """Return the source of the copy from its description, or an empty text if only a tag assigns it to a set."""
@@ -317,7 +326,18 @@ class Copying:
         """Return the Description of a copy, which outlives its tags."""
         volume, instance = source_of(source), unit.group if is_set(unit) else ""
         name, region, taken = source.snapshot_id, self.state.region, self._taken(unit, source)
-        return copy_description(self.spec.policy, volume, instance, name, region, taken)
+        record = capture_record(source)
+        return copy_description(
+            self.spec.policy,
+            volume,
+            instance,
+            name,
+            region,
+            taken,
+            volumes=(record.volumes if record is not None else None) or 0,
+            attached=record.attached if record is not None else "",
+            slot=slot_value(record.slot) if record is not None and record.slot is not None else "",
+        )
 
     def _change(self, unit: Unit, source: Snapshot, identity: Query) -> Change:
         tags, name = self._tags(unit, source), self._names.get(source.snapshot_id, source.snapshot_id)

@@ -24,7 +24,7 @@ from ..._kernel.places import split_place
 from ..._kernel.report import Withdrawal
 from ..._kernel.resources import Resource, Snapshot
 from ..._kernel.state import Query, State, by_id, own_images
-from .adoption import belongs
+from .adoption import belongs, is_unclaimed
 from .guards import CREATING, FAST_RESTORES, LOCKS, PUBLIC, TIERS, Guards, sharing
 from .spec import GUARDS, RotationSpec
 
@@ -104,7 +104,7 @@ class LateGuards:
             there = state.snapshot(item.snapshot_id, deletion.place)
             if there is None:  # somebody else has deleted it
                 continue
-            if not belongs(self._spec, there):
+            if not belongs(self._spec, there) or is_unclaimed(self._spec, there):
                 return Withdrawal("managed", f"it no longer belongs to the policy {self._spec.policy}")
             for mode in _HOLDING:
                 for guard, reason in guards.stops(there, mode, LATE):

@@ -236,8 +236,12 @@ class _Rotation:
             return self._captured()
         depending = kept_for(self.silent, self.sources)
         depending.update(pair for copying in self.copyings for pair in copying.depending(waits=copying.waits))
+        unclaimed = self.adoption.waiting(capture.units)
+        depending.update(unclaimed)
         upkeep = upkeep_changes(spec.upkeep, self.stock, self._not_to_archive(depending), self.state)
         decided = self._decided(depending, upkeep)
+        held = decided[0].verdict.held
+        delayed = [unit for unit in self.home.leaving if unit.key in unclaimed and held[unit.key].guard == "depends"]
         going = [unit for one in decided for unit in one.going]
         gone = {snapshot_id for unit in going for snapshot_id in unit.ids}
         taggings = capture.taggings(gone)
@@ -282,6 +286,7 @@ class _Rotation:
                 *self._capture_warnings(),
                 *self.left_out.warnings(),
                 *self.adoption.warnings(),
+                *self.adoption.delayed(delayed),
                 *self.leftovers.warnings(),
                 *(text for copying in self.copyings for text in copying.warnings()),
                 *self._doubts(),

@@ -143,9 +143,26 @@ def decide(candidates: Iterable[Candidate], keep: Keep, now: datetime) -> Mappin
       the oldest is that young (restic, ``ApplyPolicy``).
     - The newest is always kept, by a rule of its own.
 
-    A candidate dated in the future is kept for that reason, and counts nowhere: it would take the place of a real one.
+    Where a tag alone says ``moment``, what the rules keep with StartTime in its place is kept, too: so no altered tag
+    lets them delete more than StartTime does. A candidate dated in the future is kept for that reason, and counts
+    nowhere: it would take the place of a real one.
     The answer is in order: by group, the newest first. Raises ValueError for two candidates with one key.
     """
+    known = list(candidates)
+    decided = _decide(known, keep, now)
+    doubtful = {item.group for item in known if item.claimed}
+    if not doubtful:
+        return decided
+    by_start = _decide((_by_start(item) for item in known if item.group in doubtful), keep, now)
+    return {key: reasons or by_start.get(key, ()) for key, reasons in decided.items()}
+
+
+def _by_start(candidate: Candidate) -> Candidate:
+    return replace(candidate, moment=candidate.start_time) if candidate.claimed else candidate
+
+
+def _decide(candidates: Iterable[Candidate], keep: Keep, now: datetime) -> dict[str, tuple[str, ...]]:
+    """`decide` with the moments as they are said."""
     groups: defaultdict[str, list[Candidate]] = defaultdict(list)
     total = 0
     for candidate in candidates:
