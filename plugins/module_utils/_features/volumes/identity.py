@@ -212,7 +212,7 @@ def matches(spec: VolumesSpec, state: State) -> tuple[Match, ...]:
     Raises SpecError for bad input, and UnsafePlan for a named volume that somebody else has.
     """
     known = _Volumes(state)
-    found = _in_place((_refusing(target, partial(_match, target, known)) for target in targets(spec, state)), known)
+    found = _adopted(_refusing(target, partial(_match, target, known)) for target in targets(spec, state))
     if spec.move:
         found = tuple(_with_own_group(match) for match in found if not _has_arrived(match))
     found = _with_one_name_each(found)
@@ -305,70 +305,15 @@ def _ours(match: Match, state: State) -> Match:
     return match
 
 
-def _in_place(found: Iterable[Match], known: _Volumes) -> tuple[Match, ...]:
-    """Refuse entries whose tags and devices contradict each other: a volume is at the device of one entry, and tags
-    give it to another one.
-
-    A volume whose id leads to another entry leaves the device, and is not adopted there.
-    """
-    several = list(found)
-    holders = {
-        match.volume.volume_id: number
-        for number, match in enumerate(several)
-        if match.volume is not None and match.how != "device"
-    }
-    refused: dict[int, StorageError] = {}
-    for number, match in enumerate(several):
-        for volume in _others_at_device(match, known):
-            holder = holders.get(volume.volume_id)
-            if holder is None and match.how == "device":
-                continue
-            if holder is not None and not several[holder].is_told_by_tags:
-                if match.how == "device":
-                    several[number] = Match(match.target, match.name)
-                continue
-            refused[number] = _out_of_place(match, volume)
-            if holder is not None:
-                refused[holder] = _at_device_of(match, several[holder], volume)
+def _adopted(found: Iterable[Match]) -> tuple[Match, ...]:
+    """Do not adopt a volume at an entry's device if its tags or its id lead to another entry."""
+    several = tuple(found)
+    known = {match.volume.volume_id for match in several if match.volume is not None and match.how != "device"}
     return tuple(
-        Match(match.target, match.name, doubts=match.doubts, refused=refused[number]) if number in refused else match
-        for number, match in enumerate(several)
-    )
-
-
-def _others_at_device(match: Match, known: _Volumes) -> Iterator[Volume]:
-    """Yield the volumes at an entry's device that have another name in the declaration, or may have one.
-
-    None for an entry that a fact leads to its volume, or that has nothing to take off.
-    """
-    target, volume = match.target, match.volume
-    if match.how == "device" and volume is not None:
-        yield volume
-    if target.spec.device_name is None or match.how != "tags" or volume is None:
-        return
-    for instance in target.instances:
-        for there in known.at(instance.instance_id, target.spec.device_name):
-            name = there.tags.get(tag_names.VOLUME)
-            if there.tags.get(tag_names.SPEC) == target.group and name not in (None, match.name):
-                yield there
-
-
-def _out_of_place(match: Match, volume: Volume) -> UnsafePlan:
-    label, device, own = match.target.label, match.target.spec.device_name, match.volume
-    is_led_away = own is not None and own is not volume
-    only = f", and only tags say that {own.volume_id} is {match.name!r}" if own and is_led_away else ""
-    return UnsafePlan(
-        f"{label}: {volume.volume_id} is at {device}, but its tag {tag_names.VOLUME} calls it "
-        f"{volume.tags.get(tag_names.VOLUME)!r}{only}. Correct the tags {tag_names.VOLUME}, or name each volume in the "
-        "volume_id of its entry"
-    )
-
-
-def _at_device_of(match: Match, holder: Match, volume: Volume) -> UnsafePlan:
-    return UnsafePlan(
-        f"{holder.target.label}: only tags say that {volume.volume_id} is {holder.name!r}, and it is at "
-        f"{match.target.spec.device_name}, the device of {match.target.label}. Correct its tag {tag_names.VOLUME}, or "
-        "name it in volume_id"
+        Match(match.target, match.name)
+        if match.how == "device" and match.volume is not None and match.volume.volume_id in known
+        else match
+        for match in several
     )
 
 

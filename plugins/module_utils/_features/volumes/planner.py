@@ -91,22 +91,18 @@ def plan(spec: VolumesSpec, state: State, now: datetime) -> Plan:
     state.require(*first_queries(spec))
     state.require(*proof_queries(spec, state), *gone_queries(spec, state))
     state.require(*kept_group_queries(spec, state))
-    refused: Mapping[int, StorageError] = {}
-    while True:
-        found = _pass(spec, state, now, refused)
-        state.require(*found.questions())
-        misplaced = found.misplaced()
-        if not misplaced:
-            return found.plan()
-        refused = {**found.refused, **misplaced}
+    found = _pass(spec, state, now)
+    state.require(*found.questions())
+    return found.plan()
 
 
-def _pass(spec: VolumesSpec, state: State, now: datetime, refused: Mapping[int, StorageError]) -> _Pass:
-    """Return the pass over all entries that are not *refused*. Raises SpecError and UnsafePlan for bad input of the
+def _pass(spec: VolumesSpec, state: State, now: datetime) -> _Pass:
+    """Return the pass over all entries that are not refused. Raises SpecError and UnsafePlan for bad input of the
     others.
 
     An entry that only tags lead to its volume, or to none, ends no run. The pass starts again without it.
     """
+    refused: dict[int, StorageError] = {}
     while True:
         found = _Pass(spec, state, now, refused=refused)
         if not found.failed:
@@ -132,7 +128,6 @@ class _Pass(Draft):
     refused: Mapping[int, StorageError] = field(default_factory=dict)
     failed: dict[int, StorageError] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
-    joining: dict[int, list[Change]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         found = matches(self.spec, self.state)
@@ -141,21 +136,16 @@ class _Pass(Draft):
         )
         self.devices = Devices(self.spec, self.state, self.matches)
         for number, match in enumerate(self.matches):
-            before = len(self.attaches)
             try:
                 self._one(match)
             except StorageError as error:
                 if not match.is_told_by_tags:
                     raise
                 self.failed[number] = error
-            self.joining[number] = self.attaches[before:]
-        self._warn_of_likely_ones()
         if self.spec.purge_volumes and self.refusals:
             self.warnings.append("purge_volumes: no volume is detached, since an entry is refused")
         elif self.spec.purge_volumes:
-            self.failed.update(self._displacing())
-            if not self.failed:
-                self._purge()
+            self._purge()
         self.warnings += _no_longer_declared(self._orphans())
 
     # --- what else has to be known ---
@@ -758,111 +748,33 @@ class _Pass(Draft):
             self._snapshot(match, volume, tag_names.FINAL, _before_deletion(volume))
         self.deletions.append(self._delete(volume, f"delete volume {match.name} of {match.target.group}"))
 
-    # --- volumes that no entry names ---
-
-    def _unnamed(self) -> list[Volume]:
-        """Return the data volumes of the instances that no entry names."""
-        named = {match.volume.volume_id for match in self.matches if match.volume is not None}
-        named.update(old.volume_id for match in self.matches for old in match.replaced)
-        instances = [self.state.instance(instance_id) for instance_id in self.spec.instance_ids]
-        return [
-            volume
-            for volume in self.state.all(Volume)
-            if volume.volume_id not in named
-            and any(link.instance_id in self.spec.instance_ids for link in volume.attachments)
-            and not any(instance is not None and boots(instance, volume) for instance in instances)
-        ]
-
-    def _rest_of_identity(self, volume: Volume) -> str:
-        """Return that the volume has only one of the two tags of this declaration, as a phrase, or an empty text."""
-        has = {key for key in (tag_names.SPEC, tag_names.VOLUME) if key in volume.tags}
-        if len(has) != 1 or volume.tags.get(tag_names.SPEC, self._groups[0]) not in self._groups:
-            return ""
-        there, missing = sorted((tag_names.SPEC, tag_names.VOLUME), key=lambda key: key not in has)
-        return f"has the tag {there}={volume.tags[there]}, but not {missing}"
-
-    def _likeness(self, match: Match, volume: Volume) -> str:
-        """Return why a volume that no entry names may be the entry's, as a phrase, or an empty text.
-
-        Whoever may tag can take the identity off a volume. EC2 does not show what the volume was declared as.
-        """
-        spec, own = match.target.spec, match.volume
-        if volume.operator is not None or self._is_of_another_spec(volume):
-            return ""
-        if volume.tags.get(tag_names.SPEC) in self._groups and tag_names.VOLUME in volume.tags:
-            # Beside a new volume it has a warning of its own: see `_orphans`.
-            return "" if own is None else f"is {volume.tags[tag_names.VOLUME]!r} of the declaration"
-        like = {"size": spec.size, "volume_type": spec.volume_type or "gp3", "snapshot_id": spec.snapshot_id}
-        if own is not None:
-            like = {name: getattr(own, name) or None for name in like}
-        fits = all((getattr(volume, name) or None) == value for name, value in like.items())
-        return self._rest_of_identity(volume) or (
-            "has the size and the type of the entry" if fits and spec.snapshot_tags is None else ""
-        )
-
-    def _warn_of_likely_ones(self) -> None:
-        """Warn of each unnamed volume that may be the entry's, if another one is attached to its instance."""
-        for number, changes in self.joining.items():
-            match = self.matches[number]
-            for change in changes if _may_displace(match) else ():
-                for volume in self._unnamed():
-                    links = [item for item in volume.attachments if item.instance_id == change.parameters["InstanceId"]]
-                    likeness = self._likeness(match, volume) if links else ""
-                    if likeness:
-                        what = "a new volume" if match.volume is None else match.volume.volume_id
-                        self.warnings.append(
-                            f"{match.target.label}: {what} is attached beside {volume.volume_id} at "
-                            f"{links[0].device_name}, which no entry names and which {likeness}. If {volume.volume_id} "
-                            f"is {match.name}, name it in volume_id"
-                        )
-
-    def _displacing(self) -> dict[int, StorageError]:
-        """Return the entries that would get another volume while the purge detaches one that may be theirs, by number.
-
-        A volume without its tags would make room for an empty one, or for one with forged tags.
-        """
-        leaving = [
-            volume for volume in self._unnamed() if volume.operator is None and not self._is_of_another_spec(volume)
-        ]
-        found: dict[int, StorageError] = {}
-        for number, changes in self.joining.items():
-            match = self.matches[number]
-            for change in changes if match.how == "tags" else ():
-                instance_id, device = change.parameters["InstanceId"], device_letters(change.parameters["Device"])
-                ids = [
-                    volume.volume_id
-                    for volume in leaving
-                    for link in volume.attachments
-                    if link.instance_id == instance_id
-                    and (device == device_letters(link.device_name) or _may_displace(match))
-                ]
-                if ids:
-                    found[number] = _displaced(match, instance_id, ids)
-        return found
-
     def _purge(self) -> None:
         """Detach the data volumes of the instances that no entry names."""
+        named = {match.volume.volume_id for match in self.matches if match.volume is not None}
+        named.update(old.volume_id for match in self.matches for old in match.replaced)
         wanted = set(self.spec.instance_ids)
-        for volume in self._unnamed():
-            rest = self._rest_of_identity(volume)
+        instances = [self.state.instance(instance_id) for instance_id in wanted]
+        for volume in self.state.all(Volume):
+            links = [link for link in volume.attachments if link.instance_id in wanted]
+            if not links or volume.volume_id in named:
+                continue
+            if any(instance is not None and boots(instance, volume) for instance in instances):
+                continue
             if volume.operator is not None:
                 self.warnings.append(f"{volume.volume_id} is managed by {volume.operator}, so it is not detached")
-            elif self._is_of_another_spec(volume):
+                continue
+            if self._is_of_another_spec(volume):
                 self.warnings.append(
                     f"purge_volumes: {volume.volume_id} stays, since it belongs to the declaration "
                     f"{volume.tags[tag_names.SPEC]!r} as its volume {volume.tags.get(tag_names.VOLUME)!r}. Set "
                     "steal: true to detach it"
                 )
-            elif rest:
-                self.warnings.append(
-                    f"purge_volumes: {volume.volume_id} stays, since it {rest}. Write the missing tag, or remove both"
-                )
-            else:
-                if volume.tags.get(tag_names.SPEC) in self._groups:
-                    self.warnings += _no_longer_declared([volume])
-                self._detach(None, volume, [link for link in volume.attachments if link.instance_id in wanted])
-                self._forget_swap(volume)
-                self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "forget the former place")
+                continue
+            if volume.tags.get(tag_names.SPEC) in self._groups:
+                self.warnings += _no_longer_declared([volume])
+            self._detach(None, volume, links)
+            self._forget_swap(volume)
+            self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "forget the former place")
         for volume in self._purged():
             self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "forget the former place")
 
@@ -1158,6 +1070,10 @@ class _Pass(Draft):
 
     def plan(self) -> Plan:
         """Return the plan. Raises UnsafePlan for a plan that EC2 would refuse, or without the user's consent."""
+        for change in self.attaches:
+            instance_id, device = change.parameters["InstanceId"], change.parameters["Device"]
+            label = self.labels[change.resource]
+            self.devices.require_free(label, change.resource, instance_id, device, self.freed)
         self._require_limits()
         self._require_unreplaced()
         stopping = self._stopping()
@@ -1180,19 +1096,6 @@ class _Pass(Draft):
         return Incomplete("; ".join(bounded(map(str, self.refusals))), self.refusals[0])
 
     # --- refused ---
-
-    def misplaced(self) -> dict[int, StorageError]:
-        """Return the entries whose device is not free, by number."""
-        found: dict[int, StorageError] = {}
-        for number, changes in self.joining.items():
-            label = self.matches[number].target.label
-            for change in changes:
-                instance_id, device = change.parameters["InstanceId"], change.parameters["Device"]
-                try:
-                    self.devices.require_free(label, change.resource, instance_id, device, self.freed)
-                except UnsafePlan as error:
-                    found[number] = error
-        return found
 
     def _stopping(self) -> list[Instance]:
         """Return the running instances that must stop for a detach."""
@@ -1296,27 +1199,6 @@ def _is_known_by_a_fact(match: Match, volume: Volume) -> bool:
         or volume.volume_id == entry.volume_id
         or entry.device_name in devices
         or (entry.snapshot_id is not None and volume.snapshot_id == entry.snapshot_id)
-    )
-
-
-def _may_displace(match: Match) -> bool:
-    """Return whether only tags say that the entry's volume is not at its instance, at whatever device."""
-    return match.how == "tags" and match.target.spec.device_name is None and not match.here
-
-
-def _displaced(match: Match, instance_id: str, ids: Iterable[str]) -> UnsafePlan:
-    own, name, those = match.volume, match.name, listed(dict.fromkeys(ids))
-    if own is None:
-        what = "a new volume would be made"
-        remedy = (
-            f"Only tags say that {name} is not {those}. If it is, name it in volume_id. If not, first run once without "
-            "purge_volumes"
-        )
-    else:
-        what = f"{own.volume_id} would be attached"
-        remedy = f"Only tags say that {name} is {own.volume_id} and not {those}. Name the right one in volume_id"
-    return UnsafePlan(
-        f"{match.target.label}: {what}, while purge_volumes detaches {those} from {instance_id}. {remedy}"
     )
 
 
