@@ -165,12 +165,15 @@ def test_ids_given_by_one_stage_are_used_by_the_next_and_in_its_waits(world: Wor
     assert made.state == "completed"
 
 
-def test_a_planned_id_inside_a_tag_is_replaced(world: World) -> None:
+def test_planned_id_inside_one_of_our_tags_is_replaced_and_a_users_tag_is_kept(world: World) -> None:
     instance = world.instance()
     make = snapshot(instance.block_devices[0].volume_id)
-    succeed(world, Stage((make,)), Stage((tag(instance.instance_id, made=f"by {make.resource}"),)))
+    values = {tag_names.COPY_OF: f"by {make.resource}", "made": f"by {make.resource}"}
+    succeed(world, Stage((make,)), Stage((tag(instance.instance_id, **values),)))
     (made,) = world.existing("snapshot")
-    assert world.existing("instance")[0].tags["made"] == f"by {made.snapshot_id}"
+    tags = world.existing("instance")[0].tags
+    assert tags[tag_names.COPY_OF] == f"by {made.snapshot_id}"
+    assert tags["made"] == f"by {make.resource}"
 
 
 def test_without_wait_only_what_nothing_builds_on_is_skipped(fake: FakeWorld) -> None:

@@ -68,6 +68,26 @@ def test_record_of_another_specs_interrupted_move_is_spared() -> None:
     assert steps(carried_out(declared(DATA, **PURGE), ec2)) == []
 
 
+@pytest.mark.parametrize(
+    ("left", "lost"), [({"ec2ops:spec": WEB}, "ec2ops:volume"), ({"ec2ops:volume": "data"}, "ec2ops:spec")]
+)
+def test_volume_with_half_of_its_identity_is_not_detached(left: dict[str, str], lost: str) -> None:
+    ec2 = Ec2(instance(), volume(1, WEB, tags=left))
+    made = carried_out(declared(DATA, **PURGE), ec2)
+    assert not any(change.action == "DetachVolume" for change in made.changes)
+    assert any("vol-1 stays, since it has the tag" in short(text) and lost in text for text in made.warnings)
+
+
+def test_new_volume_beside_a_purged_one_without_tags_is_a_warning() -> None:
+    ec2 = Ec2(instance(), volume(1, WEB, "/dev/sdg"))
+    plan = carried_out(declared(DATA, **PURGE), ec2)
+    (warning,) = [short(text) for text in plan.warnings]
+    assert "volumes[0] (data)" in warning
+    assert "purge_volumes detaches vol-1" in warning
+    assert "name it in volume_id" in warning
+    assert "DeleteVolume" not in [change.action for change in plan.changes]
+
+
 # --- an entry that is renamed -----------------------------------------------------------------------------------------
 
 

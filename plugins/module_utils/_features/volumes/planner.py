@@ -770,13 +770,47 @@ class _Pass(Draft):
                     "steal: true to detach it"
                 )
                 continue
+            half = self._half_identity(volume)
+            if half:
+                self.warnings.append(
+                    f"purge_volumes: {volume.volume_id} stays, since it {half}. Write the missing tag, or "
+                    "remove the other"
+                )
+                continue
             if volume.tags.get(tag_names.SPEC) in self._groups:
                 self.warnings += _no_longer_declared([volume])
+            else:
+                self.warnings += self._displaced(volume)
             self._detach(None, volume, links)
             self._forget_swap(volume)
             self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "forget the former place")
         for volume in self._purged():
             self.remove_tags(self.endings[2], volume, tag_names.WAS_AT, "forget the former place")
+
+    def _half_identity(self, volume: Volume) -> str:
+        """Return, as a verb phrase, that the volume lacks one of the two tags of this declaration, else an empty text.
+
+        Somebody may have removed it, and EC2 does not show what the volume was declared as.
+        """
+        has = [key for key in (tag_names.SPEC, tag_names.VOLUME) if key in volume.tags]
+        if len(has) != 1 or volume.tags.get(tag_names.SPEC, self._groups[0]) not in self._groups:
+            return ""
+        lost = tag_names.VOLUME if has == [tag_names.SPEC] else tag_names.SPEC
+        return f"has the tag {has[0]}={volume.tags[has[0]]} but not {lost}"
+
+    def _displaced(self, volume: Volume) -> Iterator[str]:
+        """Yield a warning for each new volume that takes the place of one that the purge detaches.
+
+        A declared volume that has lost its tags looks like one that nobody has declared.
+        """
+        instance_ids = {link.instance_id for link in volume.attachments}
+        for change in self.attaches:
+            if is_planned(change.resource) and change.parameters["InstanceId"] in instance_ids:
+                yield (
+                    f"{self.labels[change.resource]}: a new volume is attached, and purge_volumes detaches "
+                    f"{volume.volume_id}, which has no tags of this declaration. If {volume.volume_id} is the "
+                    "volume of this entry, name it in volume_id"
+                )
 
     def _purged(self) -> list[Volume]:
         """Return the volumes that an interrupted purge has detached from these instances."""
