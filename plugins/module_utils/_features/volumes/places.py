@@ -180,6 +180,9 @@ class Devices:
 
 # --- sites -----------------------------------------------------------------------------------------------------------
 
+BY_OTHER_MEANS = "Attach and replace it by other means, then declare it by its volume_id"
+"""The remedy for a volume on an Outpost, which this collection does not attach."""
+
 
 def require_supported_site(target: Target) -> None:
     """Raise UnsafePlan for a new volume or attachment on an Outpost, or in a Local or Wavelength Zone.

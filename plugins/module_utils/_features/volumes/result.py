@@ -19,11 +19,11 @@ from ..._kernel import tags as tag_names
 from ..._kernel.ids import is_planned
 from ..._kernel.resources import Snapshot, Volume, view
 from ..._kernel.state import State
+from .draft import plain
 from .drift import Drift, compare, modification
 from .identity import Match, matches
 from .places import deleted_with
 from .spec import VolumesSpec
-from .stages import plain
 
 _NVME = "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_"
 

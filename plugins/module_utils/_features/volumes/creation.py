@@ -1,0 +1,137 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The creation of a volume: empty, from a snapshot, or as the copy in a swap.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ..._kernel import tags as tag_names
+from ..._kernel.errors import SpecError, listed
+from ..._kernel.ids import planned
+from ..._kernel.plan import Change, Wait
+from ..._kernel.resources import Snapshot, Volume, VolumeAttachment
+from ..._kernel.state import Query, by_id, own_snapshots, tag_filters
+from ..._kernel.tags import specification
+from .attaching import plan_attachment
+from .draft import Draft, identity_tags
+from .drift import (
+    creation,
+    key_query,
+)
+from .identity import (
+    Match,
+    Target,
+)
+from .places import (
+    require_supported_site,
+)
+
+ARCHIVE = "archive"
+"""The tier of a snapshot from which EBS makes no volume. One that is restored for a time is in the standard tier."""
+
+
+def plan_creation(draft: Draft, match: Match) -> None:
+    target, name = match.target, match.name
+    snapshot_id = _source(draft, target)
+    draft.asked += (Query("GetEbsEncryptionByDefault"), *key_query(match, using=True))
+    sourced = target.spec.snapshot_id is not None or target.spec.snapshot_tags is not None
+    if sourced and draft.state.snapshot(snapshot_id) is None:
+        return
+    tags = {**(target.spec.tags or {}), **identity_tags(target, name)}
+    new = planned("volume", f"{target.group}/{name}")
+    reason = f"create volume {name} for {target.group}"
+    if snapshot_id is not None:
+        reason += f" from {snapshot_id}"
+    change = creation_change(draft, match, new, tags, reason, snapshot_id=snapshot_id)
+    draft.in_place.append(change)
+    draft.in_place_waits.append(Wait((new,), "volume_available", final=not target.instances))
+    links: list[VolumeAttachment] = []
+    for instance in target.instances:
+        links = plan_attachment(draft, match, new, instance, draft.devices.choose(match, instance), links)
+
+
+def _source(draft: Draft, target: Target) -> str | None:
+    """Return the snapshot that the entry names. Raises SpecError if it does not exist."""
+    spec = target.spec
+    if spec.snapshot_id is not None:
+        draft.asked += by_id("DescribeSnapshots", "snapshot-id", [spec.snapshot_id])
+        found = draft.state.snapshot(spec.snapshot_id)
+        if draft.is_settled and (found is None or found.state != "completed"):
+            seen = "does not exist" if found is None else f"is {found.state}"
+            raise SpecError(f"{target.label}: snapshot_id: {spec.snapshot_id} {seen} in {draft.state.region}")
+        if draft.is_settled and found is not None and found.storage_tier == ARCHIVE:
+            raise SpecError(
+                f"{target.label}: snapshot_id: {spec.snapshot_id} is archived. Restore it first, with aws ec2 "
+                "restore-snapshot-tier"
+            )
+        return spec.snapshot_id
+    if spec.snapshot_tags is None:
+        return None
+    draft.asked.append(own_snapshots(spec.snapshot_tags))
+    fitting = [
+        snapshot
+        for snapshot in draft.state.all(Snapshot)
+        if snapshot.state == "completed"
+        and all(snapshot.tags.get(key) == value for key, value in spec.snapshot_tags.items())
+        and snapshot.start_time is not None
+        and (spec.snapshot_before is None or snapshot.start_time < spec.snapshot_before)
+    ]
+    fitting.sort(key=lambda item: (item.start_time, item.snapshot_id), reverse=True)
+    usable = [snapshot.snapshot_id for snapshot in fitting if snapshot.storage_tier != ARCHIVE]
+    if usable:
+        newest = fitting[0].snapshot_id
+        if newest != usable[0]:
+            draft.warnings.append(f"{target.label}: made from {usable[0]}, since {newest} is archived")
+        return usable[0]
+    if draft.is_settled:
+        raise SpecError(_nothing_to_make_from(draft, target, [snapshot.snapshot_id for snapshot in fitting]))
+    return None
+
+
+def _nothing_to_make_from(draft: Draft, target: Target, archived: Sequence[str]) -> str:
+    """Return the message for an entry whose tags no usable snapshot has. *archived* snapshots have them."""
+    spec = target.spec
+    wanted = ", ".join(f"{key}={value}" for key, value in sorted((spec.snapshot_tags or {}).items()))
+    before = f" from before {spec.snapshot_before}" if spec.snapshot_before is not None else ""
+    text = f"{target.label}: snapshot: no completed snapshot{before} in {draft.state.region} has {wanted}"
+    if archived:
+        text += f" and is not archived. First restore one of {listed(archived)}"
+    return text
+
+
+def creation_change(
+    draft: Draft,
+    match: Match,
+    new: str,
+    tags: Mapping[str, str],
+    reason: str,
+    *,
+    old: Volume | None = None,
+    snapshot_id: str | None = None,
+) -> Change:
+    target = match.target
+    require_supported_site(target)
+    if not target.instances:
+        draft.asked += by_id("DescribeAvailabilityZones", "zone-name", [target.zone])
+        if draft.is_settled and not draft.state.fact(f"{target.zone}/zone"):
+            raise SpecError(f"availability_zone: there is no zone {target.zone} in {draft.state.region} to use")
+    request, after = creation(target, tags, draft.state, old=old, snapshot_id=snapshot_id)
+    request["TagSpecifications"] = [specification("volume", tags)]
+    own = tag_filters({key: tags[key] for key in (tag_names.SPEC, tag_names.VOLUME)})
+    return Change(
+        "CreateVolume",
+        new,
+        draft.state.region,
+        request,
+        reason,
+        None,
+        after,
+        identity=Query("DescribeVolumes", own),
+        token=(target.group, match.name, target.zone, snapshot_id or "", old.volume_id if old else ""),
+    )

@@ -1,0 +1,136 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A plan of `ebs_volume_spec` in the making.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from ..._kernel import tags as tag_names
+from ..._kernel.errors import StorageError
+from ..._kernel.plan import Change, Wait
+from ..._kernel.resources import Snapshot, Volume, VolumeAttachment, view
+from ..._kernel.state import Query, State
+from ..._kernel.tags import boto3_tags
+from .identity import Match, Target
+from .places import Devices, Place
+from .spec import VolumesSpec
+
+COOLDOWN = frozenset({"IncorrectModificationState", "VolumeModificationRateExceeded"})
+"""The errors with which EBS says "not now": a modification is under way, or the modifications of 24 hours are spent."""
+
+
+@dataclass
+class Move:
+    """A volume that leaves its places and is attached again, itself or as a copy."""
+
+    volume: Volume
+    places: tuple[Place, ...]
+    new: str = ""
+    snapshot: str = ""
+
+    @property
+    def successor(self) -> str:
+        """The id of the volume that is attached in the end."""
+        return self.new or self.volume.volume_id
+
+
+@dataclass
+class Draft:
+    """A plan of the declaration in the making. The planner fills its lists in any order, and `stages` orders them.
+
+    The entries ask side by side: the planner notes its queries in ``asked`` and goes on without the answers. A draft
+    counts once all of them are answered.
+    """
+
+    spec: VolumesSpec
+    state: State
+    now: datetime
+    matches: tuple[Match, ...]
+    devices: Devices
+    asked: list[Query] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    # Why entries are refused. The others are carried out.
+    refusals: list[StorageError] = field(default_factory=list)
+    labels: dict[str, str] = field(default_factory=dict)
+    # Before anything is interrupted.
+    settling: list[Wait] = field(default_factory=list)
+    untagging: list[Change] = field(default_factory=list)
+    cleanup: list[Change] = field(default_factory=list)
+    in_place: list[Change] = field(default_factory=list)
+    in_place_waits: list[Wait] = field(default_factory=list)
+    cooling: list[str] = field(default_factory=list)
+    # The interruption.
+    marks: list[Change] = field(default_factory=list)
+    leaving: dict[str, list[VolumeAttachment]] = field(default_factory=lambda: defaultdict(list))
+    freed: set[tuple[str, str]] = field(default_factory=set)
+    moves: list[Move] = field(default_factory=list)
+    detaches: list[Change] = field(default_factory=list)
+    detach_waits: list[Wait] = field(default_factory=list)
+    modifications: list[Change] = field(default_factory=list)
+    modification_waits: list[Wait] = field(default_factory=list)
+    snapshots: list[Change] = field(default_factory=list)
+    snapshot_waits: list[Wait] = field(default_factory=list)
+    creates: list[Change] = field(default_factory=list)
+    create_waits: list[Wait] = field(default_factory=list)
+    attaches: list[Change] = field(default_factory=list)
+    attach_waits: list[Wait] = field(default_factory=list)
+    flags: dict[str, dict[str, bool]] = field(default_factory=lambda: defaultdict(dict))
+    # Once every volume is in its place: its tags, the marks of the replaced volumes, then what the move needed.
+    arrivals: list[Change] = field(default_factory=list)
+    replaced_marks: list[Change] = field(default_factory=list)
+    releases: list[Change] = field(default_factory=list)
+    deletions: list[Change] = field(default_factory=list)
+    # The snapshots that prove the deleted volumes' copies go last.
+    leftovers: list[Change] = field(default_factory=list)
+
+    @property
+    def is_settled(self) -> bool:
+        """All queries so far are answered. Nothing is refused before."""
+        return self.state.knows(*self.asked)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The values of the tag `tags.SPEC` that stand for this declaration."""
+        return self.spec.instance_ids if self.spec.group is None else (self.spec.group,)
+
+    def add_tags(
+        self, changes: list[Change], resource: Volume | Snapshot, wanted: Mapping[str, str], reason: str
+    ) -> None:
+        """Set tags. Tags that are already there are dropped when the plan is ordered."""
+        if wanted:
+            parameters = {"Tags": boto3_tags(wanted)}
+            changes.append(Change("CreateTags", resource.resource_id, self.state.region, parameters, reason))
+
+    def remove_tags(self, changes: list[Change], resource: Volume | Snapshot, keys: Iterable[str], reason: str) -> None:
+        """Remove tags. Tags that are not there are dropped when the plan is ordered."""
+        changes.append(self.untagged(resource.resource_id, keys, reason))
+
+    def untagged(self, resource_id: str, keys: Iterable[str], reason: str) -> Change:
+        """Return the change that removes tags, also from a planned resource."""
+        parameters = {"Tags": [{"Key": key} for key in keys]}
+        return Change("DeleteTags", resource_id, self.state.region, parameters, reason)
+
+    def deletion_of(self, volume: Volume, reason: str) -> Change:
+        """Return the deletion of a volume, without its place in the plan."""
+        before = {key: view(volume)[key] for key in ("state", "size", "volume_type", "tags")}
+        return Change("DeleteVolume", volume.volume_id, self.state.region, {}, reason, before, None, disruptive=True)
+
+
+def plain(part: Any) -> dict[str, Any]:
+    """Return an attachment or a block device as a view holds it."""
+    return dataclasses.asdict(part)
+
+
+def identity_tags(target: Target, name: str) -> dict[str, str]:
+    return {tag_names.SPEC: target.group, tag_names.VOLUME: name}

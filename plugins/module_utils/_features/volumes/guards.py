@@ -1,0 +1,171 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The refusals of `ebs_volume_spec` that look at more than one option: what EC2, a service or a relaunch forbids.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from ..._domain.attachments import attachment_limit
+from ..._domain.device_names import device_letters
+from ..._domain.instance_facts import type_facts
+from ..._domain.power_cycle import stop_troubles
+from ..._domain.succession import successor
+from ..._kernel import tags as tag_names
+from ..._kernel.errors import Ambiguous, SpecError, StorageError, UnsafePlan, bounded, listed
+from ..._kernel.plan import Change
+from ..._kernel.resources import Instance, Volume
+from .draft import Draft
+from .drift import (
+    Drift,
+    compare,
+    shown,
+)
+from .identity import (
+    Match,
+    replaced_by,
+)
+from .places import (
+    deleted_with,
+)
+
+
+def unproven_claim(draft: Draft, match: Match) -> StorageError | None:
+    """Return why the entry is refused: only tags say that this is its volume, and more than tags would change."""
+    volume, target = match.volume, match.target
+    if not match.unproven or volume is None:
+        return None
+    links = {link.instance_id: link for link in volume.attachments if not link.leaving}
+    if target.spec.state == "detached":
+        as_declared = not target.instance_ids & set(links) if target.instances else not links
+    else:
+        device, flag = target.spec.device_name, target.spec.delete_on_termination
+        drift = compare(match, draft.state)
+        as_declared = set(links) == target.instance_ids and not (drift.modify or drift.swap or drift.never)
+        as_declared = as_declared and all(
+            device is None or device_letters(device) == device_letters(link.device_name) for link in links.values()
+        )
+        flags = {deleted_with(draft.state, volume, link.instance_id) for link in links.values()}
+        as_declared = as_declared and flags <= {flag if flag is not None else True, flag or False}
+    if as_declared:
+        return None
+    return Ambiguous(
+        f"{target.label}: the tag {tag_names.REPLACES} says that {volume.volume_id} has replaced "
+        f"{target.spec.volume_id}, and nothing proves that any more. To change {volume.volume_id}, name it by its "
+        f"own id. To go back to {target.spec.volume_id}, remove that tag"
+    )
+
+
+def require_untouched(draft: Draft, match: Match, volume: Volume) -> None:
+    """Raise UnsafePlan for a change of a volume that a service manages, since EC2 refuses it.
+    Do not tag it either.
+    """
+    draft.in_place = [one for one in draft.in_place if (one.action, one.resource) != ("CreateTags", volume.volume_id)]
+    lists = (draft.in_place, draft.detaches, draft.modifications, draft.snapshots, draft.attaches, draft.deletions)
+    if any(change.resource == volume.volume_id for changes in lists for change in changes):
+        raise UnsafePlan(
+            f"{match.target.label}: {volume.volume_id} is managed by {volume.operator} and differs from its "
+            "entry. Change it through that service"
+        )
+
+
+def require_mendable(draft: Draft, match: Match, drift: Drift) -> None:
+    label = match.target.label
+    volume_id = match.volume.volume_id if match.volume else ""
+    wanted, actual = drift.never.get("size", (0, 0))
+    if wanted < actual:
+        raise SpecError(
+            f"{label}: size: {wanted} GiB is smaller than {volume_id} ({actual} GiB), and EBS cannot shrink a "
+            f"volume. Use {actual} or more"
+        )
+    if match.volume is not None and drift.never and "encrypted" not in drift.never:
+        volume = match.volume
+        held = listed(link.instance_id for link in volume.attachments) or "no instance"
+        raise SpecError(
+            f"{label}: {shown(drift.never)}: EBS does not make this change to {volume_id}, which is of type "
+            f"{volume.volume_type}, multi_attach {volume.multi_attach_enabled}, on {held}. "
+            f"{_multi_attach_rule(volume, drift)}"
+        )
+    if drift.never:
+        raise SpecError(f"{label}: neither EBS nor a swap can change {volume_id}: {shown(drift.never)}")
+    if drift.swap and match.is_root:
+        raise UnsafePlan(f"{label}: {volume_id} differs ({shown(drift.swap)}), and a root volume is never swapped")
+    if drift.swap and not draft.spec.replace:
+        raise UnsafePlan(
+            f"{label}: EBS cannot change {volume_id} in place: {shown(drift.swap)}. Set replace: snapshot to "
+            "swap it for a copy"
+        )
+
+
+def require_stoppable(draft: Draft, stopping: Sequence[Instance]) -> None:
+    troubles = [
+        f"{instance.instance_id} {trouble}"
+        for instance in stopping
+        for trouble in stop_troubles(
+            draft.state, instance, lose_instance_store=draft.spec.lose_instance_store, remember=True
+        )
+    ]
+    if troubles:
+        raise UnsafePlan(f"in_use: stop: {'; '.join(bounded(troubles))}. Nothing was changed.")
+
+
+def at_rest(draft: Draft, instance_ids: Iterable[str]) -> list[Instance]:
+    """Return the stopped ones among these instances. A relaunch may have retired them."""
+    found = [draft.state.instance(item) for item in sorted(instance_ids)]
+    return [item for item in found if item is not None and item.state in ("stopping", "stopped")]
+
+
+def require_unreplaced(draft: Draft) -> None:
+    """Raise SpecError for an attachment to an instance that a relaunch has retired."""
+    joined = {str(change.parameters["InstanceId"]): draft.labels[change.resource] for change in draft.attaches}
+    for instance in at_rest(draft, joined):
+        heir = successor(draft.state, instance.instance_id)
+        if heir is not None:
+            raise SpecError(
+                f"{joined[instance.instance_id]}: {replaced_by(instance.instance_id, heir)}. To go on with "
+                f"{instance.instance_id}, start it first"
+            )
+
+
+def require_limits(draft: Draft) -> None:
+    """Raise an error beyond EC2's limit of attachments for the instance type, and for
+    Multi-Attach without Nitro.
+    """
+    joining: dict[str, list[Change]] = defaultdict(list)
+    for change in draft.attaches:
+        joining[change.parameters["InstanceId"]].append(change)
+    shared = {
+        match.name for match in draft.matches if match.target.spec.multi_attach and match.target.spec.state == "present"
+    }
+    for instance_id, changes in joining.items():
+        instance = draft.state.instance(instance_id)
+        if instance is None:
+            continue
+        facts = type_facts(draft.state, instance.instance_type)
+        if shared and facts.get("Hypervisor") not in (None, "nitro"):
+            raise UnsafePlan(f"{instance_id}: multi_attach: its type {instance.instance_type} is not built on Nitro")
+        limit = attachment_limit(draft.state, instance)
+        leaving = sum(change.parameters["InstanceId"] == instance_id for change in draft.detaches)
+        if limit is not None and (number := limit.excess(len(changes) - leaving)):
+            names = listed(draft.labels[change.resource] for change in changes)
+            raise UnsafePlan(
+                f"{names}: the type {instance.instance_type} of {instance_id} takes {limit.text}; with these it "
+                f"would have {number}. Detach others first, or choose a larger type"
+            )
+
+
+def _multi_attach_rule(volume: Volume, drift: Drift) -> str:
+    """Return the rule of EBS that forbids the change (EBS user guide, "Multi-Attach"), with the
+    remedy if there is one.
+    """
+    if volume.volume_type == "io1":
+        return "An io1 volume has multi_attach from its creation or never, and EBS does not modify one that has it"
+    if "volume_type" in drift.never:
+        return "The type of a volume with multi_attach cannot change. First set multi_attach: false in a separate run"
+    return "An io2 volume can lose multi_attach only while it is attached to at most one instance"

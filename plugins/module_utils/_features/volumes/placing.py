@@ -1,0 +1,180 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The place of an entry's volume: attached where the entry wants it, detached, or deleted.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ..._domain.device_names import device_letters
+from ..._kernel import tags as tag_names
+from ..._kernel.errors import UnsafePlan
+from ..._kernel.ids import is_planned
+from ..._kernel.plan import Wait
+from ..._kernel.resources import Instance, Volume
+from .attaching import await_creation, is_dead, make_ready, plan_attachment, plan_detach, plan_flag, record_places
+from .captures import (
+    before_deletion,
+    plan_capture,
+    source_of_copy,
+)
+from .draft import Draft, Move
+from .identity import (
+    Match,
+    strangers,
+)
+from .in_place import plan_tags
+from .places import (
+    BY_OTHER_MEANS,
+    Place,
+    declared_places,
+    deleted_with,
+    places_of,
+    recorded_places,
+    require_in_region,
+)
+from .swaps import end_swap, forget_swap
+
+
+def plan_place(draft: Draft, match: Match, volume: Volume, *, apart: bool = False) -> bool:
+    """Plan the attachments to make and to end. If *apart*, all present ones end and come back.
+
+    Returns whether this run attaches anything.
+    """
+    target = match.target
+    known = {link.instance_id: link for link in volume.attachments}
+    was_at = declared_places(target, volume) or (declared_places(target, match.old) if match.old else ())
+    places = {place.instance_id: place for place in was_at}
+    draft.warnings += _forgotten_flags(match, (volume, match.old))
+    leaving = [] if match.is_root else list(strangers(match, draft.state))
+    wanted = {instance.instance_id for instance in target.instances}
+    # These end without this run: with their instance, or since an earlier run has asked for it.
+    ending = [
+        link for link in volume.attachments if is_dead(draft, link) or (link.leaving and link.instance_id in wanted)
+    ]
+    joining: list[Instance] = []
+    for instance in target.instances:
+        link = known.get(instance.instance_id)
+        device = target.spec.device_name
+        if link is None or link.leaving:
+            joining.append(instance)
+        elif apart or (
+            device is not None and device_letters(device) != device_letters(link.device_name) and not match.is_root
+        ):
+            leaving.append(link)
+            joining.append(instance)
+        else:
+            if link.state != "attached":
+                draft.attach_waits.append(Wait((volume.volume_id,), "attached", about=instance.instance_id))
+            plan_flag(draft, match, volume, link)
+    if joining:
+        require_in_region(target.label, volume, BY_OTHER_MEANS)
+        make_ready(draft, volume)
+    # A new one that comes off its place has been written to, so nothing goes back to the old one.
+    if match.old is not None and match.old.volume_id in match.proven and joining and not leaving:
+        # The old one is off already: if the new one cannot take its place, it goes back to it.
+        snapshot_id = source_of_copy(draft, match.old, volume)
+        draft.moves.append(Move(match.old, declared_places(target, match.old), volume.volume_id, snapshot_id))
+    if leaving:
+        back = tuple(
+            Place(link.instance_id, link.device_name, deleted_with(draft.state, volume, link.instance_id))
+            for link in leaving
+        )
+        if joining:
+            draft.moves.append(Move(volume, back))
+            record_places(draft, volume, places_of(draft.state, volume))
+    if leaving or ending:
+        why = ", since EBS enables multi_attach only for a volume that is not attached" if apart else ""
+        plan_detach(draft, match, volume, [*leaving, *ending], why)
+    remaining = [link for link in volume.attachments if link not in leaving and link not in ending]
+    for instance in joining:
+        link = known.get(instance.instance_id)
+        was = places.get(instance.instance_id)
+        device = was.device_name if was else link.device_name if apart and link is not None else None
+        remembered = link is not None and link.delete_on_termination
+        remaining = plan_attachment(
+            draft,
+            match,
+            volume.volume_id,
+            instance,
+            draft.devices.choose(match, instance, device),
+            remaining,
+            remembered=remembered,
+        )
+    draft.remove_tags(draft.releases, volume, tag_names.WAS_AT, "remove the marks of the move")
+    if tag_names.SWAP in volume.tags:
+        end_swap(draft, match, volume.volume_id, volume)
+    return bool(joining)
+
+
+def plan_removal(draft: Draft, match: Match, volume: Volume) -> None:
+    """Plan ``state: detached`` and ``state: absent``."""
+    target = match.target
+    absent = target.spec.state == "absent"
+    if match.is_root:
+        raise UnsafePlan(f"{target.label}: {volume.volume_id} is a root volume, which is never detached or deleted")
+    await_creation(draft, volume)
+    wanted = {instance.instance_id for instance in target.instances}
+    links = [
+        link
+        for link in volume.attachments
+        if absent or not wanted or link.instance_id in wanted or link in list(strangers(match, draft.state))
+    ]
+    if links:
+        plan_detach(draft, match, volume, links)
+    forget_swap(draft, volume, absent=absent)
+    if absent:
+        _plan_deletion(draft, match, volume)
+        return
+    plan_tags(draft, match, volume)
+    draft.remove_tags(draft.releases, volume, tag_names.WAS_AT, "forget the former place")
+
+
+def _plan_deletion(draft: Draft, match: Match, volume: Volume) -> None:
+    final = draft.spec.final_snapshot
+    if not final and volume.state != "error" and not _is_known_by_a_fact(match, volume):
+        final = True
+        draft.warnings.append(
+            f"{match.target.label}: final_snapshot: only tags say that {volume.volume_id} is {match.name}, so a "
+            "final snapshot is taken. Name its volume_id or its device_name to delete it without one"
+        )
+    if final:
+        plan_capture(draft, match, volume, tag_names.FINAL, before_deletion(volume))
+    draft.deletions.append(draft.deletion_of(volume, f"delete volume {match.name} of {match.target.group}"))
+
+
+def _is_known_by_a_fact(match: Match, volume: Volume) -> bool:
+    """Return whether a fact ties the volume to the entry: its id, its device, or the snapshot that made it.
+
+    The attachment to the instance alone does not show the entry.
+    """
+    entry = match.target.spec
+    instance_ids = {instance.instance_id for instance in match.target.instances}
+    devices = {link.device_name for link in volume.attachments if link.instance_id in instance_ids}
+    return (
+        is_planned(volume.volume_id)
+        or volume.volume_id == entry.volume_id
+        or entry.device_name in devices
+        or (entry.snapshot_id is not None and volume.snapshot_id == entry.snapshot_id)
+    )
+
+
+def _forgotten_flags(match: Match, volumes: Iterable[Volume | None]) -> Iterator[str]:
+    """Yield a warning for each tag that claims delete-on-termination, if the entry does not set it."""
+    if match.target.spec.delete_on_termination is not None:
+        return
+    for volume in volumes:
+        if volume is None:
+            continue
+        for place in recorded_places(volume):
+            if place.delete_on_termination and place.instance_id in match.target.instance_ids:
+                yield (
+                    f"{match.target.label}: the tag {tag_names.WAS_AT[0]} of {volume.volume_id} says that it was "
+                    f"deleted with {place.instance_id}, but nothing proves that. Set delete_on_termination: true to "
+                    "have it deleted so"
+                )

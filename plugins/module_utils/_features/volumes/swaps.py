@@ -1,0 +1,188 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The swap of a volume for a copy of it, and its end.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from ..._kernel import proofs
+from ..._kernel import tags as tag_names
+from ..._kernel.errors import UnsafePlan, listed
+from ..._kernel.ids import kind_of, planned
+from ..._kernel.plan import Change, Wait
+from ..._kernel.resources import Snapshot, Volume, VolumeAttachment
+from ..._kernel.state import Query, own_snapshots
+from ..._kernel.tags import carried, replaces_value
+from .attaching import plan_attachment, plan_detach, record_places
+from .captures import (
+    before_deletion,
+    give_up,
+    outdate,
+    plan_capture,
+    snapshot_query,
+    snapshots_of_runs,
+)
+from .creation import creation_change
+from .draft import Draft, Move, identity_tags
+from .drift import (
+    compare,
+    key_query,
+    modification_query,
+    shown,
+)
+from .identity import (
+    Match,
+)
+from .in_place import leaving_warnings
+from .places import (
+    declared_places,
+    places_of,
+    recorded_places,
+)
+
+
+def end_swap(draft: Draft, match: Match, new: str, volume: Volume | None = None) -> None:
+    """Remove the swap's tag from the copy, before or after the proof of a deletion in its favour.
+
+    *volume*: the copy, if an earlier run made it. That run may have deleted the replaced volume, but not its
+    snapshot.
+    """
+    untagged = draft.untagged(new, (tag_names.SWAP,), "remove the marks of the move")
+    old_id = volume.tags.get(tag_names.SWAP, "") if volume is not None else ""
+    unfinished = {old.volume_id for old in match.replaced}
+    if volume is not None and kind_of(old_id) == "volume" and old_id not in unfinished:
+        draft.asked.append(own_snapshots({tag_names.SWAP: old_id}))
+        for item in draft.state.all(Snapshot):
+            tags = item.tags
+            mine = item.snapshot_id == volume.snapshot_id and proofs.is_temporary(item, old_id)
+            if mine and tags.get(tag_names.SWAP) == old_id and tag_names.FINAL not in tags:
+                draft.leftovers.append(_forgotten(draft, old_id, item.snapshot_id))
+    (draft.leftovers or draft.releases).append(untagged)
+
+
+def forget_swap(draft: Draft, volume: Volume, *, absent: bool = False) -> None:
+    """Clear the leftovers of an unfinished swap of a volume that is detached or deleted.
+
+    With *absent* the new final snapshot replaces those that could be the final ones: see `_snapshot`.
+    """
+    if not recorded_places(volume):
+        return
+    draft.asked.append(snapshot_query(volume, tag_names.SWAP))
+    for item in snapshots_of_runs(draft, volume, tag_names.SWAP):
+        if volume.attachments or item.state == "error" or proofs.is_temporary(item, volume.volume_id):
+            outdate(draft, volume, (item,))
+        elif not absent or item.tags.get(tag_names.FINAL) != volume.volume_id:
+            draft.remove_tags(draft.cleanup, item, (tag_names.SWAP,), f"keep as a snapshot of {volume.volume_id}")
+
+
+def _require_all_named(draft: Draft, match: Match, volume: Volume) -> None:
+    """Raise UnsafePlan if a shared volume has other holders. Its swap detaches it everywhere, but attaches the copy
+    only here.
+    """
+    named = {instance.instance_id for instance in match.target.instances}
+    others = sorted({link.instance_id for link in volume.attachments} - named)
+    if volume.multi_attach_enabled and others and not draft.spec.steal:
+        raise UnsafePlan(
+            f"{match.target.label}: {volume.volume_id} is attached to {listed(others)} too, but its copy would "
+            "not be. Name them in instance_ids too, or set steal: true"
+        )
+
+
+def plan_swap(draft: Draft, match: Match, volume: Volume) -> None:
+    """Plan the exchange of the volume for its copy, which is made after the detach."""
+    target = match.target
+    if match.how == "device":
+        # Once it is off, nothing but its tags says what it is.
+        draft.add_tags(draft.in_place, volume, identity_tags(target, match.name), "tag as the volume of this entry")
+    new = planned("volume", f"{target.group}/{match.name}")
+    places = places_of(draft.state, volume)
+    _require_all_named(draft, match, volume)
+    if places:
+        record_places(draft, volume, places)
+        plan_detach(draft, match, volume, volume.attachments)
+    else:
+        places = declared_places(target, volume)
+    final = draft.spec.delete_replaced and draft.spec.final_snapshot
+    reason = f"capture {volume.volume_id} for its copy"
+    snapshot = plan_capture(draft, match, volume, tag_names.SWAP, reason, final=final)
+    draft.asked += (Query("GetEbsEncryptionByDefault"), modification_query(volume), *key_query(match, using=True))
+    draft.warnings += leaving_warnings(match, volume, draft.state)
+    purged = draft.spec.purge_tags and target.spec.tags is not None
+    tags = {
+        **({} if purged else carried(volume.tags)),
+        **(target.spec.tags or {}),
+        **identity_tags(target, match.name),
+        tag_names.REPLACES: replaces_value(volume.volume_id, tag_names.replaced_ids(volume.tags)),
+        # Until it is in its place: what a failed run leaves of it is of no use, and may be deleted.
+        tag_names.SWAP: volume.volume_id,
+    }
+    drift = compare(match, draft.state)
+    change = creation_change(
+        draft, match, new, tags, f"replace {volume.volume_id}: {shown(drift.swap)}", old=volume, snapshot_id=snapshot
+    )
+    draft.creates.append(change)
+    draft.create_waits.append(Wait((new,), "volume_available", final=not target.instances))
+    draft.moves.append(Move(volume, places, new, snapshot))
+    links: list[VolumeAttachment] = []
+    for instance in target.instances:
+        was = next((place for place in places if place.instance_id == instance.instance_id), None)
+        links = plan_attachment(
+            draft,
+            match,
+            new,
+            instance,
+            draft.devices.choose(match, instance, was.device_name if was else None),
+            links,
+            remembered=was is not None and was.delete_on_termination,
+        )
+    finish_swap(draft, match, volume, new, snapshot)
+    end_swap(draft, match, new)
+
+
+def finish_swap(draft: Draft, match: Match, old: Volume, new: str, snapshot: str = "") -> None:
+    """Mark a replaced volume, and then release its name or delete it. Its snapshot becomes superfluous.
+
+    *snapshot* is that of a swap in this run; without it, an earlier run may have taken one.
+    """
+    made = bool(snapshot)
+    proven = made or old.volume_id in match.proven
+    direct = made or (match.volume is not None and tag_names.replaced_ids(match.volume.tags)[:1] == (old.volume_id,))
+    if direct or kind_of(old.tags.get(tag_names.REPLACED_BY, "")) != "volume":
+        mark = {tag_names.REPLACED_BY: new}
+        draft.add_tags(draft.replaced_marks, old, mark, f"mark as replaced by {new}")
+    deleted = draft.spec.delete_replaced and proven
+    if draft.spec.delete_replaced and not proven:
+        draft.warnings.append(
+            f"{match.target.label}: delete_replaced: {old.volume_id} is kept. EC2 shows no swap snapshot of it "
+            f"that {new} was made from, so nothing proves that {new} is its copy. Delete it yourself"
+        )
+    final = deleted and draft.spec.final_snapshot
+    # Until the old one is gone, or marked, its snapshot proves the copy.
+    last = deleted or not match.target.instances
+    forgetting = draft.leftovers if last else draft.arrivals
+    stays = f"keep as the final snapshot of {old.volume_id}"
+    if made and final:
+        draft.arrivals.append(draft.untagged(snapshot, (tag_names.SWAP,), stays))
+    elif made:
+        forgetting.append(_forgotten(draft, old.volume_id, snapshot))
+    else:
+        draft.asked.append(snapshot_query(old, tag_names.SWAP))
+        there = snapshots_of_runs(draft, old, tag_names.SWAP)
+        if final:
+            plan_capture(draft, match, old, tag_names.FINAL, before_deletion(old), into=forgetting, final=True)
+        give_up(draft, old, there, forgetting, newer=final)
+    if deleted:
+        draft.deletions.append(draft.deletion_of(old, f"delete: {new} is the copy (delete_replaced)"))
+    else:
+        own = (tag_names.SPEC, tag_names.VOLUME, *tag_names.WAS_AT)
+        draft.remove_tags(draft.releases, old, own, f"release the name to {new}")
+
+
+def _forgotten(draft: Draft, old_id: str, snapshot_id: str) -> Change:
+    reason = f"delete: the copy of {old_id} is made"
+    before = {"tags": {tag_names.SWAP: old_id}}
+    return Change("DeleteSnapshot", snapshot_id, draft.state.region, {}, reason, before, None)
