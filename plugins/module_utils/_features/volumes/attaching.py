@@ -9,19 +9,21 @@ Private to this collection.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ..._domain.power_cycle import running_of
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import UnsafePlan
-from ..._kernel.plan import Change, Wait
-from ..._kernel.resources import Instance, Volume, VolumeAttachment
+from ..._kernel.plan import Change, Stage, Wait
+from ..._kernel.resources import BlockDevice, Instance, Volume, VolumeAttachment
+from ..._kernel.state import Query
 from .captures import (
     outdate,
     snapshot_query,
     snapshots_of_runs,
 )
-from .draft import Draft, plain
+from .draft import Draft, Move, plain
 from .drift import (
     modification,
     modification_query,
@@ -58,6 +60,7 @@ def await_creation(draft: Draft, volume: Volume) -> None:
 
 
 def is_dead(draft: Draft, link: VolumeAttachment) -> bool:
+    """Return whether the attachment's instance is terminated or terminating. EC2 ends such an attachment itself."""
     holder = draft.state.instance(link.instance_id)
     return holder is not None and not holder.alive
 
@@ -111,8 +114,13 @@ def plan_flag(draft: Draft, match: Match, volume: Volume, link: VolumeAttachment
 def plan_detach(
     draft: Draft, match: Match | None, volume: Volume, links: Iterable[VolumeAttachment], why: str = ""
 ) -> None:
+    """Plan the end of these attachments. *match*: the volume's entry, None for a purge. *why*: a clause for messages.
+
+    Raises UnsafePlan for a root volume, and for a running instance that the task may not interrupt.
+    """
     remaining = list(volume.attachments)
     label = match.target.label if match is not None else "purge_volumes"
+    reason = "detach: no entry names the volume" if match is None else ""
     for link in links:
         holder = draft.state.instance(link.instance_id)
         if holder is not None and boots(holder, volume):
@@ -121,42 +129,64 @@ def plan_detach(
             )
         remaining = [item for item in remaining if item != link]
         draft.detach_waits.append(Wait((volume.volume_id,), "detached", about=link.instance_id))
-        if holder is not None and not holder.alive:
-            continue  # EC2 ends the attachment itself
+        if is_dead(draft, link):
+            continue
         draft.freed.add((volume.volume_id, link.instance_id))
         if link.leaving and not (link.state == "busy" and draft.spec.in_use == "stop"):
-            continue  # a stop ends what is busy; else it is unmounted on the machine
+            continue  # A stop ends a busy attachment. Otherwise its user unmounts it.
         draft.leaving[link.instance_id].append(link)
         running = holder is not None and bool(running_of([holder]))
-        if running and draft.spec.in_use == "stop":
-            record_places(draft, volume, places_of(draft.state, volume))
-        if running and draft.spec.in_use == "refuse" and draft.is_settled:
-            raise UnsafePlan(
-                f"{label}: {volume.volume_id} must be detached from {link.instance_id}, which is running{why}. "
-                "Set in_use: stop to stop that instance, or in_use: detach to detach it from the running system"
-            )
-        if holder is not None and holder.state == "stopping":
-            # Until it has stopped, it writes.
-            draft.settling.append(Wait((holder.instance_id,), "stopped"))
-        if link.state == "attaching":
-            draft.settling.append(Wait((volume.volume_id,), "attached", about=link.instance_id))
-        if link.leaving:
-            continue
-        draft.detaches.append(
-            Change(
-                "DetachVolume",
-                volume.volume_id,
-                draft.state.region,
-                {"InstanceId": link.instance_id},
-                f"detach from {link.instance_id}{why}" if match is not None else "detach: no entry names the volume",
-                {"attachments": [plain(item) for item in (*remaining, link)]},
-                {
-                    "state": "in-use" if remaining else "available",
-                    "attachments": [plain(item) for item in remaining],
-                },
-                disruptive=running,
-            )
+        if running:
+            _interrupt(draft, volume, link, label, why)
+        _await_end(draft, volume, link)
+        if not link.leaving:
+            text = reason or f"detach from {link.instance_id}{why}"
+            draft.detaches.append(_detach(draft, volume, link, remaining, text, disruptive=running))
+
+
+def _interrupt(draft: Draft, volume: Volume, link: VolumeAttachment, label: str, why: str) -> None:
+    """Record the volume's place before the stop of its running instance. Raises UnsafePlan without the user's consent.
+
+    With ``in_use: detach`` the instance goes on, and nothing brings the volume back.
+    """
+    if draft.spec.in_use == "stop":
+        record_places(draft, volume, places_of(draft.state, volume))
+    if draft.spec.in_use == "refuse" and draft.is_settled:
+        raise UnsafePlan(
+            f"{label}: {volume.volume_id} must be detached from {link.instance_id}, which is running{why}. "
+            "Set in_use: stop to stop that instance, or in_use: detach to detach it from the running system"
         )
+
+
+def _await_end(draft: Draft, volume: Volume, link: VolumeAttachment) -> None:
+    """Wait until a stopping instance writes no more, and until a new attachment can end."""
+    holder = draft.state.instance(link.instance_id)
+    if holder is not None and holder.state == "stopping":
+        draft.settling.append(Wait((holder.instance_id,), "stopped"))
+    if link.state == "attaching":
+        draft.settling.append(Wait((volume.volume_id,), "attached", about=link.instance_id))
+
+
+def _detach(
+    draft: Draft,
+    volume: Volume,
+    link: VolumeAttachment,
+    remaining: Sequence[VolumeAttachment],
+    reason: str,
+    *,
+    disruptive: bool,
+) -> Change:
+    after = [plain(item) for item in remaining]
+    return Change(
+        "DetachVolume",
+        volume.volume_id,
+        draft.state.region,
+        {"InstanceId": link.instance_id},
+        reason,
+        {"attachments": [plain(item) for item in (*remaining, link)]},
+        {"state": "in-use" if remaining else "available", "attachments": after},
+        disruptive=disruptive,
+    )
 
 
 def record_places(draft: Draft, volume: Volume, places: Sequence[Place]) -> None:
@@ -165,3 +195,115 @@ def record_places(draft: Draft, volume: Volume, places: Sequence[Place]) -> None
         return
     reason = "record the place for the next run"
     draft.add_tags(draft.marks, volume, places_tags(places, volume.tags), reason)
+
+
+# --- delete-on-termination -------------------------------------------------------------------------------------------
+
+
+def flag_changes(draft: Draft) -> Iterator[Change]:
+    """Yield the changes of delete-on-termination, one for all devices of an instance."""
+    for instance_id, flags in draft.flags.items():
+        instance = draft.state.instance(instance_id)
+        before = list(instance.block_devices) if instance is not None else []
+        # A pending instance may not list its devices yet.
+        listed = {device.device_name for device in before}
+        before += [
+            BlockDevice(link.device_name, volume.volume_id, link.delete_on_termination)
+            for volume in draft.state.all(Volume)
+            for link in volume.attachments
+            if link.instance_id == instance_id and link.device_name not in listed
+        ]
+        off = {change.resource for change in draft.detaches if change.parameters["InstanceId"] == instance_id}
+        after = [plain(device) for device in before if device.volume_id not in off]
+        after += [
+            plain(BlockDevice(change.parameters["Device"], change.resource))
+            for change in draft.attaches
+            if change.parameters["InstanceId"] == instance_id
+        ]
+        for device in after:
+            device["delete_on_termination"] = flags.get(device["device_name"], device["delete_on_termination"])
+        change = _flags(instance_id, flags, draft.state.region)
+        yield dataclasses.replace(
+            change,
+            before={"block_devices": [plain(device) for device in before]},
+            after={"block_devices": after},
+        )
+
+
+def _flags(instance_id: str, flags: Mapping[str, bool], region: str) -> Change:
+    mapping = [
+        {"DeviceName": device, "Ebs": {"DeleteOnTermination": wanted}} for device, wanted in sorted(flags.items())
+    ]
+    return Change(
+        "ModifyInstanceAttribute",
+        instance_id,
+        region,
+        {"BlockDeviceMappings": mapping},
+        "set delete_on_termination of " + ", ".join(sorted(flags)),
+    )
+
+
+# --- rollback --------------------------------------------------------------------------------------------------------
+
+
+def point_of_no_return(draft: Draft, move: Move) -> tuple[Query, ...]:
+    """Return the queries that find something once a rollback of the move would lose writes."""
+    old, new = (("volume-id", (volume_id,)) for volume_id in (move.volume.volume_id, move.successor))
+    if move.new:
+        taken = Query("DescribeVolumes", (new, ("attachment.status", ("attaching", "attached", "detaching"))))
+        return (taken, Query("DescribeVolumes", (old, ("tag-key", (tag_names.REPLACED_BY,)))))
+    targets = tuple(
+        str(change.parameters["InstanceId"]) for change in draft.attaches if change.resource == move.successor
+    )
+    first = {place.instance_id for place in move.places}
+    gets_multi_attach = any(change.resource == move.volume.volume_id for change in draft.modifications)
+    if move.volume.multi_attach_enabled or gets_multi_attach:
+        # A shared volume goes back to one instance without leaving the other.
+        first.update(targets)
+    # On the instance that had it, the volume is at home, at another device too.
+    away = tuple(instance_id for instance_id in targets if instance_id not in first)
+    return (Query("DescribeVolumes", (new, ("attachment.instance-id", away))),) if away else ()
+
+
+def attached_again(draft: Draft) -> Iterator[Stage]:
+    """Yield the rollback of `plan_detach`: the volumes at their former places, with their delete-on-termination."""
+    places = [(move, move.volume, place) for move in draft.moves for place in move.places]
+    yield Stage(waits=tuple(Wait((volume.volume_id,), "settled") for _move, volume, _place in places))
+    yield Stage(
+        tuple(
+            Change(
+                "AttachVolume",
+                volume.volume_id,
+                draft.state.region,
+                {"InstanceId": place.instance_id, "Device": place.device_name},
+                "attach again at the former place",
+                None,
+                {"state": "in-use", "attachments": [plain(link) for link in volume.attachments]},
+                unless=point_of_no_return(draft, move),
+            )
+            for move, volume, place in places
+        ),
+        tuple(Wait((volume.volume_id,), "attached", about=place.instance_id) for _move, volume, place in places),
+        # EC2 attaches nothing to an instance that is still stopping.
+        patience=frozenset({"IncorrectState"}),
+    )
+    for move, _volume, place in places:
+        if place.delete_on_termination:
+            flags = _flags(place.instance_id, {place.device_name: True}, draft.state.region)
+            yield Stage((dataclasses.replace(flags, unless=point_of_no_return(draft, move)),))
+
+
+def places_forgotten(draft: Draft) -> Stage:
+    """Return the rollback of `record_places`."""
+    moves = {move.volume.volume_id: move for move in draft.moves}
+    marked = [change.resource for change in draft.marks]
+    marked += [move.volume.volume_id for move in draft.moves if move.places]
+    return Stage(
+        tuple(
+            dataclasses.replace(
+                draft.untagged(volume_id, tag_names.WAS_AT, "forget the former place"),
+                unless=point_of_no_return(draft, moves[volume_id]) if volume_id in moves else (),
+            )
+            for volume_id in dict.fromkeys(marked)
+        )
+    )

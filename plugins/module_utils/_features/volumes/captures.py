@@ -80,15 +80,21 @@ def plan_capture(
             "Set final_snapshot: false to delete it without one"
         )
     require_in_region(match.target.label, volume, "Delete it without a snapshot: final_snapshot: false")
+    change = _capture(draft, match, volume, tag, reason, final=final)
+    draft.snapshots.append(change)
+    draft.snapshot_waits.append(Wait((change.resource,), "completed"))
+    return change.resource
+
+
+def _capture(draft: Draft, match: Match, volume: Volume, tag: str, reason: str, *, final: bool) -> Change:
     swap = tag == tag_names.SWAP
-    word = proofs.SWAP_WORD if swap else proofs.FINAL_WORD
     purpose = proofs.Purpose.LAST_SWAP if final else proofs.Purpose.SWAP if swap else proofs.Purpose.FINAL
     tags = {**carried(volume.tags), **(match.target.spec.tags or {}), tag: volume.volume_id}
     if final:
         tags[tag_names.FINAL] = volume.volume_id
-    change = capture_of(
+    return capture_of(
         volume,
-        word,
+        proofs.SWAP_WORD if swap else proofs.FINAL_WORD,
         draft.state.region,
         reason,
         description=_description(match, purpose, volume),
@@ -96,9 +102,6 @@ def plan_capture(
         identity=snapshot_query(volume, tag),
         older=_tagged_snapshots(draft.state, volume, tag),
     )
-    draft.snapshots.append(change)
-    draft.snapshot_waits.append(Wait((change.resource,), "completed"))
-    return change.resource
 
 
 def give_up(draft: Draft, volume: Volume, snapshots: Iterable[Snapshot], into: list[Change], *, newer: bool) -> None:
@@ -127,6 +130,7 @@ def give_up(draft: Draft, volume: Volume, snapshots: Iterable[Snapshot], into: l
 
 
 def is_superseded(draft: Draft, volume: Volume, item: Snapshot) -> bool:
+    """Return whether a newer final snapshot of the volume makes this one superfluous: see `proofs.is_superseded`."""
     return proofs.is_superseded(item, volume.volume_id, draft.now)
 
 
@@ -152,6 +156,7 @@ def outdate(draft: Draft, volume: Volume, snapshots: Iterable[Snapshot]) -> None
 
 
 def before_deletion(volume: Volume) -> str:
+    """Return the reason of a final snapshot."""
     return f"capture {volume.volume_id} before its deletion"
 
 
@@ -168,4 +173,5 @@ def _tagged_snapshots(state: State, volume: Volume, tag: str) -> list[Snapshot]:
 
 
 def snapshot_query(volume: Volume, tag: str) -> Query:
+    """Return the query for the snapshots whose *tag* names the volume."""
     return own_snapshots({tag: volume.volume_id})

@@ -37,6 +37,7 @@ ARCHIVE = "archive"
 
 
 def plan_creation(draft: Draft, match: Match) -> None:
+    """Plan the volume of an entry that has none, and its attachments."""
     target, name = match.target, match.name
     snapshot_id = _source(draft, target)
     draft.asked += (Query("GetEbsEncryptionByDefault"), *key_query(match, using=True))
@@ -115,6 +116,10 @@ def creation_change(
     old: Volume | None = None,
     snapshot_id: str | None = None,
 ) -> Change:
+    """Return the CreateVolume for an entry. *old*: the volume that a swap copies from *snapshot_id*.
+
+    Raises SpecError for a zone that does not exist, and UnsafePlan for a site where EC2 would not put the volume.
+    """
     target = match.target
     require_supported_site(target)
     if not target.instances:

@@ -133,4 +133,5 @@ def plain(part: Any) -> dict[str, Any]:
 
 
 def identity_tags(target: Target, name: str) -> dict[str, str]:
+    """Return the tags that make a volume the one of an entry."""
     return {tag_names.SPEC: target.group, tag_names.VOLUME: name}

@@ -76,6 +76,7 @@ def require_untouched(draft: Draft, match: Match, volume: Volume) -> None:
 
 
 def require_mendable(draft: Draft, match: Match, drift: Drift) -> None:
+    """Raise SpecError for drift that neither EBS nor a swap can end, and UnsafePlan for a swap without consent."""
     label = match.target.label
     volume_id = match.volume.volume_id if match.volume else ""
     wanted, actual = drift.never.get("size", (0, 0))
@@ -104,6 +105,7 @@ def require_mendable(draft: Draft, match: Match, drift: Drift) -> None:
 
 
 def require_stoppable(draft: Draft, stopping: Sequence[Instance]) -> None:
+    """Raise UnsafePlan for instances that EC2 would not stop, or that would lose data or not come back."""
     troubles = [
         f"{instance.instance_id} {trouble}"
         for instance in stopping

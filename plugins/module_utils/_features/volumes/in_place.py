@@ -10,6 +10,7 @@ Private to this collection.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import UnsafePlan, listed
@@ -61,7 +62,7 @@ def plan_tags(draft: Draft, match: Match, volume: Volume) -> None:
     draft.add_tags(draft.in_place, volume, wanted, "tag as declared")
     draft.warnings += leaving_warnings(match, volume, draft.state)
     if late:
-        # Named by its id, so it is found again without them; until it is in its place it stays what it was.
+        # A run finds the volume by its id without these tags. Until it is in its place it stays what it was.
         draft.add_tags(draft.arrivals, volume, identity, "tag as the volume of this entry")
     if draft.spec.purge_tags and target.spec.tags is not None:
         surplus = sorted(key for key in carried(volume.tags) if key not in wanted)
@@ -71,8 +72,9 @@ def plan_tags(draft: Draft, match: Match, volume: Volume) -> None:
 def plan_modification(
     draft: Draft, match: Match, volume: Volume, drift: Drift, *, moving: bool, apart: bool = False
 ) -> None:
-    """Plan ModifyVolume for the whole drift: before the interruption or, if *apart*, while the
-    volume is detached.
+    """Plan ModifyVolume for the whole drift: before the interruption or, if *apart*, while the volume is detached.
+
+    *moving*: the plan attaches the volume. Raises UnsafePlan where the task may neither wait for EBS nor defer.
     """
     latest = modification(draft.state, volume)
     if drift.modify:
@@ -86,39 +88,48 @@ def plan_modification(
         )
     if not request:
         if latest.get("state") == "modifying":
-            # What is wanted is on its way already.
+            # An earlier run has asked for it.
             draft.in_place_waits.append(Wait((volume.volume_id,), "modified", final=not moving))
         return
-    reason, actual = shown(drift.modify), coming(draft.state, volume)
+    reason = shown(drift.modify)
     if latest.get("state") in IN_PROGRESS:
         if draft.spec.on_cooldown == "defer":
             return
-        if draft.spec.on_cooldown == "fail":
-            raise UnsafePlan(
-                f"{match.target.label}: {volume.volume_id} cannot be changed now ({reason}). A modification is "
-                f"{latest['state']} ({latest.get('progress') or 0} % done). Set on_cooldown: wait, or "
-                "on_cooldown: defer to change it later"
-            )
-        draft.cooling.append(volume.volume_id)
+        _await_cooldown(draft, match, volume, reason)
     if latest:
         reason += "; EC2 decides whether the volume's modifications of the last 24 hours allow it"
     changes, waits = (
         (draft.modifications, draft.modification_waits) if apart else (draft.in_place, draft.in_place_waits)
     )
-    changes.append(
-        Change(
-            "ModifyVolume",
-            volume.volume_id,
-            draft.state.region,
-            request,
-            reason,
-            dict(actual),
-            {**actual, **{name: wanted for name, (wanted, _actual) in drift.modify.items()}},
-            identity=modification_query(volume),
-            deferrable=COOLDOWN if draft.spec.on_cooldown == "defer" else frozenset(),
-        )
-    )
+    changes.append(_modify(draft, volume, drift, request, reason))
     waits.append(Wait((volume.volume_id,), "modified", final=not moving))
+
+
+def _await_cooldown(draft: Draft, match: Match, volume: Volume, reason: str) -> None:
+    """Wait for the end of a modification. Raises UnsafePlan if the task says ``on_cooldown: fail``."""
+    latest = modification(draft.state, volume)
+    if draft.spec.on_cooldown == "fail":
+        raise UnsafePlan(
+            f"{match.target.label}: {volume.volume_id} cannot be changed now ({reason}). A modification is "
+            f"{latest['state']} ({latest.get('progress') or 0} % done). Set on_cooldown: wait, or "
+            "on_cooldown: defer to change it later"
+        )
+    draft.cooling.append(volume.volume_id)
+
+
+def _modify(draft: Draft, volume: Volume, drift: Drift, request: dict[str, Any], reason: str) -> Change:
+    actual = coming(draft.state, volume)
+    return Change(
+        "ModifyVolume",
+        volume.volume_id,
+        draft.state.region,
+        request,
+        reason,
+        dict(actual),
+        {**actual, **{name: wanted for name, (wanted, _actual) in drift.modify.items()}},
+        identity=modification_query(volume),
+        deferrable=COOLDOWN if draft.spec.on_cooldown == "defer" else frozenset(),
+    )
 
 
 def leaving_warnings(match: Match, volume: Volume, state: State) -> Iterator[str]:

@@ -10,13 +10,14 @@ Private to this collection.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from ..._domain.device_names import device_letters
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import UnsafePlan
 from ..._kernel.ids import is_planned
 from ..._kernel.plan import Wait
-from ..._kernel.resources import Instance, Volume
+from ..._kernel.resources import Instance, Volume, VolumeAttachment
 from .attaching import await_creation, is_dead, make_ready, plan_attachment, plan_detach, plan_flag, record_places
 from .captures import (
     before_deletion,
@@ -41,75 +42,102 @@ from .places import (
 from .swaps import end_swap, forget_swap
 
 
+@dataclass
+class _Links:
+    """What becomes of a volume's attachments.
+
+    ``ending``: they end without this run, with their instance, or since an earlier run has asked for it.
+    """
+
+    leaving: list[VolumeAttachment]
+    ending: list[VolumeAttachment]
+    joining: list[Instance]
+
+    def remaining(self, volume: Volume) -> list[VolumeAttachment]:
+        """Return the volume's attachments that stay."""
+        return [link for link in volume.attachments if link not in self.leaving and link not in self.ending]
+
+
 def plan_place(draft: Draft, match: Match, volume: Volume, *, apart: bool = False) -> bool:
     """Plan the attachments to make and to end. If *apart*, all present ones end and come back.
 
     Returns whether this run attaches anything.
     """
-    target = match.target
-    known = {link.instance_id: link for link in volume.attachments}
-    was_at = declared_places(target, volume) or (declared_places(target, match.old) if match.old else ())
-    places = {place.instance_id: place for place in was_at}
     draft.warnings += _forgotten_flags(match, (volume, match.old))
-    leaving = [] if match.is_root else list(strangers(match, draft.state))
-    wanted = {instance.instance_id for instance in target.instances}
-    # These end without this run: with their instance, or since an earlier run has asked for it.
-    ending = [
-        link for link in volume.attachments if is_dead(draft, link) or (link.leaving and link.instance_id in wanted)
-    ]
-    joining: list[Instance] = []
-    for instance in target.instances:
-        link = known.get(instance.instance_id)
-        device = target.spec.device_name
-        if link is None or link.leaving:
-            joining.append(instance)
-        elif apart or (
-            device is not None and device_letters(device) != device_letters(link.device_name) and not match.is_root
-        ):
-            leaving.append(link)
-            joining.append(instance)
-        else:
-            if link.state != "attached":
-                draft.attach_waits.append(Wait((volume.volume_id,), "attached", about=instance.instance_id))
-            plan_flag(draft, match, volume, link)
-    if joining:
-        require_in_region(target.label, volume, BY_OTHER_MEANS)
+    links = _links(draft, match, volume, apart=apart)
+    if links.joining:
+        require_in_region(match.target.label, volume, BY_OTHER_MEANS)
         make_ready(draft, volume)
-    # A new one that comes off its place has been written to, so nothing goes back to the old one.
-    if match.old is not None and match.old.volume_id in match.proven and joining and not leaving:
-        # The old one is off already: if the new one cannot take its place, it goes back to it.
-        snapshot_id = source_of_copy(draft, match.old, volume)
-        draft.moves.append(Move(match.old, declared_places(target, match.old), volume.volume_id, snapshot_id))
-    if leaving:
-        back = tuple(
-            Place(link.instance_id, link.device_name, deleted_with(draft.state, volume, link.instance_id))
-            for link in leaving
-        )
-        if joining:
-            draft.moves.append(Move(volume, back))
-            record_places(draft, volume, places_of(draft.state, volume))
-    if leaving or ending:
+    _plan_return(draft, match, volume, links)
+    if links.leaving or links.ending:
         why = ", since EBS enables multi_attach only for a volume that is not attached" if apart else ""
-        plan_detach(draft, match, volume, [*leaving, *ending], why)
-    remaining = [link for link in volume.attachments if link not in leaving and link not in ending]
-    for instance in joining:
-        link = known.get(instance.instance_id)
-        was = places.get(instance.instance_id)
-        device = was.device_name if was else link.device_name if apart and link is not None else None
-        remembered = link is not None and link.delete_on_termination
-        remaining = plan_attachment(
-            draft,
-            match,
-            volume.volume_id,
-            instance,
-            draft.devices.choose(match, instance, device),
-            remaining,
-            remembered=remembered,
-        )
+        plan_detach(draft, match, volume, [*links.leaving, *links.ending], why)
+    _plan_attachments(draft, match, volume, links, apart=apart)
     draft.remove_tags(draft.releases, volume, tag_names.WAS_AT, "remove the marks of the move")
     if tag_names.SWAP in volume.tags:
         end_swap(draft, match, volume.volume_id, volume)
-    return bool(joining)
+    return bool(links.joining)
+
+
+def _links(draft: Draft, match: Match, volume: Volume, *, apart: bool) -> _Links:
+    """Return which attachments leave, end and come. Those that stay get their delete-on-termination, and a wait."""
+    target, device = match.target, match.target.spec.device_name
+    known = {link.instance_id: link for link in volume.attachments}
+    ending = [
+        link
+        for link in volume.attachments
+        if is_dead(draft, link) or (link.leaving and link.instance_id in target.instance_ids)
+    ]
+    links = _Links([] if match.is_root else list(strangers(match, draft.state)), ending, [])
+    for instance in target.instances:
+        link = known.get(instance.instance_id)
+        if link is None or link.leaving:
+            links.joining.append(instance)
+            continue
+        elsewhere = device is not None and device_letters(device) != device_letters(link.device_name)
+        if apart or (elsewhere and not match.is_root):
+            links.leaving.append(link)
+            links.joining.append(instance)
+            continue
+        if link.state != "attached":
+            draft.attach_waits.append(Wait((volume.volume_id,), "attached", about=instance.instance_id))
+        plan_flag(draft, match, volume, link)
+    return links
+
+
+def _plan_return(draft: Draft, match: Match, volume: Volume, links: _Links) -> None:
+    """Plan which volume a rollback attaches again: the one that leaves, or the one that it replaces.
+
+    A replaced volume is detached already, and comes back if its copy cannot take its place. A copy that leaves its
+    place has been written to, so nothing goes back to the replaced volume.
+    """
+    old = match.old
+    if old is not None and old.volume_id in match.proven and links.joining and not links.leaving:
+        snapshot_id = source_of_copy(draft, old, volume)
+        draft.moves.append(Move(old, declared_places(match.target, old), volume.volume_id, snapshot_id))
+    if links.leaving and links.joining:
+        back = tuple(
+            Place(link.instance_id, link.device_name, deleted_with(draft.state, volume, link.instance_id))
+            for link in links.leaving
+        )
+        draft.moves.append(Move(volume, back))
+        record_places(draft, volume, places_of(draft.state, volume))
+
+
+def _plan_attachments(draft: Draft, match: Match, volume: Volume, links: _Links, *, apart: bool) -> None:
+    """Plan the new attachments: at the recorded device, at the present one if *apart*, or at a free one."""
+    target = match.target
+    known = {link.instance_id: link for link in volume.attachments}
+    recorded = declared_places(target, volume) or (declared_places(target, match.old) if match.old else ())
+    places = {place.instance_id: place for place in recorded}
+    remaining = links.remaining(volume)
+    for instance in links.joining:
+        link = known.get(instance.instance_id)
+        was = places.get(instance.instance_id)
+        device = was.device_name if was else link.device_name if apart and link is not None else None
+        chosen = draft.devices.choose(match, instance, device)
+        remembered = link is not None and link.delete_on_termination
+        remaining = plan_attachment(draft, match, volume.volume_id, instance, chosen, remaining, remembered=remembered)
 
 
 def plan_removal(draft: Draft, match: Match, volume: Volume) -> None:
@@ -136,6 +164,7 @@ def plan_removal(draft: Draft, match: Match, volume: Volume) -> None:
 
 
 def _plan_deletion(draft: Draft, match: Match, volume: Volume) -> None:
+    """Plan the deletion, after a final snapshot if the task wants one, or if only tags show which volume it is."""
     final = draft.spec.final_snapshot
     if not final and volume.state != "error" and not _is_known_by_a_fact(match, volume):
         final = True

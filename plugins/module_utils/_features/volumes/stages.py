@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from ..._domain.power_cycle import held_stop, restore_stages
 from ..._domain.volume_changes import deletion_of_unmade
-from ..._kernel import tags as tag_names
 from ..._kernel.plan import ANY_FAILURE, Change, Stage, Wait
-from ..._kernel.resources import BlockDevice, Fact, Instance, Volume
-from ..._kernel.state import Query, State
+from ..._kernel.resources import Fact, Instance
+from ..._kernel.state import State
 from ..._kernel.tags import require_room
-from .draft import COOLDOWN, Draft, Move, plain
+from .attaching import attached_again, flag_changes, places_forgotten
+from .draft import COOLDOWN, Draft
+from .swaps import swaps_undone
 
 
 def stages_of(draft: Draft, stopping: Sequence[Instance], restored: Sequence[Instance]) -> tuple[Stage, ...]:
@@ -82,7 +83,7 @@ def _interruption(draft: Draft, stopping: Sequence[Instance], restored: Sequence
     # What is in its place stays there: from here on only the instances have to come back.
     back = restore if draft.moves else ()
     stages += [_with_way_back(stage, back) for stage in _attachments(draft, moving)]
-    stages.append(_with_way_back(Stage(tuple(_flag_changes(draft))), back))
+    stages.append(_with_way_back(Stage(tuple(flag_changes(draft))), back))
     return [*stages, *restore] if draft.moves else stages
 
 
@@ -103,148 +104,16 @@ def _attachments(draft: Draft, moving: set[str]) -> Iterator[Stage]:
 
 
 def _way_back(draft: Draft, restore: tuple[Stage, ...]) -> tuple[Stage, ...]:
-    """Where a failure leads: every volume at its first place, the instances running, nothing of this left.
+    """Return the rollback: every volume at its first place, the instances running, no part of a swap left.
 
-    What has got into its new place stays there, since it may have been written to: by this run's instance, or by
-    that of another run, which was faster. The next run finishes that.
+    A volume that has reached its new place stays there, since this run's instance, or that of a faster run, may have
+    written to it. The next run finishes that move.
     """
-    region = draft.state.region
-    placed = {move.volume.volume_id: _placed(draft, move) for move in draft.moves}
-    places = [(move.volume, place) for move in draft.moves for place in move.places]
-    stages = [Stage(waits=tuple(Wait((volume.volume_id,), "settled") for volume, _place in places))]
-    stages.append(
-        Stage(
-            tuple(
-                Change(
-                    "AttachVolume",
-                    volume.volume_id,
-                    region,
-                    {"InstanceId": place.instance_id, "Device": place.device_name},
-                    "attach again at the former place",
-                    None,
-                    {"state": "in-use", "attachments": [plain(link) for link in volume.attachments]},
-                    unless=placed[volume.volume_id],
-                )
-                for volume, place in places
-            ),
-            tuple(Wait((volume.volume_id,), "attached", about=place.instance_id) for volume, place in places),
-            # EC2 attaches nothing to an instance that is still stopping.
-            patience=frozenset({"IncorrectState"}),
-        )
-    )
-    stages += [
-        Stage((dataclasses.replace(flags, unless=placed[volume.volume_id]),))
-        for volume, place in places
-        if place.delete_on_termination
-        for flags in [_flags(place.instance_id, {place.device_name: True}, region)]
-    ]
-    stages += restore
-    marked = [change.resource for change in draft.marks]
-    marked += [move.volume.volume_id for move in draft.moves if move.places]
-    stages.append(
-        Stage(
-            tuple(
-                dataclasses.replace(
-                    draft.untagged(volume_id, tag_names.WAS_AT, "forget the former place"),
-                    unless=placed.get(volume_id, ()),
-                )
-                for volume_id in dict.fromkeys(marked)
-            )
-        )
-    )
-    # A pending snapshot shows until it is complete, deleted or not: no later run may take it for its own.
-    stages.append(
-        Stage(
-            tuple(
-                dataclasses.replace(
-                    draft.untagged(move.snapshot, (tag_names.FINAL, tag_names.SWAP), "undo the swap"),
-                    unless=placed[move.volume.volume_id],
-                )
-                for move in draft.moves
-                if move.snapshot
-            )
-        )
-    )
-    # The snapshot proves the copy, so it goes after it.
-    for name, action in (("new", "DeleteVolume"), ("snapshot", "DeleteSnapshot")):
-        stages.append(
-            Stage(
-                tuple(
-                    Change(action, made, region, {}, "undo the swap", unless=placed[move.volume.volume_id])
-                    for move in draft.moves
-                    if (made := getattr(move, name))
-                )
-            )
-        )
+    stages = (*attached_again(draft), *restore, places_forgotten(draft), *swaps_undone(draft))
     return tuple(stage for stage in stages if stage.changes or stage.waits)
 
 
-def _made_multi_attach(draft: Draft) -> set[str]:
-    """Volumes that get multi_attach while they are off."""
-    return {change.resource for change in draft.modifications}
-
-
-def _placed(draft: Draft, move: Move) -> tuple[Query, ...]:
-    """Finds something once the move has come to where there is no way back without a loss."""
-    old, new = (("volume-id", (volume_id,)) for volume_id in (move.volume.volume_id, move.successor))
-    if move.new:
-        taken = Query("DescribeVolumes", (new, ("attachment.status", ("attaching", "attached", "detaching"))))
-        return (taken, Query("DescribeVolumes", (old, ("tag-key", (tag_names.REPLACED_BY,)))))
-    targets = tuple(
-        str(change.parameters["InstanceId"]) for change in draft.attaches if change.resource == move.successor
-    )
-    first = {place.instance_id for place in move.places}
-    if move.volume.multi_attach_enabled or move.volume.volume_id in _made_multi_attach(draft):
-        first.update(targets)  # what is shared goes back to the one without leaving the other
-    # On the instance that it was on it is at home, at another device.
-    away = tuple(instance_id for instance_id in targets if instance_id not in first)
-    return (Query("DescribeVolumes", (new, ("attachment.instance-id", away))),) if away else ()
-
-
-def _flag_changes(draft: Draft) -> Iterator[Change]:
-    """Delete-on-termination, for all devices of an instance in one call."""
-    for instance_id, flags in draft.flags.items():
-        instance = draft.state.instance(instance_id)
-        before = list(instance.block_devices) if instance is not None else []
-        # One that is pending may not list its devices yet.
-        listed = {device.device_name for device in before}
-        before += [
-            BlockDevice(link.device_name, volume.volume_id, link.delete_on_termination)
-            for volume in draft.state.all(Volume)
-            for link in volume.attachments
-            if link.instance_id == instance_id and link.device_name not in listed
-        ]
-        off = {change.resource for change in draft.detaches if change.parameters["InstanceId"] == instance_id}
-        after = [plain(device) for device in before if device.volume_id not in off]
-        after += [
-            plain(BlockDevice(change.parameters["Device"], change.resource))
-            for change in draft.attaches
-            if change.parameters["InstanceId"] == instance_id
-        ]
-        for device in after:
-            device["delete_on_termination"] = flags.get(device["device_name"], device["delete_on_termination"])
-        change = _flags(instance_id, flags, draft.state.region)
-        yield dataclasses.replace(
-            change,
-            before={"block_devices": [plain(device) for device in before]},
-            after={"block_devices": after},
-        )
-
-
 # --- small parts -----------------------------------------------------------------------------------------------------
-
-
-def _flags(instance_id: str, flags: Mapping[str, bool], region: str) -> Change:
-    mapping = [
-        {"DeviceName": device, "Ebs": {"DeleteOnTermination": wanted}} for device, wanted in sorted(flags.items())
-    ]
-    return Change(
-        "ModifyInstanceAttribute",
-        instance_id,
-        region,
-        {"BlockDeviceMappings": mapping},
-        "set delete_on_termination of " + ", ".join(sorted(flags)),
-    )
 
 
 def _merged(waits: Iterable[Wait]) -> tuple[Wait, ...]:

@@ -9,15 +9,18 @@ Private to this collection.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable, Iterator
+
 from ..._kernel import proofs
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import UnsafePlan, listed
 from ..._kernel.ids import kind_of, planned
-from ..._kernel.plan import Change, Wait
+from ..._kernel.plan import Change, Stage, Wait
 from ..._kernel.resources import Snapshot, Volume, VolumeAttachment
 from ..._kernel.state import Query, own_snapshots
 from ..._kernel.tags import carried, replaces_value
-from .attaching import plan_attachment, plan_detach, record_places
+from .attaching import plan_attachment, plan_detach, point_of_no_return, record_places
 from .captures import (
     before_deletion,
     give_up,
@@ -39,64 +42,18 @@ from .identity import (
 )
 from .in_place import leaving_warnings
 from .places import (
+    Place,
     declared_places,
     places_of,
     recorded_places,
 )
 
 
-def end_swap(draft: Draft, match: Match, new: str, volume: Volume | None = None) -> None:
-    """Remove the swap's tag from the copy, before or after the proof of a deletion in its favour.
-
-    *volume*: the copy, if an earlier run made it. That run may have deleted the replaced volume, but not its
-    snapshot.
-    """
-    untagged = draft.untagged(new, (tag_names.SWAP,), "remove the marks of the move")
-    old_id = volume.tags.get(tag_names.SWAP, "") if volume is not None else ""
-    unfinished = {old.volume_id for old in match.replaced}
-    if volume is not None and kind_of(old_id) == "volume" and old_id not in unfinished:
-        draft.asked.append(own_snapshots({tag_names.SWAP: old_id}))
-        for item in draft.state.all(Snapshot):
-            tags = item.tags
-            mine = item.snapshot_id == volume.snapshot_id and proofs.is_temporary(item, old_id)
-            if mine and tags.get(tag_names.SWAP) == old_id and tag_names.FINAL not in tags:
-                draft.leftovers.append(_forgotten(draft, old_id, item.snapshot_id))
-    (draft.leftovers or draft.releases).append(untagged)
-
-
-def forget_swap(draft: Draft, volume: Volume, *, absent: bool = False) -> None:
-    """Clear the leftovers of an unfinished swap of a volume that is detached or deleted.
-
-    With *absent* the new final snapshot replaces those that could be the final ones: see `_snapshot`.
-    """
-    if not recorded_places(volume):
-        return
-    draft.asked.append(snapshot_query(volume, tag_names.SWAP))
-    for item in snapshots_of_runs(draft, volume, tag_names.SWAP):
-        if volume.attachments or item.state == "error" or proofs.is_temporary(item, volume.volume_id):
-            outdate(draft, volume, (item,))
-        elif not absent or item.tags.get(tag_names.FINAL) != volume.volume_id:
-            draft.remove_tags(draft.cleanup, item, (tag_names.SWAP,), f"keep as a snapshot of {volume.volume_id}")
-
-
-def _require_all_named(draft: Draft, match: Match, volume: Volume) -> None:
-    """Raise UnsafePlan if a shared volume has other holders. Its swap detaches it everywhere, but attaches the copy
-    only here.
-    """
-    named = {instance.instance_id for instance in match.target.instances}
-    others = sorted({link.instance_id for link in volume.attachments} - named)
-    if volume.multi_attach_enabled and others and not draft.spec.steal:
-        raise UnsafePlan(
-            f"{match.target.label}: {volume.volume_id} is attached to {listed(others)} too, but its copy would "
-            "not be. Name them in instance_ids too, or set steal: true"
-        )
-
-
 def plan_swap(draft: Draft, match: Match, volume: Volume) -> None:
     """Plan the exchange of the volume for its copy, which is made after the detach."""
     target = match.target
     if match.how == "device":
-        # Once it is off, nothing but its tags says what it is.
+        # A detached volume has nothing but its tags to show whose it is.
         draft.add_tags(draft.in_place, volume, identity_tags(target, match.name), "tag as the volume of this entry")
     new = planned("volume", f"{target.group}/{match.name}")
     places = places_of(draft.state, volume)
@@ -111,36 +68,83 @@ def plan_swap(draft: Draft, match: Match, volume: Volume) -> None:
     snapshot = plan_capture(draft, match, volume, tag_names.SWAP, reason, final=final)
     draft.asked += (Query("GetEbsEncryptionByDefault"), modification_query(volume), *key_query(match, using=True))
     draft.warnings += leaving_warnings(match, volume, draft.state)
+    _plan_copy(draft, match, volume, new, snapshot)
+    draft.moves.append(Move(volume, places, new, snapshot))
+    _attach_copy(draft, match, new, places)
+    finish_swap(draft, match, volume, new, snapshot)
+    end_swap(draft, match, new)
+
+
+def _plan_copy(draft: Draft, match: Match, volume: Volume, new: str, snapshot: str) -> None:
+    """Plan the creation of the volume's copy from the *snapshot* of this swap."""
+    target = match.target
     purged = draft.spec.purge_tags and target.spec.tags is not None
     tags = {
         **({} if purged else carried(volume.tags)),
         **(target.spec.tags or {}),
         **identity_tags(target, match.name),
         tag_names.REPLACES: replaces_value(volume.volume_id, tag_names.replaced_ids(volume.tags)),
-        # Until it is in its place: what a failed run leaves of it is of no use, and may be deleted.
+        # Until the copy is in its place, this tag says that a later run may delete it.
         tag_names.SWAP: volume.volume_id,
     }
-    drift = compare(match, draft.state)
-    change = creation_change(
-        draft, match, new, tags, f"replace {volume.volume_id}: {shown(drift.swap)}", old=volume, snapshot_id=snapshot
-    )
-    draft.creates.append(change)
+    reason = f"replace {volume.volume_id}: {shown(compare(match, draft.state).swap)}"
+    draft.creates.append(creation_change(draft, match, new, tags, reason, old=volume, snapshot_id=snapshot))
     draft.create_waits.append(Wait((new,), "volume_available", final=not target.instances))
-    draft.moves.append(Move(volume, places, new, snapshot))
+
+
+def _attach_copy(draft: Draft, match: Match, new: str, places: Iterable[Place]) -> None:
+    """Plan the attachment of the copy where the volume was, and wherever else the entry wants it."""
+    former = {place.instance_id: place for place in places}
     links: list[VolumeAttachment] = []
-    for instance in target.instances:
-        was = next((place for place in places if place.instance_id == instance.instance_id), None)
-        links = plan_attachment(
-            draft,
-            match,
-            new,
-            instance,
-            draft.devices.choose(match, instance, was.device_name if was else None),
-            links,
-            remembered=was is not None and was.delete_on_termination,
+    for instance in match.target.instances:
+        was = former.get(instance.instance_id)
+        device = draft.devices.choose(match, instance, was.device_name if was else None)
+        remembered = was is not None and was.delete_on_termination
+        links = plan_attachment(draft, match, new, instance, device, links, remembered=remembered)
+
+
+def swaps_undone(draft: Draft) -> Iterator[Stage]:
+    """Yield the rollback of `plan_swap`: no copy and no snapshot of it left.
+
+    EC2 shows a pending snapshot until it is completed, even if it is deleted. So it first loses the tags by which a
+    later run would find it. The snapshot proves the copy, so the copy goes first.
+    """
+    ends = [(move, point_of_no_return(draft, move)) for move in draft.moves]
+    yield Stage(
+        tuple(
+            dataclasses.replace(
+                draft.untagged(move.snapshot, (tag_names.FINAL, tag_names.SWAP), "undo the swap"), unless=end
+            )
+            for move, end in ends
+            if move.snapshot
         )
-    finish_swap(draft, match, volume, new, snapshot)
-    end_swap(draft, match, new)
+    )
+    region = draft.state.region
+    yield Stage(
+        tuple(
+            Change("DeleteVolume", move.new, region, {}, "undo the swap", unless=end) for move, end in ends if move.new
+        )
+    )
+    yield Stage(
+        tuple(
+            Change("DeleteSnapshot", move.snapshot, region, {}, "undo the swap", unless=end)
+            for move, end in ends
+            if move.snapshot
+        )
+    )
+
+
+def _require_all_named(draft: Draft, match: Match, volume: Volume) -> None:
+    """Raise UnsafePlan if a shared volume has other holders. Its swap detaches it everywhere, but attaches the copy
+    only here.
+    """
+    named = {instance.instance_id for instance in match.target.instances}
+    others = sorted({link.instance_id for link in volume.attachments} - named)
+    if volume.multi_attach_enabled and others and not draft.spec.steal:
+        raise UnsafePlan(
+            f"{match.target.label}: {volume.volume_id} is attached to {listed(others)} too, but its copy would "
+            "not be. Name them in instance_ids too, or set steal: true"
+        )
 
 
 def finish_swap(draft: Draft, match: Match, old: Volume, new: str, snapshot: str = "") -> None:
@@ -168,7 +172,7 @@ def finish_swap(draft: Draft, match: Match, old: Volume, new: str, snapshot: str
     if made and final:
         draft.arrivals.append(draft.untagged(snapshot, (tag_names.SWAP,), stays))
     elif made:
-        forgetting.append(_forgotten(draft, old.volume_id, snapshot))
+        forgetting.append(_superfluous(draft, old.volume_id, snapshot))
     else:
         draft.asked.append(snapshot_query(old, tag_names.SWAP))
         there = snapshots_of_runs(draft, old, tag_names.SWAP)
@@ -182,7 +186,42 @@ def finish_swap(draft: Draft, match: Match, old: Volume, new: str, snapshot: str
         draft.remove_tags(draft.releases, old, own, f"release the name to {new}")
 
 
-def _forgotten(draft: Draft, old_id: str, snapshot_id: str) -> Change:
+def end_swap(draft: Draft, match: Match, new: str, volume: Volume | None = None) -> None:
+    """Remove the swap's tag from the copy, before or after the proof of a deletion in its favour.
+
+    *volume*: the copy, if an earlier run made it. That run may have deleted the replaced volume, but not its
+    snapshot.
+    """
+    untagged = draft.untagged(new, (tag_names.SWAP,), "remove the marks of the move")
+    old_id = volume.tags.get(tag_names.SWAP, "") if volume is not None else ""
+    unfinished = {old.volume_id for old in match.replaced}
+    if volume is not None and kind_of(old_id) == "volume" and old_id not in unfinished:
+        draft.asked.append(own_snapshots({tag_names.SWAP: old_id}))
+        for item in draft.state.all(Snapshot):
+            tags = item.tags
+            mine = item.snapshot_id == volume.snapshot_id and proofs.is_temporary(item, old_id)
+            if mine and tags.get(tag_names.SWAP) == old_id and tag_names.FINAL not in tags:
+                draft.leftovers.append(_superfluous(draft, old_id, item.snapshot_id))
+    (draft.leftovers or draft.releases).append(untagged)
+
+
+def _superfluous(draft: Draft, old_id: str, snapshot_id: str) -> Change:
+    """Return the deletion of a swap's snapshot, once the copy of the volume *old_id* is in its place."""
     reason = f"delete: the copy of {old_id} is made"
     before = {"tags": {tag_names.SWAP: old_id}}
     return Change("DeleteSnapshot", snapshot_id, draft.state.region, {}, reason, before, None)
+
+
+def forget_swap(draft: Draft, volume: Volume, *, absent: bool = False) -> None:
+    """Clear the leftovers of an unfinished swap of a volume that is detached or deleted.
+
+    With *absent* the new final snapshot replaces those that could be the final ones: see `plan_capture`.
+    """
+    if not recorded_places(volume):
+        return
+    draft.asked.append(snapshot_query(volume, tag_names.SWAP))
+    for item in snapshots_of_runs(draft, volume, tag_names.SWAP):
+        if volume.attachments or item.state == "error" or proofs.is_temporary(item, volume.volume_id):
+            outdate(draft, volume, (item,))
+        elif not absent or item.tags.get(tag_names.FINAL) != volume.volume_id:
+            draft.remove_tags(draft.cleanup, item, (tag_names.SWAP,), f"keep as a snapshot of {volume.volume_id}")
