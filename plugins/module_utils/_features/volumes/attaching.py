@@ -28,10 +28,7 @@ from .drift import (
     modification,
     modification_query,
 )
-from .identity import (
-    Match,
-    boots,
-)
+from .match import Match
 from .places import (
     Place,
     deleted_with,
@@ -39,6 +36,7 @@ from .places import (
     places_tags,
     require_supported_site,
 )
+from .targets import boots
 
 
 def make_ready(draft: Draft, volume: Volume) -> None:

@@ -22,9 +22,7 @@ from ..._kernel.resources import Snapshot, Volume
 from ..._kernel.state import Query, State, own_snapshots
 from ..._kernel.tags import carried
 from .draft import Draft
-from .identity import (
-    Match,
-)
+from .match import Match
 from .places import (
     require_in_region,
 )

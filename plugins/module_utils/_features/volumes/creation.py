@@ -24,13 +24,11 @@ from .drift import (
     creation,
     key_query,
 )
-from .identity import (
-    Match,
-    Target,
-)
+from .match import Match
 from .places import (
     require_supported_site,
 )
+from .targets import Target
 
 ARCHIVE = "archive"
 """The tier of a snapshot from which EBS makes no volume. One that is restored for a time is in the standard tier."""

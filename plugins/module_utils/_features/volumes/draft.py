@@ -22,9 +22,10 @@ from ..._kernel.plan import Change, Wait
 from ..._kernel.resources import Snapshot, Volume, VolumeAttachment, view
 from ..._kernel.state import Query, State
 from ..._kernel.tags import boto3_tags
-from .identity import Match, Target
+from .match import Match
 from .places import Devices, Place
 from .spec import VolumesSpec
+from .targets import Target
 
 COOLDOWN = frozenset({"IncorrectModificationState", "VolumeModificationRateExceeded"})
 """The errors with which EBS says "not now": a modification is under way, or the modifications of 24 hours are spent."""

@@ -19,8 +19,9 @@ from ..._domain.volume_types import VOLUME_TYPES, kept_performance, normalised, 
 from ..._kernel.errors import SpecError
 from ..._kernel.resources import Snapshot, Volume
 from ..._kernel.state import Query, State, by_id
-from .identity import Match, Target
+from .match import Match
 from .spec import VolumeSpec, require_values
+from .targets import Target
 
 IN_PROGRESS = ("modifying", "optimizing")
 ENCRYPTION_BY_DEFAULT = "ebsEncryptionByDefault"

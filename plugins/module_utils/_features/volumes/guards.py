@@ -27,13 +27,11 @@ from .drift import (
     compare,
     shown,
 )
-from .identity import (
-    Match,
-    replaced_by,
-)
+from .match import Match
 from .places import (
     deleted_with,
 )
+from .targets import replaced_by
 
 
 def unproven_claim(draft: Draft, match: Match) -> StorageError | None:

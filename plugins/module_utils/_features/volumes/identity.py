@@ -14,93 +14,18 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-from ..._domain.device_names import device_letters
-from ..._domain.succession import successor, successor_queries
-from ..._kernel import proofs
 from ..._kernel import tags as tag_names
-from ..._kernel.errors import Ambiguous, SpecError, StorageError, UnsafePlan, listed
-from ..._kernel.ids import kind_of
-from ..._kernel.resources import Instance, Volume, VolumeAttachment
+from ..._kernel.errors import Ambiguous, SpecError, UnsafePlan, listed
+from ..._kernel.resources import Volume
 from ..._kernel.state import Query, State, by_id
-from .spec import PLACE_OF_ZONE, ROOT, VolumeSpec, VolumesSpec
-
-_GOING = ("deleting", "deleted")
-
-
-@dataclass(frozen=True)
-class Target:
-    """The wanted place of an entry's volume: attached to each of ``instances``, or unattached in
-    ``zone`` without any.
-    """
-
-    spec: VolumeSpec
-    group: str
-    instances: tuple[Instance, ...]
-    zone: str
-
-    @property
-    def instance_ids(self) -> frozenset[str]:
-        """The ids of ``instances``."""
-        return frozenset(instance.instance_id for instance in self.instances)
-
-    @property
-    def label(self) -> str:
-        """The entry and the instance, for messages: ``volumes[0] (data) of i-…``."""
-        if len(self.instances) == 1:
-            return f"{self.spec.label} of {self.instances[0].instance_id}"
-        return f"{self.spec.label} of {self.group}"
-
-
-@dataclass(frozen=True)
-class Match:
-    """The volumes that a target may stand for.
-
-    ``name``: the value of ``ec2ops:volume``. ``volume``: the one that counts, None when there is none. ``how``:
-    ``tags``, ``volume_id``, ``device`` or ``root``. ``replaced``: what ``volume`` has come in place of, in swaps
-    that are not finished, the latest first. ``stale``: made by a run that did not end, and of no use any more.
-    ``copies``: other volumes with the entry's tags, where ``volume_id`` or its place says which one is the entry's.
-    ``proven``: ids of those in ``replaced`` of which EC2 shows that a swap made a copy. ``doubts``: tags that no fact
-    agrees with, as warnings. ``unproven``: the entry names another volume, and only tags say that ``volume`` has
-    replaced it; then nothing but tags of it is changed. ``refused``: why tags leave open what the entry stands for;
-    the other entries are carried out.
-    """
-
-    target: Target
-    name: str
-    volume: Volume | None = None
-    how: str = "tags"
-    replaced: tuple[Volume, ...] = ()
-    stale: tuple[Volume, ...] = ()
-    copies: tuple[Volume, ...] = ()
-    proven: frozenset[str] = frozenset()
-    doubts: tuple[str, ...] = ()
-    unproven: bool = False
-    refused: StorageError | None = None
-
-    @property
-    def here(self) -> bool:
-        """The volume is attached to an instance of the target."""
-        return self.volume is not None and is_at(self.target, self.volume)
-
-    @property
-    def old(self) -> Volume | None:
-        """The volume that ``volume`` replaces in an unfinished swap."""
-        return self.replaced[0] if self.replaced else None
-
-    @property
-    def is_told_by_tags(self) -> bool:
-        """Only tags say which volume is the entry's, or that it has none."""
-        return self.unproven or self.how == "tags"
-
-    @property
-    def is_root(self) -> bool:
-        """The volume is one that an instance boots from."""
-        return self.volume is not None and self.how == "root"
+from .claims import KnownVolumes
+from .match import Match, require_ours
+from .spec import PLACE_OF_ZONE, ROOT, VolumesSpec
+from .swap_phases import swap_of
+from .targets import Target, is_at, is_root_of, targets
 
 
 def first_queries(spec: VolumesSpec) -> tuple[Query, ...]:
@@ -117,101 +42,12 @@ def first_queries(spec: VolumesSpec) -> tuple[Query, ...]:
     )
 
 
-def proof_queries(spec: VolumesSpec, state: State) -> tuple[Query, ...]:
-    """Return the queries for the snapshots that prove copies: of unfinished swaps, and of volumes that claim to be
-    copies.
-
-    A finished swap that kept the replaced volume has no snapshot any more, and the volume is detached and marked. It
-    needs no query. If the swap deleted it, its final snapshot proves the copy of a volume that an entry names.
-    """
-    known = _Volumes(state)
-    open_claims = [
-        new.snapshot_id or ""
-        for old_id, several in known.claims.items()
-        for new in several
-        if (old := known.get(old_id)) is not None and not _is_finished(old, new)
-    ]
-    open_claims += [
-        new.snapshot_id or ""
-        for entry in spec.volumes
-        if entry.volume_id is not None and known.get(entry.volume_id) is None
-        for new in known.claims[entry.volume_id]
-    ]
-    return by_id("DescribeSnapshots", "snapshot-id", open_claims)
-
-
-def _is_finished(old: Volume, new: Volume) -> bool:
-    """Return whether a swap's last tags are written: *old* names *new*, is detached, and has no declaration."""
-    left = {tag_names.SPEC, *tag_names.WAS_AT}.intersection(old.tags)
-    return old.tags.get(tag_names.REPLACED_BY) == new.volume_id and not left and not old.attachments
-
-
-def is_at(target: Target, volume: Volume) -> bool:
-    """Return whether the volume is attached to an instance of the target, and stays there."""
-    wanted = {instance.instance_id for instance in target.instances}
-    return any(link.instance_id in wanted and not link.leaving for link in volume.attachments)
-
-
-def gone_queries(spec: VolumesSpec, state: State) -> tuple[Query, ...]:
-    """Return the query for the successors of instances that no longer exist, if any."""
-    found = {item: state.instance(item) for item in spec.instance_ids}
-    return successor_queries(item for item, instance in found.items() if instance is None or not instance.alive)
-
-
-def targets(spec: VolumesSpec, state: State) -> tuple[Target, ...]:
-    """Return the entries on their instances, in the order of ``instance_ids`` and ``volumes``.
-
-    Raises SpecError for instances that do not exist or are terminating, and for a shared volume across zones.
-    """
-    if spec.availability_zone is not None:
-        return tuple(Target(volume, spec.group or "", (), spec.availability_zone) for volume in spec.volumes)
-    instances = [_instance(state, instance_id) for instance_id in spec.instance_ids]
-    if spec.shared:
-        zones = sorted({instance.availability_zone for instance in instances})
-        if len(zones) > 1:
-            raise SpecError(
-                "instance_ids: a multi_attach volume is attached within one zone, but these instances are in "
-                f"{', '.join(zones)}"
-            )
-        return tuple(Target(volume, spec.group or "", tuple(instances), zones[0]) for volume in spec.volumes)
-    return tuple(
-        Target(volume, spec.group or instance.instance_id, (instance,), instance.availability_zone)
-        for instance in instances
-        for volume in spec.volumes
-    )
-
-
-def _instance(state: State, instance_id: str) -> Instance:
-    found = state.instance(instance_id)
-    if found is None or not found.alive:
-        heir = successor(state, instance_id)
-        if heir is not None:
-            raise SpecError(f"instance_ids: {replaced_by(instance_id, heir)}")
-    if found is None:
-        raise SpecError(f"instance_ids: {instance_id} does not exist in {state.region}. Check the id and the region")
-    if not found.alive:
-        raise SpecError(f"instance_ids: {instance_id} is {found.state}. Name a living instance")
-    return found
-
-
-def replaced_by(instance_id: str, heir: Instance) -> str:
-    """Return the sentence that *heir* has replaced the instance, with the remedy.
-
-    The successor is not followed. It has none of these volumes, so empty ones would be made for it.
-    """
-    return (
-        f"{instance_id} was replaced by {heir.instance_id}, which is {heir.state}. Name {heir.instance_id} in "
-        f"instance_ids. With spec: {instance_id}, or the spec that the task has, the volumes that are declared for "
-        f"{instance_id} move there once they are detached from it"
-    )
-
-
 def matches(spec: VolumesSpec, state: State) -> tuple[Match, ...]:
     """Return the match of each target. If tags leave an entry's volume open, only that entry is refused.
 
     Raises SpecError for bad input, and UnsafePlan for a named volume that somebody else has.
     """
-    known = _Volumes(state)
+    known = KnownVolumes(state)
     found = _adopted(_refusing(target, partial(_match, target, known)) for target in targets(spec, state))
     if spec.move:
         found = tuple(_with_own_group(match) for match in found if not _has_arrived(match))
@@ -294,7 +130,7 @@ def _sureness(match: Match) -> int:
 def _ours(match: Match, state: State) -> Match:
     """Return the match, refused if its volume belongs to somebody else. Raises UnsafePlan if the entry names it."""
     try:
-        _require_ours(match, state)
+        require_ours(match, state)
     except UnsafePlan as error:
         spec, volume = match.target.spec, match.volume
         tagged = volume is not None and volume.tags.get(tag_names.SPEC) not in (None, match.target.group)
@@ -336,7 +172,7 @@ def _with_one_name_each(found: Iterable[Match]) -> tuple[Match, ...]:
     return tuple(several)
 
 
-def _told_from_copies(match: Match, known: _Volumes) -> Match:
+def _told_from_copies(match: Match, known: KnownVolumes) -> Match:
     """Return the match of an entry with a ``volume_id``, with the other volumes that carry the entry's tags.
 
     They are copies where the named volume carries these tags itself. Raises Ambiguous where the id and the tags lead to
@@ -370,114 +206,7 @@ def _told_from_copies(match: Match, known: _Volumes) -> Match:
     )
 
 
-class _Volumes:
-    """The state's volumes by tags, by device, and by the volumes that they claim to replace."""
-
-    def __init__(self, state: State) -> None:
-        self.state = state
-        self.tagged: dict[tuple[str, str], list[Volume]] = defaultdict(list)
-        self.claims: dict[str, list[Volume]] = defaultdict(list)
-        self._at: dict[tuple[str, str], list[Volume]] = defaultdict(list)
-        for volume in state.all(Volume):
-            if volume.state in _GOING:
-                continue
-            if tag_names.SPEC in volume.tags and tag_names.VOLUME in volume.tags:
-                self.tagged[volume.tags[tag_names.SPEC], volume.tags[tag_names.VOLUME]].append(volume)
-            for older in tag_names.replaced_ids(volume.tags):
-                self.claims[older].append(volume)
-            for link in volume.attachments:
-                self._at[link.instance_id, device_letters(link.device_name)].append(volume)
-
-    def at(self, instance_id: str, device: str) -> list[Volume]:
-        """Return the volumes at the device, under either of its names."""
-        return self._at.get((instance_id, device_letters(device)), [])
-
-    def get(self, volume_id: str) -> Volume | None:
-        """Return the volume of that id, unless it is being deleted."""
-        found = self.state.volume(volume_id)
-        return None if found is None or found.state in _GOING else found
-
-    def is_proven(self, new: Volume, old: Volume) -> bool:
-        """Return whether EC2 shows that a swap made *new* as the copy of *old*."""
-        return proofs.is_replacement(new, old, self.state.snapshot(new.snapshot_id))
-
-    def has_proven_copy(self, old: Volume) -> bool:
-        """Return whether EC2 shows a copy of *old* that a swap made."""
-        return any(self.is_proven(new, old) for new in self.claims[old.volume_id])
-
-    def doubt(self, target: Target, new: Volume, old_id: str) -> str | None:
-        """Return why *new* does not count as the replacement of *old_id*, as a phrase after its id, or None if it
-        counts.
-
-        EC2 must not contradict the claim. If EC2 proves nothing, since the swap's snapshot is gone, *new* counts while
-        it is attached. Of two detached volumes it counts if the other one is marked as replaced by it.
-        """
-        old = self.get(old_id)
-        if old is None or self.is_proven(new, old):
-            return None
-        direct = tag_names.replaced_ids(new.tags)[0] == old_id
-        misfit = proofs.replacement_misfit(new, old, self.state.snapshot(new.snapshot_id)) if direct else None
-        if misfit is not None:
-            return misfit
-        unproven = "is not proven to be its copy: EC2 shows no swap snapshot that it was made from"
-        if is_at(target, old) and not is_at(target, new):
-            return unproven
-        # Two in its place, or one that is attached elsewhere, are left to the user: see `_pair`.
-        if new.attachments if direct else is_at(target, new):
-            return None
-        marked = old.tags.get(tag_names.REPLACED_BY)
-        between = new if marked == new.volume_id else self.get(marked or "")
-        # A copy of a copy stands for the first one too, which its own copy has replaced.
-        follows = marked is not None if between is None else old_id in tag_names.replaced_ids(between.tags)
-        if follows and not old.attachments and (not direct or between is new):
-            return None
-        return unproven
-
-    def is_sure(self, new: Volume, old_id: str) -> bool:
-        """Return whether EC2 shows that a swap made *new* as the copy of the volume of that id, which may be gone."""
-        return self.is_proven(new, self.get(old_id) or Volume(old_id))
-
-    def is_stray(self, volume: Volume) -> bool:
-        """Return whether the volume has the tag of an unfinished swap of a volume that is gone."""
-        swapped = volume.tags.get(tag_names.SWAP)
-        return swapped is not None and not volume.attachments and self.get(swapped) is None
-
-    def replacements(self, target: Target, old_id: str) -> list[Volume]:
-        """Return the volumes whose claim to replace *old_id* counts."""
-        return [new for new in self.claims[old_id] if self.doubt(target, new, old_id) is None]
-
-    def is_replaced(self, target: Target, volume: Volume) -> bool:
-        """Return whether the volume's mark as replaced counts.
-
-        The mark must be an id. For a volume at its place it counts only if its replacement is there too.
-        """
-        mark = volume.tags.get(tag_names.REPLACED_BY)
-        if mark is None or kind_of(mark) != "volume":
-            return False
-        new = self.get(mark)
-        if new is None:
-            return not is_at(target, volume)
-        return new in self.replacements(target, volume.volume_id)
-
-    def doubts(self, target: Target, several: Iterable[Volume]) -> Iterator[str]:
-        """Yield warnings for tags of these volumes that no fact supports."""
-        for volume in several:
-            for old_id in tag_names.replaced_ids(volume.tags):
-                doubt = self.doubt(target, volume, old_id)
-                if doubt is not None:
-                    yield (
-                        f"{target.label}: {volume.volume_id} carries {tag_names.REPLACES}={old_id} and {doubt}. It is "
-                        f"left as it is. Remove its tag {tag_names.REPLACES}"
-                    )
-            if tag_names.REPLACED_BY in volume.tags and not self.is_replaced(target, volume):
-                yield (
-                    f"{target.label}: {volume.volume_id} carries {tag_names.REPLACED_BY}="
-                    f"{volume.tags[tag_names.REPLACED_BY]}, and no such replacement is proven. It counts as not "
-                    f"replaced. Remove its tag {tag_names.REPLACED_BY}"
-                )
-
-
-def _match(target: Target, known: _Volumes) -> Match:
+def _match(target: Target, known: KnownVolumes) -> Match:
     spec = target.spec
     if spec.name == ROOT:
         return _root(target, known)
@@ -496,9 +225,9 @@ def _match(target: Target, known: _Volumes) -> Match:
     if len(there) > 1:
         raise Ambiguous(f"{target.label}: several volumes are at {spec.device_name}", sorted(there))
     for volume in there.values():
-        if spec.state != "present" and not _boots(target, volume):
+        if spec.state != "present" and not is_root_of(target, volume):
             return _unadopted(target, name, volume)
-        return Match(target, name, volume, "root" if _boots(target, volume) else "device")
+        return Match(target, name, volume, "root" if is_root_of(target, volume) else "device")
     return Match(target, name)
 
 
@@ -514,19 +243,7 @@ def _unadopted(target: Target, name: str, volume: Volume) -> Match:
     )
 
 
-def boots(instance: Instance, volume: Volume) -> bool:
-    """Return whether the instance boots from the volume. A pending instance may not list its volumes yet."""
-    return instance.root_volume_id == volume.volume_id or any(
-        (link.instance_id, link.device_name) == (instance.instance_id, instance.root_device_name)
-        for link in volume.attachments
-    )
-
-
-def _boots(target: Target, volume: Volume) -> bool:
-    return any(boots(instance, volume) for instance in target.instances)
-
-
-def _root(target: Target, known: _Volumes) -> Match:
+def _root(target: Target, known: KnownVolumes) -> Match:
     (instance,) = target.instances
     there = known.at(instance.instance_id, instance.root_device_name)
     volume = known.get(instance.root_volume_id or "") or next(iter(there), None)
@@ -535,7 +252,7 @@ def _root(target: Target, known: _Volumes) -> Match:
     return Match(target, ROOT, volume, "root")
 
 
-def _tagged(target: Target, name: str, tagged: Sequence[Volume], known: _Volumes) -> Match:
+def _tagged(target: Target, name: str, tagged: Sequence[Volume], known: KnownVolumes) -> Match:
     """Return the match among the volumes with the entry's tags: one that is not replaced, preferably at its place."""
     doubts = tuple(known.doubts(target, tagged))
     others = [volume for volume in tagged if _is_no_restore(target, volume)]
@@ -584,8 +301,8 @@ def _tagged(target: Target, name: str, tagged: Sequence[Volume], known: _Volumes
         if volume in known.replacements(target, old.volume_id)
         or (old.tags.get(tag_names.REPLACED_BY) == volume.volume_id and known.is_replaced(target, old))
     ]
-    how = "root" if _boots(target, volume) else "tags"
-    match = _pair(target, name, replaced, volume, how, known)
+    how = "root" if is_root_of(target, volume) else "tags"
+    match = _swapped(target, name, replaced, volume, how, known)
     return dataclasses.replace(match, copies=copies, doubts=doubts)
 
 
@@ -616,7 +333,7 @@ def _several(target: Target, name: str, found: Iterable[Volume]) -> Ambiguous:
     )
 
 
-def _named(target: Target, known: _Volumes, volume_id: str) -> Match:
+def _named(target: Target, known: KnownVolumes, volume_id: str) -> Match:
     """Return the match for a volume's id: the volume itself, or the one that has replaced it."""
     volume = known.get(volume_id)
     doubts = tuple(known.doubts(target, [*([volume] if volume is not None else []), *known.claims[volume_id]]))
@@ -642,7 +359,7 @@ def _named(target: Target, known: _Volumes, volume_id: str) -> Match:
     if heirs:
         older = [known.get(older_id) for older_id in tag_names.replaced_ids(first.tags)]
         counted = [old for old in older if old is not None and known.doubt(target, first, old.volume_id) is None]
-        match = _pair(target, name, counted, first, "volume_id", known)
+        match = _swapped(target, name, counted, first, "volume_id", known)
         if match.volume is not first or known.is_sure(first, volume_id):
             return dataclasses.replace(match, doubts=doubts)
         unproven = (
@@ -658,10 +375,10 @@ def _named(target: Target, known: _Volumes, volume_id: str) -> Match:
             f"does not exist any more. To go back to {volume_id}, remove its tag {tag_names.REPLACED_BY}"
         )
         return Match(target, name, how="volume_id", refused=error)
-    return Match(target, name, first, "root" if _boots(target, first) else "volume_id", doubts=doubts)
+    return Match(target, name, first, "root" if is_root_of(target, first) else "volume_id", doubts=doubts)
 
 
-def _newest(target: Target, volumes: Iterable[Volume], known: _Volumes) -> list[Volume]:
+def _newest(target: Target, volumes: Iterable[Volume], known: KnownVolumes) -> list[Volume]:
     """Return the volumes that no other one replaces, without those whose own claim to replace one is void."""
     several = list(volumes)
     ids = {volume.volume_id for volume in several}
@@ -673,98 +390,20 @@ def _newest(target: Target, volumes: Iterable[Volume], known: _Volumes) -> list[
     return [volume for volume in several if volume.volume_id not in out]
 
 
-def _pair(target: Target, name: str, replaced: Iterable[Volume], new: Volume, how: str, known: _Volumes) -> Match:
-    """Return the match out of a replaced volume and its replacement.
+def _swapped(
+    target: Target, name: str, replaced: Iterable[Volume], new: Volume, how: str, known: KnownVolumes
+) -> Match:
+    """Return the match out of replaced volumes and their replacement: the one that counts, with the swaps to finish.
 
-    The new volume counts once it has the old one's place, or while it can still take it. It cannot if the old one is
-    attached again, since that has newer writes. Then the new one is superfluous.
+    Raises Ambiguous where writes may be lost either way.
     """
     order = {volume_id: number for number, volume_id in enumerate(tag_names.replaced_ids(new.tags))}
-    unfinished = sorted(
-        (
-            old
-            for old in replaced
-            if tag_names.REPLACED_BY not in old.tags or {tag_names.SPEC, *tag_names.WAS_AT}.intersection(old.tags)
-        ),
-        key=lambda old: order.get(old.volume_id, len(order)),
+    swaps = tuple(
+        swap_of(target, old, new, known)
+        for old in sorted(replaced, key=lambda old: order.get(old.volume_id, len(order)))
+        if tag_names.REPLACED_BY not in old.tags or {tag_names.SPEC, *tag_names.WAS_AT}.intersection(old.tags)
     )
-    proven = frozenset(old.volume_id for old in unfinished if known.has_proven_copy(old))
-    old = unfinished[0] if unfinished else None
-    if old is None or known.is_replaced(target, old):
-        return Match(target, name, new, how, tuple(unfinished), proven=proven)
-    # What never was in the old one's place still says so.
-    begun = tag_names.SWAP in new.tags
-    if old.attachments and (new.attachments or not begun):
-        raise Ambiguous(
-            f"{target.label}: {new.volume_id} has replaced {old.volume_id}, but {old.volume_id} is attached again. "
-            f"Detach the wrong one, and tag it {tag_names.REPLACED_BY} with the id of the other",
-            [old.volume_id, new.volume_id],
-        )
-    if new.attachments and not is_at(target, new) and old.volume_id not in proven:
-        raise Ambiguous(
-            f"{target.label}: {new.volume_id} is attached elsewhere, and EC2 does not prove that it has replaced "
-            f"{old.volume_id}. Tag the wrong one {tag_names.REPLACED_BY} with the id of the other",
-            [old.volume_id, new.volume_id],
-        )
-    leaving = target.spec.state != "present" and not new.attachments and begun
-    if old.attachments or leaving:
-        stale = (new,) if old.volume_id in proven else ()
-        return Match(target, name, old, how, tuple(unfinished[1:]), stale, proven=proven)
-    return Match(target, name, new, how, tuple(unfinished), proven=proven)
-
-
-# --- whose it is -----------------------------------------------------------------------------------------------------
-
-
-def strangers(match: Match, state: State) -> Iterator[VolumeAttachment]:
-    """Yield the volume's attachments to living instances that the target does not name.
-
-    Those instances share a Multi-Attach volume of the same declaration, so nothing is taken from them unless it is to
-    be absent. To be detached, it leaves only the named instances, as a node leaves a cluster.
-    """
-    volume = match.volume
-    if volume is None or match.is_root:
-        return
-    state_wanted = match.target.spec.state
-    member = match.how == "tags" or (
-        # By its id a volume is moved to another instance, all of it.
-        state_wanted == "detached" and volume.tags.get(tag_names.SPEC) == match.target.group
-    )
-    if volume.multi_attach_enabled and match.target.instances and member and state_wanted != "absent":
-        return
-    wanted = {instance.instance_id for instance in match.target.instances}
-    for link in volume.attachments:
-        holder = state.instance(link.instance_id)
-        if link.instance_id not in wanted and (holder is None or holder.alive):
-            yield link
-
-
-def _require_ours(match: Match, state: State) -> None:
-    volume, target = match.volume, match.target
-    if volume is None or target.spec.name == ROOT:
-        return
-    spec, name = volume.tags.get(tag_names.SPEC), volume.tags.get(tag_names.VOLUME)
-    if spec == target.group and match.how == "device" and name != match.name:
-        raise UnsafePlan(
-            f"{target.label}: {volume.volume_id} at {target.spec.device_name} is the volume {name!r} of the same "
-            f"declaration. Call the entry {name!r}, add volume_id: {volume.volume_id} to rename the volume, or "
-            "choose another device_name"
-        )
-    if spec is not None and spec != target.group:
-        raise UnsafePlan(
-            f"{target.label}: {volume.volume_id} belongs to the declaration {spec!r} as its volume {name!r}. Set "
-            "steal: true to take it from there"
-        )
-    held = sorted(
-        f"{link.instance_id} as {link.device_name}"
-        for link in strangers(match, state)
-        # Who holds the volume is asked only once it is known.
-        if state.instance(link.instance_id) is not None
-        or state.was_asked("DescribeInstances", "instance-id", link.instance_id)
-    )
-    if held:
-        here = "is attached here" if target.spec.state == "present" else f"is {target.spec.state}"
-        raise UnsafePlan(
-            f"{target.label}: {volume.volume_id} is attached to {listed(held)}. If it was moved there, remove its "
-            f"entry here. If not, steal: true detaches it there, and it {here}"
-        )
+    if not swaps or swaps[0].copy_counts(target):
+        return Match(target, name, new, how, swaps)
+    stale = (new,) if swaps[0].is_proven else ()
+    return Match(target, name, swaps[0].old, how, swaps[1:], stale)

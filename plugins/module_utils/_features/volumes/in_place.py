@@ -28,10 +28,7 @@ from .drift import (
     modify_request,
     shown,
 )
-from .identity import (
-    Match,
-    strangers,
-)
+from .match import Match, strangers
 
 
 def comes_off(draft: Draft, match: Match, volume: Volume, drift: Drift) -> bool:

@@ -20,8 +20,9 @@ from ..._kernel import tags as tag_names
 from ..._kernel.errors import SpecError, UnsafePlan
 from ..._kernel.resources import Instance, Volume
 from ..._kernel.state import Query, State
-from .identity import Match, Target
+from .match import Match
 from .spec import VolumesSpec
+from .targets import Target
 
 # --- the record ------------------------------------------------------------------------------------------------------
 

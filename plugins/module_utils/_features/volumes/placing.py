@@ -25,11 +25,8 @@ from .captures import (
     source_of_copy,
 )
 from .draft import Draft, Move
-from .identity import (
-    Match,
-    strangers,
-)
 from .in_place import plan_tags
+from .match import Match, strangers
 from .places import (
     BY_OTHER_MEANS,
     Place,
@@ -111,10 +108,10 @@ def _plan_return(draft: Draft, match: Match, volume: Volume, links: _Links) -> N
     A replaced volume is detached already, and comes back if its copy cannot take its place. A copy that leaves its
     place has been written to, so nothing goes back to the replaced volume.
     """
-    old = match.old
-    if old is not None and old.volume_id in match.proven and links.joining and not links.leaving:
-        snapshot_id = source_of_copy(draft, old, volume)
-        draft.moves.append(Move(old, declared_places(match.target, old), volume.volume_id, snapshot_id))
+    swap = match.swaps[0] if match.swaps else None
+    if swap is not None and swap.is_proven and links.joining and not links.leaving:
+        snapshot_id = source_of_copy(draft, swap.old, volume)
+        draft.moves.append(Move(swap.old, declared_places(match.target, swap.old), volume.volume_id, snapshot_id))
     if links.leaving and links.joining:
         back = tuple(
             Place(link.instance_id, link.device_name, deleted_with(draft.state, volume, link.instance_id))

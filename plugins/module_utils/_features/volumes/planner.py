@@ -29,6 +29,7 @@ from ..._kernel.plan import Feature, Plan
 from ..._kernel.resources import Volume
 from ..._kernel.state import Query, State, by_id
 from .attaching import await_creation
+from .claims import proof_queries
 from .creation import plan_creation
 from .draft import Draft
 from .drift import (
@@ -45,15 +46,9 @@ from .guards import (
     require_untouched,
     unproven_claim,
 )
-from .identity import (
-    Match,
-    first_queries,
-    gone_queries,
-    kept_group_queries,
-    matches,
-    proof_queries,
-)
+from .identity import first_queries, kept_group_queries, matches
 from .in_place import comes_off, plan_modification, plan_tags
+from .match import Match
 from .places import (
     BY_OTHER_MEANS,
     Devices,
@@ -66,6 +61,7 @@ from .result import result
 from .spec import VolumesSpec, parse
 from .stages import stages_of
 from .swaps import finish_swap, plan_swap
+from .targets import gone_queries
 from .undeclared import no_longer_declared, orphans, plan_purge
 
 
@@ -157,8 +153,10 @@ def _plan_entry(draft: Draft, match: Match) -> None:
             f"{match.target.label}: {copies} {verb} the tags of {match.name} too. Remove {tag_names.SPEC} and "
             f"{tag_names.VOLUME} from the copies, so that tasks find the volume by its name"
         )
-    for old in match.replaced:
-        finish_swap(draft, match, old, volume.volume_id if volume is not None else "")
+    for swap in match.swaps:
+        # The volume that counts is not the copy of the last swap if that one was overtaken.
+        new = volume.volume_id if volume is not None else ""
+        finish_swap(draft, match, swap.old, new, is_proven=swap.is_proven)
     if volume is None:
         if state == "present":
             plan_creation(draft, match)

@@ -21,7 +21,8 @@ from ..._kernel.resources import Snapshot, Volume, view
 from ..._kernel.state import State
 from .draft import plain
 from .drift import Drift, compare, modification
-from .identity import Match, matches
+from .identity import matches
+from .match import Match
 from .places import deleted_with
 from .spec import VolumesSpec
 

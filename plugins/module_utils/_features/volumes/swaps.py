@@ -37,10 +37,8 @@ from .drift import (
     modification_query,
     shown,
 )
-from .identity import (
-    Match,
-)
 from .in_place import leaving_warnings
+from .match import Match
 from .places import (
     Place,
     declared_places,
@@ -147,19 +145,21 @@ def _require_all_named(draft: Draft, match: Match, volume: Volume) -> None:
         )
 
 
-def finish_swap(draft: Draft, match: Match, old: Volume, new: str, snapshot: str = "") -> None:
+def finish_swap(
+    draft: Draft, match: Match, old: Volume, new: str, snapshot: str = "", *, is_proven: bool = True
+) -> None:
     """Mark a replaced volume, and then release its name or delete it. Its snapshot becomes superfluous.
 
-    *snapshot* is that of a swap in this run; without it, an earlier run may have taken one.
+    *snapshot*: that of a swap in this run. Without it, an earlier run may have taken one. *is_proven*: EC2 shows that a
+    swap made a copy of the volume.
     """
     made = bool(snapshot)
-    proven = made or old.volume_id in match.proven
     direct = made or (match.volume is not None and tag_names.replaced_ids(match.volume.tags)[:1] == (old.volume_id,))
     if direct or kind_of(old.tags.get(tag_names.REPLACED_BY, "")) != "volume":
         mark = {tag_names.REPLACED_BY: new}
         draft.add_tags(draft.replaced_marks, old, mark, f"mark as replaced by {new}")
-    deleted = draft.spec.delete_replaced and proven
-    if draft.spec.delete_replaced and not proven:
+    deleted = draft.spec.delete_replaced and is_proven
+    if draft.spec.delete_replaced and not is_proven:
         draft.warnings.append(
             f"{match.target.label}: delete_replaced: {old.volume_id} is kept. EC2 shows no swap snapshot of it "
             f"that {new} was made from, so nothing proves that {new} is its copy. Delete it yourself"

@@ -16,14 +16,12 @@ from ..._kernel.ids import is_planned
 from ..._kernel.resources import Volume
 from .attaching import plan_detach
 from .draft import Draft
-from .identity import (
-    boots,
-)
 from .places import (
     WAS_AT_QUERY,
     recorded_places,
 )
 from .swaps import forget_swap
+from .targets import boots
 
 
 def plan_purge(draft: Draft) -> None:
