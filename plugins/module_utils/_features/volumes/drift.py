@@ -164,16 +164,24 @@ def _wanted(match: Match, actual: Mapping[str, Any]) -> dict[str, Any]:
         wanted["iops"] = performance["iops"]
     if spec.throughput is not None or not same_type:
         wanted["throughput"] = performance["throughput"]
-    if spec.multi_attach is None and actual["multi_attach_enabled"] and rules is not None and not rules.multi_attach:
+    _require_multi_attach_type(match, actual, volume_type)
+    if spec.multi_attach is not None:
+        wanted["multi_attach_enabled"] = spec.multi_attach
+    return wanted
+
+
+def _require_multi_attach_type(match: Match, actual: Mapping[str, Any], volume_type: str) -> None:
+    """Raise SpecError for a type without multi_attach if the entry asks for it, or the volume has it."""
+    spec, label, rules = match.target.spec, match.target.label, VOLUME_TYPES.get(volume_type)
+    if rules is not None and rules.multi_attach:
+        return
+    if spec.multi_attach:
+        raise SpecError(f"{label}: multi_attach: {volume_type} volumes do not support it. Use io1 or io2")
+    if spec.multi_attach is None and actual["multi_attach_enabled"] and rules is not None:
         raise SpecError(
             f"{label}: volume_type: {volume_type} volumes have no multi_attach, but this volume has it. First set "
             "multi_attach: false in a separate run"
         )
-    if spec.multi_attach is not None:
-        if spec.multi_attach and not (rules is not None and rules.multi_attach):
-            raise SpecError(f"{label}: multi_attach: {volume_type} volumes do not support it. Use io1 or io2")
-        wanted["multi_attach_enabled"] = spec.multi_attach
-    return wanted
 
 
 def _asked(spec: VolumeSpec, volume_type: str, actual: Mapping[str, Any]) -> tuple[int | None, int | None]:
@@ -239,46 +247,28 @@ def creation(
     *old*: the replaced volume, whose values count where the entry has none; *snapshot_id* is then its snapshot. Raises
     SpecError without a size and a snapshot, and for values that EBS does not take.
     """
-    spec, label = target.spec, target.label
+    spec = target.spec
     source = state.snapshot(snapshot_id) if old is None else None
     was = coming(state, old) if old is not None else {}
     volume_type = spec.volume_type or was.get("volume_type") or "gp3"
-    size = spec.size if spec.size is not None else was.get("size") or _size_of(source)
-    if size is None:
-        raise SpecError(f"{label}: size: is required for a new volume without a snapshot. Set it")
-    if source is not None and size < source.volume_size:
-        raise SpecError(
-            f"{label}: size: {size} GiB is smaller than the snapshot {source.snapshot_id} ({source.volume_size} GiB)"
-        )
-    iops, throughput = normalised(volume_type, *_asked(spec, volume_type, was))
-    rules = VOLUME_TYPES.get(volume_type)
-    if rules is not None and was.get("volume_type") == volume_type:
-        iops = was["iops"] if iops is None and rules.iops is not None else iops
-        throughput = was["throughput"] if throughput is None and rules.throughput is not None else throughput
-    require_values(label, volume_type, size, iops, throughput)
-    multi_attach = spec.multi_attach if spec.multi_attach is not None else old is not None and old.multi_attach_enabled
-    if multi_attach and not (rules is not None and rules.multi_attach):
-        raise SpecError(f"{label}: multi_attach: {volume_type} volumes do not support it. Use io1 or io2")
-    encrypted = _encrypted(label, spec, state, old or source)
-    if spec.kms_key_id is not None and state.fact(f"{spec.kms_key_id}/key") == "":
-        raise SpecError(
-            f"{label}: kms_key_id: {spec.kms_key_id} is not an enabled KMS key in {state.region}. Give the ARN, the "
-            "id or the alias (alias/…) of one"
-        )
-    request: dict[str, Any] = {"AvailabilityZone": target.zone, "VolumeType": volume_type, "Size": size}
-    request.update(
-        (name, value)
-        for name, value in (
-            ("SnapshotId", snapshot_id),
-            ("Iops", iops),
-            ("Throughput", throughput),
-            ("Encrypted", True if spec.encrypted else None),
-            ("KmsKeyId", spec.kms_key_id),
-            ("VolumeInitializationRate", spec.initialization_rate),
-            ("MultiAttachEnabled", True if multi_attach else None),
-        )
-        if value is not None
-    )
+    size = _new_size(target, was, source)
+    iops, throughput = _new_performance(spec, volume_type, was)
+    require_values(target.label, volume_type, size, iops, throughput)
+    multi_attach = _new_multi_attach(target, volume_type, old)
+    encrypted = _encrypted(target.label, spec, state, old or source)
+    _require_key(target, state)
+    parameters = {
+        "AvailabilityZone": target.zone,
+        "VolumeType": volume_type,
+        "Size": size,
+        "SnapshotId": snapshot_id,
+        "Iops": iops,
+        "Throughput": throughput,
+        "Encrypted": True if spec.encrypted else None,
+        "KmsKeyId": spec.kms_key_id,
+        "VolumeInitializationRate": spec.initialization_rate,
+        "MultiAttachEnabled": True if multi_attach else None,
+    }
     after: dict[str, Any] = {
         "state": "available",
         "size": size,
@@ -292,7 +282,48 @@ def creation(
         "attachments": [],
         "tags": dict(tags),
     }
-    return request, after
+    return {name: value for name, value in parameters.items() if value is not None}, after
+
+
+def _new_size(target: Target, was: Mapping[str, Any], source: Snapshot | None) -> int:
+    """Return the size of a new volume in GiB: that of the entry, of the replaced volume, or of the snapshot."""
+    spec = target.spec
+    size = spec.size if spec.size is not None else was.get("size") or _size_of(source)
+    if size is None:
+        raise SpecError(f"{target.label}: size: is required for a new volume without a snapshot. Set it")
+    if source is not None and size < source.volume_size:
+        raise SpecError(
+            f"{target.label}: size: {size} GiB is smaller than the snapshot {source.snapshot_id} "
+            f"({source.volume_size} GiB)"
+        )
+    return int(size)
+
+
+def _new_performance(spec: VolumeSpec, volume_type: str, was: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """Return IOPS and MiB/s of a new volume: those of the entry, or those of a replaced volume of the same type."""
+    iops, throughput = normalised(volume_type, *_asked(spec, volume_type, was))
+    rules = VOLUME_TYPES.get(volume_type)
+    if rules is not None and was.get("volume_type") == volume_type:
+        iops = was["iops"] if iops is None and rules.iops is not None else iops
+        throughput = was["throughput"] if throughput is None and rules.throughput is not None else throughput
+    return iops, throughput
+
+
+def _new_multi_attach(target: Target, volume_type: str, old: Volume | None) -> bool:
+    wanted, rules = target.spec.multi_attach, VOLUME_TYPES.get(volume_type)
+    multi_attach = wanted if wanted is not None else old is not None and old.multi_attach_enabled
+    if multi_attach and not (rules is not None and rules.multi_attach):
+        raise SpecError(f"{target.label}: multi_attach: {volume_type} volumes do not support it. Use io1 or io2")
+    return multi_attach
+
+
+def _require_key(target: Target, state: State) -> None:
+    key = target.spec.kms_key_id
+    if key is not None and state.fact(f"{key}/key") == "":
+        raise SpecError(
+            f"{target.label}: kms_key_id: {key} is not an enabled KMS key in {state.region}. Give the ARN, the "
+            "id or the alias (alias/…) of one"
+        )
 
 
 def _key(target: Target, state: State, source: Volume | Snapshot | None) -> str | None:

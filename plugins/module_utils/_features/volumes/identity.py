@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from ..._kernel import tags as tag_names
@@ -255,37 +255,38 @@ def _root(target: Target, known: KnownVolumes) -> Match:
 def _tagged(target: Target, name: str, tagged: Sequence[Volume], known: KnownVolumes) -> Match:
     """Return the match among the volumes with the entry's tags: one that is not replaced, preferably at its place."""
     doubts = tuple(known.doubts(target, tagged))
-    others = [volume for volume in tagged if _is_no_restore(target, volume)]
-    tagged = [volume for volume in tagged if volume not in others]
-    doubts += tuple(
-        f"{target.label}: {volume.volume_id} has the tag {tag_names.SPEC}={target.group}, but was not made from "
-        f"{target.spec.snapshot_id}. It stays as it is. Remove its tag {tag_names.SPEC}"
-        for volume in others
-    )
+    foreign = [volume for volume in tagged if _is_no_restore(target, volume)]
+    tagged = [volume for volume in tagged if volume not in foreign]
     present = [volume for volume in tagged if not known.is_replaced(target, volume)]
-    if target.spec.state == "absent":
-        strays = [volume for volume in present if known.is_stray(volume)]
-        present = [volume for volume in present if volume not in strays]
-        doubts += tuple(
-            f"{target.label}: {volume.volume_id} has the tag {tag_names.SWAP}={volume.tags[tag_names.SWAP]}, but "
-            "nothing proves that a swap made it. It is kept. Delete it yourself, or remove that tag"
-            for volume in strays
-        )
+    strays = [volume for volume in present if known.is_stray(volume)] if target.spec.state == "absent" else []
+    present = [volume for volume in present if volume not in strays]
+    doubts += (*_not_restored(target, foreign), *_kept_strays(target, strays))
     newest = _newest(target, present, known)
     here = [volume for volume in newest if is_at(target, volume)]
     copies: tuple[Volume, ...] = ()
     if len(newest) > 1 and len(here) == 1 and target.spec.state != "absent":
         copies = tuple(volume for volume in newest if volume is not here[0])
         newest = here
-    if len(newest) > 1:
-        raise _several(target, name, newest)
-    if not newest and present:
-        raise _several(target, name, present)
+    if len(newest) > 1 or (present and not newest):
+        raise _several(target, name, newest or present)
     if not newest and tagged and target.spec.state == "present":
         raise _lost_replacement(target, tagged)
     if not newest:
         return Match(target, name, doubts=doubts)
     (volume,) = newest
+    _require_proof(target, name, tagged, volume, known)
+    replaced = [
+        old
+        for old in tagged
+        if volume in known.replacements(target, old.volume_id)
+        or (old.tags.get(tag_names.REPLACED_BY) == volume.volume_id and known.is_replaced(target, old))
+    ]
+    how = "root" if is_root_of(target, volume) else "tags"
+    return dataclasses.replace(_swapped(target, name, replaced, volume, how, known), copies=copies, doubts=doubts)
+
+
+def _require_proof(target: Target, name: str, tagged: Iterable[Volume], volume: Volume, known: KnownVolumes) -> None:
+    """Raise Ambiguous if only tags say that the detached *volume* has replaced another one of the entry."""
     unsure = [
         old
         for old in tagged
@@ -295,15 +296,22 @@ def _tagged(target: Target, name: str, tagged: Sequence[Volume], known: KnownVol
     ]
     if unsure and not is_at(target, volume):
         raise _several(target, name, [*unsure, volume])
-    replaced = [
-        old
-        for old in tagged
-        if volume in known.replacements(target, old.volume_id)
-        or (old.tags.get(tag_names.REPLACED_BY) == volume.volume_id and known.is_replaced(target, old))
-    ]
-    how = "root" if is_root_of(target, volume) else "tags"
-    match = _swapped(target, name, replaced, volume, how, known)
-    return dataclasses.replace(match, copies=copies, doubts=doubts)
+
+
+def _not_restored(target: Target, foreign: Iterable[Volume]) -> Iterator[str]:
+    for volume in foreign:
+        yield (
+            f"{target.label}: {volume.volume_id} has the tag {tag_names.SPEC}={target.group}, but was not made from "
+            f"{target.spec.snapshot_id}. It stays as it is. Remove its tag {tag_names.SPEC}"
+        )
+
+
+def _kept_strays(target: Target, strays: Iterable[Volume]) -> Iterator[str]:
+    for volume in strays:
+        yield (
+            f"{target.label}: {volume.volume_id} has the tag {tag_names.SWAP}={volume.tags[tag_names.SWAP]}, but "
+            "nothing proves that a swap made it. It is kept. Delete it yourself, or remove that tag"
+        )
 
 
 def _is_no_restore(target: Target, volume: Volume) -> bool:
@@ -357,16 +365,7 @@ def _named(target: Target, known: KnownVolumes, volume_id: str) -> Match:
         )
         return Match(target, name, how="volume_id", doubts=(*doubts, kept))
     if heirs:
-        older = [known.get(older_id) for older_id in tag_names.replaced_ids(first.tags)]
-        counted = [old for old in older if old is not None and known.doubt(target, first, old.volume_id) is None]
-        match = _swapped(target, name, counted, first, "volume_id", known)
-        if match.volume is not first or known.is_sure(first, volume_id):
-            return dataclasses.replace(match, doubts=doubts)
-        unproven = (
-            f"{target.label}: the tag {tag_names.REPLACES} says that {first.volume_id} has replaced {volume_id}, and "
-            f"nothing proves that any more. {first.volume_id} is left as it is. Name it by its own id"
-        )
-        return dataclasses.replace(match, doubts=(*doubts, unproven), unproven=True)
+        return _by_claim(target, name, first, known, volume_id, doubts)
     if known.is_replaced(target, first):
         if target.spec.state != "present":
             return Match(target, name, how="volume_id", doubts=doubts)
@@ -376,6 +375,22 @@ def _named(target: Target, known: KnownVolumes, volume_id: str) -> Match:
         )
         return Match(target, name, how="volume_id", refused=error)
     return Match(target, name, first, "root" if is_root_of(target, first) else "volume_id", doubts=doubts)
+
+
+def _by_claim(
+    target: Target, name: str, new: Volume, known: KnownVolumes, volume_id: str, doubts: tuple[str, ...]
+) -> Match:
+    """Return the match for the id of a volume that *new* claims to have replaced. Without a proof it is unproven."""
+    older = [known.get(older_id) for older_id in tag_names.replaced_ids(new.tags)]
+    counted = [old for old in older if old is not None and known.doubt(target, new, old.volume_id) is None]
+    match = _swapped(target, name, counted, new, "volume_id", known)
+    if match.volume is not new or known.is_sure(new, volume_id):
+        return dataclasses.replace(match, doubts=doubts)
+    unproven = (
+        f"{target.label}: the tag {tag_names.REPLACES} says that {new.volume_id} has replaced {volume_id}, and "
+        f"nothing proves that any more. {new.volume_id} is left as it is. Name it by its own id"
+    )
+    return dataclasses.replace(match, doubts=(*doubts, unproven), unproven=True)
 
 
 def _newest(target: Target, volumes: Iterable[Volume], known: KnownVolumes) -> list[Volume]:

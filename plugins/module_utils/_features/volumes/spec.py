@@ -128,6 +128,7 @@ def parse(params: Mapping[str, Any], _region: str) -> VolumesSpec:
     return spec
 
 
+# More than 40 lines: each option has one.
 def _volume(entry: Mapping[str, Any], number: int) -> VolumeSpec:
     name, volume_id = entry["name"], entry["volume_id"]
     if name is not None:
