@@ -184,9 +184,9 @@ options:
         volume is deleted, and has the volume's id in the tag C(ec2ops:final).
       - A snapshot counts as the final one only if EC2 shows the volume's id and a final snapshot's description on it. A
         tagged backup does not count.
-      - With V(false), a volume still gets a final snapshot if only its tags tie it to its entry. Three facts tie it
-        too. The entry names it in O(volumes[].volume_id), an instance has it at O(volumes[].device_name), or it was
-        made from O(volumes[].snapshot_id).
+      - With V(false), a volume still gets a final snapshot unless its entry names it in O(volumes[].volume_id). Only
+        tags tie any other volume to its entry.
+      - The copy that an interrupted swap has left gets a final snapshot before its deletion, whatever this option says.
     type: bool
     default: true
   replace:

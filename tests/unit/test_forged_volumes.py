@@ -225,13 +225,13 @@ def test_attached_volume_known_by_its_tags_alone_is_not_deleted_without_a_final_
     assert (ended.failed, ended.actions) == ("", ["DetachVolume", "CreateSnapshot", "DeleteVolume"])
     (final,) = ended.result["final_snapshots"]
     assert set(written) <= set(texts(sandbox, final["snapshot_id"]))
-    assert any(forged in warning and "device_name" in warning for warning in ended.warnings)
+    assert any(forged in warning and "volume_id" in warning for warning in ended.warnings)
 
 
-def test_volume_at_its_device_or_named_is_deleted_without_a_final_snapshot_on_request(sandbox: Sandbox) -> None:
-    web, _real = web_with_data(sandbox)
+def test_named_volume_is_deleted_without_a_final_snapshot_on_request(sandbox: Sandbox) -> None:
+    web, real = web_with_data(sandbox)
     options = {"final_snapshot": False, "in_use": "detach"}
-    ended = declared(sandbox, web, state="absent", device_name=DATA, options=options)
+    ended = declared(sandbox, web, state="absent", volume_id=real, options=options)
     assert (ended.failed, ended.actions, ended.warnings) == ("", ["DetachVolume", "DeleteVolume"], [])
     other = strangers_volume(sandbox)
     ended = declared(sandbox, web, state="absent", volume_id=other, options=options)

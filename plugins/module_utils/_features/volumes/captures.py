@@ -62,13 +62,14 @@ def plan_capture(
     reason: str,
     *,
     final: bool = False,
+    early: bool = False,
     into: list[Change] | None = None,
 ) -> str:
     """Plan a snapshot of the detached volume, and return its id.
 
     A snapshot of an earlier run never counts, since EC2 does not show whether the volume was attached since. The
     new one replaces it, and it is deleted with the changes *into*, or right after the new one is completed.
-    *final*: for a swap that deletes the volume.
+    *final*: for a swap that deletes the volume. *early*: before the first deletion of the plan.
     """
     draft.asked.append(snapshot_query(volume, tag))
     give_up(draft, volume, snapshots_of_runs(draft, volume, tag), draft.arrivals if into is None else into, newer=True)
@@ -79,8 +80,9 @@ def plan_capture(
         )
     require_in_region(match.target.label, volume, "Delete it without a snapshot: final_snapshot: false")
     change = _capture(draft, match, volume, tag, reason, final=final)
-    draft.snapshots.append(change)
-    draft.snapshot_waits.append(Wait((change.resource,), "completed"))
+    (draft.early_snapshots if early else draft.snapshots).append(change)
+    waits = draft.early_snapshot_waits if early else draft.snapshot_waits
+    waits.append(Wait((change.resource,), "completed"))
     return change.resource
 
 

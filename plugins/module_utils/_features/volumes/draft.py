@@ -66,6 +66,8 @@ class Draft:
     labels: dict[str, str] = field(default_factory=dict)
     # Before anything is interrupted.
     settling: list[Wait] = field(default_factory=list)
+    early_snapshots: list[Change] = field(default_factory=list)
+    early_snapshot_waits: list[Wait] = field(default_factory=list)
     untagging: list[Change] = field(default_factory=list)
     cleanup: list[Change] = field(default_factory=list)
     in_place: list[Change] = field(default_factory=list)

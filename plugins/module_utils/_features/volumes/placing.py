@@ -163,31 +163,16 @@ def plan_removal(draft: Draft, match: Match, volume: Volume) -> None:
 def _plan_deletion(draft: Draft, match: Match, volume: Volume) -> None:
     """Plan the deletion, after a final snapshot if the task wants one, or if only tags show which volume it is."""
     final = draft.spec.final_snapshot
-    if not final and volume.state != "error" and not _is_known_by_a_fact(match, volume):
+    named = is_planned(volume.volume_id) or volume.volume_id == match.target.spec.volume_id
+    if not final and not named and volume.state != "error":
         final = True
         draft.warnings.append(
             f"{match.target.label}: final_snapshot: only tags say that {volume.volume_id} is {match.name}, so a "
-            "final snapshot is taken. Name its volume_id or its device_name to delete it without one"
+            "final snapshot is taken. Name its volume_id to delete it without one"
         )
     if final:
         plan_capture(draft, match, volume, tag_names.FINAL, before_deletion(volume))
     draft.deletions.append(draft.deletion_of(volume, f"delete volume {match.name} of {match.target.group}"))
-
-
-def _is_known_by_a_fact(match: Match, volume: Volume) -> bool:
-    """Return whether a fact ties the volume to the entry: its id, its device, or the snapshot that made it.
-
-    The attachment to the instance alone does not show the entry.
-    """
-    entry = match.target.spec
-    instance_ids = {instance.instance_id for instance in match.target.instances}
-    devices = {link.device_name for link in volume.attachments if link.instance_id in instance_ids}
-    return (
-        is_planned(volume.volume_id)
-        or volume.volume_id == entry.volume_id
-        or entry.device_name in devices
-        or (entry.snapshot_id is not None and volume.snapshot_id == entry.snapshot_id)
-    )
 
 
 def _forgotten_flags(match: Match, volumes: Iterable[Volume | None]) -> Iterator[str]:

@@ -60,7 +60,7 @@ from .power import involved_instances, is_over, stopping_instances
 from .result import result
 from .spec import VolumesSpec, parse
 from .stages import stages_of
-from .swaps import finish_swap, plan_swap
+from .swaps import discard_copy, finish_swap, plan_swap
 from .targets import gone_queries
 from .undeclared import no_longer_declared, orphans, plan_purge
 
@@ -142,7 +142,7 @@ def _plan_entry(draft: Draft, match: Match) -> None:
         draft.refusals.append(refused)
         return
     for stale in match.stale:
-        draft.cleanup.append(draft.deletion_of(stale, "delete the leftover of an interrupted run"))
+        discard_copy(draft, match, stale)
     volume = match.volume
     state = match.target.spec.state
     draft.warnings += match.doubts

@@ -34,6 +34,7 @@ def stages_of(draft: Draft, stopping: Sequence[Instance], restored: Sequence[Ins
     stages = [Stage(waits=_merged(draft.settling)), Stage(waits=_cooling_waits(draft))]
     patience = COOLDOWN if draft.spec.on_cooldown == "wait" else frozenset[str]()
     stages.append(Stage(tuple(draft.untagging)))
+    stages.append(Stage(tuple(draft.early_snapshots), _merged(draft.early_snapshot_waits)))
     stages.append(
         Stage(
             (*draft.cleanup, *draft.in_place),

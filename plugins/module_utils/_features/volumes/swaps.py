@@ -145,6 +145,15 @@ def _require_all_named(draft: Draft, match: Match, volume: Volume) -> None:
         )
 
 
+def discard_copy(draft: Draft, match: Match, copy: Volume) -> None:
+    """Plan the deletion of a copy whose swap did not end, after a final snapshot of it.
+
+    Only a tag says that the copy was never in its place. EC2 does not show whether an instance has written to it.
+    """
+    plan_capture(draft, match, copy, tag_names.FINAL, before_deletion(copy), early=True)
+    draft.cleanup.append(draft.deletion_of(copy, "delete the leftover of an interrupted run"))
+
+
 def finish_swap(
     draft: Draft, match: Match, old: Volume, new: str, snapshot: str = "", *, is_proven: bool = True
 ) -> None:
@@ -164,7 +173,7 @@ def finish_swap(
             f"{match.target.label}: delete_replaced: {old.volume_id} is kept. EC2 shows no swap snapshot of it "
             f"that {new} was made from, so nothing proves that {new} is its copy. Delete it yourself"
         )
-    final = deleted and draft.spec.final_snapshot
+    final = deleted and (draft.spec.final_snapshot or not (made or _is_of_interrupted_run(draft, old)))
     # Until the old one is gone, or marked, its snapshot proves the copy.
     last = deleted or not match.target.instances
     forgetting = draft.leftovers if last else draft.arrivals
@@ -184,6 +193,21 @@ def finish_swap(
     else:
         own = (tag_names.SPEC, tag_names.VOLUME, *tag_names.WAS_AT)
         draft.remove_tags(draft.releases, old, own, f"release the name to {new}")
+
+
+def _is_of_interrupted_run(draft: Draft, old: Volume) -> bool:
+    """Return whether EC2 still shows the temporary snapshot of the volume's swap, at most a day old.
+
+    A run that ends deletes it. Of any other swap nothing tells whether an instance has written to the volume since.
+    """
+    query = snapshot_query(old, tag_names.SWAP)
+    draft.asked.append(query)
+    return not draft.state.knows(query) or any(
+        proofs.is_temporary(item, old.volume_id)
+        and item.start_time is not None
+        and item.start_time >= draft.now - proofs.SUPERSEDED_WITHIN
+        for item in snapshots_of_runs(draft, old, tag_names.SWAP)
+    )
 
 
 def end_swap(draft: Draft, match: Match, new: str, volume: Volume | None = None) -> None:
