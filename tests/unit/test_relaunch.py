@@ -898,14 +898,21 @@ def test_an_instance_that_is_not_there_is_refused(resources: tuple[Resource, ...
         (OLD, (heir(), plain(state="terminated"))),
         (OLD, (heir(), plain(state="terminated", tags={TAG: HELD}))),
         (OLD, (heir(),)),
-        (OLDEST, (heir(replaces=f"{OLD},{OLDEST}"),)),
-        (OLDEST, (heir(replaces=f"{OLD},{OLDEST}"), plain(state="stopped"))),
         # A predecessor further back is not ours to retire any more.
         (OLDEST, (heir(replaces=f"{OLD},{OLDEST}"), plain(instance_id=OLDEST, state="terminated"))),
     ],
 )
 def test_an_instance_that_runs_from_the_image_is_up_to_date(given_id: str, resources: tuple[Resource, ...]) -> None:
     assert plan(spec(instance_id=given_id), *resources, image=None) == Plan()
+
+
+@pytest.mark.parametrize("there", [(), (plain(state="stopped"),)], ids=["gone", "retired"])
+def test_gone_id_that_only_a_tag_leads_on_is_up_to_date_with_a_warning(there: tuple[Resource, ...]) -> None:
+    made = plan(spec(instance_id=OLDEST), heir(replaces=f"{OLD},{OLDEST}"), *there, image=None)
+    assert made.stages == ()
+    (warning,) = made.warnings
+    assert OLDEST in warning
+    assert f"Name {NEW} instead" in warning
 
 
 def test_an_old_id_stands_for_the_living_successor() -> None:

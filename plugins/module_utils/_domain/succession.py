@@ -27,10 +27,10 @@ is terminated, or gone                  retired             retired             
 A successor stands for its predecessor while it serves, and once the predecessor is retired. *In doubt*: the word and
 the facts differ, so a warning names both, a policy backs up both, and nobody ends either.
 
-*Undecided*: the successor serves by its tag, or for want of one, and nothing else tells that, since the predecessor
-runs, or a hold from before the launch is to start it. A warning names both, and a policy backs up both. Only a tag that
-is there keeps the predecessor from being started again. It is not retired once it has run for more than a day since
-the launch (`proofs.may_have_run_on`).
+*Undecided*: the successor serves by its tag, or for want of one, and nothing else tells that. The predecessor runs, a
+hold from before the launch is to start it, or it ran for more than a day after the launch. A warning names both, and a
+policy backs up both. Only a tag that is there keeps the predecessor from being started again. A run that finds it after
+that day neither retires it nor replaces its successor (`proofs.may_have_run_on`).
 
 Of several successors of one predecessor, the one that was launched last serves if EC2 shows that no two runs raced
 (`proofs.launched_last`), else the one of which the tag says so.
@@ -55,12 +55,14 @@ from .._kernel.ids import is_planned
 from .._kernel.plan import Change, Precondition
 from .._kernel.proofs import (
     LONGEST_RACE,
+    LONGEST_TRIAL,
     can_be_on_trial,
     has_outlasted,
     has_retired,
     is_launched_to_replace,
     is_off,
     is_stopped_before,
+    last_transition,
     launch_tokens,
     launched_at,
     launched_last,
@@ -204,15 +206,29 @@ class Replacement:
 
     @property
     def is_undecided(self) -> bool:
-        """Return whether only its tag, or the want of one, tells that the successor serves: the predecessor is not
-        retired.
+        """Return whether only its tag, or the want of one, tells that the successor serves: no run has retired the
+        predecessor.
 
-        It runs, or a hold from before the launch is to start it. A successor that is only planned is the plan's own.
+        It runs, a hold from before the launch is to start it, or it ran on for long after the launch. A successor that
+        is only planned is the plan's own.
         """
         old, new = self.predecessor, self.successor
         if old is None or not new.alive or is_planned(new.instance_id) or self.word is not Phase.SERVING:
             return False
-        return old.state in ("pending", "running") or self.waits_for_start
+        return old.state in ("pending", "running") or self.waits_for_start or self.was_outrun
+
+    @property
+    def was_outrun(self) -> bool:
+        """Return whether the predecessor is off without a hold, and EC2 shows that it ran on for more than a day after
+        the launch.
+
+        A relaunch retires its predecessor at once. So somebody kept both, or gave the successor up.
+        """
+        old, birth = self.predecessor, born(self.successor)
+        if old is None or birth is None or not old.alive or not is_off(old) or standing_hold(old) is not None:
+            return False
+        stopped = last_transition(old)
+        return stopped is not None and stopped - birth > LONGEST_TRIAL
 
     @property
     def waits_for_start(self) -> bool:
@@ -294,6 +310,8 @@ def undecided_warning(replacement: Replacement) -> str:
     word = heir.tags.get(tag_names.TRIAL)
     said = f"By its tag {tag_names.TRIAL}" if word is not None else f"Without a tag {tag_names.TRIAL}"
     why, remedy = "runs too", f"stop {old_id}"
+    if replacement.was_outrun:
+        why, remedy = f"is {old.state if old else ''} and ran for more than a day after that", f"terminate {old_id}"
     if replacement.waits_for_start:
         why, remedy = "a hold is to start again", f"remove the tag {tag_names.RESTORE_STATE} of {old_id}"
     return (
@@ -357,12 +375,27 @@ def ancestors(state: State, heir: Instance) -> tuple[str, ...]:
         direct = predecessor(one)
         for item in tag_names.replaced_ids(one.tags) if direct is not None else ():
             shown = state.instance(item)
-            if item in found or item == heir.instance_id or not (item == direct or shown is None or not shown.alive):
+            counts = item == direct or (is_gone(state, item) if shown is None else not shown.alive)
+            if item in found or item == heir.instance_id or not counts:
                 continue
             found.append(item)
             if shown is not None:
                 open_ones.append(shown)
     return tuple(found)
+
+
+def is_gone(state: State, instance_id: str) -> bool:
+    """Return whether EC2 was asked for the instance of that id, and does not show it."""
+    return state.instance(instance_id) is None and state.was_asked("DescribeInstances", "instance-id", instance_id)
+
+
+def ancestor_queries(state: State, instance_ids: Iterable[str]) -> tuple[Query, ...]:
+    """Return the query for the older ids in the tags of these instances. `ancestors` counts one only if EC2 shows that
+    its instance is gone.
+    """
+    known = [item for item in map(state.instance, instance_ids) if item is not None and predecessor(item) is not None]
+    older = {name for item in known for name in tag_names.replaced_ids(item.tags)[1:]}
+    return by_id("DescribeInstances", "instance-id", sorted(older))
 
 
 def claimants(state: State, instance_id: str) -> list[Instance]:
@@ -487,6 +520,27 @@ def claim_warnings(state: State, instance_ids: Iterable[str]) -> tuple[str, ...]
         "links them. Remove the tag, or terminate the older instance if it was replaced."
     )
     return (warning,)
+
+
+def older_id_warnings(state: State, instance_ids: Iterable[str]) -> tuple[str, ...]:
+    """Return one warning for each gone instance that only an older id in a tag leads to its successor.
+
+    Each relaunch writes the ids of the whole chain, and EC2 forgets an instance an hour after its end. So nothing
+    proves such an id any more.
+    """
+    found = []
+    for instance_id in dict.fromkeys(instance_ids):
+        heir = _likely(state, instance_id) if is_gone(state, instance_id) else None
+        if heir is None or predecessor(heir) == instance_id:
+            continue
+        between = [item for item in descendants(state, instance_id) if predecessor(item) == instance_id]
+        if not between:
+            found.append(
+                f"{instance_id} does not exist any more. The tag {tag_names.REPLACES} of {heir.instance_id} says that "
+                f"{heir.instance_id} stands for it, and nothing proves that. This task goes on with "
+                f"{heir.instance_id}. Name {heir.instance_id} instead of {instance_id}"
+            )
+    return tuple(found)
 
 
 def require_unclaimed(state: State, instance: Instance, option: str) -> None:

@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from ..._domain.instance_facts import read_fact
-from ..._domain.succession import ancestors, born, descendants
+from ..._domain.succession import ancestor_queries, ancestors, born, descendants
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import listed
 from ..._kernel.ids import is_planned
@@ -208,6 +208,14 @@ def family(spec: ImageSpec, state: State) -> tuple[str, ...]:
     shown = [item for item in (state.instance(spec.source_instance_id), *heirs) if item is not None]
     older = [name for item in shown for name in ancestors(state, item)]
     return tuple(dict.fromkeys((spec.source_instance_id, *(item.instance_id for item in shown), *older)))
+
+
+def family_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
+    """Return the query that `family` needs beside those for the source and its successors: for their older ids."""
+    if not spec.source_instance_id:
+        return ()
+    heirs = descendants(state, spec.source_instance_id) if spec.follow_successor else []
+    return ancestor_queries(state, (spec.source_instance_id, *(item.instance_id for item in heirs)))
 
 
 def stranger_of(spec: ImageSpec, state: State, image: Image) -> Snapshot | None:

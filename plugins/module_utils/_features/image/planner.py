@@ -25,6 +25,7 @@ from ..._domain.succession import (
     launch_queries,
     lineage_queries,
     living,
+    older_id_warnings,
     on_trial_for,
     predecessor,
     require_no_way_back,
@@ -47,6 +48,7 @@ from .found import (
     account_of,
     captures,
     family,
+    family_queries,
     ids,
     images,
     is_shown_of_source,
@@ -197,6 +199,7 @@ def plan(spec: ImageSpec, state: State, _now: datetime) -> Plan:
     lost = _untagged(spec, state)
     state = _recognized(spec, state)
     state.require(*_identity_queries(spec, state))
+    state.require(*family_queries(spec, state))
     state.require(*_origins(spec, state, [image for image in images(spec, state) if image.state not in BROKEN]))
     made = _plan(spec, state)
     doubts = [*stranger_warnings(spec, state), *_used_warnings(spec, state)]
@@ -210,6 +213,7 @@ def plan(spec: ImageSpec, state: State, _now: datetime) -> Plan:
         doubts += claim_warnings(state, [spec.source_instance_id])
         doubts += doubt_warnings(state, [spec.source_instance_id])
         doubts += dispute_warnings(state, [spec.source_instance_id])
+        doubts += older_id_warnings(state, [spec.source_instance_id])
         doubts += undecided_warnings(state, [spec.source_instance_id])
     return dataclasses.replace(made, warnings=(*made.warnings, *doubts))
 

@@ -17,12 +17,15 @@ from ..._domain.succession import (
     claim_warnings,
     dispute_warnings,
     doubt_warnings,
+    older_id_warnings,
     predecessor,
     replacement_of,
+    undecided_warning,
     undecided_warnings,
     untagged,
 )
 from ..._kernel import tags as tag_names
+from ..._kernel.errors import UnsafePlan
 from ..._kernel.plan import Change, Stage
 from ..._kernel.proofs import can_be_on_trial, is_off
 from ..._kernel.resources import Instance
@@ -59,8 +62,25 @@ def doubts_of(spec: RelaunchSpec, state: State, current: Instance) -> tuple[str,
         *claim_warnings(state, ids),
         *(doubt_warnings(state, [current.instance_id]) if overruled else ()),
         *dispute_warnings(state, [spec.instance_id]),
+        *older_id_warnings(state, [spec.instance_id]),
         *(undecided_warnings(state, [spec.instance_id]) if goes_on else ()),
     )
+
+
+def require_outrun_settled(spec: RelaunchSpec, state: State, current: Instance) -> None:
+    """Raise UnsafePlan for a new image where the predecessor of *current* ran on for more than a day after the launch.
+
+    Only a tag tells which of the two serves, so neither is replaced. A task with the same image changes neither.
+    """
+    replacement = replacement_of(state, current)
+    if replacement is None or current.image_id == spec.image_id or spec.old_instance == "keep":
+        return
+    if not (replacement.stands and replacement.was_outrun):
+        return
+    if replacement.is_undecided:
+        raise UnsafePlan(f"instance_id: {undecided_warning(replacement)}. Nothing was changed.")
+    for text in doubt_warnings(state, [current.instance_id]):
+        raise UnsafePlan(f"instance_id: {text}. Nothing was changed.")
 
 
 def unretired(spec: RelaunchSpec, old: Instance, new: Instance) -> str:

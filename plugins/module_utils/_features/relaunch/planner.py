@@ -87,7 +87,16 @@ from ..._kernel.proofs import is_off, may_have_run_on
 from ..._kernel.resources import Image, Instance, view
 from ..._kernel.state import Query, State, by_id, images_by_id, together
 from ..._kernel.times import parse_instant
-from .doubts import can_be_ended, doubts_of, recognized, retagging, spared, unretired, younger_hold
+from .doubts import (
+    can_be_ended,
+    doubts_of,
+    recognized,
+    require_outrun_settled,
+    retagging,
+    spared,
+    unretired,
+    younger_hold,
+)
 from .launch import launch_change
 from .left_behind import left_behind, origin_queries, unsaid_troubles, warnings_of, weaker_than_image
 from .options import BURSTABLE, METADATA_OPTIONS, RelaunchSpec, parse
@@ -148,6 +157,7 @@ def _plan(spec: RelaunchSpec, state: State, now: datetime) -> Plan:
     current = _current(spec, state) or living(state, spec.instance_id, "instance_id", follow=spec.follow_successor)
     if spec.follow_successor:
         require_unclaimed(state, current, "instance_id")
+        require_outrun_settled(spec, state, current)
     made, ends = together(partial(_branch, spec, state, current, now), partial(_ends, spec, state, current, now))
     if made.refused is not None:
         return made

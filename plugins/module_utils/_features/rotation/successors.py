@@ -23,6 +23,7 @@ from ..._domain.succession import (
     doubt_warnings,
     doubtful,
     lineage_queries,
+    older_id_warnings,
     on_trial_for,
     started_since,
     successor,
@@ -113,8 +114,10 @@ class Successors:
         doubts = doubt_warnings(self._state, self._spec.instance_ids)
         held = [item for given in self._followed for item in undecided(self._state, given)]
         # Where the predecessor runs, both are captured anyway: see `old_instance: keep`.
-        doubts += tuple(dict.fromkeys(undecided_warning(item) for item in held if item.waits_for_start))
+        unclear = (item for item in held if item.waits_for_start or item.was_outrun)
+        doubts += tuple(dict.fromkeys(undecided_warning(item) for item in unclear))
         yield from (f"select.instance_ids: both are captured. {text}" for text in doubts)
+        yield from (f"select.instance_ids: {text}" for text in older_id_warnings(self._state, self._followed))
         disputes = dispute_warnings(self._state, self._followed)
         yield from (f"select.instance_ids: all of them are captured. {text}" for text in disputes)
         for given, text in self._ambiguous.items():
