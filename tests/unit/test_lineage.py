@@ -11,9 +11,9 @@ import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._domain.succession import (
     lineage_queries,
     living,
-    require_no_way_back,
     successor,
 )
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.succession_guards import require_no_way_back
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel import tags as tag_names
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import Ambiguous, SpecError, UnsafePlan
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Instance

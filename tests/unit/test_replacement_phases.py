@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._domain.hold import LONGEST_HOLD, Hold
-from ansible_collections.ec2ops.storage.plugins.module_utils._domain.succession import Phase, Replacement, has_lost
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.replacement import Phase, Replacement
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.rivals import has_lost
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel import proofs
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import planned
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Instance

@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._domain.succession import successor, unreplaced, unrivalled
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.rivals import unreplaced, unrivalled
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.succession import successor
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import StorageError
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Instance

@@ -18,7 +18,8 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from ..._domain.instance_facts import read_fact
-from ..._domain.succession import ancestor_queries, ancestors, born, descendants
+from ..._domain.replacement import born
+from ..._domain.succession import ancestor_queries, ancestors, descendants
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import listed
 from ..._kernel.ids import is_planned

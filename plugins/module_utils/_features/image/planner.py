@@ -18,24 +18,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from ..._domain.succession import (
+from ..._domain.replacement import predecessor
+from ..._domain.succession import launch_queries, lineage_queries, living, on_trial_for, successor, untagged
+from ..._domain.succession_doubts import (
     claim_warnings,
     dispute_warnings,
     doubt_warnings,
-    launch_queries,
-    lineage_queries,
-    living,
     older_id_warnings,
-    on_trial_for,
-    predecessor,
-    require_no_way_back,
-    require_settled,
-    require_unclaimed,
-    settling_queries,
-    successor,
     undecided_warnings,
-    untagged,
 )
+from ..._domain.succession_guards import require_no_way_back, require_settled, require_unclaimed, settling_queries
 from ..._kernel import tags as tag_names
 from ..._kernel.display import counted
 from ..._kernel.errors import Ambiguous, SpecError, UnsafePlan, bounded

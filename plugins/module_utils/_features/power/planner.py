@@ -22,21 +22,9 @@ from ..._domain.hold import forget, has_passing_address, hold_of, lost_address, 
 from ..._domain.instance_facts import relaunch_troubles
 from ..._domain.load_balancers import balanced_by, balancer_queries
 from ..._domain.power_cycle import held_stop, plain_stop, running_of, start_stages, stop_queries, stop_troubles
-from ..._domain.succession import (
-    REJECTED,
-    SERVING,
-    Replacement,
-    claim_warnings,
-    claimants,
-    on_trial_for,
-    predecessor,
-    started_since,
-    successor,
-    successor_queries,
-    trial_record,
-    undecided,
-    undecided_warning,
-)
+from ..._domain.replacement import REJECTED, SERVING, Replacement, predecessor, started_since, trial_record
+from ..._domain.succession import claimants, on_trial_for, successor, successor_queries, undecided
+from ..._domain.succession_doubts import claim_warnings, undecided_warning
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import Ambiguous, SpecError, StorageError, UnsafePlan, bounded, listed
 from ..._kernel.ids import require_id

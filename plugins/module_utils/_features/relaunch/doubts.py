@@ -12,17 +12,15 @@ from __future__ import annotations
 from datetime import datetime
 
 from ..._domain.hold import hold_of
-from ..._domain.succession import (
-    born,
+from ..._domain.replacement import born, predecessor, replacement_of
+from ..._domain.succession import untagged
+from ..._domain.succession_doubts import (
     claim_warnings,
     dispute_warnings,
     doubt_warnings,
     older_id_warnings,
-    predecessor,
-    replacement_of,
     undecided_warning,
     undecided_warnings,
-    untagged,
 )
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import UnsafePlan

@@ -19,12 +19,9 @@ from ..._domain.instance_facts import (
     read_fact,
     type_facts,
 )
-from ..._domain.succession import (
-    UNPROVEN,
-    on_trial_for,
-    predecessor,
-    unreplaced,
-)
+from ..._domain.replacement import UNPROVEN, predecessor
+from ..._domain.rivals import unreplaced
+from ..._domain.succession import on_trial_for
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import SpecError
 from ..._kernel.ids import planned

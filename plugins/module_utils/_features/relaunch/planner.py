@@ -57,28 +57,20 @@ from ..._domain.instance_facts import (
     type_queries,
 )
 from ..._domain.load_balancers import balancer_queries
-from ..._domain.succession import (
+from ..._domain.replacement import (
     REJECTED,
     SERVING,
     Phase,
     born,
     is_on_trial,
-    is_proven_loser,
     is_unretired,
-    launch_queries,
-    lineage_queries,
-    living,
-    losers,
-    on_trial_for,
     predecessor,
     replacement_of,
-    require_no_way_back,
-    require_settled,
-    require_unclaimed,
-    settling_queries,
     started_since,
-    successor,
 )
+from ..._domain.rivals import is_proven_loser, losers
+from ..._domain.succession import launch_queries, lineage_queries, living, on_trial_for, successor
+from ..._domain.succession_guards import require_no_way_back, require_settled, require_unclaimed, settling_queries
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import Ambiguous, SpecError, UnsafePlan
 from ..._kernel.ids import is_planned

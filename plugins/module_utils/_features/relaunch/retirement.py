@@ -15,13 +15,8 @@ from typing import Any
 
 from ..._domain.hold import forget, has_passing_address, hold_of, lost_address, wants_start
 from ..._domain.power_cycle import NO_CAPACITY, instance_store_trouble, running_waits
-from ..._domain.succession import (
-    REJECTED,
-    SERVING,
-    outdated_rivals,
-    trial_record,
-    unrivalled,
-)
+from ..._domain.replacement import REJECTED, SERVING, trial_record
+from ..._domain.rivals import outdated_rivals, unrivalled
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import listed
 from ..._kernel.plan import Change, Stage, Wait

@@ -15,8 +15,8 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cached_property
 from typing import Any
 
+from ..._domain.replacement import predecessor, replacement_of, started_since
 from ..._domain.snapshot_sets import Unit
-from ..._domain.succession import predecessor, replacement_of, started_since
 from ..._kernel import tags as tag_names
 from ..._kernel.ids import capture_description, planned
 from ..._kernel.plan import Change, tagging

@@ -16,18 +16,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ..._domain.succession import (
+from ..._domain.replacement import started_since
+from ..._domain.succession import disputed, doubtful, lineage_queries, on_trial_for, successor, undecided
+from ..._domain.succession_doubts import (
     claim_warnings,
     dispute_warnings,
-    disputed,
     doubt_warnings,
-    doubtful,
-    lineage_queries,
     older_id_warnings,
-    on_trial_for,
-    started_since,
-    successor,
-    undecided,
     undecided_warning,
 )
 from ..._kernel.errors import Ambiguous

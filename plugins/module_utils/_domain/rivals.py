@@ -1,0 +1,170 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Several successors of one predecessor: which one serves, and what a launch must find.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from .._kernel import tags as tag_names
+from .._kernel.plan import Precondition
+from .._kernel.proofs import (
+    LONGEST_RACE,
+    can_be_on_trial,
+    has_retired,
+)
+from .._kernel.resources import Instance, Resource
+from .._kernel.state import Query, State
+from .._kernel.times import parse_instant
+from .replacement import REJECTED, SERVING, born, choice_by_facts, predecessor
+from .succession import claimants, descendants
+
+
+def outdated_rivals(state: State, heir: Instance) -> frozenset[str]:
+    """Return the ids of the other claimants, where EC2's facts tell that *heir* serves: no run works on them."""
+    found = claimants(state, predecessor(heir) or "")
+    chosen = choice_by_facts(state, found)
+    mine = chosen is not None and chosen.instance_id == heir.instance_id
+    return frozenset(item.instance_id for item in found) - {heir.instance_id} if mine else frozenset()
+
+
+def losers(state: State, current: Instance) -> list[Instance]:
+    """Return the living instances that were launched to replace a predecessor of *current* too, and never served; by
+    id.
+
+    Their run lost against the one that launched *current*, and ended before it could terminate them. Only launches that
+    a ClientToken proves count, of *current* and its predecessors too. None while *current* does not serve itself: the
+    loser may be all that runs then. That they never served, and that *current* does, is the word of tags: see
+    `has_lost`.
+    """
+    if current.state not in ("pending", "running") or current.tags.get(tag_names.TRIAL) not in (None, SERVING):
+        return []
+    lineage = [current.instance_id]
+    one: Instance | None = current
+    while one is not None and (older := predecessor(one)) is not None and older not in lineage:
+        lineage.append(older)
+        one = state.instance(older)
+    found = [
+        item
+        for item in state.all(Instance)
+        if item.alive
+        and item.instance_id not in lineage
+        and item.tags.get(tag_names.TRIAL) not in (None, SERVING)
+        and predecessor(item) in lineage[1:]
+    ]
+    return sorted(found, key=lambda item: item.instance_id)
+
+
+def has_lost(loser: Instance, current: Instance, race: timedelta) -> bool:
+    """Return whether EC2's facts agree that *loser* came second in a race with *current*: launched after it, within
+    *race*.
+
+    A tag could call an instance a loser that has served for long, before *current* or beside it.
+    """
+    first, second = born(current), born(loser)
+    return first is not None and second is not None and first <= second <= first + race
+
+
+def is_proven_loser(state: State, loser: Instance, current: Instance, now: datetime) -> bool:
+    """Return whether EC2's facts prove that *current* won a race for their predecessor, and leave room for the claim
+    that *loser* never served.
+
+    The predecessor was stopped after the launch of *current* and before that of *loser*. The image of *loser* is older
+    than *current*: a run that saw *current* given up would have launched a later version.
+    """
+    old, first, second = state.instance(predecessor(loser)), born(current), born(loser)
+    if old is None or predecessor(current) != old.instance_id or first is None or second is None:
+        return False
+    image = state.image(loser.image_id)
+    made = None if image is None else parse_instant(image.creation_date or "")
+    if made is None or made > first or not has_retired(current, old, second):
+        return False
+    return has_lost(loser, current, LONGEST_RACE) and can_be_on_trial(loser, old, now)
+
+
+def _rivals_query(old_id: str) -> Query:
+    return Query("DescribeInstances", ((f"tag:{tag_names.REPLACES}", (f"*{old_id}*",)),))
+
+
+def _rivals(found: Sequence[Resource], old_id: str, known: frozenset[str]) -> list[Instance]:
+    """Return the living that claim *old_id* and are neither given up nor *known*, the earliest first."""
+    shown = State("").with_resources(item for item in found if isinstance(item, Instance))
+    # Who was asked for lives, as far as the planner knows: only proven links count.
+    shown = shown.with_resources(() if shown.instance(old_id) else (Instance(old_id),))
+    claims = [
+        item
+        for item in descendants(shown, old_id)
+        if item.alive and item.instance_id not in known and item.tags.get(tag_names.TRIAL) != REJECTED
+    ]
+    return sorted(claims, key=_seniority)
+
+
+def _seniority(heir: Instance) -> tuple[datetime, str]:
+    """Return a sort key by which the successor that came first has the lesser value."""
+    return born(heir) or heir.launch_time or datetime.max.replace(tzinfo=UTC), heir.instance_id
+
+
+def _described(heir: Instance) -> str:
+    return f"{heir.instance_id} ({heir.state}, from {heir.image_id})"
+
+
+def unreplaced(old_id: str, image_id: str, known: frozenset[str]) -> Precondition:
+    """Return the precondition that nothing else replaces *old_id* since the plan, which rejected the *known* ones.
+
+    A launch from the same image is the same launch: the client token finds it.
+    """
+
+    def objection(found: Sequence[Resource], _planned: str) -> str:
+        rivals = [
+            item for item in _rivals(found, old_id, known) if item.image_id != image_id or predecessor(item) != old_id
+        ]
+        if not rivals:
+            return ""
+        return (
+            f"image_id: another run has launched {_described(rivals[0])} to replace {old_id} meanwhile, and only one "
+            f"successor may serve. Nothing was launched from {image_id}. Run the task again once that replacement is "
+            "finished."
+        )
+
+    return Precondition(_rivals_query(old_id), objection)
+
+
+def unrivalled(old_id: str, known: frozenset[str]) -> Precondition:
+    """Return the precondition that the change's resource may serve in place of *old_id*. The first of several
+    successors may.
+
+    One that serves already is never second. Whoever was launched later looks later, so that it sees the other one. One
+    that was given up meanwhile, because the predecessor is back, may not serve either.
+    """
+
+    def objection(found: Sequence[Resource], own_id: str) -> str:
+        own = next((item for item in found if isinstance(item, Instance) and item.instance_id == own_id), None)
+        if own is not None and own.tags.get(tag_names.TRIAL) == REJECTED:
+            return (
+                f"instance_id: {own_id} is rejected, since another run has started {old_id} again meanwhile. Run the "
+                f"task again to replace {old_id}."
+            )
+        first = next(
+            (
+                item
+                for item in _rivals(found, old_id, known | {own_id})
+                if own is None
+                or item.tags.get(tag_names.TRIAL) in (None, SERVING)
+                or _seniority(item) < _seniority(own)
+            ),
+            None,
+        )
+        if first is None:
+            return ""
+        return (
+            f"image_id: {own_id} is rejected, since another run launched {_described(first)} first to replace "
+            f"{old_id}. Only one successor may serve. Run the task again once that replacement is finished."
+        )
+
+    return Precondition(_rivals_query(old_id), objection)
