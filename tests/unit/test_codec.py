@@ -12,7 +12,7 @@ from typing import Any
 
 import botocore.session
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._aws import codec
+from ansible_collections.ec2ops.storage.plugins.module_utils._aws import codec, decoding
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import OPERATIONS, Change
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
     BlockDevice,
@@ -506,7 +506,7 @@ def test_every_listing_has_a_case() -> None:
 
 
 def test_an_instance() -> None:
-    made = codec.decode_instance(INSTANCE)
+    made = decoding.decode_instance(INSTANCE)
     assert made == Instance(
         instance_id="i-00000000000000001",
         state="running",
@@ -535,18 +535,18 @@ def test_an_instance() -> None:
 def test_an_elastic_ip_is_told_from_a_lent_address() -> None:
     def elastic(owner: str | None) -> bool:
         association = {"IpOwnerId": owner} if owner else {}
-        return codec.decode_instance({**INSTANCE, "NetworkInterfaces": [{"Association": association}]}).elastic_ip
+        return decoding.decode_instance({**INSTANCE, "NetworkInterfaces": [{"Association": association}]}).elastic_ip
 
     assert [elastic(owner) for owner in ("amazon", "123456789012", None)] == [False, True, False]
 
 
 def test_an_instance_that_says_little() -> None:
-    made = codec.decode_instance({"InstanceId": "i-00000001", "Operator": {"Managed": False, "Principal": "x"}})
+    made = decoding.decode_instance({"InstanceId": "i-00000001", "Operator": {"Managed": False, "Principal": "x"}})
     assert (made.operator, made.state_reason, made.block_devices, made.tags) == (None, None, (), {})
 
 
 def test_an_image() -> None:
-    made = codec.decode_image(IMAGE)
+    made = decoding.decode_image(IMAGE)
     assert made.block_devices == (
         ImageDevice("/dev/sda1", "snap-00000001", 8, "gp3", 3000, 125, True, False),
         ImageDevice("/dev/sdb", virtual_name="ephemeral0"),
@@ -562,10 +562,10 @@ def test_an_image() -> None:
 
 
 def test_a_snapshot_and_a_volume() -> None:
-    made = codec.decode_snapshot(SNAPSHOT)
+    made = decoding.decode_snapshot(SNAPSHOT)
     assert (made.state, made.progress, made.state_reason, made.start_time) == ("pending", "45%", "why", MOMENT)
     assert made.tags == {"a": ""}
-    volume = codec.decode_volume(VOLUME)
+    volume = decoding.decode_volume(VOLUME)
     assert volume.attachments == (VolumeAttachment("i-00000001", "/dev/sda1", "attached", True),)
     assert (volume.snapshot_id, volume.create_time, volume.operator) == (None, MOMENT, "an AWS service")
 
@@ -580,7 +580,7 @@ def test_the_texts_of_many_snapshots_are_kept_once() -> None:
         return "".join(list(value)) if isinstance(value, str) else value
 
     given = {**SNAPSHOT, "Tags": [{"Key": "ec2ops:source", "Value": "vol-00000001"}]}
-    first, second = (codec.decode_snapshot(copied(given)) for _turn in range(2))
+    first, second = (decoding.decode_snapshot(copied(given)) for _turn in range(2))
     assert first == second
     for name in ("state", "volume_id", "owner_id", "kms_key_id", "progress", "storage_tier", "description"):
         assert getattr(first, name) is getattr(second, name)
@@ -592,10 +592,10 @@ def test_the_texts_of_many_snapshots_are_kept_once() -> None:
 @pytest.mark.parametrize(
     "resource",
     [
-        codec.decode_instance(INSTANCE),
-        codec.decode_image(IMAGE),
-        codec.decode_snapshot(SNAPSHOT),
-        codec.decode_volume(VOLUME),
+        decoding.decode_instance(INSTANCE),
+        decoding.decode_image(IMAGE),
+        decoding.decode_snapshot(SNAPSHOT),
+        decoding.decode_volume(VOLUME),
     ],
     ids=lambda resource: resource.kind,
 )

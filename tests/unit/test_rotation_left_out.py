@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._aws.codec import decode_volume
+from ansible_collections.ec2ops.storage.plugins.module_utils._aws.decoding import decode_volume
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Plan
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Instance

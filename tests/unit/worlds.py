@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ansible_collections.ec2ops.storage.plugins.module_utils._aws import codec
+from ansible_collections.ec2ops.storage.plugins.module_utils._aws import decoding
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws.gateway import Ec2Gateway
 from ansible_collections.ec2ops.storage.plugins.module_utils._engine.ports import Gateway
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.places import split_place
@@ -157,16 +157,16 @@ class SandboxWorld:
     def existing(self, kind: str) -> list[Any]:
         self.sandbox.configure(visibility_delay={"snapshot": 0, "image": 0})
         if kind == "volume":
-            return [codec.decode_volume(item) for item in self._ec2.describe_volumes()["Volumes"]]
+            return [decoding.decode_volume(item) for item in self._ec2.describe_volumes()["Volumes"]]
         if kind == "snapshot":
             answer = self._ec2.describe_snapshots(OwnerIds=["self"])
-            made = [codec.decode_snapshot(item) for item in answer["Snapshots"]]
+            made = [decoding.decode_snapshot(item) for item in answer["Snapshots"]]
             return [one for one in made if one.snapshot_id not in self._scenery]
         if kind == "image":
-            images = [codec.decode_image(item) for item in self._ec2.describe_images(Owners=["self"])["Images"]]
+            images = [decoding.decode_image(item) for item in self._ec2.describe_images(Owners=["self"])["Images"]]
             return [one for one in images if one.image_id not in self._scenery]
         answer = self._ec2.describe_instances()
-        return [codec.decode_instance(item) for group in answer["Reservations"] for item in group["Instances"]]
+        return [decoding.decode_instance(item) for group in answer["Reservations"] for item in group["Instances"]]
 
     def count(self, action: str) -> int:
         return self.sandbox.counts().get(action, 0)
@@ -210,7 +210,7 @@ def sandbox_instance(sandbox: Sandbox, volumes: int = 1, tags: Mapping[str, str]
     # Describing settles what is due; without durations that is all of it.
     found = ec2.describe_instances(InstanceIds=[launched])["Reservations"][0]["Instances"][0]
     sandbox.configure(durations=usual)
-    made = codec.decode_instance(found)
+    made = decoding.decode_instance(found)
     if made.state != "running":
         raise RuntimeError(f"{launched} is {made.state}")
     return made

@@ -12,426 +12,41 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from sys import intern
 from typing import Any
 
 from .._kernel.ids import client_token
 from .._kernel.plan import Change
 from .._kernel.resources import (
-    BlockDevice,
     Fact,
-    Image,
-    ImageDevice,
-    Instance,
     Resource,
     Snapshot,
-    Volume,
-    VolumeAttachment,
 )
 from .._kernel.state import Query, Struct
-from .._kernel.times import format_moment
-
-Answer = Mapping[str, Any]
-
-
-def _tags(answer: Answer) -> dict[str, str]:
-    return {intern(tag["Key"]): intern(tag.get("Value") or "") for tag in answer.get("Tags") or ()}
-
-
-def _text(answer: Answer, name: str) -> str:
-    """Return the text, empty when the answer has none. Interning saves memory: a hundred thousand snapshots repeat few
-    texts.
-    """
-    return intern(answer.get(name) or "")
-
-
-def _moment(value: object) -> datetime | None:
-    return value.astimezone(UTC) if isinstance(value, datetime) else None
-
-
-def _reason(value: Answer | None) -> str | None:
-    """Return ``Server.InternalError: …``, EC2's code and text, or None. The text often begins with the code itself."""
-    if not value:
-        return None
-    code, text = value.get("Code") or "", value.get("Message") or ""
-    if not code or text.startswith(code):
-        return text or None
-    return f"{code}: {text}" if text else code
-
-
-def _product_codes(answer: Answer) -> tuple[str, ...]:
-    return tuple(code["ProductCodeId"] for code in answer.get("ProductCodes") or () if code.get("ProductCodeId"))
-
-
-def _operator(answer: Answer) -> str | None:
-    """Return the AWS service that manages the resource, or None. EC2 does not always name the service."""
-    operator = answer.get("Operator") or {}
-    return (operator.get("Principal") or "an AWS service") if operator.get("Managed") else None
-
-
-def decode_instance(answer: Answer, owner_id: str | None = None) -> Instance:
-    """Return the instance from ``Reservations[].Instances[]``. Its account is the reservation's ``OwnerId``."""
-    # "amazon" owns the address that EC2 lends to a running instance. An account owns each of its Elastic IPs.
-    associations = [interface.get("Association") or {} for interface in answer.get("NetworkInterfaces") or ()]
-    return Instance(
-        instance_id=answer["InstanceId"],
-        state=(answer.get("State") or {}).get("Name", ""),
-        image_id=answer.get("ImageId") or "",
-        instance_type=answer.get("InstanceType") or "",
-        launch_time=_moment(answer.get("LaunchTime")),
-        availability_zone=(answer.get("Placement") or {}).get("AvailabilityZone") or "",
-        root_device_name=answer.get("RootDeviceName") or "",
-        root_device_type=answer.get("RootDeviceType") or "ebs",
-        block_devices=tuple(
-            BlockDevice(
-                device_name=device["DeviceName"],
-                volume_id=device["Ebs"]["VolumeId"],
-                delete_on_termination=bool(device["Ebs"].get("DeleteOnTermination", False)),
-                status=device["Ebs"].get("Status") or "attached",
-            )
-            for device in answer.get("BlockDeviceMappings") or ()
-            if (device.get("Ebs") or {}).get("VolumeId")
-        ),
-        public_ip_address=answer.get("PublicIpAddress") or None,
-        elastic_ip=any(link.get("IpOwnerId") not in (None, "amazon") for link in associations),
-        private_ip_address=answer.get("PrivateIpAddress") or None,
-        platform_details=answer.get("PlatformDetails") or "Linux/UNIX",
-        usage_operation=answer.get("UsageOperation") or "RunInstances",
-        product_codes=_product_codes(answer),
-        lifecycle=answer.get("InstanceLifecycle") or None,
-        spot_request_id=answer.get("SpotInstanceRequestId") or None,
-        operator=_operator(answer),
-        state_reason=_reason(answer.get("StateReason")),
-        owner_id=owner_id,
-        tags=_tags(answer),
-        facts=answer,
-    )
-
-
-def decode_image(answer: Answer) -> Image:
-    """Return the image from ``Images[]`` of DescribeImages."""
-    return Image(
-        image_id=answer["ImageId"],
-        name=answer.get("Name") or "",
-        state=answer.get("State") or "",
-        owner_id=answer.get("OwnerId") or None,
-        architecture=answer.get("Architecture") or None,
-        root_device_name=answer.get("RootDeviceName") or None,
-        root_device_type=answer.get("RootDeviceType") or "ebs",
-        virtualization_type=answer.get("VirtualizationType") or None,
-        boot_mode=answer.get("BootMode") or None,
-        ena_support=answer.get("EnaSupport"),
-        sriov_net_support=answer.get("SriovNetSupport") or None,
-        tpm_support=answer.get("TpmSupport") or None,
-        imds_support=answer.get("ImdsSupport") or None,
-        kernel_id=answer.get("KernelId") or None,
-        ramdisk_id=answer.get("RamdiskId") or None,
-        platform_details=answer.get("PlatformDetails") or None,
-        usage_operation=answer.get("UsageOperation") or None,
-        product_codes=_product_codes(answer),
-        block_devices=tuple(_image_device(device) for device in answer.get("BlockDeviceMappings") or ()),
-        state_reason=_reason(answer.get("StateReason")),
-        creation_date=answer.get("CreationDate") or None,
-        tags=_tags(answer),
-        facts=answer,
-    )
-
-
-def _image_device(device: Answer) -> ImageDevice:
-    ebs = device.get("Ebs") or {}
-    return ImageDevice(
-        device_name=device.get("DeviceName") or "",
-        snapshot_id=ebs.get("SnapshotId") or None,
-        size=ebs.get("VolumeSize"),
-        volume_type=ebs.get("VolumeType") or None,
-        iops=ebs.get("Iops"),
-        throughput=ebs.get("Throughput"),
-        delete_on_termination=ebs.get("DeleteOnTermination"),
-        encrypted=ebs.get("Encrypted"),
-        virtual_name=device.get("VirtualName") or None,
-    )
-
-
-def decode_snapshot(answer: Answer) -> Snapshot:
-    """Return the snapshot from ``Snapshots[]`` of DescribeSnapshots."""
-    return Snapshot(
-        snapshot_id=answer["SnapshotId"],
-        state=_text(answer, "State"),
-        volume_id=_text(answer, "VolumeId"),
-        volume_size=answer.get("VolumeSize") or 0,
-        start_time=_moment(answer.get("StartTime")),
-        encrypted=bool(answer.get("Encrypted", False)),
-        kms_key_id=_text(answer, "KmsKeyId") or None,
-        owner_id=_text(answer, "OwnerId") or None,
-        progress=_text(answer, "Progress") or None,
-        # One that is restored from the archive for a time is usable, whatever tier EC2 names.
-        storage_tier="standard" if answer.get("RestoreExpiryTime") else _text(answer, "StorageTier") or None,
-        state_reason=answer.get("StateMessage") or None,
-        description=_text(answer, "Description"),
-        tags=_tags(answer),
-    )
-
-
-def decode_volume(answer: Answer) -> Volume:
-    """Return the volume from ``Volumes[]`` of DescribeVolumes, or from the answer of CreateVolume."""
-    return Volume(
-        volume_id=answer["VolumeId"],
-        state=answer.get("State") or "",
-        size=answer.get("Size") or 0,
-        volume_type=answer.get("VolumeType") or "",
-        iops=answer.get("Iops"),
-        throughput=answer.get("Throughput"),
-        encrypted=bool(answer.get("Encrypted", False)),
-        kms_key_id=answer.get("KmsKeyId") or None,
-        availability_zone=answer.get("AvailabilityZone") or "",
-        snapshot_id=answer.get("SnapshotId") or None,
-        multi_attach_enabled=bool(answer.get("MultiAttachEnabled", False)),
-        attachments=tuple(
-            VolumeAttachment(
-                instance_id=link.get("InstanceId") or "",
-                device_name=link.get("Device") or "",
-                state=link.get("State") or "attached",
-                delete_on_termination=bool(link.get("DeleteOnTermination", False)),
-            )
-            for link in answer.get("Attachments") or ()
-        ),
-        create_time=_moment(answer.get("CreateTime")),
-        operator=_operator(answer),
-        outpost_arn=answer.get("OutpostArn") or None,
-        tags=_tags(answer),
-    )
-
-
-# DescribeInstanceAttribute: the keys that are not the attribute's name with a capital letter.
-_ATTRIBUTE_KEYS = {
-    "kernel": "KernelId",
-    "ramdisk": "RamdiskId",
-    "blockDeviceMapping": "BlockDeviceMappings",
-    "groupSet": "Groups",
-}
-
-
-def _attribute(query: Query, page: Answer) -> Iterable[Fact]:
-    asked = dict(query.arguments)
-    name, instance_id = str(asked["Attribute"]), str(asked["InstanceId"])
-    value = page.get(_ATTRIBUTE_KEYS.get(name, name[:1].upper() + name[1:]))
-    if isinstance(value, Mapping):
-        # EC2 returns an empty structure for an attribute that is not set.
-        value = value.get("Value") if "Value" in value or not value else dict(value)
-    yield Fact(f"{instance_id}/{name}", value)
-
-
-def _references(query: Query, page: Answer) -> Iterable[Fact]:
-    asked: Sequence[str] = dict(query.arguments).get("ImageIds", ())
-    found: dict[str, list[dict[str, str]]] = {image_id: [] for image_id in asked}
-    for item in page.get("ImageReferences") or ():
-        found.setdefault(item["ImageId"], []).append(
-            {"resource_type": item.get("ResourceType") or "", "arn": item.get("Arn") or ""}
-        )
-    return (Fact(f"{image_id}/references", users) for image_id, users in found.items())
-
-
-def _launch_permissions(query: Query, page: Answer) -> Iterable[Fact]:
-    """Yield the accounts, ``all`` and the organizations and units (by ARN) that an image is shared with."""
-    keys = ("UserId", "Group", "OrganizationArn", "OrganizationalUnitArn")
-    shared = [next((item[key] for key in keys if item.get(key)), "") for item in page.get("LaunchPermissions") or ()]
-    yield Fact(f"{dict(query.arguments)['ImageId']}/shared", shared)
-
-
-def _usage_entries(query: Query, page: Answer) -> Iterable[Fact]:
-    """Return, by image, its use in other accounts, as the existing usage reports show it."""
-    asked: Sequence[str] = dict(query.arguments)["ImageIds"]
-    found: dict[str, list[dict[str, Any]]] = {image_id: [] for image_id in asked}
-    for item in page.get("ImageUsageReportEntries") or ():
-        created = _moment(item.get("ReportCreationTime"))
-        found.setdefault(item["ImageId"], []).append(
-            {
-                "report": item.get("ReportId") or "",
-                "account": item.get("AccountId") or "",
-                "resource_type": item.get("ResourceType") or "",
-                "count": int(item.get("UsageCount") or 0),
-                "reported": format_moment(created) if created else None,
-            }
-        )
-    return (Fact(f"{image_id}/usage", entries) for image_id, entries in found.items())
-
-
-def _usage_reports(query: Query, page: Answer) -> Iterable[Fact]:
-    """Return, by image, its available usage reports with their scope.
-
-    ``depths`` has the number of launch template versions that a report looks at, by type of resource. None stands for
-    EC2's default.
-    """
-    asked: Sequence[str] = dict(query.arguments)["ImageIds"]
-    found: dict[str, list[dict[str, Any]]] = {image_id: [] for image_id in asked}
-    for item in page.get("ImageUsageReports") or ():
-        created = _moment(item.get("CreationTime"))
-        if item.get("State") == "available" and created:
-            found.setdefault(item["ImageId"], []).append(
-                {
-                    "report": item["ReportId"],
-                    "reported": format_moment(created),
-                    "accounts": list(item.get("AccountIds") or ()),
-                    "depths": {one.get("ResourceType"): _depth(one) for one in item.get("ResourceTypes") or ()},
-                }
-            )
-    return (Fact(f"{image_id}/usageReports", reports) for image_id, reports in found.items())
-
-
-def _depth(scope: Answer) -> int | None:
-    for option in scope.get("ResourceTypeOptions") or ():
-        if option.get("OptionName") == "version-depth" and option.get("OptionValues"):
-            return int(option["OptionValues"][0])
-    return None
-
-
-def _launch_configurations(_query: Query, page: Answer) -> Iterable[Fact]:
-    """Yield the launch configurations of Auto Scaling, by name, with their images."""
-    found = page.get("LaunchConfigurations") or ()
-    yield Fact(
-        "launchConfigurations",
-        [{"name": item["LaunchConfigurationName"], "image_id": item.get("ImageId") or ""} for item in found],
-    )
-
-
-def _uefi(query: Query, page: Answer) -> Iterable[Fact]:
-    yield Fact(f"{dict(query.arguments)['InstanceId']}/uefiData", page.get("UefiData") or None)
-
-
-def _statuses(_query: Query, page: Answer) -> Iterable[Fact]:
-    for item in page.get("InstanceStatuses") or ():
-        checks = ((item.get("SystemStatus") or {}).get("Status"), (item.get("InstanceStatus") or {}).get("Status"))
-        yield Fact(f"{item['InstanceId']}/status", checks if all(checks) else ())
-
-
-def _group_members(_query: Query, page: Answer) -> Iterable[Fact]:
-    for item in page.get("AutoScalingInstances") or ():
-        value = {"group": item.get("AutoScalingGroupName") or "", "lifecycle": item.get("LifecycleState") or ""}
-        yield Fact(f"{item['InstanceId']}/autoscaling", value)
-
-
-def _spot_requests(_query: Query, page: Answer) -> Iterable[Fact]:
-    for item in page.get("SpotInstanceRequests") or ():
-        yield Fact(f"{item['SpotInstanceRequestId']}/spotType", item.get("Type") or "one-time")
-
-
-def _target_groups(_query: Query, page: Answer) -> Iterable[Fact]:
-    yield Fact(
-        "targetGroups",
-        [
-            {
-                "arn": item["TargetGroupArn"],
-                "name": item.get("TargetGroupName") or "",
-                "target_type": item.get("TargetType") or "",
-                "vpc": item.get("VpcId") or "",
-            }
-            for item in page.get("TargetGroups") or ()
-        ],
-    )
-
-
-def _target_health(query: Query, page: Answer) -> Iterable[Fact]:
-    targets = [
-        {
-            "id": item["Target"]["Id"],
-            "port": item["Target"].get("Port"),
-            "zone": item["Target"].get("AvailabilityZone") or "",
-            "state": (item.get("TargetHealth") or {}).get("State") or "",
-        }
-        for item in page.get("TargetHealthDescriptions") or ()
-    ]
-    yield Fact(f"{dict(query.arguments)['TargetGroupArn']}/targets", targets)
-
-
-def _classic_load_balancers(_query: Query, page: Answer) -> Iterable[Fact]:
-    """Yield the Classic Load Balancers, with the ids of their instances."""
-    found = [
-        {
-            "name": item.get("LoadBalancerName") or "",
-            "instances": [each["InstanceId"] for each in item.get("Instances") or ()],
-        }
-        for item in page.get("LoadBalancerDescriptions") or ()
-    ]
-    yield Fact("classicLoadBalancers", found)
-
-
-def _modifications(_query: Query, page: Answer) -> Iterable[Fact]:
-    """Yield the latest modification of each volume that ever had one."""
-    for item in page.get("VolumesModifications") or ():
-        started = _moment(item.get("StartTime"))
-        value = {
-            "state": item.get("ModificationState") or "",
-            "progress": item.get("Progress"),
-            "start_time": format_moment(started) if started else None,
-            "message": item.get("StatusMessage") or None,
-            "original": _performance(item, "Original"),
-            "target": _performance(item, "Target"),
-        }
-        yield Fact(f"{item['VolumeId']}/modification", value)
-
-
-def _performance(item: Answer, prefix: str) -> dict[str, Any]:
-    return {
-        "size": item.get(f"{prefix}Size"),
-        "volume_type": item.get(f"{prefix}VolumeType"),
-        "iops": item.get(f"{prefix}Iops"),
-        "throughput": item.get(f"{prefix}Throughput"),
-        "multi_attach_enabled": bool(item.get(f"{prefix}MultiAttachEnabled", False)),
-    }
-
-
-def _snapshots(query: Query, page: Answer) -> Iterable[Resource]:
-    """Return the snapshots. A query for those that anybody may restore from only returns that each
-    of them is public.
-    """
-    found = page.get("Snapshots") or ()
-    if "all" in dict(query.arguments).get("RestorableByUserIds", ()):
-        return (Fact(f"{item['SnapshotId']}/public", True) for item in found)
-    return (decode_snapshot(item) for item in found)
-
-
-def _locks(_query: Query, page: Answer) -> Iterable[Fact]:
-    for item in page.get("Snapshots") or ():
-        expires = _moment(item.get("LockExpiresOn"))
-        value = {
-            "state": item.get("LockState") or "",
-            "expires_on": format_moment(expires) if expires else None,
-            "days": item.get("LockDuration"),
-        }
-        yield Fact(f"{item['SnapshotId']}/lock", value)
-
-
-def _fast_restores(_query: Query, page: Answer) -> Iterable[Fact]:
-    for item in page.get("FastSnapshotRestores") or ():
-        value = {"zone": item.get("AvailabilityZone") or "", "state": item.get("State") or ""}
-        yield Fact(f"{item['SnapshotId']}/fastRestore", [value])
-
-
-def _tiers(_query: Query, page: Answer) -> Iterable[Fact]:
-    for item in page.get("SnapshotTierStatuses") or ():
-        archived = _moment(item.get("ArchivalCompleteTime"))
-        value = {
-            "tier": item.get("StorageTier") or "",
-            "last": item.get("LastTieringOperationStatus") or "",
-            "message": item.get("LastTieringOperationStatusDetail") or None,
-            "archived": format_moment(archived) if archived else None,
-        }
-        yield Fact(f"{item['SnapshotId']}/tier", value)
-
-
-def _permissions(query: Query, page: Answer) -> Iterable[Fact]:
-    """Yield the accounts, or ``all``, that may make volumes from a snapshot."""
-    allowed = [item.get("UserId") or item.get("Group") or "" for item in page.get("CreateVolumePermissions") or ()]
-    yield Fact(f"{dict(query.arguments)['SnapshotId']}/shared", allowed)
-
-
-def _account(query: Query, page: Answer) -> Iterable[Fact]:
-    """Yield the account, empty when STS refuses to name it, and then the code of the refusal."""
-    yield Fact(f"{query.place}/account", page.get("Account") or "")
-    if UNKNOWN in page:
-        yield Fact(f"{query.place}/account-refused", page[UNKNOWN])
-
+from .decoding import Answer, decode_image, decode_instance, decode_volume
+from .fact_readers import (
+    NO_KEY,
+    account,
+    attribute,
+    classic_load_balancers,
+    fast_restores,
+    group_members,
+    key,
+    launch_configurations,
+    launch_permissions,
+    locks,
+    modifications,
+    permissions,
+    references,
+    snapshots,
+    spot_requests,
+    statuses,
+    target_groups,
+    target_health,
+    tiers,
+    uefi,
+    usage_entries,
+    usage_reports,
+)
 
 # Refusals of STS, and this collection's codes for an unreachable endpoint. Some networks only have one for EC2.
 _NO_ACCOUNT = frozenset(
@@ -449,25 +64,6 @@ _NO_ACCOUNT = frozenset(
         "NoAnswer",
     }
 )
-
-
-# KMS's codes for a name that is no key of this region.
-_NO_KEY = frozenset({"NotFoundException", "InvalidArnException", "ValidationException"})
-
-
-def _key(query: Query, page: Answer) -> Iterable[Fact]:
-    """Yield the key's ARN: empty for an unusable key, None when KMS refuses to tell.
-
-    An alias belongs to its region, so the fact of another place has the place before the key.
-    """
-    key = page.get("KeyMetadata") or {}
-    usable = page.get(UNKNOWN) not in _NO_KEY and key.get("KeyState", "Enabled") == "Enabled"
-    where = f"{query.place}/" if query.place else ""
-    yield Fact(f"{where}{dict(query.arguments)['KeyId']}/key", key.get("Arn") if usable else "")
-
-
-UNKNOWN = "Unknown"
-"""The entry of a page that has AWS's code in place of an answer; see `Listing.unknown`."""
 
 
 @dataclass(frozen=True)
@@ -506,15 +102,15 @@ LISTINGS: Mapping[str, Listing] = {
         unless="ImageIds",
     ),
     "DescribeSnapshots": Listing(
-        _snapshots,
+        snapshots,
         ("MaxResults", 1000),
         unless="SnapshotIds",
     ),
-    "DescribeLockedSnapshots": Listing(_locks, ("MaxResults", 1000), unless="SnapshotIds"),
-    "DescribeFastSnapshotRestores": Listing(_fast_restores, ("MaxResults", 200)),
-    "DescribeSnapshotTierStatus": Listing(_tiers, ("MaxResults", 1000)),
-    "DescribeSnapshotAttribute": Listing(_permissions),
-    "GetCallerIdentity": Listing(_account, unknown=_NO_ACCOUNT),
+    "DescribeLockedSnapshots": Listing(locks, ("MaxResults", 1000), unless="SnapshotIds"),
+    "DescribeFastSnapshotRestores": Listing(fast_restores, ("MaxResults", 200)),
+    "DescribeSnapshotTierStatus": Listing(tiers, ("MaxResults", 1000)),
+    "DescribeSnapshotAttribute": Listing(permissions),
+    "GetCallerIdentity": Listing(account, unknown=_NO_ACCOUNT),
     "DescribeVolumes": Listing(
         lambda _query, page: [decode_volume(item) for item in page.get("Volumes") or ()],
         ("MaxResults", 500),
@@ -533,8 +129,8 @@ LISTINGS: Mapping[str, Listing] = {
         ("MaxResults", 1000),
         unless="InstanceIds",
     ),
-    "DescribeSpotInstanceRequests": Listing(_spot_requests, ("MaxResults", 1000), unless="SpotInstanceRequestIds"),
-    "DescribeVolumesModifications": Listing(_modifications, ("MaxResults", 500), unless="VolumeIds"),
+    "DescribeSpotInstanceRequests": Listing(spot_requests, ("MaxResults", 1000), unless="SpotInstanceRequestIds"),
+    "DescribeVolumesModifications": Listing(modifications, ("MaxResults", 500), unless="VolumeIds"),
     "GetEbsEncryptionByDefault": Listing(
         lambda _query, page: [Fact("ebsEncryptionByDefault", bool(page.get("EbsEncryptionByDefault", False)))]
     ),
@@ -544,21 +140,21 @@ LISTINGS: Mapping[str, Listing] = {
             for item in page.get("AvailabilityZones") or ()
         ]
     ),
-    "DescribeKey": Listing(_key, unknown=_NO_KEY | frozenset({"AccessDenied", "AccessDeniedException"})),
+    "DescribeKey": Listing(key, unknown=NO_KEY | frozenset({"AccessDenied", "AccessDeniedException"})),
     # No filter on instance ids; and with InstanceIds it takes no MaxResults.
-    "DescribeInstanceStatus": Listing(_statuses),
-    "DescribeInstanceAttribute": Listing(_attribute),
-    "GetInstanceUefiData": Listing(_uefi),
-    "DescribeImageReferences": Listing(_references),
-    "DescribeImageAttribute": Listing(_launch_permissions),
-    "DescribeImageUsageReportEntries": Listing(_usage_entries),
-    "DescribeImageUsageReports": Listing(_usage_reports),
-    "DescribeLaunchConfigurations": Listing(_launch_configurations, ("MaxRecords", 100)),
-    "DescribeAutoScalingInstances": Listing(_group_members, ("MaxRecords", 50)),
-    "DescribeTargetGroups": Listing(_target_groups, ("PageSize", 400), ("Marker", "NextMarker")),
-    "DescribeTargetHealth": Listing(_target_health),
+    "DescribeInstanceStatus": Listing(statuses),
+    "DescribeInstanceAttribute": Listing(attribute),
+    "GetInstanceUefiData": Listing(uefi),
+    "DescribeImageReferences": Listing(references),
+    "DescribeImageAttribute": Listing(launch_permissions),
+    "DescribeImageUsageReportEntries": Listing(usage_entries),
+    "DescribeImageUsageReports": Listing(usage_reports),
+    "DescribeLaunchConfigurations": Listing(launch_configurations, ("MaxRecords", 100)),
+    "DescribeAutoScalingInstances": Listing(group_members, ("MaxRecords", 50)),
+    "DescribeTargetGroups": Listing(target_groups, ("PageSize", 400), ("Marker", "NextMarker")),
+    "DescribeTargetHealth": Listing(target_health),
     # Only in the service elb. elbv2 has another operation of the same name.
-    "DescribeLoadBalancers": Listing(_classic_load_balancers, ("PageSize", 400), ("Marker", "NextMarker")),
+    "DescribeLoadBalancers": Listing(classic_load_balancers, ("PageSize", 400), ("Marker", "NextMarker")),
 }
 
 

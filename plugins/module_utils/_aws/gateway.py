@@ -28,7 +28,7 @@ from .._kernel.places import split_place
 from .._kernel.plan import Change, Wait
 from .._kernel.resources import Resource
 from .._kernel.state import Query, by_id
-from . import codec
+from . import codec, decoding
 from .errors import call_error, is_throttling, stranger
 from .pacing import Pacer
 from .waiting import wait_for
@@ -312,7 +312,7 @@ class Ec2Gateway:
             except CallError as error:
                 if error.code not in codec.LISTINGS[query.operation].unknown:
                     raise
-                page = {codec.UNKNOWN: error.code}
+                page = {decoding.UNKNOWN: error.code}
             yield page
             request = codec.next_request(query, request, page)
 
