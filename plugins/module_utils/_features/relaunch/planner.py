@@ -43,8 +43,8 @@ Private to this collection.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -53,7 +53,6 @@ from ..._domain.instance_facts import (
     attribute_query,
     read_fact,
     relaunch_troubles,
-    type_facts,
     type_queries,
 )
 from ..._domain.load_balancers import balancer_queries
@@ -68,7 +67,6 @@ from ..._domain.replacement import (
     replacement_of,
     started_since,
 )
-from ..._domain.rivals import is_proven_loser, losers
 from ..._domain.succession import launch_queries, lineage_queries, living, on_trial_for, successor
 from ..._domain.succession_guards import require_no_way_back, require_settled, require_unclaimed, settling_queries
 from ..._kernel import tags as tag_names
@@ -76,9 +74,8 @@ from ..._kernel.errors import Ambiguous, SpecError, UnsafePlan
 from ..._kernel.ids import is_planned
 from ..._kernel.plan import Feature, Plan, Stage, Wait
 from ..._kernel.proofs import is_off, may_have_run_on
-from ..._kernel.resources import Image, Instance, view
+from ..._kernel.resources import Instance, view
 from ..._kernel.state import Query, State, by_id, images_by_id, together
-from ..._kernel.times import parse_instant
 from .doubts import (
     can_be_ended,
     doubts_of,
@@ -91,6 +88,8 @@ from .doubts import (
 )
 from .launch import launch_change
 from .left_behind import left_behind, origin_queries, unsaid_troubles, warnings_of, weaker_than_image
+from .losers import loser_ends, losers_over, protection_queries
+from .obstacles import architecture_troubles, hardware_troubles, refuse, usable_image, write_troubles
 from .options import BURSTABLE, METADATA_OPTIONS, RelaunchSpec, parse
 from .retirement import (
     finished,
@@ -101,14 +100,10 @@ from .retirement import (
     retirement_stages,
     retirement_troubles,
     rollback_stages,
-    termination,
     terminations,
-    unprotections,
 )
 
 _ROLLBACK_ON = frozenset({"failed", "timeout", "mismatch", "refused"})
-# What a run may take beside the wait for the health of its successor, before it has given it up.
-_LOSER_GRACE = timedelta(minutes=5)
 
 
 # --- what is there ---------------------------------------------------------------------------------------------------
@@ -182,59 +177,9 @@ def _ends(spec: RelaunchSpec, state: State, current: Instance, now: datetime) ->
     given_up = [new for new in on_trial_for(state, current.instance_id) if _is_rejected(current, new)]
     rejected = [new for new in given_up if can_be_ended(spec, current, new, now)]
     ends = terminations(state, current, rejected) if spec.on_failure == "rollback" else ()
-    lost, left = _losers(spec, state, current, now)
+    lost, left = losers_over(spec, state, current, now)
     kept = (spared(current, new) for new in given_up if new not in rejected)
-    return Plan((*ends, *_loser_ends(state, current, lost)), (*kept, *left))
-
-
-def _losers(
-    spec: RelaunchSpec, state: State, current: Instance, now: datetime
-) -> tuple[list[Instance], tuple[str, ...]]:
-    """Return the losers of a race with *current* that no run can be at work on any more, and a warning that names the
-    others.
-
-    A run gives its successor up, or serves, once it has waited for its health. So the loser's run is over when its word
-    is ``rejected``, or when the timeout of the health has passed since its launch. One that the facts of a race do not
-    fit, or that is older than a day, may have served: it is named.
-    """
-    found = losers(state, current) if spec.follow_successor else []
-    state.require(*(query for item in found for query in _loser_queries(item)))
-    patience = timedelta(seconds=spec.health_timeout) + _LOSER_GRACE
-    over = [
-        item
-        for item in found
-        if (birth := born(item)) is not None
-        and is_proven_loser(state, item, current, now)
-        and (item.tags.get(tag_names.TRIAL) == REJECTED or birth + patience < now)
-    ]
-    if spec.on_failure != "rollback":
-        over = []
-    left = [item for item in found if item not in over]
-    warnings = tuple(
-        f"{item.instance_id} ({item.state}, from {item.image_id}) was launched to replace {predecessor(item)}, as "
-        f"{current.instance_id} was, which serves. Terminate {item.instance_id} if no run works on it any more"
-        for item in left
-    )
-    return over, warnings
-
-
-def _loser_queries(loser: Instance) -> tuple[Query, ...]:
-    """Return the queries for the facts that prove a loser, and for what its termination needs."""
-    return (
-        *by_id("DescribeInstances", "instance-id", [predecessor(loser) or ""]),
-        *images_by_id([loser.image_id]),
-        *_protection_queries(loser),
-    )
-
-
-def _loser_ends(state: State, current: Instance, lost: Sequence[Instance]) -> tuple[Stage, ...]:
-    """Return the stages that terminate the losers of a race, after they lose the protection that they took over."""
-    if not lost:
-        return ()
-    names = [item.instance_id for item in lost]
-    reason = f"terminate the rival of {current.instance_id}, which serves"
-    stages = unprotections(state, {name: name for name in names})
-    return (*stages, Stage(tuple(termination(item.instance_id, state.region, reason, item.state) for item in lost)))
+    return Plan((*ends, *loser_ends(state, current, lost)), (*kept, *left))
 
 
 def _ending_queries(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Query, ...]:
@@ -242,16 +187,9 @@ def _ending_queries(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Qu
     return (
         *images_by_id([spec.image_id]),
         *origin_queries(spec, state, old),
-        *_protection_queries(old),
+        *protection_queries(old),
         *_store_queries(spec, old),
         *balancer_queries(state, old),
-    )
-
-
-def _protection_queries(instance: Instance) -> tuple[Query, ...]:
-    return (
-        *attribute_query(instance.instance_id, "disableApiTermination"),
-        *attribute_query(instance.instance_id, "disableApiStop"),
     )
 
 
@@ -291,7 +229,7 @@ def _proof_plan(
     """
     if _stays(spec, old, new, now):
         return Plan(warnings=(unretired(spec, old, new),))
-    _raise(_late_troubles(spec, state, old))
+    refuse(_late_troubles(spec, state, old))
     ended = ended and can_be_ended(spec, old, new, now)
     # One that is stopped for good was stopped by hand, maybe for the new one.
     serves = old.state in ("pending", "running") or wants_start(old)
@@ -364,7 +302,7 @@ def _stays(spec: RelaunchSpec, old: Instance, new: Instance, now: datetime) -> b
 
 def _late_troubles(spec: RelaunchSpec, state: State, old: Instance) -> list[str]:
     """Return the obstacles to a retirement by a run that did not launch the successor. *old* may have run since."""
-    lost = () if spec.old_instance == "keep" else _write_troubles(spec, old, state.image(spec.image_id))
+    lost = () if spec.old_instance == "keep" else write_troubles(spec, old, state.image(spec.image_id))
     return [*lost, *retirement_troubles(spec, state, old)]
 
 
@@ -413,7 +351,7 @@ def _retirement_plan(spec: RelaunchSpec, state: State, current: Instance, now: d
         return Plan(warnings=(warning,))
     if _stays(spec, old, current, now):
         return Plan(warnings=(unretired(spec, old, current),))
-    _raise(_late_troubles(spec, state, old))
+    refuse(_late_troubles(spec, state, old))
     proof = Stage(waits=(health_wait(spec, current.instance_id),))
     return Plan((proof, *retirement), (*left_behind(spec, state, old), *lost_addresses(retirement, old)))
 
@@ -442,14 +380,14 @@ def _plan_replacement(spec: RelaunchSpec, state: State, current: Instance) -> Pl
     state.require(*settling, *_replacement_queries(spec, state, current))
     require_settled(state, current, "image_id")
     require_no_way_back(state, current, spec.instance_id, "instance_id")
-    image = _usable_image(spec, state)
-    _raise(
+    image = usable_image(spec, state)
+    refuse(
         [
             *(f"{current.instance_id}: {trouble}" for trouble in relaunch_troubles(current, state.region)),
-            *_architecture_troubles(spec, state, current, image),
-            *_hardware_troubles(spec, state, current, image),
+            *architecture_troubles(spec, state, current, image),
+            *hardware_troubles(spec, state, current, image),
             *unsaid_troubles(spec, state, current, image),
-            *_write_troubles(spec, current, image),
+            *write_troubles(spec, current, image),
             *retirement_troubles(spec, state, current),
         ]
     )
@@ -479,7 +417,7 @@ def _replacement_queries(spec: RelaunchSpec, state: State, current: Instance) ->
         *images_by_id([spec.image_id]),
         *by_id("DescribeVolumes", "attachment.instance-id", [current.instance_id]),
         *type_queries(*types),
-        *_protection_queries(current),
+        *protection_queries(current),
         *attribute_query(current.instance_id, "instanceInitiatedShutdownBehavior"),
     ]
     if overrides.user_data == "keep":
@@ -487,87 +425,6 @@ def _replacement_queries(spec: RelaunchSpec, state: State, current: Instance) ->
     if BURSTABLE.match(current.instance_type) and BURSTABLE.match(overrides.instance_type or current.instance_type):
         queries += by_id("DescribeInstanceCreditSpecifications", "instance-id", [current.instance_id])
     return (*queries, *origin_queries(spec, state, current), *balancer_queries(state, current))
-
-
-def _raise(troubles: Iterable[str]) -> None:
-    found = list(troubles)
-    if found:
-        raise UnsafePlan(f"the relaunch is refused, and this task has changed nothing: {'; '.join(found)}")
-
-
-def _usable_image(spec: RelaunchSpec, state: State) -> Image:
-    image = state.image(spec.image_id)
-    if image is None:
-        why = (
-            "no plan in assume makes it"
-            if is_planned(spec.image_id)
-            else f"it does not exist in {state.region}, or is not shared with you"
-        )
-        raise SpecError(f"image_id: {spec.image_id}: {why}")
-    if image.state not in ("available", "pending"):
-        reason = f" ({image.state_reason})" if image.state_reason else ""
-        raise SpecError(f"image_id: {spec.image_id} is {image.state}{reason}, so nothing can be launched from it")
-    if image.root_device_type != "ebs":
-        raise SpecError(
-            f"image_id: the root of {spec.image_id} is on {image.root_device_type}, and only EBS roots are relaunched"
-        )
-    return image
-
-
-def _architecture_troubles(spec: RelaunchSpec, state: State, current: Instance, image: Image) -> Iterable[str]:
-    wanted = spec.overrides.instance_type
-    if wanted is None:
-        fits = [architecture] if (architecture := current.facts.get("Architecture")) else []
-        what = current.instance_id
-    else:
-        info = type_facts(state, wanted)
-        if not info:
-            yield f"overrides: instance_type: {wanted} is not a type that EC2 offers in {state.region}"
-            return
-        fits = list(read_fact(info, "ProcessorInfo.SupportedArchitectures") or ())
-        what = f"instance_type {wanted}"
-    if image.architecture is not None and fits and image.architecture not in fits:
-        yield f"{image.image_id} is for {image.architecture}, {what} is {' or '.join(fits)}"
-
-
-def _write_troubles(spec: RelaunchSpec, current: Instance, image: Image | None) -> Iterable[str]:
-    """Yield the refusal if the image lacks writes of the instance and the task must lose none.
-
-    An image that is only planned will be captured from an instance that is stopped by then. *image*: None where EC2
-    does not show it any more.
-    """
-    if spec.lose_writes or is_planned(spec.image_id):
-        return
-    made = None if image is None else _moment(image.creation_date)
-    launched = current.launch_time
-    if current.state in ("stopping", "stopped") and (made is None or launched is None or launched <= made):
-        return
-    yield (
-        f"lose_writes: {current.instance_id} has run since {spec.image_id} was captured, so the image lacks its "
-        "later writes. Bake another version while it is stopped, or set lose_writes: true to accept that"
-    )
-
-
-def _moment(text: str | None) -> datetime | None:
-    return None if text is None else parse_instant(text)
-
-
-def _hardware_troubles(spec: RelaunchSpec, state: State, current: Instance, image: Image) -> Iterable[str]:
-    """Yield why EC2 would refuse to launch the type from the image, as far as both show."""
-    wanted = spec.overrides.instance_type or current.instance_type
-    info, what = type_facts(state, wanted), f"instance type {wanted}"
-    modes = info.get("SupportedBootModes") or ()
-    if modes and image.boot_mode in ("uefi", "legacy-bios") and image.boot_mode not in modes:
-        yield f"{image.image_id} boots in mode {image.boot_mode}, {what} in {' or '.join(modes)}"
-    kinds = info.get("SupportedVirtualizationTypes") or ()
-    if kinds and image.virtualization_type is not None and image.virtualization_type not in kinds:
-        yield f"{image.image_id} is for {image.virtualization_type}, {what} is {' or '.join(kinds)}"
-    if image.tpm_support and info.get("NitroTpmSupport") == "unsupported":
-        yield f"{image.image_id} needs NitroTPM {image.tpm_support}, which {what} does not have"
-    # Of an image that is only planned it may not be known.
-    known = image.ena_support is not None or not is_planned(image.image_id)
-    if known and not image.ena_support and read_fact(info, "NetworkInfo.EnaSupport") == "required":
-        yield f"{image.image_id} is not enabled for ENA, which {what} requires"
 
 
 # --- the result ------------------------------------------------------------------------------------------------------

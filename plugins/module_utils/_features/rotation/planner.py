@@ -12,9 +12,8 @@ Private to this collection.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import zip_longest
 from typing import Any
@@ -22,9 +21,9 @@ from typing import Any
 from ..._domain.snapshot_sets import Slots, Unit, units_of
 from ..._domain.succession import successor_queries
 from ..._kernel import tags as tag_names
-from ..._kernel.errors import StorageError, UnsafePlan, bounded, listed
+from ..._kernel.errors import listed
 from ..._kernel.ids import is_planned
-from ..._kernel.plan import ANY_FAILURE, Feature, Plan, Stage, Wait
+from ..._kernel.plan import ANY_FAILURE, Change, Feature, Plan, Stage, Wait
 from ..._kernel.proofs import is_copy, source_of, taken_for
 from ..._kernel.report import PlanReport
 from ..._kernel.resources import Instance, Snapshot
@@ -51,14 +50,13 @@ from .lifecycle import (
     upkeep_queries,
     upkeep_told,
 )
+from .limits import refusal
 from .report import Decided, Report, plan_hash, recovery_points
 from .sharing import Lending
 from .spec import RotationSpec, parse
 from .successors import Successors
 from .unanswered import answering, copy_queries, joined, kept_for, planned_for, unanswered
 
-PERCENT_FROM = 10
-"""From so many deletions up ``max_delete_percent`` counts: of a few snapshots every one is a large part."""
 _LISTS = {
     **LISTED,
     "CreateSnapshot": "created",
@@ -124,6 +122,32 @@ def _second_queries(spec: RotationSpec, state: State) -> Iterator[Query]:
 
 
 # --- The whole --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """The changes of a rotation by their place in the plan. ``set_tags``: on parts of a set, right after its capture.
+
+    ``early_deletions``: of failed copies, which nothing waits for.
+    """
+
+    captures: tuple[Change, ...]
+    set_tags: tuple[Change, ...]
+    tags: tuple[Change, ...]
+    early_deletions: tuple[Change, ...]
+    copies: tuple[Stage, ...]
+    deletions: tuple[Change, ...]
+    archive: tuple[Change, ...]
+
+    def all(self) -> list[Change]:
+        """Return all changes, in the order in which the hash of the plan has them."""
+        copies = (change for stage in self.copies for change in stage.changes)
+        made = (*self.captures, *self.set_tags, *self.tags, *self.early_deletions, *copies)
+        return [*made, *self.deletions, *self.archive]
+
+    def without_deletions(self) -> _Steps:
+        """Return the steps of a run whose deletions a limit or a guard withholds."""
+        return replace(self, early_deletions=(), deletions=())
 
 
 class _Rotation:
@@ -231,88 +255,116 @@ class _Rotation:
     # --- the plan ---
 
     def plan(self) -> Plan:
-        capture, spec = self.capture, self.spec
-        if spec.captured:
+        """Return the captures and copies, then the deletions that the rules decide and no guard withholds."""
+        if self.spec.captured:
             return self._captured()
-        depending = kept_for(self.silent, self.sources)
-        depending.update(pair for copying in self.copyings for pair in copying.depending(waits=copying.waits))
-        unclaimed = self.adoption.waiting(capture.units)
-        depending.update(unclaimed)
-        upkeep = upkeep_changes(spec.upkeep, self.stock, self._not_to_archive(depending), self.state)
+        depending = self._depending()
+        upkeep = upkeep_changes(self.spec.upkeep, self.stock, self._not_to_archive(depending), self.state)
         decided = self._decided(depending, upkeep)
-        held = decided[0].verdict.held
-        delayed = [unit for unit in self.home.leaving if unit.key in unclaimed and held[unit.key].guard == "depends"]
-        going = [unit for one in decided for unit in one.going]
-        gone = {snapshot_id for unit in going for snapshot_id in unit.ids}
-        taggings = capture.taggings(gone)
-        # A set is tagged at once, the rest when it is there.
-        of_sets = [change for change in taggings if is_planned(change.resource)]
-        later = [change for change in taggings if not is_planned(change.resource)]
-        later += [change for copying in self.copyings for change in copying.taggings(gone)]
-        begun, rest = [], []
-        for one in decided:
-            # A copy that has failed holds nothing, and may fail again: it does not wait for what is copied now.
-            early = [unit for unit in one.going if unit.state == "error" and one is not decided[0]]
-            begun += one.keeping.deletions(early)
-            rest += one.keeping.deletions([unit for unit in one.going if unit not in early], self._leaning(one))
-        copying = [*upkeep.before_deletions, *self._copy_stages()]
-        claims = self.adoption.claims
-        everything = [*capture.creations, *claims, *of_sets, *later, *begun]
-        everything += [change for stage in copying for change in stage.changes]
-        everything += [*rest, *upkeep.archive]
-        fingerprint = plan_hash(everything, capture.names)
-        refused = self._refused(decided, fingerprint if everything else None)
-        if refused is not None:
-            begun, rest = [], []
-        made = [change.resource for change in capture.creations]
-        awaited = [snapshot_id for unit in capture.awaited for snapshot_id in unit.ids]
-        waits = (Wait((*made, *awaited), "completed", final=True),) if made or awaited else ()
+        steps = self._steps(decided, upkeep)
+        everything = steps.all()
+        fingerprint = plan_hash(everything, self.capture.names)
+        due = bool(self.capture.creations) or any(copying.beginning for copying in self.copyings)
+        refused = refusal(
+            self.spec, decided, self.keepings, self.copyings, due=due, fingerprint=fingerprint if everything else None
+        )
         late = self._late(decided)
-        stages = [
-            Stage((*capture.creations, *claims), patience=_TOO_SOON),
-            Stage(tuple(of_sets)),
-            Stage((*later, *begun), waits),
-            *copying,
-            Stage(tuple(rest), recheck=late),
-            *upkeep.after_deletions,
-        ]
-        # Of what a limit holds back, nothing is deleted "although".
-        reported = [text for one in decided for unit in one.going for text in one.verdict.warned[unit.key]]
-        reported += self.leftovers.outside_warnings(decided[0].going)
         report = Report(self.spec, decided, withheld=refused is not None)
         return Plan(
-            _filled(stages),
+            _filled(self._stages(steps if refused is None else steps.without_deletions(), upkeep, late)),
             warnings=(
                 *self._capture_warnings(),
                 *self.left_out.warnings(),
                 *self.adoption.warnings(),
-                *self.adoption.delayed(delayed),
+                *self.adoption.delayed(self._delayed(decided)),
                 *self.leftovers.warnings(),
                 *(text for copying in self.copyings for text in copying.warnings()),
                 *self._doubts(),
                 *upkeep.warnings,
-                *(reported if refused is None else ()),
+                # Nothing is deleted "although" while a limit holds it back.
+                *(self._deletion_warnings(decided) if refused is None else ()),
             ),
-            report=PlanReport(
-                result={
-                    **report.told(everything, fingerprint),
-                    **upkeep_told(upkeep, report.most),
-                    "rpo": recovery_points(capture, self.copyings, self.now),
-                    "kept_late": [],
-                },
-                unfinished={
-                    "decisions": report.shown(),
-                    "plan_hash": fingerprint,
-                    "rpo": recovery_points(capture, self.copyings, self.now, as_is=True),
-                    "kept_late": [],
-                },
-                listed=_LISTS,
-                counted={"CopySnapshot": "copied"},
-                adjust=late.adjusted,
-                text=report.explained(),
-                most_shown=report.most,
-            ),
+            report=self._report(report, upkeep, everything, fingerprint, late),
             refused=joined(refused, self.left_out.error(), unanswered(self.state)),
+        )
+
+    def _depending(self) -> dict[str, str]:
+        """Return, by id, why a snapshot may not be deleted yet: a copy or a claim depends on it."""
+        depending = kept_for(self.silent, self.sources)
+        depending.update(pair for copying in self.copyings for pair in copying.depending(waits=copying.waits))
+        depending.update(self.adoption.waiting(self.capture.units))
+        return depending
+
+    def _delayed(self, decided: Sequence[Decided]) -> list[Unit]:
+        """Return the adopted snapshots that only the claim of this run keeps. The next run deletes them."""
+        unclaimed, held = self.adoption.waiting(self.capture.units), decided[0].verdict.held
+        return [unit for unit in self.home.leaving if unit.key in unclaimed and held[unit.key].guard == "depends"]
+
+    def _steps(self, decided: Sequence[Decided], upkeep: UpkeepChanges) -> _Steps:
+        gone = {snapshot_id for one in decided for unit in one.going for snapshot_id in unit.ids}
+        taggings = self.capture.taggings(gone)
+        later = [change for change in taggings if not is_planned(change.resource)]
+        later += [change for copying in self.copyings for change in copying.taggings(gone)]
+        early, rest = [], []
+        for one in decided:
+            # A copy that has failed holds nothing, and may fail again: it does not wait for what is copied now.
+            failed = [unit for unit in one.going if unit.state == "error" and one is not decided[0]]
+            early += one.keeping.deletions(failed)
+            rest += one.keeping.deletions([unit for unit in one.going if unit not in failed], self._leaning(one))
+        return _Steps(
+            captures=(*self.capture.creations, *self.adoption.claims),
+            set_tags=tuple(change for change in taggings if is_planned(change.resource)),
+            tags=tuple(later),
+            early_deletions=tuple(early),
+            copies=(*upkeep.before_deletions, *self._copy_stages()),
+            deletions=tuple(rest),
+            archive=tuple(upkeep.archive),
+        )
+
+    def _stages(self, steps: _Steps, upkeep: UpkeepChanges, late: LateGuards) -> list[Stage]:
+        """Return the stages in their order: captures, tags and early deletions, copies, deletions, archive."""
+        made = [change.resource for change in self.capture.creations]
+        awaited = [snapshot_id for unit in self.capture.awaited for snapshot_id in unit.ids]
+        waits = (Wait((*made, *awaited), "completed", final=True),) if made or awaited else ()
+        return [
+            Stage(steps.captures, patience=_TOO_SOON),
+            Stage(steps.set_tags),
+            Stage((*steps.tags, *steps.early_deletions), waits),
+            *steps.copies,
+            Stage(steps.deletions, recheck=late),
+            *upkeep.after_deletions,
+        ]
+
+    def _deletion_warnings(self, decided: Sequence[Decided]) -> list[str]:
+        found = [text for one in decided for unit in one.going for text in one.verdict.warned[unit.key]]
+        return [*found, *self.leftovers.outside_warnings(decided[0].going)]
+
+    def _report(
+        self,
+        report: Report,
+        upkeep: UpkeepChanges,
+        everything: Sequence[Change],
+        fingerprint: str,
+        late: LateGuards,
+    ) -> PlanReport:
+        return PlanReport(
+            result={
+                **report.told(everything, fingerprint),
+                **upkeep_told(upkeep, report.most),
+                "rpo": recovery_points(self.capture, self.copyings, self.now),
+                "kept_late": [],
+            },
+            unfinished={
+                "decisions": report.shown(),
+                "plan_hash": fingerprint,
+                "rpo": recovery_points(self.capture, self.copyings, self.now, as_is=True),
+                "kept_late": [],
+            },
+            listed=_LISTS,
+            counted={"CopySnapshot": "copied"},
+            adjust=late.adjusted,
+            text=report.explained(),
+            most_shown=report.most,
         )
 
     def _captured(self) -> Plan:
@@ -425,59 +477,10 @@ class _Rotation:
 
     # --- limits ---
 
-    def _refused(self, decided: Sequence[Decided], fingerprint: str | None) -> StorageError | None:
-        """Return the error for deletions that limits or failing guards hold back, or None.
-
-        They count over all places. *fingerprint*: the plan's hash, None for a plan without changes.
-        """
-        number = sum(len(unit.good) for one in decided for unit in one.going)  # what has failed is no loss
-        broken = bounded(text for one in decided for text in one.verdict.failing)
-        broken += bounded(text for copying in self.copyings for text in copying.refusals())
-        limits = []
-        if number > self.spec.max_delete:
-            limits.append("max_delete")
-            broken.append(f"max_delete is {self.spec.max_delete}, and {number} snapshots would be deleted")
-        units = [unit for keeping in self.keepings for unit in keeping.scene.units]
-        completed = sum(len(unit.snapshots) for unit in units if unit.state == "completed")
-        if number >= PERCENT_FROM and number * 100 > completed * self.spec.max_delete_percent:
-            limits.append("max_delete_percent")
-            broken.append(
-                f"max_delete_percent is {self.spec.max_delete_percent}, and {number} of {completed} completed "
-                "snapshots would be deleted"
-            )
-        if self.spec.min_keep > 1:
-            broken += bounded(self._below_minimum(decided[0].going))
-        expected = self.spec.expected_plan
-        if expected is not None and fingerprint not in (None, expected):
-            broken.append(f"expected_plan is {expected}, and this plan is {fingerprint}")
-        if not broken:
-            return None
-        due = self.capture.creations or any(copying.beginning for copying in self.copyings)
-        done = " The due snapshots are taken all the same." if due else ""
-        approve = f" Review the deletions with --check --diff. {_approval(limits)}" if limits else ""
-        return UnsafePlan(f"Nothing is deleted: {'; '.join(broken)}.{done}{approve}")
-
-    def _below_minimum(self, going: Sequence[Unit]) -> list[str]:
-        """Return the groups of which this region would be left with too few. What copies leave, their own rules say."""
-        scene = self.home.scene
-        there = Counter(unit.group for unit in scene.units if unit.state == "completed")
-        there.update(unit.group for unit in (scene.extra if scene.waits else ()))
-        leaving = Counter(unit.group for unit in going if unit.state not in ("error", "incomplete"))
-        return [
-            f"min_keep is {self.spec.min_keep}, and of {group} {there[group] - count} would be left"
-            for group, count in sorted(leaving.items())
-            if there[group] - count < self.spec.min_keep
-        ]
-
 
 def _is_another_runs(snapshot: Snapshot) -> bool:
     """Return whether another region's run has copied it here, and retains it."""
     return is_copy(snapshot) and tag_names.COPY_OF in snapshot.tags
-
-
-def _approval(limits: Sequence[str]) -> str:
-    """Return how a person can approve the deletions that these limits hold back."""
-    return f"To approve them, raise {' and '.join(limits)} and set expected_plan to the plan_hash of that check."
 
 
 def _filled(stages: Iterable[Stage]) -> tuple[Stage, ...]:

@@ -1,0 +1,93 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Successors that have lost a race: which ones a run may end, and which ones it names.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from ..._domain.instance_facts import (
+    attribute_query,
+)
+from ..._domain.replacement import (
+    REJECTED,
+    born,
+    predecessor,
+)
+from ..._domain.rivals import is_proven_loser, losers
+from ..._kernel import tags as tag_names
+from ..._kernel.plan import Stage
+from ..._kernel.resources import Instance
+from ..._kernel.state import Query, State, by_id, images_by_id
+from .options import RelaunchSpec
+from .retirement import (
+    termination,
+    unprotections,
+)
+
+# What a run may take beside the wait for the health of its successor, before it has given it up.
+_LOSER_GRACE = timedelta(minutes=5)
+
+
+def losers_over(
+    spec: RelaunchSpec, state: State, current: Instance, now: datetime
+) -> tuple[list[Instance], tuple[str, ...]]:
+    """Return the losers of a race with *current* that no run can be at work on any more, and a warning that names the
+    others.
+
+    A run gives its successor up, or serves, once it has waited for its health. So the loser's run is over when its word
+    is ``rejected``, or when the timeout of the health has passed since its launch. One that the facts of a race do not
+    fit, or that is older than a day, may have served: it is named.
+    """
+    found = losers(state, current) if spec.follow_successor else []
+    state.require(*(query for item in found for query in _loser_queries(item)))
+    patience = timedelta(seconds=spec.health_timeout) + _LOSER_GRACE
+    over = [
+        item
+        for item in found
+        if (birth := born(item)) is not None
+        and is_proven_loser(state, item, current, now)
+        and (item.tags.get(tag_names.TRIAL) == REJECTED or birth + patience < now)
+    ]
+    if spec.on_failure != "rollback":
+        over = []
+    left = [item for item in found if item not in over]
+    warnings = tuple(
+        f"{item.instance_id} ({item.state}, from {item.image_id}) was launched to replace {predecessor(item)}, as "
+        f"{current.instance_id} was, which serves. Terminate {item.instance_id} if no run works on it any more"
+        for item in left
+    )
+    return over, warnings
+
+
+def _loser_queries(loser: Instance) -> tuple[Query, ...]:
+    """Return the queries for the facts that prove a loser, and for what its termination needs."""
+    return (
+        *by_id("DescribeInstances", "instance-id", [predecessor(loser) or ""]),
+        *images_by_id([loser.image_id]),
+        *protection_queries(loser),
+    )
+
+
+def loser_ends(state: State, current: Instance, lost: Sequence[Instance]) -> tuple[Stage, ...]:
+    """Return the stages that terminate the losers of a race, after they lose the protection that they took over."""
+    if not lost:
+        return ()
+    names = [item.instance_id for item in lost]
+    reason = f"terminate the rival of {current.instance_id}, which serves"
+    stages = unprotections(state, {name: name for name in names})
+    return (*stages, Stage(tuple(termination(item.instance_id, state.region, reason, item.state) for item in lost)))
+
+
+def protection_queries(instance: Instance) -> tuple[Query, ...]:
+    """Return the queries for what keeps the instance from being stopped or terminated."""
+    return (
+        *attribute_query(instance.instance_id, "disableApiTermination"),
+        *attribute_query(instance.instance_id, "disableApiStop"),
+    )

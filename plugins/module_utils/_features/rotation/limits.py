@@ -1,0 +1,90 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The limits that withhold the deletions of a plan: how many, how large a part, how few would be left.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from ..._domain.snapshot_sets import Unit
+from ..._kernel.errors import UnsafePlan, bounded
+from .copies import Copying
+from .keeping import Keeping
+from .report import Decided
+from .spec import RotationSpec
+
+PERCENT_FROM = 10
+"""From so many deletions up ``max_delete_percent`` counts: of a few snapshots every one is a large part."""
+
+
+def refusal(
+    spec: RotationSpec,
+    decided: Sequence[Decided],
+    keepings: Sequence[Keeping],
+    copyings: Iterable[Copying],
+    *,
+    due: bool,
+    fingerprint: str | None,
+) -> UnsafePlan | None:
+    """Return the error for deletions that limits or failing guards hold back, or None.
+
+    The limits count over all places, this region's first. *due*: the plan captures or copies. *fingerprint*: the plan's
+    hash, None for a plan without changes.
+    """
+    broken = bounded(text for one in decided for text in one.verdict.failing)
+    broken += bounded(text for copying in copyings for text in copying.refusals())
+    beyond = dict(_beyond(spec, decided, keepings))
+    broken += beyond.values()
+    if spec.min_keep > 1:
+        broken += bounded(_below_minimum(spec, keepings[0], decided[0].going))
+    expected = spec.expected_plan
+    if expected is not None and fingerprint not in (None, expected):
+        broken.append(f"expected_plan is {expected}, and this plan is {fingerprint}")
+    if not broken:
+        return None
+    done = " The due snapshots are taken all the same." if due else ""
+    approve = f" Review the deletions with --check --diff. {_approval(beyond)}" if beyond else ""
+    return UnsafePlan(f"Nothing is deleted: {'; '.join(broken)}.{done}{approve}")
+
+
+def _beyond(spec: RotationSpec, decided: Iterable[Decided], keepings: Iterable[Keeping]) -> Iterator[tuple[str, str]]:
+    """Yield the option and the sentence of each limit that the number of deletions exceeds. A failed snapshot is no
+    loss.
+    """
+    number = sum(len(unit.good) for one in decided for unit in one.going)
+    if number > spec.max_delete:
+        yield "max_delete", f"max_delete is {spec.max_delete}, and {number} snapshots would be deleted"
+    units = [unit for keeping in keepings for unit in keeping.scene.units]
+    completed = sum(len(unit.snapshots) for unit in units if unit.state == "completed")
+    if number >= PERCENT_FROM and number * 100 > completed * spec.max_delete_percent:
+        yield (
+            "max_delete_percent",
+            (
+                f"max_delete_percent is {spec.max_delete_percent}, and {number} of {completed} completed snapshots "
+                "would be deleted"
+            ),
+        )
+
+
+def _below_minimum(spec: RotationSpec, home: Keeping, going: Iterable[Unit]) -> list[str]:
+    """Return the groups of which this region would be left with too few. The rules of a copy say what it keeps."""
+    scene = home.scene
+    there = Counter(unit.group for unit in scene.units if unit.state == "completed")
+    there.update(unit.group for unit in (scene.extra if scene.waits else ()))
+    leaving = Counter(unit.group for unit in going if unit.state not in ("error", "incomplete"))
+    return [
+        f"min_keep is {spec.min_keep}, and of {group} {there[group] - count} would be left"
+        for group, count in sorted(leaving.items())
+        if there[group] - count < spec.min_keep
+    ]
+
+
+def _approval(limits: Iterable[str]) -> str:
+    """Return how a person can approve the deletions that these limits hold back."""
+    return f"To approve them, raise {' and '.join(limits)} and set expected_plan to the plan_hash of that check."
