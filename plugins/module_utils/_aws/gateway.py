@@ -337,14 +337,7 @@ class Ec2Gateway:
     ) -> Mapping[str, Any]:
         """Make one call. Throttling is always repeated, an unclear answer only with *repeat*. Raises CallError."""
         client = self._client(service, region)
-        method = getattr(client, xform_name(operation), None)
-        if method is None:
-            raise CallError(
-                operation,
-                "UnknownOperation",
-                "this botocore does not know the operation",
-                hint="Install a newer boto3.",
-            )
+        method = _method(client, operation)
         started = self._monotonic()
         attempt = 0
         while True:
@@ -369,10 +362,12 @@ class Ec2Gateway:
                 self._sleep(delay)
                 attempt += 1
             else:
-                if service == "ec2":
-                    strange = stranger(answer, operation, resource=resource, endpoint=client.meta.endpoint_url)
-                    if strange is not None:
-                        raise strange
+                endpoint = client.meta.endpoint_url
+                strange = (
+                    stranger(answer, operation, resource=resource, endpoint=endpoint) if service == "ec2" else None
+                )
+                if strange is not None:
+                    raise strange
                 self._note(answer)
                 return answer
 
@@ -401,3 +396,13 @@ class Ec2Gateway:
             self._answered = True
             if self._date is None:
                 self._date = (header, moment, received)
+
+
+def _method(client: Any, operation: str) -> Callable[..., Mapping[str, Any]]:
+    """Return the client's method for the operation. Raises CallError for a botocore that is too old."""
+    method: Callable[..., Mapping[str, Any]] | None = getattr(client, xform_name(operation), None)
+    if method is None:
+        raise CallError(
+            operation, "UnknownOperation", "this botocore does not know the operation", hint="Install a newer boto3."
+        )
+    return method

@@ -157,16 +157,8 @@ def wait_for(
     ``ask(queries, until)`` asks, and stops trying at *until*. *deadline* is for waits without a timeout of their own. A
     query that fails for a passing reason is asked again. Raises WaitError, and CallError where waiting does not help.
     """
-    started = heard = monotonic()
-    pending = [
-        _Item(
-            wait,
-            resource,
-            *((deadline, None) if wait.timeout is None else (started + wait.timeout, wait.timeout)),
-        )
-        for wait in waits
-        for resource in wait.resources
-    ]
+    heard = monotonic()
+    pending = _items(waits, heard, deadline)
     observed: dict[str, Resource] = {}
     trouble: CallError | None = None
     delay = FIRST_POLL
@@ -191,6 +183,15 @@ def wait_for(
         if late:
             raise _timeout(late, trouble)
     return observed
+
+
+def _items(waits: Iterable[Wait], started: float, deadline: float) -> list[_Item]:
+    """Return one item for each resource of each wait, with the end of its time."""
+    return [
+        _Item(wait, resource, *((deadline, None) if wait.timeout is None else (started + wait.timeout, wait.timeout)))
+        for wait in waits
+        for resource in wait.resources
+    ]
 
 
 def _poll(

@@ -173,16 +173,26 @@ def held_stop(
         record = (("tags", {tag_names.RESTORE_STATE: value}),)
         waits.append(Wait((instance.instance_id,), "stopped", final=final, expect=record))
     stops = tuple(_stop(instance, region, stop_parameters or {}, reason) for instance in stopping)
-    back = tuple(_start_forgotten(item, region, held(item, now, hold_time)) for item in stopping)
+    back = _rollback_of_stop(stopping, unheld, region, now, hold_time)
+    stages.append(Stage(stops, tuple(waits), on_failure=back, rollback_on=frozenset({"mismatch", "refused"})))
+    return tuple(stages)
+
+
+def _rollback_of_stop(
+    stopping: Sequence[Instance], unheld: Iterable[Instance], region: str, now: datetime, hold_time: timedelta
+) -> tuple[Stage, ...]:
+    """Return the rollback of a stop that lost its hold, or that EC2 refused.
+
+    A lagging answer may show as running an instance that is stopping already. So its start is repeated until EC2 takes
+    it.
+    """
+    starts = tuple(_start_forgotten(item, region, held(item, now, hold_time)) for item in stopping)
     running = Wait(tuple(item.instance_id for item in stopping), "running")
     useless = tuple(_forget_running(held(item, now, hold_time), region) for item in unheld)
-    # An answer that lags behind may show as running what is stopping already: its start is repeated until EC2 takes it.
-    way_back = (
+    return (
         *((Stage(useless),) if useless else ()),
-        Stage(back, (running,), patience=NO_CAPACITY | _STILL_STOPPING),
+        Stage(starts, (running,), patience=NO_CAPACITY | _STILL_STOPPING),
     )
-    stages.append(Stage(stops, tuple(waits), on_failure=way_back, rollback_on=frozenset({"mismatch", "refused"})))
-    return tuple(stages)
 
 
 def _forget_running(stopped: Instance, region: str) -> Change:

@@ -229,19 +229,13 @@ def register(
 ) -> Change:
     """RegisterImage with these parameters for hardware and devices. *sources* by device name: what was captured."""
     tags = own_tags(spec, source)
-    # EC2 enables the Intel interface beside ENA.
-    shown = {**hardware, **({"SriovNetSupport": "simple"} if hardware.get("EnaSupport") else {})}
     image = Image(
         image_id=planned("image", spec.label),
         name=spec.image_name,
         owner_id=owner_id,
         tags=tags,
         block_devices=tuple(_image_device(mapping, sources.get(mapping["DeviceName"])) for mapping in mappings),
-        **{
-            option: shown[parameter]
-            for option, parameter in HARDWARE.items()
-            if parameter in shown and option != "uefi_data"
-        },
+        **_shown_hardware(hardware),
         **platform,
     )
     parameters = {
@@ -260,6 +254,16 @@ def register(
         after=predicted(image),
         identity=name_query(spec),
     )
+
+
+def _shown_hardware(hardware: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of an image with this hardware. EC2 enables the Intel interface beside ENA."""
+    shown = {**hardware, **({"SriovNetSupport": "simple"} if hardware.get("EnaSupport") else {})}
+    return {
+        option: shown[parameter]
+        for option, parameter in HARDWARE.items()
+        if parameter in shown and option != "uefi_data"
+    }
 
 
 def predicted(image: Image) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -278,68 +278,86 @@ def _untold(state: State, instances: Iterable[Instance]) -> list[Replacement]:
 # --- restored --------------------------------------------------------------------------------------------------------
 
 
-def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
-    warnings: list[str] = []
-    done: list[Instance] = []
-    starting: list[Instance] = []
-    pending: list[Instance] = []
-    unproven: list[Instance] = []
-    state.require(*_restoring_queries(spec, state))
-    _require_known(spec, state)
-    for instance in _known(spec, state):
-        if not instance.alive or tag_names.RESTORE_STATE not in instance.tags:
-            continue
+@dataclass
+class _Held:
+    """The instances with a hold, by what becomes of them. ``done``: they run, so that the hold has ended."""
+
+    done: list[Instance] = field(default_factory=list)
+    pending: list[Instance] = field(default_factory=list)
+    starting: list[Instance] = field(default_factory=list)
+    unproven: list[Instance] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def add(self, spec: PowerSpec, instance: Instance, now: datetime) -> None:
+        """Put the instance where its hold and EC2's facts say."""
         hold = hold_of(instance)
         if hold is None:
             value = instance.tags[tag_names.RESTORE_STATE]
-            warnings.append(
+            self.warnings.append(
                 f"{instance.instance_id} has a tag {tag_names.RESTORE_STATE} that this collection did not write "
                 f"({value!r}). It stays as it is"
             )
         elif spec.instance_ids is None and not hold.is_over(now, spec.older_than):
             if hold.is_impossible(now) and not hold.is_spent(instance) and not hold.is_proven(instance):
-                unproven.append(instance)
+                self.unproven.append(instance)
         elif instance.state == "pending":
-            pending.append(instance)
+            self.pending.append(instance)
         elif hold.is_spent(instance) or instance.state == "running":
-            done.append(instance)
-        elif hold.is_proven(instance):
-            starting.append(instance)
+            self.done.append(instance)
         else:
-            unproven.append(instance)
-    warnings += _unproven_warning(unproven)
+            (self.starting if hold.is_proven(instance) else self.unproven).append(instance)
+
+
+def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
+    state.require(*_restoring_queries(spec, state))
+    _require_known(spec, state)
+    held = _Held()
+    for instance in _known(spec, state):
+        if instance.alive and tag_names.RESTORE_STATE in instance.tags:
+            held.add(spec, instance, now)
+    warnings = [*held.warnings, *_unproven_warning(held.unproven)]
+    given_up: list[tuple[Instance, Instance]] = []
     if not spec.force_start:
-        warnings += claim_warnings(state, [item.instance_id for item in starting])
-        starting, told = _unreplaced(spec, state, starting)
-        warnings += told
-    started = [*starting, *pending]
-    begun = [instance for instance in pending if _was_started(instance)]
-    given_up = []
-    if not spec.force_start:
-        claimed = _given_up(state, [item for item in started if item not in begun], [*done, *begun])
-        possible = [(old, new) for old, new in claimed if can_be_on_trial(new, old, now)]
-        given_up = [(old, new) for old, new in possible if new.tags[tag_names.TRIAL] != REJECTED]
-        warnings += [_left(old, new) for old, new in claimed if (old, new) not in possible]
-    # Where the record of the hold tells that a successor was given up, it stays until that one says so itself.
-    telling = [instance for instance in done if any(old is instance for old, _new in given_up)]
-    settled = [instance for instance in done if instance not in telling]
-    stages: list[Stage] = []
-    if settled:
-        stages.append(_forget(settled, state.region, "remove the outdated hold"))
-    stages += start_stages(
-        starting, pending, state.region, "start the {state} instance, which was running before", final=False
-    )
-    if given_up:
-        stages.append(Stage(tuple(_rejection(state, old, new) for old, new in given_up)))
-    if started or telling:
-        # Last, so that a run that is ended before leaves the record.
-        stages.append(_forget([*started, *telling], state.region, "end the hold"))
+        warnings += claim_warnings(state, [item.instance_id for item in held.starting])
+        held.starting, told = _unreplaced(spec, state, held.starting)
+        given_up, left = _successors_given_up(state, held, now)
+        warnings += [*told, *left]
     warnings += [
         f"{new.instance_id} was launched to replace {old.instance_id} and is unproven. {old.instance_id} is back in "
         f"service. The next relaunch of {old.instance_id} terminates {new.instance_id}"
         for old, new in given_up
     ]
-    return Plan(tuple(stages), tuple(warnings))
+    return Plan(tuple(_restoring_stages(state, held, given_up)), tuple(warnings))
+
+
+def _successors_given_up(state: State, held: _Held, now: datetime) -> tuple[list[tuple[Instance, Instance]], list[str]]:
+    """Return the pairs of a predecessor that is back in service and its unproven successor, and a warning for each
+    successor that may have served.
+    """
+    begun = [instance for instance in held.pending if _was_started(instance)]
+    started = [item for item in (*held.starting, *held.pending) if item not in begun]
+    claimed = _given_up(state, started, [*held.done, *begun])
+    possible = [(old, new) for old, new in claimed if can_be_on_trial(new, old, now)]
+    left = [_left(old, new) for old, new in claimed if (old, new) not in possible]
+    return [(old, new) for old, new in possible if new.tags[tag_names.TRIAL] != REJECTED], left
+
+
+def _restoring_stages(state: State, held: _Held, given_up: Sequence[tuple[Instance, Instance]]) -> Iterator[Stage]:
+    """Yield the starts and the ends of the holds. The hold of an instance that was started ends last, so that a run
+    that is ended before leaves the record.
+    """
+    # Where a hold tells that a successor was given up, it stays until the successor's own tag says so.
+    telling = [instance for instance in held.done if any(old is instance for old, _new in given_up)]
+    settled = [instance for instance in held.done if instance not in telling]
+    started = [*held.starting, *held.pending]
+    if settled:
+        yield _forget(settled, state.region, "remove the outdated hold")
+    reason = "start the {state} instance, which was running before"
+    yield from start_stages(held.starting, held.pending, state.region, reason, final=False)
+    if given_up:
+        yield Stage(tuple(_rejection(state, old, new) for old, new in given_up))
+    if started or telling:
+        yield _forget([*started, *telling], state.region, "end the hold")
 
 
 def _unreplaced(spec: PowerSpec, state: State, starting: list[Instance]) -> tuple[list[Instance], list[str]]:

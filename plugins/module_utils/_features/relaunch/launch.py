@@ -134,16 +134,7 @@ def _launch_parameters(spec: RelaunchSpec, state: State, old: Instance, image: I
     parameters.update(
         MinCount=1, MaxCount=1, ImageId=spec.image_id, InstanceType=overrides.instance_type or old.instance_type
     )
-    profile = overrides.iam_instance_profile
-    if profile is not None:
-        parameters["IamInstanceProfile"] = {"Arn" if profile.startswith("arn:") else "Name": profile}
-    if overrides.key_name is not None:
-        parameters["KeyName"] = overrides.key_name
-    for name, said in (("IamInstanceProfile", profile), ("KeyName", overrides.key_name)):
-        if said == "":
-            del parameters[name]
-    if overrides.metadata_options:
-        parameters["MetadataOptions"] = {**parameters.get("MetadataOptions", {}), **overrides.metadata_options}
+    _override(parameters, spec)
     if "HostResourceGroupArn" in parameters.get("Placement", {}):
         parameters["Placement"].pop("HostId", None)
     licenses = [item["LicenseConfigurationArn"] for item in facts.get("Licenses") or ()]
@@ -164,6 +155,21 @@ def _launch_parameters(spec: RelaunchSpec, state: State, old: Instance, image: I
     if root is not None:
         parameters["BlockDeviceMappings"] = [root]
     return parameters
+
+
+def _override(parameters: dict[str, Any], spec: RelaunchSpec) -> None:
+    """Put the user's profile, key and metadata options in place of the instance's. An empty text removes one."""
+    overrides = spec.overrides
+    profile = overrides.iam_instance_profile
+    if profile is not None:
+        parameters["IamInstanceProfile"] = {"Arn" if profile.startswith("arn:") else "Name": profile}
+    if overrides.key_name is not None:
+        parameters["KeyName"] = overrides.key_name
+    for name, said in (("IamInstanceProfile", profile), ("KeyName", overrides.key_name)):
+        if said == "":
+            del parameters[name]
+    if overrides.metadata_options:
+        parameters["MetadataOptions"] = {**parameters.get("MetadataOptions", {}), **overrides.metadata_options}
 
 
 def add_processors(parameters: dict[str, Any], facts: Mapping[str, Any], info: Mapping[str, Any]) -> None:

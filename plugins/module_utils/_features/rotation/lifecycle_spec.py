@@ -157,6 +157,12 @@ def _lock(given: Mapping[str, Any] | None) -> Lock | None:
         if cool_off is not None:
             raise SpecError("lock.cool_off: needs lock.mode: compliance, since a governance lock can always be removed")
         return Lock(mode, days)
+    return Lock(mode, days, _cool_off(given, cool_off))
+
+
+def _cool_off(given: Mapping[str, Any], cool_off: object) -> int | None:
+    """Return the hours of the cool-off time of a compliance lock. Raises SpecError without the user's consent to it."""
+    duration = given.get("duration")
     if not given.get("accept_compliance"):
         raise SpecError(
             "lock.accept_compliance: nobody, not even the account's root user, can remove a compliance lock during "
@@ -168,7 +174,7 @@ def _lock(given: Mapping[str, Any] | None) -> Lock | None:
             f"lock.cool_off: {cool_off!r} is not a cool-off time. Use whole hours, 1h to {MOST_COOL_OFF_HOURS}h, "
             "such as 24h"
         )
-    return Lock(mode, days, hours)
+    return hours
 
 
 _DURATION = f"whole days, 1d to {MOST_LOCK_DAYS}d, such as 30d or 52w"

@@ -111,6 +111,7 @@ class RotationSpec:
         return self.guards.get(name, "off" if name == "shared" else "keep")
 
 
+# More than 40 lines: each option has one.
 def parse(params: Mapping[str, Any], region: str) -> RotationSpec:
     """Return the checked options. Raises SpecError with the option, its value, and the accepted values."""
     policy = require_text(params["policy"], "policy")
