@@ -24,7 +24,6 @@ from .._kernel.resources import Resource, Snapshot, from_view
 from .._kernel.state import Query
 from .._kernel.times import format_instant
 from .duplicates import settle
-from .made import MADE_TWICE
 from .once import Once
 from .ports import Gateway, Outcome
 from .rollback import explained, kind_of_failure, roll_back
@@ -71,9 +70,7 @@ def _regardless(run: _Run, stage: Stage) -> None:
 
 def _moments_in(plan: Plan) -> frozenset[str]:
     """Return the planned start times of snapshots that the plan's copies record."""
-    names = {
-        name for change in plan.changes if change.action == "CopySnapshot" for name in planned_in(change.parameters)
-    }
+    names = {name for change in plan.changes if change.operation.copies for name in planned_in(change.parameters)}
     return frozenset(name for name in names if kind_of(name) == "moment")
 
 
@@ -86,7 +83,7 @@ def call_groups(changes: Sequence[Change]) -> list[list[Change]]:
     groups: dict[tuple[str, str, str], list[list[Change]]] = {}
     for change in changes:
         key = (change.action, change.region, json.dumps(change.parameters, sort_keys=True, default=str))
-        most = len(changes) if change.action == "CreateSnapshots" else change.operation.most
+        most = len(changes) if change.operation.joint else change.operation.most
         calls = groups.setdefault(key, [[]])
         if len(calls[-1]) >= most:
             calls.append([])
@@ -139,7 +136,7 @@ class _Run:
                 outcome.done.extend(changes)
                 outcome.bindings.update(result)
                 self._changed_since_seen(changes)
-                if changes[0].action in MADE_TWICE:
+                if changes[0].operation.snapshots:
                     made.append(([_bind(change, before) for change in changes], result))
         if made:
             settle(self.gateway, outcome, made)

@@ -19,8 +19,6 @@ from .._kernel.plan import Change
 from .._kernel.proofs import is_copy
 from .._kernel.resources import Fact, Image, Instance, Resource, Snapshot, Volume
 
-# EC2 has no client token for these, and no unique name that would prevent a second one.
-MADE_TWICE = frozenset({"CreateSnapshot", "CreateSnapshots", "CopySnapshot"})
 FAILED = frozenset({"error", "failed", "invalid", "deregistered"})
 _FAR_FUTURE = datetime.max.replace(tzinfo=UTC)
 
@@ -58,9 +56,10 @@ def _has_facts_of(changes: Sequence[Change], resource: Resource) -> bool:
     description = first.parameters.get("Description")
     if description is not None and resource.description != description:
         return False
-    if first.action == "CreateSnapshot":
-        return resource.volume_id == str(first.parameters["VolumeId"])
-    return first.action != "CopySnapshot" or is_copy(resource)
+    volume_id = first.parameters.get("VolumeId")
+    if volume_id is not None:
+        return bool(resource.volume_id == volume_id)
+    return not first.operation.copies or is_copy(resource)
 
 
 def _tokens_of(change: Change) -> frozenset[str]:
@@ -113,9 +112,9 @@ def sets_of(changes: Sequence[Change], visible: Sequence[Snapshot], own: set[str
 
     All snapshots of one CreateSnapshots have the same start time. *own* is known to be one set.
     """
-    if len(changes) == 1 and changes[0].action in ("CreateSnapshot", "CopySnapshot"):
+    if not changes[0].operation.joint:
         # A copy of a capture has the same tags, but another volume.
-        volume = (changes[0].after or {}).get("volume_id") if changes[0].action == "CreateSnapshot" else None
+        volume = None if changes[0].operation.copies else (changes[0].after or {}).get("volume_id")
         return [{changes[0].resource: snapshot} for snapshot in visible if volume in (None, snapshot.volume_id)]
     planned = {str((change.after or {}).get("volume_id")): change.resource for change in changes}
     ours = {planned[item.volume_id]: item for item in visible if item.snapshot_id in own and item.volume_id in planned}

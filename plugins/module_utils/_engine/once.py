@@ -18,7 +18,7 @@ from .._kernel.ids import GENERATIONS
 from .._kernel.plan import Change
 from .._kernel.resources import Resource, Snapshot, Volume
 from .._kernel.state import by_id
-from .made import MADE_TWICE, age, asked_for, made_for, set_order, sets_of, usable
+from .made import age, asked_for, made_for, set_order, sets_of, usable
 from .ports import Gateway
 
 T = TypeVar("T")
@@ -54,8 +54,7 @@ class Once:
         try:
             return self.gateway.perform(changes)
         except CallError as error:
-            # EC2's code for a volume that is being deleted already, but also for one that it refuses to delete now.
-            if changes[0].action != "DeleteVolume" or error.code != "IncorrectState":
+            if error.code not in changes[0].operation.perhaps:
                 raise
             if until_seen(self.gateway, lambda: self._going(changes)) is None:
                 raise
@@ -115,7 +114,7 @@ class Once:
         copy and may be deleted.
         """
         snapshot_id = change.parameters.get("SnapshotId")
-        if change.action != "CreateVolume" or snapshot_id is None or tag_names.SWAP not in change.own_tags:
+        if snapshot_id is None or tag_names.SWAP not in change.own_tags:
             return None
 
         def made() -> str | None:
@@ -189,10 +188,10 @@ class Once:
 
         For ModifyVolume the mapping is empty, once the modification runs or is over.
         """
-        if changes[0].action == "ModifyVolume":
+        if not changes[0].creates:
             return {} if any(asked_for(changes[0], fact) for fact in self._answers(changes)) else None
         found = self._look(changes)
-        if changes[0].action in MADE_TWICE:
+        if changes[0].operation.snapshots:
             sets = sets_of(changes, [resource for resource in found if isinstance(resource, Snapshot)], set())
             whole = [entry for entry in sets if len(entry) == len(changes)]
             if not whole:

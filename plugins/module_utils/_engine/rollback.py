@@ -83,15 +83,13 @@ def explained(error: WaitError, outcome: Outcome, *, is_back: bool) -> WaitError
     texts += [f"{made} is {planned[made]} in the plan." for made in error.resources[:_NAMED] if made in planned]
     if error.how == "timeout":
         gone = {
-            substitute(change.resource, outcome.bindings)
-            for change in outcome.rolled_back
-            if change.action in ("DeleteSnapshot", "DeleteVolume", "TerminateInstances")
+            substitute(change.resource, outcome.bindings) for change in outcome.rolled_back if change.operation.removes
         }
         if gone.isdisjoint(error.resources):
             texts.append("EC2 goes on with the work. Run the task again to continue.")
         elif not is_back:
             texts.append("The rollback is unfinished. Run the task again to finish it.")
-        elif any(change.action == "TerminateInstances" for change in outcome.rolled_back):
+        elif any(_ends_instance(change) for change in outcome.rolled_back):
             # A wait for an instance may have its own timeout.
             texts.append("The task rolled it back, and the next run begins anew. Set a longer timeout.")
         else:
@@ -99,3 +97,7 @@ def explained(error: WaitError, outcome: Outcome, *, is_back: bool) -> WaitError
             if any(kind_of(made) == "snapshot" for made in gone):
                 texts.append("A snapshot of the volume taken shortly before leaves less to copy.")
     return WaitError(" ".join(texts), error.how, error.resources)
+
+
+def _ends_instance(change: Change) -> bool:
+    return change.operation.removes and kind_of(change.resource) == "instance"

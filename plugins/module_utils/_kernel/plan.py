@@ -41,6 +41,13 @@ class Operation:
     ``token``: EC2 recognises a repeated call by its ClientToken.
     ``safe``: a repeat after an unclear answer does no harm, by its nature or by its token.
     ``already``: EC2's codes for a change that is already made, such as a repeated delete.
+    ``perhaps``: EC2's codes for a change that is under way already, or that EC2 refuses. A look tells which.
+    ``snapshots``: it takes or copies snapshots. EC2 has no token for that, and shows two of them as two.
+    ``copies``: of another snapshot, which the request names.
+    ``joint``: one call makes all of its parts, however many.
+    ``links``: it is about a resource and an instance, so one stage may have it twice for the resource.
+    ``removes``: the resource is gone afterwards.
+    ``retags``: it changes nothing but tags.
     """
 
     target: str | None = None
@@ -49,31 +56,47 @@ class Operation:
     token: bool = False
     safe: bool = True
     already: frozenset[str] = frozenset()
+    perhaps: frozenset[str] = frozenset()
+    snapshots: bool = False
+    copies: bool = False
+    joint: bool = False
+    links: bool = False
+    removes: bool = False
+    retags: bool = False
 
 
 OPERATIONS: Mapping[str, Operation] = {
-    "CreateTags": Operation("Resources", most=1000),
-    "DeleteTags": Operation("Resources", most=1000),
+    "CreateTags": Operation("Resources", most=1000, retags=True),
+    "DeleteTags": Operation("Resources", most=1000, retags=True),
     "StopInstances": Operation("InstanceIds", most=1000),
     "StartInstances": Operation("InstanceIds", most=1000),
-    "TerminateInstances": Operation("InstanceIds", most=1000, already=frozenset({"InvalidInstanceID.NotFound"})),
+    "TerminateInstances": Operation(
+        "InstanceIds", most=1000, already=frozenset({"InvalidInstanceID.NotFound"}), removes=True
+    ),
     "ModifyInstanceAttribute": Operation("InstanceId"),
     "RunInstances": Operation(creates=("Instances", 0, "InstanceId"), token=True),
     "CreateVolume": Operation(creates=("VolumeId",), token=True),
     # A repeated call gets this code, and so does a call that comes after another run's. The wait tells which.
-    "AttachVolume": Operation("VolumeId", already=frozenset({"VolumeInUse"})),
-    "DetachVolume": Operation("VolumeId", already=frozenset({"IncorrectState", "InvalidAttachment.NotFound"})),
-    "DeleteVolume": Operation("VolumeId", already=frozenset({"InvalidVolume.NotFound"})),
+    "AttachVolume": Operation("VolumeId", already=frozenset({"VolumeInUse"}), links=True),
+    "DetachVolume": Operation(
+        "VolumeId", already=frozenset({"IncorrectState", "InvalidAttachment.NotFound"}), links=True
+    ),
+    "DeleteVolume": Operation(
+        "VolumeId",
+        already=frozenset({"InvalidVolume.NotFound"}),
+        perhaps=frozenset({"IncorrectState"}),
+        removes=True,
+    ),
     # No client token (EC2 API reference): a repeat uses another of the volume's four modifications a day.
     "ModifyVolume": Operation("VolumeId", safe=False),
     # No client token (EC2 API reference): a repeat makes a second resource.
-    "CreateSnapshot": Operation(creates=("SnapshotId",), safe=False),
-    "CreateSnapshots": Operation(creates=("Snapshots",), safe=False),
+    "CreateSnapshot": Operation(creates=("SnapshotId",), safe=False, snapshots=True),
+    "CreateSnapshots": Operation(creates=("Snapshots",), safe=False, snapshots=True, joint=True),
     "RegisterImage": Operation(creates=("ImageId",), safe=False),
     "CreateImage": Operation(creates=("ImageId",), safe=False),
-    "DeleteSnapshot": Operation("SnapshotId", already=frozenset({"InvalidSnapshot.NotFound"})),
+    "DeleteSnapshot": Operation("SnapshotId", already=frozenset({"InvalidSnapshot.NotFound"}), removes=True),
     # No client token either. The call goes to the region and the account of the copy.
-    "CopySnapshot": Operation(creates=("SnapshotId",), safe=False),
+    "CopySnapshot": Operation(creates=("SnapshotId",), safe=False, snapshots=True, copies=True),
     "ModifySnapshotAttribute": Operation("SnapshotId"),
     "ModifySnapshotTier": Operation("SnapshotId"),
     "LockSnapshot": Operation("SnapshotId"),
@@ -349,7 +372,7 @@ def guard(plan: Plan, known: Iterable[str] = ()) -> Plan:
         seen: set[tuple[str, ...]] = set()
         for change in stage.changes:
             touched: tuple[str, ...] = (change.action, change.resource)
-            if change.action in ("AttachVolume", "DetachVolume"):
+            if change.operation.links:
                 touched = (*touched, str(change.parameters.get("InstanceId")))
             if touched in seen:
                 raise UnsafePlan(f"two {change.action} of {' and '.join(touched[1:])} in one stage")

@@ -153,7 +153,7 @@ def _predicted(stages: Iterable[Stage], state: State) -> tuple[Stage, ...]:
             if change.creates:
                 tags[change.resource] = dict((change.after or {}).get("tags") or {})
                 require_room(tags[change.resource], change.resource, change.reason)
-            if change.action not in ("CreateTags", "DeleteTags"):
+            if not change.operation.retags:
                 changes.append(change)
                 continue
             before = tags.get(change.resource, {})
