@@ -18,19 +18,9 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.
     LOCKS,
     Guards,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.lifecycle import (
-    ARCHIVE_GUARDS,
-    MOST_ARCHIVING,
-    TIERING,
-    Stock,
-    UpkeepChanges,
-    archive_candidates,
-    released,
-    upkeep_changes,
-    upkeep_deferred,
-    upkeep_queries,
-    upkeep_told,
-)
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.lifecycle import ARCHIVE_GUARDS, MOST_ARCHIVING, TIERING, UpkeepChanges, archive_candidates, released, upkeep_changes, upkeep_queries
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.lifecycle_result import upkeep_deferred, upkeep_told
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.stock import Stock
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.lifecycle_spec import (
     FastRestore,
     Lock,

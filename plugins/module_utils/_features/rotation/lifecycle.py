@@ -15,12 +15,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, tzinfo
 from functools import cached_property
 from typing import Any
 
 from ..._domain.snapshot_sets import Unit
-from ..._kernel import tags as tag_names
 from ..._kernel.errors import listed
 from ..._kernel.ids import is_planned
 from ..._kernel.plan import Change, Stage
@@ -28,7 +26,7 @@ from ..._kernel.resources import Fact, Snapshot
 from ..._kernel.state import Query, State
 from .guards import FAST_RESTORES, LOCKS
 from .lifecycle_spec import LOCK, FastRestore, Lock, Upkeep, is_own_lock, locked_for, recorded_lock
-from .retention import in_future
+from .stock import Stock
 
 TIERING = Query(
     "DescribeSnapshotTierStatus",
@@ -65,44 +63,6 @@ _NOT_ON = frozenset({_STATE})
 
 _ON = ("enabling", "optimizing", "enabled")
 _REMOVABLE = ("governance", "compliance-cooloff")
-
-
-@dataclass(frozen=True)
-class Stock:
-    """The policy's snapshot sets in its region.
-
-    ``units``: all of them, the newest first. ``coming``: what this run makes, or finds pending, and waits for, so that
-    it counts as completed; where it does not wait these are ``pending``. ``leaving``: the keys of those that no rule
-    keeps, whatever the guards say: nothing is spent on what is to go as soon as it may.
-    """
-
-    policy: str
-    units: Sequence[Unit]
-    coming: Sequence[Unit]
-    leaving: frozenset[str]
-    now: datetime
-    zone: tzinfo
-    pending: Sequence[Unit] = ()
-
-    @cached_property
-    def own(self) -> list[Unit]:
-        """The sets that the policy itself has made."""
-        return [unit for unit in self.units if self._own(unit)]
-
-    @cached_property
-    def good(self) -> list[Unit]:
-        """Those of its own sets that are kept and completed, or will be in this run, the newest first."""
-        coming = {unit.key: unit for unit in self.coming if self._own(unit)}
-        there = [unit for unit in self.own if unit.key not in coming and unit.state == "completed"]
-        staying = [unit for unit in (*coming.values(), *there) if unit.key not in self.leaving and unit.group]
-        return sorted(
-            (unit for unit in staying if not in_future(max(unit.start_time, unit.period or unit.start_time), self.now)),
-            key=lambda unit: (unit.start_time, unit.key),
-            reverse=True,
-        )
-
-    def _own(self, unit: Unit) -> bool:
-        return all(item.tags.get(tag_names.POLICY) == self.policy for item in unit.snapshots)
 
 
 @dataclass(frozen=True)
@@ -199,31 +159,6 @@ LISTED: Mapping[str, str] = {
     "DisableFastSnapshotRestores": "fast_restore_ended",
 }
 """By action, the list of the result that names what it is done to."""
-
-
-def upkeep_told(changes: UpkeepChanges, most: int | None) -> dict[str, Any]:
-    """Return the module's part of the result: ids by what is done to them, planned ids for what is still to be made.
-
-    *most*: how many of ``archive_waiting`` are told, None for all; the others are in every run the few that change.
-    """
-    told: dict[str, Any] = {name: [] for name in LISTED.values()}
-    for change in changes.all:
-        told[LISTED[change.action]].append(change.resource)
-    waiting = changes.waiting if most is None else changes.waiting[:most]
-    return {**told, "archive_waiting": [{"snapshot_ids": list(unit.ids), "reason": reason} for unit, reason in waiting]}
-
-
-def upkeep_deferred(state: State) -> list[dict[str, str]]:
-    """Return the changes that EC2 deferred, for instance for a quota. A later run tries them again.
-
-    A copy that was not begun has its planned id.
-    """
-    name = "/deferred"
-    return [
-        {"snapshot_id": fact.fact_id.removesuffix(name), "code": fact.value["code"], "message": fact.value["message"]}
-        for fact in state.all(Fact)
-        if fact.fact_id.endswith(name) and fact.fact_id.startswith(("snap-", "(new snapshot "))
-    ]
 
 
 # --- Which ------------------------------------------------------------------------------------------------------------

@@ -28,12 +28,12 @@ from ..._kernel.proofs import is_copy, source_of, taken_for
 from ..._kernel.report import PlanReport
 from ..._kernel.resources import Instance, Snapshot
 from ..._kernel.state import Query, State, by_id, own_snapshots, tag_filters
-from ..._kernel.times import age_text
 from .accounts import Accounts
 from .adoption import Adoption, belongs
 from .capture import Capture, zone_of
 from .copies import Copying
 from .guards import Guards, last_of_their_volumes, others_of, queries
+from .headline import headline
 from .keeping import Keeping, Scene
 from .late import Deletion, LateGuards
 from .left_out import LeftOut
@@ -41,19 +41,18 @@ from .leftovers import Leftovers
 from .lifecycle import (
     ARCHIVE_GUARDS,
     LISTED,
-    Stock,
     UpkeepChanges,
     archive_candidates,
     released,
     upkeep_changes,
-    upkeep_deferred,
     upkeep_queries,
-    upkeep_told,
 )
+from .lifecycle_result import upkeep_deferred, upkeep_told
 from .limits import refusal
 from .report import Decided, Report, plan_hash, recovery_points
 from .sharing import Lending
 from .spec import RotationSpec, parse
+from .stock import Stock
 from .successors import Successors
 from .unanswered import answering, copy_queries, joined, kept_for, planned_for, unanswered
 
@@ -485,23 +484,6 @@ def _is_another_runs(snapshot: Snapshot) -> bool:
 
 def _filled(stages: Iterable[Stage]) -> tuple[Stage, ...]:
     return tuple(stage for stage in stages if stage.changes or stage.waits)
-
-
-def headline(spec: RotationSpec, result: Mapping[str, Any]) -> str:
-    """Return how many snapshots are kept, and how old the recovery point of the worst off volume or instance is.
-
-    A capture that has taken snapshots says no more than that: their retention comes after it.
-    """
-    if spec.captured and result["created"]:
-        return ""
-    points = result.get("rpo") or ()
-    ages = [point["age"] for point in points if point["age"] is not None]
-    kept = [f"{result['counts']['kept']} kept"] if "counts" in result else []
-    if len(ages) < len(points):
-        kept.append(f"{len(points) - len(ages)} without a recovery point")
-    if ages:
-        kept.append(f"{'newest' if len(points) == 1 else 'oldest'} recovery point {age_text(max(ages))} old")
-    return "; ".join(kept)
 
 
 FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline)

@@ -1,0 +1,41 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the result of a rotation says of the lifecycle of its snapshots.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..._kernel.resources import Fact
+from ..._kernel.state import State
+from .lifecycle import LISTED, UpkeepChanges
+
+
+def upkeep_told(changes: UpkeepChanges, most: int | None) -> dict[str, Any]:
+    """Return the module's part of the result: ids by what is done to them, planned ids for what is still to be made.
+
+    *most*: how many of ``archive_waiting`` are told, None for all; the others are in every run the few that change.
+    """
+    told: dict[str, Any] = {name: [] for name in LISTED.values()}
+    for change in changes.all:
+        told[LISTED[change.action]].append(change.resource)
+    waiting = changes.waiting if most is None else changes.waiting[:most]
+    return {**told, "archive_waiting": [{"snapshot_ids": list(unit.ids), "reason": reason} for unit, reason in waiting]}
+
+
+def upkeep_deferred(state: State) -> list[dict[str, str]]:
+    """Return the changes that EC2 deferred, for instance for a quota. A later run tries them again.
+
+    A copy that was not begun has its planned id.
+    """
+    name = "/deferred"
+    return [
+        {"snapshot_id": fact.fact_id.removesuffix(name), "code": fact.value["code"], "message": fact.value["message"]}
+        for fact in state.all(Fact)
+        if fact.fact_id.endswith(name) and fact.fact_id.startswith(("snap-", "(new snapshot "))
+    ]
