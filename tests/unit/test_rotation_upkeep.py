@@ -18,9 +18,20 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.
     LOCKS,
     Guards,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.lifecycle import ARCHIVE_GUARDS, MOST_ARCHIVING, TIERING, UpkeepChanges, archive_candidates, released, upkeep_changes, upkeep_queries
-from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.lifecycle_result import upkeep_deferred, upkeep_told
-from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.stock import Stock
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.lifecycle import (
+    ARCHIVE_GUARDS,
+    MOST_ARCHIVING,
+    TIERING,
+    UpkeepChanges,
+    archive_candidates,
+    released,
+    upkeep_changes,
+    upkeep_queries,
+)
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.lifecycle_result import (
+    upkeep_deferred,
+    upkeep_told,
+)
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.lifecycle_spec import (
     FastRestore,
     Lock,
@@ -30,6 +41,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.retention import parse_keep
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.spec import GUARDS, parse
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.stock import Stock
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change, Plan, Stage, guard
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction import overlay
