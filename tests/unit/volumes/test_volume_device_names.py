@@ -22,12 +22,11 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
     VolumeAttachment,
 )
 
-from volume_world import DB, WEB, Ec2, declared, instance, no, ok, plan_of, root_of, steps, volume
-
-from volume_world import Case, check  # isort: skip
-
 from sandbox.errors import Ec2Error
 from sandbox.volumes import checked_device
+from volume_ec2 import Ec2
+from volume_plans import Case, check, declared, no, ok, plan_of
+from volume_world import DB, WEB, instance, root_of, steps, volume
 
 HVM = {"VirtualizationType": "hvm"}
 PARAVIRTUAL = {"VirtualizationType": "paravirtual"}

@@ -12,7 +12,9 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._domain.volume_type
 
 from in_process import machine, run, volumes
 from sandbox.client import Sandbox
-from volume_world import SWAP, WEB, Ec2, declared, instance, plan_of, volume
+from volume_ec2 import Ec2
+from volume_plans import declared, plan_of
+from volume_world import SWAP, WEB, instance, volume
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from volume_world import WEB, Ec2, carried_out, declared, instance, snapshot, steps, vol, volume
+from volume_ec2 import Ec2
+from volume_plans import carried_out, declared
+from volume_world import WEB, instance, snapshot, steps, vol, volume
 
 BESIDE = {"name": vol(1), "snapshot_id": snapshot(7, 1).snapshot_id}
 
