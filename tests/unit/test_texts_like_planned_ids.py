@@ -46,10 +46,9 @@ from rotation_world import machine as machine_of
 from rotation_world import planned as rotated
 from rotation_world import volume as any_volume
 from sandbox.client import Sandbox
-from volume_ec2 import Ec2
 from volume_plans import declared as declaration
 from volume_plans import plan_of
-from volume_world import WEB, volume
+from volume_world import WEB, Ec2, volume
 from volume_world import instance as web
 from worlds import new_day
 

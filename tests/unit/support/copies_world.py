@@ -12,10 +12,11 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.spec import parse
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Plan, guard
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Resource, Snapshot
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State, resource_key
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import State, resource_key
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.times import format_instant
 
 from asking import answered
+from fake_ec2 import FakeEc2
 from rotation_world import NOW, REGION, V1
 
 ELSEWHERE = "eu-west-1"
@@ -57,18 +58,10 @@ def copy_of(original: Snapshot, state: str = "completed", **fields: Any) -> Snap
 
 
 def planned(world: World, **given: Any) -> Plan:
-    """The plan, of all that the queries find; no guard has anything to say."""
+    """The plan, of all that the queries find. No guard has an objection."""
     options = {"policy": "p", "select": {"volume_ids": [V1]}, "keep": {"last": 1}, **given}
-    spec, state = parse(options, REGION), State(REGION, now=NOW)
-
-    def answer(query: Query) -> list[Resource]:
-        if query.operation == "DescribeVolumes" and not query.place:
-            return [one for one in world.values() if one.kind == "volume"]
-        if query.operation != "DescribeSnapshots" or "RestorableByUserIds" in dict(query.arguments):
-            return []
-        return [one for one in world.values() if isinstance(one, Snapshot) and one.place == query.place]
-
-    state, _queries = answered(FEATURE, spec, answer, state, NOW)
+    spec, ec2 = parse(options, REGION), FakeEc2(*world.values())
+    state, _queries = answered(FEATURE, spec, ec2.answer, State(REGION, now=NOW), NOW)
     return guard(FEATURE.plan(spec, state, NOW))
 
 

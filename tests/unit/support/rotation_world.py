@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from fnmatch import fnmatchcase
 from typing import Any
 
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.planner import FEATURE
@@ -26,9 +24,10 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
     Volume,
     VolumeAttachment,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import State
 
 from asking import answered
+from fake_ec2 import FakeEc2
 
 REGION = "us-east-1"
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -118,66 +117,13 @@ def days(count: int, of: int | str = 1, first: int = 1, **given: Any) -> list[Sn
     return [snapshot(number * DAY, of, **given) for number in range(first, first + count)]
 
 
-@dataclass
-class Account:
-    """All that there is in one region, and EC2's answers about it. ``asked``: the queries, in order."""
-
-    resources: dict[str, Resource]
-    facts: tuple[Fact, ...] = ()
-
-    def __post_init__(self) -> None:
-        self.asked: list[Query] = []
+class Account(FakeEc2):
+    """All that there is in one region. Its answers are what the plans of `snapshot_rotate` know."""
 
     @classmethod
     def of(cls, *resources: Resource | Iterable[Resource]) -> Account:
-        flat: list[Resource] = []
-        for one in resources:
-            flat += [one] if isinstance(one, (Instance, Image, Snapshot, Volume, Fact)) else list(one)
-        things: dict[str, Resource] = {one.resource_id: one for one in flat if not isinstance(one, Fact)}
-        return cls(things, tuple(one for one in flat if isinstance(one, Fact)))
-
-    def answer(self, query: Query) -> list[Resource]:
-        self.asked.append(query)
-        kinds: Mapping[str, type[Any]] = {
-            "DescribeSnapshots": Snapshot,
-            "DescribeVolumes": Volume,
-            "DescribeInstances": Instance,
-            "DescribeImages": Image,
-        }
-        facts = {
-            "DescribeLockedSnapshots": "lock",
-            "DescribeFastSnapshotRestores": "fastRestore",
-            "DescribeSnapshotTierStatus": "tier",
-        }
-        arguments = dict(query.arguments)
-        if "RestorableByUserIds" in arguments:
-            return [one for one in self.facts if one.fact_id.endswith("/public")]
-        if query.operation in facts:
-            return [one for one in self.facts if one.fact_id.endswith(f"/{facts[query.operation]}")]
-        if query.operation == "DescribeSnapshotAttribute":
-            return [one for one in self.facts if one.fact_id == f"{arguments['SnapshotId']}/shared"]
-        if query.service == "sts":
-            return []
-        if query.operation == "DescribeImages":
-            assert arguments["IncludeDisabled"] is True
-        things = [one for one in self.resources.values() if isinstance(one, kinds[query.operation])]
-        return [one for one in things if all(_passes(one, name, values) for name, values in query.filters)]
-
-
-def _passes(resource: Resource, name: str, values: tuple[str, ...]) -> bool:
-    kind, _colon, key = name.partition(":")
-    if kind == "tag":
-        found = getattr(resource, "tags", {}).get(key)
-        return found is not None and any(found == value or fnmatchcase(found, value) for value in values)
-    if name == "tag-key":
-        return any(value in getattr(resource, "tags", {}) for value in values)
-    if name == "attachment.instance-id" and isinstance(resource, Volume):
-        return any(link.instance_id in values for link in resource.attachments)
-    if name == "status" and isinstance(resource, Volume):
-        return resource.state in values
-    if name in ("volume-id", "instance-id"):
-        return getattr(resource, name.replace("-", "_")) in values
-    raise ValueError(f"EC2 has no filter {name} here")
+        kinds = (Instance, Image, Snapshot, Volume, Fact)
+        return cls(*(one for given in resources for one in ([given] if isinstance(given, kinds) else given)))
 
 
 def parsed(**given: Any) -> RotationSpec:
@@ -208,7 +154,7 @@ def afterwards(account: Account, plan: Plan) -> Account:
         key: dataclasses.replace(one, state="completed") if key in waited and isinstance(one, Snapshot) else one
         for key, one in state.resources.items()
     }
-    return Account(resources, account.facts)
+    return Account(*resources.values())
 
 
 def actions(plan: Plan) -> list[str]:

@@ -26,8 +26,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state impor
 
 from asking import answered
 from in_process import REGION, options
-from volume_ec2 import Ec2
-from volume_world import NOW, UNPREDICTED, WEB, Entry, instance, listed, of_no_use, short, steps, tags_of
+from volume_world import NOW, UNPREDICTED, WEB, Ec2, Entry, instance, listed, of_no_use, short, steps, tags_of
 
 
 def declared(*volumes: Entry, **given: Any) -> VolumesSpec:
@@ -39,7 +38,7 @@ def declared(*volumes: Entry, **given: Any) -> VolumesSpec:
 
 def read(spec: VolumesSpec, ec2: Ec2, entries: Iterable[Mapping[str, Any]] = ()) -> tuple[State, list[Query]]:
     """What a run learns, and all that it asks: in rounds, with earlier plans laid over the answers."""
-    return answered(planner.FEATURE, spec, ec2.ask, State(REGION), entries=entries)
+    return answered(planner.FEATURE, spec, ec2.answer, State(REGION), entries=entries)
 
 
 def plan_of(spec: VolumesSpec, ec2: Ec2, entries: Sequence[Mapping[str, Any]] = (), now: datetime = NOW) -> Plan:

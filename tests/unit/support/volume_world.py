@@ -15,12 +15,15 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
     Fact,
     Instance,
+    Resource,
     Snapshot,
     Volume,
     VolumeAttachment,
 )
 
-from in_process import REGION, ZONE
+from fake_ec2 import FakeEc2
+from fake_records import FOR_EVER
+from in_process import OTHER_ZONE, REGION, ZONE
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 WEB, DB, FAR = (f"i-{number:017x}" for number in (1, 2, 3))
@@ -90,6 +93,33 @@ def snapshot(number: int, of: int, state: str = "completed", **fields: Any) -> S
     description = f"web data: {word} snapshot of {vol(of)}"
     values = {"volume_size": 10, "start_time": NOW - timedelta(hours=1), "description": description, **fields}
     return Snapshot(snap(number), state, vol(of), **values)
+
+
+M5 = Fact(
+    "m5.large/type",
+    {
+        "Hypervisor": "nitro",
+        "InstanceStorageSupported": False,
+        "EbsInfo": {"MaximumEbsAttachments": 28, "AttachmentLimitType": "shared"},
+    },
+)
+
+
+class Ec2(FakeEc2):
+    """EC2 with an instance type, two zones, and the root volume of each instance.
+
+    A call takes a minute. What it begins ends when a plan waits for it, or with `settle`.
+    """
+
+    def __init__(self, *there: Resource) -> None:
+        zones = (Fact(f"{ZONE}/zone", True), Fact(f"{OTHER_ZONE}/zone", True))
+        super().__init__(M5, *zones, durations=FOR_EVER, pace=60.0)
+        for resource in there:
+            self.put(resource)
+            if isinstance(resource, Instance) and resource.alive:
+                link = VolumeAttachment(resource.instance_id, ROOT_DEVICE, delete_on_termination=True)
+                zone = resource.availability_zone
+                self.put(volume(root_of(resource.instance_id), zone=zone, attachments=(link,)))
 
 
 def short(text: str) -> str:

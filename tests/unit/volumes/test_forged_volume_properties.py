@@ -18,9 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from examples import examples
-from volume_ec2 import Ec2
 from volume_plans import declared, plan_of
-from volume_world import DB, NOW, WEB, all_stages, instance, snap, snapshot, vol, volume
+from volume_world import DB, NOW, WEB, Ec2, all_stages, instance, snap, snapshot, vol, volume
 
 REAL, LOG, STRANGE, ELSEWHERE, OLD, GONE = (vol(number) for number in (1, 2, 3, 4, 5, 9))
 BACKUP, STALE, LAST_OF_GONE = snap(8), snap(7), snap(6)

@@ -20,10 +20,9 @@ from examples import examples
 from forged_volumes import DATA, SWAP, declared, detach, strangers_volume, tag, taken, web_with_data
 from in_process import REGION, ZONE, Killed, KillingGateway, machine, run, snapshots, texts, volumes
 from sandbox.client import Sandbox
-from volume_ec2 import Ec2
 from volume_plans import declared as declared_spec
 from volume_plans import planned
-from volume_world import DB, NOW, WEB, instance, snap, snapshot, vol, volume
+from volume_world import DB, NOW, WEB, Ec2, instance, snap, snapshot, vol, volume
 from worlds import sandbox_gateway
 
 # --- snapshots -------------------------------------------------------------------------------------------------------

@@ -13,10 +13,9 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors impo
 
 from in_process import machine, run, volumes
 from sandbox.client import Sandbox
-from volume_ec2 import Ec2
 from volume_plans import carried_out, declared, plan_of
 from volume_runs import four
-from volume_world import NOW, instance, short, snap, snapshot, steps
+from volume_world import NOW, Ec2, instance, short, snap, snapshot, steps
 
 BACKUP = {"purpose": "backup"}
 FROM_TAGS: dict[str, Any] = {"name": "data", "snapshot": {"tags": BACKUP}}

@@ -13,9 +13,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
 
 from in_process import machine, run
 from sandbox.client import Sandbox
-from volume_ec2 import Ec2
 from volume_plans import declared, plan_of
-from volume_world import instance
+from volume_world import Ec2, instance
 
 
 def ec2_with(limit_type: str, most: int, interfaces: int, hypervisor: str | None) -> Ec2:

@@ -15,7 +15,6 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
 
 from in_process import OTHER_ZONE, ZONE
 from proven import stopped_at
-from volume_ec2 import Ec2
 from volume_plans import Case, carried_out, check, declared, no, ok, plan_of
 from volume_world import (
     DB,
@@ -27,6 +26,7 @@ from volume_world import (
     TAKEN,
     TAKING_OFF,
     WEB,
+    Ec2,
     instance,
     shared,
     short,

@@ -24,9 +24,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
 
 from sandbox.errors import Ec2Error
 from sandbox.volumes import checked_device
-from volume_ec2 import Ec2
 from volume_plans import Case, check, declared, no, ok, plan_of
-from volume_world import DB, WEB, instance, root_of, steps, volume
+from volume_world import DB, WEB, Ec2, instance, root_of, steps, volume
 
 HVM = {"VirtualizationType": "hvm"}
 PARAVIRTUAL = {"VirtualizationType": "paravirtual"}

@@ -12,9 +12,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._domain.device_name
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError, UnsafePlan
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Instance, VolumeAttachment
 
-from volume_ec2 import Ec2
 from volume_plans import Case, check, declared, no, ok, plan_of
-from volume_world import DB, LETTERS, SWAP, WEB, instance, steps, swapped, volume, was_at
+from volume_world import DB, LETTERS, SWAP, WEB, Ec2, instance, steps, swapped, volume, was_at
 
 
 def attaches(*devices: str, first: int = 1) -> list[str]:

@@ -13,9 +13,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors impo
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Resource, VolumeAttachment
 
 from in_process import OTHER_ZONE, ZONE
-from volume_ec2 import Ec2
 from volume_plans import Case, check, declared, no, ok, plan_of
-from volume_world import DETACHED, IO2, KEY, OTHER_KEY, SWAP, WEB, Entry, instance, modification, swapped, volume
+from volume_world import DETACHED, IO2, KEY, OTHER_KEY, SWAP, WEB, Ec2, Entry, instance, modification, swapped, volume
 
 
 def drifts(title: str, is_: Entry, wanted: Entry, *steps: str, facts: Sequence[Resource] = (), **given: Any) -> Any:

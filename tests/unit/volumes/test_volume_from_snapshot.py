@@ -12,9 +12,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors impo
 
 from in_process import REGION, ZONE, machine, run, volumes
 from sandbox.client import Sandbox
-from volume_ec2 import Ec2
 from volume_plans import declared, plan_of
-from volume_world import KEY, instance, snap, snapshot
+from volume_world import KEY, Ec2, instance, snap, snapshot
 
 OWNER, OTHER = "123456789012", "111122223333"
 

@@ -12,9 +12,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._domain.volume_type
 
 from in_process import machine, run, volumes
 from sandbox.client import Sandbox
-from volume_ec2 import Ec2
 from volume_plans import declared, plan_of
-from volume_world import SWAP, WEB, instance, volume
+from volume_world import SWAP, WEB, Ec2, instance, volume
 
 
 @pytest.mark.parametrize(

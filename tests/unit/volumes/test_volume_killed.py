@@ -14,7 +14,6 @@ import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Resource
 
 from in_process import OTHER_ZONE
-from volume_ec2 import Ec2
 from volume_plans import assert_no_write_is_lost, carried_out, declared, plan_of
 from volume_world import (
     ABSENT,
@@ -29,6 +28,7 @@ from volume_world import (
     SWAP,
     TAKEN,
     WEB,
+    Ec2,
     Entry,
     instance,
     shared,

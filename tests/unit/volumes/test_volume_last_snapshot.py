@@ -11,7 +11,6 @@ import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.volumes import planner
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction import overlay
 
-from volume_ec2 import Ec2
 from volume_plans import Case, check, declared, ok, plan_of, read
 from volume_world import (
     ABSENT,
@@ -22,6 +21,7 @@ from volume_world import (
     SWAPPING,
     TAKING_OFF,
     WEB,
+    Ec2,
     instance,
     root_of,
     snapshot,
@@ -153,6 +153,6 @@ def test_a_pending_snapshot_that_is_given_up_is_not_taken_for_the_last_one(first
             ec2.write()
             ec2.put(STOPPED)
     assert given_up.snapshot_id in ec2.resources
-    ec2._finish(vol(1))
+    ec2.finish(vol(1))
     (made,) = (change for change in plan_of(spec, ec2).changes if change.action == "CreateSnapshot")
     assert made.parameters["VolumeId"] == vol(1)

@@ -12,9 +12,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors impo
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Plan, Wait
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Resource
 
-from volume_ec2 import Ec2
 from volume_plans import Case, check, declared, no, ok, plan_of
-from volume_world import DETACHED, WEB, Entry, instance, modification, steps, vol, volume
+from volume_world import DETACHED, WEB, Ec2, Entry, instance, modification, steps, vol, volume
 
 
 def modified(title: str, state: str, target: Entry, wanted: Entry, *steps: str, **given: Any) -> Any:

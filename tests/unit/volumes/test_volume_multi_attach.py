@@ -12,10 +12,9 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors impo
 
 from in_process import RefusingGateway, machine, run, volumes
 from sandbox.client import Sandbox
-from volume_ec2 import Ec2
 from volume_plans import carried_out, declared, plan_of
 from volume_runs import four
-from volume_world import DB, IO2, NODES, WEB, instance, short, steps, volume
+from volume_world import DB, IO2, NODES, WEB, Ec2, instance, short, steps, volume
 from worlds import sandbox_gateway
 
 QUORUM = {"name": "data", "multi_attach": True}

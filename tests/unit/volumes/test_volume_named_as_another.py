@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-from volume_ec2 import Ec2
 from volume_plans import carried_out, declared
-from volume_world import WEB, instance, snapshot, steps, vol, volume
+from volume_world import WEB, Ec2, instance, snapshot, steps, vol, volume
 
 BESIDE = {"name": vol(1), "snapshot_id": snapshot(7, 1).snapshot_id}
 

@@ -10,7 +10,6 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors impo
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import VolumeAttachment
 
 from in_process import OTHER_ZONE, ZONE
-from volume_ec2 import Ec2
 from volume_plans import Case, carried_out, check, declared, no, ok, plan_of
 from volume_world import (
     BOTH,
@@ -21,6 +20,7 @@ from volume_world import (
     QUORUM,
     TAKING_OFF,
     WEB,
+    Ec2,
     instance,
     modification,
     remembered,

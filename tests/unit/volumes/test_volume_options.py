@@ -10,9 +10,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors impo
 
 from in_process import machine, run
 from sandbox.client import Sandbox
-from volume_ec2 import Ec2
 from volume_plans import declared, plan_of
-from volume_world import instance
+from volume_world import Ec2, instance
 
 
 @pytest.mark.parametrize("encrypted", [None, True])

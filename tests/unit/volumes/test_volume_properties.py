@@ -27,8 +27,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from examples import examples
+from fake_ec2 import FakeEc2
 from in_process import OTHER_ZONE, REGION, ZONE
-from volume_ec2 import Ec2, Refused
 from volume_plans import assert_no_write_is_lost, carried_out, declared, plan_of, planned
 from volume_world import (
     BOTH,
@@ -42,6 +42,7 @@ from volume_world import (
     STOP,
     SWAP,
     WEB,
+    Ec2,
     Entry,
     all_stages,
     instance,
@@ -195,8 +196,7 @@ def test_the_order_of_answers_does_not_matter(history: tuple[Ec2, VolumesSpec], 
     ec2, spec = history
     there = list(ec2.resources.items())
     random.shuffle(there)
-    shuffled = Ec2()
-    shuffled.resources = dict(there)
+    shuffled = FakeEc2(*(resource for _name, resource in there))
     one, other = planned(spec, ec2), planned(spec, shuffled)
     assert one is None or other is not None
     if one is not None and other is not None:
@@ -282,7 +282,7 @@ class FailingGateway:
         self, queries: Iterable[Query], failures: dict[Query, StorageError] | None = None
     ) -> Mapping[Query, tuple[Resource, ...]]:
         assert not any(query.optional for query in queries)
-        return {query: self.ec2.ask(query) for query in queries}
+        return {query: self.ec2.answer(query) for query in queries}
 
     def perform(self, changes: Sequence[Change], generation: int = 0) -> Mapping[str, str]:
         first = changes[0]
@@ -291,16 +291,12 @@ class FailingGateway:
             if not self.left:
                 raise CallError(first.action, "UnauthorizedOperation", "You are not authorized.")
             for change in changes:
-                try:
-                    self.ec2.perform(change)
-                except Refused as refused:
-                    if refused.code not in change.operation.already:
-                        raise CallError(change.action, refused.code, str(refused)) from refused
+                self.ec2.perform([change], generation)
             return {change.resource: self.ec2.bindings[change.resource] for change in changes if change.creates}
 
     def wait(self, waits: Sequence[Wait], deadline: float) -> Mapping[str, Resource]:
         for wait in waits:
-            self.ec2.wait(wait)
+            self.ec2.reach(wait)
         return {}
 
     def now(self) -> datetime:

@@ -15,9 +15,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors impo
     listed,
 )
 
-from volume_ec2 import Ec2
 from volume_plans import carried_out, declared, plan_of
-from volume_world import DB, WEB, instance, short, snapshot, steps, vol, volume
+from volume_world import DB, WEB, Ec2, instance, short, snapshot, steps, vol, volume
 
 PURGE: dict[str, Any] = {"purge_volumes": True, "in_use": "detach"}
 DATA = {"name": "data", "size": 10}

@@ -11,9 +11,8 @@ import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.volumes.spec import VolumesSpec
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Resource
 
-from volume_ec2 import Ec2
 from volume_plans import declared, plan_of, read
-from volume_world import DB, KEY, LETTERS, PURGE, STOP, SWAP, TAKEN, WEB, Entry, instance, vol, volume
+from volume_world import DB, KEY, LETTERS, PURGE, STOP, SWAP, TAKEN, WEB, Ec2, Entry, instance, vol, volume
 
 
 def counted(spec: VolumesSpec, ec2: Ec2) -> dict[str, int]:

@@ -13,7 +13,6 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction 
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, VolumeAttachment
 
 from in_process import ZONE
-from volume_ec2 import Ec2
 from volume_plans import declared, read
 from volume_world import (
     ABSENT,
@@ -25,6 +24,7 @@ from volume_world import (
     QUORUM,
     STOPPED,
     WEB,
+    Ec2,
     Entry,
     instance,
     modification,

@@ -10,9 +10,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._domain.zones impor
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import UnsafePlan
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Instance
 
-from volume_ec2 import Ec2
 from volume_plans import declared, plan_of
-from volume_world import SWAP, WEB, instance, steps, volume
+from volume_world import SWAP, WEB, Ec2, instance, steps, volume
 
 OUTPOST = "arn:aws:outposts:us-east-1:123456789012:outpost/op-0123456789abcdef0"
 LOCAL, WAVELENGTH = "us-west-2-lax-1a", "us-east-1-wl1-bos-wlz-1"

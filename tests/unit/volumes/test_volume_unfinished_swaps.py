@@ -14,7 +14,6 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._features.volumes i
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import Ambiguous, SpecError, UnsafePlan
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Resource, Volume, VolumeAttachment
 
-from volume_ec2 import Ec2
 from volume_plans import Case, carried_out, check, declared, no, ok, plan_of, read
 from volume_world import (
     ABSENT,
@@ -31,6 +30,7 @@ from volume_world import (
     TAKEN_OVER,
     UNTAG,
     WEB,
+    Ec2,
     instance,
     short,
     snap,
