@@ -22,6 +22,9 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     tree.update()
 sys.path.insert(0, str(TREE))
 
+# A failed assertion of a helper shows its values, as one of a test does.
+pytest.register_assert_rewrite(*(path.stem for path in Path(__file__).parent.glob("unit/support/*.py")))
+
 _own = {name: value for name, value in os.environ.items() if name.startswith("PYTEST_")}
 _environment = environment()
 os.environ.clear()

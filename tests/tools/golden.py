@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Put the golden data of the last run with EC2OPS_GOLDEN=write in place, see ``tests/unit/golden_data.py``.
+"""Put the golden data of the last run with EC2OPS_GOLDEN=write in place, see ``tests/unit/support/golden_data.py``.
 
 Tests whose entries differ between the lines of several such runs are left out: they are not the same every time.
 """

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from golden_data import golden_data
-from worlds import SPEED, START, FakeWorld, SandboxWorld, World
 
+from golden_data import golden_data
 from sandbox.client import Sandbox
 from sandbox.engine import Config
+from worlds import SPEED, START, FakeWorld, SandboxWorld, World
 
 __all__ = ["golden_data"]
 

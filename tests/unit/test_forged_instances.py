@@ -14,8 +14,8 @@ import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._domain.hold import Hold
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import boto3_tags
 from ansible_collections.ec2ops.storage.plugins.modules import ami_bake, instance_power, instance_relaunch
-from in_process import Ended, Machine, machine, run
 
+from in_process import Ended, Machine, machine, run
 from sandbox.client import Sandbox
 
 HOLD, TRIAL, REPLACES = "ec2ops:restore-state", "ec2ops:trial", "ec2ops:replaces"

@@ -26,17 +26,17 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
 )
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from proven import launched, stopped_at
-from test_image import AMI2, NOW, OWNER, SNAP2, SNAP3, VOLUMES, world
-from test_image import spec as bake
-from test_power import spec as powered
-from test_relaunch import AMI, BASE, IMAGE, NEW, OLD, OLDEST, heir, plain
-from test_relaunch import spec as relaunched
 
-STRANGER = "i-0000000000000000f"
+from forged_values import ABSURD, STRANGER
+from image_world import AMI2, NOW, OWNER, SNAP2, SNAP3, VOLUMES, world
+from image_world import spec as bake
+from power_world import spec as powered
+from proven import launched, stopped_at
+from relaunch_world import AMI, BASE, IMAGE, NEW, OLD, OLDEST, heir, plain
+from relaunch_world import spec as relaunched
+
 THEIRS, THEIR_SNAPSHOT, THEIR_VOLUME = "ami-0000000000000000f", "snap-0000000000000000f", "vol-0000000000000000f"
 
-ABSURD = ["", "x", ",", "i-", "2999-01-01T00:00:00Z", "running 2026-19-39T99:00:00Z 2999-01-01T00:00:00Z", "\x00\u202e"]
 moments = st.integers(-100, 100).map(lambda hours: NOW + timedelta(hours=hours))
 VALUES: Mapping[str, st.SearchStrategy[str]] = {
     tag_names.REPLACES: st.lists(st.sampled_from([OLD, NEW, OLDEST, STRANGER]), max_size=4).map(",".join),

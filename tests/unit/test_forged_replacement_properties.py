@@ -24,13 +24,14 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.proofs impo
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import BlockDevice, Instance, Volume
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from forged_values import ABSURD, STRANGER
+from image_world import AMI2, NOW, OWNER, world
+from image_world import spec as bake
+from power_world import spec as powered
 from proven import stopped_at
-from test_forged_properties import ABSURD, STRANGER
-from test_image import AMI2, NOW, OWNER, world
-from test_image import spec as bake
-from test_power import spec as powered
-from test_relaunch import AMI, IMAGE, NEW, OLD, OLDEST, heir, plain
-from test_relaunch import spec as relaunched
+from relaunch_world import AMI, IMAGE, NEW, OLD, OLDEST, heir, plain
+from relaunch_world import spec as relaunched
 
 HOLD = tag_names.RESTORE_STATE
 NEW_ROOT = "vol-0000000000000009a"

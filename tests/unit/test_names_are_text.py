@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.modules import ami_bake, ebs_volume_spec, snapshot_rotate
-from in_process import run
 
+from in_process import run
 from sandbox.client import Sandbox
 
 WEB = "i-00000000000000001"

@@ -27,7 +27,7 @@ def starters(source: str) -> set[str]:
 def test_only_fixtures_named_sandbox_start_one() -> None:
     strangers = {
         f"{path.name}: {name}"
-        for path in HERE.glob("*.py")
+        for path in HERE.rglob("*.py")
         if path != Path(__file__)
         for name in starters(path.read_text())
         if not name.endswith("sandbox")

@@ -22,34 +22,35 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import 
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Plan
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Volume
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import boto3_tags
-from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
-from in_process import machine, run
-from test_forged_replacement import REPLACES, replaced
-from test_forged_replacement import tag as tag_instance
-from test_forged_volumes import SWAP, declared, tag, web_with_data
-from test_relaunch import ROOT, plain
-from test_relaunch import plan as relaunched
-from test_relaunch import spec as relaunch_spec
-from test_rotation import DAY, I1, Account, snapshot
-from test_rotation import machine as machine_of
-from test_rotation import planned as rotated
-from test_rotation import volume as any_volume
-from test_rotation_copies import place, world_of
-from test_rotation_copies import planned as copied
-from test_rotation_copy_runs import ELSEWHERE, Scene
-from test_rotation_runs import rotate
-from test_snapshot_restore import TARGET
-from test_snapshot_restore import instance as target
-from test_snapshot_restore import planned as restored
-from test_snapshot_restore import snapshot as backup
-from test_volume import WEB, Ec2, plan_of, volume
-from test_volume import declared as declaration
-from test_volume import instance as web
-from worlds import new_day
 
+from copies_world import place, world_of
+from copies_world import planned as copied
+from copy_runs import ELSEWHERE, Scene
+from examples import examples
+from forged_pairs import REPLACES, replaced
+from forged_pairs import tag as tag_instance
+from forged_volumes import SWAP, declared, tag, web_with_data
+from in_process import machine, run
+from relaunch_world import ROOT, plain
+from relaunch_world import plan as relaunched
+from relaunch_world import spec as relaunch_spec
+from restore_world import TARGET
+from restore_world import instance as target
+from restore_world import planned as restored
+from restore_world import snapshot as backup
+from rotation_runs import rotate
+from rotation_world import DAY, I1, Account, snapshot
+from rotation_world import machine as machine_of
+from rotation_world import planned as rotated
+from rotation_world import volume as any_volume
 from sandbox.client import Sandbox
+from volume_plans import declared as declaration
+from volume_plans import plan_of
+from volume_world import WEB, Ec2, volume
+from volume_world import instance as web
+from worlds import new_day
 
 MADE, COPY = "(new snapshot p 2026-11-24 of vol-1)", "(new moment p 2026-11-24 of vol-1)"
 BINDINGS = {MADE: "snap-0123456789abcdef0", COPY: "2026-11-24T12:00:00Z"}

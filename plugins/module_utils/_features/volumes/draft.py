@@ -117,7 +117,20 @@ class Draft:
 
     def remove_tags(self, changes: list[Change], resource: Volume | Snapshot, keys: Iterable[str], reason: str) -> None:
         """Remove tags. Tags that are not there are dropped when the plan is ordered."""
-        changes.append(self.untagged(resource.resource_id, keys, reason))
+        self.remove(changes, self.untagged(resource.resource_id, keys, reason))
+
+    def remove(self, changes: list[Change], untagged: Change) -> None:
+        """Add the removal of tags to *changes*, as part of one that the same resource has there already.
+
+        A stage has one change of a kind for each resource, see `plan.guard`.
+        """
+        for number, known in enumerate(changes):
+            if (known.action, known.resource) == (untagged.action, untagged.resource):
+                keys = [*known.parameters["Tags"], *untagged.parameters["Tags"]]
+                tags = [item for at, item in enumerate(keys) if item not in keys[:at]]
+                changes[number] = dataclasses.replace(known, parameters={"Tags": tags})
+                return
+        changes.append(untagged)
 
     def untagged(self, resource_id: str, keys: Iterable[str], reason: str) -> Change:
         """Return the change that removes tags, also from a planned resource."""

@@ -226,7 +226,7 @@ def end_swap(draft: Draft, match: Match, new: str, volume: Volume | None = None)
             mine = item.snapshot_id == volume.snapshot_id and proofs.is_temporary(item, old_id)
             if mine and tags.get(tag_names.SWAP) == old_id and tag_names.FINAL not in tags:
                 draft.leftovers.append(_superfluous(draft, old_id, item.snapshot_id))
-    (draft.leftovers or draft.releases).append(untagged)
+    draft.remove(draft.leftovers or draft.releases, untagged)
 
 
 def _superfluous(draft: Draft, old_id: str, snapshot_id: str) -> Change:

@@ -1,0 +1,197 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`snapshot_rotate` with copies: altered tags of originals and copies delete no copy and hide no missing one."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import copy_description
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.proofs import copy_record
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Snapshot
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import boto3_tags
+
+from copies_world import copies_in, copy_of, place, planned, world_of
+from copy_runs import ELSEWHERE, Scene
+from forged_tags import earlier, first, tagged
+from in_process import REGION, machine
+from rotation_runs import DAY as SECONDS
+from rotation_runs import deletes, of_policy, ok, rotate
+from rotation_world import DAY, I1, TODAY, V1, created, deleted, ids, snapshot, snapshot_set, volume
+from sandbox.client import Sandbox
+from worlds import new_day
+
+HOUR = timedelta(hours=1)
+LAST_TWO: dict[str, Any] = {"create": "never", "keep": {"last": 9}}
+
+
+@pytest.fixture
+def sandbox(quick_sandbox: Sandbox) -> Sandbox:
+    return new_day(quick_sandbox, snapshot_pending=1.0, snapshot_copying=1.0)
+
+
+# --- sets -------------------------------------------------------------------------------------------------------------
+
+
+def test_altered_set_of_originals_deletes_no_copy(sandbox: Sandbox) -> None:
+    web = machine(sandbox, data=1)
+    given = {
+        "select": {"instance_ids": [web.instance_id]},
+        "consistency": "instance",
+        "keep": {"daily": 9},
+        "copies": [{"region": ELSEWHERE, "keep": {"daily": 3}, "wait": True}],
+    }
+    for _day in range(3):
+        ok(rotate(sandbox, **given))
+        sandbox.move_clock(SECONDS)
+    there: Any = SimpleNamespace(sandbox=sandbox)
+    originals, copies = of_policy(sandbox), Scene.copies(there)
+    sets = sorted({row["tags"]["ec2ops:set"] for row in originals.values()})
+    newest = sorted(name for name, row in originals.items() if row["tags"]["ec2ops:set"] == sets[-1])
+    web.ec2.create_tags(Resources=newest, Tags=boto3_tags({"ec2ops:set": sets[0]}))
+    given["copies"] = [{"region": ELSEWHERE, "keep": {"daily": 1}, "wait": True}]
+    ran = ok(rotate(sandbox, **{**given, "create": "never"}))
+    assert set(ran.actions) == {"DeleteSnapshot"}
+    stays = {f"{REGION}/{name}" for name in newest}
+    assert {copies[name]["tags"]["ec2ops:copy-of"] for name in copies.keys() - set(deletes(sandbox))} == stays
+
+
+@pytest.mark.parametrize("value", [None, "?", "of the oldest"])
+def test_set_of_originals_is_told_by_instance_and_start_time(value: str | None) -> None:
+    sets = [snapshot_set(number * DAY, 1, 1, 2) for number in (1, 2, 3)]
+    copies = [copy_of(one) for several in sets for one in several]
+    changed = sets[2][0].tags["ec2ops:set"] if value == "of the oldest" else value
+    altered = [tagged(one, set=changed) for several in sets for one in several]
+    given = {"select": None, "keep": {"last": 9}, "create": "never"}
+    plan = planned(world_of(*altered, *copies), copies=place(keep={"last": 2}), **given)
+    assert (copies_in(plan), deleted(plan)) == ([], {one.snapshot_id for one in copies[4:]})
+
+
+def test_altered_set_of_copies_whose_originals_are_gone_takes_no_set_apart() -> None:
+    sets = [snapshot_set(number * DAY, 1, 1, 2) for number in (1, 2, 3)]
+    copies = [[tagged(copy_of(one), set="?"), copy_of(other)] for one, other in sets]
+    given = {"select": None, "keep": {"last": 9}, "create": "never"}
+    plan = planned(world_of(*(one for two in copies for one in two)), copies=place(keep={"last": 2}), **given)
+    assert deleted(plan) == ids(copies[2])
+
+
+# --- times ------------------------------------------------------------------------------------------------------------
+
+
+def test_altered_time_of_orphan_copies_deletes_none(sandbox: Sandbox) -> None:
+    scene = Scene(sandbox, 3, "data")
+    given = scene.options({"region": ELSEWHERE, "keep": {"daily": 3}, "wait": True}, keep={"daily": 9}, create="never")
+    ok(rotate(sandbox, **given))
+    for name in scene.past:
+        sandbox.client("ec2", REGION).delete_snapshot(SnapshotId=name)
+    newest = [name for name, row in scene.copies().items() if row["tags"]["ec2ops:copy-of"].endswith(scene.past[0])]
+    elsewhere = sandbox.client("ec2", ELSEWHERE)
+    elsewhere.create_tags(Resources=newest, Tags=boto3_tags({"ec2ops:taken": "2020-01-01T00:00:00.000Z"}))
+    elsewhere.delete_tags(Resources=newest, Tags=[{"Key": "ec2ops:period"}])
+    fewer = scene.options({"region": ELSEWHERE, "keep": {"daily": 2}}, keep={"daily": 9}, create="never")
+    ok(rotate(sandbox, **fewer))
+    assert sorted(row["tags"]["ec2ops:copy-of"].rpartition("/")[2] for row in scene.copies().values()) == sorted(
+        scene.past[:2]
+    )
+
+
+@pytest.mark.parametrize("made", [earlier, first])
+def test_orphan_copy_of_an_earlier_version_is_not_deleted_for_the_time_in_its_tag(made: Any) -> None:
+    known, gone = [snapshot(number * DAY) for number in (1, 4, 5)], snapshot(2 * DAY)
+    orphan = tagged(made(copy_of(gone)), taken="2020-01-01T00:00:00.000Z", period=None)
+    world = world_of(volume(1), *known, *(copy_of(one) for one in known), orphan)
+    plan = planned(world, copies=place(keep={"last": 2}), **LAST_TWO)
+    assert deleted(plan) == {copy_of(known[2]).snapshot_id}
+    assert any(orphan.snapshot_id in text for text in plan.warnings)
+
+
+def test_orphan_copy_of_an_earlier_version_goes_once_newer_ones_take_all_places() -> None:
+    known, gone = [snapshot(number * DAY) for number in (1, 2)], snapshot(5 * DAY)
+    world = world_of(volume(1), *known, *(copy_of(one) for one in known), earlier(copy_of(gone)))
+    plan = planned(world, copies=place(keep={"last": 2, "within": "3d"}), **LAST_TWO)
+    assert (deleted(plan), plan.warnings) == ({copy_of(gone).snapshot_id}, ())
+    plan = planned(world, copies=place(keep={"last": 2, "within": "9d"}), **LAST_TWO)
+    assert deleted(plan) == set()
+
+
+@pytest.mark.parametrize("made", [earlier, first])
+def test_orphan_copy_displaces_no_copy_and_hides_no_missing_one(made: Any) -> None:
+    known, gone = [snapshot(number * DAY) for number in (2, 3)], snapshot(4 * DAY)
+    forged = tagged(made(copy_of(gone, start_time=snapshot(HOUR).start_time)), taken=None)
+    world = world_of(volume(1), *known, copy_of(known[1]), forged)
+    plan = planned(world, copies=place(keep={"last": 2}), **LAST_TWO)
+    assert (copies_in(plan), deleted(plan)) == ([known[0].snapshot_id], set())
+    (point,) = plan.report.result["rpo"]
+    assert point["copies"][0]["snapshot_ids"] == [copy_of(known[1]).snapshot_id]
+
+
+@pytest.mark.parametrize("made", [None, earlier])
+def test_altered_slots_of_orphan_copies_delete_none(made: Any) -> None:
+    """Taken right after midnight, so that each could be late for the day before."""
+    days = [snapshot(timedelta(hours=12, seconds=-5) + number * DAY) for number in range(6)]
+    copies = [copy_of(one) for one in days]
+    altered = [
+        tagged(one, period=copies[number + 1].tags["ec2ops:period"]) if number in (1, 3) else one
+        for number, one in enumerate(copies)
+    ]
+    some = [made(one) if made else one for one in altered]
+    plan = planned(world_of(volume(1), days[0], *some), copies=place(keep={"daily": 6}), **LAST_TWO)
+    assert (copies_in(plan), deleted(plan)) == ([], set())
+
+
+def test_copy_says_what_its_original_says() -> None:
+    """The number of volumes, the instance and the slot, which tags alone could say else."""
+    facts = f", 2 volumes, slot {TODAY}"
+    parts = [replaced(one, facts) for one in snapshot_set(HOUR, 1, 1, 2)]
+    alone = replaced(snapshot(HOUR, 3), f", attached to {I1}, slot {TODAY}")
+    given = {"select": None, "create": "never", "keep": {"last": 9}, "copies": place()}
+    plan = planned(world_of(*parts, alone), **given)
+    texts = {
+        change.parameters["SourceSnapshotId"]: change.parameters["Description"]
+        for change in plan.changes
+        if change.action == "CopySnapshot"
+    }
+    assert all(texts[one.snapshot_id].endswith(facts) for one in parts)
+    assert texts[alone.snapshot_id].endswith(f", attached to {I1}, slot {TODAY}")
+    records = [copy_record(Snapshot("snap-1", volume_id="vol-ffffffff", description=text)) for text in texts.values()]
+    assert all(record is not None and record.slot is not None for record in records)
+
+
+def replaced(one: Snapshot, facts: str) -> Snapshot:
+    """The snapshot with further facts in its description."""
+    return dataclasses.replace(one, description=f"{one.description}{facts}")
+
+
+def test_copy_of_the_first_versions_with_the_original_of_another_deletes_neither() -> None:
+    known, gone = [snapshot(number * DAY) for number in (1, 4)], snapshot(2 * DAY)
+    moved = tagged(first(copy_of(gone)), copy_of=f"us-east-1/{known[1].snapshot_id}")
+    world = world_of(volume(1), *known, *(copy_of(one) for one in known), moved)
+    plan = planned(world, copies=place(keep={"last": 2}), **LAST_TWO)
+    assert (deleted(plan), created(plan)) == (set(), [])
+
+
+def test_description_of_the_longest_copy_fits() -> None:
+    one = snapshot(DAY, policy="p" * 128)
+    world = world_of(volume(1), one)
+    plan = planned(world, policy="p" * 128, create="never", copies=place(region="ap-southeast-1"))
+    (copied,) = (change for change in plan.changes if change.action == "CopySnapshot")
+    text = copied.parameters["Description"]
+    assert V1 in text
+    # A part of a set names its instance too.
+    assert len(text) + len(" on i-00000000000000001") <= 255
+
+
+def test_description_of_a_copy_has_as_many_facts_as_have_room() -> None:
+    given = (V1, I1, "snap-0123456789abcdef0", "ap-southeast-1", "2026-11-23T19:00:00.000Z")
+    for length in range(1, 129):
+        text = copy_description("p" * length, *given, volumes=2, slot=TODAY)
+        record = copy_record(Snapshot("snap-1", volume_id="vol-ffffffff", description=text))
+        assert len(text) <= 255
+        assert record is not None
+        assert record.volumes is not None or record.slot is None
+        assert (record.slot is not None) or length > 80

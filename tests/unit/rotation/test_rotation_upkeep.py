@@ -1,0 +1,938 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Archive, lock and fast restore of what a policy keeps: what is refused, asked, done, and left alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.snapshot_sets import Slots, Unit, units_of
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.guards import (
+    FAST_RESTORES,
+    LOCKS,
+    Guards,
+)
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.lifecycle import (
+    ARCHIVE_GUARDS,
+    MOST_ARCHIVING,
+    TIERING,
+    UpkeepChanges,
+    archive_candidates,
+    released,
+    upkeep_changes,
+    upkeep_queries,
+)
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.lifecycle_result import (
+    upkeep_deferred,
+    upkeep_told,
+)
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.lifecycle_spec import (
+    FastRestore,
+    Lock,
+    Upkeep,
+    locked_for,
+    parse_upkeep,
+)
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.retention import parse_keep
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.spec import GUARDS, parse
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.stock import Stock
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change, Plan, Stage, guard
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction import overlay
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Image, ImageDevice, Snapshot
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.times import parse_every
+from hypothesis import given
+from hypothesis import strategies as st
+
+from examples import examples
+
+REGION = "us-east-1"
+A, B = "us-east-1a", "us-east-1b"
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+DAY = timedelta(days=1)
+GOVERNANCE = {"mode": "governance", "duration": "30d"}
+COMPLIANCE = {"mode": "compliance", "duration": "1d", "accept_compliance": True}
+LOCKED = {"ec2ops:lock": "governance 30d"}
+
+
+def options(**given_options: Any) -> Upkeep:
+    keep = parse_keep(given_options.pop("keep", {"last": "unlimited"}))
+    return parse_upkeep(given_options, REGION, keep, parse_every(given_options.pop("every", "24h")))
+
+
+# --- small worlds -----------------------------------------------------------------------------------------------------
+
+
+def snapshot(name: str, age: timedelta | int, *, policy: str | None = "p", **fields: Any) -> Snapshot:
+    """``v1-3``: the third of volume 1, whatever that means; *age* in days."""
+    start = NOW - (age if isinstance(age, timedelta) else age * DAY)
+    tags = {**({"ec2ops:policy": policy} if policy else {}), **fields.pop("tags", {})}
+    volume = name.partition("-")[0].replace("v", "vol-")
+    described = f"{policy or 'cron'}: {tags.get('ec2ops:set', volume).partition('/')[0]}"
+    if "ec2ops:lock" in tags:
+        described += f", to be locked: {tags['ec2ops:lock']}"
+    given = {"volume_id": volume, "start_time": start, "tags": tags, "description": described, **fields}
+    return Snapshot(f"snap-{name}", **given)
+
+
+def parts(name: str, age: int, *more: str, **fields: Any) -> list[Snapshot]:
+    """A set of an instance: ``i1-3`` with the parts a and b."""
+    instance = name.partition("-")[0].replace("i", "i-")
+    tags = {"ec2ops:set": f"{instance}/{NOW - age * DAY:%Y-%m-%d}", **fields.pop("tags", {})}
+    return [snapshot(f"{name}{part}", age, tags=tags, **fields) for part in more or ("a", "b")]
+
+
+def new(name: str, **tags: str) -> Unit:
+    """What this run makes of a volume."""
+    volume = name.replace("v", "vol-")
+    made = Snapshot(f"(new snapshot p of {volume})", volume_id=volume, tags={"ec2ops:policy": "p", **tags})
+    return Unit(made.snapshot_id, volume, (made,), NOW, None)
+
+
+def stock(
+    *snapshots: Snapshot,
+    coming: Iterable[Unit] = (),
+    leaving: Collection[str] = (),
+    now: datetime = NOW,
+    zone: Any = UTC,
+) -> Stock:
+    units = units_of(snapshots, now, Slots(parse_every("24h"), zone))
+    going = frozenset(f"snap-{name}" for name in leaving)
+    return Stock("p", units, tuple(coming), going, now, zone)
+
+
+def state(*facts: Fact) -> State:
+    return State(REGION, {fact.fact_id: fact for fact in facts})
+
+
+def lock(name: str, mode: str = "governance", days: int = 30) -> Fact:
+    return Fact(f"snap-{name}/lock", {"state": mode, "expires_on": "2026-12-24T00:00:00Z", "days": days})
+
+
+def fast(name: str, *zones: str, ending: Sequence[str] = ()) -> Fact:
+    states = {**dict.fromkeys(zones, "enabled"), **dict.fromkeys(ending, "disabling")}
+    return Fact(f"snap-{name}/fastRestore", [{"zone": zone, "state": one} for zone, one in states.items()])
+
+
+def tier(name: str, last: str, where: str = "standard", message: str | None = None) -> Fact:
+    return Fact(f"snap-{name}/tier", {"tier": where, "last": last, "message": message, "archived": None})
+
+
+def changes(
+    upkeep: Upkeep, of: Stock, *facts: Fact, held: Mapping[str, str] | Callable[[Snapshot], str] | None = None
+) -> UpkeepChanges:
+    """What is to be done, looked over as every plan is."""
+    ask = held if callable(held) else lambda item: (held or {}).get(item.snapshot_id, "")
+    found = upkeep_changes(upkeep, of, ask, state(*facts))
+    made = [item.snapshot_id for unit in of.coming for item in unit.snapshots]
+    guard(Plan((*found.before_deletions, *found.after_deletions)), made)
+    return found
+
+
+def done(found: UpkeepChanges) -> list[tuple[str, str]]:
+    return [(change.action, change.resource.removeprefix("snap-")) for change in found.all]
+
+
+def archived(found: UpkeepChanges) -> list[str]:
+    return [change.resource.removeprefix("snap-") for change in found.archive]
+
+
+def waiting(found: UpkeepChanges) -> dict[str, str]:
+    return {unit.key.removeprefix("snap-"): reason for unit, reason in found.waiting}
+
+
+# --- options ----------------------------------------------------------------------------------------------------------
+
+REFUSED: list[tuple[dict[str, Any], list[str]]] = [
+    ({"archive_after": "soon"}, ["archive_after", "'soon'", "90d", "7d"]),
+    ({"archive_after": "0d"}, ["archive_after", "'0d'"]),
+    ({"lock": {"mode": "strict", "duration": "1d"}}, ["lock.mode", "'strict'", "governance, compliance, unlocked"]),
+    ({"lock": {"mode": None}}, ["lock.mode", "None"]),
+    ({"lock": {"mode": "governance"}}, ["lock.duration", "is required", "30d"]),
+    ({"lock": {"mode": "governance", "duration": "12h"}}, ["lock.duration", "'12h'", "whole days", "36500d"]),
+    ({"lock": {"mode": "governance", "duration": "36h"}}, ["lock.duration", "'36h'", "whole days"]),
+    ({"lock": {"mode": "governance", "duration": "0d"}}, ["lock.duration", "'0d'"]),
+    ({"lock": {"mode": "governance", "duration": "36501d"}}, ["lock.duration", "'36501d'", "36500d"]),
+    ({"lock": {"mode": "governance", "duration": "1y"}}, ["lock.duration", "'1y'"]),
+    ({"lock": {"mode": "governance", "duration": "9" * 30 + "d"}}, ["lock.duration", "36500d"]),
+    ({"lock": {**GOVERNANCE, "cool_off": "1h"}}, ["lock.cool_off", "compliance"]),
+    ({"lock": {"mode": "compliance", "duration": "1d"}}, ["lock.accept_compliance", "1d", "true"]),
+    ({"lock": {**COMPLIANCE, "accept_compliance": False}}, ["lock.accept_compliance"]),
+    ({"lock": {**COMPLIANCE, "cool_off": "73h"}}, ["lock.cool_off", "'73h'", "72h"]),
+    ({"lock": {**COMPLIANCE, "cool_off": "90min"}}, ["lock.cool_off", "'90min'", "whole hours"]),
+    ({"lock": {**COMPLIANCE, "cool_off": "0h"}}, ["lock.cool_off", "'0h'"]),
+    ({"lock": {"mode": "unlocked", "duration": "1d"}}, ["lock.mode", "duration"]),
+    ({"lock": {"mode": "unlocked", "cool_off": "1h"}}, ["lock.mode", "cool_off"]),
+    ({"fast_restore": {"newest": 1}}, ["fast_restore.zones", "is required"]),
+    ({"fast_restore": {"zones": ["eu-west-1a"]}}, ["fast_restore.zones", "'eu-west-1a'", "us-east-1a"]),
+    ({"fast_restore": {"zones": [A, "use1-az2"]}}, ["fast_restore.zones", "'use1-az2'", REGION]),
+    ({"fast_restore": {"zones": [REGION]}}, ["fast_restore.zones", "'us-east-1'"]),
+    ({"fast_restore": {"zones": [A], "newest": 0}}, ["fast_restore.newest", "0", "less than 1"]),
+]
+
+
+@pytest.mark.parametrize(("given_options", "named"), REFUSED, ids=[str(one) for one, _named in REFUSED])
+def test_what_cannot_be_meant_is_refused_by_name_value_and_what_is_accepted(
+    given_options: dict[str, Any], named: list[str]
+) -> None:
+    with pytest.raises(SpecError) as refused:
+        options(**given_options)
+    missing = [text for text in named if text not in str(refused.value)]
+    assert missing in ([], ["90d"]), str(refused.value)
+
+
+def test_what_is_said_is_read() -> None:
+    assert options() == Upkeep()
+    found = options(
+        archive_after="90d",
+        lock={"mode": "compliance", "duration": "2w", "cool_off": "1d", "accept_compliance": True},
+        fast_restore={"zones": [B, A, B], "newest": 2},
+    )
+    assert found.archive_after is not None
+    assert (found.archive_after.text, found.archive_after.fixed) == ("90d", 90 * DAY)
+    assert found.lock == Lock("compliance", 14, 24)
+    assert found.fast_restore == FastRestore((A, B), 2)
+    assert options(fast_restore={"zones": []}).fast_restore == FastRestore((), 1)
+    assert options(lock={"mode": "unlocked"}).lock == Lock("unlocked")
+
+
+@pytest.mark.parametrize("duration", ["1d", "24h", "36500d"])
+def test_the_shortest_and_the_longest_lock(duration: str) -> None:
+    found = options(lock={"mode": "governance", "duration": duration}).lock
+    assert found == Lock("governance", 36500 if duration == "36500d" else 1)
+
+
+def test_new_snapshots_are_marked_to_be_locked_and_the_mark_is_read_back() -> None:
+    assert options().own_tags == {}
+    assert options(lock={"mode": "unlocked"}).own_tags == {}
+    marked = options(lock=GOVERNANCE).own_tags
+    assert marked == LOCKED
+    assert locked_for(Snapshot("snap-1", tags=marked)) == 30 * DAY
+    assert locked_for(Snapshot("snap-1", tags=options(lock=COMPLIANCE).own_tags)) == DAY
+    for other in ("", "governance", "governance 0d", "strict 3d", "governance 30d "):
+        assert locked_for(Snapshot("snap-1", tags={"ec2ops:lock": other})) is None
+    assert locked_for(Snapshot("snap-1")) is None
+
+
+# (archive_after, keep, every, what the warnings name; empty for none)
+COSTS: list[tuple[str, dict[str, Any], str, list[str]]] = [
+    ("90d", {"monthly": 12}, "24h", []),
+    ("90d", {"last": "unlimited"}, "24h", []),
+    ("30d", {"daily": 7, "monthly": 12}, "24h", []),  # the dailies go before they are old enough
+    ("30d", {"daily": 35, "monthly": 12}, "24h", ["keep.daily: 35"]),
+    ("30d", {"monthly": 3}, "24h", ["keep.monthly: 3"]),
+    ("30d", {"monthly": 4}, "24h", []),
+    ("30d", {"within": "4m", "yearly_within": "3y"}, "24h", []),
+    ("30d", {"within": "3m", "yearly_within": "3y"}, "24h", ["keep.within: 3m"]),
+    ("30d", {"last": 35}, "24h", ["keep.last: 35"]),
+    ("30d", {"last": 35}, "1h", ["that long"]),
+    ("30d", {"last": 35}, "1m", []),
+    ("1y", {"daily": 7, "weekly": 4}, "24h", ["that long"]),
+    ("1y", {"daily": 7, "weekly": 4, "oldest": True}, "24h", []),
+    ("30d", {"daily": 35, "weekly": 6}, "24h", ["keep.daily: 35 and keep.weekly: 6"]),
+    ("30d", {"daily": 10**17, "daily_within": "99999999999y"}, "24h", []),
+]
+
+
+@pytest.mark.parametrize(("after", "keep", "every", "named"), COSTS, ids=[f"{one[0]} {one[1]}" for one in COSTS])
+def test_rules_that_make_the_archive_dear_are_warned_of(
+    after: str, keep: dict[str, Any], every: str, named: list[str]
+) -> None:
+    found = options(archive_after=after, keep=keep, every=every).warnings
+    assert len(found) == len(named)
+    assert all(
+        text in warning and f"archive_after: {after}" in warning for text, warning in zip(named, found, strict=True)
+    )
+    assert options(keep=keep, every=every).warnings == ()
+    # They reach the user with the plan.
+    assert changes(options(archive_after=after, keep=keep, every=every), stock()).warnings == found
+
+
+# --- the archive ------------------------------------------------------------------------------------------------------
+
+OLD = "90d"
+
+
+def test_what_is_older_goes_to_the_archive_but_never_the_newest() -> None:
+    of = stock(snapshot("v1-1", 10), snapshot("v1-2", 100), snapshot("v1-3", 200), snapshot("v2-1", 300))
+    found = changes(options(archive_after=OLD), of)
+    assert archived(found) == ["v1-2", "v1-3"]
+    assert waiting(found) == {"v2-1": "the newest that can be restored from at once"}
+    change = found.archive[0]
+    assert (change.action, change.region, change.parameters) == (
+        "ModifySnapshotTier",
+        REGION,
+        {"StorageTier": "archive"},
+    )
+    assert (change.before, change.after) == ({"storage_tier": "standard"}, {"storage_tier": "archive"})
+    assert change.reason == "archive: older than 90d"
+    assert change.disruptive
+    assert "ResourceLimitExceeded" in change.deferrable
+
+
+def test_the_age_is_exact_and_a_slot_counts_from_its_start() -> None:
+    limit = 90 * DAY
+    of = stock(
+        snapshot("v1-1", 1),
+        snapshot("v1-2", limit),
+        snapshot("v1-3", limit + timedelta(seconds=1)),
+        snapshot("v1-4", limit - timedelta(hours=1), tags={"ec2ops:period": f"{NOW - limit:%Y-%m-%d}T00:00+00:00"}),
+    )
+    assert archived(changes(options(archive_after=OLD), of)) == ["v1-4", "v1-3"]
+
+
+def test_months_are_those_of_the_policys_calendar() -> None:
+    now = datetime(2026, 3, 31, 22, 30, tzinfo=UTC)  # April 1 in Berlin
+    of = [
+        snapshot("v1-1", 0, start_time=now - DAY),
+        snapshot("v1-2", 0, start_time=datetime(2026, 2, 28, 23, tzinfo=UTC)),
+    ]
+    one_month = options(archive_after="1m")
+    assert archived(changes(one_month, stock(*of, now=now))) == []
+    assert archived(changes(one_month, stock(*of, now=now, zone=ZoneInfo("Europe/Berlin")))) == ["v1-2"]
+
+
+def test_what_is_made_and_waited_for_counts_as_the_newest() -> None:
+    """So the next run finds nothing to do; and where nobody waits, the old newest stays where it is."""
+    of = snapshot("v1-1", 100)
+    upkeep = options(archive_after=OLD)
+    assert archived(changes(upkeep, stock(of, coming=[new("v1")]))) == ["v1-1"]
+    assert archived(changes(upkeep, stock(of))) == []
+    pending = snapshot("v1-2", 0, state="pending")
+    assert archived(changes(upkeep, stock(of, pending))) == []
+    assert archived(changes(upkeep, stock(of, pending, coming=units_of([pending], NOW)))) == ["v1-1"]
+
+
+ALONE: list[tuple[str, dict[str, Any], list[Fact], str | None]] = [
+    ("another policy's", {"policy": "other"}, [], None),
+    ("an adopted one", {"policy": None}, [], None),
+    ("pending", {"state": "pending"}, [], None),
+    ("failed", {"state": "error"}, [], None),
+    ("in the archive", {"storage_tier": "archive"}, [tier("v1-2", "archival-completed", "archive")], None),
+    ("in the archive, of which EC2 does not say since when", {"storage_tier": "archive"}, [], None),
+    ("on its way there", {}, [tier("v1-2", "archival-in-progress")], None),
+    ("back for some days", {}, [tier("v1-2", "temporary-restore-completed")], None),
+    ("on its way back", {}, [tier("v1-2", "permanent-restore-in-progress")], "permanent-restore-in-progress"),
+    ("back for good", {}, [tier("v1-2", "permanent-restore-completed")], "restored from the archive for good"),
+    ("with fast restore", {}, [fast("v1-2", A)], "fast restore"),
+]
+
+
+@pytest.mark.parametrize(("_name", "fields", "facts", "reason"), ALONE, ids=[one[0] for one in ALONE])
+def test_what_is_left_where_it_is(_name: str, fields: dict[str, Any], facts: list[Fact], reason: str | None) -> None:
+    of = stock(snapshot("v1-1", 1), snapshot("v1-2", 100, **fields), snapshot("v1-3", 200))
+    found = changes(options(archive_after=OLD), of, *facts)
+    assert archived(found) == ["v1-3"]
+    assert list(waiting(found)) == ([] if reason is None else ["v1-2"])
+    assert reason is None or reason in waiting(found)["v1-2"]
+
+
+def test_neither_what_no_rule_keeps_nor_what_a_guard_holds() -> None:
+    of = stock(snapshot("v1-1", 1), snapshot("v1-2", 100), snapshot("v1-3", 200), leaving=["v1-2"])
+    found = changes(options(archive_after=OLD), of, held={"snap-v1-3": "ami-1 (available) is made of it"})
+    assert done(found) == []
+    assert waiting(found) == {"v1-3": "snap-v1-3: ami-1 (available) is made of it"}
+
+
+def test_the_newest_is_one_that_can_be_restored_from() -> None:
+    """What is in the archive, on its way, back for some days only, or in the future, is none."""
+    of = stock(
+        snapshot("v1-0", -1),
+        snapshot("v1-1", 1, storage_tier="archive"),
+        snapshot("v1-2", 100),
+        snapshot("v1-3", 110),
+        snapshot("v1-4", 120),
+        snapshot("v1-5", 130),
+    )
+    facts = [tier("v1-2", "temporary-restore-completed"), tier("v1-3", "archival-in-progress")]
+    found = changes(options(archive_after=OLD), of, *facts)
+    assert archived(found) == ["v1-5"]
+    assert list(waiting(found)) == ["v1-4"]
+
+
+def test_what_failed_on_its_way_is_tried_again_and_why_is_said() -> None:
+    of = stock(snapshot("v1-1", 1), snapshot("v1-2", 100))
+    (change,) = changes(options(archive_after=OLD), of, tier("v1-2", "archival-failed", message="no room")).archive
+    assert change.reason == "archive: older than 90d; the last try has failed: no room"
+
+
+def test_a_set_goes_as_a_whole_or_not_at_all() -> None:
+    of = stock(*parts("i1-1", 1), *parts("i1-2", 100), *parts("i1-3", 200), *parts("i1-4", 300))
+    held = {"snap-i1-2b": "public: anybody may use it"}
+    found = changes(options(archive_after=OLD), of, tier("i1-4a", "archival-completed", "archive"), held=held)
+    # Of one that an interrupted run has begun the rest follows.
+    assert archived(found) == ["i1-3a", "i1-3b", "i1-4b"]
+    assert waiting(found) == {"i1-2a": "snap-i1-2b: public: anybody may use it"}
+
+
+def test_a_set_of_which_a_part_is_away_is_not_the_newest() -> None:
+    of = stock(*parts("i1-1", 100), *parts("i1-2", 200), *parts("i1-3", 300))
+    facts = [tier("i1-1a", "archival-in-progress")]
+    found = changes(options(archive_after=OLD), of, *facts)
+    assert archived(found) == ["i1-1b", "i1-3a", "i1-3b"]
+    assert list(waiting(found)) == ["i1-2a"]
+    assert {item.snapshot_id for item in archive_candidates(options(archive_after=OLD), of)} >= {
+        change.resource for change in found.archive
+    }
+
+
+def test_no_more_at_once_than_ebs_takes_and_the_oldest_first() -> None:
+    of = [snapshot("v1-0", 1), *(snapshot(f"v1-{number}", 100 + number) for number in range(1, 31))]
+    found = changes(options(archive_after=OLD), stock(*of))
+    assert archived(found) == [f"v1-{number}" for number in range(6, 31)]
+    assert waiting(found) == dict.fromkeys(
+        [f"v1-{number}" for number in range(1, 6)], "EC2 archives only so many at once"
+    )
+    under_way = [tier(f"v1-{number}", "archival-in-progress") for number in range(10, 31)]
+    assert archived(changes(options(archive_after=OLD), stock(*of), *under_way)) == [
+        f"v1-{one}" for one in range(6, 10)
+    ]
+
+
+def test_a_volume_with_many_in_the_archive_does_not_keep_the_others_waiting() -> None:
+    full = [snapshot(f"v1-{number}", 300 + number, storage_tier="archive") for number in range(100, 125)]
+    refused = [snapshot(f"v1-{number}", 200 + number) for number in range(30)]
+    of = [snapshot("v1-new", 1), *full, *refused, snapshot("v2-0", 1), snapshot("v2-1", 100)]
+    found = archived(changes(options(archive_after=OLD), stock(*of)))
+    assert len(found) == MOST_ARCHIVING
+    assert "v2-1" in found
+
+
+def test_a_set_waits_for_room_and_one_that_is_larger_goes_alone() -> None:
+    large = [f"{number:02}" for number in range(30)]
+    of = [*parts("i1-1", 1), *parts("i1-2", 200, *large), *parts("i2-1", 1), *parts("i2-2", 100)]
+    upkeep = options(archive_after=OLD)
+    assert archived(changes(upkeep, stock(*of))) == [f"i1-2{part}" for part in large]
+    busy = tier("x", "archival-in-progress")
+    assert archived(changes(upkeep, stock(*of), busy)) == ["i2-2a", "i2-2b"]
+
+
+def test_without_the_option_nothing_comes_back_and_nothing_goes() -> None:
+    of = stock(snapshot("v1-1", 1), snapshot("v1-2", 100, storage_tier="archive"), snapshot("v1-3", 200))
+    facts = [tier("v1-2", "archival-completed", "archive"), fast("v1-3", A), lock("v1-1")]
+    assert changes(options(), of, *facts) == UpkeepChanges()
+
+
+# --- locks ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_made_is_locked_once_it_is_there() -> None:
+    upkeep = options(lock=GOVERNANCE)
+    made = new("v1", **upkeep.own_tags)
+    (change,) = changes(upkeep, stock(snapshot("v1-1", 1), coming=[made])).secure
+    assert (change.action, change.resource) == ("LockSnapshot", made.key)
+    assert change.parameters == {"LockMode": "governance", "LockDuration": 30}
+    assert (change.before, change.after, change.reason) == (
+        {"lock": None},
+        {"lock": "governance 30d"},
+        "lock as declared",
+    )
+    assert not change.deferrable  # that something is not locked must not pass in silence
+
+
+def test_the_cooling_off_period_goes_along() -> None:
+    upkeep = options(lock={**COMPLIANCE, "cool_off": "72h"})
+    (change,) = changes(upkeep, stock(coming=[new("v1", **upkeep.own_tags)])).secure
+    assert change.parameters == {"LockMode": "compliance", "LockDuration": 1, "CoolOffPeriod": 72}
+
+
+LOCKABLE: list[tuple[str, dict[str, Any], list[Fact], bool]] = [
+    ("as an interrupted run has left it", {"tags": LOCKED}, [], True),
+    ("locked", {"tags": LOCKED}, [lock("v1-1")], False),
+    ("locked otherwise", {"tags": LOCKED}, [lock("v1-1", "compliance-cooloff")], False),
+    ("the lock is over", {"tags": LOCKED}, [lock("v1-1", "expired")], False),
+    ("made before the option", {}, [], False),
+    ("older than its lock would be", {"tags": {"ec2ops:lock": "governance 2d"}}, [], False),
+    ("pending, and nobody waits", {"tags": LOCKED, "state": "pending"}, [], False),
+    ("failed", {"tags": LOCKED, "state": "error"}, [], False),
+    ("another policy's", {"tags": LOCKED, "policy": "other"}, [], False),
+]
+
+
+@pytest.mark.parametrize(("_name", "fields", "facts", "wanted"), LOCKABLE, ids=[one[0] for one in LOCKABLE])
+def test_a_later_run_locks_what_was_made_to_be_and_nothing_else(
+    _name: str, fields: dict[str, Any], facts: list[Fact], wanted: bool
+) -> None:
+    of = snapshot("v1-1", 2, **fields)
+    found = changes(options(lock=GOVERNANCE), stock(of), *facts)
+    assert done(found) == ([("LockSnapshot", "v1-1")] if wanted else [])
+    assert [change.reason for change in found.all] == (["lock the unlocked snapshot"] if wanted else [])
+    # What is to be deleted is not made undeletable.
+    assert done(changes(options(lock=GOVERNANCE), stock(of, leaving=["v1-1"]), *facts)) == []
+
+
+def test_a_pending_one_that_is_waited_for_is_locked() -> None:
+    of = snapshot("v1-1", 0, state="pending", tags=LOCKED)
+    found = changes(options(lock=GOVERNANCE), stock(of, coming=units_of([of], NOW)))
+    assert done(found) == [("LockSnapshot", "v1-1")]
+
+
+def test_one_that_nobody_waits_for_is_locked_while_it_is_pending() -> None:
+    of = snapshot("v1-1", 0, state="pending", tags=LOCKED)
+    found = changes(options(lock=GOVERNANCE), dataclasses.replace(stock(of), pending=units_of([of], NOW)))
+    assert done(found) == [("LockSnapshot", "v1-1")]
+
+
+def test_every_part_of_a_set_is_locked_each_once() -> None:
+    of = parts("i1-1", 0, "a", "b", "c", tags=LOCKED)
+    assert done(changes(options(lock=GOVERNANCE), stock(*of), lock("i1-1b"))) == [
+        ("LockSnapshot", "i1-1a"),
+        ("LockSnapshot", "i1-1c"),
+    ]
+
+
+def test_locks_are_taken_off_only_when_asked_and_only_those_of_the_policy() -> None:
+    of = stock(
+        snapshot("v1-1", 1, tags=LOCKED),
+        snapshot("v1-2", 2, tags={"ec2ops:lock": "compliance 30d"}),
+        snapshot("v1-3", 3, tags=LOCKED),
+        snapshot("v1-4", 4, tags=LOCKED),
+        snapshot("v1-5", 5),
+        snapshot("v1-6", 6, tags=LOCKED, policy="other"),
+        snapshot("v1-7", 90, tags=LOCKED),
+        leaving=["v1-7"],
+    )
+    facts = [
+        lock("v1-1"),
+        lock("v1-2", "compliance-cooloff"),
+        lock("v1-3", "compliance"),
+        lock("v1-4", "expired"),
+        *(lock(f"v1-{number}") for number in (5, 6, 7)),
+    ]
+    assert done(changes(options(), of, *facts)) == []
+    found = changes(options(lock={"mode": "unlocked"}), of, *facts)
+    assert done(found) == [("UnlockSnapshot", name) for name in ("v1-1", "v1-2", "v1-7")]
+    assert found.release == found.all
+    assert (found.release[0].before, found.release[0].after) == ({"lock": "governance"}, {"lock": None})
+    assert len(found.warnings) == 1
+    assert "snap-v1-3 (until 2026-12-24T00:00:00Z)" in found.warnings[0]
+
+
+# --- fast restore -----------------------------------------------------------------------------------------------------
+
+
+def begun(name: str, *zones: str) -> tuple[str, str, tuple[str, ...]]:
+    return ("EnableFastSnapshotRestores", name, zones)
+
+
+def ended(name: str, *zones: str) -> tuple[str, str, tuple[str, ...]]:
+    return ("DisableFastSnapshotRestores", name, zones)
+
+
+def zoned(found: UpkeepChanges) -> list[tuple[str, str, tuple[str, ...]]]:
+    return [
+        (change.action, change.resource.removeprefix("snap-"), tuple(change.parameters["AvailabilityZones"]))
+        for change in found.all
+    ]
+
+
+FAST: list[tuple[str, dict[str, Any], list[Fact], list[Any]]] = [
+    ("on the newest", {"zones": [A]}, [], [begun("v1-1", A), begun("v2-1", A)]),
+    ("in all zones", {"zones": [A, B]}, [], [begun("v1-1", A, B), begun("v2-1", A, B)]),
+    ("there already", {"zones": [A]}, [fast("v1-1", A), fast("v2-1", A)], []),
+    ("in one of them already", {"zones": [A, B]}, [fast("v1-1", B), fast("v2-1", A, B)], [begun("v1-1", A)]),
+    (
+        "several of each",
+        {"zones": [A], "newest": 2},
+        [fast("v1-2", A)],
+        [begun("v1-1", A), begun("v2-1", A)],
+    ),
+    (
+        "moves on to the newest",
+        {"zones": [A]},
+        [fast("v1-2", A), fast("v2-1", A)],
+        [ended("v1-2", A), begun("v1-1", A)],
+    ),
+    (
+        "in exactly these zones",
+        {"zones": [A]},
+        [fast("v1-1", A, B), fast("v2-1", A), fast("v1-3", B)],
+        [ended("v1-1", B), ended("v1-3", B)],
+    ),
+    ("no zones", {"zones": []}, [fast("v1-1", A, B), fast("v1-3", B)], [ended("v1-1", A, B), ended("v1-3", B)]),
+    ("on its way out", {"zones": [A]}, [fast("v1-1", ending=[A]), fast("v2-1", A)], [begun("v1-1", A)]),
+    ("that of others", {"zones": [A]}, [fast("v1-1", A), fast("v2-1", A), fast("v1-x", A, B)], []),
+]
+
+
+@pytest.mark.parametrize(("_name", "given_options", "facts", "wanted"), FAST, ids=[one[0] for one in FAST])
+def test_fast_restore_is_on_the_newest_in_the_zones_and_nowhere_else(
+    _name: str, given_options: dict[str, Any], facts: list[Fact], wanted: list[Any]
+) -> None:
+    of = stock(
+        snapshot("v1-1", 1),
+        snapshot("v1-2", 2),
+        snapshot("v1-3", 3),
+        snapshot("v2-1", 1),
+        snapshot("v1-x", 0, policy=None),
+    )
+    found = changes(options(fast_restore=given_options), of, *facts)
+    assert sorted(zoned(found)) == sorted(wanted)
+    assert done(changes(options(), of, *facts)) == []
+
+
+def test_only_what_is_there_and_stays_counts_as_newest() -> None:
+    of = [
+        snapshot("v1-f", -1),
+        snapshot("v1-1", 1, state="pending"),
+        snapshot("v1-2", 2, state="error"),
+        snapshot("v1-3", 3),
+        snapshot("v1-4", 4, storage_tier="archive"),
+        snapshot("v1-5", 5),
+        snapshot("v1-6", 6),
+    ]
+    upkeep = options(fast_restore={"zones": [A]})
+    assert zoned(changes(upkeep, stock(*of, leaving=["v1-3"]), fast("v1-6", A))) == [ended("v1-6", A), begun("v1-5", A)]
+    # One that this run makes and waits for takes the place of the one before.
+    made = new("v1")
+    found = changes(upkeep, stock(*of, coming=[made]), fast("v1-3", A))
+    assert zoned(found) == [ended("v1-3", A), begun(made.key, A)]
+
+
+def test_what_ends_is_told_with_what_was_on() -> None:
+    of = stock(snapshot("v1-1", 1), snapshot("v1-2", 2))
+    off, on = changes(options(fast_restore={"zones": [A]}), of, fast("v1-2", A, B)).all
+    assert (off.before, off.after) == ({"fast_restore": [A, B]}, {"fast_restore": []})
+    assert (off.reason, off.disruptive) == ("end: not one of the newest", True)
+    assert (on.before, on.after, on.reason) == (
+        {"fast_restore": []},
+        {"fast_restore": [A]},
+        "enable fast restore of the newest",
+    )
+    assert "ResourceLimitExceeded" in on.deferrable
+
+
+def test_one_that_is_too_large_is_warned_of() -> None:
+    of = stock(snapshot("v1-1", 1, volume_size=16385), snapshot("v2-1", 1, volume_size=16384))
+    found = changes(options(fast_restore={"zones": [A]}), of)
+    assert zoned(found) == [begun("v2-1", A)]
+    assert len(found.warnings) == 1
+    assert "snap-v1-1 has 16385 GiB" in found.warnings[0]
+
+
+def test_what_leaves_the_newest_is_archived_in_the_same_run_after_that() -> None:
+    of = stock(snapshot("v1-1", 100), snapshot("v1-2", 110), snapshot("v1-3", 120), coming=[new("v1")])
+    upkeep = options(archive_after=OLD, fast_restore={"zones": [A], "newest": 2})
+    found = changes(upkeep, of, fast("v1-1", A), fast("v1-2", A))
+    assert [change.resource for change in found.release] == ["snap-v1-2"]
+    assert archived(found) == ["v1-2", "v1-3"]
+    assert waiting(found) == {"v1-1": "snap-v1-1 has fast restore"}
+
+
+# --- what has to be known ---------------------------------------------------------------------------------------------
+
+
+def asked(upkeep: Upkeep, of: Stock) -> set[Query]:
+    return set(upkeep_queries(upkeep, of))
+
+
+def test_nothing_is_asked_that_is_not_needed() -> None:
+    young, old = snapshot("v1-1", 1, tags=LOCKED), snapshot("v1-2", 100)
+    assert asked(options(), stock(young, old)) == set()
+    everything = options(archive_after=OLD, lock=GOVERNANCE, fast_restore={"zones": [A]})
+    assert asked(everything, stock()) == set()
+    assert asked(everything, stock(coming=[new("v1", **LOCKED)])) == set()
+    assert asked(everything, stock(young, old)) == {TIERING, FAST_RESTORES, LOCKS}
+    archive = options(archive_after=OLD)
+    assert asked(archive, stock(young)) == set()
+    assert asked(archive, stock(old)) == set()  # the newest
+    assert asked(archive, stock(young, old)) == {TIERING, FAST_RESTORES}
+    assert asked(archive, stock(young, dataclasses.replace(old, storage_tier="archive"))) == set()
+    assert asked(options(lock=GOVERNANCE), stock(old)) == set()
+    assert asked(options(lock={"mode": "unlocked"}), stock(young)) == {LOCKS}
+    assert asked(options(lock={"mode": "unlocked"}), stock(old)) == set()
+    assert [one.snapshot_id for one in archive_candidates(archive, stock(young, old))] == ["snap-v1-2"]
+    assert archive_candidates(options(lock=GOVERNANCE), stock(young, old)) == []
+
+
+def test_all_that_was_ever_moved_is_asked_for_by_ec2s_names() -> None:
+    ((name, values),) = TIERING.filters
+    assert name == "last-tiering-operation"
+    assert {"archival-in-progress", "permanent-restore-completed", "temporary-restore-failed"} < set(values)
+    assert len(values) == 9
+
+
+def test_the_guards_of_the_archive_are_guards() -> None:
+    assert set(ARCHIVE_GUARDS) < set(GUARDS)
+    assert "locked" not in ARCHIVE_GUARDS
+
+
+def guards(world: State, **given_guards: str) -> Guards:
+    given_options = {"policy": "p", "create": "never", "keep": {"last": 1}, "guards": given_guards}
+    return Guards(parse(given_options, REGION), world, NOW)
+
+
+def test_the_guards_hold_what_an_image_uses() -> None:
+    of = stock(snapshot("v1-1", 1), snapshot("v1-2", 100), snapshot("v1-3", 200))
+    image = Image("ami-1", state="disabled", block_devices=(ImageDevice("/dev/xvda", "snap-v1-2"),))
+    about = guards(State(REGION, {"ami-1": image, "snap-v1-3/public": Fact("snap-v1-3/public", True)}), public="report")
+
+    def held(item: Snapshot) -> str:
+        return about.reason(item, ARCHIVE_GUARDS)
+
+    found = changes(options(archive_after=OLD), of, held=held)
+    assert archived(found) == []
+    assert waiting(found) == {
+        "v1-2": "snap-v1-2: ami-1 (disabled) is made of it",
+        "v1-3": "snap-v1-3: anybody may use it",
+    }
+
+
+def test_what_is_let_go_of_is_no_longer_guarded() -> None:
+    """So it is deleted in the same run, and the next one has nothing to do."""
+    world = state(lock("v1-2"), fast("v1-2", A, B), fast("v1-3", A), lock("v1-3"))
+    old, older = snapshot("v1-2", 2, tags=LOCKED), snapshot("v1-3", 3)
+    of = stock(snapshot("v1-1", 1), old, older, leaving=["v1-2", "v1-3"])
+    upkeep = options(lock={"mode": "unlocked"}, fast_restore={"zones": [A]})
+    found = upkeep_changes(upkeep, of, lambda _item: "", world)
+    before, after = guards(world), guards(released(world, found))
+    assert [name for name, _reason in before.stops(old, "keep")] == ["locked", "fast_restore"]
+    assert list(after.stops(old, "keep")) == []
+    assert [name for name, _reason in after.stops(older, "keep")] == ["locked"]  # not a lock of the policy's
+    assert released(world, UpkeepChanges()).resources == world.resources
+
+
+# --- what is told -----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_told() -> None:
+    of = stock(snapshot("v1-1", 1, tags=LOCKED), snapshot("v1-2", 100), snapshot("v2-1", 200), snapshot("v2-2", 300))
+    upkeep = options(archive_after=OLD, lock=GOVERNANCE, fast_restore={"zones": [A]})
+    held = {"snap-v2-2": "it is public"}
+    found = changes(upkeep, of, fast("v1-2", A), held=held)
+    told = upkeep_told(found, None)
+    assert told == {
+        "archived": ["snap-v1-2"],
+        "archive_waiting": [
+            {"snapshot_ids": ["snap-v2-1"], "reason": "the newest that can be restored from at once"},
+            {"snapshot_ids": ["snap-v2-2"], "reason": "snap-v2-2: it is public"},
+        ],
+        "locked": ["snap-v1-1"],
+        "unlocked": [],
+        "fast_restored": ["snap-v1-1", "snap-v2-1"],
+        "fast_restore_ended": ["snap-v1-2"],
+    }
+    assert upkeep_told(found, 1)["archive_waiting"] == told["archive_waiting"][:1]
+    assert upkeep_told(found, 0)["archive_waiting"] == []
+    assert all(value == [] for value in upkeep_told(UpkeepChanges(), None).values())
+
+
+def test_what_ec2_did_not_take_is_told() -> None:
+    refusal = {"code": "ResourceLimitExceeded", "message": "Too many.", "not_before": None}
+    world = state(Fact("snap-1/deferred", refusal), Fact("vol-1/deferred", refusal), tier("2", "archival-completed"))
+    assert upkeep_deferred(world) == [
+        {"snapshot_id": "snap-1", "code": "ResourceLimitExceeded", "message": "Too many."}
+    ]
+
+
+def test_the_order_is_release_secure_and_then_what_depends_on_it() -> None:
+    of = stock(snapshot("v1-1", 1, tags=LOCKED), snapshot("v1-2", 100))
+    upkeep = options(archive_after=OLD, lock=GOVERNANCE, fast_restore={"zones": [A]})
+    found = changes(upkeep, of, fast("v1-2", A))
+    assert found.before_deletions == (Stage(found.release), Stage(found.secure))
+    assert found.after_deletions == (Stage(found.archive),)
+    assert [len(stage.changes) for stage in (*found.before_deletions, *found.after_deletions)] == [1, 2, 1]
+    assert (UpkeepChanges().before_deletions, UpkeepChanges().after_deletions) == ((), ())
+
+
+# --- properties -------------------------------------------------------------------------------------------------------
+
+TIERS = (None, "archival-in-progress", "archival-failed", "permanent-restore-completed", "temporary-restore-completed")
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> tuple[Upkeep, Stock, dict[str, Fact], frozenset[str]]:
+    """Options, what there is (of at most two volumes and an instance), EC2's facts, and what the guards hold."""
+    found: list[Snapshot] = []
+    facts: dict[str, Fact] = {}
+    ages = draw(st.lists(st.integers(0, 200), max_size=8))
+    for number, age in enumerate(ages):
+        tags = draw(st.sampled_from([{}, LOCKED, {"ec2ops:lock": "governance 1d"}]))
+        policy = draw(st.sampled_from(["p", "p", "p", None]))
+        of = draw(st.sampled_from(["v1", "v2", "i1"]))
+        fields: dict[str, Any] = {"tags": tags, "policy": policy}
+        fields["state"] = draw(st.sampled_from(["completed"] * 5 + ["pending", "error"]))
+        name = f"{of}-{number}"
+        made = parts(name, age, **fields) if of == "i1" else [snapshot(name, age, **fields)]
+        for item in made:
+            key = item.snapshot_id.removeprefix("snap-")
+            kind = draw(st.sampled_from(TIERS)) if item.state == "completed" else None
+            extra = [tier(key, kind)] if kind else []
+            zones = draw(st.lists(st.sampled_from([A, B, "us-east-1c"]), unique=True, max_size=2))
+            extra += [fast(key, *zones)] if zones else []
+            modes = ["", "governance", "compliance", "compliance-cooloff", "expired"]
+            mode = draw(st.sampled_from(modes))
+            extra += [lock(key, mode)] if mode else []
+            facts.update((fact.fact_id, fact) for fact in extra)
+            found.append(dataclasses.replace(item, storage_tier=draw(st.sampled_from([None, "standard", "archive"]))))
+    units = units_of(found, NOW)
+    coming = [new(volume, **LOCKED) for volume in ("v1", "v2") if draw(st.booleans())]
+    # What a run waits for is of the current slot.
+    recent = [unit for unit in units if unit.start_time > NOW - timedelta(days=1)]
+    coming += [unit for unit in recent if unit.state == "pending" and draw(st.booleans())]
+    # As the rules are: of each group the newest completed one stays.
+    first = {unit.group: unit.key for unit in reversed(units) if unit.state == "completed"}
+    leaving = frozenset(unit.key for unit in units if unit.key not in first.values() and draw(st.booleans()))
+    held = frozenset(item.snapshot_id for item in found if draw(st.sampled_from([True, False, False])))
+    upkeep = options(
+        archive_after=draw(st.sampled_from([None, "1d", "90d"])),
+        lock=draw(st.sampled_from([None, GOVERNANCE, COMPLIANCE, {"mode": "unlocked"}])),
+        fast_restore=draw(
+            st.sampled_from([None, {"zones": []}, {"zones": [A]}, {"zones": [A, B], "newest": 3}, {"zones": [B]}])
+        ),
+    )
+    return upkeep, Stock("p", units, tuple(coming), leaving - {unit.key for unit in coming}, NOW, UTC), facts, held
+
+
+def carried_out(found: UpkeepChanges, facts: Mapping[str, Fact]) -> dict[str, Fact]:
+    """EC2's facts afterwards."""
+    after = dict(facts)
+    for change in found.all:
+        name, told = change.resource, change.after or {}
+        if change.action in ("LockSnapshot", "UnlockSnapshot"):
+            mode = (told["lock"] or "").split(" ")[0]
+            fact = Fact(f"{name}/lock", {"state": mode, "expires_on": None, "days": 30})
+        elif change.action == "ModifySnapshotTier":
+            fact = Fact(f"{name}/tier", {"tier": "standard", "last": "archival-in-progress", "message": None})
+        else:
+            fact = Fact(f"{name}/fastRestore", [{"zone": zone, "state": "enabling"} for zone in told["fast_restore"]])
+        after[fact.fact_id] = fact
+    return after
+
+
+def settled(of: Stock, gone: Collection[str] = ()) -> Stock:
+    """What there is afterwards: what was waited for is completed."""
+    coming = {unit.key for unit in of.coming}
+    there = [
+        Unit(
+            unit.key,
+            unit.group,
+            tuple(dataclasses.replace(item, state="completed") for item in unit.snapshots),
+            unit.start_time,
+            unit.period,
+        )
+        for unit in of.coming
+    ]
+    rest = [unit for unit in of.units if unit.key not in coming and unit.key not in gone]
+    return dataclasses.replace(of, units=[*there, *rest], coming=())
+
+
+@examples(200)
+@given(worlds())
+def test_the_next_run_has_nothing_to_do(world: tuple[Upkeep, Stock, dict[str, Fact], frozenset[str]]) -> None:
+    upkeep, of, facts, held = world
+
+    def plan(about: Stock, known: Mapping[str, Fact]) -> UpkeepChanges:
+        return changes(upkeep, about, *known.values(), held=lambda item: "held" if item.snapshot_id in held else "")
+
+    found = plan(of, facts)
+    after = carried_out(found, facts)
+    assert plan(settled(of), after).all == ()
+    assert plan(settled(of, of.leaving), after).all == ()
+    # Nor when all that has been begun is over.
+    moved = {change.resource for change in found.archive}
+    later = {
+        **after,
+        **{f"{name}/tier": tier(name.removeprefix("snap-"), "archival-completed", "archive") for name in moved},
+    }
+    assert plan(settled(of), later).all == ()
+
+
+@examples(200)
+@given(worlds())
+def test_what_always_holds(world: tuple[Upkeep, Stock, dict[str, Fact], frozenset[str]]) -> None:
+    upkeep, of, facts, held = world
+    found = changes(upkeep, of, *facts.values(), held=lambda item: "held" if item.snapshot_id in held else "")
+    everything = {unit.key: unit for unit in (*of.units, *of.coming)}
+    own = {
+        item.snapshot_id: unit
+        for unit in everything.values()
+        for item in unit.snapshots
+        if all(part.tags.get("ec2ops:policy") == "p" for part in unit.snapshots)
+    }
+    assert {change.resource for change in found.all} <= set(own)
+    moved = {change.resource for change in found.archive}
+    assert not moved & held
+    assert not any(own[name].key in of.leaving for name in moved)
+    # Nothing is archived that is all there is to restore from.
+    candidates = {item.snapshot_id for item in archive_candidates(upkeep, of)}
+    assert moved <= candidates
+    after = carried_out(found, facts)
+    for name in moved:
+        others = [unit for unit in of.good if unit.group == own[name].group and not moved & set(unit.ids)]
+        assert any(
+            all(
+                item.storage_tier != "archive" and _at_hand(after.get(f"{item.snapshot_id}/tier"))
+                for item in unit.snapshots
+            )
+            for unit in others
+        )
+    if upkeep.fast_restore is not None:
+        on = {name for name in own if (after.get(f"{name}/fastRestore") or Fact("")).value}
+        assert len(on) <= upkeep.fast_restore.newest * 2 * 3  # sets of two in three groups
+        for name in on:
+            assert {item["zone"] for item in after[f"{name}/fastRestore"].value} <= set(upkeep.fast_restore.zones)
+        assert not on & moved
+    locked = {change.resource for change in found.all if change.action == "LockSnapshot"}
+    assert not any(own[name].key in of.leaving for name in locked)
+
+
+def _at_hand(fact: Fact | None) -> bool:
+    last = fact.value["last"] if fact is not None else ""
+    return not last.endswith("-in-progress") and last not in ("archival-completed", "temporary-restore-completed")
+
+
+@examples(50)
+@given(worlds(), st.randoms(use_true_random=False))
+def test_the_order_of_the_facts_does_not_matter(
+    world: tuple[Upkeep, Stock, dict[str, Fact], frozenset[str]], random: Any
+) -> None:
+    upkeep, of, facts, held = world
+    shuffled = list(facts.values())
+    random.shuffle(shuffled)
+
+    def hold(item: Snapshot) -> str:
+        return "held" if item.snapshot_id in held else ""
+
+    assert changes(upkeep, of, *shuffled, held=hold) == changes(upkeep, of, *facts.values(), held=hold)
+
+
+def test_the_plan_predicts_the_tier() -> None:
+    of = [snapshot("v1-1", 1), snapshot("v1-2", 100)]
+    found = changes(options(archive_after=OLD), stock(*of))
+    world = State(REGION, {item.snapshot_id: item for item in of})
+    after = overlay(world, [change.published() for change in found.all])
+    predicted = after.snapshot("snap-v1-2")
+    assert predicted is not None
+    assert predicted.storage_tier == "archive"
+    rest = list(after.all(Snapshot))
+    assert changes(options(archive_after=OLD), stock(*rest)).all == ()
+
+
+def actions(found: Iterable[Change]) -> list[str]:
+    return [change.action for change in found]
+
+
+def test_a_run_that_makes_and_keeps_everything_safe() -> None:
+    """All three at once: the new one is locked and restores fast, the old newest neither, the oldest goes away."""
+    upkeep = options(archive_after=OLD, lock=GOVERNANCE, fast_restore={"zones": [A]})
+    made = new("v1", **upkeep.own_tags)
+    of = stock(snapshot("v1-1", 1, tags=LOCKED), snapshot("v1-2", 100, tags=LOCKED), coming=[made])
+    found = changes(upkeep, of, lock("v1-1"), fast("v1-1", A))
+    assert [(change.action, change.resource) for change in found.all] == [
+        ("DisableFastSnapshotRestores", "snap-v1-1"),
+        ("LockSnapshot", made.key),
+        ("EnableFastSnapshotRestores", made.key),
+        ("ModifySnapshotTier", "snap-v1-2"),
+    ]
+    assert (
+        actions(changes(upkeep, settled(of), *carried_out(found, {f.fact_id: f for f in (lock("v1-1"),)}).values()).all)
+        == []
+    )

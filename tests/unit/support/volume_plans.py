@@ -1,0 +1,183 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Declarations for `ebs_volume_spec`, and their plans: made, held against cases, and carried out.
+
+Every plan of a case is laid over what there is, as a check run does, and carried out by `Ec2`, which is as strict as
+EC2: in both worlds there must be nothing left to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.volumes import planner
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.volumes.spec import VolumesSpec
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import StorageError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import substitute
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change, Plan, guard
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction import overlay
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Instance, Resource
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State
+
+from asking import answered
+from in_process import REGION, options
+from volume_world import NOW, UNPREDICTED, WEB, Ec2, Entry, instance, listed, of_no_use, short, steps, tags_of
+
+
+def declared(*volumes: Entry, **given: Any) -> VolumesSpec:
+    spec: VolumesSpec = planner.FEATURE.parse(
+        options(**{"instance_ids": [WEB], "volumes": list(volumes), **given}), REGION
+    )
+    return spec
+
+
+def read(spec: VolumesSpec, ec2: Ec2, entries: Iterable[Mapping[str, Any]] = ()) -> tuple[State, list[Query]]:
+    """What a run learns, and all that it asks: in rounds, with earlier plans laid over the answers."""
+    return answered(planner.FEATURE, spec, ec2.answer, State(REGION), entries=entries)
+
+
+def plan_of(spec: VolumesSpec, ec2: Ec2, entries: Sequence[Mapping[str, Any]] = (), now: datetime = NOW) -> Plan:
+    state, _asked = read(spec, ec2, entries)
+    return guard(planner.plan(spec, state, now), [entry["resource"] for entry in entries])
+
+
+@dataclass(frozen=True)
+class Case:
+    """What there is, what is declared, and what follows: the plan's steps, or the words of the refusal."""
+
+    title: str
+    there: Sequence[Resource]
+    volumes: Sequence[Entry]
+    steps: Sequence[str] = ()
+    refused: type[StorageError] | None = None
+    words: Sequence[str] = ()
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+    def ec2(self) -> Ec2:
+        there = list(self.there)
+        if not any(isinstance(item, Instance) for item in there):
+            there.append(instance())
+        return Ec2(*there)
+
+    @property
+    def spec(self) -> VolumesSpec:
+        return declared(*self.volumes, **self.given)
+
+
+def ok(title: str, there: Sequence[Resource], volumes: Sequence[Entry], *steps: str, **given: Any) -> Any:
+    return pytest.param(Case(title, there, volumes, listed(*steps), given=given), id=title)
+
+
+def no(
+    title: str,
+    there: Sequence[Resource],
+    volumes: Sequence[Entry],
+    refused: type[StorageError],
+    words: str,
+    **given: Any,
+) -> Any:
+    return pytest.param(Case(title, there, volumes, (), refused, listed(words), given), id=title)
+
+
+def told(spec: VolumesSpec, state: State, bindings: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The module's ``volumes``, value by value, but for what is not predicted, such as the account's default key."""
+    rows = substitute(planner.FEATURE.result(spec, state)["volumes"], bindings or {})
+    keyed = {entry.name for entry in spec.volumes if entry.kms_key_id is not None}
+    return {
+        f"{row['name']} of {row['instance_id']}: {name}": value
+        for row in rows
+        for name, value in row.items()
+        if name not in UNPREDICTED and (name != "kms_key_id" or row["name"] in keyed)
+    }
+
+
+def under_way(ec2: Ec2) -> bool:
+    """Something ends without a change, so its end is in no prediction."""
+    if any(item.state in ("creating", "pending", "stopping") for item in (*ec2.volumes(), *ec2.snapshots())):
+        return True
+    links = {link.state for item in ec2.volumes() for link in item.attachments}
+    latest = [item.value for item in ec2.resources.values() if str(item.resource_id).endswith("/modification")]
+    return links > {"attached"} or any(one["state"] == "modifying" for one in latest)
+
+
+def assert_last_snapshots(spec: VolumesSpec, plan: Plan, ec2: Ec2) -> None:
+    """A deleted volume leaves a last snapshot, completed before: unless it never was anything but a copy."""
+    for change in plan.changes if spec.final_snapshot else ():
+        if change.action == "DeleteVolume" and not of_no_use(ec2.resources[change.resource]):
+            assert has_last_snapshot(change, plan, ec2)
+
+
+def has_last_snapshot(deletion: Change, plan: Plan, ec2: Ec2) -> bool:
+    """One that carries the volume's id for good when the volume is deleted, and is completed by then."""
+    tagged = {item.snapshot_id: dict(item.tags) for item in ec2.snapshots()}
+    completed = {item.snapshot_id for item in ec2.snapshots() if item.state == "completed"}
+    for stage in plan.stages:
+        for change in stage.changes:
+            if change is deletion:
+                return any(
+                    tags.get("ec2ops:final") == deletion.resource and item in completed for item, tags in tagged.items()
+                )
+            if change.action == "CreateSnapshot":
+                tagged[change.resource] = tags_of(change.parameters)
+            elif change.resource in tagged:
+                tagged[change.resource] = dict((change.after or {}).get("tags", {}))
+        completed |= {resource for wait in stage.waits if wait.goal == "completed" for resource in wait.resources}
+    return False
+
+
+def carried_out(spec: VolumesSpec, ec2: Ec2) -> Plan:
+    """A plan that leaves nothing to do: predicted, in a check run after it, and after a run, which is as predicted."""
+    state, _asked = read(spec, ec2)
+    plan = guard(planner.plan(spec, state, NOW))
+    predicted = overlay(state, plan.published())
+    assert steps(planner.plan(spec, predicted, NOW)) == []
+    assert steps(plan_of(spec, ec2, plan.published())) == []
+    assert_last_snapshots(spec, plan, ec2)
+    all_predicted = not under_way(ec2)
+    ec2.carry_out(plan)
+    after, _asked = read(spec, ec2)
+    assert steps(planner.plan(spec, after, NOW)) == []
+    if all_predicted:
+        expected = told(spec, predicted, ec2.bindings)
+        assert {name: value for name, value in told(spec, after).items() if value != expected[name]} == {}
+    return plan
+
+
+def check(case: Case) -> Ec2:
+    """The plan, or the refusal, is the case's."""
+    ec2, spec = case.ec2(), case.spec
+    if case.refused is not None:
+        with pytest.raises(case.refused) as refused:
+            plan_of(spec, ec2)
+        message = short(str(refused.value))
+        assert [word for word in case.words if word not in message] == [], message
+    else:
+        assert steps(plan_of(spec, ec2)) == list(case.steps)
+        carried_out(spec, ec2)
+    return ec2
+
+
+def planned(spec: VolumesSpec, ec2: Ec2) -> tuple[State, Plan] | None:
+    """The plan, which the guard lets pass, or none where the declaration or one of its entries is refused."""
+    try:
+        state, _asked = read(spec, ec2)
+        plan = guard(planner.plan(spec, state, NOW))
+    except StorageError:
+        return None
+    return None if plan.refused is not None else (state, plan)
+
+
+def assert_no_write_is_lost(ec2: Ec2, volume_ids: Iterable[str]) -> None:
+    """What stands for a volume holds all that it held: itself, or what has replaced it, and its last snapshot."""
+    for volume_id in volume_ids:
+        held = ec2.written.get(volume_id, ())
+        heirs = [item for item in ec2.volumes() if volume_id in item.tags.get("ec2ops:replaces", "").split(",")]
+        finals = [item for item in ec2.snapshots() if item.tags.get("ec2ops:final") == volume_id]
+        kept = [item.resource_id for item in (*heirs, *finals) if not of_no_use(item)]
+        assert [one for one in kept if ec2.written.get(one, ())[: len(held)] != held] == []
+        assert kept or volume_id in ec2.resources or not held
