@@ -62,8 +62,10 @@ options:
     description:
       - The declaration that the new volumes belong to, a value of O(ec2ops.storage.ebs_volume_spec#module:spec). By
         default each volume has one of its own, C(restore/) and the id of its source.
-      - Volumes that were restored under a name are not restored again. Give another name to restore another time, or to
-        another zone or instance.
+      - Volumes that were restored under a name are not restored again. Give another name to restore another time. If
+        there are newer snapshots, RV(notes) names them.
+      - Without a name, a volume that was restored to another zone or instance before does not count, and RV(notes)
+        names it. With a name, the module refuses such a volume.
       - Names that begin with C(restore-drill/) are refused. A drill ignores the name.
     type: str
   drill:

@@ -98,8 +98,9 @@ _NAMES_OF_IDS = ("Id", "Ids", "_id", "_ids", "resource")
 _SENTENCES = frozenset({"reason", "reasons", "notes"})
 _TAKEN = r", taken (?:\(new moment [^()]+\)|[0-9TZ:.-]+)"
 _MORE_FACTS = r"(?:, (?:[0-9]+ volumes|attached to i-[0-9a-f]+|slot [0-9T:+-]+))*"
+_ORIGIN = r", from (?:[0-9]{12}/)?[a-z0-9-]+"
 _END_OF_COPY = re.compile(
-    r", (?:\(new snapshot [^()]+\)|snap-[0-9a-f]+), from [a-z0-9-]+" + f"(?:{_TAKEN})?{_MORE_FACTS}" + r"\Z"
+    r", (?:\(new snapshot [^()]+\)|snap-[0-9a-f]+)" + f"{_ORIGIN}(?:{_TAKEN})?{_MORE_FACTS}" + r"\Z"
 )
 """The end of a `copy_description`, with or `without_moment`. The source before it may be the claim of a tag."""
 
@@ -226,19 +227,23 @@ def copy_description(
     region: str,
     taken: str,
     *,
+    account: str = "",
     volumes: int = 0,
     attached: str = "",
     slot: str = "",
 ) -> str:
     """Return the Description of a copy: its snapshot, its volume and, for a part of a set, its instance.
 
-    *original* and *taken*, its start time, may be planned ids. EC2's values replace them before the call. What the
-    original's Description says of *volumes*, *attached* and *slot* follows, in this order, as far as EC2's 255
-    characters go. With the longest name of a policy and of a region, the rest fits.
+    *original* and *taken*, its start time, may be planned ids. EC2's values replace them before the call. *account*:
+    the one of the original, for a copy in another account. It has the first right to room, and what the original's
+    Description says of *volumes*, *attached* and *slot* follows, in this order, as far as EC2's 255 characters go. With
+    the longest name of a policy and of a region, the rest fits.
     """
     named = f"{policy_in_ascii(policy)}: {volume} on {instance}" if instance else f"{policy_in_ascii(policy)}: {volume}"
-    text = f"{named}, {original}, from {region}, taken {taken}"
     room = LONGEST_DESCRIPTION - len(f"{named}, {_REAL_ID}, from {region}, taken {_REAL_MOMENT}")
+    origin = f"{account}/{region}" if account and len(account) < room else region
+    room -= len(origin) - len(region)
+    text = f"{named}, {original}, from {origin}, taken {taken}"
     for fact in _facts(volumes, attached, slot):
         room -= len(fact)
         if room < 0:
@@ -257,7 +262,7 @@ def _facts(volumes: int, attached: str, slot: str) -> Iterator[str]:
         yield f", slot {slot}"
 
 
-_COPIED_AT = re.compile(r"(.+: vol-.+, from [a-z0-9-]+)" + f"{_TAKEN}({_MORE_FACTS})")
+_COPIED_AT = re.compile(f"(.+: vol-.+{_ORIGIN}){_TAKEN}({_MORE_FACTS})")
 
 
 def without_moment(text: str) -> str:

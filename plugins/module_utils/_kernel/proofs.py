@@ -268,8 +268,9 @@ class CopyRecord:
     """The record in the Description of a copy, which `ids.copy_description` writes.
 
     ``instance``: for the part of a set, else empty. ``original``: empty in what the first versions wrote, which said of
-    no instance either. ``taken``: the start time of the original, None in what earlier versions wrote. The rest is as
-    in `CaptureRecord`, as far as the original says it and EC2 has room.
+    no instance either. ``taken``: the start time of the original, None in what earlier versions wrote. ``account``: the
+    one of the original, empty for a copy in the same account, in what earlier versions wrote, and where EC2 had no room
+    for it. The rest is as in `CaptureRecord`, as far as the original says it and EC2 has room.
     """
 
     policy: str
@@ -281,6 +282,7 @@ class CopyRecord:
     volumes: int | None = None
     attached: str = ""
     slot: datetime | None = None
+    account: str = ""
 
 
 _FACTS = (
@@ -289,7 +291,8 @@ _FACTS = (
 )
 _COPY_RECORD = re.compile(
     r"(?P<policy>.+): (?P<volume>vol-[0-9a-f]+)(?: on (?P<instance>i-[0-9a-f]+))?"
-    r"(?:, (?P<original>snap-[0-9a-f]+))?, from (?P<region>[a-z0-9-]+)(?:, taken (?P<taken>[0-9TZ:.-]+))?" + _FACTS
+    r"(?:, (?P<original>snap-[0-9a-f]+))?, from (?:(?P<account>[0-9]{12})/)?(?P<region>[a-z0-9-]+)"
+    r"(?:, taken (?P<taken>[0-9TZ:.-]+))?" + _FACTS
 )
 
 
@@ -345,10 +348,10 @@ def copy_record(snapshot: Snapshot) -> CopyRecord | None:
     found = _COPY_RECORD.fullmatch(snapshot.description) if is_copy(snapshot) else None
     if found is None:
         return None
-    policy, volume, instance, original, region, taken = (
-        found[name] or "" for name in ("policy", "volume", "instance", "original", "region", "taken")
+    policy, volume, instance, original, region, taken, account = (
+        found[name] or "" for name in ("policy", "volume", "instance", "original", "region", "taken", "account")
     )
-    return CopyRecord(policy, volume, instance, original, region, parse_instant(taken), *_facts_of(found))
+    return CopyRecord(policy, volume, instance, original, region, parse_instant(taken), *_facts_of(found), account)
 
 
 def record_of(snapshot: Snapshot) -> CaptureRecord | CopyRecord | None:

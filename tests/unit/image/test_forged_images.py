@@ -11,10 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.image.planner import FEATURE
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.image.spec import source_hash
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Plan, guard
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Image, ImageDevice, Snapshot
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import boto3_tags
 from ansible_collections.ec2ops.storage.plugins.modules import ami_bake
 
+from asking import answered
+from image_world import AMI, NOW, OLD, OWNER, REGION, SNAP, spec, tagged
 from in_process import Ended, Machine, machine, run, snapshots
 from sandbox.client import Sandbox
 
@@ -32,7 +38,7 @@ class Scene:
         return run(self.sandbox, module=ami_bake, **{"require_stopped": False, **given})
 
     def absent(self, **more: Any) -> Ended:
-        return run(self.sandbox, module=ami_bake, name="web", version="2", state="absent", **more)
+        return run(self.sandbox, module=ami_bake, **{"name": "web", "version": "2", **more}, state="absent")
 
     def identity(self, source: str = "") -> list[dict[str, str]]:
         """The tags of an image or snapshot of version 2, as the collection writes them."""
@@ -231,3 +237,102 @@ def test_capture_without_a_fingerprint_is_not_deleted(scene: Scene) -> None:
     ended = scene.bake(method="image")
     assert (ended.failed, ended.actions) == ("", ["CreateImage"])
     assert made in snapshots(scene.sandbox)
+
+
+# --- images of other versions -----------------------------------------------------------------------------------------
+
+
+def parts_of(made: Ended) -> list[str]:
+    return [item["snapshot_id"] for item in made.result["snapshots"]]
+
+
+@pytest.mark.parametrize("method", ["snapshot", "image"])
+@pytest.mark.parametrize(
+    ("made_as", "claimed"),
+    [
+        ({"name": "web-1", "version": "2"}, {"name": "web", "version": "1-2"}),
+        ({"version": "2", "image_name": "web-live"}, {"version": "1", "image_name": "web-live"}),
+    ],
+    ids=["names that read alike", "one name for all versions"],
+)
+def test_image_whose_description_is_of_another_version_is_not_deregistered(
+    scene: Scene, made_as: dict[str, str], claimed: dict[str, str], method: str
+) -> None:
+    made = scene.bake(**made_as, method=method)
+    image = str(made.result["image_id"])
+    wanted = {"name": "web", **claimed}
+    tags = {"ec2ops:image": wanted["name"], "ec2ops:version": wanted["version"]}
+    scene.web.ec2.create_tags(Resources=[image, *parts_of(made)], Tags=boto3_tags(tags))
+    ended = scene.absent(**claimed)
+    assert (ended.failed, ended.actions) == ("", [])
+    assert any(image in text for text in ended.warnings)
+    refused = scene.bake(**claimed)
+    assert (image in refused.failed, refused.actions) == (True, [])
+
+
+@pytest.mark.parametrize("name", ["web", "the web server"])
+def test_description_of_the_tasks_in_the_form_of_the_collection_keeps_an_image_of_its_version(
+    scene: Scene, name: str
+) -> None:
+    """The snapshots say for which version they were taken."""
+    made = scene.bake(name=name, description=f"golden server from {scene.web.instance_id}")
+    assert scene.bake(name=name, description="Another one").result["image_id"] == made.result["image_id"]
+    assert scene.absent(name=name).actions == ["DeregisterImage", "DeleteSnapshot"]
+
+
+def test_users_snapshot_with_the_description_of_its_image_is_not_deleted(scene: Scene) -> None:
+    text = "golden root"
+    given = scene.web.ec2.create_snapshot(VolumeId=scene.web.root_volume_id, Description=text)["SnapshotId"]
+    scene.sandbox.move_clock(600)
+    hardware = {"architecture": "x86_64", "root_device_name": "/dev/xvda", "ena_support": True}
+    source = {"source_instance_id": None, "source_snapshot_id": given}
+    assert scene.bake(**source, description=text, **hardware).failed == ""
+    scene.tag(given)
+    ended = scene.absent()
+    assert ended.actions == ["DeregisterImage"]
+    assert given in snapshots(scene.sandbox)
+    assert any(given in told for told in ended.warnings)
+
+
+# --- copied images ----------------------------------------------------------------------------------------------------
+
+
+def absent_plan(image: Image, part: Snapshot) -> Plan:
+    """The plan of ``state: absent`` where EC2 shows this image of version 1, made of one snapshot."""
+    wanted = spec(state="absent", source_instance_id=None)
+
+    def answer(query: Query) -> list[Any]:
+        if query.operation == "DescribeImages":
+            return [image]
+        by_id = any(name == "snapshot-id" for name, _values in query.filters)
+        return [part] if query.operation == "DescribeSnapshots" and by_id else []
+
+    state, _queries = answered(FEATURE, wanted, answer, State(REGION), NOW)
+    return guard(FEATURE.plan(wanted, state, NOW))
+
+
+@pytest.mark.parametrize(
+    ("source", "actions"), [(OLD, []), (SNAP, ["DeregisterImage"])], ids=["an instance", "the snapshot"]
+)
+@pytest.mark.parametrize("recorded", [None, SNAP])
+def test_description_tells_an_image_made_from_a_copied_snapshot_from_a_copied_image(
+    recorded: str | None, source: str, actions: list[str]
+) -> None:
+    """EC2 shows no source of an image that was copied some years ago."""
+    tags = tagged(spec())
+    if recorded:
+        tags["ec2ops:fingerprint"] = source_hash("snapshot", recorded)
+    image = Image(
+        AMI,
+        owner_id=OWNER,
+        name="web-1",
+        tags=tags,
+        state="available",
+        root_device_name="/dev/xvda",
+        block_devices=(ImageDevice("/dev/xvda", SNAP),),
+        facts={"Description": f"web 1 from {source}"},
+    )
+    part = Snapshot(SNAP, "completed", "vol-ffffffff", description="Copied for DestinationAmi", owner_id=OWNER)
+    plan = absent_plan(image, part)
+    assert [change.action for change in plan.changes] == actions
+    assert bool(actions) or any(AMI in text for text in plan.warnings)

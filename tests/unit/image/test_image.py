@@ -51,6 +51,7 @@ from image_world import (
     VOLUMES,
     plan,
     spec,
+    tagged,
     world,
 )
 from proven import launched
@@ -75,10 +76,6 @@ def instance(instance_id: str = OLD, **fields: Any) -> Instance:
         **fields,
     }
     return launched(Instance(instance_id=instance_id, **values))
-
-
-def tagged(wanted: planner.ImageSpec, source: str | None = None, **extra: str) -> dict[str, str]:
-    return {**wanted.identity, "ec2ops:fingerprint": wanted.fingerprint(source or wanted.source), **extra}
 
 
 def snapshot(
@@ -570,14 +567,15 @@ def test_absent_leaves_a_copy_that_the_image_does_not_use() -> None:
     assert AMI in planned.warnings[0]
 
 
-def test_an_image_of_copied_snapshots_is_a_copy_unless_its_fingerprint_names_the_snapshot() -> None:
+def test_an_image_of_copied_snapshots_is_a_copy_unless_its_description_names_the_snapshot() -> None:
     copy = snapshot(spec(), SNAP3, "vol-ffffffff", tags={})
     devices = (ImageDevice("/dev/xvda", SNAP3),)
     original = made(spec(), block_devices=(ImageDevice("/dev/xvda", SNAP),))
     assert plan(spec(), original, made(spec(), AMI2, block_devices=devices), copy).is_empty
     hardware = {"architecture": "arm64", "root_device_name": "/dev/xvda", "ena_support": True}
     own = spec(source_instance_id=None, source_snapshot_id=SNAP3, **hardware)
-    assert actions(plan(absent(), made(own, block_devices=devices), copy)) == ["DeregisterImage"]
+    registered = made(own, block_devices=devices, facts={"Description": f"web 1 from {SNAP3}"})
+    assert actions(plan(absent(), registered, copy)) == ["DeregisterImage"]
     recorded = made(spec(), AMI2, facts={"SourceImageId": AMI})
     assert plan(spec(), original, recorded).is_empty
 

@@ -9,16 +9,20 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import boto3_tags
 
-from in_process import ZONE, machine, snapshots, volumes
+from in_process import OTHER_ZONE, ZONE, machine, snapshots, volumes
 from restore_runs import Scene, begin, left_volume, restore
+from rotation_runs import DAY
 from sandbox.client import Sandbox
 
 
 def tagged_volume(scene: Scene, tags: Mapping[str, str], snapshot: str | None = None, **given: Any) -> str:
     specification = {"ResourceType": "volume", "Tags": [{"Key": key, "Value": tags[key]} for key in sorted(tags)]}
     origin = {"SnapshotId": snapshot} if snapshot is not None else {"Size": 8}
-    made = scene.ec2.create_volume(AvailabilityZone=ZONE, TagSpecifications=[specification], **{**origin, **given})
+    made = scene.ec2.create_volume(
+        **{"AvailabilityZone": ZONE, "TagSpecifications": [specification], **origin, **given}
+    )
     scene.complete()
     return str(made["VolumeId"])
 
@@ -146,3 +150,63 @@ def test_forged_set_tag_hides_no_volumes_of_an_instance_without_sets(sandbox: Sa
     done = restore(sandbox, source_instance_id=instance_id, zone=ZONE)
     assert done.failed == ""
     assert [entry["snapshot_id"] for entry in done.result["volumes"]] == [real]
+
+
+# --- volumes made by hand from a snapshot of the source ---------------------------------------------------------------
+
+
+def claim(scene: Scene, made: str, source: str, instance_id: str = "") -> None:
+    """Give a volume that somebody has made the tags of a restored one."""
+    entry = f"{instance_id}/{source}" if instance_id else source
+    tags = {"ec2ops:spec": f"restore/{source}", "ec2ops:volume": entry}
+    scene.ec2.create_tags(Resources=[made], Tags=boto3_tags(tags))
+
+
+def test_hand_made_volume_of_an_old_snapshot_is_named_with_the_newest_one(sandbox: Sandbox) -> None:
+    scene = begin(sandbox)
+    (source,) = scene.volume_ids
+    made = tagged_volume(scene, {"Name": "a test of last year"}, scene.capture()[source])
+    sandbox.move_clock(100 * DAY)
+    newest = scene.capture()[source]
+    claim(scene, made, source)
+    ended = restore(sandbox, source_volume_ids=[source], zone=ZONE)
+    assert (ended.failed, ended.actions) == ("", [])
+    assert any(made in text and newest in text for text in ended.warnings)
+    assert any(made in note and newest in note for note in ended.result["notes"])
+
+
+@pytest.mark.parametrize("place", ["another instance", "another zone"])
+def test_hand_made_volume_elsewhere_ends_no_restore(sandbox: Sandbox, place: str) -> None:
+    scene = begin(sandbox)
+    (source,) = scene.volume_ids
+    old = scene.capture()[source]
+    zone = ZONE if place == "another instance" else OTHER_ZONE
+    made = tagged_volume(scene, {"Name": "a test"}, old, AvailabilityZone=zone)
+    if place == "another instance":
+        scene.ec2.attach_volume(VolumeId=made, InstanceId=scene.source.instance_id, Device="/dev/sdp")
+    target = machine(sandbox, "target", data=1)
+    claim(scene, made, source)
+    before = volumes(sandbox)[made]
+    given = {"source_volume_ids": [source], "target_instance_id": target.instance_id}
+    ended = restore(sandbox, **given)
+    assert (ended.failed, ended.actions) == ("", ["CreateVolume", "AttachVolume"])
+    assert ended.result["volumes"][0]["volume_id"] != made
+    assert any(made in text for text in ended.warnings)
+    assert volumes(sandbox)[made] == before
+    again = restore(sandbox, **given)
+    assert (again.failed, again.actions) == ("", [])
+
+
+def test_hand_made_volume_of_an_old_set_is_named_with_the_newest_one(sandbox: Sandbox) -> None:
+    """EC2 shows the same after an interrupted restore of the old set, which the next run completes."""
+    scene = begin(sandbox, data=2)
+    source = scene.volume_ids[0]
+    old = scene.capture_set(1)
+    made = tagged_volume(scene, {"Name": "a test of last year"}, old[source])
+    sandbox.move_clock(100 * DAY)
+    newest = scene.capture_set(2)
+    claim(scene, made, source, scene.source.instance_id)
+    ended = restore(sandbox, source_instance_id=scene.source.instance_id, zone=ZONE)
+    assert ended.failed == ""
+    assert {entry["snapshot_id"] for entry in ended.result["volumes"]} <= set(old.values())
+    assert any(made in text and newest[source] in text for text in ended.warnings)

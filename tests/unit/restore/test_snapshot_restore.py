@@ -194,14 +194,19 @@ def test_target_that_takes_no_volumes(target: Instance | None, words: str) -> No
 @pytest.mark.parametrize(
     ("fields", "given", "words"),
     [
-        ({"availability_zone": "eu-central-1b"}, {}, f"name: {MADE}"),
-        ({"attachments": (VolumeAttachment(SOURCE, "/dev/sdf"),)}, {"target_instance_id": TARGET}, f"name: {MADE}"),
+        ({"availability_zone": "eu-central-1b"}, {"name": "mine"}, f"name: {MADE}"),
+        (
+            {"attachments": (VolumeAttachment(SOURCE, "/dev/sdf"),)},
+            {"name": "mine", "target_instance_id": TARGET},
+            f"name: {MADE}",
+        ),
         ({"state": "error"}, {}, f"EBS has lost {MADE}"),
     ],
     ids=["another zone", "another instance", "lost"],
 )
 def test_restored_volume_that_cannot_serve(fields: dict[str, Any], given: dict[str, Any], words: str) -> None:
-    there = (snapshot(1), snapshot(2, V2), restored(**fields), instance())
+    tags = {"ec2ops:spec": given.get("name", f"restore/{V1}"), "ec2ops:volume": V1}
+    there = (snapshot(1), snapshot(2, V2), restored(**fields, tags=tags), instance())
     with pytest.raises(SpecError) as refused:
         planned(*there, **given)
     assert words in str(refused.value)

@@ -80,7 +80,8 @@ def test_calls_of_a_restore_do_not_grow_with_its_volumes(sandbox: Sandbox) -> No
     for operation in ("DescribeSnapshots", "GetEbsEncryptionByDefault", "DescribeAvailabilityZones"):
         assert one.result["api_calls"][operation] == all_of_them.result["api_calls"][operation]
     again = restore(sandbox, source_volume_ids=scene.volume_ids, zone=OTHER_ZONE, name="all")
-    assert again.result["api_calls"] == {"DescribeVolumes": 1, "DescribeSnapshots": 1}
+    # One call for the snapshots of the restored volumes, and three for those that a new restore would take.
+    assert again.result["api_calls"] == {"DescribeVolumes": 1, "DescribeSnapshots": 4}
 
 
 def test_recorded_device_is_taken_where_it_is_free(sandbox: Sandbox) -> None:
@@ -125,16 +126,34 @@ def test_one_bad_volume_does_not_stop_the_others(sandbox: Sandbox) -> None:
     assert (again.actions, bad in again.failed) == ([], True)
 
 
-def test_volume_restored_elsewhere_is_refused_with_its_remedy(sandbox: Sandbox) -> None:
+def test_named_volume_restored_elsewhere_is_refused_with_its_remedy(sandbox: Sandbox) -> None:
     scene = begin(sandbox)
     scene.capture()
     (source,) = scene.volume_ids
-    made = restore(sandbox, source_volume_ids=[source], zone=ZONE).result["volumes"][0]["volume_id"]
-    ended = restore(sandbox, source_volume_ids=[source], zone=OTHER_ZONE)
+    made = restore(sandbox, source_volume_ids=[source], zone=ZONE, name="mine").result["volumes"][0]["volume_id"]
+    ended = restore(sandbox, source_volume_ids=[source], zone=OTHER_ZONE, name="mine")
     assert ended.failed.startswith(f"name: {made}")
     assert "another name" in ended.failed
     other = restore(sandbox, source_volume_ids=[source], zone=OTHER_ZONE, name="other")
     assert (other.failed, other.actions) == ("", ["CreateVolume"])
+
+
+def test_volume_restored_to_another_instance_before_is_restored_once_more(sandbox: Sandbox) -> None:
+    """From the same snapshot in the same zone, so that only the client token tells the two calls apart."""
+    scene = begin(sandbox)
+    scene.capture()
+    given = {"source_volume_ids": scene.volume_ids}
+    first, second = machine(sandbox, "one"), machine(sandbox, "two")
+    earlier = restore(sandbox, target_instance_id=first.instance_id, **given).result["volumes"][0]["volume_id"]
+    ended = restore(sandbox, target_instance_id=second.instance_id, **given)
+    assert (ended.failed, ended.actions) == ("", ["CreateVolume", "AttachVolume"])
+    later = ended.result["volumes"][0]["volume_id"]
+    assert later != earlier
+    assert any(earlier in text for text in ended.warnings)
+    for target, own in ((first, earlier), (second, later)):
+        again = restore(sandbox, target_instance_id=target.instance_id, **given)
+        assert (again.failed, again.actions) == ("", [])
+        assert again.result["volumes"][0]["volume_id"] == own
 
 
 def test_detached_restored_volume_is_attached_again(sandbox: Sandbox) -> None:

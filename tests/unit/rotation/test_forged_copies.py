@@ -186,12 +186,96 @@ def test_description_of_the_longest_copy_fits() -> None:
     assert len(text) + len(" on i-00000000000000001") <= 255
 
 
-def test_description_of_a_copy_has_as_many_facts_as_have_room() -> None:
+@pytest.mark.parametrize("account", ["", "111111111111"])
+def test_description_of_a_copy_has_as_many_facts_as_have_room(account: str) -> None:
     given = (V1, I1, "snap-0123456789abcdef0", "ap-southeast-1", "2026-11-23T19:00:00.000Z")
     for length in range(1, 129):
-        text = copy_description("p" * length, *given, volumes=2, slot=TODAY)
+        text = copy_description("p" * length, *given, account=account, volumes=2, slot=TODAY)
         record = copy_record(Snapshot("snap-1", volume_id="vol-ffffffff", description=text))
         assert len(text) <= 255
         assert record is not None
+        assert record.account == account or length > 119
         assert record.volumes is not None or record.slot is None
-        assert (record.slot is not None) or length > 80
+        assert (record.slot is not None) or length > 80 - (13 if account else 0)
+
+
+# --- accounts ---------------------------------------------------------------------------------------------------------
+
+OURS, THEIRS, VAULT = "111111111111", "333333333333", "222222222222"
+TO_VAULT: dict[str, Any] = {"region": "eu-west-1", "profile": "vault", "keep": {"last": 2}, "wait": True}
+
+
+def in_vault(original: Snapshot, by: str, *, named: bool = False, claimed: str = "") -> Snapshot:
+    """The copy in the vault's account that the policy of the account *by* has made; *named*: as it describes it now.
+
+    *claimed*: the account that somebody has written into its tag.
+    """
+    mark = f"{claimed or by}/{REGION}/{original.snapshot_id}"
+    copy = copy_of(original, tags={"ec2ops:copy-of": mark}, place="eu-west-1@vault", owner_id=VAULT)
+    origin = f"{by}/{REGION}" if named else REGION
+    text = copy.description.replace(f"from {claimed or by}/{REGION}", f"from {origin}")
+    return dataclasses.replace(copy, description=text)
+
+
+def to_vault(*resources: Any) -> Any:
+    given = {"copies": [TO_VAULT], "create": "never", "keep": {"last": 2}}
+    return planned(world_of(volume(1), *resources), **given)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_copies_of_another_account_with_this_one_in_their_tag_are_kept(named: bool) -> None:
+    own = [snapshot(number * DAY, owner_id=OURS) for number in (1, 2)]
+    theirs = [snapshot(number * DAY, 9, owner_id=THEIRS) for number in range(1, 6)]
+    copies = [in_vault(one, THEIRS, named=named, claimed=OURS) for one in theirs]
+    plan = to_vault(*own, *(in_vault(one, OURS) for one in own), *copies)
+    assert (deleted(plan), copies_in(plan), plan.refused) == (set(), [], None)
+    assert all(any(one.snapshot_id in text for text in plan.warnings) for one in copies)
+    (point,) = plan.report.result["rpo"]
+    assert point["copies"][0]["snapshot_ids"] == [in_vault(own[0], OURS).snapshot_id]
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_copies_of_the_own_account_go_by_the_rules_when_their_originals_are_gone(named: bool) -> None:
+    """EC2 shows the volume of the copies, or their descriptions name the account."""
+    days = [snapshot(number * DAY, owner_id=OURS) for number in range(1, 6)]
+    copies = [in_vault(one, OURS, named=named) for one in days]
+    plan = to_vault(*days[:2], *copies)
+    assert (deleted(plan), copies_in(plan)) == (ids(copies[2:]), [])
+
+
+def test_copies_without_an_account_of_a_volume_that_is_gone_are_kept() -> None:
+    own = [snapshot(DAY, owner_id=OURS)]
+    gone = [snapshot(number * DAY, 9, owner_id=OURS) for number in range(1, 6)]
+    unnamed, named = [in_vault(one, OURS) for one in gone], [in_vault(one, OURS, named=True) for one in gone]
+    plan = to_vault(*own, in_vault(own[0], OURS), *unnamed)
+    assert deleted(plan) == set()
+    assert any("names no account" in text and unnamed[0].snapshot_id in text for text in plan.warnings)
+    plan = to_vault(*own, in_vault(own[0], OURS), *named)
+    assert deleted(plan) == ids(named[2:])
+
+
+def test_copies_of_another_account_are_none_of_the_vaults_own() -> None:
+    """The vault runs a policy of the same name, which copies to the same region of its own account."""
+    theirs = [snapshot(number * DAY, 9, owner_id=THEIRS) for number in range(1, 6)]
+    copies = [
+        dataclasses.replace(
+            tagged(in_vault(one, THEIRS, named=True), copy_of=f"{REGION}/{one.snapshot_id}"), place=ELSEWHERE
+        )
+        for one in theirs
+    ]
+    own = snapshot(DAY, owner_id=VAULT)
+    plan = planned(
+        world_of(volume(1), own, copy_of(own, owner_id=VAULT), *copies), copies=place(keep={"last": 1}), **LAST_TWO
+    )
+    assert deleted(plan) == set()
+    assert any("names the account" in text and copies[0].snapshot_id in text for text in plan.warnings)
+
+
+def test_copy_in_another_account_names_the_account_of_its_original() -> None:
+    vaulted = in_vault(snapshot(3 * DAY, owner_id=OURS), OURS)
+    plan = to_vault(snapshot(DAY, owner_id=OURS), vaulted)
+    (text,) = (change.parameters["Description"] for change in plan.changes if change.action == "CopySnapshot")
+    assert f", from {OURS}/{REGION}, taken " in text
+    record = copy_record(Snapshot("snap-1", volume_id="vol-ffffffff", description=text))
+    assert record is not None
+    assert (record.account, record.region) == (OURS, REGION)

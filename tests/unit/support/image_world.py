@@ -52,3 +52,7 @@ def world(*resources: Resource, base: bool = True, region: str = REGION) -> Stat
 
 def plan(wanted: planner.ImageSpec, *resources: Resource, base: bool = True) -> Plan:
     return guard(planner.plan(wanted, world(*resources, base=base), NOW))
+
+
+def tagged(wanted: planner.ImageSpec, source: str | None = None, **extra: str) -> dict[str, str]:
+    return {**wanted.identity, "ec2ops:fingerprint": wanted.fingerprint(source or wanted.source), **extra}

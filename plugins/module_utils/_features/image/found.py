@@ -13,6 +13,7 @@ Private to this collection.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, TypeVar
@@ -21,14 +22,17 @@ from ..._domain.instance_facts import read_fact
 from ..._domain.replacement import born
 from ..._domain.succession import ancestor_queries, ancestors, descendants
 from ..._kernel import tags as tag_names
+from ..._kernel.display import visible
 from ..._kernel.errors import listed
 from ..._kernel.ids import is_planned
 from ..._kernel.proofs import created_for, is_copy, is_image_of, is_taken_of
 from ..._kernel.resources import Image, Instance, Snapshot
 from ..._kernel.state import Query, State, by_id
-from .spec import ImageSpec, names_source, names_version, source_hash
+from .spec import ImageSpec, names_another_version, names_source, names_version
 
 T = TypeVar("T", Image, Snapshot)
+
+_SOURCE_SNAPSHOT = re.compile(r" from (snap-[0-9a-f]{8,17})(?= \[[0-9a-f]{32}\]$|$)")
 
 # States in which an image will never be usable (EC2, ImageState); a rerun removes such a one and registers again.
 BROKEN = ("failed", "error", "invalid")
@@ -63,9 +67,10 @@ def images(spec: ImageSpec, state: State) -> list[Image]:
     one.
 
     An image keeps the name and the description that it was made with. One that has neither of this version was made for
-    something else, whatever its tags say.
+    something else, whatever its tags say. So was one whose description names another version: two versions may have
+    one name.
     """
-    found = [image for image in _originals(spec, state) if is_made_for(spec, image)]
+    found = [image for image in _originals(spec, state) if is_made_for(spec, state, image)]
     named = [image for image in found if image.name == spec.image_name]
     return named or _stripped(spec, state) or found
 
@@ -89,6 +94,7 @@ def _stripped(spec: ImageSpec, state: State) -> list[Image]:
         and (account is None or image.owner_id in (None, account))
         and not _is_copy(spec, state, image)
         and any(names_version(spec, text) for text in _descriptions(state, image))
+        and not _is_of_another_version(spec, state, image)
     ]
 
 
@@ -99,24 +105,66 @@ def unnamed_images(spec: ImageSpec, state: State) -> list[Image]:
 
 
 def _descriptions(state: State, image: Image) -> list[str]:
+    return [description_of(image), *_texts_of_parts(state, image)]
+
+
+def _texts_of_parts(state: State, image: Image) -> list[str]:
     parts = (state.snapshot(snapshot_id) for snapshot_id in image.snapshot_ids)
-    own = [part.description for part in parts if part is not None and not is_copy(part)]
-    return [str(image.facts.get("Description") or ""), *own]
+    return [part.description for part in parts if part is not None and not is_copy(part)]
 
 
-def is_made_for(spec: ImageSpec, image: Image) -> bool:
-    """Return whether EC2 shows the version's name, or its description, on the image. A planned one
-    is the plan's own.
+def description_of(image: Image) -> str:
+    """Return the Description, empty for none. EC2 takes it when the image is made, and tags cannot change it."""
+    return str(image.facts.get("Description") or "")
+
+
+def is_made_for(spec: ImageSpec, state: State, image: Image) -> bool:
+    """Return whether EC2 shows the version's description on the image, or its name and no description of another
+    version. A planned one is the plan's own.
     """
-    text = str(image.facts.get("Description") or "")
-    return is_planned(image.image_id) or image.name == spec.image_name or names_version(spec, text)
+    if is_planned(image.image_id) or names_version(spec, description_of(image)):
+        return True
+    return image.name == spec.image_name and not _is_of_another_version(spec, state, image)
+
+
+def _is_of_another_version(spec: ImageSpec, state: State, image: Image) -> bool:
+    """Return whether the image's description names another version, so that the image is none of this one.
+
+    A description of the task's may have that form. Then the snapshots tell, which were taken for this version, unless
+    the description names one of them as the source: such a snapshot was there before.
+    """
+    text = description_of(image)
+    if not names_another_version(spec, text):
+        return False
+    of_version = any(names_version(spec, part) for part in _texts_of_parts(state, image))
+    return _names_its_snapshot(image) or not of_version
+
+
+def _names_its_snapshot(image: Image) -> bool:
+    """Return whether the image's description says that it was made from the snapshot of one of its devices.
+
+    Nobody who copies an image knows the ids of the snapshots that the copy will have.
+    """
+    named = _SOURCE_SNAPSHOT.search(description_of(image))
+    return named is not None and named[1] in image.snapshot_ids
 
 
 def stranger_warnings(spec: ImageSpec, state: State) -> Iterator[str]:
     """Yield the warning about resources with the identity of the version that were made for something else."""
     own = {*ids(images(spec, state)), *ids(taken(spec, state))}
     originals = [*_originals(spec, state), *_untouched(spec, state)]
-    strangers = [name for name in ids(originals) if name not in own]
+    others = [
+        item
+        for item in _originals(spec, state)
+        if item.image_id not in own and item.name == spec.image_name and _is_of_another_version(spec, state, item)
+    ]
+    strangers = [name for name in ids(originals) if name not in own and name not in ids(others)]
+    for image in others:
+        yield (
+            f"{image.image_id} has the tags and the name of {spec.label}, but its description is that of another "
+            f"version: {visible(description_of(image))}. The task does not use or change it. Correct its tags "
+            f"{tag_names.IMAGE} and {tag_names.VERSION}"
+        )
     if strangers:
         yield (
             f"{listed(strangers)} has the tags of {spec.label}, but EC2 shows neither the name {spec.image_name!r} "
@@ -141,15 +189,14 @@ def _is_copy(spec: ImageSpec, state: State, image: Image) -> bool:
     known.
 
     An image may be registered from a snapshot which is itself a copy: from that of the task, or the one in its
-    fingerprint.
+    description.
     """
     if image.is_copy or image.facts.get("SourceInstanceId"):
         return image.is_copy
     known = [snapshot for snapshot in map(state.snapshot, image.snapshot_ids) if snapshot is not None]
     if not known or not all(map(is_copy, known)) or spec.source_snapshot_id in image.snapshot_ids:
         return False
-    recorded = image.tags.get(tag_names.FINGERPRINT, "")
-    return not any(recorded.startswith(source_hash("snapshot", snapshot)) for snapshot in image.snapshot_ids)
+    return not _names_its_snapshot(image)
 
 
 def origin_queries(found: Iterable[Image]) -> tuple[Query, ...]:
@@ -167,25 +214,37 @@ def taken(spec: ImageSpec, state: State) -> list[Snapshot]:
     A snapshot keeps the description that it was taken with, and it names the version. EC2 writes that of the snapshots
     of a CreateImage: it names the image, which must be there, and be one of this version. Earlier versions of the
     collection gave a description of the task's to the snapshots as it was. Several versions share it, so such a
-    snapshot counts only while an image of this version with the same description is made of it.
+    snapshot counts only while an image of this version with the same description is made of it. A snapshot of the
+    user's may have that text too: see `may_be_given`.
     """
     found = images(spec, state)
-    registered = set(ids(found))
-    shared = {
-        (snapshot_id, str(image.facts.get("Description") or ""))
-        for image in found
-        for snapshot_id in image.snapshot_ids
-    }
-
-    def fits(snapshot: Snapshot) -> bool:
-        return (
-            is_planned(snapshot.snapshot_id)
-            or names_version(spec, snapshot.description)
-            or created_for(snapshot) in registered
-            or (bool(snapshot.description) and (snapshot.snapshot_id, snapshot.description) in shared)
+    shared = {(snapshot_id, description_of(image)) for image in found for snapshot_id in image.snapshot_ids}
+    return [
+        item
+        for item in tagged(spec, state, Snapshot)
+        if not is_copy(item)
+        and (
+            _is_taken_for(spec, found, item)
+            or (bool(item.description) and (item.snapshot_id, item.description) in shared)
         )
+    ]
 
-    return [item for item in tagged(spec, state, Snapshot) if not is_copy(item) and fits(item)]
+
+def _is_taken_for(spec: ImageSpec, found: Iterable[Image], snapshot: Snapshot) -> bool:
+    """Return whether the snapshot's description names the version, or one of its images *found*."""
+    return (
+        is_planned(snapshot.snapshot_id)
+        or names_version(spec, snapshot.description)
+        or created_for(snapshot) in ids(found)
+    )
+
+
+def may_be_given(spec: ImageSpec, state: State, snapshot: Snapshot) -> bool:
+    """Return whether one of `taken` may be a snapshot of the user's, from which the image was made. No run deletes it.
+
+    It only shares a text with its image: nothing shows for what it was taken.
+    """
+    return not _is_taken_for(spec, images(spec, state), snapshot)
 
 
 def used_by_others(state: State, removed: Iterable[Image]) -> dict[str, str]:

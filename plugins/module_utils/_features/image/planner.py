@@ -44,6 +44,7 @@ from .found import (
     ids,
     images,
     is_shown_of_source,
+    may_be_given,
     origin_queries,
     stranger_of,
     stranger_warnings,
@@ -484,7 +485,10 @@ def _clearing(
     free = (
         (snapshot, reason)
         for snapshot, reason in spare
-        if snapshot.snapshot_id not in used and _has_fingerprint(snapshot) and _is_same_source(spec, state, snapshot)
+        if snapshot.snapshot_id not in used
+        and not may_be_given(spec, state, snapshot)
+        and _has_fingerprint(snapshot)
+        and _is_same_source(spec, state, snapshot)
     )
     deletes = tuple(delete_snapshot(snapshot, state.region, reason) for snapshot, reason in free)
     return [Stage(changes) for changes in (cleanup, deletes) if changes]

@@ -21,7 +21,17 @@ from ..._kernel.plan import Change, Plan, Stage
 from ..._kernel.proofs import is_copy
 from ..._kernel.resources import Image, Snapshot
 from ..._kernel.state import Query, State, Struct, by_id, own_images, tag_filters
-from .found import copied_images, ids, images, origin_queries, stranger_warnings, tagged, taken, used_by_others
+from .found import (
+    copied_images,
+    ids,
+    images,
+    may_be_given,
+    origin_queries,
+    stranger_warnings,
+    tagged,
+    taken,
+    used_by_others,
+)
 from .requests import delete_snapshot
 from .spec import ImageSpec, captures_query
 
@@ -200,7 +210,8 @@ def _snapshots(spec: ImageSpec, state: State, found: list[Image]) -> tuple[tuple
     """Return the deletions, and warnings about what stays. Raises UnsafePlan for a locked snapshot, unless forced."""
     used = used_by_others(state, found)
     # Only what was taken for this version goes: a snapshot that the user gave as the source stays, and so do copies.
-    own = taken(spec, state)
+    given = [item for item in taken(spec, state) if may_be_given(spec, state, item)]
+    own = [item for item in taken(spec, state) if item not in given]
     copies = [item for item in tagged(spec, state, Snapshot) if is_copy(item)]
     free = [item for item in own if item.snapshot_id not in used]
     locked = [item for item in free if _lock(state, item)]
@@ -208,6 +219,11 @@ def _snapshots(spec: ImageSpec, state: State, found: list[Image]) -> tuple[tuple
         f"snapshot {item.snapshot_id} of {spec.label} stays, since {used[item.snapshot_id]} uses it"
         for item in own
         if item.snapshot_id in used
+    ]
+    warnings += [
+        f"snapshot {item.snapshot_id} stays. Nothing but its tags and a description that it shares with the image "
+        f"says that it was taken for {spec.label}. Delete it yourself if you do not need it"
+        for item in given
     ]
     for item in locked:
         text = f"snapshot {item.snapshot_id} of {spec.label} is locked ({_lock(state, item)})"

@@ -219,6 +219,8 @@ def require_create_image(spec: ImageSpec) -> None:
 _MOST = 255
 """Characters that EC2 takes in a description."""
 _SOURCE = re.compile(r"(i|snap)-[0-9a-f]{8,17}")
+_PLAIN = re.compile(r".+ .+ from (?:i|snap)-[0-9a-f]{8,17}")
+_ANY_MARK = re.compile(r" \[[0-9a-f]{32}\]$")
 _MACHINE = re.compile(r", machine ([0-9a-f]{16})(?=$| \[[0-9a-f]{32}\]$)")
 
 
@@ -268,6 +270,21 @@ def names_version(spec: ImageSpec, text: str) -> bool:
     text, beginning = _MACHINE.sub("", text), f"{spec.name} {spec.version} from "
     return (
         _is_unmistakable(spec) and text.startswith(beginning) and _SOURCE.fullmatch(text[len(beginning) :]) is not None
+    )
+
+
+def names_another_version(spec: ImageSpec, text: str) -> bool:
+    """Return whether the collection writes such a description for another version than this one.
+
+    A description of the task's may look like that. The one that the task gives now does not count.
+    """
+    if names_version(spec, text) or (spec.description and text == _as_description(spec.description)):
+        return False
+    if _ANY_MARK.search(text):
+        return True
+    plain = _MACHINE.sub("", text)
+    return _PLAIN.fullmatch(plain) is not None and not plain.startswith(
+        _as_description(f"{spec.name} {spec.version} from ")
     )
 
 

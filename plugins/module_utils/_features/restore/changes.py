@@ -13,7 +13,7 @@ Private to this collection.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from ..._domain.volume_changes import capture_of
@@ -36,8 +36,11 @@ def planned_volume(spec: RestoreSpec, source: str) -> str:
     return planned("volume", f"{spec.declaration(source)}/{spec.entry(source)}")
 
 
-def creation(spec: RestoreSpec, point: RestorePoint, zone: str, state: State) -> Change:
-    """The CreateVolume of a restore point. A drill's volume has no tags of its source, so no selection finds it."""
+def creation(spec: RestoreSpec, point: RestorePoint, zone: str, state: State, beside: Collection[str] = ()) -> Change:
+    """The CreateVolume of a restore point. A drill's volume has no tags of its source, so no selection finds it.
+
+    *beside*: the volumes at other places with the same tags. With the token of such a volume EC2 would return it.
+    """
     declaration, entry = spec.declaration(point.source), spec.entry(point.source)
     identity = {tag_names.SPEC: declaration, tag_names.VOLUME: entry}
     tags = identity if spec.is_drill else {**point.tags, **identity}
@@ -51,7 +54,7 @@ def creation(spec: RestoreSpec, point: RestorePoint, zone: str, state: State) ->
         {**_made(point, zone, state), "tags": tags},
         identity=Query("DescribeVolumes", tag_filters(identity)),
         # As `ebs_volume_spec` has it; the last part is the volume that a copy replaces there.
-        token=(declaration, entry, zone, point.snapshot.snapshot_id, ""),
+        token=(declaration, entry, zone, point.snapshot.snapshot_id, " ".join(beside)),
     )
 
 

@@ -31,6 +31,7 @@ from ..._kernel.times import format_moment
 from .candidates import origin_of
 from .changes import attachment, creation, planned_volume
 from .drills import drill_stages, leftovers
+from .earlier import elsewhere_notes, is_elsewhere, older_notes
 from .points import Recovery, Restored, RestorePoint, Wanted, attached_sources, is_without_sets, recover
 from .restored_volumes import Claim, restored
 from .search import (
@@ -89,7 +90,7 @@ def plan(spec: RestoreSpec, state: State, now: datetime) -> Plan:
 def _restore(spec: RestoreSpec, state: State, now: datetime) -> Plan:
     state.require(*restored_queries(spec), *target_queries(spec))
     target = _target(spec, state)
-    claims, notes = _restored_before(spec, state, target)
+    claims, beside, notes = _restored_before(spec, state, target)
     recovery = _recovery(spec, state, claims, now)
     if spec.name and recovery.ignored:
         raise SpecError(f"name: {'. '.join(recovery.notes)}.")
@@ -97,7 +98,7 @@ def _restore(spec: RestoreSpec, state: State, now: datetime) -> Plan:
     detached = {source: volume for source, volume in there.items() if not _is_in_place(volume, spec, target)}
     state.require(*_place_queries(spec, target, making=bool(recovery.points), attaching=bool(detached)))
     zone = _zone(spec, state, target) if recovery.points else spec.zone
-    creations = [creation(spec, point, zone, state) for point in recovery.points]
+    creations = [creation(spec, point, zone, state, _ids_of(point.source, beside)) for point in recovery.points]
     devices = _devices(spec, state, target, recovery.points, detached)
     parts = [
         *_parts_there(there, detached, recovery, target, devices),
@@ -115,19 +116,26 @@ def _restore(spec: RestoreSpec, state: State, now: datetime) -> Plan:
 # --- restored before -------------------------------------------------------------------------------------------------
 
 
-def _restored_before(spec: RestoreSpec, state: State, target: Instance | None) -> tuple[list[Claim], tuple[str, ...]]:
-    """Return the volumes of earlier runs whose tags EC2's facts do not contradict, and notes on the others.
+def _restored_before(
+    spec: RestoreSpec, state: State, target: Instance | None
+) -> tuple[list[Claim], list[Claim], list[str]]:
+    """Return the volumes of earlier runs whose tags EC2's facts do not contradict, those that are at another place, and
+    notes on all that do not count.
 
-    The snapshots of the missing volumes are asked for in the same round. Raises SpecError for a volume that only its
-    tags put into the named declaration.
+    The snapshots of the volumes are asked for in the same round. Raises SpecError for a volume that only its tags put
+    into the named declaration.
     """
-    claims = restored_claims(spec, state)
+    zone = spec.zone if target is None else target.availability_zone
+    found = restored_claims(spec, state)
+    # Of a named declaration, such a volume is refused: see `_the_one`.
+    beside = [claim for claim in found if not spec.name and is_elsewhere(claim, zone, target)]
+    claims = [claim for claim in found if claim not in beside]
     missing = set(spec.volume_ids).difference(claim.source for claim in claims)
     making = bool(missing) if spec.volume_ids else not claims
     attaching = any(not _is_in_place(claim.volume, spec, target) for claim in claims)
     state.require(
         *snapshots_by_id(claim.volume.snapshot_id for claim in claims),
-        *source_queries(missing),
+        *source_queries(spec.volume_ids),
         *(set_queries(spec.instance_id, ()) if spec.instance_id and not claims else ()),
         *_place_queries(spec, target, making=making, attaching=attaching),
     )
@@ -135,7 +143,11 @@ def _restored_before(spec: RestoreSpec, state: State, target: Instance | None) -
     counted = [claim for claim in claims if claim.volume.volume_id in told.volume_ids]
     if spec.name and len(counted) < len(claims):
         raise SpecError(f"name: {'. '.join(told.notes)}.")
-    return counted, told.notes
+    return counted, beside, [*elsewhere_notes(beside), *told.notes]
+
+
+def _ids_of(source: str, claims: Iterable[Claim]) -> tuple[str, ...]:
+    return tuple(claim.volume.volume_id for claim in claims if claim.source == source)
 
 
 def _volumes_there(
@@ -161,7 +173,8 @@ def _volumes_there(
 def _the_one(source: str, several: Sequence[Volume], spec: RestoreSpec, target: Instance | None) -> Volume:
     """Return the volume of one source that counts: of several the one that is attached to the target.
 
-    Raises Ambiguous for several, UnsafePlan for a volume that EBS has lost, and SpecError for one at another place.
+    Raises Ambiguous for several, UnsafePlan for a volume that EBS has lost, and SpecError for one at another place,
+    which is one of a named declaration.
     """
     lost = [volume.volume_id for volume in several if volume.state == "error"]
     if lost:
@@ -179,10 +192,7 @@ def _the_one(source: str, several: Sequence[Volume], spec: RestoreSpec, target: 
         )
     volume = chosen[0]
     zone = spec.zone if target is None else target.availability_zone
-    elsewhere = (
-        target is not None and not _holds(target, volume) and any(not link.leaving for link in volume.attachments)
-    )
-    if volume.availability_zone != zone or elsewhere:
+    if is_elsewhere(Claim(volume, source), zone, target):
         raise SpecError(
             f"name: {volume.volume_id} was restored before from {source}, and is in another zone or attached to "
             "another instance. Give another name to restore once more"
@@ -203,21 +213,30 @@ def _is_in_place(volume: Volume, spec: RestoreSpec, target: Instance | None) -> 
 # --- what to restore from --------------------------------------------------------------------------------------------
 
 
-def _recovery(spec: RestoreSpec, state: State, claims: Iterable[Claim], now: datetime) -> Recovery:
+def _recovery(spec: RestoreSpec, state: State, claims: Sequence[Claim], now: datetime) -> Recovery:
     """Return the volumes to restore, and their snapshots. *claims*: the volumes that are restored already."""
+    wanted = _wanted(spec, state, claims, now)
+    recovery = recover(state.all(Snapshot), wanted)
+    counted = [claim for claim in claims if claim.source not in recovery.ignored]
+    older = older_notes(counted, state.all(Snapshot), wanted)
+    return replace(recovery, notes=(*recovery.notes, *older))
+
+
+def _wanted(spec: RestoreSpec, state: State, claims: Iterable[Claim], now: datetime) -> Wanted:
+    """Return the request, once EC2 has told the snapshots for it."""
     restored_before = tuple(
         Restored(claim.source, claim.volume.snapshot_id or "", claim.volume.create_time or now) for claim in claims
     )
     wanted = Wanted(spec.volume_ids, spec.instance_id, spec.before, state.region, restored_before)
     if not spec.instance_id:
-        state.require(*source_queries(wanted.missing))
-        return recover(state.all(Snapshot), wanted)
+        state.require(*source_queries(wanted.volume_ids))
+        return wanted
     begun = [found for item in restored_before if (found := state.snapshot(item.snapshot_id)) is not None]
     state.require(*set_queries(spec.instance_id, begun))
     if is_without_sets(state.all(Snapshot), wanted):
         state.require(attached_query(spec.instance_id), unnamed_query())
         state.require(*sibling_queries(attached_sources(state.all(Snapshot), spec.instance_id)))
-    return recover(state.all(Snapshot), wanted)
+    return wanted
 
 
 # --- where to --------------------------------------------------------------------------------------------------------

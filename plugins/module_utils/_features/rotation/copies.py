@@ -36,11 +36,12 @@ from ..._kernel.proofs import (
     copy_misfit,
     copy_record,
     has_proven_time,
+    is_copy,
     is_recorded_for,
     source_of,
     time_of,
 )
-from ..._kernel.resources import Snapshot
+from ..._kernel.resources import Snapshot, Volume
 from ..._kernel.state import Query, State, own_snapshots
 from ..._kernel.tags import carried, specification
 from ..._kernel.times import format_instant, slot_value
@@ -83,7 +84,8 @@ class Copying:
 
     A copy counts when the run that asked for it has recorded so (`proofs.copy_record`) and, while EC2 shows the
     original, fits it. ``unproven``: by id, why a snapshot that claims to be a copy of the policy's does not count.
-    Earlier versions recorded less: see `_doubt`.
+    ``unplaced``: by id, why a copy in another account may have been made by a third one, so that it does not count
+    either. Earlier versions recorded less: see `_doubt`.
     """
 
     def __init__(
@@ -114,7 +116,9 @@ class Copying:
             and item.tags.get(tag_names.COPY_OF, "").startswith(self._here)
         ]
         self.unproven = {item.snapshot_id: why for item in claiming if (why := self._misfit(item))}
-        ours = [item for item in claiming if item.snapshot_id not in self.unproven]
+        fitting = [item for item in claiming if item.snapshot_id not in self.unproven]
+        self.unplaced = {item.snapshot_id: why for item in fitting if (why := self._unplaced(item))}
+        ours = [item for item in fitting if item.snapshot_id not in self.unplaced]
         self.failed = [self._unit((item,), item.snapshot_id) for item in ours if item.state == "error"]
         living = (item for item in ours if item.state in _LIVING)
         self.living = sorted(living, key=lambda item: (bool(self._doubt(item)), *_best_first(item)))
@@ -133,6 +137,8 @@ class Copying:
             return "its description does not name the volume and the region of an original"
         if not is_recorded_for(record, self.spec.policy) or record.region != self.state.region:
             return "its description names another policy or region"
+        if record.account and record.account != self._account_here(copy):
+            return f"its description names the account {record.account}"
         if record.original not in ("", original_id):
             return f"its description says that it is a copy of {record.original}"
         if original_id not in self._homes:
@@ -141,6 +147,31 @@ class Copying:
         if source_of(original) != record.volume:
             return f"its description names {record.volume}, and {original_id} was taken of {source_of(original)}"
         return copy_misfit(copy, original) or ""
+
+    def _account_here(self, copy: Snapshot) -> str:
+        """Return the account of the originals. Where no other profile is asked, the owner of the copy tells it."""
+        return self._accounts.of(None) or ("" if self.account else copy.owner_id or "")
+
+    def _unplaced(self, copy: Snapshot) -> str:
+        """Return why a copy in another account may be that of a third account, or an empty text.
+
+        Several accounts may copy to one, and anybody there who may tag can change the account in the copy's tag. Its
+        description names the account. Where it does not, EC2 must show the original, or that its volume is one of this
+        account: it gives an id only once.
+        """
+        record, original_id = copy_record(copy), original_of(copy)
+        if not self.account or record is None or record.account or original_id in self._homes:
+            return ""
+        if record.volume in self._volumes_here:
+            return ""
+        return f"its description names no account, and EC2 shows neither {original_id} nor {record.volume}"
+
+    @cached_property
+    def _volumes_here(self) -> frozenset[str]:
+        """The volumes that EC2 shows in the account of the originals, and those that its snapshots were taken of."""
+        taken = (item for item in self.state.all(Snapshot) if not item.place and not is_copy(item))
+        own = (item.volume_id for item in taken if item.owner_id in (None, self._accounts.of(None)))
+        return frozenset((*own, *(volume.volume_id for volume in self.state.all(Volume))))
 
     def _mark(self, copy: Snapshot) -> str:
         """Return the mark that the copies of one set share, or an empty text for the copy of a single snapshot.
@@ -334,6 +365,7 @@ class Copying:
             name,
             region,
             taken,
+            account=self._accounts.of(None) if self.account else "",
             volumes=(record.volumes if record is not None else None) or 0,
             attached=record.attached if record is not None else "",
             slot=slot_value(record.slot) if record is not None and record.slot is not None else "",
@@ -562,6 +594,13 @@ class Copying:
             yield (
                 f"copies to {self.copy.where}: these have the tags of copies of the policy {self.spec.policy}, but "
                 f"are none. They do not count and are kept. Remove their tag {tag_names.COPY_OF}. {found}."
+            )
+        if self.unplaced:
+            found = "; ".join(bounded(f"{name}: {why}" for name, why in sorted(self.unplaced.items())))
+            yield (
+                f"copies to {self.copy.where}: nothing proves that the originals of {len(self.unplaced)} copies were "
+                "in this account. These copies do not count and are kept. Delete those that you do not need. "
+                f"{found}."
             )
         for unit in self.failed:
             for item in unit.snapshots:
