@@ -31,9 +31,9 @@ os.environ.clear()
 os.environ.update(_environment | _own)
 
 # The same examples in every run; HYPOTHESIS_PROFILE=explore looks for others, and make quick tries fewer.
-settings.register_profile("repeatable", derandomize=True, database=None)
+settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 settings.register_profile("explore", max_examples=2000, deadline=None)
-settings.register_profile("quick", max_examples=10, derandomize=True, database=None)
+settings.register_profile("quick", max_examples=10, derandomize=True, database=None, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 _passed: set[Path] = set()

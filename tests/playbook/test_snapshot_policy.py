@@ -192,7 +192,7 @@ def test_a_policy_that_fails_fails_alone(sandbox: Sandbox, web: Web, around: Map
         "rotate_snapshots_policies": [
             {**volume, "policy": "refused"},
             {**whole, "policy": "fragile"},
-            {**whole, "policy": "limited", "adopt": {"tags": {"from": "cron"}}, "max_delete": 0},
+            {**whole, "policy": "limited", "max_delete": 0},
             {**volume, "policy": "unfit", "keep": {"dayly": 7}},
             {**whole, "policy": "endless", "copies": [{"region": ELSEWHERE, "keep": {}}]},
             {**whole, "policy": "circular", "copies": [{"region": REGION, "keep": {"last": 1}}]},
@@ -201,8 +201,7 @@ def test_a_policy_that_fails_fails_alone(sandbox: Sandbox, web: Web, around: Map
             {**whole, "policy": "sound", "exclude_boot_volume": True},
         ],
     }
-    cron = {"count": 2, "volumes": [web.data_volume_id], "tags": {"from": "cron"}}
-    sandbox.seed({"region": REGION, "snapshots": cron})
+    seed_snapshots(sandbox, web.data_volume_id, "limited")
     sandbox.refuse("CreateSnapshot")
     sandbox.add_fault("Describe*", region=ELSEWHERE, code="AuthFailure", status=401)
     sandbox.reset_log()
