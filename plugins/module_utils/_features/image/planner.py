@@ -13,13 +13,12 @@ Private to this collection.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from ..._domain.replacement import predecessor
-from ..._domain.succession import launch_queries, lineage_queries, living, on_trial_for, successor, untagged
+from ..._domain.succession import launch_queries, lineage_queries, living, on_trial_for, untagged
 from ..._domain.succession_doubts import (
     claim_warnings,
     dispute_warnings,
@@ -33,25 +32,24 @@ from ..._kernel.display import counted
 from ..._kernel.errors import Ambiguous, SpecError, UnsafePlan, bounded
 from ..._kernel.ids import is_planned
 from ..._kernel.plan import Change, Feature, Plan, Stage, Wait
-from ..._kernel.resources import Image, Instance, Snapshot, Volume, view
+from ..._kernel.resources import Image, Instance, Snapshot, view
 from ..._kernel.state import Query, State, by_id, images_by_id, own_images, tag_filters
+from .chosen import choose_captures, require_complete
 from .found import (
     BROKEN,
     account_of,
     captures,
-    family,
     family_queries,
     ids,
     images,
-    is_shown_of_source,
     may_be_given,
     origin_queries,
-    stranger_of,
     stranger_warnings,
     taken,
     unnamed_images,
     used_by_others,
 )
+from .given_snapshot import plan_from_snapshot
 from .machine import required_imds
 from .orphan import plan_orphan
 from .removal import plan_absent
@@ -61,13 +59,18 @@ from .requests import (
     capture_changes,
     create_image,
     delete_snapshot,
-    ebs,
-    register,
     register_from_instance,
     register_stage,
     require_create_image_devices,
 )
-from .spec import HARDWARE, WITHOUT, DeviceOverride, ImageSpec, captures_query, name_query, parse, require_create_image
+from .same_source import (
+    has_fingerprint,
+    is_same_source,
+    living_or_none,
+    require_captured_from_source,
+    require_same_source,
+)
+from .spec import WITHOUT, ImageSpec, captures_query, name_query, parse, require_create_image
 from .upkeep import image_tag_changes, not_applied, tag_changes
 
 # PlatformDetails of images that RegisterImage can make from a snapshot without changing what EC2 bills for.
@@ -100,74 +103,6 @@ def _usable_image(spec: ImageSpec, state: State) -> Image | None:
     if len(found) > 1:
         raise Ambiguous(f"several images are {spec.label} (tags {tag_names.IMAGE} and {tag_names.VERSION})", ids(found))
     return found[0] if found else None
-
-
-def _living_or_none(spec: ImageSpec, state: State) -> Instance | None:
-    if not spec.source_instance_id:
-        return None
-    heir = successor(state, spec.source_instance_id) if spec.follow_successor else None
-    return heir or state.instance(spec.source_instance_id)
-
-
-_FINGERPRINT = re.compile(r"[0-9a-f]{32}-[0-9a-f]{32}")
-
-
-def _require_same_source(spec: ImageSpec, state: State, what: str, resource: Image | Snapshot) -> tuple[str, ...]:
-    """Raise SpecError unless *resource* was made from this source, one that it replaces or is replaced by, and as
-    wanted now.
-
-    An instance that was launched from the image is the same source too. Return a warning where the fingerprint is none,
-    or of another source, and EC2 shows that *resource* was made from this one.
-    """
-    instance = _living_or_none(spec, state)
-    recorded = resource.tags.get(tag_names.FINGERPRINT, "")
-    known = f"{what} {resource.resource_id} is already {spec.label}, made"
-    advice = "Use another version, or remove this one with state: absent"
-    launched = instance is not None and instance.image_id == resource.resource_id
-    fits = (launched or _is_same_source(spec, state, resource)) and _has_fingerprint(resource)
-    if not fits and not launched and not is_shown_of_source(spec, state, resource):
-        raise SpecError(
-            f"{known} from another source than {spec.source}. {advice}. To relaunch others from it, name its own "
-            "source (for a group, bake_and_relaunch_source)"
-        )
-    if fits and not recorded.endswith(spec.shape_hash):
-        raise SpecError(f"{known} with other devices or block_devices. {advice}")
-    parts = resource.snapshot_ids if isinstance(resource, Image) else ()
-    if spec.source_snapshot_id and parts and spec.source not in parts:
-        raise SpecError(f"{known} from {', '.join(parts)}, not from {spec.source}. {advice}")
-    foreign = stranger_of(spec, state, resource) if isinstance(resource, Image) and not launched else None
-    if foreign is not None:
-        raise SpecError(
-            f"{known} from {foreign.snapshot_id} of {foreign.volume_id}, which was no volume of {spec.source} then. "
-            f"It only has the tags. {advice}"
-        )
-    if fits:
-        return ()
-    warning = (
-        f"{what} {resource.resource_id} is {spec.label} of {spec.source}, as EC2 shows, but its tag "
-        f"{tag_names.FINGERPRINT} is missing or altered. It counts, and is not deleted. If it was made with the "
-        f"devices and block_devices of this task, give it the tag "
-        f"{tag_names.FINGERPRINT}={spec.fingerprint(spec.source)}. If not, use another version."
-    )
-    return (warning,)
-
-
-def _require_captured_from_source(spec: ImageSpec, state: State) -> list[str]:
-    """`_require_same_source` for all that was captured for this version, also for what is spare or has failed: what is
-    another source's is not deleted.
-    """
-    return [text for item in taken(spec, state) for text in _require_same_source(spec, state, "snapshot", item)]
-
-
-def _has_fingerprint(resource: Image | Snapshot) -> bool:
-    return _FINGERPRINT.fullmatch(resource.tags.get(tag_names.FINGERPRINT, "")) is not None
-
-
-def _is_same_source(spec: ImageSpec, state: State, resource: Image | Snapshot) -> bool:
-    """Return whether the resource's fingerprint names the source, one that it replaces, or one that replaces it."""
-    recorded = resource.tags.get(tag_names.FINGERPRINT, "")
-    sources = dict.fromkeys((spec.source, *family(spec, state)))
-    return any(recorded.startswith(spec.source_hash(source)) for source in sources)
 
 
 def _method(spec: ImageSpec, instance: Instance | None) -> str:
@@ -254,23 +189,13 @@ def _plan(spec: ImageSpec, state: State) -> Plan:
     state.require(*_line_queries(spec, state))
     state.require(*_making_queries(spec, state))
     broken = [image for image in images(spec, state) if image.state in BROKEN]
-    cleanup = tuple(
-        Change(
-            "DeregisterImage",
-            image.image_id,
-            state.region,
-            {},
-            f"deregister the {image.state} image, and make another",
-            {"state": image.state},
-        )
-        for image in broken
-    )
+    cleanup = tuple(_removal_of_broken(image, state.region) for image in broken)
     _require_free_name(spec, state, broken)
     if spec.source_snapshot_id:
-        return _plan_from_snapshot(spec, state, cleanup)
-    known = _living_or_none(spec, state)
+        return plan_from_snapshot(spec, state, cleanup)
+    known = living_or_none(spec, state)
     if known is None or not known.alive:
-        if _choose_captures(spec, state)[0]:
+        if choose_captures(spec, state)[0]:
             return _plan_orphan(spec, state, cleanup)
         _require_nothing_failed(spec, state, broken)
     instance = living(state, spec.source, "source_instance_id", follow=spec.follow_successor)
@@ -290,10 +215,15 @@ def _plan(spec: ImageSpec, state: State) -> Plan:
     return _plan_capture(spec, state, instance, cleanup)
 
 
+def _removal_of_broken(image: Image, region: str) -> Change:
+    reason = f"deregister the {image.state} image, and make another"
+    return Change("DeregisterImage", image.image_id, region, {}, reason, {"state": image.state})
+
+
 def _making_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
     """Return the queries for the making of the image: its name, the source, and what its registration needs."""
     queries: list[Query] = []
-    instance = _living_or_none(spec, state)
+    instance = living_or_none(spec, state)
     method = _method(spec, instance)
     # The name matters when the image is made. It may be that of this version's image, which has lost its tags.
     if spec.state == "available" or (method == "image" and not captures(spec, state)):
@@ -317,14 +247,14 @@ def _users_queries(spec: ImageSpec, state: State, method: str) -> tuple[Query, .
     """Return the queries for the images that use the snapshots that the plan would delete."""
     if spec.source_snapshot_id:
         return ()
-    going = taken(spec, state) if method == "image" else [item for item, _reason in _choose_captures(spec, state)[1]]
+    going = taken(spec, state) if method == "image" else [item for item, _reason in choose_captures(spec, state)[1]]
     name = "block-device-mapping.snapshot-id"
     return by_id("DescribeImages", name, ids(going), IncludeDisabled=True, Owners=("self",))
 
 
 def _line_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
     """Return the queries for a retired source's successor that no tag names. It runs from a version of the image."""
-    instance = _living_or_none(spec, state)
+    instance = living_or_none(spec, state)
     if instance is None or not spec.follow_successor or not launch_queries(instance, [instance.image_id]):
         return ()
     line = own_images(*tag_filters({tag_names.IMAGE: spec.name}))
@@ -332,9 +262,9 @@ def _line_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
 
 
 def _plan_existing(spec: ImageSpec, state: State, image: Image) -> Plan:
-    if not _is_same_source(spec, state, image):
+    if not is_same_source(spec, state, image):
         state.require(*_line_queries(spec, state))
-    doubts = _require_same_source(spec, state, "image", image)
+    doubts = require_same_source(spec, state, "image", image)
     if image.state == "disabled":
         raise SpecError(
             f"image {image.image_id} is {spec.label} already, but it is disabled. Enable it, or use another version"
@@ -347,7 +277,7 @@ def _plan_existing(spec: ImageSpec, state: State, image: Image) -> Plan:
     if spec.state == "captured":
         return Plan((*stages, Stage(waits=(Wait((image.image_id,), "captured"),))), warnings)
     # An earlier run has registered it and was interrupted before it could see what EC2 bills for it.
-    instance = _living_or_none(spec, state)
+    instance = living_or_none(spec, state)
     same = instance is not None and instance.image_id != image.image_id
     expect = tuple(billing(instance).items()) if instance is not None and same else ()
     wait = Wait((image.image_id,), "available", final=True, expect=expect)
@@ -414,10 +344,10 @@ def _require_quiet(spec: ImageSpec, instance: Instance, failed: Iterable[Snapsho
 def _plan_capture(spec: ImageSpec, state: State, instance: Instance, cleanup: tuple[Change, ...]) -> Plan:
     """CreateSnapshot(s), then RegisterImage."""
     targets = _targets(spec, instance)
-    doubts = _require_captured_from_source(spec, state)
-    kept, spare = _choose_captures(spec, state)
+    doubts = require_captured_from_source(spec, state)
+    kept, spare = choose_captures(spec, state)
     if kept:
-        _require_complete(spec, kept, targets)
+        require_complete(spec, kept, targets)
     stages = _clearing(spec, state, cleanup, spare)
     captured: dict[str, str]
     warnings = (*doubts, *_imds_note(spec, state, instance))
@@ -450,7 +380,7 @@ def _require_nothing_failed(spec: ImageSpec, state: State, broken: Iterable[Imag
     reasons = [
         f"image {image.image_id} ended as {image.state}: {image.state_reason or 'no reason given'}" for image in broken
     ]
-    _require_captured_from_source(spec, state)
+    require_captured_from_source(spec, state)
     reasons += [
         f"snapshot {snapshot.snapshot_id} failed: {snapshot.state_reason or 'no reason given'}"
         for snapshot in taken(spec, state)
@@ -465,8 +395,8 @@ def _require_nothing_failed(spec: ImageSpec, state: State, broken: Iterable[Imag
 
 def _plan_orphan(spec: ImageSpec, state: State, cleanup: tuple[Change, ...]) -> Plan:
     """Return the rest of the plan for a capture whose instance is gone."""
-    doubts = _require_captured_from_source(spec, state)
-    kept, spare = _choose_captures(spec, state)
+    doubts = require_captured_from_source(spec, state)
+    kept, spare = choose_captures(spec, state)
     stages = _clearing(spec, state, cleanup, spare)
     tags, left_out = tag_changes(spec, state, kept)
     stages += [Stage(tags)] if tags else []
@@ -487,8 +417,8 @@ def _clearing(
         for snapshot, reason in spare
         if snapshot.snapshot_id not in used
         and not may_be_given(spec, state, snapshot)
-        and _has_fingerprint(snapshot)
-        and _is_same_source(spec, state, snapshot)
+        and has_fingerprint(snapshot)
+        and is_same_source(spec, state, snapshot)
     )
     deletes = tuple(delete_snapshot(snapshot, state.region, reason) for snapshot, reason in free)
     return [Stage(changes) for changes in (cleanup, deletes) if changes]
@@ -505,104 +435,13 @@ def _imds_note(spec: ImageSpec, state: State, instance: Instance) -> tuple[str, 
     return (note,)
 
 
-def _choose_captures(spec: ImageSpec, state: State) -> tuple[list[Snapshot], list[tuple[Snapshot, str]]]:
-    """Return the snapshots that are this version's capture (all of them or none), and those to be deleted, with the
-    reason.
-
-    Two runs at the same moment may both have captured. The earliest start time is the one, then the lowest id, in every
-    run.
-    """
-    found = taken(spec, state)
-    sets: dict[Any, list[Snapshot]] = {}
-    for snapshot in found:
-        # CreateSnapshots gives the same StartTime to all snapshots of one request.
-        sets.setdefault(snapshot.start_time if spec.devices == "all" else snapshot.snapshot_id, []).append(snapshot)
-    spare: list[tuple[Snapshot, str]] = []
-    good: list[list[Snapshot]] = []
-    for members in sets.values():
-        failed = [snapshot for snapshot in members if snapshot.state == "error"]
-        if failed:
-            reason = failed[0].state_reason or "no reason given"
-            spare += [
-                (snapshot, f"delete the failed capture ({failed[0].snapshot_id}: {reason})") for snapshot in members
-            ]
-        else:
-            good.append(members)
-    good.sort(key=lambda members: (str(members[0].start_time or ""), min(ids(members))))
-    spare += [
-        (snapshot, f"delete the second capture, after {ids(good[0])[0]}")
-        for members in good[1:]
-        for snapshot in members
-    ]
-    return (good[0] if good else []), spare
-
-
-def _require_complete(spec: ImageSpec, kept: list[Snapshot], targets: list[Target]) -> None:
-    """Each device of the image has its snapshot, and each snapshot its device, as at the time of the capture."""
-    volumes = {target.volume_id for target in targets}
-    strangers = [item for item in kept if item.volume_id not in volumes]
-    missing = volumes - {item.volume_id for item in kept}
-    if strangers or missing:
-        raise SpecError(
-            f"the capture of {spec.label} is of the volumes {', '.join(sorted(item.volume_id for item in kept))}, "
-            "and the devices to bake are now "
-            f"{', '.join(f'{target.device_name} ({target.volume_id})' for target in targets)}. Use another version, "
-            f"or delete the snapshots {', '.join(ids(kept))}"
-        )
-
-
-def _plan_from_snapshot(spec: ImageSpec, state: State, cleanup: tuple[Change, ...]) -> Plan:
-    """RegisterImage from a snapshot that is there: its point in time is fixed already."""
-    snapshot = state.snapshot(spec.source)
-    if snapshot is None:
-        raise SpecError(
-            f"source_snapshot_id: {spec.source} does not exist in {state.region}, or belongs to another account"
-        )
-    if snapshot.state == "error":
-        raise SpecError(
-            f"source_snapshot_id: {spec.source} ended in error: {snapshot.state_reason or 'no reason given'}"
-        )
-    if snapshot.storage_tier == "archive":
-        raise SpecError(f"source_snapshot_id: {spec.source} is archived. First restore it to the standard tier")
-    if spec.state == "captured":
-        return Plan()
-    hardware = {HARDWARE[option]: value for option, value in spec.hardware.items() if value != WITHOUT}
-    hardware.setdefault("VirtualizationType", "hvm")
-    root = spec.hardware["root_device_name"]
-    for override in spec.overrides:
-        if override.device_name != root:
-            raise SpecError(f"block_devices: {override.device_name} is not a device of the image, which has {root}")
-    override = next(iter(spec.overrides), DeviceOverride(root))
-    source = Volume(
-        volume_id="",
-        size=snapshot.volume_size,
-        volume_type=override.volume_type or "gp3",
-        encrypted=snapshot.encrypted,
-    )
-    mapping = ebs(override, snapshot.snapshot_id, source, True, boot=True)
-    platform = {"platform_details": spec.platform_details} if spec.platform_details else {}
-    change = register(spec, state, spec.source, hardware, [mapping], snapshot.owner_id, platform, {root: source})
-    stages = [Stage(cleanup)] if cleanup else []
-    if snapshot.state != "completed":
-        stages.append(Stage(waits=(Wait((snapshot.snapshot_id,), "completed"),)))
-    return Plan((*stages, register_stage(change, platform)), () if platform else (_platform_note(snapshot),))
-
-
-def _platform_note(snapshot: Snapshot) -> str:
-    return (
-        "source_snapshot_id: EC2 bills an image that is registered from a snapshot as Linux/UNIX, whatever "
-        f"{snapshot.snapshot_id} holds. Bake Windows, RHEL and SLES from an instance instead. Set platform_details: "
-        "Linux/UNIX to say that this is right."
-    )
-
-
 def _plan_create_image(spec: ImageSpec, state: State, instance: Instance, cleanup: tuple[Change, ...]) -> Plan:
     """CreateImage with NoReboot: EC2 takes the snapshots and registers, and keeps product codes and platform."""
     targets = _targets(spec, instance)
     require_create_image_devices(spec, state, instance, targets)
     create = create_image(spec, state, instance, targets)
     captured = Wait((create.resource,), "captured")
-    doubts = tuple(_require_captured_from_source(spec, state))
+    doubts = tuple(require_captured_from_source(spec, state))
     leftovers = taken(spec, state)
     reason = f"delete the leftover of a failed {spec.label}"
     stages = _clearing(spec, state, cleanup, ((snapshot, reason) for snapshot in leftovers))
@@ -634,7 +473,7 @@ def result(spec: ImageSpec, state: State) -> dict[str, Any]:
                 **(view(known) if known else {"snapshot_id": snapshot_id}),
                 "device_name": device_name,
             }
-    instance = _living_or_none(spec, state)
+    instance = living_or_none(spec, state)
     return {
         "image": None if image is None else view(image),
         "image_id": None if image is None else image.image_id,

@@ -1,0 +1,70 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which of a version's captures counts, and which ones are spare.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..._kernel.errors import SpecError
+from ..._kernel.resources import Snapshot
+from ..._kernel.state import State
+from .found import (
+    ids,
+    taken,
+)
+from .requests import (
+    Target,
+)
+from .spec import ImageSpec
+
+
+def choose_captures(spec: ImageSpec, state: State) -> tuple[list[Snapshot], list[tuple[Snapshot, str]]]:
+    """Return the snapshots that are this version's capture (all of them or none), and those to be deleted, with the
+    reason.
+
+    Two runs at the same moment may both have captured. The earliest start time is the one, then the lowest id, in every
+    run.
+    """
+    found = taken(spec, state)
+    sets: dict[Any, list[Snapshot]] = {}
+    for snapshot in found:
+        # CreateSnapshots gives the same StartTime to all snapshots of one request.
+        sets.setdefault(snapshot.start_time if spec.devices == "all" else snapshot.snapshot_id, []).append(snapshot)
+    spare: list[tuple[Snapshot, str]] = []
+    good: list[list[Snapshot]] = []
+    for members in sets.values():
+        failed = [snapshot for snapshot in members if snapshot.state == "error"]
+        if failed:
+            reason = failed[0].state_reason or "no reason given"
+            spare += [
+                (snapshot, f"delete the failed capture ({failed[0].snapshot_id}: {reason})") for snapshot in members
+            ]
+        else:
+            good.append(members)
+    good.sort(key=lambda members: (str(members[0].start_time or ""), min(ids(members))))
+    spare += [
+        (snapshot, f"delete the second capture, after {ids(good[0])[0]}")
+        for members in good[1:]
+        for snapshot in members
+    ]
+    return (good[0] if good else []), spare
+
+
+def require_complete(spec: ImageSpec, kept: list[Snapshot], targets: list[Target]) -> None:
+    """Each device of the image has its snapshot, and each snapshot its device, as at the time of the capture."""
+    volumes = {target.volume_id for target in targets}
+    strangers = [item for item in kept if item.volume_id not in volumes]
+    missing = volumes - {item.volume_id for item in kept}
+    if strangers or missing:
+        raise SpecError(
+            f"the capture of {spec.label} is of the volumes {', '.join(sorted(item.volume_id for item in kept))}, "
+            "and the devices to bake are now "
+            f"{', '.join(f'{target.device_name} ({target.volume_id})' for target in targets)}. Use another version, "
+            f"or delete the snapshots {', '.join(ids(kept))}"
+        )

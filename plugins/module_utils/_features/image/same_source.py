@@ -1,0 +1,95 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Whether what is there already was made from the source of this task, as the task wants it.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ..._domain.succession import successor
+from ..._kernel import tags as tag_names
+from ..._kernel.errors import SpecError
+from ..._kernel.resources import Image, Instance, Snapshot
+from ..._kernel.state import State
+from .found import (
+    family,
+    is_shown_of_source,
+    stranger_of,
+    taken,
+)
+from .spec import ImageSpec
+
+
+def living_or_none(spec: ImageSpec, state: State) -> Instance | None:
+    """Return the source instance or its living successor, None for a snapshot and for an instance that is not shown."""
+    if not spec.source_instance_id:
+        return None
+    heir = successor(state, spec.source_instance_id) if spec.follow_successor else None
+    return heir or state.instance(spec.source_instance_id)
+
+
+_FINGERPRINT = re.compile(r"[0-9a-f]{32}-[0-9a-f]{32}")
+
+
+def require_same_source(spec: ImageSpec, state: State, what: str, resource: Image | Snapshot) -> tuple[str, ...]:
+    """Raise SpecError unless *resource* was made from this source, one that it replaces or is replaced by, and as
+    wanted now.
+
+    An instance that was launched from the image is the same source too. Return a warning where the fingerprint is none,
+    or of another source, and EC2 shows that *resource* was made from this one.
+    """
+    instance = living_or_none(spec, state)
+    recorded = resource.tags.get(tag_names.FINGERPRINT, "")
+    known = f"{what} {resource.resource_id} is already {spec.label}, made"
+    advice = "Use another version, or remove this one with state: absent"
+    launched = instance is not None and instance.image_id == resource.resource_id
+    fits = (launched or is_same_source(spec, state, resource)) and has_fingerprint(resource)
+    if not fits and not launched and not is_shown_of_source(spec, state, resource):
+        raise SpecError(
+            f"{known} from another source than {spec.source}. {advice}. To relaunch others from it, name its own "
+            "source (for a group, bake_and_relaunch_source)"
+        )
+    if fits and not recorded.endswith(spec.shape_hash):
+        raise SpecError(f"{known} with other devices or block_devices. {advice}")
+    parts = resource.snapshot_ids if isinstance(resource, Image) else ()
+    if spec.source_snapshot_id and parts and spec.source not in parts:
+        raise SpecError(f"{known} from {', '.join(parts)}, not from {spec.source}. {advice}")
+    foreign = stranger_of(spec, state, resource) if isinstance(resource, Image) and not launched else None
+    if foreign is not None:
+        raise SpecError(
+            f"{known} from {foreign.snapshot_id} of {foreign.volume_id}, which was no volume of {spec.source} then. "
+            f"It only has the tags. {advice}"
+        )
+    if fits:
+        return ()
+    warning = (
+        f"{what} {resource.resource_id} is {spec.label} of {spec.source}, as EC2 shows, but its tag "
+        f"{tag_names.FINGERPRINT} is missing or altered. It counts, and is not deleted. If it was made with the "
+        f"devices and block_devices of this task, give it the tag "
+        f"{tag_names.FINGERPRINT}={spec.fingerprint(spec.source)}. If not, use another version."
+    )
+    return (warning,)
+
+
+def require_captured_from_source(spec: ImageSpec, state: State) -> list[str]:
+    """`require_same_source` for all that was captured for this version, also for what is spare or has failed: what is
+    another source's is not deleted.
+    """
+    return [text for item in taken(spec, state) for text in require_same_source(spec, state, "snapshot", item)]
+
+
+def has_fingerprint(resource: Image | Snapshot) -> bool:
+    """Return whether the tag has the form of a fingerprint."""
+    return _FINGERPRINT.fullmatch(resource.tags.get(tag_names.FINGERPRINT, "")) is not None
+
+
+def is_same_source(spec: ImageSpec, state: State, resource: Image | Snapshot) -> bool:
+    """Return whether the resource's fingerprint names the source, one that it replaces, or one that replaces it."""
+    recorded = resource.tags.get(tag_names.FINGERPRINT, "")
+    sources = dict.fromkeys((spec.source, *family(spec, state)))
+    return any(recorded.startswith(spec.source_hash(source)) for source in sources)
