@@ -19,8 +19,11 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._features.relaunch 
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel import tags as tag_names
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import Ambiguous, UnsafePlan
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import client_token
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.instance_proofs import (
+    has_outlasted,
+    launch_identity,
+)
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change, Feature, Plan
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.proofs import has_outlasted, launch_identity
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import BlockDevice, Instance, Volume
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from .._kernel import tags as tag_names
+from .._kernel.instance_proofs import has_run_since, is_shown_otherwise, is_stopped_within
 from .._kernel.plan import Change
-from .._kernel.proofs import has_run_since, is_shown_otherwise, is_stopped_within
 from .._kernel.resources import Instance
 from .._kernel.times import format_moment, parse_moment
 

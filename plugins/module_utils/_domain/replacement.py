@@ -27,7 +27,7 @@ A successor stands for its predecessor while it serves, and once the predecessor
 *Undecided*: the successor serves by its tag, or for want of one, and nothing else tells that. The predecessor runs, a
 hold from before the launch is to start it, or it ran for more than a day after the launch. A warning names both, and a
 policy backs up both. Only a tag that is there keeps the predecessor from being started again. A run that finds it after
-that day neither retires it nor replaces its successor (`proofs.may_have_run_on`).
+that day neither retires it nor replaces its successor (`instance_proofs.may_have_run_on`).
 
 Private to this collection.
 """
@@ -41,8 +41,7 @@ from enum import StrEnum
 
 from .._kernel import tags as tag_names
 from .._kernel.ids import is_planned
-from .._kernel.plan import Change
-from .._kernel.proofs import (
+from .._kernel.instance_proofs import (
     LONGEST_TRIAL,
     has_outlasted,
     is_launched_to_replace,
@@ -52,6 +51,7 @@ from .._kernel.proofs import (
     launched_at,
     launched_last,
 )
+from .._kernel.plan import Change
 from .._kernel.resources import Instance
 from .._kernel.state import State
 from .._kernel.times import parse_instant

@@ -13,12 +13,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from .._kernel import tags as tag_names
+from .._kernel.instance_proofs import LONGEST_RACE, can_be_on_trial, has_retired
 from .._kernel.plan import Precondition
-from .._kernel.proofs import (
-    LONGEST_RACE,
-    can_be_on_trial,
-    has_retired,
-)
 from .._kernel.resources import Instance, Resource
 from .._kernel.state import Query, State
 from .._kernel.times import parse_instant

@@ -8,11 +8,11 @@ A replaced instance is gone from EC2's answers an hour after its end, so the rec
 ``ec2ops:replaces``, with the ids of all it stands for. An operator's inventory may go on naming the first of them.
 
 The tags only say where to look. A successor is believed to replace its direct predecessor, the first id of its tag,
-when EC2 shows the ClientToken of that relaunch (`proofs.is_launched_to_replace`). It stands for an older id when EC2
+when EC2 shows the ClientToken of that relaunch (`instance_proofs.is_launched_to_replace`). It stands for an older id when EC2
 shows the links between, or when the instance of that id is gone: then nobody else can be meant.
 
 Of several successors of one predecessor, the one that was launched last serves if EC2 shows that no two runs raced
-(`proofs.launched_last`), else the one of which the tag says so.
+(`instance_proofs.launched_last`), else the one of which the tag says so.
 
 Private to this collection.
 """
@@ -25,11 +25,7 @@ from dataclasses import replace
 from .._kernel import tags as tag_names
 from .._kernel.errors import Ambiguous, SpecError
 from .._kernel.ids import is_planned
-from .._kernel.proofs import (
-    is_launched_to_replace,
-    is_off,
-    launch_tokens,
-)
+from .._kernel.instance_proofs import is_launched_to_replace, is_off, launch_tokens
 from .._kernel.resources import Instance
 from .._kernel.state import Query, State, by_id, images_by_id
 from .hold import standing_hold

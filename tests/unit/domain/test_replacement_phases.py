@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._domain.hold import LONGEST_HOLD, Hold
 from ansible_collections.ec2ops.storage.plugins.module_utils._domain.replacement import Phase, Replacement
 from ansible_collections.ec2ops.storage.plugins.module_utils._domain.rivals import has_lost
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel import proofs
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel import instance_proofs
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import planned
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Instance
 
@@ -118,7 +118,7 @@ LATER = {"DeviceName": "/dev/sdf", "Ebs": {"VolumeId": "vol-0000000000000000c", 
 def test_facts_refute_that_a_successor_never_served(heir: Instance, predecessor: Instance, possible: bool) -> None:
     if heir.launch_time is not None and heir.facts.get("BlockDeviceMappings") == [LATER]:
         heir = dataclasses.replace(heir, launch_time=NOON + HOUR)
-    assert proofs.can_be_on_trial(heir, predecessor, NOW) is possible
+    assert instance_proofs.can_be_on_trial(heir, predecessor, NOW) is possible
 
 
 @pytest.mark.parametrize(
@@ -139,13 +139,13 @@ def test_facts_refute_that_a_successor_never_served(heir: Instance, predecessor:
     ],
 )
 def test_last_transition_tells_who_ran_last(heir: Instance, predecessor: Instance, last: bool) -> None:
-    assert proofs.has_outlasted(heir, predecessor) is last
+    assert instance_proofs.has_outlasted(heir, predecessor) is last
 
 
 def test_attach_time_tells_since_when_a_volume_is_there() -> None:
-    assert proofs.attached_since(new(), VOLUME) == NOON
-    assert proofs.attached_since(new(born=None), VOLUME) is None
-    assert proofs.attached_since(new(), "vol-0000000000000000c") is None
+    assert instance_proofs.attached_since(new(), VOLUME) == NOON
+    assert instance_proofs.attached_since(new(born=None), VOLUME) is None
+    assert instance_proofs.attached_since(new(), "vol-0000000000000000c") is None
 
 
 @pytest.mark.parametrize(

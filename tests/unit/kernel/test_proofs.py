@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel import proofs
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel import instance_proofs, proofs
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import (
     COPIED_VOLUME,
     GENERATIONS,
@@ -56,7 +56,7 @@ def launched(generation: int = 0, old: str = OLD, image_id: str = IMAGE) -> str:
     ],
 )
 def test_client_token_proves_a_successor(instance: Instance, proven: bool) -> None:
-    assert proofs.is_launched_to_replace(instance, OLD) is proven
+    assert instance_proofs.is_launched_to_replace(instance, OLD) is proven
 
 
 def stopped(
@@ -99,7 +99,7 @@ def stopped(
     ],
 )
 def test_transition_proves_a_hold(instance: Instance, proven: bool) -> None:
-    assert proofs.is_stopped_within(instance, NOON + timedelta(microseconds=7), NOON + 30 * MINUTE) is proven
+    assert instance_proofs.is_stopped_within(instance, NOON + timedelta(microseconds=7), NOON + 30 * MINUTE) is proven
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_transition_proves_a_hold(instance: Instance, proven: bool) -> None:
     ],
 )
 def test_start_that_stood_shows_that_an_instance_has_run(instance: Instance, run: bool) -> None:
-    assert proofs.has_run_since(instance, NOON) is run
+    assert instance_proofs.has_run_since(instance, NOON) is run
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_start_that_stood_shows_that_an_instance_has_run(instance: Instance, run
     ],
 )
 def test_state_that_a_plan_predicts_is_told_from_ec2s(state: str, shown: dict[str, Any], otherwise: bool) -> None:
-    assert proofs.is_shown_otherwise(Instance(OLD, state=state, facts=shown)) is otherwise
+    assert instance_proofs.is_shown_otherwise(Instance(OLD, state=state, facts=shown)) is otherwise
 
 
 def snapshot(volume_id: str = VOLUME, snapshot_id: str = SNAPSHOT, **fields: Any) -> Snapshot:

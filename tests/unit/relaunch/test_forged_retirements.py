@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import planned
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.proofs import may_have_run_on
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.instance_proofs import may_have_run_on
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Instance
 from ansible_collections.ec2ops.storage.plugins.modules import instance_power, snapshot_rotate
 

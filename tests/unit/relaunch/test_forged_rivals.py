@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.proofs import has_retired, launched_last
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.instance_proofs import has_retired, launched_last
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Instance
 from ansible_collections.ec2ops.storage.plugins.modules import instance_power, snapshot_rotate
 

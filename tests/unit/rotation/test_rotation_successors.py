@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import client_token
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.instance_proofs import launch_identity
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Plan
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.proofs import launch_identity
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Instance, Resource
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import specification
 

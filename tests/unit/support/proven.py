@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel import tags as tag_names
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import client_token
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.proofs import launch_identity
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.instance_proofs import launch_identity
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Instance
 
 

@@ -28,8 +28,8 @@ from ..._domain.succession_doubts import claim_warnings, undecided_warning
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import Ambiguous, SpecError, StorageError, UnsafePlan, bounded, listed
 from ..._kernel.ids import require_id
+from ..._kernel.instance_proofs import can_be_on_trial
 from ..._kernel.plan import Change, Feature, Plan, Stage
-from ..._kernel.proofs import can_be_on_trial
 from ..._kernel.resources import Instance, view
 from ..._kernel.state import Query, State, by_id
 from ..._kernel.times import parse_span

@@ -24,8 +24,8 @@ from ..._domain.succession_doubts import (
 )
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import UnsafePlan
+from ..._kernel.instance_proofs import can_be_on_trial, is_off
 from ..._kernel.plan import Change, Stage
-from ..._kernel.proofs import can_be_on_trial, is_off
 from ..._kernel.resources import Instance
 from ..._kernel.state import State
 from .options import RelaunchSpec

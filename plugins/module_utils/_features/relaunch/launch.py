@@ -25,8 +25,8 @@ from ..._domain.succession import on_trial_for
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import SpecError
 from ..._kernel.ids import planned
+from ..._kernel.instance_proofs import launch_identity
 from ..._kernel.plan import Change
-from ..._kernel.proofs import launch_identity
 from ..._kernel.resources import Image, Instance, view
 from ..._kernel.state import Query, State
 from ..._kernel.tags import replaced_ids, replaces_value, specification

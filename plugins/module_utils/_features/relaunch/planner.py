@@ -72,8 +72,8 @@ from ..._domain.succession_guards import require_no_way_back, require_settled, r
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import Ambiguous, SpecError, UnsafePlan
 from ..._kernel.ids import is_planned
+from ..._kernel.instance_proofs import is_off, may_have_run_on
 from ..._kernel.plan import Feature, Plan, Stage, Wait
-from ..._kernel.proofs import is_off, may_have_run_on
 from ..._kernel.resources import Instance, view
 from ..._kernel.state import Query, State, by_id, images_by_id, together
 from .doubts import (

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable
 
 from ..._domain.hold import Hold, hold_of, wants_start
 from ..._kernel import tags as tag_names
-from ..._kernel.proofs import attached_since
+from ..._kernel.instance_proofs import attached_since
 from ..._kernel.resources import Instance, Volume
 from ..._kernel.state import State
 from .places import Place, recorded_places

@@ -1,0 +1,233 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Facts about instances that only EC2 can have written: launches, stops, starts and attachments.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from .ids import GENERATIONS, client_token, is_planned
+from .resources import Instance
+
+LONGEST_TRIAL = timedelta(days=1)
+"""How long after its launch a later run still ends a successor that its tag calls given up, or retires a predecessor
+that runs beside one.
+"""
+
+
+LONGEST_RACE = timedelta(minutes=5)
+"""How much later than another run's successor a run may launch one that did not see it: it looks right before."""
+
+# Within this time of its launch an instance gets the volumes that it is launched with.
+_LAUNCHING = timedelta(minutes=1)
+
+# What EC2 writes of a stop through its API: "User initiated (2026-11-23 19:00:03 GMT)".
+_TRANSITION = re.compile(r".*\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)")
+
+# The reasons of a stop that somebody wanted (EC2 API reference, StateReason). All others of Client. and Server. are
+# EC2's own.
+_WANTED_STOPS = ("Client.UserInitiatedShutdown", "Client.UserInitiatedHibernate", "Client.InstanceInitiatedShutdown")
+
+
+def launch_identity(predecessor_id: str, image_id: str) -> tuple[str, ...]:
+    """Return the identity from which `ids.client_token` makes the ClientToken of a successor's launch."""
+    return ("relaunch", predecessor_id, image_id)
+
+
+def is_launched_to_replace(heir: Instance, predecessor_id: str) -> bool:
+    """Return whether a relaunch of *predecessor_id* launched *heir*: RunInstances got one of this collection's
+    ClientTokens.
+
+    EC2 shows a launch's ClientToken for ever, and nobody can change it later. Somebody who may call RunInstances can
+    choose it, so the right to launch instances is a right to be believed. A successor that is only planned is the
+    plan's own.
+    """
+    if is_planned(heir.instance_id):
+        return True
+    return heir.facts.get("ClientToken") in launch_tokens(predecessor_id, heir.image_id)
+
+
+def launch_tokens(predecessor_id: str, image_id: str) -> tuple[str, ...]:
+    """Return the ClientTokens that the launch of a successor can have: one of each generation."""
+    identity = launch_identity(predecessor_id, image_id)
+    return tuple(client_token(identity, number) for number in range(GENERATIONS))
+
+
+def last_transition(instance: Instance) -> datetime | None:
+    """Return the time of the last stop or termination that EC2 reports in StateTransitionReason, in whole seconds.
+
+    None while the instance runs, and for transitions of which EC2 tells no time ("Server.InternalError").
+    """
+    found = _TRANSITION.fullmatch(str(instance.facts.get("StateTransitionReason") or ""))
+    return datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC) if found else None
+
+
+def is_start_taken_back(instance: Instance, since: datetime) -> bool:
+    """Return whether EC2 itself ended the last start of a stopped instance, and that start came after *since*.
+
+    EC2 accepts a start and lets the instance fall back to ``stopped`` when it cannot use the root's key, for example
+    (StateReason ``Client.InternalError``). LaunchTime moves with the attempt.
+    """
+    code = (instance.facts.get("StateReason") or {}).get("Code") or ""
+    own = code.startswith(("Client.", "Server.")) and code not in _WANTED_STOPS
+    return own and instance.state == "stopped" and instance.launch_time is not None and instance.launch_time >= since
+
+
+def has_run_since(instance: Instance, since: datetime) -> bool:
+    """Return whether EC2 shows that the instance was started after *since*, and that the start stood.
+
+    Of a stopped one the last stop tells: it came after the start. LaunchTime alone tells nothing, since it moves with a
+    start that EC2 takes back too. EC2 tells LaunchTime in whole seconds or finer, records tell whole seconds, so
+    seconds are compared.
+    """
+    launched = None if instance.launch_time is None else instance.launch_time.replace(microsecond=0)
+    if launched is None or launched <= since:
+        return False
+    if instance.state != "stopped":
+        return True
+    stopped = last_transition(instance)
+    return stopped is not None and stopped >= launched and not is_start_taken_back(instance, since)
+
+
+def is_shown_otherwise(instance: Instance) -> bool:
+    """Return whether a plan predicts the instance's state: EC2 itself answered another one. The
+    plan is this run's own.
+    """
+    shown = (instance.facts.get("State") or {}).get("Name")
+    return shown is not None and shown != instance.state
+
+
+def is_stopped_within(instance: Instance, since: datetime, until: datetime) -> bool:
+    """Return whether the stop of a stopped instance lies between two times, to the second; or EC2 took back a later
+    start.
+
+    This is the proof of a hold: *since* and *until* are the times of its record.
+    """
+    stopped = last_transition(instance)
+    if stopped is not None and since.replace(microsecond=0) <= stopped <= until:
+        return True
+    return is_start_taken_back(instance, since)
+
+
+def is_off(instance: Instance) -> bool:
+    """Return whether the instance exists and does not run, or is about to stop."""
+    return instance.state in ("stopping", "stopped")
+
+
+def launched_at(instance: Instance) -> datetime | None:
+    """When the instance was launched: its first attachment. LaunchTime moves with every start. None where unknown."""
+    return min(_attachments(instance), default=None)
+
+
+def attached_since(instance: Instance, volume_id: str) -> datetime | None:
+    """When the volume was attached to the instance: AttachTime. None where EC2 shows no such attachment."""
+    for device in instance.facts.get("BlockDeviceMappings") or ():
+        ebs = device.get("Ebs") or {}
+        if ebs.get("VolumeId") == volume_id:
+            moment = ebs.get("AttachTime")
+            return moment if isinstance(moment, datetime) else None
+    return None
+
+
+def _usage_times(instance: Instance) -> tuple[datetime, ...]:
+    """UsageOperationUpdateTime, which is the launch or later: a new root volume has a later AttachTime too."""
+    moment = instance.facts.get("UsageOperationUpdateTime")
+    return (moment,) if isinstance(moment, datetime) else ()
+
+
+def _attachments(instance: Instance, since: datetime | None = None) -> list[datetime]:
+    """Return the AttachTime of each of the instance's block devices, of those later than *since* alone."""
+    devices = instance.facts.get("BlockDeviceMappings") or ()
+    moments = [(device.get("Ebs") or {}).get("AttachTime") for device in devices]
+    return [item for item in moments if isinstance(item, datetime) and (since is None or item > since)]
+
+
+def is_stopped_before(old: Instance, moment: datetime) -> bool:
+    """Return whether EC2 does not show that the stop of *old*, which is off, came after *moment*."""
+    stopped = last_transition(old)
+    return stopped is None or stopped <= moment
+
+
+def has_outlasted(heir: Instance, old: Instance) -> bool:
+    """Return whether *heir* is the one of the two that ran last: *old* is off, and *heir* runs, or has stopped later.
+
+    StateTransitionReason tells both stops. Where EC2 tells no time of one, the later LaunchTime decides.
+    """
+    if not is_off(old):
+        return False
+    if heir.state in ("pending", "running"):
+        return True
+    mine, other = last_transition(heir), last_transition(old)
+    if mine is None or other is None:
+        mine, other = heir.launch_time, old.launch_time
+    return is_off(heir) and mine is not None and other is not None and mine > other
+
+
+def may_have_run_on(old: Instance, heir: Instance, now: datetime) -> bool:
+    """Return whether *old* may have run for more than `LONGEST_TRIAL` after the launch of *heir*.
+
+    Then only a tag tells that *heir* serves in its place: beside a successor that was given up, EC2 shows the same. An
+    instance that is off may have run until now if EC2 does not tell when it stopped. A successor that is only planned
+    is the plan's own.
+    """
+    if is_planned(heir.instance_id) or not old.alive:
+        return False
+    launched = min((*_attachments(heir), *_usage_times(heir)), default=None)
+    stopped = last_transition(old) if is_off(old) else None
+    return launched is None or (stopped or now) - launched > LONGEST_TRIAL
+
+
+def launched_last(heirs: Sequence[Instance], images_made: Mapping[str, datetime]) -> Instance | None:
+    """Return the one of several successors of one predecessor that was launched when the others did not serve, or None.
+
+    A relaunch launches none beside a successor that serves, unless two runs race. So the last one counts if no run that
+    races can have launched it: it came later than `LONGEST_RACE`, or the others are older than its image. And none of
+    the others was started since. *images_made*: the creation dates of images, by id, as far as known.
+    """
+    known = [(moment, heir) for heir in heirs if (moment := launched_at(heir)) is not None]
+    if len(known) < max(len(heirs), 2):
+        return None
+    *others, (moment, last) = sorted(known, key=lambda item: (item[0], item[1].instance_id))
+    before = others[-1][0]
+    made = images_made.get(last.image_id)
+    raced = moment - before <= LONGEST_RACE and (made is None or made <= before)
+    restarted = any(heir.launch_time is None or heir.launch_time > moment for _moment, heir in others)
+    return None if raced or restarted else last
+
+
+def has_retired(heir: Instance, old: Instance, until: datetime) -> bool:
+    """Return whether EC2 shows that *old* was stopped after the launch of *heir*, and not after *until*.
+
+    A successor that was launched after that stop has not retired *old* itself.
+    """
+    launched, stopped = launched_at(heir), last_transition(old)
+    if not is_off(old) or launched is None or stopped is None:
+        return False
+    return launched.replace(microsecond=0) <= stopped <= until
+
+
+def can_be_on_trial(heir: Instance, old: Instance, now: datetime) -> bool:
+    """Return whether EC2's facts leave room for the claim that *heir* was launched to replace *old* and has never
+    served.
+
+    A tag claims that, and nothing of EC2's can prove it. These facts refute it: *heir* is older than `LONGEST_TRIAL`;
+    it has an Elastic IP, a volume that came later, or was started again; *old* is gone, or ran when *heir* was launched
+    and is off now. A successor that is only planned is the plan's own.
+    """
+    if is_planned(heir.instance_id):
+        return True
+    born = launched_at(heir)
+    if born is None or not old.alive or now - min((born, *_usage_times(heir))) > LONGEST_TRIAL:
+        return False
+    settled = born + _LAUNCHING
+    restarted = heir.launch_time is not None and heir.launch_time > settled
+    if heir.elastic_ip or restarted or _attachments(heir, settled):
+        return False
+    return not is_off(old) or is_stopped_before(old, born)
