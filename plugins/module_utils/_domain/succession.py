@@ -8,8 +8,8 @@ A replaced instance is gone from EC2's answers an hour after its end, so the rec
 ``ec2ops:replaces``, with the ids of all it stands for. An operator's inventory may go on naming the first of them.
 
 The tags only say where to look. A successor is believed to replace its direct predecessor, the first id of its tag,
-when EC2 shows the ClientToken of that relaunch (`instance_proofs.is_launched_to_replace`). It stands for an older id when EC2
-shows the links between, or when the instance of that id is gone: then nobody else can be meant.
+when EC2 shows the ClientToken of that relaunch (`instance_proofs.is_launched_to_replace`). It stands for an older id
+when EC2 shows the links between, or when the instance of that id is gone: then nobody else can be meant.
 
 Of several successors of one predecessor, the one that was launched last serves if EC2 shows that no two runs raced
 (`instance_proofs.launched_last`), else the one of which the tag says so.

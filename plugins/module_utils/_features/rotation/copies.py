@@ -20,33 +20,27 @@ Private to this collection.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from ..._domain.snapshot_sets import Slots, Unit, is_set, missing_parts, set_mark
+from ..._domain.snapshot_sets import Slots, Unit, is_set
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import bounded
 from ..._kernel.ids import COPIED_VOLUME, copy_description, is_planned, moment_of, planned
 from ..._kernel.plan import Change, Stage, Wait, tagging
 from ..._kernel.proofs import (
     capture_record,
-    copy_misfit,
-    copy_record,
-    has_proven_time,
-    is_copy,
-    is_recorded_for,
     source_of,
-    time_of,
 )
-from ..._kernel.resources import Snapshot, Volume
+from ..._kernel.resources import Snapshot
 from ..._kernel.state import Query, State, own_snapshots
 from ..._kernel.tags import carried, specification
 from ..._kernel.times import format_instant, slot_value
-from .accounts import Accounts
 from .capture import no_room
+from .copied import Copied, original_of
 from .guards import Guards, sharing
 from .keeping import Scene, exclusions
 from .retention import decide
@@ -56,7 +50,7 @@ IN_FLIGHT = 20
 """EC2 makes so many copies at once in a region ("concurrent snapshot copies per destination region")."""
 TOO_MANY = frozenset({"ResourceLimitExceeded"})
 DEFAULT_KEY = "alias/aws/ebs"
-_LIVING = ("pending", "completed")
+
 _ALONG = (tag_names.PERIOD, tag_names.SET, tag_names.PARTS, tag_names.ORIGIN)
 """The tags of the collection that mean the same on a copy as on its original."""
 
@@ -70,22 +64,12 @@ def _key_query(key: str, place: str = "") -> Query:
     return Query("DescribeKey", arguments=(("KeyId", key),), service="kms", place=place, optional=True)
 
 
-def original_of(snapshot: Snapshot) -> str:
-    """Return the id of the snapshot that this one is a copy of, by its tag."""
-    return snapshot.tags.get(tag_names.COPY_OF, "").rpartition("/")[2]
-
-
 class Copying:
-    """The copies of one policy in one place.
+    """The copies of one policy in one place: which ones are there, and which ones a plan makes.
 
     *sources*: the originals that may be copied, those that are made in this run too if it waits for them. *home*: all
     that the policy has where the originals are. *names*: by id, what the snapshots of the current slot were called
-    before they were made: by that their copies are called too.
-
-    A copy counts when the run that asked for it has recorded so (`proofs.copy_record`) and, while EC2 shows the
-    original, fits it. ``unproven``: by id, why a snapshot that claims to be a copy of the policy's does not count.
-    ``unplaced``: by id, why a copy in another account may have been made by a third one, so that it does not count
-    either. Earlier versions recorded less: see `_doubt`.
+    before they were made. Their copies are called so too.
     """
 
     def __init__(
@@ -101,168 +85,21 @@ class Copying:
         now: datetime,
     ) -> None:
         self.spec, self.copy, self.state, self.sources, self.guards, self.now = spec, copy, state, sources, guards, now
-        self._names, self._slots = names, slots
-        self._homes = {item.snapshot_id: (unit, item) for unit in home for item in unit.snapshots}
+        self.there = Copied(spec, copy, state, sources, home, slots, now)
         self.waits = spec.wait and copy.wait
-        self._accounts = Accounts(spec, state)
-        self._no_account = self._accounts.unknown(copy)
-        found = (item for item in state.all(Snapshot) if item.place == copy.place)
-        self.known = sorted(found, key=lambda item: item.snapshot_id)
-        claiming = [
-            item
-            for item in self.known
-            if not self._no_account
-            and item.tags.get(tag_names.POLICY) == spec.policy
-            and item.tags.get(tag_names.COPY_OF, "").startswith(self._here)
-        ]
-        self.unproven = {item.snapshot_id: why for item in claiming if (why := self._misfit(item))}
-        fitting = [item for item in claiming if item.snapshot_id not in self.unproven]
-        self.unplaced = {item.snapshot_id: why for item in fitting if (why := self._unplaced(item))}
-        ours = [item for item in fitting if item.snapshot_id not in self.unplaced]
-        self.failed = [self._unit((item,), item.snapshot_id) for item in ours if item.state == "error"]
-        living = (item for item in ours if item.state in _LIVING)
-        self.living = sorted(living, key=lambda item: (bool(self._doubt(item)), *_best_first(item)))
-        self.copied: dict[str, Snapshot] = {}
-        for item in self.living:
-            self.copied.setdefault(original_of(item), item)
-        others = [item for item in ours if item.state not in ("error", *_LIVING)]
-        self.units = self._units(others)
+        self._names = names
 
-    # --- what is there ---
-
-    def _misfit(self, copy: Snapshot) -> str:
-        """Return why a snapshot that claims to be one of the policy's copies is none, or an empty text."""
-        record, original_id = copy_record(copy), original_of(copy)
-        if record is None:
-            return "its description does not name the volume and the region of an original"
-        if not is_recorded_for(record, self.spec.policy) or record.region != self.state.region:
-            return "its description names another policy or region"
-        if record.account and record.account != self._account_here(copy):
-            return f"its description names the account {record.account}"
-        if record.original not in ("", original_id):
-            return f"its description says that it is a copy of {record.original}"
-        if original_id not in self._homes:
-            return ""
-        original = self._homes[original_id][1]
-        if source_of(original) != record.volume:
-            return f"its description names {record.volume}, and {original_id} was taken of {source_of(original)}"
-        return copy_misfit(copy, original) or ""
-
-    def _account_here(self, copy: Snapshot) -> str:
-        """Return the account of the originals. Where no other profile is asked, the owner of the copy tells it."""
-        return self._accounts.of(None) or ("" if self.account else copy.owner_id or "")
-
-    def _unplaced(self, copy: Snapshot) -> str:
-        """Return why a copy in another account may be that of a third account, or an empty text.
-
-        Several accounts may copy to one, and anybody there who may tag can change the account in the copy's tag. Its
-        description names the account. Where it does not, EC2 must show the original, or that its volume is one of this
-        account: it gives an id only once.
-        """
-        record, original_id = copy_record(copy), original_of(copy)
-        if not self.account or record is None or record.account or original_id in self._homes:
-            return ""
-        if record.volume in self._volumes_here:
-            return ""
-        return f"its description names no account, and EC2 shows neither {original_id} nor {record.volume}"
-
-    @cached_property
-    def _volumes_here(self) -> frozenset[str]:
-        """The volumes that EC2 shows in the account of the originals, and those that its snapshots were taken of."""
-        taken = (item for item in self.state.all(Snapshot) if not item.place and not is_copy(item))
-        own = (item.volume_id for item in taken if item.owner_id in (None, self._accounts.of(None)))
-        return frozenset((*own, *(volume.volume_id for volume in self.state.all(Volume))))
-
-    def _mark(self, copy: Snapshot) -> str:
-        """Return the mark that the copies of one set share, or an empty text for the copy of a single snapshot.
-
-        Facts tell it, in all that the present version copied and of every original that is there. For other copies the
-        tag `tags.SET` does, and no such copy is in one set with a proven one.
-        """
-        home, record = self._homes.get(original_of(copy)), copy_record(copy)
-        if home is not None:
-            return set_mark(home[0].group, home[0].start_time) if is_set(home[0]) else ""
-        if record is not None and record.original:
-            if not record.instance:
-                return ""
-            if record.taken is not None:
-                return set_mark(record.instance, record.taken)
-        claimed = copy.tags.get(tag_names.SET, "")
-        return f"claimed {claimed}" if claimed else ""
-
-    def _doubt(self, copy: Snapshot) -> str:
-        """Return why the time or the original of a proven copy is unproven, or an empty text."""
-        record, original_id = copy_record(copy), original_of(copy)
-        if record is None or has_proven_time(copy):
-            return ""
-        if not record.original:
-            return "its description does not name its original"
-        return "" if original_id in self._homes else f"only its tags say when {original_id} was taken, which is gone"
-
-    def _unit(self, snapshots: Sequence[Snapshot], key: str, *, whole: bool = True, lacking: int = 0) -> Unit:
-        """Copies as one unit, with the time and the slot of their originals: as EC2 shows these, else as recorded."""
-        first, parts = snapshots[0], tuple(snapshots)
-        home, record, mark = self._homes.get(original_of(first)), copy_record(first), self._mark(first)
-        doubt = next((why for item in snapshots if (why := self._doubt(item))), "")
-        if home is not None and not doubt:
-            unit = home[0]
-            return Unit(key, unit.group, parts, unit.start_time, unit.period, whole, lacking, claimed=unit.claimed)
-        if doubt:
-            start = max(item.start_time or self.now for item in snapshots)
-            return Unit(key, self._doubtful_group(first), parts, start, None, doubt=doubt)
-        taken = time_of(first) or self.now
-        group = record.instance if mark and record is not None else source_of(first)
-        period, claimed = self._slots.made_for(parts, taken)
-        return Unit(key, group, parts, taken, period, whole, lacking, claimed=claimed)
-
-    def _doubtful_group(self, copy: Snapshot) -> str:
-        """Return the source of the copy from its description, or an empty text if only a tag assigns it to a set."""
-        home, record = self._homes.get(original_of(copy)), copy_record(copy)
-        if home is not None:
-            return home[0].group
-        if record is None or (not record.original and self._mark(copy)):
-            return ""
-        return record.instance or record.volume
-
-    def _units(self, others: Iterable[Snapshot]) -> list[Unit]:
-        """Return the copies of the place as units, the newest first. The key of a unit is that of its original.
-
-        Copies of one set are one unit, whole when each of its originals has one. A second copy of the same original
-        stands for itself, and so does what is in a state that is none of ours to judge.
-        """
-        sets: dict[tuple[str, str], list[Snapshot]] = defaultdict(list)
-        for original, item in self.copied.items():
-            mark = self._mark(item)
-            sets[mark, "" if mark else original].append(item)
-        units = []
-        for (mark, _alone), members in sets.items():
-            ordered = sorted(members, key=original_of)
-            source = self._source_sets.get(mark)
-            whole = source is None or all(item in self.copied for item in source.ids)
-            key = original_of(ordered[0]) if source is None else source.key
-            recording = next((known[1] for item in ordered if (known := self._homes.get(original_of(item)))), None)
-            lacking = missing_parts(ordered, recording) if mark else 0
-            units.append(self._unit(ordered, key, whole=whole, lacking=lacking))
-        units += [self._unit((item,), item.snapshot_id) for item in (*self._second, *others)]
-        units += self.failed
-        return sorted(units, key=lambda item: (item.start_time, item.key), reverse=True)
-
-    @cached_property
-    def _second(self) -> list[Snapshot]:
-        """The second copies of one original: two runs have made it, or one whose answer was lost."""
-        return [item for item in self.living if self.copied[original_of(item)] is not item]
-
-    @cached_property
-    def _source_sets(self) -> dict[str, Unit]:
-        """By the mark of a set, its original."""
-        return {set_mark(unit.group, unit.start_time): unit for unit in self.sources if is_set(unit)}
+    @property
+    def account(self) -> str:
+        """The account of the other profile, when it is another one than the task's; else empty."""
+        return self.there.account
 
     # --- what is to be copied ---
 
     @property
     def wanted(self) -> list[Unit]:
         """The originals of which a copy is missing and can be made, the oldest first."""
-        return [] if self._no_key or self._no_account else self._missing
+        return [] if self._no_key or self.there.no_account else self._missing
 
     @cached_property
     def _no_key(self) -> str:
@@ -281,14 +118,14 @@ class Copying:
         missing = {
             unit.key: unit
             for unit in self.sources
-            if any(item not in self.copied for item in unit.ids) and not self._unshareable(unit)
+            if any(item not in self.there.copied for item in unit.ids) and not self._unshareable(unit)
         }
         if not missing:
             return []
-        left_out = exclusions(self.units, self.guards, self.now)
+        left_out = exclusions(self.there.units, self.guards, self.now)
         counted = {
             unit.key: unit.candidate
-            for unit in self.units
+            for unit in self.there.units
             if unit.group and not unit.doubt and (unit.key not in left_out or unit.state == "pending")
         }
         # A copy that is to be there counts as it will: as its original.
@@ -301,9 +138,9 @@ class Copying:
     def beginning(self) -> list[tuple[Unit, Snapshot]]:
         """The originals of which a copy is begun now, in order: as many as EC2 makes at once, or all with a wait."""
         missing = [
-            (unit, item) for unit in self.wanted for item in unit.snapshots if item.snapshot_id not in self.copied
+            (unit, item) for unit in self.wanted for item in unit.snapshots if item.snapshot_id not in self.there.copied
         ]
-        room = IN_FLIGHT - sum(item.state == "pending" for item in self.living)
+        room = IN_FLIGHT - sum(item.state == "pending" for item in self.there.living)
         return missing if self.waits else missing[: max(0, room)]
 
     @cached_property
@@ -325,14 +162,8 @@ class Copying:
             for number, (unit, item) in enumerate(self.beginning)
         ]
 
-    @property
-    def _here(self) -> str:
-        """Return the beginning of the tag of copies from this region, and from this account for other accounts."""
-        account = f"{self._accounts.of(None)}/" if self.account else ""
-        return f"{account}{self.state.region}/"
-
     def _copy_of(self, source: Snapshot) -> str:
-        return f"{self._here}{source.snapshot_id}"
+        return f"{self.there.here}{source.snapshot_id}"
 
     @staticmethod
     def _taken(unit: Unit, source: Snapshot) -> str:
@@ -365,7 +196,7 @@ class Copying:
             name,
             region,
             taken,
-            account=self._accounts.of(None) if self.account else "",
+            account=self.there.accounts.of(None) if self.account else "",
             volumes=(record.volumes if record is not None else None) or 0,
             attached=record.attached if record is not None else "",
             slot=slot_value(record.slot) if record is not None and record.slot is not None else "",
@@ -407,33 +238,33 @@ class Copying:
         made = {item.snapshot_id: change for (_unit, item), change in zip(self.beginning, self.begun, strict=True)}
         expected = []
         for unit in self.wanted:
-            if all(item in self.copied or item in made for item in unit.ids):
+            if all(item in self.there.copied or item in made for item in unit.ids):
                 parts = [
                     self._as_made(made[original.snapshot_id], original)
                     if original.snapshot_id in made
-                    else self.copied[original.snapshot_id]
+                    else self.there.copied[original.snapshot_id]
                     for original in unit.snapshots
                 ]
                 expected.append(replace(unit, snapshots=tuple(parts), whole=True))
         becoming = {unit.key for unit in expected}
-        pending = [unit for unit in self.units if unit.state == "pending" and not unit.doubt]
+        pending = [unit for unit in self.there.units if unit.state == "pending" and not unit.doubt]
         awaited = [unit for unit in pending if unit.whole and unit.group]
         # A set of which a part was there is one of the two, and counts whole. So does one that nobody completes.
         coming = {unit.key for unit in self.wanted}
-        units = [replace(unit, whole=unit.whole or unit.key not in coming) for unit in self.units]
+        units = [replace(unit, whole=unit.whole or unit.key not in coming) for unit in self.there.units]
         units = [unit for unit in units if unit.key not in becoming]
         holders = {snapshot_id: unit for unit in units for snapshot_id in unit.ids}
-        repeated = [item for item in self._second if not self._doubt(item)]
-        firsts = {item.snapshot_id: holders.get(self.copied[original_of(item)].snapshot_id) for item in repeated}
+        repeated = [item for item in self.there.second if not self.there.doubt(item)]
+        firsts = {item.snapshot_id: holders.get(self.there.copied[original_of(item)].snapshot_id) for item in repeated}
         second = {name: first for name, first in firsts.items() if first is not None}
         return Scene(
             self.copy.place,
             units,
             expected,
             awaited,
-            failed=self.failed,
+            failed=self.there.failed,
             second=second,
-            known=self.known,
+            known=self.there.known,
             waits=self.waits,
         )
 
@@ -455,7 +286,7 @@ class Copying:
         if told:
             return str(told)
         volume = source_of(source)
-        keys = [item.kms_key_id for item in self.copied.values() if item.encrypted and source_of(item) == volume]
+        keys = [item.kms_key_id for item in self.there.copied.values() if item.encrypted and source_of(item) == volume]
         return keys[0] if keys else None
 
     @property
@@ -473,7 +304,7 @@ class Copying:
         """
         if waits:
             return
-        pending = {original_of(item) for item in self.living if item.state == "pending"}
+        pending = {original_of(item) for item in self.there.living if item.state == "pending"}
         for unit in self.sources:
             if pending.intersection(unit.ids):
                 yield unit.key, f"its copy in {self.copy.where} is not completed yet"
@@ -481,14 +312,6 @@ class Copying:
             yield unit.key, f"its copy in {self.copy.where} is not completed yet"
 
     # --- other accounts ---
-
-    @property
-    def account(self) -> str:
-        """The account of the other profile, when it is another one than the task's; else empty."""
-        if not self.copy.profile:
-            return ""
-        theirs = self._accounts.of(self.copy.profile)
-        return "" if theirs == self._accounts.of(None) else theirs
 
     def _unshareable(self, unit: Unit) -> str:
         """Return why EC2 refuses to share a part of the unit with the other account, or an empty text."""
@@ -504,9 +327,9 @@ class Copying:
 
     def refusals(self) -> list[str]:
         """Return why some wanted copies cannot be made."""
-        if self._no_account:
-            return [self._no_account]
-        missing = [unit for unit in self.sources if any(item not in self.copied for item in unit.ids)]
+        if self.there.no_account:
+            return [self.there.no_account]
+        missing = [unit for unit in self.sources if any(item not in self.there.copied for item in unit.ids)]
         unshareable = [text for unit in missing if (text := self._unshareable(unit))]
         return [*unshareable, *([self._no_key] if self._no_key and self._missing else [])]
 
@@ -544,7 +367,7 @@ class Copying:
         """Return the originals that must stay shared when this run ends: their copy is under way then."""
         if self.waits:
             return set()
-        pending = {original_of(item) for item in self.living if item.state == "pending"}
+        pending = {original_of(item) for item in self.there.living if item.state == "pending"}
         return pending | {item.snapshot_id for _unit, item in self.beginning}
 
     # --- the calls ---
@@ -553,7 +376,7 @@ class Copying:
         """Yield the stages that copy, one copy of each volume at a time, with a wait after as many as EC2 makes at
         once.
         """
-        pending = tuple(item.snapshot_id for item in self.living if item.state == "pending") if self.waits else ()
+        pending = tuple(item.snapshot_id for item in self.there.living if item.state == "pending") if self.waits else ()
         changes = list(zip((item for _unit, item in self.beginning), self.begun, strict=True))
         if pending:
             yield Stage(waits=(Wait(pending, "completed", place=self.copy.place),))
@@ -575,7 +398,7 @@ class Copying:
 
     def taggings(self, gone: set[str]) -> Iterator[Change]:
         """Yield the changes that set the user's tags on copies without them."""
-        for item in self.living:
+        for item in self.there.living:
             change, _left_out = self._tagging(item)
             if change is not None and item.snapshot_id not in gone:
                 yield change
@@ -585,24 +408,24 @@ class Copying:
 
     def warnings(self) -> Iterator[str]:
         """Yield warnings about failed copies, with EC2's reason, and about tags that do not fit on copies."""
-        for item in self.living:
+        for item in self.there.living:
             _change, left = self._tagging(item)
             if left:
                 yield no_room(item.snapshot_id, left)
-        if self.unproven:
-            found = "; ".join(bounded(f"{name}: {why}" for name, why in sorted(self.unproven.items())))
+        if self.there.unproven:
+            found = "; ".join(bounded(f"{name}: {why}" for name, why in sorted(self.there.unproven.items())))
             yield (
                 f"copies to {self.copy.where}: these have the tags of copies of the policy {self.spec.policy}, but "
                 f"are none. They do not count and are kept. Remove their tag {tag_names.COPY_OF}. {found}."
             )
-        if self.unplaced:
-            found = "; ".join(bounded(f"{name}: {why}" for name, why in sorted(self.unplaced.items())))
+        if self.there.unplaced:
+            found = "; ".join(bounded(f"{name}: {why}" for name, why in sorted(self.there.unplaced.items())))
             yield (
-                f"copies to {self.copy.where}: nothing proves that the originals of {len(self.unplaced)} copies were "
-                "in this account. These copies do not count and are kept. Delete those that you do not need. "
+                f"copies to {self.copy.where}: nothing proves that the originals of {len(self.there.unplaced)} copies "
+                "were in this account. These copies do not count and are kept. Delete those that you do not need. "
                 f"{found}."
             )
-        for unit in self.failed:
+        for unit in self.there.failed:
             for item in unit.snapshots:
                 yield (
                     f"the copy {item.snapshot_id} of {original_of(item)} in {self.copy.where} has failed: "
@@ -617,11 +440,11 @@ class Copying:
         """
         found = [
             f"{' '.join(unit.ids)}: {unit.doubt}"
-            for unit in self.units
+            for unit in self.there.units
             if unit.doubt
             and unit.state == "completed"
             and unit.key in excluded
-            and original_of(unit.snapshots[0]) not in self._homes
+            and original_of(unit.snapshots[0]) not in self.there.homes
         ]
         if found:
             yield (
@@ -640,7 +463,7 @@ class Copying:
 
     @cached_property
     def _newest(self) -> dict[str, Unit]:
-        good = [unit for unit in self.units if unit.state == "completed" and not unit.archived and not unit.doubt]
+        good = [unit for unit in self.there.units if unit.state == "completed" and not unit.archived and not unit.doubt]
         return {unit.group: unit for unit in sorted(good, key=_age)}
 
     @cached_property
@@ -650,8 +473,3 @@ class Copying:
 
 def _age(unit: Unit) -> tuple[datetime, str]:
     return unit.start_time, unit.key
-
-
-def _best_first(snapshot: Snapshot) -> tuple[bool, float, str]:
-    start = snapshot.start_time.timestamp() if snapshot.start_time else 0.0
-    return (snapshot.state != "completed", start, snapshot.snapshot_id)

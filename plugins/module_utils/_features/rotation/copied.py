@@ -1,0 +1,231 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The copies of a policy that are there: which ones are proven, and which sets they make.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from functools import cached_property
+
+from ..._domain.snapshot_sets import Slots, Unit, is_set, missing_parts, set_mark
+from ..._kernel import tags as tag_names
+from ..._kernel.proofs import (
+    copy_misfit,
+    copy_record,
+    has_proven_time,
+    is_copy,
+    is_recorded_for,
+    source_of,
+    time_of,
+)
+from ..._kernel.resources import Snapshot, Volume
+from ..._kernel.state import State
+from .accounts import Accounts
+from .spec import CopySpec, RotationSpec
+
+_LIVING = ("pending", "completed")
+
+
+def original_of(snapshot: Snapshot) -> str:
+    """Return the id of the snapshot that this one is a copy of, by its tag."""
+    return snapshot.tags.get(tag_names.COPY_OF, "").rpartition("/")[2]
+
+
+class Copied:
+    """The copies of one policy that EC2 shows in one place, and which of them count.
+
+    A copy counts when the run that asked for it has recorded so (`proofs.copy_record`) and, while EC2 shows the
+    original, fits it. ``unproven``: by id, why a snapshot that claims to be a copy of the policy's does not count.
+    ``unplaced``: by id, why a copy in another account may have been made by a third one, so that it does not count
+    either. Earlier versions recorded less: see `doubt`.
+    """
+
+    def __init__(
+        self,
+        spec: RotationSpec,
+        copy: CopySpec,
+        state: State,
+        sources: Sequence[Unit],
+        home: Sequence[Unit],
+        slots: Slots,
+        now: datetime,
+    ) -> None:
+        self.spec, self.copy, self.state, self.sources, self.now = spec, copy, state, sources, now
+        self._slots = slots
+        self.homes = {item.snapshot_id: (unit, item) for unit in home for item in unit.snapshots}
+        self.accounts = Accounts(spec, state)
+        self.no_account = self.accounts.unknown(copy)
+        found = (item for item in state.all(Snapshot) if item.place == copy.place)
+        self.known = sorted(found, key=lambda item: item.snapshot_id)
+        claiming = [
+            item
+            for item in self.known
+            if not self.no_account
+            and item.tags.get(tag_names.POLICY) == spec.policy
+            and item.tags.get(tag_names.COPY_OF, "").startswith(self.here)
+        ]
+        self.unproven = {item.snapshot_id: why for item in claiming if (why := self._misfit(item))}
+        fitting = [item for item in claiming if item.snapshot_id not in self.unproven]
+        self.unplaced = {item.snapshot_id: why for item in fitting if (why := self._unplaced(item))}
+        ours = [item for item in fitting if item.snapshot_id not in self.unplaced]
+        self.failed = [self._unit((item,), item.snapshot_id) for item in ours if item.state == "error"]
+        living = (item for item in ours if item.state in _LIVING)
+        self.living = sorted(living, key=lambda item: (bool(self.doubt(item)), *_best_first(item)))
+        self.copied: dict[str, Snapshot] = {}
+        for item in self.living:
+            self.copied.setdefault(original_of(item), item)
+        others = [item for item in ours if item.state not in ("error", *_LIVING)]
+        self.units = self._units(others)
+
+    @property
+    def account(self) -> str:
+        """The account of the other profile, when it is another one than the task's; else empty."""
+        if not self.copy.profile:
+            return ""
+        theirs = self.accounts.of(self.copy.profile)
+        return "" if theirs == self.accounts.of(None) else theirs
+
+    @property
+    def here(self) -> str:
+        """Return the beginning of the tag of copies from this region, and from this account for other accounts."""
+        account = f"{self.accounts.of(None)}/" if self.account else ""
+        return f"{account}{self.state.region}/"
+
+    def _misfit(self, copy: Snapshot) -> str:
+        """Return why a snapshot that claims to be one of the policy's copies is none, or an empty text."""
+        record, original_id = copy_record(copy), original_of(copy)
+        if record is None:
+            return "its description does not name the volume and the region of an original"
+        if not is_recorded_for(record, self.spec.policy) or record.region != self.state.region:
+            return "its description names another policy or region"
+        if record.account and record.account != self._account_here(copy):
+            return f"its description names the account {record.account}"
+        if record.original not in ("", original_id):
+            return f"its description says that it is a copy of {record.original}"
+        if original_id not in self.homes:
+            return ""
+        original = self.homes[original_id][1]
+        if source_of(original) != record.volume:
+            return f"its description names {record.volume}, and {original_id} was taken of {source_of(original)}"
+        return copy_misfit(copy, original) or ""
+
+    def _account_here(self, copy: Snapshot) -> str:
+        """Return the account of the originals. Where no other profile is asked, the owner of the copy tells it."""
+        return self.accounts.of(None) or ("" if self.account else copy.owner_id or "")
+
+    def _unplaced(self, copy: Snapshot) -> str:
+        """Return why a copy in another account may be that of a third account, or an empty text.
+
+        Several accounts may copy to one, and anybody there who may tag can change the account in the copy's tag. Its
+        description names the account. Where it does not, EC2 must show the original, or that its volume is one of this
+        account: it gives an id only once.
+        """
+        record, original_id = copy_record(copy), original_of(copy)
+        if not self.account or record is None or record.account or original_id in self.homes:
+            return ""
+        if record.volume in self._volumes_here:
+            return ""
+        return f"its description names no account, and EC2 shows neither {original_id} nor {record.volume}"
+
+    @cached_property
+    def _volumes_here(self) -> frozenset[str]:
+        """The volumes that EC2 shows in the account of the originals, and those that its snapshots were taken of."""
+        taken = (item for item in self.state.all(Snapshot) if not item.place and not is_copy(item))
+        own = (item.volume_id for item in taken if item.owner_id in (None, self.accounts.of(None)))
+        return frozenset((*own, *(volume.volume_id for volume in self.state.all(Volume))))
+
+    def _mark(self, copy: Snapshot) -> str:
+        """Return the mark that the copies of one set share, or an empty text for the copy of a single snapshot.
+
+        Facts tell it, in all that the present version copied and of every original that is there. For other copies the
+        tag `tags.SET` does, and no such copy is in one set with a proven one.
+        """
+        home, record = self.homes.get(original_of(copy)), copy_record(copy)
+        if home is not None:
+            return set_mark(home[0].group, home[0].start_time) if is_set(home[0]) else ""
+        if record is not None and record.original:
+            if not record.instance:
+                return ""
+            if record.taken is not None:
+                return set_mark(record.instance, record.taken)
+        claimed = copy.tags.get(tag_names.SET, "")
+        return f"claimed {claimed}" if claimed else ""
+
+    def doubt(self, copy: Snapshot) -> str:
+        """Return why the time or the original of a proven copy is unproven, or an empty text."""
+        record, original_id = copy_record(copy), original_of(copy)
+        if record is None or has_proven_time(copy):
+            return ""
+        if not record.original:
+            return "its description does not name its original"
+        return "" if original_id in self.homes else f"only its tags say when {original_id} was taken, which is gone"
+
+    def _unit(self, snapshots: Sequence[Snapshot], key: str, *, whole: bool = True, lacking: int = 0) -> Unit:
+        """Copies as one unit, with the time and the slot of their originals: as EC2 shows these, else as recorded."""
+        first, parts = snapshots[0], tuple(snapshots)
+        home, record, mark = self.homes.get(original_of(first)), copy_record(first), self._mark(first)
+        doubt = next((why for item in snapshots if (why := self.doubt(item))), "")
+        if home is not None and not doubt:
+            unit = home[0]
+            return Unit(key, unit.group, parts, unit.start_time, unit.period, whole, lacking, claimed=unit.claimed)
+        if doubt:
+            start = max(item.start_time or self.now for item in snapshots)
+            return Unit(key, self._doubtful_group(first), parts, start, None, doubt=doubt)
+        taken = time_of(first) or self.now
+        group = record.instance if mark and record is not None else source_of(first)
+        period, claimed = self._slots.made_for(parts, taken)
+        return Unit(key, group, parts, taken, period, whole, lacking, claimed=claimed)
+
+    def _doubtful_group(self, copy: Snapshot) -> str:
+        """Return the source of the copy from its description, or an empty text if only a tag assigns it to a set."""
+        home, record = self.homes.get(original_of(copy)), copy_record(copy)
+        if home is not None:
+            return home[0].group
+        if record is None or (not record.original and self._mark(copy)):
+            return ""
+        return record.instance or record.volume
+
+    def _units(self, others: Iterable[Snapshot]) -> list[Unit]:
+        """Return the copies of the place as units, the newest first. The key of a unit is that of its original.
+
+        Copies of one set are one unit, whole when each of its originals has one. A second copy of the same original
+        stands for itself, and so does what is in a state that is none of ours to judge.
+        """
+        sets: dict[tuple[str, str], list[Snapshot]] = defaultdict(list)
+        for original, item in self.copied.items():
+            mark = self._mark(item)
+            sets[mark, "" if mark else original].append(item)
+        units = []
+        for (mark, _alone), members in sets.items():
+            ordered = sorted(members, key=original_of)
+            source = self._source_sets.get(mark)
+            whole = source is None or all(item in self.copied for item in source.ids)
+            key = original_of(ordered[0]) if source is None else source.key
+            recording = next((known[1] for item in ordered if (known := self.homes.get(original_of(item)))), None)
+            lacking = missing_parts(ordered, recording) if mark else 0
+            units.append(self._unit(ordered, key, whole=whole, lacking=lacking))
+        units += [self._unit((item,), item.snapshot_id) for item in (*self.second, *others)]
+        units += self.failed
+        return sorted(units, key=lambda item: (item.start_time, item.key), reverse=True)
+
+    @cached_property
+    def second(self) -> list[Snapshot]:
+        """The second copies of one original: two runs have made it, or one whose answer was lost."""
+        return [item for item in self.living if self.copied[original_of(item)] is not item]
+
+    @cached_property
+    def _source_sets(self) -> dict[str, Unit]:
+        """By the mark of a set, its original."""
+        return {set_mark(unit.group, unit.start_time): unit for unit in self.sources if is_set(unit)}
+
+
+def _best_first(snapshot: Snapshot) -> tuple[bool, float, str]:
+    start = snapshot.start_time.timestamp() if snapshot.start_time else 0.0
+    return (snapshot.state != "completed", start, snapshot.snapshot_id)
