@@ -25,6 +25,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
     Instance,
     Resource,
     Snapshot,
+    Volume,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import boto3_tags
@@ -683,3 +684,12 @@ def test_planning_again_after_the_plan_plans_nothing(
     assert len(kept) == {"root": 1, "all": 2}[devices]
     # CreateImage takes snapshots of its own, so none of the earlier ones stays.
     assert platform != "Windows" or not {item.snapshot_id for item in kept} & {item.resource_id for item in found}
+
+
+def test_source_volume_of_an_unknown_type_is_refused_by_name() -> None:
+    """A type that EBS has got since this version. An override names one that the version knows."""
+    new_type = Volume(volume_id=ROOT, size=8, volume_type="gp9", iops=3000, throughput=125)
+    with pytest.raises(SpecError, match="'gp9' is not a volume type"):
+        plan(spec(), instance(), new_type)
+    planned = plan(spec(block_devices=[{"device_name": "/dev/xvda", "volume_type": "gp3"}]), instance(), new_type)
+    assert planned.changes[-1].parameters["BlockDeviceMappings"][0]["Ebs"]["VolumeType"] == "gp3"

@@ -110,7 +110,7 @@ class _DyingGateway:
 @pytest.mark.parametrize("nth", [1, 2, 3])
 def test_killed_after_each_call_the_next_run_carries_on(service: Service, nth: int) -> None:
     service.kill(nth)
-    # A minute or a day: the record does not age.
+    # The run carries on within a day of the launch.
     service.sandbox.move_clock(HOURS)
     ended = service.relaunch()
     assert not ended.failed
@@ -119,7 +119,7 @@ def test_killed_after_each_call_the_next_run_carries_on(service: Service, nth: i
     assert service.relaunch().actions == []
 
 
-def test_a_successor_that_never_gets_healthy_is_taken_back_at_any_age(service: Service) -> None:
+def test_successor_that_never_gets_healthy_is_taken_back_hours_later(service: Service) -> None:
     unhealthy(service)
     service.kill(1)
     service.sandbox.move_clock(HOURS)

@@ -162,10 +162,11 @@ def ebs(
 ) -> dict[str, Any]:
     """Return one entry of BlockDeviceMappings: the override's values, else the source's where the type takes them."""
     volume_type = override.volume_type or source.volume_type
-    rules = VOLUME_TYPES[volume_type]
+    rules = VOLUME_TYPES.get(volume_type)
     inherits = volume_type == source.volume_type
-    iops = override.iops or (source.iops if inherits and rules.iops else None)
-    throughput = override.throughput or (source.throughput if inherits and rules.throughput else None)
+    iops = override.iops or (source.iops if inherits and rules is not None and rules.iops else None)
+    takes_throughput = inherits and rules is not None and rules.throughput
+    throughput = override.throughput or (source.throughput if takes_throughput else None)
     if override.volume_size is not None and override.volume_size < source.size:
         raise SpecError(
             f"block_devices: {override.device_name}: {override.volume_size} GiB is smaller than its snapshot "
