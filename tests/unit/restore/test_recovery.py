@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.restore.candidates import origin_of
-from ansible_collections.ec2ops.storage.plugins.module_utils._features.restore.points import (
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.restore.point_volume import (
     DEFAULT_TYPE,
     MOST_CARRIED,
+)
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.restore.points import (
     Recovery,
     Restored,
     Wanted,

@@ -25,7 +25,7 @@ from ..._kernel.plan import Change, Stage, Wait
 from ..._kernel.resources import Instance, Snapshot, Volume, VolumeAttachment, view
 from ..._kernel.state import Query, State, own_snapshots, tag_filters
 from ..._kernel.times import format_moment
-from .points import RestorePoint
+from .point_volume import RestorePoint
 from .spec import RestoreSpec
 
 _BY_DEFAULT = "ebsEncryptionByDefault"

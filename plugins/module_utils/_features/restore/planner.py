@@ -32,7 +32,8 @@ from .candidates import origin_of
 from .changes import attachment, creation, planned_volume
 from .drills import drill_stages, leftovers
 from .earlier import elsewhere_notes, is_elsewhere, older_notes
-from .points import Recovery, Restored, RestorePoint, Wanted, attached_sources, is_without_sets, recover
+from .point_volume import RestorePoint
+from .points import Recovery, Restored, Wanted, attached_sources, is_without_sets, recover
 from .restored_volumes import Claim, restored
 from .search import (
     ENCRYPTION,

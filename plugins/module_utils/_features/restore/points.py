@@ -17,9 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from ..._domain.volume_types import VOLUME_TYPES, require_performance
 from ..._kernel import tags as tag_names
-from ..._kernel.display import visible
 from ..._kernel.errors import SpecError, bounded, listed
 from ..._kernel.proofs import (
     capture_record,
@@ -28,15 +26,9 @@ from ..._kernel.proofs import (
     record_of,
 )
 from ..._kernel.resources import Snapshot
-from ..._kernel.tags import LONGEST_KEY, MOST_TAGS, carried
 from ..._kernel.times import format_moment
 from .candidates import Candidate, Origin, SnapshotSet, candidates_in, origin_of, sets_in
-
-DEFAULT_TYPE = "gp3"
-"""The type of a volume whose snapshot does not record one."""
-MOST_CARRIED = MOST_TAGS - 5
-"""Tags that a restored volume gets of its source: the collection keeps room for five of its own on a volume."""
-
+from .point_volume import RestorePoint, restore_point
 
 # --- What is asked, and what is answered ------------------------------------------------------------------------------
 
@@ -81,21 +73,6 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class RestorePoint:
-    """One volume to make. ``recorded_device``: where its source was attached, None where that is not known."""
-
-    source: str
-    snapshot: Snapshot
-    moment: datetime
-    volume_type: str
-    iops: int | None
-    throughput: int | None
-    zone: str | None
-    recorded_device: str | None
-    tags: Mapping[str, str]
-
-
-@dataclass(frozen=True)
 class Recovery:
     """``points`` by source. ``moments``: by snapshot, of the volumes that are restored already.
     ``ignored``: the sources of restored volumes that do not count, so that they are restored again. ``failures``: by
@@ -133,7 +110,7 @@ def recover(snapshots: Iterable[Snapshot], wanted: Wanted) -> Recovery:
     restored = [item for item in wanted.restored if item.source not in choice.ignored]
     by_id = {item.snapshot.snapshot_id: item for item in candidates}
     there = [by_id[item.snapshot_id] for item in restored if item.snapshot_id in by_id]
-    points = tuple(_point(source, chosen[source], notes) for source in sorted(chosen))
+    points = tuple(restore_point(source, chosen[source], notes) for source in sorted(chosen))
     return Recovery(
         points,
         {item.snapshot.snapshot_id: item.moment for item in there},
@@ -460,55 +437,3 @@ def _claims_of(chosen: Candidate, known: Iterable[Candidate], wanted: Wanted) ->
 
 
 # --- The volume that is made ------------------------------------------------------------------------------------------
-
-
-def _point(source: str, item: Candidate, notes: list[str]) -> RestorePoint:
-    origin = origin_of(item.snapshot)
-    volume_type, iops, throughput = _performance(source, item.snapshot, origin, notes)
-    tags = carried(item.snapshot.tags)
-    # The volume's name comes first where not all have a place.
-    order = sorted((key for key in tags if len(key) <= LONGEST_KEY), key=lambda key: (key != "Name", key))
-    left = [key for key in sorted(tags) if key not in order[:MOST_CARRIED]]
-    if left:
-        notes.append(f"{source}: the volume has no room for these tags: {listed(map(visible, left))}")
-    return RestorePoint(
-        source=source,
-        snapshot=item.snapshot,
-        moment=item.moment,
-        volume_type=volume_type,
-        iops=iops,
-        throughput=throughput,
-        zone=origin.zone,
-        recorded_device=origin.device_name,
-        tags={key: tags[key] for key in order[:MOST_CARRIED]},
-    )
-
-
-def _is_possible(origin: Origin, size: int) -> bool:
-    """Return whether EBS makes a volume of *size* GiB with the recorded performance."""
-    rules = VOLUME_TYPES[origin.volume_type or DEFAULT_TYPE]
-    iops = origin.iops if rules.iops is not None else None
-    throughput = origin.throughput if rules.throughput is not None else None
-    try:
-        require_performance("", origin.volume_type or DEFAULT_TYPE, size or None, iops, throughput)
-    except SpecError:
-        return False
-    return True
-
-
-def _performance(
-    source: str, snapshot: Snapshot, origin: Origin, notes: list[str]
-) -> tuple[str, int | None, int | None]:
-    """Return the recorded type, and of IOPS and throughput what is the user's to say with it."""
-    rules = VOLUME_TYPES.get(origin.volume_type or "")
-    if rules is None or origin.volume_type is None or not _is_possible(origin, snapshot.volume_size):
-        recorded = "does not record its type"
-        if origin.volume_type:
-            recorded = f"records {visible(origin.volume_type)} as its type, with values that EBS does not take"
-        notes.append(f"{source}: {snapshot.snapshot_id} {recorded}, so it becomes a {DEFAULT_TYPE} volume")
-        return DEFAULT_TYPE, None, None
-    return (
-        origin.volume_type,
-        origin.iops if rules.iops is not None else None,
-        origin.throughput if rules.throughput is not None else None,
-    )
