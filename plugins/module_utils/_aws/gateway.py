@@ -323,6 +323,7 @@ class Ec2Gateway:
                 self._clients[key] = self._connect(service, region)
             return self._clients[key]
 
+    # More than 40 lines: one loop, whose steps all depend on the same attempt.
     def _call(
         self,
         service: str,

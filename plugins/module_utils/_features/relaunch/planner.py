@@ -395,17 +395,9 @@ def _plan_replacement(spec: RelaunchSpec, state: State, current: Instance) -> Pl
     tags = (launch.after or {})["tags"]
     retirement = retirement_stages(spec, state, current, launch.resource, tags)
     back = rollback_stages(spec, state, current, launch.resource, tags)
-    stages = []
-    if image.state == "pending":
-        stages.append(Stage(waits=(Wait((image.image_id,), "available"),)))
-    stages.append(
-        Stage(
-            (launch,),
-            (health_wait(spec, launch.resource),),
-            on_failure=back,
-            rollback_on=_ROLLBACK_ON if back else frozenset(),
-        )
-    )
+    stages = [Stage(waits=(Wait((image.image_id,), "available"),))] if image.state == "pending" else []
+    health, rollback_on = health_wait(spec, launch.resource), _ROLLBACK_ON if back else frozenset[str]()
+    stages.append(Stage((launch,), (health,), on_failure=back, rollback_on=rollback_on))
     warnings = (*warnings_of(spec, state, current, image), *weaker_than_image(launch, image))
     return Plan((*stages, *retirement), (*warnings, *lost_addresses(retirement, current)))
 

@@ -239,6 +239,7 @@ def modify_request(match: Match, drift: Drift) -> dict[str, Any]:
 # --- what a new volume is made with ----------------------------------------------------------------------------------
 
 
+# More than 40 lines: each parameter and each field of the view has one.
 def creation(
     target: Target, tags: Mapping[str, str], state: State, *, old: Volume | None = None, snapshot_id: str | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
