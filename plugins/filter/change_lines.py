@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The filter change_lines: from the results of tasks to what a playbook prints."""
+"""The filter change_lines: turn task results into the lines that a playbook prints."""
 
 from __future__ import annotations
 

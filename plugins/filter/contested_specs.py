@@ -18,7 +18,7 @@ def contested_specs(hosts: Sequence[str], told: Sequence[Mapping[str, Any]]) -> 
 
 
 def _purging(told: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield the declarations of a host that purge."""
+    """Yield a host's declarations that purge undeclared volumes."""
     for spec in told["specs"]:
         if boolean(spec.get("purge_volumes", told["purge"]), strict=False):
             yield spec

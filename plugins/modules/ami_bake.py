@@ -14,12 +14,13 @@ description:
     given source, however earlier runs ended.
   - The tags C(ec2ops:image), C(ec2ops:version) and C(ec2ops:fingerprint) on the AMI and on its snapshots hold the
     identity. They lead the next run to an interrupted capture, so there is only one snapshot per device and one AMI.
-  - Tags alone prove nothing. An AMI or a snapshot with these tags belongs to the version only if EC2 shows the
-    version's name or description on it, and the AMI was made from a volume of the source. A warning names the others.
-  - O(state=captured) returns as soon as the point in time is fixed. Then the instance may start, while EC2 still
+  - Tags alone prove nothing. An AMI or a snapshot with these tags belongs to the version only under two conditions. EC2
+    shows the version's name or description on it, and the AMI was made from a volume of the source. A warning names the
+    others.
+  - O(state=captured) returns as soon as EC2 has fixed the point in time. Then the instance may start, while EC2 still
     copies. A later run with O(state=available) waits for the snapshots and registers the AMI.
-  - The AMI inherits architecture, boot mode and the other hardware facts from the source instance and its image.
-    RegisterImage's own defaults (C(i386), C(paravirtual)) are never used.
+  - The AMI inherits architecture, boot mode and the other hardware facts from the source instance and its image. The
+    module never uses RegisterImage's own defaults (C(i386), C(paravirtual)).
 extends_documentation_fragment:
   - ec2ops.storage.attributes
   - ec2ops.storage.common
@@ -46,20 +47,20 @@ options:
   state:
     description:
       - V(available) means that the AMI is registered and usable.
-      - V(captured) means that the point in time is fixed. The module does not wait, except with O(method=image), until
-        the AMI names its snapshots.
+      - V(captured) means that EC2 has fixed the point in time. The module waits only with O(method=image), until the
+        AMI names its snapshots.
       - V(absent) deregisters the AMI and deletes the snapshots that this module took for it, unless another AMI uses
-        them. It is refused while something needs the AMI, see O(force).
-      - A copy of the AMI, made with CopyImage and its tags, never counts as the version and is never removed.
+        them. The module refuses the removal while something needs the AMI, see O(force).
+      - A copy of the AMI, made with CopyImage and its tags, never counts as the version. The module never removes it.
     type: str
     choices: [available, captured, absent]
     default: available
   source_instance_id:
     description:
-      - The instance to bake from. If M(ec2ops.storage.instance_relaunch) has replaced it, its living successor is
-        baked.
+      - The instance to bake from. If M(ec2ops.storage.instance_relaunch) has replaced it, the module bakes its living
+        successor.
       - If the version exists, as an image or as a capture, the instance may be gone.
-      - While such a replacement is unfinished, either instance may have the data, and nothing is baked.
+      - While such a replacement is unfinished, either instance may have the data, and the module bakes nothing.
       - A version has the same source if it was made from this instance or from one of its predecessors, or if this
         instance runs from it.
     type: str
@@ -179,18 +180,19 @@ options:
     description:
       - Tags for the image and the snapshots that the module has taken for it. A later run sets those that differ.
       - Other tags stay as they are.
-      - Quote values, since YAML turns V(yes) into V(true). A value that is neither text nor a whole number is refused.
+      - Quote values, since YAML turns V(yes) into V(true). The module refuses a value that is neither text nor a whole
+        number.
     type: dict
     default: {}
   force:
     description:
       - With O(state=absent), deregister the image even if something needs it, and leave locked snapshots.
-      - Without it, the removal is refused while an instance, any version of a launch template, a launch configuration,
-        an SSM parameter or an Image Builder recipe uses the image. The same holds for another account that shares the
-        image and that an existing AMI usage report names. The removal is also refused while a snapshot is locked, and
-        without the permissions to find out.
-      - A shared image is removed with a warning if no usage report shows its use.
-      - Deregistration protection is never overridden.
+      - Without it, the module refuses the removal while an instance, any version of a launch template, a launch
+        configuration, an SSM parameter or an Image Builder recipe uses the image. The same holds for another account
+        that shares the image and that an existing AMI usage report names. The module also refuses the removal while a
+        snapshot is locked, and without the permissions to find out.
+      - The module removes a shared image with a warning if no usage report shows its use.
+      - The module never overrides deregistration protection.
     type: bool
     default: false
   wait:
@@ -209,8 +211,8 @@ notes:
   - O(state=absent) needs botocore 1.40.76 or newer for DescribeImageReferences, unless O(force=true).
   - Options that shape the image apply when it is made. A later run only changes the tags of the image, and warns about
     other options that differ.
-  - Once the image or the capture of a version exists, the source may be gone. The AMI is then registered from the
-    capture, with the instance's facts from the tag C(ec2ops:machine) of the snapshots.
+  - Once the image or the capture of a version exists, the source may be gone. The module then registers the AMI from
+    the capture, with the instance's facts from the tag C(ec2ops:machine) of the snapshots.
 seealso:
   - module: ec2ops.storage.instance_power
   - module: ec2ops.storage.instance_relaunch
@@ -327,7 +329,7 @@ error:
   type: dict
   sample: {"operation": "RegisterImage", "code": "UnauthorizedOperation", "message": "You are not authorized."}
 planned_ids:
-  description: The ids that EC2 gave to what RV(plan) names by planned ids. Empty in check mode.
+  description: EC2's ids for the planned ids in RV(plan). Empty in check mode.
   returned: always
   type: dict
   sample: {}

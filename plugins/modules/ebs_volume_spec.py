@@ -22,8 +22,8 @@ description:
     allows a swap. A swap exchanges the volume for a copy from a snapshot, and loses no write, since it detaches the
     volume first. If a step fails before the copy is attached and verified, the volume is attached again at its old
     place. Once the copy is attached it stays, and the next run finishes the swap. A volume never shrinks.
-  - The root volume is never detached, swapped or deleted. An entry with the name V(root) declares its size, type, IOPS,
-    throughput, tags and C(DeleteOnTermination).
+  - The module never detaches, swaps or deletes the root volume. An entry with the name V(root) declares its size, type,
+    IOPS, throughput, tags and C(DeleteOnTermination).
 extends_documentation_fragment:
   - ec2ops.storage.attributes
   - ec2ops.storage.common
@@ -112,7 +112,7 @@ options:
         type: bool
       kms_key_id:
         description:
-          - The KMS key, as an id, ARN or alias; only with O(volumes[].encrypted=true). Keys are compared by ARN.
+          - The KMS key, as an id, ARN or alias. Only with O(volumes[].encrypted=true). The module compares ARNs.
           - An empty value names no key.
         type: str
       snapshot_id:
@@ -154,21 +154,21 @@ options:
       tags:
         description:
           - Tags of the volume. Other tags stay, unless O(purge_tags=true).
-          - Quote values, since YAML turns V(yes) into V(true). A value that is neither text nor a whole number is
-            refused.
+          - Quote values, since YAML turns V(yes) into V(true). The module refuses a value that is neither text nor a
+            whole number.
         type: dict
       state:
         description:
           - V(present) means that the volume exists and, without O(availability_zone), is attached.
-          - V(detached) means that the volume is not attached. A missing volume is not created. A shared volume is
-            detached from O(instance_ids) only, and stays with the other nodes.
+          - V(detached) means that the volume is not attached. The module does not create a missing volume. It detaches
+            a shared volume from O(instance_ids) only, so the other nodes keep it.
           - V(absent) means that the volume is deleted, with a final snapshot unless O(final_snapshot=false).
         type: str
         choices: [present, detached, absent]
         default: present
   purge_volumes:
     description:
-      - Detach the data volumes of the instances that O(volumes) does not name. They are not deleted.
+      - Detach the data volumes of the instances that O(volumes) does not name. The module does not delete them.
       - A volume that belongs to another O(spec) stays attached, with a warning, unless O(steal=true).
     type: bool
     default: false
@@ -180,8 +180,8 @@ options:
     default: false
   final_snapshot:
     description:
-      - Take a final snapshot of a volume after its detachment and before its deletion. It is completed before the
-        volume is deleted, and has the volume's id in the tag C(ec2ops:final).
+      - Take a final snapshot of a volume after its detachment, and complete it before the deletion. The snapshot has
+        the volume's id in the tag C(ec2ops:final).
       - A snapshot counts as the final one only if EC2 shows the volume's id and a final snapshot's description on it. A
         tagged backup does not count.
       - With V(false), a volume still gets a final snapshot unless its entry names it in O(volumes[].volume_id). Only
@@ -202,8 +202,8 @@ options:
     description:
       - Delete the replaced volume of a swap once the copy is attached and verified. With O(final_snapshot=true) the
         swap's snapshot is kept as its final snapshot.
-      - The replaced volume is kept, with a warning, unless EC2 shows that the copy was made from the swap's snapshot of
-        it.
+      - The module keeps the replaced volume, with a warning, unless EC2 shows that the copy was made from the swap's
+        snapshot of it.
     type: bool
     default: false
   in_use:
@@ -214,8 +214,8 @@ options:
       - V(stop) stops the instance for that step and starts it again, even if the step fails. If a killed run has left
         an instance stopped, the next run starts it, or M(ec2ops.storage.instance_power) does.
       - V(detach) detaches the volume from the running instance. You vouch that nothing uses the volume and that its
-        file systems are unmounted. EC2 waits for a mounted disk in the attachment state C(busy). The task then fails
-        within a minute and names the disk. Unmount it and run the task again.
+        file systems are unmounted. If a disk is still mounted, its attachment stays C(busy). The task then fails within
+        a minute and names the disk. Unmount it and run the task again.
     type: str
     choices: [refuse, stop, detach]
     default: refuse
@@ -235,13 +235,13 @@ options:
       - Move the volumes that the entries name in O(volumes[].volume_id). A volume keeps its declaration, unless the
         declaration's name is an instance's id, or C(zone/) with a zone. Then it gets the declaration of the target,
         which is O(spec), the instance's id, or C(zone/) with the zone.
-      - A volume that is already attached in O(availability_zone) stays as it is, and is not in the result.
+      - The module leaves a volume alone if it is already attached in O(availability_zone). The result does not list it.
     type: bool
     default: false
   on_cooldown:
     description:
-      - The reaction when EC2 takes no modification of a volume now. Either one is in progress, or the volume has used
-        its budget of four in 24 hours. Only EC2 knows the budget, so a plan may hold a ModifyVolume that EC2 then
+      - The reaction when EC2 takes no modification of a volume now. Either a modification is in progress, or the volume
+        has had four in 24 hours. Only EC2 knows how many are left, so a plan may hold a ModifyVolume that EC2 then
         refuses.
       - V(fail) fails. V(defer) leaves that change to a later run and returns it in RV(deferred). V(wait) waits until
         EC2 takes the change, at most O(wait_timeout).
@@ -262,15 +262,15 @@ notes:
     deletes the volume.
   - Anybody who can call CreateTags can write the tags of this module. A volume counts as the copy of another only if
     the swap's snapshot proves it, or if it is at the other's place. An entry that names the replaced volume changes the
-    copy only if the snapshot proves it. Of several volumes with an entry's tags the attached one counts, and a warning
-    names the others. Tags alone never delete a volume. If tags leave the volume of an entry open, that entry is
-    refused, and the others are applied.
+    copy only if the snapshot proves it. If several volumes have an entry's tags, the attached one counts, and a warning
+    names the others. Tags alone never delete a volume. If tags leave the volume of an entry open, the task refuses that
+    entry and applies the others.
   - An entry with a new O(volumes[].name) makes a new volume. A warning names the volumes of the declaration without an
     entry.
-  - On Outposts, and in Local Zones and Wavelength Zones, no volume is created or attached. The task fails and names the
-    site. Attached volumes there are modified, tagged and detached as elsewhere.
-  - A volume on an Outpost is not attached, swapped, or deleted with a final snapshot. EC2 would put the snapshot into
-    the region.
+  - The module creates and attaches no volume on Outposts, in Local Zones or in Wavelength Zones. The task fails and
+    names the site. The module still modifies, tags and detaches volumes that are attached there.
+  - The module does not attach or swap a volume on an Outpost. It does not delete one with a final snapshot, since EC2
+    would put the snapshot into the region.
   - The module does not touch file systems. After a volume has grown, grow the file system on the machine.
   - With several O(instance_ids), every instance has volumes of its own under its own id. Two tasks or hosts with the
     same O(spec) do not share volumes by accident. Without O(steal=true), the module never takes a volume that is
@@ -524,7 +524,7 @@ final_snapshots:
   sample: [{"volume_id": "vol-0123456789abcdef0", "snapshot_id": "snap-0123456789abcdef0"}]
 plan:
   description:
-    - The planned changes in order, the same in check mode. One entry per resource. A rollback is not predicted.
+    - The planned changes in order, the same in check mode. One entry per resource. The plan predicts no rollback.
   returned: always
   type: list
   elements: dict
@@ -593,7 +593,7 @@ SNAPSHOT = {
     "before": {"type": "str"},
 }
 
-# What is wrong with an entry is the planner's to say, with the name of the volume: hence no choices and no rules here.
+# The planner refuses a wrong entry, with the name of the volume. So there are no choices and no rules here.
 VOLUME = {
     "name": {"type": "raw"},
     "volume_id": {"type": "str"},

@@ -15,10 +15,10 @@ description:
   - With O(remember=true) the module puts a hold on each running instance before it stops the instance. The hold is the
     tag C(ec2ops:restore-state). O(state=restored) starts the instances with a hold, and removes each hold last. So an
     instance starts again even if the run that stopped it was killed.
-  - A stopped instance is started for its hold only if EC2 reports its last stop within the times of the hold, or if a
-    later start failed. A warning names the other instances, which stay stopped.
-  - An id never stands for a successor. A predecessor that M(ec2ops.storage.instance_relaunch) has replaced is not
-    started beside its successor.
+  - The module starts a stopped instance for its hold only if EC2 reports its last stop within the times of the hold, or
+    if a later start failed. A warning names the other instances, which stay stopped.
+  - An id never stands for a successor. If M(ec2ops.storage.instance_relaunch) has replaced a predecessor, the module
+    does not start it beside its successor.
   - Before the first change, the module looks for every obstacle to the stops of all instances. It reports them
     together.
 extends_documentation_fragment:
@@ -31,8 +31,8 @@ options:
   instance_ids:
     description:
       - The instances. An empty list means none.
-      - With O(state=restored) it is optional. Without it, every instance of the region whose hold ended more than
-        O(older_than) ago is restored. A hold ends O(wait_timeout) seconds after its begin, as the stopping task set
+      - With O(state=restored) it is optional. Without it, the module restores every instance of the region whose hold
+        ended more than O(older_than) ago. A hold ends O(wait_timeout) seconds after its begin, as the stopping task set
         them, and after seven days at the latest.
     type: list
     elements: str
@@ -41,17 +41,17 @@ options:
     description:
       - V(stopped) and V(running) are EC2's states.
       - V(restored) starts the stopped instances that have a hold, since they were running when a task with
-        O(remember=true) stopped them. It changes no instance without a hold. A hold from before the last start is
-        outdated and removed.
-      - A predecessor with a hold for M(ec2ops.storage.instance_relaunch) is started too while its successor is
-        unproven. The successor gets V(rejected) in its tag C(ec2ops:trial), and the next relaunch terminates it.
-        If a successor may have served, it stays as it is, and a warning names it.
+        O(remember=true) stopped them. It changes no instance without a hold. If a hold is from before the last start,
+        it is outdated, and the module removes it.
+      - V(restored) also starts a predecessor with a hold for M(ec2ops.storage.instance_relaunch) while its successor is
+        unproven. The successor gets V(rejected) in its tag C(ec2ops:trial), and the next relaunch terminates it. If a
+        successor may have served, it stays as it is, and a warning names it.
     type: str
     choices: [stopped, running, restored]
     required: true
   remember:
     description:
-      - With O(state=stopped), put a hold on each running instance before it is stopped. An existing hold is kept.
+      - With O(state=stopped), put a hold on each running instance before the stop. An existing hold stays.
     type: bool
     default: false
   for_relaunch:
@@ -72,7 +72,7 @@ options:
     default: false
   hibernate:
     description:
-      - With O(state=stopped), hibernate. An instance that was launched without hibernation is refused.
+      - With O(state=stopped), hibernate. The module refuses an instance that was launched without hibernation.
     type: bool
     default: false
   skip_os_shutdown:
@@ -96,15 +96,15 @@ options:
   wait_timeout:
     description:
       - The time limit for all waits together, in seconds. When the time is over, the task fails. Run it again to go on.
-      - Until then, a start that EC2 refuses for lack of capacity is repeated.
+      - Until then, the module repeats a start that EC2 refuses for lack of capacity.
 notes:
-  - The user needs C(ec2:DescribeInstances); for stops C(ec2:StopInstances), C(ec2:DescribeInstanceAttribute),
+  - The user needs C(ec2:DescribeInstances). Stops need C(ec2:StopInstances), C(ec2:DescribeInstanceAttribute),
     C(ec2:DescribeInstanceTypes) unless O(lose_instance_store=true), C(autoscaling:DescribeAutoScalingInstances) for
     members of Auto Scaling groups, C(ec2:DescribeSpotInstanceRequests) for spot instances, and C(ec2:CreateTags) with
-    O(remember=true); for the warning about load balancers C(elasticloadbalancing:DescribeTargetGroups),
-    C(elasticloadbalancing:DescribeTargetHealth) and C(elasticloadbalancing:DescribeLoadBalancers); for starts
-    C(ec2:StartInstances), and C(ec2:DeleteTags) and C(ec2:CreateTags) with O(state=restored). Starting an instance
-    with volumes that a customer managed KMS key encrypts needs C(kms:CreateGrant) on that key.
+    O(remember=true). The warning about load balancers needs C(elasticloadbalancing:DescribeTargetGroups),
+    C(elasticloadbalancing:DescribeTargetHealth) and C(elasticloadbalancing:DescribeLoadBalancers). Starts need
+    C(ec2:StartInstances), and C(ec2:DeleteTags) and C(ec2:CreateTags) with O(state=restored). Starting an instance with
+    volumes that a customer managed KMS key encrypts needs C(kms:CreateGrant) on that key.
   - EC2 accepts a start before it checks keys and capacity, so the start may fail later. The task then fails at once
     with EC2's reason. The hold stays until EC2 reports the instance as running.
   - With O(remember=true) and without O(for_relaunch=true), the module warns of target groups and Classic Load Balancers

@@ -12,24 +12,24 @@ version_added: 0.1.0
 description:
   - If the instance already runs from O(image_id), the module changes nothing. Otherwise it launches a successor from
     the AMI, waits until the successor is healthy, and retires the predecessor. Until then the predecessor serves. If
-    the successor does not become healthy, it is terminated, and the predecessor stays.
+    the successor does not become healthy, the module terminates it and keeps the predecessor in service.
   - The successor has the tag C(ec2ops:replaces) with the ids of all its predecessors. So O(instance_id) may go on
     naming the first of them, even if EC2 has long forgotten it. After an interruption, the next run finds the successor
     by this tag.
   - The tag alone proves nothing. EC2 must show that the instance has the ClientToken of a relaunch of the first id in
-    the tag. An older id is followed only if EC2 shows each link between, or does not show that instance any more. A
-    warning names an instance whose tag claims more.
+    the tag. The module follows an older id only if EC2 shows each link between, or does not show that instance any
+    more. A warning names an instance whose tag claims more.
   - A second tag, C(ec2ops:trial), holds the phase of the replacement. Until the phase is V(serving), the successor
     replaces nothing. The next run with the same O(image_id) goes on with an interrupted relaunch, or rolls it back.
-    Until then another O(image_id) is refused. V(rejected) marks a successor that was rolled back. A run that finds one,
-    or an unfinished rollback, terminates the successor and fails, as the interrupted run would have. If the successor
-    was launched more than a day ago, or if EC2 shows it in use, it may have served. It stays as it is, and a warning
-    names it.
+    Until then the module refuses another O(image_id). V(rejected) marks a successor that was rolled back. A run that
+    finds one, or an unfinished rollback, terminates the successor and fails, as the interrupted run would have. If the
+    successor was launched more than a day ago, or if EC2 shows it in use, it may have served. Then it stays as it is,
+    and a warning names it.
   - While the predecessor is off without a hold, the successor that ran last serves, whatever the tag C(ec2ops:trial)
     says. A warning names both.
-  - The successor takes over each fact of the predecessor, or something else decides the fact, or the module refuses an
-    instance that has it. Nothing is dropped silently. C(docs/instance_facts.md) of the collection has the table. The
-    AMI decides facts such as the architecture and the root volume.
+  - The module carries each fact of the predecessor to the successor, derives it from something else, or refuses an
+    instance that has it. It drops no fact silently. C(docs/instance_facts.md) of the collection has the table. The AMI
+    decides facts such as the architecture and the root volume.
   - If two runs replace the same instance at the same time, the run that launches first wins. The other run fails. It
     launches nothing, or terminates its own successor, whatever O(on_failure) says.
   - The successor does not have the predecessor's writes since the capture to the volumes in the AMI. To lose none, keep
@@ -62,8 +62,8 @@ options:
     default: replace_instance
   overrides:
     description:
-      - The facts that differ in the successor. They apply at its launch. An instance that already runs from the AMI is
-        not changed.
+      - The facts that differ in the successor. They apply at its launch. The module does not change an instance that
+        already runs from the AMI.
     type: dict
     suboptions:
       instance_type:
@@ -93,8 +93,8 @@ options:
       tags:
         description:
           - Tags for the successor and its volumes. They override tags of the predecessor.
-          - Quote values, since YAML turns V(yes) into V(true). A value that is neither text nor a whole number is
-            refused.
+          - Quote values, since YAML turns V(yes) into V(true). The module refuses a value that is neither text nor a
+            whole number.
         type: dict
       metadata_options:
         description:
@@ -159,9 +159,9 @@ options:
   old_instance:
     description:
       - The end of the predecessor once its successor is healthy.
-      - V(terminate) is refused if it would delete a data volume that stays with the predecessor, and while the
+      - The module refuses V(terminate) if it would delete a data volume that stays with the predecessor, and while the
         predecessor has termination protection.
-      - V(stop) and V(terminate) are refused while the predecessor has stop protection.
+      - The module refuses V(stop) and V(terminate) while the predecessor has stop protection.
       - If somebody has started the predecessor again after its replacement, it stays as it is, and a warning names it.
       - If the predecessor has run for more than a day after the launch of its successor, it stays as it is, and a
         warning names both. Stop or terminate it yourself.
@@ -171,7 +171,7 @@ options:
   on_failure:
     description:
       - The reaction to a failed launch, or to a successor that does not become healthy.
-      - V(rollback) terminates the successor. A predecessor with a hold is started again.
+      - V(rollback) terminates the successor, and starts a predecessor with a hold again.
       - V(keep) leaves both instances as they are, for inspection.
     type: str
     choices: [rollback, keep]
@@ -202,13 +202,13 @@ notes:
     C(ec2:DescribeVolumes), C(ec2:DescribeSnapshots), C(ec2:DescribeInstanceAttribute), C(ec2:DescribeInstanceTypes),
     C(ec2:DescribeInstanceCreditSpecifications) (burstable types), C(elasticloadbalancing:DescribeTargetGroups),
     C(elasticloadbalancing:DescribeTargetHealth), C(elasticloadbalancing:DescribeLoadBalancers), C(ec2:RunInstances),
-    C(ec2:CreateTags), C(iam:PassRole) (instance profiles), C(ec2:StopInstances) or C(ec2:TerminateInstances), and for
-    the rollback C(ec2:TerminateInstances), C(ec2:ModifyInstanceAttribute) (protected instances) and
-    C(ec2:StartInstances), and C(ec2:DeleteTags). Launching and starting instances with volumes that a customer managed
-    KMS key encrypts needs C(kms:CreateGrant) on that key.
-  - The successor gets new private addresses of the same subnet. It gets a new public address if the predecessor has one
-    that is not elastic, or had one when M(ec2ops.storage.instance_power) stopped it with C(remember=true). The subnet
-    decides for any other stopped predecessor.
+    C(ec2:CreateTags), C(ec2:DeleteTags), C(iam:PassRole) (instance profiles), and C(ec2:StopInstances) or
+    C(ec2:TerminateInstances). The rollback needs C(ec2:TerminateInstances), C(ec2:ModifyInstanceAttribute) (protected
+    instances) and C(ec2:StartInstances). Launching and starting instances with volumes that a customer managed KMS key
+    encrypts needs C(kms:CreateGrant) on that key.
+  - The successor gets new private addresses of the same subnet. It gets a new public address if the predecessor has a
+    non-elastic one. A predecessor that M(ec2ops.storage.instance_power) stopped with C(remember=true) counts as it was
+    before that stop. The subnet decides for any other stopped predecessor.
   - If somebody else starts the predecessor, or puts a hold on it, while the successor is unproven, either instance may
     have data that the other lacks. The task fails and leaves both instances to the operator.
 seealso:
@@ -296,8 +296,8 @@ image_id:
   sample: ami-0123456789abcdef0
 plan:
   description:
-    - The planned changes in order, the same in check mode. One entry per resource. User data stands as its hash. A
-      rollback is not predicted.
+    - The planned changes in order, the same in check mode. One entry per resource. User data stands as its hash.
+      The plan predicts no rollback.
   returned: always
   type: list
   elements: dict

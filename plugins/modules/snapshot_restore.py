@@ -11,18 +11,19 @@ short_description: Restore EBS volumes, or all volumes of an instance, from thei
 version_added: 0.1.0
 description:
   - Makes volumes from the newest good snapshots of given volumes, or from the newest complete snapshot set of an
-    instance, and attaches them to an instance or leaves them unattached in a zone. The old volumes, and the old
+    instance. It attaches them to an instance or leaves them unattached in a zone. The old volumes, and the old
     instance, may be gone.
-  - A snapshot is good if it is completed and not in the archive. A warning says why newer snapshots are passed over.
+  - A snapshot is good if it is completed and not in the archive. If the module passes over newer snapshots, a warning
+    gives the reason.
   - The new volumes have the size, type, IOPS, throughput and tags that the snapshots record. A snapshot that records no
     type becomes a gp3 volume.
-  - All volumes are made at the same time, and attached at the same time.
+  - The module creates all volumes in parallel, then attaches them in parallel.
   - A second run changes nothing, also when there are newer snapshots. The volumes carry the tags of a declaration of
     M(ec2ops.storage.ebs_volume_spec), so both modules know them again.
-  - Several volumes are restored independently. The task restores those that it can, then fails and names the others.
-    All volumes of an instance are restored from one moment, or none.
-  - Only snapshots of the account are restored. EC2's facts must agree with the tags of a snapshot, a copy or a volume
-    before the module uses it. A warning names those that do not fit.
+  - The module restores several volumes independently. It restores those that it can. Then the task fails and names the
+    others. The module restores all volumes of an instance from one moment, or none.
+  - The module restores only snapshots of the account. EC2's facts must agree with the tags of a snapshot, a copy or a
+    volume before the module uses it. A warning names those that do not fit.
 extends_documentation_fragment:
   - ec2ops.storage.attributes
   - ec2ops.storage.common
@@ -55,23 +56,23 @@ options:
     type: str
   target_instance_id:
     description:
-      - The instance to attach the volumes to, in its zone. Each takes the device that was recorded if that is free, and
-        another free one otherwise. Nothing is detached. A root volume becomes a further data volume.
+      - The instance to attach the volumes to, in its zone. Each volume takes its recorded device if that is free, and
+        another free one otherwise. The module detaches nothing. A root volume becomes a further data volume.
     type: str
   name:
     description:
       - The declaration that the new volumes belong to, a value of O(ec2ops.storage.ebs_volume_spec#module:spec). By
         default each volume has one of its own, C(restore/) and the id of its source.
-      - Volumes that were restored under a name are not restored again. Give another name to restore another time. If
+      - The module does not restore a volume again under the same name. Give another name to restore another time. If
         there are newer snapshots, RV(notes) names them.
       - Without a name, a volume that was restored to another zone or instance before does not count, and RV(notes)
         names it. With a name, the module refuses such a volume.
-      - Names that begin with C(restore-drill/) are refused. A drill ignores the name.
+      - The module refuses names that begin with C(restore-drill/). A drill ignores the name.
     type: str
   drill:
     description:
-      - Make the volumes, wait until they are available, and delete them again. RV(volumes) has how long that took. A
-        drill that fails deletes what it has made.
+      - Make the volumes, wait until they are available, and delete them again. RV(volumes) has the times. A drill that
+        fails deletes the volumes that it has made.
       - The module also deletes volumes of interrupted drills, after a completed final snapshot that RV(notes) names.
         They must be older, by EC2's clock, than twice O(wait_timeout) for each volume of this drill.
     type: bool
@@ -87,13 +88,14 @@ options:
       - Wait until the volumes are available, and attached. A drill always waits until its volumes are available.
 notes:
   - The user needs C(ec2:DescribeVolumes), C(ec2:DescribeSnapshots), C(ec2:GetEbsEncryptionByDefault),
-    C(ec2:CreateVolume) and C(ec2:CreateTags); with O(zone) and for drills C(ec2:DescribeAvailabilityZones); with
-    O(target_instance_id) C(ec2:DescribeInstances), C(ec2:DescribeInstanceTypes) and C(ec2:AttachVolume); for drills,
-    and to remove a volume that EBS could not make, C(ec2:DeleteVolume); to remove volumes of interrupted drills
-    C(ec2:CreateSnapshot) and C(ec2:DeleteSnapshot). Snapshots that a customer managed KMS key encrypts need
-    C(kms:CreateGrant), C(kms:Decrypt), C(kms:DescribeKey) and C(kms:GenerateDataKeyWithoutPlaintext) on that key.
-  - EBS loads the blocks of a new volume when they are first used. A volume is available before that.
-  - Tags of the volume and of the policy are alike on a snapshot, so a restored volume has both.
+    C(ec2:CreateVolume) and C(ec2:CreateTags). O(zone) and drills need C(ec2:DescribeAvailabilityZones).
+    O(target_instance_id) needs C(ec2:DescribeInstances), C(ec2:DescribeInstanceTypes) and C(ec2:AttachVolume). Drills,
+    and the removal of a volume that EBS could not make, need C(ec2:DeleteVolume). The removal of volumes of interrupted
+    drills needs C(ec2:CreateSnapshot) and C(ec2:DeleteSnapshot). Snapshots that a customer managed KMS key encrypts
+    need C(kms:CreateGrant), C(kms:Decrypt), C(kms:DescribeKey) and C(kms:GenerateDataKeyWithoutPlaintext) on that key.
+  - EBS loads each block of a new volume at its first use. A volume is available before that.
+  - A snapshot does not show which of its tags are the volume's and which are the policy's, so a restored volume has
+    both.
 seealso:
   - module: ec2ops.storage.snapshot_rotate
   - module: ec2ops.storage.ebs_volume_spec
@@ -138,14 +140,15 @@ EXAMPLES = r"""
 
 RETURN = r"""
 msg:
-  description: One line that says what the task did, or would do in check mode, and how things stand. On failure, why.
+  description: One line about the changes that the task made, or would make in check mode, and the state after them. On
+    failure, the reason.
   returned: always
   type: str
   sample: 1 volume created, 1 attached; 1 volume of 2026-11-23T01:23:03Z
 volumes:
   description:
-    - The restored volumes, in the order of their sources, those that an earlier run restored too. On failure, those of
-      them for which nothing is left to do.
+    - The restored volumes, in the order of their sources, including those of earlier runs. On failure, the volumes for
+      which nothing is left to do.
   returned: success
   type: list
   elements: dict
@@ -157,7 +160,7 @@ volumes:
       description: The snapshot that it was made from.
       type: str
     point_in_time:
-      description: When the data was captured. Null where the snapshot of an earlier run is gone.
+      description: The time of the capture. Null if the snapshot of an earlier run is gone.
       type: str
     volume_id:
       description: The new volume. In check mode a planned id, if it does not exist yet.
@@ -173,8 +176,8 @@ volumes:
       type: bool
     seconds:
       description:
-        - How long this run took until the volume was available, and attached. Null in check mode, with O(wait=false) if
-          the run does not wait for the volume, and for a volume that was in its place.
+        - The seconds until the volume was available, and attached. Null in check mode, with O(wait=false) if the run
+          does not wait for the volume, and for a volume that was in its place.
       type: float
   sample:
     - source: vol-08e81973e0becd7b0
@@ -187,14 +190,14 @@ volumes:
       seconds: 9.3
 notes:
   description:
-    - What the operator should know, such as newer snapshots that were passed over. Each note is a warning too.
+    - Notes for the operator, for example about newer snapshots that the module passed over. Each note is a warning too.
   returned: success
   type: list
   elements: str
   sample: []
 plan:
   description:
-    - What was done, or in check mode would be done, in order. One entry per resource, the same in both modes.
+    - The planned changes in order, the same in check mode. One entry per resource.
   returned: always
   type: list
   elements: dict
@@ -208,17 +211,17 @@ plan:
       after: {"state": "in-use", "attachments": [{"instance_id": "i-0123456789abcdef0", "device_name": "/dev/sdg"}]}
       disruptive: false
 planned_ids:
-  description: What EC2 made of the planned ids in RV(plan). Empty in check mode.
+  description: EC2's ids for the planned ids in RV(plan). Empty in check mode.
   returned: always
   type: dict
   sample: {"(new volume restore/vol-08e81973e0becd7b0/vol-08e81973e0becd7b0)": "vol-05c90a9587403e430"}
 api_calls:
-  description: How many requests were sent, by operation.
+  description: The number of requests sent, by operation.
   returned: always
   type: dict
   sample: {"DescribeVolumes": 4, "DescribeSnapshots": 2, "CreateVolume": 1, "AttachVolume": 1}
 error:
-  description: What went wrong, with AWS's own code and message where AWS has refused something.
+  description: The error, with AWS's own code and message if AWS refused a call.
   returned: failure
   type: dict
   sample:
@@ -227,19 +230,19 @@ error:
     message: You have exceeded the maximum number of volumes.
 done:
   description:
-    - On failure, the entries of the plan that were carried out. RV(failed_changes) and RV(not_tried) have the others.
+    - On failure, the changes that were made. RV(failed_changes) and RV(not_tried) have the others.
   returned: failure
   type: list
   elements: dict
   sample: []
 failed_changes:
-  description: The entries of the plan that failed.
+  description: The changes that failed.
   returned: failure
   type: list
   elements: dict
   sample: []
 not_tried:
-  description: The entries of the plan that were not begun.
+  description: The changes that were not begun.
   returned: failure
   type: list
   elements: dict

@@ -12,19 +12,19 @@ version_added: 0.1.0
 description:
   - Takes a snapshot of every selected volume, or a crash-consistent set of every selected instance, when the current
     slot of O(every) has none. A second run in the same slot takes none.
-  - Then it deletes what no rule of O(keep) keeps. Every decision has its reasons, in RV(decisions) and with
-    C(--diff).
-  - Retention covers all snapshots that the policy has taken, and those that match O(adopt), also of volumes that are
-    gone or are not selected any more. Each volume, or instance, is retained for itself; its newest completed snapshot
-    is always kept.
-  - The tag C(ec2ops:policy) finds the policy's snapshots, and their descriptions prove that it took them. Others that
-    carry the tag are named in a warning, count for nothing, and are kept.
-  - What could be deleted and should not be is held back by guards. See O(guards). After a wait the module asks the
-    guards again, and keeps what has become protected in the meantime. See RV(kept_late).
-  - What O(copies) want in other regions or accounts is copied, the oldest of a volume first, and retained there by
-    rules of its own.
-  - What is due is taken and waited for before anything is deleted. When O(wait=false), what leans on a snapshot that is
-    not completed yet stays for a later run; so does what a copy leans on.
+  - Then the module deletes the snapshots that no rule of O(keep) keeps. RV(decisions) and C(--diff) give the reasons
+    for every decision.
+  - Retention covers all snapshots that the policy took, and those that match O(adopt). It also covers snapshots of
+    volumes that are gone or no longer selected. The rules apply to each volume or instance by itself, and always keep
+    its newest completed snapshot.
+  - The module finds the policy's snapshots by the tag C(ec2ops:policy). Their descriptions prove that the policy took
+    them. Other snapshots with the tag are kept and do not count, and a warning names them.
+  - Guards keep snapshots that no rule keeps but that somebody uses. See O(guards). After a wait the module asks the
+    guards again, and keeps the snapshots that became protected in the meantime. See RV(kept_late).
+  - The module copies the snapshots that O(copies) ask for to other regions or accounts, the oldest of a volume first.
+    Each place retains its copies by rules of its own.
+  - The module takes the due snapshots and waits for them before it deletes any snapshot. With O(wait=false), a snapshot
+    is not deleted while its replacement or its copy is unfinished. A later run deletes it.
 extends_documentation_fragment:
   - ec2ops.storage.attributes
   - ec2ops.storage.common
@@ -34,22 +34,24 @@ extends_documentation_fragment:
 options:
   policy:
     description:
-      - The policy's name, its identity. It is on every snapshot that it makes, in the tag C(ec2ops:policy).
+      - The policy's name, which is its identity. Every snapshot of the policy has it in the tag C(ec2ops:policy).
       - It must be text, so quote a number.
-      - A policy with a new name does not retain what it made under the old one. While a policy has no snapshots, the
-        task warns of the snapshots that other policies have of the selected volumes.
+      - A renamed policy does not retain the snapshots that it took under its old name. While a policy has no snapshots,
+        the task warns of the snapshots that other policies have of the selected volumes.
     type: raw
     required: true
   state:
     description:
-      - V(captured) takes what is due and ends as soon as EC2 has answered every call. A snapshot's point in time is
-        fixed by then. Nothing is waited for and nothing is deleted.
-      - V(applied) takes what is due, waits for it, and deletes.
+      - V(captured) takes the due snapshots and ends as soon as EC2 has answered every call. EC2 has fixed their point
+        in time by then. The module does not wait, and deletes nothing.
+      - V(applied) takes the due snapshots, waits for them, and deletes the snapshots that no rule keeps.
     type: str
     choices: [captured, applied]
     default: applied
   select:
-    description: What snapshots are taken of. All that any of the suboptions names.
+    description:
+      - The volumes to capture, or the instances with O(consistency=instance). A resource is selected if any of the
+        suboptions names it.
     type: dict
     suboptions:
       volume_ids:
@@ -58,21 +60,22 @@ options:
         elements: str
       instance_ids:
         description:
-          - The volumes of these instances. After a relaunch an id stands for the successor, which carries it in the tag
-            C(ec2ops:replaces) and has proved itself. The predecessor is not captured any more, unless it runs.
-          - Data volumes that stay attached to the predecessor are named in a warning.
+          - The volumes of these instances. After a relaunch an id stands for the successor, once the successor serves.
+            The successor carries the id in the tag C(ec2ops:replaces). The policy then captures the predecessor only
+            while it runs.
+          - A warning names data volumes that stay attached to the predecessor.
         type: list
         elements: str
       tags:
         description:
-          - The volumes, with O(consistency=instance) the instances, that have all these tags.
-          - Quote values. A value that is neither text nor a whole number is refused.
+          - The volumes that have all these tags. With O(consistency=instance), the instances that have all of them.
+          - Quote values. The module refuses a value that is neither text nor a whole number.
         type: dict
       allow_missing:
         description:
           - Accept ids in O(select.volume_ids) and O(select.instance_ids) that do not exist any more, with a warning.
-          - Without it the task fails with these ids at its end. By then it has taken snapshots of the rest, and
-            retained those of the missing ids too.
+          - With V(false) the task fails at its end and names these ids. By then it has captured the other volumes, and
+            retained the snapshots of the missing ones too.
         type: bool
         default: false
   allow_empty:
@@ -80,22 +83,24 @@ options:
     type: bool
     default: false
   create:
-    description: V(never) only retains what there is.
+    description: V(due) takes a snapshot when one is due. V(never) only retains existing snapshots.
     type: str
     choices: [due, never]
     default: due
   every:
     description:
-      - How often a snapshot is due, as slots on the wall clock of O(keep.timezone), from midnight, Monday or the first
-        of the month. One of V(5min), V(10min), V(15min), V(20min), V(30min), V(1h), V(2h), V(3h), V(4h), V(6h), V(8h),
-        V(12h), V(24h), V(1d), V(1w), V(1m) (a month).
-      - The hour that occurs twice when summer time ends makes no second slot.
+      - The length of a slot. A snapshot is due when the current slot has none. Slots follow the wall clock of
+        O(keep.timezone), from midnight, Monday or the first of the month.
+      - One of V(5min), V(10min), V(15min), V(20min), V(30min), V(1h), V(2h), V(3h), V(4h), V(6h), V(8h), V(12h),
+        V(24h), V(1d), V(1w), V(1m) (a month).
+      - The hour that occurs twice at the end of summer time makes no second slot.
     type: str
     default: 24h
   consistency:
     description:
-      - V(instance) takes all volumes of an instance at one point in time, with one call. Such a set is kept or deleted
-        as one.
+      - V(volume) takes a snapshot of each volume by itself.
+      - V(instance) captures all volumes of an instance at one point in time, with one call. Such a snapshot set is kept
+        or deleted as one.
     type: str
     choices: [volume, instance]
     default: volume
@@ -105,76 +110,78 @@ options:
     default: false
   exclude_volume_ids:
     description:
-      - With O(consistency=instance), leave these volumes out. A volume that no selected instance has is a warning.
+      - With O(consistency=instance), leave these volumes out. A warning names volumes that no selected instance has.
     type: list
     elements: str
   tags:
     description:
-      - Tags of all that the policy makes. Changed ones are set on what there is too.
-      - Quote values, since YAML turns V(yes) into V(true). A value that is neither text nor a whole number is refused.
+      - Tags for all snapshots and copies that the policy makes. A run also sets changed tags on existing ones.
+      - Quote values, since YAML turns V(yes) into V(true). The module refuses a value that is neither text nor a whole
+        number.
     type: dict
   copy_volume_tags:
-    description: New snapshots get the tags of their volume. O(tags) come before them.
+    description: Whether new snapshots get the tags of their volume. O(tags) override them.
     type: bool
     default: true
   keep:
     description:
-      - What stays. The rules are joined by I(or), so one more rule never deletes more. Required with O(state=applied).
-      - A snapshot counts with the start of the slot that it was made for, else with its start time.
+      - The rules. They are joined by I(or), so one more rule never deletes more. Required with O(state=applied).
+      - A snapshot of the policy counts with the start of its slot, any other snapshot with its start time.
     type: dict
     suboptions: &rules
       last:
-        description: So many of the newest. V(unlimited) or V(-1) keeps all. So do the other counts.
+        description: Keep this many of the newest. V(unlimited) or V(-1) keeps all. The other counts accept these too.
         type: str
       hourly:
-        description: The newest of each of so many hours that have one.
+        description: Keep the newest of each hour, for this many of the newest hours that have one.
         type: str
       daily:
-        description: The newest of each of so many days that have one.
+        description: Keep the newest of each day, for this many of the newest days that have one.
         type: str
       weekly:
-        description: The newest of each of so many ISO weeks that have one.
+        description: Keep the newest of each ISO week, for this many of the newest weeks that have one.
         type: str
       monthly:
-        description: The newest of each of so many months that have one.
+        description: Keep the newest of each month, for this many of the newest months that have one.
         type: str
       quarterly:
-        description: The newest of each of so many quarters that have one.
+        description: Keep the newest of each quarter, for this many of the newest quarters that have one.
         type: str
       yearly:
-        description: The newest of each of so many years that have one.
+        description: Keep the newest of each year, for this many of the newest years that have one.
         type: str
       within:
         description:
-          - All that are younger than this span, measured from O(keep.reference). A number and V(min), V(h), V(d), V(w),
-            V(m) (months) or V(y), alone or in a row, such as V(1y6m). Months and years are the calendar's.
+          - Keep all that are younger than this span, measured from O(keep.reference).
+          - A number and V(min), V(h), V(d), V(w), V(m) (months) or V(y), alone or in a row, such as V(1y6m). Months and
+            years are those of the calendar.
         type: str
       hourly_within:
-        description: Of each hour within this span the newest.
+        description: Keep the newest of each hour within this span.
         type: str
       daily_within:
-        description: Of each day within this span the newest.
+        description: Keep the newest of each day within this span.
         type: str
       weekly_within:
-        description: Of each ISO week within this span the newest.
+        description: Keep the newest of each ISO week within this span.
         type: str
       monthly_within:
-        description: Of each month within this span the newest.
+        description: Keep the newest of each month within this span.
         type: str
       quarterly_within:
-        description: Of each quarter within this span the newest.
+        description: Keep the newest of each quarter within this span.
         type: str
       yearly_within:
-        description: Of each year within this span the newest.
+        description: Keep the newest of each year within this span.
         type: str
       timezone:
-        description: Whose calendar cuts hours, days and so on. An IANA name.
+        description: The time zone of the hours, days and so on, as an IANA name.
         type: str
         default: UTC
       reference:
         description:
-          - What ages are measured from, V(latest) the newest completed snapshot of the same volume or instance, so that
-            a job that has stopped does not eat its own history; or V(now).
+          - The moment from which ages are measured. V(latest) is the newest completed snapshot of the same volume or
+            instance. With it, a job that has stopped does not delete its own history. V(now) is the time of the run.
         type: str
         choices: [latest, now]
         default: latest
@@ -184,88 +191,98 @@ options:
         default: false
   copies:
     description:
-      - Where copies go, and what stays there. A copy counts with the time of its original. Those that the rules of the
-        place would keep are made, at most 20 at once in a region. What is not completed when the run ends, later runs
-        pick up; until then its original stays.
-      - A copy that fails is reported with EC2's reason, removed, and tried again. Tags go along.
-      - While a place does not answer, what is due is taken here, originals whose copy is unknown stay, and the task
-        fails with the message of AWS.
-      - When an entry is removed, its copies stay, and no run deletes them any more. Each run warns of them while
-        snapshots are left that were taken with the entry; the tag C(ec2ops:copied-to) on these names its place.
-      - Copies are incremental as long as the key stays the same and the newest copy is there. See
-        O(guards.newest_copy).
+      - The places of copies, each with rules of its own. A place gets a copy of each snapshot that its rules would
+        keep. A copy counts with the time of its original.
+      - At most 20 copies are under way in a region at once. Later runs begin the others. An original is not deleted
+        before its copy is completed.
+      - The run reports a failed copy with EC2's reason and deletes it. The next run copies again. Copies carry the
+        user's tags of their originals, as far as they fit.
+      - If a place does not answer, the run still takes the due snapshots, and keeps the originals whose copy is
+        unknown. Then the task fails with the message of AWS.
+      - When you remove an entry, its copies stay, and no run deletes them any more. The tag C(ec2ops:copied-to) of a
+        snapshot names the places of its copies. While such snapshots are left, each run warns of a place without an
+        entry.
+      - Copies are incremental while the key stays the same and the newest copy exists. See O(guards.newest_copy).
     type: list
     elements: dict
     suboptions:
       region:
-        description: Where they go.
+        description: The region of the copies.
         type: str
         required: true
       profile:
         description:
-          - To the account of this profile of the AWS configuration, where the module runs. Originals are shared with
-            it for the time of their copy; the tag C(ec2ops:shared-with) records it. What is encrypted with the
-            account's default key cannot be shared.
-          - The module compares accounts, not names. It refuses an entry whose region and account are those of another
-            entry, or of the task itself.
+          - Copy to the account of this profile of the AWS configuration on the host of the module. The module shares
+            originals with the account while it copies them, and the tag C(ec2ops:shared-with) records that.
+          - EC2 cannot share snapshots that the account's default key encrypts.
+          - The module compares accounts, not names. It refuses an entry for the region and account of another entry, or
+            of the task itself.
         type: str
       kms_key_id:
         description:
           - The key in that region that encrypts the copies. Without it, copies of encrypted snapshots get the region's
-            default key, and others are not encrypted.
+            default key, and other copies are not encrypted.
         type: str
       keep:
-        description: What stays there, as in O(keep).
+        description: The rules for the copies at this place, as in O(keep).
         type: dict
         required: true
         suboptions: *rules
       wait:
-        description: Wait until they are completed, however many there are. Only with O(wait=true).
+        description: Make all copies and wait until they are completed. Only with O(wait=true).
         type: bool
         default: false
   archive_after:
     description:
-      - Snapshots of the policy that are older than this go to the archive tier. A span as in O(keep.within), such as
+      - Move the policy's snapshots that are older than this to the archive tier. A span as in O(keep.within), such as
         V(90d) or V(6m).
-      - Not the newest of a volume or instance that can be restored from at once, nor what an AMI uses, what is shared
-        or public, what a volume or a copy is being made from, what is protected or managed, and what fast restore is
-        on. What was adopted, and copies, stay where they are. RV(archive_waiting) says what waits, and why.
-      - EC2 bills at least 90 days in the archive. Taking the option away brings nothing back, since that takes hours
-        and costs; C(aws ec2 restore-snapshot-tier) does. What was brought back for good is not archived again.
+      - Of each volume or instance, the newest snapshot that can be restored from at once stays in the standard tier.
+        Snapshots that an AMI uses, that are shared or public, or that are protected or managed stay too. So do
+        snapshots with fast restore, and those from which a volume or a copy is being made. RV(archive_waiting) lists
+        these snapshots, with the reasons.
+      - The module never archives adopted snapshots and copies.
+      - EC2 bills at least 90 days in the archive. Without the option nothing returns from the archive, since a return
+        takes hours and costs extra. C(aws ec2 restore-snapshot-tier) brings a snapshot back. A snapshot that was
+        restored permanently is not archived again.
     type: str
   lock:
     description:
-      - New snapshots are locked as soon as they are completed; without O(wait) at once, and the lock begins when they
-        are. Older ones are not. The description of a snapshot and its tag C(ec2ops:lock) say whether it was made to be
-        locked, so that a later run locks what an interrupted one, or one with O(state=captured), has left. Taking the
-        option away leaves the locks as they are.
+      - Lock new snapshots as soon as they are completed. With O(wait=false) the module locks them at once, and EC2
+        starts the lock when they are completed. Older snapshots are not locked.
+      - The description of a snapshot and its tag C(ec2ops:lock) record the lock that it is to get. So a later run locks
+        the snapshots of an interrupted run, or of one with O(state=captured).
+      - Without the option the existing locks stay.
     type: dict
     suboptions:
       mode:
         description:
-          - V(governance) can be taken off by who may call C(ec2:UnlockSnapshot). V(compliance) by nobody once
-            O(lock.cool_off) is over. V(unlocked) takes off the locks that the policy has put on, where EC2 lets it.
-          - With V(unlocked), a lock is the policy's when the description of the snapshot records the same mode and
-            length. Other locks stay, with a warning, also those of snapshots that earlier versions of the collection
-            took, since anybody can write a tag.
+          - Anybody who may call C(ec2:UnlockSnapshot) can remove a lock of the mode V(governance). Nobody can remove
+            one of the mode V(compliance) after O(lock.cool_off). V(unlocked) removes the policy's own locks, where EC2
+            allows it.
+          - With V(unlocked), a lock is the policy's if the description of the snapshot records its mode and duration.
+            Other locks stay, with a warning, since anybody can write a tag. Locks of snapshots from earlier versions of
+            the collection stay too.
         type: str
         choices: [governance, compliance, unlocked]
         required: true
       duration:
-        description: For how long, from the lock on. Whole days, V(1d) to V(36500d), or weeks.
+        description: The duration of the lock, from its start. Whole days, V(1d) to V(36500d), or weeks.
         type: str
       cool_off:
-        description: For how long a compliance lock can still be taken off. Whole hours, V(1h) to V(72h). None without.
+        description:
+          - The time in which a compliance lock can still be removed. Whole hours, V(1h) to V(72h). By default there is
+            none.
         type: str
       accept_compliance:
-        description: That nobody, the root user included, can delete a snapshot under a compliance lock before its end.
+        description:
+          - Accept that nobody, not even the root user, can delete a snapshot before the end of its compliance lock.
         type: bool
         default: false
   fast_restore:
     description:
-      - Fast snapshot restore is on for the newest snapshots of each volume or instance, and for no other of the policy,
-        in these zones and no other. It is billed by the hour, for each snapshot and zone. Without the option nothing is
-        touched.
+      - Enable fast snapshot restore for the newest snapshots of each volume or instance, in these zones only. The
+        module disables it for all other snapshots of the policy.
+      - EC2 bills each snapshot and zone by the hour. Without the option the module changes no fast restore.
     type: dict
     suboptions:
       zones:
@@ -274,38 +291,40 @@ options:
         elements: str
         required: true
       newest:
-        description: For so many of the newest.
+        description: The number of newest snapshots with fast restore.
         type: int
         default: 1
   adopt:
     description:
-      - Snapshots that the policy did not make and retains too. They are never those of another policy, unless
+      - Snapshots that the policy retains although it did not take them. They are never those of another policy, unless
         O(adopt.policies) names it.
       - The policy claims each of them with the tag C(ec2ops:adopted-by). The run that claims a snapshot does not delete
-        it. The next one may. It leaves out the snapshots that another policy has claimed, with a warning. To hand a
+        it. The next run may. The policy leaves out snapshots that another policy has claimed, with a warning. To hand a
         snapshot over, remove the tag.
-      - Without O(adopt), or with other tags in it, the policy no longer retains what it has claimed, so no run deletes
-        these snapshots. A run does not look for them. It warns of those that it reads for another reason, and on the
-        first run of a policy that has no snapshots.
+      - Without O(adopt), or with other tags in it, the policy no longer retains the snapshots that it has claimed. No
+        run deletes them then, and no run looks for them. A run warns of those that it reads for another reason. The
+        first run of a policy without snapshots warns of them too.
     type: dict
     suboptions:
       tags:
-        description: They have all these tags. Quote values. Anything but text is refused.
+        description: Adopt snapshots that have all these tags. Quote values. The module refuses anything but text.
         type: dict
         required: true
       policies:
         description:
           - Names of policies that took snapshots to adopt, such as the old name of this policy. The description of a
             snapshot names the policy that took it.
-          - Their tag C(ec2ops:policy) must be removed. Without the name here, a snapshot that another policy took is
-            left out with a warning, since anybody who may tag can remove the tag.
+          - Remove the tag C(ec2ops:policy) of such snapshots. A removed tag alone hands nothing over, since anybody who
+            may tag can remove it. If another policy took a snapshot and this option does not name it, the policy
+            leaves the snapshot out, with a warning.
         type: list
         elements: str
         default: []
   protect:
     description:
-      - Snapshots that stay and take nobody's place. One of O(protect.tags) and O(protect.tag_keys) is required.
-      - Quote values, since YAML turns V(yes) into V(true). Anything but text is refused.
+      - Snapshots that the policy keeps and that displace no other snapshot. One of O(protect.tags) and
+        O(protect.tag_keys) is required.
+      - Quote values, since YAML turns V(yes) into V(true). The module refuses anything but text.
     type: dict
     suboptions:
       tags:
@@ -317,128 +336,139 @@ options:
         elements: raw
   guards:
     description:
-      - What holds back the deletion of a snapshot that no rule keeps. V(keep), the default, lets it stay and says so;
-        V(report) deletes it with a warning; V(fail) deletes nothing at all and fails.
-      - V(report) is not offered for what EC2 itself does not delete (O(guards.image), O(guards.locked),
-        O(guards.backup)).
-      - A guard that EC2 does not answer, for example without the permission to, keeps the snapshots that it is asked
-        about. What is due is taken all the same, and the task fails with EC2's message.
+      - The effect of each guard on a snapshot that no rule keeps. V(keep), the default, keeps the snapshot and says so.
+        V(report) deletes it with a warning. V(fail) deletes nothing at all and fails.
+      - EC2 itself refuses the deletions that O(guards.image), O(guards.locked) and O(guards.backup) prevent. So these
+        guards have no V(report).
+      - A guard without EC2's answer, for example for lack of a permission, keeps the snapshots that it asks about. The
+        run still takes the due snapshots. Then the task fails with EC2's message.
     type: dict
     suboptions:
       image:
-        description: An AMI, also a disabled or pending one, has it in any of its devices.
+        description: An AMI uses the snapshot in any of its devices. Disabled and pending AMIs count too.
         type: str
         choices: [keep, fail]
       locked:
-        description: It is locked.
+        description: The snapshot is locked.
         type: str
         choices: [keep, fail]
       backup:
-        description: It is a recovery point of AWS Backup. Unless reported, it takes nobody's place.
+        description:
+          - The snapshot is a recovery point of AWS Backup. It displaces no other snapshot.
         type: str
         choices: [keep, fail]
       managed:
         description:
-          - Data Lifecycle Manager, a CSI driver, Velero or another controller has made it, by its tags. Unless
-            reported, it takes nobody's place.
+          - By its tags, another controller made the snapshot, such as Data Lifecycle Manager, a CSI driver or Velero.
+            It displaces no other snapshot, except with V(report).
         type: str
         choices: [keep, report, fail]
       public:
-        description: Anybody may use it.
+        description: Anybody may use the snapshot.
         type: str
         choices: [keep, report, fail]
       shared:
         description:
-          - It is shared with accounts. This takes a call for every snapshot that would go, and is off unless given.
+          - The snapshot is shared with accounts. This guard takes a call for each snapshot that no rule keeps. It is
+            off unless you set it.
         type: str
         choices: [keep, report, fail]
       fast_restore:
-        description: Fast snapshot restore is enabled for it.
+        description: Fast snapshot restore is enabled for the snapshot.
         type: str
         choices: [keep, report, fail]
       archived:
-        description: It has been in the archive for less than 90 days, which are paid for, or is on the way in or out.
+        description:
+          - The snapshot has been in the archive for less than 90 days, which EC2 bills, or is on its way in or out.
         type: str
         choices: [keep, report, fail]
       copy_source:
-        description: A copy of it is under way.
+        description: A copy of the snapshot is under way.
         type: str
         choices: [keep, report, fail]
       newest_copy:
-        description: It is, where copies go, the newest of its volume with its key; the next copy would be a full one.
+        description:
+          - The snapshot is the newest copy of its volume with its key at a place of copies. Without it, the next copy
+            is a full one.
         type: str
         choices: [keep, report, fail]
       last:
-        description: It is the last completed snapshot of its volume, of whoever's.
+        description: The snapshot is the last completed snapshot of its volume. Snapshots that others took count too.
         type: str
         choices: [keep, report, fail]
       creating:
-        description: A volume is being made from it.
+        description: A volume is being made from the snapshot.
         type: str
         choices: [keep, report, fail]
       protected:
-        description: O(protect) names it.
+        description: O(protect) names the snapshot.
         type: str
         choices: [keep, report, fail]
   max_delete:
     description:
-      - When more would be deleted, nothing is deleted, and the task fails. What is due is taken all the same. So with
-        the other limits.
+      - The largest number of deletions. If a run would delete more, it deletes nothing, and the task fails. The run
+        still takes the due snapshots. The same holds for the other limits.
     type: int
     default: 100
   max_delete_percent:
     description:
-      - The same as a part of the completed snapshots that the policy retains, copies included. Counts from 10
-        deletions up.
+      - The largest percentage of the policy's completed snapshots, copies included, that a run may delete. It applies
+        from 10 deletions on.
     type: int
     default: 50
   min_keep:
     description:
-      - The same when fewer would be left of any volume or instance, without its copies. Counts from 2 up; the newest
-        always stays.
+      - The smallest number of snapshots that must be left of each volume or instance, without its copies. Values from 2
+        on have an effect, since the newest snapshot is always kept.
     type: int
     default: 1
   expected_plan:
     description:
-      - RV(plan_hash) of a check run that somebody has approved. Any other plan deletes nothing and fails, but
-        for one that is empty.
+      - The RV(plan_hash) of a check run that somebody has approved. Any other plan deletes nothing and fails, except an
+        empty one.
     type: str
   report:
     description:
-      - How much is told in RV(decisions) and C(--diff). V(actions) has what goes, what a guard holds back, and that of
-        which nothing says what it is a backup of, the newest 1000 of it; V(all) all; V(summary) only counts.
+      - The extent of RV(decisions) and C(--diff). V(actions) has the deletions, the snapshots that a guard keeps, and
+        the snapshots of an unknown source, at most 1000. V(all) has every decision, V(summary) only counts.
     type: str
     choices: [actions, all, summary]
     default: actions
   wait:
     description:
-      - Wait until what is due is completed. Without it, what leans on that is deleted by a later run, and so it is when
-        the time is over. What leans on nothing that is still under way goes in any case.
+      - Wait until the due snapshots are completed. With V(false), a later run deletes the snapshots that they replace.
+        The same holds if O(wait_timeout) ends first. Other deletions do not depend on the wait.
 notes:
   - The user needs C(ec2:DescribeSnapshots), C(ec2:DescribeVolumes), C(ec2:DescribeInstances), C(ec2:CreateSnapshot) or
-    C(ec2:CreateSnapshots), C(ec2:CreateTags), C(ec2:DeleteSnapshot), and for the guards C(ec2:DescribeImages),
-    C(ec2:DescribeLockedSnapshots), C(ec2:DescribeFastSnapshotRestores), C(ec2:DescribeSnapshotTierStatus) and
-    C(ec2:DescribeSnapshotAttribute). Where copies go it needs C(ec2:CopySnapshot), C(ec2:CreateTags),
-    C(ec2:DescribeSnapshots), C(ec2:DeleteSnapshot) and, to know a key before it is used, C(kms:DescribeKey); for
-    another account C(ec2:ModifySnapshotAttribute), C(ec2:DeleteTags) and C(kms:DescribeKey) here, and the right to use
-    the keys of both sides. C(sts:GetCallerIdentity) tells an account while no snapshot there does.
-    O(archive_after) needs C(ec2:ModifySnapshotTier), O(lock) C(ec2:LockSnapshot) or C(ec2:UnlockSnapshot),
-    O(fast_restore) C(ec2:EnableFastSnapshotRestores) and C(ec2:DisableFastSnapshotRestores).
-  - Two tasks with the same O(policy) delete each other's snapshots when their rules differ. The module warns when it
+    C(ec2:CreateSnapshots), C(ec2:CreateTags) and C(ec2:DeleteSnapshot).
+  - The guards need C(ec2:DescribeImages), C(ec2:DescribeLockedSnapshots), C(ec2:DescribeFastSnapshotRestores),
+    C(ec2:DescribeSnapshotTierStatus) and C(ec2:DescribeSnapshotAttribute).
+  - A place of copies needs C(ec2:CopySnapshot), C(ec2:CreateTags), C(ec2:DescribeSnapshots), C(ec2:DeleteSnapshot), and
+    C(kms:DescribeKey) to check a key before the copy. Copies to another account also need
+    C(ec2:ModifySnapshotAttribute), C(ec2:DeleteTags) and C(kms:DescribeKey) in the account of the task, and the right
+    to use the keys of both sides. While no snapshot at a place shows its account, C(sts:GetCallerIdentity) is needed
+    too.
+  - O(archive_after) needs C(ec2:ModifySnapshotTier). O(lock) needs C(ec2:LockSnapshot) or C(ec2:UnlockSnapshot).
+    O(fast_restore) needs C(ec2:EnableFastSnapshotRestores) and C(ec2:DisableFastSnapshotRestores).
+  - Two tasks with the same O(policy) delete each other's snapshots if their rules differ. The module warns when it
     deletes snapshots of an existing volume that O(select) does not name.
-  - Snapshots of which nothing says what they are a backup of (copies without our tags) are reported and never deleted.
-  - A snapshot of the policy that has failed is deleted and taken again. It holds nothing, so it counts for no limit.
-    The good parts of a set that has failed as a whole go through guards and limits like all others.
+  - The module reports snapshots of an unknown source and never deletes them. Such snapshots are copies without the tags
+    of this collection.
+  - The module deletes a failed snapshot of the policy and takes it again. A failed snapshot holds nothing, so no limit
+    counts it. Guards and limits apply to the good parts of a failed set.
   - A set that lacks the snapshot of one of its volumes is C(incomplete). EC2 makes such a set when a volume is detached
-    during the call. It is no recovery point and does not fill its slot, so the next run takes a whole set. It goes when
-    the rules would not keep it if it were whole. The role P(ec2ops.storage.restore#role) judges sets alike.
-  - A selected volume on an Outpost is left out. The rest is taken, and the task fails with the ids of such volumes.
-  - Of two of the same slot, which runs at the same moment make, the earlier one counts. The run that made the other
-    deletes it; when it was ended before, a later run does, once there is a newer one.
-  - What was made for the current slot stays whatever the rules say (C(current slot)), since it would be due again.
-  - EC2 takes 50 tags on a snapshot. Where a volume has too many, as many as fit are copied, C(Name) first, with a
+    during the call. An incomplete set is no recovery point and does not fill its slot, so the next run takes a complete
+    one. The module deletes it when the rules would not keep it if it were complete. The role
+    P(ec2ops.storage.restore#role) judges sets alike.
+  - The module leaves out selected volumes on an Outpost. It captures the other volumes. Then the task fails and names
+    the volumes that it left out.
+  - Two runs at the same moment can take two snapshots for one slot. The earlier snapshot counts. The run that took the
+    later one deletes it. If that run was interrupted, a later run deletes it once there is a newer snapshot.
+  - The snapshot of the current slot is kept whatever the rules say (C(current slot)), since a new one would be due at
+    once.
+  - EC2 takes 50 tags on a snapshot. If a volume has too many, its snapshot gets as many as fit, C(Name) first, with a
     warning.
-  - The slots of a capture are cut in the zone of O(keep.timezone) too, so give it the same O(keep).
+  - The slots of O(state=captured) follow O(keep.timezone) too, so give it the same O(keep).
 seealso:
   - module: ec2ops.storage.ami_bake
   - module: ec2ops.storage.ebs_volume_spec
@@ -448,7 +478,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: A snapshot of every database volume each day, for a week, four weeks and a year
+- name: Take daily snapshots of the database volumes, and keep a week, four weeks and a year
   ec2ops.storage.snapshot_rotate:
     policy: db-daily
     select:
@@ -461,7 +491,7 @@ EXAMPLES = r"""
       timezone: Europe/Berlin
     region: eu-central-1
 
-- name: All volumes of an instance at one point in time, each hour
+- name: Capture all volumes of an instance at one point in time, each hour
   ec2ops.storage.snapshot_rotate:
     policy: shop-hourly
     select:
@@ -472,7 +502,7 @@ EXAMPLES = r"""
       within: 2d
     region: eu-central-1
 
-- name: Each day's snapshot here, and each month's in another region and another account
+- name: Keep daily snapshots here, and monthly copies in another region and another account
   ec2ops.storage.snapshot_rotate:
     policy: db-daily
     select:
@@ -491,7 +521,7 @@ EXAMPLES = r"""
           monthly: 12
     region: eu-central-1
 
-- name: Locked for a month, at hand for half a year, then in the archive, and the newest quick to restore
+- name: Lock snapshots for a month, archive them after half a year, and enable fast restore of the newest
   ec2ops.storage.snapshot_rotate:
     policy: ledger
     select:
@@ -508,7 +538,7 @@ EXAMPLES = r"""
       zones: [eu-central-1a]
     region: eu-central-1
 
-- name: Take over what a script has made, and only retain it
+- name: Adopt the snapshots of a script, and only retain them
   ec2ops.storage.snapshot_rotate:
     policy: legacy
     create: never
@@ -523,20 +553,21 @@ EXAMPLES = r"""
 
 RETURN = r"""
 msg:
-  description: One line that says what the task did, or would do in check mode, and how things stand. On failure, why.
+  description: One line about the changes that the task made, or would make in check mode, and the state after them. On
+    failure, the reason.
   returned: always
   type: str
   sample: 1 snapshot taken, 4 deleted; 6 kept; newest recovery point 4 s old
 archived:
   description:
-    - The ids of what goes to the archive. RV(locked), RV(unlocked), RV(fast_restored) and RV(fast_restore_ended) are
-      those of what the other options are about.
-  returned: success with O(state=applied), or something was held back or left out
+    - The ids of the snapshots that the task moves to the archive tier. RV(locked), RV(unlocked), RV(fast_restored) and
+      RV(fast_restore_ended) have the snapshots of the other lifecycle options.
+  returned: success with O(state=applied), or if deletions were withheld or items left out
   type: list
   elements: str
 archive_waiting:
-  description: What is older than O(archive_after) and stays, in the order of RV(decisions), with C(reason).
-  returned: success with O(state=applied), or something was held back or left out
+  description: The snapshots that are older than O(archive_after) and not archived yet, in the order of RV(decisions).
+  returned: success with O(state=applied), or if deletions were withheld or items left out
   type: list
   elements: dict
   contains:
@@ -546,37 +577,37 @@ archive_waiting:
       elements: str
       returned: always
     reason:
-      description: Why.
+      description: The reason.
       type: str
       returned: always
 locked:
-  description: The ids of what was locked.
-  returned: success with O(state=applied), or something was held back or left out
+  description: The ids of the locked snapshots.
+  returned: success with O(state=applied), or if deletions were withheld or items left out
   type: list
   elements: str
 unlocked:
-  description: The ids of what was unlocked.
-  returned: success with O(state=applied), or something was held back or left out
+  description: The ids of the unlocked snapshots.
+  returned: success with O(state=applied), or if deletions were withheld or items left out
   type: list
   elements: str
 fast_restored:
-  description: The ids of what fast restore was enabled for.
-  returned: success with O(state=applied), or something was held back or left out
+  description: The ids of the snapshots for which the task enabled fast restore.
+  returned: success with O(state=applied), or if deletions were withheld or items left out
   type: list
   elements: str
 fast_restore_ended:
-  description: The ids of what fast restore was disabled for.
-  returned: success with O(state=applied), or something was held back or left out
+  description: The ids of the snapshots for which the task disabled fast restore.
+  returned: success with O(state=applied), or if deletions were withheld or items left out
   type: list
   elements: str
 deferred:
-  description: What EC2 did not take now, such as for a quota. A later run tries again.
-  returned: success, or something was held back or left out
+  description: The changes that EC2 refused for now, for example because of a quota. A later run tries again.
+  returned: success, or if deletions were withheld or items left out
   type: list
   elements: dict
   contains:
     snapshot_id:
-      description: The snapshot. Of a copy that EC2 did not begin, its planned id.
+      description: The snapshot. For a copy that EC2 did not begin, its planned id.
       type: str
       returned: always
     code:
@@ -588,7 +619,7 @@ deferred:
       type: str
       returned: always
 decisions:
-  description: What goes, or stays, and why, the newest first. See O(report).
+  description: The decisions with their reasons, the newest snapshot first. See O(report).
   returned: success, or when the run has begun
   type: list
   elements: dict
@@ -598,35 +629,35 @@ decisions:
       type: str
       returned: always
     snapshot_ids:
-      description: The snapshot, or the set that is kept or deleted as one.
+      description: The snapshot, or the snapshots of the set.
       type: list
       elements: str
       returned: always
     source:
-      description: The volume, or the instance, that it is a backup of. Null where nothing says.
+      description: The volume or instance that was captured. Null if it is unknown.
       type: str
       returned: always
     region:
-      description: Where it is.
+      description: The region of the snapshot.
       type: str
       returned: always
     profile:
-      description: Of a copy in another account, its profile, else null.
+      description: The profile of the account, for a copy in another account. Null otherwise.
       type: str
       returned: always
     start_time:
-      description: When it was taken; of a copy, the time of its original with which it counts.
+      description: The start time of the snapshot. For a copy, that of its original.
       type: str
       returned: always
     reasons:
-      description: Every rule that keeps it, or why it takes part in no rule, or what the guard says.
+      description: All rules that keep the snapshot. Otherwise the reason of the guard, or the cause that sets it aside.
       type: list
       elements: str
       returned: always
     guard:
       description:
-        - The guard that holds it back, C(depends) for what leans on a snapshot or copy that is not completed or is
-          unknown, and for what this run has only just claimed, else null.
+        - The guard that keeps the snapshot. C(depends) if its replacement or its copy is unfinished or unknown, or if
+          this run has only just claimed it. Null otherwise.
       type: str
       returned: always
   sample:
@@ -639,29 +670,29 @@ decisions:
       reasons: []
       guard: null
 created:
-  description: The ids of what was taken, planned ids in check mode.
-  returned: success, or something was held back or left out
+  description: The ids of the snapshots that the task took. In check mode planned ids.
+  returned: success, or if deletions were withheld or items left out
   type: list
   elements: str
 copied:
-  description: The ids of the copies that were begun, planned ids in check mode.
-  returned: success, or something was held back or left out
+  description: The ids of the copies that the task began. In check mode planned ids.
+  returned: success, or if deletions were withheld or items left out
   type: list
   elements: str
 deleted:
-  description: The ids of what was deleted, in check mode of what would be.
-  returned: success, or something was held back or left out
+  description: The ids of the snapshots that the task deleted, or would delete in check mode.
+  returned: success, or if deletions were withheld or items left out
   type: list
   elements: str
 counts:
   description:
-    - How many are retained, kept, deleted, withheld by a limit, taken, and copied.
-    - A copy in RV(deferred) is not counted.
-  returned: success, or something was held back or left out
+    - The numbers of snapshots that the policy retains, keeps and deletes, that a limit withholds, and that the task
+      took and copied. They do not include copies in RV(deferred).
+  returned: success, or if deletions were withheld or items left out
   type: dict
 kept_late:
   description:
-    - Snapshots that the plan deletes and that became protected while the run waited. The run keeps them, with a
+    - The snapshots of the plan's deletions that became protected while the run waited. The run keeps them, with a
       warning. Empty in check mode.
   returned: success with O(state=applied), or when such a run has begun
   type: list
@@ -681,7 +712,7 @@ kept_late:
       type: str
       returned: always
     guard:
-      description: The guard that keeps it. See O(guards).
+      description: The guard that keeps the snapshot. See O(guards).
       type: str
       returned: always
     reason:
@@ -689,7 +720,7 @@ kept_late:
       type: str
       returned: always
 rpo:
-  description: Of every selected volume or instance, and of every other that the policy retains, the recovery point.
+  description: The recovery point of each volume or instance that is selected or that the policy has snapshots of.
   returned: success, or when the run has begun
   type: list
   elements: dict
@@ -699,39 +730,37 @@ rpo:
       type: str
       returned: always
     due:
-      description: Whether one was due.
+      description: Whether a snapshot was due.
       type: bool
       returned: always
     snapshot_ids:
       description:
-        - The newest good one, or the one that is taken in this run. Without O(wait), and when the run ends before it is
-          there, that does not count.
+        - The newest good snapshot or set. A snapshot of this run counts only if the run has seen it completed.
       type: list
       elements: str
       returned: always
     recovery_point:
-      description: When it was taken. Null where there is none.
+      description: The start time of that snapshot. Null without one.
       type: str
       returned: always
     age:
-      description: How old it is, in seconds.
+      description: The age of the recovery point, in seconds.
       type: int
       returned: always
     copies:
       description:
-        - The same for each of O(copies) that has answered, with C(region) and C(profile). Only completed copies count,
-          with the moment at which their original was taken.
+        - The same for each place of O(copies) that has answered, with C(region) and C(profile). Only completed copies
+          count, with the start time of their original.
       type: list
       elements: dict
       returned: when there are O(copies)
 plan_hash:
-  description: For O(expected_plan). The same for the same plan, whenever it is made.
+  description: The value for O(expected_plan). Equal plans have the same hash at any time.
   returned: success, or when the run has begun
   type: str
 plan:
   description:
-    - The changes that the task made, or that it would make in check mode, in order. One entry per resource, the same in
-      both modes.
+    - The planned changes in order, the same in check mode. One entry per resource.
   returned: always
   type: list
   elements: dict
@@ -745,34 +774,34 @@ plan:
       after: {"state": "completed", "volume_id": "vol-0123456789abcdef0"}
       disruptive: false
 api_calls:
-  description: How many requests were sent, by operation.
+  description: The number of requests sent, by operation.
   returned: always
   type: dict
   sample: {"CreateSnapshot": 1, "DescribeSnapshots": 3, "DescribeVolumes": 1}
 error:
-  description: Why the task failed, with the code and message of AWS where AWS refused a call.
+  description: The error, with AWS's own code and message if AWS refused a call.
   returned: failure
   type: dict
   sample: {"operation": "CreateSnapshot", "code": "UnauthorizedOperation", "message": "You are not authorized."}
 planned_ids:
-  description: The ids that EC2 gave to what RV(plan) names by planned ids. Empty in check mode.
+  description: EC2's ids for the planned ids in RV(plan). Empty in check mode.
   returned: always
   type: dict
   sample: {}
 done:
-  description: On failure, the entries of the plan that were carried out.
+  description: On failure, the changes that were made.
   returned: failure
   type: list
   elements: dict
   sample: []
 failed_changes:
-  description: On failure, the entries of the plan that failed.
+  description: On failure, the changes that failed.
   returned: failure
   type: list
   elements: dict
   sample: []
 not_tried:
-  description: On failure, the entries of the plan that were not begun.
+  description: On failure, the changes that were not begun.
   returned: failure
   type: list
   elements: dict

@@ -231,8 +231,7 @@ def created_ids(changes: Sequence[Change], answer: Answer) -> dict[str, str]:
         found = found[step]
     if isinstance(found, list):
         by_volume = {item["VolumeId"]: str(item["SnapshotId"]) for item in found}
-        wanted = {change.resource: str((change.after or {})["volume_id"]) for change in changes}
-        return {name: by_volume[volume] for name, volume in wanted.items() if volume in by_volume}
+        return {change.resource: by_volume[change.source] for change in changes if change.source in by_volume}
     return {first.resource: str(found)}
 
 

@@ -41,7 +41,7 @@ def text_of(answer: Answer, name: str) -> str:
     return intern(answer.get(name) or "")
 
 
-def moment_of(value: object) -> datetime | None:
+def utc_of(value: object) -> datetime | None:
     """Return a time of an answer in UTC, None for anything else."""
     return value.astimezone(UTC) if isinstance(value, datetime) else None
 
@@ -75,7 +75,7 @@ def decode_instance(answer: Answer, owner_id: str | None = None) -> Instance:
         state=(answer.get("State") or {}).get("Name", ""),
         image_id=answer.get("ImageId") or "",
         instance_type=answer.get("InstanceType") or "",
-        launch_time=moment_of(answer.get("LaunchTime")),
+        launch_time=utc_of(answer.get("LaunchTime")),
         availability_zone=(answer.get("Placement") or {}).get("AvailabilityZone") or "",
         root_device_name=answer.get("RootDeviceName") or "",
         root_device_type=answer.get("RootDeviceType") or "ebs",
@@ -156,7 +156,7 @@ def decode_snapshot(answer: Answer) -> Snapshot:
         state=text_of(answer, "State"),
         volume_id=text_of(answer, "VolumeId"),
         volume_size=answer.get("VolumeSize") or 0,
-        start_time=moment_of(answer.get("StartTime")),
+        start_time=utc_of(answer.get("StartTime")),
         encrypted=bool(answer.get("Encrypted", False)),
         kms_key_id=text_of(answer, "KmsKeyId") or None,
         owner_id=text_of(answer, "OwnerId") or None,
@@ -192,7 +192,7 @@ def decode_volume(answer: Answer) -> Volume:
             )
             for link in answer.get("Attachments") or ()
         ),
-        create_time=moment_of(answer.get("CreateTime")),
+        create_time=utc_of(answer.get("CreateTime")),
         operator=_operator(answer),
         outpost_arn=answer.get("OutpostArn") or None,
         tags=_tags(answer),

@@ -18,7 +18,7 @@ from .._kernel.resources import (
 )
 from .._kernel.state import Query
 from .._kernel.times import format_moment
-from .decoding import UNKNOWN, Answer, decode_snapshot, moment_of
+from .decoding import UNKNOWN, Answer, decode_snapshot, utc_of
 
 # DescribeInstanceAttribute: the keys that are not the attribute's name with a capital letter.
 _ATTRIBUTE_KEYS = {
@@ -66,7 +66,7 @@ def usage_entries(query: Query, page: Answer) -> Iterable[Fact]:
     asked: Sequence[str] = dict(query.arguments)["ImageIds"]
     found: dict[str, list[dict[str, Any]]] = {image_id: [] for image_id in asked}
     for item in page.get("ImageUsageReportEntries") or ():
-        created = moment_of(item.get("ReportCreationTime"))
+        created = utc_of(item.get("ReportCreationTime"))
         found.setdefault(item["ImageId"], []).append(
             {
                 "report": item.get("ReportId") or "",
@@ -88,7 +88,7 @@ def usage_reports(query: Query, page: Answer) -> Iterable[Fact]:
     asked: Sequence[str] = dict(query.arguments)["ImageIds"]
     found: dict[str, list[dict[str, Any]]] = {image_id: [] for image_id in asked}
     for item in page.get("ImageUsageReports") or ():
-        created = moment_of(item.get("CreationTime"))
+        created = utc_of(item.get("CreationTime"))
         if item.get("State") == "available" and created:
             found.setdefault(item["ImageId"], []).append(
                 {
@@ -187,7 +187,7 @@ def classic_load_balancers(_query: Query, page: Answer) -> Iterable[Fact]:
 def modifications(_query: Query, page: Answer) -> Iterable[Fact]:
     """Yield the latest modification of each volume that ever had one."""
     for item in page.get("VolumesModifications") or ():
-        started = moment_of(item.get("StartTime"))
+        started = utc_of(item.get("StartTime"))
         value = {
             "state": item.get("ModificationState") or "",
             "progress": item.get("Progress"),
@@ -222,7 +222,7 @@ def snapshots(query: Query, page: Answer) -> Iterable[Resource]:
 def locks(_query: Query, page: Answer) -> Iterable[Fact]:
     """Yield the lock of a snapshot, as DescribeLockedSnapshots tells: ``<snapshot>/lock``."""
     for item in page.get("Snapshots") or ():
-        expires = moment_of(item.get("LockExpiresOn"))
+        expires = utc_of(item.get("LockExpiresOn"))
         value = {
             "state": item.get("LockState") or "",
             "expires_on": format_moment(expires) if expires else None,
@@ -241,7 +241,7 @@ def fast_restores(_query: Query, page: Answer) -> Iterable[Fact]:
 def tiers(_query: Query, page: Answer) -> Iterable[Fact]:
     """Yield the tier of a snapshot, as DescribeSnapshotTierStatus tells: ``<snapshot>/tier``."""
     for item in page.get("SnapshotTierStatuses") or ():
-        archived = moment_of(item.get("ArchivalCompleteTime"))
+        archived = utc_of(item.get("ArchivalCompleteTime"))
         value = {
             "tier": item.get("StorageTier") or "",
             "last": item.get("LastTieringOperationStatus") or "",

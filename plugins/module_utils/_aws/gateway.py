@@ -144,7 +144,7 @@ def _label(changes: Sequence[Change]) -> str:
 
 def _incomplete(changes: Sequence[Change], made: Mapping[str, str]) -> CallError:
     """Return the error of a CreateSnapshots that has left out some volumes. The snapshots that it took exist."""
-    missing = [str((change.after or {})["volume_id"]) for change in changes if change.resource not in made]
+    missing = [change.source for change in changes if change.resource not in made]
     return CallError(
         changes[0].action,
         "IncompleteAnswer",
@@ -184,12 +184,12 @@ class Ec2Gateway:
 
     @property
     def region(self) -> str:
-        """The place of every query that names none."""
+        """Return the place of every query that names none."""
         return self._region
 
     @property
     def calls(self) -> Mapping[str, int]:
-        """The number of requests sent, by operation. Every repeat counts."""
+        """Return the number of requests sent, by operation. Every repeat counts."""
         with self._lock:
             return dict(sorted(self._calls.items()))
 

@@ -88,12 +88,12 @@ class _Item:
 
     @property
     def fact(self) -> str:
-        """The fact that the goal needs beside the resource, or an empty text."""
+        """Return the fact that the goal needs beside the resource, or an empty text."""
         return GOALS[self.wait.goal].fact
 
     @property
     def wish(self) -> str:
-        """The beginning of a message."""
+        """Return the beginning of a message."""
         return f"{self.resource} should become {wish(self.wait.goal, self.wait.about)}"
 
     def verdict(self, known: Mapping[str, Resource]) -> Verdict:

@@ -19,7 +19,7 @@ from .instance_facts import type_facts, type_queries
 
 
 def attachment_queries(instance: Instance) -> tuple[Query, ...]:
-    """The queries for what is attached to the instance, and for what its type takes."""
+    """Return the queries for the instance's attached volumes, and for the limits of its type."""
     return (
         *by_id("DescribeVolumes", "attachment.instance-id", [instance.instance_id]),
         *type_queries(instance.instance_type),
@@ -27,12 +27,12 @@ def attachment_queries(instance: Instance) -> tuple[Query, ...]:
 
 
 def disk(device_name: str) -> str:
-    """Return what tells disks apart: /dev/sda1 and /dev/xvda are one."""
+    """Return a name that is equal for two device names of one disk: /dev/sda1 and /dev/xvda are one."""
     return device_letters(device_name).rstrip("0123456789") or device_letters(device_name)
 
 
 def taken_disks(state: State, instance: Instance) -> set[str]:
-    """Return the disks (`disk`) of the instance that are in use: as it tells itself, and as its volumes do."""
+    """Return the disks (`disk`) of the instance that are in use, by its own facts and by those of the volumes."""
     names = [device.device_name for device in instance.block_devices]
     names += [instance.root_device_name] if instance.root_device_name else []
     names += [
@@ -58,7 +58,8 @@ def free_device(instance: Instance, taken: Iterable[str], wanted: str | None = N
 
 @dataclass(frozen=True)
 class AttachmentLimit:
-    """How many volumes the type of an instance takes, ``most``, and what counts against it now.
+    """The number of volumes that the type of an instance takes, ``most``, and the attachments that count against it
+    now.
 
     ``held``: the volumes that are attached. ``interfaces``: the network interfaces that share the limit.
     """

@@ -54,10 +54,10 @@ class Hold:
         return has_run_since(instance, self.since)
 
     def is_proven(self, instance: Instance) -> bool:
-        """EC2's facts agree with the record, as far as the instance's state lets them tell.
+        """Return whether EC2's facts agree with the hold, as far as the instance's state shows them.
 
-        The last stop of a stopped instance lies within the hold, or EC2 took back a start since. While it is running or
-        stopping there is no such stop yet. A stop that is only planned is the plan's own.
+        The last stop of a stopped instance lies within the hold, or EC2 took back a start since. While the instance is
+        running or stopping there is no such stop yet. A planned stop is always proven, since this plan makes it.
         """
         if instance.state != "stopped" or is_shown_otherwise(instance):
             return True
@@ -73,7 +73,9 @@ class Hold:
         return now - self.end > older_than
 
     def is_impossible(self, now: datetime) -> bool:
-        """No run has written it: it begins after *now*, ends before it begins, or lasts for longer than a hold can."""
+        """Return whether no run can have written the hold: it begins after *now*, ends before it begins, or lasts too
+        long.
+        """
         return self.since > now + _CLOCKS or self.until < self.since or self._is_too_long
 
     @property
@@ -99,9 +101,9 @@ def standing_hold(instance: Instance) -> Hold | None:
 def lasting_hold(instance: Instance, now: datetime, hold_time: timedelta) -> Hold | None:
     """Return the hold on this instance that a stop by this run can go on with.
 
-    The stop has to lie within the hold, or nothing proves that it belongs to it. So a record whose end is near, or
-    over, is written anew while the instance runs: its run was ended before its stop. So is a record that begins after
-    *now*, which no run has written.
+    The stop has to lie within the hold, or nothing proves that it belongs to it. So a hold that is over, or ends soon,
+    is rewritten while the instance runs: its run was ended before its stop. A hold that begins after *now* is rewritten
+    too, since no run can have written it.
     """
     hold = standing_hold(instance)
     if hold is None or instance.state not in ("pending", "running"):

@@ -59,7 +59,7 @@ def _same(name: str, note: str = "as it is", **more: Any) -> Rule:
 
 _IMAGE = "the image decides"
 _NEW = "new with every instance"
-_NOW = "state of the moment"
+_NOW = "current state, not carried"
 
 
 # By dotted path. A path covers the paths below it. Only a CARRIED path needs a rule for each member below.

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The stop of instances and their start: what stands against it, its stages, its rollback.
+"""The stop of instances and their start: the obstacles, the stages, the rollback.
 
 Private to this collection.
 """
@@ -28,7 +28,7 @@ from .instance_facts import AUTOSCALING_GROUP, attribute_query, type_facts, type
 MOST_ATTRIBUTE_READS = 20
 # EC2's codes for "no capacity at the moment": a start is tried again.
 NO_CAPACITY = frozenset({"InsufficientInstanceCapacity", "InsufficientHostCapacity"})
-# What a way back finds of a stop that it did not wait for: the start is tried again too.
+# EC2's code for a start while the instance still stops. A rollback does not wait for the stop, so it tries again.
 _STILL_STOPPING = frozenset({"IncorrectInstanceState"})
 # DescribeAutoScalingInstances takes 50 ids.
 _AUTOSCALING_IDS = 50
@@ -37,7 +37,7 @@ _EBS_ONLY = re.compile(r"t(2|3|3a|4g)\.")
 _SHOULD_STOP = "stop the {state} instance"
 
 
-# --- what a stop would lose ------------------------------------------------------------------------------------------
+# --- losses by a stop ------------------------------------------------------------------------------------------------
 
 
 def instance_store_trouble(state: State, instance: Instance) -> str | None:
@@ -56,7 +56,7 @@ def instance_store_trouble(state: State, instance: Instance) -> str | None:
     return f"its type {instance.instance_type} has instance store volumes, which a stop empties"
 
 
-# --- what stands against a stop --------------------------------------------------------------------------------------
+# --- obstacles to a stop ---------------------------------------------------------------------------------------------
 
 
 def running_of(instances: Iterable[Instance]) -> list[Instance]:
@@ -126,7 +126,7 @@ def plain_stop(
 ) -> tuple[Stage, ...]:
     """Return the stages that stop the running ones of these instances without a hold, and wait for all.
 
-    *stop_parameters* of StopInstances beside the ids. *final*: nothing builds on their being stopped.
+    *stop_parameters* of StopInstances beside the ids. *final*: no later stage depends on the stop.
     """
     stopping = running_of(instances)
     waiting = tuple(item.instance_id for item in instances if item.state in ("running", "pending", "stopping"))
@@ -148,15 +148,15 @@ def held_stop(
 ) -> tuple[Stage, ...]:
     """Return the stages that stop the running ones of these instances, each with a hold that must survive the stop.
 
-    A call that was held up (by throttling, by the network) may take effect after another run has brought the instance
-    back and removed the record. Nobody would start it again then, so this run does, and fails: the last stage's own way
-    back, on a mismatch. When EC2 refuses the stop, that takes the records off which were written for nothing: a later
-    stop, by somebody else, would be undone by them.
+    A delayed StopInstances may take effect after another run has started the instance and removed its hold. Nobody
+    would start the instance again then. So the rollback of the last stage starts it, and the task fails with a
+    mismatch. When EC2 refuses the stop, the rollback removes this run's holds. They would undo a later stop by
+    somebody else.
 
-    In order: the end of starts that are under way; the records, but for instances that have one that stands; the stop.
-    What is stopping already is waited for too, without a record. *hold_time* is how long this run may take to start
-    them again. *stop_parameters* of StopInstances beside the ids. *final*: nothing builds on their being stopped.
-    ``{state}`` in *reason* is the instance's.
+    The order: wait for starts that are under way, write the holds, stop. An instance with a lasting hold keeps it. An
+    instance that is already stopping is waited for without a hold. *hold_time*: how long this run may take to start the
+    instances again. *stop_parameters*: those of StopInstances beside the ids. *final*: no later stage depends on the
+    stop. ``{state}`` in *reason* is the instance's.
     """
     stopping = running_of(instances)
     if not stopping:
@@ -211,7 +211,7 @@ def _start_forgotten(instance: Instance, region: str, stopped: Instance) -> Chan
 
 
 def _begun_starts(stopping: Iterable[Instance]) -> tuple[Stage, ...]:
-    """EC2 refuses to stop what it is still starting."""
+    """Return the stage that waits for starts that are under way, since EC2 refuses to stop a pending instance."""
     pending = tuple(instance.instance_id for instance in stopping if instance.state == "pending")
     return (Stage(waits=(Wait(pending, "running"),)),) if pending else ()
 
@@ -291,9 +291,10 @@ def restore_stages(
 ) -> tuple[Stage, ...]:
     """Return the stages that start instances after this run's hold, and then remove the holds.
 
-    *instances* as the state showed them to `held_stop`, with the same *now* and *hold_time*; those that an earlier run
-    has stopped and left (`wants_start`) may be among them. It serves as a way back too: what a failed stage has left
-    running or stopping ends running all the same. The record goes last, so that a run that is ended before leaves it.
+    *instances* are as the state showed them to `held_stop`, with the same *now* and *hold_time*. Instances that an
+    earlier run has stopped and left (`wants_start`) may be among them. The stages serve as a rollback too: every
+    instance runs afterwards, whether the failed stage left it running or stopping. The hold goes last, so an
+    interrupted run leaves it.
     """
     stopped = [held(instance, now, hold_time) for instance in instances]
     if not stopped:
@@ -306,6 +307,6 @@ def restore_stages(
 
 
 def _restart(instance: Instance, region: str) -> Change:
-    # EC2 refuses to start what is stopping, for now, and what is terminated, for good, with the same code.
+    # EC2 has one code for an instance that is still stopping and for one that is terminated.
     living = ("instance-state-name", ("pending", "running", "stopping", "stopped"))
     return dataclasses.replace(_start(instance, region, "restore power"), only_while=_still_held(instance, living))

@@ -57,7 +57,7 @@ from .._kernel.state import State
 from .._kernel.times import parse_instant
 from .hold import standing_hold
 
-# What `tags.TRIAL` says of a successor. A word that is none of them counts as UNPROVEN.
+# The values of `tags.TRIAL` on a successor. Any other value counts as UNPROVEN.
 UNPROVEN = "unproven"
 SERVING = "serving"
 REJECTED = "rejected"
@@ -115,8 +115,8 @@ class Replacement:
         """Return whether only its tag, or the want of one, tells that the successor serves: no run has retired the
         predecessor.
 
-        It runs, a hold from before the launch is to start it, or it ran on for long after the launch. A successor that
-        is only planned is the plan's own.
+        The predecessor runs, a hold from before the launch is to start it, or it ran on for long after the launch.
+        Return False for a planned successor, since this plan makes it.
         """
         old, new = self.predecessor, self.successor
         if old is None or not new.alive or is_planned(new.instance_id) or self.word is not Phase.SERVING:
@@ -170,7 +170,7 @@ def is_on_trial(state: State, heir: Instance) -> bool:
 
 
 def born(heir: Instance) -> datetime | None:
-    """When *heir* was launched. LaunchTime moves with every start; the first attachment does not."""
+    """Return when *heir* was launched. LaunchTime moves with every start; the first attachment does not."""
     return launched_at(heir)
 
 
@@ -195,7 +195,7 @@ def is_unretired(old: Instance | None, heir: Instance) -> bool:
         return False
     if old.state in ("pending", "running"):
         return True
-    # What was stopped after the launch is retired: nothing proves that its hold is of this replacement.
+    # A predecessor that was stopped after the launch is retired: nothing proves that its hold is of this replacement.
     held = old.alive and standing_hold(old) is not None
     return held and (born(heir) is None or Replacement(old, heir).waits_for_start)
 

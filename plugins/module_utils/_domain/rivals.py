@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Several successors of one predecessor: which one serves, and what a launch must find.
+"""Several successors of one predecessor: which one serves, and the rivals that a launch looks for.
 
 Private to this collection.
 """

@@ -44,11 +44,13 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Unit:
-    """``key``: the snapshot's id, or that of the set's first. ``group``: the volume, or the instance, that it is a
-    backup of; empty when nothing says. ``period``: when its slot began, None where it was made for none. ``claimed``: a
-    tag alone says so. ``whole``: of the copies of a set, whether each of its originals has one. ``lacking``: of a set,
-    how many of the snapshots that it was made for are not there. ``doubt``: of copies of which only tags say when, or
-    of what, they were taken, why; ``start_time`` is theirs then, and the data is older.
+    """A snapshot, or the snapshots of a set. The policy keeps or deletes them as one.
+
+    ``key``: the id of the snapshot, or of the set's first. ``group``: the volume or instance that it is a backup of;
+    empty if unknown. ``period``: the start of its slot, None for no slot. ``claimed``: only a tag gives the period.
+    ``whole``, for the copies of a set: whether each original has a copy. ``lacking``, for a set: how many of its
+    snapshots are missing. ``doubt``, for copies: why only tags give their time or source. Their ``start_time`` is then
+    the copies' own, and the data is older.
     """
 
     key: str
@@ -99,8 +101,8 @@ class Unit:
 def missing_parts(snapshots: Sequence[Snapshot], recording: Snapshot | None = None) -> int:
     """Return how many snapshots the set, or the set of copies, lacks: EC2 took fewer, or a part is deleted.
 
-    Zero for a set that does not record of how many volumes it was made. *recording*: the one whose record counts, None
-    for the first. Its Description has the record, and for what earlier versions took or copied, its tag.
+    Return zero for a set that does not record its number of volumes. *recording*: the snapshot whose record counts,
+    None for the first. The record is in its Description. Earlier versions wrote it into a tag.
     """
     first = recording or snapshots[0]
     record = record_of(first)
@@ -120,7 +122,7 @@ class Slots:
         self._starts: dict[datetime, datetime] = {}
 
     def of(self, moment: datetime) -> datetime:
-        """When the slot of *moment* has begun. Slots begin on full minutes, so one answer serves a whole minute."""
+        """Return when the slot of *moment* began. Slots begin on full minutes, so one answer serves a whole minute."""
         minute = moment.replace(second=0, microsecond=0)
         if minute not in self._starts:
             self._starts[minute] = slot_start(self._every, minute, self._zone)
@@ -129,7 +131,7 @@ class Slots:
     def made_for(self, snapshots: Iterable[Snapshot], start: datetime) -> tuple[datetime | None, bool]:
         """Return the slot for which snapshots of one start were made, None for none, and whether only a tag says so.
 
-        The Description names it, and of what earlier versions took the tag ``ec2ops:period``. It counts where the
+        The Description names the slot. Earlier versions wrote it into the tag ``ec2ops:period``. It counts where the
         StartTime lies in the slot, or up to `LATEST_START` after it.
         """
         known = list(snapshots)
@@ -170,9 +172,9 @@ def set_mark(instance_id: str, start: datetime) -> str:
 
 
 def units_of(snapshots: Iterable[Snapshot], now: datetime, slots: Slots | None = None) -> list[Unit]:
-    """Return the originals as units, the newest first. What has no start time yet has been made *now*.
+    """Return the originals as units, the newest first. A snapshot without a start time counts as made *now*.
 
-    Of a copy nothing here says what it is a backup of. Without *slots* no unit has a period.
+    The unit of a copy has no group here. Without *slots* no unit has a period.
     """
     sets: dict[tuple[str, datetime], list[Snapshot]] = defaultdict(list)
     units: list[Unit] = []

@@ -153,7 +153,7 @@ class _Links:
         return [item for item, direct in self._claims.get(instance_id, ()) if gone or direct]
 
     def descendants(self, instance_id: str) -> dict[str, Instance]:
-        """By id, every instance that has replaced this one, directly or through others."""
+        """Return, by id, every instance that has replaced this one, directly or through others."""
         found: dict[str, Instance] = {}
         open_ids = [instance_id]
         while open_ids:

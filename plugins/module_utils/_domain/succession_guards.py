@@ -21,8 +21,8 @@ from .succession import ancestors, descendants, on_trial_for
 def require_unclaimed(state: State, instance: Instance, option: str) -> None:
     """Raise UnsafePlan when *instance* is off and a successor claims it through a predecessor that EC2 does not show.
 
-    Such a successor was launched by a relaunch, so the claim may well be true, and the data of *instance* old. One that
-    is held by a run is about to run again, so it is not in doubt.
+    A relaunch launched such a successor. Its claim may be true, and *instance* may then have old data. An instance that
+    a run holds is about to run again, so it is not in doubt.
     """
     if instance.state not in ("stopped", "stopping") or standing_hold(instance) is not None:
         return
@@ -75,8 +75,9 @@ def require_settled(state: State, instance: Instance, option: str) -> None:
 
 
 def require_no_way_back(state: State, heir: Instance, instance_id: str, option: str) -> None:
-    """Raise UnsafePlan when *heir* is stopped and what it has replaced runs again: somebody went back, and has newer
-    data.
+    """Raise UnsafePlan when *heir* is stopped and its predecessor runs again.
+
+    Somebody went back to the predecessor then, and it has newer data.
     """
     if heir.state not in ("stopped", "stopping"):
         return

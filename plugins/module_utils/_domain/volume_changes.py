@@ -31,7 +31,7 @@ def capture_of(
 ) -> Change:
     """Return the CreateSnapshot of a detached volume, with the planned id ``word of volume``.
 
-    *older*: the snapshots that *identity* finds already. They are never taken for the new one, since only the run that
+    *older*: the existing snapshots that match *identity*. They are never taken for the new one, since only the run that
     took one knows that nothing was written since.
     """
     return Change(
@@ -53,6 +53,7 @@ def capture_of(
             "tags": dict(tags),
         },
         identity=identity,
+        source=volume.volume_id,
         passed_over=frozenset(item.snapshot_id for item in older),
     )
 

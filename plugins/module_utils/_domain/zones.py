@@ -4,8 +4,8 @@
 
 """The site of an instance or a volume: a zone of a region, or a site that this collection does not support.
 
-Volumes at such a site need parameters of their own (OutpostArn), and most of what this collection relies on differs
-there: volume types, where snapshots are kept, which images can be launched.
+Volumes at such a site need parameters of their own (OutpostArn). Volume types, the storage of snapshots, and the images
+that can be launched differ there too.
 
 Private to this collection.
 """
@@ -31,16 +31,15 @@ def is_zone(zone: str) -> bool:
 
 
 def zone_kind(zone: str) -> str:
-    """``Local Zone``, ``Wavelength Zone``, or an empty text: for an Availability Zone, and for what is no zone's
-    name.
-    """
+    """Return ``Local Zone`` or ``Wavelength Zone``, or an empty text for any other zone or text."""
     return next((kind for kind, pattern in _KINDS if pattern.fullmatch(zone)), "")
 
 
 def unsupported_site(zone: str, facts: Mapping[str, Any] | None = None) -> str:
-    """``the Local Zone us-west-2-lax-1a``, ``the Outpost arn:…``: where nothing can be made, attached or launched.
+    """Return the site where nothing can be made, attached or launched: ``the Local Zone us-west-2-lax-1a``.
 
-    Empty for a place in a region's own zones. *facts*: boto3's shape of the Instance, if it is about one.
+    Return an empty text for a place in a region's own zones. *facts*: boto3's shape of the Instance, if it is about
+    one.
     """
     outpost = (facts or {}).get("OutpostArn")
     if outpost:

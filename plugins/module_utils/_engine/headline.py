@@ -51,7 +51,8 @@ _BESIDE: Mapping[str, tuple[str, str]] = {
 def headline(changes: Iterable[Change], state: str = "", *, planned: bool = False) -> str:
     """Return the counts of *changes*, then *state*, the feature's own figures: ``1 snapshot taken; 6 kept``.
 
-    If *planned*, for check mode: ``1 snapshot to be taken``. Consecutive counts of one kind name the kind only once.
+    With *planned* (check mode), the counts read ``1 snapshot to be taken``. Consecutive counts of one kind name the
+    kind only once.
     Without a change, the text begins with ``no change``.
     """
     made = list(changes)

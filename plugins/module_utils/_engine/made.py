@@ -114,9 +114,9 @@ def sets_of(changes: Sequence[Change], visible: Sequence[Snapshot], own: set[str
     """
     if not changes[0].operation.joint:
         # A copy of a capture has the same tags, but another volume.
-        volume = None if changes[0].operation.copies else (changes[0].after or {}).get("volume_id")
+        volume = changes[0].source or None
         return [{changes[0].resource: snapshot} for snapshot in visible if volume in (None, snapshot.volume_id)]
-    planned = {str((change.after or {}).get("volume_id")): change.resource for change in changes}
+    planned = {change.source: change.resource for change in changes}
     ours = {planned[item.volume_id]: item for item in visible if item.snapshot_id in own and item.volume_id in planned}
     sets = [ours] if ours else []
     others = sorted((item for item in visible if item.snapshot_id not in own and item.volume_id in planned), key=age)

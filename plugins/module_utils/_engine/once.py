@@ -144,7 +144,7 @@ class Once:
                         else self._matched(changes)
                     )
                 except CallError as trouble:
-                    # The user must learn what may have been made, not that the look for it failed.
+                    # The user must learn of the resource that may exist, not that the look for it failed.
                     raise error from trouble
                 if found is not None:
                     return found

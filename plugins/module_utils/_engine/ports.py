@@ -28,7 +28,7 @@ class Gateway(Protocol):
 
     @property
     def region(self) -> str:
-        """The place of every query that names none. Changes name their own region."""
+        """Return the place of every query that names none. Changes name their own region."""
 
     def ask(
         self, queries: Iterable[Query], failures: dict[Query, StorageError] | None = None
@@ -73,7 +73,7 @@ class Gateway(Protocol):
 
     @property
     def calls(self) -> Mapping[str, int]:
-        """The number of requests sent, by operation."""
+        """Return the number of requests sent, by operation."""
 
 
 class Shell(Protocol):
@@ -117,20 +117,20 @@ class Outcome:
 
     @property
     def ids(self) -> dict[str, str]:
-        """EC2's ids by planned id."""
+        """Return EC2's ids by planned id."""
         return {name: found for name, found in self.bindings.items() if kind_of(name) != "moment"}
 
     @property
     def deferred_changes(self) -> list[Change]:
-        """The changes that EC2 refused for now."""
+        """Return the changes that EC2 refused for now."""
         return [change for change, _refusal in self.deferred]
 
     @property
     def withdrawn_changes(self) -> list[Change]:
-        """The changes that a recheck left out."""
+        """Return the changes that a recheck left out."""
         return [change for change, _why in self.withdrawn]
 
     @property
     def left_changes(self) -> list[Change]:
-        """The planned changes that the run left undone without failing."""
+        """Return the planned changes that the run left undone without failing."""
         return [*self.deferred_changes, *self.withdrawn_changes]

@@ -37,7 +37,7 @@ def success(
     *,
     figures: Callable[[Mapping[str, Any]], str] = lambda _result: "",
 ) -> dict[str, Any]:
-    """Return the result of a run that did what it planned, or of a check run (without an *outcome*).
+    """Return the result of a run that carried out its plan, or of a check run (without an *outcome*).
 
     ``plan`` is the same in both, and ``planned_ids`` maps its planned ids to EC2's. Deferred and withdrawn changes are
     in the plan, but do not count as changes. *figures* returns the feature's own part of ``msg``.
@@ -128,7 +128,7 @@ def failure(error: StorageError, plan: Plan, outcome: Outcome, calls: Mapping[st
 
 
 def done_before(outcome: Outcome) -> str:
-    """Return a sentence about what the run did before it failed, by operation. Empty for nothing."""
+    """Return a sentence that counts the calls before the failure, by operation. Return an empty text for none."""
     by_action: dict[str, list[str]] = {}
     for change in outcome.done:
         by_action.setdefault(change.action, []).append(substitute(change.resource, outcome.bindings))

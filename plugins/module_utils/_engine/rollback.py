@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The rollback of a failed stage, and what its error says about it.
+"""The rollback of a failed stage, and its part in the error.
 
 Private to this collection.
 """

@@ -70,7 +70,7 @@ def run_module(
 
 @contextmanager
 def _told_with_examples(examples: Mapping[str, str]) -> Iterator[None]:
-    """In this context, modules refuse a plain value in place of a mapping with the example of its option.
+    """Make modules, in this context, refuse a plain value in place of a mapping with the example of its option.
 
     Ansible's own check names no option for a list's item, and raises a TypeError itself over a number.
     """

@@ -107,7 +107,7 @@ _END_OF_COPY = re.compile(
 Filters: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
 """A query's filters: names and values."""
 _Reader: TypeAlias = Callable[[str], str]
-"""Returns what stands in place of a text with planned ids."""
+"""Returns the replacement of a text with planned ids."""
 
 
 def substitute(value: Any, bindings: Mapping[str, str]) -> Any:
@@ -150,7 +150,7 @@ def _noting(found: set[str]) -> _Reader:
 
 
 def _read(value: Any, reader: _Reader, name: str = "") -> Any:
-    """Return *value*, the item *name* of a mapping, with *reader*'s text in place of each text with ids of the plan."""
+    """Return *value* with each planned id replaced by *reader*. *name* is its key in the mapping."""
     if isinstance(value, str):
         return _read_text(value, reader, name) if _BEGINNING in value else value
     if isinstance(value, Mapping):
@@ -192,7 +192,7 @@ def _read_filters(filters: Filters, reader: _Reader) -> Filters:
 LONGEST_DESCRIPTION = 255
 """Characters that EC2 takes in the Description of a snapshot."""
 _LONGEST_POLICY = 128
-# As long as what takes the place of planned ids.
+# As long as the values that replace planned ids.
 _REAL_ID, _REAL_MOMENT = "snap-0123456789abcdef0", "2026-11-23T19:00:00.000Z"
 
 
@@ -235,9 +235,9 @@ def copy_description(
     """Return the Description of a copy: its snapshot, its volume and, for a part of a set, its instance.
 
     *original* and *taken*, its start time, may be planned ids. EC2's values replace them before the call. *account*:
-    the one of the original, for a copy in another account. It has the first right to room, and what the original's
-    Description says of *volumes*, *attached* and *slot* follows, in this order, as far as EC2's 255 characters go. With
-    the longest name of a policy and of a region, the rest fits.
+    the account of the original, for a copy in another account. It has the first right to room. The original's
+    *volumes*, *attached* and *slot* follow, in this order, as far as EC2's 255 characters go. With the longest name of
+    a policy and of a region, the rest fits.
     """
     named = f"{policy_in_ascii(policy)}: {volume} on {instance}" if instance else f"{policy_in_ascii(policy)}: {volume}"
     room = LONGEST_DESCRIPTION - len(f"{named}, {_REAL_ID}, from {region}, taken {_REAL_MOMENT}")
@@ -253,7 +253,7 @@ def copy_description(
 
 
 def _facts(volumes: int, attached: str, slot: str) -> Iterator[str]:
-    """What a Description says beside the names, in this order."""
+    """Yield the facts of a Description beside the names, in this order."""
     if volumes:
         yield f", {volumes} volumes"
     if attached:
@@ -266,7 +266,7 @@ _COPIED_AT = re.compile(f"(.+: vol-.+{_ORIGIN}){_TAKEN}({_MORE_FACTS})")
 
 
 def without_moment(text: str) -> str:
-    """A description that `copy_description` made, without its time; any other text as it is."""
+    """Return a description that `copy_description` made without its time, and any other text as it is."""
     found = _COPIED_AT.fullmatch(text)
     return found[1] + found[2] if found else text
 

@@ -28,7 +28,7 @@ LONGEST_RACE = timedelta(minutes=5)
 # Within this time of its launch an instance gets the volumes that it is launched with.
 _LAUNCHING = timedelta(minutes=1)
 
-# What EC2 writes of a stop through its API: "User initiated (2026-11-23 19:00:03 GMT)".
+# EC2's text for a stop through its API: "User initiated (2026-11-23 19:00:03 GMT)".
 _TRANSITION = re.compile(r".*\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)")
 
 # The reasons of a stop that somebody wanted (EC2 API reference, StateReason). All others of Client. and Server. are
@@ -46,8 +46,8 @@ def is_launched_to_replace(heir: Instance, predecessor_id: str) -> bool:
     ClientTokens.
 
     EC2 shows a launch's ClientToken for ever, and nobody can change it later. Somebody who may call RunInstances can
-    choose it, so the right to launch instances is a right to be believed. A successor that is only planned is the
-    plan's own.
+    choose it, so the right to launch instances is a right to be believed. Return True for a planned successor, since
+    this plan makes it.
     """
     if is_planned(heir.instance_id):
         return True
@@ -122,12 +122,14 @@ def is_off(instance: Instance) -> bool:
 
 
 def launched_at(instance: Instance) -> datetime | None:
-    """When the instance was launched: its first attachment. LaunchTime moves with every start. None where unknown."""
+    """Return when the instance was launched: its first attachment. LaunchTime moves with every start. None where
+    unknown.
+    """
     return min(_attachments(instance), default=None)
 
 
 def attached_since(instance: Instance, volume_id: str) -> datetime | None:
-    """When the volume was attached to the instance: AttachTime. None where EC2 shows no such attachment."""
+    """Return when the volume was attached to the instance: AttachTime. None where EC2 shows no such attachment."""
     for device in instance.facts.get("BlockDeviceMappings") or ():
         ebs = device.get("Ebs") or {}
         if ebs.get("VolumeId") == volume_id:
@@ -137,7 +139,7 @@ def attached_since(instance: Instance, volume_id: str) -> datetime | None:
 
 
 def _usage_times(instance: Instance) -> tuple[datetime, ...]:
-    """UsageOperationUpdateTime, which is the launch or later: a new root volume has a later AttachTime too."""
+    """Return UsageOperationUpdateTime, which is the launch or later: a new root volume has a later AttachTime too."""
     moment = instance.facts.get("UsageOperationUpdateTime")
     return (moment,) if isinstance(moment, datetime) else ()
 
@@ -174,8 +176,8 @@ def may_have_run_on(old: Instance, heir: Instance, now: datetime) -> bool:
     """Return whether *old* may have run for more than `LONGEST_TRIAL` after the launch of *heir*.
 
     Then only a tag tells that *heir* serves in its place: beside a successor that was given up, EC2 shows the same. An
-    instance that is off may have run until now if EC2 does not tell when it stopped. A successor that is only planned
-    is the plan's own.
+    instance that is off may have run until now if EC2 does not tell when it stopped. Return False for a planned
+    successor, since this plan makes it.
     """
     if is_planned(heir.instance_id) or not old.alive:
         return False
@@ -219,7 +221,7 @@ def can_be_on_trial(heir: Instance, old: Instance, now: datetime) -> bool:
 
     A tag claims that, and nothing of EC2's can prove it. These facts refute it: *heir* is older than `LONGEST_TRIAL`;
     it has an Elastic IP, a volume that came later, or was started again; *old* is gone, or ran when *heir* was launched
-    and is off now. A successor that is only planned is the plan's own.
+    and is off now. Return True for a planned successor, since this plan makes it.
     """
     if is_planned(heir.instance_id):
         return True

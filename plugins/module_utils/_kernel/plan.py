@@ -132,6 +132,7 @@ class Change:
     ``identity``: the query that finds the new resource or, for ModifyVolume, the modification. For operations that EC2
     would carry out twice.
     ``token``: the seed of the ClientToken, for operations that have one.
+    ``source``: the volume of a new snapshot, by which EC2's answer tells the parts of one call apart.
     ``only_while``: asked before the repeat of a call that EC2 refused for now. The answer must still have the resource.
     ``deferrable``: EC2's codes with which a refusal is no failure. The change is left to a later run.
     ``unless``: queries that are asked right before the call. If one finds something, the change is left out.
@@ -153,6 +154,7 @@ class Change:
     disruptive: bool = False
     identity: Query | None = None
     token: tuple[str, ...] = ()
+    source: str = ""
     only_while: Query | None = None
     deferrable: frozenset[str] = frozenset()
     unless: tuple[Query, ...] = ()
@@ -387,7 +389,8 @@ def guard(plan: Plan, known: Iterable[str] = ()) -> Plan:
             missing = used - made
             if missing:
                 raise UnsafePlan(
-                    f"{change.action} of {change.resource} needs {', '.join(sorted(missing))}, which nothing makes"
+                    f"{change.action} of {change.resource} needs {', '.join(sorted(missing))}, but no earlier stage "
+                    "makes it"
                 )
         for change in stage.changes:
             if change.creates:

@@ -30,7 +30,7 @@ UNKNOWN_VOLUMES = ("", COPIED_VOLUME)
 """The volume ids that EC2 shows for copied snapshots, and for those whose volume it does not tell."""
 
 SWAP_WORD, FINAL_WORD = "swap", "final"
-"""For what a run takes a snapshot of a detached volume, as planned ids and warnings say it: see `Purpose`."""
+"""The purposes of a run's snapshot of a detached volume, as planned ids and warnings show them: see `Purpose`."""
 SUPERSEDED_WITHIN = timedelta(days=1)
 """How much older than its successor a final snapshot may be for a run to delete it: see `is_superseded`."""
 
@@ -55,10 +55,10 @@ def is_taken_of(snapshot: Snapshot, volume_id: str) -> bool:
 class CopyRecord:
     """The record in the Description of a copy, which `ids.copy_description` writes.
 
-    ``instance``: for the part of a set, else empty. ``original``: empty in what the first versions wrote, which said of
-    no instance either. ``taken``: the start time of the original, None in what earlier versions wrote. ``account``: the
-    one of the original, empty for a copy in the same account, in what earlier versions wrote, and where EC2 had no room
-    for it. The rest is as in `CaptureRecord`, as far as the original says it and EC2 has room.
+    ``instance``: for the part of a set, else empty. ``original``: empty in the first versions' records, which have no
+    instance either. ``taken``: the start time of the original, None in earlier versions' records. ``account``: that of
+    the original. It is empty for a copy in the same account, in earlier versions' records, and where EC2 had no room.
+    The rest is as in `CaptureRecord`, as far as the original has it and EC2 has room.
     """
 
     policy: str
@@ -88,9 +88,9 @@ _COPY_RECORD = re.compile(
 class CaptureRecord:
     """The record in the Description of an original, which `ids.capture_description` writes.
 
-    ``policy`` is in ASCII. ``of``: a volume or an instance. ``volumes``: of how many the set was to be, None where it
-    does not say. ``attached``: the instance that had the volume, empty for none and for a set. ``slot``: for which it
-    was taken, None in what earlier versions wrote. ``lock``: how a run was to lock the snapshot, empty for not at all.
+    ``policy`` is in ASCII. ``of``: a volume or an instance. ``volumes``: the planned number of the set's volumes, None
+    where it is not recorded. ``attached``: the instance that had the volume, empty for none and for a set. ``slot``:
+    the snapshot's slot, None in earlier versions' records. ``lock``: the lock that a run was to set, empty for none.
     The first versions wrote the first two alone.
     """
 
@@ -122,7 +122,7 @@ def capture_record(snapshot: Snapshot) -> CaptureRecord | None:
 
 
 def _facts_of(found: re.Match[str]) -> tuple[int | None, str, datetime | None]:
-    """The number of volumes, the instance and the slot that a Description names."""
+    """Return the number of volumes, the instance and the slot that a Description names."""
     volumes = int(found["volumes"]) if found["volumes"] else None
     return volumes, found["attached"] or "", parse_slot(found["slot"] or "")
 
@@ -143,14 +143,14 @@ def copy_record(snapshot: Snapshot) -> CopyRecord | None:
 
 
 def record_of(snapshot: Snapshot) -> CaptureRecord | CopyRecord | None:
-    """Return what the run wrote into the Description of an original, or of a copy; None where no run did."""
+    """Return the record in the Description of an original or of a copy, or None if no run wrote one."""
     return copy_record(snapshot) if is_copy(snapshot) else capture_record(snapshot)
 
 
 def is_recorded_for(record: CaptureRecord | CopyRecord, policy: str) -> bool:
     """Return whether the Description names this policy.
 
-    Names that are not ASCII look alike in what earlier versions wrote, which names none of them.
+    Different names that are not ASCII may look alike there. Earlier versions' records name none of them.
     """
     return record.policy == policy_in_ascii(policy)
 
@@ -158,8 +158,8 @@ def is_recorded_for(record: CaptureRecord | CopyRecord, policy: str) -> bool:
 def taken_for(snapshot: Snapshot, policy: str) -> str:
     """Return the volume or the instance for which a run of *policy* took the snapshot; empty when none did.
 
-    Its Description says so (see `copy_record`), and for a volume its VolumeId agrees. A snapshot that is only planned
-    is the plan's own.
+    Its Description says so (see `copy_record`), and for a volume its VolumeId agrees. A planned snapshot needs no
+    proof, since this plan makes it.
     """
     if is_planned(snapshot.snapshot_id):
         return snapshot.tags.get(tag_names.SET, "").partition("/")[0] or snapshot.volume_id
@@ -196,10 +196,10 @@ def source_of(snapshot: Snapshot) -> str:
 
 
 def time_of(snapshot: Snapshot) -> datetime | None:
-    """When the snapshot's data was taken: StartTime; of a copy the time in its Description, else in its tag
-    `tags.TAKEN`, never one after StartTime.
+    """Return when the snapshot's data was taken: StartTime, or for a copy the time in its Description, else in its tag.
 
-    None while EC2 tells no StartTime. A tag that is no time counts as none. The tag is a claim: see `has_proven_time`.
+    The time of a copy is never after StartTime. None while EC2 shows no StartTime. A malformed tag (`tags.TAKEN`)
+    counts as none. The tag is a claim: see `has_proven_time`.
     """
     record = copy_record(snapshot)
     claimed = parse_instant(snapshot.tags.get(tag_names.TAKEN, "")) if is_copy(snapshot) else None
@@ -237,11 +237,11 @@ def copy_misfit(copy: Snapshot, original: Snapshot) -> str | None:
 
 
 class Purpose(Enum):
-    """For what a run takes a snapshot of a detached volume, as the end of its Description says it.
+    """The purpose of the snapshot that a run takes of a detached volume, as the end of its Description shows it.
 
-    ``SWAP``: to make the volume's copy from it, and nothing else. ``LAST_SWAP``: in a swap that deletes the volume, so
-    it stays. ``FINAL``: before the volume is deleted. ``EARLIER_SWAP``: what the first versions wrote for both kinds of
-    swap; nothing tells which.
+    ``SWAP``: the source of the volume's copy, with no other use. ``LAST_SWAP``: the same in a swap that deletes the
+    volume, so the snapshot stays. ``FINAL``: the last snapshot before the volume is deleted. ``EARLIER_SWAP``: the text
+    of the first versions for both kinds of swap; nothing tells which.
     """
 
     SWAP = "temporary swap snapshot"
@@ -256,10 +256,10 @@ def capture_note(purpose: Purpose, volume_id: str) -> str:
 
 
 def purpose_of(snapshot: Snapshot, volume_id: str) -> Purpose | None:
-    """For what a run took the snapshot of this detached volume; None where no run did.
+    """Return the purpose for which a run took the snapshot of this detached volume, or None if no run did.
 
-    VolumeId says of which volume, and Description for what: only CreateSnapshot sets it, and no call changes it later.
-    Who may call CreateSnapshot can choose it.
+    VolumeId proves the volume, and Description the purpose: only CreateSnapshot sets it, and no call changes it later.
+    Somebody who may call CreateSnapshot can choose it.
     """
     if not is_taken_of(snapshot, volume_id):
         return None
@@ -272,7 +272,7 @@ def purpose_of(snapshot: Snapshot, volume_id: str) -> Purpose | None:
 def is_swap_snapshot(snapshot: Snapshot, volume_id: str) -> bool:
     """Return whether a run took the snapshot of the detached volume, to make the volume's copy from it.
 
-    A snapshot that is only planned is the plan's own.
+    Return True for a planned snapshot of the volume, since this plan makes it.
     """
     if is_planned(snapshot.snapshot_id):
         return is_taken_of(snapshot, volume_id)
@@ -282,8 +282,8 @@ def is_swap_snapshot(snapshot: Snapshot, volume_id: str) -> bool:
 def is_temporary(snapshot: Snapshot, volume_id: str) -> bool:
     """Return whether a run took the snapshot of the volume for its copy alone, so that nothing needs it after the swap.
 
-    The final snapshot of a volume that a swap has deleted is none, and neither is what the first versions took for a
-    swap: nothing tells which of the two that is.
+    The final snapshot of a volume that a swap has deleted is not temporary. Nor is a swap snapshot of the first
+    versions, since nothing tells which kind it is.
     """
     return purpose_of(snapshot, volume_id) is Purpose.SWAP
 
@@ -348,7 +348,7 @@ def is_replacement(new: Volume, old: Volume, snapshot: Snapshot | None) -> bool:
 def is_made_from(volume: Volume, snapshots: Iterable[Snapshot]) -> bool:
     """Return whether the volume was made from one of these snapshots: its SnapshotId says so, and it is not older.
 
-    A volume that is only planned is the plan's own.
+    Return True for a planned volume, since this plan makes it.
     """
     if is_planned(volume.volume_id):
         return True
@@ -359,7 +359,7 @@ def is_made_from(volume: Volume, snapshots: Iterable[Snapshot]) -> bool:
     )
 
 
-# What EC2 writes on the snapshots of a CreateImage.
+# EC2's Description of the snapshots of a CreateImage.
 _CREATED = re.compile(r"Created by CreateImage\(i-[0-9a-f]+\) for (ami-[0-9a-f]+).*")
 
 
@@ -372,11 +372,11 @@ def created_for(snapshot: Snapshot) -> str:
 
 
 def is_image_of(image: Image, snapshots: Iterable[Snapshot], volume_ids: Iterable[str]) -> bool:
-    """Return whether the image was made from these volumes: each of its snapshots that EC2 shows was taken of one of
+    """Return whether the image was made from these volumes: EC2 shows that each of its snapshots was taken of one of
     them.
 
-    *snapshots* are those of the image's devices; an image without any is proven by nothing. What CopyImage made has
-    copies, and is nobody's.
+    *snapshots* are those of the image's devices. An image without any is not proven. An image of CopyImage has copies,
+    so it is never proven.
     """
     known = {snapshot.snapshot_id: snapshot for snapshot in snapshots}
     volumes = frozenset(volume_ids)

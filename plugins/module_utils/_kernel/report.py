@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The report of a plan: results that only the planner knows, and how they follow from what was done.
+"""The report of a plan: results that only the planner knows, and their values after a run.
 
 Private to this collection.
 """

@@ -51,7 +51,7 @@ class NeedsAnswers(Exception):
 
 
 def together(*parts: Callable[[], T]) -> list[T]:
-    """Return what each of *parts* returns. The queries that they require are asked in one round.
+    """Return the result of each of *parts*. The queries that they require are asked in one round.
 
     Raises NeedsAnswers with the queries of all parts, and at once any other error of a part.
     """

@@ -82,8 +82,8 @@ def require_selector_text(tags: Mapping[Any, Any], option: str, *, numbers: bool
     """Return the user's *tags* for a selection, as text. A value that YAML has changed selects other resources, or
     none.
 
-    *numbers*: whole numbers become their digits. Raises SpecError, which names the key, for any other value that is not
-    text. A date that Ansible has turned into text looks like any text.
+    With *numbers*, a whole number is accepted and becomes text. Raises SpecError, which names the key, for any other
+    value that is not text. A date that Ansible has turned into text looks like any text.
     """
     checked = {}
     for key, value in tags.items():

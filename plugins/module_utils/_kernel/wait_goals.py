@@ -54,7 +54,10 @@ def _reaches(good: str, *bad: str) -> Judge:
 
 
 def _running(resource: Resource | None, _fact: Any, launched: str) -> Verdict:
-    """*launched*: the LaunchTime (ISO 8601) before the start, to recognise an answer from before it. May be empty."""
+    """Return done when the instance runs, and failed when EC2 could not start it.
+
+    *launched*: the LaunchTime (ISO 8601) before the start, to recognise an answer from before it. May be empty.
+    """
     verdict = _state(resource, ("running",), ("shutting-down", "terminated"))
     if verdict.done or not isinstance(resource, Instance) or not resource.start_failed:
         return verdict
@@ -150,7 +153,7 @@ def _attached(resource: Resource | None, _fact: Any, instance_id: str) -> Verdic
 
 
 def _claimed(resource: Resource | None, fact: Any, instance_id: str) -> Verdict:
-    """EC2 has begun to attach it to this instance, so no other one gets it."""
+    """Return done when EC2 has begun to attach the volume to this instance, so that no other instance gets it."""
     verdict = _attached(resource, fact, instance_id)
     links = _links(resource) if isinstance(resource, Volume) else ()
     mine = any(link.instance_id == instance_id and not link.leaving for link in links)

@@ -650,7 +650,7 @@ def test_new_ids_are_read_from_the_answer() -> None:
     assert codec.created_ids([change("StopInstances", "i-00000001")], {}) == {}
     launch = [change("RunInstances", "(new instance a)", token=("a",))]
     assert codec.created_ids(launch, {"Instances": [{"InstanceId": "i-2"}]}) == {"(new instance a)": "i-2"}
-    pair = [change("CreateSnapshots", f"(new snapshot {one})", after={"volume_id": one}) for one in ("vol-1", "vol-2")]
+    pair = [change("CreateSnapshots", f"(new snapshot {one})", source=one) for one in ("vol-1", "vol-2")]
     answer = {
         "Snapshots": [{"VolumeId": "vol-2", "SnapshotId": "snap-2"}, {"VolumeId": "vol-1", "SnapshotId": "snap-1"}]
     }

@@ -377,7 +377,7 @@ def test_a_message_and_what_to_do_are_two_sentences(message: str, hint: str, tex
 
 
 def test_a_set_without_one_of_the_volumes_is_an_error_that_names_it() -> None:
-    wanted = Change("CreateSnapshots", "(new snapshot a)", "us-east-1", {}, "", after={"volume_id": "vol-00000009"})
+    wanted = Change("CreateSnapshots", "(new snapshot a)", "us-east-1", {}, "", source="vol-00000009")
     made, _client, _clock = gateway(create_snapshots=[answer(Snapshots=[])])
     with pytest.raises(CallError, match="vol-00000009"):
         made.perform([wanted])

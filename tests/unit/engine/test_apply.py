@@ -61,6 +61,7 @@ def snapshots(instance: Instance, tags: dict[str, str] | None = None) -> list[Ch
             },
             reason="the point in time",
             after={"volume_id": device.volume_id, "state": "completed", "tags": tags},
+            source=device.volume_id,
             identity=by_tags("DescribeSnapshots", tags),
         )
         for device in instance.block_devices

@@ -279,7 +279,8 @@ def test_what_another_source_has_left_under_this_version_is_not_deleted(method: 
     wanted = spec(method=method)
     text = described(wanted, OTHER)
     strange = snapshot(wanted, SNAP2, "vol-00000000000000009", tags=tagged(wanted, OTHER), description=text, **fields)
-    with pytest.raises(SpecError, match=f"{SNAP2} is already web/1, made from another source than {OLD}"):
+    refused = f"{SNAP2} already exists as web/1, but it was made from another source than {OLD}"
+    with pytest.raises(SpecError, match=refused):
         plan(wanted, instance(), snapshot(wanted), strange)
 
 
@@ -352,10 +353,10 @@ def test_the_same_source() -> None:
 )
 def test_another_source_for_a_version_that_exists_is_refused(options: dict[str, Any]) -> None:
     other = instance(OTHER, block_devices=(BlockDevice("/dev/xvda", "vol-00000000000000009", True),))
-    with pytest.raises(SpecError, match=f"{AMI} is already web/1") as caught:
+    with pytest.raises(SpecError, match=f"{AMI} already exists as web/1") as caught:
         plan(spec(**options), instance(), other, made(spec()))
     assert ("bake_and_relaunch_source" in str(caught.value)) is ("source_instance_id" in options)
-    with pytest.raises(SpecError, match=f"{SNAP} is already web/1"):
+    with pytest.raises(SpecError, match=f"{SNAP} already exists as web/1"):
         plan(
             spec(**options),
             instance(),
@@ -368,7 +369,7 @@ def test_another_source_for_a_version_that_exists_is_refused(options: dict[str, 
 def test_other_options_are_refused_also_for_an_instance_that_runs_from_the_image() -> None:
     heir = instance(NEW, image_id=AMI, tags={"ec2ops:replaces": OLD})
     for options in ({"devices": "all"}, {"block_devices": [{"device_name": "/dev/xvda", "volume_size": 9}]}):
-        with pytest.raises(SpecError, match=f"{AMI} is already web/1, made with other devices"):
+        with pytest.raises(SpecError, match=f"{AMI} already exists as web/1, but it was made with other devices"):
             plan(spec(**options), heir, made(spec()))
 
 

@@ -142,7 +142,7 @@ def test_restored_brings_back_what_an_unproven_successor_does_not_replace(servic
     check = service.relaunch(check=True)
     ended = service.relaunch()
     assert check.actions == ended.actions == ["TerminateInstances"]
-    assert "goes on serving" in ended.failed
+    assert f"{service.web.instance_id} stays in service" in ended.failed
     assert check.failed == ended.failed
     assert service.old == ("running", False)
     assert service.new == {}

@@ -552,11 +552,11 @@ def test_the_second_of_a_slot_takes_nobodys_place_and_goes_when_there_is_a_newer
     plan = planned(account, **given, create="never", report="all")
     # It is the newest there is: the run that has made it may be about to delete it.
     assert deleted(plan) == set()
-    assert decision(plan, second)["reasons"] == ["second of its slot"]
+    assert decision(plan, second)["reasons"] == ["second snapshot of one slot"]
     plan = planned(account, **given)
     assert deleted(plan) == ids([second, older])
     assert {change.reason for change in plan.changes if change.resource == second.snapshot_id} == {
-        "delete the second of its slot"
+        "delete the second snapshot of one slot"
     }
     assert planned(afterwards(account, plan), **given).is_empty
     # While nobody sees the newer one completed, it stays; so it does while the first is not completed.

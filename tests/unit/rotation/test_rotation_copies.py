@@ -158,7 +158,7 @@ def test_the_second_copy_of_one_original_takes_nobodys_place_and_goes() -> None:
     given = {"keep": {"last": 9}, "copies": place(keep={"last": 3}), "create": "never"}
     plan = planned(world_of(volume(1), *days, *copies, twice), **given)
     assert (deleted(plan), copies_in(plan)) == ({twice.snapshot_id}, [])
-    assert "second of its slot" in decision(plan, twice)["reasons"]
+    assert "second snapshot of one slot" in decision(plan, twice)["reasons"]
 
 
 def test_for_declared_tags_that_find_no_place_there_is_a_warning() -> None:

@@ -600,7 +600,7 @@ def test_what_ends_is_told_with_what_was_on() -> None:
     of = stock(snapshot("v1-1", 1), snapshot("v1-2", 2))
     off, on = changes(options(fast_restore={"zones": [A]}), of, fast("v1-2", A, B)).all
     assert (off.before, off.after) == ({"fast_restore": [A, B]}, {"fast_restore": []})
-    assert (off.reason, off.disruptive) == ("end: not one of the newest", True)
+    assert (off.reason, off.disruptive) == ("end fast restore: not among the newest snapshots", True)
     assert (on.before, on.after, on.reason) == (
         {"fast_restore": []},
         {"fast_restore": [A]},

@@ -52,6 +52,7 @@ def snapshot(volume_id: str, name: str = "web/1", tags: dict[str, str] | None = 
         reason="the point in time",
         after={"volume_id": volume_id, "state": "completed", "tags": tags},
         identity=by_tags("DescribeSnapshots", tags),
+        source=volume_id,
     )
 
 

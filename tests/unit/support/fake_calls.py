@@ -225,7 +225,7 @@ class Calls(Records):
         found = self._found(request["InstanceSpecification"]["InstanceId"], "InvalidInstanceID.NotFound")
         instance = self._seen(found.resource)
         made = {device.volume_id: self._snapshot(device.volume_id, request) for device in instance.block_devices}
-        return {change.resource: made[str((change.after or {})["volume_id"])] for change in changes}
+        return {change.resource: made[change.source] for change in changes}
 
     def _RegisterImage(self, changes: Sequence[Change], request: dict[str, Any]) -> dict[str, str]:
         holder = next(

@@ -65,6 +65,7 @@ def plan(spec: dict[str, Any], state: State, now: datetime) -> Plan:
             reason="there is none",
             after={"volume_id": volume, "state": "completed", "tags": tags},
             identity=captures(spec),
+            source=volume,
         )
         stages.append(Stage((make,), (Wait((make.resource,), "completed", final=True),)))
     return Plan(tuple(stages), warnings=("a warning",) if stages else ())

@@ -440,7 +440,7 @@ SHARED = {"name": "data", "volume_type": "io2", "iops": 100, "multi_attach": Tru
             ({"instance_ids": None, "availability_zone": zone, "spec": "web"}, [], [repr(zone), "eu-central-1a"])
             for zone in ("us-east-1", "use1-az1", "a", "us-east-1A", "eu-central-1a ")
         ),
-        ({"instance_ids": None, "availability_zone": ZONE}, [], ["spec: is required with availability_zone"]),
+        ({"instance_ids": None, "availability_zone": ZONE}, [], ["spec: is missing", "with availability_zone"]),
         *(
             (
                 {"instance_ids": None, "availability_zone": ZONE, "spec": "web"},

@@ -57,7 +57,9 @@ def choose_captures(spec: ImageSpec, state: State) -> tuple[list[Snapshot], list
 
 
 def require_complete(spec: ImageSpec, kept: list[Snapshot], targets: list[Target]) -> None:
-    """Each device of the image has its snapshot, and each snapshot its device, as at the time of the capture."""
+    """Raise unless each device of the image has its snapshot, and each snapshot its device, as at the time of the
+    capture.
+    """
     volumes = {target.volume_id for target in targets}
     strangers = [item for item in kept if item.volume_id not in volumes]
     missing = volumes - {item.volume_id for item in kept}

@@ -4,9 +4,9 @@
 
 """The images and snapshots of one version: those that carry its identity and that this collection has made.
 
-Tags are copied along by CopyImage and CopySnapshot, and anybody who may write tags can forge them. So the identity in
-the tags only says where to look. What EC2 recorded when the resource was made, and lets nobody with tags change, must
-agree: the image's name, the description, and the volume ids of the snapshots (`proofs`).
+CopyImage and CopySnapshot copy tags along, and anybody who may write tags can forge them. So the identity in the tags
+only shows where to look. Facts that EC2 recorded at the creation, and that no tag changes, must agree: the image's
+name, the description, and the volume ids of the snapshots (`proofs`).
 
 Private to this collection.
 """
@@ -57,7 +57,7 @@ def tagged(spec: ImageSpec, state: State, cls: type[T]) -> list[T]:
 
 
 def account_of(spec: ImageSpec, state: State) -> str | None:
-    """Return the account of this run, as far as what it owns tells."""
+    """Return the account of this run: the owner of the source. None while EC2 shows no source."""
     known = (*map(state.instance, family(spec, state)), state.snapshot(spec.source_snapshot_id))
     return next((item.owner_id for item in known if item is not None and item.owner_id), None)
 
@@ -120,7 +120,9 @@ def description_of(image: Image) -> str:
 
 def is_made_for(spec: ImageSpec, state: State, image: Image) -> bool:
     """Return whether EC2 shows the version's description on the image, or its name and no description of another
-    version. A planned one is the plan's own.
+    version.
+
+    Return True for a planned image, since this plan makes it.
     """
     if is_planned(image.image_id) or names_version(spec, description_of(image)):
         return True
@@ -240,15 +242,15 @@ def _is_taken_for(spec: ImageSpec, found: Iterable[Image], snapshot: Snapshot) -
 
 
 def may_be_given(spec: ImageSpec, state: State, snapshot: Snapshot) -> bool:
-    """Return whether one of `taken` may be a snapshot of the user's, from which the image was made. No run deletes it.
+    """Return whether *snapshot* may belong to the user, since no fact shows that this module took it.
 
-    It only shares a text with its image: nothing shows for what it was taken.
+    Such a snapshot only shares its description with the image. No run deletes it.
     """
     return not _is_taken_for(spec, images(spec, state), snapshot)
 
 
 def used_by_others(state: State, removed: Iterable[Image]) -> dict[str, str]:
-    """By snapshot, a registered image that is made of it; the images that are to be *removed* left out."""
+    """Return, by snapshot, a registered image that uses it. The images that are to be *removed* do not count."""
     gone = set(ids(removed))
     return {
         snapshot_id: image.image_id
@@ -259,9 +261,7 @@ def used_by_others(state: State, removed: Iterable[Image]) -> dict[str, str]:
 
 
 def family(spec: ImageSpec, state: State) -> tuple[str, ...]:
-    """Return the ids of the source, of those that it has replaced, and of those that have replaced it, as far as
-    proven.
-    """
+    """Return the ids of the source and of its proven predecessors and successors."""
     if not spec.source_instance_id:
         return ()
     heirs = descendants(state, spec.source_instance_id) if spec.follow_successor else []

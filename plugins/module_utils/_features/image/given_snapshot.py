@@ -22,7 +22,9 @@ from .spec import HARDWARE, WITHOUT, DeviceOverride, ImageSpec
 
 
 def plan_from_snapshot(spec: ImageSpec, state: State, cleanup: tuple[Change, ...]) -> Plan:
-    """RegisterImage from a snapshot that is there: its point in time is fixed already."""
+    """Return the plan that registers the image from an existing snapshot. The snapshot has already fixed the point in
+    time.
+    """
     snapshot = state.snapshot(spec.source)
     if snapshot is None:
         raise SpecError(

@@ -42,7 +42,7 @@ class Machine:
 
 
 def required_imds(instance: Instance) -> str | None:
-    """``v2.0`` when the instance's own metadata options require IMDSv2, else None."""
+    """Return ``v2.0`` when the instance's own metadata options require IMDSv2, else None."""
     options = instance.facts.get("MetadataOptions") or {}
     return "v2.0" if options.get("HttpTokens") == "required" else None
 

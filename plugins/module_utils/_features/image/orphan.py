@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A capture whose instance is gone: the image is registered from the snapshots and what they tell of the machine.
+"""A capture whose instance is gone: the image is registered from the snapshots and their records of the machine.
 
 Private to this collection.
 """
@@ -29,7 +29,7 @@ _PLAIN = {"platform_details": "Linux/UNIX"}
 def plan_orphan(spec: ImageSpec, state: State, kept: list[Snapshot], stages: list[Stage]) -> Plan:
     """Return *stages* and then RegisterImage from the capture *kept* of an instance that is gone.
 
-    Raises SpecError where neither the snapshots nor the options tell what RegisterImage needs.
+    Raises SpecError when neither the snapshots nor the options have the facts that RegisterImage needs.
     """
     named = ", ".join(snapshot.snapshot_id for snapshot in kept)
     gone = f"source_instance_id: {spec.source} is gone"
@@ -63,14 +63,14 @@ def _machine(kept: list[Snapshot]) -> tuple[Machine | None, str]:
     hashes = {machine_hash_in(snapshot.description) for snapshot in kept}
     if hashes == {""}:
         machine = read_machine(records.pop()) if len(kept) == 1 else None
-        note = f" Only the tag {tag_names.MACHINE} says what machine it was: check it." if machine is not None else ""
+        note = f" Only the tag {tag_names.MACHINE} records its machine. Check it." if machine is not None else ""
         return machine, note
     proven = [record for record in records if hashes == {machine_hash(record)}]
     return (read_machine(proven[0]) if proven else None), ""
 
 
 def _hardware(spec: ImageSpec, machine: Machine | None, gone: str, named: str) -> dict[str, Any]:
-    """RegisterImage's parameters: the user's options over what the snapshots record."""
+    """Return RegisterImage's parameters: the user's options over the records on the snapshots."""
     found = dict(machine.hardware) if machine is not None else {}
     found.update({HARDWARE[option]: value for option, value in spec.hardware.items()})
     found.setdefault("VirtualizationType", "hvm")
@@ -86,7 +86,7 @@ def _hardware(spec: ImageSpec, machine: Machine | None, gone: str, named: str) -
 def _devices(
     spec: ImageSpec, machine: Machine | None, kept: list[Snapshot], hardware: Mapping[str, Any], gone: str
 ) -> dict[str, tuple[str, bool]]:
-    """Device name and delete on termination by volume id."""
+    """Return, by volume id, the device name and whether the volume is deleted on termination."""
     volumes = [snapshot.volume_id for snapshot in kept]
     if machine is not None:
         devices = devices_by_volume(machine, volumes)

@@ -5,7 +5,7 @@
 """One version of one image: found, captured from a source, registered, and removed.
 
 Identity is (name, version), kept in tags on the image and on the snapshots of its capture. The fingerprint beside it
-says what it was made from. Everything a rerun needs is read from there.
+names the source. A rerun needs no other record.
 
 Private to this collection.
 """
@@ -73,10 +73,10 @@ from .same_source import (
 from .spec import WITHOUT, ImageSpec, captures_query, name_query, parse, require_create_image
 from .upkeep import image_tag_changes, not_applied, tag_changes
 
-# PlatformDetails of images that RegisterImage can make from a snapshot without changing what EC2 bills for.
+# PlatformDetails of images that RegisterImage can make from a snapshot without a change of the bill.
 _PLAIN_PLATFORM = "Linux/UNIX"
 
-# --- what is there ---------------------------------------------------------------------------------------------------
+# --- existing resources ----------------------------------------------------------------------------------------------
 
 
 def _versions(spec: ImageSpec, state: State) -> list[str]:
@@ -106,7 +106,10 @@ def _usable_image(spec: ImageSpec, state: State) -> Image | None:
 
 
 def _method(spec: ImageSpec, instance: Instance | None) -> str:
-    """``snapshot`` or ``image``. Only CreateImage keeps the billing of what is not plain Linux (EC2, RegisterImage)."""
+    """Return ``snapshot`` or ``image``. Only CreateImage keeps the billing of any other platform than plain Linux.
+
+    Source: EC2 API reference, RegisterImage.
+    """
     if spec.method != "auto":
         return spec.method
     if instance is not None and (instance.product_codes or instance.platform_details != _PLAIN_PLATFORM):
@@ -221,7 +224,7 @@ def _removal_of_broken(image: Image, region: str) -> Change:
 
 
 def _making_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
-    """Return the queries for the making of the image: its name, the source, and what its registration needs."""
+    """Return the queries for the making of the image: its name, its source, and the facts for its registration."""
     queries: list[Query] = []
     instance = living_or_none(spec, state)
     method = _method(spec, instance)
@@ -276,7 +279,7 @@ def _plan_existing(spec: ImageSpec, state: State, image: Image) -> Plan:
         return Plan(stages, warnings)
     if spec.state == "captured":
         return Plan((*stages, Stage(waits=(Wait((image.image_id,), "captured"),))), warnings)
-    # An earlier run has registered it and was interrupted before it could see what EC2 bills for it.
+    # An earlier run has registered it and was interrupted before it could see its billing.
     instance = living_or_none(spec, state)
     same = instance is not None and instance.image_id != image.image_id
     expect = tuple(billing(instance).items()) if instance is not None and same else ()
@@ -334,15 +337,14 @@ def _require_quiet(spec: ImageSpec, instance: Instance, failed: Iterable[Snapsho
         )
         again = "Run the role golden_image again, which stops it and captures anew, or stop" if earlier else "Stop"
         raise UnsafePlan(
-            f"{earlier}{instance.instance_id} is {instance.state}: its present writes may be half in the image. "
-            f"{again} it first (instance_power, or the role golden_image), or accept crash consistency with "
-            "require_stopped: false"
+            f"{earlier}{instance.instance_id} is {instance.state}, so the image may miss part of its writes. "
+            f"{again} the instance first (instance_power, or the role golden_image), or set require_stopped: false."
         )
     return ()
 
 
 def _plan_capture(spec: ImageSpec, state: State, instance: Instance, cleanup: tuple[Change, ...]) -> Plan:
-    """CreateSnapshot(s), then RegisterImage."""
+    """Return the plan that captures the instance with CreateSnapshot or CreateSnapshots, then registers the image."""
     targets = _targets(spec, instance)
     doubts = require_captured_from_source(spec, state)
     kept, spare = choose_captures(spec, state)
@@ -361,7 +363,7 @@ def _plan_capture(spec: ImageSpec, state: State, instance: Instance, cleanup: tu
         failed = (snapshot for snapshot, _reason in spare if snapshot.state == "error")
         stages.extend(_require_quiet(spec, instance, failed))
         created = capture_changes(spec, state, instance, targets)
-        captured = {change.after["volume_id"]: change.resource for change in created if change.after}
+        captured = {change.source: change.resource for change in created}
     if spec.state == "captured":
         return Plan((*stages, Stage(created)) if created else tuple(stages), tuple(doubts))
     # Checked before the first effect, so also before the capture.
@@ -376,7 +378,7 @@ def _plan_capture(spec: ImageSpec, state: State, instance: Instance, cleanup: tu
 
 
 def _require_nothing_failed(spec: ImageSpec, state: State, broken: Iterable[Image]) -> None:
-    """SpecError, with the reasons, when a source that is gone has left only a failed image or capture."""
+    """Raise SpecError, with the reasons, when a source that is gone has left only a failed image or capture."""
     reasons = [
         f"image {image.image_id} ended as {image.state}: {image.state_reason or 'no reason given'}" for image in broken
     ]
@@ -389,7 +391,7 @@ def _require_nothing_failed(spec: ImageSpec, state: State, broken: Iterable[Imag
     if reasons:
         raise SpecError(
             f"source_instance_id: {spec.source} is gone, and {spec.label} was not captured before: "
-            f"{'; '.join(bounded(reasons))}. Run state: absent for this version, then bake it from another source."
+            f"{'; '.join(bounded(reasons))}. Remove this version with state: absent, then bake it from another source."
         )
 
 
@@ -436,7 +438,7 @@ def _imds_note(spec: ImageSpec, state: State, instance: Instance) -> tuple[str, 
 
 
 def _plan_create_image(spec: ImageSpec, state: State, instance: Instance, cleanup: tuple[Change, ...]) -> Plan:
-    """CreateImage with NoReboot: EC2 takes the snapshots and registers, and keeps product codes and platform."""
+    """Return the plan for CreateImage with NoReboot. EC2 takes the snapshots and keeps product codes and platform."""
     targets = _targets(spec, instance)
     require_create_image_devices(spec, state, instance, targets)
     create = create_image(spec, state, instance, targets)
@@ -455,9 +457,10 @@ def _plan_create_image(spec: ImageSpec, state: State, instance: Instance, cleanu
 
 
 def result(spec: ImageSpec, state: State) -> dict[str, Any]:
-    """``image``, ``image_id`` (null without one), ``snapshots`` (of the image, else the capture), and the source.
+    """Return ``image``, ``image_id`` (null without one), ``snapshots`` (of the image, else the capture), and the
+    source.
 
-    ``source_rejected``: who was launched in its place and does not stand for it.
+    ``source_rejected``: the instance that was launched in place of the source and does not stand for it.
     """
     state = _recognized(spec, state)
     image = next((item for item in images(spec, state) if item.state not in BROKEN), None)
@@ -485,7 +488,7 @@ def result(spec: ImageSpec, state: State) -> dict[str, Any]:
 
 
 def headline(spec: ImageSpec, result: Mapping[str, Any]) -> str:
-    """Return the version of the image with its id and state, or what there is in its place."""
+    """Return the version of the image with its id and state, or the text for a missing image."""
     image = result["image"]
     if image is not None:
         return f"image {spec.label} is {image['image_id']}, {image['state']}"

@@ -2,10 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The removal of one version of an image: who needs the image, and what is deleted when nobody does.
-
-An image is held by whatever would fail without it: an instance, a launch template in any of its versions, a launch
-configuration, an SSM parameter, an Image Builder recipe, and another account that a usage report shows to use it.
+"""The removal of one version of an image: the uses that forbid it, and the snapshots that it deletes.
 
 Private to this collection.
 """
@@ -98,9 +95,9 @@ def _lock_queries(snapshots: list[str]) -> tuple[Query, ...]:
 
 
 def plan_absent(spec: ImageSpec, state: State) -> Plan:
-    """DeregisterImage, then DeleteSnapshot of the snapshots that were taken for the image and no other image uses.
+    """Return the plan that deregisters the image, then deletes its own snapshots that no other image uses.
 
-    Raises Ambiguous for several images of one version, UnsafePlan for what holds the image or a snapshot.
+    Raises Ambiguous for several images of one version, and UnsafePlan when something uses the image or a snapshot.
     """
     identity = own_images(*tag_filters(spec.identity))
     state.require(identity, captures_query(spec), *_removal_queries(spec, state))
@@ -132,7 +129,9 @@ def _require_unprotected(spec: ImageSpec, image: Image) -> None:
 
 
 def _require_unused(spec: ImageSpec, state: State, image: Image) -> None:
-    """UnsafePlan, naming them, when anything holds the image; Unanswered when AWS refuses to tell."""
+    """Raise UnsafePlan, which names the uses, when something uses the image. Raises Unanswered when AWS refuses to
+    tell.
+    """
     subject = f"state: image {image.image_id} ({spec.label})"
     users = sorted({*_references(state, image), *_launch_configurations(state, image), *_accounts(state, image)})
     if users:
@@ -207,9 +206,11 @@ def _shared(spec: ImageSpec, state: State, image: Image) -> Iterator[str]:
 
 
 def _snapshots(spec: ImageSpec, state: State, found: list[Image]) -> tuple[tuple[Change, ...], list[str]]:
-    """Return the deletions, and warnings about what stays. Raises UnsafePlan for a locked snapshot, unless forced."""
+    """Return the deletions, and warnings about the snapshots that stay. Raises UnsafePlan for a locked snapshot, unless
+    forced.
+    """
     used = used_by_others(state, found)
-    # Only what was taken for this version goes: a snapshot that the user gave as the source stays, and so do copies.
+    # Only snapshots that were taken for this version are deleted. The user's source snapshot stays, and so do copies.
     given = [item for item in taken(spec, state) if may_be_given(spec, state, item)]
     own = [item for item in taken(spec, state) if item not in given]
     copies = [item for item in tagged(spec, state, Snapshot) if is_copy(item)]

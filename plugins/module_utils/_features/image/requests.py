@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The changes that make an image: what is asked of EC2 for a capture, a registration, a CreateImage.
+"""The changes that make an image: the requests for a capture, a registration, a CreateImage.
 
 Private to this collection.
 """
@@ -34,7 +34,7 @@ from .spec import (
     name_query,
 )
 
-# Of an override, what says nothing about the volume that is made.
+# The fields of an override that are none of the new volume.
 _NOT_OF_THE_VOLUME = frozenset({"device_name", "delete_on_termination"})
 
 
@@ -59,7 +59,7 @@ def delete_snapshot(snapshot: Snapshot, region: str, reason: str) -> Change:
 
 
 def capture_changes(spec: ImageSpec, state: State, instance: Instance, targets: list[Target]) -> tuple[Change, ...]:
-    """CreateSnapshot of the root, or CreateSnapshots of all devices: one change per device."""
+    """Return the CreateSnapshot of the root, or the CreateSnapshots of all devices: one change per device."""
     record = machine_record(
         instance, {target.volume_id: (target.device_name, target.delete_on_termination) for target in targets}
     )
@@ -81,6 +81,7 @@ def capture_changes(spec: ImageSpec, state: State, instance: Instance, targets: 
             f"capture {target.device_name}{consistency}",
             after={"volume_id": target.volume_id, "description": common["Description"], "tags": tags},
             identity=captures_query(spec),
+            source=target.volume_id,
             passed_over=frozenset(item.snapshot_id for item in tagged(spec, state, Snapshot)),
         )
         for target in targets
@@ -90,7 +91,10 @@ def capture_changes(spec: ImageSpec, state: State, instance: Instance, targets: 
 def register_from_instance(
     spec: ImageSpec, state: State, instance: Instance, targets: list[Target], captured: Mapping[str, str]
 ) -> Change:
-    """RegisterImage from the captured snapshots (by volume id), as the instance is. SpecError for what is not known."""
+    """Return RegisterImage from the captured snapshots (by volume id), with the instance's hardware.
+
+    Raises SpecError for a fact that EC2 does not show.
+    """
     hardware = _inherited(spec, state, instance)
     mappings = [_mapping(spec, state, instance, target, captured[target.volume_id]) for target in targets]
     base = state.image(instance.image_id)
@@ -108,7 +112,7 @@ def register_from_instance(
 
 
 def _inherited(spec: ImageSpec, state: State, instance: Instance) -> dict[str, Any]:
-    """RegisterImage's parameters for the hardware: what the user gave, else the instance's, else its image's."""
+    """Return RegisterImage's parameters for the hardware: the task's options, else the instance's, else its image's."""
     base = state.image(instance.image_id)
     found: dict[str, Any] = {}
     for option, parameter in HARDWARE.items():
@@ -202,7 +206,7 @@ def reshaped(spec: ImageSpec) -> set[str]:
 
 
 def require_create_image_devices(spec: ImageSpec, state: State, instance: Instance, targets: Iterable[Target]) -> None:
-    """Raise SpecError for what EC2 would refuse of CreateImage's devices, by the rules for RegisterImage's."""
+    """Raise SpecError for devices of CreateImage that EC2 would refuse, by the rules for RegisterImage."""
     changed = reshaped(spec)
     for target in targets:
         if target.device_name in changed:
@@ -228,7 +232,9 @@ def register(
     platform: Mapping[str, Any],
     sources: Mapping[str, Volume],
 ) -> Change:
-    """RegisterImage with these parameters for hardware and devices. *sources* by device name: what was captured."""
+    """Return RegisterImage with these parameters for hardware and devices. *sources*: the captured volumes, by device
+    name.
+    """
     tags = own_tags(spec, source)
     image = Image(
         image_id=planned("image", spec.label),
@@ -268,7 +274,7 @@ def _shown_hardware(hardware: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def predicted(image: Image) -> dict[str, Any]:
-    """Return the view of an image that is about to be made, without what only EC2 knows."""
+    """Return the view of a planned image, without the facts that only EC2 knows."""
     return {
         key: value for key, value in view(image).items() if key not in ("image_id", "creation_date", "state_reason")
     }
@@ -305,7 +311,7 @@ def register_stage(change: Change, platform: Mapping[str, Any], *goals: Wait) ->
 
 
 def _said(override: DeviceOverride) -> dict[str, Any]:
-    """Return the user's values for one device of CreateImage; what is left out is as the volume has it."""
+    """Return the user's values for one device of CreateImage. The volume gives each value that is left out."""
     names = {
         "volume_size": "VolumeSize",
         "volume_type": "VolumeType",

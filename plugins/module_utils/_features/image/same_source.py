@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whether what is there already was made from the source of this task, as the task wants it.
+"""The proof that an existing image or snapshot was made from the source of this task, as the task wants it.
 
 Private to this collection.
 """
@@ -45,7 +45,7 @@ def require_same_source(spec: ImageSpec, state: State, what: str, resource: Imag
     """
     instance = living_or_none(spec, state)
     recorded = resource.tags.get(tag_names.FINGERPRINT, "")
-    known = f"{what} {resource.resource_id} is already {spec.label}, made"
+    known = f"{what} {resource.resource_id} already exists as {spec.label}, but it was made"
     advice = "Use another version, or remove this one with state: absent"
     launched = instance is not None and instance.image_id == resource.resource_id
     fits = (launched or is_same_source(spec, state, resource)) and has_fingerprint(resource)
@@ -58,7 +58,7 @@ def require_same_source(spec: ImageSpec, state: State, what: str, resource: Imag
         raise SpecError(f"{known} with other devices or block_devices. {advice}")
     parts = resource.snapshot_ids if isinstance(resource, Image) else ()
     if spec.source_snapshot_id and parts and spec.source not in parts:
-        raise SpecError(f"{known} from {', '.join(parts)}, not from {spec.source}. {advice}")
+        raise SpecError(f"{known} from {', '.join(parts)}. The task names {spec.source}. {advice}")
     foreign = stranger_of(spec, state, resource) if isinstance(resource, Image) and not launched else None
     if foreign is not None:
         raise SpecError(
@@ -77,8 +77,9 @@ def require_same_source(spec: ImageSpec, state: State, what: str, resource: Imag
 
 
 def require_captured_from_source(spec: ImageSpec, state: State) -> list[str]:
-    """`require_same_source` for all that was captured for this version, also for what is spare or has failed: what is
-    another source's is not deleted.
+    """Apply `require_same_source` to all snapshots taken for this version, also to spare and failed ones.
+
+    So no run deletes another source's snapshot. Returns the warnings.
     """
     return [text for item in taken(spec, state) for text in require_same_source(spec, state, "snapshot", item)]
 

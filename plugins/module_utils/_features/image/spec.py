@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The options of `ami_bake` as a checked spec, and what identifies an image: tags, fingerprint, name.
+"""The options of `ami_bake` as a checked spec, and an image's marks: tags, fingerprint, name.
 
 Private to this collection.
 """
@@ -56,15 +56,15 @@ class DeviceOverride:
 
     @property
     def said(self) -> dict[str, Any]:
-        """The options that were given."""
+        """Return the options that the task sets."""
         return {key: value for key, value in self.__dict__.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """The options of `ami_bake`, checked. ``hardware`` has only what the user gave.
+    """The options of `ami_bake`, checked. ``hardware`` has only the options that the task sets.
 
-    ``image_name``: with ``state`` absent also one that EC2 would not take, since nothing gets it.
+    ``image_name``: with ``state`` absent, a name that EC2 would refuse is accepted, since no image gets it.
     """
 
     name: str
@@ -86,26 +86,26 @@ class ImageSpec:
 
     @property
     def identity(self) -> dict[str, str]:
-        """The tags that say which version an image or snapshot is."""
+        """Return the tags that say which version an image or snapshot is."""
         return {tag_names.IMAGE: self.name, tag_names.VERSION: self.version}
 
     @property
     def label(self) -> str:
-        """The name of the version in plans and messages."""
+        """Return the name of the version in plans and messages."""
         return f"{self.name}/{self.version}"
 
     @property
     def source(self) -> str:
-        """The id that the user gave."""
+        """Return the id of the source instance or snapshot, or an empty text."""
         return self.source_instance_id or self.source_snapshot_id or ""
 
     def source_hash(self, source: str) -> str:
-        """Return the first half of the fingerprint of what is made from *source*."""
+        """Return the hash of *source* and of the task's kind of source, the first half of a fingerprint."""
         return source_hash("instance" if self.source_instance_id else "snapshot", source)
 
     @property
     def shape_hash(self) -> str:
-        """The second half: devices and block_devices."""
+        """Return the second half of a fingerprint: devices and block_devices."""
         return _hash(
             [self.devices, *sorted((item.said for item in self.overrides), key=lambda said: str(said["device_name"]))]
         )
@@ -116,7 +116,10 @@ class ImageSpec:
 
 
 def source_hash(kind: str, source: str) -> str:
-    """Return the first half of the fingerprint of what is made from this ``instance`` or ``snapshot``."""
+    """Return the hash of a source (its kind and id), the first half of a fingerprint.
+
+    *kind* is ``instance`` or ``snapshot``.
+    """
     return _hash([kind, source])
 
 
@@ -125,7 +128,7 @@ def _hash(content: list[Any]) -> str:
 
 
 def parse(params: Mapping[str, Any], _region: str) -> ImageSpec:
-    """Return the module's options as a spec. Raises SpecError for what can be refused without looking at EC2."""
+    """Return the module's options as a spec. Raises SpecError for mistakes that show without a look at EC2."""
     name, version = (require_text(params[option], option).strip() for option in ("name", "version"))
     for option, value in (("name", name), ("version", version)):
         if not value or len(value) > tag_names.LONGEST_VALUE:
@@ -193,7 +196,7 @@ def _require_source(spec: ImageSpec) -> None:
             raise SpecError("devices: all: needs source_instance_id, since a snapshot is one device")
         if spec.method == "image":
             raise SpecError("method: image (CreateImage) needs source_instance_id")
-        # A snapshot does not say what machine it boots. RegisterImage's defaults (i386, paravirtual) fit none of today.
+        # A snapshot does not name its machine. RegisterImage's defaults (i386, paravirtual) fit none of today.
         missing = [
             option for option in ("architecture", "root_device_name", "ena_support") if option not in spec.hardware
         ]
@@ -204,7 +207,7 @@ def _require_source(spec: ImageSpec) -> None:
 
 
 def require_create_image(spec: ImageSpec) -> None:
-    """Raise SpecError for what CreateImage cannot do: it takes the hardware of the instance as it is.
+    """Raise SpecError for options that CreateImage cannot carry out: it takes the hardware of the instance as it is.
 
     It takes other sizes and types of devices, although EC2's API reference says that only DeleteOnTermination can
     differ.
@@ -225,7 +228,7 @@ _MACHINE = re.compile(r", machine ([0-9a-f]{16})(?=$| \[[0-9a-f]{32}\]$)")
 
 
 def default_description(spec: ImageSpec, source: str) -> str:
-    """Return the description of what is made from *source*, where the task gives none: of it and of its snapshots."""
+    """Return the description of the image and its snapshots when the task gives none. *source*: their source's id."""
     text = _as_description(f"{spec.name} {spec.version} from {source}")
     return text if _is_unmistakable(spec) else _marked(spec, text)
 
@@ -248,12 +251,12 @@ def capture_description(spec: ImageSpec, source: str, machine: str = "") -> str:
 
 
 def machine_hash(record: str) -> str:
-    """Return what the description of a capture has of the record of its machine."""
+    """Return the 16 hex digits by which a capture's Description proves its machine record."""
     return hashlib.sha256(record.encode()).hexdigest()[:16]
 
 
 def machine_hash_in(text: str) -> str:
-    """Return the hash of the record of the machine that a description has, empty for none."""
+    """Return the machine hash in *text*, or an empty text."""
     found = _MACHINE.search(text)
     return found[1] if found else ""
 

@@ -40,7 +40,8 @@ def tag_changes(
 
 
 def image_tag_changes(spec: ImageSpec, state: State, image: Image) -> tuple[tuple[Change, ...], tuple[str, ...]]:
-    """`tag_changes` for an image and for the snapshots that were taken for it; a source snapshot keeps its own tags.
+    """Return `tag_changes` for an image and for the snapshots that were taken for it. A source snapshot keeps its own
+    tags.
 
     An image that lacks the tags of its version gets them back, with a warning.
     """

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Instances stopped, running, or back in the state that a run has found them in.
+"""Instances stopped, running, or back in the state before a run.
 
-What a run has stopped for a while is known by the record that `hold` writes down on the instance.
+The hold on an instance (`hold`) shows that a run has stopped it and will start it again.
 
 Private to this collection.
 """
@@ -69,7 +69,7 @@ class PowerSpec:
 
 
 def parse(params: Mapping[str, Any], _region: str) -> PowerSpec:
-    """Return the module's options as a spec. Raises SpecError for what can be refused without looking at EC2."""
+    """Return the module's options as a spec. Raises SpecError for mistakes that show without a look at EC2."""
     state = params["state"]
     ids = params.get("instance_ids")
     if ids is None and state != "restored":
@@ -103,7 +103,7 @@ def parse(params: Mapping[str, Any], _region: str) -> PowerSpec:
     )
 
 
-# --- what is there ---------------------------------------------------------------------------------------------------
+# --- existing instances ----------------------------------------------------------------------------------------------
 
 
 def _instance_queries(spec: PowerSpec) -> tuple[Query, ...]:
@@ -280,7 +280,7 @@ def _untold(state: State, instances: Iterable[Instance]) -> list[Replacement]:
 
 @dataclass
 class _Held:
-    """The instances with a hold, by what becomes of them. ``done``: they run, so that the hold has ended."""
+    """The instances with a hold, by the run's treatment of them. ``done``: they run, so that the hold has ended."""
 
     done: list[Instance] = field(default_factory=list)
     pending: list[Instance] = field(default_factory=list)
@@ -289,7 +289,7 @@ class _Held:
     warnings: list[str] = field(default_factory=list)
 
     def add(self, spec: PowerSpec, instance: Instance, now: datetime) -> None:
-        """Put the instance where its hold and EC2's facts say."""
+        """Put the instance into the list that its hold and EC2's facts decide."""
         hold = hold_of(instance)
         if hold is None:
             value = instance.tags[tag_names.RESTORE_STATE]
@@ -378,7 +378,7 @@ def _unreplaced(spec: PowerSpec, state: State, starting: list[Instance]) -> tupl
 
 
 def _restoring_queries(spec: PowerSpec, state: State) -> tuple[Query, ...]:
-    """Return the queries for successors of what is to be started, and of ids that EC2 does not know."""
+    """Return the queries for successors of the instances to start, and of ids that EC2 does not know."""
     missing = [item for item in spec.instance_ids or () if state.instance(item) is None]
     known = [] if spec.force_start else _known(spec, state)
     held = [item.instance_id for item in known if wants_start(item) or _was_started(item)]
@@ -451,7 +451,7 @@ def _forget(instances: Iterable[Instance], region: str, reason: str) -> Stage:
 
 
 def result(spec: PowerSpec, state: State) -> dict[str, Any]:
-    """``instances``: the views of those that EC2 knows, in the order of ``instance_ids``, else by id."""
+    """Return ``instances``: the views of those that EC2 knows, in the order of ``instance_ids``, else by id."""
     return {"instances": [view(instance) for instance in _known(spec, state)]}
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The launch of a successor: the request, made of what EC2 shows of the predecessor.
+"""The launch of a successor: the request, made of EC2's facts about the predecessor.
 
 Private to this collection.
 """
@@ -32,7 +32,7 @@ from ..._kernel.state import Query, State
 from ..._kernel.tags import replaced_ids, replaces_value, specification
 from .options import BURSTABLE, OUR_TAGS, RelaunchSpec
 
-# What only EC2 knows of an instance before it is launched.
+# The facts of a planned instance that only EC2 decides.
 _UNKNOWN = ("instance_id", "launch_time", "block_devices", "public_ip_address", "private_ip_address", "state_reason")
 
 
@@ -107,7 +107,7 @@ def _successor_tags(spec: RelaunchSpec, old: Instance) -> dict[str, str]:
             f"overrides: tags: with the {len(carried)} of {old.instance_id} they are {len(tags)}; EC2 takes "
             f"{tag_names.MOST_TAGS}, {OUR_TAGS} of them are this collection's"
         )
-    # What it cannot prove itself is not handed on.
+    # An instance hands on its predecessors' ids only if EC2 proves its own predecessor.
     inherited = replaced_ids(old.tags) if predecessor(old) is not None else ()
     replaces = replaces_value(old.instance_id, inherited)
     return {**tags, tag_names.REPLACES: replaces, tag_names.TRIAL: UNPROVEN}
@@ -127,7 +127,7 @@ def _volume_tags(spec: RelaunchSpec, state: State, old: Instance) -> dict[str, s
 
 
 def _launch_parameters(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> dict[str, Any]:
-    """RunInstances without tags: what goes over unchanged, what has another form there, and the overrides."""
+    """Return the parameters of RunInstances without tags: unchanged facts, converted facts, then the overrides."""
     overrides, facts = spec.overrides, old.facts
     other_type = overrides.instance_type not in (None, old.instance_type)
     parameters = carried_parameters(facts, other_type=other_type)
@@ -173,7 +173,9 @@ def _override(parameters: dict[str, Any], spec: RelaunchSpec) -> None:
 
 
 def add_processors(parameters: dict[str, Any], facts: Mapping[str, Any], info: Mapping[str, Any]) -> None:
-    """Cores and threads where they are not the type's default: EC2 always tells them, but not every type takes them."""
+    """Add cores and threads where they are not the type's default. EC2 always tells them, but not every type takes
+    them.
+    """
     cores, threads = read_fact(facts, "CpuOptions.CoreCount"), read_fact(facts, "CpuOptions.ThreadsPerCore")
     usual = (read_fact(info, "VCpuInfo.DefaultCores"), read_fact(info, "VCpuInfo.DefaultThreadsPerCore"))
     if cores and threads and None not in usual and (cores, threads) != usual:
@@ -197,7 +199,9 @@ def _add_attributes(parameters: dict[str, Any], spec: RelaunchSpec, state: State
 
 
 def _user_data(encoded: str | None) -> str | bytes:
-    """EC2 tells user data as base64, boto3 encodes it again: text, or bytes where it is none (gzip)."""
+    """Return the user data as text, or as bytes where it is no text (gzip). EC2 gives base64, and boto3 encodes it
+    again.
+    """
     content = base64.b64decode(encoded or "")
     try:
         return content.decode()
@@ -252,10 +256,10 @@ def public_address(old: Instance) -> bool | None:
 
 
 def _encrypted_root(state: State, old: Instance, image: Image) -> dict[str, Any] | None:
-    """Return the root's block device, where the old root is encrypted: the successor's has the same key.
+    """Return the root's block device with the key of the old root, if that is encrypted.
 
-    What the image's root has is not looked at: DescribeImages does not tell its key, and a check run knows nothing of
-    an image that is only planned.
+    The key of the image's root does not count: DescribeImages does not show it, and a check run knows no facts of a
+    planned image.
     """
     root = state.volume(old.root_volume_id)
     if root is None or not root.encrypted:

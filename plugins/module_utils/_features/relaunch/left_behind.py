@@ -153,7 +153,7 @@ def left_behind(spec: RelaunchSpec, state: State, old: Instance) -> list[str]:
 
 
 def warnings_of(spec: RelaunchSpec, state: State, old: Instance, image: Image) -> tuple[str, ...]:
-    """Return the warnings about all that the successor does not have of the predecessor, or has otherwise."""
+    """Return the warnings about the predecessor's parts that the successor lacks, or has in another form."""
     found = left_behind(spec, state, old)
     data = data_volumes(old)
     if data and _copied(state, old, image) is None:
@@ -169,7 +169,7 @@ def warnings_of(spec: RelaunchSpec, state: State, old: Instance, image: Image) -
     device = next((item for item in image.block_devices if item.device_name == image.root_device_name), None)
     if root is not None and device is not None and device.size is not None and device.size < root.size:
         found.append(
-            f"the root volume of {spec.image_id} has {device.size} GiB, that of {old.instance_id} {root.size} GiB"
+            f"the root volume shrinks from {root.size} GiB ({old.instance_id}) to {device.size} GiB ({spec.image_id})"
         )
     if spec.overrides.instance_type not in (None, old.instance_type) and _has_cpu_options(state, old):
         found.append(

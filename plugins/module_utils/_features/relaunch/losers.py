@@ -31,7 +31,7 @@ from .retirement import (
     unprotections,
 )
 
-# What a run may take beside the wait for the health of its successor, before it has given it up.
+# The time that a run may take beside the wait for the health of its successor, before it has given it up.
 _LOSER_GRACE = timedelta(minutes=5)
 
 
@@ -67,7 +67,7 @@ def losers_over(
 
 
 def _loser_queries(loser: Instance) -> tuple[Query, ...]:
-    """Return the queries for the facts that prove a loser, and for what its termination needs."""
+    """Return the queries for the facts that prove a loser, and for the obstacles to its termination."""
     return (
         *by_id("DescribeInstances", "instance-id", [predecessor(loser) or ""]),
         *images_by_id([loser.image_id]),
@@ -86,7 +86,7 @@ def loser_ends(state: State, current: Instance, lost: Sequence[Instance]) -> tup
 
 
 def protection_queries(instance: Instance) -> tuple[Query, ...]:
-    """Return the queries for what keeps the instance from being stopped or terminated."""
+    """Return the queries for the protection of the instance from being stopped or terminated."""
     return (
         *attribute_query(instance.instance_id, "disableApiTermination"),
         *attribute_query(instance.instance_id, "disableApiStop"),

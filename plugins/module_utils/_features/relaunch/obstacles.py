@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What keeps an image from replacing an instance: its state, architecture, hardware, and writes since its capture.
+"""The obstacles to replacing an instance from an image: state, architecture, hardware, and writes since the capture.
 
 Private to this collection.
 """

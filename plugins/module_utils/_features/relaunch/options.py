@@ -20,7 +20,7 @@ from ..._kernel.tags import require_tags
 
 # Types that earn CPU credits: t2 and later (t1 does not).
 BURSTABLE = re.compile(r"t[2-9]\d*[a-z]*\.")
-# What may be attached to an instance and is not the successor's by itself, by the option that says what becomes of it.
+# The attachments that a successor does not get by itself, by the option that decides about them.
 ATTACHMENTS: Mapping[str, str] = {
     "data_volumes": "data volumes",
     "elastic_ip": "the Elastic IP",
@@ -36,7 +36,7 @@ METADATA_OPTIONS: Mapping[str, str] = {
 """The metadata options that can be overridden: the suboption, and EC2's name."""
 # EC2 API reference, InstanceMetadataOptionsRequest.
 _MOST_HOPS = 64
-# What a successor carries of the collection's own: what it replaces, and how far it is.
+# A successor carries two tags of the collection: the predecessors' ids, and the phase.
 OUR_TAGS = 2
 
 
@@ -77,7 +77,7 @@ class RelaunchSpec:
 
 
 def parse(params: Mapping[str, Any], _region: str) -> RelaunchSpec:
-    """Return the module's options as a spec. Raises SpecError for what can be refused without looking at EC2."""
+    """Return the module's options as a spec. Raises SpecError for mistakes that show without a look at EC2."""
     for option, what in ATTACHMENTS.items():
         if params[option] == "move":
             raise SpecError(

@@ -4,13 +4,15 @@
 
 """An instance, relaunched from another image: a successor is launched, proves itself, and the old one is retired.
 
-The record of it is on the successor. ``ec2ops:replaces`` says what it was launched to replace, and ``ec2ops:trial``
-how far it is: ``unproven``, written by the launch itself; ``serving``, once it is healthy and before the old one is
-touched, and from then on; no tag, where the old one is not retired but kept, or was stopped before. ``rejected`` is
-written before it is terminated for its ill health, and by `power` once the old one is back. Where the old one was held
-stopped, its start after the launch says the same, while the hold's record is there.
+The record of it is on the successor. ``ec2ops:replaces`` names its predecessor. ``ec2ops:trial`` has the phase:
 
-What a run that is ended leaves, and what comes of it (old, new: the two instances):
+- ``unproven``: the launch itself writes it.
+- ``serving``: a run writes it once the successor is healthy, and before it touches the old one. The tag stays then.
+- no tag: the old one is kept, or was stopped before, so that nothing of it is retired.
+- ``rejected``: a run writes it before it terminates an unhealthy successor, and `power` once the old one is back. Where
+  the old one was held stopped, its start after the launch says the same, while the hold is there.
+
+The remains of an interrupted run, and the next run's action on them (old, new: the two instances):
 
 =========================== ========================== =========================== ================== ================
 ended                       old; record on new         the same image again        another image      restored
@@ -26,10 +28,10 @@ before the retirement       serves or held; serving    old is retired           
 after the retirement        stopped or gone; serving   nothing                     new is replaced
 =========================== ========================== =========================== ================== ================
 
-An unproven new one stands for nobody: `succession.living` is the old one. When the old one was started or held since
-the launch, and nothing says that the new one was rejected, then somebody has done it by hand, and may have data on
-either: that is refused. Where the old one is gone, or off without a hold, the new one that ran last stands for it,
-whatever its record. `doubts` has what becomes of records that EC2's facts do not fit.
+An unproven new one stands for nobody: `succession.living` is the old one. The old one may have been started or held
+since the launch although nothing rejects the new one. Then somebody did it by hand, and may have data on either, so the
+plan is refused. Where the old one is gone, or off without a hold, the new one that ran last stands for it, whatever its
+record. `doubts` treats records that contradict EC2's facts.
 
 Once the old one may have served for more than a day since the launch, no record retires it: it is left and named. A
 later retirement obeys ``lose_writes`` like a launch.
@@ -106,7 +108,7 @@ from .retirement import (
 _ROLLBACK_ON = frozenset({"failed", "timeout", "mismatch", "refused"})
 
 
-# --- what is there ---------------------------------------------------------------------------------------------------
+# --- existing instances ----------------------------------------------------------------------------------------------
 
 
 def _family_queries(spec: RelaunchSpec, state: State) -> tuple[Query, ...]:
@@ -154,7 +156,7 @@ def _plan(spec: RelaunchSpec, state: State, now: datetime) -> Plan:
 
 
 def _branch(spec: RelaunchSpec, state: State, current: Instance, now: datetime) -> Plan:
-    """Return what the phase of the replacement asks for."""
+    """Return the plan for the phase of the replacement."""
     trials = on_trial_for(state, current.instance_id)
     given_up = [new for new in trials if _is_rejected(current, new)]
     rejected = [new for new in given_up if can_be_ended(spec, current, new, now)]
@@ -243,17 +245,18 @@ def _proof_plan(
 
 
 def _plan_way_back(spec: RelaunchSpec, state: State, old: Instance, rejected: Sequence[Instance]) -> Plan:
-    """An earlier run has given the successor up. What is left of the way back is done; it ends as that run would have.
+    """Return the plan that finishes an earlier run's rollback, and then fails as that run would have.
 
-    Not more: what the old one writes since is not in the image, so that another launch from it wants another word.
+    It launches no other successor. The image lacks the predecessor's writes since the capture, so a new launch needs a
+    new order.
     """
     names = " and ".join(new.instance_id for new in rejected)
     what = f"instance_id: {names} did not become healthy in place of {old.instance_id}"
     if spec.on_failure != "rollback":
         raise UnsafePlan(f"{what}, and stays for inspection (on_failure: {spec.on_failure}). Terminate it afterwards")
     refused = UnsafePlan(
-        f"{what}, and is terminated; {old.instance_id} goes on serving. Another run launches anew from "
-        f"{spec.image_id}, without what {old.instance_id} has written since that was captured; another version has it"
+        f"{what}, and is terminated. {old.instance_id} stays in service. Another run launches anew from "
+        f"{spec.image_id}, without the writes of {old.instance_id} since its capture. Only another version has them"
     )
     return Plan(restoration(state, old, rejected), refused=refused)
 
@@ -290,7 +293,10 @@ def _not_applied(spec: RelaunchSpec, current: Instance) -> tuple[str, ...]:
 
 
 def _plan_retirement(spec: RelaunchSpec, state: State, current: Instance, now: datetime) -> Plan:
-    """Up to date; what an interrupted run has left of the old instance's retirement is done."""
+    """Return the plan that finishes the predecessor's retirement after an interrupted run.
+
+    The instance itself is up to date.
+    """
     made = _retirement_plan(spec, state, current, now)
     return dataclasses.replace(made, warnings=(*made.warnings, *_not_applied(spec, current)))
 

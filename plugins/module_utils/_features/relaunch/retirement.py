@@ -72,10 +72,11 @@ def retirement_troubles(spec: RelaunchSpec, state: State, old: Instance) -> list
 def retirement_stages(
     spec: RelaunchSpec, state: State, old: Instance, new_id: str, new_tags: Mapping[str, str], *, ended: bool = True
 ) -> tuple[Stage, ...]:
-    """The record that the new one serves, then the end of the old one. That the old one is kept leaves no record.
+    """Return the stage that marks the successor as serving, then the end of the predecessor.
 
-    Of two that replace the old one at the same time, the later one never serves: it is terminated, and the old one is
-    left to the other. Not *ended*: the new one may have served, so it stays.
+    A predecessor that is kept gets no record. Two runs may replace it at the same time. Then the later successor never
+    serves: the rollback terminates it, and leaves the predecessor to the other. Not *ended*: the successor may have
+    served, so it stays.
     """
     stages = _end(spec, state, old)
     if new_tags.get(tag_names.TRIAL) in (None, SERVING):
@@ -125,7 +126,7 @@ def _end(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Stage, ...]:
     if goal == "stopped" and old.state == "stopping":
         return (*stages, Stage(waits=(wait,)))
     if old.state == "pending":
-        # EC2 refuses to stop what it is still starting.
+        # EC2 refuses to stop a pending instance.
         stages.append(Stage(waits=(Wait((old.instance_id,), "running"),)))
     before: dict[str, Any] = {"state": old.state}
     after: dict[str, Any] = {"state": goal}
@@ -155,10 +156,11 @@ def health_wait(spec: RelaunchSpec, instance_id: str) -> Wait:
 def rollback_stages(
     spec: RelaunchSpec, state: State, old: Instance, new_id: str, new_tags: Mapping[str, str], *, ended: bool = True
 ) -> tuple[Stage, ...]:
-    """The old instance serves again, the successor is gone. The record on the old one goes last.
+    """Return the stages after which the predecessor serves again and the successor is gone. The hold ends last.
 
-    That the successor is given up is written down before its end, which may be refused, or never come. Where the old
-    one was held, its start says so, and waits for nothing. Not *ended*: the successor may have served, so it stays.
+    The phase ``rejected`` is written before the termination, which EC2 may refuse, or which may never come. A
+    predecessor with a hold needs no such record, since its start shows the same. Not *ended*: the successor may have
+    served, so it stays.
     """
     if spec.on_failure != "rollback":
         return ()

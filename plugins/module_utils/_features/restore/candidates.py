@@ -145,10 +145,10 @@ def _original_of(copy: Snapshot) -> str:
 
 @dataclass(frozen=True)
 class SnapshotSet:
-    """All volumes of an instance at one moment, or the copies of that.
+    """All volumes of an instance at one moment, or the copies of such a set.
 
-    ``size``: of how many volumes it was taken. ``faults``: why it is not whole, or not good. ``notes``: what only tags
-    say of it, which does not count.
+    ``size``: the number of volumes that it was taken of. ``faults``: why it is not whole, or not good. ``notes``:
+    claims that only tags make, which do not count.
     """
 
     policy: str

@@ -5,7 +5,7 @@
 """The changes of a restore and of a drill, one function each.
 
 A restored volume has the tags and the client token that `ebs_volume_spec` would give it. So that module finds it by its
-declaration, and either of them goes on from what the other has begun.
+declaration, and each of the two modules can finish the other's work.
 
 Private to this collection.
 """
@@ -32,12 +32,12 @@ _BY_DEFAULT = "ebsEncryptionByDefault"
 
 
 def planned_volume(spec: RestoreSpec, source: str) -> str:
-    """The planned id of the volume that is restored from the snapshot of *source*."""
+    """Return the planned id of the volume that is restored from the snapshot of *source*."""
     return planned("volume", f"{spec.declaration(source)}/{spec.entry(source)}")
 
 
 def creation(spec: RestoreSpec, point: RestorePoint, zone: str, state: State, beside: Collection[str] = ()) -> Change:
-    """The CreateVolume of a restore point. A drill's volume has no tags of its source, so no selection finds it.
+    """Return the CreateVolume of a restore point. A drill's volume has no tags of its source, so no selection finds it.
 
     *beside*: the volumes at other places with the same tags. With the token of such a volume EC2 would return it.
     """
@@ -72,7 +72,10 @@ def _request(point: RestorePoint, zone: str) -> dict[str, Any]:
 
 
 def _made(point: RestorePoint, zone: str, state: State) -> dict[str, Any]:
-    """The view of the new volume. A volume of an encrypted snapshot of the own account has its key."""
+    """Return the predicted fields of the new volume.
+
+    A volume from an encrypted snapshot of the own account gets the snapshot's key.
+    """
     snapshot = point.snapshot
     return {
         "state": "available",
@@ -88,7 +91,7 @@ def _made(point: RestorePoint, zone: str, state: State) -> dict[str, Any]:
 
 
 def attachment(volume_id: str, source: str, target: Instance, device: str, region: str) -> Change:
-    """The AttachVolume of a restored volume that is attached to no instance."""
+    """Return the AttachVolume of a restored volume that is attached to no instance."""
     link = dataclasses.asdict(VolumeAttachment(target.instance_id, device))
     return Change(
         "AttachVolume",
@@ -102,7 +105,7 @@ def attachment(volume_id: str, source: str, target: Instance, device: str, regio
 
 
 def deletion(volume_id: str, region: str, reason: str, volume: Volume | None = None) -> Change:
-    """The DeleteVolume of a drill's volume; *volume*: as EC2 shows it, None for one that this run makes."""
+    """Return the DeleteVolume of a drill's volume. *volume*: as EC2 shows it, None for one that this run makes."""
     shown = view(volume) if volume is not None else None
     before = None if shown is None else {key: shown[key] for key in ("state", "size", "volume_type", "tags")}
     return Change(
@@ -111,7 +114,7 @@ def deletion(volume_id: str, region: str, reason: str, volume: Volume | None = N
 
 
 def final_capture(volume: Volume, older: Iterable[Snapshot], region: str) -> Change:
-    """The CreateSnapshot that keeps the content of a volume which an interrupted drill has left.
+    """Return the CreateSnapshot that keeps the content of a volume which an interrupted drill has left.
 
     *older*: the snapshots that carry its tag already. Only the run that took one knows that nothing was written since.
     """
@@ -131,7 +134,7 @@ def final_capture(volume: Volume, older: Iterable[Snapshot], region: str) -> Cha
 
 
 def undone(creations: Iterable[Change]) -> tuple[Stage, ...]:
-    """The rollback that deletes all volumes of a drill. EC2 deletes no volume that it is still making."""
+    """Return the rollback that deletes all volumes of a drill. EC2 deletes no volume that it is still making."""
     deletions = tuple(
         Change("DeleteVolume", change.resource, change.region, {}, "the drill has failed") for change in creations
     )
@@ -139,6 +142,6 @@ def undone(creations: Iterable[Change]) -> tuple[Stage, ...]:
 
 
 def waits(resources: Iterable[str], goal: str, *, about: str = "", final: bool = False) -> tuple[Wait, ...]:
-    """One wait for all *resources*; none where there are none."""
+    """Return one wait for all *resources*, or none without resources."""
     several = tuple(resources)
     return (Wait(several, goal, final=final, about=about),) if several else ()

@@ -71,10 +71,9 @@ class Leftovers:
 
 
 def leftovers(spec: RestoreSpec, state: State, now: datetime, volumes: int) -> Leftovers:
-    """Return what interrupted drills of the same sources have left. *volumes*: how many this drill makes.
+    """Return the volumes that interrupted drills of the same sources have left. *volumes*: how many this drill makes.
 
-    No volume of a drill that is under way is as old as those: each has the time limit to be made in, and to be deleted
-    in.
+    No volume of a running drill is as old: each drill has time limits to make its volumes and to delete them.
     """
     claims = drill_claims(spec, state, now - 2 * spec.time_limit * volumes)
     known = {item.snapshot_id for item in state.all(Snapshot)}
@@ -93,7 +92,7 @@ def _leftover(claim: Claim, state: State, now: datetime) -> Leftover:
 
 
 def drill_stages(creations: Sequence[Change], left: Sequence[Leftover], region: str) -> Iterator[Stage]:
-    """Make the drill's volumes, delete them once they are available, and then what other drills have left.
+    """Make the drill's volumes, delete them once they are available, and then delete the leftovers of other drills.
 
     Until the drill's own volumes are available, a failure deletes them.
     """

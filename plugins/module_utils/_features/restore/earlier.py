@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The volumes of earlier restores that are not what a restore would make here and now: each is named in a note.
+"""The volumes of earlier restores that differ from those of a restore here and now. A note names each.
 
 EC2 shows the same for a volume of an interrupted restore and for one that somebody made by hand from an old snapshot of
 the source. So the first one is completed, and nobody takes the other one for the newest data.

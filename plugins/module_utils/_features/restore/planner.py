@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The plan of `snapshot_restore`: what was restored before, what to restore from, where to, and the changes for that.
+"""The plan of `snapshot_restore`: earlier restored volumes, the restore points, the target, and the changes.
 
 All volumes are made side by side, and attached side by side. The plan leaves out volumes that cannot be restored, and
 refuses them by name. Of an instance all volumes are restored, or none.
@@ -67,7 +67,7 @@ class Part:
     changed: bool = False
 
     def view(self) -> dict[str, Any]:
-        """As plain data. A run puts the ``seconds`` in."""
+        """Return the part as plain data. A run puts the ``seconds`` in."""
         return {
             "source": self.source,
             "snapshot_id": self.snapshot_id,
@@ -81,7 +81,7 @@ class Part:
 
 
 def plan(spec: RestoreSpec, state: State, now: datetime) -> Plan:
-    """The plan of the restore, or of the drill. Raises SpecError, Ambiguous, UnsafePlan, NeedsAnswers."""
+    """Return the plan of the restore, or of the drill. Raises SpecError, Ambiguous, UnsafePlan, NeedsAnswers."""
     return _drill(spec, state, now) if spec.is_drill else _restore(spec, state, now)
 
 
@@ -211,7 +211,7 @@ def _is_in_place(volume: Volume, spec: RestoreSpec, target: Instance | None) -> 
     return not spec.target_id or (target is not None and _holds(target, volume))
 
 
-# --- what to restore from --------------------------------------------------------------------------------------------
+# --- restore points --------------------------------------------------------------------------------------------------
 
 
 def _recovery(spec: RestoreSpec, state: State, claims: Sequence[Claim], now: datetime) -> Recovery:
@@ -244,7 +244,7 @@ def _wanted(spec: RestoreSpec, state: State, claims: Iterable[Claim], now: datet
 
 
 def _target(spec: RestoreSpec, state: State) -> Instance | None:
-    """The instance to attach the volumes to, None for a zone. Raises SpecError where it cannot take volumes."""
+    """Return the instance to attach the volumes to, None for a zone. Raises SpecError where it cannot take volumes."""
     if not spec.target_id:
         return None
     found = state.instance(spec.target_id)
@@ -278,7 +278,7 @@ def _place_queries(spec: RestoreSpec, target: Instance | None, *, making: bool, 
 
 
 def _zone(spec: RestoreSpec, state: State, target: Instance | None) -> str:
-    """The zone to make volumes in. Raises SpecError where EC2 has no such zone to use."""
+    """Return the zone to make volumes in. Raises SpecError where EC2 has no such zone to use."""
     if target is not None:
         return target.availability_zone
     if not state.fact(f"{spec.zone}/zone"):
@@ -293,7 +293,7 @@ def _devices(
     points: Sequence[RestorePoint],
     detached: Mapping[str, Volume],
 ) -> dict[str, str]:
-    """By source, the device of each volume to attach: the recorded one where it is free, else another free one.
+    """Return, by source, the device of each volume to attach: the recorded one where it is free, else another free one.
 
     Raises SpecError and UnsafePlan for a target that does not take them.
     """
@@ -320,7 +320,7 @@ def _devices(
 
 
 def _chosen_devices(target: Instance, taken: set[str], recorded: Mapping[str, str | None]) -> dict[str, str]:
-    """Recorded names come first, so that none of them is given to another volume."""
+    """Return the devices by source. Recorded names are given first, so that no other volume gets one of them."""
     chosen: dict[str, str] = {}
     for source, name in sorted(recorded.items()):
         if name is not None and free_device(target, taken, name) == name:
@@ -398,7 +398,7 @@ def _drill(spec: RestoreSpec, state: State, now: datetime) -> Plan:
 
 
 def _drill_zone(spec: RestoreSpec, state: State, point: RestorePoint) -> str:
-    """The zone that the task names, else that of the source, else the first one of the region."""
+    """Return the zone that the task names, else that of the source, else the first one of the region."""
     if spec.zone:
         return _zone(spec, state, None)
     usable = sorted(
@@ -409,7 +409,7 @@ def _drill_zone(spec: RestoreSpec, state: State, point: RestorePoint) -> str:
     return point.zone if point.zone in usable else usable[0]
 
 
-# --- what is told ----------------------------------------------------------------------------------------------------
+# --- the result ------------------------------------------------------------------------------------------------------
 
 
 def _told(
@@ -418,7 +418,7 @@ def _told(
     notes: Iterable[str],
     failures: Mapping[str, str],
 ) -> Plan:
-    """The plan with its result. Raises SpecError where nothing at all can be restored."""
+    """Return the plan and its result for *parts*. Raises SpecError when no volume can be restored."""
     ordered = sorted(parts, key=lambda part: part.source)
     text = ". ".join(bounded(failures[source].rstrip(".") for source in sorted(failures)))
     if failures and not ordered:
@@ -439,7 +439,7 @@ def _told(
 
 
 def result(_spec: RestoreSpec, _state: State) -> dict[str, Any]:
-    """``volumes`` and ``notes``, which the plan tells: a drill's volumes are gone when it is over."""
+    """Return ``volumes`` and ``notes``, which the plan has: a drill's volumes are gone when it is over."""
     return {"volumes": [], "notes": []}
 
 

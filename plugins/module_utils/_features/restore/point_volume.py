@@ -43,7 +43,7 @@ class RestorePoint:
 
 
 def restore_point(source: str, item: Candidate, notes: list[str]) -> RestorePoint:
-    """Return the restore point of a source from its chosen snapshot. *notes* gets what the volume will lack."""
+    """Return the restore point of a source from its chosen snapshot. *notes* gets the losses of the new volume."""
     origin = origin_of(item.snapshot)
     volume_type, iops, throughput = _performance(source, item.snapshot, origin, notes)
     tags = carried(item.snapshot.tags)
@@ -80,7 +80,7 @@ def _is_possible(origin: Origin, size: int) -> bool:
 def _performance(
     source: str, snapshot: Snapshot, origin: Origin, notes: list[str]
 ) -> tuple[str, int | None, int | None]:
-    """Return the recorded type, and of IOPS and throughput what is the user's to say with it."""
+    """Return the recorded type, and the IOPS and throughput that its volumes take."""
     rules = VOLUME_TYPES.get(origin.volume_type or "")
     if rules is None or origin.volume_type is None or not _is_possible(origin, snapshot.volume_size):
         recorded = "does not record its type"

@@ -73,7 +73,7 @@ def left_by_drills(claims: Iterable[Claim], snapshots: Mapping[str, Snapshot]) -
     """Return the claims that EC2 proves: volumes of interrupted drills, which may be deleted with a final snapshot.
 
     Such a volume was made from a snapshot of its source that EC2 still shows, has its size, and has no tags but a
-    drill's. A copy does not say what it is a copy of, so a volume made from one is kept.
+    drill's. A copy does not show its original's volume, so a volume made from a copy is kept.
     """
     counted, notes = [], []
     for claim in claims:

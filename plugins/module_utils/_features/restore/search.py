@@ -39,14 +39,14 @@ def _batches(values: Iterable[str], most: int = _BATCH) -> Iterator[tuple[str, .
 
 
 def snapshots_by_id(ids: Iterable[str | None]) -> tuple[Query, ...]:
-    """The query for the account's own snapshots of these ids; None is no id."""
+    """Return the query for the account's own snapshots of these ids; None is no id."""
     return by_id("DescribeSnapshots", "snapshot-id", (item for item in ids if item), OwnerIds=("self",))
 
 
 def source_queries(volume_ids: Iterable[str]) -> tuple[Query, ...]:
-    """The queries for the snapshots of these volumes, and for copies that claim to be of them.
+    """Return the queries for the snapshots of these volumes, and for copies that claim to be of them.
 
-    EC2 shows no volume for a copy, so a tag and the description say where to look. The description outlives every tag.
+    EC2 shows no volume for a copy, so a tag and the description show where to look. The description outlives every tag.
     """
     known = list(volume_ids)
     return (
@@ -63,7 +63,7 @@ def source_queries(volume_ids: Iterable[str]) -> tuple[Query, ...]:
 
 
 def set_queries(instance_id: str, begun: Iterable[Snapshot]) -> tuple[Query, ...]:
-    """The queries for the snapshot sets of the instance; of a restore that was *begun*, for its set alone.
+    """Return the queries for the snapshot sets of the instance; of a restore that was *begun*, for its set alone.
 
     A description outlives every tag: that of a set's part, of its copy, and of the snapshot of an attached volume.
     """
@@ -78,20 +78,20 @@ def set_queries(instance_id: str, begun: Iterable[Snapshot]) -> tuple[Query, ...
 
 
 def attached_query(instance_id: str) -> Query:
-    """The query for the snapshots of which a tag says that their volume was attached to the instance."""
+    """Return the query for the snapshots of which a tag says that their volume was attached to the instance."""
     return own_snapshots_where((f"tag:{tag_names.ORIGIN}", (f"* {instance_id} *",)))
 
 
 def unnamed_query() -> Query:
-    """The query for the snapshots and copies of single volumes that policies took, whatever instance had them.
+    """Return the query for the snapshots and copies of single volumes that policies took, whatever instance had them.
 
-    Of those that earlier versions made a tag alone names the instance, and somebody may have removed it.
+    On those of earlier versions only a tag names the instance, and somebody may have removed it.
     """
     return own_snapshots_where(("description", ("*: vol-*",)))
 
 
 def sibling_queries(volume_ids: Iterable[str]) -> tuple[Query, ...]:
-    """The queries for all snapshots of these volumes, also for those that have lost their tags."""
+    """Return the queries for all snapshots of these volumes, also for those that have lost their tags."""
     return tuple(own_snapshots_where(("volume-id", batch)) for batch in _batches(volume_ids))
 
 
@@ -99,7 +99,7 @@ def sibling_queries(volume_ids: Iterable[str]) -> tuple[Query, ...]:
 
 
 def restored_queries(spec: RestoreSpec) -> tuple[Query, ...]:
-    """The queries for the volumes that earlier runs of this restore have made."""
+    """Return the queries for the volumes that earlier runs of this restore have made."""
     if spec.instance_id:
         declared = literal(spec.name) if spec.name else f"{RESTORE}*"
         return (_tagged_volumes(declared, (f"{spec.instance_id}/*",)),)
@@ -138,7 +138,7 @@ def _claims(spec: RestoreSpec, state: State, fits: Callable[[str, str], bool]) -
 
 
 def drill_queries(spec: RestoreSpec) -> tuple[Query, ...]:
-    """The queries for the volumes that drills of the same sources have left."""
+    """Return the queries for the volumes that drills of the same sources have left."""
     if spec.instance_id:
         return (_tagged_volumes(f"{DRILL}*", (f"{spec.instance_id}/*",)),)
     return tuple(
@@ -167,7 +167,7 @@ def drill_claims(spec: RestoreSpec, state: State, until: datetime) -> list[Claim
 
 
 def final_queries(volume_ids: Iterable[str]) -> tuple[Query, ...]:
-    """The queries for the final snapshots of these volumes, one each: each is the identity of a capture too."""
+    """Return the queries for the final snapshots of these volumes, one each: each is the identity of a capture too."""
     return tuple(own_snapshots({tag_names.FINAL: item}) for item in sorted(volume_ids))
 
 
@@ -175,18 +175,18 @@ def final_queries(volume_ids: Iterable[str]) -> tuple[Query, ...]:
 
 
 def target_queries(spec: RestoreSpec) -> tuple[Query, ...]:
-    """The query for the instance that the volumes are attached to."""
+    """Return the query for the instance that the volumes are attached to."""
     return by_id("DescribeInstances", "instance-id", [spec.target_id])
 
 
 def zone_queries(spec: RestoreSpec) -> tuple[Query, ...]:
-    """The query whether EC2 makes volumes in the zone; for a drill without one, which zones there are."""
+    """Return the query whether EC2 makes volumes in the zone; for a drill without a zone, the query for all zones."""
     if spec.zone:
         return by_id("DescribeAvailabilityZones", "zone-name", [spec.zone])
     return (ZONES,) if spec.is_drill else ()
 
 
 def heir_queries(instance_id: str, found: Instance | None) -> tuple[Query, ...]:
-    """The query for the successor of the instance, where a relaunch may have retired it."""
+    """Return the query for the successor of the instance, where a relaunch may have retired it."""
     at_rest = found is None or not found.alive or found.state in ("stopping", "stopped")
     return successor_queries([instance_id]) if at_rest else ()

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The options of `snapshot_restore`, and all that can be refused without looking at EC2.
+"""The options of `snapshot_restore`, and the refusals that need no look at EC2.
 
 Private to this collection.
 """
@@ -49,13 +49,15 @@ class RestoreSpec:
         return bool(self.drill_id)
 
     def declaration(self, source: str) -> str:
-        """The value of ``ec2ops:spec`` on the volume that is restored from the snapshot of *source*."""
+        """Return the value of ``ec2ops:spec`` on the volume that is restored from the snapshot of *source*."""
         if self.is_drill:
             return f"{DRILL}{source}/{self.drill_id}"
         return self.name or f"{RESTORE}{source}"
 
     def entry(self, source: str) -> str:
-        """The value of ``ec2ops:volume`` on it: the id of its source, after the instance's that it is a part of."""
+        """Return the value of ``ec2ops:volume`` on it: the id of its source, after that of the instance that it is a
+        part of.
+        """
         return f"{self.instance_id}/{source}" if self.instance_id else source
 
 
@@ -119,9 +121,9 @@ def _require_name(name: str) -> None:
 
 
 def _drill_id(params: Mapping[str, Any]) -> str:
-    """The id of a drill, empty for a restore.
+    """Return the id of a drill, empty for a restore.
 
-    A drawn id tells two drills apart that begin at the same moment: EC2 would answer both with the same volumes.
+    Two drills may begin at the same moment. A drawn id tells them apart, since EC2 would give both the same volumes.
     """
     given = params.get("drill_id") or ""
     if not params.get("drill"):

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The changes of a restore in order, with what each waits for.
+"""The changes of a restore in order, with the waits of each stage.
 
 Private to this collection.
 """
@@ -52,7 +52,7 @@ def restore_stages(
 
 
 def _attached(attaches: Sequence[Change], goal: str = "attached") -> tuple[Wait, ...]:
-    """The wait for attachments to one instance. Nothing builds on them, except on the first one."""
+    """Return the wait for attachments to one instance. Later stages depend on the first attachment only."""
     if not attaches:
         return ()
     about = str(attaches[0].parameters["InstanceId"])
@@ -60,7 +60,10 @@ def _attached(attaches: Sequence[Change], goal: str = "attached") -> tuple[Wait,
 
 
 def _settling(target: Instance | None, there: Mapping[str, Volume], detached: Mapping[str, Volume]) -> Iterator[Wait]:
-    """The waits for what EC2 is still at: it attaches nothing to an instance on its way, and nothing half-made."""
+    """Yield the waits for a target that starts or stops, and for volumes that are being made, detached or attached.
+
+    EC2 attaches no volume before.
+    """
     if target is not None and target.state in ("pending", "stopping"):
         yield Wait((target.instance_id,), "running" if target.state == "pending" else "stopped")
     making = [item.volume_id for item in there.values() if item.state == "creating"]

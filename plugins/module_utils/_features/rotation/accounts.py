@@ -33,7 +33,10 @@ class Accounts:
 
     @cached_property
     def _places(self) -> dict[str | None, str]:
-        """By profile, the place where STS is asked; None for the task's own account. Empty where no copy needs it."""
+        """Return, by profile, the place whose STS tells the account; None for the task's own account.
+
+        Return an empty mapping if no copy needs it.
+        """
         found: dict[str | None, str] = {}
         for copy in self._spec.copies:
             if copy.profile:
@@ -42,7 +45,7 @@ class Accounts:
 
     @cached_property
     def _owners(self) -> dict[str | None, str]:
-        """By profile, the owner of whatever an answer shows there."""
+        """Return, by profile, the owner of any resource that an answer shows there."""
         found: dict[str | None, str] = {}
         for item in self._state.all(Snapshot):
             if item.owner_id:
@@ -60,7 +63,7 @@ class Accounts:
 
     @property
     def all(self) -> frozenset[str] | None:
-        """The accounts where copies go by a profile; None where one of them is unknown."""
+        """Return the accounts where copies go by a profile; None where one of them is unknown."""
         found = frozenset(self.of(profile) for profile in self._places if profile)
         return None if "" in found else found
 

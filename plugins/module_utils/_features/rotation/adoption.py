@@ -4,9 +4,9 @@
 
 """The snapshots that a policy retains: those that it took, and those that it adopted.
 
-A policy claims what it adopts with the tag ``ec2ops:adopted-by`` before it deletes anything. Another policy that adopts
-the same snapshots then leaves them alone. A snapshot without the tag is anybody's to claim, and nothing of EC2's tells
-who had claimed it before somebody removed the tag. So no run deletes what it claims itself: that is for a later one.
+A policy claims an adopted snapshot with the tag ``ec2ops:adopted-by`` before it deletes any. Another policy that adopts
+the same snapshots then leaves them alone. Any policy may claim a snapshot without the tag, and no fact of EC2's shows
+an earlier claim whose tag somebody removed. So no run deletes a snapshot that it claims itself. A later run may.
 
 Private to this collection.
 """
@@ -61,7 +61,7 @@ def belongs(spec: RotationSpec, snapshot: Snapshot) -> bool:
 def is_unclaimed(spec: RotationSpec, snapshot: Snapshot) -> bool:
     """Return whether a snapshot that the policy retains is adopted, and nobody has claimed it.
 
-    What the policy took itself needs no claim.
+    A snapshot that the policy took itself needs no claim.
     """
     unmarked = tag_names.ADOPTED_BY not in snapshot.tags and tag_names.POLICY not in snapshot.tags
     return unmarked and not taken_for(snapshot, spec.policy)
@@ -78,7 +78,7 @@ class Adoption:
 
     @cached_property
     def _tagged(self) -> list[tuple[Change | None, str, list[str]]]:
-        """By snapshot that is not claimed: the change, the snapshot's id, and the keys for which there is no place."""
+        """Return, for each unclaimed snapshot, the change, the snapshot's id, and the keys for which it has no room."""
         claim = {tag_names.ADOPTED_BY: self._spec.policy}
         found = []
         for item in self._matching:
@@ -95,11 +95,11 @@ class Adoption:
 
     @property
     def claims(self) -> list[Change]:
-        """The changes that claim what nobody has claimed yet."""
+        """Return the changes that claim the unclaimed snapshots."""
         return [change for change, _snapshot_id, _left_out in self._tagged if change is not None]
 
     def waiting(self, units: Iterable[Unit]) -> dict[str, str]:
-        """By unit's key, why a snapshot stays that nobody had claimed before this run."""
+        """Return, by unit's key, why a snapshot stays that nobody had claimed before this run."""
         return {
             unit.key: f"it had no tag {tag_names.ADOPTED_BY} before this run"
             for unit in units

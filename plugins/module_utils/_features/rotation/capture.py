@@ -123,7 +123,7 @@ def usable(volume: Volume | None) -> bool:
 
 
 def zone_of(spec: RotationSpec) -> tzinfo:
-    """Return the zone that cuts slots."""
+    """Return the time zone of the slots: that of ``keep``, else UTC."""
     return spec.keep.zone if spec.keep is not None else UTC
 
 
@@ -135,7 +135,7 @@ def no_room(snapshot_id: str, keys: Sequence[str]) -> str:
 def origin_value(volume: Volume) -> str:
     """Return the record that a restore needs once the volume is gone: ``gp3 100 3000 125 us-east-1a i-0abc /dev/sdf``.
 
-    Type, GiB, IOPS, MiB/s, zone, instance, device; ``-`` for what there is not.
+    Type, GiB, IOPS, MiB/s, zone, instance, device; ``-`` for a missing value.
     """
     link = volume.attachments[0] if volume.attachments else None
     parts = (
@@ -166,9 +166,9 @@ class Capture:
         self.creations = [change for changes in self.made.values() for change in changes]
 
     def _current(self) -> dict[str, Unit]:
-        """By volume or instance, what this policy has made for the current slot: completed, or on its way there.
+        """Return, by volume or instance, the policy's unit for the current slot: completed, or on its way there.
 
-        A set stands for its volumes too: what is made for one of them could not be told from its part of the set.
+        A set stands for its volumes too, since a snapshot of one of them could not be told from its part of the set.
         """
         made = [unit for unit in self.units if unit.period == self.slot and self._fills_its_slot(unit)]
         parts = {source_of(snapshot): unit for unit in made for snapshot in unit.snapshots}
@@ -180,10 +180,10 @@ class Capture:
 
     @cached_property
     def second(self) -> dict[str, Unit]:
-        """By unit, the one for which it is a second one: of the same volume or instance, and of the same slot.
+        """Return, by unit, the earlier one of the same volume or instance and the same slot.
 
-        Two runs at the same moment make them. Each deletes its own when another's was earlier, unless it was ended.
-        What was taken later than that was taken for another slot, whatever its tag claims by now.
+        Two runs at the same moment make such units. Each run deletes its own when the other's was earlier, unless it
+        was interrupted. A unit that began later than that was taken for another slot, whatever its tag claims by now.
         """
         first: dict[tuple[str, datetime | None], Unit] = {}
         found: dict[str, Unit] = {}
@@ -230,8 +230,8 @@ class Capture:
             left = self._copied(volume)[1] if self.spec.copy_volume_tags else []
             if left:
                 yield (
-                    f"{volume.volume_id} has too many tags for its snapshot beside the policy's. Not copied: "
-                    f"{', '.join(left)}"
+                    f"{volume.volume_id}: its snapshot cannot hold all volume tags besides the policy's tags. "
+                    f"Not copied: {', '.join(left)}"
                 )
         for name, _change, left in self._taggings:
             if left:
@@ -263,6 +263,7 @@ class Capture:
                         "tags": {**self.spec.tags, **shared} if target.instance else tags,
                     },
                     identity=own_snapshots(slot),
+                    source=volume.volume_id,
                     passed_over=self._passed_over,
                 )
             )
@@ -270,7 +271,7 @@ class Capture:
 
     @cached_property
     def _passed_over(self) -> frozenset[str]:
-        """The snapshots that look like what this run makes, and that the plan has found to be something else.
+        """Return the snapshots that look like this run's new ones, although the plan has found that they are not.
 
         Those of an incomplete set look like a smaller set. Others claim this slot by a tag that does not fit them.
         """
@@ -291,7 +292,7 @@ class Capture:
 
     @property
     def names(self) -> dict[str, str]:
-        """By id, what the slot's snapshots were called in the plan that made them."""
+        """Return the planned ids that the slot's snapshots had in the plan that made them, by id."""
         return {
             item.snapshot_id: self._planned(source_of(item), unit.group)
             for unit in self.current.values()
@@ -340,12 +341,15 @@ class Capture:
         }
 
     def taggings(self, gone: set[str]) -> list[Change]:
-        """Tags that do not hold yet: the user's, and of a set's parts their volumes'. None on what is *gone* then."""
+        """Return the changes that complete tags: the task's tags, and volumes' tags on the parts of a set.
+
+        Snapshots in *gone* get none.
+        """
         return [change for name, change, _left_out in self._taggings if change is not None and name not in gone]
 
     @cached_property
     def _taggings(self) -> list[tuple[str, Change | None, list[str]]]:
-        """By snapshot, the change, and the keys for which there is no place on it."""
+        """Return, by snapshot, the change and the keys for which it has no room."""
         found = []
         for snapshot in self._to_tag():
             wanted = dict(self.spec.tags) if snapshot.tags.get(tag_names.POLICY) == self.spec.policy else {}
@@ -363,8 +367,7 @@ class Capture:
         yield from self.managed
         for change in self.creations:
             if change.action == "CreateSnapshots":
-                after = change.after or {}
-                yield Snapshot(change.resource, volume_id=after["volume_id"], tags=after["tags"])
+                yield Snapshot(change.resource, volume_id=change.source, tags=(change.after or {})["tags"])
 
     def is_own(self, unit: Unit) -> bool:
         """Return whether this policy has made it, rather than adopted."""
@@ -381,10 +384,10 @@ class Capture:
 
     def _as_made(self, change: Change) -> Snapshot:
         after = change.after or {}
-        volume = self.state.volume(after["volume_id"])
+        volume = self.state.volume(change.source)
         return Snapshot(
             change.resource,
-            volume_id=after["volume_id"],
+            volume_id=change.source,
             volume_size=after["volume_size"],
             encrypted=after["encrypted"],
             kms_key_id=volume.kms_key_id if volume is not None else None,

@@ -86,7 +86,7 @@ class Copied:
 
     @property
     def account(self) -> str:
-        """The account of the other profile, when it is another one than the task's; else empty."""
+        """Return the account of the other profile if it differs from the task's, else an empty text."""
         if not self.copy.profile:
             return ""
         theirs = self.accounts.of(self.copy.profile)
@@ -136,7 +136,9 @@ class Copied:
 
     @cached_property
     def _volumes_here(self) -> frozenset[str]:
-        """The volumes that EC2 shows in the account of the originals, and those that its snapshots were taken of."""
+        """Return the volumes that EC2 shows in the account of the originals, and those that its snapshots were taken
+        of.
+        """
         taken = (item for item in self.state.all(Snapshot) if not item.place and not is_copy(item))
         own = (item.volume_id for item in taken if item.owner_id in (None, self.accounts.of(None)))
         return frozenset((*own, *(volume.volume_id for volume in self.state.all(Volume))))
@@ -168,7 +170,9 @@ class Copied:
         return "" if original_id in self.homes else f"only its tags say when {original_id} was taken, which is gone"
 
     def _unit(self, snapshots: Sequence[Snapshot], key: str, *, whole: bool = True, lacking: int = 0) -> Unit:
-        """Copies as one unit, with the time and the slot of their originals: as EC2 shows these, else as recorded."""
+        """Return copies as one unit, with the time and the slot of their originals: as EC2 shows these, else as
+        recorded.
+        """
         first, parts = snapshots[0], tuple(snapshots)
         home, record, mark = self.homes.get(original_of(first)), copy_record(first), self._mark(first)
         doubt = next((why for item in snapshots if (why := self.doubt(item))), "")
@@ -195,8 +199,8 @@ class Copied:
     def _units(self, others: Iterable[Snapshot]) -> list[Unit]:
         """Return the copies of the place as units, the newest first. The key of a unit is that of its original.
 
-        Copies of one set are one unit, whole when each of its originals has one. A second copy of the same original
-        stands for itself, and so does what is in a state that is none of ours to judge.
+        Copies of one set are one unit, whole when each of its originals has one. A second copy of the same original is
+        a unit of its own. So is each copy that failed, or whose state this collection does not judge.
         """
         sets: dict[tuple[str, str], list[Snapshot]] = defaultdict(list)
         for original, item in self.copied.items():
@@ -217,12 +221,12 @@ class Copied:
 
     @cached_property
     def second(self) -> list[Snapshot]:
-        """The second copies of one original: two runs have made it, or one whose answer was lost."""
+        """Return the second copies of one original: two runs made it, or one run whose answer was lost."""
         return [item for item in self.living if self.copied[original_of(item)] is not item]
 
     @cached_property
     def _source_sets(self) -> dict[str, Unit]:
-        """By the mark of a set, its original."""
+        """Return the original set by the mark of the set."""
         return {set_mark(unit.group, unit.start_time): unit for unit in self.sources if is_set(unit)}
 
 

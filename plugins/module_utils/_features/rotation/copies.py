@@ -2,17 +2,16 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Copies in another region or account: which of the policy's snapshots have to be there, and which are begun now.
+"""Copies in another region or account: the snapshots of the policy that need a copy, and the copies that begin now.
 
-A copy has the place of its original: in the order, in its bucket and for its age it counts with the times of that,
-which its tags carry. So what is to be copied is decided over the copies that are there and the originals without one
-together, and the rules say the same before and after.
+A copy counts with the times of its original, which its tags carry: for its order, its bucket and its age. So the rules
+judge existing copies and originals without a copy together, and decide the same before and after the copy.
 
-Several accounts may copy to one, under policies of one name: a copy's tag names the account, the region and the
-snapshot that it was made from, and what others have made is left alone.
+Several accounts may copy to one, under policies of one name. A copy's tag names the account, the region and the
+snapshot that it was made from. The copies of others are left alone.
 
-EC2 makes a copy incremental when the last one of the same volume in the region has the same key, and begins it when
-the one before is over; so a volume's copies are asked for one after the other, the oldest first.
+EC2 makes a copy incremental when the last one of the same volume in the region has the same key, and begins it when the
+one before is over. So a volume's copies are requested one after the other, the oldest first.
 
 Private to this collection.
 """
@@ -65,11 +64,11 @@ def _key_query(key: str, place: str = "") -> Query:
 
 
 class Copying:
-    """The copies of one policy in one place: which ones are there, and which ones a plan makes.
+    """The copies of one policy in one place: the existing ones, and those that a plan makes.
 
-    *sources*: the originals that may be copied, those that are made in this run too if it waits for them. *home*: all
-    that the policy has where the originals are. *names*: by id, what the snapshots of the current slot were called
-    before they were made. Their copies are called so too.
+    *sources*: the originals that may be copied. Those of this run are among them if it waits for them. *home*: all
+    snapshots of the policy in the originals' region. *names*: the planned ids that the current slot's snapshots had, by
+    id. Their copies are named after them.
     """
 
     def __init__(
@@ -91,14 +90,14 @@ class Copying:
 
     @property
     def account(self) -> str:
-        """The account of the other profile, when it is another one than the task's; else empty."""
+        """Return the account of the other profile if it differs from the task's, else an empty text."""
         return self.there.account
 
-    # --- what is to be copied ---
+    # --- the copies to make ---
 
     @property
     def wanted(self) -> list[Unit]:
-        """The originals of which a copy is missing and can be made, the oldest first."""
+        """Return the originals whose copy is missing and can be made, the oldest first."""
         return [] if self._no_key or self.there.no_account else self._missing
 
     @cached_property
@@ -114,7 +113,7 @@ class Copying:
 
     @cached_property
     def _missing(self) -> list[Unit]:
-        """The originals whose copy the rules would keep and which is not there whole, the oldest first."""
+        """Return the originals whose copy the rules would keep and is missing or incomplete, the oldest first."""
         missing = {
             unit.key: unit
             for unit in self.sources
@@ -136,7 +135,7 @@ class Copying:
 
     @cached_property
     def beginning(self) -> list[tuple[Unit, Snapshot]]:
-        """The originals of which a copy is begun now, in order: as many as EC2 makes at once, or all with a wait."""
+        """Return the originals whose copy begins now, in order: as many as EC2 makes at once, or all with a wait."""
         missing = [
             (unit, item) for unit in self.wanted for item in unit.snapshots if item.snapshot_id not in self.there.copied
         ]
@@ -145,7 +144,7 @@ class Copying:
 
     @cached_property
     def begun(self) -> list[Change]:
-        """The copies that this run begins, the oldest first."""
+        """Return the copies that this run begins, the oldest first."""
         values = tuple(self._copy_of(item) for _unit, item in self.beginning)
         identities = {
             # EC2 takes 200 values in one filter.
@@ -167,7 +166,7 @@ class Copying:
 
     @staticmethod
     def _taken(unit: Unit, source: Snapshot) -> str:
-        """When the original was taken. When EC2 starts to copy is of no interest."""
+        """Return when the original was taken. The start of the copy does not count."""
         name = source.snapshot_id
         return moment_of(name) if is_planned(name) else format_instant(unit.start_time)
 
@@ -234,7 +233,7 @@ class Copying:
 
     @cached_property
     def scene(self) -> Scene:
-        """The place as it will be once all that is begun is completed."""
+        """Return the place as it will be once all unfinished copies are completed."""
         made = {item.snapshot_id: change for (_unit, item), change in zip(self.beginning, self.begun, strict=True)}
         expected = []
         for unit in self.wanted:
@@ -291,16 +290,16 @@ class Copying:
 
     @property
     def coming(self) -> list[Snapshot]:
-        """The copies that this run sees completed."""
+        """Return the copies that this run sees completed."""
         return [item for unit in self.scene.extra for item in unit.snapshots] if self.waits else []
 
-    # --- what leans on what ---
+    # --- dependencies ---
 
     def depending(self, *, waits: bool) -> Iterator[tuple[str, str]]:
         """Yield the originals, by their unit's key, of which a copy is not seen completed in this run, and why they
         stay.
 
-        *waits*: whether all that is begun is seen completed.
+        *waits*: whether this run sees all unfinished copies completed.
         """
         if waits:
             return
@@ -453,10 +452,10 @@ class Copying:
                 f"need. {'; '.join(bounded(found))}."
             )
 
-    # --- what is told ---
+    # --- results ---
 
     def recovery_point(self, group: str, *, as_is: bool) -> Unit | None:
-        """Return the newest good copy of what *group* is; *as_is* without what this run makes."""
+        """Return the newest good copy for *group*. With *as_is*, the copies of this run do not count."""
         there = self._newest.get(group)
         coming = None if as_is or not self.waits else self._coming.get(group)
         return max((one for one in (there, coming) if one is not None), key=_age, default=None)

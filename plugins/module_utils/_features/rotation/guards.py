@@ -4,7 +4,7 @@
 
 """The guards: why a snapshot that no rule keeps is not deleted. EC2 itself would allow most of these deletions.
 
-Each guard is a question about one snapshot, answered from what is known; `queries` tells what has to be known.
+Each guard is a question about one snapshot. `queries` yields the queries whose answers the guards need.
 
 Private to this collection.
 """
@@ -34,7 +34,7 @@ _TIERING = ("archival-in-progress", "permanent-restore-in-progress", "temporary-
 _TIERED = (*_TIERING, "archival-completed", "temporary-restore-completed")
 _FAST = ("enabling", "optimizing", "enabled")
 ARCHIVE_MINIMUM = timedelta(days=90)
-"""EBS: what is deleted from the archive earlier is billed for the rest of the 90 days."""
+"""EBS bills a snapshot that is deleted from the archive earlier for the rest of the 90 days."""
 
 IMAGES = own_images()
 LOCKS = Query("DescribeLockedSnapshots")
@@ -69,7 +69,7 @@ def queries(spec: RotationSpec, snapshots: Iterable[Snapshot], place: str = "") 
 
 
 def sharing(snapshot_id: str, place: str = "") -> Query:
-    """With whom a snapshot is shared."""
+    """Return the query for the accounts that a snapshot is shared with."""
     return Query(
         "DescribeSnapshotAttribute",
         arguments=(("Attribute", "createVolumePermission"), ("SnapshotId", snapshot_id)),
@@ -135,7 +135,7 @@ class Guards:
         ]
 
     def stops(self, snapshot: Snapshot, mode: str, names: Iterable[str] | None = None) -> Iterator[tuple[str, str]]:
-        """(guard, reason) of the guards of this mode, all or those of *names*, that hold the snapshot back.
+        """Yield (guard, reason) for the guards of this mode, all or those of *names*, that hold the snapshot back.
 
         A guard whose question has no answer holds everything back, whatever its mode.
         """
@@ -166,13 +166,13 @@ class Guards:
 
     @cached_property
     def _lending(self) -> frozenset[str]:
-        """The accounts with which originals are shared for copies, as far as they are known."""
+        """Return the accounts with which originals are shared for copies, as far as they are known."""
         return Accounts(self._spec, self._state).all or frozenset()
 
     def _shared(self, snapshot: Snapshot) -> str:
         allowed = self._fact(snapshot, "shared")
-        # What anybody may use, another guard holds. What is lent for a copy is taken back by the run that has lent it.
-        # The tag alone could be anybody's: the task must have copies in that account.
+        # The guard `public` holds public snapshots. A run unshares the snapshots that it shared for a copy.
+        # Anybody may have written the tag, so the task must have copies in that account.
         lent = ("all", *(tag_names.lent_to(snapshot.tags) & self._lending))
         accounts = [str(item) for item in allowed if item not in lent] if isinstance(allowed, list) else []
         return f"shared with {', '.join(accounts)}" if accounts else ""
@@ -203,7 +203,7 @@ class Guards:
 
     @cached_property
     def _newest_copies(self) -> set[str]:
-        """The newest completed copy of each volume for each key, where copies go."""
+        """Return the newest completed copy of each volume for each key, where copies go."""
         newest: dict[tuple[str, str, str | None], Snapshot] = {}
         there = [item for item in self._state.all(Snapshot) if item.state == "completed"]
         for snapshot in (*there, *self._coming):
@@ -214,7 +214,11 @@ class Guards:
         return {snapshot.snapshot_id for snapshot in newest.values()}
 
     def _newest_copy(self, snapshot: Snapshot) -> str:
-        """EBS copies what has changed since the last copy with the same key, and all when there is none."""
+        """Return why the copy is needed for the next one, or an empty text.
+
+        EBS copies only the changes since the last copy with the same key. Without such a copy it copies the whole
+        snapshot.
+        """
         if snapshot.snapshot_id not in self._newest_copies:
             return ""
         return f"it is the newest copy of {source_of(snapshot)} with its key there; the next one would be a full one"
@@ -233,15 +237,15 @@ def _copied_from(snapshot: Snapshot) -> str:
 
 
 def backup(snapshot: Snapshot) -> str:
-    """AWS Backup's recovery points can only be deleted there."""
+    """Return that the snapshot is a recovery point of AWS Backup, which alone can delete it, or an empty text."""
     found = any(key.startswith(_BACKUP) for key in snapshot.tags)
     return "a recovery point of AWS Backup; delete it there" if found else ""
 
 
 def managed(snapshot: Snapshot) -> str:
-    """Another controller made it, and will delete it.
+    """Return that another controller made the snapshot and will delete it, or an empty text.
 
-    What a policy made has the tags of its volume, which a controller may have made; AWS's own are never copied.
+    A policy's snapshot has the tags of its volume, which a controller may have made. AWS's own tags are never copied.
     """
     foreign = "aws:" if tag_names.POLICY in snapshot.tags else _CONTROLLERS
     found = sorted(key for key in snapshot.tags if key.startswith(foreign) and not key.startswith(_BACKUP))
@@ -256,10 +260,10 @@ def protected(spec: RotationSpec, snapshot: Snapshot) -> str:
 
 
 def last_of_their_volumes(going: Iterable[Snapshot], known: Iterable[Snapshot]) -> dict[str, str]:
-    """By snapshot id, the volume of which nothing would be left if all of *going* went: its newest of them.
+    """Return the snapshots without which a volume would have none left if all of *going* went: by id, the volume.
 
-    Only completed snapshots count, none of the archive, from which nothing can be restored at once, and no copy of
-    which only a tag says what it is a copy of.
+    Only the newest snapshot of such a volume is in the answer. Only completed snapshots count. None in the archive
+    counts, since nothing can be restored from it at once. A copy counts only if more than a tag names its original.
     """
     leaving = {snapshot.snapshot_id: snapshot for snapshot in going}
     staying = {

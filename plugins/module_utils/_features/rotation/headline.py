@@ -17,9 +17,9 @@ from .spec import RotationSpec
 
 
 def headline(spec: RotationSpec, result: Mapping[str, Any]) -> str:
-    """Return how many snapshots are kept, and how old the recovery point of the worst off volume or instance is.
+    """Return how many snapshots are kept, and how old the worst recovery point of a volume or instance is.
 
-    A capture that has taken snapshots says no more than that: their retention comes after it.
+    Return "" for a capture that took snapshots, since a later task applies retention.
     """
     if spec.captured and result["created"]:
         return ""

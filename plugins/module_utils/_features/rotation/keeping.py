@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The snapshots of one place under one set of rules: what the rules keep, and what the guards say of the rest.
+"""The snapshots of one place under one set of rules: those that the rules keep, and the guards' verdict on the others.
 
 Private to this collection.
 """
@@ -23,7 +23,7 @@ from .guards import BEFORE_THE_RULES, Guards, last_of_their_volumes
 from .retention import Keep, decide, in_future, is_outlived
 from .spec import MODES, RotationSpec
 
-SECOND = "second of its slot"
+SECOND = "second snapshot of one slot"
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Verdict:
     accused: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def say(self, mode: str, unit: Unit, snapshot_id: str, guard: str, reason: str) -> None:
-        """A guard that is in this mode speaks up about a snapshot of the unit."""
+        """Note the reason of a guard in this mode about a snapshot of the unit."""
         if mode == "keep":
             self.held.setdefault(unit.key, Held(guard, reason))
         elif mode == "report":
@@ -56,7 +56,7 @@ class Verdict:
 
     @property
     def failing(self) -> list[str]:
-        """The objections that fail the task: deletions that only a guard in the mode ``fail`` prevents."""
+        """Return the objections that fail the task: deletions that only a guard in the mode ``fail`` prevents."""
         return [text for key, several in self.accused.items() if key not in self.held for text in several]
 
 
@@ -64,11 +64,11 @@ class Verdict:
 class Scene:
     """The snapshots of a place, now and after the run.
 
-    ``units``: what is there, the newest first. ``expected``: what this run makes. ``awaited``: of the units, those that
-    are not completed yet and count as if they were. ``failed``: those that EC2 has not finished, and that are ours to
-    remove. ``second``: by unit, the one of the same slot that it repeats. ``current``: those that stay whatever the
-    rules say, since they would be made again at once. ``known``: all snapshots of the place that have been read.
-    ``waits``: whether this run sees all of it completed before it deletes.
+    ``units``: the existing ones, the newest first. ``expected``: those that this run makes. ``awaited``: the existing
+    units that are not completed yet, but count as if they were. ``failed``: the policy's units that EC2 did not finish,
+    which a run may delete. ``second``: by unit, the one of the same slot that it repeats. ``current``: the units that
+    stay whatever the rules decide, since a run would make them again at once. ``known``: all snapshots of the place
+    that have been read. ``waits``: whether this run sees all of it completed before it deletes.
     """
 
     place: str
@@ -83,7 +83,7 @@ class Scene:
 
     @property
     def extra(self) -> list[Unit]:
-        """The sets that count as completed although they are not."""
+        """Return the sets that count as completed although they are not."""
         return [*self.expected, *self.awaited]
 
 
@@ -97,7 +97,7 @@ class Keeping:
 
     @cached_property
     def excluded(self) -> dict[str, str]:
-        """By unit, why it takes part in no rule."""
+        """Return, by unit, why it takes part in no rule."""
         found = {**dict.fromkeys(self.scene.second, SECOND), **exclusions(self.scene.units, self.guards, self.now)}
         doubtful = {unit.key: unit.doubt for unit in self.scene.units if unit.doubt and unit.key not in found}
         if doubtful and self.keep is not None:
@@ -116,7 +116,7 @@ class Keeping:
         return is_outlived(unit.candidate, group, keep, self.now)
 
     def _decided(self, extra: Sequence[Unit]) -> Mapping[str, tuple[str, ...]]:
-        """By unit, the rules that keep it: as things are, and as if *extra* were completed too."""
+        """Return, by unit, the rules that keep it. *extra* counts as completed too."""
         if self.keep is None:
             return {}
         counted = [unit.candidate for unit in self.scene.units if unit.key not in self.excluded]
@@ -124,14 +124,20 @@ class Keeping:
 
     @cached_property
     def kept(self) -> Mapping[str, tuple[str, ...]]:
-        """By unit that takes part in the rules, those that keep it once all that is begun is there."""
+        """Return, by unit that takes part in the rules, those that keep it.
+
+        All unfinished snapshots count as completed.
+        """
         decided = dict(self._decided(self.scene.extra))
         decided.update({key: ("current slot",) for key in self.scene.current if decided.get(key) == ()})
         return decided
 
     @cached_property
     def unkept(self) -> list[Unit]:
-        """The units that no rule keeps, before the guards. What is not completed by then is left to end."""
+        """Return the units that no rule keeps, before the guards.
+
+        A unit that is not completed before the deletions is left alone.
+        """
         return [
             unit
             for unit in self.scene.units
@@ -142,18 +148,18 @@ class Keeping:
 
     @cached_property
     def _completing(self) -> frozenset[str]:
-        """The units that are not completed yet, and are before anything is deleted."""
+        """Return the unfinished units that are completed before the deletions."""
         return frozenset(unit.key for unit in self.scene.awaited) if self.scene.waits else frozenset()
 
     @cached_property
     def leaving(self) -> list[Unit]:
-        """All that may go, before the guards."""
+        """Return all units that may be deleted, before the guards."""
         if self.keep is None:
             return []
         return [*self.unkept, *self.scene.failed, *self._surplus(), *self._broken(self.scene.extra)]
 
     def _broken(self, extra: Sequence[Unit]) -> list[Unit]:
-        """The incomplete sets that no rule would keep if they were whole. They take nobody's place."""
+        """Return the incomplete sets that no rule would keep if they were whole. They replace no other snapshot."""
         broken = [
             unit for unit in self.scene.units if unit.state == "incomplete" and len(unit.good) == len(unit.snapshots)
         ]
@@ -179,16 +185,16 @@ class Keeping:
     # --- the guards ---
 
     def guarded(self, unit: Unit) -> tuple[Snapshot, ...]:
-        """Return the parts of a unit that guards are asked about: all that hold something when it comes to deleting."""
+        """Return the snapshots of a unit that the guards judge: those with data when the deletions begin."""
         return unit.snapshots if unit.key in self._completing else unit.good
 
     def verdict(
         self, depending: Mapping[str, str], guards: Guards | None = None, *, waits: bool | None = None
     ) -> Verdict:
-        """Return the verdict of the guards on the units that may be deleted. A failed snapshot holds nothing to guard.
+        """Return the verdict of the guards on the units that may be deleted. A failed snapshot has no data to guard.
 
-        *depending*: by unit, what leans on it. *guards*: as they will see things when it comes to deleting. *waits*:
-        whether all that is begun is completed by then, None for what the scene says.
+        *depending*: by unit, why it may not be deleted yet. *guards*: the guards with the facts at the time of the
+        deletions. *waits*: whether all unfinished snapshots are completed by then, None for the scene's own value.
         """
         guards = guards or self.guards
         waits = self.scene.waits if waits is None else waits
@@ -208,8 +214,10 @@ class Keeping:
         return verdict
 
     def _accuse_before_the_rules(self, verdict: Verdict) -> None:
-        """Fail the task for protected or managed sets that the rules would delete, if their guard says so. They take
-        part in no rule.
+        """Fail the task for protected or managed sets that the rules would delete, if the mode of their guard is
+        ``fail``.
+
+        Such sets take part in no rule.
         """
         names = [name for name in BEFORE_THE_RULES if self.spec.guard(name) == "fail"]
         if not names or self.keep is None:
@@ -231,7 +239,7 @@ class Keeping:
             verdict.say(self.spec.guard("last"), units[snapshot_id], snapshot_id, "last", reason)
 
     def _hold_dependent(self, verdict: Verdict) -> None:
-        """Without a wait nobody sees in this run that what is due is there: what leans on it stays."""
+        """Hold the units whose replacement is due. Without a wait, this run never sees the replacement completed."""
         waiting = {unit.group: unit for unit in self.scene.extra}
         as_is = self._decided([])
         leaning = [unit for unit in self.unkept if as_is.get(unit.key)]
@@ -245,11 +253,12 @@ class Keeping:
         for unit in leaning:
             verdict.held.setdefault(unit.key, Held("depends", f"{waiting[unit.group].ids[0]} is not completed yet"))
 
-    # --- what goes ---
+    # --- the deletions ---
 
     def deletions(self, units: Sequence[Unit], leaning: Collection[str] = ()) -> list[Change]:
-        """Return a change for each of their snapshots. *leaning*: by key, those that go only when what is begun is
-        there.
+        """Return a change for each snapshot of the units.
+
+        *leaning*: the keys of units that are deleted only once all unfinished snapshots are completed.
         """
         return [
             replace(
@@ -262,7 +271,7 @@ class Keeping:
 
 
 def exclusions(units: Iterable[Unit], guards: Guards, now: datetime) -> dict[str, str]:
-    """By unit's key, why it takes part in no rule."""
+    """Return, by unit's key, why it takes part in no rule."""
     found = ((unit.key, _excluded(unit, guards, now)) for unit in units)
     return {key: reason for key, reason in found if reason}
 

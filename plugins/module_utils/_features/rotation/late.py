@@ -29,7 +29,7 @@ from .guards import CREATING, FAST_RESTORES, LOCKS, PUBLIC, TIERS, Guards, shari
 from .spec import GUARDS, RotationSpec
 
 _OF_THE_RUN = frozenset({"copy_source", "newest_copy", "last"})
-"""The guards that judge what the run itself makes and deletes."""
+"""The guards that judge the run's own copies and deletions."""
 LATE = tuple(guard for guard in GUARDS if guard not in _OF_THE_RUN)
 """The guards whose facts somebody else may have changed."""
 _LISTINGS = {
@@ -65,8 +65,9 @@ class LateGuards:
 
     @property
     def queries(self) -> tuple[Query, ...]:
-        """The listing of each guard that may keep something, once for each place; snapshots, and images that use them,
-        by id.
+        """Return the listing of each guard that may hold a snapshot back, once for each place.
+
+        The snapshots, and the images that use them, are queried by id.
         """
         ids: dict[str, list[str]] = defaultdict(list)
         for one in self._deletions:
@@ -87,7 +88,7 @@ class LateGuards:
         return (replace(query, place=place) for query in found)
 
     def withdrawn(self, answers: Mapping[Query, Iterable[Resource]]) -> dict[str, Withdrawal]:
-        """By snapshot, why it is kept. A set is kept whole."""
+        """Return, by snapshot, why it is kept. A set is kept whole."""
         found: dict[str, Withdrawal] = {}
         for place in dict.fromkeys(one.place for one in self._deletions):
             there = {query: some for query, some in answers.items() if query.place == place}

@@ -42,7 +42,7 @@ class Leftovers:
 
     @cached_property
     def _own(self) -> list[Unit]:
-        """The units that the policy has made."""
+        """Return the units that the policy has made."""
         return [unit for unit in self._capture.units if self._capture.is_own(unit)]
 
     def _outside(self, units: Iterable[Unit]) -> set[str]:
@@ -53,14 +53,14 @@ class Leftovers:
         return {source for item in own if (source := source_of(item))} - self._selected
 
     def questions(self, leaving: Iterable[Unit]) -> tuple[Query, ...]:
-        """Return whether the unselected volumes of what may be deleted still exist."""
+        """Return the queries for the unselected volumes whose snapshots may be deleted: do the volumes still exist?"""
         return by_id("DescribeVolumes", "volume-id", self._outside(leaving))
 
     def first_questions(self) -> Iterator[Query]:
-        """Yield the query for other policies' snapshots of the selected volumes if this policy has none, since it may
-        be renamed.
+        """Yield the query for other policies' snapshots of the selected volumes if this policy has none. It may be
+        renamed.
 
-        One filter finds what other policies made, and what this one has adopted.
+        One filter finds the snapshots that other policies made, and those that this policy adopted.
         """
         if self._own or self._capture.units:
             return
@@ -92,7 +92,7 @@ class Leftovers:
         yield from self._other_places()
 
     def _other_consistency(self) -> Iterator[str]:
-        """Snapshots of the selected volumes in the form that the policy no longer makes."""
+        """Yield the warning about snapshots of the selected volumes in the form that the policy no longer makes."""
         whole = self._capture.spec.whole_instances
         left = [
             unit
@@ -109,7 +109,9 @@ class Leftovers:
             )
 
     def _other_names(self) -> Iterator[str]:
-        """Snapshots that other policies have of the selected volumes, while this one has none before its first."""
+        """Yield warnings about other policies' snapshots of the selected volumes, while this policy has none before its
+        first.
+        """
         current = {unit.key for unit in self._capture.current.values()}
         if any(unit.key not in current for unit in self._own):
             return
@@ -120,14 +122,17 @@ class Leftovers:
                 found[policy].append(source_of(item))
         for policy, sources in sorted(found.items()):
             yield (
-                f"policy: {self._capture.spec.policy} has nothing yet, and the policy {policy} has {len(sources)} "
-                f"snapshots of {listed(sorted(set(sources)))}. A renamed policy no longer retains its former "
+                f"policy: {self._capture.spec.policy} has no snapshots yet, but {policy} has {len(sources)} of "
+                f"{listed(sorted(set(sources)))}. A renamed policy no longer retains its former "
                 f"snapshots. Keep the old name, or remove the tag {tag_names.POLICY} of these snapshots, adopt them, "
                 f"and name {policy} in adopt.policies."
             )
 
     def _unadopted(self) -> Iterator[str]:
-        """Snapshots that this policy has claimed and that its task no longer adopts, as far as they have been read."""
+        """Yield the warning about snapshots that this policy has claimed and that its task no longer adopts.
+
+        Only snapshots that have been read can be among them.
+        """
         spec = self._capture.spec
         left = [
             item
@@ -145,7 +150,7 @@ class Leftovers:
             )
 
     def _other_accounts(self) -> Iterator[str]:
-        """Originals that are shared for a copy with an account where copies no longer go."""
+        """Yield warnings about originals that are shared for a copy with an account where copies no longer go."""
         if self._accounts is None:
             return
         found: dict[str, list[str]] = defaultdict(list)
@@ -162,9 +167,10 @@ class Leftovers:
             )
 
     def _other_places(self) -> Iterator[str]:
-        """Originals that were taken when the policy had copies in a place where none go now.
+        """Yield warnings about originals that were taken when the policy had copies in a place where none go now.
 
-        A profile that was renamed is no other place, as far as this can tell: another entry goes to its region.
+        A renamed profile counts as the same place if another entry goes to its region, since nothing tells the two
+        apart.
         """
         copies = self._capture.spec.copies
         places = {copy.place for copy in copies}

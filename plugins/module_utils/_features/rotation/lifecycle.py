@@ -4,8 +4,8 @@
 
 """The lifecycle of kept snapshots: old ones are archived, new ones locked, and the newest get fast restore.
 
-All of it concerns the policy's own snapshots in the task's region alone: what it has adopted was made by others, who
-may rely on its tier, and a copy has been made to be at hand.
+It concerns only the policy's own snapshots in the task's region. Others made the adopted snapshots, and may rely on
+their tier. A copy is there to be at hand.
 
 Private to this collection.
 """
@@ -44,8 +44,8 @@ TIERING = Query(
 """All that was ever moved between the tiers."""
 
 ARCHIVE_GUARDS = ("image", "backup", "managed", "public", "shared", "copy_source", "creating", "protected")
-"""The guards that keep a snapshot from the archive too, whatever their mode: from there nobody can use it, EC2 ends all
-sharing of it, and refuses to archive what an enabled image uses. A lock is no hindrance."""
+"""The guards that keep a snapshot from the archive too, whatever their mode: from there nobody can use it, and EC2 ends
+all sharing of it. EC2 refuses to archive a snapshot that an enabled image uses. A lock does not matter."""
 
 MOST_ARCHIVING = 25
 """EBS archives so many of an account at once, unless AWS has raised it. More are left to later runs."""
@@ -54,7 +54,7 @@ LARGEST_FAST_RESTORE = 16384
 """GiB; EBS user guide, "Fast snapshot restore": larger ones cannot be enabled."""
 
 # EC2 documents no codes of these operations. These are its codes of other ones for a quota, for a state that is
-# changing at this moment, and for what an image has begun to use since we looked.
+# changing at this moment, and for a snapshot that an image has begun to use since we looked.
 _QUOTA = "ResourceLimitExceeded"
 _STATE = "IncorrectState"
 _NOT_ARCHIVED_NOW = frozenset({_QUOTA, _STATE, "InvalidSnapshot.InUse"})
@@ -69,9 +69,9 @@ _REMOVABLE = ("governance", "compliance-cooloff")
 class UpkeepChanges:
     """The lifecycle changes in order. None is made before everything in ``coming`` is completed.
 
-    ``release``: locks taken off and fast restores ended, also of what is deleted afterwards in the same run: see
-    `released`. ``secure``: locks and fast restores. ``archive``. ``waiting``: older than ``archive_after`` and not
-    archived in this run, and why, the newest first.
+    ``release``: locks and fast restores to end, also of snapshots that this run deletes afterwards: see `released`.
+    ``secure``: locks and fast restores to begin. ``archive``: snapshots to archive. ``waiting``: the snapshots that are
+    old enough but not archived in this run, newest first, with the reasons.
     """
 
     release: tuple[Change, ...] = ()
@@ -82,19 +82,19 @@ class UpkeepChanges:
 
     @property
     def all(self) -> tuple[Change, ...]:
-        """Every change, in order."""
+        """Return every change, in order."""
         return (*self.release, *self.secure, *self.archive)
 
     @property
     def before_deletions(self) -> tuple[Stage, ...]:
-        """The changes between the wait and the deletions, so that new snapshots are safe before old
-        ones are deleted.
+        """Return the changes between the wait and the deletions, so that new snapshots are safe before old ones are
+        deleted.
         """
         return tuple(Stage(changes) for changes in (self.release, self.secure) if changes)
 
     @property
     def after_deletions(self) -> tuple[Stage, ...]:
-        """The last changes, which do not depend on the deletions."""
+        """Return the last changes, which do not depend on the deletions."""
         return (Stage(self.archive),) if self.archive else ()
 
 
@@ -126,18 +126,18 @@ def archive_candidates(upkeep: Upkeep, stock: Stock) -> list[Snapshot]:
 
 
 def upkeep_changes(upkeep: Upkeep, stock: Stock, held: Callable[[Snapshot], str], state: State) -> UpkeepChanges:
-    """Return the changes that make the options hold. *held* returns why a snapshot must not be archived, or an empty
-    text.
+    """Return the changes that make the options hold.
 
-    The facts of `upkeep_queries` must be in *state*. While EC2 does not answer one of them, nothing is done that the
-    answer could speak against.
+    *held* returns why a snapshot must not be archived, or an empty text. The facts of `upkeep_queries` must be in
+    *state*. While an answer is missing, the plan omits each change that this answer could forbid.
     """
     return _Planning(upkeep, stock, held, state).changes()
 
 
 def released(state: State, changes: UpkeepChanges) -> State:
-    """*state* after `UpkeepChanges.release`: what the guards have to look at, so that what is let go of in this run is
-    also deleted in it, and the next one finds nothing to do.
+    """Return *state* after `UpkeepChanges.release`.
+
+    The guards judge by it. So this run deletes the snapshots that it releases, and the next run finds nothing to do.
     """
     facts: dict[str, Fact] = {}
     for change in changes.release:
@@ -158,7 +158,7 @@ LISTED: Mapping[str, str] = {
     "EnableFastSnapshotRestores": "fast_restored",
     "DisableFastSnapshotRestores": "fast_restore_ended",
 }
-"""By action, the list of the result that names what it is done to."""
+"""By action, the list of the result that has the ids of its snapshots."""
 
 
 # --- Which ------------------------------------------------------------------------------------------------------------
@@ -298,7 +298,7 @@ class _Planning:
 
     @cached_property
     def _tier(self) -> Mapping[str, Mapping[str, Any]]:
-        """By snapshot, what DescribeSnapshotTierStatus says of it."""
+        """Return DescribeSnapshotTierStatus's answer, by snapshot."""
         name = "/tier"
         return {
             fact.fact_id.removesuffix(name): fact.value
@@ -312,7 +312,7 @@ class _Planning:
 
     @cached_property
     def fast(self) -> dict[str, Snapshot]:
-        """By id, what fast restore is to be on."""
+        """Return the snapshots that are to have fast restore, by id."""
         wanted = self.upkeep.fast_restore
         if wanted is None or not wanted.zones:
             return {}
@@ -360,8 +360,8 @@ class _Planning:
                 stays = [zone for zone in on if zone in zones] if snapshot_id in self.fast else []
                 ends = [zone for zone in on if zone not in stays]
                 if ends:
-                    reason = (
-                        "end: not a zone of fast_restore" if snapshot_id in self.fast else "end: not one of the newest"
+                    reason = "end fast restore: not " + (
+                        "a zone of fast_restore" if snapshot_id in self.fast else "among the newest snapshots"
                     )
                     yield self._change(
                         "DisableFastSnapshotRestores",
@@ -427,7 +427,7 @@ class _Planning:
         return ""
 
     def _fast_afterwards(self, snapshot_id: str) -> bool:
-        """Return whether fast restore is on, which the archive would end; what this run ends is no hindrance."""
+        """Return whether fast restore stays on after this run. The archive would end it."""
         if self.upkeep.fast_restore is not None:
             return snapshot_id in self.fast
         return bool(self._zones(snapshot_id))

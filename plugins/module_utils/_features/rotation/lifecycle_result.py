@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the result of a rotation says of the lifecycle of its snapshots.
+"""The part of a rotation's result about the lifecycle of its snapshots.
 
 Private to this collection.
 """
@@ -17,9 +17,9 @@ from .lifecycle import LISTED, UpkeepChanges
 
 
 def upkeep_told(changes: UpkeepChanges, most: int | None) -> dict[str, Any]:
-    """Return the module's part of the result: ids by what is done to them, planned ids for what is still to be made.
+    """Return the module's part of the result: by change, the ids of its snapshots. New snapshots have planned ids.
 
-    *most*: how many of ``archive_waiting`` are told, None for all; the others are in every run the few that change.
+    *most*: how many of ``archive_waiting`` are told, None for all. The other lists are always short.
     """
     told: dict[str, Any] = {name: [] for name in LISTED.values()}
     for change in changes.all:

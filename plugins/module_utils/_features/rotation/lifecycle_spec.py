@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The options of `snapshot_rotate` for what is done to snapshots that stay: ``archive_after``, ``lock``,
-``fast_restore``; and all that can be refused, or warned of, without looking at EC2.
+"""The options of `snapshot_rotate` for the lifecycle of snapshots that stay: ``archive_after``, ``lock``,
+``fast_restore``.
 
 Private to this collection.
 """
@@ -24,8 +24,8 @@ from ..._kernel.times import CalendarSpan, Every, parse_calendar_span, parse_spa
 from .retention import UNLIMITED, Keep
 
 LOCK = tag_names.LOCK
-"""On what was made to be locked: ``governance 30d``. A later run locks what an interrupted one has left, for so long.
-The description says the same, and only a lock that it records is ever taken off."""
+"""The tag on a snapshot that a run was to lock: ``governance 30d``. If that run was interrupted, a later run locks the
+snapshot. The description records the same, and only a lock that it records is ever removed."""
 
 UNLOCKED = "unlocked"
 LOCK_MODES = ("governance", "compliance", UNLOCKED)
@@ -60,7 +60,7 @@ class Lock:
 
     @property
     def text(self) -> str:
-        """``governance 30d``: what stands in the tag, in plans and in reasons."""
+        """Return the lock as tags, plans and reasons show it: ``governance 30d``."""
         return f"{self.mode} {self.days}d"
 
 
@@ -74,9 +74,9 @@ class FastRestore:
 
 @dataclass(frozen=True)
 class Upkeep:
-    """The lifecycle options. None stands for an option that the task does not set, and nothing is touched.
+    """The lifecycle options. None stands for an option that the task does not set: nothing is changed then.
 
-    ``warnings``: what can be meant, and will cost more than it looks.
+    ``warnings``: valid options that cost more than they seem to.
     """
 
     archive_after: CalendarSpan | None = None
@@ -86,19 +86,19 @@ class Upkeep:
 
     @property
     def locks(self) -> Lock | None:
-        """The lock that new snapshots get."""
+        """Return the lock that new snapshots get."""
         return self.lock if self.lock is not None and self.lock.mode != UNLOCKED else None
 
     @property
     def own_tags(self) -> dict[str, str]:
-        """The lifecycle's tags on new snapshots."""
+        """Return the lifecycle's tags on new snapshots."""
         return {LOCK: self.locks.text} if self.locks is not None else {}
 
 
 def locked_for(snapshot: Snapshot) -> timedelta | None:
-    """For how long after its start the snapshot was meant to be locked; None for not at all.
+    """Return for how long after its start the snapshot was meant to be locked, or None for no lock.
 
-    Its description says so, and of what earlier versions took its tag.
+    The description records the lock. Earlier versions recorded it in a tag.
     """
     found = _TAG.fullmatch(recorded_lock(snapshot) or snapshot.tags.get(LOCK, ""))
     return timedelta(days=int(found[2])) if found else None
@@ -198,7 +198,7 @@ def _fast_restore(given: Mapping[str, Any] | None, region: str) -> FastRestore |
     zones = given.get("zones")
     if zones is None:
         raise SpecError(
-            "fast_restore.zones: is required. Set it; an empty list ends fast restore of the policy's snapshots"
+            "fast_restore.zones: is required. Name the zones, or set [] to end fast restore of the policy's snapshots."
         )
     for zone in zones:
         if not str(zone).startswith(region) or str(zone) == region:
@@ -212,13 +212,13 @@ def _fast_restore(given: Mapping[str, Any] | None, region: str) -> FastRestore |
     return FastRestore(tuple(sorted({str(zone) for zone in zones})), count)
 
 
-# --- what the archive costs -------------------------------------------------------------------------------------------
+# --- Archive costs ----------------------------------------------------------------------------------------------------
 
 
 def _archive_warnings(after: CalendarSpan, keep: Keep, every: Every) -> Iterator[str]:
-    """Rules that let something go soon after it was archived, or that let nothing become old enough.
+    """Yield warnings about rules that delete snapshots soon after archiving, or that keep none long enough to archive.
 
-    Lengths are rough: months have 30 days and some hours, and each period is taken to have its snapshot.
+    Lengths are rough: months have 30 days and some hours, and each slot counts as having its snapshot.
     """
     begins = _rough(after)
     lives = dict(_lives(keep, every))
@@ -227,13 +227,13 @@ def _archive_warnings(after: CalendarSpan, keep: Keep, every: Every) -> Iterator
     short = [name for name, life in lives.items() if life is not None and begins < life < begins + ARCHIVE_BILLED]
     if short:
         yield (
-            f"archive_after: {after.text}: {_listed(short)} deletes snapshots before they have been archived for "
-            f"{ARCHIVE_BILLED.days} days, but EC2 bills these days all the same"
+            f"archive_after: {after.text}: {_listed(short)} deletes snapshots less than {ARCHIVE_BILLED.days} days "
+            f"after archiving. EC2 still bills all {ARCHIVE_BILLED.days} days."
         )
 
 
 def _lives(keep: Keep, every: Every) -> Iterator[tuple[str, timedelta | None]]:
-    """By rule, how old a snapshot gets that only this rule keeps; None where it never runs out."""
+    """Yield, by rule, the age that a snapshot reaches if only this rule keeps it. None stands for no limit."""
     slot = _MONTH if every.minutes is None else timedelta(minutes=every.minutes)
     for name, count in keep.counts.items():
         length = slot if name == "last" else _LENGTHS[name]

@@ -73,7 +73,7 @@ def _beyond(spec: RotationSpec, decided: Iterable[Decided], keepings: Iterable[K
 
 
 def _below_minimum(spec: RotationSpec, home: Keeping, going: Iterable[Unit]) -> list[str]:
-    """Return the groups of which this region would be left with too few. The rules of a copy say what it keeps."""
+    """Return the groups of which this region would be left with too few. Copies have rules of their own."""
     scene = home.scene
     there = Counter(unit.group for unit in scene.units if unit.state == "completed")
     there.update(unit.group for unit in (scene.extra if scene.waits else ()))

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Snapshots by policy: what has to be made now, what has to be copied, what may go, and why the rest stays.
+"""Snapshots by policy: the due captures and copies, the deletions, and the reasons of the snapshots that stay.
 
-What is due is made first, and waited for; then it is copied; only then is anything deleted. A deletion that leans on a
-snapshot or a copy that is not completed in this run waits for a later one. Limits hold back deletions only.
+Due snapshots are made and waited for. Then they are copied. Only then is anything deleted. A deletion that depends on a
+snapshot or a copy that is not completed in this run waits for a later run. Limits hold back deletions only.
 
 Private to this collection.
 """
@@ -63,7 +63,7 @@ _LISTS = {
     "CopySnapshot": "copied",
     "DeleteSnapshot": "deleted",
 }
-"""By action, the list of the result that names what it is done to."""
+"""By action, the list of the result that has the ids of its snapshots."""
 # EBS: one snapshot of a volume each 15 seconds or so. It is taken a moment later.
 _TOO_SOON = frozenset({"SnapshotCreationPerVolumeRateExceeded"})
 
@@ -162,7 +162,7 @@ class _Rotation:
         self.managed = [item for item in self.known if self._is_managed(item)]
         self.slots = Slots(spec.every, zone_of(spec))
         self.guards = Guards(spec, state, now)
-        # What another region's run has copied here, that run retains.
+        # Another region's run retains the snapshots that it has copied here.
         here = [item for item in self.known if not _is_another_runs(item)]
         self.adoption = Adoption(spec, here, self.guards, state.region)
         self.capture = Capture(spec, state, self.managed, units_of(self.managed, now, self.slots), now)
@@ -225,7 +225,7 @@ class _Rotation:
         ]
 
     def _copyings(self) -> Iterator[Copying]:
-        """Yield the copies of each place that has told what is there."""
+        """Yield the copies of each place that has answered."""
         names = self.capture.names
         for copy in answering(self.spec, self.state):
             yield Copying(
@@ -236,7 +236,7 @@ class _Rotation:
         return Keeping(self.spec, copying.copy.keep, copying.scene, self.guards, self.now)
 
     def questions(self) -> Iterator[Query]:
-        """The guards' facts about the snapshots that no rule keeps, and what copies and lifecycle need to know."""
+        """Yield the queries of the guards about the snapshots that no rule keeps, and those of copies and lifecycle."""
         spec = self.spec
         yield from self.leftovers.first_questions()
         for keeping in self.keepings:
@@ -306,7 +306,7 @@ class _Rotation:
         later += [change for copying in self.copyings for change in copying.taggings(gone)]
         early, rest = [], []
         for one in decided:
-            # A copy that has failed holds nothing, and may fail again: it does not wait for what is copied now.
+            # A failed copy has no data, and its repetition may fail too. So its deletion does not wait for the copies.
             failed = [unit for unit in one.going if unit.state == "error" and one is not decided[0]]
             early += one.keeping.deletions(failed)
             rest += one.keeping.deletions([unit for unit in one.going if unit not in failed], self._leaning(one))
@@ -420,9 +420,9 @@ class _Rotation:
         return LateGuards(self.spec, deletions, self.now)
 
     def _leaning(self, decided: Decided) -> set[str]:
-        """Return the keys of the units that would stay if nothing of what is begun were completed.
+        """Return the keys of the units that would stay if no unfinished snapshot were completed.
 
-        The rest goes also when it is not in time, or fails.
+        The other deletions do not wait for unfinished snapshots, even if these are late or fail.
         """
         keeping = decided.keeping
         pairs = (pair for copying in self.copyings for pair in copying.depending(waits=False))
@@ -433,8 +433,9 @@ class _Rotation:
         return {unit.key for unit in decided.going if unit.key in verdict.held or unit.key in verdict.accused}
 
     def _decided(self, depending: Mapping[str, str], upkeep: UpkeepChanges) -> list[Decided]:
-        """Return the decisions of all places. What this run unlocks, it may delete, and what its
-        copies are newer than.
+        """Return the decisions of all places. The guards judge as after this run's unlocks and copies.
+
+        So a snapshot that this run unlocks, or that one of its copies replaces, may be deleted.
         """
         coming = [item for copying in self.copyings for item in copying.coming]
         guards = self.guards
@@ -455,7 +456,9 @@ class _Rotation:
             yield from copying.doubts(keeping.excluded)
 
     def _copy_stages(self) -> list[Stage]:
-        """Originals are shared, copied everywhere side by side, and no longer shared once nothing needs it."""
+        """Return the stages that share originals, copy them everywhere side by side, and unshare those no longer
+        needed.
+        """
         unknown = any(copy.profile for copy in self.silent)
         lending = Lending(self.managed, self.copyings, self.state.region, unknown=unknown)
         side_by_side = zip_longest(*(copying.stages() for copying in self.copyings), fillvalue=Stage())

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Policies of the role snapshot_policy: what can be refused before the first of them takes a snapshot.
+"""Policies of the role snapshot_policy: the refusals before the first of them takes a snapshot.
 
 Private to this collection.
 """

@@ -35,7 +35,7 @@ MOST_TOLD = 1000
 
 @dataclass(frozen=True)
 class Decided:
-    """The decisions of one place. ``going``: what is to be deleted, whether or not a limit holds that back."""
+    """The decisions of one place. ``going``: the units to be deleted, even if a limit holds the deletion back."""
 
     keeping: Keeping
     verdict: Verdict
@@ -81,16 +81,14 @@ class Report:
 
     @property
     def most(self) -> int | None:
-        """The number of decisions in the report, None for all."""
+        """Return the number of decisions in the report, None for all."""
         return {"actions": MOST_TOLD, "all": None, "summary": 0}[self.spec.report]
 
     def _all(self) -> Iterator[dict[str, Any]]:
         return (entry for _one, several in self.entries for _unit, entry in several)
 
     def shown(self) -> list[dict[str, Any]]:
-        """Return the decisions that are told: by default what goes, what a guard holds, and what
-        nothing is known of.
-        """
+        """Return the decisions of the result: by default deletions, held snapshots, and snapshots of unknown source."""
         if self.spec.captured or self.spec.report == "summary":
             return []
         if self.spec.report == "all":
@@ -125,8 +123,9 @@ class Report:
         }
 
     def explained(self) -> str:
-        """Return every decision in a line, by what it is a backup of; only groups in which something goes or is held
-        back, unless all are wanted.
+        """Return a line for each decision, grouped by volume or instance.
+
+        Only groups with a deletion or a held unit are in the text, unless the task wants all.
         """
         if self.spec.report == "summary":
             return ""
@@ -161,11 +160,11 @@ class Report:
 def recovery_points(
     capture: Capture, copyings: Sequence[Copying], now: datetime, *, as_is: bool = False
 ) -> list[dict[str, Any]]:
-    """For every volume or instance that is selected, or of which there is a snapshot: the newest good snapshot, and the
-    newest good copy in each place.
+    """Return the newest good snapshot, and the newest good copy in each place, of every volume or instance.
 
-    What is made now and seen completed counts, unless they are wanted *as_is*, without this run. What is archived
-    cannot be restored from at once, and does not count.
+    Volumes and instances count if they are selected or have a snapshot. Snapshots of this run count once it sees them
+    completed, unless *as_is* leaves this run out. An archived snapshot cannot be restored from at once, so it does not
+    count.
     """
     newest: dict[str, Unit] = {}
     for unit in capture.units:
@@ -206,10 +205,11 @@ _BRACKETS = str.maketrans("()", "[]")
 
 
 def plan_hash(changes: Iterable[Change], names: Mapping[str, str]) -> str:
-    """sha256 over the plan's sorted operations, regions, resources and parameters: no time, age or reason in it.
+    """Return the sha256 over the plan's sorted operations, regions, resources and parameters, without times and
+    reasons.
 
-    *names*: by id, what the snapshots of the current slot were called before they were made. A check run that plans to
-    make them, and the run that finds them made, have the same hash for what comes after.
+    *names*: the planned ids that the current slot's snapshots had, by id. So a check run that plans these snapshots,
+    and the run that finds them made, have the same hash for the later changes.
     """
 
     def text(entry: Mapping[str, Any]) -> str:

@@ -4,8 +4,8 @@
 
 """The rules of ``keep``: the snapshots that they keep, and why. They know no clock and no EC2.
 
-The rules are those of restic's ``forget``, with what it leaves to chance pinned down: ties, months, zones, and times in
-the future. The rules of a ``keep`` are joined by *or*, so that one more rule never deletes more.
+The rules are those of restic's ``forget``. Ties, months, zones, and times in the future, which restic leaves to chance,
+are defined here. The rules of a ``keep`` are joined by *or*, so that one more rule never deletes more.
 
 Private to this collection.
 """
@@ -35,7 +35,7 @@ _COUNT = re.compile(r"-1|[1-9]\d{0,17}", re.ASCII)
 
 @dataclass(frozen=True)
 class _Period:
-    """A calendar bucket of a local time: its number, in order, and what a person calls it."""
+    """A calendar bucket of local time, with a sortable number and a label for people."""
 
     number: Callable[[datetime], int]
     label: Callable[[datetime], str]
@@ -46,7 +46,7 @@ def _iso_week(local: datetime) -> str:
     return f"{year:04}-W{week:02}"
 
 
-# An hour is what the wall clock shows, so the one that occurs twice is one bucket. Weeks are ISO weeks: day 1 of the
+# An hour is one of the wall clock, so an hour that occurs twice is one bucket. Weeks are ISO weeks: day 1 of the
 # calendar, 0001-01-01, was a Monday.
 _PERIODS: Mapping[str, _Period] = {
     "hourly": _Period(lambda at: at.toordinal() * 24 + at.hour, lambda at: f"{at:%Y-%m-%d %H}h"),
@@ -63,11 +63,11 @@ _OPTIONS = (*COUNTS, *SPANS, "timezone", "reference", "oldest")
 
 @dataclass(frozen=True)
 class Keep:
-    """The rules. Only those that were given, in the order of `COUNTS` and `SPANS`; there is at least one.
+    """The rules of the task, in the order of `COUNTS` and `SPANS`. There is at least one.
 
     ``counts``: how many by ``last`` or by a period, `UNLIMITED` or from 1. ``spans``: by ``within`` or
-    ``<period>_within``. ``zone``: whose calendar cuts the buckets and counts months. ``reference``: what ages are
-    measured from, the ``latest`` of the group or ``now``. ``oldest``: restic's rule of the oldest.
+    ``<period>_within``. ``zone``: whose calendar cuts the buckets and counts months. ``reference``: the moment from
+    which ages are measured, the ``latest`` of the group or ``now``. ``oldest``: restic's rule of the oldest.
     """
 
     counts: Mapping[str, int]
@@ -81,10 +81,10 @@ class Keep:
 
 
 def parse_keep(options: Mapping[str, Any], option: str = "keep") -> Keep:
-    """Return the option ``keep`` as rules. None stands for what was not given.
+    """Return the option ``keep`` as rules. None stands for a missing option.
 
-    Raises SpecError, naming the option (``keep.daily``), its value and what would be accepted, for unknown options,
-    counts of 0, spans that are none, unknown zones and references, and where there is no rule at all.
+    Raises SpecError for unknown options, counts of 0, malformed spans, unknown zones and references, and where there is
+    no rule at all. It names the option (``keep.daily``), its value and the accepted values.
     """
     given = {name: value for name, value in options.items() if value is not None}
     unknown = [str(name) for name in given if name not in _OPTIONS]
@@ -129,12 +129,14 @@ def _count(value: object, option: str) -> int:
 
 
 def in_future(moment: datetime, now: datetime) -> bool:
-    """Return whether *moment* is later than clocks that differ a little explain: by more than a minute."""
+    """Return whether *moment* is more than a minute after *now*. Clocks may differ by less."""
     return moment - now > _SKEW
 
 
 def decide(candidates: Iterable[Candidate], keep: Keep, now: datetime) -> Mapping[str, tuple[str, ...]]:
-    """For every candidate's key all the reasons that keep it; none, and it may go. Each group is decided for itself.
+    """Return, for every candidate's key, all the reasons that keep it. Without a reason it may be deleted.
+
+    Each group is decided for itself:
 
     - ``last: N``: the N newest. ``<period>: N``: the newest of each of the N newest calendar buckets that have one.
     - ``within``: younger than the span, strictly, measured from the reference. ``<period>_within``: the newest of each
@@ -143,10 +145,10 @@ def decide(candidates: Iterable[Candidate], keep: Keep, now: datetime) -> Mappin
       the oldest is that young (restic, ``ApplyPolicy``).
     - The newest is always kept, by a rule of its own.
 
-    Where a tag alone says ``moment``, what the rules keep with StartTime in its place is kept, too: so no altered tag
-    lets them delete more than StartTime does. A candidate dated in the future is kept for that reason, and counts
-    nowhere: it would take the place of a real one.
-    The answer is in order: by group, the newest first. Raises ValueError for two candidates with one key.
+    Where only a tag gives ``moment``, the candidates that the rules keep by StartTime are kept, too. So no altered tag
+    lets the rules delete more than StartTime does. A candidate dated in the future is kept for that reason, and counts
+    nowhere: it would take the place of a real one. The answer is in order: by group, the newest first. Raises
+    ValueError for two candidates with one key.
     """
     known = list(candidates)
     decided = _decide(known, keep, now)
@@ -162,7 +164,7 @@ def _by_start(candidate: Candidate) -> Candidate:
 
 
 def _decide(candidates: Iterable[Candidate], keep: Keep, now: datetime) -> dict[str, tuple[str, ...]]:
-    """`decide` with the moments as they are said."""
+    """Return the decisions with the moments as the candidates have them: see `decide`."""
     groups: defaultdict[str, list[Candidate]] = defaultdict(list)
     total = 0
     for candidate in candidates:
@@ -188,10 +190,9 @@ def _decide(candidates: Iterable[Candidate], keep: Keep, now: datetime) -> dict[
 
 
 def is_outlived(candidate: Candidate, group: Iterable[Candidate], keep: Keep, now: datetime) -> bool:
-    """Return whether the rules keep *candidate* at no moment up to its start, since newer ones of its *group* take all
-    places.
+    """Return whether newer candidates of its *group* take all places from *candidate* at every moment up to its start.
 
-    It is for what is older than its start by a time that nobody knows.
+    It serves for candidates that are older than their start by an unknown time.
     """
     start = candidate.start_time
     newer = [item for item in group if min(item.moment, item.start_time) > start]
@@ -217,7 +218,7 @@ class _Group:
         self._reference = min(ordered[0].moment, now) if keep.reference == "latest" else now
 
     def kept(self) -> Iterator[tuple[int, str]]:
-        """Places and the reasons that keep them, rule by rule."""
+        """Yield places and the reasons that keep them, rule by rule."""
         for name, count in self._keep.counts.items():
             yield from self._last(count) if name == "last" else self._by_count(name, count)
         for name, span in self._keep.spans.items():

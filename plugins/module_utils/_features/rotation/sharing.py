@@ -4,9 +4,9 @@
 
 """Originals are shared with another account for the time of their copy, and not longer.
 
-A tag on the original says with whom, before it is shared: whatever ends a run, a later one takes the sharing back. It
-takes back only what goes to an account where the task's own copies go, since anybody may have written the tag. What
-somebody else has shared is left as it is.
+A tag on the original names the account before the original is shared. So after an interrupted run a later run can
+unshare it. Anybody may have written the tag, so a run unshares only accounts where the task's own copies go. It leaves
+the shares of others alone.
 
 Private to this collection.
 """
@@ -30,8 +30,8 @@ _Accounts = Callable[[str], set[str]]
 class Lending:
     """The sharing of this run, and the sharing that it ends.
 
-    *unknown*: whether an account does not tell of its copies; then all that is recorded stays shared. So does what is
-    shared with an account where no copies go.
+    *unknown*: whether an account does not tell of its copies. Then every recorded share stays. So does each share with
+    an account where no copies go.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Lending:
                     replace(self._permission(name, {copying.account}, "remove", reason), unless=(query,)),
                 )
         kept = self._records(self._shared, lambda name: self._recorded.get(name, set()) - self._wanted[name])
-        # A copy may end between the two looks: the record goes by what is shared, not by what is under way.
+        # A copy may end between the two looks. So the record depends on the shares, not on the copies under way.
         records = [replace(change, unless=tuple(lent[change.resource])) for change in kept if change.resource in lent]
         if len(returned) == len(lent):
             return Stage(tuple(returned)), Stage(tuple(records))

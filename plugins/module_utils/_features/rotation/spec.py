@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The options of `snapshot_rotate`, and all that can be refused without looking at EC2.
+"""The options of `snapshot_rotate`, and the refusals that need no look at EC2.
 
 Private to this collection.
 """
@@ -43,7 +43,7 @@ _ENFORCED = ("image", "locked", "backup")
 OWN_TAGS = 8
 """The collection's own tags that a snapshot must have room for: policy, period, source, set, parts, origin, and either
 lock and shared-with or taken and copy-of."""
-# What EC2 takes in a tag's value; the name of a policy is one, and stands in planned ids.
+# The characters that EC2 takes in a tag's value. A policy's name becomes one, and is a part of planned ids.
 _POLICY = re.compile(r"[\w .:/=+\-@]{1,128}")
 
 
@@ -59,12 +59,12 @@ class CopySpec:
 
     @property
     def place(self) -> str:
-        """The place in queries and changes."""
+        """Return the place key (region and profile) that queries and changes carry."""
         return place_of(self.region, self.profile)
 
     @property
     def where(self) -> str:
-        """The place for a person."""
+        """Return the place as messages show it."""
         return place_text(self.place)
 
 
@@ -127,7 +127,7 @@ def parse(params: Mapping[str, Any], region: str) -> RotationSpec:
         raise SpecError("keep: is required. Set at least one rule, such as daily: 7")
     keep = None if keep_options is None else parse_keep(keep_options)
     every = parse_every(params.get("every") or "24h")
-    # Looked at also where only the capture is made: what is wrong is said before it.
+    # A task that only captures checks the copies too, so that it refuses a mistake before the capture.
     copies = _copies(params.get("copies"), region)
     spec = RotationSpec(
         policy=policy,
@@ -177,7 +177,7 @@ def _require_sense(spec: RotationSpec, params: Mapping[str, Any]) -> None:
             "existing snapshots"
         )
     if spec.expected_plan is not None and not spec.expected_plan.strip():
-        raise SpecError("expected_plan: is empty, which is no plan's hash. Remove it if no plan has to be approved")
+        raise SpecError("expected_plan: is empty. Give the hash of the approved plan, or remove the option.")
     if params.get("adopt") is not None and not spec.adopt:
         raise SpecError("adopt.tags: is empty, so it would take every snapshot of the account. Name a tag")
     if params.get("protect") is not None and not spec.protect and not spec.protect_keys:
@@ -192,7 +192,7 @@ def _ids(kind: str, values: Iterable[str] | None, option: str) -> tuple[str, ...
 
 
 def _filters(tags: Mapping[Any, Any] | None, option: str, *, numbers: bool = False) -> dict[str, str]:
-    """Tags to find something by. Wildcards are EC2's in a filter, and must not take more than what was written.
+    """Return tags to find resources by. Wildcards are EC2's in a filter, and would take more than the task names.
 
     *numbers*: see `tags.require_selector_text`.
     """

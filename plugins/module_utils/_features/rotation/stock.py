@@ -23,9 +23,9 @@ from .retention import in_future
 class Stock:
     """The policy's snapshot sets in its region.
 
-    ``units``: all of them, the newest first. ``coming``: what this run makes, or finds pending, and waits for, so that
-    it counts as completed; where it does not wait these are ``pending``. ``leaving``: the keys of those that no rule
-    keeps, whatever the guards say: nothing is spent on what is to go as soon as it may.
+    ``units``: all of them, the newest first. ``coming``: the units that this run makes or finds pending, and waits for,
+    so that they count as completed. Without a wait they are ``pending``. ``leaving``: the keys of the units that no
+    rule keeps, even if a guard holds them. A unit that is about to be deleted gets no lock, fast restore or archive.
     """
 
     policy: str
@@ -38,12 +38,12 @@ class Stock:
 
     @cached_property
     def own(self) -> list[Unit]:
-        """The sets that the policy itself has made."""
+        """Return the sets that the policy itself has made."""
         return [unit for unit in self.units if self._own(unit)]
 
     @cached_property
     def good(self) -> list[Unit]:
-        """Those of its own sets that are kept and completed, or will be in this run, the newest first."""
+        """Return the policy's own sets that are kept and completed, or will be in this run, the newest first."""
         coming = {unit.key: unit for unit in self.coming if self._own(unit)}
         there = [unit for unit in self.own if unit.key not in coming and unit.state == "completed"]
         staying = [unit for unit in (*coming.values(), *there) if unit.key not in self.leaving and unit.group]

@@ -62,8 +62,9 @@ class Successors:
         return tuple(dict.fromkeys((*standing, *doubtful_ones)))
 
     def _in_doubt(self, given: str, standing: tuple[str, ...]) -> Iterator[str]:
-        """Both of each replacement about which the tag and the facts differ, or only the tag tells who serves; a
-        successor beside one that came back.
+        """Yield both instances of each doubtful replacement, and each successor beside a predecessor that came back.
+
+        A replacement is doubtful if its tag and the facts differ, or if only the tag shows which instance serves.
         """
         open_ones = undecided(self._state, given) if given in self._followed else []
         for item in (*doubtful(self._state, given), *open_ones):
@@ -75,7 +76,7 @@ class Successors:
 
     @property
     def spec(self) -> RotationSpec:
-        """The task's options with the ids of the instances that are captured."""
+        """Return the task's options with the ids of the captured instances."""
         ids = (name for several in self._standing.values() for name in several)
         return replace(self._spec, instance_ids=tuple(dict.fromkeys(ids)))
 
@@ -88,7 +89,7 @@ class Successors:
 
     @property
     def retired(self) -> list[tuple[Instance, str]]:
-        """The given instances that still exist and are not captured any more, with their successor."""
+        """Return the given instances that still exist and are not captured any more, with their successor."""
         found = []
         for given, standing in self._standing.items():
             itself = self._state.instance(given)
@@ -98,7 +99,7 @@ class Successors:
 
     @property
     def retired_volumes(self) -> set[str]:
-        """The volumes that are attached to retired instances."""
+        """Return the volumes that are attached to retired instances."""
         return {device.volume_id for instance, _heir in self.retired for device in instance.block_devices}
 
     def warnings(self, captured: set[str]) -> Iterator[str]:

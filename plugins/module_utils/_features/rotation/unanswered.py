@@ -28,7 +28,7 @@ def copy_queries(spec: RotationSpec) -> Iterator[Query]:
 
 
 def answering(spec: RotationSpec, state: State) -> list[CopySpec]:
-    """Return the places of copies that have told what is there."""
+    """Return the places of copies that have answered."""
     return [copy for copy in spec.copies if copies_query(spec, copy) not in state.unanswered]
 
 
@@ -38,12 +38,12 @@ def planned_for(copyings: Iterable[Copying], state: State) -> list[Copying]:
 
 
 def kept_for(copies: Iterable[CopySpec], sources: Iterable[Unit]) -> dict[str, str]:
-    """By unit's key, why an original stays: one of these places does not tell whether it has a copy."""
+    """Return, by unit's key, why an original stays: one of these places does not tell whether it has a copy."""
     return {unit.key: f"{copy.where} does not tell whether it has a copy" for copy in copies for unit in sources}
 
 
 def unanswered(state: State) -> StorageError | None:
-    """Return the failure of the task for what AWS did not answer; None where it answered everything."""
+    """Return the failure of the task for missing answers of AWS, or None."""
     causes = {str(error): error for error in state.unanswered.values()}
     if not causes:
         return None

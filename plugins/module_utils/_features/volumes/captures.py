@@ -156,7 +156,7 @@ def outdate(draft: Draft, volume: Volume, snapshots: Iterable[Snapshot]) -> None
 
 
 def before_deletion(volume: Volume) -> str:
-    """Return the reason of a final snapshot."""
+    """Return the reason for the final snapshot of *volume*."""
     return f"capture {volume.volume_id} before its deletion"
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the tags of volumes claim about each other, and whether EC2's facts support it.
+"""The claims of volumes' tags about each other, and the facts of EC2 that support them.
 
 The tags ``ec2ops:replaces`` and ``ec2ops:replaced-by`` claim a swap. The snapshot of the swap proves it.
 
@@ -75,7 +75,7 @@ class KnownVolumes:
         misfit = proofs.replacement_misfit(new, old, self.state.snapshot(new.snapshot_id)) if direct else None
         if misfit is not None:
             return misfit
-        unproven = "is not proven to be its copy: EC2 shows no swap snapshot that it was made from"
+        unproven = "is no proven copy, since EC2 shows no swap snapshot as its source"
         if is_at(target, old) and not is_at(target, new):
             return unproven
         # Two in its place, or one that is attached elsewhere, are left to the user: see `_pair`.

@@ -19,7 +19,7 @@ Declaration = Mapping[str, Any]
 
 
 def refusals(purging: Mapping[str, Iterable[Declaration]]) -> dict[str, str]:
-    """Return, by host, what its purging declarations contest with others; a host that contests nothing is left out.
+    """Return, by host, the refusal of its purging declarations that contest an instance with others.
 
     *purging* are the declarations that purge, by host. One that several hosts share does not contradict itself.
     """

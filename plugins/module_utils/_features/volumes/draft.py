@@ -89,7 +89,7 @@ class Draft:
     attaches: list[Change] = field(default_factory=list)
     attach_waits: list[Wait] = field(default_factory=list)
     flags: dict[str, dict[str, bool]] = field(default_factory=lambda: defaultdict(dict))
-    # Once every volume is in its place: its tags, the marks of the replaced volumes, then what the move needed.
+    # Changes after all attachments: first tags, then the marks on replaced volumes, then the move's leftovers.
     arrivals: list[Change] = field(default_factory=list)
     replaced_marks: list[Change] = field(default_factory=list)
     releases: list[Change] = field(default_factory=list)

@@ -56,7 +56,7 @@ def key_query(match: Match, *, using: bool = False) -> tuple[Query, ...]:
 
 
 def key_arn(state: State, wanted: str) -> str | None:
-    """Return the key's ARN, or None if KMS does not tell or knows none. None is never a reason for a swap."""
+    """Return the key's ARN, or None if KMS gives no answer or has no such key. None is never a reason for a swap."""
     if ":key/" in wanted:
         return wanted
     found = state.fact(f"{wanted}/key")
@@ -195,7 +195,7 @@ def _asked(spec: VolumeSpec, volume_type: str, actual: Mapping[str, Any]) -> tup
     )
 
 
-# ModifyVolume's names of what `Drift.modify` and `coming` hold.
+# ModifyVolume's names of the fields of `Drift.modify` and `coming`.
 _PARAMETERS = {
     "size": "Size",
     "volume_type": "VolumeType",
@@ -236,7 +236,7 @@ def modify_request(match: Match, drift: Drift) -> dict[str, Any]:
     }
 
 
-# --- what a new volume is made with ----------------------------------------------------------------------------------
+# --- the parameters of a new volume ----------------------------------------------------------------------------------
 
 
 # More than 40 lines: each parameter and each field of the view has one.

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The refusals of `ebs_volume_spec` that look at more than one option: what EC2, a service or a relaunch forbids.
+"""The refusals of `ebs_volume_spec` that concern more than one option, by the rules of EC2, a service or a relaunch.
 
 Private to this collection.
 """

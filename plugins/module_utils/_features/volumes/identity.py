@@ -186,7 +186,7 @@ def _told_from_copies(match: Match, known: KnownVolumes) -> Match:
         volume.volume_id,
         *tag_names.replaced_ids(volume.tags),
         *(stale.volume_id for stale in match.stale),
-        # What only claims to have replaced the named one is told apart by that.
+        # A volume that only claims to have replaced the named one is told apart by that claim.
         *(claim.volume_id for claim in known.claims[match.target.spec.volume_id]),
     }
     rivals = [

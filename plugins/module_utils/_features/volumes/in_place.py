@@ -59,7 +59,7 @@ def plan_tags(draft: Draft, match: Match, volume: Volume) -> None:
     draft.add_tags(draft.in_place, volume, wanted, "tag as declared")
     draft.warnings += leaving_warnings(match, volume, draft.state)
     if late:
-        # A run finds the volume by its id without these tags. Until it is in its place it stays what it was.
+        # A run finds the volume by its id without these tags. It keeps its former tags until it is in its place.
         draft.add_tags(draft.arrivals, volume, identity, "tag as the volume of this entry")
     if draft.spec.purge_tags and target.spec.tags is not None:
         surplus = sorted(key for key in carried(volume.tags) if key not in wanted)

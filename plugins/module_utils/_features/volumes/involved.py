@@ -61,8 +61,12 @@ def _left_alone(instance: Instance, volume: Volume) -> str:
 def _fits(state: State, volume: Volume, place: Place, hold: Hold) -> bool:
     """Return whether EC2's facts allow the claim that the volume was at this place when the hold began.
 
-    They refute it if the volume is in another zone or younger than the hold, if it has been attached elsewhere since
-    before the hold, or if another volume has had that device since before it.
+    Each of these facts refutes it:
+
+    - the volume is in another zone
+    - the volume is younger than the hold
+    - the volume has been attached elsewhere since before the hold
+    - another volume has been attached under that device name since before the hold
     """
     instance = state.instance(place.instance_id)
     if instance is None or volume.availability_zone != instance.availability_zone:

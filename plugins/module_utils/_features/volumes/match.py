@@ -27,12 +27,10 @@ class Match:
 
     ``name``: the value of ``ec2ops:volume``. ``volume``: the one that counts, None when there is none. ``how``:
     ``tags``, ``volume_id``, ``device`` or ``root``. ``swaps``: the unfinished swaps that led to ``volume``, the latest
-    first. ``stale``: copies of a swap that did not end, which nobody needs any more.
-    ``copies``: other volumes with the entry's tags, where ``volume_id`` or its place says which one is the entry's.
-    ``doubts``: tags that no fact
-    agrees with, as warnings. ``unproven``: the entry names another volume, and only tags say that ``volume`` has
-    replaced it; then nothing but tags of it is changed. ``refused``: why tags leave open what the entry stands for;
-    the other entries are carried out.
+    first. ``stale``: copies of a swap that did not end, which nobody needs any more. ``copies``: other volumes with the
+    entry's tags, where ``volume_id`` or its place decides for one. ``doubts``: tags that no fact supports, as warnings.
+    ``unproven``: the entry names another volume, and only tags say that ``volume`` has replaced it; then only its tags
+    are changed. ``refused``: why tags leave the entry's volume open; the other entries are carried out.
     """
 
     target: Target

@@ -67,8 +67,8 @@ def recorded_places(volume: Volume) -> tuple[Place, ...]:
 def declared_places(target: Target, volume: Volume) -> tuple[Place, ...]:
     """Return the recorded places to which the volume may return: those on instances where the entry wants it.
 
-    EC2 does not show a volume's former place, so the tag is only a claim. It never brings the volume to another
-    instance, and never has it deleted with an instance.
+    EC2 does not show a volume's former place, so the tag is only a claim. The tag alone never attaches the volume to
+    another instance, and never sets delete-on-termination.
     """
     return tuple(
         Place(place.instance_id, place.device_name)

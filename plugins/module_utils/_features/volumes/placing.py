@@ -41,7 +41,7 @@ from .swaps import end_swap, forget_swap
 
 @dataclass
 class _Links:
-    """What becomes of a volume's attachments.
+    """The attachments of a volume that leave or end, and the instances that it joins.
 
     ``ending``: they end without this run, with their instance, or since an earlier run has asked for it.
     """
@@ -77,7 +77,10 @@ def plan_place(draft: Draft, match: Match, volume: Volume, *, apart: bool = Fals
 
 
 def _links(draft: Draft, match: Match, volume: Volume, *, apart: bool) -> _Links:
-    """Return which attachments leave, end and come. Those that stay get their delete-on-termination, and a wait."""
+    """Return the attachments to detach, those that are already ending, and those to make.
+
+    An attachment that stays gets its delete-on-termination, and a wait.
+    """
     target, device = match.target, match.target.spec.device_name
     known = {link.instance_id: link for link in volume.attachments}
     ending = [

@@ -22,7 +22,7 @@ from ..._kernel.ids import require_id, require_text
 from ..._kernel.tags import LONGEST_VALUE, require_selector_text, require_tags
 
 PLACE_OF_ZONE = "zone/"
-"""How the declaration of what was moved to a zone begins: its rest is the zone."""
+"""The beginning of the declaration of a volume that was moved to a zone. The zone follows."""
 ROOT = "root"
 """The name that stands for the volume at an instance's root device, whatever that is."""
 MOST_MULTI_ATTACHMENTS = 16
@@ -97,7 +97,7 @@ def parse(params: Mapping[str, Any], _region: str) -> VolumesSpec:
     if zone and params["move"] and not group:
         group = f"{PLACE_OF_ZONE}{zone}"
     if zone and not group:
-        raise SpecError("spec: is required with availability_zone, since it identifies these volumes. Set it")
+        raise SpecError("spec: is missing. Set it, since only spec identifies volumes declared with availability_zone.")
     if group is not None:
         require_text(group, "spec")
     if group is not None and not 0 < len(group) <= LONGEST_VALUE:
@@ -277,7 +277,7 @@ def _require_several(spec: VolumesSpec) -> None:
     if len(spec.instance_ids) < 2:
         return
     shared = [volume for volume in spec.volumes if volume.multi_attach]
-    # What is only taken off, or deleted, need not be said to be shared.
+    # An entry that only detaches or deletes a volume need not have multi_attach.
     own = [volume for volume in spec.volumes if not volume.multi_attach and volume.state == "present"]
     if spec.group is not None and own:
         raise SpecError(
@@ -295,7 +295,10 @@ def _require_several(spec: VolumesSpec) -> None:
         )
     named = [volume for volume in spec.volumes if volume.volume_id is not None]
     if named and not spec.shared:
-        raise SpecError(f"{_labels(named)}: volume_id: one volume cannot be attached to several instances")
+        raise SpecError(
+            f"{_labels(named)}: volume_id: one volume cannot be attached to several instances. Name one instance, or "
+            "set multi_attach: true and spec."
+        )
 
 
 def _require_moving(spec: VolumesSpec) -> None:

@@ -81,7 +81,7 @@ def _interruption(draft: Draft, stopping: Sequence[Instance], restored: Sequence
     first = [change for change in draft.attaches if change.resource in moving]
     waits = [wait for wait in draft.attach_waits if moving.intersection(wait.resources)]
     stages.append(_with_way_back(Stage(tuple(first), _merged(waits)), back))
-    # What is in its place stays there: from here on only the instances have to come back.
+    # A volume that is in its place stays there: from here on only the instances have to come back.
     back = restore if draft.moves else ()
     stages += [_with_way_back(stage, back) for stage in _attachments(draft, moving)]
     stages.append(_with_way_back(Stage(tuple(flag_changes(draft))), back))
@@ -118,7 +118,9 @@ def _way_back(draft: Draft, restore: tuple[Stage, ...]) -> tuple[Stage, ...]:
 
 
 def _merged(waits: Iterable[Wait]) -> tuple[Wait, ...]:
-    """One wait for all resources with the same goal; what is waited for twice is waited for once, and not final."""
+    """Return one wait for all resources with the same goal. A resource of several waits is in one, and is not final if
+    any of them is not.
+    """
     kinds: dict[tuple[str, str], dict[str, bool]] = defaultdict(dict)
     for wait in waits:
         for resource in wait.resources:
@@ -137,7 +139,7 @@ def _with_way_back(stage: Stage, back: tuple[Stage, ...]) -> Stage:
 
 
 def _predicted(stages: Iterable[Stage], state: State) -> tuple[Stage, ...]:
-    """Return the stages without what changes nothing; every change of tags with the tags before and after it.
+    """Return the stages without changes that have no effect. Every change of tags has the tags before and after it.
 
     Raises SpecError for a resource that would have more tags than EC2 takes.
     """

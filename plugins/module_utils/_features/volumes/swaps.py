@@ -189,7 +189,7 @@ def finish_swap(
             plan_capture(draft, match, old, tag_names.FINAL, before_deletion(old), into=forgetting, final=True)
         give_up(draft, old, there, forgetting, newer=final)
     if deleted:
-        draft.deletions.append(draft.deletion_of(old, f"delete: {new} is the copy (delete_replaced)"))
+        draft.deletions.append(draft.deletion_of(old, f"delete: replaced by {new} (delete_replaced)"))
     else:
         own = (tag_names.SPEC, tag_names.VOLUME, *tag_names.WAS_AT)
         draft.remove_tags(draft.releases, old, own, f"release the name to {new}")

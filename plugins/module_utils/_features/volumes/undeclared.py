@@ -66,7 +66,7 @@ def plan_purge(draft: Draft) -> None:
 def _half_identity(draft: Draft, volume: Volume) -> str:
     """Return, as a verb phrase, that the volume lacks one of the two tags of this declaration, else an empty text.
 
-    Somebody may have removed it, and EC2 does not show what the volume was declared as.
+    Somebody may have removed it, and EC2 does not show the entry of the volume.
     """
     has = [key for key in (tag_names.SPEC, tag_names.VOLUME) if key in volume.tags]
     if len(has) != 1 or volume.tags.get(tag_names.SPEC, draft.groups[0]) not in draft.groups:
