@@ -298,9 +298,8 @@ options:
     description:
       - Snapshots that the policy retains although it did not take them. They are never those of another policy, unless
         O(adopt.policies) names it.
-      - The policy claims each of them with the tag C(ec2ops:adopted-by). The run that claims a snapshot does not delete
-        it. The next run may. The policy leaves out snapshots that another policy has claimed, with a warning. To hand a
-        snapshot over, remove the tag.
+      - The policy claims each of them with the tag C(ec2ops:adopted-by). It leaves out snapshots that another policy
+        has claimed, with a warning. To hand a snapshot over, remove the tag.
       - Without O(adopt), or with other tags in it, the policy no longer retains the snapshots that it has claimed. No
         run deletes them then, and no run looks for them. A run warns of those that it reads for another reason. The
         first run of a policy without snapshots warns of them too.

@@ -23,7 +23,7 @@ def failures_of(run: Run, host: str) -> str:
 
 def test_restore_volumes_names_its_own_variables(sandbox: Sandbox, web: Web) -> None:
     ec2, volume = sandbox.client("ec2", REGION), web.data_volume_id
-    tags = [{"Key": "ec2ops:spec", "Value": f"restore/{volume}"}, {"Key": "ec2ops:volume", "Value": volume}]
+    tags = [{"Key": "ec2ops:spec", "Value": "restore/monday"}, {"Key": "ec2ops:volume", "Value": volume}]
     with at_once(sandbox):
         snapshot = ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
         ec2.create_volume(
@@ -34,7 +34,7 @@ def test_restore_volumes_names_its_own_variables(sandbox: Sandbox, web: Web) -> 
     placed = f"restore_volumes_zone={REGION}a restore_volumes_source_volume_ids={volume}"
     connected = f'restore_volumes_aws="{{region: {REGION}}}"'
     inventory = (
-        f"astray {placed} {connected}\n"
+        f"astray {placed} {connected} restore_volumes_name=restore/monday\n"
         f"drilled {placed} {connected} restore_volumes_name=restore-drill/web\n"
         f"unconnected {placed} restore_volumes_aws={{}}\n"
         f"drill restore_volumes_drill=true restore_volumes_source_volume_ids={volume} restore_volumes_aws={{}}\n"

@@ -21,7 +21,6 @@ from rotation_world import (
     Account,
     created,
     days,
-    decision,
     deleted,
     ids,
     machine,
@@ -52,8 +51,6 @@ def test_removed_policy_hands_no_snapshot_to_another_policy(sandbox: Sandbox) ->
 
     named = {**ADOPT, "adopt": {"tags": {"team": "a"}, "policies": ["p"]}, "max_delete_percent": 100}
     ran = ok(rotate(sandbox, policy="weekly", **named))
-    assert (set(ran.actions), deletes(sandbox)) == ({"CreateTags"}, [])
-    ran = ok(rotate(sandbox, policy="weekly", **named))
     assert ran.warnings == []
     assert sorted(deletes(sandbox)) == sorted(of_p[1:])
 
@@ -71,8 +68,7 @@ def test_set_of_another_policy_is_adopted_by_name_alone() -> None:
     world = Account.of(machine(1, 1, 2), *sets)
     assert deleted(planned(world, **given)) == set()
     given["adopt"] = {"tags": {"team": "a"}, "policies": ["p"]}
-    claimed = [[tagged(one, adopted_by="weekly") for one in several] for several in sets]
-    assert deleted(planned(Account.of(machine(1, 1, 2), *claimed), **given)) == ids(sets[1])
+    assert deleted(planned(world, **given)) == ids(sets[1])
 
 
 def test_description_of_another_tool_is_no_policys() -> None:
@@ -86,14 +82,12 @@ def test_description_of_another_tool_is_no_policys() -> None:
     assert (deleted(plan), plan.warnings) == (ids(foreign[1:]), ())
 
 
-def test_removed_claim_lets_no_other_policy_delete_in_the_run_that_claims() -> None:
+def test_removed_claim_hands_a_snapshot_only_to_a_policy_that_adopts_it() -> None:
+    """Both policies have been told to retain these snapshots: see "Claims without proof" in docs/trust.md."""
     claimed = [snapshot(number * DAY, policy=None, tags={"team": "a"}) for number in range(1, 4)]
-    plan = planned(Account.of(volume(1), claimed), **ADOPT)
-    assert deleted(plan) == set()
-    (warning,) = plan.warnings
-    assert all(one.snapshot_id in warning for one in claimed[1:])
-    assert "ec2ops:adopted-by" in warning
-    assert decision(plan, claimed[1])["guard"] == "depends"
+    account = Account.of(volume(1), claimed)
+    assert deleted(planned(account, **ADOPT)) == ids(claimed[1:])
+    assert deleted(planned(account, **{**ADOPT, "adopt": {"tags": {"team": "b"}}})) == set()
 
 
 @pytest.mark.parametrize("name", ["毎日", "毎週"])

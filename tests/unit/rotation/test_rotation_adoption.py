@@ -55,15 +55,14 @@ def claims(plan: Plan) -> set[str]:
     return {change.resource for change in found}
 
 
-def test_snapshots_are_claimed_in_one_run_and_deleted_in_the_next() -> None:
+def test_unclaimed_snapshots_are_claimed_before_anything_is_deleted() -> None:
     there = scripts(4)
     account = Account.of(volume(1), there)
     plan = planned(account, **ADOPT, keep={"last": 2})
     assert claims(plan) == ids(there)
-    assert deleted(plan) == set()
-    account = afterwards(account, plan)
-    plan = planned(account, **ADOPT, keep={"last": 2})
-    assert (actions(plan), deleted(plan)) == (["DeleteSnapshot"] * 2, ids(there[2:]))
+    assert deleted(plan) == ids(there[2:])
+    order = [{change.action for change in stage.changes} for stage in plan.stages]
+    assert order == [{"CreateTags"}, {"DeleteSnapshot"}]
     assert planned(afterwards(account, plan), **ADOPT, keep={"last": 2}).is_empty
 
 
@@ -235,10 +234,8 @@ def test_two_policies_that_adopt_the_same_snapshots_do_not_delete_each_others(sa
     names = sandbox.seed({"snapshots": rows})
     old = [names[f"day {number}"] for number in range(8)]
     sandbox.reset_log()
-    first = ok(rotate(sandbox, **ADOPT, keep={"last": 6}))
+    first = four(sandbox, **ADOPT, keep={"last": 6})
     assert first.result["api_calls"]["CreateTags"] == 1
-    assert deletes(sandbox) == []
-    four(sandbox, **ADOPT, keep={"last": 6})
     assert set(deletes(sandbox)) == set(old[6:])
     assert {tags_of(snapshots(sandbox)[name]).get(CLAIM) for name in old[:6]} == {"p"}
     other = ok(rotate(sandbox, policy="other", **ADOPT, keep={"last": 2}))

@@ -5,8 +5,8 @@
 """The snapshots that a policy retains: those that it took, and those that it adopted.
 
 A policy claims an adopted snapshot with the tag ``ec2ops:adopted-by`` before it deletes any. Another policy that adopts
-the same snapshots then leaves them alone. Any policy may claim a snapshot without the tag, and no fact of EC2's shows
-an earlier claim whose tag somebody removed. So no run deletes a snapshot that it claims itself. A later run may.
+the same snapshots then leaves them alone. Any policy may claim a snapshot without the tag. No fact of EC2's shows an
+earlier claim whose tag somebody removed, so two policies should not adopt the same snapshots.
 
 Private to this collection.
 """
@@ -17,9 +17,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 
-from ..._domain.snapshot_sets import Unit
 from ..._kernel import tags as tag_names
-from ..._kernel.display import counted, visible
+from ..._kernel.display import visible
 from ..._kernel.errors import listed
 from ..._kernel.plan import Change, tagging
 from ..._kernel.proofs import policy_named, source_of, taken_for
@@ -97,25 +96,6 @@ class Adoption:
     def claims(self) -> list[Change]:
         """Return the changes that claim the unclaimed snapshots."""
         return [change for change, _snapshot_id, _left_out in self._tagged if change is not None]
-
-    def waiting(self, units: Iterable[Unit]) -> dict[str, str]:
-        """Return, by unit's key, why a snapshot stays that nobody had claimed before this run."""
-        return {
-            unit.key: f"it had no tag {tag_names.ADOPTED_BY} before this run"
-            for unit in units
-            if any(is_unclaimed(self._spec, item) for item in unit.snapshots)
-        }
-
-    def delayed(self, units: Iterable[Unit]) -> Iterator[str]:
-        """Yield the warning about *units* that no rule keeps and that stay, since this run claims them."""
-        claimed = {change.resource for change in self.claims}
-        names = sorted(name for unit in units for name in unit.ids if name in claimed)
-        if names:
-            yield (
-                f"adopt: this run claims {counted(len(names), 'snapshot')} that no rule keeps, and deletes none of "
-                f"them: {listed(names)}. The next run may delete them. If another policy had claimed them, give them "
-                f"back their tag {tag_names.ADOPTED_BY} before it."
-            )
 
     def warnings(self) -> Iterator[str]:
         """Yield the snapshots that other policies have made or claimed, and those that have no place for a claim."""

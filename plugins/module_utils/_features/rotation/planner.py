@@ -275,7 +275,6 @@ class _Rotation:
                 *self._capture_warnings(),
                 *self.left_out.warnings(),
                 *self.adoption.warnings(),
-                *self.adoption.delayed(self._delayed(decided)),
                 *self.leftovers.warnings(),
                 *(text for copying in self.copyings for text in copying.warnings()),
                 *self._doubts(),
@@ -288,16 +287,10 @@ class _Rotation:
         )
 
     def _depending(self) -> dict[str, str]:
-        """Return, by id, why a snapshot may not be deleted yet: a copy or a claim depends on it."""
+        """Return, by id, why a snapshot may not be deleted yet: a copy of it is unfinished."""
         depending = kept_for(self.silent, self.sources)
         depending.update(pair for copying in self.copyings for pair in copying.depending(waits=copying.waits))
-        depending.update(self.adoption.waiting(self.capture.units))
         return depending
-
-    def _delayed(self, decided: Sequence[Decided]) -> list[Unit]:
-        """Return the adopted snapshots that only the claim of this run keeps. The next run deletes them."""
-        unclaimed, held = self.adoption.waiting(self.capture.units), decided[0].verdict.held
-        return [unit for unit in self.home.leaving if unit.key in unclaimed and held[unit.key].guard == "depends"]
 
     def _steps(self, decided: Sequence[Decided], upkeep: UpkeepChanges) -> _Steps:
         gone = {snapshot_id for one in decided for unit in one.going for snapshot_id in unit.ids}
