@@ -68,6 +68,16 @@ def test_incomplete_set_takes_nobodys_place_and_goes_when_the_rules_would_not_ke
     assert deleted(plan) == set()
 
 
+@pytest.mark.parametrize("recorded", [True, False], ids=["in the description", "in a tag"])
+def test_rest_of_a_second_set_is_deleted_where_the_description_tells_that_parts_are_gone(recorded: bool) -> None:
+    """A run that has lost a race was ended after it had deleted one part of its own set."""
+    first = parts(DAY, 2)
+    text = {"description": f"p: {I1}, 2 volumes"} if recorded else {}
+    rest = parts(DAY - HOUR / 60, 1, **text)
+    plan = planned(Account.of(instance(1, 1, 2), first, rest), **WHOLE, create="never", keep={"last": 9})
+    assert deleted(plan) == (ids(rest) if recorded else set())
+
+
 def test_incomplete_set_that_is_pending_is_not_deleted() -> None:
     broken = parts(9 * DAY, 1, states=["pending"])
     plan = planned(Account.of(instance(1, 1, 2), broken, parts(DAY, 2)), **WHOLE, create="never")

@@ -17,6 +17,7 @@ from functools import cached_property
 
 from ..._domain.snapshot_sets import Unit
 from ..._kernel.plan import Change
+from ..._kernel.proofs import capture_record
 from ..._kernel.resources import Snapshot
 from ..._kernel.times import format_moment
 from .guards import BEFORE_THE_RULES, Guards, last_of_their_volumes
@@ -167,7 +168,24 @@ class Keeping:
             return []
         counted = [unit for unit in self.scene.units if unit.key not in self.excluded]
         verdicts = decide([unit.candidate for unit in (*counted, *broken, *extra)], self.keep, self.now)
-        return [unit for unit in broken if not verdicts[unit.key]]
+        return [unit for unit in broken if not verdicts[unit.key] or self._repeats_whole(unit)]
+
+    def _repeats_whole(self, unit: Unit) -> bool:
+        """Return whether an incomplete set would be the second of its slot if it were whole: a run was ended while it
+        deleted the set.
+
+        The Description must tell how many parts are gone. A tag that claims more proves nothing.
+        """
+        record = capture_record(unit.snapshots[0])
+        return (
+            record is not None
+            and record.volumes is not None
+            and any(
+                one.group == unit.group and one.period == unit.period and one.start_time < unit.start_time
+                for one in self.scene.units
+                if one.state == "completed" and one.key not in self.excluded
+            )
+        )
 
     def _surplus(self) -> Iterator[Unit]:
         """Yield the second ones of a slot. The newest of a group stays, whichever it is: the run that made it may be
