@@ -27,7 +27,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import boto3_tags
 
-from fake_records import DURATIONS, START, End, Record, Records, becomes
+from fake_records import START, End, Record, Records, becomes
 from proven import stopped_at
 
 MODIFIED = {
@@ -50,7 +50,11 @@ class Calls(Records):
     """
 
     def __init__(
-        self, *there: Resource, region: str = "us-east-1", durations: Mapping[str, float] = DURATIONS, pace: float = 0.0
+        self,
+        *there: Resource,
+        region: str = "us-east-1",
+        durations: Mapping[str, float] | None = None,
+        pace: float = 0.0,
     ) -> None:
         super().__init__(*there, durations=durations)
         self._region = region

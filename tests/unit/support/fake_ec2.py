@@ -36,7 +36,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query
 
 from fake_calls import FIRST_ID, Calls
-from fake_records import DURATIONS, START, becomes
+from fake_records import START, becomes
 
 
 @dataclass
@@ -65,7 +65,11 @@ class FakeEc2(Calls):
     """`ports.Gateway` in memory. One region, one account."""
 
     def __init__(
-        self, *there: Resource, region: str = "us-east-1", durations: Mapping[str, float] = DURATIONS, pace: float = 0.0
+        self,
+        *there: Resource,
+        region: str = "us-east-1",
+        durations: Mapping[str, float] | None = None,
+        pace: float = 0.0,
     ) -> None:
         super().__init__(*there, region=region, durations=durations, pace=pace)
         self._calls: Counter[str] = Counter()

@@ -78,11 +78,11 @@ class Records:
     A change that is under way ends when the clock says so, or at once with `reach`, `finish` and `settle`.
     """
 
-    def __init__(self, *there: Resource, durations: Mapping[str, float] = DURATIONS) -> None:
+    def __init__(self, *there: Resource, durations: Mapping[str, float] | None = None) -> None:
         self._lock = threading.RLock()
         self._time = 0.0
         self._records: dict[str, Record] = {}
-        self.durations = dict(durations)
+        self.durations = dict(DURATIONS if durations is None else durations)
         self.bindings: dict[str, str] = {}
         self.asked: list[Query] = []
         for resource in there:
