@@ -308,8 +308,12 @@ def is_superseded(snapshot: Snapshot, volume_id: str, by: datetime) -> bool:
     """
     if not is_last_snapshot(snapshot, volume_id):
         return False
-    recent = snapshot.start_time is not None and snapshot.start_time >= by - SUPERSEDED_WITHIN
-    return recent or is_temporary(snapshot, volume_id)
+    return is_recent(snapshot, by) or is_temporary(snapshot, volume_id)
+
+
+def is_recent(snapshot: Snapshot, by: datetime) -> bool:
+    """Return whether a run that was interrupted a short time before *by* may have taken the snapshot."""
+    return snapshot.start_time is not None and snapshot.start_time >= by - SUPERSEDED_WITHIN
 
 
 # --- volumes and images ----------------------------------------------------------------------------------------------

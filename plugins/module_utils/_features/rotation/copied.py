@@ -41,6 +41,9 @@ def original_of(snapshot: Snapshot) -> str:
 class Copied:
     """The copies of one policy that EC2 shows in one place, and which of them count.
 
+    *sources*: the originals that may be copied. Those of this run are among them if it waits for them. *home*: all
+    snapshots of the policy in the originals' region.
+
     A copy counts when the run that asked for it has recorded so (`proofs.copy_record`) and, while EC2 shows the
     original, fits it. ``unproven``: by id, why a snapshot that claims to be a copy of the policy's does not count.
     ``unplaced``: by id, why a copy in another account may have been made by a third one, so that it does not count

@@ -19,13 +19,13 @@ Private to this collection.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from ..._domain.snapshot_sets import Slots, Unit, is_set
+from ..._domain.snapshot_sets import Unit, is_set
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import bounded
 from ..._kernel.ids import COPIED_VOLUME, copy_description, is_planned, moment_of, planned
@@ -35,7 +35,7 @@ from ..._kernel.proofs import (
     source_of,
 )
 from ..._kernel.resources import Snapshot
-from ..._kernel.state import Query, State, own_snapshots
+from ..._kernel.state import Query, own_snapshots
 from ..._kernel.tags import carried, specification
 from ..._kernel.times import format_instant, slot_value
 from .capture import no_room
@@ -66,27 +66,15 @@ def _key_query(key: str, place: str = "") -> Query:
 class Copying:
     """The copies of one policy in one place: the existing ones, and those that a plan makes.
 
-    *sources*: the originals that may be copied. Those of this run are among them if it waits for them. *home*: all
-    snapshots of the policy in the originals' region. *names*: the planned ids that the current slot's snapshots had, by
-    id. Their copies are named after them.
+    *there*: the existing ones. *names*: the planned ids that the current slot's snapshots had, by id. Their copies are
+    named after them.
     """
 
-    def __init__(
-        self,
-        spec: RotationSpec,
-        copy: CopySpec,
-        state: State,
-        sources: Sequence[Unit],
-        home: Sequence[Unit],
-        slots: Slots,
-        names: Mapping[str, str],
-        guards: Guards,
-        now: datetime,
-    ) -> None:
-        self.spec, self.copy, self.state, self.sources, self.guards, self.now = spec, copy, state, sources, guards, now
-        self.there = Copied(spec, copy, state, sources, home, slots, now)
-        self.waits = spec.wait and copy.wait
-        self._names = names
+    def __init__(self, there: Copied, names: Mapping[str, str], guards: Guards) -> None:
+        self.there, self.guards, self._names = there, guards, names
+        self.spec, self.copy, self.state, self.now = there.spec, there.copy, there.state, there.now
+        self.sources = there.sources
+        self.waits = self.spec.wait and self.copy.wait
 
     @property
     def account(self) -> str:

@@ -31,6 +31,7 @@ from ..._kernel.state import Query, State, by_id, own_snapshots, tag_filters
 from .accounts import Accounts
 from .adoption import Adoption, belongs
 from .capture import Capture, zone_of
+from .copied import Copied
 from .copies import Copying
 from .guards import Guards, last_of_their_volumes, others_of, queries
 from .headline import headline
@@ -228,9 +229,8 @@ class _Rotation:
         """Yield the copies of each place that has answered."""
         names = self.capture.names
         for copy in answering(self.spec, self.state):
-            yield Copying(
-                self.spec, copy, self.state, self.sources, self.capture.units, self.slots, names, self.guards, self.now
-            )
+            there = Copied(self.spec, copy, self.state, self.sources, self.capture.units, self.slots, self.now)
+            yield Copying(there, names, self.guards)
 
     def _keeping(self, copying: Copying) -> Keeping:
         return Keeping(self.spec, copying.copy.keep, copying.scene, self.guards, self.now)

@@ -198,14 +198,12 @@ def finish_swap(
 def _is_of_interrupted_run(draft: Draft, old: Volume) -> bool:
     """Return whether EC2 still shows the temporary snapshot of the volume's swap, at most a day old.
 
-    A run that ends deletes it. Of any other swap nothing tells whether an instance has written to the volume since.
+    A run deletes it at its end. EC2 does not show whether an instance has written to the volume since any other swap.
     """
     query = snapshot_query(old, tag_names.SWAP)
     draft.asked.append(query)
     return not draft.state.knows(query) or any(
-        proofs.is_temporary(item, old.volume_id)
-        and item.start_time is not None
-        and item.start_time >= draft.now - proofs.SUPERSEDED_WITHIN
+        proofs.is_temporary(item, old.volume_id) and proofs.is_recent(item, draft.now)
         for item in snapshots_of_runs(draft, old, tag_names.SWAP)
     )
 

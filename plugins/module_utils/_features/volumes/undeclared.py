@@ -26,8 +26,7 @@ from .targets import boots
 
 def plan_purge(draft: Draft) -> None:
     """Detach the data volumes of the instances that no entry names."""
-    named = {match.volume.volume_id for match in draft.matches if match.volume is not None}
-    named.update(old.volume_id for match in draft.matches for old in match.replaced)
+    named = _named(draft)
     wanted = set(draft.spec.instance_ids)
     instances = [draft.state.instance(instance_id) for instance_id in wanted]
     for volume in draft.state.all(Volume):
@@ -63,6 +62,12 @@ def plan_purge(draft: Draft) -> None:
         draft.remove_tags(draft.releases, volume, tag_names.WAS_AT, "forget the former place")
 
 
+def _named(draft: Draft) -> set[str]:
+    """Return the ids of the volumes that an entry names, and of those that they replace."""
+    entries = (item for match in draft.matches for item in (match.volume, *match.replaced))
+    return {item.volume_id for item in entries if item is not None}
+
+
 def _half_identity(draft: Draft, volume: Volume) -> str:
     """Return, as a verb phrase, that the volume lacks one of the two tags of this declaration, else an empty text.
 
@@ -95,8 +100,7 @@ def purged(draft: Draft) -> list[Volume]:
     if not draft.spec.purge_volumes:
         return []
     draft.asked.append(WAS_AT_QUERY)
-    named = {match.volume.volume_id for match in draft.matches if match.volume is not None}
-    named.update(old.volume_id for match in draft.matches for old in match.replaced)
+    named = _named(draft)
     wanted = set(draft.spec.instance_ids)
     return [
         volume
