@@ -29,6 +29,7 @@ from ..._domain.snapshot_sets import Slots, Unit, is_set
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import bounded
 from ..._kernel.ids import COPIED_VOLUME, copy_description, is_planned, moment_of, planned
+from ..._kernel.places import HERE, Place
 from ..._kernel.plan import Change, Stage, Wait, tagging
 from ..._kernel.proofs import (
     capture_record,
@@ -59,7 +60,7 @@ def copies_query(spec: RotationSpec, copy: CopySpec) -> Query:
     return replace(own_snapshots({tag_names.POLICY: spec.policy}), place=copy.place)
 
 
-def _key_query(key: str, place: str = "") -> Query:
+def _key_query(key: str, place: Place = HERE) -> Query:
     return Query("DescribeKey", arguments=(("KeyId", key),), service="kms", place=place, optional=True)
 
 

@@ -16,6 +16,7 @@ from datetime import datetime
 from functools import cached_property
 
 from ..._domain.snapshot_sets import Unit
+from ..._kernel.places import Place
 from ..._kernel.plan import Change
 from ..._kernel.resources import Snapshot
 from ..._kernel.times import format_moment
@@ -71,7 +72,7 @@ class Scene:
     that have been read. ``waits``: whether this run sees all of it completed before it deletes.
     """
 
-    place: str
+    place: Place
     units: Sequence[Unit]
     expected: Sequence[Unit] = ()
     awaited: Sequence[Unit] = ()
@@ -295,7 +296,7 @@ def is_future(unit: Unit, now: datetime) -> bool:
     return in_future(max(unit.start_time, unit.period or unit.start_time), now)
 
 
-def deletion(snapshot: Snapshot, unit: Unit, place: str, *, second: bool) -> Change:
+def deletion(snapshot: Snapshot, unit: Unit, place: Place, *, second: bool) -> Change:
     """Return the DeleteSnapshot of a part of the unit."""
     reason = f"delete the {SECOND}" if second else "delete: no rule keeps it"
     if unit.state == "error":
