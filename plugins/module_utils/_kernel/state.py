@@ -159,11 +159,11 @@ class State:
             raise NeedsAnswers(missing)
 
     def knows(self, *queries: Query) -> bool:
-        """Return whether all *queries* are answered, as far as this state can be asked."""
+        """Return whether all *queries* are answered. Return True for a state that is not open."""
         return not self.open or all(query in self.answered for query in queries)
 
     def was_asked(self, operation: str, filter_name: str, value: str) -> bool:
-        """Return whether an answered query had this value in its filter, as far as this state can be asked."""
+        """Return whether an answered query had this value in its filter. Return True for a state that is not open."""
         return not self.open or any(
             query.operation == operation and value in dict(query.filters).get(filter_name, ())
             for query in self.answered

@@ -429,7 +429,7 @@ class Copying:
             for item in unit.snapshots:
                 yield (
                     f"the copy {item.snapshot_id} of {original_of(item)} in {self.copy.where} has failed: "
-                    f"{item.state_reason or 'EC2 does not say why'}. It is deleted, and the next run copies again if "
+                    f"{item.state_reason or 'EC2 gives no reason'}. It is deleted, and the next run copies again if "
                     "the rules want it"
                 )
 

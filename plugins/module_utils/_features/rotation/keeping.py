@@ -301,7 +301,7 @@ def deletion(snapshot: Snapshot, unit: Unit, place: Place, *, second: bool) -> C
     reason = f"delete the {SECOND}" if second else "delete: no rule keeps it"
     if unit.state == "error":
         why = [item.state_reason for item in unit.snapshots if item.state_reason]
-        reason = f"delete the failed snapshot: {why[0] if why else 'EC2 does not say why'}"
+        reason = f"delete the failed snapshot: {why[0] if why else 'EC2 gives no reason'}"
     before = {
         "state": snapshot.state,
         "volume_id": snapshot.volume_id,
