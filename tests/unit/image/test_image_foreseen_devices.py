@@ -54,4 +54,4 @@ def test_check_run_of_a_group_tells_a_smaller_root(sandbox: Sandbox) -> None:
         image_id=baked["image_id"],
         assume=[baked["plan"]],
     )
-    assert any(f"has {size} GiB" in text and f"{size + 10} GiB" in text for text in ended.warnings)
+    assert any(f"to {size} GiB" in text and f"from {size + 10} GiB" in text for text in ended.warnings)

@@ -122,8 +122,8 @@ class Leftovers:
                 found[policy].append(source_of(item))
         for policy, sources in sorted(found.items()):
             yield (
-                f"policy: {self._capture.spec.policy} has no snapshots yet, but {policy} has {len(sources)} of "
-                f"{listed(sorted(set(sources)))}. A renamed policy no longer retains its former "
+                f"policy: {self._capture.spec.policy} has no snapshots yet, but the policy {policy} has "
+                f"{len(sources)} of {listed(sorted(set(sources)))}. A renamed policy no longer retains its former "
                 f"snapshots. Keep the old name, or remove the tag {tag_names.POLICY} of these snapshots, adopt them, "
                 f"and name {policy} in adopt.policies."
             )
