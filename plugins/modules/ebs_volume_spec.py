@@ -52,7 +52,8 @@ options:
       - With a name of your own the volumes follow the declaration to another instance, for example to a rebuilt
         machine.
       - Required with O(availability_zone) unless O(move=true), and with several instances if all volumes have
-        O(volumes[].multi_attach=true). Refused with several instances otherwise.
+        O(volumes[].multi_attach=true). Refused with several instances if a volume
+        lacks that.
       - It must be text, so quote a number.
     type: raw
   volumes:

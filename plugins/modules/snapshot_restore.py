@@ -38,8 +38,8 @@ options:
     elements: str
   source_instance_id:
     description:
-      - The instance whose volumes to restore, all from one moment. The module takes the newest complete snapshot set
-        that M(ec2ops.storage.snapshot_rotate) took with C(consistency=instance).
+      - The instance whose volumes the module restores, all from one moment. The module takes the newest complete
+        snapshot set that M(ec2ops.storage.snapshot_rotate) took with C(consistency=instance).
       - If the instance has no sets, each volume that was attached to it comes from its own newest snapshot, and a
         warning says so.
     type: str

@@ -67,7 +67,10 @@ def test_held_source_that_ran_since_the_capture_is_not_relaunched_from_it(sandbo
     given = {**seeded(sandbox, {}), **KEEP, "bake_and_relaunch_hold": True}
     message = "We currently do not have sufficient t3.micro capacity in the Availability Zone you requested."
     sandbox.add_fault("RunInstances", code="InsufficientInstanceCapacity", message=message, status=500)
-    assert "The image has no later writes of the predecessor" in run_playbook(sandbox, PLAYBOOK, given).failures[0]
+    assert (
+        "The image lacks the predecessor's writes since the capture"
+        in run_playbook(sandbox, PLAYBOOK, given).failures[0]
+    )
     sandbox.clear_faults()
 
     sandbox.reset_log()

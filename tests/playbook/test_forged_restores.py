@@ -48,7 +48,7 @@ def test_drill_deletes_no_volume_that_only_its_tags_call_a_drills(sandbox: Sandb
     snapshot = backup(sandbox, volume)
     tags = {"ec2ops:spec": f"restore-drill/{volume}/00000001", "ec2ops:volume": volume}
     forged = forged_volumes(sandbox, web, tags)
-    forged["further tags"] = tagged_volume(sandbox, snapshot, {**tags, "Name": "orders"})
+    forged["no drill sets"] = tagged_volume(sandbox, snapshot, {**tags, "Name": "orders"})
     left = tagged_volume(sandbox, snapshot, {**tags, "ec2ops:spec": f"restore-drill/{volume}/00000002"})
     sandbox.move_clock(2 * 3600)
     before = everything(sandbox)

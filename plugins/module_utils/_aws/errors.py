@@ -166,8 +166,8 @@ def _hint(service: str, operation: str, code: str, message: str, request: Mappin
     if operation == "RunInstances" and code.startswith("Insufficient"):
         return (
             "EC2 has no such capacity now. The image exists, and the next run goes on with the launch. Run the task "
-            "again later, or choose another instance type. The image has no later writes of the "
-            "predecessor. Bake another version to include them."
+            "again later, or choose another instance type. The image lacks the predecessor's "
+            "writes since the capture. Bake another version to include them."
         )
     if operation == "CopySnapshot" and code == "ResourceLimitExceeded":
         return "EC2 limits how many copies run at once. Wait until some are completed, then run the task again."

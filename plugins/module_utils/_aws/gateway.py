@@ -24,7 +24,7 @@ from ansible_collections.amazon.aws.plugins.module_utils.common import set_colle
 
 from .._kernel.errors import StorageError, listed
 from .._kernel.failures import TOKEN_SPENT, CallError
-from .._kernel.places import split_place
+from .._kernel.places import Place
 from .._kernel.plan import Change, Wait
 from .._kernel.resources import Resource
 from .._kernel.state import Query, by_id
@@ -66,7 +66,8 @@ def module_clients(module: AnsibleAWSModule) -> Connect:
     set_collection_info(collection_name="ec2ops.storage")
 
     def connect(service: str, place: str) -> BaseClient:
-        region, profile = split_place(place)
+        where = Place.parse(place)
+        region, profile = where.region, where.profile
         asked = dict(module.params.get("aws_config") or {})
         options = {
             "connect_timeout": 4,
@@ -353,7 +354,7 @@ class Ec2Gateway:
                     raised, service, operation, request, resource=resource, endpoint=client.meta.endpoint_url
                 )
                 if region != self._region:
-                    error = error.in_place(region)
+                    error = error.in_place(Place.parse(region))
                 self._note(getattr(raised, "response", None))
                 limit = self._patience(error, region, repeat, write)
                 delay = min(0.2 * 2**attempt, 8.0) * (0.5 + self._jitter() / 2)

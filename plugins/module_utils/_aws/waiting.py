@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._kernel.failures import CallError, WaitError
+from .._kernel.places import Place
 from .._kernel.plan import Wait
 from .._kernel.resources import Fact, Image, Instance, Resource, Snapshot, view
 from .._kernel.state import Query, by_id, images_by_id
@@ -209,7 +210,7 @@ def _poll(
     # Modifications first: a volume that is read after its modification took effect shows the new values.
     modified = [item.resource for item in pending if item.fact == "modification"]
     learn(by_id("DescribeVolumesModifications", "volume-id", modified))
-    by_kind: dict[tuple[str, str], list[str]] = {}
+    by_kind: dict[tuple[str, Place], list[str]] = {}
     for item in pending:
         by_kind.setdefault((GOALS[item.wait.goal].kind, item.wait.place), []).append(item.resource)
     learn(

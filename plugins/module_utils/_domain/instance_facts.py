@@ -132,7 +132,7 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     ),
     "MetadataOptions.State": Rule(DERIVED, _NOW),
     "Monitoring.MetricCategoryIds": _same("Monitoring.MetricCategoryIds"),
-    "Monitoring.State": Rule(CARRIED, "enabled or pending as Monitoring.Enabled"),
+    "Monitoring.State": Rule(CARRIED, "Monitoring.Enabled is true if the state is enabled or pending"),
     "NetworkInterfaces.Association.CarrierIp": Rule(REFUSED, "addresses of a Wavelength Zone are not carried"),
     "NetworkInterfaces.Association.CustomerOwnedIp": Rule(REFUSED, "addresses of an Outpost are not carried"),
     "NetworkInterfaces.Association.IpOwnerId": Rule(DERIVED, "follows from the address"),
@@ -146,7 +146,7 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     "NetworkInterfaces.Attachment.AttachmentId": Rule(DERIVED, _NEW),
     "NetworkInterfaces.Attachment.DeleteOnTermination": Rule(
         REFUSED,
-        "an interface that outlives its instance is relied upon and cannot be in two places; true is accepted",
+        "clients rely on an interface that outlives its instance, and it cannot be in two places; true is accepted",
         unset=(True,),
     ),
     "NetworkInterfaces.Attachment.DeviceIndex": Rule(DERIVED, "0: the primary one"),
@@ -175,7 +175,7 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     "NetworkInterfaces.PrivateIpAddress": Rule(DERIVED, "a new one of the subnet, since the predecessor keeps its own"),
     "NetworkInterfaces.PrivateIpAddresses": Rule(
         REFUSED,
-        "secondary addresses are relied upon by their value and cannot be in two places; the primary alone is accepted",
+        "clients rely on the secondary addresses, and an address cannot be in two places; a primary alone is accepted",
         when=lambda addresses: len(addresses) > 1,
     ),
     "NetworkInterfaces.SourceDestCheck": Rule(
@@ -185,8 +185,8 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     "NetworkInterfaces.SubnetId": _same("NetworkInterfaces.SubnetId"),
     "NetworkInterfaces.VpcId": Rule(DERIVED, "the subnet's"),
     "NetworkInterfaces.InterfaceType": _same("NetworkInterfaces.InterfaceType", unset=("interface",)),
-    "NetworkInterfaces.Ipv4Prefixes": Rule(REFUSED, "prefixes are relied upon by their value"),
-    "NetworkInterfaces.Ipv6Prefixes": Rule(REFUSED, "prefixes are relied upon by their value"),
+    "NetworkInterfaces.Ipv4Prefixes": Rule(REFUSED, "clients rely on the prefixes"),
+    "NetworkInterfaces.Ipv6Prefixes": Rule(REFUSED, "clients rely on the prefixes"),
     "NetworkInterfaces.ConnectionTrackingConfiguration.TcpEstablishedTimeout": _same(
         "NetworkInterfaces.ConnectionTrackingSpecification.TcpEstablishedTimeout"
     ),

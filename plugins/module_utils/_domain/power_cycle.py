@@ -50,10 +50,10 @@ def instance_store_trouble(state: State, instance: Instance) -> str | None:
         return None
     if supported is None:
         return (
-            f"EC2 does not tell whether its type {instance.instance_type} has instance store volumes, which a stop "
+            f"EC2 does not say whether the type {instance.instance_type} has instance store volumes, which a stop "
             "empties"
         )
-    return f"its type {instance.instance_type} has instance store volumes, which a stop empties"
+    return f"the type {instance.instance_type} has instance store volumes, which a stop empties"
 
 
 # --- obstacles to a stop ---------------------------------------------------------------------------------------------

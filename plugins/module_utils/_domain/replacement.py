@@ -22,7 +22,8 @@ is terminated, or gone                  retired             retired             
 
 A successor stands for its predecessor while it serves, and once the predecessor is retired.
 
-*In doubt*: the word and the facts differ. A warning names both, a policy backs up both, and nobody ends either.
+*In doubt*: the word and the facts differ. A warning names both, a policy backs up both, and no run stops or
+terminates either instance.
 
 *Undecided*: the successor serves by its tag, or for want of one, and nothing else tells that. The predecessor runs, a
 hold from before the launch is to start it, or it ran for more than a day after the launch. A warning names both, and a

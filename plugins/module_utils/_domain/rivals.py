@@ -23,7 +23,10 @@ from .succession import claimants, descendants
 
 
 def outdated_rivals(state: State, heir: Instance) -> frozenset[str]:
-    """Return the ids of the other claimants, where EC2's facts tell that *heir* serves: no run works on them."""
+    """Return the ids of the other claimants if EC2's facts show that *heir* serves, else an empty set.
+
+    No run works on those claimants.
+    """
     found = claimants(state, predecessor(heir) or "")
     chosen = choice_by_facts(state, found)
     mine = chosen is not None and chosen.instance_id == heir.instance_id
@@ -34,10 +37,10 @@ def losers(state: State, current: Instance) -> list[Instance]:
     """Return the living instances that were launched to replace a predecessor of *current* too, and never served; by
     id.
 
-    Their run lost against the one that launched *current*, and ended before it could terminate them. Only launches that
-    a ClientToken proves count, of *current* and its predecessors too. None while *current* does not serve itself: the
-    loser may be all that runs then. That they never served, and that *current* does, is the word of tags: see
-    `has_lost`.
+    Their run lost against the one that launched *current*, and ended before it could terminate them. A launch counts
+    only if its ClientToken proves it. This holds for *current* and its predecessors too. Return none while *current*
+    does not serve itself, since the loser may be all that runs then. Only tags say that the losers never served, and
+    that *current* does: see `has_lost`.
     """
     if current.state not in ("pending", "running") or current.tags.get(tag_names.TRIAL) not in (None, SERVING):
         return []

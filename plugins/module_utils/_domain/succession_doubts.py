@@ -30,14 +30,14 @@ def _doubt(state: State, replacement: Replacement) -> str:
     chosen, why = heir.instance_id, ""
     remedy = f"Remove that tag to go on with {heir.instance_id}, or start {old_id} to go on with {old_id}"
     if not replacement.stands:
-        chosen, why = old_id, f" Its tag {tag_names.RESTORE_STATE} asks to start it."
+        chosen, why = old_id, f" The tag {tag_names.RESTORE_STATE} of {old_id} asks to start {old_id}."
     other = _likely(state, old_id)
     if other is not None and other.instance_id != heir.instance_id:
         chosen, remedy = other.instance_id, f"Terminate {heir.instance_id} if {other.instance_id} serves"
     return (
         f"The tag {tag_names.TRIAL} of {heir.instance_id} says {heir.tags[tag_names.TRIAL]!r}, but "
         f"{heir.instance_id} ({heir.state}) ran after the last stop of {old_id}, which it was launched to "
-        f"replace.{why} For this task {chosen} is in service, and it ends neither. {remedy}"
+        f"replace.{why} This task treats {chosen} as in service, and terminates neither. {remedy}"
     )
 
 

@@ -19,7 +19,7 @@ from .._kernel.display import visible, visible_lines
 from .._kernel.errors import Incomplete, StorageError, Unanswered, listed
 from .._kernel.failures import CallError, WaitError
 from .._kernel.ids import substitute
-from .._kernel.places import split_place
+from .._kernel.places import Place
 from .._kernel.plan import Change, Plan
 from .._kernel.report import Withdrawal
 from .._kernel.times import format_moment
@@ -189,7 +189,7 @@ def _diff_item(change: Change) -> dict[str, str]:
     made_or_gone = "made" if change.before is None else "gone" if change.after is None else ""
     about = ", ".join(part for part in (made_or_gone, "disruptive" if change.disruptive else "") if part)
     return {
-        "before_header": visible(f"{change.resource}, {split_place(change.region)[0]}"),
+        "before_header": visible(f"{change.resource}, {Place.parse(change.region).region}"),
         "after_header": visible(f"{change.action} {change.resource}{f' ({about})' if about else ''}: {change.reason}"),
         "before": _lines(before, changed),
         "after": _lines(after, changed),

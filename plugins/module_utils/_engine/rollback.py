@@ -95,7 +95,7 @@ def explained(error: WaitError, outcome: Outcome, *, is_back: bool) -> WaitError
         else:
             texts.append("The task rolled it back, and the next run begins anew. Set a longer wait_timeout.")
             if any(kind_of(made) == "snapshot" for made in gone):
-                texts.append("A snapshot of the volume taken shortly before leaves less to copy.")
+                texts.append("Take a snapshot of the volume shortly before the run, so that EC2 has less to copy.")
     return WaitError(" ".join(texts), error.how, error.resources)
 
 

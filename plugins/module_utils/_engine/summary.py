@@ -36,8 +36,8 @@ def headlines(results: Iterable[Mapping[str, Any]], label: str = "", limit: int 
     """Return the ``msg`` of each of *results* that has changed something, in order, each text once.
 
     If nothing has changed, return the last ``msg`` alone. A failed result has no headline, since Ansible shows its
-    failure. *label* is the key of a value that stands before each ``msg``. With it, every result has a line, changed or
-    not.
+    failure. *label*: a key of the results. The value of this key comes before each ``msg``. With it, every result has a
+    line, changed or not.
     """
     told = [result for result in results if result.get("msg") and not result.get("failed")]
     if label:

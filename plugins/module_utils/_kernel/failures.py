@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from .errors import StorageError
-from .places import place_text
+from .places import Place
 
 
 class CallError(StorageError):
@@ -57,11 +57,11 @@ class CallError(StorageError):
         self.made: Mapping[str, str] = made or {}
         self.spent = spent
 
-    def in_place(self, place: str) -> CallError:
+    def in_place(self, place: Place) -> CallError:
         """Return this error with its place before the message: see `places.place_of`. For places other than the task's
         own.
         """
-        self.args = (f"In {place_text(place)}: {self}",)
+        self.args = (f"In {place.text}: {self}",)
         return self
 
 

@@ -175,8 +175,8 @@ def has_outlasted(heir: Instance, old: Instance) -> bool:
 def may_have_run_on(old: Instance, heir: Instance, now: datetime) -> bool:
     """Return whether *old* may have run for more than `LONGEST_TRIAL` after the launch of *heir*.
 
-    Then only a tag tells that *heir* serves in its place: beside a successor that was given up, EC2 shows the same. An
-    instance that is off may have run until now if EC2 does not tell when it stopped. Return False for a planned
+    Then only a tag shows that *heir* serves in its place. EC2's facts are the same when *heir* was given up. An
+    instance that is off may have run until now if EC2 does not show when it stopped. Return False for a planned
     successor, since this plan makes it.
     """
     if is_planned(heir.instance_id) or not old.alive:

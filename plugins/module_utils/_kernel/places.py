@@ -9,19 +9,42 @@ Private to this collection.
 
 from __future__ import annotations
 
-
-def place_of(region: str, profile: str | None = None) -> str:
-    """Return the text of a place: ``eu-west-1``, or ``eu-west-1@backup`` for another profile's account."""
-    return f"{region}@{profile}" if profile else region
+from typing import Self
 
 
-def split_place(place: str) -> tuple[str, str | None]:
-    """Return the region and, for another account, the profile."""
-    region, _at, profile = place.partition("@")
-    return region, profile or None
+class Place(str):
+    """One region of one account. Its text is a key in queries, states and tags: ``eu-west-1``, ``eu-west-1@backup``.
+
+    Without a profile it is a region of the task's own account. The empty place `HERE` is the task's own region.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, region: str = "", profile: str | None = None) -> Self:
+        """Return the place of a region and, for another account, of the profile that reaches it."""
+        return super().__new__(cls, f"{region}@{profile}" if profile else region)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the place that has this text."""
+        region, _at, profile = text.partition("@")
+        return cls(region, profile)
+
+    @property
+    def region(self) -> str:
+        """The region, empty for `HERE`."""
+        return self.partition("@")[0]
+
+    @property
+    def profile(self) -> str | None:
+        """The profile of another account, None for the task's own."""
+        return self.partition("@")[2] or None
+
+    @property
+    def text(self) -> str:
+        """The place for a person: ``eu-west-1``, ``eu-west-1 (profile backup)``."""
+        return f"{self.region} (profile {self.profile})" if self.profile else self.region
 
 
-def place_text(place: str) -> str:
-    """Return the place for a person: ``eu-west-1``, ``eu-west-1 (profile backup)``."""
-    region, profile = split_place(place)
-    return f"{region} (profile {profile})" if profile else region
+HERE = Place()
+"""The task's own region and account."""

@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeAlias
 from . import tags as tag_names
 from .errors import StorageError, UnsafePlan
 from .ids import kind_of, moment_of, planned_in, without_moment
-from .places import split_place
+from .places import HERE, Place
 from .report import PlanReport, Withdrawal
 from .resources import Resource
 from .state import Query, State
@@ -141,7 +141,7 @@ class Change:
     ``passed_over``: ids that ``identity`` finds and that the plan has not chosen. They never count as the new resource.
     ``provided``: also asked right before the call. An objection fails the stage (`Superseded`) without a call.
     ``rehearsed``: before the first change, EC2 is asked with DryRun whether it allows this one.
-    ``region``: the place of the call, see `place_of`.
+    ``region``: the text of the call's place, see `Place`.
     """
 
     action: str
@@ -190,12 +190,12 @@ class Change:
 
     def published(self) -> dict[str, Any]:
         """Return the entry of the module's ``plan``. It has ``profile`` only for another account."""
-        region, profile = split_place(self.region)
+        place = Place.parse(self.region)
         return {
             "action": self.action,
             "resource": self.resource,
-            "region": region,
-            **({"profile": profile} if profile else {}),
+            "region": place.region,
+            **({"profile": place.profile} if place.profile else {}),
             "parameters": published_parameters(self.parameters),
             "reason": self.reason,
             "before": None if self.before is None else dict(self.before),
@@ -262,7 +262,7 @@ class Wait:
     expect: tuple[tuple[str, Any], ...] = ()
     timeout: float | None = None
     about: str = ""
-    place: str = ""
+    place: Place = HERE
 
 
 class Recheck(Protocol):

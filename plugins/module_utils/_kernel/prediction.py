@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .ids import is_planned, planned_in, substitute
-from .places import place_of
+from .places import Place
 from .resources import Fact, Resource, from_view, new_from_view, view
 from .state import State, resource_key
 
@@ -32,7 +32,7 @@ def overlay(state: State, entries: Iterable[Mapping[str, Any]], *, everywhere: b
         here = entry.get("region") in (None, state.region) and not entry.get("profile")
         if not everywhere and not here:
             continue
-        key = resource_id if here else f"{place_of(entry['region'], entry.get('profile'))} {resource_id}"
+        key = resource_id if here else f"{Place(entry['region'], entry.get('profile'))} {resource_id}"
         known = resources.get(key)
         if after is None:
             resources.pop(key, None)
@@ -60,5 +60,5 @@ def bound(state: State, bindings: Mapping[str, str]) -> State:
             fields = view(resource)
             if planned_in(fields):
                 resource = from_view(resource.kind, substitute(fields, bindings), resource)
-        resources[resource_key(resource, place)] = resource
+        resources[resource_key(resource, Place.parse(place))] = resource
     return dataclasses.replace(state, resources=resources)

@@ -289,10 +289,10 @@ def is_temporary(snapshot: Snapshot, volume_id: str) -> bool:
 
 
 def is_last_snapshot(snapshot: Snapshot, volume_id: str) -> bool:
-    """Return whether a run took the snapshot of the detached volume, as its final one or for its copy.
+    """Return whether a run took this snapshot of the detached volume, as the final one or to make the volume's copy.
 
-    A backup of the same volume is none. Only the run that took the snapshot knows that nothing was written since: EC2
-    does not tell when a volume was attached.
+    A backup of the same volume does not count. Only the run that took the snapshot knows that nothing has been written
+    since. EC2 does not show when a volume was attached.
     """
     if is_planned(snapshot.snapshot_id):
         return is_taken_of(snapshot, volume_id)
@@ -340,9 +340,9 @@ def replacement_misfit(new: Volume, old: Volume, snapshot: Snapshot | None) -> s
 
 
 def is_replacement(new: Volume, old: Volume, snapshot: Snapshot | None) -> bool:
-    """Return whether a swap made *new* as the copy of *old*: from a snapshot that a run took of it for that.
+    """Return whether a swap made *new* as the copy of *old*, from the snapshot that a run took of *old* for the swap.
 
-    A volume that somebody made from a backup of *old* is none.
+    A volume that somebody made from a backup of *old* does not count.
     """
     if is_planned(new.volume_id):
         return True

@@ -19,6 +19,7 @@ from datetime import datetime
 from typing import Any, ClassVar, TypeAlias
 
 from .ids import kind_of
+from .places import HERE, Place
 from .times import format_moment, parse_moment
 
 
@@ -168,7 +169,7 @@ class Snapshot:
     storage_tier: str | None = None
     state_reason: str | None = None
     description: str = ""
-    place: str = ""
+    place: Place = HERE
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -267,6 +268,8 @@ def view(resource: Resource) -> dict[str, Any]:
             value = [dataclasses.asdict(part) if dataclasses.is_dataclass(part) else part for part in value]  # type: ignore[arg-type]
         elif isinstance(value, Mapping):
             value = dict(value)
+        elif isinstance(value, Place):
+            value = str(value)
         plain[item.name] = value
     return plain
 
@@ -289,6 +292,8 @@ def from_view(kind: str, fields: Mapping[str, Any], base: Resource | None = None
             value = tuple(value)
         elif name.endswith("_time") and isinstance(value, str):
             value = parse_moment(value)
+        elif name == "place":
+            value = Place.parse(value)
         values[name] = value
     made: Resource = cls(**values) if base is None else dataclasses.replace(base, **values)
     return made

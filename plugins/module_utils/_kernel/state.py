@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from .errors import StorageError
 from .ids import is_planned
+from .places import HERE, Place
 from .resources import Fact, Image, Instance, Resource, Snapshot, Volume
 
 T = TypeVar("T")
@@ -30,15 +31,15 @@ class Query:
 
     ``filters`` are EC2's (name, values). ``arguments`` are any other parameters of the operation, with hashable values
     (tuples for lists). A query filters on ids instead of listing them, so the answer leaves out a missing resource.
-    ``place``: see `place_of`; empty for the task's own region and account. ``optional``: the planner can do a part of
-    its work without the answer, see `State.unanswered`.
+    ``place``: where AWS is asked, `HERE` for the task's own region and account. ``optional``: the planner can do a part
+    of its work without the answer, see `State.unanswered`.
     """
 
     operation: str
     filters: tuple[tuple[str, tuple[str, ...]], ...] = ()
     arguments: tuple[tuple[str, Any], ...] = ()
     service: str = "ec2"
-    place: str = ""
+    place: Place = HERE
     optional: bool = field(default=False, compare=False)
 
 
@@ -123,7 +124,7 @@ def own_images(*filters: tuple[str, tuple[str, ...]]) -> Query:
     return Query("DescribeImages", filters, (("IncludeDisabled", True), ("Owners", ("self",))))
 
 
-def resource_key(resource: Resource, place: str = "") -> str:
+def resource_key(resource: Resource, place: Place = HERE) -> str:
     """Return the key of a resource in a state: its place and its id, or its id alone in the task's own region.
 
     *place* is that of the query, for resources that do not name their own.
@@ -158,17 +159,17 @@ class State:
             raise NeedsAnswers(missing)
 
     def knows(self, *queries: Query) -> bool:
-        """Return whether all *queries* are answered, as far as this state can be asked."""
+        """Return whether all *queries* are answered. Return True for a state that is not open."""
         return not self.open or all(query in self.answered for query in queries)
 
     def was_asked(self, operation: str, filter_name: str, value: str) -> bool:
-        """Return whether an answered query had this value in its filter, as far as this state can be asked."""
+        """Return whether an answered query had this value in its filter. Return True for a state that is not open."""
         return not self.open or any(
             query.operation == operation and value in dict(query.filters).get(filter_name, ())
             for query in self.answered
         )
 
-    def _find(self, cls: type[T], resource_id: str | None, place: str = "") -> T | None:
+    def _find(self, cls: type[T], resource_id: str | None, place: Place = HERE) -> T | None:
         found = self.resources.get(f"{place} {resource_id}" if place else resource_id or "")
         return found if isinstance(found, cls) else None
 
@@ -180,7 +181,7 @@ class State:
         """Return the image of that id. None if it does not exist, or was not asked for."""
         return self._find(Image, resource_id)
 
-    def snapshot(self, resource_id: str | None, place: str = "") -> Snapshot | None:
+    def snapshot(self, resource_id: str | None, place: Place = HERE) -> Snapshot | None:
         """Return the snapshot of that id in a place. None if it does not exist, or was not asked for."""
         return self._find(Snapshot, resource_id, place)
 
@@ -188,7 +189,7 @@ class State:
         """Return the volume of that id. None if it does not exist, or was not asked for."""
         return self._find(Volume, resource_id)
 
-    def fact(self, fact_id: str, place: str = "") -> Any:
+    def fact(self, fact_id: str, place: Place = HERE) -> Any:
         """Return the value of a fact in a place. None if AWS has none, or it was not asked for."""
         found = self._find(Fact, fact_id, place)
         return None if found is None else found.value

@@ -175,12 +175,15 @@ _ACCOUNT = re.compile(r"[0-9]{12}")
 
 
 def lent_to(tags: Mapping[str, str]) -> frozenset[str]:
-    """Return the accounts that a run has shared the bearer of these tags with, for a copy. Other words are ignored."""
+    """Return the accounts with which a run has shared the snapshot with these tags, so that they can copy it.
+
+    Other words are ignored.
+    """
     return frozenset(word for word in tags.get(SHARED_WITH, "").split() if _ACCOUNT.fullmatch(word))
 
 
 def copied_to_value(places: Iterable[str]) -> str:
-    """Return the value of `COPIED_TO` for these places, as `places.place_of` writes them, as far as they fit."""
+    """Return the value of `COPIED_TO` for these places, as `places.Place` writes them, as far as they fit."""
     value = ""
     for place in sorted(places):
         longer = f"{value},{place}" if value else place

@@ -240,7 +240,7 @@ def test_an_instance_with_another_number_of_interfaces_than_one_is_refused(numbe
     [
         ({"InstanceStorageSupported": False}, None),
         ({"InstanceStorageSupported": True}, "has instance store volumes"),
-        (None, "does not tell"),
+        (None, "does not say"),
     ],
 )
 def test_the_type_tells_whether_a_stop_loses_data(info: dict[str, Any] | None, words: str | None) -> None:

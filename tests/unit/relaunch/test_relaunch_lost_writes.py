@@ -70,7 +70,7 @@ def test_launch_that_failed_for_want_of_capacity_says_what_the_image_lacks(sandb
     message = "We currently do not have sufficient t3.micro capacity."
     sandbox.add_fault("RunInstances", code="InsufficientInstanceCapacity", message=message, status=500)
     ended = relaunch(sandbox, web, image_id)
-    assert "The image has no later writes of the predecessor" in ended.failed
+    assert "The image lacks the predecessor's writes since the capture" in ended.failed
     assert web.state == "running"
     sandbox.clear_faults()
     assert "lose_writes:" in relaunch(sandbox, web, image_id).failed

@@ -87,7 +87,7 @@ def test_drill_deletes_no_volume_that_only_its_tags_call_a_drills(sandbox: Sandb
     forged = {
         "not made from a snapshot": tagged_volume(scene, tags),
         f"a snapshot of {other}": tagged_volume(scene, tags, taken[other]),
-        "further tags": tagged_volume(scene, {**tags, "Name": "orders"}, taken[source]),
+        "no drill sets": tagged_volume(scene, {**tags, "Name": "orders"}, taken[source]),
         "size": tagged_volume(scene, tags, taken[source], Size=40),
     }
     left = left_volume(scene, taken[source])

@@ -51,7 +51,7 @@ def copy_of(source: str, *, recorded: bool = True) -> Snapshot:
         pytest.param({}, shown(COPIED_VOLUME), False, False, "no description", id="from a copy that says nothing"),
         pytest.param({}, copy_of(SOURCE, recorded=False), False, False, "no description", id="from a tagged copy"),
         pytest.param({"size": 9}, shown(), True, False, "size", id="grown"),
-        pytest.param({"tags": {**TAGS, "Name": "a"}}, shown(), True, False, "further tags", id="further tags"),
+        pytest.param({"tags": {**TAGS, "Name": "a"}}, shown(), True, False, "no drill sets", id="further tags"),
     ],
 )
 def test_snapshot_tells_what_was_restored(

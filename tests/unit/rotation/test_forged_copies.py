@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import copy_description
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.places import Place
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.proofs import copy_record
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Snapshot
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import boto3_tags
@@ -211,7 +212,7 @@ def in_vault(original: Snapshot, by: str, *, named: bool = False, claimed: str =
     *claimed*: the account that somebody has written into its tag.
     """
     mark = f"{claimed or by}/{REGION}/{original.snapshot_id}"
-    copy = copy_of(original, tags={"ec2ops:copy-of": mark}, place="eu-west-1@vault", owner_id=VAULT)
+    copy = copy_of(original, tags={"ec2ops:copy-of": mark}, place=Place("eu-west-1", "vault"), owner_id=VAULT)
     origin = f"{by}/{REGION}" if named else REGION
     text = copy.description.replace(f"from {claimed or by}/{REGION}", f"from {origin}")
     return dataclasses.replace(copy, description=text)
@@ -259,7 +260,7 @@ def test_copies_of_another_account_are_none_of_the_vaults_own() -> None:
     theirs = [snapshot(number * DAY, 9, owner_id=THEIRS) for number in range(1, 6)]
     copies = [
         dataclasses.replace(
-            tagged(in_vault(one, THEIRS, named=True), copy_of=f"{REGION}/{one.snapshot_id}"), place=ELSEWHERE
+            tagged(in_vault(one, THEIRS, named=True), copy_of=f"{REGION}/{one.snapshot_id}"), place=Place(ELSEWHERE)
         )
         for one in theirs
     ]

@@ -9,6 +9,7 @@ import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.accounts import Accounts, account_query
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.spec import RotationSpec, parse
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.places import Place
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Snapshot
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State
 
@@ -34,7 +35,7 @@ def told(**accounts: str) -> State:
         Fact(f"{'' if profile == 'own' else f'{ELSEWHERE}@{profile}'}/account", account)
         for profile, account in accounts.items()
     ]
-    queries = [account_query("" if profile == "own" else f"{ELSEWHERE}@{profile}") for profile in accounts]
+    queries = [account_query(Place() if profile == "own" else Place(ELSEWHERE, profile)) for profile in accounts]
     return State(REGION).with_answers({query: [fact] for query, fact in zip(queries, facts, strict=True)})
 
 
@@ -64,7 +65,7 @@ def test_unknown_accounts_are_compared_by_profile_and_region() -> None:
 
 
 def test_owner_of_an_answer_is_the_account_and_nothing_is_asked() -> None:
-    place = f"{ELSEWHERE}@a"
+    place = Place(ELSEWHERE, "a")
     ours, theirs = Snapshot("snap-1", owner_id=OWN), Snapshot("snap-2", owner_id=OTHER, place=place)
     state = State(REGION).with_answers({Query("DescribeSnapshots"): [ours], Query("X", place=place): [theirs]})
     accounts = Accounts(spec_of((ELSEWHERE, "a"), ("eu-west-2", "a")), state)
@@ -76,12 +77,14 @@ def test_one_question_is_asked_for_each_profile() -> None:
     accounts = Accounts(
         spec_of((ELSEWHERE, "a"), ("eu-west-2", "a"), (ELSEWHERE, "b"), (ELSEWHERE, None)), State(REGION)
     )
-    assert list(accounts.questions()) == [account_query(place) for place in (f"{ELSEWHERE}@a", f"{ELSEWHERE}@b", "")]
+    assert list(accounts.questions()) == [
+        account_query(place) for place in (Place(ELSEWHERE, "a"), Place(ELSEWHERE, "b"), Place())
+    ]
     assert list(Accounts(spec_of((ELSEWHERE, None)), State(REGION)).questions()) == []
 
 
 def test_state_holds_one_id_of_two_places() -> None:
-    place = f"{ELSEWHERE}@a"
+    place = Place(ELSEWHERE, "a")
     here, there = Snapshot("snap-1", state="completed"), Snapshot("snap-1", state="pending", place=place)
     asked = {Query("DescribeSnapshots"): [here], Query("DescribeSnapshots", place=place): [there]}
     for answers in (asked, dict(reversed(asked.items()))):
@@ -91,7 +94,7 @@ def test_state_holds_one_id_of_two_places() -> None:
 
 
 def test_fact_of_one_place_is_not_one_of_another() -> None:
-    place = f"{ELSEWHERE}@a"
+    place = Place(ELSEWHERE, "a")
     lock = Fact("snap-1/lock", {"state": "governance", "expires_on": None})
     state = State(REGION).with_answers({Query("DescribeLockedSnapshots", place=place): [lock]})
     assert state.fact("snap-1/lock") is None

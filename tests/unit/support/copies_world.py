@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.planner import FEATURE
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.spec import parse
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.places import Place
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Plan, guard
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Resource, Snapshot
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import State, resource_key
@@ -49,7 +50,7 @@ def copy_of(original: Snapshot, state: str = "completed", **fields: Any) -> Snap
             "state": state,
             "volume_id": "vol-ffffffff",
             "start_time": start + timedelta(hours=1),
-            "place": ELSEWHERE,
+            "place": Place(ELSEWHERE),
             "description": f"{tags['ec2ops:policy']}: {named}, {copied}, from {region}, taken {tags['ec2ops:taken']}",
             "tags": tags,
             **fields,

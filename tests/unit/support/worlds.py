@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws import decoding
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws.gateway import Ec2Gateway
 from ansible_collections.ec2ops.storage.plugins.module_utils._engine.ports import Gateway
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.places import split_place
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.places import Place
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Instance
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import boto3_tags
 
@@ -226,7 +226,7 @@ def sandbox_gateway(
     scaled = SandboxTime(sandbox.clock()["speed"])
 
     def connect(service: str, place: str) -> Any:
-        where, profile = split_place(place)
+        where, profile = Place.parse(place).region, Place.parse(place).profile
         return sandbox.client(service, where, account=profile or account, late=True)
 
     return Ec2Gateway(

@@ -412,7 +412,7 @@ SHARED = {"name": "data", "volume_type": "io2", "iops": 100, "multi_attach": Tru
         # where the volumes are
         ({"instance_ids": None}, [], ["instance_ids", "availability_zone"]),
         ({"instance_ids": []}, [], ["instance_ids", "availability_zone"]),
-        ({"availability_zone": ZONE, "spec": "web"}, [], ["instance_ids", "availability_zone", "Set one of them"]),
+        ({"availability_zone": ZONE, "spec": "web"}, [], ["instance_ids", "availability_zone", "not both"]),
         ({"instance_ids": ["web-1"]}, [], ["instance_ids", "'web-1'", "i- and 17 (or 8) hexadecimal digits"]),
         ({"instance_ids": [WEB, VOLUME]}, [], ["instance_ids", repr(VOLUME), "i- and 17 (or 8) hexadecimal digits"]),
         ({"spec": ""}, [], ["spec", "1 to 256 characters"]),

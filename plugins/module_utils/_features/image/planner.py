@@ -324,9 +324,10 @@ def _targets(spec: ImageSpec, instance: Instance) -> list[Target]:
 
 
 def _require_quiet(spec: ImageSpec, instance: Instance, failed: Iterable[Snapshot] = ()) -> tuple[Stage, ...]:
-    """Return the stages before a capture: none, or the wait for a running stop. Refuses a source that still writes.
+    """Return the stages before a capture: the wait for a stop in progress, or no stage.
 
-    *failed* are snapshots of an earlier capture: why they failed is the first thing to know, then.
+    Raises UnsafePlan for a source that still writes. *failed*: snapshots of an earlier capture. Its message begins with
+    the reason of their failure.
     """
     if instance.state == "stopping":
         return (Stage(waits=(Wait((instance.instance_id,), "stopped"),)),)

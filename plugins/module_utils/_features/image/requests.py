@@ -323,8 +323,9 @@ def _said(override: DeviceOverride) -> dict[str, Any]:
 
 
 def create_image(spec: ImageSpec, state: State, instance: Instance, targets: list[Target]) -> Change:
-    """Return the change that has EC2 take the snapshots and register by itself. Devices that are no target are left
-    out.
+    """Return the CreateImage change, with which EC2 itself takes the snapshots and registers the image.
+
+    It leaves out devices that are no target.
     """
     wanted = {target.device_name for target in targets}
     overrides = {override.device_name: override for override in spec.overrides}

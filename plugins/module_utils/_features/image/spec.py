@@ -182,7 +182,10 @@ def _override(item: Mapping[str, Any]) -> DeviceOverride:
 
 def _require_source(spec: ImageSpec) -> None:
     if bool(spec.source_instance_id) == bool(spec.source_snapshot_id):
-        raise SpecError("source_instance_id: needs either source_instance_id or source_snapshot_id. Set one of them")
+        raise SpecError(
+            "source_instance_id: the task needs exactly one of source_instance_id and source_snapshot_id. Set one "
+            "of them"
+        )
     seen: set[str] = set()
     for override in spec.overrides:
         if override.device_name in seen:

@@ -280,7 +280,7 @@ def _untold(state: State, instances: Iterable[Instance]) -> list[Replacement]:
 
 @dataclass
 class _Held:
-    """The instances with a hold, by the run's treatment of them. ``done``: they run, so that the hold has ended."""
+    """The instances with a hold, by the run's treatment of them. ``done``: those that run, so their hold has ended."""
 
     done: list[Instance] = field(default_factory=list)
     pending: list[Instance] = field(default_factory=list)

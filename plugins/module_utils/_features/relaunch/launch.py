@@ -243,8 +243,8 @@ def public_address(old: Instance) -> bool | None:
     """Return whether the old one has a public address of its own, None when that cannot be told: then the subnet
     decides.
 
-    An Elastic IP hides whether there would be another. A stop gives the address back, so of a held instance the hold
-    tells it, and of another stopped one nothing. One that is just starting may not have it yet.
+    An Elastic IP hides whether there would be another. A stop releases the address. The hold of a stopped
+    instance records whether it had one. Without a hold, nothing shows it. A starting instance may not have it yet.
     """
     if old.elastic_ip:
         return None

@@ -163,7 +163,8 @@ def warnings_of(spec: RelaunchSpec, state: State, old: Instance, image: Image) -
         )
     if old.state in ("stopping", "stopped") and not old.elastic_ip and public_address(old) is None:
         found.append(
-            f"{old.instance_id} is {old.state}, so its public address is unknown. The subnet decides for its successor"
+            f"{old.instance_id} is {old.state}, so EC2 does not show whether it had a public address. The subnet "
+            "decides whether the successor gets one"
         )
     root = state.volume(old.root_volume_id)
     device = next((item for item in image.block_devices if item.device_name == image.root_device_name), None)

@@ -48,8 +48,8 @@ def retirement_troubles(spec: RelaunchSpec, state: State, old: Instance) -> list
         doomed = [f"{item.device_name} ({item.volume_id})" for item in data_volumes(old) if item.delete_on_termination]
         if doomed:
             found.append(
-                f"old_instance: terminate would delete the data volumes {listed(doomed)} of {old.instance_id}, which "
-                "stay with it. Set their DeleteOnTermination to false, or use old_instance: stop"
+                f"old_instance: terminate would also delete the data volumes {listed(doomed)} of {old.instance_id}. "
+                "Set their DeleteOnTermination to false to keep them, or use old_instance: stop"
             )
         if state.fact(f"{old.instance_id}/disableApiTermination"):
             found.append(

@@ -129,7 +129,7 @@ def _candidate(snapshot: Snapshot, known: Mapping[str, Snapshot]) -> Candidate |
         if record is None or record.volume != original.volume_id or copy_misfit(snapshot, original) is not None:
             return None
         return Candidate(snapshot, record.volume, True, original.start_time)
-    doubt = "" if record is not None else "only a tag says of which volume it is"
+    doubt = "" if record is not None else "only a tag says which volume it was taken of"
     return Candidate(snapshot, source_of(snapshot), True, moment, doubt, not has_proven_time(snapshot))
 
 
@@ -228,10 +228,10 @@ def _set_of(members: Sequence[Candidate]) -> SnapshotSet:
         chosen = min(several, key=lambda item: (bool(item.fault), item.order))
         parts[source] = chosen
         if not source:
-            faults.append(f"nothing says of which volume {chosen.snapshot.snapshot_id} is")
+            faults.append(f"nothing says which volume {chosen.snapshot.snapshot_id} was taken of")
         elif len({item.data for item in several}) > 1:
             names = listed(sorted(item.snapshot.snapshot_id for item in several))
-            faults.append(f"{names} are of {source} at different moments")
+            faults.append(f"{names} were taken of {source} at different moments")
         elif chosen.fault:
             faults.append(f"{chosen.fault} ({source})")
     tags = members[0].snapshot.tags

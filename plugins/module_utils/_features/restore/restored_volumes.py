@@ -84,7 +84,7 @@ def left_by_drills(claims: Iterable[Claim], snapshots: Mapping[str, Snapshot]) -
         if misfit is None and snapshot is not None and claim.volume.size != snapshot.volume_size:
             misfit = f"its size is not that of {snapshot.snapshot_id}"
         if misfit is None and not _OF_A_DRILL.issuperset(claim.volume.tags):
-            misfit = "it has further tags, which a drill gives to none"
+            misfit = "it has tags that no drill sets"
         if misfit is None:
             counted.append(claim.volume.volume_id)
         else:

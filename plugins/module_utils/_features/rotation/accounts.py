@@ -14,13 +14,13 @@ from dataclasses import replace
 from functools import cached_property
 
 from ..._kernel.errors import SpecError
-from ..._kernel.places import split_place
+from ..._kernel.places import HERE, Place
 from ..._kernel.resources import Instance, Snapshot
 from ..._kernel.state import Query, State
 from .spec import CopySpec, RotationSpec
 
 
-def account_query(place: str = "") -> Query:
+def account_query(place: Place = HERE) -> Query:
     """Return the query for the account of the place's credentials."""
     return Query("GetCallerIdentity", service="sts", place=place)
 
@@ -32,16 +32,16 @@ class Accounts:
         self._spec, self._state = spec, state
 
     @cached_property
-    def _places(self) -> dict[str | None, str]:
+    def _places(self) -> dict[str | None, Place]:
         """Return, by profile, the place whose STS tells the account; None for the task's own account.
 
         Return an empty mapping if no copy needs it.
         """
-        found: dict[str | None, str] = {}
+        found: dict[str | None, Place] = {}
         for copy in self._spec.copies:
             if copy.profile:
                 found.setdefault(copy.profile, copy.place)
-        return {**found, None: ""} if found else {}
+        return {**found, None: HERE} if found else {}
 
     @cached_property
     def _owners(self) -> dict[str | None, str]:
@@ -49,7 +49,7 @@ class Accounts:
         found: dict[str | None, str] = {}
         for item in self._state.all(Snapshot):
             if item.owner_id:
-                found.setdefault(split_place(item.place)[1], item.owner_id)
+                found.setdefault(item.place.profile, item.owner_id)
         for instance in self._state.all(Instance):
             if instance.owner_id:
                 found.setdefault(None, instance.owner_id)
@@ -57,7 +57,7 @@ class Accounts:
 
     def of(self, profile: str | None) -> str:
         """Return the account of a profile, None for the task's own; empty where nothing tells."""
-        places = [copy.place for copy in self._spec.copies if copy.profile == profile] if profile else [""]
+        places = [copy.place for copy in self._spec.copies if copy.profile == profile] if profile else [HERE]
         told = (self._state.fact(f"{place}/account", place) for place in places)
         return self._owners.get(profile) or next((str(account) for account in told if account), "")
 

@@ -126,9 +126,9 @@ class Copied:
     def _unplaced(self, copy: Snapshot) -> str:
         """Return why a copy in another account may be that of a third account, or an empty text.
 
-        Several accounts may copy to one, and anybody there who may tag can change the account in the copy's tag. Its
-        description names the account. Where it does not, EC2 must show the original, or that its volume is one of this
-        account: it gives an id only once.
+        Several accounts may copy to one, and anybody there who may tag can change the account in the copy's tag. If
+        the copy's description names the account, that proves it. Otherwise EC2 must show the original, or show that
+        the volume belongs to this account. EC2 never gives an id twice.
         """
         record, original_id = copy_record(copy), original_of(copy)
         if not self.account or record is None or record.account or original_id in self.homes:

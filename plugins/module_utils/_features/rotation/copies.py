@@ -29,6 +29,7 @@ from ..._domain.snapshot_sets import Unit, is_set
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import bounded
 from ..._kernel.ids import COPIED_VOLUME, copy_description, is_planned, moment_of, planned
+from ..._kernel.places import HERE, Place
 from ..._kernel.plan import Change, Stage, Wait, tagging
 from ..._kernel.proofs import (
     capture_record,
@@ -59,7 +60,7 @@ def copies_query(spec: RotationSpec, copy: CopySpec) -> Query:
     return replace(own_snapshots({tag_names.POLICY: spec.policy}), place=copy.place)
 
 
-def _key_query(key: str, place: str = "") -> Query:
+def _key_query(key: str, place: Place = HERE) -> Query:
     return Query("DescribeKey", arguments=(("KeyId", key),), service="kms", place=place, optional=True)
 
 
@@ -416,7 +417,7 @@ class Copying:
             for item in unit.snapshots:
                 yield (
                     f"the copy {item.snapshot_id} of {original_of(item)} in {self.copy.where} has failed: "
-                    f"{item.state_reason or 'EC2 does not say why'}. It is deleted, and the next run copies again if "
+                    f"{item.state_reason or 'EC2 gives no reason'}. It is deleted, and the next run copies again if "
                     "the rules want it"
                 )
 

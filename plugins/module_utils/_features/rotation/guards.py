@@ -18,6 +18,7 @@ from functools import cached_property
 
 from ..._kernel import tags as tag_names
 from ..._kernel.ids import is_planned
+from ..._kernel.places import HERE, Place
 from ..._kernel.proofs import copy_record, is_copy, source_of
 from ..._kernel.resources import Image, Snapshot, Volume
 from ..._kernel.state import Query, State, by_id, own_images
@@ -56,7 +57,7 @@ BEFORE_THE_RULES = ("backup", "managed", "protected")
 """These snapshots are somebody else's business: while the guard is on they take nobody's place."""
 
 
-def queries(spec: RotationSpec, snapshots: Iterable[Snapshot], place: str = "") -> Iterator[Query]:
+def queries(spec: RotationSpec, snapshots: Iterable[Snapshot], place: Place = HERE) -> Iterator[Query]:
     """Yield the queries of the guards for these snapshots of one place: a listing for each guard, single calls only for
     `shared`.
     """
@@ -68,7 +69,7 @@ def queries(spec: RotationSpec, snapshots: Iterable[Snapshot], place: str = "") 
         yield from (replace(sharing(snapshot.snapshot_id, place), optional=True) for snapshot in wanted)
 
 
-def sharing(snapshot_id: str, place: str = "") -> Query:
+def sharing(snapshot_id: str, place: Place = HERE) -> Query:
     """Return the query for the accounts that a snapshot is shared with."""
     return Query(
         "DescribeSnapshotAttribute",
@@ -89,7 +90,7 @@ def _guard_of(query: Query) -> str:
         return "shared"
     if query.operation == "DescribeSnapshots" and "volume-id" in dict(query.filters):
         return "last"
-    return _ASKED.get(replace(query, place=""), "")
+    return _ASKED.get(replace(query, place=HERE), "")
 
 
 class Guards:

@@ -16,6 +16,7 @@ from datetime import datetime
 from functools import cached_property
 
 from ..._domain.snapshot_sets import Unit
+from ..._kernel.places import Place
 from ..._kernel.plan import Change
 from ..._kernel.proofs import capture_record
 from ..._kernel.resources import Snapshot
@@ -72,7 +73,7 @@ class Scene:
     that have been read. ``waits``: whether this run sees all of it completed before it deletes.
     """
 
-    place: str
+    place: Place
     units: Sequence[Unit]
     expected: Sequence[Unit] = ()
     awaited: Sequence[Unit] = ()
@@ -313,12 +314,12 @@ def is_future(unit: Unit, now: datetime) -> bool:
     return in_future(max(unit.start_time, unit.period or unit.start_time), now)
 
 
-def deletion(snapshot: Snapshot, unit: Unit, place: str, *, second: bool) -> Change:
+def deletion(snapshot: Snapshot, unit: Unit, place: Place, *, second: bool) -> Change:
     """Return the DeleteSnapshot of a part of the unit."""
     reason = f"delete the {SECOND}" if second else "delete: no rule keeps it"
     if unit.state == "error":
         why = [item.state_reason for item in unit.snapshots if item.state_reason]
-        reason = f"delete the failed snapshot: {why[0] if why else 'EC2 does not say why'}"
+        reason = f"delete the failed snapshot: {why[0] if why else 'EC2 gives no reason'}"
     before = {
         "state": snapshot.state,
         "volume_id": snapshot.volume_id,

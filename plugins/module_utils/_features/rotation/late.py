@@ -20,7 +20,7 @@ from typing import Any
 
 from ..._domain.snapshot_sets import Unit
 from ..._kernel.errors import listed
-from ..._kernel.places import split_place
+from ..._kernel.places import Place
 from ..._kernel.report import Withdrawal
 from ..._kernel.resources import Resource, Snapshot
 from ..._kernel.state import Query, State, by_id, own_images
@@ -51,8 +51,8 @@ class Deletion:
     ``place``: where queries find it, empty for the task's own region. ``where``: the same as changes name it.
     """
 
-    place: str
-    where: str
+    place: Place
+    where: Place
     unit: Unit
     guarded: tuple[Snapshot, ...]
 
@@ -69,12 +69,12 @@ class LateGuards:
 
         The snapshots, and the images that use them, are queried by id.
         """
-        ids: dict[str, list[str]] = defaultdict(list)
+        ids: dict[Place, list[str]] = defaultdict(list)
         for one in self._deletions:
             ids[one.place] += [item.snapshot_id for item in one.guarded]
         return tuple(query for place, some in ids.items() if some for query in self._asked(place, some))
 
-    def _asked(self, place: str, ids: Sequence[str]) -> Iterator[Query]:
+    def _asked(self, place: Place, ids: Sequence[str]) -> Iterator[Query]:
         found = [query for guard, query in _LISTINGS.items() if self._spec.guard(guard) in _HOLDING]
         found += by_id("DescribeSnapshots", "snapshot-id", ids, OwnerIds=("self",))
         # EC2 takes 200 values in one filter.
@@ -135,7 +135,7 @@ class LateGuards:
 
 
 def _entry(deletion: Deletion, withdrawn: Mapping[str, Withdrawal]) -> dict[str, Any]:
-    region, profile = split_place(deletion.where)
+    region, profile = deletion.where.region, deletion.where.profile
     why = next(withdrawn[name] for name in deletion.unit.ids if name in withdrawn)
     return {
         "snapshot_ids": list(deletion.unit.ids),

@@ -17,7 +17,7 @@ from functools import cached_property
 from ..._domain.snapshot_sets import Unit, instance_of
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import listed
-from ..._kernel.places import place_text, split_place
+from ..._kernel.places import Place
 from ..._kernel.proofs import source_of
 from ..._kernel.resources import Snapshot
 from ..._kernel.state import Query, by_id
@@ -122,8 +122,8 @@ class Leftovers:
                 found[policy].append(source_of(item))
         for policy, sources in sorted(found.items()):
             yield (
-                f"policy: {self._capture.spec.policy} has no snapshots yet, but {policy} has {len(sources)} of "
-                f"{listed(sorted(set(sources)))}. A renamed policy no longer retains its former "
+                f"policy: {self._capture.spec.policy} has no snapshots yet, but the policy {policy} has "
+                f"{len(sources)} of {listed(sorted(set(sources)))}. A renamed policy no longer retains its former "
                 f"snapshots. Keep the old name, or remove the tag {tag_names.POLICY} of these snapshots, adopt them, "
                 f"and name {policy} in adopt.policies."
             )
@@ -175,15 +175,14 @@ class Leftovers:
         copies = self._capture.spec.copies
         places = {copy.place for copy in copies}
         foreign = {copy.region for copy in copies if copy.profile}
-        found: dict[str, list[str]] = defaultdict(list)
+        found: dict[Place, list[str]] = defaultdict(list)
         for unit in self._own:
             for item in unit.snapshots:
-                for place in tag_names.copied_to(item.tags):
-                    region, profile = split_place(place)
-                    if place not in places and not (profile and region in foreign):
+                for place in map(Place.parse, tag_names.copied_to(item.tags)):
+                    if place not in places and not (place.profile and place.region in foreign):
                         found[place].append(item.snapshot_id)
         for place, names in sorted(found.items()):
             yield (
-                f"copies: no entry goes to {place_text(place)} any more, where copies of {listed(sorted(names))} may "
+                f"copies: no entry goes to {place.text} any more, where copies of {listed(sorted(names))} may "
                 "be. No run deletes them. Delete them yourself, or name the place again."
             )

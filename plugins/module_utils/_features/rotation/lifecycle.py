@@ -454,7 +454,7 @@ class _Planning:
         span = self.upkeep.archive_after
         reason = f"archive: older than {span.text if span else ''}"
         if known.get("last") == "archival-failed":
-            reason += f"; the last try has failed: {known.get('message') or 'EC2 does not say why'}"
+            reason += f"; the last try has failed: {known.get('message') or 'EC2 gives no reason'}"
         return self._change(
             "ModifySnapshotTier",
             item.snapshot_id,

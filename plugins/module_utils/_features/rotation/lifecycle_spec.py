@@ -223,7 +223,7 @@ def _archive_warnings(after: CalendarSpan, keep: Keep, every: Every) -> Iterator
     begins = _rough(after)
     lives = dict(_lives(keep, every))
     if not keep.oldest and all(life is not None and life <= begins for life in lives.values()):
-        yield f"archive_after: {after.text}: no rule of keep keeps snapshots that long. Use a shorter span"
+        yield f"archive_after: {after.text}: no rule of keep keeps a snapshot longer than that. Use a shorter span"
     short = [name for name, life in lives.items() if life is not None and begins < life < begins + ARCHIVE_BILLED]
     if short:
         yield (

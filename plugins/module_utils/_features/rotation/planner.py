@@ -23,6 +23,7 @@ from ..._domain.succession import successor_queries
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import listed
 from ..._kernel.ids import is_planned
+from ..._kernel.places import HERE, Place
 from ..._kernel.plan import ANY_FAILURE, Change, Feature, Plan, Stage, Wait
 from ..._kernel.proofs import is_copy, source_of, taken_for
 from ..._kernel.report import PlanReport
@@ -196,7 +197,7 @@ class _Rotation:
         capture = self.capture
         failed = [unit for unit in capture.units if unit.state == "error" and capture.is_own(unit)]
         return Scene(
-            self.state.region,
+            Place(self.state.region),
             capture.units,
             capture.expected,
             capture.awaited,
@@ -405,8 +406,11 @@ class _Rotation:
     def _late(self, decided: Sequence[Decided]) -> LateGuards:
         """Return the queries to repeat for the guards after a wait."""
         deletions = [
-            Deletion("" if one.keeping is self.home else one.keeping.scene.place, one.keeping.scene.place, unit, parts)
+            Deletion(
+                HERE if one.keeping is self.home else one.keeping.scene.place, one.keeping.scene.place, unit, parts
+            )
             for one in decided
+            for place in [one.keeping.scene.place]
             for unit in one.going
             if (parts := one.keeping.guarded(unit))
         ]

@@ -21,7 +21,6 @@ from typing import Any
 
 from ..._domain.snapshot_sets import Unit
 from ..._kernel.display import visible
-from ..._kernel.places import place_text, split_place
 from ..._kernel.plan import Change
 from ..._kernel.times import format_moment
 from .capture import Capture
@@ -59,13 +58,13 @@ class Decided:
             reasons = [guard]
         if hold is not None:
             reasons = [hold.reason]
-        region, profile = split_place(self.keeping.scene.place)
+        place = self.keeping.scene.place
         return {
             "decision": "delete" if unit.key in leaving else "keep",
             "snapshot_ids": list(unit.ids),
             "source": unit.group or None,
-            "region": region,
-            "profile": profile,
+            "region": place.region,
+            "profile": place.profile,
             "start_time": format_moment(unit.start_time),
             "reasons": reasons,
             "guard": hold.guard if hold else None,
@@ -141,7 +140,7 @@ class Report:
             groups[unit.group].append((unit, one.entry(unit)))
         for unit, entry in entries:
             groups[unit.group].append((unit, entry))
-        where = "" if one is self.decided[0] else f" in {place_text(one.keeping.scene.place)}"
+        where = "" if one is self.decided[0] else f" in {one.keeping.scene.place.text}"
         for group, units in sorted(groups.items()):
             held = one.verdict.held
             acted_on = not group or any(entry["decision"] == "delete" or unit.key in held for unit, entry in units)

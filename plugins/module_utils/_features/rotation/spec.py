@@ -16,7 +16,7 @@ from typing import Any
 
 from ..._kernel.errors import SpecError
 from ..._kernel.ids import require_id, require_text
-from ..._kernel.places import place_of, place_text
+from ..._kernel.places import Place
 from ..._kernel.tags import LONGEST_VALUE, PREFIX, require_selector_keys, require_selector_text, require_tags
 from ..._kernel.times import Every, parse_every
 from .lifecycle_spec import Upkeep, parse_upkeep
@@ -58,14 +58,14 @@ class CopySpec:
     wait: bool
 
     @property
-    def place(self) -> str:
+    def place(self) -> Place:
         """Return the place key (region and profile) that queries and changes carry."""
-        return place_of(self.region, self.profile)
+        return Place(self.region, self.profile)
 
     @property
     def where(self) -> str:
         """Return the place as messages show it."""
-        return place_text(self.place)
+        return self.place.text
 
 
 @dataclass(frozen=True)

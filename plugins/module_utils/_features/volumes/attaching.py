@@ -100,7 +100,7 @@ def plan_attachment(
 
 
 def plan_flag(draft: Draft, match: Match, volume: Volume, link: VolumeAttachment) -> None:
-    """Set delete-on-termination of an attachment that stays, if the entry has it.
+    """Set delete-on-termination of an attachment that stays to the entry's value, if the entry sets one.
 
     The tag's claim does not count, since a volume that outlives its instance harms nobody.
     """

@@ -4,7 +4,7 @@
 
 """The snapshots of detached volumes: for a swap, and before a deletion.
 
-A snapshot of an earlier run never counts, since EC2 does not show whether the volume was attached since.
+A snapshot of an earlier run never counts, since EC2 does not show whether the volume has been attached since.
 
 Private to this collection.
 """
@@ -67,7 +67,7 @@ def plan_capture(
 ) -> str:
     """Plan a snapshot of the detached volume, and return its id.
 
-    A snapshot of an earlier run never counts, since EC2 does not show whether the volume was attached since. The
+    A snapshot of an earlier run never counts, since EC2 does not show whether the volume has been attached since. The
     new one replaces it, and it is deleted with the changes *into*, or right after the new one is completed.
     *final*: for a swap that deletes the volume. *early*: before the first deletion of the plan.
     """
@@ -135,7 +135,7 @@ def is_superseded(draft: Draft, volume: Volume, item: Snapshot) -> bool:
 
 
 def outdate(draft: Draft, volume: Volume, snapshots: Iterable[Snapshot]) -> None:
-    """Discard snapshots that are not the volume's final ones any more, since it was attached since, or will be.
+    """Discard snapshots that are not the volume's final ones any more, since it has been attached since, or will be.
 
     EC2 shows a pending snapshot until it is completed, even if it is deleted. So its tags are removed first, and no
     run looks at it again.

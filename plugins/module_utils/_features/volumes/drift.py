@@ -212,7 +212,8 @@ def modify_request(match: Match, drift: Drift) -> dict[str, Any]:
     """Return ModifyVolume's parameters for the whole drift, in one call.
 
     With another type, the entry's performance is sent too, since EBS would use its defaults. EBS keeps the performance
-    of a gp2 volume only if neither iops nor throughput is sent, so one of them brings the other.
+    of a gp2 volume only if the request has neither iops nor throughput. So if the entry sets one, the request also has
+    the kept value of the other.
     """
     spec = match.target.spec
     volume_type = spec.volume_type or (match.volume.volume_type if match.volume else "")

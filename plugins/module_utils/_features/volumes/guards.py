@@ -149,7 +149,10 @@ def require_limits(draft: Draft) -> None:
             continue
         facts = type_facts(draft.state, instance.instance_type)
         if shared and facts.get("Hypervisor") not in (None, "nitro"):
-            raise UnsafePlan(f"{instance_id}: multi_attach: its type {instance.instance_type} is not built on Nitro")
+            raise UnsafePlan(
+                f"multi_attach: the type {instance.instance_type} of {instance_id} is not built on Nitro. Use a "
+                "Nitro type"
+            )
         limit = attachment_limit(draft.state, instance)
         leaving = sum(change.parameters["InstanceId"] == instance_id for change in draft.detaches)
         if limit is not None and (number := limit.excess(len(changes) - leaving)):

@@ -91,7 +91,7 @@ def parse(params: Mapping[str, Any], _region: str) -> VolumesSpec:
     ids = tuple(dict.fromkeys(require_id("instance", item, "instance_ids") for item in params["instance_ids"] or ()))
     zone, group = params["availability_zone"], params["spec"]
     if bool(ids) == bool(zone):
-        raise SpecError("instance_ids: needs either instance_ids or availability_zone. Set one of them")
+        raise SpecError("instance_ids: set either instance_ids or availability_zone, not both")
     if zone and not is_zone(zone):
         raise SpecError(f"availability_zone: {zone!r} is not the name of a zone, such as eu-central-1a")
     if zone and params["move"] and not group:
