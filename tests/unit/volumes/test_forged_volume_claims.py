@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tags that claim the past of a volume: its last snapshot, its place, its replacement. EC2 does not tell of these."""
+"""Tags that claim the past of a volume: its last snapshot, its attachment, its replacement. EC2 shows none of these."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_final_snapshot_of_a_finished_swap_is_not_its_leftover(sandbox: Sandbox,
 
 
 def test_swap_snapshot_of_an_earlier_version_is_kept(sandbox: Sandbox) -> None:
-    """Its description does not tell whether it was to stay as the final one."""
+    """The description does not say whether it was the final snapshot."""
     web, real = web_with_data(sandbox)
     detach(web, real)
     note = f"{web.instance_id} data: swap snapshot of {real}"

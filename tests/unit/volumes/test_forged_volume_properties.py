@@ -164,7 +164,7 @@ def test_no_tag_makes_a_run_take_what_is_not_the_entrys(
         None,
         *(change.resource for change in changes(plan, "CreateSnapshot")),
     }
-    # What is deleted has a snapshot of this run, or its entry names it and wants none.
+    # A deleted volume has a snapshot of this run, or its entry names it and wants none.
     deleted = resources(plan, "DeleteVolume")
     taken = {change.parameters["VolumeId"] for change in changes(plan, "CreateSnapshot", back=False)}
     named = {entry.get("volume_id")}

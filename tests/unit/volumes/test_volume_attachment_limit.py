@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How many volumes an instance takes: what EC2's limit counts, and what it leaves out."""
+"""The attachment limit of an instance: the attachments that EC2 counts, and those that it does not."""
 
 from __future__ import annotations
 

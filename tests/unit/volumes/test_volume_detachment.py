@@ -102,13 +102,13 @@ def test_the_root_volume_of_an_instance_that_does_not_name_its_volumes_yet() -> 
     check(Case("", [instance(state="pending")], [{"name": "root", "size": 20}], ["ModifyVolume vol-f001 Size=20"]))
 
 
-# What leaves: (its spec, its zone, what is given), and what the warning says.
+# The volume that leaves: (its spec, its zone, the options), and the warning.
 LEAVING: list[tuple[str, str, dict[str, Any], str]] = [
     ("web", ZONE, {"spec": "web"}, "leaves i-2 and stays in the declaration web"),
     ("web", OTHER_ZONE, {"spec": "web"}, "leaves i-2 and stays in the declaration web"),
     ("web", ZONE, {"spec": "web", "instance_ids": None, "availability_zone": OTHER_ZONE}, "leaves i-2 and stays"),
-    (DB, ZONE, {}, "goes from the declaration i-2 to i-1"),
-    (DB, OTHER_ZONE, {}, "goes from the declaration i-2 to i-1"),
+    (DB, ZONE, {}, "moves from the declaration i-2 to i-1"),
+    (DB, OTHER_ZONE, {}, "moves from the declaration i-2 to i-1"),
 ]
 
 

@@ -290,7 +290,7 @@ DRIFT = [
         **SWAP,
     ),
     drifts(
-        "a key that KMS does not tell is no reason to swap",
+        "a key that KMS does not show is no reason to swap",
         {"encrypted": True, "kms_key_id": KEY},
         {"encrypted": True, "kms_key_id": "alias/b"},
         facts=[Fact("alias/b/key", None)],

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a plan says of a volume from a snapshot: its least size, and its key."""
+"""The least size and the key of a volume from a snapshot."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a gp2 volume keeps when it becomes gp3, in place and by a swap."""
+"""The performance that a gp2 volume keeps when it becomes gp3, in place and by a swap."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_gp3_has_what_gp2_had_or_the_baseline(size: int, iops: int, expected: tu
         (2000, {}, {"VolumeType": "gp3"}, (6000, 250)),
         (400, {}, {"VolumeType": "gp3"}, (3000, 250)),
         (8, {}, {"VolumeType": "gp3"}, (3000, 125)),
-        # What is said of one ends EBS's own rule for both, so the other is sent too.
+        # A value for one of the two ends EBS's own rule for both, so the other is sent too.
         (2000, {"iops": 4000}, {"VolumeType": "gp3", "Iops": 4000, "Throughput": 250}, (4000, 250)),
         (2000, {"throughput": 125}, {"VolumeType": "gp3", "Iops": 6000, "Throughput": 125}, (6000, 125)),
         (

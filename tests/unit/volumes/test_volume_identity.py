@@ -41,7 +41,7 @@ IDENTITY = [
         [DATA],
         "CreateVolume new i-1/data | AttachVolume new i-1/data to i-1 /dev/sdf",
     ),
-    # lost, or never made: nothing of EC2's tells which
+    # lost, or never made: EC2 does not show which
     *(
         no(
             f"in the state error, {title}",

@@ -37,7 +37,7 @@ Options = dict[str, Any]
 
 @dataclass(frozen=True)
 class Scene:
-    """What a scenario begins with: two machines, one of them in the other zone on request."""
+    """The start of a scenario: two machines, one of them in the other zone on request."""
 
     sandbox: Sandbox
     web: Machine
@@ -255,7 +255,7 @@ def test_refused_on_the_way_it_goes_back(sandbox: Sandbox, scenario: Scenario, n
         # A create whose answer was lost is found again, and the run goes on.
         assert unclear
     elif unclear and nth == scenario.back[1] and scenario.name.startswith(("swap", "move")):
-        # The attachment was made: what has got into its place stays there, and the next run finishes it.
+        # The attachment was made: the rollback keeps it, and the next run finishes the swap.
         assert "InternalError" in disturbed.failed
         assert scene.web.state == scene.db.state == "running"
     else:
@@ -268,11 +268,11 @@ def test_refused_on_the_way_it_goes_back(sandbox: Sandbox, scenario: Scenario, n
     assert_nothing_lost(scene, data)
 
 
-# --- what has got into its place stays there -------------------------------------------------------------------------
+# --- an attached copy is kept ----------------------------------------------------------------------------------------
 
 
 def assert_holds(sandbox: Sandbox, volume_id: str, written: list[str]) -> None:
-    """What was written while a copy served is on the copy that serves now."""
+    """Writes to a serving copy are on the volume that serves now."""
     assert [line for line in written if line not in texts(sandbox, volume_id)] == []
 
 
@@ -333,7 +333,7 @@ def test_a_run_that_was_overtaken_takes_nothing_back(sandbox: Sandbox) -> None:
     new: list[str] = []
 
     def faster(volume_id: str) -> None:
-        """What another run of the same task does at this moment."""
+        """Let another run of the same task work at this moment."""
         new.append(volume_id)
         scene.web.ec2.attach_volume(VolumeId=volume_id, InstanceId=scene.web.instance_id, Device="/dev/sdf")
         scene.web.ec2.start_instances(InstanceIds=[scene.web.instance_id])

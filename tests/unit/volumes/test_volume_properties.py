@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What holds for all declarations and worlds, also after killed and failed runs."""
+"""Invariants of all declarations and worlds, also after killed and failed runs."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def worlds(draw: st.DrawFn) -> list[Resource]:
 
 @st.composite
 def entries(draw: st.DrawFn, name: str, ids: Sequence[str], kind: str) -> Entry:
-    """What is said of one volume; *ids*: what it may be named by."""
+    """The entry of one volume. *ids*: the ids that may name it."""
     said: Entry = {"name": name, "size": draw(st.sampled_from((20, 20, 30))), **draw(st.sampled_from(PERFORMANCES))}
     if name == "root":
         return {**said, "tags": draw(st.sampled_from((None, {"team": "b"})))}
@@ -116,7 +116,7 @@ def entries(draw: st.DrawFn, name: str, ids: Sequence[str], kind: str) -> Entry:
     if kind == "shared":
         said.update(volume_type="io2", iops=500, throughput=None, multi_attach=True)
     if kind != "kept":
-        # What is to be gone is not looked for by its device: the next run would find the next one there.
+        # An absent entry has no device_name: the next run would find another volume at that device.
         devices = (None, None, "/dev/sdf", "/dev/xvdg") if said["state"] == "present" else (None,)
         said["device_name"] = draw(st.sampled_from(devices))
         said["delete_on_termination"] = draw(st.sampled_from((None, True, False)))
@@ -125,7 +125,7 @@ def entries(draw: st.DrawFn, name: str, ids: Sequence[str], kind: str) -> Entry:
 
 @st.composite
 def declarations(draw: st.DrawFn, ids: Sequence[str]) -> VolumesSpec:
-    """Of one instance, of several, of a cluster that shares them, or of none."""
+    """Declarations of one instance, of several, of a cluster that shares them, or of none."""
     kind = draw(st.sampled_from(("one", "one", "one", "several", "shared", "kept")))
     names = draw(st.sampled_from((("data",), ("log",), NAMES, NAMES, ())))
     if kind in ("one", "several"):
@@ -232,7 +232,7 @@ def test_what_no_plan_does(history: tuple[Ec2, VolumesSpec]) -> None:
 @many
 @given(histories())
 def test_no_write_is_lost(history: tuple[Ec2, VolumesSpec]) -> None:
-    """What `Ec2` counts: a write to each attached volume of a running instance before every call."""
+    """Count a write to each attached volume of a running instance before every call."""
     ec2, spec = history
     found = planned(spec, ec2)
     if found is None or not spec.final_snapshot:
@@ -253,7 +253,7 @@ def test_no_write_is_lost(history: tuple[Ec2, VolumesSpec]) -> None:
 def test_a_rerun_after_any_kill_carries_on(history: tuple[Ec2, VolumesSpec], calls: int, settled: bool) -> None:
     ec2, spec = history
     found = planned(spec, ec2)
-    # Of what shows the declared values nobody asks whether it is becoming something else.
+    # The planner does not query the modification of a volume that shows the declared values.
     strays = any((ec2.fact(f"{one.volume_id}/modification") or {}).get("state") == "modifying" for one in ec2.volumes())
     if found is None:
         return
@@ -345,10 +345,10 @@ def test_the_way_back_of_a_shared_volume() -> None:
 @many
 @given(histories(), st.integers(1, 15))
 def test_a_failure_on_the_way_leads_back(history: tuple[Ec2, VolumesSpec], nth: int) -> None:
-    """What was to come back is where it was, the instances run as they did, and nothing of the copies is left."""
+    """Moved volumes are attached as before, the instances run as before, and no copy is left."""
     ec2, spec = history
     found = planned(spec, ec2)
-    # What is shared may be in its new place on one instance, and not on another. Cases of their own are above.
+    # A shared volume may be attached to one of its instances and not to another. Cases of their own are above.
     if found is None or spec.shared or any(ec2.resources[one].state == "pending" for one in PLACES):
         return
     before, plan = dict(ec2.resources), found[1]
@@ -377,7 +377,7 @@ def test_a_failure_on_the_way_leads_back(history: tuple[Ec2, VolumesSpec], nth: 
 
 
 def not_verified(plan: Plan, failed: Sequence[Change]) -> Iterator[str]:
-    """What comes off to be attached again, and the copies for it, whose attachment has not been waited for."""
+    """The volumes that are detached to be attached again, and their copies, before the wait for their attachments."""
     tags = {change.resource: tags_of(change.parameters) for change in plan.changes if change.action == "CreateVolume"}
     taken = {change.resource for change in plan.changes if change.action == "DetachVolume"}
     begun = False

@@ -43,7 +43,7 @@ def test_volume_of_another_spec_is_spared() -> None:
     ec2 = shared_machine()
     assert steps(carried_out(declared(DATA, **PURGE), ec2)) == []
     (warning,) = warnings(ec2, DATA, **PURGE)
-    assert "vol-2 stays" in warning
+    assert "vol-2 is not detached" in warning
     assert "'logging'" in warning
     assert "steal: true" in warning
 
@@ -77,7 +77,7 @@ def test_volume_with_half_of_its_identity_is_not_detached(left: dict[str, str], 
     ec2 = Ec2(instance(), volume(1, WEB, tags=left))
     made = carried_out(declared(DATA, **PURGE), ec2)
     assert not any(change.action == "DetachVolume" for change in made.changes)
-    assert any("vol-1 stays, since it has the tag" in short(text) and lost in text for text in made.warnings)
+    assert any("vol-1 is not detached: it has the tag" in short(text) and lost in text for text in made.warnings)
 
 
 def test_new_volume_beside_a_purged_one_without_tags_is_a_warning() -> None:

@@ -488,7 +488,7 @@ def test_several_instances_share_all_volumes_or_none(given: Entry, volumes: list
     "zone", ["us-east-1a", "ap-southeast-5c", "us-gov-west-1b", "us-west-2-lax-1a", "us-east-1-wl1-bos-wlz-1"]
 )
 def test_zones_of_all_kinds(zone: str) -> None:
-    """Of a region, of a Local Zone, and of a Wavelength Zone."""
+    """Zones of a region, Local Zones, and Wavelength Zones."""
     assert declared(instance_ids=None, availability_zone=zone, spec="web").availability_zone == zone
 
 

@@ -50,7 +50,7 @@ BOTH_OLD = f"{vol(2)},{vol(1)}"
 
 
 def heir(number: int = 2, *at: str, replaces: str = vol(1), **fields: Any) -> Volume:
-    """What a swap has made, encrypted, and has put into its place."""
+    """A swap's encrypted copy, attached."""
     links = tuple(VolumeAttachment(one, "/dev/sdh", delete_on_termination=True) for one in at)
     tags = {"ec2ops:replaces": replaces, **fields.pop("tags", {})}
     fields = {"snapshot_id": snap(number - 1), "create_time": NOW, **fields}
@@ -58,7 +58,7 @@ def heir(number: int = 2, *at: str, replaces: str = vol(1), **fields: Any) -> Vo
 
 
 def copy(number: int = 2, *at: str, replaces: str = vol(1), **fields: Any) -> Volume:
-    """What a swap has made, and may not have put into its place yet."""
+    """A swap's copy that may never have been attached."""
     tags = {"ec2ops:swap": replaces.partition(",")[0], **fields.pop("tags", {})}
     return heir(number, *at, replaces=replaces, tags=tags, **fields)
 
@@ -67,7 +67,7 @@ def swap(title: str, there: Sequence[Resource], *steps: str, **given: Any) -> An
     return ok(title, [STOPPED, *there], [ENCRYPT], *steps, **{"replace": "snapshot", **given})
 
 
-# That it was deleted with its instance says only a tag, so it is not any more.
+# Only a tag says that EC2 deleted the volume with its instance, so the run does not set it.
 ATTACH_AGAIN = ("AttachVolume vol-2 to i-1 /dev/sdh",)
 COPY_AGAIN = ("CreateVolume new i-1/data", "AttachVolume new i-1/data to i-1 /dev/sdh")
 DONE = (MARK, UNTAG, TAKEN_OVER)

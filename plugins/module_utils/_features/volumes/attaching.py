@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The single steps of a move: attach, detach, record the place.
+"""The single steps of a move: attach, detach, record the attachment.
 
 Private to this collection.
 """
@@ -28,14 +28,9 @@ from .drift import (
     modification,
     modification_query,
 )
+from .former_attachments import FormerAttachment, attachment_tags, deleted_with, present_attachments
 from .match import Match
-from .places import (
-    Place,
-    deleted_with,
-    places_of,
-    places_tags,
-    require_supported_site,
-)
+from .sites import require_supported_site
 from .targets import boots
 
 
@@ -100,9 +95,9 @@ def plan_attachment(
 
 
 def plan_flag(draft: Draft, match: Match, volume: Volume, link: VolumeAttachment) -> None:
-    """Set delete-on-termination of an attachment that stays to the entry's value, if the entry sets one.
+    """Set delete-on-termination of a kept attachment to the entry's value, if the entry sets one.
 
-    The tag's claim does not count, since a volume that outlives its instance harms nobody.
+    The tag's claim does not count, since a volume that outlives its instance does no harm.
     """
     wanted = match.target.spec.delete_on_termination
     if wanted is not None and wanted != deleted_with(draft.state, volume, link.instance_id):
@@ -143,12 +138,12 @@ def plan_detach(
 
 
 def _interrupt(draft: Draft, volume: Volume, link: VolumeAttachment, label: str, why: str) -> None:
-    """Record the volume's place before the stop of its running instance. Raises UnsafePlan without the user's consent.
+    """Record the volume's attachments before the stop of its running instance. Raises UnsafePlan without consent.
 
-    With ``in_use: detach`` the instance goes on, and nothing brings the volume back.
+    With ``in_use: detach`` the instance runs on, and nothing brings the volume back.
     """
     if draft.spec.in_use == "stop":
-        record_places(draft, volume, places_of(draft.state, volume))
+        record_attachments(draft, volume, present_attachments(draft.state, volume))
     if draft.spec.in_use == "refuse" and draft.is_settled:
         raise UnsafePlan(
             f"{label}: {volume.volume_id} must be detached from {link.instance_id}, which is running{why}. "
@@ -187,12 +182,12 @@ def _detach(
     )
 
 
-def record_places(draft: Draft, volume: Volume, places: Sequence[Place]) -> None:
-    """Record the volume's place before its detach."""
+def record_attachments(draft: Draft, volume: Volume, formers: Sequence[FormerAttachment]) -> None:
+    """Record the volume's attachments before its detach."""
     if any(change.resource == volume.volume_id for change in draft.marks):
         return
-    reason = "record the place for the next run"
-    draft.add_tags(draft.marks, volume, places_tags(places, volume.tags), reason)
+    reason = "record the attachments for the next run"
+    draft.add_tags(draft.marks, volume, attachment_tags(formers, volume.tags), reason)
 
 
 # --- delete-on-termination -------------------------------------------------------------------------------------------
@@ -253,53 +248,53 @@ def point_of_no_return(draft: Draft, move: Move) -> tuple[Query, ...]:
     targets = tuple(
         str(change.parameters["InstanceId"]) for change in draft.attaches if change.resource == move.successor
     )
-    first = {place.instance_id for place in move.places}
+    first = {former.instance_id for former in move.formers}
     gets_multi_attach = any(change.resource == move.volume.volume_id for change in draft.modifications)
     if move.volume.multi_attach_enabled or gets_multi_attach:
-        # A shared volume goes back to one instance without leaving the other.
+        # A shared volume returns to one instance while the other keeps it.
         first.update(targets)
-    # On the instance that had it, the volume is at home, at another device too.
+    # The instance that had the volume gets it back, at any device.
     away = tuple(instance_id for instance_id in targets if instance_id not in first)
     return (Query("DescribeVolumes", (new, ("attachment.instance-id", away))),) if away else ()
 
 
 def attached_again(draft: Draft) -> Iterator[Stage]:
-    """Yield the rollback of `plan_detach`: the volumes at their former places, with their delete-on-termination."""
-    places = [(move, move.volume, place) for move in draft.moves for place in move.places]
-    yield Stage(waits=tuple(Wait((volume.volume_id,), "settled") for _move, volume, _place in places))
+    """Yield the rollback of `plan_detach`: the former attachments, with their delete-on-termination."""
+    formers = [(move, move.volume, former) for move in draft.moves for former in move.formers]
+    yield Stage(waits=tuple(Wait((volume.volume_id,), "settled") for _move, volume, _former in formers))
     yield Stage(
         tuple(
             Change(
                 "AttachVolume",
                 volume.volume_id,
                 draft.state.region,
-                {"InstanceId": place.instance_id, "Device": place.device_name},
-                "attach again at the former place",
+                {"InstanceId": former.instance_id, "Device": former.device_name},
+                "attach again at the former device",
                 None,
                 {"state": "in-use", "attachments": [plain(link) for link in volume.attachments]},
                 unless=point_of_no_return(draft, move),
             )
-            for move, volume, place in places
+            for move, volume, former in formers
         ),
-        tuple(Wait((volume.volume_id,), "attached", about=place.instance_id) for _move, volume, place in places),
+        tuple(Wait((volume.volume_id,), "attached", about=former.instance_id) for _move, volume, former in formers),
         # EC2 attaches nothing to an instance that is still stopping.
         patience=frozenset({"IncorrectState"}),
     )
-    for move, _volume, place in places:
-        if place.delete_on_termination:
-            flags = _flags(place.instance_id, {place.device_name: True}, draft.state.region)
+    for move, _volume, former in formers:
+        if former.delete_on_termination:
+            flags = _flags(former.instance_id, {former.device_name: True}, draft.state.region)
             yield Stage((dataclasses.replace(flags, unless=point_of_no_return(draft, move)),))
 
 
-def places_forgotten(draft: Draft) -> Stage:
-    """Return the rollback of `record_places`."""
+def attachments_forgotten(draft: Draft) -> Stage:
+    """Return the rollback of `record_attachments`."""
     moves = {move.volume.volume_id: move for move in draft.moves}
     marked = [change.resource for change in draft.marks]
-    marked += [move.volume.volume_id for move in draft.moves if move.places]
+    marked += [move.volume.volume_id for move in draft.moves if move.formers]
     return Stage(
         tuple(
             dataclasses.replace(
-                draft.untagged(volume_id, tag_names.WAS_AT, "forget the former place"),
+                draft.untagged(volume_id, tag_names.WAS_AT, "forget the former attachments"),
                 unless=point_of_no_return(draft, moves[volume_id]) if volume_id in moves else (),
             )
             for volume_id in dict.fromkeys(marked)

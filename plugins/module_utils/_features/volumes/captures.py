@@ -23,9 +23,7 @@ from ..._kernel.state import Query, State, own_snapshots
 from ..._kernel.tags import carried
 from .draft import Draft
 from .match import Match
-from .places import (
-    require_in_region,
-)
+from .sites import require_in_region
 
 
 def source_of_copy(draft: Draft, old: Volume, new: Volume) -> str:
@@ -49,7 +47,7 @@ def snapshots_of_runs(draft: Draft, volume: Volume, tag: str) -> list[Snapshot]:
         word = proofs.SWAP_WORD if tag == tag_names.SWAP else proofs.FINAL_WORD
         draft.warnings.append(
             f"{listed(others)}: no run took this as the {word} snapshot of {volume.volume_id}, although its tag "
-            f"{tag} says so. It stays as it is. Remove its tag {tag}"
+            f"{tag} says so. It is left as it is. Remove its tag {tag}"
         )
     return ours
 

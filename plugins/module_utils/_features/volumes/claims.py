@@ -66,7 +66,7 @@ class KnownVolumes:
         counts.
 
         EC2 must not contradict the claim. If EC2 proves nothing, since the swap's snapshot is gone, *new* counts while
-        it is attached. Of two detached volumes it counts if the other one is marked as replaced by it.
+        it is attached. If both volumes are detached, it counts if the other one is marked as replaced by it.
         """
         old = self.get(old_id)
         if old is None or self.is_proven(new, old):

@@ -25,9 +25,7 @@ from .drift import (
     key_query,
 )
 from .match import Match
-from .places import (
-    require_supported_site,
-)
+from .sites import require_supported_site
 from .targets import Target
 
 ARCHIVE = "archive"

@@ -22,8 +22,9 @@ from ..._kernel.plan import Change, Wait
 from ..._kernel.resources import Snapshot, Volume, VolumeAttachment, view
 from ..._kernel.state import Query, State
 from ..._kernel.tags import boto3_tags
+from .former_attachments import FormerAttachment
+from .free_devices import Devices
 from .match import Match
-from .places import Devices, Place
 from .spec import VolumesSpec
 from .targets import Target
 
@@ -33,10 +34,10 @@ COOLDOWN = frozenset({"IncorrectModificationState", "VolumeModificationRateExcee
 
 @dataclass
 class Move:
-    """A volume that leaves its places and is attached again, itself or as a copy."""
+    """A volume that is detached and attached again, itself or as a copy."""
 
     volume: Volume
-    places: tuple[Place, ...]
+    formers: tuple[FormerAttachment, ...]
     new: str = ""
     snapshot: str = ""
 
@@ -50,7 +51,7 @@ class Move:
 class Draft:
     """A plan of the declaration in the making. The planner fills its lists in any order, and `stages` orders them.
 
-    The entries ask side by side: the planner notes its queries in ``asked`` and goes on without the answers. A draft
+    The entries ask side by side: the planner notes its queries in ``asked`` and continues without the answers. A draft
     counts once all of them are answered.
     """
 
@@ -94,7 +95,7 @@ class Draft:
     replaced_marks: list[Change] = field(default_factory=list)
     releases: list[Change] = field(default_factory=list)
     deletions: list[Change] = field(default_factory=list)
-    # The snapshots that prove the deleted volumes' copies go last.
+    # Last: these snapshots prove that the copies were made from the deleted volumes.
     leftovers: list[Change] = field(default_factory=list)
 
     @property

@@ -27,10 +27,8 @@ from .drift import (
     compare,
     shown,
 )
+from .former_attachments import deleted_with
 from .match import Match
-from .places import (
-    deleted_with,
-)
 from .targets import replaced_by
 
 
@@ -125,10 +123,10 @@ def require_unreplaced(draft: Draft) -> None:
     """Raise SpecError for an attachment to an instance that a relaunch has retired."""
     joined = {str(change.parameters["InstanceId"]): draft.labels[change.resource] for change in draft.attaches}
     for instance in at_rest(draft, joined):
-        heir = successor(draft.state, instance.instance_id)
-        if heir is not None:
+        living = successor(draft.state, instance.instance_id)
+        if living is not None:
             raise SpecError(
-                f"{joined[instance.instance_id]}: {replaced_by(instance.instance_id, heir)}. To go on with "
+                f"{joined[instance.instance_id]}: {replaced_by(instance.instance_id, living)}. To continue with "
                 f"{instance.instance_id}, start it first"
             )
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Find the volume of each entry of `ebs_volume_spec`, and the place that the entry wants for it.
+"""Find the volume of each entry of `ebs_volume_spec`, and where the entry wants it.
 
 The tags ``ec2ops:spec`` and ``ec2ops:volume`` identify a volume. Without them, its id in the entry does, or its
 attachment at the entry's device. During a swap there are two volumes; the phase of the swap decides which counts.
@@ -67,7 +67,7 @@ def _with_own_group(match: Match) -> Match:
     """Return the match of a moved volume in the declaration that it keeps.
 
     A volume without a declaration, or with one named after an instance or a zone, changes hands with the move. Any
-    other declaration goes with the volume.
+    other declaration moves with the volume.
     """
     group = match.volume.tags.get(tag_names.SPEC, "") if match.volume is not None else ""
     if _OF_A_PLACE.fullmatch(group):
@@ -186,7 +186,7 @@ def _told_from_copies(match: Match, known: KnownVolumes) -> Match:
         volume.volume_id,
         *tag_names.replaced_ids(volume.tags),
         *(stale.volume_id for stale in match.stale),
-        # A volume that only claims to have replaced the named one is told apart by that claim.
+        # A volume that only claims to have replaced the named one shows it by that claim.
         *(claim.volume_id for claim in known.claims[match.target.spec.volume_id]),
     }
     rivals = [
@@ -302,7 +302,7 @@ def _not_restored(target: Target, foreign: Iterable[Volume]) -> Iterator[str]:
     for volume in foreign:
         yield (
             f"{target.label}: {volume.volume_id} has the tag {tag_names.SPEC}={target.group}, but was not made from "
-            f"{target.spec.snapshot_id}. It stays as it is. Remove its tag {tag_names.SPEC}"
+            f"{target.spec.snapshot_id}. It is left as it is. Remove its tag {tag_names.SPEC}"
         )
 
 
@@ -345,26 +345,26 @@ def _named(target: Target, known: KnownVolumes, volume_id: str) -> Match:
     """Return the match for a volume's id: the volume itself, or the one that has replaced it."""
     volume = known.get(volume_id)
     doubts = tuple(known.doubts(target, [*([volume] if volume is not None else []), *known.claims[volume_id]]))
-    heirs = [heir for heir in known.replacements(target, volume_id) if not known.is_replaced(target, heir)]
-    heirs = _newest(target, heirs, known)
-    if len(heirs) > 1:
+    successors = [item for item in known.replacements(target, volume_id) if not known.is_replaced(target, item)]
+    successors = _newest(target, successors, known)
+    if len(successors) > 1:
         raise Ambiguous(
             f"{target.label}: several volumes have replaced {volume_id}",
-            sorted(item.volume_id for item in heirs),
+            sorted(item.volume_id for item in successors),
         )
-    first = heirs[0] if heirs else volume
+    first = successors[0] if successors else volume
     if first is None:
         if target.spec.state == "present":
             raise SpecError(f"{target.label}: volume_id: {volume_id} does not exist. Check the id and the region")
         return Match(target, target.spec.name or volume_id, how="volume_id")
     name = target.spec.name or first.tags.get(tag_names.VOLUME) or volume_id
-    if heirs and target.spec.state == "absent" and not known.is_sure(first, volume_id):
+    if successors and target.spec.state == "absent" and not known.is_sure(first, volume_id):
         kept = (
             f"{target.label}: {first.volume_id} carries {tag_names.REPLACES}={volume_id}, which nothing proves any "
             f"more. It is not deleted. Name {first.volume_id} to delete it"
         )
         return Match(target, name, how="volume_id", doubts=(*doubts, kept))
-    if heirs:
+    if successors:
         return _by_claim(target, name, first, known, volume_id, doubts)
     if known.is_replaced(target, first):
         if target.spec.state != "present":

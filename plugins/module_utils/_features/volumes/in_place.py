@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The changes of a volume that stays where it is: its tags, and its size, type and performance.
+"""The changes of a volume where it is: its tags, and its size, type and performance.
 
 Private to this collection.
 """
@@ -130,14 +130,14 @@ def _modify(draft: Draft, volume: Volume, drift: Drift, request: dict[str, Any],
 
 
 def leaving_warnings(match: Match, volume: Volume, state: State) -> Iterator[str]:
-    """Yield a warning for other tasks that declare the volume at its present place, since they would undo the move."""
+    """Yield a warning for other tasks that declare the volume where it is now, since they would undo the move."""
     target = match.target
     left, name = volume.tags.get(tag_names.SPEC), volume.tags.get(tag_names.VOLUME)
     if left is None:
         return
     if left != target.group:
         yield (
-            f"{volume.volume_id} goes from the declaration {left} to {target.group}. Remove {name} from {left}, or "
+            f"{volume.volume_id} moves from the declaration {left} to {target.group}. Remove {name} from {left}, or "
             "its next run makes a new volume"
         )
     elif match.how == "volume_id":

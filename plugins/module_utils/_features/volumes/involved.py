@@ -4,7 +4,7 @@
 
 """Find the instances that an earlier run of a declaration has stopped, and the facts that refute such a claim.
 
-A volume's tag ``ec2ops:was-at`` claims its place before that run detached it, and a hold claims that the instance there
+A volume's tag ``ec2ops:was-at`` claims its attachment before the run, and a hold claims that the instance there
 was running. Both are tags, and the hold may belong to another run that works on the instance right now.
 
 Private to this collection.
@@ -19,7 +19,7 @@ from ..._kernel import tags as tag_names
 from ..._kernel.instance_proofs import attached_since
 from ..._kernel.resources import Instance, Volume
 from ..._kernel.state import State
-from .places import Place, recorded_places
+from .former_attachments import FormerAttachment, recorded_attachments
 
 
 def involved(
@@ -33,15 +33,15 @@ def involved(
     found: dict[str, Instance] = {}
     refuted: dict[str, tuple[Instance, Volume]] = {}
     for volume in volumes:
-        for place in recorded_places(volume):
-            instance = state.instance(place.instance_id)
+        for former in recorded_attachments(volume):
+            instance = state.instance(former.instance_id)
             hold = hold_of(instance) if instance is not None else None
             if instance is None or hold is None:
                 continue
             # A run that was ended right after its stop leaves the volume where it was.
             there = any(link.instance_id == instance.instance_id for link in volume.attachments)
             parts = (volume.volume_id, instance.instance_id) in parted
-            if parts or (there and instance.instance_id in declared) or _fits(state, volume, place, hold):
+            if parts or (there and instance.instance_id in declared) or _fits(state, volume, former, hold):
                 found[instance.instance_id] = instance
             else:
                 refuted[instance.instance_id] = instance, volume
@@ -58,8 +58,8 @@ def _left_alone(instance: Instance, volume: Volume) -> str:
     )
 
 
-def _fits(state: State, volume: Volume, place: Place, hold: Hold) -> bool:
-    """Return whether EC2's facts allow the claim that the volume was at this place when the hold began.
+def _fits(state: State, volume: Volume, former: FormerAttachment, hold: Hold) -> bool:
+    """Return whether EC2's facts allow the claim that the volume had this attachment when the hold began.
 
     Each of these facts refutes it:
 
@@ -68,7 +68,7 @@ def _fits(state: State, volume: Volume, place: Place, hold: Hold) -> bool:
     - the volume has been attached elsewhere since before the hold
     - another volume has been attached under that device name since before the hold
     """
-    instance = state.instance(place.instance_id)
+    instance = state.instance(former.instance_id)
     if instance is None or volume.availability_zone != instance.availability_zone:
         return False
     if volume.create_time is not None and volume.create_time > hold.since:
@@ -80,6 +80,6 @@ def _fits(state: State, volume: Volume, place: Place, hold: Hold) -> bool:
     others = [
         attached_since(instance, device.volume_id)
         for device in instance.block_devices
-        if device.device_name == place.device_name and device.volume_id != volume.volume_id
+        if device.device_name == former.device_name and device.volume_id != volume.volume_id
     ]
     return not any(moment is not None and moment < hold.since for moment in others)

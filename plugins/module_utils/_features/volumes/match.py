@@ -25,12 +25,12 @@ from .targets import Target, is_at
 class Match:
     """The volumes that a target may stand for.
 
-    ``name``: the value of ``ec2ops:volume``. ``volume``: the one that counts, None when there is none. ``how``:
+    ``name``: the value of ``ec2ops:volume``. ``volume``: the volume that counts, or None. ``how``:
     ``tags``, ``volume_id``, ``device`` or ``root``. ``swaps``: the unfinished swaps that led to ``volume``, the latest
-    first. ``stale``: copies of a swap that did not end, which nobody needs any more. ``copies``: other volumes with the
-    entry's tags, where ``volume_id`` or its place decides for one. ``doubts``: tags that no fact supports, as warnings.
-    ``unproven``: the entry names another volume, and only tags say that ``volume`` has replaced it; then only its tags
-    are changed. ``refused``: why tags leave the entry's volume open; the other entries are carried out.
+    first. ``stale``: copies of a swap that did not end, which no entry needs any more. ``copies``: other volumes with
+    the entry's tags, where ``volume_id`` or its place decides for one. ``doubts``: tags that no fact supports, as
+    warnings. ``unproven``: the entry names another volume, and only tags say that ``volume`` has replaced it; then only
+    its tags are changed. ``refused``: why tags leave the entry's volume open; the other entries are carried out.
     """
 
     target: Target

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The place of an entry's volume: attached where the entry wants it, detached, or deleted.
+"""The attachments of an entry's volume: attached where the entry wants it, detached, or deleted.
 
 Private to this collection.
 """
@@ -18,24 +18,23 @@ from ..._kernel.errors import UnsafePlan
 from ..._kernel.ids import is_planned
 from ..._kernel.plan import Wait
 from ..._kernel.resources import Instance, Volume, VolumeAttachment
-from .attaching import await_creation, is_dead, make_ready, plan_attachment, plan_detach, plan_flag, record_places
+from .attaching import await_creation, is_dead, make_ready, plan_attachment, plan_detach, plan_flag, record_attachments
 from .captures import (
     before_deletion,
     plan_capture,
     source_of_copy,
 )
 from .draft import Draft, Move
+from .former_attachments import (
+    FormerAttachment,
+    declared_attachments,
+    deleted_with,
+    present_attachments,
+    recorded_attachments,
+)
 from .in_place import plan_tags
 from .match import Match, strangers
-from .places import (
-    BY_OTHER_MEANS,
-    Place,
-    declared_places,
-    deleted_with,
-    places_of,
-    recorded_places,
-    require_in_region,
-)
+from .sites import BY_OTHER_MEANS, require_in_region
 from .swaps import end_swap, forget_swap
 
 
@@ -51,11 +50,11 @@ class _Links:
     joining: list[Instance]
 
     def remaining(self, volume: Volume) -> list[VolumeAttachment]:
-        """Return the volume's attachments that stay."""
+        """Return the attachments that this run keeps."""
         return [link for link in volume.attachments if link not in self.leaving and link not in self.ending]
 
 
-def plan_place(draft: Draft, match: Match, volume: Volume, *, apart: bool = False) -> bool:
+def plan_attachments(draft: Draft, match: Match, volume: Volume, *, apart: bool = False) -> bool:
     """Plan the attachments to make and to end. If *apart*, all present ones end and come back.
 
     Returns whether this run attaches anything.
@@ -79,7 +78,7 @@ def plan_place(draft: Draft, match: Match, volume: Volume, *, apart: bool = Fals
 def _links(draft: Draft, match: Match, volume: Volume, *, apart: bool) -> _Links:
     """Return the attachments to detach, those that are already ending, and those to make.
 
-    An attachment that stays gets its delete-on-termination, and a wait.
+    A kept attachment gets its delete-on-termination, and a wait.
     """
     target, device = match.target, match.target.spec.device_name
     known = {link.instance_id: link for link in volume.attachments}
@@ -108,32 +107,32 @@ def _links(draft: Draft, match: Match, volume: Volume, *, apart: bool) -> _Links
 def _plan_return(draft: Draft, match: Match, volume: Volume, links: _Links) -> None:
     """Plan which volume a rollback attaches again: the one that leaves, or the one that it replaces.
 
-    A replaced volume is detached already, and comes back if its copy cannot take its place. A copy that leaves its
-    place has been written to, so nothing goes back to the replaced volume.
+    A replaced volume is detached already, and comes back if its copy cannot take its place. A copy that was
+    attached may have new writes, so the replaced volume is not attached again.
     """
     swap = match.swaps[0] if match.swaps else None
     if swap is not None and swap.is_proven and links.joining and not links.leaving:
         snapshot_id = source_of_copy(draft, swap.old, volume)
-        draft.moves.append(Move(swap.old, declared_places(match.target, swap.old), volume.volume_id, snapshot_id))
+        draft.moves.append(Move(swap.old, declared_attachments(match.target, swap.old), volume.volume_id, snapshot_id))
     if links.leaving and links.joining:
         back = tuple(
-            Place(link.instance_id, link.device_name, deleted_with(draft.state, volume, link.instance_id))
+            FormerAttachment(link.instance_id, link.device_name, deleted_with(draft.state, volume, link.instance_id))
             for link in links.leaving
         )
         draft.moves.append(Move(volume, back))
-        record_places(draft, volume, places_of(draft.state, volume))
+        record_attachments(draft, volume, present_attachments(draft.state, volume))
 
 
 def _plan_attachments(draft: Draft, match: Match, volume: Volume, links: _Links, *, apart: bool) -> None:
     """Plan the new attachments: at the recorded device, at the present one if *apart*, or at a free one."""
     target = match.target
     known = {link.instance_id: link for link in volume.attachments}
-    recorded = declared_places(target, volume) or (declared_places(target, match.old) if match.old else ())
-    places = {place.instance_id: place for place in recorded}
+    recorded = declared_attachments(target, volume) or (declared_attachments(target, match.old) if match.old else ())
+    formers = {former.instance_id: former for former in recorded}
     remaining = links.remaining(volume)
     for instance in links.joining:
         link = known.get(instance.instance_id)
-        was = places.get(instance.instance_id)
+        was = formers.get(instance.instance_id)
         device = was.device_name if was else link.device_name if apart and link is not None else None
         chosen = draft.devices.choose(match, instance, device)
         remembered = link is not None and link.delete_on_termination
@@ -160,7 +159,7 @@ def plan_removal(draft: Draft, match: Match, volume: Volume) -> None:
         _plan_deletion(draft, match, volume)
         return
     plan_tags(draft, match, volume)
-    draft.remove_tags(draft.releases, volume, tag_names.WAS_AT, "forget the former place")
+    draft.remove_tags(draft.releases, volume, tag_names.WAS_AT, "forget the former attachments")
 
 
 def _plan_deletion(draft: Draft, match: Match, volume: Volume) -> None:
@@ -185,10 +184,10 @@ def _forgotten_flags(match: Match, volumes: Iterable[Volume | None]) -> Iterator
     for volume in volumes:
         if volume is None:
             continue
-        for place in recorded_places(volume):
-            if place.delete_on_termination and place.instance_id in match.target.instance_ids:
+        for former in recorded_attachments(volume):
+            if former.delete_on_termination and former.instance_id in match.target.instance_ids:
                 yield (
                     f"{match.target.label}: the tag {tag_names.WAS_AT[0]} of {volume.volume_id} says that it was "
-                    f"deleted with {place.instance_id}, but nothing proves that. Set delete_on_termination: true to "
+                    f"deleted with {former.instance_id}, but nothing proves that. Set delete_on_termination: true to "
                     "have it deleted so"
                 )

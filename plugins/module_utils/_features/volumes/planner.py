@@ -5,8 +5,8 @@
 """The volumes of a declaration: which to create, modify, move, swap, detach or delete.
 
 Changes without an interruption come first. If volumes must be detached from running instances, these follow: a hold,
-the stop, the detach, snapshots, copies, the attachments and the start. Only then replaced volumes are given up. From
-the first detach to the last attachment every failure is rolled back.
+the stop, the detach, snapshots, copies, the attachments and the start. Only then the plan marks or deletes replaced
+volumes. From the first detach to the last attachment every failure is rolled back.
 
 Private to this collection.
 """
@@ -37,6 +37,8 @@ from .drift import (
     key_arn,
     key_query,
 )
+from .former_attachments import recorded_attachments
+from .free_devices import Devices
 from .guards import (
     at_rest,
     require_limits,
@@ -49,15 +51,10 @@ from .guards import (
 from .identity import first_queries, kept_group_queries, matches
 from .in_place import comes_off, plan_modification, plan_tags
 from .match import Match
-from .places import (
-    BY_OTHER_MEANS,
-    Devices,
-    recorded_places,
-    require_in_region,
-)
-from .placing import plan_place, plan_removal
+from .placing import plan_attachments, plan_removal
 from .power import involved_instances, is_over, stopping_instances
 from .result import result
+from .sites import BY_OTHER_MEANS, require_in_region
 from .spec import VolumesSpec, parse
 from .stages import stages_of
 from .swaps import discard_copy, finish_swap, plan_swap
@@ -118,11 +115,11 @@ def _questions(draft: Draft) -> Iterator[Query]:
         link.instance_id for match in draft.matches for link in (match.volume.attachments if match.volume else ())
     )
     holders.update(
-        place.instance_id
+        former.instance_id
         for match in draft.matches
         for volume in (match.volume, *match.replaced)
         if volume is not None
-        for place in recorded_places(volume)
+        for former in recorded_attachments(volume)
     )
     unknown = sorted(item for item in holders if draft.state.instance(item) is None)
     yield from by_id("DescribeInstances", "instance-id", unknown)
@@ -179,7 +176,7 @@ def _converge(draft: Draft, match: Match, volume: Volume) -> None:
     wanted_key = match.target.spec.kms_key_id
     if wanted_key is not None and volume.encrypted and key_arn(draft.state, wanted_key) is None:
         draft.warnings.append(
-            f"{match.target.label}: KMS does not tell the key {wanted_key}, so it is not compared with "
+            f"{match.target.label}: KMS does not show the key {wanted_key}, so it is not compared with "
             f"{volume.kms_key_id}"
         )
     drift = compare(match, draft.state)
@@ -192,7 +189,7 @@ def _converge(draft: Draft, match: Match, volume: Volume) -> None:
         return
     plan_tags(draft, match, volume)
     apart = comes_off(draft, match, volume, drift)
-    moving = plan_place(draft, match, volume, apart=apart)
+    moving = plan_attachments(draft, match, volume, apart=apart)
     plan_modification(draft, match, volume, drift, moving=moving, apart=apart)
 
 

@@ -21,9 +21,9 @@ from ..._kernel.resources import Snapshot, Volume, view
 from ..._kernel.state import State
 from .draft import plain
 from .drift import Drift, compare, modification
+from .former_attachments import deleted_with
 from .identity import matches
 from .match import Match
-from .places import deleted_with
 from .spec import VolumesSpec
 
 _NVME = "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_"

@@ -302,7 +302,7 @@ def _require_several(spec: VolumesSpec) -> None:
 
 
 def _require_moving(spec: VolumesSpec) -> None:
-    """Raise SpecError for a move of anything except named volumes to one place."""
+    """Raise SpecError for a move of anything except named volumes to one target."""
     if len(spec.instance_ids) > 1:
         raise SpecError("move: takes one instance. Name one in instance_ids")
     for volume in spec.volumes:

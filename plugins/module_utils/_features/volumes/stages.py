@@ -21,7 +21,7 @@ from ..._kernel.plan import ANY_FAILURE, Change, Stage, Wait
 from ..._kernel.resources import Fact, Instance
 from ..._kernel.state import State
 from ..._kernel.tags import require_room
-from .attaching import attached_again, flag_changes, places_forgotten
+from .attaching import attached_again, attachments_forgotten, flag_changes
 from .draft import COOLDOWN, Draft
 from .swaps import swaps_undone
 
@@ -61,16 +61,16 @@ def _interruption(draft: Draft, stopping: Sequence[Instance], restored: Sequence
     moment, region, hold_time = draft.now, draft.state.region, draft.spec.hold_time
     stops = held_stop(stopping, region, moment, hold_time)
     restore = restore_stages(restored, region, moment, hold_time)
-    back = _way_back(draft, restore)
+    back = _rollback(draft, restore)
     stages = [Stage(tuple(draft.marks))]
-    stages += [_with_way_back(stage, back) for stage in stops]
-    stages.append(_with_way_back(Stage(tuple(draft.detaches), _merged(draft.detach_waits)), back))
+    stages += [_with_rollback(stage, back) for stage in stops]
+    stages.append(_with_rollback(Stage(tuple(draft.detaches), _merged(draft.detach_waits)), back))
     if not draft.moves:
         # Nothing comes back, so the instance need not wait for snapshots.
         stages += restore
         back = ()
     stages += [
-        _with_way_back(Stage(tuple(changes), _merged(waits)), back)
+        _with_rollback(Stage(tuple(changes), _merged(waits)), back)
         for changes, waits in (
             (draft.modifications, draft.modification_waits),
             (draft.snapshots, draft.snapshot_waits),
@@ -80,19 +80,19 @@ def _interruption(draft: Draft, stopping: Sequence[Instance], restored: Sequence
     moving = {move.successor for move in draft.moves}
     first = [change for change in draft.attaches if change.resource in moving]
     waits = [wait for wait in draft.attach_waits if moving.intersection(wait.resources)]
-    stages.append(_with_way_back(Stage(tuple(first), _merged(waits)), back))
-    # A volume that is in its place stays there: from here on only the instances have to come back.
+    stages.append(_with_rollback(Stage(tuple(first), _merged(waits)), back))
+    # From here on no volume is detached: the rollback only starts the instances.
     back = restore if draft.moves else ()
-    stages += [_with_way_back(stage, back) for stage in _attachments(draft, moving)]
-    stages.append(_with_way_back(Stage(tuple(flag_changes(draft))), back))
+    stages += [_with_rollback(stage, back) for stage in _attachments(draft, moving)]
+    stages.append(_with_rollback(Stage(tuple(flag_changes(draft))), back))
     return [*stages, *restore] if draft.moves else stages
 
 
 def _attachments(draft: Draft, moving: set[str]) -> Iterator[Stage]:
-    """Yield the attachments of all that is not moved, side by side.
+    """Yield the attachments of the volumes that are not moved, side by side.
 
-    Of a named spec the first one alone: two hosts that both take it for theirs, at the same moment, meet at that
-    one volume, and the later of them gets none.
+    With a named spec, the first attachment is alone. So when two hosts declare the spec at the same moment, they
+    compete for that one volume, and the slower host gets no volume.
     """
     attaches = [change for change in draft.attaches if change.resource not in moving]
     waits = [wait for wait in draft.attach_waits if not moving.intersection(wait.resources)]
@@ -104,13 +104,13 @@ def _attachments(draft: Draft, moving: set[str]) -> Iterator[Stage]:
     yield Stage(tuple(attaches), _merged(waits))
 
 
-def _way_back(draft: Draft, restore: tuple[Stage, ...]) -> tuple[Stage, ...]:
-    """Return the rollback: every volume at its first place, the instances running, no part of a swap left.
+def _rollback(draft: Draft, restore: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    """Return the rollback: every volume attached as before, the instances running, no part of a swap left.
 
-    A volume that has reached its new place stays there, since this run's instance, or that of a faster run, may have
-    written to it. The next run finishes that move.
+    The rollback does not detach a volume from its new instance: that instance may have written to it. The next run
+    finishes that move.
     """
-    stages = (*attached_again(draft), *restore, places_forgotten(draft), *swaps_undone(draft))
+    stages = (*attached_again(draft), *restore, attachments_forgotten(draft), *swaps_undone(draft))
     return tuple(stage for stage in stages if stage.changes or stage.waits)
 
 
@@ -134,7 +134,7 @@ def _merged(waits: Iterable[Wait]) -> tuple[Wait, ...]:
     )
 
 
-def _with_way_back(stage: Stage, back: tuple[Stage, ...]) -> Stage:
+def _with_rollback(stage: Stage, back: tuple[Stage, ...]) -> Stage:
     return dataclasses.replace(stage, on_failure=back, rollback_on=ANY_FAILURE) if back else stage
 
 

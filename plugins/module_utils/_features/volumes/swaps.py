@@ -20,7 +20,7 @@ from ..._kernel.plan import Change, Stage, Wait
 from ..._kernel.resources import Snapshot, Volume, VolumeAttachment
 from ..._kernel.state import Query, own_snapshots
 from ..._kernel.tags import carried, replaces_value
-from .attaching import plan_attachment, plan_detach, point_of_no_return, record_places
+from .attaching import plan_attachment, plan_detach, point_of_no_return, record_attachments
 from .captures import (
     before_deletion,
     give_up,
@@ -37,14 +37,9 @@ from .drift import (
     modification_query,
     shown,
 )
+from .former_attachments import FormerAttachment, declared_attachments, present_attachments, recorded_attachments
 from .in_place import leaving_warnings
 from .match import Match
-from .places import (
-    Place,
-    declared_places,
-    places_of,
-    recorded_places,
-)
 
 
 def plan_swap(draft: Draft, match: Match, volume: Volume) -> None:
@@ -54,21 +49,21 @@ def plan_swap(draft: Draft, match: Match, volume: Volume) -> None:
         # A detached volume has nothing but its tags to show whose it is.
         draft.add_tags(draft.in_place, volume, identity_tags(target, match.name), "tag as the volume of this entry")
     new = planned("volume", f"{target.group}/{match.name}")
-    places = places_of(draft.state, volume)
+    formers = present_attachments(draft.state, volume)
     _require_all_named(draft, match, volume)
-    if places:
-        record_places(draft, volume, places)
+    if formers:
+        record_attachments(draft, volume, formers)
         plan_detach(draft, match, volume, volume.attachments)
     else:
-        places = declared_places(target, volume)
+        formers = declared_attachments(target, volume)
     final = draft.spec.delete_replaced and draft.spec.final_snapshot
     reason = f"capture {volume.volume_id} for its copy"
     snapshot = plan_capture(draft, match, volume, tag_names.SWAP, reason, final=final)
     draft.asked += (Query("GetEbsEncryptionByDefault"), modification_query(volume), *key_query(match, using=True))
     draft.warnings += leaving_warnings(match, volume, draft.state)
     _plan_copy(draft, match, volume, new, snapshot)
-    draft.moves.append(Move(volume, places, new, snapshot))
-    _attach_copy(draft, match, new, places)
+    draft.moves.append(Move(volume, formers, new, snapshot))
+    _attach_copy(draft, match, new, formers)
     finish_swap(draft, match, volume, new, snapshot)
     end_swap(draft, match, new)
 
@@ -90,12 +85,12 @@ def _plan_copy(draft: Draft, match: Match, volume: Volume, new: str, snapshot: s
     draft.create_waits.append(Wait((new,), "volume_available", final=not target.instances))
 
 
-def _attach_copy(draft: Draft, match: Match, new: str, places: Iterable[Place]) -> None:
+def _attach_copy(draft: Draft, match: Match, new: str, formers: Iterable[FormerAttachment]) -> None:
     """Plan the attachment of the copy where the volume was, and wherever else the entry wants it."""
-    former = {place.instance_id: place for place in places}
+    known = {former.instance_id: former for former in formers}
     links: list[VolumeAttachment] = []
     for instance in match.target.instances:
-        was = former.get(instance.instance_id)
+        was = known.get(instance.instance_id)
         device = draft.devices.choose(match, instance, was.device_name if was else None)
         remembered = was is not None and was.delete_on_termination
         links = plan_attachment(draft, match, new, instance, device, links, remembered=remembered)
@@ -105,7 +100,7 @@ def swaps_undone(draft: Draft) -> Iterator[Stage]:
     """Yield the rollback of `plan_swap`: no copy and no snapshot of it left.
 
     EC2 shows a pending snapshot until it is completed, even if it is deleted. So it first loses the tags by which a
-    later run would find it. The snapshot proves the copy, so the copy goes first.
+    later run would find it. The snapshot proves the copy, so the copy is deleted first.
     """
     ends = [(move, point_of_no_return(draft, move)) for move in draft.moves]
     yield Stage(
@@ -174,12 +169,12 @@ def finish_swap(
             f"that {new} was made from, so nothing proves that {new} is its copy. Delete it yourself"
         )
     final = deleted and (draft.spec.final_snapshot or not (made or _is_of_interrupted_run(draft, old)))
-    # Until the old one is gone, or marked, its snapshot proves the copy.
+    # Until the replaced volume is gone, or marked, its snapshot proves the copy.
     last = deleted or not match.target.instances
     forgetting = draft.leftovers if last else draft.arrivals
-    stays = f"keep as the final snapshot of {old.volume_id}"
+    kept = f"keep as the final snapshot of {old.volume_id}"
     if made and final:
-        draft.arrivals.append(draft.untagged(snapshot, (tag_names.SWAP,), stays))
+        draft.arrivals.append(draft.untagged(snapshot, (tag_names.SWAP,), kept))
     elif made:
         forgetting.append(_superfluous(draft, old.volume_id, snapshot))
     else:
@@ -239,7 +234,7 @@ def forget_swap(draft: Draft, volume: Volume, *, absent: bool = False) -> None:
 
     With *absent* the new final snapshot replaces those that could be the final ones: see `plan_capture`.
     """
-    if not recorded_places(volume):
+    if not recorded_attachments(volume):
         return
     draft.asked.append(snapshot_query(volume, tag_names.SWAP))
     for item in snapshots_of_runs(draft, volume, tag_names.SWAP):

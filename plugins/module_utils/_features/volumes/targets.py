@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The places that the entries of a declaration want for their volumes.
+"""Where the entries of a declaration want their volumes: attached to instances, or in a zone.
 
 Private to this collection.
 """
@@ -20,7 +20,7 @@ from .spec import VolumeSpec, VolumesSpec
 
 @dataclass(frozen=True)
 class Target:
-    """The wanted place of an entry's volume: attached to each of ``instances``, or unattached in
+    """Where an entry wants its volume: attached to each of ``instances``, or unattached in
     ``zone`` without any.
     """
 
@@ -68,9 +68,9 @@ def targets(spec: VolumesSpec, state: State) -> tuple[Target, ...]:
 def _instance(state: State, instance_id: str) -> Instance:
     found = state.instance(instance_id)
     if found is None or not found.alive:
-        heir = successor(state, instance_id)
-        if heir is not None:
-            raise SpecError(f"instance_ids: {replaced_by(instance_id, heir)}")
+        newer = successor(state, instance_id)
+        if newer is not None:
+            raise SpecError(f"instance_ids: {replaced_by(instance_id, newer)}")
     if found is None:
         raise SpecError(f"instance_ids: {instance_id} does not exist in {state.region}. Check the id and the region")
     if not found.alive:
@@ -78,13 +78,13 @@ def _instance(state: State, instance_id: str) -> Instance:
     return found
 
 
-def replaced_by(instance_id: str, heir: Instance) -> str:
-    """Return the sentence that *heir* has replaced the instance, with the remedy.
+def replaced_by(instance_id: str, newer: Instance) -> str:
+    """Return the sentence that *newer* has replaced the instance, with the remedy.
 
     The successor is not followed. It has none of these volumes, so empty ones would be made for it.
     """
     return (
-        f"{instance_id} was replaced by {heir.instance_id}, which is {heir.state}. Name {heir.instance_id} in "
+        f"{instance_id} was replaced by {newer.instance_id}, which is {newer.state}. Name {newer.instance_id} in "
         f"instance_ids. With spec: {instance_id}, or the spec that the task has, the volumes that are declared for "
         f"{instance_id} move there once they are detached from it"
     )
@@ -97,7 +97,7 @@ def gone_queries(spec: VolumesSpec, state: State) -> tuple[Query, ...]:
 
 
 def is_at(target: Target, volume: Volume) -> bool:
-    """Return whether the volume is attached to an instance of the target, and stays there."""
+    """Return whether the volume is attached to an instance of the target, and is not leaving it."""
     wanted = {instance.instance_id for instance in target.instances}
     return any(link.instance_id in wanted and not link.leaving for link in volume.attachments)
 

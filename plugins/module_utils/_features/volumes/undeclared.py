@@ -16,10 +16,7 @@ from ..._kernel.ids import is_planned
 from ..._kernel.resources import Volume
 from .attaching import plan_detach
 from .draft import Draft
-from .places import (
-    WAS_AT_QUERY,
-    recorded_places,
-)
+from .former_attachments import WAS_AT_QUERY, recorded_attachments
 from .swaps import forget_swap
 from .targets import boots
 
@@ -40,7 +37,7 @@ def plan_purge(draft: Draft) -> None:
             continue
         if _is_of_another_declaration(draft, volume):
             draft.warnings.append(
-                f"purge_volumes: {volume.volume_id} stays, since it belongs to the declaration "
+                f"purge_volumes: {volume.volume_id} is not detached: it belongs to the declaration "
                 f"{volume.tags[tag_names.SPEC]!r} as its volume {volume.tags.get(tag_names.VOLUME)!r}. Set "
                 "steal: true to detach it"
             )
@@ -48,7 +45,8 @@ def plan_purge(draft: Draft) -> None:
         half = _half_identity(draft, volume)
         if half:
             draft.warnings.append(
-                f"purge_volumes: {volume.volume_id} stays, since it {half}. Write the missing tag, or remove the other"
+                f"purge_volumes: {volume.volume_id} is not detached: it {half}. Write the missing tag, or remove the "
+                "other"
             )
             continue
         if volume.tags.get(tag_names.SPEC) in draft.groups:
@@ -57,9 +55,9 @@ def plan_purge(draft: Draft) -> None:
             draft.warnings += _displaced(draft, volume)
         plan_detach(draft, None, volume, links)
         forget_swap(draft, volume)
-        draft.remove_tags(draft.releases, volume, tag_names.WAS_AT, "forget the former place")
+        draft.remove_tags(draft.releases, volume, tag_names.WAS_AT, "forget the former attachments")
     for volume in purged(draft):
-        draft.remove_tags(draft.releases, volume, tag_names.WAS_AT, "forget the former place")
+        draft.remove_tags(draft.releases, volume, tag_names.WAS_AT, "forget the former attachments")
 
 
 def _named(draft: Draft) -> set[str]:
@@ -81,9 +79,9 @@ def _half_identity(draft: Draft, volume: Volume) -> str:
 
 
 def _displaced(draft: Draft, volume: Volume) -> Iterator[str]:
-    """Yield a warning for each new volume that takes the place of one that the purge detaches.
+    """Yield a warning for each new volume that replaces one that the purge detaches.
 
-    A declared volume that has lost its tags looks like one that nobody has declared.
+    A declared volume that has lost its tags looks like an undeclared one.
     """
     instance_ids = {link.instance_id for link in volume.attachments}
     for change in draft.attaches:
@@ -108,7 +106,7 @@ def purged(draft: Draft) -> list[Volume]:
         if volume.volume_id not in named
         and not volume.attachments
         and not _is_of_another_declaration(draft, volume)
-        and wanted.intersection(place.instance_id for place in recorded_places(volume))
+        and wanted.intersection(former.instance_id for former in recorded_attachments(volume))
     ]
 
 
