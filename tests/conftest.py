@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What all tests share: the collection and the sandbox to import, the environment, and that there was a test at all."""
+"""Shared by all tests: imports of the collection and the sandbox, the environment, and the check that a test ran."""
 
 from __future__ import annotations
 

@@ -16,7 +16,8 @@ options:
     default: true
   wait_timeout:
     description:
-      - The time limit for all waits together, in seconds. When the time is over, the task fails. Run it again to go on.
+      - The time limit for all waits together, in seconds. When the time is over, the task fails. Run it again to
+        continue.
     type: int
     default: 1800
   assume:

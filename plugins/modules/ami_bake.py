@@ -167,8 +167,8 @@ options:
       - The platform that EC2 must bill the image as, for example V(Linux/UNIX). If EC2 bills the image otherwise, the
         task deregisters it and fails.
       - With O(source_instance_id), the platform must be that of the instance.
-      - With O(source_snapshot_id), EC2 bills the image as Linux/UNIX, whatever the snapshot holds. The module warns
-        about this unless this option is set.
+      - With O(source_snapshot_id), EC2 bills the image as Linux/UNIX, also for another operating system. The module
+        warns about this unless this option is set.
     type: str
   description:
     description:
@@ -179,7 +179,7 @@ options:
   tags:
     description:
       - Tags for the image and the snapshots that the module has taken for it. A later run sets those that differ.
-      - Other tags stay as they are.
+      - Other tags are kept.
       - Quote values, since YAML turns V(yes) into V(true). The module refuses a value that is neither text nor a whole
         number.
     type: dict
@@ -231,7 +231,7 @@ EXAMPLES = r"""
       team: shop
     region: eu-central-1
 
-- name: Capture all volumes at once, and go on while EC2 copies
+- name: Capture all volumes at once, and continue while EC2 copies
   ec2ops.storage.ami_bake:
     name: db
     version: "42"

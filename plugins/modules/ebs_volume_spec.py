@@ -16,12 +16,12 @@ description:
     interruption the next run finds its volumes by these tags, so it never makes a second one. The module adopts an
     untagged volume that is attached at O(volumes[].device_name), and tags it. Two candidates for one entry are an error
     that names both.
-  - An entry changes only the properties that it mentions. All changes of one volume go into one ModifyVolume. A volume
+  - An entry changes only the properties that it mentions. One ModifyVolume makes all changes of a volume. A volume
     without drift gets none.
   - Drift that EBS cannot repair in place (the zone, encryption, the KMS key) is an error, unless O(replace=snapshot)
     allows a swap. A swap exchanges the volume for a copy from a snapshot, and loses no write, since it detaches the
     volume first. If a step fails before the copy is attached and verified, the volume is attached again at its old
-    place. Once the copy is attached it stays, and the next run finishes the swap. A volume never shrinks.
+    place. Once the copy is attached it is kept, and the next run finishes the swap. A volume never shrinks.
   - The module never detaches, swaps or deletes the root volume. An entry with the name V(root) declares its size, type,
     IOPS, throughput, tags and C(DeleteOnTermination).
 extends_documentation_fragment:
@@ -154,7 +154,7 @@ options:
         type: bool
       tags:
         description:
-          - Tags of the volume. Other tags stay, unless O(purge_tags=true).
+          - Tags of the volume. Other tags are kept, unless O(purge_tags=true).
           - Quote values, since YAML turns V(yes) into V(true). The module refuses a value that is neither text nor a
             whole number.
         type: dict
@@ -170,13 +170,13 @@ options:
   purge_volumes:
     description:
       - Detach the data volumes of the instances that O(volumes) does not name. The module does not delete them.
-      - A volume that belongs to another O(spec) stays attached, with a warning, unless O(steal=true).
+      - A volume that belongs to another O(spec) is not detached, with a warning, unless O(steal=true).
     type: bool
     default: false
   purge_tags:
     description:
       - Remove the tags that O(volumes[].tags) does not name, if an entry has that option. Tags under C(aws:) and
-        C(ec2ops:) stay.
+        C(ec2ops:) are kept.
     type: bool
     default: false
   final_snapshot:
@@ -187,7 +187,8 @@ options:
         tagged backup does not count.
       - With V(false), a volume still gets a final snapshot unless its entry names it in O(volumes[].volume_id). Only
         tags tie any other volume to its entry.
-      - The copy that an interrupted swap has left gets a final snapshot before its deletion, whatever this option says.
+      - The copy that an interrupted swap has left gets a final snapshot before its deletion, with any value of this
+        option.
     type: bool
     default: true
   replace:

@@ -45,13 +45,13 @@ options:
         it is outdated, and the module removes it.
       - V(restored) also starts a predecessor with a hold for M(ec2ops.storage.instance_relaunch) while its successor is
         unproven. The successor gets V(rejected) in its tag C(ec2ops:trial), and the next relaunch terminates it. If a
-        successor may have served, it stays as it is, and a warning names it.
+        successor may have served, it is left as it is, and a warning names it.
     type: str
     choices: [stopped, running, restored]
     required: true
   remember:
     description:
-      - With O(state=stopped), put a hold on each running instance before the stop. An existing hold stays.
+      - With O(state=stopped), put a hold on each running instance before the stop. An existing hold is kept.
     type: bool
     default: false
   for_relaunch:
@@ -95,7 +95,8 @@ options:
         starts, since it removes the hold last.
   wait_timeout:
     description:
-      - The time limit for all waits together, in seconds. When the time is over, the task fails. Run it again to go on.
+      - The time limit for all waits together, in seconds. When the time is over, the task fails. Run it again to
+        continue.
       - Until then, the module repeats a start that EC2 refuses for lack of capacity.
 notes:
   - The user needs C(ec2:DescribeInstances). Stops need C(ec2:StopInstances), C(ec2:DescribeInstanceAttribute),
@@ -106,7 +107,7 @@ notes:
     C(ec2:StartInstances), and C(ec2:DeleteTags) and C(ec2:CreateTags) with O(state=restored). Starting an instance with
     volumes that a customer managed KMS key encrypts needs C(kms:CreateGrant) on that key.
   - EC2 accepts a start before it checks keys and capacity, so the start may fail later. The task then fails at once
-    with EC2's reason. The hold stays until EC2 reports the instance as running.
+    with EC2's reason. The hold is kept until EC2 reports the instance as running.
   - With O(remember=true) and without O(for_relaunch=true), the module warns of target groups and Classic Load Balancers
     before it stops an instance that is registered with them. Without the permissions it stops the instance all the
     same, and the warning names the unknown facts.

@@ -13,20 +13,20 @@ description:
   - If the instance already runs from O(image_id), the module changes nothing. Otherwise it launches a successor from
     the AMI, waits until the successor is healthy, and retires the predecessor. Until then the predecessor serves. If
     the successor does not become healthy, the module terminates it and keeps the predecessor in service.
-  - The successor has the tag C(ec2ops:replaces) with the ids of all its predecessors. So O(instance_id) may go on
-    naming the first of them, even if EC2 has long forgotten it. After an interruption, the next run finds the successor
+  - The successor has the tag C(ec2ops:replaces) with the ids of all its predecessors. So O(instance_id) may still
+    name the first of them, even if EC2 has long forgotten it. After an interruption, the next run finds the successor
     by this tag.
   - The tag alone proves nothing. EC2 must show that the instance has the ClientToken of a relaunch of the first id in
     the tag. The module follows an older id only if EC2 shows each link between, or does not show that instance any
     more. A warning names an instance whose tag claims more.
   - A second tag, C(ec2ops:trial), holds the phase of the replacement. Until the phase is V(serving), the successor
-    replaces nothing. The next run with the same O(image_id) goes on with an interrupted relaunch, or rolls it back.
+    replaces nothing. The next run with the same O(image_id) continues an interrupted relaunch, or rolls it back.
     Until then the module refuses another O(image_id). V(rejected) marks a successor that was rolled back. A run that
     finds one, or an unfinished rollback, terminates the successor and fails, as the interrupted run would have. If the
-    successor was launched more than a day ago, or if EC2 shows it in use, it may have served. Then it stays as it is,
+    successor was launched more than a day ago, or if EC2 shows it in use, it may have served. Then it is left as it is,
     and a warning names it.
-  - While the predecessor is off without a hold, the successor that ran last serves, whatever the tag C(ec2ops:trial)
-    says. A warning names both.
+  - While the predecessor is off without a hold, the successor that ran last serves, under any tag C(ec2ops:trial).
+    A warning names both.
   - The module carries each fact of the predecessor to the successor, derives it from something else, or refuses an
     instance that has it. It drops no fact silently. C(docs/instance_facts.md) of the collection has the table. The AMI
     decides facts such as the architecture and the root volume.
@@ -159,11 +159,12 @@ options:
   old_instance:
     description:
       - The end of the predecessor once its successor is healthy.
-      - The module refuses V(terminate) if it would delete a data volume that stays with the predecessor, and while the
-        predecessor has termination protection.
+      - The module refuses V(terminate) if it would delete a data volume that is left with the predecessor, and while
+        the predecessor has termination protection.
       - The module refuses V(stop) and V(terminate) while the predecessor has stop protection.
-      - If somebody has started the predecessor again after its replacement, it stays as it is, and a warning names it.
-      - If the predecessor has run for more than a day after the launch of its successor, it stays as it is, and a
+      - If somebody has started the predecessor again after its replacement, it is left as it is, and a warning names
+        it.
+      - If the predecessor has run for more than a day after the launch of its successor, it is left as it is, and a
         warning names both. Stop or terminate it yourself.
     type: str
     choices: [stop, terminate, keep]

@@ -63,7 +63,7 @@ options:
           - The volumes of these instances. After a relaunch an id stands for the successor, once the successor serves.
             The successor carries the id in the tag C(ec2ops:replaces). The policy then captures the predecessor only
             while it runs.
-          - A warning names data volumes that stay attached to the predecessor.
+          - A warning names data volumes that are still attached to the predecessor.
         type: list
         elements: str
       tags:
@@ -199,10 +199,10 @@ options:
         user's tags of their originals, as far as they fit.
       - If a place does not answer, the run still takes the due snapshots, and keeps the originals whose copy is
         unknown. Then the task fails with the message of AWS.
-      - When you remove an entry, its copies stay, and no run deletes them any more. The tag C(ec2ops:copied-to) of a
-        snapshot names the places of its copies. While such snapshots are left, each run warns of a place without an
+      - When you remove an entry, its copies are kept, and no run deletes them any more. The tag C(ec2ops:copied-to) of
+        a snapshot names the places of its copies. While such snapshots are left, each run warns of a place without an
         entry.
-      - Copies are incremental while the key stays the same and the newest copy exists. See O(guards.newest_copy).
+      - Copies are incremental while the key is the same and the newest copy exists. See O(guards.newest_copy).
     type: list
     elements: dict
     suboptions:
@@ -236,7 +236,7 @@ options:
     description:
       - Move the policy's snapshots that are older than this to the archive tier. A span as in O(keep.within), such as
         V(90d) or V(6m).
-      - Of each volume or instance, the newest snapshot that can be restored from at once stays in the standard tier.
+      - The newest snapshot of each volume or instance that can be restored from at once stays in the standard tier.
         Snapshots that an AMI uses, that are shared or public, or that are protected or managed stay too. So do
         snapshots with fast restore, and those from which a volume or a copy is being made. RV(archive_waiting) lists
         these snapshots, with the reasons.
@@ -251,7 +251,7 @@ options:
         starts the lock when they are completed. Older snapshots are not locked.
       - The description of a snapshot and its tag C(ec2ops:lock) record the lock that it is to get. So a later run locks
         the snapshots of an interrupted run, or of one with O(state=captured).
-      - Without the option the existing locks stay.
+      - Without the option the existing locks are kept.
     type: dict
     suboptions:
       mode:
@@ -260,8 +260,8 @@ options:
             one of the mode V(compliance) after O(lock.cool_off). V(unlocked) removes the policy's own locks, where EC2
             allows it.
           - With V(unlocked), a lock is the policy's if the description of the snapshot records its mode and duration.
-            Other locks stay, with a warning, since anybody can write a tag. Locks of snapshots from earlier versions of
-            the collection stay too.
+            Other locks are kept, with a warning, since anybody can write a tag. Locks of snapshots from earlier
+            versions of the collection are kept too.
         type: str
         choices: [governance, compliance, unlocked]
         required: true
@@ -463,7 +463,7 @@ notes:
     the volumes that it left out.
   - Two runs at the same moment can take two snapshots for one slot. The earlier snapshot counts. The run that took the
     later one deletes it. If that run was interrupted, a later run deletes it once there is a newer snapshot.
-  - The snapshot of the current slot is kept whatever the rules say (C(current slot)), since a new one would be due at
+  - The snapshot of the current slot is kept under any rules (C(current slot)), since a new one would be due at
     once.
   - EC2 takes 50 tags on a snapshot. If a volume has too many, its snapshot gets as many as fit, C(Name) first, with a
     warning.

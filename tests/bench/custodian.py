@@ -37,7 +37,7 @@ class Execution:
 
 
 def name() -> str:
-    """What is compared with, for a table's heading."""
+    """The name of the peer, for a table's heading."""
     pinned = re.search(r"^c7n==(\S+)", REQUIREMENTS.read_text(encoding="utf-8"), re.MULTILINE)
     return f"Cloud Custodian {pinned[1]}" if pinned else "Cloud Custodian"
 

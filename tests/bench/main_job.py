@@ -171,7 +171,7 @@ class BakeAndRelaunch:
 
 
 def serving(ec2: Any) -> str:
-    """What runs under the service's name."""
+    """The instances under the service's name."""
     pages = ec2.get_paginator("describe_instances").paginate(
         Filters=[{"Name": "tag:Name", "Values": ["web"]}, {"Name": "instance-state-name", "Values": ["running"]}]
     )

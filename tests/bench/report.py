@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a scenario returns, and how it is shown: Markdown for people, JSON for programs."""
+"""The result of a scenario, and its form: Markdown for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Scenario(Protocol):
     name: str
     title: str
     durations: Mapping[str, float]
-    """What the sandbox is started with, in seconds."""
+    """The sandbox's delays, in seconds."""
 
     def measure(self, bench: Bench) -> Comparison:
         """Runs ours and the peer's. Raises Broken when there is nothing to compare."""
@@ -86,7 +86,7 @@ def task_table(run: Run) -> str:
 
 
 def say(text: str) -> None:
-    """What is going on, beside the result."""
+    """Progress, beside the result."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -100,7 +100,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """What is compared, with what, and how busy the machine is before it begins."""
+    """The two sides, and the load of the machine before the start."""
     from ansible.release import __version__ as core
 
     manifest = TREE / "ansible_collections" / "amazon" / "aws" / "MANIFEST.json"

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is run on a sandbox, watched: ansible-playbook with its tasks and their calls, and single processes."""
+"""Runs on a sandbox, watched: ansible-playbook with its tasks and their calls, and single processes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ IDS = {"instance-id", "image-id", "snapshot-id", "volume-id", "InstanceIds", "Im
 
 
 class Broken(Exception):
-    """What was to be measured did not run as it should."""
+    """A measured run did not end as it should."""
 
 
 @dataclass
@@ -87,7 +87,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one process took, from its start to its end. cpu: seconds that it computed. memory: its peak, in MB."""
+    """The cost of one process, from its start to its end. cpu: seconds that it computed. memory: its peak, in MB."""
 
     seconds: float
     cpu: float
@@ -130,7 +130,7 @@ class Bench:
         if keep:
             env |= {"ANSIBLE_KEEP_REMOTE_FILES": "1", "ANSIBLE_REMOTE_TMP": str(keep)}
         seen = self.last_call()
-        # What the sandbox's clock is ahead of ours, to know a call's task by its time.
+        # The lead of the sandbox's clock over ours, to know a call's task by its time.
         ahead = self.sandbox.now().timestamp() - time.time()
         began, started, computed = time.time(), time.monotonic(), cpu_of_children()
         status, output = self._ended(command, env)
@@ -204,7 +204,7 @@ def cpu_of_children() -> float:
 
 
 def read_tasks(record: Path, began: float) -> list[Task]:
-    """What the stopwatch has written, in the order of begin; times since `began` (seconds since 1970)."""
+    """The stopwatch's records, in the order of begin; times since `began` (seconds since 1970)."""
     rows = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()] if record.exists() else []
     tasks = [Task(**{**row, "began": row["began"] - began, "ended": row["ended"] - began}) for row in rows]
     return sorted(tasks, key=lambda task: task.began)

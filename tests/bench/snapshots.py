@@ -47,7 +47,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Deletions:
-    """What the sandbox has seen of one side's deletions.
+    """The sandbox's log of one side's deletions.
 
     lasted: seconds from the arrival of the first DeleteSnapshot to that of the last. deleted: snapshots. refused: calls
     of any kind, for their rate. left: snapshots that should be gone. spared: that should stay, and are there.
@@ -353,7 +353,7 @@ def daily(day: datetime, volumes: Sequence[str]) -> dict[str, Any]:
 
 
 def seed_cron(sandbox: Sandbox, region: str, old: int, volumes: int, days: int) -> dict[str, list[str]]:
-    """What cron made of volumes: `old` snapshots that are older than `days`, and a newer one of each volume. Their
+    """Cron's snapshots of volumes: `old` snapshots that are older than `days`, and a newer one of each volume. Their
     ids.
     """
     names = [f"legacy-{number}" for number in range(volumes)]
@@ -372,7 +372,7 @@ def seed_cron(sandbox: Sandbox, region: str, old: int, volumes: int, days: int) 
 
 
 def deletions(bench: Bench, region: str, before: int, made: Mapping[str, Sequence[str]]) -> Deletions:
-    """What the calls since `before` have done to what seed_cron() has made in a region."""
+    """The effect of the calls since `before` on the snapshots of seed_cron() in a region."""
     log = [each for each in bench.calls_after(before) if each["region"] == region]
     asked = [each for each in log if each["action"] == DELETE]
     at = [datetime.fromisoformat(each["time"]).timestamp() for each in asked]

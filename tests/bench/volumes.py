@@ -249,7 +249,7 @@ def seed_fleet(sandbox: Sandbox, region: str, count: int, volumes: Sequence[Mapp
     ec2 = sandbox.client("ec2", region)
     sandbox.configure(latency=0.0)
     for name in names:
-        # What makes a volume one of an instance's: its spec is the instance's id.
+        # The tag of an instance's own volume: its spec is the instance's id.
         ec2.create_tags(
             Resources=[made[f"{name}/{volume['name']}"] for volume in volumes],
             Tags=[{"Key": "ec2ops:spec", "Value": made[name]}],

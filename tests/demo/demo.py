@@ -89,7 +89,7 @@ def demonstrate(sandbox: Sandbox, folder: Path) -> int:
 bake_and_relaunch_instance_id: {web.instance_id}
 bake_and_relaunch_name: web
 bake_and_relaunch_version: "2026.11.23"
-# What the new instance does not take over stays with the old one.
+# The predecessor keeps its attachments.
 bake_and_relaunch_data_volumes: keep
 bake_and_relaunch_elastic_ip: keep
 bake_and_relaunch_target_groups: keep
@@ -104,7 +104,7 @@ bake_and_relaunch_aws:
     print(f"$ cat {variables.name}\n{variables.read_text(encoding='utf-8')}")
 
     passes = (
-        play(sandbox, folder, "check", "What would be done:", "--check", "--diff"),
+        play(sandbox, folder, "check", "The plan:", "--check", "--diff"),
         play(sandbox, folder, "run", "Doing it:"),
         play(sandbox, folder, "again", "The same command once more finds nothing to do:"),
     )
@@ -135,7 +135,7 @@ def play(sandbox: Sandbox, folder: Path, name: str, title: str, *options: str) -
         **os.environ,
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
-        # What a run leaves behind when it is interrupted goes with the folder.
+        # The folder has the leftovers of an interrupted run.
         "TMPDIR": str(folder),
         "ANSIBLE_LOCAL_TEMP": str(folder),
         "ANSIBLE_REMOTE_TEMP": str(folder),
@@ -178,7 +178,7 @@ def show(sandbox: Sandbox, web: Web, passes: Sequence[Pass]) -> None:
     (new_id,) = [name for name, row in instances.items() if row["ImageId"] == image["ImageId"]]
     old, new = instances[web.instance_id], instances[new_id]
 
-    print("What there is now:\n")
+    print("The instances now:\n")
     table(
         [
             ("old instance", web.instance_id, old["State"]["Name"]),

@@ -65,7 +65,7 @@ def run_task(
 
 @dataclass(frozen=True)
 class World:
-    """What a case begins with."""
+    """The start of a case."""
 
     sandbox: Sandbox
     web: Web
@@ -158,7 +158,7 @@ def rotated(world: World) -> None:
 
 BY_CRON = {"made-by": "cron"}
 DATA = {"name": "data", "device_name": DATA_DEVICE}
-# What is done side by side, before and after the interruption.
+# Changes side by side, before and after the interruption.
 PARALLEL = ("CreateTags", "DeleteTags", "DeleteSnapshot", "ModifyVolume", "CreateVolume", "ModifyInstanceAttribute")
 SECURING = ("LockSnapshot", "EnableFastSnapshotRestores")
 
@@ -408,7 +408,7 @@ def value_at(result: Mapping[str, Any], path: str) -> Any:
     return value
 
 
-# What Ansible adds to every result.
+# The keys that Ansible adds to every result.
 NOT_THE_MODULES = {"changed", "diff", "invocation", "warnings", "deprecations", "failed", "_ansible_no_log"}
 
 
@@ -462,7 +462,7 @@ def test_check_run_check_again_run_again(sandbox: Sandbox, tmp_path: Path, case:
 
 
 def assert_observed(entry: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-    """What the plan predicted for the entities that the module returns is what was observed after the waits."""
+    """The plan's prediction of the returned entities equals the state after the waits."""
     entities = [
         *result.get("instances", []),
         *filter(None, [result.get("image"), result.get("instance")]),

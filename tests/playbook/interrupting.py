@@ -111,7 +111,7 @@ class Begun:
         folder.mkdir()
         self._sandbox = sandbox
         self._record, self._output = folder / "record.jsonl", folder / "output"
-        # What a killed run leaves behind goes with the test's folder.
+        # The test's folder has the leftovers of a killed run.
         temporary = {f"ANSIBLE_{which}_TEMP": str(folder / which.lower()) for which in ("LOCAL", "REMOTE")}
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(
@@ -185,7 +185,7 @@ class Begun:
         return ended
 
     def ended(self, seconds: float = WITHIN) -> Run:
-        """What came of it, when it has ended by itself or by a signal."""
+        """Return the outcome, once the run has ended by itself or by a signal."""
         status = self._process.wait(seconds)
         return Run(status, self._output.read_text(encoding="utf-8"), recorded(self._record))
 

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a run begins with: instances that an operator has, made by the calls that an operator would make."""
+"""The start of a run: an operator's instances, made by the calls that an operator would make."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ _READ = re.compile(r"(\w+:)?(Describe|Get|List)")
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What one task came to on one host. outcome: ok, changed, failed, ignored, skipped or unreachable."""
+    """The outcome of one task on one host. outcome: ok, changed, failed, ignored, skipped or unreachable."""
 
     host: str
     task: str
@@ -91,7 +91,7 @@ class Run:
 
     @property
     def planned_ids(self) -> dict[str, str]:
-        """What EC2 made of the planned ids, those of a loop's items too."""
+        """EC2's ids for the planned ids, also for those of a loop's items."""
         items = [item for each in self.ours for item in (each.result, *each.result.get("results", ()))]
         return {name: made for item in items for name, made in item.get("planned_ids", {}).items()}
 
@@ -175,7 +175,7 @@ def playbook_environment(sandbox: Sandbox, record: Path) -> dict[str, str]:
         "ANSIBLE_CALLBACKS_ENABLED": "recorder",
         "ANSIBLE_NOCOLOR": "1",
         "EC2OPS_TEST_RECORD": str(record),
-        # What a run leaves behind when it is killed goes with the test's folder.
+        # The test's folder has the leftovers of a killed run.
         "TMPDIR": str(record.parent),
         "ANSIBLE_LOCAL_TEMP": str(record.parent),
         "ANSIBLE_REMOTE_TEMP": str(record.parent),
@@ -219,7 +219,7 @@ def planned_deeds(plan: Iterable[Mapping[str, Any]], planned_ids: Mapping[str, s
 
 
 def performed_deeds(log: Iterable[Mapping[str, Any]]) -> list[Deed]:
-    """What the sandbox's log says was changed. Refused calls are left out; a call that stands for many is many."""
+    """The changes in the sandbox's log, without refused calls; a call for many resources counts for each."""
     deeds = []
     for entry in log:
         action = entry["action"]

@@ -79,7 +79,7 @@ def check_then_run(sandbox: Sandbox, given: dict[str, Any]) -> Run:
 
 
 def test_words_of_the_command_line_are_truth_values_too(sandbox: Sandbox, web: Web) -> None:
-    """What ``-e name=false`` gives is text."""
+    """``-e name=false`` gives text."""
     words = {f"bake_and_relaunch_{name}": "false" for name in ("hold", "stop", "preflight")}
     run = run_playbook(sandbox, PLAYBOOK, variables(web, **words), check=True)
     assert run.status == 0, run.output

@@ -83,7 +83,7 @@ def test_check_run_check_run(sandbox: Sandbox, web: Web, devices: str) -> None:
         assert (kept["image_id"], kept["changed"], kept["plan"]) == (result["image_id"], False, [])
         assert kept["off_seconds"] is None
 
-    # What would be another image of the same version is refused, before the stop.
+    # Another image of the same version is refused, before the stop.
     sandbox.reset_log()
     other = run_playbook(sandbox, PLAY, {**given, "golden_image_devices": "root" if devices == "all" else "all"})
     assert other.status != 0

@@ -36,7 +36,7 @@ from sandbox.client import Sandbox
 PLAYBOOK = "ec2ops.storage.bake_and_relaunch"
 RESTORE_POWER = "ec2ops.storage.restore_power"
 LATE = ("snapshot", "image", "instance")
-"""What may be made to show late."""
+"""The resources whose visibility may be delayed."""
 HOLD = 60
 """Seconds for which a run may hold an instance: its wait_timeout."""
 QUICK = {
@@ -136,10 +136,10 @@ def test_killed(sandbox: Sandbox, web: Web, given: dict[str, Any], tmp_path: Pat
     kill_at(sandbox, web, given, tmp_path, point)
     run_to_end(sandbox, given)
     assert_settled(sandbox, web)
-    # What the first run had made was used, not made again.
+    # The second run used the first run's resources, and made none again.
     assert [performed(sandbox, name) for name in ("CreateSnapshot", "RegisterImage")] == [1, 1]
     if point in (Point("CreateSnapshot", "after"), Point("RunInstances", "after")):
-        # What was begun twice might be done once more. After the others the equal world speaks for itself.
+        # Calls that were begun twice may repeat. After the others the equal world is the proof.
         assert_nothing_left_to_do(sandbox, web, given)
 
 
@@ -359,7 +359,7 @@ def test_the_first_answer_to_every_change_is_lost(
 def test_new_things_show_late(sandbox: Sandbox, web: Web, given: dict[str, Any]) -> None:
     """Snapshots, images and instances are in no answer until two seconds after they were made."""
     sandbox.configure(visibility_delay=dict.fromkeys(LATE, 2.0))
-    # What there is already comes to be as old as that.
+    # The existing resources become that old.
     sandbox.move_clock(2.0)
     run_to_end(sandbox, given)
     sandbox.configure(visibility_delay=dict.fromkeys(LATE, 0))

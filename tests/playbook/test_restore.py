@@ -32,7 +32,7 @@ def far_from_midnight(sandbox: Sandbox) -> None:
 
 
 def rotated(sandbox: Sandbox, **policy: Any) -> dict[str, Any]:
-    """What the policy told that took the snapshots."""
+    """The result of the policy that took the snapshots."""
     given = {"policy": "p", "keep": {"last": 9}, **policy}
     run = run_playbook(sandbox, "ec2ops.storage.rotate_snapshots", {"rotate_snapshots_policies": [given]})
     assert run.status == 0, run.output
@@ -160,7 +160,7 @@ def test_an_instance_comes_back_as_a_whole_set_on_another_one(sandbox: Sandbox, 
     sandbox.move_clock(DAY)
     sandbox.add_mark(web.data_volume_id, "in part")
     part = rotated(sandbox, **policy)["created"]
-    # Of the newest set a part has been deleted by hand.
+    # A part of the newest set has been deleted by hand.
     ec2 = sandbox.client("ec2", REGION)
     ec2.delete_snapshot(SnapshotId=part[0])
     sandbox.move_clock(DAY)
@@ -243,7 +243,7 @@ def test_a_drill_restores_measures_and_leaves_nothing(sandbox: Sandbox, web: Web
     for name in (own, "restore-drill/weekly"):
         tagged_volume(sandbox, snapshot, {"ec2ops:spec": name, "ec2ops:volume": volume})
     sandbox.move_clock(2 * 3600)
-    # Of a drill that is under way, for all that this one can know.
+    # It may be of a drill that is under way.
     tagged_volume(sandbox, snapshot, {"ec2ops:spec": f"{own}/00000002", "ec2ops:volume": volume})
     before = everything(sandbox)
     given = {"source_volume_ids": [volume], "drill": True}

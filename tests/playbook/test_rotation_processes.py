@@ -61,7 +61,7 @@ class Scene:
         return 1 if self.whole else len(self.volumes)
 
     def tags(self, name: str, days: int) -> dict[str, str]:
-        """What a snapshot of the volume carries that the policy made so many days ago."""
+        """The tags of the policy's snapshot of the volume from so many days ago."""
         volume, device = self.volumes[name], {"data": "/dev/sdf", "log": "/dev/sdg"}[name]
         period = f"{(self.sandbox.now() - timedelta(days=days)).date()}T00:00+00:00"
         tags = {
@@ -85,7 +85,7 @@ class Scene:
         return sorted(((item["State"], item["Tags"]) for item in found), key=_by_slot)
 
     def expected(self) -> list[tuple[str, dict[str, str]]]:
-        """What the rules say: of each volume today's and yesterday's."""
+        """The snapshots that the rules keep: today's and yesterday's of each volume."""
         wanted = [self.tags(name, days) for name in self.volumes for days in (0, 1)]
         return sorted((("completed", tags) for tags in wanted), key=_by_slot)
 
@@ -151,7 +151,7 @@ def scene(sandbox: Sandbox, tmp_path: Path, whole: bool) -> Iterator[Scene]:
     others = made.others()
     sandbox.reset_log()
     yield made
-    # Of the image, and of another policy of the same volume.
+    # The image's snapshot, and another policy's of the same volume.
     assert len(others) == 2
     assert made.others() == others
     sandbox.clear_faults()
@@ -181,7 +181,7 @@ def run_to_end(scene: Scene) -> Run:
 
 
 def policy_result(run: Run) -> dict[str, Any]:
-    """What the run tells of its one policy."""
+    """The run's result for its one policy."""
     (entry,) = run.fact("snapshot_policy_result")["policies"]
     return dict(entry)
 
@@ -192,7 +192,7 @@ def await_settled(scene: Scene) -> None:
 
 
 def assert_settled(scene: Scene) -> None:
-    """What the policy has is what the rules say, and what was taken today holds what was written before."""
+    """The policy has the snapshots that the rules keep, and today's hold all earlier writes."""
     await_settled(scene)
     assert scene.snapshots() == scene.expected()
     for snapshot_id in scene.todays():
@@ -298,7 +298,7 @@ def assert_carried_on(scene: Scene, end: End) -> None:
     log = scene.sandbox.log()
     assert traces(log) == (["freeze", "thaw"] if end.again else [])
     assert_settled(scene)
-    # What had been made was used, and not made again.
+    # The run used the existing snapshots, and took none again.
     assert made <= scene.todays()
     told = policy_result(run)
     assert set(told["created"]) == scene.todays() - made

@@ -294,7 +294,7 @@ def test_a_host_for_each_region(sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 def test_refused_before_anything_is_asked(sandbox: Sandbox, tmp_path: Path) -> None:
-    """What would fail with a file system frozen, or with a snapshot taken that nothing retains."""
+    """Mistakes that would otherwise fail with a frozen file system, or after a capture that no rule retains."""
     files = {name: tmp_path / f"{name}.yml" for name in ("unreadable", "single", "words", "sound")}
     files["unreadable"].write_text("- name: x\n  ansible.builtin.debug: {msg: hi}\n  foo\n", encoding="utf-8")
     files["single"].write_text("name: x\nansible.builtin.debug:\n", encoding="utf-8")

@@ -28,7 +28,7 @@ def shown(run: Run) -> dict[str, Any]:
 
 
 def handed(run: Run, playbook: str, host: str = "localhost") -> dict[str, Any]:
-    """What the run hands to the next jobs of a workflow."""
+    """The values that the run hands to the next jobs of a workflow."""
     (stats,) = [each.result["ansible_stats"] for each in run.results if each.action == "ansible.builtin.set_stats"]
     return dict(stats["data"][f"ec2ops_{playbook}"][host])
 

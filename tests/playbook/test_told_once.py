@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What makes a bake fail is told once, and a source that an earlier run left stopped is started all the same."""
+"""The cause of a failed bake is reported once, and a source that an earlier run left stopped is started."""
 
 from __future__ import annotations
 

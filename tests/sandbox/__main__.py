@@ -120,7 +120,7 @@ def warm_up(world: World) -> None:
     """Load the rest of moto while the client is still starting too; a call that needs it waits for the world's lock."""
     with world.lock:
         world.moto.warm_up()
-        # What is loaded now stays: the collector need not look at it again with every 100,000 rows.
+        # The loaded modules are permanent: the collector need not look at them again with every 100,000 rows.
         gc.collect()
         gc.freeze()
 

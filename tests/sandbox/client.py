@@ -234,7 +234,7 @@ class Sandbox:
         return dict(self._call("GET", "inspect", {"id": resource_id}))
 
     def marks(self, resource_id: str) -> dict[str, Any]:
-        """What is written in a volume, a snapshot, an image or on an instance, in the shape of content.marks_of."""
+        """The marks of a volume, a snapshot, an image or an instance, in the shape of content.marks_of."""
         return dict(self._call("GET", "marks", {"id": resource_id}))
 
     def add_mark(self, volume_id: str, text: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What volumes hold: marks with a time.
+"""The content of volumes: marks with a time.
 
 A running instance writes a mark to each attached volume when it comes up, at each tick (``write_tick``), and as the
 last thing before it is off; a test adds marks of its own. A snapshot holds what its volume held at the moment of
@@ -79,7 +79,7 @@ def spans(region: Region, volume: Volume) -> Iterator[tuple[datetime, datetime |
 
 
 def volume_marks(region: Region, volume: Volume, until: datetime) -> list[Mark]:
-    """What the volume held at a moment, oldest first: what it was made with, then what was written to it."""
+    """The marks of the volume at a moment, oldest first: those of its source, then the later ones."""
     tick = timedelta(seconds=max(region.world.config.duration("write_tick"), 0.001))
     marks = [
         mark
@@ -92,7 +92,7 @@ def volume_marks(region: Region, volume: Volume, until: datetime) -> list[Mark]:
 
 
 def frozen_marks(world: World, held: Frozen) -> list[Mark]:
-    """What a snapshot holds. Its volume may be of another region: a copy holds what its source holds."""
+    """The marks of a snapshot. Its volume may be in another region: a copy has the marks of its source."""
     if held.volume is None:
         return []
     region, _volume = locate(world, held.volume.id)

@@ -120,7 +120,7 @@ def default_durations() -> dict[str, float]:
 
 @dataclass
 class Config:
-    """What can be set while the sandbox runs (CLI options and `POST /_sandbox/config`).
+    """The settings that may change while the sandbox runs (CLI options and `POST /_sandbox/config`).
 
     durations: sandbox seconds by name (a name must have been declared). latency: sandbox seconds added to every call.
     buckets: EC2's published token buckets on or off. visibility_delay: sandbox seconds by resource type (`snapshot`,
@@ -148,7 +148,7 @@ class Config:
         raise KeyError(f"no duration is called {name}; there are: {', '.join(sorted(default_durations()))}")
 
     def option(self, name: str) -> Any:
-        """What was set, else the default. Raises KeyError for a name that nobody declared."""
+        """Return the setting, or its default. Raises KeyError for a name that nobody declared."""
         return self.options[name] if name in self.options else _OPTIONS[name][0]
 
     def is_refused(self, service: str, action: str) -> bool:
@@ -311,7 +311,7 @@ class World:
 
 @dataclass
 class Request:
-    """What a handler gets: params are boto3-shaped, now is the sandbox clock's time in aware UTC.
+    """The input of a handler: params are boto3-shaped, now is the sandbox clock's time in aware UTC.
 
     late: the request is a read that shows a moment of the past; now is that moment.
     """
@@ -372,7 +372,7 @@ def _not_validated() -> Ec2Error:
 
 
 def dry_run_operation() -> Ec2Error:
-    """What DryRun answers to a caller who may do it."""
+    """The answer of DryRun to a permitted call."""
     return Ec2Error("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
 
 

@@ -175,7 +175,7 @@ def _row(request: Request, one: FastRestore) -> dict[str, Any]:
 
 @action("DescribeFastSnapshotRestores")
 def describe_fast_snapshot_restores(request: Request) -> Shape:
-    """What the account has enabled; disabled ones are shown for a while."""
+    """The account's enabled fast restores. EC2 shows disabled ones for a while."""
     home, now = request.home, request.now
     home.settle_fast_restores(now)
     found = matching(

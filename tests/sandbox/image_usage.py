@@ -28,7 +28,7 @@ REPORT_DEPTH = 20
 """How many launch template versions a usage report looks at unless told."""
 REPORT_LIFETIME = timedelta(days=30)
 
-# What the caller must be allowed beside DescribeImageReferences itself.
+# The permissions that the caller needs beside DescribeImageReferences itself.
 REFERENCE_TYPES: Mapping[str, tuple[str, ...]] = {
     "ec2:Instance": ("ec2:DescribeInstances",),
     "ec2:LaunchTemplate": ("ec2:DescribeLaunchTemplates", "ec2:DescribeLaunchTemplateVersions"),
@@ -41,7 +41,7 @@ REPORT_TYPES = tuple(one for one in REFERENCE_TYPES if one != "ssm:Parameter")
 
 @action("DescribeImageReferences")
 def describe_image_references(request: Request) -> Shape:
-    """What of the account names the images. Options of a resource type overrule the defaults."""
+    """The resources of the account that name the images. Options of a resource type overrule the defaults."""
     params = request.params
     image_ids = params["ImageIds"]
     if not 1 <= len(image_ids) <= 10:
@@ -235,7 +235,7 @@ def describe_image_usage_reports(request: Request) -> Shape:
 
 @action("DescribeImageUsageReportEntries")
 def describe_image_usage_report_entries(request: Request) -> Shape:
-    """What the available reports say, one row per account and type."""
+    """The rows of the available reports, one per account and type."""
     rows = [
         {
             "ReportId": report.id,

@@ -333,7 +333,7 @@ class Launch:
             raise value_error(f"Volume type {volume_type} is not supported for boot volumes.")
         checked_size(volume_type, size)
         checked_initialization_rate(ebs.get("VolumeInitializationRate"), snapshot is not None)
-        # What the image says of IOPS and throughput belongs to the image's type.
+        # The image's IOPS and throughput belong to the image's volume type.
         inherited = {} if "VolumeType" in own and own["VolumeType"] != of_image.get("VolumeType") else of_image
         iops = own.get("Iops", inherited.get("Iops"))
         throughput = own.get("Throughput", inherited.get("Throughput"))
@@ -478,7 +478,7 @@ class Launch:
 
 
 KEY_FAILURE = ("Client.InternalError", "Client error on launch")
-"""What EC2 says of a launch or a start that a KMS key has hindered: it looks at keys only after it has answered."""
+"""EC2's StateReason for a launch or a start that a KMS key has hindered: EC2 looks at keys only after its answer."""
 
 
 def _locked_out(request: Request, key: str | None) -> bool:
@@ -581,7 +581,7 @@ def _capacity(given: Mapping[str, Any]) -> Shape:
 
 
 class Network:
-    """What moto knows of the instances: asked for when it is first needed, in one call, and for one request."""
+    """Moto's facts about the instances: read on first use, in one call, and for one request."""
 
     def __init__(self, request: Request, instance_ids: Iterable[str] | None = None) -> None:
         self._request = request
@@ -1091,7 +1091,7 @@ def terminate_instances(request: Request) -> Shape:
         before = one.state(now)
         rows.append((one, before))
         if before not in ("shutting-down", "terminated"):
-            # What is stopped has nothing to shut down.
+            # A stopped instance has nothing to shut down.
             done = now if before == "stopped" else home.moment("instance_shutting_down", now)
             one.power.append(Power("terminated", now, done, "shutting-down", _USER_SHUTDOWN, _user_initiated(now)))
             end_of_life(home, one, done)
@@ -1110,7 +1110,7 @@ def _release_addresses(request: Request, instance_ids: list[str]) -> None:
 
 
 def end_of_life(region: Region, instance: Instance, done: datetime) -> None:
-    """What becomes of the volumes when the instance is terminated at ``done``, and when it is forgotten."""
+    """Delete or detach the volumes when the instance is terminated at ``done``, and when it is forgotten."""
     for volume, attachment in region.devices(instance, done):
         attachment.end(done, done)
         if attachment.delete_on_termination and not any(one.shown(done) for one in volume.attachments):

@@ -137,7 +137,7 @@ def _lock_row(lock: Lock, now: datetime) -> dict[str, Any]:
         "CoolOffPeriodExpiresOn": lock.cool_off_ends,
         "LockCreatedOn": lock.created,
     }
-    # Of a pending snapshot it is not known yet when the duration starts, and so not when it ends.
+    # The duration of a pending snapshot has not started, so its end is not known yet.
     if lock.started <= now:
         row["LockDurationStartTime"] = lock.started
     if lock.started <= now or lock.days is None:

@@ -209,7 +209,9 @@ def _key_by_id(call: Call) -> bytes:
 
 
 def _not_implemented(action: str, error: NotImplementedError) -> Ec2Error:
-    """What moto lacks: a filter (it knows fewer than EC2, and refuses all others in the same way), or an action."""
+    """A feature that moto lacks: a filter (it knows fewer than EC2, and refuses all others in the same way), or an
+    action.
+    """
     found = re.match(r"The filter '([^']*)' for", str(error))
     if found:
         return Ec2Error("InvalidParameterValue", f"The filter '{found.group(1)}' is invalid")

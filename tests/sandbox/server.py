@@ -40,7 +40,7 @@ Control = Callable[[str, str, str, bytes], Reply]
 
 
 class BadRequestError(Exception):
-    """What arrived is not HTTP."""
+    """The request is not HTTP."""
 
 
 class Server(socketserver.ThreadingTCPServer):

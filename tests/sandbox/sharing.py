@@ -47,7 +47,7 @@ def modify_snapshot_attribute(request: Request) -> Shape:
 
 
 def _changes(params: dict[str, Any]) -> dict[str, list[Shape]]:
-    """What is to be added, or removed. The newer form (CreateVolumePermission) counts where both are given."""
+    """The accounts to add, or to remove. The newer form (CreateVolumePermission) counts where both are given."""
     permission = params.get("CreateVolumePermission") or {}
     changes = {
         "add": [one for one in permission.get("Add") or [] if one],

@@ -358,7 +358,7 @@ def _leans_on_another(home: Region, lineage: str, key: str | None, start: dateti
         return False
     latest = max(before, key=lambda one: (one.completes, one.number))
     there = [one for one in before if one.id in home.snapshots and one.delete_asked is None]
-    # Of those that are gone only the latest says something about the copies to come.
+    # Among deleted copies only the latest affects later copies.
     home.copies[lineage] = [
         one for one in home.copies[lineage] if one is latest or one.completes > start or one.id in home.snapshots
     ]
@@ -398,7 +398,7 @@ def snapshot_row(snapshot: Snapshot, now: datetime, account: str | None = None) 
             row["VolumeSize"], row["StateMessage"] = 0, "Metadata not updated"
     if state == "completed":
         row["CompletionTime"] = snapshot.completes
-        # Of the blocks that were ever written; the sandbox's volumes are full.
+        # The size counts the blocks that were ever written. The sandbox's volumes are full.
         row["FullSnapshotSizeInBytes"] = snapshot.volume_size << 30
     if state == "error":
         row["StateMessage"] = snapshot.failure
@@ -546,7 +546,7 @@ def refuse_delete(region: Region, snapshot: Snapshot, now: datetime) -> None:
 
 
 def locked_error(snapshot: Snapshot, done: str) -> Ec2Error:
-    """What a lock forbids. EC2's code for it is not recorded; this is its code for what a protection forbids."""
+    """A lock forbids the call. EC2's code for it is not recorded; this is its code for a protection."""
     return Ec2Error("OperationNotPermitted", f"The snapshot {snapshot.id} is locked and cannot be {done}.")
 
 

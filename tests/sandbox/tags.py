@@ -159,7 +159,7 @@ def _split(request: Request) -> _Split:
 
 
 def not_found(resource_id: str) -> Ec2Error:
-    """What EC2 says of an id that nothing has, by the id's type."""
+    """EC2's error for an unknown id, by the id's type."""
     code, what, _rest = _KINDS.get(resource_id.rpartition("-")[0], ("InvalidID", "ID", ""))
     return Ec2Error(code, f"The {what} '{resource_id}' does not exist")
 

@@ -35,7 +35,7 @@ def _check_tier_status(value: str) -> None:
 
 
 declare_option("tier_status", "all", _check_tier_status)
-"""Of which snapshots DescribeSnapshotTierStatus has rows."""
+"""The snapshots that have rows in DescribeSnapshotTierStatus."""
 
 
 @action("ModifySnapshotTier")

@@ -76,6 +76,6 @@ def check_token(token: str, longest: int = 64) -> None:
 
 
 def fingerprint(params: dict[str, Any]) -> str:
-    """What must be the same in a replay: every parameter but the token and DryRun."""
+    """The parameters that a replay must repeat: every parameter but the token and DryRun."""
     kept = {name: value for name, value in params.items() if name not in ("ClientToken", "DryRun")}
     return json.dumps(plain(kept), sort_keys=True, separators=(",", ":"))

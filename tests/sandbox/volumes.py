@@ -22,7 +22,7 @@ from .world import MODIFICATION_WINDOW, Attachment, Instance, Modification, Regi
 
 @dataclass(frozen=True, slots=True)
 class TypeLimits:
-    """What EBS takes for one volume type: GiB, IOPS (None: not settable), IOPS per GiB, MiB/s (None: not settable)."""
+    """The limits of one volume type: GiB, IOPS (None: not settable), IOPS per GiB, MiB/s (None: not settable)."""
 
     size: tuple[int, int]
     iops: tuple[int, int] | None = None
@@ -43,7 +43,7 @@ VOLUME_TYPES: Mapping[str, TypeLimits] = {
 }
 GP3_IOPS, GP3_THROUGHPUT = 3000, 125
 GP3_LEAST_IOPS = 100
-"""What a request may ask for; EBS makes 3,000 of all that is less than that."""
+"""The IOPS that a request may name. EBS raises lower values to 3,000."""
 GP3_THROUGHPUT_PER_IOPS = 0.25
 GP2_SMALL, GP2_THROUGHPUT = 170, 250
 """A gp2 volume of more GiB than the first delivers the second, MiB/s; a smaller one about as much as gp3's least."""
@@ -160,7 +160,7 @@ class Encryption:
 def encryption(
     request: Request, encrypted: bool | None, key: str | None, source: Snapshot | Volume | None
 ) -> Encryption:
-    """What comes of Encrypted, KmsKeyId, the source's own state and the account's default.
+    """The result of Encrypted, KmsKeyId, the source's own state and the account's default.
 
     What is made from one's own keeps its key; what is made from another account's snapshot gets one's default key. The
     key of an encrypted source must be usable, too, since EBS decrypts what it holds.
@@ -213,7 +213,7 @@ def refuse_unusable(snapshot: Snapshot, now: datetime) -> None:
     """Raises IncorrectState for a snapshot from which nothing can be made now: it is not completed, or archived."""
     state = snapshot.state(now)
     if state == "completed" and snapshot.tierings and snapshot.tier(now) == "archive":
-        # What EC2 says to an archived one is not recorded; this is its text for other states.
+        # EC2's text for an archived snapshot is not recorded. This is its text for other states.
         state = "archived"
     if state != "completed":
         raise Ec2Error("IncorrectState", f"Snapshot is in invalid state - {state}")
@@ -688,7 +688,7 @@ def _performance_row(volume: Volume) -> Shape:
 
 
 def _target(volume: Volume, params: Mapping[str, Any], now: datetime) -> Shape:
-    """What the volume shall become, normalised as EBS does. Raises for what EBS refuses."""
+    """The wanted state of the volume, normalised as EBS does. Raises for values that EBS refuses."""
     if volume.type == "io1" and volume.multi_attach:
         raise value_error(
             "io1 volumes with Multi-Attach enabled do not support modify-volume actions. Please review the EBS "

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What exists in one account and region: volumes, snapshots, images and instances.
+"""The resources of one account and region: volumes, snapshots, images and instances.
 
 Plain containers. Every state is *derived* from moments that were fixed when the resource was made or changed, never set
 by a timer: ``snapshot.state(now)`` is "pending" before ``completes`` and the wanted end afterwards. So moving the clock
@@ -114,7 +114,7 @@ class Mark:
 
 @dataclass(slots=True)
 class Frozen:
-    """What a snapshot holds: all that ``volume`` held at ``moment``. None as volume is a snapshot of nothing (bulk
+    """The content of a snapshot: the marks of ``volume`` at ``moment``. None as volume is a snapshot of nothing (bulk
     ones).
     """
 
@@ -135,7 +135,7 @@ class Attachment:
     detach_asked: datetime | None = None
     detached: datetime | None = None
     mounted_until: datetime | None = None
-    """Of one whose detachment was asked for while its file system was mounted: when that ends."""
+    """The end of a detachment that was asked for while the file system was mounted."""
 
     def state(self, now: datetime) -> str:
         """EC2's VolumeAttachmentState; "detached" once it is over."""
@@ -495,7 +495,7 @@ class Image:
 
 @dataclass
 class UsageReport:
-    """What other accounts had of an image when the report was made: (account, type of resource, how many).
+    """The uses of an image by other accounts when the report was made: (account, type of resource, how many).
 
     ``types`` and ``accounts``: what the report was asked for, no accounts being all.
     """
@@ -772,7 +772,7 @@ class Region:
             self.bin[resource.id] = Binned(resource, moment, moment + timedelta(days=max(days)))
 
     def binned(self, now: datetime) -> dict[str, Binned]:
-        """What is in the Recycle Bin now."""
+        """The resources in the Recycle Bin now."""
         _present = self.snapshots  # what was deleted while pending enters when it completes
         self.bin = {key: one for key, one in self.bin.items() if now < one.exits}
         return self.bin
@@ -784,7 +784,7 @@ class Region:
         self._snapshots = dict(sorted(self._snapshots.items(), key=lambda item: item[1].number))
 
     def resource(self, resource_id: str) -> Volume | Snapshot | Image | Instance | None:
-        """What carries the tags of this id, or None if nothing of ours has it (any more)."""
+        """The resource that has the tags of this id, or None without one (any more)."""
         now = self.world.clock.now()
         if (volume := self.volumes.get(resource_id)) is not None:
             return volume if volume.exists(now) else None
@@ -849,7 +849,7 @@ class Region:
         return [instance for instance in found.values() if instance is not None]
 
     def devices(self, instance: Instance, now: datetime) -> list[tuple[Volume, Attachment]]:
-        """What is attached to the instance now: the root first, then by device name."""
+        """The attachments of the instance now: the root first, then by device name."""
         found = []
         for volume_id in dict.fromkeys(instance.volumes):
             volume = self.volumes[volume_id]

@@ -38,7 +38,7 @@ def world() -> Iterator[World]:
 
 @pytest.fixture
 def sandbox(world: World) -> Iterator[Sandbox]:
-    """That world behind HTTP."""
+    """The fixture world, behind HTTP."""
     with Server("127.0.0.1", 0, Engine(world), Control(world)) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         yield Sandbox(server.url)

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the tests of the storage family share: a slow world whose clock they move, and a way to expect a refusal."""
+"""Helpers of the storage tests: a slow world whose clock they move, and the expectation of a refusal."""
 
 from __future__ import annotations
 

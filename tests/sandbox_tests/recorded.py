@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What real AWS answered to real requests: facts in our own words, each with its source.
+"""Answers of real AWS to real requests: facts in our own words, each with its source.
 
 A row is one request and what is known of its answer. Words in braces are resources of `SCENERY`, or ids that earlier
 calls of the row gave; "caller" is the account whose call it is. Add a row for every answer of EC2 that surprises.

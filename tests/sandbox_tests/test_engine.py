@@ -469,7 +469,7 @@ def test_what_is_not_http_is_answered_400_and_the_server_lives_on(sandbox: Sandb
         try:
             first = connection.recv(100)
         except ConnectionResetError:
-            # What the server did not read is answered by the kernel with a reset, which may overtake the answer.
+            # The kernel answers unread data with a reset, which may overtake the answer.
             first = b"HTTP/1.1 400"
     assert first.startswith(b"HTTP/1.1 400")
     assert sandbox.state()["paused"] == []

@@ -37,7 +37,7 @@ def effects(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def create(sandbox: Sandbox, name: str, region: str = "us-east-1", retries: int = 1) -> str:
-    """What a client gets: "ok", EC2's code, or "connection"."""
+    """Return the client's outcome: "ok", EC2's code, or "connection"."""
     try:
         sandbox.client("ec2", region, retries=retries).create_placement_group(GroupName=name)
     except ClientError as error:

@@ -1,7 +1,9 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an account sees of images, its own and others', and what images hand on. From recorded answers of real AWS."""
+"""The images that an account sees, its own and others', and the fields that a new image inherits. From recorded
+answers.
+"""
 
 from __future__ import annotations
 

@@ -557,7 +557,7 @@ def test_a_load_balancer_of_motos_knows_the_instance(world: World, sandbox: Sand
 
 
 def test_answers_have_what_motos_have(world: World, sandbox: Sandbox) -> None:
-    """Of a plain launch, everything that moto shows and has right is shown with the same value."""
+    """The sandbox shows each correct field of moto's plain launch with the same value."""
     make_instant(world)
     ids = sandbox.seed({"instance": {"name": "web"}})
     shown = only(sandbox.client(), ids["web"])

@@ -58,7 +58,7 @@ def made(sandbox: Sandbox, call: Call, names: dict[str, str]) -> dict[str, Any]:
 
 
 def at(answer: Any, place: str) -> Any:
-    """What stands there, or ABSENT."""
+    """Return the value there, or ABSENT."""
     for step in place.split("."):
         if isinstance(answer, list):
             answer = answer[int(step)] if int(step) < len(answer) else ABSENT

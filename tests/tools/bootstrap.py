@@ -30,7 +30,7 @@ INPUTS = (
 
 
 def fingerprint() -> str:
-    """What the venv depends on, as one hex digest."""
+    """Return the digest of the files that the venv depends on."""
     digest = hashlib.sha256(f"{sys.version}\0{sys.base_prefix}\0{ROOT}".encode())
     for name in INPUTS:
         digest.update(b"\0" + (ROOT / name).read_bytes())

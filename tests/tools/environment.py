@@ -25,7 +25,7 @@ ROOT = _checkout()
 VENV = ROOT / ".venv"
 WORK = ROOT / ".work"
 TREE = WORK / "tree"
-"""What ANSIBLE_COLLECTIONS_PATH and, in tests, ``sys.path`` point to: the folder that holds ``ansible_collections``."""
+"""The folder with ``ansible_collections``, for ANSIBLE_COLLECTIONS_PATH and, in tests, ``sys.path``."""
 COLLECTION = TREE / "ansible_collections" / "ec2ops" / "storage"
 """The copy of the collection that is run and tested. tree.py keeps it up to date."""
 HOME = WORK / "home"

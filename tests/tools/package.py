@@ -15,7 +15,7 @@ from tools.environment import COLLECTION, WORK
 
 DIST = WORK / "dist"
 
-# What may stand at the top of a built collection.
+# The files and folders that a built collection may have at its top.
 FILES = {"COPYING", "FILES.json", "MANIFEST.json", "requirements.txt"}
 FILES |= {"CHANGELOG.rst", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "README.md", "SECURITY.md"}
 FOLDERS = {"changelogs", "docs", "meta", "playbooks", "plugins", "roles"}

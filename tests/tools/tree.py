@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tools.environment import COLLECTION, ROOT, TREE, WORK, environment
 
-# What tools leave behind in the copy; all of it is in .gitignore too.
+# Files that tools leave in the copy. All of them are in .gitignore too.
 LEFT_BY_TOOLS = ("__pycache__", ".ansible", ".mypy_cache", ".ruff_cache", ".pytest_cache")
 OUTPUT = Path("tests", "output")
 

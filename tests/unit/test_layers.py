@@ -23,7 +23,7 @@ PUBLIC_AMAZON = {f"{AMAZON}plugins.module_utils.{name}" for name in ("modules", 
 
 @dataclass(frozen=True)
 class Room:
-    """What the files of a room may import: rooms of ours, and packages beside the standard library.
+    """The imports that the files of a room may have: rooms of ours, and packages beside the standard library.
 
     ``own_folder``: of the rooms inside `_features`, the file's own too. ``one_feature``: one of them, whichever.
     """

@@ -165,7 +165,7 @@ def _hint(service: str, operation: str, code: str, message: str, request: Mappin
         return _permission(service, operation, message, request)
     if operation == "RunInstances" and code.startswith("Insufficient"):
         return (
-            "EC2 has no such capacity now. The image exists, and the next run goes on with the launch. Run the task "
+            "EC2 has no such capacity now. The image exists, and the next run continues with the launch. Run the task "
             "again later, or choose another instance type. The image lacks the predecessor's "
             "writes since the capture. Bake another version to include them."
         )

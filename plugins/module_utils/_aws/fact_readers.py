@@ -44,7 +44,7 @@ def attribute(query: Query, page: Answer) -> Iterable[Fact]:
 
 
 def references(query: Query, page: Answer) -> Iterable[Fact]:
-    """Yield who uses an image, as DescribeImageReferences tells: ``<image>/references``."""
+    """Yield who uses an image, as DescribeImageReferences shows: ``<image>/references``."""
     asked: Sequence[str] = dict(query.arguments).get("ImageIds", ())
     found: dict[str, list[dict[str, str]]] = {image_id: [] for image_id in asked}
     for item in page.get("ImageReferences") or ():
@@ -220,7 +220,7 @@ def snapshots(query: Query, page: Answer) -> Iterable[Resource]:
 
 
 def locks(_query: Query, page: Answer) -> Iterable[Fact]:
-    """Yield the lock of a snapshot, as DescribeLockedSnapshots tells: ``<snapshot>/lock``."""
+    """Yield the lock of a snapshot, as DescribeLockedSnapshots shows: ``<snapshot>/lock``."""
     for item in page.get("Snapshots") or ():
         expires = utc_of(item.get("LockExpiresOn"))
         value = {
@@ -239,7 +239,7 @@ def fast_restores(_query: Query, page: Answer) -> Iterable[Fact]:
 
 
 def tiers(_query: Query, page: Answer) -> Iterable[Fact]:
-    """Yield the tier of a snapshot, as DescribeSnapshotTierStatus tells: ``<snapshot>/tier``."""
+    """Yield the tier of a snapshot, as DescribeSnapshotTierStatus shows: ``<snapshot>/tier``."""
     for item in page.get("SnapshotTierStatuses") or ():
         archived = utc_of(item.get("ArchivalCompleteTime"))
         value = {
@@ -265,7 +265,7 @@ def account(query: Query, page: Answer) -> Iterable[Fact]:
 
 
 def key(query: Query, page: Answer) -> Iterable[Fact]:
-    """Yield the key's ARN: empty for an unusable key, None when KMS refuses to tell.
+    """Yield the key's ARN: empty for an unusable key, None when KMS refuses to answer.
 
     An alias belongs to its region, so the fact of another place has the place before the key.
     """

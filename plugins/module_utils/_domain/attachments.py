@@ -80,7 +80,7 @@ class AttachmentLimit:
 
 
 def attachment_limit(state: State, instance: Instance) -> AttachmentLimit | None:
-    """Return the limit of the instance's type, or None where EC2 tells none.
+    """Return the limit of the instance's type, or None where EC2 shows none.
 
     A limit that volumes share with network interfaces leaves out the first interface and the NVMe disks. On Xen,
     interfaces do not count. (EC2 user guide, "Amazon EBS volume limits".)

@@ -26,7 +26,7 @@ from .._kernel.times import format_moment, parse_moment
 
 
 LONGEST_HOLD = timedelta(days=7)
-"""The longest hold, whatever its tag says. No tag keeps an instance stopped for years."""
+"""The longest hold, also against a tag that says more. No tag keeps an instance stopped for years."""
 
 _CLOCKS = timedelta(minutes=1)
 """How far EC2's times in the answers to two runs may lie apart."""
@@ -37,7 +37,8 @@ class Hold:
     """The hold in ``ec2ops:restore-state``: the instance ran at ``since``, and a run may keep it stopped until
     ``until``.
 
-    ``public``: it had a public address that is not elastic. A stop gives that back, so nothing else tells it later.
+    ``public``: it had a public address that is not elastic. A stop releases that address, so only this record shows it
+    later.
     """
 
     since: datetime
@@ -99,7 +100,7 @@ def standing_hold(instance: Instance) -> Hold | None:
 
 
 def lasting_hold(instance: Instance, now: datetime, hold_time: timedelta) -> Hold | None:
-    """Return the hold on this instance that a stop by this run can go on with.
+    """Return the hold on this instance that a stop by this run can continue.
 
     The stop has to lie within the hold, or nothing proves that it belongs to it. So a hold that is over, or ends soon,
     is rewritten while the instance runs: its run was ended before its stop. A hold that begins after *now* is rewritten
@@ -141,7 +142,7 @@ def held(instance: Instance, now: datetime, hold_time: timedelta) -> Instance:
 
 
 def has_passing_address(instance: Instance) -> bool:
-    """Return whether it has a public address that a stop takes from it: an Elastic IP stays."""
+    """Return whether it has a public address that a stop releases. An instance keeps its Elastic IP."""
     return instance.public_ip_address is not None and not instance.elastic_ip
 
 

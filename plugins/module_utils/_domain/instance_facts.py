@@ -285,7 +285,7 @@ ATTRIBUTE_RULES: Mapping[str, Rule] = {
 
 
 def read_fact(facts: Mapping[str, Any], path: str) -> Any:
-    """Return the value at a dotted path of EC2's answer, or None. Of a list on the way, the first item counts."""
+    """Return the value at a dotted path of EC2's answer, or None. The first item counts for each list on the path."""
     value: Any = facts
     for part in path.split("."):
         if isinstance(value, (list, tuple)):

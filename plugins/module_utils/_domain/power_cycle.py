@@ -275,7 +275,7 @@ def start_stages(
 def running_waits(instances: Iterable[Instance], *, final: bool = False) -> tuple[Wait, ...]:
     """Return the waits until all of these instances run. *instances* as they are before the start.
 
-    Where EC2 took an earlier start back, the wait knows when that was: the first answers may still tell of it.
+    Where EC2 took an earlier start back, the wait knows its time: the first answers may still show it.
     """
     failed = [item for item in instances if item.start_failed and item.launch_time is not None]
     others = tuple(item.instance_id for item in instances if item not in failed)
@@ -293,7 +293,7 @@ def restore_stages(
 
     *instances* are as the state showed them to `held_stop`, with the same *now* and *hold_time*. Instances that an
     earlier run has stopped and left (`wants_start`) may be among them. The stages serve as a rollback too: every
-    instance runs afterwards, whether the failed stage left it running or stopping. The hold goes last, so an
+    instance runs afterwards, whether the failed stage left it running or stopping. The hold is removed last, so an
     interrupted run leaves it.
     """
     stopped = [held(instance, now, hold_time) for instance in instances]

@@ -6,7 +6,7 @@
 
 A successor does not stand for its predecessor before it has proved itself. Its tag ``ec2ops:trial`` says how far it is:
 ``unproven`` from its launch on, ``serving`` once it is healthy and before the predecessor is touched, ``rejected`` when
-the predecessor has gone on in its place. Without the tag nothing of the predecessor had to be retired.
+the predecessor has served in its place. Without the tag nothing of the predecessor had to be retired.
 
 `Replacement` derives the phase from that tag, and from facts that overrule it:
 
@@ -25,7 +25,7 @@ A successor stands for its predecessor while it serves, and once the predecessor
 *In doubt*: the word and the facts differ. A warning names both, a policy backs up both, and no run stops or
 terminates either instance.
 
-*Undecided*: the successor serves by its tag, or for want of one, and nothing else tells that. The predecessor runs, a
+*Undecided*: only its tag, or the lack of one, says that the successor serves. The predecessor runs, a
 hold from before the launch is to start it, or it ran for more than a day after the launch. A warning names both, and a
 policy backs up both. Only a tag that is there keeps the predecessor from being started again. A run that finds it after
 that day neither retires it nor replaces its successor (`instance_proofs.may_have_run_on`).
@@ -64,12 +64,12 @@ SERVING = "serving"
 REJECTED = "rejected"
 
 
-def predecessor(heir: Instance) -> str | None:
-    """Return the id of the instance that *heir* was launched to replace; None where no ClientToken
+def predecessor(successor: Instance) -> str | None:
+    """Return the id of the instance that *successor* was launched to replace; None where no ClientToken
     of EC2's proves it.
     """
-    first = next(iter(tag_names.replaced_ids(heir.tags)), None)
-    return first if first is not None and is_launched_to_replace(heir, first) else None
+    first = next(iter(tag_names.replaced_ids(successor.tags)), None)
+    return first if first is not None and is_launched_to_replace(successor, first) else None
 
 
 class Phase(StrEnum):
@@ -113,7 +113,7 @@ class Replacement:
 
     @property
     def is_undecided(self) -> bool:
-        """Return whether only its tag, or the want of one, tells that the successor serves: no run has retired the
+        """Return whether only its tag, or the lack of one, says that the successor serves: no run has retired the
         predecessor.
 
         The predecessor runs, a hold from before the launch is to start it, or it ran on for long after the launch.
@@ -156,53 +156,55 @@ class Replacement:
         )
 
 
-def replacement_of(state: State, heir: Instance) -> Replacement | None:
-    """Return the replacement that launched *heir*; None for an instance that no ClientToken proves
+def replacement_of(state: State, successor: Instance) -> Replacement | None:
+    """Return the replacement that launched *successor*; None for an instance that no ClientToken proves
     to be a successor.
     """
-    old_id = predecessor(heir)
-    return None if old_id is None else Replacement(state.instance(old_id), heir)
+    old_id = predecessor(successor)
+    return None if old_id is None else Replacement(state.instance(old_id), successor)
 
 
-def is_on_trial(state: State, heir: Instance) -> bool:
-    """Return whether *heir* has not proved itself, or was rejected, as far as its `Replacement` tells."""
-    replacement = replacement_of(state, heir)
+def is_on_trial(state: State, successor: Instance) -> bool:
+    """Return whether *successor* has not proved itself, or was rejected, as its `Replacement` shows."""
+    replacement = replacement_of(state, successor)
     return replacement is not None and not replacement.stands
 
 
-def born(heir: Instance) -> datetime | None:
-    """Return when *heir* was launched. LaunchTime moves with every start; the first attachment does not."""
-    return launched_at(heir)
+def born(successor: Instance) -> datetime | None:
+    """Return when *successor* was launched. LaunchTime moves with every start; the first attachment does not."""
+    return launched_at(successor)
 
 
-def started_since(old: Instance, heir: Instance) -> bool:
-    """Return whether *old* was started after the launch of *heir*: it has served since."""
-    birth = born(heir)
+def started_since(old: Instance, successor: Instance) -> bool:
+    """Return whether *old* was started after the launch of *successor*: it has served since."""
+    birth = born(successor)
     return birth is not None and old.launch_time is not None and old.launch_time > birth
 
 
-def trial_record(heir_id: str, tags: Mapping[str, str], word: str, region: str, reason: str) -> Change:
+def trial_record(successor_id: str, tags: Mapping[str, str], word: str, region: str, reason: str) -> Change:
     """Return the change that writes the phase on a successor with these *tags*."""
     record = {tag_names.TRIAL: word}
     parameters = {"Tags": tag_names.boto3_tags(record)}
-    return Change("CreateTags", heir_id, region, parameters, reason, {"tags": dict(tags)}, {"tags": {**tags, **record}})
+    return Change(
+        "CreateTags", successor_id, region, parameters, reason, {"tags": dict(tags)}, {"tags": {**tags, **record}}
+    )
 
 
-def is_unretired(old: Instance | None, heir: Instance) -> bool:
-    """Return whether *heir* serves, and a run was ended before it had retired *old*; not when *old*
+def is_unretired(old: Instance | None, successor: Instance) -> bool:
+    """Return whether *successor* serves, and a run was ended before it had retired *old*; not when *old*
     was started since.
     """
-    if old is None or heir.tags.get(tag_names.TRIAL) != SERVING or started_since(old, heir):
+    if old is None or successor.tags.get(tag_names.TRIAL) != SERVING or started_since(old, successor):
         return False
     if old.state in ("pending", "running"):
         return True
     # A predecessor that was stopped after the launch is retired: nothing proves that its hold is of this replacement.
     held = old.alive and standing_hold(old) is not None
-    return held and (born(heir) is None or Replacement(old, heir).waits_for_start)
+    return held and (born(successor) is None or Replacement(old, successor).waits_for_start)
 
 
 def choice_by_facts(state: State, claims: Sequence[Instance]) -> Instance | None:
-    """Return the one of several claimants that serves as EC2's facts tell. One that was stopped for good does not."""
+    """Return the one of several claimants that serves by EC2's facts. One that was stopped for good does not."""
     images = {item.image_id: state.image(item.image_id) for item in claims}
     dates = {key: parse_instant(image.creation_date or "") for key, image in images.items() if image is not None}
     made = {key: moment for key, moment in dates.items() if moment is not None}

@@ -22,15 +22,15 @@ from .replacement import REJECTED, SERVING, born, choice_by_facts, predecessor
 from .succession import claimants, descendants
 
 
-def outdated_rivals(state: State, heir: Instance) -> frozenset[str]:
-    """Return the ids of the other claimants if EC2's facts show that *heir* serves, else an empty set.
+def outdated_rivals(state: State, successor: Instance) -> frozenset[str]:
+    """Return the ids of the other claimants if EC2's facts show that *successor* serves, else an empty set.
 
     No run works on those claimants.
     """
-    found = claimants(state, predecessor(heir) or "")
+    found = claimants(state, predecessor(successor) or "")
     chosen = choice_by_facts(state, found)
-    mine = chosen is not None and chosen.instance_id == heir.instance_id
-    return frozenset(item.instance_id for item in found) - {heir.instance_id} if mine else frozenset()
+    mine = chosen is not None and chosen.instance_id == successor.instance_id
+    return frozenset(item.instance_id for item in found) - {successor.instance_id} if mine else frozenset()
 
 
 def losers(state: State, current: Instance) -> list[Instance]:
@@ -104,13 +104,13 @@ def _rivals(found: Sequence[Resource], old_id: str, known: frozenset[str]) -> li
     return sorted(claims, key=_seniority)
 
 
-def _seniority(heir: Instance) -> tuple[datetime, str]:
+def _seniority(successor: Instance) -> tuple[datetime, str]:
     """Return a sort key by which the successor that came first has the lesser value."""
-    return born(heir) or heir.launch_time or datetime.max.replace(tzinfo=UTC), heir.instance_id
+    return born(successor) or successor.launch_time or datetime.max.replace(tzinfo=UTC), successor.instance_id
 
 
-def _described(heir: Instance) -> str:
-    return f"{heir.instance_id} ({heir.state}, from {heir.image_id})"
+def _described(successor: Instance) -> str:
+    return f"{successor.instance_id} ({successor.state}, from {successor.image_id})"
 
 
 def unreplaced(old_id: str, image_id: str, known: frozenset[str]) -> Precondition:
@@ -138,8 +138,8 @@ def unrivalled(old_id: str, known: frozenset[str]) -> Precondition:
     """Return the precondition that the change's resource may serve in place of *old_id*. The first of several
     successors may.
 
-    One that serves already is never second. Whoever was launched later looks later, so that it sees the other one. One
-    that was given up meanwhile, because the predecessor is back, may not serve either.
+    One that serves already is never second. The later successor looks later, so it sees the other one. One
+    that was rejected meanwhile, because the predecessor is back, may not serve either.
     """
 
     def objection(found: Sequence[Resource], own_id: str) -> str:

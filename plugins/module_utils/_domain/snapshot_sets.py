@@ -43,8 +43,8 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Unit:
-    """A snapshot, or the snapshots of a set. The policy keeps or deletes them as one.
+class SnapshotSet:
+    """A snapshot, or the snapshots of one CreateSnapshots. The policy keeps or deletes them as one.
 
     ``key``: the id of the snapshot, or of the set's first. ``group``: the volume or instance that it is a backup of;
     empty if unknown. ``period``: the start of its slot, None for no slot. ``claimed``: only a tag gives the period.
@@ -65,10 +65,10 @@ class Unit:
 
     @property
     def state(self) -> str:
-        """``completed`` when all of it is; ``error`` when any has failed; ``incomplete`` when a part of a set is not
-        there; ``pending`` when the rest of it is.
+        """``completed`` when all parts are; ``error`` when a part has failed; ``incomplete`` when a set lacks a part;
+        ``pending`` when a part is.
 
-        Else another state of EC2's, such as ``recovering``: that is neither there nor has it failed.
+        Otherwise another state of EC2's, such as ``recovering``: such a part is not there, and has not failed.
         """
         states = {snapshot.state for snapshot in self.snapshots} - {"completed"}
         if "error" in states or states - {"pending"}:
@@ -84,7 +84,7 @@ class Unit:
 
     @property
     def archived(self) -> bool:
-        """Return whether nothing can be made of it, or of a part of it, at once."""
+        """Return whether a part is archived, so that no volume can be made from it at once."""
         return any(snapshot.storage_tier == "archive" for snapshot in self.snapshots)
 
     @property
@@ -159,9 +159,9 @@ def instance_of(snapshot: Snapshot) -> str:
     return named if claimed == named or tag_names.POLICY in snapshot.tags else ""
 
 
-def is_set(unit: Unit) -> bool:
-    """Return whether the originals are parts of a set, rather than one snapshot that was taken alone."""
-    return bool(instance_of(unit.snapshots[0]))
+def is_instance_set(a_set: SnapshotSet) -> bool:
+    """Return whether one CreateSnapshots of an instance took the originals."""
+    return bool(instance_of(a_set.snapshots[0]))
 
 
 def set_mark(instance_id: str, start: datetime) -> str:
@@ -171,44 +171,46 @@ def set_mark(instance_id: str, start: datetime) -> str:
     return f"{instance_id}/{format_instant(start)}"
 
 
-def units_of(snapshots: Iterable[Snapshot], now: datetime, slots: Slots | None = None) -> list[Unit]:
-    """Return the originals as units, the newest first. A snapshot without a start time counts as made *now*.
+def snapshot_sets_of(snapshots: Iterable[Snapshot], now: datetime, slots: Slots | None = None) -> list[SnapshotSet]:
+    """Return the originals as sets, the newest first. A snapshot without a start time counts as made *now*.
 
-    The unit of a copy has no group here. Without *slots* no unit has a period.
+    The set of a copy has no group here. Without *slots* no set has a period.
     """
-    sets: dict[tuple[str, datetime], list[Snapshot]] = defaultdict(list)
-    units: list[Unit] = []
+    by_call: dict[tuple[str, datetime], list[Snapshot]] = defaultdict(list)
+    sets: list[SnapshotSet] = []
     for snapshot in snapshots:
         start = snapshot.start_time or now
         instance = instance_of(snapshot)
         if instance:
             # All of one call have one start time; a second call for the same slot made another set.
-            sets[instance, start].append(snapshot)
+            by_call[instance, start].append(snapshot)
         else:
             group = source_of(snapshot) if is_planned(snapshot.snapshot_id) or not is_copy(snapshot) else ""
             period, claimed = slots.made_for([snapshot], start) if slots else (None, False)
-            units.append(Unit(snapshot.snapshot_id, group, (snapshot,), start, period, claimed=claimed))
-    for (instance, start), members in sets.items():
+            sets.append(SnapshotSet(snapshot.snapshot_id, group, (snapshot,), start, period, claimed=claimed))
+    for (instance, start), members in by_call.items():
         ordered = sorted(members, key=lambda item: item.snapshot_id)
         period, claimed = slots.made_for(ordered, start) if slots else (None, False)
         lacking = missing_parts(ordered)
-        units.append(
-            Unit(ordered[0].snapshot_id, instance, tuple(ordered), start, period, lacking=lacking, claimed=claimed)
+        sets.append(
+            SnapshotSet(
+                ordered[0].snapshot_id, instance, tuple(ordered), start, period, lacking=lacking, claimed=claimed
+            )
         )
     if slots:
-        units = _without_doubtful(units, slots)
-    return sorted(units, key=lambda item: (item.start_time, item.key), reverse=True)
+        sets = _without_doubtful(sets, slots)
+    return sorted(sets, key=lambda item: (item.start_time, item.key), reverse=True)
 
 
-def _without_doubtful(units: Iterable[Unit], slots: Slots) -> list[Unit]:
-    """Return the units without the claims of late ones to a slot in which another of their group was taken.
+def _without_doubtful(sets: Iterable[SnapshotSet], slots: Slots) -> list[SnapshotSet]:
+    """Return the sets without the claims of late ones to a slot in which another of their group was taken.
 
     A late start alone proves no claim: where the slot has its snapshot, the claim could only displace it.
     """
-    known = list(units)
-    late = {unit.key for unit in known if unit.claimed and unit.period != slots.of(unit.start_time)}
+    known = list(sets)
+    late = {a_set.key for a_set in known if a_set.claimed and a_set.period != slots.of(a_set.start_time)}
     if not late:
         return known
-    there = {(unit.group, slots.of(unit.start_time)) for unit in known}
-    doubtful = {unit.key for unit in known if unit.key in late and (unit.group, unit.period) in there}
-    return [replace(unit, period=None, claimed=False) if unit.key in doubtful else unit for unit in known]
+    there = {(a_set.group, slots.of(a_set.start_time)) for a_set in known}
+    doubtful = {a_set.key for a_set in known if a_set.key in late and (a_set.group, a_set.period) in there}
+    return [replace(a_set, period=None, claimed=False) if a_set.key in doubtful else a_set for a_set in known]

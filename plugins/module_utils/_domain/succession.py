@@ -5,14 +5,14 @@
 """The instance that an id stands for: itself, or the living one that has replaced it.
 
 A replaced instance is gone from EC2's answers an hour after its end, so the record is a tag on the successor,
-``ec2ops:replaces``, with the ids of all it stands for. An operator's inventory may go on naming the first of them.
+``ec2ops:replaces``, with the ids of all it stands for. An operator's inventory may still name the first of them.
 
 The tags only say where to look. A successor is believed to replace its direct predecessor, the first id of its tag,
 when EC2 shows the ClientToken of that relaunch (`instance_proofs.is_launched_to_replace`). It stands for an older id
-when EC2 shows the links between, or when the instance of that id is gone: then nobody else can be meant.
+when EC2 shows the links between, or when the instance of that id is gone: then no other instance can be meant.
 
-Of several successors of one predecessor, the one that was launched last serves if EC2 shows that no two runs raced
-(`instance_proofs.launched_last`), else the one of which the tag says so.
+The last of several successors of one predecessor serves if EC2 shows that no two runs raced
+(`instance_proofs.launched_last`). Otherwise the tag `tags.TRIAL` decides.
 
 Private to this collection.
 """
@@ -42,19 +42,19 @@ def lineage_queries(instance_ids: Iterable[str], state: State) -> tuple[Query, .
 
     A full tag may have no room for these ids any more. So the successors of a known successor are asked for too, and so
     is the predecessor of an unproven one. Where facts and tags do not agree on one of several successors, their images
-    tell more. Raises Ambiguous like `successor`.
+    show more. Raises Ambiguous like `successor`.
     """
     ids = sorted({resource for resource in instance_ids if not is_planned(resource)})
     known = [state.instance(item) for item in ids]
     on_trial = [item for item in known if item is not None and item.tags.get(tag_names.TRIAL) not in (None, SERVING)]
     judges = {item for item in map(predecessor, on_trial) if item is not None} - set(ids)
     several = {item: claimants(state, item) for item in ids}
-    images = images_by_id(heir.image_id for item in ids for heir in _disputed(state, several[item]))
+    images = images_by_id(newer.image_id for item in ids for newer in _disputed(state, several[item]))
     asked = state.knows(*images)
     full = [
-        heir.instance_id
-        for heir in (_one_of(state, item, several[item]) for item in ids if asked)
-        if heir is not None and len(heir.tags.get(tag_names.REPLACES, "")) + _ONE_MORE > tag_names.LONGEST_VALUE
+        newer.instance_id
+        for newer in (_one_of(state, item, several[item]) for item in ids if asked)
+        if newer is not None and len(newer.tags.get(tag_names.REPLACES, "")) + _ONE_MORE > tag_names.LONGEST_VALUE
     ]
     return (
         *images,
@@ -118,8 +118,10 @@ def doubtful(state: State, instance_id: str) -> list[Replacement]:
     (`Replacement.in_doubt`).
     """
     itself = state.instance(instance_id)
-    heirs = (*descendants(state, instance_id), *(() if itself is None else (itself,)))
-    found = [item for item in (replacement_of(state, heir) for heir in heirs) if item is not None and item.in_doubt]
+    successors = (*descendants(state, instance_id), *(() if itself is None else (itself,)))
+    found = [
+        item for item in (replacement_of(state, newer) for newer in successors) if item is not None and item.in_doubt
+    ]
     return sorted(found, key=lambda item: item.successor.instance_id)
 
 
@@ -127,7 +129,7 @@ def undecided(state: State, instance_id: str) -> list[Replacement]:
     """Return the replacements by those that stand for this instance, as far as they are undecided
     (`Replacement.is_undecided`).
     """
-    found = (replacement_of(state, heir) for heir in claimants(state, instance_id))
+    found = (replacement_of(state, newer) for newer in claimants(state, instance_id))
     return [item for item in found if item is not None and item.is_undecided]
 
 
@@ -142,7 +144,7 @@ class _Links:
             for older in dict.fromkeys(tag_names.replaced_ids(item.tags)) if direct is not None else ():
                 self._claims.setdefault(older, []).append((item, older == direct))
 
-    def heirs(self, instance_id: str) -> list[Instance]:
+    def successors(self, instance_id: str) -> list[Instance]:
         """Return the proven successors of this instance, dead ones too.
 
         Where EC2 does not show it alive, also those that carry its id from a predecessor which is gone. While it is
@@ -157,10 +159,10 @@ class _Links:
         found: dict[str, Instance] = {}
         open_ids = [instance_id]
         while open_ids:
-            for heir in self.heirs(open_ids.pop()):
-                if heir.instance_id not in found and heir.instance_id != instance_id:
-                    found[heir.instance_id] = heir
-                    open_ids.append(heir.instance_id)
+            for newer in self.successors(open_ids.pop()):
+                if newer.instance_id not in found and newer.instance_id != instance_id:
+                    found[newer.instance_id] = newer
+                    open_ids.append(newer.instance_id)
         return found
 
 
@@ -172,21 +174,21 @@ def descendants(state: State, instance_id: str) -> list[Instance]:
     return [found[key] for key in sorted(found)]
 
 
-def ancestors(state: State, heir: Instance) -> tuple[str, ...]:
-    """Return the ids that *heir* is proven to stand for, newest first: out of its tag, and the tags of those that it
+def ancestors(state: State, newer: Instance) -> tuple[str, ...]:
+    """Return the ids that *newer* is proven to stand for, newest first: out of its tag, and the tags of those that it
     replaced.
 
     An id that its tag alone claims is not among them while EC2 shows that instance alive.
     """
     found: list[str] = []
-    open_ones = [heir]
+    open_ones = [newer]
     while open_ones:
         one = open_ones.pop()
         direct = predecessor(one)
         for item in tag_names.replaced_ids(one.tags) if direct is not None else ():
             shown = state.instance(item)
             counts = item == direct or (is_gone(state, item) if shown is None else not shown.alive)
-            if item in found or item == heir.instance_id or not counts:
+            if item in found or item == newer.instance_id or not counts:
                 continue
             found.append(item)
             if shown is not None:
@@ -225,14 +227,14 @@ def successor(state: State, instance_id: str) -> Instance | None:
     """Return the living instance that stands for *instance_id* after one or more replacements, None when it was not
     replaced.
 
-    Raises Ambiguous when two living instances are proven to, neither replaces the other, and nothing tells which of
-    them serves.
+    Raises Ambiguous when two living instances are proven to, neither replaces the other, and nothing shows which
+    of them serves.
     """
     return _one_of(state, instance_id, claimants(state, instance_id))
 
 
 def _one_of(state: State, instance_id: str, found: Sequence[Instance]) -> Instance | None:
-    """Return the one of the claimants that serves. Raises Ambiguous where nothing tells which."""
+    """Return the claimant that serves. Raises Ambiguous where nothing shows which one serves."""
     if len(found) < 2:
         return found[0] if found else None
     chosen = _choice(state, found)
@@ -247,7 +249,7 @@ def _one_of(state: State, instance_id: str, found: Sequence[Instance]) -> Instan
 
 
 def _likely(state: State, instance_id: str) -> Instance | None:
-    """Return the successor of the instance, or None where there is none, and where nothing tells which it is."""
+    """Return the successor of the instance, or None without one, and where nothing shows which one serves."""
     found = claimants(state, instance_id)
     return found[0] if len(found) == 1 else _choice(state, found)
 
@@ -258,15 +260,13 @@ def _serving_by_tag(claims: Sequence[Instance]) -> list[Instance]:
 
 
 def _choice(state: State, claims: Sequence[Instance]) -> Instance | None:
-    """Return the one of several claimants that serves: as EC2's facts tell, else as the tags do. None where none
-    tells.
-    """
+    """Return the claimant that serves by EC2's facts, or by the tags. None where neither shows it."""
     said = _serving_by_tag(claims)
     return choice_by_facts(state, claims) or (said[0] if len(said) == 1 else None)
 
 
 def disputed(state: State, instance_id: str) -> list[Instance]:
-    """Return the claimants of *instance_id* where they are several, and facts and tags do not agree on one of them."""
+    """Return the claimants of *instance_id* where several exist, and facts and tags do not agree on one of them."""
     return _disputed(state, claimants(state, instance_id))
 
 
@@ -286,9 +286,9 @@ def living(state: State, instance_id: str, option: str, *, follow: bool = True) 
 
     Raises SpecError, naming *option*, for an id that EC2 does not know, and for a terminated one without a successor.
     """
-    heir = successor(state, instance_id) if follow else None
-    if heir is not None:
-        return heir
+    newer = successor(state, instance_id) if follow else None
+    if newer is not None:
+        return newer
     found = state.instance(instance_id)
     if found is None:
         raise SpecError(

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Warnings about replacements: where tags and facts differ, or only a tag tells who serves.
+"""Warnings about replacements: where tags and facts differ, or only a tag shows which instance serves.
 
 Private to this collection.
 """
@@ -26,32 +26,32 @@ def doubt_warnings(state: State, instance_ids: Iterable[str]) -> tuple[str, ...]
 
 
 def _doubt(state: State, replacement: Replacement) -> str:
-    heir, old_id = replacement.successor, str(predecessor(replacement.successor))
-    chosen, why = heir.instance_id, ""
-    remedy = f"Remove that tag to go on with {heir.instance_id}, or start {old_id} to go on with {old_id}"
+    successor, old_id = replacement.successor, str(predecessor(replacement.successor))
+    chosen, why = successor.instance_id, ""
+    remedy = f"Remove that tag to continue with {successor.instance_id}, or start {old_id} to continue with {old_id}"
     if not replacement.stands:
         chosen, why = old_id, f" The tag {tag_names.RESTORE_STATE} of {old_id} asks to start {old_id}."
     other = _likely(state, old_id)
-    if other is not None and other.instance_id != heir.instance_id:
-        chosen, remedy = other.instance_id, f"Terminate {heir.instance_id} if {other.instance_id} serves"
+    if other is not None and other.instance_id != successor.instance_id:
+        chosen, remedy = other.instance_id, f"Terminate {successor.instance_id} if {other.instance_id} serves"
     return (
-        f"The tag {tag_names.TRIAL} of {heir.instance_id} says {heir.tags[tag_names.TRIAL]!r}, but "
-        f"{heir.instance_id} ({heir.state}) ran after the last stop of {old_id}, which it was launched to "
+        f"The tag {tag_names.TRIAL} of {successor.instance_id} says {successor.tags[tag_names.TRIAL]!r}, but "
+        f"{successor.instance_id} ({successor.state}) ran after the last stop of {old_id}, which it was launched to "
         f"replace.{why} This task treats {chosen} as in service, and terminates neither. {remedy}"
     )
 
 
 def undecided_warnings(state: State, instance_ids: Iterable[str]) -> tuple[str, ...]:
-    """Return one warning for each replacement of these instances in which only the tag tells who serves."""
+    """Return one warning for each replacement of these instances in which only the tag shows which instance serves."""
     found = [item for name in instance_ids for item in undecided(state, name)]
     return tuple(dict.fromkeys(undecided_warning(item) for item in found))
 
 
 def undecided_warning(replacement: Replacement) -> str:
     """Return the warning about an undecided replacement. It names both instances."""
-    heir, old = replacement.successor, replacement.predecessor
+    successor, old = replacement.successor, replacement.predecessor
     old_id = old.instance_id if old is not None else ""
-    word = heir.tags.get(tag_names.TRIAL)
+    word = successor.tags.get(tag_names.TRIAL)
     said = f"By its tag {tag_names.TRIAL}" if word is not None else f"Without a tag {tag_names.TRIAL}"
     why, remedy = "runs too", f"stop {old_id}"
     if replacement.was_outrun:
@@ -59,9 +59,9 @@ def undecided_warning(replacement: Replacement) -> str:
     if replacement.waits_for_start:
         why, remedy = "a hold is to start again", f"remove the tag {tag_names.RESTORE_STATE} of {old_id}"
     return (
-        f"{heir.instance_id} ({heir.state}) was launched to replace {old_id}, which {why}. {said}, {heir.instance_id} "
-        f"serves, but no fact shows that. Terminate {heir.instance_id} to go on with {old_id}, or {remedy} to go on "
-        f"with {heir.instance_id}"
+        f"{successor.instance_id} ({successor.state}) was launched to replace {old_id}, which {why}. {said}, "
+        f"{successor.instance_id} serves, but no fact shows that. Terminate {successor.instance_id} to continue with "
+        f"{old_id}, or {remedy} to continue with {successor.instance_id}"
     )
 
 
@@ -73,8 +73,8 @@ def dispute_warnings(state: State, instance_ids: Iterable[str]) -> tuple[str, ..
 
 
 def _dispute(state: State, instance_id: str, several: Sequence[Instance], chosen: Instance) -> str:
-    told = choice_by_facts(state, several)
-    why = "EC2 shows that it was launched last" if told is not None else f"the tags {tag_names.TRIAL} say so"
+    shown = choice_by_facts(state, several)
+    why = "EC2 shows that it was launched last" if shown is not None else f"the tags {tag_names.TRIAL} say so"
     words = (f"{item.instance_id} ({item.state}, {item.tags.get(tag_names.TRIAL, 'no tag')})" for item in several)
     return (
         f"{instance_id} has several living successors: {listed(words)}. For this task {chosen.instance_id} is in "
@@ -111,14 +111,14 @@ def older_id_warnings(state: State, instance_ids: Iterable[str]) -> tuple[str, .
     """
     found = []
     for instance_id in dict.fromkeys(instance_ids):
-        heir = _likely(state, instance_id) if is_gone(state, instance_id) else None
-        if heir is None or predecessor(heir) == instance_id:
+        successor = _likely(state, instance_id) if is_gone(state, instance_id) else None
+        if successor is None or predecessor(successor) == instance_id:
             continue
         between = [item for item in descendants(state, instance_id) if predecessor(item) == instance_id]
         if not between:
             found.append(
-                f"{instance_id} does not exist any more. The tag {tag_names.REPLACES} of {heir.instance_id} says that "
-                f"{heir.instance_id} stands for it, and nothing proves that. This task goes on with "
-                f"{heir.instance_id}. Name {heir.instance_id} instead of {instance_id}"
+                f"{instance_id} does not exist any more. The tag {tag_names.REPLACES} of {successor.instance_id} "
+                "claims that it is the successor, and nothing proves the claim. This task continues with "
+                f"{successor.instance_id}. Name {successor.instance_id} instead of {instance_id}"
             )
     return tuple(found)

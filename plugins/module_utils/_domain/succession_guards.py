@@ -40,7 +40,7 @@ def require_unclaimed(state: State, instance: Instance, option: str) -> None:
         raise UnsafePlan(
             f"{option}: {instance.instance_id} is {instance.state}, and {listed(claims)} claims to replace it (tag "
             f"{tag_names.REPLACES}). Nothing proves that, since EC2 does not show the instance between them any "
-            f"more. Name {claims[0]} to go on with it, or remove {instance.instance_id} from its tag"
+            f"more. Name {claims[0]} to continue with it, or remove {instance.instance_id} from its tag"
         )
 
 
@@ -58,8 +58,8 @@ def require_settled(state: State, instance: Instance, option: str) -> None:
 
     A rejected replacement is finished.
     """
-    trials = on_trial_for(state, instance.instance_id)
-    pairs = [(instance, heir) for heir in trials if heir.tags[tag_names.TRIAL] != REJECTED]
+    unserving = on_trial_for(state, instance.instance_id)
+    pairs = [(instance, successor) for successor in unserving if successor.tags[tag_names.TRIAL] != REJECTED]
     old = state.instance(predecessor(instance))
     if old is not None and (is_on_trial(state, instance) or is_unretired(old, instance)):
         pairs.append((old, instance))
@@ -69,26 +69,26 @@ def require_settled(state: State, instance: Instance, option: str) -> None:
         raise UnsafePlan(
             f"{option}: a replacement is unfinished. {after.instance_id} ({after.state}, from {after.image_id}) was "
             f"launched to replace {before.instance_id} ({before.state}) and {proof}. To finish it, run that relaunch "
-            f"again with {after.image_id}, or with its version. To go on with {before.instance_id}, terminate "
+            f"again with {after.image_id}, or with its version. To continue with {before.instance_id}, terminate "
             f"{after.instance_id}"
         )
 
 
-def require_no_way_back(state: State, heir: Instance, instance_id: str, option: str) -> None:
-    """Raise UnsafePlan when *heir* is stopped and its predecessor runs again.
+def require_no_rollback(state: State, successor: Instance, instance_id: str, option: str) -> None:
+    """Raise UnsafePlan when *successor* is stopped and its predecessor runs again.
 
-    Somebody went back to the predecessor then, and it has newer data.
+    Somebody has returned to the predecessor, and it has newer data.
     """
-    if heir.state not in ("stopped", "stopping"):
+    if successor.state not in ("stopped", "stopping"):
         return
-    for older_id in (instance_id, *ancestors(state, heir)):
+    for older_id in (instance_id, *ancestors(state, successor)):
         older = state.instance(older_id)
-        # The given id may be of one that was to replace *heir*, and was rejected.
-        if older is None or heir.instance_id in ancestors(state, older):
+        # The given id may be of one that was to replace *successor*, and was rejected.
+        if older is None or successor.instance_id in ancestors(state, older):
             continue
         if older.state in ("running", "pending"):
             raise UnsafePlan(
-                f"{option}: {older_id} is {older.state} again, but its successor {heir.instance_id} is {heir.state}. "
-                f"To go on with {older_id}, terminate {heir.instance_id} or remove its tag {tag_names.REPLACES}. To "
-                f"go on with {heir.instance_id}, start it"
+                f"{option}: {older_id} is {older.state} again, but its successor {successor.instance_id} is "
+                f"{successor.state}. To continue with {older_id}, terminate {successor.instance_id} or remove its tag "
+                f"{tag_names.REPLACES}. To continue with {successor.instance_id}, start it"
             )

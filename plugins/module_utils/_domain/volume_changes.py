@@ -31,7 +31,7 @@ def capture_of(
 ) -> Change:
     """Return the CreateSnapshot of a detached volume, with the planned id ``word of volume``.
 
-    *older*: the existing snapshots that match *identity*. They are never taken for the new one, since only the run that
+    *older*: the existing snapshots that match *identity*. None of them is the new one, since only the run that
     took one knows that nothing was written since.
     """
     return Change(
@@ -66,7 +66,7 @@ def snapshot_deletion(snapshot: Snapshot, region: str, reason: str) -> Change:
 def deletion_of_unmade(changes: Iterable[Change]) -> tuple[Stage, ...]:
     """Return the rollback that deletes volumes that EBS could not create, for instance with an unusable key.
 
-    *changes*: of these the CreateVolume count. Only the run that asked for such a volume can tell it from one that was
+    *changes*: only their CreateVolume count. Only the run that asked for such a volume knows it from one that was
     in use and has failed.
     """
     alive = ("status", ("creating", "available", "in-use"))

@@ -68,7 +68,7 @@ def normalised(volume_type: str, iops: int | None, throughput: int | None) -> tu
 
 
 def _raised(value: int | None, limits: tuple[int, int] | None, accepted: int) -> int | None:
-    """Return the value, raised to the least. A value below *accepted* stays as it is, since EBS refuses it."""
+    """Return the value, raised to the least. A value below *accepted* is not changed, since EBS refuses it."""
     return value if value is None or limits is None or value < accepted else max(value, limits[0])
 
 

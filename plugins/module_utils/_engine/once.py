@@ -63,7 +63,7 @@ class Once:
     def _going(self, changes: Sequence[Change]) -> Mapping[str, str] | None:
         """Return an empty mapping once EC2 deletes the volume or reports it gone, else None.
 
-        A volume that EC2 does not show may be gone, or too new. Another DeleteVolume tells which.
+        A volume that EC2 does not show may be gone, or too new. Another DeleteVolume shows which.
         """
         answers = self.gateway.ask(by_id("DescribeVolumes", "volume-id", [changes[0].resource])).values()
         states = [getattr(volume, "state", "") for answer in answers for volume in answer]

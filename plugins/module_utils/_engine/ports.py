@@ -35,7 +35,7 @@ class Gateway(Protocol):
     ) -> Mapping[Query, tuple[Resource, ...]]:
         """Return the answers, each with all its pages. Waits while AWS throttles. Raises CallError.
 
-        With *failures*, the CallError of an optional query goes there, and its answer is empty.
+        With *failures*, the list gets the CallError of an optional query, and its answer is empty.
         """
 
     def perform(self, changes: Sequence[Change], generation: int = 0) -> Mapping[str, str]:

@@ -45,8 +45,8 @@ def success(
     if outcome is None:
         entities = {**entities, **plan.report.result}
     else:
-        told = plan.report.finished(outcome.left_changes, _withdrawals(outcome), outcome.bindings)
-        entities = {**entities, **told, **_measured(plan, outcome)}
+        report = plan.report.finished(outcome.left_changes, _withdrawals(outcome), outcome.bindings)
+        entities = {**entities, **report, **_measured(plan, outcome)}
     made = plan.without(outcome.left_changes if outcome else ())
     return {
         **entities,
@@ -154,8 +154,8 @@ def described(error: StorageError) -> dict[str, Any]:
     if isinstance(error, Unanswered):
         return _described_together([described(cause) for cause in error.causes])
     if isinstance(error, CallError):
-        told = {"code": error.code, "message": error.message, "operation": error.operation}
-        return told if error.not_before is None else {**told, "not_before": format_moment(error.not_before)}
+        view = {"code": error.code, "message": error.message, "operation": error.operation}
+        return view if error.not_before is None else {**view, "not_before": format_moment(error.not_before)}
     if isinstance(error, WaitError):
         return {"code": _WAIT_CODES.get(error.how, "WaitFailed"), "message": str(error), "operation": None}
     return {"code": type(error).__name__, "message": str(error), "operation": None}

@@ -39,12 +39,12 @@ def headlines(results: Iterable[Mapping[str, Any]], label: str = "", limit: int 
     failure. *label*: a key of the results. The value of this key comes before each ``msg``. With it, every result has a
     line, changed or not.
     """
-    told = [result for result in results if result.get("msg") and not result.get("failed")]
+    shown = [result for result in results if result.get("msg") and not result.get("failed")]
     if label:
-        lines = [f"{result[label]}: {result['msg']}" for result in told]
+        lines = [f"{result[label]}: {result['msg']}" for result in shown]
     else:
-        lines = [str(result["msg"]) for result in told if result.get("changed")]
-        lines = lines or [str(result["msg"]) for result in told[-1:]]
+        lines = [str(result["msg"]) for result in shown if result.get("changed")]
+        lines = lines or [str(result["msg"]) for result in shown[-1:]]
     return _bounded(list(dict.fromkeys(lines)), limit)
 
 

@@ -92,7 +92,7 @@ def require_image_name(value: str, option: str = "image_name") -> str:
 # --- planned ids in plans and results ---------------------------------------------------------------------------------
 
 # Other people write tags, and a text of theirs may look like a planned id, even like one of the very plan. So planned
-# ids are looked for only where a plan writes them. All other text is carried as it is.
+# ids are replaced only where a plan writes them. All other text is carried as it is.
 _TAGS_WITH_IDS = frozenset({tag_names.COPY_OF, tag_names.REPLACED_BY, tag_names.TAKEN})
 _NAMES_OF_IDS = ("Id", "Ids", "_id", "_ids", "resource")
 _SENTENCES = frozenset({"reason", "reasons", "notes"})
@@ -113,7 +113,7 @@ _Reader: TypeAlias = Callable[[str], str]
 def substitute(value: Any, bindings: Mapping[str, str]) -> Any:
     """Return *value* with EC2's id in place of every planned id, at any depth of mappings and sequences.
 
-    A bare text is an id or a sentence. A text that only looks like a planned id, such as a user's tag, stays.
+    A bare text is an id or a sentence. A text that only looks like a planned id, such as a user's tag, is kept.
     """
     return _read(value, _replacing(bindings))
 

@@ -41,17 +41,17 @@ def launch_identity(predecessor_id: str, image_id: str) -> tuple[str, ...]:
     return ("relaunch", predecessor_id, image_id)
 
 
-def is_launched_to_replace(heir: Instance, predecessor_id: str) -> bool:
-    """Return whether a relaunch of *predecessor_id* launched *heir*: RunInstances got one of this collection's
+def is_launched_to_replace(successor: Instance, predecessor_id: str) -> bool:
+    """Return whether a relaunch of *predecessor_id* launched *successor*: RunInstances got one of this collection's
     ClientTokens.
 
-    EC2 shows a launch's ClientToken for ever, and nobody can change it later. Somebody who may call RunInstances can
+    EC2 shows a launch's ClientToken for ever, and no call can change it later. Somebody who may call RunInstances can
     choose it, so the right to launch instances is a right to be believed. Return True for a planned successor, since
     this plan makes it.
     """
-    if is_planned(heir.instance_id):
+    if is_planned(successor.instance_id):
         return True
-    return heir.facts.get("ClientToken") in launch_tokens(predecessor_id, heir.image_id)
+    return successor.facts.get("ClientToken") in launch_tokens(predecessor_id, successor.image_id)
 
 
 def launch_tokens(predecessor_id: str, image_id: str) -> tuple[str, ...]:
@@ -63,7 +63,7 @@ def launch_tokens(predecessor_id: str, image_id: str) -> tuple[str, ...]:
 def last_transition(instance: Instance) -> datetime | None:
     """Return the time of the last stop or termination that EC2 reports in StateTransitionReason, in whole seconds.
 
-    None while the instance runs, and for transitions of which EC2 tells no time ("Server.InternalError").
+    None while the instance runs, and for transitions without a time ("Server.InternalError").
     """
     found = _TRANSITION.fullmatch(str(instance.facts.get("StateTransitionReason") or ""))
     return datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC) if found else None
@@ -83,9 +83,9 @@ def is_start_taken_back(instance: Instance, since: datetime) -> bool:
 def has_run_since(instance: Instance, since: datetime) -> bool:
     """Return whether EC2 shows that the instance was started after *since*, and that the start stood.
 
-    Of a stopped one the last stop tells: it came after the start. LaunchTime alone tells nothing, since it moves with a
-    start that EC2 takes back too. EC2 tells LaunchTime in whole seconds or finer, records tell whole seconds, so
-    seconds are compared.
+    For a stopped instance the last stop must be later than the start. LaunchTime alone proves nothing, since it moves
+    with a start that EC2 takes back too. LaunchTime may have fractions of a second and records do not, so the function
+    compares whole seconds.
     """
     launched = None if instance.launch_time is None else instance.launch_time.replace(microsecond=0)
     if launched is None or launched <= since:
@@ -157,79 +157,79 @@ def is_stopped_before(old: Instance, moment: datetime) -> bool:
     return stopped is None or stopped <= moment
 
 
-def has_outlasted(heir: Instance, old: Instance) -> bool:
-    """Return whether *heir* is the one of the two that ran last: *old* is off, and *heir* runs, or has stopped later.
+def has_outlasted(successor: Instance, old: Instance) -> bool:
+    """Return whether *successor* ran last: *old* is off, and *successor* runs, or stopped later than *old*.
 
-    StateTransitionReason tells both stops. Where EC2 tells no time of one, the later LaunchTime decides.
+    StateTransitionReason shows when each stopped. Where EC2 shows no time for one, the later LaunchTime decides.
     """
     if not is_off(old):
         return False
-    if heir.state in ("pending", "running"):
+    if successor.state in ("pending", "running"):
         return True
-    mine, other = last_transition(heir), last_transition(old)
+    mine, other = last_transition(successor), last_transition(old)
     if mine is None or other is None:
-        mine, other = heir.launch_time, old.launch_time
-    return is_off(heir) and mine is not None and other is not None and mine > other
+        mine, other = successor.launch_time, old.launch_time
+    return is_off(successor) and mine is not None and other is not None and mine > other
 
 
-def may_have_run_on(old: Instance, heir: Instance, now: datetime) -> bool:
-    """Return whether *old* may have run for more than `LONGEST_TRIAL` after the launch of *heir*.
+def may_have_run_on(old: Instance, successor: Instance, now: datetime) -> bool:
+    """Return whether *old* may have run for more than `LONGEST_TRIAL` after the launch of *successor*.
 
-    Then only a tag shows that *heir* serves in its place. EC2's facts are the same when *heir* was given up. An
-    instance that is off may have run until now if EC2 does not show when it stopped. Return False for a planned
+    Then only a tag shows that *successor* serves in its place. EC2's facts are the same when *successor* was given up.
+    An instance that is off may have run until now if EC2 does not show when it stopped. Return False for a planned
     successor, since this plan makes it.
     """
-    if is_planned(heir.instance_id) or not old.alive:
+    if is_planned(successor.instance_id) or not old.alive:
         return False
-    launched = min((*_attachments(heir), *_usage_times(heir)), default=None)
+    launched = min((*_attachments(successor), *_usage_times(successor)), default=None)
     stopped = last_transition(old) if is_off(old) else None
     return launched is None or (stopped or now) - launched > LONGEST_TRIAL
 
 
-def launched_last(heirs: Sequence[Instance], images_made: Mapping[str, datetime]) -> Instance | None:
+def launched_last(successors: Sequence[Instance], images_made: Mapping[str, datetime]) -> Instance | None:
     """Return the one of several successors of one predecessor that was launched when the others did not serve, or None.
 
     A relaunch launches none beside a successor that serves, unless two runs race. So the last one counts if no run that
     races can have launched it: it came later than `LONGEST_RACE`, or the others are older than its image. And none of
     the others was started since. *images_made*: the creation dates of images, by id, as far as known.
     """
-    known = [(moment, heir) for heir in heirs if (moment := launched_at(heir)) is not None]
-    if len(known) < max(len(heirs), 2):
+    known = [(moment, successor) for successor in successors if (moment := launched_at(successor)) is not None]
+    if len(known) < max(len(successors), 2):
         return None
     *others, (moment, last) = sorted(known, key=lambda item: (item[0], item[1].instance_id))
     before = others[-1][0]
     made = images_made.get(last.image_id)
     raced = moment - before <= LONGEST_RACE and (made is None or made <= before)
-    restarted = any(heir.launch_time is None or heir.launch_time > moment for _moment, heir in others)
+    restarted = any(successor.launch_time is None or successor.launch_time > moment for _moment, successor in others)
     return None if raced or restarted else last
 
 
-def has_retired(heir: Instance, old: Instance, until: datetime) -> bool:
-    """Return whether EC2 shows that *old* was stopped after the launch of *heir*, and not after *until*.
+def has_retired(successor: Instance, old: Instance, until: datetime) -> bool:
+    """Return whether EC2 shows that *old* was stopped after the launch of *successor*, and not after *until*.
 
     A successor that was launched after that stop has not retired *old* itself.
     """
-    launched, stopped = launched_at(heir), last_transition(old)
+    launched, stopped = launched_at(successor), last_transition(old)
     if not is_off(old) or launched is None or stopped is None:
         return False
     return launched.replace(microsecond=0) <= stopped <= until
 
 
-def can_be_on_trial(heir: Instance, old: Instance, now: datetime) -> bool:
-    """Return whether EC2's facts leave room for the claim that *heir* was launched to replace *old* and has never
+def can_be_on_trial(successor: Instance, old: Instance, now: datetime) -> bool:
+    """Return whether EC2's facts leave room for the claim that *successor* was launched to replace *old* and has never
     served.
 
-    A tag claims that, and nothing of EC2's can prove it. These facts refute it: *heir* is older than `LONGEST_TRIAL`;
-    it has an Elastic IP, a volume that came later, or was started again; *old* is gone, or ran when *heir* was launched
-    and is off now. Return True for a planned successor, since this plan makes it.
+    A tag claims that, and no fact of EC2's can prove it. These facts refute it: *successor* is older than
+    `LONGEST_TRIAL`; it has an Elastic IP, a volume that came later, or was started again; *old* is gone, or ran when
+    *successor* was launched and is off now. Return True for a planned successor, since this plan makes it.
     """
-    if is_planned(heir.instance_id):
+    if is_planned(successor.instance_id):
         return True
-    born = launched_at(heir)
-    if born is None or not old.alive or now - min((born, *_usage_times(heir))) > LONGEST_TRIAL:
+    born = launched_at(successor)
+    if born is None or not old.alive or now - min((born, *_usage_times(successor))) > LONGEST_TRIAL:
         return False
     settled = born + _LAUNCHING
-    restarted = heir.launch_time is not None and heir.launch_time > settled
-    if heir.elastic_ip or restarted or _attachments(heir, settled):
+    restarted = successor.launch_time is not None and successor.launch_time > settled
+    if successor.elastic_ip or restarted or _attachments(successor, settled):
         return False
     return not is_off(old) or is_stopped_before(old, born)

@@ -27,7 +27,7 @@ from .resources import Image, Snapshot, Volume
 from .times import parse_instant, parse_slot
 
 UNKNOWN_VOLUMES = ("", COPIED_VOLUME)
-"""The volume ids that EC2 shows for copied snapshots, and for those whose volume it does not tell."""
+"""The volume ids that EC2 shows for copied snapshots, and for those whose volume it does not show."""
 
 SWAP_WORD, FINAL_WORD = "swap", "final"
 """The purposes of a run's snapshot of a detached volume, as planned ids and warnings show them: see `Purpose`."""
@@ -47,7 +47,7 @@ def is_copy(snapshot: Snapshot) -> bool:
 
 
 def is_taken_of(snapshot: Snapshot, volume_id: str) -> bool:
-    """Return whether the snapshot was taken of this volume: its own VolumeId says so. Of a copy nothing does."""
+    """Return whether the snapshot was taken of this volume: its own VolumeId says so. A copy has no such fact."""
     return bool(volume_id) and not is_copy(snapshot) and snapshot.volume_id == volume_id
 
 
@@ -186,8 +186,8 @@ def instance_named(snapshot: Snapshot) -> str:
 def source_of(snapshot: Snapshot) -> str:
     """Return the volume that the snapshot is a backup of, empty where nothing says.
 
-    VolumeId says it of an original, and the `copy_record` of a copy. Of any other copy only the tag `tags.SOURCE` does,
-    which is a claim: `copy_misfit` holds it against the original.
+    VolumeId says it of an original, and the `copy_record` of a copy. For any other copy only the tag `tags.SOURCE`
+    does, which is a claim: `copy_misfit` holds it against the original.
     """
     if not is_copy(snapshot):
         return snapshot.volume_id
@@ -213,7 +213,7 @@ def time_of(snapshot: Snapshot) -> datetime | None:
 def has_proven_time(snapshot: Snapshot) -> bool:
     """Return whether `time_of` is a fact: StartTime of an original, and the time in a copy's Description.
 
-    The copies of earlier versions have it in a tag alone. Of these only StartTime is a fact: they are older than that.
+    The copies of earlier versions have it in a tag alone. Only their StartTime is a fact: the data is older than that.
     """
     record = copy_record(snapshot)
     return not is_copy(snapshot) or (record is not None and record.taken is not None)
@@ -240,8 +240,8 @@ class Purpose(Enum):
     """The purpose of the snapshot that a run takes of a detached volume, as the end of its Description shows it.
 
     ``SWAP``: the source of the volume's copy, with no other use. ``LAST_SWAP``: the same in a swap that deletes the
-    volume, so the snapshot stays. ``FINAL``: the last snapshot before the volume is deleted. ``EARLIER_SWAP``: the text
-    of the first versions for both kinds of swap; nothing tells which.
+    volume, so the snapshot is kept. ``FINAL``: the last snapshot before the volume is deleted. ``EARLIER_SWAP``: the
+    text of the first versions for both kinds of swap; nothing shows which kind it is.
     """
 
     SWAP = "temporary swap snapshot"
@@ -283,7 +283,7 @@ def is_temporary(snapshot: Snapshot, volume_id: str) -> bool:
     """Return whether a run took the snapshot of the volume for its copy alone, so that nothing needs it after the swap.
 
     The final snapshot of a volume that a swap has deleted is not temporary. Nor is a swap snapshot of the first
-    versions, since nothing tells which kind it is.
+    versions, since nothing shows which kind it is.
     """
     return purpose_of(snapshot, volume_id) is Purpose.SWAP
 

@@ -44,9 +44,9 @@ class PlanReport:
 
     ``result``: the parts, if the plan is carried out. ``unfinished``: the parts that replace them if it is not.
     ``listed``: by action, the list in ``result`` that names its resources. ``counted``: by action, the number in
-    ``result["counts"]`` that goes down for a change that is left undone. ``adjust``: the results after withdrawals.
+    ``result["counts"]`` that decreases for a change that is left undone. ``adjust``: the results after withdrawals.
     ``measured``: the list in ``result`` whose entries have a ``volume_id``, and get the ``seconds`` until the volume
-    was ready. Of a failed run it has only entries for which nothing is left to do. ``text``: shown by ``--diff`` after
+    was ready. After a failure it has only entries without unfinished changes. ``text``: shown by ``--diff`` after
     the changes. ``most_shown``: how many changes the diff shows, None for all.
     """
 

@@ -162,8 +162,8 @@ def specification(resource_type: str, tags: Mapping[str, str]) -> dict[str, obje
 def replaces_value(predecessor: str, inherited: Iterable[str] = ()) -> str:
     """Return the value of ``ec2ops:replaces``: the ids of a successor's predecessors, newest first, in 256 characters.
 
-    After a dozen replacements not all ids fit. The direct predecessor stays, and so does the very first, since an
-    inventory goes on naming it. Those between are dropped, the oldest first. Their own successors lead to them.
+    After a dozen replacements not all ids fit. The direct predecessor is kept, and so is the very first, since an
+    inventory may still name it. Those between are dropped, the oldest first. Their own successors lead to them.
     """
     ids = list(dict.fromkeys((predecessor, *inherited)))
     while len(ids) > 2 and len(",".join(ids)) > LONGEST_VALUE:
@@ -174,7 +174,7 @@ def replaces_value(predecessor: str, inherited: Iterable[str] = ()) -> str:
 _ACCOUNT = re.compile(r"[0-9]{12}")
 
 
-def lent_to(tags: Mapping[str, str]) -> frozenset[str]:
+def shared_with(tags: Mapping[str, str]) -> frozenset[str]:
     """Return the accounts with which a run has shared the snapshot with these tags, so that they can copy it.
 
     Other words are ignored.

@@ -196,7 +196,7 @@ def _modification(resource: Resource | None, modification: Any, good: tuple[str,
 
 
 def _modified(resource: Resource | None, modification: Any, _about: str) -> Verdict:
-    # `optimizing`: the volume has its new size and type. The rest may take hours and disturbs nobody.
+    # `optimizing`: the volume has its new size and type. The rest may take hours and does no harm.
     return _modification(resource, modification, ("optimizing", "completed"), ("failed",))
 
 

@@ -465,7 +465,7 @@ def model(service: str) -> Any:
 
 
 def unknown_members(value: Any, shape: Any, path: str = "") -> list[str]:
-    """What of a sample the service model does not have."""
+    """Return the parts of a sample that the service model does not have."""
     if shape.type_name == "structure" and isinstance(value, Mapping):
         missing = [f"{path}.{key}" for key in value if key not in shape.members]
         return missing + [

@@ -432,7 +432,7 @@ def test_a_missing_permission_names_the_iam_action_without_the_cipher_text() -> 
 
 def test_a_capacity_that_lacks_for_a_launch_says_that_the_image_exists() -> None:
     error = told(refusal("InsufficientInstanceCapacity", "No capacity.", 500))
-    assert "The image exists, and the next run goes on with the launch." in str(error)
+    assert "The image exists, and the next run continues with the launch." in str(error)
 
 
 def test_uefi_data_that_may_not_be_read_can_be_given() -> None:

@@ -207,7 +207,7 @@ def test_mounted_disk_is_named_and_the_next_run_carries_on(sandbox: Sandbox) -> 
         first = run(sandbox, **wanted, wait_timeout=1800)
     assert "busy on" in first.failed
     assert "Unmount it there" in first.failed
-    # What is busy is planned like what is detaching: there is nothing to call for.
+    # A busy attachment is planned like a detaching one: it needs no call.
     again = run(sandbox, **wanted, wait_timeout=1800)
     assert "busy on" in again.failed
     assert "DetachVolume" not in again.actions

@@ -13,7 +13,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._domain.succession 
     living,
     successor,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._domain.succession_guards import require_no_way_back
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.succession_guards import require_no_rollback
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel import tags as tag_names
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import Ambiguous, SpecError, UnsafePlan
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Instance
@@ -41,7 +41,7 @@ def chain(length: int) -> list[Instance]:
 
 
 def answer(query: Query, world: list[Instance]) -> list[Instance]:
-    """What EC2 answers to the two kinds of question that are asked."""
+    """EC2's answers to the two kinds of query."""
     ((field, values),) = query.filters
     if field == "instance-id":
         return [item for item in world if item.instance_id in values]
@@ -104,6 +104,6 @@ def test_going_back_to_the_old_one_is_not_guessed_about(state: str) -> None:
     heir = launched(Instance(name(1), state, tags={tag_names.REPLACES: name(0)}))
     world = State(REGION, {name(0): Instance(name(0), "running"), name(1): heir})
     with pytest.raises(UnsafePlan, match=f"{name(0)} is running again, but its successor {name(1)}"):
-        require_no_way_back(world, heir, name(0), "instance_id")
+        require_no_rollback(world, heir, name(0), "instance_id")
     stopped = State(REGION, {name(0): Instance(name(0), "stopped"), name(1): heir})
-    require_no_way_back(stopped, heir, name(0), "instance_id")
+    require_no_rollback(stopped, heir, name(0), "instance_id")

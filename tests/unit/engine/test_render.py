@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a user sees of a plan and of its outcome."""
+"""The result of a plan and its outcome, as a user sees it."""
 
 from __future__ import annotations
 

@@ -304,7 +304,7 @@ def test_a_module_over_the_network(sandbox: Sandbox, capsys: pytest.CaptureFixtu
     assert check["diff"][0]["after"] == "tags.touched: yes\n"
     run = module(capsys, args)
     assert (run["changed"], run["plan"]) == (True, check["plan"])
-    # Of warnings core 2.19 makes objects.
+    # core 2.19 makes objects of warnings.
     assert [json.dumps(warning).count("a warning") for warning in run["warnings"]] == [1]
     assert "deprecations" not in run
     again = module(capsys, args)

@@ -69,7 +69,7 @@ def test_fewest_edits_win() -> None:
         (["restore"], ["restore_plan", "restore_result", "restore_of_mine_result"], [], []),
         # The variables of somebody else are looked at where he is used.
         (["restore"], ["restore_power_hots", "restore_volumes_zon", "bake_and_relaunch_hld"], [], []),
-        # What is meant for the playbook has the role's prefix by its misspelling.
+        # A misspelt variable of the playbook has the role's prefix.
         (["restore", "restore_volumes"], ["restore_volume_zone"], ["restore_volume_zone"], []),
         (["restore"], ["restore_hosts"], [], ["restore_hosts"]),
         (["restore", "restore_volumes"], ["restore_hosts"], ["restore_hosts"], []),

@@ -562,7 +562,7 @@ def test_absent_leaves_a_copy_that_the_image_does_not_use() -> None:
     assert [change.resource for change in planned.changes] == [AMI, SNAP]
     (warning,) = planned.warnings
     assert SNAP3 in warning
-    # An image that was copied to the region is made of copies, and stays too.
+    # An image that was copied to the region is made of copies, and is kept too.
     copied = made(spec(), block_devices=(ImageDevice("/dev/xvda", SNAP3),))
     planned = plan(absent(), copied, copy)
     assert planned.is_empty

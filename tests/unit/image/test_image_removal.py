@@ -39,7 +39,7 @@ class Line:
         return dict(row)
 
     def registered(self) -> list[str]:
-        """What carries the tags of the version."""
+        """The resources with the tags of the version."""
         filters = [{"Name": "tag:ec2ops:version", "Values": ["1"]}]
         return [row["ImageId"] for row in self.ec2.describe_images(Owners=["self"], Filters=filters)["Images"]]
 

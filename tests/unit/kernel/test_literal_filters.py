@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a user gives stands in EC2's filters to the letter: wildcards and the backslash find nothing but themselves."""
+"""Users' values stand literally in EC2's filters: wildcards and the backslash match only themselves."""
 
 from __future__ import annotations
 

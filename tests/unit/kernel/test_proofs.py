@@ -114,7 +114,7 @@ def test_transition_proves_a_hold(instance: Instance, proven: bool) -> None:
         pytest.param(stopped(launched_at=NOON + MINUTE), True, id="started and stopped since"),
         pytest.param(stopped(launched_at=NOON - MINUTE), False, id="stopped, and not started since"),
         pytest.param(stopped(launched_at=NOON + 6 * MINUTE), False, id="last stop is older than the start"),
-        pytest.param(stopped("", launched_at=NOON + MINUTE), False, id="stopped at a time that EC2 does not tell"),
+        pytest.param(stopped("", launched_at=NOON + MINUTE), False, id="stopped at a time that EC2 does not show"),
         pytest.param(
             stopped(code="Client.InternalError", launched_at=NOON + MINUTE), False, id="start that EC2 took back"
         ),

@@ -226,7 +226,7 @@ def test_remember_writes_which_instance_had_a_public_address_of_its_own() -> Non
     value = "running 2026-11-23T12:00:00Z 2026-11-23T12:30:00Z"
     assert [change.parameters["Tags"][0]["Value"] for change in written] == [f"{value} public", value, value]
     assert {change.published()["parameters"]["Tags"][0]["Value"] for change in written} == {"running"}
-    # What is compared after the stop is what was written on each.
+    # After the stop, each instance's hold is compared with its record.
     assert [wait.expect for wait in made.stages[-1].waits] == [
         (("tags", {TAG: change.parameters["Tags"][0]["Value"]}),) for change in written
     ]

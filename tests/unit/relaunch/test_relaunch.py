@@ -475,7 +475,7 @@ def test_a_planned_successor_cannot_be_replaced_in_the_same_check_run() -> None:
     assert asks(planner.FEATURE, spec(image_id=AMI2), known) == ()
 
 
-# --- what stays behind ------------------------------------------------------------------------------------------------
+# --- kept attachments -------------------------------------------------------------------------------------------------
 
 
 def test_what_stays_with_the_old_one_is_named() -> None:
@@ -588,7 +588,7 @@ def test_the_old_one_is_retired_as_asked(
 ) -> None:
     tags = {"Name": "web", **({} if tag is None else {TAG: tag})}
     made = plan(spec(old_instance=old_instance), plain(state=state, tags=tags))
-    # That somebody is to be retired is written down before.
+    # The record comes before the retirement.
     record = ["CreateTags new"] if (expected or waits) and old_instance != "keep" else ["DeleteTags new"]
     assert actions(made) == ["RunInstances new", *record, *expected]
     assert goals(made) == ["healthy", *waits]
@@ -929,7 +929,7 @@ def test_the_life_of_a_successor(
         made = plan(spec(instance_id=given_id), new, old)
         assert actions(made) == same
         assert (way_back(made) if returning(made) else []) == back
-        # What is given up ends as the run that gave it up would have: with a failure.
+        # The rollback of a rejected successor fails as the run that rejected it would have.
         assert (made.refused is not None) is ("TerminateInstances 2" in same)
         if made.refused is not None:
             assert f"{NEW} did not become healthy in place of {OLD}" in str(made.refused)
@@ -985,7 +985,7 @@ def test_one_that_does_not_run_cannot_prove_itself(state: str) -> None:
 def test_on_failure_keep_takes_back_nothing_of_an_earlier_run() -> None:
     made = plan(spec(on_failure="keep"), heir(trial="unproven"), plain())
     assert returning(made) == []
-    with pytest.raises(UnsafePlan, match=f"{NEW} did not become healthy in place of {OLD}, and stays"):
+    with pytest.raises(UnsafePlan, match=f"{NEW} did not become healthy in place of {OLD}, and is kept"):
         plan(spec(on_failure="keep"), heir(trial="rejected"), plain())
     again = dataclasses.replace(IMAGE, image_id=AMI2)
     made = plan(spec(on_failure="keep", image_id=AMI2), heir(trial="rejected"), plain(), image=again)
@@ -1018,7 +1018,7 @@ def test_a_late_retirement_tells_what_stays_behind(trial: str | None, image: Ima
 def test_an_old_one_that_was_started_after_its_replacement_is_left_and_named(
     old_instance: str, fields: dict[str, Any]
 ) -> None:
-    # That the successor was restarted since does not make it younger.
+    # A restart does not make the successor younger.
     successor = heir(minutes=48 * 60, launch_time=NOW)
     old = plain(launch_time=AGAIN, **fields)
     made = plan(spec(old_instance=old_instance), successor, old, Fact(f"{OLD}/disableApiStop", True))
@@ -1085,7 +1085,7 @@ def test_what_stands_against_a_retirement_is_refused_there_too() -> None:
 
 
 def answer(query: Query, resources: Sequence[Resource]) -> list[Resource]:
-    """What EC2 would answer out of these resources."""
+    """Return EC2's answer from these resources."""
     if query.operation == "DescribeInstances":
         ((name, values),) = query.filters
         return [

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a successor would not have: load balancers of every kind, an Elastic IP, data volumes. It is named."""
+"""Attachments that a successor lacks are named: load balancers of every kind, an Elastic IP, data volumes."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_nothing_attached_needs_no_choice(sandbox: Sandbox, web: Machine, image_
     target_group(sandbox, web, "addresses", "ip", row(other)["PrivateIpAddress"])
     ended = relaunch(sandbox, web, image_id)
     assert not ended.failed
-    # What is up to date needs no choice either, whatever is attached by now.
+    # An instance that is up to date needs no choice either, under any attachments.
     target_group(sandbox, web, "successors", "instance", ended.result["instance_id"])
     assert relaunch(sandbox, web, image_id).actions == []
 

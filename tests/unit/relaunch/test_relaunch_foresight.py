@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the plan of a relaunch refuses and names, from what it has read anyway."""
+"""The obstacles that the plan of a relaunch refuses or names, without further reads."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_image_that_fits_the_type_is_launched() -> None:
     }
     made = image(boot_mode="uefi", virtualization_type="hvm", tpm_support="v2.0", ena_support=True)
     assert plan(spec(), plain(), Fact("m5.large/type", {**M5, **facts}), image=made).changes
-    # Of an image that is only planned nothing is known, unless the plan says it.
+    # Nothing is known of a planned image, except the facts in its plan.
     unknown = image(image_id=planned("image", "web/1"))
     wanted = spec(image_id=unknown.image_id)
     assert plan_of_planned(wanted, unknown, Fact("m5.large/type", {**M5, **facts}))
@@ -105,11 +105,11 @@ def test_plan_names_a_stopped_instance_whose_successor_will_run() -> None:
 def test_plan_names_a_root_volume_that_stays_behind() -> None:
     kept = plain(block_devices=(BlockDevice("/dev/xvda", ROOT, False),))
     (end,) = (one for one in plan(spec(old_instance="terminate"), kept).changes if one.action == "TerminateInstances")
-    assert f"the root volume {ROOT} stays behind" in end.reason
+    assert f"the root volume {ROOT} is kept" in end.reason
     (end,) = (
         one for one in plan(spec(old_instance="terminate"), plain()).changes if one.action == "TerminateInstances"
     )
-    assert "stays behind" not in end.reason
+    assert "is kept" not in end.reason
 
 
 def test_check_of_a_group_predicts_the_encrypted_root() -> None:

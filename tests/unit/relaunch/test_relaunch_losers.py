@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What has lost a race of two relaunches, and was not terminated by its own run: a later run ends it, or names it."""
+"""A successor that lost a race, and that its own run did not terminate: a later run terminates it, or names it."""
 
 from __future__ import annotations
 

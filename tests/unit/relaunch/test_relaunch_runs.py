@@ -39,7 +39,7 @@ class Service:
         return run(self.sandbox, module=ami_bake, **{"require_stopped": False, **given})
 
     def restore(self) -> Ended:
-        """What the playbook restore_power does on its schedule."""
+        """Run restore_power as its schedule does."""
         return run(self.sandbox, module=instance_power, state="restored")
 
     def kill(self, nth: int, **more: Any) -> None:
@@ -171,7 +171,7 @@ def test_an_interrupted_way_back_is_finished_and_never_turned_round(service: Ser
     assert "did not become healthy" in ended.failed
     assert service.old == ("running", False)
     assert service.new == {}
-    # What comes then is another attempt, and says what it leaves behind.
+    # The next run is another attempt, and names the instance that it leaves.
     ended = service.relaunch()
     assert not ended.failed
     assert any("lacks the writes of" in warning for warning in ended.warnings)

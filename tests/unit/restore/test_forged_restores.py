@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What `restore` chooses where tags of snapshots, copies and restored volumes were forged, altered or removed."""
+"""The choice of `restore` where tags of snapshots, copies and restored volumes were forged, altered or removed."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_origin_that_nothing_proves_is_noted() -> None:
 
 
 def test_volume_of_which_no_snapshot_names_an_instance_is_noted() -> None:
-    """Whoever may tag can take the tag off all of them, and the volume is left out."""
+    """A person who may tag can remove the tag from all of them, and the volume is left out."""
     real = [alone(number * DAY, V1, I1) for number in (1, 2)]
     silent = [alone(number * DAY, V2) for number in (1, 2)]
     elsewhere = alone(DAY, V3, I2)

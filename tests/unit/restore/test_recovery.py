@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is restored, of what is there: the choice of snapshots, sets and copies."""
+"""The choice of the snapshots, sets and copies to restore."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ def test_a_restore_that_was_begun_is_completed_from_its_own_moment() -> None:
     with pytest.raises(SpecError, match=r"cannot be completed: 1 of its 2 snapshots are gone"):
         of_instance(old[0], *new, restored=there)
     assert of_instance(old[0], *new, restored=both).points == ()
-    # What the first one was made from is gone: nothing is mixed with it, and it keeps nothing from being restored.
+    # The first volume's snapshot is gone: the volume is not part of a restore, and it delays none.
     found = of_instance(*new, restored=there)
     assert chosen(found) == {V1: new[0].snapshot_id, V2: new[1].snapshot_id}
     assert (found.ignored, V1 in found.notes[0]) == ((V1,), True)
@@ -247,7 +247,7 @@ def worlds(draw: st.DrawFn) -> tuple[list[Snapshot], datetime | None]:
 
 
 def attempt(snapshots: Sequence[Snapshot], wanted: Wanted) -> Recovery | str:
-    """What would be restored, or why nothing."""
+    """The recovery, or the reason for none."""
     try:
         return recover(snapshots, wanted)
     except SpecError as error:

@@ -130,7 +130,7 @@ def test_late_claim_to_a_slot_that_was_missed_deletes_nothing_of_its_week() -> N
 
 @pytest.mark.parametrize("policy", ["p", None])
 def test_claims_to_one_long_slot_delete_nothing_of_other_days(policy: str | None) -> None:
-    """Of what was adopted, or taken before ``every`` was changed to a month."""
+    """Sets that were adopted, or taken before ``every`` was changed to a month."""
     daily = [snapshot(number * DAY, policy=policy, tags={"by": "cron"}) for number in range(1, 6)]
     claimed = [tagged(one, period="2026-11-01T00:00+00:00", adopted_by="p") for one in daily]
     given = {"keep": {"daily": 9}, "every": "1m", "create": "never", "adopt": {"tags": {"by": "cron"}}}

@@ -75,7 +75,7 @@ JANUARY = [
         *("04T10:23:03", "03T07:02:03", "01T07:08:03", "01T01:03:03", "01T01:02:03"),
     )
 ]
-# Of the list that restic's tests use, what is before November 13, 2015 has been made up here, so that all that is
+# The entries before November 13, 2015 in the list of restic's tests have been made up here, so that all that is
 # published of it holds: 103 snapshots, at 10:20:30, in these months, the last of each on the 22nd, the oldest of all on
 # August 8, 2014, and as many ISO weeks as V11c finds.
 LONG_MONTHS = ("22", "21", "20", "18", "15", "13T10:20:30.100000", "13", "12", "10", "08")
@@ -801,6 +801,6 @@ def test_a_hundred_thousand_are_converted_once_each() -> None:
         for number, hour in enumerate(hours)
     ]
     decisions = decide(many, keep, NOW)
-    # Of 19:00 UTC, 20:00 in the zone: 24 hours, two more days.
+    # Counted from 19:00 UTC, 20:00 in the zone: 24 hours, two more days.
     assert [sum(bool(reasons) for reasons in decisions.values()), len(decisions)] == [2000 * 25, 100_000]
     assert zone.conversions == 100_000

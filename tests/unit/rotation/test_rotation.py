@@ -559,7 +559,7 @@ def test_the_second_of_a_slot_takes_nobodys_place_and_goes_when_there_is_a_newer
         "delete the second snapshot of one slot"
     }
     assert planned(afterwards(account, plan), **given).is_empty
-    # While nobody sees the newer one completed, it stays; so it does while the first is not completed.
+    # It is kept while no run sees the newer one completed, and while the first is not completed.
     assert deleted(planned(account, **given, wait=False)) == set()
     pending = dataclasses.replace(first, state="pending")
     assert deleted(planned(Account.of(volume(1), pending, second, older), **given)) == set()
@@ -791,7 +791,7 @@ def test_what_would_go_fails_where_its_guard_says_so(name: str) -> None:
     plan = planned(Account.of(days(2), one), **given)
     assert f"{one.snapshot_id}: {name}: " in str(plan.refused)
     assert deleted(plan) == set()
-    # What a rule keeps anyway is no reason to fail.
+    # A snapshot that a rule keeps anyway is no reason to fail.
     plan = planned(Account.of(days(2), one), **given, keep={"last": 3})
     assert plan.refused is None
 
@@ -896,7 +896,7 @@ def test_max_delete(number: int, given: dict[str, Any], held: bool) -> None:
     [(10, 2, 50, False), (11, 2, 50, True), (20, 11, 50, False), (20, 10, 50, True), (12, 2, 100, False)],
 )
 def test_max_delete_percent_counts_from_ten(number: int, keep: int, percent: int, held: bool) -> None:
-    """Of *number* completed ones number - keep + 1 would go."""
+    """The rules would delete number - keep + 1 of *number* completed snapshots."""
     plan = planned(Account.of(volume(1), days(number)), keep={"last": keep}, max_delete_percent=percent)
     assert held_back(plan, "max_delete_percent is") is held
 
@@ -1105,7 +1105,7 @@ def test_what_holds_for_every_plan(account: Account, given: dict[str, Any], wait
                 point["source"] == entry["source"] and point["due"] for point in plan.report.result["rpo"]
             )
             assert replaced or entry["decision"] == "keep" or _awaited(plan, account, entry["source"])
-    # What EC2 would not delete, or must not, is in no delete.
+    # No deletion names a snapshot that EC2 would not delete, or must not.
     for one in going:
         found = account.resources[one]
         assert isinstance(found, Snapshot)

@@ -39,7 +39,7 @@ ADOPT: dict[str, Any] = {"adopt": {"tags": {"by": "cron"}}, "create": "never", "
 
 
 def scripts(count: int, claim: str | None = None, **given: Any) -> list[Snapshot]:
-    """What a script has made, one a day; claimed by a policy where it says so."""
+    """A script's snapshots, one a day, claimed by a policy where it says so."""
     tags = {"by": "cron", **({CLAIM: claim} if claim else {})}
     return days(count, policy=None, tags=tags, **given)
 

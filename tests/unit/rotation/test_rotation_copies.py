@@ -39,7 +39,7 @@ def carried_out(world: World, plan: Plan) -> World:
 
 
 def later(world: World) -> World:
-    """What was pending is over."""
+    """Complete the pending snapshots."""
     pending = {one.resource_id for one in world.values() if isinstance(one, Snapshot) and one.state == "pending"}
     return {**world, **world_of(*_completed(world, pending))}
 
@@ -141,7 +141,7 @@ def test_what_is_left_of_a_set_of_copies_goes_when_no_rule_keeps_it(part: int) -
 
 
 def test_a_copy_has_the_place_of_its_original_also_within_its_slot() -> None:
-    """What cron has taken at half past midnight is older than what the policy has taken at one, of that day's slot."""
+    """A snapshot that cron took at half past midnight is older than the policy's of one o'clock, of that day's slot."""
     cron = snapshot(timedelta(hours=11), policy=None, tags={"by": "cron"})
     own = snapshot(timedelta(hours=10))
     given = {"adopt": {"tags": {"by": "cron"}}, "keep": {"daily": 2}, "create": "never"}
@@ -238,7 +238,7 @@ def test_run_after_run_it_settles_and_nothing_is_copied_twice(case: tuple[World,
     else:
         raise AssertionError(f"it does not settle: {[change.action for change in plan.changes]}")
     assert set(copied.values()) <= {1}
-    # What is waited for leaves nothing to the next run, but the source of a copy that was under way before.
+    # With a wait, the next run only deletes the source of a copy that was under way before.
     world = case[0]
     under_way = any(isinstance(one, Snapshot) and one.place and one.state == "pending" for one in world.values())
     if given["wait"] and given["copies"][0]["wait"] and not under_way:

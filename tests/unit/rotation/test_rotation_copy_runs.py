@@ -161,7 +161,7 @@ def test_sets_are_copied_and_kept_as_a_whole(sandbox: Sandbox) -> None:
     assert len(scene.copies()) == 2
     sandbox.move_clock(1200)
     sandbox.configure(options={"copies_per_region": 20})
-    # Of the set a part is there: the rest follows, and the set counts when all of it is completed.
+    # A part of the set exists: the rest follows, and the set counts once all parts are completed.
     rest = ok(rotate(sandbox, **given))
     assert len(rest.result["copied"]) == 1
     (point,) = rest.result["rpo"]

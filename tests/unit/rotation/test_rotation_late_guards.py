@@ -184,7 +184,7 @@ def test_guard_in_fail_mode_keeps_it_late_and_the_next_run_fails(sandbox: Sandbo
 
 
 def test_deletions_after_a_timeout_are_asked_about_too(sandbox: Sandbox) -> None:
-    """What goes regardless of a wait that ended badly was planned before that wait too."""
+    """Deletions that do not depend on a failed wait were planned before that wait."""
     volume, old = policies_volume(sandbox, 4)
     sandbox.configure(durations={"snapshot_pending": 7200.0})
     ec2 = sandbox.client("ec2", REGION)

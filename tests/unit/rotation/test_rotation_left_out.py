@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What `snapshot_rotate` cannot capture, such as a volume that is gone, stops nothing else: it is named at the end."""
+"""A volume that `snapshot_rotate` cannot capture, such as a deleted one, delays no other work: the end names it."""
 
 from __future__ import annotations
 

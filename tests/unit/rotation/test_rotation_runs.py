@@ -181,7 +181,7 @@ def test_refused_and_run_again(sandbox: Sandbox, scenario: Scenario, nth: int, u
     else:
         assert ("InternalError" if unclear else "UnauthorizedOperation") in disturbed.failed
     if not unclear and nth == 1:
-        # What should have come before was not made, so nothing is deleted.
+        # The replacement was not made, so nothing is deleted.
         assert before <= set(of_policy(sandbox))
     ok(rotate(sandbox, **given))
     assert world(scene) == undisturbed
@@ -297,7 +297,7 @@ def test_a_wait_that_times_out_says_so_and_deletes_nothing_that_leans_on_it(sand
     quick, slow = names["quick"], names["slow"]
     old = {volume: past(sandbox, [volume], 3) for volume in (quick, slow)}
     given = {"select": {"volume_ids": [quick, slow]}, "keep": {"last": 2}}
-    # That of the one volume is there since a moment; that of the other takes its time.
+    # One volume's snapshot is completed. The other one is not yet.
     ok(rotate(sandbox, select={"volume_ids": [quick]}, keep={"last": 9}))
     sandbox.configure(durations={"snapshot_pending": 7200.0})
     ended = rotate(sandbox, **given, wait_timeout=30)
@@ -308,11 +308,11 @@ def test_a_wait_that_times_out_says_so_and_deletes_nothing_that_leans_on_it(sand
     assert set(ended.result["deleted"]) == set(deletes(sandbox))
     assert ended.result["created"] == [new]
     assert [entry["resource"] for entry in ended.result["not_tried"]] == [old[slow][1]]
-    # What there is to restore from is told as it is, not as it should have become.
+    # The recovery points are those that exist, not the planned ones.
     points = {point["source"]: point["snapshot_ids"] for point in ended.result["rpo"]}
     assert points[slow] == [old[slow][0]]
     assert ended.result["plan_hash"]
-    # Of a limit that holds too one hears as well.
+    # The message names a broken limit too.
     both = rotate(sandbox, **given, wait_timeout=30, max_delete=0)
     assert all(part in both.failed for part in (new, "max_delete is 0"))
     sandbox.move_clock(7200)
@@ -370,7 +370,7 @@ def test_what_ec2_shows_late_is_made_once(sandbox: Sandbox, scenario: Scenario) 
 
 
 def test_a_volume_that_is_gone_and_one_that_is_new(sandbox: Sandbox) -> None:
-    """What is created from is what there is; what is retained is all that the policy has made."""
+    """Captures need existing volumes. The rules apply to all snapshots of the policy."""
     tags = {"backup": "daily"}
     names = sandbox.seed({"volumes": [{"name": "old", "tags": tags}, {"name": "new", "tags": tags}]})
     old = past(sandbox, [names["old"]], 5)
@@ -559,7 +559,7 @@ def test_a_guard_that_fails_lets_nothing_be_deleted(sandbox: Sandbox, name: str)
 
 
 def test_what_is_reported_goes_with_a_warning(sandbox: Sandbox) -> None:
-    """That EC2 lets it go shows that only the guard holds it otherwise."""
+    """EC2 deletes it, so only the guard keeps it otherwise."""
     ids = guarded_world(sandbox)
     ran = ok(rotate(sandbox, **guarding(**dict.fromkeys(REPORTED, "report"))))
     gone = set(deletes(sandbox))
@@ -603,7 +603,7 @@ def test_what_cron_made_is_taken_over(sandbox: Sandbox) -> None:
 
 
 def kept_of(days: Sequence[date], daily: int, weekly: int, monthly: int) -> set[date]:
-    """What the rules say of a snapshot a day, in the plainest words."""
+    """The rules for one snapshot a day, in the plainest form."""
     found = set(sorted(days)[-daily:])
     for count, bucket in ((weekly, lambda day: day.isocalendar()[:2]), (monthly, lambda day: (day.year, day.month))):
         newest = {bucket(day): day for day in sorted(days)}

@@ -101,7 +101,7 @@ def test_place_of_copies_that_does_not_answer_keeps_nothing_from_being_captured(
     held = [entry for entry in ended.result["decisions"] if entry["guard"] == "depends"]
     assert {one for entry in held for one in entry["snapshot_ids"]} == {*scene.past[4:]}
     assert {reason for entry in held for reason in entry["reasons"]} == {
-        f"{ELSEWHERE} does not tell whether it has a copy"
+        f"{ELSEWHERE} does not show whether it has a copy"
     }
     sandbox.clear_faults()
     assert len(ok(rotate(sandbox, **scene.options())).result["copied"]) == 4

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a planner asks, round by round, as the runner answers it."""
+"""A planner's queries, round by round, as the runner answers them."""
 
 from __future__ import annotations
 

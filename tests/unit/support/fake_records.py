@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What `fake_ec2` holds and shows: resources that change with time, and answers to queries."""
+"""The state and the answers of `fake_ec2`: resources that change with time, and answers to queries."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ FOR_EVER: Mapping[str, float] = {**dict.fromkeys(DURATIONS, math.inf), "delete":
 """For a world in which all that is under way ends when a plan waits for it, see `Records.reach`."""
 
 End = Callable[[Any], Any]
-"""What becomes of a resource: another one, or nothing."""
+"""The later form of a resource: another one, or nothing."""
 
 
 def becomes(**fields: Any) -> End:

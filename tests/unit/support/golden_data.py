@@ -39,7 +39,7 @@ _NUMBERED = re.compile(r"snap-[0-9a-f]{17}")
 
 
 class Recorder:
-    """What the running test has planned and asked."""
+    """The plans and queries of the running test."""
 
     def __init__(self) -> None:
         self.plans: list[dict[str, Any]] = []

@@ -144,7 +144,7 @@ def _plain(value: Any) -> Any:
 
 
 def expected_calls(result: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
-    """What the plan says, with EC2's ids for the planned ones; the snapshots of one CreateSnapshots are one call."""
+    """The plan, with EC2's ids for the planned ones; the snapshots of one CreateSnapshots are one call."""
     bindings = result["planned_ids"]
     calls = []
     for entry in result["plan"]:

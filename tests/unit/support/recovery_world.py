@@ -47,7 +47,7 @@ def snapshot(age: timedelta = DAY, of: str = V1, *, copy: str = "", **fields: An
 
 
 def whole_set(age: timedelta, *volumes: str, states: Sequence[str] = (), **given: Any) -> list[Snapshot]:
-    """What one CreateSnapshots made of the instance."""
+    """The snapshots that one CreateSnapshots took of the instance."""
     name = f"{I1}/{NOW - age:%Y-%m-%d}T00:00+00:00"
     marked = {"ec2ops:set": name, "ec2ops:parts": str(len(volumes)), **given.pop("tags", {})}
     several = states or ["completed"] * len(volumes)

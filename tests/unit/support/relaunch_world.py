@@ -94,7 +94,7 @@ def instance(instance_id: str = OLD, **fields: Any) -> Instance:
 
 
 def plain(**fields: Any) -> Instance:
-    """The old instance with nothing that stays behind."""
+    """The predecessor, without attachments."""
     return instance(**{"block_devices": (BlockDevice("/dev/xvda", ROOT, True),), **fields})
 
 

@@ -64,7 +64,7 @@ def of_policy(sandbox: Sandbox, policy: str = "p") -> dict[str, dict[str, Any]]:
 
 
 def past(sandbox: Sandbox, volumes: Sequence[str], days: int, instance: str = "", **tags: str) -> list[str]:
-    """What the policy made at one o'clock of the days before, all at the same second; the newest first."""
+    """The policy's snapshots of one o'clock on the days before, all at the same second; the newest first."""
     today = sandbox.now().replace(hour=1, minute=0, second=0, microsecond=0)
     rows = []
     for number in range(1, days + 1):

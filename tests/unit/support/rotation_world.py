@@ -102,7 +102,7 @@ def described(volume: str, tags: Mapping[str, str]) -> str:
 def snapshot_set(
     age: timedelta, instance: int, *volumes: int, states: Sequence[str] = (), **given: Any
 ) -> list[Snapshot]:
-    """What one CreateSnapshots made, with the tags of each volume on it."""
+    """The snapshots that one CreateSnapshots took, with the tags of each volume."""
     start = NOW - age
     marked = f"{instance_id(instance)}/{start:%Y-%m-%d}T00:00+00:00"
     tags = {"ec2ops:set": marked, **given.pop("tags", {})}
@@ -132,7 +132,7 @@ def parsed(**given: Any) -> RotationSpec:
 
 
 def look(spec: RotationSpec, account: Account, now: datetime = NOW) -> State:
-    """What the runner reads: it asks until nothing is missing."""
+    """The runner's reads: it asks until no query is open."""
     state, _queries = answered(FEATURE, spec, account.answer, State(REGION), now)
     return state
 

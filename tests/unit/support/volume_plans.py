@@ -37,7 +37,7 @@ def declared(*volumes: Entry, **given: Any) -> VolumesSpec:
 
 
 def read(spec: VolumesSpec, ec2: Ec2, entries: Iterable[Mapping[str, Any]] = ()) -> tuple[State, list[Query]]:
-    """What a run learns, and all that it asks: in rounds, with earlier plans laid over the answers."""
+    """A run's queries and answers, in rounds, with earlier plans laid over the answers."""
     return answered(planner.FEATURE, spec, ec2.answer, State(REGION), entries=entries)
 
 
@@ -48,7 +48,7 @@ def plan_of(spec: VolumesSpec, ec2: Ec2, entries: Sequence[Mapping[str, Any]] = 
 
 @dataclass(frozen=True)
 class Case:
-    """What there is, what is declared, and what follows: the plan's steps, or the words of the refusal."""
+    """The world, the declaration, and the outcome: the plan's steps, or the words of the refusal."""
 
     title: str
     there: Sequence[Resource]
@@ -173,7 +173,7 @@ def planned(spec: VolumesSpec, ec2: Ec2) -> tuple[State, Plan] | None:
 
 
 def assert_no_write_is_lost(ec2: Ec2, volume_ids: Iterable[str]) -> None:
-    """What stands for a volume holds all that it held: itself, or what has replaced it, and its last snapshot."""
+    """A volume's writes are on the volume, on its replacement, or on its last snapshot."""
     for volume_id in volume_ids:
         held = ec2.written.get(volume_id, ())
         heirs = [item for item in ec2.volumes() if volume_id in item.tags.get("ec2ops:replaces", "").split(",")]

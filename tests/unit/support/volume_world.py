@@ -87,7 +87,7 @@ DETACHED = volume(1, name="data")
 
 
 def snapshot(number: int, of: int, state: str = "completed", **fields: Any) -> Snapshot:
-    """What a run took of a volume; the tag says for what, and so does the description."""
+    """A run's snapshot of a volume. Its tag and its description name its purpose."""
     tags = fields.get("tags", {})
     word = "final" if "ec2ops:swap" not in tags else "final swap" if "ec2ops:final" in tags else "temporary swap"
     description = f"web data: {word} snapshot of {vol(of)}"
@@ -155,7 +155,7 @@ def listed(*parts: str) -> list[str]:
     return [word for part in parts for word in part.split(" | ")]
 
 
-# What only EC2 can tell, or what is asked only where there is a reason to.
+# Facts that only EC2 knows, or that are read only for a reason.
 UNPREDICTED = ("nvme_path", "modification_state", "next_modification_at")
 
 
@@ -212,7 +212,7 @@ PURGE: Entry = {"purge_volumes": True, "in_use": "detach"}
 STOP: Entry = {"in_use": "stop"}
 
 
-# What can be asked of one volume that takes it off.
+# Changes of one volume that detach it.
 TAKING_OFF: Mapping[str, tuple[list[Entry], dict[str, Any]]] = {
     "detached": ([{"name": "data", "state": "detached"}], {}),
     "absent": ([{"name": "data", "state": "absent"}], {}),

@@ -28,7 +28,7 @@ START = "2026-11-24T01:00:00+00:00"
 
 
 class World(Protocol):
-    """What a case needs besides the gateway: things to start from, faults, and a look at all that there is."""
+    """The needs of a case besides the gateway: resources to start from, faults, and a look at all resources."""
 
     gateway: Gateway
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which of a version's captures counts, and which ones are spare.
+"""The capture of a version that counts, and its spare ones.
 
 Private to this collection.
 """

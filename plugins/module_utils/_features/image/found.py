@@ -130,10 +130,10 @@ def is_made_for(spec: ImageSpec, state: State, image: Image) -> bool:
 
 
 def _is_of_another_version(spec: ImageSpec, state: State, image: Image) -> bool:
-    """Return whether the image's description names another version, so that the image is none of this one.
+    """Return whether the image's description names another version, so that the image does not count for this one.
 
-    A description of the task's may have that form. Then the snapshots tell, which were taken for this version, unless
-    the description names one of them as the source: such a snapshot was there before.
+    The task's own description may have that form. Then the snapshots decide: they were taken for this version, unless
+    the description names one of them as the source. Such a snapshot was there before.
     """
     text = description_of(image)
     if not names_another_version(spec, text):
@@ -264,8 +264,8 @@ def family(spec: ImageSpec, state: State) -> tuple[str, ...]:
     """Return the ids of the source and of its proven predecessors and successors."""
     if not spec.source_instance_id:
         return ()
-    heirs = descendants(state, spec.source_instance_id) if spec.follow_successor else []
-    shown = [item for item in (state.instance(spec.source_instance_id), *heirs) if item is not None]
+    successors = descendants(state, spec.source_instance_id) if spec.follow_successor else []
+    shown = [item for item in (state.instance(spec.source_instance_id), *successors) if item is not None]
     older = [name for item in shown for name in ancestors(state, item)]
     return tuple(dict.fromkeys((spec.source_instance_id, *(item.instance_id for item in shown), *older)))
 
@@ -274,8 +274,8 @@ def family_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
     """Return the query that `family` needs beside those for the source and its successors: for their older ids."""
     if not spec.source_instance_id:
         return ()
-    heirs = descendants(state, spec.source_instance_id) if spec.follow_successor else []
-    return ancestor_queries(state, (spec.source_instance_id, *(item.instance_id for item in heirs)))
+    successors = descendants(state, spec.source_instance_id) if spec.follow_successor else []
+    return ancestor_queries(state, (spec.source_instance_id, *(item.instance_id for item in successors)))
 
 
 def stranger_of(spec: ImageSpec, state: State, image: Image) -> Snapshot | None:
@@ -297,7 +297,7 @@ def stranger_of(spec: ImageSpec, state: State, image: Image) -> Snapshot | None:
 
 
 def _had_its_root(member: Instance | None, moment: datetime | None) -> bool | None:
-    """Return whether the instance was there at that time with the root volume of now. None where EC2 does not tell."""
+    """Return whether the instance existed at that time with its present root volume. None if EC2 does not show it."""
     if member is None or moment is None:
         return None
     roots = [

@@ -4,7 +4,7 @@
 
 """The machine that a capture was taken of, in a tag on its snapshots.
 
-A snapshot does not tell the architecture, the boot mode or the device names of its instance, and EC2 forgets a
+A snapshot does not show the architecture, the boot mode or the device names of its instance, and EC2 forgets a
 terminated instance after an hour. With this record the capture can still be registered. Its hash stands in their
 descriptions: see `spec.capture_description`. Snapshots of earlier versions of the collection lack the hash, or both.
 

@@ -26,7 +26,7 @@ from ..._domain.succession_doubts import (
     older_id_warnings,
     undecided_warnings,
 )
-from ..._domain.succession_guards import require_no_way_back, require_settled, require_unclaimed, settling_queries
+from ..._domain.succession_guards import require_no_rollback, require_settled, require_unclaimed, settling_queries
 from ..._kernel import tags as tag_names
 from ..._kernel.display import counted
 from ..._kernel.errors import Ambiguous, SpecError, UnsafePlan, bounded
@@ -35,6 +35,7 @@ from ..._kernel.plan import Change, Feature, Plan, Stage, Wait
 from ..._kernel.resources import Image, Instance, Snapshot, view
 from ..._kernel.state import Query, State, by_id, images_by_id, own_images, tag_filters
 from .chosen import choose_captures, require_complete
+from .existing import image_tag_changes, not_applied, tag_changes
 from .found import (
     BROKEN,
     account_of,
@@ -71,7 +72,6 @@ from .same_source import (
     require_same_source,
 )
 from .spec import WITHOUT, ImageSpec, captures_query, name_query, parse, require_create_image
-from .upkeep import image_tag_changes, not_applied, tag_changes
 
 # PlatformDetails of images that RegisterImage can make from a snapshot without a change of the bill.
 _PLAIN_PLATFORM = "Linux/UNIX"
@@ -159,13 +159,13 @@ def _identity_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
         source = by_id("DescribeInstances", "instance-id", [spec.source_instance_id])
     else:
         source = by_id("DescribeSnapshots", "snapshot-id", [spec.source], OwnerIds=("self",))
-    # Of an image that exists, the snapshots tell which volumes it was made from.
+    # The snapshots of an existing image show the volumes that it was made from.
     reads = spec.tags or spec.source_instance_id
     return (first, *source, *((captures_query(spec),) if reads else ()))
 
 
 def _origins(spec: ImageSpec, state: State, usable: list[Image]) -> tuple[Query, ...]:
-    """Return the queries for the snapshots of these images, if none has the version's tags; of several images for all.
+    """Return the queries for the snapshots of several images, or of one without the version's tags.
 
     The id of a given snapshot is proof enough.
     """
@@ -177,11 +177,11 @@ def _origins(spec: ImageSpec, state: State, usable: list[Image]) -> tuple[Query,
 
 
 def _used_warnings(spec: ImageSpec, state: State) -> Iterator[str]:
-    """Yield a warning for each snapshot of this version that stays, since another version's image uses it."""
+    """Yield a warning for each snapshot of this version that is kept for another version's image."""
     used = used_by_others(state, images(spec, state))
     for name in ids(taken(spec, state)):
         if name in used:
-            yield f"snapshot {name} of {spec.label} stays, since {used[name]} uses it"
+            yield f"snapshot {name} of {spec.label} is kept: {used[name]} uses it"
 
 
 def _plan(spec: ImageSpec, state: State) -> Plan:
@@ -205,7 +205,7 @@ def _plan(spec: ImageSpec, state: State) -> Plan:
     if spec.follow_successor:
         require_unclaimed(state, instance, "source_instance_id")
         require_settled(state, instance, "source_instance_id")
-    require_no_way_back(state, instance, spec.source, "source_instance_id")
+    require_no_rollback(state, instance, spec.source, "source_instance_id")
     if spec.platform_details not in (None, instance.platform_details):
         raise SpecError(
             f"platform_details: {instance.instance_id} is billed as {instance.platform_details}, and so is its "
@@ -411,7 +411,7 @@ def _clearing(
     spec: ImageSpec, state: State, cleanup: tuple[Change, ...], spare: Iterable[tuple[Snapshot, str]]
 ) -> list[Stage]:
     """Return the stages that remove broken images and then snapshots. EC2 keeps the snapshots of every registered
-    image. A snapshot without its fingerprint stays: it may be of other devices.
+    image. A snapshot without its fingerprint is kept: it may be of other devices.
     """
     removed = {change.resource for change in cleanup}
     used = used_by_others(state, (image for image in state.all(Image) if image.image_id in removed))
@@ -466,7 +466,7 @@ def result(spec: ImageSpec, state: State) -> dict[str, Any]:
     state = _recognized(spec, state)
     image = next((item for item in images(spec, state) if item.state not in BROKEN), None)
     devices = {device.snapshot_id: device.device_name for device in image.block_devices} if image is not None else {}
-    # CreateImage does not tell which snapshots it takes: once the image is there, it shows them itself.
+    # CreateImage does not answer with its snapshots. The image shows them once it exists.
     foretold = image is None or is_planned(image.image_id)
     parts = [item for item in captures(spec, state) if foretold or not is_planned(item.snapshot_id)]
     snapshots = {snapshot.snapshot_id: view(snapshot) for snapshot in parts}

@@ -130,7 +130,7 @@ def _require_unprotected(spec: ImageSpec, image: Image) -> None:
 
 def _require_unused(spec: ImageSpec, state: State, image: Image) -> None:
     """Raise UnsafePlan, which names the uses, when something uses the image. Raises Unanswered when AWS refuses to
-    tell.
+    answer.
     """
     subject = f"state: image {image.image_id} ({spec.label})"
     users = sorted({*_references(state, image), *_launch_configurations(state, image), *_accounts(state, image)})
@@ -139,14 +139,14 @@ def _require_unused(spec: ImageSpec, state: State, image: Image) -> None:
         raise UnsafePlan(
             f"{subject} is in use by {listed(users)}. Remove these uses first, or set force: true to deregister the "
             "image all the same."
-            + (f" EC2 does not tell whether a newer usage report shows none: {unlisted}" if unlisted else "")
+            + (f" A newer report may show no use, but AWS does not list the reports: {unlisted}" if unlisted else "")
         )
     asked = ["DescribeImageReferences", "DescribeLaunchConfigurations", "DescribeImageAttribute"]
     asked += ["DescribeImageUsageReportEntries"] if state.fact(f"{image.image_id}/shared") else []
     refused = [error for error in map(state.refusal, asked) if error is not None]
     if refused:
         raise Unanswered(
-            f"{subject}: EC2 does not tell all of its uses. {' '.join(map(str, refused))} Or set force: true to "
+            f"{subject}: EC2 does not show all of its uses. {' '.join(map(str, refused))} Or set force: true to "
             "deregister it without these checks.",
             refused,
         )
@@ -206,24 +206,24 @@ def _shared(spec: ImageSpec, state: State, image: Image) -> Iterator[str]:
 
 
 def _snapshots(spec: ImageSpec, state: State, found: list[Image]) -> tuple[tuple[Change, ...], list[str]]:
-    """Return the deletions, and warnings about the snapshots that stay. Raises UnsafePlan for a locked snapshot, unless
+    """Return the deletions, and warnings about the kept snapshots. Raises UnsafePlan for a locked snapshot, unless
     forced.
     """
     used = used_by_others(state, found)
-    # Only snapshots that were taken for this version are deleted. The user's source snapshot stays, and so do copies.
+    # Only snapshots that were taken for this version are deleted. The user's source snapshot and copies are kept.
     given = [item for item in taken(spec, state) if may_be_given(spec, state, item)]
     own = [item for item in taken(spec, state) if item not in given]
     copies = [item for item in tagged(spec, state, Snapshot) if is_copy(item)]
     free = [item for item in own if item.snapshot_id not in used]
     locked = [item for item in free if _lock(state, item)]
     warnings = [
-        f"snapshot {item.snapshot_id} of {spec.label} stays, since {used[item.snapshot_id]} uses it"
+        f"snapshot {item.snapshot_id} of {spec.label} is kept: {used[item.snapshot_id]} uses it"
         for item in own
         if item.snapshot_id in used
     ]
     warnings += [
-        f"snapshot {item.snapshot_id} stays. Nothing but its tags and a description that it shares with the image "
-        f"says that it was taken for {spec.label}. Delete it yourself if you do not need it"
+        f"snapshot {item.snapshot_id} is kept. Only its tags, and a description that it shares with the image, say "
+        f"that it was taken for {spec.label}. Delete it yourself if you do not need it"
         for item in given
     ]
     for item in locked:
@@ -233,12 +233,12 @@ def _snapshots(spec: ImageSpec, state: State, found: list[Image]) -> tuple[tuple
                 f"state: {text}, and EC2 deletes no locked snapshot. Unlock it, wait for the end of the lock, or set "
                 "force: true to deregister the image and leave the snapshot."
             )
-        warnings.append(f"{text}, so it stays")
+        warnings.append(f"{text}, so it is kept")
     denied = state.refusal("DescribeLockedSnapshots")
     if free and denied is not None and not spec.force:
         raise Unanswered(
-            f"state: EC2 does not tell whether the snapshots of {spec.label} are locked, and a locked one would "
-            f"outlive its image. {denied} Or set force: true to go on without this check.",
+            f"state: EC2 does not show whether the snapshots of {spec.label} are locked, and a locked one would "
+            f"outlive its image. {denied} Or set force: true to skip this check.",
             [denied],
         )
     warnings += _left_alone(spec, state, copies)
@@ -258,8 +258,9 @@ def _lock(state: State, snapshot: Snapshot) -> str:
 def _left_alone(spec: ImageSpec, state: State, snapshots: list[Snapshot]) -> Iterator[str]:
     copies = [*ids(copied_images(spec, state)), *ids(snapshots)]
     if len(copies) == 1:
-        yield f"{copies[0]} is a copy with the tags of {spec.label}. Somebody else has made it, so it stays."
+        yield f"{copies[0]} is a copy with the tags of {spec.label}. Somebody else has made it, so it is kept."
     elif copies:
         yield (
-            f"{', '.join(copies)} are copies with the tags of {spec.label}. Somebody else has made them, so they stay."
+            f"{', '.join(copies)} are copies with the tags of {spec.label}. Somebody else has made them, so they are "
+            "kept."
         )

@@ -34,13 +34,13 @@ from .spec import (
     name_query,
 )
 
-# The fields of an override that are none of the new volume.
+# The fields of an override that do not describe the new volume.
 _NOT_OF_THE_VOLUME = frozenset({"device_name", "delete_on_termination"})
 
 
 @dataclass(frozen=True)
 class Target:
-    """A device of the source that goes into the image."""
+    """A device of the source that the image has too."""
 
     device_name: str
     volume_id: str

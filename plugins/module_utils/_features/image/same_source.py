@@ -29,8 +29,8 @@ def living_or_none(spec: ImageSpec, state: State) -> Instance | None:
     """Return the source instance or its living successor, None for a snapshot and for an instance that is not shown."""
     if not spec.source_instance_id:
         return None
-    heir = successor(state, spec.source_instance_id) if spec.follow_successor else None
-    return heir or state.instance(spec.source_instance_id)
+    newer = successor(state, spec.source_instance_id) if spec.follow_successor else None
+    return newer or state.instance(spec.source_instance_id)
 
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{32}-[0-9a-f]{32}")
@@ -40,8 +40,8 @@ def require_same_source(spec: ImageSpec, state: State, what: str, resource: Imag
     """Raise SpecError unless *resource* was made from this source, one that it replaces or is replaced by, and as
     wanted now.
 
-    An instance that was launched from the image is the same source too. Return a warning where the fingerprint is none,
-    or of another source, and EC2 shows that *resource* was made from this one.
+    An instance that was launched from the image is the same source too. Return a warning where the fingerprint is
+    missing or of another source, and EC2 shows that *resource* was made from this one.
     """
     instance = living_or_none(spec, state)
     recorded = resource.tags.get(tag_names.FINGERPRINT, "")

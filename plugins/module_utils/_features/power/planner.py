@@ -39,7 +39,7 @@ from ..._kernel.times import parse_span
 class PowerSpec:
     """The options of `instance_power`, checked.
 
-    ``instance_ids`` None: whatever in the region is held (restored only).
+    ``instance_ids`` None: all instances of the region with a hold (restored only).
     """
 
     instance_ids: tuple[str, ...] | None
@@ -136,8 +136,8 @@ def _require_there(spec: PowerSpec, state: State) -> None:
         instance, several = state.instance(instance_id), claimants(state, instance_id)
         text = f"does not exist in {state.region}" if instance is None else f"is {instance.state}"
         if several:
-            heirs = listed(f"{heir.instance_id} ({heir.state})" for heir in several)
-            text += f", and {heirs} {'has' if len(several) == 1 else 'have'} replaced it"
+            successors = listed(f"{newer.instance_id} ({newer.state})" for newer in several)
+            text += f", and {successors} {'has' if len(several) == 1 else 'have'} replaced it"
             replaced = True
         troubles.append(f"{instance_id} {text}")
     remedy = "Check the ids and the region."
@@ -193,7 +193,7 @@ def _plan_stopped(spec: PowerSpec, state: State, now: datetime) -> Plan:
 
 
 def _balancer_queries(spec: PowerSpec, state: State, instance: Instance) -> Iterator[Query]:
-    """Yield the queries for the load balancers of the instance. The stop goes on without the answers."""
+    """Yield the queries for the load balancers of the instance. The stop does not depend on the answers."""
     if spec.asks_balancers:
         yield from (dataclasses.replace(query, optional=True) for query in balancer_queries(state, instance))
 
@@ -242,11 +242,11 @@ def _plan_running(spec: PowerSpec, state: State) -> Plan:
 
 def _replaced(state: State, instances: Iterable[Instance]) -> dict[str, str]:
     """Return, by id, the sentence that another instance has replaced this one. Raises Ambiguous like `successor`."""
-    heirs = ((item.instance_id, successor(state, item.instance_id)) for item in instances)
+    successors = ((item.instance_id, successor(state, item.instance_id)) for item in instances)
     return {
-        name: f"{name} was replaced by {heir.instance_id}, which is {heir.state}"
-        for name, heir in heirs
-        if heir is not None
+        name: f"{name} was replaced by {newer.instance_id}, which is {newer.state}"
+        for name, newer in successors
+        if newer is not None
     }
 
 
@@ -261,17 +261,17 @@ def _ambiguous(state: State, instances: Iterable[Instance]) -> dict[str, str]:
     return found
 
 
-def _untold(state: State, instances: Iterable[Instance]) -> list[Replacement]:
-    """Return the replacements of held instances by successors that no tag calls serving, since it is missing.
+def _unmarked(state: State, instances: Iterable[Instance]) -> list[Replacement]:
+    """Return the replacements of held instances by successors without the tag `tags.TRIAL`.
 
-    Earlier versions wrote none. But their runs, too, took the hold off once the successor served.
+    Earlier versions wrote no such tag. But their runs, too, removed the hold once the successor served.
     """
     found: list[Replacement] = []
     for instance in instances:
         several = undecided(state, instance.instance_id)
         direct = [item for item in several if predecessor(item.successor) == instance.instance_id]
-        untold = [item for item in direct if item.waits_for_start and tag_names.TRIAL not in item.successor.tags]
-        found += untold if len(untold) == len(claimants(state, instance.instance_id)) else []
+        unmarked = [item for item in direct if item.waits_for_start and tag_names.TRIAL not in item.successor.tags]
+        found += unmarked if len(unmarked) == len(claimants(state, instance.instance_id)) else []
     return found
 
 
@@ -295,7 +295,7 @@ class _Held:
             value = instance.tags[tag_names.RESTORE_STATE]
             self.warnings.append(
                 f"{instance.instance_id} has a tag {tag_names.RESTORE_STATE} that this collection did not write "
-                f"({value!r}). It stays as it is"
+                f"({value!r}). It is left as it is"
             )
         elif spec.instance_ids is None and not hold.is_over(now, spec.older_than):
             if hold.is_impossible(now) and not hold.is_spent(instance) and not hold.is_proven(instance):
@@ -319,9 +319,9 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
     given_up: list[tuple[Instance, Instance]] = []
     if not spec.force_start:
         warnings += claim_warnings(state, [item.instance_id for item in held.starting])
-        held.starting, told = _unreplaced(spec, state, held.starting)
+        held.starting, notes = _unreplaced(spec, state, held.starting)
         given_up, left = _successors_given_up(state, held, now)
-        warnings += [*told, *left]
+        warnings += [*notes, *left]
     warnings += [
         f"{new.instance_id} was launched to replace {old.instance_id} and is unproven. {old.instance_id} is back in "
         f"service. The next relaunch of {old.instance_id} terminates {new.instance_id}"
@@ -346,7 +346,7 @@ def _restoring_stages(state: State, held: _Held, given_up: Sequence[tuple[Instan
     """Yield the starts and the ends of the holds. The hold of an instance that was started ends last, so that a run
     that is ended before leaves the record.
     """
-    # Where a hold tells that a successor was given up, it stays until the successor's own tag says so.
+    # A hold that shows a rejected successor is kept until the successor's own tag says so.
     telling = [instance for instance in held.done if any(old is instance for old, _new in given_up)]
     settled = [instance for instance in held.done if instance not in telling]
     started = [*held.starting, *held.pending]
@@ -365,14 +365,14 @@ def _unreplaced(spec: PowerSpec, state: State, starting: list[Instance]) -> tupl
 
     Raises UnsafePlan and Ambiguous where the task names the others. Among all holds, an unclear one ends only itself.
     """
-    untold = _untold(state, starting)
-    open_ids = {predecessor(item.successor) for item in untold}
+    unmarked = _unmarked(state, starting)
+    open_ids = {predecessor(item.successor) for item in unmarked}
     others = [item for item in starting if item.instance_id not in open_ids]
     unclear = _ambiguous(state, others) if spec.instance_ids is None else {}
     replaced = {**unclear, **_replaced(state, [item for item in others if item.instance_id not in unclear])}
     if spec.instance_ids is not None:
         _raise(UnsafePlan, replaced.values(), "Start them beside their successors with force_start: true.")
-    warnings = [undecided_warning(item) for item in untold]
+    warnings = [undecided_warning(item) for item in unmarked]
     warnings += [f"{trouble}; it is not started" for trouble in replaced.values()]
     return [item for item in starting if item.instance_id not in replaced], warnings
 
@@ -389,25 +389,25 @@ def _unproven_warning(instances: Sequence[Instance]) -> list[str]:
     """Return the warning about stopped instances whose record EC2's facts do not agree with."""
     if not instances:
         return []
-    told = [
+    stops = [
         f"{item.instance_id} (EC2's reason: {item.facts.get('StateTransitionReason') or 'none'})" for item in instances
     ]
     warning = (
-        f"the last stop of {listed(told)} is not within the times of the tag {tag_names.RESTORE_STATE}, so no run of "
-        "this collection has stopped the instance, and it stays stopped. Start it if it should run, or remove the "
+        f"the last stop of {listed(stops)} is not within the times of the tag {tag_names.RESTORE_STATE}, so no run of "
+        "this collection has stopped the instance, and it is not started. Start it if it should run, or remove the "
         "tag"
     )
     return [warning]
 
 
 def _left(old: Instance, new: Instance) -> str:
-    """Return the warning about a successor that may have served, whatever its tag says, while its
+    """Return the warning about a successor that may have served, against its tag, while its
     predecessor is back.
     """
     return (
         f"The tag {tag_names.TRIAL} of {new.instance_id} ({new.state}) says that it has not served in place of "
-        f"{old.instance_id}, but nothing proves that. So {new.instance_id} stays as it is, and both may run. "
-        f"Terminate {new.instance_id} to go on with {old.instance_id}, or remove the tag and stop {old.instance_id}"
+        f"{old.instance_id}, but nothing proves that. So {new.instance_id} is left as it is, and both may run. "
+        f"Terminate {new.instance_id} to continue with {old.instance_id}, or remove the tag and stop {old.instance_id}"
     )
 
 

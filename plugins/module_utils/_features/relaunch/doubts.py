@@ -32,9 +32,9 @@ from .options import RelaunchSpec
 
 
 def can_be_ended(spec: RelaunchSpec, old: Instance, new: Instance, now: datetime) -> bool:
-    """Return whether a run that did not launch *new* may terminate it, since its tag says that it was given up.
+    """Return whether a run that did not launch *new* may terminate it, since its tag says that it was rejected.
 
-    Where the task keeps the old one beside its successor, both serve, and no fact tells one that was given up.
+    Where the task keeps the predecessor beside its successor, both serve, and no fact shows a rejected one.
     """
     return spec.old_instance != "keep" and can_be_on_trial(new, old, now)
 
@@ -44,8 +44,8 @@ def spared(old: Instance, new: Instance) -> str:
     return (
         f"The tag {tag_names.TRIAL} of {new.instance_id} ({new.state}, from {new.image_id}) says that it was "
         f"rejected in favour of {old.instance_id} ({old.state}). Nothing proves that, and {new.instance_id} may have "
-        f"served, so it is not terminated. Terminate {new.instance_id} to go on with {old.instance_id}, or remove "
-        "the tag to go on with the successor"
+        f"served, so it is not terminated. Terminate {new.instance_id} to continue with {old.instance_id}, or remove "
+        "the tag to continue with the successor"
     )
 
 
@@ -55,20 +55,20 @@ def doubts_of(spec: RelaunchSpec, state: State, current: Instance) -> tuple[str,
     replacement = replacement_of(state, current)
     overruled = replacement is not None and replacement.stands and replacement.in_doubt
     # A task with the same image finishes the replacement.
-    goes_on = current.image_id != spec.image_id
+    is_replaced_again = current.image_id != spec.image_id
     return (
         *claim_warnings(state, ids),
         *(doubt_warnings(state, [current.instance_id]) if overruled else ()),
         *dispute_warnings(state, [spec.instance_id]),
         *older_id_warnings(state, [spec.instance_id]),
-        *(undecided_warnings(state, [spec.instance_id]) if goes_on else ()),
+        *(undecided_warnings(state, [spec.instance_id]) if is_replaced_again else ()),
     )
 
 
 def require_outrun_settled(spec: RelaunchSpec, state: State, current: Instance) -> None:
     """Raise UnsafePlan for a new image where the predecessor of *current* ran on for more than a day after the launch.
 
-    Only a tag tells which of the two serves, so neither is replaced. A task with the same image changes neither.
+    Only a tag shows which of the two serves, so neither is replaced. A task with the same image changes neither.
     """
     replacement = replacement_of(state, current)
     if replacement is None or current.image_id == spec.image_id or spec.old_instance == "keep":
@@ -87,8 +87,8 @@ def unretired(spec: RelaunchSpec, old: Instance, new: Instance) -> str:
     return (
         f"{old.instance_id} ({old.state}) ran for more than a day after the launch of {new.instance_id} "
         f"({new.state}, from {new.image_id}), which was launched to replace it. Only the tag {tag_names.TRIAL} of "
-        f"{new.instance_id} tells which of them serves, so {old.instance_id} stays as it is. To go on with "
-        f"{new.instance_id}, {goal} {old.instance_id} yourself. To go on with {old.instance_id}, terminate "
+        f"{new.instance_id} shows which of them serves, so {old.instance_id} is left as it is. To continue with "
+        f"{new.instance_id}, {goal} {old.instance_id} yourself. To continue with {old.instance_id}, terminate "
         f"{new.instance_id}"
     )
 

@@ -173,7 +173,7 @@ def _override(parameters: dict[str, Any], spec: RelaunchSpec) -> None:
 
 
 def add_processors(parameters: dict[str, Any], facts: Mapping[str, Any], info: Mapping[str, Any]) -> None:
-    """Add cores and threads where they are not the type's default. EC2 always tells them, but not every type takes
+    """Add cores and threads where they are not the type's default. EC2 always shows them, but not every type takes
     them.
     """
     cores, threads = read_fact(facts, "CpuOptions.CoreCount"), read_fact(facts, "CpuOptions.ThreadsPerCore")
@@ -240,7 +240,7 @@ def _interface(
 
 
 def public_address(old: Instance) -> bool | None:
-    """Return whether the old one has a public address of its own, None when that cannot be told: then the subnet
+    """Return whether the predecessor has a public address of its own, None when EC2 does not show it. Then the subnet
     decides.
 
     An Elastic IP hides whether there would be another. A stop releases the address. The hold of a stopped

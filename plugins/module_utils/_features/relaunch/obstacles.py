@@ -102,7 +102,7 @@ def hardware_troubles(spec: RelaunchSpec, state: State, current: Instance, image
         yield f"{image.image_id} is for {image.virtualization_type}, {what} is {' or '.join(kinds)}"
     if image.tpm_support and info.get("NitroTpmSupport") == "unsupported":
         yield f"{image.image_id} needs NitroTPM {image.tpm_support}, which {what} does not have"
-    # Of an image that is only planned it may not be known.
+    # EC2 may not know it for a planned image.
     known = image.ena_support is not None or not is_planned(image.image_id)
     if known and not image.ena_support and read_fact(info, "NetworkInfo.EnaSupport") == "required":
         yield f"{image.image_id} is not enabled for ENA, which {what} requires"

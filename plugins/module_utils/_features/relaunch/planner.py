@@ -2,15 +2,16 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""An instance, relaunched from another image: a successor is launched, proves itself, and the old one is retired.
+"""Replace an instance by a successor from another image, and retire it once the successor is healthy.
 
-The record of it is on the successor. ``ec2ops:replaces`` names its predecessor. ``ec2ops:trial`` has the phase:
+The record of the replacement is on the successor. ``ec2ops:replaces`` names its predecessor. ``ec2ops:trial`` has the
+phase:
 
 - ``unproven``: the launch itself writes it.
-- ``serving``: a run writes it once the successor is healthy, and before it touches the old one. The tag stays then.
-- no tag: the old one is kept, or was stopped before, so that nothing of it is retired.
-- ``rejected``: a run writes it before it terminates an unhealthy successor, and `power` once the old one is back. Where
-  the old one was held stopped, its start after the launch says the same, while the hold is there.
+- ``serving``: a run writes it once the successor is healthy, and before it changes the predecessor. The tag is kept.
+- no tag: the predecessor is kept, or was stopped before, so the run retires nothing.
+- ``rejected``: a run writes it before it terminates an unhealthy successor, and `power` once the predecessor is back.
+  If the predecessor had a hold, its start after the launch says the same, while the hold is there.
 
 The remains of an interrupted run, and the next run's action on them (old, new: the two instances):
 
@@ -20,21 +21,21 @@ ended                       old; record on new         the same image again     
 before the launch           serves or held             launch                      launch             held old starts
 after the launch            serves or held; unproven   new proves itself and old   refused, also by a held old starts,
                                                        is retired, or old is back  bake               new is rejected
-in the way back             serves; rejected           new is terminated, failure  new is terminated
-in the way back             started under an older     new is terminated, failure  refused, also by a new is rejected
+during the rollback         serves; rejected           new is terminated, failure  new is terminated
+during the rollback         started under an older     new is terminated, failure  refused, also by a new is rejected
                             hold; unproven                                         bake
 before the retirement       serves or held; serving    old is retired              refused, also by a held old stays
                                                                                    bake
 after the retirement        stopped or gone; serving   nothing                     new is replaced
 =========================== ========================== =========================== ================== ================
 
-An unproven new one stands for nobody: `succession.living` is the old one. The old one may have been started or held
-since the launch although nothing rejects the new one. Then somebody did it by hand, and may have data on either, so the
-plan is refused. Where the old one is gone, or off without a hold, the new one that ran last stands for it, whatever its
-record. `doubts` treats records that contradict EC2's facts.
+An unproven successor does not stand for its predecessor: `succession.living` returns the predecessor. If somebody has
+started or held the predecessor by hand after the launch, either instance may have new data, so the plan is refused. If
+the predecessor is gone, or off without a hold, the successor that ran last stands for it, under any record. `doubts`
+treats records that contradict EC2's facts.
 
-Once the old one may have served for more than a day since the launch, no record retires it: it is left and named. A
-later retirement obeys ``lose_writes`` like a launch.
+No record retires a predecessor that may have served for more than a day after the launch: a warning names it. A later
+retirement obeys ``lose_writes`` like a launch.
 
 Two runs may launch a successor each at the same moment. Each looks for the other right before its launch and right
 before it writes ``serving`` (`succession.unreplaced`, `succession.unrivalled`): the later successor is terminated.
@@ -70,7 +71,7 @@ from ..._domain.replacement import (
     started_since,
 )
 from ..._domain.succession import launch_queries, lineage_queries, living, on_trial_for, successor
-from ..._domain.succession_guards import require_no_way_back, require_settled, require_unclaimed, settling_queries
+from ..._domain.succession_guards import require_no_rollback, require_settled, require_unclaimed, settling_queries
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import Ambiguous, SpecError, UnsafePlan
 from ..._kernel.ids import is_planned
@@ -122,10 +123,10 @@ def _current(spec: RelaunchSpec, state: State) -> Instance | None:
     """Return the living instance that the given id stands for, or None. An unproven successor stands for its
     predecessor.
 
-    One that is on trial stands for the one that it was to replace.
+    An unproven or rejected successor stands for its predecessor.
     """
-    heir = successor(state, spec.instance_id) if spec.follow_successor else None
-    found = heir or state.instance(spec.instance_id)
+    newer = successor(state, spec.instance_id) if spec.follow_successor else None
+    found = newer or state.instance(spec.instance_id)
     if found is not None and is_on_trial(state, found):
         found = state.instance(predecessor(found))
     return found if found is not None and found.alive else None
@@ -157,16 +158,16 @@ def _plan(spec: RelaunchSpec, state: State, now: datetime) -> Plan:
 
 def _branch(spec: RelaunchSpec, state: State, current: Instance, now: datetime) -> Plan:
     """Return the plan for the phase of the replacement."""
-    trials = on_trial_for(state, current.instance_id)
-    given_up = [new for new in trials if _is_rejected(current, new)]
+    unserving = on_trial_for(state, current.instance_id)
+    given_up = [new for new in unserving if _is_rejected(current, new)]
     rejected = [new for new in given_up if can_be_ended(spec, current, new, now)]
-    unproven = [new for new in trials if new not in given_up]
+    unproven = [new for new in unserving if new not in given_up]
     if unproven or any(new.image_id == spec.image_id for new in given_up):
         state.require(*_ending_queries(spec, state, current))
     if unproven:
-        return _plan_trial(spec, state, current, unproven, now)
+        return _plan_unproven(spec, state, current, unproven, now)
     if any(new.image_id == spec.image_id for new in rejected):
-        return _plan_way_back(spec, state, current, rejected)
+        return _plan_rollback(spec, state, current, rejected)
     if any(new.image_id == spec.image_id for new in given_up):
         return Plan(restoration(state, current, ()))
     if current.image_id == spec.image_id:
@@ -175,7 +176,7 @@ def _branch(spec: RelaunchSpec, state: State, current: Instance, now: datetime) 
 
 
 def _ends(spec: RelaunchSpec, state: State, current: Instance, now: datetime) -> Plan:
-    """Return the ends of successors that were given up, and of those that have lost a race with *current*."""
+    """Return the ends of rejected successors, and of those that have lost a race with *current*."""
     given_up = [new for new in on_trial_for(state, current.instance_id) if _is_rejected(current, new)]
     rejected = [new for new in given_up if can_be_ended(spec, current, new, now)]
     ends = terminations(state, current, rejected) if spec.on_failure == "rollback" else ()
@@ -185,7 +186,9 @@ def _ends(spec: RelaunchSpec, state: State, current: Instance, now: datetime) ->
 
 
 def _ending_queries(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Query, ...]:
-    """Return the queries for obstacles to a retirement or a rollback, and for the attachments that stay."""
+    """Return the queries for obstacles to a retirement or a rollback, and for the attachments that the predecessor
+    keeps.
+    """
     return (
         *images_by_id([spec.image_id]),
         *origin_queries(spec, state, old),
@@ -199,7 +202,9 @@ def _store_queries(spec: RelaunchSpec, instance: Instance) -> tuple[Query, ...]:
     return () if spec.lose_instance_store or spec.old_instance == "keep" else type_queries(instance.instance_type)
 
 
-def _plan_trial(spec: RelaunchSpec, state: State, old: Instance, unproven: Sequence[Instance], now: datetime) -> Plan:
+def _plan_unproven(
+    spec: RelaunchSpec, state: State, old: Instance, unproven: Sequence[Instance], now: datetime
+) -> Plan:
     """Return the plan for an unproven successor of an interrupted run."""
     if len(unproven) > 1:
         raise Ambiguous(
@@ -216,8 +221,8 @@ def _plan_trial(spec: RelaunchSpec, state: State, old: Instance, unproven: Seque
         what = "was started or held since" if new.state in ("pending", "running") else f"is {old.state}"
         raise UnsafePlan(
             f"instance_id: {new.instance_id} was launched to replace {old.instance_id} and is unproven. It is "
-            f"{new.state}, and {old.instance_id} {what}, so either may have data that the other lacks. To go on with "
-            f"{old.instance_id}, terminate {new.instance_id}. To go on with {new.instance_id}, start it, stop "
+            f"{new.state}, and {old.instance_id} {what}, so either may have data that the other lacks. To continue "
+            f"with {old.instance_id}, terminate {new.instance_id}. To continue with {new.instance_id}, start it, stop "
             f"{old.instance_id}, and remove the tag {tag_names.TRIAL} of {new.instance_id}"
         )
     return _proof_plan(spec, state, old, new, now)
@@ -229,11 +234,11 @@ def _proof_plan(
     """Return the plan that proves the successor and retires the predecessor, or rolls back. Not *ended*: it may have
     served.
     """
-    if _stays(spec, old, new, now):
+    if _is_left(spec, old, new, now):
         return Plan(warnings=(unretired(spec, old, new),))
     refuse(_late_troubles(spec, state, old))
     ended = ended and can_be_ended(spec, old, new, now)
-    # One that is stopped for good was stopped by hand, maybe for the new one.
+    # A predecessor without a hold was stopped by hand, maybe for the successor.
     serves = old.state in ("pending", "running") or wants_start(old)
     back = rollback_stages(spec, state, old, new.instance_id, new.tags, ended=ended) if serves else ()
     proof = Stage(
@@ -244,7 +249,7 @@ def _proof_plan(
     return Plan((proof, *retirement), warnings)
 
 
-def _plan_way_back(spec: RelaunchSpec, state: State, old: Instance, rejected: Sequence[Instance]) -> Plan:
+def _plan_rollback(spec: RelaunchSpec, state: State, old: Instance, rejected: Sequence[Instance]) -> Plan:
     """Return the plan that finishes an earlier run's rollback, and then fails as that run would have.
 
     It launches no other successor. The image lacks the predecessor's writes since the capture, so a new launch needs a
@@ -253,7 +258,7 @@ def _plan_way_back(spec: RelaunchSpec, state: State, old: Instance, rejected: Se
     names = " and ".join(new.instance_id for new in rejected)
     what = f"instance_id: {names} did not become healthy in place of {old.instance_id}"
     if spec.on_failure != "rollback":
-        raise UnsafePlan(f"{what}, and stays for inspection (on_failure: {spec.on_failure}). Terminate it afterwards")
+        raise UnsafePlan(f"{what}, and is kept for inspection (on_failure: {spec.on_failure}). Terminate it afterwards")
     refused = UnsafePlan(
         f"{what}, and is terminated. {old.instance_id} stays in service. Another run launches anew from "
         f"{spec.image_id}, without the writes of {old.instance_id} since its capture. Only another version has them"
@@ -301,8 +306,8 @@ def _plan_retirement(spec: RelaunchSpec, state: State, current: Instance, now: d
     return dataclasses.replace(made, warnings=(*made.warnings, *_not_applied(spec, current)))
 
 
-def _stays(spec: RelaunchSpec, old: Instance, new: Instance, now: datetime) -> bool:
-    """Return whether *old* stays as it is, since it may have served for long beside *new*: no tag ends it then."""
+def _is_left(spec: RelaunchSpec, old: Instance, new: Instance, now: datetime) -> bool:
+    """Return whether the run leaves *old* as it is: it may have served for long beside *new*, so no tag ends it."""
     return spec.old_instance != "keep" and may_have_run_on(old, new, now)
 
 
@@ -315,8 +320,8 @@ def _late_troubles(spec: RelaunchSpec, state: State, old: Instance) -> list[str]
 def _retirement_queries(
     spec: RelaunchSpec, state: State, current: Instance, old: Instance | None, now: datetime
 ) -> tuple[Query, ...]:
-    """Return the queries for the retirement of *old*, none where it is retired, serves again, or stays."""
-    if old is None or started_since(old, current) or _stays(spec, old, current, now):
+    """Return the queries for the retirement of *old*, none where it is retired, serves again, or is left."""
+    if old is None or started_since(old, current) or _is_left(spec, old, current, now):
         return ()
     replacement = replacement_of(state, current)
     proves = replacement is not None and replacement.in_doubt and replacement.word is Phase.UNPROVEN
@@ -326,18 +331,18 @@ def _retirement_queries(
 def _retirement_plan(spec: RelaunchSpec, state: State, current: Instance, now: datetime) -> Plan:
     old_id = predecessor(current)
     if old_id is not None:
-        # The task itself names the instance, or it is looked for.
+        # The instance is read already if the task itself names it.
         state.require(*(by_id("DescribeInstances", "instance-id", [old_id]) if old_id != spec.instance_id else ()))
         state.require(*_retirement_queries(spec, state, current, state.instance(old_id), now))
     replacement = replacement_of(state, current)
     old = None if replacement is None else replacement.predecessor
     if replacement is not None and old is not None and replacement.in_doubt and not started_since(old, current):
-        # The tag says something else. A word alone ends nobody, and an unproven one may still prove itself.
+        # The tag says otherwise. A tag alone ends no instance, and an unproven successor may still become healthy.
         if replacement.word is Phase.REJECTED:
             return Plan()
         return _proof_plan(spec, state, old, current, now, ended=False)
     if old is None or is_retired(spec, old):
-        # It is kept after all, or it is gone, and the trial without a judge.
+        # The predecessor is kept after all, or gone.
         open_ = is_unretired(old, current) or current.tags.get(tag_names.TRIAL) not in (None, SERVING)
         return Plan((finished(current.instance_id, current.tags, state.region),) if open_ else ())
     retirement = retirement_stages(spec, state, old, current.instance_id, current.tags)
@@ -346,16 +351,16 @@ def _retirement_plan(spec: RelaunchSpec, state: State, current: Instance, now: d
     if current.state not in ("pending", "running"):
         warning = (
             f"{current.instance_id}, which replaces {old.instance_id}, is {current.state}, so {old.instance_id} "
-            f"stays as it is ({old.state}). Start one of them and run the task again"
+            f"is left as it is ({old.state}). Start one of them and run the task again"
         )
         return Plan(warnings=(warning,))
     if started_since(old, current):
         warning = (
-            f"{old.instance_id} was started again after {current.instance_id} had replaced it, so it stays as it is "
+            f"{old.instance_id} was started again after {current.instance_id} had replaced it, so it is left as it is "
             f"({old.state}). Stop or terminate {old.instance_id} yourself once you do not need it any more"
         )
         return Plan(warnings=(warning,))
-    if _stays(spec, old, current, now):
+    if _is_left(spec, old, current, now):
         return Plan(warnings=(unretired(spec, old, current),))
     refuse(_late_troubles(spec, state, old))
     proof = Stage(waits=(health_wait(spec, current.instance_id),))
@@ -363,9 +368,9 @@ def _retirement_plan(spec: RelaunchSpec, state: State, current: Instance, now: d
 
 
 def _is_rejected(old: Instance, new: Instance) -> bool:
-    """Return whether *new*, on trial, was given up: it says so, or *old* runs again from a hold of before the launch.
+    """Return whether *new* is rejected: its tag says so, or *old* runs again from a hold that is older than the launch.
 
-    A way back takes that hold's record off last, once *new* is terminated. The word alone ends nobody: `can_be_ended`.
+    A rollback removes that hold last, once *new* is terminated. The tag alone ends no instance: see `can_be_ended`.
     """
     if new.tags.get(tag_names.TRIAL) == REJECTED:
         return True
@@ -380,12 +385,12 @@ def _plan_replacement(spec: RelaunchSpec, state: State, current: Instance) -> Pl
             "cannot plan its replacement too"
         )
     if spec.follow_successor:
-        # One that has lost its tag is found by its ClientToken.
+        # A successor that has lost its tag is found by its ClientToken.
         state.require(*launch_queries(current, [spec.image_id]))
     settling = settling_queries(state, spec.instance_id) if spec.follow_successor else ()
     state.require(*settling, *_replacement_queries(spec, state, current))
     require_settled(state, current, "image_id")
-    require_no_way_back(state, current, spec.instance_id, "instance_id")
+    require_no_rollback(state, current, spec.instance_id, "instance_id")
     image = usable_image(spec, state)
     refuse(
         [
@@ -433,7 +438,7 @@ def result(spec: RelaunchSpec, state: State) -> dict[str, Any]:
     state = recognized(spec, state)
     current = _current(dataclasses.replace(spec, follow_successor=True), state)
     if current is None:
-        # It was given by its own id, and has just been taken back.
+        # The task names it by its own id, and its launch was rolled back.
         failed = state.instance(spec.instance_id)
         before = None if failed is None else state.instance(predecessor(failed))
         current = before or living(state, spec.instance_id, "instance_id")

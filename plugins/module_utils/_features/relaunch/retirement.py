@@ -76,7 +76,7 @@ def retirement_stages(
 
     A predecessor that is kept gets no record. Two runs may replace it at the same time. Then the later successor never
     serves: the rollback terminates it, and leaves the predecessor to the other. Not *ended*: the successor may have
-    served, so it stays.
+    served, so it is kept.
     """
     stages = _end(spec, state, old)
     if new_tags.get(tag_names.TRIAL) in (None, SERVING):
@@ -136,13 +136,13 @@ def _end(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Stage, ...]:
     reason = f"retire: the successor serves (old_instance: {spec.old_instance})"
     root = next((item for item in old.block_devices if item.device_name == old.root_device_name), None)
     if goal == "terminated" and root is not None and not root.delete_on_termination:
-        reason += f"; the root volume {root.volume_id} stays behind (DeleteOnTermination is false)"
+        reason += f"; the root volume {root.volume_id} is kept (DeleteOnTermination is false)"
     change = Change(action, old.instance_id, state.region, {}, reason, before, after, disruptive=True)
     return (*stages, Stage((change,), (wait,)))
 
 
 def lost_addresses(retirement: Iterable[Stage], old: Instance) -> tuple[str, ...]:
-    """Return the warning for a stop that takes the old one's public address away."""
+    """Return the warning for a stop that releases the predecessor's public address."""
     stops = any(change.action == "StopInstances" for stage in retirement for change in stage.changes)
     return (lost_address(old),) if stops and has_passing_address(old) else ()
 
@@ -160,7 +160,7 @@ def rollback_stages(
 
     The phase ``rejected`` is written before the termination, which EC2 may refuse, or which may never come. A
     predecessor with a hold needs no such record, since its start shows the same. Not *ended*: the successor may have
-    served, so it stays.
+    served, so it is kept.
     """
     if spec.on_failure != "rollback":
         return ()

@@ -53,7 +53,7 @@ class Origin:
 
 
 def origin_of(snapshot: Snapshot) -> Origin:
-    """Return the record of the source volume; an empty one where there is none that this collection wrote."""
+    """Return the record of the source volume; an empty one without a record that this collection wrote."""
     words = snapshot.tags.get(tag_names.ORIGIN, "").split(" ")
     if len(words) != 7:
         return Origin()
@@ -144,7 +144,7 @@ def _original_of(copy: Snapshot) -> str:
 
 
 @dataclass(frozen=True)
-class SnapshotSet:
+class InstanceSet:
     """All volumes of an instance at one moment, or the copies of such a set.
 
     ``size``: the number of volumes that it was taken of. ``faults``: why it is not whole, or not good. ``notes``:
@@ -193,10 +193,10 @@ def _instance_of(item: Candidate) -> str:
     return record.instance if record.original else item.snapshot.tags.get(tag_names.SET, "").partition("/")[0]
 
 
-def sets_in(candidates: Iterable[Candidate], instance_id: str) -> list[SnapshotSet]:
+def sets_in(candidates: Iterable[Candidate], instance_id: str) -> list[InstanceSet]:
     """Return the sets of the instance, the newest first, with all that is wrong with them."""
     members = {item.snapshot.snapshot_id: item for item in candidates if _instance_of(item) == instance_id}
-    # All of one call have one start time. Every copy is a call of its own: its description tells the time of the set.
+    # The snapshots of one call have one start time. Each copy is a call of its own: its description has the set's time.
     originals: dict[datetime, list[Candidate]] = defaultdict(list)
     copies: dict[tuple[str, str], list[Candidate]] = defaultdict(list)
     for item in members.values():
@@ -218,7 +218,7 @@ def _mark_of_copy(copy: Snapshot) -> tuple[str, str]:
     return copy.tags.get(tag_names.POLICY, ""), copy.tags.get(tag_names.SET, "")
 
 
-def _set_of(members: Sequence[Candidate]) -> SnapshotSet:
+def _set_of(members: Sequence[Candidate]) -> InstanceSet:
     by_source: dict[str, list[Candidate]] = defaultdict(list)
     for item in members:
         by_source[item.source].append(item)
@@ -248,7 +248,7 @@ def _set_of(members: Sequence[Candidate]) -> SnapshotSet:
     if lacking:
         faults.append(f"{lacking} of its {size} snapshots are gone")
     ids = frozenset(item.snapshot.snapshot_id for item in members)
-    return SnapshotSet(tags.get(tag_names.POLICY, ""), parts, ids, size, tuple(faults), tuple(notes))
+    return InstanceSet(tags.get(tag_names.POLICY, ""), parts, ids, size, tuple(faults), tuple(notes))
 
 
 def _records_its_size(part: Snapshot) -> bool:

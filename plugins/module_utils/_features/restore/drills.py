@@ -4,7 +4,7 @@
 
 """A drill: volumes that are made, waited for, and deleted again; and those that an interrupted drill has left.
 
-Nothing in EC2 tells a volume that a drill has left from one that somebody made by hand and tagged. So it is deleted
+EC2 does not show whether a drill has left a volume, or somebody made and tagged it by hand. So it is deleted
 only after a completed final snapshot.
 
 Private to this collection.
@@ -33,7 +33,7 @@ class Leftover:
     """A volume that an interrupted drill has left.
 
     ``capture``: the change that takes its final snapshot. ``older``: final snapshots that earlier runs took, and that
-    the new one takes the place of.
+    the new one replaces.
     """
 
     claim: Claim
@@ -78,10 +78,10 @@ def leftovers(spec: RestoreSpec, state: State, now: datetime, volumes: int) -> L
     claims = drill_claims(spec, state, now - 2 * spec.time_limit * volumes)
     known = {item.snapshot_id for item in state.all(Snapshot)}
     state.require(*snapshots_by_id({claim.volume.snapshot_id for claim in claims} - known))
-    told = left_by_drills(claims, {item.snapshot_id: item for item in state.all(Snapshot)})
-    state.require(*final_queries(told.volume_ids))
-    proven = [claim for claim in claims if claim.volume.volume_id in told.volume_ids]
-    return Leftovers(tuple(_leftover(claim, state, now) for claim in proven), told.notes)
+    found = left_by_drills(claims, {item.snapshot_id: item for item in state.all(Snapshot)})
+    state.require(*final_queries(found.volume_ids))
+    proven = [claim for claim in claims if claim.volume.volume_id in found.volume_ids]
+    return Leftovers(tuple(_leftover(claim, state, now) for claim in proven), found.notes)
 
 
 def _leftover(claim: Claim, state: State, now: datetime) -> Leftover:

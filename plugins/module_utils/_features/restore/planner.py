@@ -5,7 +5,7 @@
 """The plan of `snapshot_restore`: earlier restored volumes, the restore points, the target, and the changes.
 
 All volumes are made side by side, and attached side by side. The plan leaves out volumes that cannot be restored, and
-refuses them by name. Of an instance all volumes are restored, or none.
+refuses them by name. A restore of an instance restores all of its volumes, or none.
 
 Private to this collection.
 """
@@ -120,15 +120,15 @@ def _restore(spec: RestoreSpec, state: State, now: datetime) -> Plan:
 def _restored_before(
     spec: RestoreSpec, state: State, target: Instance | None
 ) -> tuple[list[Claim], list[Claim], list[str]]:
-    """Return the volumes of earlier runs whose tags EC2's facts do not contradict, those that are at another place, and
-    notes on all that do not count.
+    """Return the volumes of earlier runs whose tags EC2's facts do not contradict, those that are in another zone or on
+    another instance, and notes on all that do not count.
 
-    The snapshots of the volumes are asked for in the same round. Raises SpecError for a volume that only its tags put
+    The same round asks for the snapshots of the volumes. Raises SpecError for a volume that only its tags put
     into the named declaration.
     """
     zone = spec.zone if target is None else target.availability_zone
     found = restored_claims(spec, state)
-    # Of a named declaration, such a volume is refused: see `_the_one`.
+    # Such a volume of a named declaration is refused: see `_the_one`.
     beside = [claim for claim in found if not spec.name and is_elsewhere(claim, zone, target)]
     claims = [claim for claim in found if claim not in beside]
     missing = set(spec.volume_ids).difference(claim.source for claim in claims)
@@ -140,11 +140,11 @@ def _restored_before(
         *(set_queries(spec.instance_id, ()) if spec.instance_id and not claims else ()),
         *_place_queries(spec, target, making=making, attaching=attaching),
     )
-    told = restored(claims, {item.snapshot_id: item for item in state.all(Snapshot)})
-    counted = [claim for claim in claims if claim.volume.volume_id in told.volume_ids]
+    proven = restored(claims, {item.snapshot_id: item for item in state.all(Snapshot)})
+    counted = [claim for claim in claims if claim.volume.volume_id in proven.volume_ids]
     if spec.name and len(counted) < len(claims):
-        raise SpecError(f"name: {'. '.join(told.notes)}.")
-    return counted, beside, [*elsewhere_notes(beside), *told.notes]
+        raise SpecError(f"name: {'. '.join(proven.notes)}.")
+    return counted, beside, [*elsewhere_notes(beside), *proven.notes]
 
 
 def _ids_of(source: str, claims: Iterable[Claim]) -> tuple[str, ...]:
@@ -174,8 +174,8 @@ def _volumes_there(
 def _the_one(source: str, several: Sequence[Volume], spec: RestoreSpec, target: Instance | None) -> Volume:
     """Return the volume of one source that counts: of several the one that is attached to the target.
 
-    Raises Ambiguous for several, UnsafePlan for a volume that EBS has lost, and SpecError for one at another place,
-    which is one of a named declaration.
+    Raises Ambiguous for several, UnsafePlan for a volume that EBS has lost, and SpecError for one in another zone or on
+    another instance, which is one of a named declaration.
     """
     lost = [volume.volume_id for volume in several if volume.state == "error"]
     if lost:
@@ -202,7 +202,7 @@ def _the_one(source: str, several: Sequence[Volume], spec: RestoreSpec, target: 
 
 
 def _holds(instance: Instance, volume: Volume) -> bool:
-    """Return whether the volume is attached to the instance, and stays there."""
+    """Return whether the volume is attached to the instance, and is not leaving it."""
     return any(link.instance_id == instance.instance_id and not link.leaving for link in volume.attachments)
 
 
@@ -224,7 +224,7 @@ def _recovery(spec: RestoreSpec, state: State, claims: Sequence[Claim], now: dat
 
 
 def _wanted(spec: RestoreSpec, state: State, claims: Iterable[Claim], now: datetime) -> Wanted:
-    """Return the request, once EC2 has told the snapshots for it."""
+    """Return the request, once EC2 has shown the snapshots for it."""
     restored_before = tuple(
         Restored(claim.source, claim.volume.snapshot_id or "", claim.volume.create_time or now) for claim in claims
     )
@@ -260,11 +260,11 @@ def _target(spec: RestoreSpec, state: State) -> Instance | None:
 
 
 def _require_unreplaced(spec: RestoreSpec, state: State) -> None:
-    heir = successor(state, spec.target_id)
-    if heir is not None:
+    living = successor(state, spec.target_id)
+    if living is not None:
         raise SpecError(
-            f"target_instance_id: {spec.target_id} was replaced by {heir.instance_id}, which is {heir.state}. Name "
-            f"{heir.instance_id}, or start {spec.target_id} first."
+            f"target_instance_id: {spec.target_id} was replaced by {living.instance_id}, which is {living.state}. Name "
+            f"{living.instance_id}, or start {spec.target_id} first."
         )
 
 
@@ -425,13 +425,13 @@ def _told(
         raise SpecError(text)
     refused = Incomplete(f"{text}. The task restores the other volumes", SpecError(text)) if failures else None
     # The notes are a result too, and playbooks show it.
-    told = list(dict.fromkeys(visible(note) for note in notes))
+    shown = list(dict.fromkeys(visible(note) for note in notes))
     return Plan(
         stages,
-        tuple(told),
+        tuple(shown),
         report=PlanReport(
-            {"volumes": [part.view() for part in ordered], "notes": told},
-            unfinished={"notes": told},
+            {"volumes": [part.view() for part in ordered], "notes": shown},
+            unfinished={"notes": shown},
             measured="volumes",
         ),
         refused=refused,

@@ -27,10 +27,11 @@ from ..._kernel.proofs import (
 )
 from ..._kernel.resources import Snapshot
 from ..._kernel.times import format_moment
-from .candidates import Candidate, Origin, SnapshotSet, candidates_in, origin_of, sets_in
+from .candidates import Candidate, InstanceSet, Origin, candidates_in, origin_of, sets_in
 from .point_volume import RestorePoint, restore_point
 
-# --- What is asked, and what is answered ------------------------------------------------------------------------------
+# --- Queries and answers
+# ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -248,7 +249,7 @@ def _of_instance(candidates: Sequence[Candidate], wanted: Wanted) -> _Choice:
     return _anew(candidates, found, wanted)
 
 
-def _not_of(begun: SnapshotSet, wanted: Wanted) -> frozenset[str]:
+def _not_of(begun: InstanceSet, wanted: Wanted) -> frozenset[str]:
     """Return the sources of restored volumes that cannot be of the set that was begun.
 
     The set has its snapshot of the source, and the volume was made from another one that is gone.
@@ -257,7 +258,7 @@ def _not_of(begun: SnapshotSet, wanted: Wanted) -> frozenset[str]:
     return frozenset(others & begun.parts.keys() if begun.size > len(begun.parts) else others)
 
 
-def _anew(candidates: Sequence[Candidate], found: Sequence[SnapshotSet], wanted: Wanted) -> _Choice:
+def _anew(candidates: Sequence[Candidate], found: Sequence[InstanceSet], wanted: Wanted) -> _Choice:
     """Return all volumes, where restored ones are there by their tags alone: what they were made from is gone.
 
     They are left as they are where they are all that would be restored now.
@@ -290,7 +291,7 @@ def _no_set_note(wanted: Wanted) -> str:
     )
 
 
-def _rest_of(begun: SnapshotSet, wanted: Wanted) -> dict[str, Candidate]:
+def _rest_of(begun: InstanceSet, wanted: Wanted) -> dict[str, Candidate]:
     there = {item.source for item in wanted.restored}
     rest = {source: part for source, part in begun.parts.items() if source not in there}
     faults = [part.fault for part in rest.values() if part.fault]
@@ -306,7 +307,7 @@ def _rest_of(begun: SnapshotSet, wanted: Wanted) -> dict[str, Candidate]:
     return rest
 
 
-def _newest_whole(found: Sequence[SnapshotSet], wanted: Wanted) -> tuple[dict[str, Candidate], list[str]]:
+def _newest_whole(found: Sequence[InstanceSet], wanted: Wanted) -> tuple[dict[str, Candidate], list[str]]:
     asked = [item for item in found if item.fits(wanted.before)]
     passed: list[str] = []
     for item in asked:
@@ -322,7 +323,7 @@ def _newest_whole(found: Sequence[SnapshotSet], wanted: Wanted) -> tuple[dict[st
     raise SpecError(f"{text}. To restore each volume from its own newest snapshot, name the volumes by their ids")
 
 
-def _beyond(chosen: SnapshotSet, asked: Iterable[SnapshotSet]) -> list[str]:
+def _beyond(chosen: InstanceSet, asked: Iterable[InstanceSet]) -> list[str]:
     """Return the volumes of other sets that the chosen set lacks, since its policy excludes them or
     they are long gone.
     """
@@ -347,7 +348,7 @@ def _without_sets(candidates: Iterable[Candidate], wanted: Wanted) -> tuple[dict
     """Return the newest snapshot of each volume that the instance had at that time."""
     before, there = wanted.before, {item.source for item in wanted.restored}
     if there:
-        # What the first run has seen: what is newer than its first volume is not of the same restore.
+        # A snapshot that is newer than the first volume was not there for the first run.
         first = min(item.create_time for item in wanted.restored)
         before = first if before is None else min(before, first)
     items = list(candidates)

@@ -31,14 +31,14 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Told:
+class Proven:
     """The ids of the volumes that count, and notes for people that name the others."""
 
     volume_ids: tuple[str, ...]
     notes: tuple[str, ...]
 
 
-def restored(claims: Iterable[Claim], snapshots: Mapping[str, Snapshot]) -> Told:
+def restored(claims: Iterable[Claim], snapshots: Mapping[str, Snapshot]) -> Proven:
     """Return the claims that EC2 does not contradict: such a volume is not restored once more.
 
     Where EC2 no longer shows the snapshot, nothing is proven. Such a volume counts, with a note: to leave it as it is
@@ -66,10 +66,10 @@ def restored(claims: Iterable[Claim], snapshots: Mapping[str, Snapshot]) -> Told
                 f"{claim.volume.volume_id} counts as restored from {visible(claim.source)} by its tags alone: EC2 no "
                 f"longer shows {claim.volume.snapshot_id}"
             )
-    return Told(tuple(counted), tuple(bounded(notes)))
+    return Proven(tuple(counted), tuple(bounded(notes)))
 
 
-def left_by_drills(claims: Iterable[Claim], snapshots: Mapping[str, Snapshot]) -> Told:
+def left_by_drills(claims: Iterable[Claim], snapshots: Mapping[str, Snapshot]) -> Proven:
     """Return the claims that EC2 proves: volumes of interrupted drills, which may be deleted with a final snapshot.
 
     Such a volume was made from a snapshot of its source that EC2 still shows, has its size, and has no tags but a
@@ -92,7 +92,7 @@ def left_by_drills(claims: Iterable[Claim], snapshots: Mapping[str, Snapshot]) -
                 f"{claim.volume.volume_id} has the tags of a drill of {visible(claim.source)}, but {misfit}. It is "
                 f"kept. Delete it yourself, or remove its tag {tag_names.SPEC}"
             )
-    return Told(tuple(counted), tuple(bounded(notes)))
+    return Proven(tuple(counted), tuple(bounded(notes)))
 
 
 def _misfit(claim: Claim, snapshot: Snapshot | None) -> str | None:

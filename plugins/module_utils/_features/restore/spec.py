@@ -123,7 +123,7 @@ def _require_name(name: str) -> None:
 def _drill_id(params: Mapping[str, Any]) -> str:
     """Return the id of a drill, empty for a restore.
 
-    Two drills may begin at the same moment. A drawn id tells them apart, since EC2 would give both the same volumes.
+    Two drills may begin at the same moment. A drawn id distinguishes them, since EC2 would give both the same volumes.
     """
     given = params.get("drill_id") or ""
     if not params.get("drill"):

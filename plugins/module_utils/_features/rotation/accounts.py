@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The accounts of the places where copies go: a place is a region of an account, whatever the profile is called.
+"""The accounts of the places of copies. A place is a region of an account, under any name of the profile.
 
 Private to this collection.
 """
@@ -26,14 +26,14 @@ def account_query(place: Place = HERE) -> Query:
 
 
 class Accounts:
-    """By profile, the account, as far as *state* tells: the owner in an answer of EC2's, else the answer of STS."""
+    """By profile, the account, as far as *state* shows it: the owner in EC2's answers, or the answer of STS."""
 
     def __init__(self, spec: RotationSpec, state: State) -> None:
         self._spec, self._state = spec, state
 
     @cached_property
     def _places(self) -> dict[str | None, Place]:
-        """Return, by profile, the place whose STS tells the account; None for the task's own account.
+        """Return, by profile, the place whose STS shows the account; None for the task's own account.
 
         Return an empty mapping if no copy needs it.
         """
@@ -56,14 +56,14 @@ class Accounts:
         return found
 
     def of(self, profile: str | None) -> str:
-        """Return the account of a profile, None for the task's own; empty where nothing tells."""
+        """Return the account of a profile, None for the task's own; empty where it is unknown."""
         places = [copy.place for copy in self._spec.copies if copy.profile == profile] if profile else [HERE]
-        told = (self._state.fact(f"{place}/account", place) for place in places)
-        return self._owners.get(profile) or next((str(account) for account in told if account), "")
+        answers = (self._state.fact(f"{place}/account", place) for place in places)
+        return self._owners.get(profile) or next((str(account) for account in answers if account), "")
 
     @property
     def all(self) -> frozenset[str] | None:
-        """Return the accounts where copies go by a profile; None where one of them is unknown."""
+        """Return the accounts that get copies by a profile; None where one of them is unknown."""
         found = frozenset(self.of(profile) for profile in self._places if profile)
         return None if "" in found else found
 

@@ -58,7 +58,7 @@ def belongs(spec: RotationSpec, snapshot: Snapshot) -> bool:
 
 
 def is_unclaimed(spec: RotationSpec, snapshot: Snapshot) -> bool:
-    """Return whether a snapshot that the policy retains is adopted, and nobody has claimed it.
+    """Return whether a snapshot that the policy retains is adopted, and no policy has claimed it.
 
     A snapshot that the policy took itself needs no claim.
     """

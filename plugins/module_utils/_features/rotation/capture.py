@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from ..._domain.replacement import predecessor, replacement_of, started_since
-from ..._domain.snapshot_sets import Unit
+from ..._domain.snapshot_sets import SnapshotSet
 from ..._kernel import tags as tag_names
 from ..._kernel.ids import capture_description, planned
 from ..._kernel.plan import Change, tagging
@@ -94,8 +94,8 @@ def selected_instances(spec: RotationSpec, state: State) -> list[Instance]:
 
 def _is_replaced(state: State, old: Instance, tagged: Sequence[Instance]) -> bool:
     """Return whether one of these was launched to replace *old*, and serves in its place."""
-    heirs = [item for item in tagged if predecessor(item) == old.instance_id and not started_since(old, item)]
-    found = (replacement_of(state, heir) for heir in heirs)
+    successors = [item for item in tagged if predecessor(item) == old.instance_id and not started_since(old, item)]
+    found = (replacement_of(state, successor) for successor in successors)
     return any(item is not None and item.stands and not item.in_doubt and not item.is_undecided for item in found)
 
 
@@ -154,9 +154,9 @@ class Capture:
     """The selection, its due targets in the present slot, and the calls that capture them."""
 
     def __init__(
-        self, spec: RotationSpec, state: State, managed: Sequence[Snapshot], units: Sequence[Unit], now: datetime
+        self, spec: RotationSpec, state: State, managed: Sequence[Snapshot], sets: Sequence[SnapshotSet], now: datetime
     ) -> None:
-        self.spec, self.state, self.managed, self.units, self.now = spec, state, managed, units, now
+        self.spec, self.state, self.managed, self.sets, self.now = spec, state, managed, sets, now
         self.zone = zone_of(spec)
         self.slot = slot_start(spec.every, now, self.zone)
         self.targets = targets_of(spec, state)
@@ -165,38 +165,39 @@ class Capture:
         self.made = {target.group: self._creations(target) for target in self.due}
         self.creations = [change for changes in self.made.values() for change in changes]
 
-    def _current(self) -> dict[str, Unit]:
-        """Return, by volume or instance, the policy's unit for the current slot: completed, or on its way there.
+    def _current(self) -> dict[str, SnapshotSet]:
+        """Return, by volume or instance, the policy's set for the current slot: completed, or on its way there.
 
-        A set stands for its volumes too, since a snapshot of one of them could not be told from its part of the set.
+        A set stands for its volumes too, since a snapshot of one of them looks like its part of the set.
         """
-        made = [unit for unit in self.units if unit.period == self.slot and self._fills_its_slot(unit)]
-        parts = {source_of(snapshot): unit for unit in made for snapshot in unit.snapshots}
-        return parts | {unit.group: unit for unit in made}
+        made = [a_set for a_set in self.sets if a_set.period == self.slot and self._fills_its_slot(a_set)]
+        parts = {source_of(snapshot): a_set for a_set in made for snapshot in a_set.snapshots}
+        return parts | {a_set.group: a_set for a_set in made}
 
-    def _fills_its_slot(self, unit: Unit) -> bool:
+    def _fills_its_slot(self, a_set: SnapshotSet) -> bool:
         """Return whether the policy has made it, and it is good or may become so."""
-        return unit.state not in ("error", "incomplete") and self.is_own(unit)
+        return a_set.state not in ("error", "incomplete") and self.is_own(a_set)
 
     @cached_property
-    def second(self) -> dict[str, Unit]:
-        """Return, by unit, the earlier one of the same volume or instance and the same slot.
+    def second(self) -> dict[str, SnapshotSet]:
+        """Return, by set, the earlier one of the same volume or instance and the same slot.
 
-        Two runs at the same moment make such units. Each run deletes its own when the other's was earlier, unless it
-        was interrupted. A unit that began later than that was taken for another slot, whatever its tag claims by now.
+        Two runs at the same moment make such sets. Each run deletes its own when the other's was earlier, unless it
+        was interrupted. A set that began later than that was taken for another slot, even if its tag now claims this
+        one.
         """
-        first: dict[tuple[str, datetime | None], Unit] = {}
-        found: dict[str, Unit] = {}
-        for unit in reversed(self.units):
-            if unit.period is not None and unit.group and self._fills_its_slot(unit):
-                earlier = first.setdefault((unit.group, unit.period), unit)
-                if earlier is not unit and unit.start_time - earlier.start_time <= TOGETHER:
-                    found[unit.key] = earlier
+        first: dict[tuple[str, datetime | None], SnapshotSet] = {}
+        found: dict[str, SnapshotSet] = {}
+        for a_set in reversed(self.sets):
+            if a_set.period is not None and a_set.group and self._fills_its_slot(a_set):
+                earlier = first.setdefault((a_set.group, a_set.period), a_set)
+                if earlier is not a_set and a_set.start_time - earlier.start_time <= TOGETHER:
+                    found[a_set.key] = earlier
         return found
 
     def _own_tags(self, target: Target) -> dict[str, str]:
         tags = {tag_names.POLICY: self.spec.policy, tag_names.PERIOD: slot_value(self.slot)}
-        tags |= self.spec.upkeep.own_tags
+        tags |= self.spec.lifecycle.own_tags
         places = tag_names.copied_to_value(copy.place for copy in self.spec.copies)
         if places and all(len(self._copied(volume)[0]) < self._room for volume in target.volumes):
             tags[tag_names.COPIED_TO] = places
@@ -211,7 +212,7 @@ class Capture:
         return {**copied, **self.spec.tags, tag_names.SOURCE: volume.volume_id, tag_names.ORIGIN: origin_value(volume)}
 
     def _copied(self, volume: Volume) -> tuple[dict[str, str], list[str]]:
-        """Return the tags of a volume that go along, and the keys of those for which a snapshot has no place.
+        """Return the tags of a volume that its snapshot gets, and the keys of those for which it has no room.
 
         A volume may have as many as EC2 allows, and the snapshot has the policy's too. The volume's name comes first.
         """
@@ -240,7 +241,7 @@ class Capture:
     def _creations(self, target: Target) -> list[Change]:
         period = slot_value(self.slot)
         shared = self._own_tags(target)
-        # One question finds all that this run makes; which of it is whose, the rest of the tags tells.
+        # One query finds all snapshots of this run. Their other tags show their targets.
         slot = {key: shared[key] for key in (tag_names.POLICY, tag_names.PERIOD)}
         changes = []
         for volume in target.volumes:
@@ -275,14 +276,14 @@ class Capture:
 
         Those of an incomplete set look like a smaller set. Others claim this slot by a tag that does not fit them.
         """
-        incomplete = {name for unit in self.units if unit.state == "incomplete" for name in unit.ids}
+        incomplete = {name for a_set in self.sets if a_set.state == "incomplete" for name in a_set.ids}
         period = slot_value(self.slot)
         claiming = {
             item.snapshot_id
             for item in self.state.all(Snapshot)
             if not item.place and item.tags.get(tag_names.PERIOD) == period
         }
-        chosen = {name for unit in self.current.values() for name in unit.ids}
+        chosen = {name for a_set in self.current.values() for name in a_set.ids}
         return frozenset(incomplete | (claiming - chosen))
 
     def _planned(self, volume_id: str, group: str) -> str:
@@ -294,15 +295,15 @@ class Capture:
     def names(self) -> dict[str, str]:
         """Return the planned ids that the slot's snapshots had in the plan that made them, by id."""
         return {
-            item.snapshot_id: self._planned(source_of(item), unit.group)
-            for unit in self.current.values()
-            for item in unit.snapshots
+            item.snapshot_id: self._planned(source_of(item), a_set.group)
+            for a_set in self.current.values()
+            for item in a_set.snapshots
         }
 
     @property
     def _lock(self) -> str:
         """Return the lock of a new snapshot for its description."""
-        return self.spec.upkeep.locks.text if self.spec.upkeep.locks is not None else ""
+        return self.spec.lifecycle.locks.text if self.spec.lifecycle.locks is not None else ""
 
     def _request(self, volume: Volume, tags: Mapping[str, str]) -> dict[str, Any]:
         attached = volume.attachments[0].instance_id if volume.attachments else ""
@@ -369,17 +370,17 @@ class Capture:
             if change.action == "CreateSnapshots":
                 yield Snapshot(change.resource, volume_id=change.source, tags=(change.after or {})["tags"])
 
-    def is_own(self, unit: Unit) -> bool:
+    def is_own(self, a_set: SnapshotSet) -> bool:
         """Return whether this policy has made it, rather than adopted."""
-        return all(item.tags.get(tag_names.POLICY) == self.spec.policy for item in unit.snapshots)
+        return all(item.tags.get(tag_names.POLICY) == self.spec.policy for item in a_set.snapshots)
 
     @cached_property
-    def expected(self) -> list[Unit]:
+    def expected(self) -> list[SnapshotSet]:
         """Return the snapshot sets of this run as if they were completed."""
         found = []
         for group, changes in self.made.items():
             made = tuple(self._as_made(change) for change in changes)
-            found.append(Unit(min(item.snapshot_id for item in made), group, made, self.now, self.slot))
+            found.append(SnapshotSet(min(item.snapshot_id for item in made), group, made, self.now, self.slot))
         return found
 
     def _as_made(self, change: Change) -> Snapshot:
@@ -396,7 +397,7 @@ class Capture:
         )
 
     @cached_property
-    def awaited(self) -> list[Unit]:
+    def awaited(self) -> list[SnapshotSet]:
         """Return the pending snapshots of the present slot that an earlier or parallel run has made."""
-        found = {unit.key: unit for target in self.targets if (unit := self.current.get(target.group))}
-        return [unit for unit in found.values() if unit.state == "pending"]
+        found = {a_set.key: a_set for target in self.targets if (a_set := self.current.get(target.group))}
+        return [a_set for a_set in found.values() if a_set.state == "pending"]

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import cached_property
 
-from ..._domain.snapshot_sets import Slots, Unit, is_set, missing_parts, set_mark
+from ..._domain.snapshot_sets import Slots, SnapshotSet, is_instance_set, missing_parts, set_mark
 from ..._kernel import tags as tag_names
 from ..._kernel.proofs import (
     copy_misfit,
@@ -55,14 +55,14 @@ class Copied:
         spec: RotationSpec,
         copy: CopySpec,
         state: State,
-        sources: Sequence[Unit],
-        home: Sequence[Unit],
+        sources: Sequence[SnapshotSet],
+        home: Sequence[SnapshotSet],
         slots: Slots,
         now: datetime,
     ) -> None:
         self.spec, self.copy, self.state, self.sources, self.now = spec, copy, state, sources, now
         self._slots = slots
-        self.homes = {item.snapshot_id: (unit, item) for unit in home for item in unit.snapshots}
+        self.homes = {item.snapshot_id: (a_set, item) for a_set in home for item in a_set.snapshots}
         self.accounts = Accounts(spec, state)
         self.no_account = self.accounts.unknown(copy)
         found = (item for item in state.all(Snapshot) if item.place == copy.place)
@@ -78,14 +78,14 @@ class Copied:
         fitting = [item for item in claiming if item.snapshot_id not in self.unproven]
         self.unplaced = {item.snapshot_id: why for item in fitting if (why := self._unplaced(item))}
         ours = [item for item in fitting if item.snapshot_id not in self.unplaced]
-        self.failed = [self._unit((item,), item.snapshot_id) for item in ours if item.state == "error"]
+        self.failed = [self._snapshot_set((item,), item.snapshot_id) for item in ours if item.state == "error"]
         living = (item for item in ours if item.state in _LIVING)
         self.living = sorted(living, key=lambda item: (bool(self.doubt(item)), *_best_first(item)))
         self.copied: dict[str, Snapshot] = {}
         for item in self.living:
             self.copied.setdefault(original_of(item), item)
         others = [item for item in ours if item.state not in ("error", *_LIVING)]
-        self.units = self._units(others)
+        self.sets = self._snapshot_sets(others)
 
     @property
     def account(self) -> str:
@@ -102,7 +102,7 @@ class Copied:
         return f"{account}{self.state.region}/"
 
     def _misfit(self, copy: Snapshot) -> str:
-        """Return why a snapshot that claims to be one of the policy's copies is none, or an empty text."""
+        """Return why a snapshot is no copy of the policy, although it claims to be one, or an empty text."""
         record, original_id = copy_record(copy), original_of(copy)
         if record is None:
             return "its description does not name the volume and the region of an original"
@@ -120,7 +120,7 @@ class Copied:
         return copy_misfit(copy, original) or ""
 
     def _account_here(self, copy: Snapshot) -> str:
-        """Return the account of the originals. Where no other profile is asked, the owner of the copy tells it."""
+        """Return the account of the originals. Where no other profile is asked, it is the owner of the copy."""
         return self.accounts.of(None) or ("" if self.account else copy.owner_id or "")
 
     def _unplaced(self, copy: Snapshot) -> str:
@@ -149,12 +149,12 @@ class Copied:
     def _mark(self, copy: Snapshot) -> str:
         """Return the mark that the copies of one set share, or an empty text for the copy of a single snapshot.
 
-        Facts tell it, in all that the present version copied and of every original that is there. For other copies the
+        Facts show it for all copies of the present version, and for every original that is there. For other copies the
         tag `tags.SET` does, and no such copy is in one set with a proven one.
         """
         home, record = self.homes.get(original_of(copy)), copy_record(copy)
         if home is not None:
-            return set_mark(home[0].group, home[0].start_time) if is_set(home[0]) else ""
+            return set_mark(home[0].group, home[0].start_time) if is_instance_set(home[0]) else ""
         if record is not None and record.original:
             if not record.instance:
                 return ""
@@ -172,23 +172,27 @@ class Copied:
             return "its description does not name its original"
         return "" if original_id in self.homes else f"only its tags say when {original_id} was taken, which is gone"
 
-    def _unit(self, snapshots: Sequence[Snapshot], key: str, *, whole: bool = True, lacking: int = 0) -> Unit:
-        """Return copies as one unit, with the time and the slot of their originals: as EC2 shows these, else as
+    def _snapshot_set(
+        self, snapshots: Sequence[Snapshot], key: str, *, whole: bool = True, lacking: int = 0
+    ) -> SnapshotSet:
+        """Return copies as one set, with the time and the slot of their originals: as EC2 shows these, else as
         recorded.
         """
         first, parts = snapshots[0], tuple(snapshots)
         home, record, mark = self.homes.get(original_of(first)), copy_record(first), self._mark(first)
         doubt = next((why for item in snapshots if (why := self.doubt(item))), "")
         if home is not None and not doubt:
-            unit = home[0]
-            return Unit(key, unit.group, parts, unit.start_time, unit.period, whole, lacking, claimed=unit.claimed)
+            a_set = home[0]
+            return SnapshotSet(
+                key, a_set.group, parts, a_set.start_time, a_set.period, whole, lacking, claimed=a_set.claimed
+            )
         if doubt:
             start = max(item.start_time or self.now for item in snapshots)
-            return Unit(key, self._doubtful_group(first), parts, start, None, doubt=doubt)
+            return SnapshotSet(key, self._doubtful_group(first), parts, start, None, doubt=doubt)
         taken = time_of(first) or self.now
         group = record.instance if mark and record is not None else source_of(first)
         period, claimed = self._slots.made_for(parts, taken)
-        return Unit(key, group, parts, taken, period, whole, lacking, claimed=claimed)
+        return SnapshotSet(key, group, parts, taken, period, whole, lacking, claimed=claimed)
 
     def _doubtful_group(self, copy: Snapshot) -> str:
         """Return the source of the copy from its description, or an empty text if only a tag assigns it to a set."""
@@ -199,28 +203,28 @@ class Copied:
             return ""
         return record.instance or record.volume
 
-    def _units(self, others: Iterable[Snapshot]) -> list[Unit]:
-        """Return the copies of the place as units, the newest first. The key of a unit is that of its original.
+    def _snapshot_sets(self, others: Iterable[Snapshot]) -> list[SnapshotSet]:
+        """Return the copies of the place as sets, the newest first. The key of a set is that of its original.
 
-        Copies of one set are one unit, whole when each of its originals has one. A second copy of the same original is
-        a unit of its own. So is each copy that failed, or whose state this collection does not judge.
+        Copies of one set are one set, whole when each of its originals has one. A second copy of the same original is
+        a set of its own. So is each copy that failed, or whose state this collection does not judge.
         """
-        sets: dict[tuple[str, str], list[Snapshot]] = defaultdict(list)
+        by_mark: dict[tuple[str, str], list[Snapshot]] = defaultdict(list)
         for original, item in self.copied.items():
             mark = self._mark(item)
-            sets[mark, "" if mark else original].append(item)
-        units = []
-        for (mark, _alone), members in sets.items():
+            by_mark[mark, "" if mark else original].append(item)
+        sets = []
+        for (mark, _alone), members in by_mark.items():
             ordered = sorted(members, key=original_of)
             source = self._source_sets.get(mark)
             whole = source is None or all(item in self.copied for item in source.ids)
             key = original_of(ordered[0]) if source is None else source.key
             recording = next((known[1] for item in ordered if (known := self.homes.get(original_of(item)))), None)
             lacking = missing_parts(ordered, recording) if mark else 0
-            units.append(self._unit(ordered, key, whole=whole, lacking=lacking))
-        units += [self._unit((item,), item.snapshot_id) for item in (*self.second, *others)]
-        units += self.failed
-        return sorted(units, key=lambda item: (item.start_time, item.key), reverse=True)
+            sets.append(self._snapshot_set(ordered, key, whole=whole, lacking=lacking))
+        sets += [self._snapshot_set((item,), item.snapshot_id) for item in (*self.second, *others)]
+        sets += self.failed
+        return sorted(sets, key=lambda item: (item.start_time, item.key), reverse=True)
 
     @cached_property
     def second(self) -> list[Snapshot]:
@@ -228,9 +232,9 @@ class Copied:
         return [item for item in self.living if self.copied[original_of(item)] is not item]
 
     @cached_property
-    def _source_sets(self) -> dict[str, Unit]:
+    def _source_sets(self) -> dict[str, SnapshotSet]:
         """Return the original set by the mark of the set."""
-        return {set_mark(unit.group, unit.start_time): unit for unit in self.sources if is_set(unit)}
+        return {set_mark(a_set.group, a_set.start_time): a_set for a_set in self.sources if is_instance_set(a_set)}
 
 
 def _best_first(snapshot: Snapshot) -> tuple[bool, float, str]:

@@ -25,7 +25,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from ..._domain.snapshot_sets import Unit, is_set
+from ..._domain.snapshot_sets import SnapshotSet, is_instance_set
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import bounded
 from ..._kernel.ids import COPIED_VOLUME, copy_description, is_planned, moment_of, planned
@@ -85,13 +85,13 @@ class Copying:
     # --- the copies to make ---
 
     @property
-    def wanted(self) -> list[Unit]:
+    def wanted(self) -> list[SnapshotSet]:
         """Return the originals whose copy is missing and can be made, the oldest first."""
         return [] if self._no_key or self.there.no_account else self._missing
 
     @cached_property
     def _no_key(self) -> str:
-        """Return why the key of the place is unusable, or an empty text, also if KMS does not tell."""
+        """Return why the key of the place is unusable, or an empty text, also if KMS does not answer."""
         key = self.copy.kms_key_id
         if key is None or self.state.fact(f"{self.copy.place}/{key}/key", self.copy.place) != "":
             return ""
@@ -101,32 +101,35 @@ class Copying:
         )
 
     @cached_property
-    def _missing(self) -> list[Unit]:
+    def _missing(self) -> list[SnapshotSet]:
         """Return the originals whose copy the rules would keep and is missing or incomplete, the oldest first."""
         missing = {
-            unit.key: unit
-            for unit in self.sources
-            if any(item not in self.there.copied for item in unit.ids) and not self._unshareable(unit)
+            a_set.key: a_set
+            for a_set in self.sources
+            if any(item not in self.there.copied for item in a_set.ids) and not self._unshareable(a_set)
         }
         if not missing:
             return []
-        left_out = exclusions(self.there.units, self.guards, self.now)
+        left_out = exclusions(self.there.sets, self.guards, self.now)
         counted = {
-            unit.key: unit.candidate
-            for unit in self.there.units
-            if unit.group and not unit.doubt and (unit.key not in left_out or unit.state == "pending")
+            a_set.key: a_set.candidate
+            for a_set in self.there.sets
+            if a_set.group and not a_set.doubt and (a_set.key not in left_out or a_set.state == "pending")
         }
         # A copy that is to be there counts as it will: as its original.
-        coming = {key: unit.candidate for key, unit in missing.items()}
+        coming = {key: a_set.candidate for key, a_set in missing.items()}
         decided = decide({**counted, **coming}.values(), self.copy.keep, self.now)
-        wanted = (unit for key, unit in missing.items() if decided[key])
+        wanted = (a_set for key, a_set in missing.items() if decided[key])
         return sorted(wanted, key=lambda one: (one.start_time, one.key))
 
     @cached_property
-    def beginning(self) -> list[tuple[Unit, Snapshot]]:
+    def beginning(self) -> list[tuple[SnapshotSet, Snapshot]]:
         """Return the originals whose copy begins now, in order: as many as EC2 makes at once, or all with a wait."""
         missing = [
-            (unit, item) for unit in self.wanted for item in unit.snapshots if item.snapshot_id not in self.there.copied
+            (a_set, item)
+            for a_set in self.wanted
+            for item in a_set.snapshots
+            if item.snapshot_id not in self.there.copied
         ]
         room = IN_FLIGHT - sum(item.state == "pending" for item in self.there.living)
         return missing if self.waits else missing[: max(0, room)]
@@ -134,7 +137,7 @@ class Copying:
     @cached_property
     def begun(self) -> list[Change]:
         """Return the copies that this run begins, the oldest first."""
-        values = tuple(self._copy_of(item) for _unit, item in self.beginning)
+        values = tuple(self._copy_of(item) for _set, item in self.beginning)
         identities = {
             # EC2 takes 200 values in one filter.
             start: Query(
@@ -146,25 +149,25 @@ class Copying:
             for start in range(0, len(values), 200)
         }
         return [
-            self._change(unit, item, identities[number - number % 200])
-            for number, (unit, item) in enumerate(self.beginning)
+            self._change(a_set, item, identities[number - number % 200])
+            for number, (a_set, item) in enumerate(self.beginning)
         ]
 
     def _copy_of(self, source: Snapshot) -> str:
         return f"{self.there.here}{source.snapshot_id}"
 
     @staticmethod
-    def _taken(unit: Unit, source: Snapshot) -> str:
+    def _taken(a_set: SnapshotSet, source: Snapshot) -> str:
         """Return when the original was taken. The start of the copy does not count."""
         name = source.snapshot_id
-        return moment_of(name) if is_planned(name) else format_instant(unit.start_time)
+        return moment_of(name) if is_planned(name) else format_instant(a_set.start_time)
 
-    def _tags(self, unit: Unit, source: Snapshot) -> dict[str, str]:
+    def _tags(self, a_set: SnapshotSet, source: Snapshot) -> dict[str, str]:
         own = {
             tag_names.POLICY: self.spec.policy,
             tag_names.COPY_OF: self._copy_of(source),
             tag_names.SOURCE: source_of(source),
-            tag_names.TAKEN: self._taken(unit, source),
+            tag_names.TAKEN: self._taken(a_set, source),
         }
         along = {key: source.tags[key] for key in _ALONG if key in source.tags}
         own = {**self.spec.tags, **along, **own}
@@ -172,10 +175,10 @@ class Copying:
         others, _left_out = tag_names.with_room(own, carried(source.tags))
         return {**others, **own}
 
-    def _description(self, unit: Unit, source: Snapshot) -> str:
+    def _description(self, a_set: SnapshotSet, source: Snapshot) -> str:
         """Return the Description of a copy, which outlives its tags."""
-        volume, instance = source_of(source), unit.group if is_set(unit) else ""
-        name, region, taken = source.snapshot_id, self.state.region, self._taken(unit, source)
+        volume, instance = source_of(source), a_set.group if is_instance_set(a_set) else ""
+        name, region, taken = source.snapshot_id, self.state.region, self._taken(a_set, source)
         record = capture_record(source)
         return copy_description(
             self.spec.policy,
@@ -190,12 +193,12 @@ class Copying:
             slot=slot_value(record.slot) if record is not None and record.slot is not None else "",
         )
 
-    def _change(self, unit: Unit, source: Snapshot, identity: Query) -> Change:
-        tags, name = self._tags(unit, source), self._names.get(source.snapshot_id, source.snapshot_id)
+    def _change(self, a_set: SnapshotSet, source: Snapshot, identity: Query) -> Change:
+        tags, name = self._tags(a_set, source), self._names.get(source.snapshot_id, source.snapshot_id)
         parameters: dict[str, Any] = {
             "SourceRegion": self.state.region,
             "SourceSnapshotId": source.snapshot_id,
-            "Description": self._description(unit, source),
+            "Description": self._description(a_set, source),
             "TagSpecifications": [specification("snapshot", tags)],
         }
         if self.copy.kms_key_id is not None:
@@ -223,31 +226,31 @@ class Copying:
     @cached_property
     def scene(self) -> Scene:
         """Return the place as it will be once all unfinished copies are completed."""
-        made = {item.snapshot_id: change for (_unit, item), change in zip(self.beginning, self.begun, strict=True)}
+        made = {item.snapshot_id: change for (_set, item), change in zip(self.beginning, self.begun, strict=True)}
         expected = []
-        for unit in self.wanted:
-            if all(item in self.there.copied or item in made for item in unit.ids):
+        for a_set in self.wanted:
+            if all(item in self.there.copied or item in made for item in a_set.ids):
                 parts = [
                     self._as_made(made[original.snapshot_id], original)
                     if original.snapshot_id in made
                     else self.there.copied[original.snapshot_id]
-                    for original in unit.snapshots
+                    for original in a_set.snapshots
                 ]
-                expected.append(replace(unit, snapshots=tuple(parts), whole=True))
-        becoming = {unit.key for unit in expected}
-        pending = [unit for unit in self.there.units if unit.state == "pending" and not unit.doubt]
-        awaited = [unit for unit in pending if unit.whole and unit.group]
-        # A set of which a part was there is one of the two, and counts whole. So does one that nobody completes.
-        coming = {unit.key for unit in self.wanted}
-        units = [replace(unit, whole=unit.whole or unit.key not in coming) for unit in self.there.units]
-        units = [unit for unit in units if unit.key not in becoming]
-        holders = {snapshot_id: unit for unit in units for snapshot_id in unit.ids}
+                expected.append(replace(a_set, snapshots=tuple(parts), whole=True))
+        becoming = {a_set.key for a_set in expected}
+        pending = [a_set for a_set in self.there.sets if a_set.state == "pending" and not a_set.doubt]
+        awaited = [a_set for a_set in pending if a_set.whole and a_set.group]
+        # A set with a part that was there counts as whole. So does a set that no run completes.
+        coming = {a_set.key for a_set in self.wanted}
+        sets = [replace(a_set, whole=a_set.whole or a_set.key not in coming) for a_set in self.there.sets]
+        sets = [a_set for a_set in sets if a_set.key not in becoming]
+        holders = {snapshot_id: a_set for a_set in sets for snapshot_id in a_set.ids}
         repeated = [item for item in self.there.second if not self.there.doubt(item)]
         firsts = {item.snapshot_id: holders.get(self.there.copied[original_of(item)].snapshot_id) for item in repeated}
         second = {name: first for name, first in firsts.items() if first is not None}
         return Scene(
             self.copy.place,
-            units,
+            sets,
             expected,
             awaited,
             failed=self.there.failed,
@@ -267,12 +270,12 @@ class Copying:
         )
 
     def _key_of(self, source: Snapshot) -> str | None:
-        """Return the key that a copy will have; where nobody tells which that is, the one that the newest copy has."""
+        """Return the key that a copy will have, or the key of the newest copy where KMS does not answer."""
         if self.copy.kms_key_id is None and not source.encrypted:
             return None
-        told = self.state.fact(f"{self.copy.place}/{self.copy.kms_key_id or DEFAULT_KEY}/key", self.copy.place)
-        if told:
-            return str(told)
+        answered = self.state.fact(f"{self.copy.place}/{self.copy.kms_key_id or DEFAULT_KEY}/key", self.copy.place)
+        if answered:
+            return str(answered)
         volume = source_of(source)
         keys = [item.kms_key_id for item in self.there.copied.values() if item.encrypted and source_of(item) == volume]
         return keys[0] if keys else None
@@ -280,31 +283,31 @@ class Copying:
     @property
     def coming(self) -> list[Snapshot]:
         """Return the copies that this run sees completed."""
-        return [item for unit in self.scene.extra for item in unit.snapshots] if self.waits else []
+        return [item for a_set in self.scene.extra for item in a_set.snapshots] if self.waits else []
 
     # --- dependencies ---
 
     def depending(self, *, waits: bool) -> Iterator[tuple[str, str]]:
-        """Yield the originals, by their unit's key, of which a copy is not seen completed in this run, and why they
-        stay.
+        """Yield, by their set's key, the originals without a copy that this run sees completed, and why they are
+        kept.
 
         *waits*: whether this run sees all unfinished copies completed.
         """
         if waits:
             return
         pending = {original_of(item) for item in self.there.living if item.state == "pending"}
-        for unit in self.sources:
-            if pending.intersection(unit.ids):
-                yield unit.key, f"its copy in {self.copy.where} is not completed yet"
-        for unit in self.wanted:
-            yield unit.key, f"its copy in {self.copy.where} is not completed yet"
+        for a_set in self.sources:
+            if pending.intersection(a_set.ids):
+                yield a_set.key, f"its copy in {self.copy.where} is not completed yet"
+        for a_set in self.wanted:
+            yield a_set.key, f"its copy in {self.copy.where} is not completed yet"
 
     # --- other accounts ---
 
-    def _unshareable(self, unit: Unit) -> str:
-        """Return why EC2 refuses to share a part of the unit with the other account, or an empty text."""
+    def _unshareable(self, a_set: SnapshotSet) -> str:
+        """Return why EC2 refuses to share a part of the set with the other account, or an empty text."""
         default = self.state.fact(f"{DEFAULT_KEY}/key")
-        for item in unit.snapshots:
+        for item in a_set.snapshots:
             if self.account and item.encrypted and default and item.kms_key_id == default:
                 return (
                     f"{item.snapshot_id} cannot be copied to {self.copy.where}: it is encrypted with the default key "
@@ -317,20 +320,20 @@ class Copying:
         """Return why some wanted copies cannot be made."""
         if self.there.no_account:
             return [self.there.no_account]
-        missing = [unit for unit in self.sources if any(item not in self.there.copied for item in unit.ids)]
-        unshareable = [text for unit in missing if (text := self._unshareable(unit))]
+        missing = [a_set for a_set in self.sources if any(item not in self.there.copied for item in a_set.ids)]
+        unshareable = [text for a_set in missing if (text := self._unshareable(a_set))]
         return [*unshareable, *([self._no_key] if self._no_key and self._missing else [])]
 
     def questions(self) -> Iterator[Query]:
         """Yield the queries for keys and, before originals are shared, for their present sharing."""
-        begun = [item for _unit, item in self.beginning]
+        begun = [item for _set, item in self.beginning]
         key = self.copy.kms_key_id or DEFAULT_KEY
-        # Without a wait nobody is interested in which key the default one is.
+        # Without a wait the run does not use the default key's id.
         if begun and (self.copy.kms_key_id is not None or (self.waits and any(item.encrypted for item in begun))):
             yield _key_query(key, self.copy.place)
         if not self.account:
             return
-        if any(item.encrypted for unit in self.sources for item in unit.snapshots):
+        if any(item.encrypted for a_set in self.sources for item in a_set.snapshots):
             yield _key_query(DEFAULT_KEY)
         yield from (
             replace(sharing(item.snapshot_id), optional=True) for item in begun if not is_planned(item.snapshot_id)
@@ -339,10 +342,10 @@ class Copying:
     def to_share(self) -> list[Snapshot]:
         """Return the originals that are shared for the time of their copy: none that somebody has shared already."""
         found = []
-        for _unit, item in self.beginning:
+        for _set, item in self.beginning:
             allowed = self.state.fact(f"{item.snapshot_id}/shared") or ()
-            lent = self.account in tag_names.lent_to(item.tags)
-            if self.account and (lent or self.account not in allowed):
+            recorded = self.account in tag_names.shared_with(item.tags)
+            if self.account and (recorded or self.account not in allowed):
                 found.append(item)
         return found
 
@@ -352,11 +355,11 @@ class Copying:
         return Query("DescribeSnapshots", claim, (("OwnerIds", ("self",)),), place=self.copy.place)
 
     def still_needed(self) -> set[str]:
-        """Return the originals that must stay shared when this run ends: their copy is under way then."""
+        """Return the originals that are still shared when this run ends, since their copy is under way."""
         if self.waits:
             return set()
         pending = {original_of(item) for item in self.there.living if item.state == "pending"}
-        return pending | {item.snapshot_id for _unit, item in self.beginning}
+        return pending | {item.snapshot_id for _set, item in self.beginning}
 
     # --- the calls ---
 
@@ -365,7 +368,7 @@ class Copying:
         once.
         """
         pending = tuple(item.snapshot_id for item in self.there.living if item.state == "pending") if self.waits else ()
-        changes = list(zip((item for _unit, item in self.beginning), self.begun, strict=True))
+        changes = list(zip((item for _set, item in self.beginning), self.begun, strict=True))
         if pending:
             yield Stage(waits=(Wait(pending, "completed", place=self.copy.place),))
         for start in range(0, len(changes), IN_FLIGHT):
@@ -413,8 +416,8 @@ class Copying:
                 "were in this account. These copies do not count and are kept. Delete those that you do not need. "
                 f"{found}."
             )
-        for unit in self.there.failed:
-            for item in unit.snapshots:
+        for a_set in self.there.failed:
+            for item in a_set.snapshots:
                 yield (
                     f"the copy {item.snapshot_id} of {original_of(item)} in {self.copy.where} has failed: "
                     f"{item.state_reason or 'EC2 gives no reason'}. It is deleted, and the next run copies again if "
@@ -422,17 +425,17 @@ class Copying:
                 )
 
     def doubts(self, excluded: Mapping[str, str]) -> Iterator[str]:
-        """Yield the copies whose originals are gone and that stay because only tags say when they were taken.
+        """Yield the copies that are kept because their originals are gone and only tags say when they were taken.
 
-        *excluded*: by unit's key, why it takes part in no rule.
+        *excluded*: by set's key, why it takes part in no rule.
         """
         found = [
-            f"{' '.join(unit.ids)}: {unit.doubt}"
-            for unit in self.there.units
-            if unit.doubt
-            and unit.state == "completed"
-            and unit.key in excluded
-            and original_of(unit.snapshots[0]) not in self.there.homes
+            f"{' '.join(a_set.ids)}: {a_set.doubt}"
+            for a_set in self.there.sets
+            if a_set.doubt
+            and a_set.state == "completed"
+            and a_set.key in excluded
+            and original_of(a_set.snapshots[0]) not in self.there.homes
         ]
         if found:
             yield (
@@ -443,21 +446,23 @@ class Copying:
 
     # --- results ---
 
-    def recovery_point(self, group: str, *, as_is: bool) -> Unit | None:
+    def recovery_point(self, group: str, *, as_is: bool) -> SnapshotSet | None:
         """Return the newest good copy for *group*. With *as_is*, the copies of this run do not count."""
         there = self._newest.get(group)
         coming = None if as_is or not self.waits else self._coming.get(group)
         return max((one for one in (there, coming) if one is not None), key=_age, default=None)
 
     @cached_property
-    def _newest(self) -> dict[str, Unit]:
-        good = [unit for unit in self.there.units if unit.state == "completed" and not unit.archived and not unit.doubt]
-        return {unit.group: unit for unit in sorted(good, key=_age)}
+    def _newest(self) -> dict[str, SnapshotSet]:
+        good = [
+            a_set for a_set in self.there.sets if a_set.state == "completed" and not a_set.archived and not a_set.doubt
+        ]
+        return {a_set.group: a_set for a_set in sorted(good, key=_age)}
 
     @cached_property
-    def _coming(self) -> dict[str, Unit]:
-        return {unit.group: unit for unit in sorted(self.scene.extra, key=_age)}
+    def _coming(self) -> dict[str, SnapshotSet]:
+        return {a_set.group: a_set for a_set in sorted(self.scene.extra, key=_age)}
 
 
-def _age(unit: Unit) -> tuple[datetime, str]:
-    return unit.start_time, unit.key
+def _age(a_set: SnapshotSet) -> tuple[datetime, str]:
+    return a_set.start_time, a_set.key

@@ -54,7 +54,7 @@ _ASKED = {
 }
 """The questions, each with the guard that asks it."""
 BEFORE_THE_RULES = ("backup", "managed", "protected")
-"""These snapshots are somebody else's business: while the guard is on they take nobody's place."""
+"""Others use these snapshots: while the guard is on, they displace no other snapshot."""
 
 
 def queries(spec: RotationSpec, snapshots: Iterable[Snapshot], place: Place = HERE) -> Iterator[Query]:
@@ -94,7 +94,7 @@ def _guard_of(query: Query) -> str:
 
 
 class Guards:
-    """The guards as questions about one snapshot: an empty answer lets it go.
+    """The guards as questions about one snapshot. With an empty answer it may be deleted.
 
     *coming*: copies that are completed before anything is deleted.
     """
@@ -138,7 +138,7 @@ class Guards:
     def stops(self, snapshot: Snapshot, mode: str, names: Iterable[str] | None = None) -> Iterator[tuple[str, str]]:
         """Yield (guard, reason) for the guards of this mode, all or those of *names*, that hold the snapshot back.
 
-        A guard whose question has no answer holds everything back, whatever its mode.
+        A guard without an answer keeps every snapshot, in any mode.
         """
         if mode == "keep" and names is None:
             yield from ((name, reason) for place, name, reason in self._unanswered if place == snapshot.place)
@@ -149,7 +149,7 @@ class Guards:
                     yield name, reason
 
     def reason(self, snapshot: Snapshot, names: Iterable[str]) -> str:
-        """Return the first objection of these guards, whatever their mode."""
+        """Return the first objection of these guards, in any mode."""
         return next((text for name in names if (text := self._asks[name](snapshot))), "")
 
     def _fact(self, snapshot: Snapshot, name: str) -> object:
@@ -166,7 +166,7 @@ class Guards:
         return f"lock {lock['state']}" + (f" until {lock['expires_on']}" if lock["expires_on"] else "")
 
     @cached_property
-    def _lending(self) -> frozenset[str]:
+    def _copying_accounts(self) -> frozenset[str]:
         """Return the accounts with which originals are shared for copies, as far as they are known."""
         return Accounts(self._spec, self._state).all or frozenset()
 
@@ -174,8 +174,8 @@ class Guards:
         allowed = self._fact(snapshot, "shared")
         # The guard `public` holds public snapshots. A run unshares the snapshots that it shared for a copy.
         # Anybody may have written the tag, so the task must have copies in that account.
-        lent = ("all", *(tag_names.lent_to(snapshot.tags) & self._lending))
-        accounts = [str(item) for item in allowed if item not in lent] if isinstance(allowed, list) else []
+        ours = ("all", *(tag_names.shared_with(snapshot.tags) & self._copying_accounts))
+        accounts = [str(item) for item in allowed if item not in ours] if isinstance(allowed, list) else []
         return f"shared with {', '.join(accounts)}" if accounts else ""
 
     def _fast_restore(self, snapshot: Snapshot) -> str:
@@ -188,7 +188,7 @@ class Guards:
         known: Mapping[str, str | None] = tier if isinstance(tier, Mapping) else {}
         if known.get("last") in _TIERING:
             return f"{known['last']}"
-        # One that is restored for a while is shown in the standard tier, and its archived form goes on being paid for.
+        # EC2 shows a temporary restore in the standard tier, and still bills its archived form.
         restored = known.get("last") == "temporary-restore-completed"
         if snapshot.storage_tier != "archive" and known.get("tier") != "archive" and not restored:
             return ""

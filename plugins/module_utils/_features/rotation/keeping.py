@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The snapshots of one place under one set of rules: those that the rules keep, and the guards' verdict on the others.
+"""The snapshots of one place under one set of rules: the snapshots that the rules keep, and the guards' verdict.
 
 Private to this collection.
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
-from ..._domain.snapshot_sets import Unit
+from ..._domain.snapshot_sets import SnapshotSet
 from ..._kernel.places import Place
 from ..._kernel.plan import Change
 from ..._kernel.proofs import capture_record
@@ -40,21 +40,21 @@ class Held:
 class Verdict:
     """The guards' judgement: sets that they keep, reports, and failures of the task.
 
-    ``warned`` and ``accused`` by unit: of one that is held back all the same, neither counts.
+    ``warned`` and ``accused``, by set: neither counts for a set that another guard keeps.
     """
 
     held: dict[str, Held] = field(default_factory=dict)
     warned: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     accused: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
-    def say(self, mode: str, unit: Unit, snapshot_id: str, guard: str, reason: str) -> None:
-        """Note the reason of a guard in this mode about a snapshot of the unit."""
+    def say(self, mode: str, a_set: SnapshotSet, snapshot_id: str, guard: str, reason: str) -> None:
+        """Note the reason of a guard in this mode about a snapshot of the set."""
         if mode == "keep":
-            self.held.setdefault(unit.key, Held(guard, reason))
+            self.held.setdefault(a_set.key, Held(guard, reason))
         elif mode == "report":
-            self.warned[unit.key].append(f"{snapshot_id} is deleted although {reason} (guards.{guard}: report)")
+            self.warned[a_set.key].append(f"{snapshot_id} is deleted although {reason} (guards.{guard}: report)")
         elif mode == "fail":
-            self.accused[unit.key].append(f"{snapshot_id}: {guard}: {reason}")
+            self.accused[a_set.key].append(f"{snapshot_id}: {guard}: {reason}")
 
     @property
     def failing(self) -> list[str]:
@@ -66,31 +66,31 @@ class Verdict:
 class Scene:
     """The snapshots of a place, now and after the run.
 
-    ``units``: the existing ones, the newest first. ``expected``: those that this run makes. ``awaited``: the existing
-    units that are not completed yet, but count as if they were. ``failed``: the policy's units that EC2 did not finish,
-    which a run may delete. ``second``: by unit, the one of the same slot that it repeats. ``current``: the units that
-    stay whatever the rules decide, since a run would make them again at once. ``known``: all snapshots of the place
-    that have been read. ``waits``: whether this run sees all of it completed before it deletes.
+    ``sets``: the existing ones, the newest first. ``expected``: those that this run makes. ``awaited``: the existing
+    sets that are not completed yet, but count as if they were. ``failed``: the policy's sets that EC2 did not finish,
+    which a run may delete. ``second``: by set, the one of the same slot that it repeats. ``current``: the sets of
+    the current slot, which are kept under any rules, since a run would take them again at once. ``known``: all
+    snapshots of the place that have been read. ``waits``: whether this run sees all sets completed before it deletes.
     """
 
     place: Place
-    units: Sequence[Unit]
-    expected: Sequence[Unit] = ()
-    awaited: Sequence[Unit] = ()
-    failed: Sequence[Unit] = ()
-    second: Mapping[str, Unit] = field(default_factory=dict)
+    sets: Sequence[SnapshotSet]
+    expected: Sequence[SnapshotSet] = ()
+    awaited: Sequence[SnapshotSet] = ()
+    failed: Sequence[SnapshotSet] = ()
+    second: Mapping[str, SnapshotSet] = field(default_factory=dict)
     current: frozenset[str] = frozenset()
     known: Sequence[Snapshot] = ()
     waits: bool = True
 
     @property
-    def extra(self) -> list[Unit]:
+    def extra(self) -> list[SnapshotSet]:
         """Return the sets that count as completed although they are not."""
         return [*self.expected, *self.awaited]
 
 
 class Keeping:
-    """One scene under the rules ``keep``; without rules nothing goes."""
+    """One scene under the rules ``keep``. Without rules nothing is deleted."""
 
     def __init__(self, spec: RotationSpec, keep: Keep | None, scene: Scene, guards: Guards, now: datetime) -> None:
         self.spec, self.keep, self.scene, self.guards, self.now = spec, keep, scene, guards, now
@@ -99,34 +99,34 @@ class Keeping:
 
     @cached_property
     def excluded(self) -> dict[str, str]:
-        """Return, by unit, why it takes part in no rule."""
-        found = {**dict.fromkeys(self.scene.second, SECOND), **exclusions(self.scene.units, self.guards, self.now)}
-        doubtful = {unit.key: unit.doubt for unit in self.scene.units if unit.doubt and unit.key not in found}
+        """Return, by set, why it takes part in no rule."""
+        found = {**dict.fromkeys(self.scene.second, SECOND), **exclusions(self.scene.sets, self.guards, self.now)}
+        doubtful = {a_set.key: a_set.doubt for a_set in self.scene.sets if a_set.doubt and a_set.key not in found}
         if doubtful and self.keep is not None:
-            counted = [unit for unit in self.scene.units if unit.key not in found and not unit.doubt]
+            counted = [a_set for a_set in self.scene.sets if a_set.key not in found and not a_set.doubt]
             counted += self.scene.extra if self.scene.waits else []
             doubtful = {
-                unit.key: unit.doubt
-                for unit in self.scene.units
-                if unit.key in doubtful and not self._is_outlived(unit, counted, self.keep)
+                a_set.key: a_set.doubt
+                for a_set in self.scene.sets
+                if a_set.key in doubtful and not self._is_outlived(a_set, counted, self.keep)
             }
         return {**found, **doubtful}
 
-    def _is_outlived(self, unit: Unit, counted: Iterable[Unit], keep: Keep) -> bool:
-        """Return whether no rule would keep a unit of which nobody knows how much older than its start it is."""
-        group = [one.candidate for one in counted if one.group == unit.group]
-        return is_outlived(unit.candidate, group, keep, self.now)
+    def _is_outlived(self, a_set: SnapshotSet, counted: Iterable[SnapshotSet], keep: Keep) -> bool:
+        """Return whether no rule would keep a set whose data is older than its start by an unknown time."""
+        group = [one.candidate for one in counted if one.group == a_set.group]
+        return is_outlived(a_set.candidate, group, keep, self.now)
 
-    def _decided(self, extra: Sequence[Unit]) -> Mapping[str, tuple[str, ...]]:
-        """Return, by unit, the rules that keep it. *extra* counts as completed too."""
+    def _decided(self, extra: Sequence[SnapshotSet]) -> Mapping[str, tuple[str, ...]]:
+        """Return, by set, the rules that keep it. *extra* counts as completed too."""
         if self.keep is None:
             return {}
-        counted = [unit.candidate for unit in self.scene.units if unit.key not in self.excluded]
-        return decide([*counted, *(unit.candidate for unit in extra)], self.keep, self.now)
+        counted = [a_set.candidate for a_set in self.scene.sets if a_set.key not in self.excluded]
+        return decide([*counted, *(a_set.candidate for a_set in extra)], self.keep, self.now)
 
     @cached_property
     def kept(self) -> Mapping[str, tuple[str, ...]]:
-        """Return, by unit that takes part in the rules, those that keep it.
+        """Return, by set that takes part in the rules, those that keep it.
 
         All unfinished snapshots count as completed.
         """
@@ -135,98 +135,100 @@ class Keeping:
         return decided
 
     @cached_property
-    def unkept(self) -> list[Unit]:
-        """Return the units that no rule keeps, before the guards.
+    def unkept(self) -> list[SnapshotSet]:
+        """Return the sets that no rule keeps, before the guards.
 
-        A unit that is not completed before the deletions is left alone.
+        A set that is not completed before the deletions is left alone.
         """
         return [
-            unit
-            for unit in self.scene.units
-            if unit.key in self.kept
-            and not self.kept[unit.key]
-            and (unit.key not in self.excluded or unit.key in self._completing)
+            a_set
+            for a_set in self.scene.sets
+            if a_set.key in self.kept
+            and not self.kept[a_set.key]
+            and (a_set.key not in self.excluded or a_set.key in self._completing)
         ]
 
     @cached_property
     def _completing(self) -> frozenset[str]:
-        """Return the unfinished units that are completed before the deletions."""
-        return frozenset(unit.key for unit in self.scene.awaited) if self.scene.waits else frozenset()
+        """Return the unfinished sets that are completed before the deletions."""
+        return frozenset(a_set.key for a_set in self.scene.awaited) if self.scene.waits else frozenset()
 
     @cached_property
-    def leaving(self) -> list[Unit]:
-        """Return all units that may be deleted, before the guards."""
+    def leaving(self) -> list[SnapshotSet]:
+        """Return all sets that may be deleted, before the guards."""
         if self.keep is None:
             return []
         return [*self.unkept, *self.scene.failed, *self._surplus(), *self._broken(self.scene.extra)]
 
-    def _broken(self, extra: Sequence[Unit]) -> list[Unit]:
+    def _broken(self, extra: Sequence[SnapshotSet]) -> list[SnapshotSet]:
         """Return the incomplete sets that no rule would keep if they were whole. They replace no other snapshot."""
         broken = [
-            unit for unit in self.scene.units if unit.state == "incomplete" and len(unit.good) == len(unit.snapshots)
+            a_set
+            for a_set in self.scene.sets
+            if a_set.state == "incomplete" and len(a_set.good) == len(a_set.snapshots)
         ]
         if not broken or self.keep is None:
             return []
-        counted = [unit for unit in self.scene.units if unit.key not in self.excluded]
-        verdicts = decide([unit.candidate for unit in (*counted, *broken, *extra)], self.keep, self.now)
-        return [unit for unit in broken if not verdicts[unit.key] or self._repeats_whole(unit)]
+        counted = [a_set for a_set in self.scene.sets if a_set.key not in self.excluded]
+        verdicts = decide([a_set.candidate for a_set in (*counted, *broken, *extra)], self.keep, self.now)
+        return [a_set for a_set in broken if not verdicts[a_set.key] or self._repeats_whole(a_set)]
 
-    def _repeats_whole(self, unit: Unit) -> bool:
+    def _repeats_whole(self, a_set: SnapshotSet) -> bool:
         """Return whether an incomplete set would be the second of its slot if it were whole: a run was ended while it
         deleted the set.
 
-        The Description must tell how many parts are gone. A tag that claims more proves nothing.
+        The Description must say how many parts are gone. A tag that claims more proves nothing.
         """
-        record = capture_record(unit.snapshots[0])
+        record = capture_record(a_set.snapshots[0])
         return (
             record is not None
             and record.volumes is not None
             and any(
-                one.group == unit.group and one.period == unit.period and one.start_time < unit.start_time
-                for one in self.scene.units
+                one.group == a_set.group and one.period == a_set.period and one.start_time < a_set.start_time
+                for one in self.scene.sets
                 if one.state == "completed" and one.key not in self.excluded
             )
         )
 
-    def _surplus(self) -> Iterator[Unit]:
-        """Yield the second ones of a slot. The newest of a group stays, whichever it is: the run that made it may be
-        about to delete it.
+    def _surplus(self) -> Iterator[SnapshotSet]:
+        """Yield the second sets of a slot, except the newest set of a group: the run that made it may be about to
+        delete it.
         """
-        newest = {unit.group: unit for unit in self.scene.extra} if self.scene.waits else {}
-        for unit in self.scene.units:
-            if unit.state == "completed":
-                newest.setdefault(unit.group, unit)
-        for unit in self.scene.units:
-            second = self.excluded.get(unit.key) == SECOND and self.scene.second[unit.key].state == "completed"
-            if second and newest[unit.group] is not unit:
-                yield unit
+        newest = {a_set.group: a_set for a_set in self.scene.extra} if self.scene.waits else {}
+        for a_set in self.scene.sets:
+            if a_set.state == "completed":
+                newest.setdefault(a_set.group, a_set)
+        for a_set in self.scene.sets:
+            second = self.excluded.get(a_set.key) == SECOND and self.scene.second[a_set.key].state == "completed"
+            if second and newest[a_set.group] is not a_set:
+                yield a_set
 
     # --- the guards ---
 
-    def guarded(self, unit: Unit) -> tuple[Snapshot, ...]:
-        """Return the snapshots of a unit that the guards judge: those with data when the deletions begin."""
-        return unit.snapshots if unit.key in self._completing else unit.good
+    def guarded(self, a_set: SnapshotSet) -> tuple[Snapshot, ...]:
+        """Return the snapshots of a set that the guards judge: those with data when the deletions begin."""
+        return a_set.snapshots if a_set.key in self._completing else a_set.good
 
     def verdict(
         self, depending: Mapping[str, str], guards: Guards | None = None, *, waits: bool | None = None
     ) -> Verdict:
-        """Return the verdict of the guards on the units that may be deleted. A failed snapshot has no data to guard.
+        """Return the verdict of the guards on the sets that may be deleted. A failed snapshot has no data to guard.
 
-        *depending*: by unit, why it may not be deleted yet. *guards*: the guards with the facts at the time of the
+        *depending*: by set, why it may not be deleted yet. *guards*: the guards with the facts at the time of the
         deletions. *waits*: whether all unfinished snapshots are completed by then, None for the scene's own value.
         """
         guards = guards or self.guards
         waits = self.scene.waits if waits is None else waits
         verdict = Verdict()
-        for unit in self.leaving:
-            for snapshot in self.guarded(unit):
+        for a_set in self.leaving:
+            for snapshot in self.guarded(a_set):
                 for mode in MODES:
                     for name, reason in guards.stops(snapshot, mode):
-                        verdict.say(mode, unit, snapshot.snapshot_id, name, reason)
+                        verdict.say(mode, a_set, snapshot.snapshot_id, name, reason)
         self._accuse_before_the_rules(verdict)
-        for unit in self.leaving:
-            if unit.key in depending:
-                verdict.held.setdefault(unit.key, Held("depends", depending[unit.key]))
+        for a_set in self.leaving:
+            if a_set.key in depending:
+                verdict.held.setdefault(a_set.key, Held("depends", depending[a_set.key]))
         if not waits:
             self._hold_dependent(verdict)
         self._last_ones(verdict, self.scene.extra if waits else ())
@@ -241,84 +243,86 @@ class Keeping:
         names = [name for name in BEFORE_THE_RULES if self.spec.guard(name) == "fail"]
         if not names or self.keep is None:
             return
-        everyone = [unit for unit in self.scene.units if unit.state == "completed" and unit.group and not unit.doubt]
-        verdicts = decide((unit.candidate for unit in (*everyone, *self.scene.extra)), self.keep, self.now)
-        for unit in everyone:
-            if not verdicts[unit.key]:
-                for snapshot in unit.snapshots:
+        everyone = [
+            a_set for a_set in self.scene.sets if a_set.state == "completed" and a_set.group and not a_set.doubt
+        ]
+        verdicts = decide((a_set.candidate for a_set in (*everyone, *self.scene.extra)), self.keep, self.now)
+        for a_set in everyone:
+            if not verdicts[a_set.key]:
+                for snapshot in a_set.snapshots:
                     for name, reason in self.guards.stops(snapshot, "fail", names):
-                        verdict.say("fail", unit, snapshot.snapshot_id, name, reason)
+                        verdict.say("fail", a_set, snapshot.snapshot_id, name, reason)
 
-    def _last_ones(self, verdict: Verdict, coming: Iterable[Unit]) -> None:
-        units = {item: unit for unit in self.leaving if unit.key not in verdict.held for item in unit.ids}
-        going = [item for unit in units.values() for item in unit.good]
-        made = [replace(item, state="completed") for unit in coming for item in unit.snapshots]
+    def _last_ones(self, verdict: Verdict, coming: Iterable[SnapshotSet]) -> None:
+        sets = {item: a_set for a_set in self.leaving if a_set.key not in verdict.held for item in a_set.ids}
+        going = [item for a_set in sets.values() for item in a_set.good]
+        made = [replace(item, state="completed") for a_set in coming for item in a_set.snapshots]
         for snapshot_id, volume in last_of_their_volumes(going, [*self.scene.known, *made]).items():
             reason = f"it is the last completed snapshot of {volume}"
-            verdict.say(self.spec.guard("last"), units[snapshot_id], snapshot_id, "last", reason)
+            verdict.say(self.spec.guard("last"), sets[snapshot_id], snapshot_id, "last", reason)
 
     def _hold_dependent(self, verdict: Verdict) -> None:
-        """Hold the units whose replacement is due. Without a wait, this run never sees the replacement completed."""
-        waiting = {unit.group: unit for unit in self.scene.extra}
+        """Hold the sets whose replacement is due. Without a wait, this run never sees the replacement completed."""
+        waiting = {a_set.group: a_set for a_set in self.scene.extra}
         as_is = self._decided([])
-        leaning = [unit for unit in self.unkept if as_is.get(unit.key)]
-        broken = {unit.key for unit in self._broken([])}
-        leaning += [unit for unit in self._broken(self.scene.extra) if unit.key not in broken]
-        leaning += [
-            unit
-            for unit in self.leaving
-            if unit.group in waiting and unit.good and (unit.state == "error" or unit.key in self.scene.second)
+        dependent = [a_set for a_set in self.unkept if as_is.get(a_set.key)]
+        broken = {a_set.key for a_set in self._broken([])}
+        dependent += [a_set for a_set in self._broken(self.scene.extra) if a_set.key not in broken]
+        dependent += [
+            a_set
+            for a_set in self.leaving
+            if a_set.group in waiting and a_set.good and (a_set.state == "error" or a_set.key in self.scene.second)
         ]
-        for unit in leaning:
-            verdict.held.setdefault(unit.key, Held("depends", f"{waiting[unit.group].ids[0]} is not completed yet"))
+        for a_set in dependent:
+            verdict.held.setdefault(a_set.key, Held("depends", f"{waiting[a_set.group].ids[0]} is not completed yet"))
 
     # --- the deletions ---
 
-    def deletions(self, units: Sequence[Unit], leaning: Collection[str] = ()) -> list[Change]:
-        """Return a change for each snapshot of the units.
+    def deletions(self, sets: Sequence[SnapshotSet], dependent: Collection[str] = ()) -> list[Change]:
+        """Return a change for each snapshot of the sets.
 
-        *leaning*: the keys of units that are deleted only once all unfinished snapshots are completed.
+        *dependent*: the keys of sets that are deleted only once all unfinished snapshots are completed.
         """
         return [
             replace(
-                deletion(snapshot, unit, self.scene.place, second=unit.key in self.scene.second),
-                regardless=unit.key not in leaning,
+                deletion(snapshot, a_set, self.scene.place, second=a_set.key in self.scene.second),
+                regardless=a_set.key not in dependent,
             )
-            for unit in units
-            for snapshot in unit.snapshots
+            for a_set in sets
+            for snapshot in a_set.snapshots
         ]
 
 
-def exclusions(units: Iterable[Unit], guards: Guards, now: datetime) -> dict[str, str]:
-    """Return, by unit's key, why it takes part in no rule."""
-    found = ((unit.key, _excluded(unit, guards, now)) for unit in units)
+def exclusions(sets: Iterable[SnapshotSet], guards: Guards, now: datetime) -> dict[str, str]:
+    """Return, by set's key, why it takes part in no rule."""
+    found = ((a_set.key, _excluded(a_set, guards, now)) for a_set in sets)
     return {key: reason for key, reason in found if reason}
 
 
-def _excluded(unit: Unit, guards: Guards, now: datetime) -> str:
-    if unit.state != "completed":
-        return unit.state
-    if not unit.group:
+def _excluded(a_set: SnapshotSet, guards: Guards, now: datetime) -> str:
+    if a_set.state != "completed":
+        return a_set.state
+    if not a_set.group:
         return "unknown source"
-    if is_future(unit, now):
+    if is_future(a_set, now):
         return "future"
-    for snapshot in unit.snapshots:
+    for snapshot in a_set.snapshots:
         for mode in ("keep", "fail"):
             for name, reason in guards.stops(snapshot, mode, BEFORE_THE_RULES):
                 return f"{name}: {reason}"
     return ""
 
 
-def is_future(unit: Unit, now: datetime) -> bool:
-    """Return whether it is dated so far ahead that the rules would take everything else for old."""
-    return in_future(max(unit.start_time, unit.period or unit.start_time), now)
+def is_future(a_set: SnapshotSet, now: datetime) -> bool:
+    """Return whether the set has so late a time that the rules would count all other sets as old."""
+    return in_future(max(a_set.start_time, a_set.period or a_set.start_time), now)
 
 
-def deletion(snapshot: Snapshot, unit: Unit, place: Place, *, second: bool) -> Change:
-    """Return the DeleteSnapshot of a part of the unit."""
+def deletion(snapshot: Snapshot, a_set: SnapshotSet, place: Place, *, second: bool) -> Change:
+    """Return the DeleteSnapshot of a part of the set."""
     reason = f"delete the {SECOND}" if second else "delete: no rule keeps it"
-    if unit.state == "error":
-        why = [item.state_reason for item in unit.snapshots if item.state_reason]
+    if a_set.state == "error":
+        why = [item.state_reason for item in a_set.snapshots if item.state_reason]
         reason = f"delete the failed snapshot: {why[0] if why else 'EC2 gives no reason'}"
     before = {
         "state": snapshot.state,

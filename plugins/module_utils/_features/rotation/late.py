@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from ..._domain.snapshot_sets import Unit
+from ..._domain.snapshot_sets import SnapshotSet
 from ..._kernel.errors import listed
 from ..._kernel.places import Place
 from ..._kernel.report import Withdrawal
@@ -46,14 +46,14 @@ _HOLDING = ("keep", "fail")
 
 @dataclass(frozen=True)
 class Deletion:
-    """A unit that is to be deleted, and the parts of it that the guards are asked about.
+    """A set that is to be deleted, and the parts of it that the guards are asked about.
 
     ``place``: where queries find it, empty for the task's own region. ``where``: the same as changes name it.
     """
 
     place: Place
     where: Place
-    unit: Unit
+    a_set: SnapshotSet
     guarded: tuple[Snapshot, ...]
 
 
@@ -97,7 +97,7 @@ class LateGuards:
             for one in self._deletions:
                 why = self._reason(one, state, guards) if one.place == place else None
                 if why is not None:
-                    found.update(dict.fromkeys(one.unit.ids, why))
+                    found.update(dict.fromkeys(one.a_set.ids, why))
         return found
 
     def _reason(self, deletion: Deletion, state: State, guards: Guards) -> Withdrawal | None:
@@ -122,23 +122,23 @@ class LateGuards:
 
     # --- the report ---
 
-    def adjusted(self, told: Mapping[str, Any], withdrawn: Mapping[str, Withdrawal]) -> dict[str, Any]:
+    def adjusted(self, result: Mapping[str, Any], withdrawn: Mapping[str, Withdrawal]) -> dict[str, Any]:
         """Return the module's results with the withdrawn snapshots among those that are kept."""
-        kept = [one for one in self._deletions if not withdrawn.keys().isdisjoint(one.unit.ids)]
-        number = sum(len(one.unit.ids) for one in kept)
-        found = {**told, "kept_late": [_entry(one, withdrawn) for one in kept]}
-        if "counts" in told:
-            counts = told["counts"]
+        kept = [one for one in self._deletions if not withdrawn.keys().isdisjoint(one.a_set.ids)]
+        number = sum(len(one.a_set.ids) for one in kept)
+        found = {**result, "kept_late": [_entry(one, withdrawn) for one in kept]}
+        if "counts" in result:
+            counts = result["counts"]
             found["counts"] = {**counts, "deleted": counts["deleted"] - number, "kept": counts["kept"] + number}
-        found["decisions"] = [_decision(one, withdrawn) for one in told["decisions"]]
+        found["decisions"] = [_decision(one, withdrawn) for one in result["decisions"]]
         return found
 
 
 def _entry(deletion: Deletion, withdrawn: Mapping[str, Withdrawal]) -> dict[str, Any]:
     region, profile = deletion.where.region, deletion.where.profile
-    why = next(withdrawn[name] for name in deletion.unit.ids if name in withdrawn)
+    why = next(withdrawn[name] for name in deletion.a_set.ids if name in withdrawn)
     return {
-        "snapshot_ids": list(deletion.unit.ids),
+        "snapshot_ids": list(deletion.a_set.ids),
         "region": region,
         "profile": profile,
         "guard": why.guard,

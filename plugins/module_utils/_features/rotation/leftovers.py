@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 
-from ..._domain.snapshot_sets import Unit, instance_of
+from ..._domain.snapshot_sets import SnapshotSet, instance_of
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import listed
 from ..._kernel.places import Place
@@ -29,8 +29,8 @@ class Leftovers:
     """The policy's snapshots outside its task's present selection.
 
     *known*: all snapshots of the region that have been read. *retired*: the volumes of instances in whose place
-    successors are captured; their snapshots end by the rules. *accounts*: those where copies go, None where that is not
-    known.
+    successors are captured; their snapshots end by the rules. *accounts*: the accounts that get copies, None where they
+    are unknown.
     """
 
     def __init__(
@@ -41,18 +41,18 @@ class Leftovers:
         self._selected = self._captured.union(retired, capture.spec.volume_ids)
 
     @cached_property
-    def _own(self) -> list[Unit]:
-        """Return the units that the policy has made."""
-        return [unit for unit in self._capture.units if self._capture.is_own(unit)]
+    def _own(self) -> list[SnapshotSet]:
+        """Return the sets that the policy has made."""
+        return [a_set for a_set in self._capture.sets if self._capture.is_own(a_set)]
 
-    def _outside(self, units: Iterable[Unit]) -> set[str]:
-        """Return the volumes, not selected, that the policy has made these units of; none where it selects nothing."""
+    def _outside(self, sets: Iterable[SnapshotSet]) -> set[str]:
+        """Return the unselected volumes of the policy's own sets among these; none if the policy selects nothing."""
         if not self._capture.spec.selects:
             return set()
-        own = (item for unit in units if self._capture.is_own(unit) for item in unit.good)
+        own = (item for a_set in sets if self._capture.is_own(a_set) for item in a_set.good)
         return {source for item in own if (source := source_of(item))} - self._selected
 
-    def questions(self, leaving: Iterable[Unit]) -> tuple[Query, ...]:
+    def questions(self, leaving: Iterable[SnapshotSet]) -> tuple[Query, ...]:
         """Return the queries for the unselected volumes whose snapshots may be deleted: do the volumes still exist?"""
         return by_id("DescribeVolumes", "volume-id", self._outside(leaving))
 
@@ -62,16 +62,17 @@ class Leftovers:
 
         One filter finds the snapshots that other policies made, and those that this policy adopted.
         """
-        if self._own or self._capture.units:
+        if self._own or self._capture.sets:
             return
         for query in by_id("DescribeSnapshots", "volume-id", self._captured, OwnerIds=("self",)):
             keys = ("tag-key", (tag_names.POLICY, tag_names.ADOPTED_BY))
             yield replace(query, filters=(*query.filters, keys))
 
-    def outside_warnings(self, going: Iterable[Unit]) -> Iterator[str]:
+    def outside_warnings(self, going: Iterable[SnapshotSet]) -> Iterator[str]:
         """Yield the existing volumes, not selected, of which snapshots are deleted.
 
-        Two tasks that share a policy name delete each other's snapshots, and nothing in EC2 tells the two apart.
+        Two tasks that share a policy name delete each other's snapshots, and EC2 does not show which of the two made
+        one.
         """
         state, policy = self._capture.state, self._capture.spec.policy
         outside = self._outside(going)
@@ -95,15 +96,15 @@ class Leftovers:
         """Yield the warning about snapshots of the selected volumes in the form that the policy no longer makes."""
         whole = self._capture.spec.whole_instances
         left = [
-            unit
-            for unit in self._own
-            if any(instance_of(item) for item in unit.snapshots) is not whole
-            and any(source_of(item) in self._captured for item in unit.snapshots)
+            a_set
+            for a_set in self._own
+            if any(instance_of(item) for item in a_set.snapshots) is not whole
+            and any(source_of(item) in self._captured for item in a_set.snapshots)
         ]
         if left:
-            number = sum(len(unit.snapshots) for unit in left)
+            number = sum(len(a_set.snapshots) for a_set in left)
             yield (
-                f"consistency: {number} snapshots of {listed(sorted({unit.group for unit in left}))} were taken with "
+                f"consistency: {number} snapshots of {listed(sorted({a_set.group for a_set in left}))} were taken with "
                 f"consistency: {'volume' if whole else 'instance'}. No new snapshot replaces them, so the rules "
                 "always keep the newest. Delete them when the new snapshots reach back far enough."
             )
@@ -112,8 +113,8 @@ class Leftovers:
         """Yield warnings about other policies' snapshots of the selected volumes, while this policy has none before its
         first.
         """
-        current = {unit.key for unit in self._capture.current.values()}
-        if any(unit.key not in current for unit in self._own):
+        current = {a_set.key for a_set in self._capture.current.values()}
+        if any(a_set.key not in current for a_set in self._own):
             return
         found: dict[str, list[str]] = defaultdict(list)
         for item in self._known:
@@ -150,39 +151,39 @@ class Leftovers:
             )
 
     def _other_accounts(self) -> Iterator[str]:
-        """Yield warnings about originals that are shared for a copy with an account where copies no longer go."""
+        """Yield warnings about originals that are shared for a copy with an account that no longer gets copies."""
         if self._accounts is None:
             return
         found: dict[str, list[str]] = defaultdict(list)
-        for unit in self._own:
-            for item in unit.snapshots:
-                for account in tag_names.lent_to(item.tags):
+        for a_set in self._own:
+            for item in a_set.snapshots:
+                for account in tag_names.shared_with(item.tags):
                     if account not in self._accounts:
                         found[account].append(item.snapshot_id)
         for account, names in sorted(found.items()):
             yield (
-                f"copies: no entry goes to the account {account}, and the tag {tag_names.SHARED_WITH} says that "
+                f"copies: no entry copies to the account {account}, and the tag {tag_names.SHARED_WITH} says that "
                 f"{listed(sorted(names))} is shared with it for a copy. Nothing proves that, so no run unshares it. "
                 "Unshare it yourself and remove the tag. No run deletes the copies there."
             )
 
     def _other_places(self) -> Iterator[str]:
-        """Yield warnings about originals that were taken when the policy had copies in a place where none go now.
+        """Yield warnings about originals that were taken when the policy had copies in a place that gets none now.
 
-        A renamed profile counts as the same place if another entry goes to its region, since nothing tells the two
-        apart.
+        A renamed profile counts as the same place if another entry copies to its region, since EC2 does not show the
+        difference.
         """
         copies = self._capture.spec.copies
         places = {copy.place for copy in copies}
         foreign = {copy.region for copy in copies if copy.profile}
         found: dict[Place, list[str]] = defaultdict(list)
-        for unit in self._own:
-            for item in unit.snapshots:
+        for a_set in self._own:
+            for item in a_set.snapshots:
                 for place in map(Place.parse, tag_names.copied_to(item.tags)):
                     if place not in places and not (place.profile and place.region in foreign):
                         found[place].append(item.snapshot_id)
         for place, names in sorted(found.items()):
             yield (
-                f"copies: no entry goes to {place.text} any more, where copies of {listed(sorted(names))} may "
+                f"copies: no entry copies to {place.text} any more, where copies of {listed(sorted(names))} may "
                 "be. No run deletes them. Delete them yourself, or name the place again."
             )

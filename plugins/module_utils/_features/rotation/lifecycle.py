@@ -18,14 +18,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from ..._domain.snapshot_sets import Unit
+from ..._domain.snapshot_sets import SnapshotSet
 from ..._kernel.errors import listed
 from ..._kernel.ids import is_planned
 from ..._kernel.plan import Change, Stage
 from ..._kernel.resources import Fact, Snapshot
 from ..._kernel.state import Query, State
 from .guards import FAST_RESTORES, LOCKS
-from .lifecycle_spec import LOCK, FastRestore, Lock, Upkeep, is_own_lock, locked_for, recorded_lock
+from .lifecycle_spec import LOCK, FastRestore, Lifecycle, Lock, is_own_lock, locked_for, recorded_lock
 from .stock import Stock
 
 TIERING = Query(
@@ -44,8 +44,9 @@ TIERING = Query(
 """All that was ever moved between the tiers."""
 
 ARCHIVE_GUARDS = ("image", "backup", "managed", "public", "shared", "copy_source", "creating", "protected")
-"""The guards that keep a snapshot from the archive too, whatever their mode: from there nobody can use it, and EC2 ends
-all sharing of it. EC2 refuses to archive a snapshot that an enabled image uses. A lock does not matter."""
+"""The guards that keep a snapshot from the archive too, in every mode: an archived snapshot cannot be used, and EC2
+ends all sharing of it. EC2 refuses to archive a snapshot that an enabled image uses. A lock does not matter.
+"""
 
 MOST_ARCHIVING = 25
 """EBS archives so many of an account at once, unless AWS has raised it. More are left to later runs."""
@@ -66,7 +67,7 @@ _REMOVABLE = ("governance", "compliance-cooloff")
 
 
 @dataclass(frozen=True)
-class UpkeepChanges:
+class LifecycleChanges:
     """The lifecycle changes in order. None is made before everything in ``coming`` is completed.
 
     ``release``: locks and fast restores to end, also of snapshots that this run deletes afterwards: see `released`.
@@ -77,7 +78,7 @@ class UpkeepChanges:
     release: tuple[Change, ...] = ()
     secure: tuple[Change, ...] = ()
     archive: tuple[Change, ...] = ()
-    waiting: tuple[tuple[Unit, str], ...] = ()
+    waiting: tuple[tuple[SnapshotSet, str], ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
@@ -98,44 +99,46 @@ class UpkeepChanges:
         return (Stage(self.archive),) if self.archive else ()
 
 
-def upkeep_queries(upkeep: Upkeep, stock: Stock) -> Iterator[Query]:
+def lifecycle_queries(lifecycle: Lifecycle, stock: Stock) -> Iterator[Query]:
     """Yield the queries beyond those of the guards about `archive_candidates`. An unused option needs none."""
-    if upkeep.fast_restore is not None and stock.own:
+    if lifecycle.fast_restore is not None and stock.own:
         yield replace(FAST_RESTORES, optional=True)
-    if upkeep.lock is not None and any(not is_planned(item.snapshot_id) for item in _lockable(upkeep, stock)):
+    if lifecycle.lock is not None and any(not is_planned(item.snapshot_id) for item in _lockable(lifecycle, stock)):
         yield replace(LOCKS, optional=True)
-    if archive_candidates(upkeep, stock):
+    if archive_candidates(lifecycle, stock):
         yield from (replace(query, optional=True) for query in (TIERING, FAST_RESTORES))
 
 
-def archive_candidates(upkeep: Upkeep, stock: Stock) -> list[Snapshot]:
+def archive_candidates(lifecycle: Lifecycle, stock: Stock) -> list[Snapshot]:
     """Return the sets that may have to be archived, as far as snapshots alone show. The guards are
     asked about these.
     """
-    if upkeep.archive_after is None:
+    if lifecycle.archive_after is None:
         return []
-    newest = set(_first_of_groups(unit for unit in stock.good if not _shown_archived(unit)))
+    newest = set(_first_of_groups(a_set for a_set in stock.good if not _shown_archived(a_set)))
     return [
         item
-        for unit in _older(upkeep, stock)
+        for a_set in _older(lifecycle, stock)
         # A set may be on its way with only some of its parts, and another be the newest then.
-        if unit.key not in newest or len(unit.snapshots) > 1
-        for item in unit.snapshots
+        if a_set.key not in newest or len(a_set.snapshots) > 1
+        for item in a_set.snapshots
         if item.storage_tier != "archive"
     ]
 
 
-def upkeep_changes(upkeep: Upkeep, stock: Stock, held: Callable[[Snapshot], str], state: State) -> UpkeepChanges:
+def lifecycle_changes(
+    lifecycle: Lifecycle, stock: Stock, held: Callable[[Snapshot], str], state: State
+) -> LifecycleChanges:
     """Return the changes that make the options hold.
 
-    *held* returns why a snapshot must not be archived, or an empty text. The facts of `upkeep_queries` must be in
+    *held* returns why a snapshot must not be archived, or an empty text. The facts of `lifecycle_queries` must be in
     *state*. While an answer is missing, the plan omits each change that this answer could forbid.
     """
-    return _Planning(upkeep, stock, held, state).changes()
+    return _Planning(lifecycle, stock, held, state).changes()
 
 
-def released(state: State, changes: UpkeepChanges) -> State:
-    """Return *state* after `UpkeepChanges.release`.
+def released(state: State, changes: LifecycleChanges) -> State:
+    """Return *state* after `LifecycleChanges.release`.
 
     The guards judge by it. So this run deletes the snapshots that it releases, and the next run finds nothing to do.
     """
@@ -164,41 +167,41 @@ LISTED: Mapping[str, str] = {
 # --- Which ------------------------------------------------------------------------------------------------------------
 
 
-def _first_of_groups(units: Iterable[Unit]) -> list[str]:
-    """Return the keys of the first unit of each group."""
+def _first_of_groups(sets: Iterable[SnapshotSet]) -> list[str]:
+    """Return the keys of the first set of each group."""
     first: dict[str, str] = {}
-    for unit in units:
-        first.setdefault(unit.group, unit.key)
+    for a_set in sets:
+        first.setdefault(a_set.group, a_set.key)
     return list(first.values())
 
 
-def _older(upkeep: Upkeep, stock: Stock) -> list[Unit]:
+def _older(lifecycle: Lifecycle, stock: Stock) -> list[SnapshotSet]:
     """Return the kept sets older than ``archive_after``, the newest first. The start of a slot
     counts, as in the rules.
     """
-    if upkeep.archive_after is None:
+    if lifecycle.archive_after is None:
         return []
-    limit = upkeep.archive_after.before(stock.now, stock.zone)
-    there = {unit.key for unit in stock.coming}
-    return [unit for unit in stock.good if unit.key not in there and (unit.period or unit.start_time) < limit]
+    limit = lifecycle.archive_after.before(stock.now, stock.zone)
+    there = {a_set.key for a_set in stock.coming}
+    return [a_set for a_set in stock.good if a_set.key not in there and (a_set.period or a_set.start_time) < limit]
 
 
-def _shown_archived(unit: Unit) -> bool:
-    return any(item.storage_tier == "archive" for item in unit.snapshots)
+def _shown_archived(a_set: SnapshotSet) -> bool:
+    return any(item.storage_tier == "archive" for item in a_set.snapshots)
 
 
-def _lockable(upkeep: Upkeep, stock: Stock) -> Iterator[Snapshot]:
+def _lockable(lifecycle: Lifecycle, stock: Stock) -> Iterator[Snapshot]:
     """Yield the sets that ``lock`` concerns: those made to be locked and not older than their lock, or all for
     ``unlocked``.
     """
-    if upkeep.locks is None:
-        items = (item for unit in stock.own for item in unit.snapshots)
+    if lifecycle.locks is None:
+        items = (item for a_set in stock.own for item in a_set.snapshots)
         yield from (item for item in items if LOCK in item.tags or recorded_lock(item))
         return
-    for unit in (*stock.pending, *stock.good):
-        for item in unit.snapshots:
+    for a_set in (*stock.pending, *stock.good):
+        for item in a_set.snapshots:
             meant = locked_for(item)
-            if meant is not None and unit.start_time + meant > stock.now:
+            if meant is not None and a_set.start_time + meant > stock.now:
                 yield item
 
 
@@ -211,25 +214,25 @@ def _fast_restores(state: State, snapshot_id: str) -> list[Mapping[str, str]]:
 
 
 class _Planning:
-    """One policy's upkeep at one moment."""
+    """One policy's lifecycle at one moment."""
 
-    def __init__(self, upkeep: Upkeep, stock: Stock, held: Callable[[Snapshot], str], state: State) -> None:
-        self.upkeep, self.stock, self.held, self.state = upkeep, stock, held, state
-        self.warnings = list(upkeep.warnings)
+    def __init__(self, lifecycle: Lifecycle, stock: Stock, held: Callable[[Snapshot], str], state: State) -> None:
+        self.lifecycle, self.stock, self.held, self.state = lifecycle, stock, held, state
+        self.warnings = list(lifecycle.warnings)
 
-    def changes(self) -> UpkeepChanges:
+    def changes(self) -> LifecycleChanges:
         release: list[Change] = []
         secure: list[Change] = []
-        if self.upkeep.lock is not None:
-            (secure if self.upkeep.locks else release).extend(self._locks(self.upkeep.lock))
-        if self.upkeep.fast_restore is not None and FAST_RESTORES not in self.state.unanswered:
+        if self.lifecycle.lock is not None:
+            (secure if self.lifecycle.locks else release).extend(self._locks(self.lifecycle.lock))
+        if self.lifecycle.fast_restore is not None and FAST_RESTORES not in self.state.unanswered:
             release += self._fast_restores_ended()
-            secure += self._fast_restores_begun(self.upkeep.fast_restore)
+            secure += self._fast_restores_begun(self.lifecycle.fast_restore)
         archive: list[Change] = []
-        waiting: list[tuple[Unit, str]] = []
-        if self.upkeep.archive_after is not None and not any(not query.place for query in self.state.unanswered):
+        waiting: list[tuple[SnapshotSet, str]] = []
+        if self.lifecycle.archive_after is not None and not any(not query.place for query in self.state.unanswered):
             archive, waiting = self._archived()
-        return UpkeepChanges(tuple(release), tuple(secure), tuple(archive), tuple(waiting), tuple(self.warnings))
+        return LifecycleChanges(tuple(release), tuple(secure), tuple(archive), tuple(waiting), tuple(self.warnings))
 
     def _change(
         self,
@@ -259,12 +262,12 @@ class _Planning:
 
     def _locks(self, lock: Lock) -> Iterator[Change]:
         fixed, foreign = [], []
-        for item in _lockable(self.upkeep, self.stock):
+        for item in _lockable(self.lifecycle, self.stock):
             if LOCKS in self.state.unanswered and not is_planned(item.snapshot_id):
                 continue
             fact = self.state.fact(f"{item.snapshot_id}/lock")
             known = fact["state"] if isinstance(fact, Mapping) else ""
-            if self.upkeep.locks is None:
+            if self.lifecycle.locks is None:
                 if known in _REMOVABLE and is_own_lock(item, fact):
                     yield self._unlock(item.snapshot_id, known)
                 elif known in _REMOVABLE:
@@ -306,22 +309,22 @@ class _Planning:
             if fact.fact_id.endswith(name) and isinstance(fact.value, Mapping)
         }
 
-    def _usable(self, unit: Unit) -> bool:
-        """Return whether all of it can be restored from at once, and goes on to be so."""
-        return not _shown_archived(unit) and not any(_away(self._tier.get(name)) for name in unit.ids)
+    def _usable(self, a_set: SnapshotSet) -> bool:
+        """Return whether all parts can be restored from at once, now and after this run."""
+        return not _shown_archived(a_set) and not any(_away(self._tier.get(name)) for name in a_set.ids)
 
     @cached_property
     def fast(self) -> dict[str, Snapshot]:
         """Return the snapshots that are to have fast restore, by id."""
-        wanted = self.upkeep.fast_restore
+        wanted = self.lifecycle.fast_restore
         if wanted is None or not wanted.zones:
             return {}
         counts: Counter[str] = Counter()
         found: dict[str, Snapshot] = {}
-        for unit in self.stock.good:
-            if counts[unit.group] < wanted.newest and self._usable(unit):
-                counts[unit.group] += 1
-                found.update((item.snapshot_id, item) for item in unit.snapshots)
+        for a_set in self.stock.good:
+            if counts[a_set.group] < wanted.newest and self._usable(a_set):
+                counts[a_set.group] += 1
+                found.update((item.snapshot_id, item) for item in a_set.snapshots)
         return found
 
     def _zones(self, snapshot_id: str) -> list[str]:
@@ -352,13 +355,13 @@ class _Planning:
                 )
 
     def _fast_restores_ended(self) -> Iterator[Change]:
-        wanted = self.upkeep.fast_restore
+        wanted = self.lifecycle.fast_restore
         zones = wanted.zones if wanted is not None else ()
-        for unit in self.stock.own:
-            for snapshot_id in unit.ids:
+        for a_set in self.stock.own:
+            for snapshot_id in a_set.ids:
                 on = self._zones(snapshot_id)
-                stays = [zone for zone in on if zone in zones] if snapshot_id in self.fast else []
-                ends = [zone for zone in on if zone not in stays]
+                kept = [zone for zone in on if zone in zones] if snapshot_id in self.fast else []
+                ends = [zone for zone in on if zone not in kept]
                 if ends:
                     reason = "end fast restore: not " + (
                         "a zone of fast_restore" if snapshot_id in self.fast else "among the newest snapshots"
@@ -369,38 +372,38 @@ class _Planning:
                         {"AvailabilityZones": ends},
                         reason if zones else "end fast restore as declared",
                         {"fast_restore": on},
-                        {"fast_restore": stays},
+                        {"fast_restore": kept},
                         _NOT_ON,
                         disruptive=True,
                     )
 
     # --- archive ---
 
-    def _archived(self) -> tuple[list[Change], list[tuple[Unit, str]]]:
+    def _archived(self) -> tuple[list[Change], list[tuple[SnapshotSet, str]]]:
         """Return the sets to archive now, and those that wait, with the reason."""
-        at_hand = [unit for unit in self.stock.good if self._usable(unit)]
-        newest, groups = set(_first_of_groups(at_hand)), {unit.group for unit in at_hand}
-        ready: list[tuple[Unit, list[Snapshot]]] = []
+        at_hand = [a_set for a_set in self.stock.good if self._usable(a_set)]
+        newest, groups = set(_first_of_groups(at_hand)), {a_set.group for a_set in at_hand}
+        ready: list[tuple[SnapshotSet, list[Snapshot]]] = []
         waiting: dict[str, str] = {}
-        older = _older(self.upkeep, self.stock)
-        for unit in older:
-            left = [item for item in unit.snapshots if not self._in_archive(item)]
+        older = _older(self.lifecycle, self.stock)
+        for a_set in older:
+            left = [item for item in a_set.snapshots if not self._in_archive(item)]
             if not left:
                 continue
-            if unit.key in newest:
+            if a_set.key in newest:
                 reason = "the newest that can be restored from at once"
-            elif unit.group not in groups:  # the rest of a set, of which a part is there
-                reason = f"nothing else of {unit.group} can be restored from at once"
+            elif a_set.group not in groups:  # the rest of a set, of which a part is there
+                reason = f"nothing else of {a_set.group} can be restored from at once"
             else:
                 reason = self._stays(left)
             if reason:
-                waiting[unit.key] = reason
+                waiting[a_set.key] = reason
             else:
-                ready.append((unit, left))
+                ready.append((a_set, left))
         taken = self._within_quota(ready)
-        waiting.update((unit.key, _LATER) for unit, _left in ready if unit.key not in taken)
-        changes = [self._archive(item) for unit, left in ready if unit.key in taken for item in left]
-        return changes, [(unit, waiting[unit.key]) for unit in older if unit.key in waiting]
+        waiting.update((a_set.key, _LATER) for a_set, _left in ready if a_set.key not in taken)
+        changes = [self._archive(item) for a_set, left in ready if a_set.key in taken for item in left]
+        return changes, [(a_set, waiting[a_set.key]) for a_set in older if a_set.key in waiting]
 
     def _in_archive(self, item: Snapshot) -> bool:
         """Return whether the snapshot is archived, or on its way there. A temporary restore does not change that."""
@@ -427,31 +430,33 @@ class _Planning:
         return ""
 
     def _fast_afterwards(self, snapshot_id: str) -> bool:
-        """Return whether fast restore stays on after this run. The archive would end it."""
-        if self.upkeep.fast_restore is not None:
+        """Return whether the snapshot has fast restore after this run. The archive would end it."""
+        if self.lifecycle.fast_restore is not None:
             return snapshot_id in self.fast
         return bool(self._zones(snapshot_id))
 
-    def _within_quota(self, ready: Sequence[tuple[Unit, Sequence[Snapshot]]]) -> set[str]:
-        """Return the keys of those that go now: the oldest first, and first those of which few are in the archive.
+    def _within_quota(self, ready: Sequence[tuple[SnapshotSet, Sequence[Snapshot]]]) -> set[str]:
+        """Return the keys of the sets to archive now: first those with few parts in the archive, then the oldest.
 
-        EBS also has a quota of archived snapshots of a volume. Where that is used up EC2 refuses each time, and these
-        must not keep the others waiting.
+        EBS also has a quota of archived snapshots of a volume. Where that is used up, EC2 refuses each time. Such
+        volumes must not delay the others.
         """
         under_way = sum(1 for known in self._tier.values() if known.get("last") == "archival-in-progress")
-        there = Counter(unit.group for unit in self.stock.own if any(self._in_archive(item) for item in unit.snapshots))
+        there = Counter(
+            a_set.group for a_set in self.stock.own if any(self._in_archive(item) for item in a_set.snapshots)
+        )
         places = MOST_ARCHIVING - under_way
         taken: set[str] = set()
-        for unit, left in sorted(ready, key=lambda one: (there[one[0].group], one[0].start_time, one[0].key)):
-            # A set goes as one. One that is larger than the quota goes when nothing else does, as far as EC2 takes it.
+        for a_set, left in sorted(ready, key=lambda one: (there[one[0].group], one[0].start_time, one[0].key)):
+            # A set is archived as one. A set above the quota is archived alone, as far as EC2 takes it.
             if len(left) <= places or places == MOST_ARCHIVING:
-                taken.add(unit.key)
+                taken.add(a_set.key)
                 places -= len(left)
         return taken
 
     def _archive(self, item: Snapshot) -> Change:
         known = self._tier.get(item.snapshot_id) or {}
-        span = self.upkeep.archive_after
+        span = self.lifecycle.archive_after
         reason = f"archive: older than {span.text if span else ''}"
         if known.get("last") == "archival-failed":
             reason += f"; the last try has failed: {known.get('message') or 'EC2 gives no reason'}"
@@ -468,7 +473,7 @@ class _Planning:
 
 
 def _away(known: Mapping[str, Any] | None) -> bool:
-    """Return whether a snapshot of which EC2 tells this is in the archive, on its way there or back, or back for a
+    """Return whether a snapshot with this tier status is in the archive, on its way there or back, or back for a
     while.
     """
     if known is None:

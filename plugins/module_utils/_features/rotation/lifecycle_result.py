@@ -13,22 +13,25 @@ from typing import Any
 
 from ..._kernel.resources import Fact
 from ..._kernel.state import State
-from .lifecycle import LISTED, UpkeepChanges
+from .lifecycle import LISTED, LifecycleChanges
 
 
-def upkeep_told(changes: UpkeepChanges, most: int | None) -> dict[str, Any]:
+def lifecycle_result(changes: LifecycleChanges, most: int | None) -> dict[str, Any]:
     """Return the module's part of the result: by change, the ids of its snapshots. New snapshots have planned ids.
 
-    *most*: how many of ``archive_waiting`` are told, None for all. The other lists are always short.
+    *most*: how many of ``archive_waiting`` are shown, None for all. The other lists are always short.
     """
-    told: dict[str, Any] = {name: [] for name in LISTED.values()}
+    found: dict[str, Any] = {name: [] for name in LISTED.values()}
     for change in changes.all:
-        told[LISTED[change.action]].append(change.resource)
+        found[LISTED[change.action]].append(change.resource)
     waiting = changes.waiting if most is None else changes.waiting[:most]
-    return {**told, "archive_waiting": [{"snapshot_ids": list(unit.ids), "reason": reason} for unit, reason in waiting]}
+    return {
+        **found,
+        "archive_waiting": [{"snapshot_ids": list(a_set.ids), "reason": reason} for a_set, reason in waiting],
+    }
 
 
-def upkeep_deferred(state: State) -> list[dict[str, str]]:
+def lifecycle_deferred(state: State) -> list[dict[str, str]]:
     """Return the changes that EC2 deferred, for instance for a quota. A later run tries them again.
 
     A copy that was not begun has its planned id.

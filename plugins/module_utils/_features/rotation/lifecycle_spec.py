@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The options of `snapshot_rotate` for the lifecycle of snapshots that stay: ``archive_after``, ``lock``,
+"""The options of `snapshot_rotate` for the lifecycle of kept snapshots: ``archive_after``, ``lock``,
 ``fast_restore``.
 
 Private to this collection.
@@ -73,7 +73,7 @@ class FastRestore:
 
 
 @dataclass(frozen=True)
-class Upkeep:
+class Lifecycle:
     """The lifecycle options. None stands for an option that the task does not set: nothing is changed then.
 
     ``warnings``: valid options that cost more than they seem to.
@@ -120,14 +120,14 @@ def is_own_lock(snapshot: Snapshot, lock: Mapping[str, Any]) -> bool:
     return recorded_lock(snapshot) == Lock(mode, lock.get("days") or 0).text
 
 
-def parse_upkeep(params: Mapping[str, Any], region: str, keep: Keep | None, every: Every) -> Upkeep:
+def parse_lifecycle(params: Mapping[str, Any], region: str, keep: Keep | None, every: Every) -> Lifecycle:
     """Return the checked options. Raises SpecError with the option, its value, and the accepted values.
 
     *keep* and *every* are those of the same task. The cost of the archive depends on them.
     """
     text = params.get("archive_after")
     after = None if text is None else parse_calendar_span(text, "archive_after")
-    return Upkeep(
+    return Lifecycle(
         archive_after=after,
         lock=_lock(params.get("lock")),
         fast_restore=_fast_restore(params.get("fast_restore"), region),

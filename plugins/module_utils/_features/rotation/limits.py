@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from ..._domain.snapshot_sets import Unit
+from ..._domain.snapshot_sets import SnapshotSet
 from ..._kernel.errors import UnsafePlan, bounded
 from .copies import Copying
 from .keeping import Keeping
@@ -57,11 +57,11 @@ def _beyond(spec: RotationSpec, decided: Iterable[Decided], keepings: Iterable[K
     """Yield the option and the sentence of each limit that the number of deletions exceeds. A failed snapshot is no
     loss.
     """
-    number = sum(len(unit.good) for one in decided for unit in one.going)
+    number = sum(len(a_set.good) for one in decided for a_set in one.going)
     if number > spec.max_delete:
         yield "max_delete", f"max_delete is {spec.max_delete}, and {number} snapshots would be deleted"
-    units = [unit for keeping in keepings for unit in keeping.scene.units]
-    completed = sum(len(unit.snapshots) for unit in units if unit.state == "completed")
+    sets = [a_set for keeping in keepings for a_set in keeping.scene.sets]
+    completed = sum(len(a_set.snapshots) for a_set in sets if a_set.state == "completed")
     if number >= PERCENT_FROM and number * 100 > completed * spec.max_delete_percent:
         yield (
             "max_delete_percent",
@@ -72,12 +72,12 @@ def _beyond(spec: RotationSpec, decided: Iterable[Decided], keepings: Iterable[K
         )
 
 
-def _below_minimum(spec: RotationSpec, home: Keeping, going: Iterable[Unit]) -> list[str]:
+def _below_minimum(spec: RotationSpec, home: Keeping, going: Iterable[SnapshotSet]) -> list[str]:
     """Return the groups of which this region would be left with too few. Copies have rules of their own."""
     scene = home.scene
-    there = Counter(unit.group for unit in scene.units if unit.state == "completed")
-    there.update(unit.group for unit in (scene.extra if scene.waits else ()))
-    leaving = Counter(unit.group for unit in going if unit.state not in ("error", "incomplete"))
+    there = Counter(a_set.group for a_set in scene.sets if a_set.state == "completed")
+    there.update(a_set.group for a_set in (scene.extra if scene.waits else ()))
+    leaving = Counter(a_set.group for a_set in going if a_set.state not in ("error", "incomplete"))
     return [
         f"min_keep is {spec.min_keep}, and of {group} {there[group] - count} would be left"
         for group, count in sorted(leaving.items())

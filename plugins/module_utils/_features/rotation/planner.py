@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Snapshots by policy: the due captures and copies, the deletions, and the reasons of the snapshots that stay.
+"""Snapshots by policy: the due captures and copies, the deletions, and the reasons of the kept snapshots.
 
 Due snapshots are made and waited for. Then they are copied. Only then is anything deleted. A deletion that depends on a
 snapshot or a copy that is not completed in this run waits for a later run. Limits hold back deletions only.
@@ -18,7 +18,7 @@ from datetime import datetime
 from itertools import zip_longest
 from typing import Any
 
-from ..._domain.snapshot_sets import Slots, Unit, units_of
+from ..._domain.snapshot_sets import Slots, SnapshotSet, snapshot_sets_of
 from ..._domain.succession import successor_queries
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import listed
@@ -43,16 +43,16 @@ from .leftovers import Leftovers
 from .lifecycle import (
     ARCHIVE_GUARDS,
     LISTED,
-    UpkeepChanges,
+    LifecycleChanges,
     archive_candidates,
+    lifecycle_changes,
+    lifecycle_queries,
     released,
-    upkeep_changes,
-    upkeep_queries,
 )
-from .lifecycle_result import upkeep_deferred, upkeep_told
+from .lifecycle_result import lifecycle_deferred, lifecycle_result
 from .limits import refusal
 from .report import Decided, Report, plan_hash, recovery_points
-from .sharing import Lending
+from .sharing import Sharing
 from .spec import RotationSpec, parse
 from .stock import Stock
 from .successors import Successors
@@ -88,7 +88,7 @@ def plan(spec: RotationSpec, state: State, now: datetime) -> Plan:
 
 def result(_spec: RotationSpec, state: State) -> dict[str, Any]:
     """Return the deferred changes. The planner knows all other results: see `Plan.report`."""
-    return {"deferred": upkeep_deferred(state)}
+    return {"deferred": lifecycle_deferred(state)}
 
 
 # --- Questions --------------------------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ class _Steps:
 
 
 class _Rotation:
-    """One policy at one moment, in its own region and wherever its copies go."""
+    """One policy at one moment, in its own region and in the places of its copies."""
 
     def __init__(self, spec: RotationSpec, state: State, now: datetime) -> None:
         self.successors = Successors(spec, state)
@@ -167,7 +167,7 @@ class _Rotation:
         # Another region's run retains the snapshots that it has copied here.
         here = [item for item in self.known if not _is_another_runs(item)]
         self.adoption = Adoption(spec, here, self.guards, state.region)
-        self.capture = Capture(spec, state, self.managed, units_of(self.managed, now, self.slots), now)
+        self.capture = Capture(spec, state, self.managed, snapshot_sets_of(self.managed, now, self.slots), now)
         self.left_out = LeftOut(spec, state, captures=bool(self.capture.targets))
         self.leftovers = Leftovers(self.capture, self.known, self.successors.retired_volumes, accounts.all)
         self.home = Keeping(spec, spec.keep, self._scene(), self.guards, now)
@@ -178,9 +178,9 @@ class _Rotation:
         self.keepings = [self.home, *(self._keeping(copying) for copying in self.copyings)]
         self.stock = Stock(
             spec.policy,
-            self.capture.units,
+            self.capture.sets,
             self.home.scene.extra if spec.wait else (),
-            frozenset(unit.key for unit in self.home.leaving),
+            frozenset(a_set.key for a_set in self.home.leaving),
             now,
             self.capture.zone,
             pending=() if spec.wait else self.home.scene.extra,
@@ -195,42 +195,42 @@ class _Rotation:
 
     def _scene(self) -> Scene:
         capture = self.capture
-        failed = [unit for unit in capture.units if unit.state == "error" and capture.is_own(unit)]
+        failed = [a_set for a_set in capture.sets if a_set.state == "error" and capture.is_own(a_set)]
         return Scene(
             Place(self.state.region),
-            capture.units,
+            capture.sets,
             capture.expected,
             capture.awaited,
             failed=failed,
             second=capture.second,
-            current=frozenset(unit.key for unit in capture.current.values()),
+            current=frozenset(a_set.key for a_set in capture.current.values()),
             known=self.known,
             waits=self.spec.wait,
         )
 
-    def _sources(self) -> list[Unit]:
+    def _sources(self) -> list[SnapshotSet]:
         """Return the sets to copy: all that take part in the rules here, with this run's tags."""
         if not self.spec.copies:
             return []
         tags = {change.resource: (change.after or {})["tags"] for change in self.capture.taggings(set())}
-        there = [unit for unit in self.capture.units if unit.key not in self.home.excluded and not unit.archived]
+        there = [a_set for a_set in self.capture.sets if a_set.key not in self.home.excluded and not a_set.archived]
         there += self.home.scene.extra if self.spec.wait else []
         return [
             replace(
-                unit,
+                a_set,
                 snapshots=tuple(
                     replace(item, tags=tags[item.snapshot_id]) if item.snapshot_id in tags else item
-                    for item in unit.snapshots
+                    for item in a_set.snapshots
                 ),
             )
-            for unit in there
+            for a_set in there
         ]
 
     def _copyings(self) -> Iterator[Copying]:
         """Yield the copies of each place that has answered."""
         names = self.capture.names
         for copy in answering(self.spec, self.state):
-            there = Copied(self.spec, copy, self.state, self.sources, self.capture.units, self.slots, self.now)
+            there = Copied(self.spec, copy, self.state, self.sources, self.capture.sets, self.slots, self.now)
             yield Copying(there, names, self.guards)
 
     def _keeping(self, copying: Copying) -> Keeping:
@@ -241,16 +241,16 @@ class _Rotation:
         spec = self.spec
         yield from self.leftovers.first_questions()
         for keeping in self.keepings:
-            going = [snapshot for unit in keeping.leaving for snapshot in unit.good]
+            going = [snapshot for a_set in keeping.leaving for snapshot in a_set.good]
             if keeping is not self.home:
                 yield from queries(spec, going, keeping.scene.place)
                 continue
-            yield from queries(spec, [*going, *archive_candidates(spec.upkeep, self.stock)])
+            yield from queries(spec, [*going, *archive_candidates(spec.lifecycle, self.stock)])
             yield from others_of(set(last_of_their_volumes(going, self.known).values()))
             yield from self.leftovers.questions(keeping.leaving)
         for copying in self.copyings:
             yield from copying.questions()
-        yield from upkeep_queries(spec.upkeep, self.stock)
+        yield from lifecycle_queries(spec.lifecycle, self.stock)
 
     # --- the plan ---
 
@@ -259,9 +259,9 @@ class _Rotation:
         if self.spec.captured:
             return self._captured()
         depending = self._depending()
-        upkeep = upkeep_changes(self.spec.upkeep, self.stock, self._not_to_archive(depending), self.state)
-        decided = self._decided(depending, upkeep)
-        steps = self._steps(decided, upkeep)
+        lifecycle = lifecycle_changes(self.spec.lifecycle, self.stock, self._not_to_archive(depending), self.state)
+        decided = self._decided(depending, lifecycle)
+        steps = self._steps(decided, lifecycle)
         everything = steps.all()
         fingerprint = plan_hash(everything, self.capture.names)
         due = bool(self.capture.creations) or any(copying.beginning for copying in self.copyings)
@@ -271,7 +271,7 @@ class _Rotation:
         late = self._late(decided)
         report = Report(self.spec, decided, withheld=refused is not None)
         return Plan(
-            _filled(self._stages(steps if refused is None else steps.without_deletions(), upkeep, late)),
+            _filled(self._stages(steps if refused is None else steps.without_deletions(), lifecycle, late)),
             warnings=(
                 *self._capture_warnings(),
                 *self.left_out.warnings(),
@@ -279,11 +279,11 @@ class _Rotation:
                 *self.leftovers.warnings(),
                 *(text for copying in self.copyings for text in copying.warnings()),
                 *self._doubts(),
-                *upkeep.warnings,
+                *lifecycle.warnings,
                 # Nothing is deleted "although" while a limit holds it back.
                 *(self._deletion_warnings(decided) if refused is None else ()),
             ),
-            report=self._report(report, upkeep, everything, fingerprint, late),
+            report=self._report(report, lifecycle, everything, fingerprint, late),
             refused=joined(refused, self.left_out.error(), unanswered(self.state)),
         )
 
@@ -293,31 +293,31 @@ class _Rotation:
         depending.update(pair for copying in self.copyings for pair in copying.depending(waits=copying.waits))
         return depending
 
-    def _steps(self, decided: Sequence[Decided], upkeep: UpkeepChanges) -> _Steps:
-        gone = {snapshot_id for one in decided for unit in one.going for snapshot_id in unit.ids}
+    def _steps(self, decided: Sequence[Decided], lifecycle: LifecycleChanges) -> _Steps:
+        gone = {snapshot_id for one in decided for a_set in one.going for snapshot_id in a_set.ids}
         taggings = self.capture.taggings(gone)
         later = [change for change in taggings if not is_planned(change.resource)]
         later += [change for copying in self.copyings for change in copying.taggings(gone)]
         early, rest = [], []
         for one in decided:
             # A failed copy has no data, and its repetition may fail too. So its deletion does not wait for the copies.
-            failed = [unit for unit in one.going if unit.state == "error" and one is not decided[0]]
+            failed = [a_set for a_set in one.going if a_set.state == "error" and one is not decided[0]]
             early += one.keeping.deletions(failed)
-            rest += one.keeping.deletions([unit for unit in one.going if unit not in failed], self._leaning(one))
+            rest += one.keeping.deletions([a_set for a_set in one.going if a_set not in failed], self._dependent(one))
         return _Steps(
             captures=(*self.capture.creations, *self.adoption.claims),
             set_tags=tuple(change for change in taggings if is_planned(change.resource)),
             tags=tuple(later),
             early_deletions=tuple(early),
-            copies=(*upkeep.before_deletions, *self._copy_stages()),
+            copies=(*lifecycle.before_deletions, *self._copy_stages()),
             deletions=tuple(rest),
-            archive=tuple(upkeep.archive),
+            archive=tuple(lifecycle.archive),
         )
 
-    def _stages(self, steps: _Steps, upkeep: UpkeepChanges, late: LateGuards) -> list[Stage]:
+    def _stages(self, steps: _Steps, lifecycle: LifecycleChanges, late: LateGuards) -> list[Stage]:
         """Return the stages in their order: captures, tags and early deletions, copies, deletions, archive."""
         made = [change.resource for change in self.capture.creations]
-        awaited = [snapshot_id for unit in self.capture.awaited for snapshot_id in unit.ids]
+        awaited = [snapshot_id for a_set in self.capture.awaited for snapshot_id in a_set.ids]
         waits = (Wait((*made, *awaited), "completed", final=True),) if made or awaited else ()
         return [
             Stage(steps.captures, patience=_TOO_SOON),
@@ -325,25 +325,25 @@ class _Rotation:
             Stage((*steps.tags, *steps.early_deletions), waits),
             *steps.copies,
             Stage(steps.deletions, recheck=late),
-            *upkeep.after_deletions,
+            *lifecycle.after_deletions,
         ]
 
     def _deletion_warnings(self, decided: Sequence[Decided]) -> list[str]:
-        found = [text for one in decided for unit in one.going for text in one.verdict.warned[unit.key]]
+        found = [text for one in decided for a_set in one.going for text in one.verdict.warned[a_set.key]]
         return [*found, *self.leftovers.outside_warnings(decided[0].going)]
 
     def _report(
         self,
         report: Report,
-        upkeep: UpkeepChanges,
+        lifecycle: LifecycleChanges,
         everything: Sequence[Change],
         fingerprint: str,
         late: LateGuards,
     ) -> PlanReport:
         return PlanReport(
             result={
-                **report.told(everything, fingerprint),
-                **upkeep_told(upkeep, report.most),
+                **report.result(everything, fingerprint),
+                **lifecycle_result(lifecycle, report.most),
                 "rpo": recovery_points(self.capture, self.copyings, self.now),
                 "kept_late": [],
             },
@@ -367,11 +367,11 @@ class _Rotation:
         of_sets = [change for change in taggings if is_planned(change.resource)]
         stages = [Stage(tuple(capture.creations), patience=_TOO_SOON), Stage(tuple(of_sets))]
         report = Report(self.spec, [Decided(self.home, self.home.verdict({}), ())], withheld=False)
-        told = report.told(capture.creations, plan_hash(capture.creations, capture.names))
+        result = report.result(capture.creations, plan_hash(capture.creations, capture.names))
         return Plan(
             _filled(stages),
             warnings=(*self._capture_warnings(), *self.left_out.warnings()),
-            report=PlanReport({**told, "rpo": recovery_points(capture, (), self.now)}),
+            report=PlanReport({**result, "rpo": recovery_points(capture, (), self.now)}),
             refused=self.left_out.error(),
         )
 
@@ -399,7 +399,7 @@ class _Rotation:
     def _not_to_archive(self, depending: Mapping[str, str]) -> Callable[[Snapshot], str]:
         """Return a function that says why a snapshot must not be archived."""
         waiting = {
-            item: depending[unit.key] for unit in self.capture.units if unit.key in depending for item in unit.ids
+            item: depending[a_set.key] for a_set in self.capture.sets if a_set.key in depending for item in a_set.ids
         }
         return lambda item: waiting.get(item.snapshot_id) or self.guards.reason(item, ARCHIVE_GUARDS)
 
@@ -407,17 +407,17 @@ class _Rotation:
         """Return the queries to repeat for the guards after a wait."""
         deletions = [
             Deletion(
-                HERE if one.keeping is self.home else one.keeping.scene.place, one.keeping.scene.place, unit, parts
+                HERE if one.keeping is self.home else one.keeping.scene.place, one.keeping.scene.place, a_set, parts
             )
             for one in decided
             for place in [one.keeping.scene.place]
-            for unit in one.going
-            if (parts := one.keeping.guarded(unit))
+            for a_set in one.going
+            if (parts := one.keeping.guarded(a_set))
         ]
         return LateGuards(self.spec, deletions, self.now)
 
-    def _leaning(self, decided: Decided) -> set[str]:
-        """Return the keys of the units that would stay if no unfinished snapshot were completed.
+    def _dependent(self, decided: Decided) -> set[str]:
+        """Return the keys of the sets that would be kept if no unfinished snapshot were completed.
 
         The other deletions do not wait for unfinished snapshots, even if these are late or fail.
         """
@@ -427,28 +427,28 @@ class _Rotation:
         if not depending and not keeping.scene.extra:
             return set()
         verdict = keeping.verdict(depending, self.guards, waits=False)
-        return {unit.key for unit in decided.going if unit.key in verdict.held or unit.key in verdict.accused}
+        return {a_set.key for a_set in decided.going if a_set.key in verdict.held or a_set.key in verdict.accused}
 
-    def _decided(self, depending: Mapping[str, str], upkeep: UpkeepChanges) -> list[Decided]:
+    def _decided(self, depending: Mapping[str, str], lifecycle: LifecycleChanges) -> list[Decided]:
         """Return the decisions of all places. The guards judge as after this run's unlocks and copies.
 
         So a snapshot that this run unlocks, or that one of its copies replaces, may be deleted.
         """
         coming = [item for copying in self.copyings for item in copying.coming]
         guards = self.guards
-        if upkeep.release or coming:
-            guards = Guards(self.spec, released(self.state, upkeep), self.now, coming)
+        if lifecycle.release or coming:
+            guards = Guards(self.spec, released(self.state, lifecycle), self.now, coming)
         found = []
         for keeping in self.keepings:
             verdict = keeping.verdict(depending if keeping is self.home else {}, guards)
-            going = [unit for unit in keeping.leaving if unit.key not in verdict.held]
+            going = [a_set for a_set in keeping.leaving if a_set.key not in verdict.held]
             found.append(Decided(keeping, verdict, going))
         return found
 
     # --- copies ---
 
     def _doubts(self) -> Iterator[str]:
-        """Yield the copies that stay because nothing proves when they were taken."""
+        """Yield the copies that are kept because nothing proves when they were taken."""
         for copying, keeping in zip(self.copyings, self.keepings[1:], strict=True):
             yield from copying.doubts(keeping.excluded)
 
@@ -457,7 +457,7 @@ class _Rotation:
         needed.
         """
         unknown = any(copy.profile for copy in self.silent)
-        lending = Lending(self.managed, self.copyings, self.state.region, unknown=unknown)
+        sharing = Sharing(self.managed, self.copyings, self.state.region, unknown=unknown)
         side_by_side = zip_longest(*(copying.stages() for copying in self.copyings), fillvalue=Stage())
         copied = [
             Stage(
@@ -467,12 +467,12 @@ class _Rotation:
             )
             for together in side_by_side
         ]
-        record, share = lending.before()
-        back = lending.after_failure() if share.changes else ()
+        record, share = sharing.before()
+        back = sharing.after_failure() if share.changes else ()
         stages = [share, *copied]
         if back:
             stages = [replace(stage, on_failure=back, rollback_on=ANY_FAILURE) for stage in stages]
-        return [record, *stages, *lending.after()]
+        return [record, *stages, *sharing.after()]
 
     # --- limits ---
 

@@ -19,7 +19,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from ..._domain.snapshot_sets import Unit
+from ..._domain.snapshot_sets import SnapshotSet
 from ..._kernel.display import visible
 from ..._kernel.plan import Change
 from ..._kernel.times import format_moment
@@ -28,29 +28,29 @@ from .copies import Copying
 from .keeping import Held, Keeping, Verdict, is_future
 from .spec import RotationSpec
 
-MOST_TOLD = 1000
+MOST_SHOWN = 1000
 """The most decisions in a result, unless the task asks for all. A controller keeps every result in memory."""
 
 
 @dataclass(frozen=True)
 class Decided:
-    """The decisions of one place. ``going``: the units to be deleted, even if a limit holds the deletion back."""
+    """The decisions of one place. ``going``: the sets to be deleted, even if a limit holds the deletion back."""
 
     keeping: Keeping
     verdict: Verdict
-    going: Sequence[Unit]
+    going: Sequence[SnapshotSet]
 
-    def entries(self) -> Iterator[tuple[Unit, dict[str, Any]]]:
-        """Yield a decision for each unit that is there."""
-        leaving = {unit.key for unit in self.going}
-        for unit in self.keeping.scene.units:
-            yield unit, self.entry(unit, leaving)
+    def entries(self) -> Iterator[tuple[SnapshotSet, dict[str, Any]]]:
+        """Yield a decision for each set that is there."""
+        leaving = {a_set.key for a_set in self.going}
+        for a_set in self.keeping.scene.sets:
+            yield a_set, self.entry(a_set, leaving)
 
-    def entry(self, unit: Unit, leaving: Iterable[str] = ()) -> dict[str, Any]:
-        """Return the decision about one unit, as the module returns it."""
-        hold = self.verdict.held.get(unit.key)
-        reasons = list(self.keeping.kept.get(unit.key, ()))
-        excluded = self.keeping.excluded.get(unit.key)
+    def entry(self, a_set: SnapshotSet, leaving: Iterable[str] = ()) -> dict[str, Any]:
+        """Return the decision about one set, as the module returns it."""
+        hold = self.verdict.held.get(a_set.key)
+        reasons = list(self.keeping.kept.get(a_set.key, ()))
+        excluded = self.keeping.excluded.get(a_set.key)
         if hold is None and excluded:
             # Some guards are asked before the rules: these are named too.
             guard, colon, reason = excluded.partition(": ")
@@ -60,12 +60,12 @@ class Decided:
             reasons = [hold.reason]
         place = self.keeping.scene.place
         return {
-            "decision": "delete" if unit.key in leaving else "keep",
-            "snapshot_ids": list(unit.ids),
-            "source": unit.group or None,
+            "decision": "delete" if a_set.key in leaving else "keep",
+            "snapshot_ids": list(a_set.ids),
+            "source": a_set.group or None,
             "region": place.region,
             "profile": place.profile,
-            "start_time": format_moment(unit.start_time),
+            "start_time": format_moment(a_set.start_time),
             "reasons": reasons,
             "guard": hold.guard if hold else None,
         }
@@ -81,10 +81,10 @@ class Report:
     @property
     def most(self) -> int | None:
         """Return the number of decisions in the report, None for all."""
-        return {"actions": MOST_TOLD, "all": None, "summary": 0}[self.spec.report]
+        return {"actions": MOST_SHOWN, "all": None, "summary": 0}[self.spec.report]
 
     def _all(self) -> Iterator[dict[str, Any]]:
-        return (entry for _one, several in self.entries for _unit, entry in several)
+        return (entry for _one, several in self.entries for _set, entry in several)
 
     def shown(self) -> list[dict[str, Any]]:
         """Return the decisions of the result: by default deletions, held snapshots, and snapshots of unknown source."""
@@ -93,9 +93,9 @@ class Report:
         if self.spec.report == "all":
             return list(self._all())
         found = (item for item in self._all() if item["decision"] != "keep" or item["guard"] or item["source"] is None)
-        return list(islice(found, MOST_TOLD))
+        return list(islice(found, MOST_SHOWN))
 
-    def told(self, changes: Sequence[Change], fingerprint: str) -> dict[str, Any]:
+    def result(self, changes: Sequence[Change], fingerprint: str) -> dict[str, Any]:
         """Return the module's own results. *changes*: all that the plan holds, or would without a limit; *fingerprint*:
         their `plan_hash`.
         """
@@ -104,7 +104,7 @@ class Report:
             counts[entry["decision"]] += len(entry["snapshot_ids"])
         made = [change.resource for change in changes if change.action in ("CreateSnapshot", "CreateSnapshots")]
         copied = [change.resource for change in changes if change.action == "CopySnapshot"]
-        deleted = [snapshot_id for one in self.decided for unit in one.going for snapshot_id in unit.ids]
+        deleted = [snapshot_id for one in self.decided for a_set in one.going for snapshot_id in a_set.ids]
         return {
             "created": made,
             "copied": copied,
@@ -124,30 +124,30 @@ class Report:
     def explained(self) -> str:
         """Return a line for each decision, grouped by volume or instance.
 
-        Only groups with a deletion or a held unit are in the text, unless the task wants all.
+        Only groups with a deletion or a held set are in the text, unless the task wants all.
         """
         if self.spec.report == "summary":
             return ""
         lines = [line for one, entries in self.entries for line in self._place(one, entries)]
-        more = len(lines) - MOST_TOLD
+        more = len(lines) - MOST_SHOWN
         if self.spec.report != "all" and more > 0:
-            lines[MOST_TOLD:] = [f"and {more} more lines, which report: all shows"]
+            lines[MOST_SHOWN:] = [f"and {more} more lines, which report: all shows"]
         return "\n".join(lines) + "\n" if lines else ""
 
-    def _place(self, one: Decided, entries: Sequence[tuple[Unit, Mapping[str, Any]]]) -> Iterator[str]:
-        groups: dict[str, list[tuple[Unit, Mapping[str, Any]]]] = defaultdict(list)
-        for unit in one.keeping.scene.expected:
-            groups[unit.group].append((unit, one.entry(unit)))
-        for unit, entry in entries:
-            groups[unit.group].append((unit, entry))
+    def _place(self, one: Decided, entries: Sequence[tuple[SnapshotSet, Mapping[str, Any]]]) -> Iterator[str]:
+        groups: dict[str, list[tuple[SnapshotSet, Mapping[str, Any]]]] = defaultdict(list)
+        for a_set in one.keeping.scene.expected:
+            groups[a_set.group].append((a_set, one.entry(a_set)))
+        for a_set, entry in entries:
+            groups[a_set.group].append((a_set, entry))
         where = "" if one is self.decided[0] else f" in {one.keeping.scene.place.text}"
-        for group, units in sorted(groups.items()):
+        for group, sets in sorted(groups.items()):
             held = one.verdict.held
-            acted_on = not group or any(entry["decision"] == "delete" or unit.key in held for unit, entry in units)
+            acted_on = not group or any(entry["decision"] == "delete" or a_set.key in held for a_set, entry in sets)
             if self.spec.report != "all" and not acted_on:
                 continue
             yield visible(f"{group or 'of unknown source'}{where}:")
-            yield from (self._line(entry) for _unit, entry in units)
+            yield from (self._line(entry) for _set, entry in sets)
 
     def _line(self, entry: Mapping[str, Any]) -> str:
         word = "withheld" if self.withheld and entry["decision"] == "delete" else entry["decision"]
@@ -165,20 +165,20 @@ def recovery_points(
     completed, unless *as_is* leaves this run out. An archived snapshot cannot be restored from at once, so it does not
     count.
     """
-    newest: dict[str, Unit] = {}
-    for unit in capture.units:
-        if unit.state == "completed" and not unit.archived and not is_future(unit, now):
-            newest.setdefault(unit.group, unit)
+    newest: dict[str, SnapshotSet] = {}
+    for a_set in capture.sets:
+        if a_set.state == "completed" and not a_set.archived and not is_future(a_set, now):
+            newest.setdefault(a_set.group, a_set)
     groups = dict.fromkeys([*(target.group for target in capture.targets), *newest])
     if not as_is and (capture.spec.wait or capture.spec.captured):
-        newest |= {unit.group: unit for unit in (*capture.awaited, *capture.expected)}
+        newest |= {a_set.group: a_set for a_set in (*capture.awaited, *capture.expected)}
     due = {target.group for target in capture.due}
     points = []
     for group in filter(None, groups):
         point = newest.get(group)
-        told = {"source": group, "due": group in due, **_point(point, now)}
+        entry = {"source": group, "due": group in due, **_point(point, now)}
         if copyings:
-            told["copies"] = [
+            entry["copies"] = [
                 {
                     "region": copying.copy.region,
                     "profile": copying.copy.profile,
@@ -186,14 +186,14 @@ def recovery_points(
                 }
                 for copying in copyings
             ]
-        points.append(told)
+        points.append(entry)
     return points
 
 
-def _point(unit: Unit | None, now: datetime) -> dict[str, Any]:
-    moment = unit.start_time if unit else None
+def _point(a_set: SnapshotSet | None, now: datetime) -> dict[str, Any]:
+    moment = a_set.start_time if a_set else None
     return {
-        "snapshot_ids": list(unit.ids) if unit else [],
+        "snapshot_ids": list(a_set.ids) if a_set else [],
         "recovery_point": format_moment(moment) if moment else None,
         "age": max(0, int((now - moment).total_seconds())) if moment else None,
     }

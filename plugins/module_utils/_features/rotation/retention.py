@@ -147,7 +147,7 @@ def decide(candidates: Iterable[Candidate], keep: Keep, now: datetime) -> Mappin
 
     Where only a tag gives ``moment``, the candidates that the rules keep by StartTime are kept, too. So no altered tag
     lets the rules delete more than StartTime does. A candidate dated in the future is kept for that reason, and counts
-    nowhere: it would take the place of a real one. The answer is in order: by group, the newest first. Raises
+    nowhere: it would displace a real one. The answer is in order: by group, the newest first. Raises
     ValueError for two candidates with one key.
     """
     known = list(candidates)
@@ -249,7 +249,7 @@ class _Group:
         cutoff = span.before(self._reference, self._keep.zone)
         for place in self._buckets(period).values():
             # Age is asked of a bucket's newest alone. With slots one that started later may be older, and were others
-            # asked in its place, a longer span would let them go.
+            # asked in its place, a longer span would delete them.
             if self._ordered[place].moment > cutoff:
                 yield place, f"{name} {span.text} {self._label(period, place)}"
         if self._ordered[-1].moment > cutoff:

@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Originals are shared with another account for the time of their copy, and not longer.
+"""Share originals with another account while they are copied there.
 
-A tag on the original names the account before the original is shared. So after an interrupted run a later run can
-unshare it. Anybody may have written the tag, so a run unshares only accounts where the task's own copies go. It leaves
-the shares of others alone.
+A tag on the original names the account before the run shares the original. So after an interrupted run a later run can
+unshare it. Anybody may have written the tag, so a run unshares only accounts to which the task copies. It leaves other
+shares alone.
 
 Private to this collection.
 """
@@ -27,11 +27,11 @@ from .copies import Copying
 _Accounts = Callable[[str], set[str]]
 
 
-class Lending:
+class Sharing:
     """The sharing of this run, and the sharing that it ends.
 
-    *unknown*: whether an account does not tell of its copies. Then every recorded share stays. So does each share with
-    an account where no copies go.
+    *unknown*: whether an account does not answer the query for its copies. Then the run ends no recorded share. It
+    never ends a share with an account to which the task copies nothing.
     """
 
     def __init__(
@@ -40,9 +40,11 @@ class Lending:
         self._region, self._copyings = region, copyings
         known = list(managed)
         self._recorded: dict[str, set[str]] = {
-            item.snapshot_id: set(accounts) for item in known if (accounts := tag_names.lent_to(item.tags))
+            item.snapshot_id: set(accounts) for item in known if (accounts := tag_names.shared_with(item.tags))
         }
-        self._written = {item.snapshot_id: item.tags[tag_names.SHARED_WITH] for item in known if self._lends(item)}
+        self._written = {
+            item.snapshot_id: item.tags[tag_names.SHARED_WITH] for item in known if item.snapshot_id in self._recorded
+        }
         self._wanted: dict[str, set[str]] = defaultdict(set)
         needed: dict[str, set[str]] = defaultdict(set)
         for copying in copyings:
@@ -56,9 +58,6 @@ class Lending:
             for name in (*self._recorded, *self._wanted)
         }
 
-    def _lends(self, item: Snapshot) -> bool:
-        return item.snapshot_id in self._recorded
-
     def before(self) -> Iterator[Stage]:
         """Yield the stages before the copies: the record, then the sharing."""
         yield Stage(tuple(self._records(lambda name: self._recorded.get(name, set()), self._shared)))
@@ -69,7 +68,7 @@ class Lending:
         )
 
     def after(self) -> Iterator[Stage]:
-        """Yield the stages after the copies: the end of the sharing, then its record."""
+        """Yield the stages after the copies: unshare, then remove the record."""
         over = {name: self._shared(name) - left for name, left in self._left.items()}
         reason = "unshare: the copy is done"
         yield Stage(
@@ -80,19 +79,19 @@ class Lending:
     def after_failure(self) -> tuple[Stage, ...]:
         """Return the stages that unshare this run's originals without a copy under way. A later run ends the others."""
         returned: list[Change] = []
-        lent: dict[str, list[Query]] = defaultdict(list)
+        ends: dict[str, list[Query]] = defaultdict(list)
         for copying in self._copyings:
             for item in copying.to_share():
                 name, query = item.snapshot_id, copying.copies_under_way(item)
                 reason = "unshare: no copy was begun"
-                lent[name].append(_shared_with(name, copying.account))
+                ends[name].append(_shared_with(name, copying.account))
                 returned.append(
                     replace(self._permission(name, {copying.account}, "remove", reason), unless=(query,)),
                 )
         kept = self._records(self._shared, lambda name: self._recorded.get(name, set()) - self._wanted[name])
         # A copy may end between the two looks. So the record depends on the shares, not on the copies under way.
-        records = [replace(change, unless=tuple(lent[change.resource])) for change in kept if change.resource in lent]
-        if len(returned) == len(lent):
+        records = [replace(change, unless=tuple(ends[change.resource])) for change in kept if change.resource in ends]
+        if len(returned) == len(ends):
             return Stage(tuple(returned)), Stage(tuple(records))
         # Two accounts of one original are two calls about one resource.
         return (*(Stage((change,)) for change in returned), Stage(tuple(records)))

@@ -19,7 +19,7 @@ from ..._kernel.ids import require_id, require_text
 from ..._kernel.places import Place
 from ..._kernel.tags import LONGEST_VALUE, PREFIX, require_selector_keys, require_selector_text, require_tags
 from ..._kernel.times import Every, parse_every
-from .lifecycle_spec import Upkeep, parse_upkeep
+from .lifecycle_spec import Lifecycle, parse_lifecycle
 from .retention import Keep, parse_keep
 
 GUARDS = (
@@ -98,7 +98,7 @@ class RotationSpec:
     report: str = "actions"
     wait: bool = True
     copies: tuple[CopySpec, ...] = ()
-    upkeep: Upkeep = field(default_factory=Upkeep)
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)
     adopt_policies: tuple[str, ...] = ()
 
     @property
@@ -156,7 +156,7 @@ def parse(params: Mapping[str, Any], region: str) -> RotationSpec:
         report=str(params.get("report") or "actions"),
         wait=bool(params.get("wait", True)),
         copies=() if captured else copies,
-        upkeep=parse_upkeep(params, region, keep, every),
+        lifecycle=parse_lifecycle(params, region, keep, every),
         adopt_policies=_policies((params.get("adopt") or {}).get("policies")),
     )
     _require_sense(spec, params)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from functools import cached_property
 
-from ..._domain.snapshot_sets import Unit
+from ..._domain.snapshot_sets import SnapshotSet
 from ..._kernel import tags as tag_names
 from .retention import in_future
 
@@ -23,35 +23,39 @@ from .retention import in_future
 class Stock:
     """The policy's snapshot sets in its region.
 
-    ``units``: all of them, the newest first. ``coming``: the units that this run makes or finds pending, and waits for,
-    so that they count as completed. Without a wait they are ``pending``. ``leaving``: the keys of the units that no
-    rule keeps, even if a guard holds them. A unit that is about to be deleted gets no lock, fast restore or archive.
+    ``sets``: all of them, the newest first. ``coming``: the sets that this run makes or finds pending, and waits for,
+    so that they count as completed. Without a wait they are ``pending``. ``leaving``: the keys of the sets that no
+    rule keeps, even if a guard holds them. A set that is about to be deleted gets no lock, fast restore or archive.
     """
 
     policy: str
-    units: Sequence[Unit]
-    coming: Sequence[Unit]
+    sets: Sequence[SnapshotSet]
+    coming: Sequence[SnapshotSet]
     leaving: frozenset[str]
     now: datetime
     zone: tzinfo
-    pending: Sequence[Unit] = ()
+    pending: Sequence[SnapshotSet] = ()
 
     @cached_property
-    def own(self) -> list[Unit]:
+    def own(self) -> list[SnapshotSet]:
         """Return the sets that the policy itself has made."""
-        return [unit for unit in self.units if self._own(unit)]
+        return [a_set for a_set in self.sets if self._own(a_set)]
 
     @cached_property
-    def good(self) -> list[Unit]:
+    def good(self) -> list[SnapshotSet]:
         """Return the policy's own sets that are kept and completed, or will be in this run, the newest first."""
-        coming = {unit.key: unit for unit in self.coming if self._own(unit)}
-        there = [unit for unit in self.own if unit.key not in coming and unit.state == "completed"]
-        staying = [unit for unit in (*coming.values(), *there) if unit.key not in self.leaving and unit.group]
+        coming = {a_set.key: a_set for a_set in self.coming if self._own(a_set)}
+        there = [a_set for a_set in self.own if a_set.key not in coming and a_set.state == "completed"]
+        kept = [a_set for a_set in (*coming.values(), *there) if a_set.key not in self.leaving and a_set.group]
         return sorted(
-            (unit for unit in staying if not in_future(max(unit.start_time, unit.period or unit.start_time), self.now)),
-            key=lambda unit: (unit.start_time, unit.key),
+            (
+                a_set
+                for a_set in kept
+                if not in_future(max(a_set.start_time, a_set.period or a_set.start_time), self.now)
+            ),
+            key=lambda a_set: (a_set.start_time, a_set.key),
             reverse=True,
         )
 
-    def _own(self, unit: Unit) -> bool:
-        return all(item.tags.get(tag_names.POLICY) == self.policy for item in unit.snapshots)
+    def _own(self, a_set: SnapshotSet) -> bool:
+        return all(item.tags.get(tag_names.POLICY) == self.policy for item in a_set.snapshots)

@@ -45,19 +45,19 @@ class Successors:
 
     def _standing_for(self, given: str) -> tuple[str, ...]:
         try:
-            heir = successor(self._state, given)
-            heirs: tuple[str, ...] = () if heir is None else (heir.instance_id,)
+            living = successor(self._state, given)
+            successors: tuple[str, ...] = () if living is None else (living.instance_id,)
         except Ambiguous as error:
             self._ambiguous[given] = str(error)
-            heirs = error.candidates
-        if heirs:
+            successors = error.candidates
+        if successors:
             self._followed.append(given)
-            heirs += tuple(item.instance_id for item in disputed(self._state, given))
-        # Of a successor that an earlier task of a check run has only planned, the volumes have no ids yet.
-        heirs = tuple(heir_id for heir_id in heirs if not is_planned(heir_id))
+            successors += tuple(item.instance_id for item in disputed(self._state, given))
+        # The volumes of a successor that an earlier task of a check run has planned have no ids yet.
+        successors = tuple(successor_id for successor_id in successors if not is_planned(successor_id))
         itself = self._state.instance(given)
-        stays = not heirs or (itself is not None and itself.state in _IN_SERVICE)
-        standing = (*heirs, given) if stays else heirs
+        serves = not successors or (itself is not None and itself.state in _IN_SERVICE)
+        standing = (*successors, given) if serves else successors
         doubtful_ones = (name for name in self._in_doubt(given, standing) if not is_planned(name))
         return tuple(dict.fromkeys((*standing, *doubtful_ones)))
 
@@ -71,8 +71,8 @@ class Successors:
             yield from (one.instance_id for one in (item.successor, item.predecessor) if one is not None)
         for old in map(self._state.instance, standing):
             if old is not None and old.state in _IN_SERVICE:
-                trials = on_trial_for(self._state, old.instance_id)
-                yield from (new.instance_id for new in trials if started_since(old, new))
+                unserving = on_trial_for(self._state, old.instance_id)
+                yield from (new.instance_id for new in unserving if started_since(old, new))
 
     @property
     def spec(self) -> RotationSpec:
@@ -84,8 +84,8 @@ class Successors:
         """Yield the queries for instances that replace the given ids, and for volumes of the known successors."""
         clear = [given for given in self._spec.instance_ids if given not in self._ambiguous]
         yield from lineage_queries(clear, self._state)
-        heirs = [name for name in self.spec.instance_ids if name not in self._spec.instance_ids]
-        yield from by_id("DescribeVolumes", "attachment.instance-id", heirs)
+        successors = [name for name in self.spec.instance_ids if name not in self._spec.instance_ids]
+        yield from by_id("DescribeVolumes", "attachment.instance-id", successors)
 
     @property
     def retired(self) -> list[tuple[Instance, str]]:
@@ -118,7 +118,7 @@ class Successors:
         yield from (f"select.instance_ids: all of them are captured. {text}" for text in disputes)
         for given, text in self._ambiguous.items():
             yield f"select.instance_ids: {given}: all of them are captured. {text}"
-        for instance, heir in self.retired:
+        for instance, living in self.retired:
             left = [
                 device.volume_id
                 for device in instance.block_devices
@@ -126,7 +126,7 @@ class Successors:
             ]
             if left:
                 yield (
-                    f"select.instance_ids: {heir} has replaced {instance.instance_id} and is captured in its place. "
+                    f"select.instance_ids: {living} has replaced {instance.instance_id} and is captured in its place. "
                     f"{', '.join(left)} stayed attached to {instance.instance_id} and is not captured. Move it to "
-                    f"{heir}, or select it by its own id or tag."
+                    f"{living}, or select it by its own id or tag."
                 )

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from ..._domain.snapshot_sets import Unit
+from ..._domain.snapshot_sets import SnapshotSet
 from ..._kernel.errors import Incomplete, StorageError
 from ..._kernel.state import Query, State
 from .copies import Copying, copies_query
@@ -37,9 +37,9 @@ def planned_for(copyings: Iterable[Copying], state: State) -> list[Copying]:
     return [one for one in copyings if not any(query in state.unanswered for query in one.questions())]
 
 
-def kept_for(copies: Iterable[CopySpec], sources: Iterable[Unit]) -> dict[str, str]:
-    """Return, by unit's key, why an original stays: one of these places does not tell whether it has a copy."""
-    return {unit.key: f"{copy.where} does not tell whether it has a copy" for copy in copies for unit in sources}
+def kept_for(copies: Iterable[CopySpec], sources: Iterable[SnapshotSet]) -> dict[str, str]:
+    """Return, by set's key, why an original is kept: one of these places does not show whether it has a copy."""
+    return {a_set.key: f"{copy.where} does not show whether it has a copy" for copy in copies for a_set in sources}
 
 
 def unanswered(state: State) -> StorageError | None:

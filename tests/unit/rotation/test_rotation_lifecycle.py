@@ -12,7 +12,11 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._domain.snapshot_sets import Slots, Unit, units_of
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.snapshot_sets import (
+    Slots,
+    SnapshotSet,
+    snapshot_sets_of,
+)
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.guards import (
     FAST_RESTORES,
     LOCKS,
@@ -22,22 +26,22 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.
     ARCHIVE_GUARDS,
     MOST_ARCHIVING,
     TIERING,
-    UpkeepChanges,
+    LifecycleChanges,
     archive_candidates,
+    lifecycle_changes,
+    lifecycle_queries,
     released,
-    upkeep_changes,
-    upkeep_queries,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.lifecycle_result import (
-    upkeep_deferred,
-    upkeep_told,
+    lifecycle_deferred,
+    lifecycle_result,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.lifecycle_spec import (
     FastRestore,
+    Lifecycle,
     Lock,
-    Upkeep,
     locked_for,
-    parse_upkeep,
+    parse_lifecycle,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.retention import parse_keep
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.spec import GUARDS, parse
@@ -62,9 +66,9 @@ COMPLIANCE = {"mode": "compliance", "duration": "1d", "accept_compliance": True}
 LOCKED = {"ec2ops:lock": "governance 30d"}
 
 
-def options(**given_options: Any) -> Upkeep:
+def options(**given_options: Any) -> Lifecycle:
     keep = parse_keep(given_options.pop("keep", {"last": "unlimited"}))
-    return parse_upkeep(given_options, REGION, keep, parse_every(given_options.pop("every", "24h")))
+    return parse_lifecycle(given_options, REGION, keep, parse_every(given_options.pop("every", "24h")))
 
 
 # --- small worlds -----------------------------------------------------------------------------------------------------
@@ -89,23 +93,23 @@ def parts(name: str, age: int, *more: str, **fields: Any) -> list[Snapshot]:
     return [snapshot(f"{name}{part}", age, tags=tags, **fields) for part in more or ("a", "b")]
 
 
-def new(name: str, **tags: str) -> Unit:
-    """What this run makes of a volume."""
+def new(name: str, **tags: str) -> SnapshotSet:
+    """This run's snapshot of a volume."""
     volume = name.replace("v", "vol-")
     made = Snapshot(f"(new snapshot p of {volume})", volume_id=volume, tags={"ec2ops:policy": "p", **tags})
-    return Unit(made.snapshot_id, volume, (made,), NOW, None)
+    return SnapshotSet(made.snapshot_id, volume, (made,), NOW, None)
 
 
 def stock(
     *snapshots: Snapshot,
-    coming: Iterable[Unit] = (),
+    coming: Iterable[SnapshotSet] = (),
     leaving: Collection[str] = (),
     now: datetime = NOW,
     zone: Any = UTC,
 ) -> Stock:
-    units = units_of(snapshots, now, Slots(parse_every("24h"), zone))
+    sets = snapshot_sets_of(snapshots, now, Slots(parse_every("24h"), zone))
     going = frozenset(f"snap-{name}" for name in leaving)
-    return Stock("p", units, tuple(coming), going, now, zone)
+    return Stock("p", sets, tuple(coming), going, now, zone)
 
 
 def state(*facts: Fact) -> State:
@@ -126,26 +130,26 @@ def tier(name: str, last: str, where: str = "standard", message: str | None = No
 
 
 def changes(
-    upkeep: Upkeep, of: Stock, *facts: Fact, held: Mapping[str, str] | Callable[[Snapshot], str] | None = None
-) -> UpkeepChanges:
-    """What is to be done, looked over as every plan is."""
+    lifecycle: Lifecycle, of: Stock, *facts: Fact, held: Mapping[str, str] | Callable[[Snapshot], str] | None = None
+) -> LifecycleChanges:
+    """The changes, checked as every plan is."""
     ask = held if callable(held) else lambda item: (held or {}).get(item.snapshot_id, "")
-    found = upkeep_changes(upkeep, of, ask, state(*facts))
-    made = [item.snapshot_id for unit in of.coming for item in unit.snapshots]
+    found = lifecycle_changes(lifecycle, of, ask, state(*facts))
+    made = [item.snapshot_id for a_set in of.coming for item in a_set.snapshots]
     guard(Plan((*found.before_deletions, *found.after_deletions)), made)
     return found
 
 
-def done(found: UpkeepChanges) -> list[tuple[str, str]]:
+def done(found: LifecycleChanges) -> list[tuple[str, str]]:
     return [(change.action, change.resource.removeprefix("snap-")) for change in found.all]
 
 
-def archived(found: UpkeepChanges) -> list[str]:
+def archived(found: LifecycleChanges) -> list[str]:
     return [change.resource.removeprefix("snap-") for change in found.archive]
 
 
-def waiting(found: UpkeepChanges) -> dict[str, str]:
-    return {unit.key.removeprefix("snap-"): reason for unit, reason in found.waiting}
+def waiting(found: LifecycleChanges) -> dict[str, str]:
+    return {a_set.key.removeprefix("snap-"): reason for a_set, reason in found.waiting}
 
 
 # --- options ----------------------------------------------------------------------------------------------------------
@@ -189,7 +193,7 @@ def test_what_cannot_be_meant_is_refused_by_name_value_and_what_is_accepted(
 
 
 def test_what_is_said_is_read() -> None:
-    assert options() == Upkeep()
+    assert options() == Lifecycle()
     found = options(
         archive_after="90d",
         lock={"mode": "compliance", "duration": "2w", "cool_off": "1d", "accept_compliance": True},
@@ -302,12 +306,12 @@ def test_months_are_those_of_the_policys_calendar() -> None:
 def test_what_is_made_and_waited_for_counts_as_the_newest() -> None:
     """So the next run finds nothing to do; and where nobody waits, the old newest stays where it is."""
     of = snapshot("v1-1", 100)
-    upkeep = options(archive_after=OLD)
-    assert archived(changes(upkeep, stock(of, coming=[new("v1")]))) == ["v1-1"]
-    assert archived(changes(upkeep, stock(of))) == []
+    lifecycle = options(archive_after=OLD)
+    assert archived(changes(lifecycle, stock(of, coming=[new("v1")]))) == ["v1-1"]
+    assert archived(changes(lifecycle, stock(of))) == []
     pending = snapshot("v1-2", 0, state="pending")
-    assert archived(changes(upkeep, stock(of, pending))) == []
-    assert archived(changes(upkeep, stock(of, pending, coming=units_of([pending], NOW)))) == ["v1-1"]
+    assert archived(changes(lifecycle, stock(of, pending))) == []
+    assert archived(changes(lifecycle, stock(of, pending, coming=snapshot_sets_of([pending], NOW)))) == ["v1-1"]
 
 
 ALONE: list[tuple[str, dict[str, Any], list[Fact], str | None]] = [
@@ -342,7 +346,7 @@ def test_neither_what_no_rule_keeps_nor_what_a_guard_holds() -> None:
 
 
 def test_the_newest_is_one_that_can_be_restored_from() -> None:
-    """What is in the archive, on its way, back for some days only, or in the future, is none."""
+    """A snapshot in the archive, on its way, back for some days, or in the future is not the newest."""
     of = stock(
         snapshot("v1-0", -1),
         snapshot("v1-1", 1, storage_tier="archive"),
@@ -367,7 +371,7 @@ def test_a_set_goes_as_a_whole_or_not_at_all() -> None:
     of = stock(*parts("i1-1", 1), *parts("i1-2", 100), *parts("i1-3", 200), *parts("i1-4", 300))
     held = {"snap-i1-2b": "public: anybody may use it"}
     found = changes(options(archive_after=OLD), of, tier("i1-4a", "archival-completed", "archive"), held=held)
-    # Of one that an interrupted run has begun the rest follows.
+    # The rest follows of a set that an interrupted run has begun.
     assert archived(found) == ["i1-3a", "i1-3b", "i1-4b"]
     assert waiting(found) == {"i1-2a": "snap-i1-2b: public: anybody may use it"}
 
@@ -408,25 +412,25 @@ def test_a_volume_with_many_in_the_archive_does_not_keep_the_others_waiting() ->
 def test_a_set_waits_for_room_and_one_that_is_larger_goes_alone() -> None:
     large = [f"{number:02}" for number in range(30)]
     of = [*parts("i1-1", 1), *parts("i1-2", 200, *large), *parts("i2-1", 1), *parts("i2-2", 100)]
-    upkeep = options(archive_after=OLD)
-    assert archived(changes(upkeep, stock(*of))) == [f"i1-2{part}" for part in large]
+    lifecycle = options(archive_after=OLD)
+    assert archived(changes(lifecycle, stock(*of))) == [f"i1-2{part}" for part in large]
     busy = tier("x", "archival-in-progress")
-    assert archived(changes(upkeep, stock(*of), busy)) == ["i2-2a", "i2-2b"]
+    assert archived(changes(lifecycle, stock(*of), busy)) == ["i2-2a", "i2-2b"]
 
 
 def test_without_the_option_nothing_comes_back_and_nothing_goes() -> None:
     of = stock(snapshot("v1-1", 1), snapshot("v1-2", 100, storage_tier="archive"), snapshot("v1-3", 200))
     facts = [tier("v1-2", "archival-completed", "archive"), fast("v1-3", A), lock("v1-1")]
-    assert changes(options(), of, *facts) == UpkeepChanges()
+    assert changes(options(), of, *facts) == LifecycleChanges()
 
 
 # --- locks ------------------------------------------------------------------------------------------------------------
 
 
 def test_what_is_made_is_locked_once_it_is_there() -> None:
-    upkeep = options(lock=GOVERNANCE)
-    made = new("v1", **upkeep.own_tags)
-    (change,) = changes(upkeep, stock(snapshot("v1-1", 1), coming=[made])).secure
+    lifecycle = options(lock=GOVERNANCE)
+    made = new("v1", **lifecycle.own_tags)
+    (change,) = changes(lifecycle, stock(snapshot("v1-1", 1), coming=[made])).secure
     assert (change.action, change.resource) == ("LockSnapshot", made.key)
     assert change.parameters == {"LockMode": "governance", "LockDuration": 30}
     assert (change.before, change.after, change.reason) == (
@@ -438,8 +442,8 @@ def test_what_is_made_is_locked_once_it_is_there() -> None:
 
 
 def test_the_cooling_off_period_goes_along() -> None:
-    upkeep = options(lock={**COMPLIANCE, "cool_off": "72h"})
-    (change,) = changes(upkeep, stock(coming=[new("v1", **upkeep.own_tags)])).secure
+    lifecycle = options(lock={**COMPLIANCE, "cool_off": "72h"})
+    (change,) = changes(lifecycle, stock(coming=[new("v1", **lifecycle.own_tags)])).secure
     assert change.parameters == {"LockMode": "compliance", "LockDuration": 1, "CoolOffPeriod": 72}
 
 
@@ -464,19 +468,19 @@ def test_a_later_run_locks_what_was_made_to_be_and_nothing_else(
     found = changes(options(lock=GOVERNANCE), stock(of), *facts)
     assert done(found) == ([("LockSnapshot", "v1-1")] if wanted else [])
     assert [change.reason for change in found.all] == (["lock the unlocked snapshot"] if wanted else [])
-    # What is to be deleted is not made undeletable.
+    # A snapshot that the plan deletes is not locked.
     assert done(changes(options(lock=GOVERNANCE), stock(of, leaving=["v1-1"]), *facts)) == []
 
 
 def test_a_pending_one_that_is_waited_for_is_locked() -> None:
     of = snapshot("v1-1", 0, state="pending", tags=LOCKED)
-    found = changes(options(lock=GOVERNANCE), stock(of, coming=units_of([of], NOW)))
+    found = changes(options(lock=GOVERNANCE), stock(of, coming=snapshot_sets_of([of], NOW)))
     assert done(found) == [("LockSnapshot", "v1-1")]
 
 
 def test_one_that_nobody_waits_for_is_locked_while_it_is_pending() -> None:
     of = snapshot("v1-1", 0, state="pending", tags=LOCKED)
-    found = changes(options(lock=GOVERNANCE), dataclasses.replace(stock(of), pending=units_of([of], NOW)))
+    found = changes(options(lock=GOVERNANCE), dataclasses.replace(stock(of), pending=snapshot_sets_of([of], NOW)))
     assert done(found) == [("LockSnapshot", "v1-1")]
 
 
@@ -526,7 +530,7 @@ def ended(name: str, *zones: str) -> tuple[str, str, tuple[str, ...]]:
     return ("DisableFastSnapshotRestores", name, zones)
 
 
-def zoned(found: UpkeepChanges) -> list[tuple[str, str, tuple[str, ...]]]:
+def zoned(found: LifecycleChanges) -> list[tuple[str, str, tuple[str, ...]]]:
     return [
         (change.action, change.resource.removeprefix("snap-"), tuple(change.parameters["AvailabilityZones"]))
         for change in found.all
@@ -588,11 +592,14 @@ def test_only_what_is_there_and_stays_counts_as_newest() -> None:
         snapshot("v1-5", 5),
         snapshot("v1-6", 6),
     ]
-    upkeep = options(fast_restore={"zones": [A]})
-    assert zoned(changes(upkeep, stock(*of, leaving=["v1-3"]), fast("v1-6", A))) == [ended("v1-6", A), begun("v1-5", A)]
+    lifecycle = options(fast_restore={"zones": [A]})
+    assert zoned(changes(lifecycle, stock(*of, leaving=["v1-3"]), fast("v1-6", A))) == [
+        ended("v1-6", A),
+        begun("v1-5", A),
+    ]
     # One that this run makes and waits for takes the place of the one before.
     made = new("v1")
-    found = changes(upkeep, stock(*of, coming=[made]), fast("v1-3", A))
+    found = changes(lifecycle, stock(*of, coming=[made]), fast("v1-3", A))
     assert zoned(found) == [ended("v1-3", A), begun(made.key, A)]
 
 
@@ -619,8 +626,8 @@ def test_one_that_is_too_large_is_warned_of() -> None:
 
 def test_what_leaves_the_newest_is_archived_in_the_same_run_after_that() -> None:
     of = stock(snapshot("v1-1", 100), snapshot("v1-2", 110), snapshot("v1-3", 120), coming=[new("v1")])
-    upkeep = options(archive_after=OLD, fast_restore={"zones": [A], "newest": 2})
-    found = changes(upkeep, of, fast("v1-1", A), fast("v1-2", A))
+    lifecycle = options(archive_after=OLD, fast_restore={"zones": [A], "newest": 2})
+    found = changes(lifecycle, of, fast("v1-1", A), fast("v1-2", A))
     assert [change.resource for change in found.release] == ["snap-v1-2"]
     assert archived(found) == ["v1-2", "v1-3"]
     assert waiting(found) == {"v1-1": "snap-v1-1 has fast restore"}
@@ -629,8 +636,8 @@ def test_what_leaves_the_newest_is_archived_in_the_same_run_after_that() -> None
 # --- what has to be known ---------------------------------------------------------------------------------------------
 
 
-def asked(upkeep: Upkeep, of: Stock) -> set[Query]:
-    return set(upkeep_queries(upkeep, of))
+def asked(lifecycle: Lifecycle, of: Stock) -> set[Query]:
+    return set(lifecycle_queries(lifecycle, of))
 
 
 def test_nothing_is_asked_that_is_not_needed() -> None:
@@ -690,13 +697,13 @@ def test_what_is_let_go_of_is_no_longer_guarded() -> None:
     world = state(lock("v1-2"), fast("v1-2", A, B), fast("v1-3", A), lock("v1-3"))
     old, older = snapshot("v1-2", 2, tags=LOCKED), snapshot("v1-3", 3)
     of = stock(snapshot("v1-1", 1), old, older, leaving=["v1-2", "v1-3"])
-    upkeep = options(lock={"mode": "unlocked"}, fast_restore={"zones": [A]})
-    found = upkeep_changes(upkeep, of, lambda _item: "", world)
+    lifecycle = options(lock={"mode": "unlocked"}, fast_restore={"zones": [A]})
+    found = lifecycle_changes(lifecycle, of, lambda _item: "", world)
     before, after = guards(world), guards(released(world, found))
     assert [name for name, _reason in before.stops(old, "keep")] == ["locked", "fast_restore"]
     assert list(after.stops(old, "keep")) == []
     assert [name for name, _reason in after.stops(older, "keep")] == ["locked"]  # not a lock of the policy's
-    assert released(world, UpkeepChanges()).resources == world.resources
+    assert released(world, LifecycleChanges()).resources == world.resources
 
 
 # --- what is told -----------------------------------------------------------------------------------------------------
@@ -704,10 +711,10 @@ def test_what_is_let_go_of_is_no_longer_guarded() -> None:
 
 def test_what_is_told() -> None:
     of = stock(snapshot("v1-1", 1, tags=LOCKED), snapshot("v1-2", 100), snapshot("v2-1", 200), snapshot("v2-2", 300))
-    upkeep = options(archive_after=OLD, lock=GOVERNANCE, fast_restore={"zones": [A]})
+    lifecycle = options(archive_after=OLD, lock=GOVERNANCE, fast_restore={"zones": [A]})
     held = {"snap-v2-2": "it is public"}
-    found = changes(upkeep, of, fast("v1-2", A), held=held)
-    told = upkeep_told(found, None)
+    found = changes(lifecycle, of, fast("v1-2", A), held=held)
+    told = lifecycle_result(found, None)
     assert told == {
         "archived": ["snap-v1-2"],
         "archive_waiting": [
@@ -719,27 +726,27 @@ def test_what_is_told() -> None:
         "fast_restored": ["snap-v1-1", "snap-v2-1"],
         "fast_restore_ended": ["snap-v1-2"],
     }
-    assert upkeep_told(found, 1)["archive_waiting"] == told["archive_waiting"][:1]
-    assert upkeep_told(found, 0)["archive_waiting"] == []
-    assert all(value == [] for value in upkeep_told(UpkeepChanges(), None).values())
+    assert lifecycle_result(found, 1)["archive_waiting"] == told["archive_waiting"][:1]
+    assert lifecycle_result(found, 0)["archive_waiting"] == []
+    assert all(value == [] for value in lifecycle_result(LifecycleChanges(), None).values())
 
 
 def test_what_ec2_did_not_take_is_told() -> None:
     refusal = {"code": "ResourceLimitExceeded", "message": "Too many.", "not_before": None}
     world = state(Fact("snap-1/deferred", refusal), Fact("vol-1/deferred", refusal), tier("2", "archival-completed"))
-    assert upkeep_deferred(world) == [
+    assert lifecycle_deferred(world) == [
         {"snapshot_id": "snap-1", "code": "ResourceLimitExceeded", "message": "Too many."}
     ]
 
 
 def test_the_order_is_release_secure_and_then_what_depends_on_it() -> None:
     of = stock(snapshot("v1-1", 1, tags=LOCKED), snapshot("v1-2", 100))
-    upkeep = options(archive_after=OLD, lock=GOVERNANCE, fast_restore={"zones": [A]})
-    found = changes(upkeep, of, fast("v1-2", A))
+    lifecycle = options(archive_after=OLD, lock=GOVERNANCE, fast_restore={"zones": [A]})
+    found = changes(lifecycle, of, fast("v1-2", A))
     assert found.before_deletions == (Stage(found.release), Stage(found.secure))
     assert found.after_deletions == (Stage(found.archive),)
     assert [len(stage.changes) for stage in (*found.before_deletions, *found.after_deletions)] == [1, 2, 1]
-    assert (UpkeepChanges().before_deletions, UpkeepChanges().after_deletions) == ((), ())
+    assert (LifecycleChanges().before_deletions, LifecycleChanges().after_deletions) == ((), ())
 
 
 # --- properties -------------------------------------------------------------------------------------------------------
@@ -748,7 +755,7 @@ TIERS = (None, "archival-in-progress", "archival-failed", "permanent-restore-com
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> tuple[Upkeep, Stock, dict[str, Fact], frozenset[str]]:
+def worlds(draw: st.DrawFn) -> tuple[Lifecycle, Stock, dict[str, Fact], frozenset[str]]:
     """Options, what there is (of at most two volumes and an instance), EC2's facts, and what the guards hold."""
     found: list[Snapshot] = []
     facts: dict[str, Fact] = {}
@@ -772,26 +779,26 @@ def worlds(draw: st.DrawFn) -> tuple[Upkeep, Stock, dict[str, Fact], frozenset[s
             extra += [lock(key, mode)] if mode else []
             facts.update((fact.fact_id, fact) for fact in extra)
             found.append(dataclasses.replace(item, storage_tier=draw(st.sampled_from([None, "standard", "archive"]))))
-    units = units_of(found, NOW)
+    sets = snapshot_sets_of(found, NOW)
     coming = [new(volume, **LOCKED) for volume in ("v1", "v2") if draw(st.booleans())]
-    # What a run waits for is of the current slot.
-    recent = [unit for unit in units if unit.start_time > NOW - timedelta(days=1)]
-    coming += [unit for unit in recent if unit.state == "pending" and draw(st.booleans())]
+    # A run waits only for snapshots of the current slot.
+    recent = [a_set for a_set in sets if a_set.start_time > NOW - timedelta(days=1)]
+    coming += [a_set for a_set in recent if a_set.state == "pending" and draw(st.booleans())]
     # As the rules are: of each group the newest completed one stays.
-    first = {unit.group: unit.key for unit in reversed(units) if unit.state == "completed"}
-    leaving = frozenset(unit.key for unit in units if unit.key not in first.values() and draw(st.booleans()))
+    first = {a_set.group: a_set.key for a_set in reversed(sets) if a_set.state == "completed"}
+    leaving = frozenset(a_set.key for a_set in sets if a_set.key not in first.values() and draw(st.booleans()))
     held = frozenset(item.snapshot_id for item in found if draw(st.sampled_from([True, False, False])))
-    upkeep = options(
+    lifecycle = options(
         archive_after=draw(st.sampled_from([None, "1d", "90d"])),
         lock=draw(st.sampled_from([None, GOVERNANCE, COMPLIANCE, {"mode": "unlocked"}])),
         fast_restore=draw(
             st.sampled_from([None, {"zones": []}, {"zones": [A]}, {"zones": [A, B], "newest": 3}, {"zones": [B]}])
         ),
     )
-    return upkeep, Stock("p", units, tuple(coming), leaving - {unit.key for unit in coming}, NOW, UTC), facts, held
+    return lifecycle, Stock("p", sets, tuple(coming), leaving - {a_set.key for a_set in coming}, NOW, UTC), facts, held
 
 
-def carried_out(found: UpkeepChanges, facts: Mapping[str, Fact]) -> dict[str, Fact]:
+def carried_out(found: LifecycleChanges, facts: Mapping[str, Fact]) -> dict[str, Fact]:
     """EC2's facts afterwards."""
     after = dict(facts)
     for change in found.all:
@@ -808,29 +815,29 @@ def carried_out(found: UpkeepChanges, facts: Mapping[str, Fact]) -> dict[str, Fa
 
 
 def settled(of: Stock, gone: Collection[str] = ()) -> Stock:
-    """What there is afterwards: what was waited for is completed."""
-    coming = {unit.key for unit in of.coming}
+    """The state afterwards: awaited snapshots are completed."""
+    coming = {a_set.key for a_set in of.coming}
     there = [
-        Unit(
-            unit.key,
-            unit.group,
-            tuple(dataclasses.replace(item, state="completed") for item in unit.snapshots),
-            unit.start_time,
-            unit.period,
+        SnapshotSet(
+            a_set.key,
+            a_set.group,
+            tuple(dataclasses.replace(item, state="completed") for item in a_set.snapshots),
+            a_set.start_time,
+            a_set.period,
         )
-        for unit in of.coming
+        for a_set in of.coming
     ]
-    rest = [unit for unit in of.units if unit.key not in coming and unit.key not in gone]
-    return dataclasses.replace(of, units=[*there, *rest], coming=())
+    rest = [a_set for a_set in of.sets if a_set.key not in coming and a_set.key not in gone]
+    return dataclasses.replace(of, sets=[*there, *rest], coming=())
 
 
 @examples(200)
 @given(worlds())
-def test_the_next_run_has_nothing_to_do(world: tuple[Upkeep, Stock, dict[str, Fact], frozenset[str]]) -> None:
-    upkeep, of, facts, held = world
+def test_the_next_run_has_nothing_to_do(world: tuple[Lifecycle, Stock, dict[str, Fact], frozenset[str]]) -> None:
+    lifecycle, of, facts, held = world
 
-    def plan(about: Stock, known: Mapping[str, Fact]) -> UpkeepChanges:
-        return changes(upkeep, about, *known.values(), held=lambda item: "held" if item.snapshot_id in held else "")
+    def plan(about: Stock, known: Mapping[str, Fact]) -> LifecycleChanges:
+        return changes(lifecycle, about, *known.values(), held=lambda item: "held" if item.snapshot_id in held else "")
 
     found = plan(of, facts)
     after = carried_out(found, facts)
@@ -847,38 +854,38 @@ def test_the_next_run_has_nothing_to_do(world: tuple[Upkeep, Stock, dict[str, Fa
 
 @examples(200)
 @given(worlds())
-def test_what_always_holds(world: tuple[Upkeep, Stock, dict[str, Fact], frozenset[str]]) -> None:
-    upkeep, of, facts, held = world
-    found = changes(upkeep, of, *facts.values(), held=lambda item: "held" if item.snapshot_id in held else "")
-    everything = {unit.key: unit for unit in (*of.units, *of.coming)}
+def test_what_always_holds(world: tuple[Lifecycle, Stock, dict[str, Fact], frozenset[str]]) -> None:
+    lifecycle, of, facts, held = world
+    found = changes(lifecycle, of, *facts.values(), held=lambda item: "held" if item.snapshot_id in held else "")
+    everything = {a_set.key: a_set for a_set in (*of.sets, *of.coming)}
     own = {
-        item.snapshot_id: unit
-        for unit in everything.values()
-        for item in unit.snapshots
-        if all(part.tags.get("ec2ops:policy") == "p" for part in unit.snapshots)
+        item.snapshot_id: a_set
+        for a_set in everything.values()
+        for item in a_set.snapshots
+        if all(part.tags.get("ec2ops:policy") == "p" for part in a_set.snapshots)
     }
     assert {change.resource for change in found.all} <= set(own)
     moved = {change.resource for change in found.archive}
     assert not moved & held
     assert not any(own[name].key in of.leaving for name in moved)
     # Nothing is archived that is all there is to restore from.
-    candidates = {item.snapshot_id for item in archive_candidates(upkeep, of)}
+    candidates = {item.snapshot_id for item in archive_candidates(lifecycle, of)}
     assert moved <= candidates
     after = carried_out(found, facts)
     for name in moved:
-        others = [unit for unit in of.good if unit.group == own[name].group and not moved & set(unit.ids)]
+        others = [a_set for a_set in of.good if a_set.group == own[name].group and not moved & set(a_set.ids)]
         assert any(
             all(
                 item.storage_tier != "archive" and _at_hand(after.get(f"{item.snapshot_id}/tier"))
-                for item in unit.snapshots
+                for item in a_set.snapshots
             )
-            for unit in others
+            for a_set in others
         )
-    if upkeep.fast_restore is not None:
+    if lifecycle.fast_restore is not None:
         on = {name for name in own if (after.get(f"{name}/fastRestore") or Fact("")).value}
-        assert len(on) <= upkeep.fast_restore.newest * 2 * 3  # sets of two in three groups
+        assert len(on) <= lifecycle.fast_restore.newest * 2 * 3  # sets of two in three groups
         for name in on:
-            assert {item["zone"] for item in after[f"{name}/fastRestore"].value} <= set(upkeep.fast_restore.zones)
+            assert {item["zone"] for item in after[f"{name}/fastRestore"].value} <= set(lifecycle.fast_restore.zones)
         assert not on & moved
     locked = {change.resource for change in found.all if change.action == "LockSnapshot"}
     assert not any(own[name].key in of.leaving for name in locked)
@@ -892,16 +899,16 @@ def _at_hand(fact: Fact | None) -> bool:
 @examples(50)
 @given(worlds(), st.randoms(use_true_random=False))
 def test_the_order_of_the_facts_does_not_matter(
-    world: tuple[Upkeep, Stock, dict[str, Fact], frozenset[str]], random: Any
+    world: tuple[Lifecycle, Stock, dict[str, Fact], frozenset[str]], random: Any
 ) -> None:
-    upkeep, of, facts, held = world
+    lifecycle, of, facts, held = world
     shuffled = list(facts.values())
     random.shuffle(shuffled)
 
     def hold(item: Snapshot) -> str:
         return "held" if item.snapshot_id in held else ""
 
-    assert changes(upkeep, of, *shuffled, held=hold) == changes(upkeep, of, *facts.values(), held=hold)
+    assert changes(lifecycle, of, *shuffled, held=hold) == changes(lifecycle, of, *facts.values(), held=hold)
 
 
 def test_the_plan_predicts_the_tier() -> None:
@@ -922,10 +929,10 @@ def actions(found: Iterable[Change]) -> list[str]:
 
 def test_a_run_that_makes_and_keeps_everything_safe() -> None:
     """All three at once: the new one is locked and restores fast, the old newest neither, the oldest goes away."""
-    upkeep = options(archive_after=OLD, lock=GOVERNANCE, fast_restore={"zones": [A]})
-    made = new("v1", **upkeep.own_tags)
+    lifecycle = options(archive_after=OLD, lock=GOVERNANCE, fast_restore={"zones": [A]})
+    made = new("v1", **lifecycle.own_tags)
     of = stock(snapshot("v1-1", 1, tags=LOCKED), snapshot("v1-2", 100, tags=LOCKED), coming=[made])
-    found = changes(upkeep, of, lock("v1-1"), fast("v1-1", A))
+    found = changes(lifecycle, of, lock("v1-1"), fast("v1-1", A))
     assert [(change.action, change.resource) for change in found.all] == [
         ("DisableFastSnapshotRestores", "snap-v1-1"),
         ("LockSnapshot", made.key),
@@ -933,6 +940,8 @@ def test_a_run_that_makes_and_keeps_everything_safe() -> None:
         ("ModifySnapshotTier", "snap-v1-2"),
     ]
     assert (
-        actions(changes(upkeep, settled(of), *carried_out(found, {f.fact_id: f for f in (lock("v1-1"),)}).values()).all)
+        actions(
+            changes(lifecycle, settled(of), *carried_out(found, {f.fact_id: f for f in (lock("v1-1"),)}).values()).all
+        )
         == []
     )

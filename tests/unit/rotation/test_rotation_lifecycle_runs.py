@@ -63,7 +63,7 @@ class Scene:
         return {row["SnapshotId"]: row["LockState"] for row in rows}
 
     def moved(self) -> set[str]:
-        """What has been asked to go to the archive."""
+        """The snapshots that runs have asked EC2 to archive."""
         log = self.sandbox.log(action="ModifySnapshotTier")
         return {entry["params"]["SnapshotId"] for entry in log if entry["outcome"] == "ok"}
 
@@ -187,7 +187,7 @@ def test_fast_restore_moves_on_with_the_newest_and_ends_when_it_is_declared(sand
     ran = four(sandbox, **given)
     assert scene.fast() == {key: [A, B] for key in ran.result["created"]}
     sandbox.move_clock(DAY)
-    # What was the newest goes with its fast restore in the same run.
+    # The former newest is deleted, with its fast restore, in the same run.
     later = four(sandbox, **given)
     assert set(later.result["fast_restore_ended"]) == set(ran.result["created"]) == set(later.result["deleted"])
     assert scene.fast() == {key: [A, B] for key in later.result["created"]}

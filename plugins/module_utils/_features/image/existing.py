@@ -25,7 +25,7 @@ def tag_changes(
 ) -> tuple[tuple[Change, ...], tuple[str, ...]]:
     """Return the CreateTags that give these resources the tags of the task, and warnings about those without a place.
 
-    Tags that the task does not name stay: nothing tells whether they are the user's.
+    The task keeps tags that it does not name: they may be the user's.
     """
     changes: list[Change] = []
     warnings: list[str] = []
@@ -73,7 +73,7 @@ def not_applied(spec: ImageSpec, image: Image) -> tuple[str, ...]:
     if not differences:
         return ()
     note = (
-        f"image {image.image_id} is {spec.label} already and stays as it was made. These options are not applied: "
+        f"image {image.image_id} is {spec.label} already and is not changed. These options are not applied: "
         f"{', '.join(differences)}. Use another version to apply them."
     )
     return (note,)
