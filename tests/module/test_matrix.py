@@ -497,7 +497,7 @@ def test_drill_of_an_id_is_announced_as_it_is_done(sandbox: Sandbox, tmp_path: P
         assert set(result["volumes"][0]) == contained("snapshot_restore", "volumes")
 
 
-def test_absent_removes_what_available_has_made(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_absent_removes_the_resources_of_available(sandbox: Sandbox, tmp_path: Path) -> None:
     world = World(sandbox, seed_web(sandbox, REGION))
     world.stop()
     made = run_task(sandbox, tmp_path, "ami_bake", bake(world), "run").ours[0].result
@@ -544,7 +544,7 @@ def test_many_instances_are_one_call_and_one_poll_loop(sandbox: Sandbox, tmp_pat
     assert_done_as_planned(result["plan"], sandbox.log(), {})
 
 
-def test_a_stop_that_takes_effect_after_another_run_has_ended_is_taken_back(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_late_effect_of_a_stop_is_rolled_back(sandbox: Sandbox, tmp_path: Path) -> None:
     """A module survives the death of ansible-playbook; its call may be held up until a later run is over."""
     world = World(sandbox, seed_web(sandbox, REGION))
     held = sandbox.add_fault("StopInstances", kind="pause", when="before")
@@ -637,7 +637,7 @@ def test_refused_before_the_first_effect(
     ],
     ids=["endpoint that does not answer", "unknown profile", "no credentials", "no region"],
 )
-def test_a_connection_that_cannot_be_is_said_clearly(
+def test_impossible_connection_is_named(
     sandbox: Sandbox, tmp_path: Path, options: Mapping[str, Any], environment: Mapping[str, str], texts: tuple[str, ...]
 ) -> None:
     task = {"instance_ids": ["i-0123456789abcdef0"], "state": "stopped", **options}
@@ -647,7 +647,7 @@ def test_a_connection_that_cannot_be_is_said_clearly(
         assert text in run.ours[0].result["msg"]
 
 
-def test_what_ec2_refuses_reaches_the_user(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_refusal_by_ec2_reaches_the_user(sandbox: Sandbox, tmp_path: Path) -> None:
     world = World(sandbox, seed_web(sandbox, REGION))
     world.stop()
     sandbox.refuse("RegisterImage")
@@ -663,7 +663,7 @@ def test_what_ec2_refuses_reaches_the_user(sandbox: Sandbox, tmp_path: Path) -> 
     assert [entry["action"] for entry in result["done"]] == ["CreateSnapshot"]
 
 
-def test_copies_go_to_the_account_of_a_profile(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_copies_with_a_profile_are_made_in_its_account(sandbox: Sandbox, tmp_path: Path) -> None:
     vault, config = "444455556666", tmp_path / "config"
     config.write_text(f"[profile vault]\naws_access_key_id = {vault}\naws_secret_access_key = testing\n")
     world = World(sandbox, seed_web(sandbox, REGION))

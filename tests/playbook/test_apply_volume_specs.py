@@ -124,7 +124,7 @@ def test_a_list_on_one_host(sandbox: Sandbox, web: Web) -> None:
     assert (archive["State"], archive["VolumeType"]) == ("available", "sc1")
 
 
-def test_what_is_not_said_or_not_known_is_refused(sandbox: Sandbox, web: Web) -> None:
+def test_missing_and_unknown_options_are_refused(sandbox: Sandbox, web: Web) -> None:
     misspelt = {"instance_ids": [web.instance_id], "volumes": [], "purge_volume": True}
     for given, said in (
         ({}, "apply_volume_specs_instance_id"),

@@ -114,7 +114,7 @@ def test_options_that_are_wrong_in_themselves_are_refused_without_a_call(
     assert sandbox.log() == []
 
 
-def test_what_the_source_cannot_tell_can_be_said(sandbox: Sandbox, web: Web) -> None:
+def test_facts_missing_at_the_source_can_be_given(sandbox: Sandbox, web: Web) -> None:
     """The AMI that it was launched from is gone, as old public ones are."""
     sandbox.client("ec2", REGION).deregister_image(ImageId=web.image_id)
     told = run_playbook(sandbox, PLAYBOOK, variables(web), check=True)
@@ -212,7 +212,7 @@ def test_an_image_that_cannot_be_registered_leaves_the_source_running(sandbox: S
     assert RESTORE_STATE not in {tag["Key"] for tag in old["Tags"]}
 
 
-def test_with_a_preflight_what_cannot_be_retired_is_not_stopped(sandbox: Sandbox, web: Web) -> None:
+def test_preflight_refuses_an_unretirable_source_before_the_stop(sandbox: Sandbox, web: Web) -> None:
     sandbox.client("ec2", REGION).modify_instance_attribute(
         InstanceId=web.instance_id, DisableApiTermination={"Value": True}
     )
@@ -226,7 +226,7 @@ def test_with_a_preflight_what_cannot_be_retired_is_not_stopped(sandbox: Sandbox
 
 
 @pytest.mark.parametrize("missing", ["instance_id", "name", "version"])
-def test_what_is_missing_is_asked_for(sandbox: Sandbox, web: Web, missing: str) -> None:
+def test_missing_permissions_are_named(sandbox: Sandbox, web: Web, missing: str) -> None:
     given = variables(web)
     del given[f"bake_and_relaunch_{missing}"]
     sandbox.reset_log()
@@ -305,7 +305,7 @@ def test_a_bake_that_fails_ends_the_play_for_the_whole_group(sandbox: Sandbox) -
 
 
 @pytest.mark.cores
-def test_restore_power_starts_what_was_left_stopped(sandbox: Sandbox, web: Web) -> None:
+def test_restore_power_starts_instances_left_stopped(sandbox: Sandbox, web: Web) -> None:
     leave_stopped(sandbox, web.instance_id)
     # The hold of the run, a minute, has to be over for an hour.
     sandbox.reset_log()

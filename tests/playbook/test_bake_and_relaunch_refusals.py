@@ -63,7 +63,7 @@ def test_type_of_another_host_of_the_group_is_refused_before_the_stop(sandbox: S
     assert changing_calls(sandbox.log()) == []
 
 
-def test_held_source_that_ran_since_the_capture_is_not_relaunched_from_it(sandbox: Sandbox) -> None:
+def test_source_that_ran_since_the_capture_is_not_relaunched(sandbox: Sandbox) -> None:
     given = {**seeded(sandbox, {}), **KEEP, "bake_and_relaunch_hold": True}
     message = "We currently do not have sufficient t3.micro capacity in the Availability Zone you requested."
     sandbox.add_fault("RunInstances", code="InsufficientInstanceCapacity", message=message, status=500)

@@ -100,7 +100,7 @@ def assert_runs_as_before(sandbox: Sandbox, web: Web) -> None:
     assert instance_now(sandbox, web.instance_id) == ("running", {"Name": "web"})
 
 
-def test_undisturbed(sandbox: Sandbox, web: Web, given: dict[str, Any]) -> None:
+def test_undisturbed_run_converges(sandbox: Sandbox, web: Web, given: dict[str, Any]) -> None:
     """The world that all other tests compare with."""
     run_to_end(sandbox, given)
     assert_settled(sandbox, web)
@@ -131,7 +131,9 @@ DURING_THE_LAUNCH = Point("RunInstances", "after")
     ],
     ids=str,
 )
-def test_killed(sandbox: Sandbox, web: Web, given: dict[str, Any], tmp_path: Path, point: Point) -> None:
+def test_killed_run_is_finished_by_the_next(
+    sandbox: Sandbox, web: Web, given: dict[str, Any], tmp_path: Path, point: Point
+) -> None:
     """Every process of the run ends at the point; the next run carries on."""
     kill_at(sandbox, web, given, tmp_path, point)
     run_to_end(sandbox, given)
@@ -143,7 +145,7 @@ def test_killed(sandbox: Sandbox, web: Web, given: dict[str, Any], tmp_path: Pat
         assert_nothing_left_to_do(sandbox, web, given)
 
 
-def test_killed_during_the_launch_and_run_with_other_overrides(
+def test_rerun_with_other_overrides_after_a_killed_launch_keeps_one_successor(
     sandbox: Sandbox, web: Web, given: dict[str, Any], tmp_path: Path
 ) -> None:
     """The token of the first launch does not fit the second one. What it made shows late: it is waited for."""
@@ -169,7 +171,9 @@ def test_killed_during_the_launch_and_run_with_other_overrides(
     assert_settled(sandbox, web)
 
 
-def test_killed_while_the_source_stops(sandbox: Sandbox, web: Web, given: dict[str, Any], tmp_path: Path) -> None:
+def test_run_killed_during_the_stop_is_finished_by_the_next(
+    sandbox: Sandbox, web: Web, given: dict[str, Any], tmp_path: Path
+) -> None:
     """The next run meets an instance that is on its way down, and waits for it to be off before it captures."""
     sandbox.configure(durations={"instance_stopping": 5.0})
     kill_at(sandbox, web, given, tmp_path, Point("StopInstances", "after"))
@@ -226,7 +230,7 @@ def afterwards(sandbox: Sandbox, given: dict[str, Any], tmp_path: Path, fault: s
         ]
     ],
 )
-def test_killed_alone(
+def test_killed_controller_leaves_one_result(
     sandbox: Sandbox,
     web: Web,
     given: dict[str, Any],
@@ -264,7 +268,9 @@ def test_the_same_call_of_two_runs(
     assert_settled(sandbox, web)
 
 
-def test_killed_alone_with_no_capacity(sandbox: Sandbox, web: Web, given: dict[str, Any], tmp_path: Path) -> None:
+def test_killed_controller_without_capacity_leaves_one_result(
+    sandbox: Sandbox, web: Web, given: dict[str, Any], tmp_path: Path
+) -> None:
     """The module that goes on still waits for capacity when the next run has retired the instance: it lets it rest."""
     sandbox.add_fault("StartInstances", occurrence={"first": 2}, **NO_CAPACITY)
     with begun(sandbox, PLAYBOOK, given, tmp_path / "first") as first:
@@ -288,7 +294,7 @@ def test_killed_alone_with_no_capacity(sandbox: Sandbox, web: Web, given: dict[s
     [(Begun.interrupt, "next run"), (Begun.terminate, "restore_power")],
     ids=["ctrl-c-then-the-next-run", "sigterm-then-restore-power"],
 )
-def test_signalled(
+def test_signalled_run_is_finished_by_the_next(
     sandbox: Sandbox, web: Web, given: dict[str, Any], tmp_path: Path, send: Callable[[Begun], Run], remedy: str
 ) -> None:
     """Ansible runs no ``always`` then: the record on the instance brings it back."""
@@ -333,7 +339,7 @@ CHANGES = (
 READS = ("DescribeInstances", "DescribeImages", "DescribeSnapshots", "DescribeVolumes", "DescribeInstanceStatus")
 
 
-def test_throttled(sandbox: Sandbox, web: Web, given: dict[str, Any]) -> None:
+def test_throttled_run_completes(sandbox: Sandbox, web: Web, given: dict[str, Any]) -> None:
     """The first two calls of every operation are refused for their rate."""
     for action in (*CHANGES, *READS):
         sandbox.add_fault(
@@ -356,7 +362,7 @@ def test_the_first_answer_to_every_change_is_lost(
     assert_settled(sandbox, web)
 
 
-def test_new_things_show_late(sandbox: Sandbox, web: Web, given: dict[str, Any]) -> None:
+def test_late_visibility_is_waited_for(sandbox: Sandbox, web: Web, given: dict[str, Any]) -> None:
     """Snapshots, images and instances are in no answer until two seconds after they were made."""
     sandbox.configure(visibility_delay=dict.fromkeys(LATE, 2.0))
     # The existing resources become that old.
@@ -384,7 +390,7 @@ def test_a_snapshot_fails(sandbox: Sandbox, web: Web, given: dict[str, Any], sec
     assert_settled(sandbox, web)
 
 
-def test_no_capacity_for_a_moment(sandbox: Sandbox, web: Web, given: dict[str, Any]) -> None:
+def test_missing_capacity_is_waited_for(sandbox: Sandbox, web: Web, given: dict[str, Any]) -> None:
     sandbox.add_fault("StartInstances", occurrence={"first": 2}, **NO_CAPACITY)
     run_to_end(sandbox, given)
     assert [rule["hits"] for rule in sandbox.faults()["rules"]] == [2]
@@ -392,7 +398,9 @@ def test_no_capacity_for_a_moment(sandbox: Sandbox, web: Web, given: dict[str, A
 
 
 @pytest.mark.parametrize("action", ["CreateSnapshot", "RegisterImage", "RunInstances"])
-def test_refused(sandbox: Sandbox, web: Web, given: dict[str, Any], action: str) -> None:
+def test_refused_call_fails_and_the_next_run_completes(
+    sandbox: Sandbox, web: Web, given: dict[str, Any], action: str
+) -> None:
     """The message has the operation and AWS's code and text, and the instance is running again."""
     sandbox.refuse(action)
     failed = run_playbook(sandbox, PLAYBOOK, given)
@@ -408,7 +416,7 @@ def test_refused(sandbox: Sandbox, web: Web, given: dict[str, Any], action: str)
 
 
 @pytest.mark.parametrize("hold", [False, True], ids=["started", "held"])
-def test_never_healthy(sandbox: Sandbox, web: Web, given: dict[str, Any], hold: bool) -> None:
+def test_unhealthy_successor_is_rolled_back(sandbox: Sandbox, web: Web, given: dict[str, Any], hold: bool) -> None:
     """The new instance goes, and the old one serves as before. With the cause gone the next run launches another.
 
     Not with a hold: the old one has run since the capture, and a hold is to lose nothing.
@@ -444,7 +452,9 @@ def test_never_healthy(sandbox: Sandbox, web: Web, given: dict[str, Any], hold: 
     ],
     ids=str,
 )
-def test_killed_while_held(sandbox: Sandbox, web: Web, given: dict[str, Any], tmp_path: Path, point: Point) -> None:
+def test_run_killed_during_a_hold_is_finished_by_the_next(
+    sandbox: Sandbox, web: Web, given: dict[str, Any], tmp_path: Path, point: Point
+) -> None:
     """The next run carries on with the hold: the old instance is not started again, so none of its writes is lost."""
     given["bake_and_relaunch_hold"] = True
     kill_at(sandbox, web, given, tmp_path, point)

@@ -26,7 +26,7 @@ def test_two_purging_specs_for_one_instance_are_refused_by_its_id(sandbox: Sandb
     assert sandbox.log() == []
 
 
-def test_purging_spec_leaves_another_ones_volumes_alone(sandbox: Sandbox, web: Web) -> None:
+def test_purging_spec_leaves_another_specs_volumes_alone(sandbox: Sandbox, web: Web) -> None:
     specs = [
         {"instance_id": web.instance_id, "spec": "logging", "volumes": [{"name": "logs", "size": 5}]},
         {

@@ -111,7 +111,7 @@ def test_user_data_reaches_the_successor_and_no_output(sandbox: Sandbox, kept: b
                 assert hidden not in output
 
 
-def test_what_is_not_moved_yet_is_refused(sandbox: Sandbox, web: Web, image_id: str) -> None:
+def test_unsupported_move_is_refused(sandbox: Sandbox, web: Web, image_id: str) -> None:
     """The variables reach the module, which has a test for each of them."""
     sandbox.reset_log()
     run = run_playbook(sandbox, PLAY, variables(web, image_id, relaunch_target_groups="move"))

@@ -103,7 +103,7 @@ def tagged_volume(sandbox: Sandbox, snapshot: str, tags: Mapping[str, str]) -> s
 
 
 @pytest.mark.cores
-def test_a_volume_comes_back_as_it_was_at_a_time(sandbox: Sandbox, web: Web) -> None:
+def test_volume_is_restored_as_of_a_time(sandbox: Sandbox, web: Web) -> None:
     ec2, volume = sandbox.client("ec2", REGION), web.data_volume_id
     with at_once(sandbox):
         ec2.modify_volume(VolumeId=volume, Iops=4000, Throughput=200)
@@ -183,7 +183,7 @@ def test_an_instance_comes_back_as_a_whole_set_on_another_one(sandbox: Sandbox, 
         assert content(sandbox, entry["volume_id"])[: len(point)] == point
 
 
-def test_what_was_restored_under_another_name_is_another_ones(sandbox: Sandbox, web: Web) -> None:
+def test_volume_restored_under_another_name_belongs_to_that_name(sandbox: Sandbox, web: Web) -> None:
     policy = {"select": {"instance_ids": [web.instance_id]}, "consistency": "instance"}
     rotated(sandbox, **policy)
     given = {"source_instance_id": web.instance_id, "zone": f"{REGION}a"}
@@ -202,7 +202,7 @@ def test_what_was_restored_under_another_name_is_another_ones(sandbox: Sandbox, 
     assert len(check.fact(RESULT)["plan"]) == 2
 
 
-def test_what_a_region_has_copies_of_comes_back_there(sandbox: Sandbox, web: Web) -> None:
+def test_copies_in_a_region_are_restored_there(sandbox: Sandbox, web: Web) -> None:
     volume = web.data_volume_id
     sandbox.add_mark(volume, "copied")
     copies = [{"region": ELSEWHERE, "keep": {"last": 2}, "wait": True}]
@@ -303,7 +303,7 @@ def test_ids_are_taken_as_they_come_and_asked_for_in_portions(sandbox: Sandbox, 
     assert 100 < max(counts) <= 200
 
 
-def test_what_cannot_be_restored_is_said_before_anything_is_made(sandbox: Sandbox, web: Web) -> None:
+def test_unrestorable_source_is_refused_before_any_change(sandbox: Sandbox, web: Web) -> None:
     volume, zone = web.data_volume_id, f"{REGION}a"
     (snapshot,) = rotated(sandbox, select={"volume_ids": [volume]})["created"]
     other = seed_web(sandbox, REGION, "other")

@@ -25,7 +25,7 @@ def test_volume_is_restored_beside_its_attached_original(sandbox: Sandbox, web: 
     assert (original["InstanceId"], original["Device"]) == (web.instance_id, DATA_DEVICE)
 
 
-def test_nothing_to_restore_from_is_told_in_the_collections_own_words(sandbox: Sandbox, web: Web) -> None:
+def test_missing_restore_source_is_reported_in_the_collections_words(sandbox: Sandbox, web: Web) -> None:
     run = restore(sandbox, source_volume_ids=["vol-0123456789abcdef0"], zone=f"{REGION}a")
     assert run.status != 0
     assert len(run.failures) == 1

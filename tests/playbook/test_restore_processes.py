@@ -128,7 +128,7 @@ POINTS = [
 
 
 @pytest.mark.parametrize("point", POINTS, ids=str)
-def test_killed_and_run_again_also_when_there_is_a_newer_set(lost: Lost, tmp_path: Path, point: Point) -> None:
+def test_rerun_after_a_kill_with_a_newer_set_completes_the_first(lost: Lost, tmp_path: Path, point: Point) -> None:
     sandbox = lost.sandbox
     fault = hold_at(sandbox, point)
     given = {"target_instance_id": lost.target.instance_id}
@@ -144,7 +144,7 @@ def test_killed_and_run_again_also_when_there_is_a_newer_set(lost: Lost, tmp_pat
     assert_restored(lost)
 
 
-def test_killed_alone_and_run_again_beside_what_goes_on(lost: Lost, tmp_path: Path) -> None:
+def test_killed_controller_and_rerun_beside_the_module_leave_one_result(lost: Lost, tmp_path: Path) -> None:
     sandbox = lost.sandbox
     fault = hold_at(sandbox, Point("AttachVolume", "before", 1))
     given = {"target_instance_id": lost.target.instance_id}
@@ -170,7 +170,7 @@ def test_killed_alone_and_run_again_beside_what_goes_on(lost: Lost, tmp_path: Pa
         pytest.param(Point("DeleteVolume", "before", 2), False, id="killed-before-DeleteVolume-2"),
     ],
 )
-def test_what_a_drill_leaves_that_was_ended_is_removed_by_the_next(
+def test_volumes_of_an_ended_drill_are_deleted_by_the_next(
     lost: Lost, tmp_path: Path, point: Point, terminated: bool
 ) -> None:
     sandbox = lost.sandbox

@@ -23,7 +23,9 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("hold", [False, True], ids=["started", "held"])
-def test_two_versions_at_once_leave_one_that_serves(sandbox: Sandbox, web: Web, tmp_path: Path, hold: bool) -> None:
+def test_two_versions_at_once_leave_one_serving_instance(
+    sandbox: Sandbox, web: Web, tmp_path: Path, hold: bool
+) -> None:
     """Both runs are about to launch at the same moment."""
     given = {
         "bake_and_relaunch_instance_id": web.instance_id,

@@ -212,7 +212,7 @@ def assert_nothing_left_to_do(scene: Scene) -> None:
     assert scene.snapshots() == scene.expected()
 
 
-def test_undisturbed(scene: Scene) -> None:
+def test_undisturbed_run_converges(scene: Scene) -> None:
     """The calls that all other tests count on."""
     run = run_to_end(scene)
     assert traces(scene.sandbox.log()) == ["freeze", "thaw"]
@@ -315,7 +315,7 @@ def assert_carried_on(scene: Scene, end: End) -> None:
     ONE_OF_TWO_TAGGED,
     AMID_A_SET,
 )
-def test_killed(scene: Scene, tmp_path: Path, end: End) -> None:
+def test_killed_run_is_finished_by_the_next(scene: Scene, tmp_path: Path, end: End) -> None:
     """Every process of the run ends at the moment. The next run carries on, and a third one changes nothing."""
     end_at(scene, end, tmp_path, Begun.kill_all)
     assert_carried_on(scene, end)
@@ -324,7 +324,7 @@ def test_killed(scene: Scene, tmp_path: Path, end: End) -> None:
 
 
 @endings(BEFORE_THE_CAPTURE, IN_POST_TASKS)
-def test_terminated(scene: Scene, tmp_path: Path, end: End) -> None:
+def test_terminated_run_is_finished_by_the_next(scene: Scene, tmp_path: Path, end: End) -> None:
     """SIGTERM, as a scheduler sends it: no ``always`` runs after it either."""
 
     def terminate(run: Begun) -> None:
@@ -335,7 +335,7 @@ def test_terminated(scene: Scene, tmp_path: Path, end: End) -> None:
 
 
 @pytest.mark.parametrize("whole", [False], ids=["volume"])
-def test_killed_while_it_waits(scene: Scene, tmp_path: Path) -> None:
+def test_run_killed_while_waiting_is_finished_by_the_next(scene: Scene, tmp_path: Path) -> None:
     """The next run meets snapshots that are pending: it takes none, waits for them, and deletes when they are there."""
     sandbox = scene.sandbox
     sandbox.configure(durations={"snapshot_pending": HOUR})
@@ -371,7 +371,7 @@ def test_killed_while_it_waits(scene: Scene, tmp_path: Path) -> None:
 
 
 @endings(BEFORE_THE_SET, AMID_DELETIONS)
-def test_killed_alone(scene: Scene, tmp_path: Path, end: End) -> None:
+def test_killed_controller_leaves_one_result(scene: Scene, tmp_path: Path, end: End) -> None:
     """Only ansible-playbook ends. The call of its module goes on when the next run has done the same already."""
     sandbox = scene.sandbox
     # Those of the first run only.

@@ -57,7 +57,7 @@ def assert_silent(text: str, given: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("user_data", ["keep", "replace"])
-def test_verbose_run_tells_no_secret(sandbox: Sandbox, web: Web, user_data: str) -> None:
+def test_verbose_run_shows_no_secret(sandbox: Sandbox, web: Web, user_data: str) -> None:
     kept = {} if user_data == "replace" else {"test_overrides": {"user_data": user_data}}
     given = variables(sandbox, web, **kept)
     for check in (True, False):
@@ -70,7 +70,7 @@ def test_verbose_run_tells_no_secret(sandbox: Sandbox, web: Web, user_data: str)
         assert_silent(repr(ended.results), given)
 
 
-def test_artifacts_of_ansible_runner_tell_no_secret(sandbox: Sandbox, web: Web, tmp_path: Path) -> None:
+def test_artifacts_of_ansible_runner_show_no_secret(sandbox: Sandbox, web: Web, tmp_path: Path) -> None:
     given = variables(sandbox, web)
     record = tmp_path / "record.jsonl"
     (tmp_path / "runner").mkdir()

@@ -352,7 +352,7 @@ def test_refused_before_anything_is_asked(sandbox: Sandbox, tmp_path: Path) -> N
     assert sandbox.log() == []
 
 
-def test_a_refused_use_of_a_role_leaves_no_result_of_an_earlier_one(sandbox: Sandbox) -> None:
+def test_refused_use_of_a_role_leaves_no_earlier_result(sandbox: Sandbox) -> None:
     run = run_playbook(sandbox, PLAYS / "refused.yml")
     assert run.status != 0
     assert len(run.failures) == 2

@@ -36,7 +36,7 @@ def test_the_rest_is_captured_and_retained_when_a_selected_id_is_gone(sandbox: S
     assert [point["due"] for point in told["daily"]["rpo"]] == [True]
 
 
-def test_a_guard_that_may_not_be_read_is_told_after_the_capture(sandbox: Sandbox, web: Web) -> None:
+def test_unreadable_guard_is_reported_after_the_capture(sandbox: Sandbox, web: Web) -> None:
     old = seed_snapshots(sandbox, web.data_volume_id, "daily")
     policy = {"policy": "daily", "select": {"volume_ids": [web.data_volume_id]}, "keep": {"last": 2}}
     sandbox.refuse("DescribeLockedSnapshots")
@@ -49,7 +49,7 @@ def test_a_guard_that_may_not_be_read_is_told_after_the_capture(sandbox: Sandbox
     assert {item["State"] for item in snapshots_of(sandbox, "daily")} == {"completed"}
 
 
-def test_a_refused_capture_and_a_silent_place_of_copies_are_told_apart(sandbox: Sandbox, web: Web) -> None:
+def test_refused_capture_and_unanswered_place_have_different_messages(sandbox: Sandbox, web: Web) -> None:
     """After a refused capture nothing is retained. A place of copies that does not answer keeps nothing from it."""
     refused = seed_snapshots(sandbox, web.data_volume_id, "refused")
     policies = [

@@ -56,7 +56,7 @@ def test_a_failed_relaunch_shows_what_was_done(sandbox: Sandbox, web: Web) -> No
     assert handed(run, "bake_and_relaunch")["changed"] is True
 
 
-def test_a_relaunch_says_what_each_task_did(sandbox: Sandbox, web: Web) -> None:
+def test_relaunch_summary_has_a_line_for_each_task(sandbox: Sandbox, web: Web) -> None:
     run = run_playbook(sandbox, BAKE, bake(web))
     assert run.status == 0, run.output
     summary = shown(run)["summary"]
@@ -73,7 +73,7 @@ def test_a_relaunch_says_what_each_task_did(sandbox: Sandbox, web: Web) -> None:
     assert handed(again, "bake_and_relaunch")["changed"] is False
 
 
-def test_a_rotation_without_diff_says_what_it_did(sandbox: Sandbox, web: Web) -> None:
+def test_rotation_without_diff_shows_its_summary(sandbox: Sandbox, web: Web) -> None:
     policies = [{"policy": "daily", "select": {"volume_ids": [web.data_volume_id]}, "keep": {"daily": 7}}]
     run = run_playbook(sandbox, "ec2ops.storage.rotate_snapshots", {"rotate_snapshots_policies": policies})
     assert run.status == 0, run.output
@@ -121,7 +121,7 @@ def test_a_move_shows_ids_and_reasons(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("preflight", [False, True])
-def test_a_credentials_error_is_told_once(sandbox: Sandbox, web: Web, preflight: bool) -> None:
+def test_credentials_error_is_reported_once(sandbox: Sandbox, web: Web, preflight: bool) -> None:
     sandbox.add_fault("*", code="AuthFailure", message="AWS was not able to validate the credentials", status=401)
     run = run_playbook(sandbox, BAKE, bake(web, bake_and_relaunch_preflight=preflight))
     assert run.status != 0

@@ -29,7 +29,7 @@ def bake(web: Web, **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("preflight", [False, True])
-def test_missing_permission_is_told_once(sandbox: Sandbox, web: Web, preflight: bool) -> None:
+def test_missing_permission_is_reported_once(sandbox: Sandbox, web: Web, preflight: bool) -> None:
     sandbox.add_fault("*", code="UnauthorizedOperation", message="You are not authorized.", status=403)
     run = run_playbook(sandbox, BAKE, bake(web, bake_and_relaunch_preflight=preflight))
     assert run.status != 0
@@ -37,7 +37,7 @@ def test_missing_permission_is_told_once(sandbox: Sandbox, web: Web, preflight: 
     assert "UnauthorizedOperation" in run.failures[0]
 
 
-def test_source_that_does_not_exist_is_told_once(sandbox: Sandbox) -> None:
+def test_missing_source_is_reported_once(sandbox: Sandbox) -> None:
     given = {"golden_image_instance_id": "i-0123456789abcdef0", "golden_image_name": "web", "golden_image_version": "1"}
     run = run_playbook(sandbox, ROLE, given)
     assert run.status != 0
@@ -45,7 +45,7 @@ def test_source_that_does_not_exist_is_told_once(sandbox: Sandbox) -> None:
     assert "source_instance_id: i-0123456789abcdef0 does not exist" in run.failures[0]
 
 
-def test_start_that_falls_back_is_tried_and_told_once(sandbox: Sandbox, web: Web) -> None:
+def test_start_that_ec2_takes_back_is_tried_and_reported_once(sandbox: Sandbox, web: Web) -> None:
     fault = {"kind": "end", "code": "Client.InternalError", "message": "Client error on launch"}
     sandbox.add_fault("StartInstances", **fault, occurrence={"first": 2})
     after = max(entry["sequence"] for entry in sandbox.log())
@@ -60,7 +60,7 @@ def test_start_that_falls_back_is_tried_and_told_once(sandbox: Sandbox, web: Web
 
 
 @pytest.mark.parametrize("playbook", [BAKE, ROLE], ids=["playbook", "role"])
-def test_plan_that_fails_starts_what_an_earlier_run_left_stopped(sandbox: Sandbox, web: Web, playbook: Any) -> None:
+def test_failed_plan_starts_instances_left_stopped(sandbox: Sandbox, web: Web, playbook: Any) -> None:
     leave_stopped(sandbox, web.instance_id)
     devices = [{"device_name": "/dev/sdz", "volume_size": 20}]
     given = bake(web, bake_and_relaunch_block_devices=devices)
@@ -78,7 +78,7 @@ def test_plan_that_fails_starts_what_an_earlier_run_left_stopped(sandbox: Sandbo
     assert described_instance(sandbox, web.instance_id)["State"]["Name"] == "running"
 
 
-def test_start_that_fails_after_a_failed_plan_is_told_too(sandbox: Sandbox, web: Web) -> None:
+def test_failed_start_after_a_failed_plan_is_reported_too(sandbox: Sandbox, web: Web) -> None:
     leave_stopped(sandbox, web.instance_id)
     sandbox.add_fault("StartInstances", code="UnauthorizedOperation", status=403)
     sandbox.add_fault("DescribeImages", code="UnauthorizedOperation", status=403)

@@ -103,7 +103,7 @@ def test_a_role_refuses_a_misspelt_variable_of_the_inventory(
     assert sandbox.log() == []
 
 
-def test_an_everyday_name_of_somebody_else_gives_a_warning(sandbox: Sandbox, web: Web) -> None:
+def test_common_foreign_variable_gives_a_warning(sandbox: Sandbox, web: Web) -> None:
     with at_once(sandbox):
         sandbox.client("ec2", REGION).create_snapshot(VolumeId=web.data_volume_id)
     given = {

@@ -27,6 +27,6 @@ def test_a_warning_about_an_own_file_is_found() -> None:
     assert [text[:20] for text in own_warnings(output)] == [warning[:20], broken[:20]]
 
 
-def test_a_warning_about_something_else_is_not_ours() -> None:
+def test_foreign_warning_is_not_counted() -> None:
     assert own_warnings(f"[WARNING]: No inventory.\n\nincluded: {ROLE} for localhost\n") == []
     assert own_warnings(f"[WARNING]: No inventory.\nincluded: {ROLE} for localhost\n") == []

@@ -95,7 +95,7 @@ def test_a_snapshot_taken_while_stopping_loses_writes(world: World, sandbox: San
     assert texts(volume[len(lost) :]) == ["stop"]
 
 
-def test_marks_go_from_volume_to_snapshot_to_image_to_launch(world: World, sandbox: Sandbox) -> None:
+def test_marks_are_carried_from_volume_to_snapshot_image_and_launch(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     ids = sandbox.seed({"instance": {"name": "web", "state": "stopped", "data_volumes": 1}})
     ec2 = sandbox.client()
@@ -113,7 +113,7 @@ def test_marks_go_from_volume_to_snapshot_to_image_to_launch(world: World, sandb
     assert [one["text"] for one in content if one["writer"] == launched["InstanceId"]] == ["start"]
 
 
-def test_a_copy_and_a_volume_of_it_hold_what_the_source_held(world: World, sandbox: Sandbox) -> None:
+def test_copy_and_its_volume_have_the_marks_of_the_source(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     ids = sandbox.seed({"volume": {"name": "data"}})
     sandbox.add_mark(ids["data"], "one")
@@ -153,7 +153,7 @@ def test_a_jump_of_days_is_one_mark_and_a_detached_volume_is_not_written(world: 
     assert sandbox.marks(ids["web/data1"])["marks"] == frozen
 
 
-def test_a_terminated_instance_still_tells_what_it_wrote(world: World, sandbox: Sandbox) -> None:
+def test_terminated_instance_still_shows_its_writes(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     ids = sandbox.seed({"instance": {"name": "web"}})
     sandbox.client().terminate_instances(InstanceIds=[ids["web"]])

@@ -70,14 +70,14 @@ def test_help_and_durations() -> None:
         (["--start", "yesterday"], "ISO 8601"),
     ],
 )
-def test_what_the_command_line_refuses(arguments: list[str], text: str) -> None:
+def test_invalid_command_line_is_refused(arguments: list[str], text: str) -> None:
     ended = run(*arguments)
     assert ended.returncode == 2
     assert text in ended.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_cleanly(number: signal.Signals) -> None:
+def test_signal_ends_the_sandbox_cleanly(number: signal.Signals) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "sandbox"], cwd=HOME, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -90,7 +90,7 @@ def test_a_signal_ends_it_cleanly(number: signal.Signals) -> None:
     assert (process.returncode, out, err) == (0, "", "")
 
 
-def test_it_ends_when_its_parent_is_gone() -> None:
+def test_sandbox_ends_with_its_parent() -> None:
     code = (
         "import os, sys; sys.path.insert(0, sys.argv[1])\n"
         "from sandbox.client import Sandbox\n"
@@ -116,7 +116,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_a_sandbox_that_cannot_start_says_so(tmp_path: Path) -> None:
+def test_sandbox_that_cannot_start_reports_it(tmp_path: Path) -> None:
     with pytest.raises(SandboxError, match="did not start"):
         Sandbox.start(durations={"coffee_break": 1}, stderr=tmp_path / "log")
     assert "nothing is called coffee_break" in (tmp_path / "log").read_text(encoding="utf-8")
@@ -127,7 +127,7 @@ def test_options_reach_the_world(served: Sandbox) -> None:
     assert served.configure()["durations"]["snapshot_pending"] == 2.5
 
 
-def test_it_listens_on_loopback_and_stops_when_asked() -> None:
+def test_sandbox_listens_on_loopback_and_stops_on_request() -> None:
     with Sandbox.start() as sandbox:
         pid = sandbox.pid
         assert pid is not None
@@ -166,7 +166,7 @@ def post(sandbox: Sandbox, route: str, body: bytes, method: str = "POST") -> tup
             return error.code, json.load(error)
 
 
-def test_what_the_control_plane_does_not_know_is_refused(sandbox: Sandbox) -> None:
+def test_unknown_control_call_is_refused(sandbox: Sandbox) -> None:
     status, answer = post(sandbox, "coffee", b"{}")
     assert (status, "GET state" in answer["error"]) == (404, True)
     assert post(sandbox, "faults/add", b"[]")[0] == 400
@@ -221,7 +221,7 @@ def test_the_clock_runs_at_its_speed_and_never_backwards(sandbox: Sandbox) -> No
         {"options": {"recycle_bin": [{"days": 1, "colour": "red"}]}},
     ],
 )
-def test_settings_that_mean_nothing_are_refused_whole(sandbox: Sandbox, settings: dict[str, Any]) -> None:
+def test_invalid_settings_are_refused_whole(sandbox: Sandbox, settings: dict[str, Any]) -> None:
     before = sandbox.configure()
     with pytest.raises(SandboxError):
         sandbox.configure(**{"options": {"copies_per_region": 1}, **settings})
@@ -238,7 +238,7 @@ def test_settings_are_merged_and_outlive_a_reset(sandbox: Sandbox) -> None:
     assert (now["options"]["fast_restores"], now["options"]["copies_per_region"]) == (1, 20)
 
 
-def test_inspection_shows_what_is_kept(sandbox: Sandbox, world: World) -> None:
+def test_inspection_shows_all_resources(sandbox: Sandbox, world: World) -> None:
     now = world.clock.now()
     volume = Volume(id="vol-0aaaaaaaaaaaaaaaa", created=now, ready=now, zone="us-east-1a", size=8, type="gp3")
     world.region(ACCOUNT, "us-east-1").volumes[volume.id] = volume
@@ -261,7 +261,7 @@ def test_marks_of_a_tests_own(sandbox: Sandbox, world: World) -> None:
         sandbox.marks("vol-00000000000000000")
 
 
-def test_seeding_makes_a_world_and_refuses_what_it_does_not_know(sandbox: Sandbox) -> None:
+def test_seeding_refuses_unknown_keys(sandbox: Sandbox) -> None:
     made = sandbox.seed({"instance": {"name": "web", "data_volumes": 1}, "snapshots": {"count": 1200, "volumes": 3}})
     assert sandbox.counts() == {}
     assert sandbox.inspect(made["web"])["state"] == "running"

@@ -130,9 +130,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_each_answer_has_one_date_and_it_is_the_sandboxs(
-    sandbox: Sandbox, world: World, handle: Any, form: str
-) -> None:
+def test_each_answer_has_one_date_of_the_sandbox_clock(sandbox: Sandbox, world: World, handle: Any, form: str) -> None:
     handle()
     world.clock.move(40 * 86400)
     headers, body = FORMS[form]
@@ -145,7 +143,7 @@ def test_each_answer_has_one_date_and_it_is_the_sandboxs(
     assert (status == 200) == (form != "ec2 error")
 
 
-def test_moto_tells_the_sandboxs_time_too(sandbox: Sandbox, world: World) -> None:
+def test_moto_answers_with_the_sandbox_time(sandbox: Sandbox, world: World) -> None:
     world.clock.move(10 * 86400)
     key = sandbox.client().create_launch_template(
         LaunchTemplateName="t", LaunchTemplateData={"InstanceType": "t3.micro"}
@@ -225,7 +223,7 @@ def test_a_tagged_create_needs_create_tags(sandbox: Sandbox, handle: Any) -> Non
     assert len(seen) == 1
 
 
-def test_what_nobody_has_is_an_invalid_action_and_not_a_page(sandbox: Sandbox) -> None:
+def test_unknown_action_is_invalid_action(sandbox: Sandbox) -> None:
     ec2 = sandbox.client()
     assert refusal(lambda: ec2.describe_local_gateways(MaxResults=5))[::2] == ("InvalidAction", 400)
     assert refusal(lambda: ec2.describe_vpcs(Filters=[{"Name": "colour", "Values": ["red"]}])) == (
@@ -270,7 +268,7 @@ def test_a_defect_in_a_handler_is_an_internal_error_with_a_trace_in_the_log(
     assert "has no member Colour" in capsys.readouterr().err
 
 
-def test_the_log_knows_what_was_asked_and_how_it_ended(sandbox: Sandbox, handle: Any) -> None:
+def test_log_has_each_request_and_its_outcome(sandbox: Sandbox, handle: Any) -> None:
     handle()
     ec2 = sandbox.client("ec2", "eu-west-1", user_agent_extra="mine")
     ec2.create_placement_group(GroupName="g", SpreadLevel="rack")
@@ -358,7 +356,7 @@ def test_a_token_is_at_most_64_ascii_characters(sandbox: Sandbox, makes: Any, to
 # --- visibility, reset, ids ---
 
 
-def test_what_is_new_is_not_visible_for_a_while(world: World) -> None:
+def test_new_resource_is_not_visible_for_a_while(world: World) -> None:
     class Thing:
         kind = "snapshot"
         created = world.clock.now()
@@ -460,7 +458,7 @@ def test_chunked_bodies_and_continue_are_read(sandbox: Sandbox, handle: Any) -> 
         b"POST / HTTP/1.1\r\nX: " + b"x" * 70_000 + b"\r\n\r\n",
     ],
 )
-def test_what_is_not_http_is_answered_400_and_the_server_lives_on(sandbox: Sandbox, sent: bytes) -> None:
+def test_invalid_http_is_answered_400_and_the_server_lives_on(sandbox: Sandbox, sent: bytes) -> None:
     address = urlsplit(sandbox.url)
     with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
         connection.sendall(sent)

@@ -74,7 +74,7 @@ def test_by_zone_ids(world: World, sandbox: Sandbox, made: str) -> None:
     assert [one["AvailabilityZone"] for one in answer["Successful"]] == [zones[1]["ZoneName"]]
 
 
-def test_again_changes_nothing(world: World, sandbox: Sandbox, made: str) -> None:
+def test_repeated_enable_changes_nothing(world: World, sandbox: Sandbox, made: str) -> None:
     ec2 = sandbox.client()
     ec2.enable_fast_snapshot_restores(SourceSnapshotIds=[made], AvailabilityZones=ZONES[:1])
     world.clock.move(LONG)
@@ -90,7 +90,7 @@ def test_again_changes_nothing(world: World, sandbox: Sandbox, made: str) -> Non
     assert [one["State"] for one in answer["Successful"]] == ["enabling"]
 
 
-def test_what_is_unsuccessful_does_not_hold_up_the_rest(world: World, sandbox: Sandbox, made: str) -> None:
+def test_unsuccessful_items_do_not_delay_the_rest(world: World, sandbox: Sandbox, made: str) -> None:
     ids = sandbox.seed(
         {
             "snapshots": [
@@ -144,7 +144,7 @@ def test_the_limit_counts_pairs(world: World, sandbox: Sandbox) -> None:
     )
 
 
-def test_what_makes_the_whole_call_invalid(world: World, sandbox: Sandbox, made: str) -> None:
+def test_invalid_parameter_refuses_the_whole_call(world: World, sandbox: Sandbox, made: str) -> None:
     ec2 = sandbox.client()
     for call in (ec2.enable_fast_snapshot_restores, ec2.disable_fast_snapshot_restores):
         refused("InvalidParameterValue", call, SourceSnapshotIds=[made], AvailabilityZones=["us-east-1z"])
@@ -166,7 +166,7 @@ def test_enabling_that_fails(world: World, sandbox: Sandbox, made: str) -> None:
     assert seen == ["enabling", "disabling", "disabled"]
 
 
-def test_deleting_the_snapshot_disables_it(world: World, sandbox: Sandbox, made: str) -> None:
+def test_deleted_snapshot_loses_fast_restore(world: World, sandbox: Sandbox, made: str) -> None:
     ec2 = sandbox.client()
     ec2.enable_fast_snapshot_restores(SourceSnapshotIds=[made], AvailabilityZones=ZONES)
     world.clock.move(2 * LONG)
@@ -177,7 +177,7 @@ def test_deleting_the_snapshot_disables_it(world: World, sandbox: Sandbox, made:
     assert rows(ec2)[0]["StateTransitionReason"] == BY_ITSELF
 
 
-def test_archiving_the_snapshot_disables_it(world: World, sandbox: Sandbox, made: str) -> None:
+def test_archived_snapshot_loses_fast_restore(world: World, sandbox: Sandbox, made: str) -> None:
     ec2 = sandbox.client()
     ec2.enable_fast_snapshot_restores(SourceSnapshotIds=[made], AvailabilityZones=ZONES[:1])
     world.clock.move(2 * LONG)
@@ -211,7 +211,7 @@ def test_a_shared_snapshot(world: World, sandbox: Sandbox, made: str) -> None:
     assert states(other) == ["disabling"]
 
 
-def test_volumes_made_from_it_are_fast_restored(world: World, sandbox: Sandbox, made: str) -> None:
+def test_volumes_of_an_enabled_snapshot_are_fast_restored(world: World, sandbox: Sandbox, made: str) -> None:
     ec2 = sandbox.client()
     ec2.enable_fast_snapshot_restores(SourceSnapshotIds=[made], AvailabilityZones=ZONES[:1])
     slow = ec2.create_volume(AvailabilityZone=ZONES[0], SnapshotId=made)["VolumeId"]

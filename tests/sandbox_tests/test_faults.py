@@ -78,7 +78,7 @@ def test_regions_and_actions_are_globs(sandbox: Sandbox, effects: list[str]) -> 
     assert [(rule["seen"], rule["hits"]) for rule in sandbox.faults()["rules"]] == [(1, 1), (1, 1)]
 
 
-def test_the_log_tells_a_lost_answer_from_a_lost_call(sandbox: Sandbox) -> None:
+def test_log_distinguishes_a_lost_answer_from_a_lost_call(sandbox: Sandbox) -> None:
     sandbox.add_fault(NAME, kind="close", occurrence=1)
     sandbox.add_fault(NAME, kind="close", when="after", occurrence=2)
     sandbox.add_fault(NAME, when="after", occurrence=3)

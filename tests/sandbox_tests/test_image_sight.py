@@ -86,7 +86,7 @@ def test_ena_brings_simple_sriov_support_which_no_instance_shows(world: World, s
 
 
 @pytest.mark.parametrize("permission", [{"UserId": "1234"}, {"UserId": " "}, {"Group": "Developers"}])
-def test_sharing_with_what_is_no_account_is_refused(world: World, sandbox: Sandbox, permission: dict[str, str]) -> None:
+def test_sharing_with_an_invalid_account_is_refused(world: World, sandbox: Sandbox, permission: dict[str, str]) -> None:
     make_instant(world)
     image = sandbox.seed({"image": {"name": "base"}})["base"]
     refused(

@@ -43,7 +43,7 @@ def ids(world: World, sandbox: Sandbox) -> dict[str, Any]:
     return made
 
 
-def test_all_five_types_are_told(sandbox: Sandbox, ids: dict[str, Any]) -> None:
+def test_all_five_resource_types_are_reported(sandbox: Sandbox, ids: dict[str, Any]) -> None:
     ec2 = sandbox.client()
     template = ec2.create_launch_template(LaunchTemplateName="t", LaunchTemplateData={"ImageId": ids["web"]})
     sandbox.client("ssm").put_parameter(Name="/golden/web", Value=ids["web"], Type="String", DataType="aws:ec2:image")
@@ -58,7 +58,7 @@ def test_all_five_types_are_told(sandbox: Sandbox, ids: dict[str, Any]) -> None:
     ]
 
 
-def test_instances_of_all_states_count_unless_told(world: World, sandbox: Sandbox, ids: dict[str, Any]) -> None:
+def test_instances_in_all_states_count_by_default(world: World, sandbox: Sandbox, ids: dict[str, Any]) -> None:
     ec2 = sandbox.client()
     ec2.terminate_instances(InstanceIds=[ids["b"]])
     kind = "ec2:Instance"
@@ -72,7 +72,7 @@ def test_instances_of_all_states_count_unless_told(world: World, sandbox: Sandbo
     assert told(ec2, ids["web"], {"ResourceType": kind}, everything=False) == [(kind, f"instance/{ids['a']}")]
 
 
-def test_ten_launch_template_versions_are_looked_at_unless_told(sandbox: Sandbox, ids: dict[str, Any]) -> None:
+def test_ten_launch_template_versions_are_read_by_default(sandbox: Sandbox, ids: dict[str, Any]) -> None:
     ec2 = sandbox.client()
     made = ec2.create_launch_template(LaunchTemplateName="t", LaunchTemplateData={"ImageId": ids["web"]})
     template = made["LaunchTemplate"]["LaunchTemplateId"]

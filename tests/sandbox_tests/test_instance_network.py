@@ -37,7 +37,7 @@ def test_launch_answers_without_a_public_address(world: World, sandbox: Sandbox)
     assert interface["Association"]["PublicIp"] == shown["PublicIpAddress"]
 
 
-def test_interface_may_be_told_to_outlive_its_instance(sandbox: Sandbox) -> None:
+def test_interface_may_be_set_to_outlive_its_instance(sandbox: Sandbox) -> None:
     ec2, web = sandbox.client(), sandbox.seed({"instance": {"name": "web"}})["web"]
     (interface,) = only(ec2, web)["NetworkInterfaces"]
     assert interface["Attachment"]["DeleteOnTermination"] is True

@@ -376,7 +376,7 @@ def test_stop_and_start(world: World, sandbox: Sandbox) -> None:
     assert ec2.start_instances(InstanceIds=[ids["a"]])["StartingInstances"][0]["CurrentState"]["Name"] == "running"
 
 
-def test_a_batch_is_all_or_nothing(world: World, sandbox: Sandbox) -> None:
+def test_batch_with_one_refused_instance_changes_none(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     ids = sandbox.seed({"instances": [{"name": "a"}, {"name": "b", "options": {"DisableApiStop": True}}]})
     ec2 = sandbox.client()
@@ -386,7 +386,7 @@ def test_a_batch_is_all_or_nothing(world: World, sandbox: Sandbox) -> None:
     assert state(ec2, ids["a"]) == "running"
 
 
-def test_what_cannot_be_stopped(world: World, sandbox: Sandbox) -> None:
+def test_unstoppable_instances_are_refused(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     ids = sandbox.seed(
         {
@@ -465,7 +465,7 @@ def test_delete_on_termination_can_be_changed(world: World, sandbox: Sandbox) ->
     }
 
 
-def test_what_can_be_changed_only_of_a_stopped_instance(world: World, sandbox: Sandbox) -> None:
+def test_attributes_of_a_running_instance_that_cannot_change_are_refused(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     ids = sandbox.seed({"instance": {"name": "web"}})
     ec2 = sandbox.client()

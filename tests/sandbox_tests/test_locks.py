@@ -124,13 +124,15 @@ def test_until_a_date(world: World, sandbox: Sandbox, made: str) -> None:
         ({"LockMode": "governance", "LockDuration": 1, "DryRun": True}, "DryRunOperation"),
     ],
 )
-def test_what_is_refused(world: World, sandbox: Sandbox, made: str, arguments: dict[str, Any], code: str) -> None:
+def test_invalid_locks_are_refused(
+    world: World, sandbox: Sandbox, made: str, arguments: dict[str, Any], code: str
+) -> None:
     ec2 = sandbox.client(parameter_validation=False)  # botocore knows the lower bounds, too
     refused(code, ec2.lock_snapshot, SnapshotId=made, **arguments)
     assert ec2.describe_locked_snapshots()["Snapshots"] == []
 
 
-def test_what_is_not_ones_own_cannot_be_locked(world: World, sandbox: Sandbox, made: str) -> None:
+def test_foreign_snapshot_cannot_be_locked(world: World, sandbox: Sandbox, made: str) -> None:
     ec2, other = sandbox.client(), sandbox.client(account="111122223333")
     ec2.modify_snapshot_attribute(SnapshotId=made, CreateVolumePermission={"Add": [{"UserId": "111122223333"}]})
     lock = {"SnapshotId": made, "LockMode": "governance", "LockDuration": 1}
@@ -204,7 +206,7 @@ def test_a_locked_one_can_be_used(world: World, sandbox: Sandbox, made: str) -> 
     refused("OperationNotPermitted", ec2.delete_snapshot, SnapshotId=made)
 
 
-def test_a_locked_snapshot_stays_when_its_image_goes(world: World, sandbox: Sandbox) -> None:
+def test_locked_snapshot_outlives_its_deregistered_image(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     ids = sandbox.seed({"image": {"name": "golden"}})
     ec2 = sandbox.client()

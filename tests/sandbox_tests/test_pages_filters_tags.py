@@ -216,7 +216,7 @@ ROWS = [
         ({"tag:env": []}, ""),
     ],
 )
-def test_what_filters_let_through(world: World, filters: dict[str, list[str]], found: str) -> None:
+def test_filters_match_documented_rows(world: World, filters: dict[str, list[str]], found: str) -> None:
     asked = request(world, Filters=[{"Name": name, "Values": values} for name, values in filters.items()])
     assert [row.name for row in matching(asked, ROWS, FIELDS)] == found.split()
 
@@ -230,7 +230,7 @@ def test_what_filters_let_through(world: World, filters: dict[str, list[str]], f
         ({"Name": "name", "Values": ["x"] * 201}, "FilterLimitExceeded", "200"),
     ],
 )
-def test_what_is_no_filter_is_refused(world: World, one: dict[str, Any], code: str, text: str) -> None:
+def test_invalid_filter_is_refused(world: World, one: dict[str, Any], code: str, text: str) -> None:
     refused = code_of(lambda: matching(request(world, Filters=[one]), ROWS, FIELDS))
     assert refused[0] == code
     assert text in refused[1]
@@ -316,7 +316,7 @@ def test_describe_tags_filters_and_pages(sandbox: Sandbox, volume: Volume) -> No
     )
 
 
-def test_a_tag_on_what_does_not_exist_changes_nothing(sandbox: Sandbox, volume: Volume) -> None:
+def test_tag_on_a_missing_resource_changes_nothing(sandbox: Sandbox, volume: Volume) -> None:
     ec2 = sandbox.client()
     unknown = {
         "vol-0bbbbbbbbbbbbbbbb": "InvalidVolume.NotFound",
@@ -381,9 +381,7 @@ def test_at_most_a_thousand_resources_and_a_dry_run_changes_nothing(sandbox: San
     assert volume.tags == {"Name": "v"}
 
 
-def test_what_is_not_visible_yet_cannot_be_tagged_and_is_not_listed(
-    sandbox: Sandbox, world: World, volume: Volume
-) -> None:
+def test_invisible_resource_cannot_be_tagged_and_is_not_listed(sandbox: Sandbox, world: World, volume: Volume) -> None:
     ec2 = sandbox.client()
     volume.created = world.clock.now()
     sandbox.configure(visibility_delay={"volume": 60})

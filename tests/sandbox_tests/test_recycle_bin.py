@@ -22,7 +22,7 @@ def binned(ec2: Any) -> list[str]:
     return [one["SnapshotId"] for one in ec2.list_snapshots_in_recycle_bin()["Snapshots"]]
 
 
-def test_without_a_rule_it_is_empty(world: World, sandbox: Sandbox) -> None:
+def test_recycle_bin_without_a_rule_is_empty(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     found = sandbox.seed({"snapshots": {"count": 1, "name": "all"}, "image": {"name": "golden"}})
     ec2 = sandbox.client()
@@ -44,7 +44,7 @@ def test_without_a_rule_it_is_empty(world: World, sandbox: Sandbox) -> None:
     refused("InvalidAMIID.NotFound", ec2.restore_image_from_recycle_bin, ImageId=found["golden"])
 
 
-def test_a_deleted_snapshot_comes_back(world: World, sandbox: Sandbox) -> None:
+def test_deleted_snapshot_is_restored_from_the_bin(world: World, sandbox: Sandbox) -> None:
     """It cannot be used while it is there; restored, it is what it was, also shared with whom it was."""
     make_instant(world)
     sandbox.configure(options={"recycle_bin": [{"days": 7, "region": "us-*"}]})
@@ -80,7 +80,7 @@ def test_a_deleted_snapshot_comes_back(world: World, sandbox: Sandbox) -> None:
     assert texts(sandbox.marks(volume)["marks"]) == ["seeded"]
 
 
-def test_after_its_time_it_is_gone(world: World, sandbox: Sandbox) -> None:
+def test_expired_snapshot_leaves_the_recycle_bin(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     rules = [{"days": 1}, {"days": 3, "tags": {"keep": "long"}}, {"days": 9, "exclude_tags": {"keep": "long"}}]
     sandbox.configure(options={"recycle_bin": rules[:2]})
@@ -105,7 +105,7 @@ def test_after_its_time_it_is_gone(world: World, sandbox: Sandbox) -> None:
     assert binned(ec2) == found["short"]
 
 
-def test_one_deleted_while_pending_enters_when_it_completes(world: World, sandbox: Sandbox) -> None:
+def test_snapshot_deleted_while_pending_enters_the_bin_when_completed(world: World, sandbox: Sandbox) -> None:
     make_slow(world)
     sandbox.configure(options={"recycle_bin": [{"days": 1}]})
     ids = sandbox.seed({"volume": {"name": "data"}})
@@ -119,7 +119,7 @@ def test_one_deleted_while_pending_enters_when_it_completes(world: World, sandbo
     assert only(ec2, made)["State"] == "completed"
 
 
-def test_archived_it_comes_back_archived(world: World, sandbox: Sandbox) -> None:
+def test_archived_snapshot_is_restored_archived(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     sandbox.configure(options={"recycle_bin": [{"days": 1}]})
     found = sandbox.seed({"snapshots": {"count": 1, "name": "all", "archived": 60}})

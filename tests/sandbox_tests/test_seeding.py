@@ -267,6 +267,6 @@ def test_pending_snapshots_count_against_their_volume(world: World, sandbox: San
         {"snapshots": [{"name": "a", "volume": "vol-0123456789abcdef0"}]},
     ],
 )
-def test_what_seed_does_not_know_is_refused(sandbox: Sandbox, wrong: dict[str, Any]) -> None:
+def test_unknown_seed_key_is_refused(sandbox: Sandbox, wrong: dict[str, Any]) -> None:
     with pytest.raises(SandboxError, match="seed"):
         sandbox.seed(wrong)

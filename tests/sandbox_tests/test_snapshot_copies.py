@@ -40,7 +40,7 @@ def key_with_policy(sandbox: Sandbox, principal: Any) -> str:
     return str(sandbox.client("kms").create_key(Policy=policy)["KeyMetadata"]["Arn"])
 
 
-def test_what_a_copy_shows(world: World, sandbox: Sandbox) -> None:
+def test_copy_shows_its_source_size_and_key(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     (source,) = seeded(sandbox)
     west = sandbox.client(region="us-west-2")

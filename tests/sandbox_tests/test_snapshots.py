@@ -274,7 +274,7 @@ def test_pages_filters_and_owners(world: World, sandbox: Sandbox) -> None:
     )
 
 
-def test_pages_neither_repeat_nor_hide_when_rows_go(world: World, sandbox: Sandbox) -> None:
+def test_pages_neither_repeat_nor_hide_when_rows_disappear(world: World, sandbox: Sandbox) -> None:
     sandbox.seed({"snapshots": {"count": 15}})
     ec2 = sandbox.client()
     first = ec2.describe_snapshots(MaxResults=5)
@@ -365,7 +365,7 @@ def test_a_snapshot_of_any_image_is_in_use(world: World, sandbox: Sandbox) -> No
     refused("InvalidSnapshot.NotFound", ec2.delete_snapshot, SnapshotId=snapshots[0])
 
 
-def test_a_pending_one_goes_when_it_completes(world: World, sandbox: Sandbox) -> None:
+def test_deleted_pending_snapshot_disappears_when_it_completes(world: World, sandbox: Sandbox) -> None:
     """ "Delete accepted, takes effect only after completion"; a second delete changes nothing."""
     make_slow(world)
     ids = sandbox.seed({"volume": {"name": "data"}})
@@ -380,7 +380,7 @@ def test_a_pending_one_goes_when_it_completes(world: World, sandbox: Sandbox) ->
     assert ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
 
 
-def test_what_aws_backup_manages(world: World, sandbox: Sandbox) -> None:
+def test_snapshot_of_aws_backup_cannot_be_deleted(world: World, sandbox: Sandbox) -> None:
     found = sandbox.seed(
         {
             "snapshots": [

@@ -86,7 +86,7 @@ def test_nothing_is_made_from_an_archived_one(world: World, sandbox: Sandbox) ->
     assert only(ec2, copy)["State"] == "completed"
 
 
-def test_what_cannot_be_archived(world: World, sandbox: Sandbox) -> None:
+def test_unarchivable_snapshots_are_refused(world: World, sandbox: Sandbox) -> None:
     make_slow(world)
     made, ec2 = seeded(sandbox), sandbox.client()
     refused("InvalidParameterValue", ec2.modify_snapshot_tier, SnapshotId=made, StorageTier="standard")
@@ -220,7 +220,7 @@ def test_days_of_a_restore(world: World, sandbox: Sandbox, days: int) -> None:
     refused("InvalidParameterValue", ec2.restore_snapshot_tier, SnapshotId=made, TemporaryRestoreDays=days)
 
 
-def test_what_cannot_be_restored(world: World, sandbox: Sandbox) -> None:
+def test_unrestorable_snapshots_are_refused(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     made, ec2 = seeded(sandbox), sandbox.client()
     refused("IncorrectState", ec2.restore_snapshot_tier, SnapshotId=made, TemporaryRestoreDays=5)

@@ -416,7 +416,7 @@ def latest(ec2: Any, volume_id: str) -> dict[str, Any]:
     return dict(row)
 
 
-def test_a_modification_goes_through_its_states(world: World, sandbox: Sandbox) -> None:
+def test_modification_passes_through_its_states(world: World, sandbox: Sandbox) -> None:
     make_slow(world)
     ids = sandbox.seed({"volume": {"name": "data", "Size": 10}})
     ec2 = sandbox.client()

@@ -149,7 +149,7 @@ def test_items_of_a_list_stand_in_the_order_of_their_numbers() -> None:
         ),
     ],
 )
-def test_what_is_no_request_is_refused_as_ec2_does(body: str, code: str, text: str) -> None:
+def test_invalid_request_is_refused_as_by_ec2(body: str, code: str, text: str) -> None:
     with pytest.raises(Ec2Error) as refused:
         wire.parse(body)
     assert refused.value.code == code

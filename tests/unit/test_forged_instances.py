@@ -92,7 +92,7 @@ def test_bake_captures_the_instance_that_was_named(scene: Scene, trial: str | No
     assert [item["volume_id"] for item in ended.result["snapshots"]] == [scene.web.root_volume_id]
 
 
-def test_replacement_goes_on_beside_a_stranger(scene: Scene) -> None:
+def test_replacement_continues_beside_a_stranger(scene: Scene) -> None:
     image = scene.bake().result["image_id"]
     tag(scene.stranger, replaces=scene.web.instance_id, trial="unproven")
     ended = scene.relaunch(image)
@@ -162,7 +162,7 @@ def backwards(sandbox: Sandbox) -> str:
 
 @pytest.mark.parametrize("value", [before, after, absurd, backwards])
 @pytest.mark.parametrize("named", [False, True])
-def test_instance_that_no_run_has_stopped_stays_stopped(
+def test_instance_stopped_by_hand_is_not_started(
     sandbox: Sandbox, value: Callable[[Sandbox], str], named: bool
 ) -> None:
     db = machine(sandbox, "db")

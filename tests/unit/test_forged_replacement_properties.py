@@ -101,7 +101,7 @@ ids = st.sampled_from([OLD, NEW])
 
 @settings(deadline=None)
 @given(found=worlds(), name=ids, image_id=st.sampled_from([AMI, AMI2]), kept=st.sampled_from(["stop", "keep"]))
-def test_relaunch_ends_nobody_and_starts_only_what_a_hold_proves(
+def test_relaunch_terminates_no_instance_and_starts_only_proven_holds(
     found: list[Instance], name: str, image_id: str, kept: str
 ) -> None:
     old, new, _stranger = found
@@ -122,7 +122,7 @@ def test_relaunch_ends_nobody_and_starts_only_what_a_hold_proves(
 
 @settings(deadline=None)
 @given(found=worlds(), name=ids)
-def test_bake_captures_the_one_that_ran_last_or_says_what_is_open(found: list[Instance], name: str) -> None:
+def test_bake_captures_the_instance_that_ran_last_or_names_the_doubt(found: list[Instance], name: str) -> None:
     old, new, _stranger = found
     made = planned(
         image.FEATURE, bake(source_instance_id=name, version="9", state="captured", require_stopped=False), found
@@ -139,7 +139,7 @@ def test_bake_captures_the_one_that_ran_last_or_says_what_is_open(found: list[In
 
 @settings(deadline=None)
 @given(found=worlds(), named=st.sampled_from([None, [OLD], [NEW], [OLD, NEW, STRANGER]]))
-def test_restored_starts_only_what_a_hold_proves(found: list[Instance], named: list[str] | None) -> None:
+def test_restored_starts_only_instances_with_a_proven_hold(found: list[Instance], named: list[str] | None) -> None:
     made = planned(power.FEATURE, powered("restored", instance_ids=named), found)
     startable = {item.instance_id for item in found if standing_hold(item) is not None}
     assert resources(made, "StartInstances") <= startable

@@ -64,11 +64,11 @@ def point(age: int | None) -> dict[str, Any]:
         ({"rpo": []}, ""),
     ],
 )
-def test_rotation_says_what_is_kept_and_how_old_the_recovery_point_is(result: dict[str, Any], text: str) -> None:
+def test_rotation_summary_counts_kept_snapshots_and_names_the_recovery_point(result: dict[str, Any], text: str) -> None:
     assert rotation.headline(SimpleNamespace(captured=False), result) == text  # type: ignore[arg-type]
 
 
-def test_capture_says_no_more_than_what_it_took() -> None:
+def test_capture_names_only_its_snapshots() -> None:
     taken = {"created": ["snap-0123456789abcdef0"], "rpo": [point(0)]}
     nothing = {"created": [], "rpo": [point(4)]}
     capture = SimpleNamespace(captured=True)

@@ -27,7 +27,7 @@ WEB = "i-00000000000000001"
     ],
     ids=lambda item: item if isinstance(item, str) else None,
 )
-def test_what_is_no_text_is_refused_before_any_call(
+def test_value_other_than_text_is_refused_before_any_call(
     sandbox: Sandbox, module: Any, option: str, given: dict[str, Any], value: Any
 ) -> None:
     refused = run(sandbox, module=module, **{**given, option: value})

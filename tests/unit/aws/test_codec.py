@@ -532,7 +532,7 @@ def test_an_instance() -> None:
     assert made.launch_time is not None and made.launch_time.tzinfo is UTC
 
 
-def test_an_elastic_ip_is_told_from_a_lent_address() -> None:
+def test_elastic_ip_is_distinguished_from_a_public_address() -> None:
     def elastic(owner: str | None) -> bool:
         association = {"IpOwnerId": owner} if owner else {}
         return decoding.decode_instance({**INSTANCE, "NetworkInterfaces": [{"Association": association}]}).elastic_ip
@@ -540,7 +540,7 @@ def test_an_elastic_ip_is_told_from_a_lent_address() -> None:
     assert [elastic(owner) for owner in ("amazon", "123456789012", None)] == [False, True, False]
 
 
-def test_an_instance_that_says_little() -> None:
+def test_instance_with_few_facts_is_read() -> None:
     made = decoding.decode_instance({"InstanceId": "i-00000001", "Operator": {"Managed": False, "Principal": "x"}})
     assert (made.operator, made.state_reason, made.block_devices, made.tags) == (None, None, (), {})
 
@@ -625,7 +625,7 @@ def change(action: str, resource: str, parameters: dict[str, Any] | None = None,
 
 
 @pytest.mark.parametrize("action", sorted(OPERATIONS))
-def test_where_ids_and_tokens_go_is_what_the_service_has(action: str) -> None:
+def test_parameters_of_ids_and_tokens_are_those_of_the_service(action: str) -> None:
     operation, shape = OPERATIONS[action], model("ec2").operation_model(action)
     members = shape.input_shape.members
     if operation.target:

@@ -79,5 +79,5 @@ def test_missing_capacity_advises_to_wait_or_to_choose() -> None:
 
 
 @pytest.mark.parametrize("code", ["ResourceLimitExceeded", "PendingSnapshotLimitExceeded"])
-def test_limit_of_what_is_under_way_is_no_quota_to_raise(code: str) -> None:
+def test_limit_of_concurrent_calls_advises_to_wait(code: str) -> None:
     assert "Service Quotas" not in said("CopySnapshot", code)

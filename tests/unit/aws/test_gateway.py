@@ -266,7 +266,7 @@ def test_a_key_that_cannot_be_resolved_is_an_answer(code: str, key: str | None) 
         made.ask([query])
 
 
-def test_an_operation_that_this_botocore_lacks_is_said() -> None:
+def test_operation_that_botocore_lacks_is_named() -> None:
     made, _client, _clock = gateway()
     with pytest.raises(CallError, match="Install a newer boto3"):
         made.ask([Query("DescribeImageReferences", arguments=(("ImageIds", ("ami-00000001",)),))])
@@ -296,7 +296,7 @@ def test_a_create_that_was_never_sent_or_only_throttled_is_repeated() -> None:
     assert len(client.asked) == 3
 
 
-def test_what_is_safe_is_repeated_and_a_second_delete_is_fine() -> None:
+def test_safe_call_is_repeated_and_a_second_delete_succeeds() -> None:
     made, client, _clock = gateway(
         delete_snapshot=[botocore.ConnectionClosedError(endpoint_url="x"), refusal("InvalidSnapshot.NotFound")]
     )
@@ -315,7 +315,7 @@ def test_the_launch_token_is_ours_and_changes_with_the_generation() -> None:
     assert all(len(token) == 64 for token in tokens)
 
 
-def test_a_token_that_stands_for_a_terminated_instance_is_said() -> None:
+def test_token_of_a_terminated_instance_is_reported() -> None:
     made, _client, _clock = gateway(
         run_instances=[answer(Instances=[{"InstanceId": INSTANCE, "State": {"Name": "terminated"}}])]
     )
@@ -332,7 +332,7 @@ def test_a_token_whose_instance_is_terminated_is_ec2s_own_refusal() -> None:
     assert len(client.asked) == 1
 
 
-def test_a_token_that_stands_for_another_volume_by_now_is_said() -> None:
+def test_token_of_another_volume_is_reported() -> None:
     tags = [{"Key": "ec2ops:spec", "Value": "web"}]
     create = change(
         "CreateVolume", "(new volume a)", Size=1, TagSpecifications=[{"ResourceType": "volume", "Tags": tags}]
@@ -354,7 +354,7 @@ def test_a_token_that_stands_for_another_volume_by_now_is_said() -> None:
         ("DeleteVolume", "InvalidVolume.NotFound"),
     ],
 )
-def test_what_is_so_already_is_no_error(action: str, code: str) -> None:
+def test_declared_state_that_holds_is_no_error(action: str, code: str) -> None:
     method = action.replace("Volume", "_volume").lower()
     made, _client, _clock = gateway(**{method: [refusal(code), refusal("UnauthorizedOperation", status=403)]})
     wanted = Change(action, "vol-00000001", "us-east-1", {}, "a test")
@@ -372,7 +372,7 @@ def test_what_is_so_already_is_no_error(action: str, code: str) -> None:
         ("", "Remove one.", "A failed: B. Remove one."),
     ],
 )
-def test_a_message_and_what_to_do_are_two_sentences(message: str, hint: str, text: str) -> None:
+def test_message_and_remedy_are_two_sentences(message: str, hint: str, text: str) -> None:
     assert str(CallError("A", "B", message, hint=hint)) == text
 
 
@@ -401,7 +401,7 @@ def test_now_asks_when_nothing_was_asked_yet() -> None:
 
 
 @pytest.mark.parametrize("date", [None, "", "yesterday"])
-def test_an_unreadable_date_is_said(date: str | None) -> None:
+def test_unreadable_date_is_reported(date: str | None) -> None:
     made, _client, _clock = gateway(describe_instances=[answer(date)])
     with pytest.raises(StorageError, match="no readable Date header"):
         made.now()
@@ -430,7 +430,7 @@ def test_a_missing_permission_names_the_iam_action_without_the_cipher_text() -> 
     assert "secret" not in str(error)
 
 
-def test_a_capacity_that_lacks_for_a_launch_says_that_the_image_exists() -> None:
+def test_launch_without_capacity_says_that_the_image_exists() -> None:
     error = told(refusal("InsufficientInstanceCapacity", "No capacity.", 500))
     assert "The image exists, and the next run continues with the launch." in str(error)
 
@@ -468,7 +468,7 @@ def test_a_parameter_that_botocore_does_not_know_is_named_without_its_value() ->
         (botocore.ConnectTimeoutError(endpoint_url="https://ec2"), "EndpointUnreachable", "HTTPS_PROXY"),
     ],
 )
-def test_each_family_says_what_to_do(error: Exception, code: str, words: str) -> None:
+def test_each_error_family_has_a_remedy(error: Exception, code: str, words: str) -> None:
     made = told(error)
     assert made.code == code
     assert words in str(made)
@@ -504,7 +504,7 @@ def test_an_older_refusal_of_a_modification_has_no_time() -> None:
     assert "four modifications of a volume within 24 hours" in str(error)
 
 
-def test_what_is_not_botocores_is_raised_as_it_is() -> None:
+def test_foreign_exception_is_raised_unchanged() -> None:
     with pytest.raises(ZeroDivisionError):
         told(ZeroDivisionError())
 
@@ -568,13 +568,13 @@ def test_times_are_read_quickly_and_only_by_the_clients_of_the_module(sandbox: S
         1795435200.5,
     ],
 )
-def test_every_form_of_a_time_is_what_botocore_makes_of_it(value: Any) -> None:
+def test_every_form_of_a_time_is_read_as_by_botocore(value: Any) -> None:
     assert read_time(value) == parse_timestamp(value)
     assert read_time(value).utcoffset() == parse_timestamp(value).utcoffset()
 
 
 @pytest.mark.parametrize("value", ["", "Z", "soon", "2026-13-40T12:00:00Z"])
-def test_what_is_no_time_is_refused(value: str) -> None:
+def test_invalid_time_value_is_refused(value: str) -> None:
     with pytest.raises(ValueError, match="Invalid timestamp"):
         read_time(value)
 
@@ -632,7 +632,7 @@ def paced(operation: str, count: int, clock: Clock, pacer: Pacer) -> float:
         ("CreateTags", 100, 10),
     ],
 )
-def test_a_burst_never_waits_and_the_rest_goes_at_the_rate(operation: str, burst: int, per_second: float) -> None:
+def test_calls_beyond_the_burst_are_sent_at_the_rate(operation: str, burst: int, per_second: float) -> None:
     clock = Clock()
     pacer = Pacer(clock.monotonic, clock.sleep)
     free = int(burst - JITTER * per_second)
@@ -697,7 +697,7 @@ def test_throttling_empties_the_bucket_and_halves_the_rate_for_a_while() -> None
     assert paced("DeleteSnapshot", 10, clock, pacer) == pytest.approx(2.0, rel=0.1)
 
 
-def test_writes_beyond_the_bucket_go_at_ec2s_rate_from_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writes_beyond_the_bucket_are_sent_at_ec2s_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     made, client, clock = gateway(delete_snapshot=[answer()])
     for _turn in range(130):
         made.perform([DELETE])
@@ -757,7 +757,7 @@ def test_waits_of_different_kinds_share_the_loop() -> None:
     assert len(states.queries[0]) == 1
 
 
-def test_healthy_asks_for_the_status_only_of_what_runs() -> None:
+def test_healthy_queries_the_status_of_running_instances_only() -> None:
     states = Answers("pending", "running", kind=Instance)
     waited(states, Wait((INSTANCE,), "healthy"))
     assert [query.operation for asked in states.queries for query in asked] == [
@@ -791,7 +791,7 @@ class Modifying:
         return {query: (Fact("vol-00000001/modification", {"state": state, "message": "no"}),)}
 
 
-def test_a_modification_is_asked_for_before_the_volume_that_it_changes() -> None:
+def test_modification_is_queried_before_its_volume() -> None:
     states = Modifying("modifying", "modifying", "optimizing")
     clock = Clock()
     wait = Wait(("vol-00000001",), "modified", expect=(("size", 20),))
@@ -809,14 +809,14 @@ def test_a_modification_that_failed_says_why() -> None:
         wait_for(Modifying("failed"), [Wait(("vol-00000001",), "modified")], 60, clock.monotonic, clock.sleep)
 
 
-def test_what_is_not_visible_yet_is_waited_for() -> None:
+def test_invisible_new_resource_is_awaited() -> None:
     seen, _clock = waited(
         Answers("invisible", "invisible", "pending", "completed"), Wait(("snap-00000001",), "completed")
     )
     assert seen["snap-00000001"].state == "completed"
 
 
-def test_what_was_visible_may_not_be_for_a_moment() -> None:
+def test_visible_resource_may_vanish_for_a_moment() -> None:
     seen, _clock = waited(
         Answers("pending", "invisible", "invisible", "pending", "invisible", "completed"),
         Wait(("snap-00000001",), "completed"),
@@ -824,7 +824,7 @@ def test_what_was_visible_may_not_be_for_a_moment() -> None:
     assert seen["snap-00000001"].state == "completed"
 
 
-def test_what_was_visible_and_is_gone_is_not_waited_for() -> None:
+def test_vanished_resource_is_not_awaited() -> None:
     clock = Clock()
     with pytest.raises(WaitError, match="snap-00000001 should become completed but is gone") as failed:
         wait_for(
@@ -838,7 +838,7 @@ def test_what_was_visible_and_is_gone_is_not_waited_for() -> None:
     assert 15 < clock.time < 30
 
 
-def test_the_end_of_what_is_to_end_is_no_failure() -> None:
+def test_expected_end_of_a_resource_is_no_failure() -> None:
     seen, _clock = waited(Answers("pending", "invisible", kind=Volume), Wait(("vol-00000001",), "deleted"))
     assert seen.keys() == {"vol-00000001"}
 
@@ -857,7 +857,7 @@ def test_a_wait_without_any_answer_is_given_up_with_its_cause() -> None:
     assert 115 < clock.time < 130
 
 
-def test_a_failed_one_ends_the_wait_at_once_though_others_go_on() -> None:
+def test_failed_snapshot_ends_the_wait_for_the_others() -> None:
     states = Answers("error")
     with pytest.raises(WaitError) as failed:
         waited(states, Wait(("snap-00000001",), "completed"), Wait(("snap-00000002",), "completed"))
@@ -884,7 +884,7 @@ def test_a_timeout_names_each_and_stops_in_time() -> None:
     )
 
 
-def test_of_tags_only_those_that_differ_are_told() -> None:
+def test_only_differing_tags_are_reported() -> None:
     tags = {"Name": "web", "ec2ops:restore-state": "stopped"}
     found = Instance("i-00000001", "stopped", tags=tags)
     wanted = (("tags", {"ec2ops:restore-state": "running", "Name": "web"}),)

@@ -36,7 +36,7 @@ def test_answered_optional_query_is_no_refusal(sandbox: Sandbox) -> None:
     assert State("eu-central-1", unanswered=failures).with_answers(answers).refusal(LOCKS) is None
 
 
-def test_optional_query_fails_where_nobody_takes_its_failure(sandbox: Sandbox) -> None:
+def test_optional_query_without_a_failure_list_fails(sandbox: Sandbox) -> None:
     sandbox.refuse(LOCKS)
     with pytest.raises(CallError, match="UnauthorizedOperation"):
         sandbox_gateway(sandbox).ask([OPTIONAL])

@@ -82,7 +82,7 @@ def attached(*links: tuple[str, str], multi_attach: bool = False) -> Volume:
 @pytest.mark.parametrize(
     ("goal", "about", "state"), [("detached", HERE, "busy"), ("detached", "", "busy"), ("settled", "", "busy")]
 )
-def test_busy_attachment_fails_early_and_tells_to_unmount(goal: str, about: str, state: str) -> None:
+def test_busy_attachment_fails_early_and_advises_to_unmount(goal: str, about: str, state: str) -> None:
     message = failed(Wait((VOLUME,), goal, about=about), attached((HERE, state)), within=STUCK)
     assert f"busy on {HERE} as /dev/sdf" in message
     assert "Unmount" in message

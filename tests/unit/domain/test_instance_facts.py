@@ -89,7 +89,7 @@ def test_every_attribute_that_ec2_describes_is_in_the_table() -> None:
     assert {renamed.get(name, name) for name in answered} == set(ATTRIBUTE_RULES)
 
 
-def test_every_rule_says_how_and_why() -> None:
+def test_every_row_of_the_table_has_a_rule_and_a_reason() -> None:
     for name, rule in {**INSTANCE_RULES, **ATTRIBUTE_RULES}.items():
         assert rule.how in (CARRIED, DERIVED, REFUSED), name
         assert rule.note, name
@@ -146,7 +146,7 @@ UNCHANGED = sorted(path for path, rule in INSTANCE_RULES.items() if rule.to)
 
 
 @pytest.mark.parametrize("path", UNCHANGED)
-def test_what_is_carried_unchanged_arrives_where_the_table_says(path: str) -> None:
+def test_carried_facts_arrive_in_the_documented_parameters(path: str) -> None:
     rule = INSTANCE_RULES[path]
     facts = placed(path, MODEL.shape_for("Instance"))
     value = read_fact(facts, path)
@@ -195,7 +195,7 @@ SET_OF_INTERFACE: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("path", sorted(path for path, rule in INSTANCE_RULES.items() if rule.how == REFUSED))
-def test_what_is_refused_is_refused_when_set_and_named(path: str) -> None:
+def test_refused_facts_are_refused_when_set_and_named(path: str) -> None:
     head, _between, rest = path.partition(".")
     facts: dict[str, Any] = {**PLAIN}
     if head == "NetworkInterfaces":
@@ -243,7 +243,7 @@ def test_an_instance_with_another_number_of_interfaces_than_one_is_refused(numbe
         (None, "does not say"),
     ],
 )
-def test_the_type_tells_whether_a_stop_loses_data(info: dict[str, Any] | None, words: str | None) -> None:
+def test_instance_type_shows_whether_a_stop_loses_data(info: dict[str, Any] | None, words: str | None) -> None:
     state = State("r", {} if info is None else {"m5.large/type": Fact("m5.large/type", info)})
     trouble = instance_store_trouble(state, Instance("i-00000000000000001", instance_type="m5.large"))
     assert trouble is None if words is None else trouble is not None and words in trouble
@@ -272,7 +272,7 @@ def test_a_hold_says_whether_there_was_a_public_address() -> None:
 @pytest.mark.parametrize(
     ("launched", "stands"), [(NOW - timedelta(days=1), True), (NOW + timedelta(seconds=1), False), (None, True)]
 )
-def test_a_spent_hold_does_not_stand(launched: datetime | None, stands: bool) -> None:
+def test_outdated_hold_does_not_count(launched: datetime | None, stands: bool) -> None:
     assert (standing_hold(held(Hold(NOW, NOW).value, launch_time=launched)) is not None) is stands
 
 
@@ -290,7 +290,7 @@ def test_a_spent_hold_does_not_stand(launched: datetime | None, stands: bool) ->
         "running 2026-11-23T12:00:30Z public",
     ],
 )
-def test_what_this_collection_did_not_write_is_no_hold(value: str) -> None:
+def test_foreign_value_is_no_hold(value: str) -> None:
     assert hold_of(held(value)) is None
 
 
@@ -305,7 +305,7 @@ def test_what_this_collection_did_not_write_is_no_hold(value: str) -> None:
         (NOW + timedelta(seconds=1), True),
     ],
 )
-def test_a_hold_from_before_the_last_start_is_spent(launched: datetime | None, spent: bool) -> None:
+def test_hold_older_than_the_last_start_is_outdated(launched: datetime | None, spent: bool) -> None:
     instance = held(Hold(NOW, NOW + timedelta(minutes=30)).value, launch_time=launched)
     hold = hold_of(instance)
     assert hold is not None

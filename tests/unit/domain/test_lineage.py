@@ -82,7 +82,7 @@ def test_two_questions_are_enough_while_the_tag_has_room() -> None:
     assert asked(name(2), chain(30))[1] > 2, "an id that was given up is found through its own successors"
 
 
-def test_what_nobody_replaces_stands_for_itself() -> None:
+def test_instance_without_a_successor_stands_for_itself() -> None:
     world = [Instance(name(1), "running")]
     state, _questions = asked(name(1), world)
     assert successor(state, name(1)) is None
@@ -100,7 +100,7 @@ def test_two_successors_are_ambiguous_and_unknown_ids_are_refused() -> None:
 
 
 @pytest.mark.parametrize("state", ["stopped", "stopping"])
-def test_going_back_to_the_old_one_is_not_guessed_about(state: str) -> None:
+def test_return_to_the_predecessor_is_refused(state: str) -> None:
     heir = launched(Instance(name(1), state, tags={tag_names.REPLACES: name(0)}))
     world = State(REGION, {name(0): Instance(name(0), "running"), name(1): heir})
     with pytest.raises(UnsafePlan, match=f"{name(0)} is running again, but its successor {name(1)}"):

@@ -138,11 +138,11 @@ def test_facts_refute_that_a_successor_never_served(heir: Instance, predecessor:
         pytest.param(new(state="terminated"), OFF, False, id="terminated"),
     ],
 )
-def test_last_transition_tells_who_ran_last(heir: Instance, predecessor: Instance, last: bool) -> None:
+def test_last_transition_shows_who_ran_last(heir: Instance, predecessor: Instance, last: bool) -> None:
     assert instance_proofs.has_outlasted(heir, predecessor) is last
 
 
-def test_attach_time_tells_since_when_a_volume_is_there() -> None:
+def test_attach_time_shows_when_a_volume_was_attached() -> None:
     assert instance_proofs.attached_since(new(), VOLUME) == NOON
     assert instance_proofs.attached_since(new(born=None), VOLUME) is None
     assert instance_proofs.attached_since(new(), "vol-0000000000000000c") is None

@@ -83,7 +83,7 @@ def test_one_call_stops_many_and_one_poll_loop_waits_for_all(world: World) -> No
     assert {getattr(observed, "state", None) for observed in outcome.observed.values()} == {"stopped"}
 
 
-def test_calls_are_grouped_by_parameters_and_by_what_a_call_takes() -> None:
+def test_calls_are_grouped_by_parameters_and_limits_of_a_call() -> None:
     ids = [f"i-{number:017x}" for number in range(1001)]
     groups = call_groups([*(tag(one, a="1") for one in ids), tag(ids[0], b="2")])
     assert [len(group) for group in groups] == [1000, 1, 1]
@@ -115,7 +115,7 @@ def test_planned_id_inside_one_of_our_tags_is_replaced_and_a_users_tag_is_kept(w
     assert tags["made"] == f"by {make.resource}"
 
 
-def test_without_wait_only_what_nothing_builds_on_is_skipped(fake: FakeWorld) -> None:
+def test_wait_false_skips_waits_without_dependents(fake: FakeWorld) -> None:
     make = snapshot(fake.instance().block_devices[0].volume_id)
     between, last = Wait((make.resource,), "completed"), Wait((planned("image", "web/1"),), "available", final=True)
     outcome = succeed(fake, Stage((make,), (between,)), Stage((image(make.resource),), (last,)), wait=False)
@@ -161,7 +161,7 @@ def test_a_snapshot_that_has_failed_at_once_is_not_looked_for(world: World) -> N
     assert world.count("DescribeSnapshots") == 2
 
 
-def test_a_timeout_names_what_is_not_ready_and_that_a_rerun_carries_on(world: World) -> None:
+def test_timeout_names_unready_resources_and_advises_a_rerun(world: World) -> None:
     make = snapshot(world.instance().block_devices[0].volume_id)
     # A slow machine may need far longer than the time limit for the first look.
     with world.lasting("snapshot", 3600.0):
@@ -173,7 +173,7 @@ def test_a_timeout_names_what_is_not_ready_and_that_a_rerun_carries_on(world: Wo
     assert "Run the task again" in str(outcome.error)
 
 
-def test_what_builds_on_nothing_is_done_also_when_a_wait_before_it_ends_badly(world: World) -> None:
+def test_independent_change_is_made_after_a_failed_wait(world: World) -> None:
     instance = world.instance()
     make = snapshot(instance.block_devices[0].volume_id)
     free = dataclasses.replace(tag(instance.instance_id, free="yes"), regardless=True)
@@ -190,7 +190,7 @@ def test_what_builds_on_nothing_is_done_also_when_a_wait_before_it_ends_badly(wo
     assert (outcome.done, outcome.not_tried) == ([], [free, leaning])
 
 
-def test_a_timeout_that_was_taken_back_says_that_a_rerun_begins_anew(world: World) -> None:
+def test_rolled_back_timeout_says_that_a_rerun_starts_over(world: World) -> None:
     make = snapshot(world.instance().block_devices[0].volume_id)
     back = Change("DeleteSnapshot", make.resource, REGION, {}, "it is not needed")
     stage = Stage((make,), (Wait((make.resource,), "completed"),), (Stage((back,)),), frozenset({"timeout"}))
@@ -223,7 +223,7 @@ def test_throttling_while_polling_is_asked_again_and_never_success(world: World)
     assert [getattr(seen, "state", "") for seen in outcome.observed.values()] == ["completed"]
 
 
-def test_not_now_is_repeated_until_it_is_possible(world: World) -> None:
+def test_not_now_is_repeated_until_ec2_accepts(world: World) -> None:
     instance = world.instance().instance_id
     succeed(world, Stage((power("StopInstances", instance),), (Wait((instance,), "stopped"),)))
     codes = frozenset({"InsufficientInstanceCapacity"})
@@ -232,7 +232,7 @@ def test_not_now_is_repeated_until_it_is_possible(world: World) -> None:
     assert world.count("StartInstances") == 3
 
 
-def test_not_now_ends_with_the_time(fake: FakeWorld) -> None:
+def test_not_now_is_repeated_until_the_timeout(fake: FakeWorld) -> None:
     instance = fake.instance().instance_id
     fake.fault("StartInstances", occurrence="every", code="InsufficientInstanceCapacity", status=400)
     stage = Stage((power("StartInstances", instance),), patience=frozenset({"InsufficientInstanceCapacity"}))
@@ -242,7 +242,7 @@ def test_not_now_ends_with_the_time(fake: FakeWorld) -> None:
     assert 100 <= fake.gateway.monotonic() < 120
 
 
-def test_what_is_gone_already_counts_as_deleted(world: World) -> None:
+def test_missing_resource_counts_as_deleted(world: World) -> None:
     removal = Change("DeleteSnapshot", "snap-0123456789abcdef0", REGION, {}, "left over", before={"state": "error"})
     assert done(succeed(world, Stage((removal,)))) == ["DeleteSnapshot"]
 
@@ -261,7 +261,7 @@ def test_a_lost_answer_makes_one_snapshot(world: World, kind: str, when: str) ->
     assert world.count("CreateSnapshot") == (2 if when == "before" else 1)
 
 
-def test_a_lost_network_after_a_create_is_told_as_the_creates(fake: FakeWorld) -> None:
+def test_lost_network_after_a_create_is_reported_for_the_create(fake: FakeWorld) -> None:
     make = snapshot(fake.instance().block_devices[0].volume_id)
     fake.fault("CreateSnapshot", kind="close", when="after")
     fake.fault("DescribeSnapshots", occurrence="every", kind="close")
@@ -280,7 +280,7 @@ def test_a_lost_answer_that_shows_late_is_found(world: World) -> None:
     assert len(world.existing("snapshot")) == 1
 
 
-def test_what_shows_too_late_is_called_again_and_said(world: World) -> None:
+def test_resource_shown_too_late_is_called_again_and_reported(world: World) -> None:
     make = snapshot(world.instance().block_devices[0].volume_id)
     world.hide_new(20)
     world.fault("CreateSnapshot", kind="close", when="after")
@@ -292,7 +292,7 @@ def test_what_shows_too_late_is_called_again_and_said(world: World) -> None:
     assert any("the check for a second snapshot failed" in note for note in outcome.notes)
 
 
-def test_a_rival_that_started_earlier_wins_and_ours_is_deleted(world: World) -> None:
+def test_later_snapshot_of_two_runs_is_deleted(world: World) -> None:
     make = snapshot(world.instance().block_devices[0].volume_id)
     rival = world.gateway.perform([make])[make.resource]
     world.pass_time(3)
@@ -303,7 +303,7 @@ def test_a_rival_that_started_earlier_wins_and_ours_is_deleted(world: World) -> 
     assert any("made a second snapshot" in note and "deleted" in note for note in outcome.notes)
 
 
-def test_what_the_plan_has_passed_over_is_no_rival(world: World) -> None:
+def test_token_that_the_plan_skipped_is_no_rival(world: World) -> None:
     make = snapshot(world.instance().block_devices[0].volume_id)
     older = world.gateway.perform([make])[make.resource]
     world.pass_time(3)
@@ -312,7 +312,7 @@ def test_what_the_plan_has_passed_over_is_no_rival(world: World) -> None:
     assert outcome.notes == []
 
 
-def test_what_has_the_identity_but_not_the_volume_is_no_rival(world: World) -> None:
+def test_snapshot_of_another_volume_is_no_rival(world: World) -> None:
     """As a copy of an earlier snapshot has."""
     make, other = (snapshot(world.instance().block_devices[0].volume_id) for _each in range(2))
     strange = world.gateway.perform([other])[other.resource]
@@ -377,7 +377,7 @@ def test_a_set_whose_answer_got_lost_is_found_whole(world: World) -> None:
     assert len(set(outcome.bindings.values())) == 3
 
 
-def test_of_two_sets_the_earlier_is_kept_whole(world: World) -> None:
+def test_earlier_of_two_sets_is_kept_whole(world: World) -> None:
     changes = snapshots(world.instance(2))
     rival = world.gateway.perform(changes)
     world.pass_time(3)
@@ -500,7 +500,7 @@ def back_to(image_id: str) -> Sequence[Stage]:
     )
 
 
-def test_the_way_back_is_taken_and_told(world: World) -> None:
+def test_rollback_is_done_and_reported(world: World) -> None:
     outcome = run(world, *back_to(own_image(world)))
     assert isinstance(outcome.error, WaitError)
     assert outcome.error.how == "mismatch"
@@ -510,7 +510,7 @@ def test_the_way_back_is_taken_and_told(world: World) -> None:
     assert any("Rolled back" in note and new in note for note in outcome.notes)
 
 
-def test_a_way_back_that_fails_does_not_hide_the_first_error(world: World) -> None:
+def test_failed_rollback_keeps_the_first_error(world: World) -> None:
     stages = back_to(own_image(world))
     world.fault("TerminateInstances", occurrence="every", code="OperationNotPermitted", message="protected", status=400)
     outcome = run(world, *stages)
@@ -519,7 +519,7 @@ def test_a_way_back_that_fails_does_not_hide_the_first_error(world: World) -> No
     assert any("protected" in note for note in outcome.notes)
 
 
-def test_nothing_is_taken_back_for_what_was_never_made(world: World) -> None:
+def test_unmade_resource_is_not_rolled_back(world: World) -> None:
     stages = back_to(own_image(world))
     world.fault("RunInstances", code="InstanceLimitExceeded", message="too many", status=400)
     outcome = run(world, *stages)
@@ -528,7 +528,7 @@ def test_nothing_is_taken_back_for_what_was_never_made(world: World) -> None:
     assert world.count("TerminateInstances") == 0
 
 
-def test_no_way_back_when_it_is_not_known_what_happened(fake: FakeWorld) -> None:
+def test_unclear_call_is_not_rolled_back(fake: FakeWorld) -> None:
     instance = fake.instance().instance_id
     back = (Stage((power("StartInstances", instance),)),)
     make = snapshot(fake.instance().block_devices[0].volume_id)
@@ -542,7 +542,7 @@ def test_no_way_back_when_it_is_not_known_what_happened(fake: FakeWorld) -> None
 
 
 @pytest.mark.parametrize("code", ["InternalError", "RequestLimitExceeded"])
-def test_a_way_back_may_be_taken_also_then(fake: FakeWorld, code: str) -> None:
+def test_rollback_is_allowed_after_that_failure(fake: FakeWorld, code: str) -> None:
     instance = fake.instance().instance_id
     back = (Stage((power("StartInstances", instance),)),)
     make = snapshot(fake.instance().block_devices[0].volume_id)
@@ -589,7 +589,7 @@ def test_a_volume_is_made_once_and_attached_once_whatever_gets_lost(world: World
     assert outcome.observed[made.volume_id] == made
 
 
-def test_the_state_seen_before_gives_way_to_what_was_changed_since(world: World) -> None:
+def test_changes_replace_the_state_seen_before(world: World) -> None:
     """Also of what was planned, and without the wait."""
     create, instance = volume(), world.instance().instance_id
     link = {"instance_id": instance, "device_name": "/dev/sdp"}
@@ -627,7 +627,7 @@ def test_a_token_that_brings_back_another_volume_is_passed_over(
     assert made_volume(world) == new
 
 
-def test_a_volume_that_failed_is_made_anew(world: World) -> None:
+def test_failed_volume_is_made_again(world: World) -> None:
     create = volume()
     world.fault("CreateVolume", kind="end")
     outcome = run(world, Stage((create,), (Wait((create.resource,), "volume_available"),)))
@@ -655,7 +655,7 @@ def test_a_volume_is_deleted_and_made_again_many_times(fake: FakeWorld) -> None:
     assert len(made) == 12
 
 
-def test_what_was_deleted_is_not_among_what_was_seen(world: World) -> None:
+def test_deleted_resource_is_not_in_the_result(world: World) -> None:
     create = volume()
     made = Stage((create,), (Wait((create.resource,), "volume_available"),))
     outcome = succeed(world, made, delete(create.resource))
@@ -784,7 +784,7 @@ def test_a_modification_that_another_run_has_begun_is_waited_for(world: World) -
     assert world.count("ModifyVolume") == 2
 
 
-def test_a_modification_that_fails_is_told_with_its_reason(world: World) -> None:
+def test_failed_modification_is_reported_with_its_reason(world: World) -> None:
     target = device(world)
     world.fault("ModifyVolume", kind="end", message="the key is disabled")
     outcome = run(world, Stage((modify(target, 20),), (modified(target, 20),)))
@@ -808,7 +808,7 @@ def test_a_change_that_ec2_does_not_take_now_is_deferred(world: World) -> None:
     assert (sizes[one], sizes[other]) == (20, 30)
 
 
-def test_without_leave_to_defer_it_fails(world: World) -> None:
+def test_change_that_may_not_be_deferred_fails(world: World) -> None:
     target = device(world)
     with world.lasting("optimize", 3600.0):
         succeed(world, Stage((modify(target, 20),), (modified(target, 20),)))

@@ -34,7 +34,7 @@ def rows(result: dict[str, Any]) -> list[tuple[str, float | None]]:
     return [(entry["volume_id"], entry["seconds"]) for entry in result["volumes"]]
 
 
-def test_run_tells_the_seconds_of_what_it_has_changed() -> None:
+def test_run_reports_the_seconds_of_its_changes() -> None:
     outcome = Outcome(done=[*CREATE], bindings=IDS, seconds={IDS[ONE]: 2.345, IDS[TWO]: 4.0, THERE: 9.0})
     result = rendering.success(PLAN, {}, {}, outcome)
     assert rows(result) == [(IDS[ONE], 2.3), (IDS[TWO], 4.0), (THERE, None)]
@@ -49,7 +49,7 @@ def test_run_tells_the_seconds_of_what_it_has_changed() -> None:
         ([], CallError("CreateVolume", "UnauthorizedOperation", ""), [THERE]),
     ],
 )
-def test_failed_run_tells_of_what_is_ready(done: list[Change], error: StorageError, ready: list[str]) -> None:
+def test_failed_run_reports_finished_resources(done: list[Change], error: StorageError, ready: list[str]) -> None:
     outcome = Outcome(done=done, bindings={change.resource: IDS[change.resource] for change in done}, error=error)
     result = rendering.failure(error, PLAN, outcome, {})
     assert [entry["volume_id"] for entry in result["volumes"]] == ready

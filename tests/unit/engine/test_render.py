@@ -94,7 +94,7 @@ def test_success_is_the_plan_the_entities_and_the_calls() -> None:
     assert rendering.success(PLAN, {}, {})["planned_ids"] == {}
 
 
-def test_what_ec2_deferred_is_in_the_plan_and_no_change() -> None:
+def test_deferred_change_is_planned_but_not_changed() -> None:
     refused = CallError("StopInstances", "NotNow", "later")
     alone, among = Outcome(deferred=[(STOP, refused)]), Outcome(deferred=[(STOP, refused), (LAUNCH, refused)])
     result = rendering.success(Plan((Stage((STOP,)),)), {}, {}, alone)
@@ -103,14 +103,14 @@ def test_what_ec2_deferred_is_in_the_plan_and_no_change() -> None:
     assert rendering.success(PLAN, {}, {}, among)["changed"] is True
 
 
-def test_what_was_deferred_before_a_failure_is_told_with_what_failed() -> None:
+def test_changes_deferred_before_a_failure_are_reported_with_it() -> None:
     outcome = Outcome(failed=[TAG], deferred=[(STOP, CallError("StopInstances", "NotNow", "later"))])
     result = rendering.failure(SpecError("bad"), PLAN, outcome, {})
     assert result["changed"] is False
     assert [entry["action"] for entry in result["failed_changes"]] == ["CreateTags", "StopInstances"]
 
 
-def test_a_failure_names_what_was_done_with_real_ids() -> None:
+def test_failure_names_finished_changes_with_real_ids() -> None:
     outcome = Outcome(done=[LAUNCH], failed=[TAG], not_tried=[REMOVE], bindings={NEW: "i-00000002"})
     error = CallError("CreateTags", "TagLimitExceeded", "too many tags", resource="i-00000002", hint="Remove one.")
     result = rendering.failure(error, PLAN, outcome, {})
@@ -123,7 +123,7 @@ def test_a_failure_names_what_was_done_with_real_ids() -> None:
     assert "failed" not in result
 
 
-def test_changed_after_a_failure_is_about_what_may_have_happened() -> None:
+def test_changed_after_a_failure_counts_unclear_calls() -> None:
     def changed(error: CallError, **outcome: Any) -> bool:
         return bool(rendering.failure(error, PLAN, Outcome(**outcome), {})["changed"])
 
@@ -141,7 +141,7 @@ def test_every_error_has_a_code() -> None:
         assert rendering.described(WaitError("x", how)) == {"code": code, "message": "x", "operation": None}
 
 
-def test_a_refusal_says_when_to_come_again() -> None:
+def test_refusal_with_a_time_says_when_to_retry() -> None:
     moment = datetime(2026, 11, 24, 10, tzinfo=UTC)
     error = CallError("ModifyVolume", "VolumeModificationRateExceeded", "no", not_before=moment)
     assert rendering.described(error) == {

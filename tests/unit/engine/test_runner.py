@@ -52,7 +52,7 @@ def test_check_run_check_run(world: World) -> None:
         assert [one["snapshot_id"] for one in again.result["snapshots"]] == [made.snapshot_id]
 
 
-def test_the_predicted_state_is_what_comes(world: World) -> None:
+def test_predicted_state_equals_the_later_state(world: World) -> None:
     instance = world.instance(tags={"Name": "web"})
     check = execute(world, check=True, instance_id=instance.instance_id, snapshot=True)
     run = execute(world, instance_id=instance.instance_id, snapshot=True)
@@ -92,13 +92,13 @@ def test_no_time_at_all_is_refused(fake: FakeWorld, seconds: int) -> None:
     assert shell.result["api_calls"] == {}
 
 
-def test_a_refusal_after_reading_tells_the_calls(fake: FakeWorld) -> None:
+def test_refusal_after_reads_lists_the_calls(fake: FakeWorld) -> None:
     shell = execute(fake, instance_id="i-00000000000000bad")
     assert shell.result["api_calls"] == {"DescribeInstances": 1}
     assert shell.message == "instance_id: i-00000000000000bad does not exist"
 
 
-def test_a_failure_on_the_way_tells_what_was_done(world: World) -> None:
+def test_failure_midway_names_the_finished_changes(world: World) -> None:
     instance = world.instance()
     world.fault("CreateSnapshot", code="SnapshotLimitExceeded", message="at the limit", status=400)
     shell = execute(world, instance_id=instance.instance_id, snapshot=True)
@@ -162,7 +162,7 @@ def resizing(volume_id: str, size: int) -> Feature:
     return Feature(parse, modify, told)
 
 
-def test_what_ec2_defers_is_not_done_and_no_failure(world: World) -> None:
+def test_deferred_change_is_neither_done_nor_failed(world: World) -> None:
     instance = world.instance(tags={"touched": "yes"})
     volume = instance.block_devices[0].volume_id
     with world.lasting("optimize", 3600.0):
@@ -191,7 +191,7 @@ def test_another_change_beside_a_deferred_one_is_a_change(fake: FakeWorld) -> No
     assert fake.existing("instance")[0].tags["touched"] == "yes"
 
 
-def test_a_refusal_that_names_a_time_tells_it(fake: FakeWorld) -> None:
+def test_refusal_with_a_time_reports_it(fake: FakeWorld) -> None:
     instance = fake.instance(tags={"touched": "yes"})
     volume = instance.block_devices[0].volume_id
     for size in range(20, 24):
@@ -224,7 +224,7 @@ def test_a_planned_instance_of_an_earlier_task_is_accepted(fake: FakeWorld) -> N
     assert fake.gateway.calls == {}
 
 
-def test_assume_refuses_what_is_no_plan() -> None:
+def test_assume_without_a_plan_is_refused() -> None:
     with pytest.raises(SpecError, match="assume: 'x' is not the plan"):
         assumed_entries(["x"])
 
@@ -322,13 +322,13 @@ def test_a_refusal_by_aws_reaches_the_user_with_code_and_action(
     assert "testing" not in failed["msg"]
 
 
-def test_no_region_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_region_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     failed = module(capsys, {"instance_id": "i-00000000000000001"})
     assert failed["msg"].startswith("region: no region is given. Set region")
     assert failed["api_calls"] == {}
 
 
-def test_no_credentials_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_credentials_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     failed = module(
         capsys, {"region": "us-east-1", "endpoint_url": "http://127.0.0.1:9", "instance_id": "i-00000000000000001"}
     )
@@ -336,7 +336,7 @@ def test_no_credentials_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert "access_key" in failed["msg"]
 
 
-def test_an_endpoint_that_does_not_answer_is_said_quickly(capsys: pytest.CaptureFixture[str]) -> None:
+def test_silent_endpoint_is_reported_within_seconds(capsys: pytest.CaptureFixture[str]) -> None:
     failed = module(capsys, {**connection("http://127.0.0.1:9"), "instance_id": "i-00000000000000001"})
     assert failed["error"]["code"] == "EndpointUnreachable"
     assert "Check endpoint_url (http://127.0.0.1:9)" in failed["msg"]

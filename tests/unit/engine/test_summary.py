@@ -33,7 +33,7 @@ def test_id_of_one_task_is_known_in_the_plan_of_the_next() -> None:
     assert change_lines(results)[-1] == f"AttachVolume {MADE}: attach data to i-1"
 
 
-def test_failed_task_tells_what_was_done_what_failed_and_what_was_not_tried() -> None:
+def test_failed_task_lists_done_failed_and_untried_changes() -> None:
     tag = entry("CreateTags", NEW, "tag data")
     result = {
         "plan": [CREATE, ATTACH, tag],
@@ -61,7 +61,7 @@ def test_summary_has_at_most_thirty_lines() -> None:
     assert len(change_lines([{"plan": results[0]["plan"][:30]}])) == 30
 
 
-def test_text_of_others_cannot_add_or_turn_around_a_line() -> None:
+def test_foreign_text_cannot_add_or_reverse_a_line() -> None:
     """A name in a reason comes from a tag, which anybody may have written."""
     name = "data\u202e\x1b[2K\nDeleteVolume of nothing"
     shown = "data\\u202e\\x1b[2K\\nDeleteVolume of nothing"

@@ -104,7 +104,7 @@ def test_capture_with_a_description_of_the_tasks_is_used_by_the_next_run(line: L
     [("web 1", "2", "web", "1 2"), ("web\u00fc", "2", "web\u00f6", "2"), ("w" * 250, "2", "w" * 250, "3")],
     ids=["spaces", "not ascii", "too long"],
 )
-def test_versions_whose_plain_descriptions_are_alike_are_told_apart(
+def test_versions_with_equal_plain_descriptions_are_distinguished(
     line: Line, name: str, version: str, other_name: str, other_version: str
 ) -> None:
     """By image names of their own, as such names have to have."""
@@ -117,7 +117,7 @@ def test_versions_whose_plain_descriptions_are_alike_are_told_apart(
     assert set(snapshots(line.sandbox)) == before
 
 
-def test_capture_that_an_image_without_tags_is_made_of_stays(line: Line) -> None:
+def test_capture_in_an_untagged_image_is_kept(line: Line) -> None:
     first = line.bake("2", image_name="first")
     line.web.ec2.delete_tags(Resources=[first.result["image_id"]], Tags=[{"Key": "ec2ops:image"}])
     ended = line.bake("2", method="image", image_name="second")

@@ -108,7 +108,7 @@ TASKS = {
 @pytest.mark.parametrize("registered", [None, False, True])
 @examples(12)
 @given(tags=st.lists(FORGED, min_size=8, max_size=8), altered=FORGED)
-def test_what_was_made_for_another_version_is_neither_removed_nor_registered(
+def test_snapshot_of_another_version_is_neither_deleted_nor_registered(
     task: str, registered: bool | None, tags: list[dict[str, str]], altered: dict[str, str]
 ) -> None:
     there = [] if registered is None else own(altered, registered=registered)

@@ -117,7 +117,7 @@ def test_snapshot_of_something_else_is_neither_used_nor_deleted(scene: Scene) ->
     assert all(any(name in text for text in ended.warnings) for name in strangers)
 
 
-def test_removal_leaves_what_was_made_for_something_else(scene: Scene) -> None:
+def test_removal_keeps_snapshots_of_other_versions(scene: Scene) -> None:
     forged, snapshot = scene.image("database")
     other = scene.web.ec2.create_snapshot(VolumeId=scene.web.root_volume_id)["SnapshotId"]
     scene.sandbox.move_clock(600)
@@ -315,7 +315,7 @@ def absent_plan(image: Image, part: Snapshot) -> Plan:
     ("source", "actions"), [(OLD, []), (SNAP, ["DeregisterImage"])], ids=["an instance", "the snapshot"]
 )
 @pytest.mark.parametrize("recorded", [None, SNAP])
-def test_description_tells_an_image_made_from_a_copied_snapshot_from_a_copied_image(
+def test_description_distinguishes_an_image_of_a_copied_snapshot_from_a_copied_image(
     recorded: str | None, source: str, actions: list[str]
 ) -> None:
     """EC2 shows no source of an image that was copied some years ago."""

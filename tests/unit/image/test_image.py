@@ -203,7 +203,7 @@ def test_captured_stops_at_the_point_in_time() -> None:
 @pytest.mark.parametrize(
     "fields", [{"platform_details": "Windows", "usage_operation": "RunInstances:0002"}, {"product_codes": ("abc",)}]
 )
-def test_what_is_billed_otherwise_goes_through_create_image(
+def test_source_with_other_billing_is_baked_by_create_image(
     devices: str, expected: Any, fields: dict[str, Any]
 ) -> None:
     planned = plan(spec(devices=devices), instance(**fields))
@@ -252,7 +252,7 @@ def test_a_failed_capture_is_deleted_and_taken_again() -> None:
     assert "KMS key is disabled" in planned.changes[0].reason
 
 
-def test_a_capture_that_has_failed_is_said_first_where_another_cannot_be_taken() -> None:
+def test_failed_capture_without_a_source_is_named_first() -> None:
     wanted = spec()
     failed = snapshot(wanted, state="error", state_reason="KMS key is disabled")
     with pytest.raises(UnsafePlan, match=f"{SNAP} failed: KMS key is disabled.*require_stopped"):
@@ -266,7 +266,7 @@ def test_a_set_with_a_failed_member_is_taken_again_whole() -> None:
 
 
 @pytest.mark.parametrize("first, second", [(0, 1), (1, 0), (0, 0)])
-def test_of_two_captures_the_earliest_then_the_lowest_id_is_the_one(first: int, second: int) -> None:
+def test_earliest_capture_with_the_lowest_id_counts(first: int, second: int) -> None:
     wanted = spec()
     planned = plan(wanted, instance(), snapshot(wanted, minute=first), snapshot(wanted, SNAP2, minute=second))
     assert actions(planned) == ["DeleteSnapshot", "RegisterImage"]
@@ -275,7 +275,7 @@ def test_of_two_captures_the_earliest_then_the_lowest_id_is_the_one(first: int, 
 
 @pytest.mark.parametrize("method", ["auto", "image"])
 @pytest.mark.parametrize("fields", [{"minute": 1}, {"minute": -1}, {"state": "error"}])
-def test_what_another_source_has_left_under_this_version_is_not_deleted(method: str, fields: dict[str, Any]) -> None:
+def test_capture_of_another_source_is_not_deleted(method: str, fields: dict[str, Any]) -> None:
     wanted = spec(method=method)
     text = described(wanted, OTHER)
     strange = snapshot(wanted, SNAP2, "vol-00000000000000009", tags=tagged(wanted, OTHER), description=text, **fields)
@@ -397,9 +397,7 @@ def test_the_successor_is_baked_for_the_next_version() -> None:
         ("unproven", "terminated", False),
     ],
 )
-def test_nothing_is_baked_while_it_is_open_which_of_two_has_the_data(
-    source: str, trial: str | None, old_state: str, refused: bool
-) -> None:
+def test_unclear_serving_instance_is_not_baked(source: str, trial: str | None, old_state: str, refused: bool) -> None:
     tags = {"ec2ops:replaces": OLD, **({} if trial is None else {"ec2ops:trial": trial})}
     heir = instance(NEW, state="running", image_id=AMI, tags=tags)
     wanted = spec(source_instance_id=source, version="2", require_stopped=False)
@@ -413,7 +411,7 @@ def test_nothing_is_baked_while_it_is_open_which_of_two_has_the_data(
     assert plan(spec(source_instance_id=source), heir, instance(state=old_state), made(spec())).is_empty
 
 
-def test_a_successor_that_was_given_up_is_not_baked_from() -> None:
+def test_rejected_successor_is_not_baked() -> None:
     heir = instance(NEW, state="running", image_id=AMI, tags={"ec2ops:replaces": OLD, "ec2ops:trial": "rejected"})
     planned = plan(spec(version="2", require_stopped=False), heir, instance(state="running"))
     assert planned.changes[0].parameters["Description"].startswith(f"web 2 from {OLD}, ")
@@ -495,7 +493,7 @@ def test_a_running_source_is_taken_with_consent() -> None:
     assert "crash-consistent" in planned.changes[0].reason
 
 
-def test_of_an_image_that_is_gone_the_metadata_options_decide_imds() -> None:
+def test_metadata_options_decide_imds_of_a_gone_image() -> None:
     for tokens, expected in (("required", "v2.0"), ("optional", None)):
         planned = plan(spec(), instance(facts={"MetadataOptions": {"HttpTokens": tokens}}), base=False)
         assert planned.changes[-1].parameters.get("ImdsSupport") == expected
@@ -537,7 +535,7 @@ def test_absent_removes_the_image_and_its_own_snapshots() -> None:
     assert len(planned.stages) == 2, "EC2 refuses to delete a snapshot while its image is registered"
 
 
-def test_absent_keeps_what_another_image_uses() -> None:
+def test_absent_keeps_snapshots_of_another_image() -> None:
     other = Image(
         image_id=AMI2, name="copy", owner_id=OWNER, state="disabled", block_devices=(ImageDevice("/dev/xvda", SNAP),)
     )
@@ -617,7 +615,7 @@ def asked(wanted: planner.ImageSpec, resources: Iterable[Resource]) -> list[Quer
     return queries
 
 
-def test_a_no_op_asks_four_questions() -> None:
+def test_run_without_changes_asks_four_queries() -> None:
     """The snapshots prove which volumes the image was made from; they are asked for side by side with the image."""
     queries = asked(spec(), [instance(), made(spec())])
     expected = ["DescribeImages", "DescribeInstances", "DescribeInstances", "DescribeSnapshots"]

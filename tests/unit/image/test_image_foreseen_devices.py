@@ -32,7 +32,7 @@ def test_size_and_encryption_are_foreseen(sandbox: Sandbox, options: dict[str, A
     ]
 
 
-def test_check_run_of_a_group_tells_a_smaller_root(sandbox: Sandbox) -> None:
+def test_check_run_of_a_group_reports_a_smaller_root(sandbox: Sandbox) -> None:
     small, large = machine(sandbox, "small"), machine(sandbox, "large")
     size = small.ec2.describe_volumes(VolumeIds=[large.root_volume_id])["Volumes"][0]["Size"]
     small.ec2.modify_volume(VolumeId=large.root_volume_id, Size=size + 10)

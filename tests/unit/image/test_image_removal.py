@@ -106,7 +106,7 @@ def reported_account(line: Line) -> str:
     [old_template_version, launch_configuration, ssm_parameter, recipe, container_recipe, reported_account],
     ids=lambda use: str(use.__name__),
 )
-def test_what_needs_the_image_holds_it(line: Line, use: Callable[[Line], str]) -> None:
+def test_use_of_the_image_refuses_its_removal(line: Line, use: Callable[[Line], str]) -> None:
     user = use(line)
     for check in (True, False):
         refused = line.remove(check=check)

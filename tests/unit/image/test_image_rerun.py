@@ -65,7 +65,7 @@ def line(sandbox: Sandbox) -> Line:
 
 @pytest.mark.parametrize("option", ["name", "version"])
 @pytest.mark.parametrize("value", [2026.1, 7, True, ["1"], {"a": 1}], ids=repr)
-def test_what_is_no_text_is_refused(line: Line, option: str, value: Any) -> None:
+def test_value_other_than_text_is_refused(line: Line, option: str, value: Any) -> None:
     refused = line.bake(**{option: value})
     assert refused.failed.startswith(f"{option}: {value!r} is not text")
     assert "Quote it" in refused.failed
@@ -108,7 +108,7 @@ def test_the_tags_of_a_source_snapshot_are_left_alone(line: Line) -> None:
     assert line.tags(snapshot["snapshot_id"]) == {}
 
 
-def test_no_op_reads_snapshots_once(line: Line) -> None:
+def test_run_without_changes_reads_snapshots_once(line: Line) -> None:
     """They prove which volumes the image was made from."""
     line.bake()
     line.sandbox.reset_log()
@@ -153,7 +153,7 @@ def test_create_image_does_not_take_hardware(line: Line) -> None:
 # --- platforms --------------------------------------------------------------------------------------------------------
 
 
-def test_an_image_of_a_snapshot_warns_about_its_platform_unless_told(line: Line) -> None:
+def test_image_of_a_snapshot_without_platform_warns(line: Line) -> None:
     unsaid = line.from_snapshot()
     assert any("Linux/UNIX" in warning and "platform_details" in warning for warning in unsaid.warnings)
 
@@ -231,7 +231,7 @@ def test_a_capture_outlives_its_source(sandbox: Sandbox, forgotten: bool) -> Non
     assert line.bake(devices="all").actions == []
 
 
-def test_a_capture_that_tells_no_machine_asks_for_it(line: Line) -> None:
+def test_capture_without_machine_facts_asks_for_them(line: Line) -> None:
     captured = line.bake(state="captured")
     (snapshot,) = [item["snapshot_id"] for item in captured.result["snapshots"]]
     line.ec2.delete_tags(Resources=[snapshot], Tags=[{"Key": "ec2ops:machine"}])

@@ -149,7 +149,7 @@ def test_machine_that_only_a_tag_records_is_noted_and_of_several_volumes_refused
     assert all(name in refused.failed for name in names)
 
 
-def test_source_that_never_was_is_told_as_before(sandbox: Sandbox) -> None:
+def test_unknown_source_keeps_its_message(sandbox: Sandbox) -> None:
     web = machine(sandbox)
     vanish(web)
     assert f"{web.instance_id} does not exist" in bake(web).failed

@@ -93,7 +93,7 @@ def test_newer_report_that_looks_less_deep_releases_nothing(shared: Shared) -> N
     assert newest.count("ec2:LaunchTemplate") == 1, "each use is told once, as the newest report has it"
 
 
-def test_newest_report_with_use_is_told_once(shared: Shared) -> None:
+def test_newest_report_with_use_is_named_once(shared: Shared) -> None:
     shared.launch()
     shared.report(INSTANCES)
     shared.launch()

@@ -88,7 +88,7 @@ def test_a_plan_predicts_what_it_makes_changes_and_removes() -> None:
     assert after.snapshot("(new snapshot a)") == Snapshot("(new snapshot a)", state="completed")
 
 
-def test_entries_of_other_regions_and_of_what_was_not_read_are_skipped() -> None:
+def test_entries_of_other_regions_and_of_unread_resources_are_skipped() -> None:
     state = State(REGION)
     entries = [
         {**capture().published(), "region": "eu-west-1"},
@@ -147,7 +147,7 @@ def test_two_of_a_kind_to_one_resource_in_one_stage_are_refused() -> None:
     guard(Plan((Stage(twice[:1]), Stage(twice[1:]))))
 
 
-def test_what_could_be_made_twice_is_refused() -> None:
+def test_change_without_a_token_is_refused() -> None:
     with pytest.raises(UnsafePlan, match="no identity or token"):
         guard(Plan((Stage((dataclasses.replace(capture(), identity=None),)),)))
     with pytest.raises(UnsafePlan, match="no identity or token"):
@@ -177,7 +177,7 @@ def test_a_modification_that_could_be_made_twice_is_refused() -> None:
 # --- what is published ---
 
 
-def test_parameters_are_published_without_what_differs_between_runs_or_is_secret() -> None:
+def test_published_parameters_omit_times_tokens_and_secrets() -> None:
     published = published_parameters(
         {
             "ClientToken": "abc",
@@ -206,7 +206,7 @@ def test_a_plan_without_changes_is_empty_though_it_waits() -> None:
     assert [entry["action"] for entry in Plan((Stage((capture(),)),)).published()] == ["CreateSnapshot"]
 
 
-def test_a_plan_without_some_of_its_changes_keeps_the_others_and_all_waits() -> None:
+def test_withdrawn_changes_leave_the_others_and_all_waits() -> None:
     first, second = capture("(new snapshot a)"), capture("(new snapshot b)")
     plan = Plan((Stage((first, second), (Wait(("x",), "completed"),)), Stage((register("(new snapshot a)"),))))
     left = plan.without([second])
@@ -215,7 +215,7 @@ def test_a_plan_without_some_of_its_changes_keeps_the_others_and_all_waits() -> 
     assert plan.without(()) == plan
 
 
-def test_own_tags_are_the_collections_on_what_is_made() -> None:
+def test_new_resources_have_the_collections_tags() -> None:
     specifications = [
         {
             "ResourceType": "instance",

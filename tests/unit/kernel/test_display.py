@@ -27,7 +27,7 @@ def test_hidden_character_is_escaped(text: str, shown: str) -> None:
     assert visible(text) == shown
 
 
-def test_lines_stay_lines() -> None:
+def test_line_breaks_are_kept() -> None:
     assert visible_lines("first\n  second\u202e\n") == "first\n  second\\u202e\n"
 
 

@@ -64,12 +64,12 @@ def test_all_goals_are_in_the_table() -> None:
 
 
 @pytest.mark.parametrize("goal", sorted(set(GOALS) - {"terminated", "deleted"}))
-def test_what_is_not_visible_is_neither_done_nor_failed(goal: str) -> None:
+def test_invisible_resource_is_neither_done_nor_failed(goal: str) -> None:
     verdict = judge(goal, None)
     assert (verdict.done, verdict.failed) == (False, False)
 
 
-def test_what_ec2_has_forgotten_has_come_to_its_end() -> None:
+def test_resource_that_ec2_has_forgotten_has_ended() -> None:
     assert judge("terminated", None).done
     assert judge("deleted", None).done
 
@@ -184,7 +184,7 @@ def test_claimed_by_the_instance_from_the_begin_of_an_attachment(
     assert (verdict.done, verdict.failed) == (done, failed)
 
 
-def test_what_is_deleted_meanwhile_is_attached_to_no_instance() -> None:
+def test_volume_deleted_meanwhile_is_not_attached() -> None:
     assert judge("detached", Volume("vol-1", "deleting"), about=HERE).done
 
 
@@ -221,7 +221,7 @@ def test_modifications(state: str | None, modified: bool, failed: bool, modifiab
     assert judge("modifiable", Volume("vol-1"), fact).done is modifiable
 
 
-def test_what_is_wished_reads_as_text() -> None:
+def test_goal_has_a_readable_text() -> None:
     assert wish("attached", HERE) == f"attached to {HERE}"
     assert (wish("detached", HERE), wish("detached")) == (f"detached from {HERE}", "detached")
     assert (wish("volume_available"), wish("stopped")) == ("available", "stopped")

@@ -43,7 +43,7 @@ def test_nothing_planned_is_left_after_substitution(bindings: dict[str, str]) ->
     assert (done["other"], done["none"]) == (1, None)
 
 
-def test_what_is_not_bound_stays() -> None:
+def test_unbound_planned_id_is_kept() -> None:
     assert substitute("(new image a)", {"(new image b)": "ami-1"}) == "(new image a)"
 
 

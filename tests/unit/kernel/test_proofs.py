@@ -134,7 +134,7 @@ def test_start_that_stood_shows_that_an_instance_has_run(instance: Instance, run
         pytest.param("stopped", {}, False, id="nothing shown"),
     ],
 )
-def test_state_that_a_plan_predicts_is_told_from_ec2s(state: str, shown: dict[str, Any], otherwise: bool) -> None:
+def test_predicted_state_is_distinguished_from_ec2s(state: str, shown: dict[str, Any], otherwise: bool) -> None:
     assert instance_proofs.is_shown_otherwise(Instance(OLD, state=state, facts=shown)) is otherwise
 
 
@@ -142,7 +142,7 @@ def snapshot(volume_id: str = VOLUME, snapshot_id: str = SNAPSHOT, **fields: Any
     return Snapshot(snapshot_id, volume_id=volume_id, **{"volume_size": 8, "start_time": NOON, **fields})
 
 
-def test_volume_id_proves_what_a_snapshot_is_of() -> None:
+def test_volume_id_proves_the_source_of_a_snapshot() -> None:
     forged = {"ec2ops:source": OTHER_VOLUME}
     assert proofs.is_taken_of(snapshot(), VOLUME)
     assert not proofs.is_taken_of(snapshot(tags=forged), OTHER_VOLUME)
@@ -283,7 +283,7 @@ def test_plain_copy_of_an_encrypted_original_does_not_fit() -> None:
     assert proofs.copy_misfit(pending, snapshot(encrypted=True)) is None
 
 
-def test_snapshot_id_and_create_time_prove_what_a_volume_is_made_from() -> None:
+def test_snapshot_id_and_create_time_prove_the_source_of_a_volume() -> None:
     after = Volume(VOLUME, snapshot_id=SNAPSHOT, create_time=NOON + MINUTE)
     before = Volume(VOLUME, snapshot_id=SNAPSHOT, create_time=NOON - MINUTE)
     assert proofs.is_made_from(after, [snapshot(snapshot_id=OTHER_SNAPSHOT), snapshot()])

@@ -57,14 +57,14 @@ def test_protect_and_adopt_take_text_only(option: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [True, None, 1.1, ["yes"]], ids=str)
-def test_select_refuses_what_is_not_text_and_takes_whole_numbers(value: Any) -> None:
+def test_select_refuses_values_other_than_text_and_whole_numbers(value: Any) -> None:
     with pytest.raises(SpecError, match=r"select\.tags: 'backup': .*Quote it"):
         parsed(select={"tags": {"backup": value}})
     assert parsed(select={"tags": {"backup": 7}}).select_tags == {"backup": "7"}
 
 
 @pytest.mark.parametrize("value", [True, None, 1.1, ["yes"]], ids=str)
-def test_snapshot_of_a_volume_refuses_what_is_not_text(value: Any) -> None:
+def test_snapshot_selector_refuses_values_other_than_text(value: Any) -> None:
     entry = {"name": "data", "device_name": "/dev/sdf", "size": 8, "snapshot": {"tags": {"golden": value}}}
     given = options(ebs_volume_spec, spec="s", instance_id="i-0123456789abcdef0", volumes=[entry])
     with pytest.raises(SpecError, match=r"snapshot\.tags: 'golden': .*Quote it"):

@@ -48,7 +48,7 @@ def restore(sandbox: Sandbox, web: Machine, **more: Any) -> Any:
     ("code", "words"),
     [("Client.InternalError", "kms:CreateGrant"), ("Server.InsufficientInstanceCapacity", "Run the task again")],
 )
-def test_taken_back_start_fails_at_once_and_keeps_the_hold(
+def test_start_taken_back_by_ec2_fails_at_once_and_keeps_the_hold(
     sandbox: Sandbox, web: Machine, code: str, words: str
 ) -> None:
     take_back(sandbox, code, "no luck")
@@ -99,7 +99,7 @@ def test_hold_is_spent_by_a_start_that_stood(reason: str, spent: bool) -> None:
     assert hold.is_spent(started) is spent
 
 
-def test_pending_start_of_a_held_instance_is_waited_for_before_the_record_goes() -> None:
+def test_pending_start_of_a_held_instance_is_awaited_before_the_hold_ends() -> None:
     tags = {HOLD: Hold(NOW - timedelta(hours=1), NOW).value}
     web = Instance(ONE, "pending", launch_time=NOW - timedelta(minutes=1), tags=tags)
     options = (
@@ -119,7 +119,7 @@ def test_pending_start_of_a_held_instance_is_waited_for_before_the_record_goes()
 
 
 @pytest.mark.parametrize("goal", ["running", "healthy"])
-def test_goal_fails_for_a_start_that_was_taken_back(goal: str) -> None:
+def test_goal_fails_for_a_start_that_ec2_took_back(goal: str) -> None:
     verdict = GOALS[goal].verdict
     began = NOW.isoformat()
     for reason in (TAKEN_BACK, "Client.VolumeLimitExceeded: too many", "Server.InternalError: no luck"):
@@ -131,7 +131,7 @@ def test_goal_fails_for_a_start_that_was_taken_back(goal: str) -> None:
     assert not verdict(Instance(ONE, "stopped", state_reason=BY_USER), None, "").failed
 
 
-def test_successor_that_a_key_hinders_says_so() -> None:
+def test_successor_with_an_unusable_key_is_reported() -> None:
     verdict = GOALS["healthy"].verdict(Instance(ONE, "terminated", state_reason=TAKEN_BACK), None, "")
     assert verdict.failed
     assert "kms:CreateGrant" in verdict.seen

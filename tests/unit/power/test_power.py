@@ -172,7 +172,7 @@ def test_many_instances_are_one_batch() -> None:
     assert all(len({str(change.parameters) for change in stage.changes}) <= 1 for stage in made.stages)
 
 
-def test_what_ends_the_task_may_be_left_unwaited() -> None:
+def test_last_change_may_have_no_wait() -> None:
     made = plan(spec("stopped"), instance(state="pending"))
     assert [wait.final for stage in made.stages for wait in stage.waits] == [False, True]
 
@@ -185,7 +185,7 @@ def test_what_ends_the_task_may_be_left_unwaited() -> None:
         ({"hibernate": True}, {"Hibernate": True}),
     ],
 )
-def test_a_stop_is_sent_only_what_was_asked_for(options: dict[str, Any], parameters: dict[str, Any]) -> None:
+def test_stop_sends_only_the_given_options(options: dict[str, Any], parameters: dict[str, Any]) -> None:
     (change,) = plan(spec("stopped", **options), instance(facts={"HibernationOptions": {"Configured": True}})).changes
     assert change.parameters == parameters
     assert change.disruptive
@@ -206,7 +206,7 @@ def test_a_public_address_that_will_change_is_named() -> None:
     assert "203.0.113.7" in warning
 
 
-def test_remember_writes_what_was_running_since_when_and_how_long() -> None:
+def test_remember_records_running_instances_with_start_and_length() -> None:
     (tag, stop) = plan(spec("stopped", remember=True, wait_timeout=600), instance()).changes
     value = "running 2026-11-23T12:00:00Z 2026-11-23T12:10:00Z"
     assert (tag.action, stop.action) == ("CreateTags", "StopInstances")
@@ -250,7 +250,7 @@ def test_remember_never_writes_over_a_record_that_holds(state: str, tag: str | N
     assert ("CreateTags" in [change.action for change in made.changes]) is written
 
 
-def test_remember_takes_the_place_of_what_is_no_record() -> None:
+def test_remember_replaces_a_value_that_is_no_hold() -> None:
     made = plan(spec("stopped", remember=True), instance(tag="mine"))
     assert [change.action for change in made.changes] == ["CreateTags", "StopInstances"]
     assert any("did not write ('mine')" in warning for warning in made.warnings)
@@ -285,7 +285,7 @@ REFUSALS: list[tuple[str, dict[str, Any], tuple[Resource, ...], str]] = [
 
 
 @pytest.mark.parametrize("case", REFUSALS, ids=[case[0] for case in REFUSALS])
-def test_what_stands_against_a_stop_is_refused(case: tuple[str, dict[str, Any], tuple[Resource, ...], str]) -> None:
+def test_obstacle_to_a_stop_is_refused(case: tuple[str, dict[str, Any], tuple[Resource, ...], str]) -> None:
     _name, options, resources, words = case
     with pytest.raises(UnsafePlan, match=words) as caught:
         plan(spec("stopped", **options), *resources)
@@ -295,7 +295,7 @@ def test_what_stands_against_a_stop_is_refused(case: tuple[str, dict[str, Any], 
 
 @pytest.mark.parametrize("case", REFUSALS, ids=[case[0] for case in REFUSALS])
 @pytest.mark.parametrize("state", ["stopping", "stopped"])
-def test_it_is_refused_only_for_those_that_would_be_stopped(
+def test_obstacles_of_instances_without_a_stop_are_ignored(
     case: tuple[str, dict[str, Any], tuple[Resource, ...], str], state: str
 ) -> None:
     _name, options, (found, *more), _words = case
@@ -315,7 +315,7 @@ def test_it_is_refused_only_for_those_that_would_be_stopped(
         ({}, (instance(tag="mine"),)),
     ],
 )
-def test_what_does_not_stand_against_a_stop(options: dict[str, Any], resources: tuple[Resource, ...]) -> None:
+def test_harmless_facts_permit_a_stop(options: dict[str, Any], resources: tuple[Resource, ...]) -> None:
     assert [change.action for change in plan(spec("stopped", **options), *resources).changes] == ["StopInstances"]
 
 
@@ -418,23 +418,23 @@ def test_the_record_is_removed_last_and_by_its_key_alone() -> None:
     assert "InsufficientInstanceCapacity" in made.stages[0].patience
 
 
-def test_what_needs_no_start_does_not_wait_for_what_does() -> None:
+def test_outdated_hold_is_removed_before_the_starts() -> None:
     made = plan(
         spec("restored", instance_ids=[ONE, TWO]), instance(ONE, "stopped", HELD), instance(TWO, "running", HELD)
     )
     assert steps(made) == [(["DeleteTags 2"], []), START, FORGET]
 
 
-def test_restoring_what_was_replaced_and_is_gone_is_nothing() -> None:
+def test_restored_with_a_gone_replaced_id_changes_nothing() -> None:
     assert plan(spec("restored"), heir()).stages == ()
 
 
-def test_restoring_what_nobody_knows_is_an_error() -> None:
+def test_restored_with_an_unknown_id_is_refused() -> None:
     with pytest.raises(SpecError, match=f"{ONE} does not exist in {REGION}, and has no successor there"):
         plan(spec("restored"))
 
 
-def test_without_ids_whatever_was_held_and_left_is_brought_back() -> None:
+def test_restored_without_ids_starts_all_held_instances() -> None:
     wanted = spec("restored", instance_ids=None)
     made = plan(wanted, instance(ONE, "stopped", OVER), instance(TWO, "stopped", HELD), instance(THREE, "stopped"))
     assert steps(made) == [START, FORGET]
@@ -483,7 +483,7 @@ FORGOTTEN = [(["DeleteTags 1"], [])]
         ("running", 24, "unproven", FORGOTTEN),
     ],
 )
-def test_who_is_back_serves_and_whoever_was_to_replace_it_is_given_up(
+def test_predecessor_that_is_back_serves_and_its_successor_is_rejected(
     ids: list[str] | None, state: str, started: float, trial: str, expected: Any
 ) -> None:
     old = instance(ONE, state, OVER, launch_time=NOW - timedelta(hours=started))
@@ -502,7 +502,7 @@ def test_a_successor_that_serves_is_one() -> None:
         plan(spec("restored"), old, on_trial("serving", hours=2))
 
 
-def test_a_forced_start_gives_nobody_up_and_asks_nothing() -> None:
+def test_forced_start_rejects_no_successor_and_asks_no_query() -> None:
     old = instance(state="stopped", tag=OVER)
     made = plan(spec("restored", force_start=True), old, on_trial("unproven", hours=2))
     assert [change.action for change in made.changes] == ["StartInstances", "DeleteTags"]
@@ -524,7 +524,7 @@ NO_OPS = [
 
 
 @pytest.mark.parametrize("case", NO_OPS)
-def test_a_no_op_is_one_call(case: tuple[planner.PowerSpec, tuple[Resource, ...]]) -> None:
+def test_run_without_changes_makes_one_call(case: tuple[planner.PowerSpec, tuple[Resource, ...]]) -> None:
     wanted, resources = case
     assert operations(asked(wanted, *resources)) == ["DescribeInstances"]
 
@@ -622,7 +622,7 @@ def test_the_order_of_the_answers_does_not_matter(
 
 
 @given(instances, specs)
-def test_a_start_or_stop_is_never_of_what_is_there_already(
+def test_instance_in_the_wanted_state_is_neither_started_nor_stopped(
     found: list[Instance], choice: tuple[str, bool, bool]
 ) -> None:
     wanted, state = chosen(found, choice), world(*found)
@@ -655,7 +655,7 @@ def test_there_must_be_room_for_the_record() -> None:
         assert plan(spec("stopped", remember=True), instance(tags=tags)).changes
 
 
-def test_a_stop_that_comes_too_late_is_taken_back() -> None:
+def test_late_stop_is_rolled_back() -> None:
     made = plan(spec("stopped", remember=True), instance())
     stop = made.stages[-1]
     record = next(change for change in made.changes if change.action == "CreateTags").after
@@ -690,14 +690,14 @@ def test_a_stop_that_is_refused_keeps_a_record_of_an_earlier_run(sandbox: Sandbo
     assert TAG in web.tags
 
 
-def test_of_a_batch_those_that_are_stopped_keep_their_record(world: World) -> None:
+def test_stopped_instances_of_a_failed_batch_keep_their_hold(world: World) -> None:
     world.see_at_once()
     after = partly_stopped(world)
     assert (after["web"].state in ("stopping", "stopped"), TAG in after["web"].tags) == (True, True)
     assert (after["db"].state, TAG in after["db"].tags) == ("running", False)
 
 
-def test_of_a_batch_nobody_is_left_stopped_without_a_record_by_a_late_answer(world: World) -> None:
+def test_late_answer_leaves_no_instance_stopped_without_a_hold(world: World) -> None:
     after = partly_stopped(world)
     assert after["web"].state == "running" or TAG in after["web"].tags
     assert (after["db"].state, TAG in after["db"].tags) == ("running", False)
@@ -735,9 +735,7 @@ def held_plan(*instances: Instance) -> Plan:
         ("stopped", HELD, ["StartInstances", "DeleteTags"]),
     ],
 )
-def test_what_is_held_for_a_while_ends_running_and_without_a_record(
-    state: str, tag: str | None, actions: list[str]
-) -> None:
+def test_held_instance_ends_running_without_a_hold(state: str, tag: str | None, actions: list[str]) -> None:
     found = instance(state=state, tag=tag)
     made = held_plan(found)
     assert [change.action for change in made.changes] == actions
@@ -777,7 +775,7 @@ def test_a_restart_outlasts_a_stop_that_is_under_way_but_not_the_instance() -> N
 
 
 @pytest.mark.parametrize("begun", ["nothing", "the record", "the stop"])
-def test_a_way_back_ends_running_however_far_the_stop_has_come(world: World, begun: str) -> None:
+def test_rollback_of_a_stop_at_any_stage_ends_running(world: World, begun: str) -> None:
     found = world.instance(tags={"Name": "web"})
     now = world.gateway.now()
     record, stop = held_stop([found], world.gateway.region, now, HOLD_TIME)

@@ -29,7 +29,7 @@ def pair(sandbox: Sandbox, request: pytest.FixtureRequest) -> Pair:
 
 
 @pytest.mark.parametrize("word", WORDS)
-def test_bake_captures_the_one_that_runs_whatever_its_tag_says(pair: Pair, word: str) -> None:
+def test_bake_captures_the_running_instance_against_its_tag(pair: Pair, word: str) -> None:
     tag(pair.new, {TRIAL: word})
     ended = pair.bake()
     assert not ended.failed
@@ -40,7 +40,7 @@ def test_bake_captures_the_one_that_runs_whatever_its_tag_says(pair: Pair, word:
 
 
 @pytest.mark.parametrize("word", WORDS)
-def test_bake_captures_the_one_that_ran_last_when_both_are_off(pair: Pair, word: str) -> None:
+def test_bake_with_both_instances_off_captures_the_last_running(pair: Pair, word: str) -> None:
     pair.sandbox.move_clock(60)
     pair.new.ec2.stop_instances(InstanceIds=[pair.new.instance_id])
     pair.sandbox.move_clock(60)
@@ -49,7 +49,7 @@ def test_bake_captures_the_one_that_ran_last_when_both_are_off(pair: Pair, word:
 
 
 @pytest.mark.parametrize("word", [*WORDS, None])
-def test_relaunch_goes_on_with_the_one_that_runs(pair: Pair, word: str | None) -> None:
+def test_relaunch_continues_with_the_running_instance(pair: Pair, word: str | None) -> None:
     if word is None:
         untag(pair.new, TRIAL)
     else:
@@ -68,7 +68,7 @@ def test_relaunch_goes_on_with_the_one_that_runs(pair: Pair, word: str | None) -
 
 @pytest.mark.parametrize("consistency", ["volume", "instance"])
 @pytest.mark.parametrize("word", ["rejected", "odd"])
-def test_policy_backs_up_the_one_that_runs(pair: Pair, word: str, consistency: str) -> None:
+def test_policy_backs_up_the_running_instance(pair: Pair, word: str, consistency: str) -> None:
     tag(pair.new, {TRIAL: word})
     given: dict[str, Any] = {"policy": "daily", "select": {"instance_ids": [pair.old.instance_id]}, "keep": {"last": 3}}
     ended = run(pair.sandbox, module=snapshot_rotate, consistency=consistency, **given)

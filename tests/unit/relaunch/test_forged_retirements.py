@@ -57,7 +57,7 @@ def test_predecessor_that_was_stopped_days_later_is_not_terminated(sandbox: Sand
     assert pair.states == ("stopped", "running")
 
 
-def test_hold_of_a_predecessor_that_served_for_days_stays(sandbox: Sandbox) -> None:
+def test_hold_of_a_predecessor_that_served_for_days_is_kept(sandbox: Sandbox) -> None:
     pair = launched_only(sandbox, "stop")
     tag(pair.new, {TRIAL: "rejected"})
     sandbox.move_clock(5 * DAYS)
@@ -97,7 +97,7 @@ def test_predecessor_that_was_stopped_for_its_successor_can_be_terminated_later(
     assert pair.states == ("terminated", "running")
 
 
-def test_kept_predecessor_stays_for_a_later_task_to_name(sandbox: Sandbox) -> None:
+def test_kept_predecessor_can_be_named_by_a_later_task(sandbox: Sandbox) -> None:
     pair = replaced(sandbox, old_instance="keep")
     sandbox.move_clock(3600)
     check = pair.relaunch(old_instance="terminate", check=True)
@@ -138,7 +138,7 @@ def old(state: str, stopped: datetime | None = None) -> Instance:
         pytest.param(old("running"), Instance(planned("instance", "x")), 99, False, id="planned successor"),
     ],
 )
-def test_stop_and_launch_tell_whether_a_predecessor_ran_on(
+def test_stop_and_launch_show_whether_a_predecessor_ran_on(
     predecessor: Instance, successor: Instance, hours: int, possible: bool
 ) -> None:
     assert may_have_run_on(predecessor, successor, NOON + hours * HOUR) is possible
@@ -210,7 +210,7 @@ def test_restored_starts_a_predecessor_whose_successor_lost_its_tag(sandbox: San
     assert names_both(pair, pair.bake().warnings)
 
 
-def test_restored_leaves_the_predecessor_of_one_that_its_tag_calls_serving(sandbox: Sandbox) -> None:
+def test_restored_leaves_the_predecessor_of_a_serving_successor(sandbox: Sandbox) -> None:
     pair = launched_only(sandbox, "stop", held=True)
     tag(pair.new, {TRIAL: "serving"})
     sandbox.move_clock(2 * 3600)

@@ -188,7 +188,7 @@ def heir(number: int, minutes: float | None, started: float | None = None, image
         pytest.param([heir(1, None), heir(2, 60)], None, None, id="a launch at an unknown time"),
     ],
 )
-def test_last_launch_tells_who_serves(heirs: list[Instance], image_minutes: float | None, last: int | None) -> None:
+def test_last_launch_shows_who_serves(heirs: list[Instance], image_minutes: float | None, last: int | None) -> None:
     made = {} if image_minutes is None else {"ami-2": NOON + image_minutes * MINUTE}
     found = launched_last(heirs, made)
     assert (None if found is None else int(found.instance_id[-1])) == last
@@ -206,7 +206,7 @@ def test_last_launch_tells_who_serves(heirs: list[Instance], image_minutes: floa
         ("terminated", 5, False),
     ],
 )
-def test_stop_after_the_launch_tells_who_retired_the_predecessor(
+def test_stop_after_the_launch_shows_who_retired_the_predecessor(
     state: str, stopped: float | None, retired: bool
 ) -> None:
     facts: Any = {} if stopped is None else stopped_at(NOON + stopped * MINUTE)

@@ -127,7 +127,7 @@ def test_the_defaults_of_health() -> None:
 # --- the replacement --------------------------------------------------------------------------------------------------
 
 
-def test_a_successor_is_launched_proves_itself_and_the_old_one_is_stopped() -> None:
+def test_predecessor_is_stopped_once_its_successor_is_healthy() -> None:
     made = plan(spec(), plain())
     assert actions(made) == ["RunInstances new", "CreateTags new", "StopInstances 1"]
     assert goals(made) == ["healthy", "stopped"]
@@ -277,7 +277,7 @@ def test_boto3_takes_the_request() -> None:
         assert not report.has_errors(), report.generate_report()
 
 
-def test_another_instance_type_leaves_behind_what_belongs_to_the_old_one() -> None:
+def test_another_instance_type_drops_options_of_the_former_type() -> None:
     wanted = spec(overrides={"instance_type": "m7g.large"})
     other = Fact("m7g.large/type", {"ProcessorInfo": {"SupportedArchitectures": ["arm64"]}})
     made = plan(wanted, plain(facts=RICH), *ATTRIBUTES, other)
@@ -346,7 +346,7 @@ def test_a_chain_of_replacements_keeps_all_ids() -> None:
     assert change.token == ("relaunch", NEW, AMI2)
 
 
-def test_records_of_this_collection_do_not_go_over() -> None:
+def test_tags_of_this_collection_are_not_carried() -> None:
     old = plain(tags={"Name": "web", TAG: HELD, "ec2ops:spec": "x", "aws:cloudformation:stack-name": "x"})
     tags = launch(spec(), old).parameters["TagSpecifications"][0]["Tags"]
     assert [tag["Key"] for tag in tags] == ["Name", REPLACES, TRIAL]
@@ -388,9 +388,7 @@ def test_more_tags_than_ec2_takes_are_refused() -> None:
         ({"state": "pending", "facts": {"PublicIpAddress": "203.0.113.7"}}, True),
     ],
 )
-def test_a_public_address_is_asked_for_where_the_old_one_shows_one(
-    fields: dict[str, Any], expected: bool | None
-) -> None:
+def test_public_address_of_the_predecessor_is_requested(fields: dict[str, Any], expected: bool | None) -> None:
     (interface,) = launch(spec(), plain(**fields)).parameters["NetworkInterfaces"]
     assert interface.get("AssociatePublicIpAddress") is expected
 
@@ -407,7 +405,7 @@ def test_a_public_address_is_asked_for_where_the_old_one_shows_one(
         ({"state": "stopped", "elastic_ip": True}, False),
     ],
 )
-def test_that_the_subnet_decides_is_told(fields: dict[str, Any], warned: bool) -> None:
+def test_address_that_the_subnet_decides_is_named(fields: dict[str, Any], warned: bool) -> None:
     assert any("The subnet decides" in warning for warning in plan(spec(), plain(**fields)).warnings) is warned
 
 
@@ -419,7 +417,7 @@ def test_that_the_subnet_decides_is_told(fields: dict[str, Any], warned: bool) -
         ("m5.large", "standard", {"CpuCredits": "standard"}),
     ],
 )
-def test_cpu_credits_go_over_between_burstable_types(instance_type: str, credit: str | None, expected: Any) -> None:
+def test_cpu_credits_are_carried_between_burstable_types(instance_type: str, credit: str | None, expected: Any) -> None:
     info = {"InstanceStorageSupported": False}
     old = plain(instance_type=instance_type)
     made = launch(spec(), old, Fact("t3.micro/type", info), Fact(f"{OLD}/cpuCredits", credit))
@@ -447,7 +445,7 @@ def test_an_encrypted_root_stays_encrypted(volume: dict[str, Any], device: bool 
 # --- the prediction ---------------------------------------------------------------------------------------------------
 
 
-def test_a_check_run_goes_on_with_the_planned_successor() -> None:
+def test_check_run_continues_with_the_planned_successor() -> None:
     image_id = planned("image", "web/1")
     image = dataclasses.replace(IMAGE, image_id=image_id)
     wanted = spec(image_id=image_id)
@@ -478,7 +476,7 @@ def test_a_planned_successor_cannot_be_replaced_in_the_same_check_run() -> None:
 # --- kept attachments -------------------------------------------------------------------------------------------------
 
 
-def test_what_stays_with_the_old_one_is_named() -> None:
+def test_attachments_of_the_predecessor_are_named() -> None:
     association = {"PublicIp": "203.0.113.7", "IpOwnerId": "123456789012"}
     groups = [
         {"arn": "arn:1", "name": "web", "target_type": "instance"},
@@ -501,7 +499,7 @@ def test_what_stays_with_the_old_one_is_named() -> None:
     assert ROOT not in warning
 
 
-def test_nothing_that_stays_is_no_warning() -> None:
+def test_empty_leftovers_give_no_warning() -> None:
     warnings = plan(spec(), plain()).warnings
     assert not any("stay with" in warning for warning in warnings)
     assert any("root volume since" in warning for warning in warnings)
@@ -514,12 +512,12 @@ def with_devices(*more: ImageDevice) -> Image:
     return dataclasses.replace(IMAGE, block_devices=(*IMAGE.block_devices, *more))
 
 
-def test_a_data_volume_that_the_image_has_does_not_stay_behind_but_is_as_of_the_capture() -> None:
+def test_data_volume_in_the_image_is_copied_as_of_the_capture() -> None:
     (warning,) = plan(spec(), instance(), COPY, image=with_devices(SDF)).warnings
     assert f"the writes of {OLD} to its volumes /dev/xvda, /dev/sdf since the capture of {AMI}" in warning
 
 
-def test_only_the_data_volumes_that_the_image_has_not_stay_behind() -> None:
+def test_data_volumes_missing_in_the_image_are_left_behind() -> None:
     disks = (*instance().block_devices, BlockDevice("/dev/sdg", "vol-00000000000000003"))
     kept, written = plan(spec(), instance(block_devices=disks), COPY, image=with_devices(SDF)).warnings
     assert "data volumes /dev/sdg (vol-00000000000000003) (data_volumes: keep)" in kept
@@ -538,13 +536,13 @@ def test_only_the_data_volumes_that_the_image_has_not_stay_behind() -> None:
         dataclasses.replace(IMAGE, root_device_name="/dev/sdf", block_devices=(SDF,)),
     ],
 )
-def test_a_data_volume_that_the_image_is_no_copy_of_stays_behind(image: Image) -> None:
+def test_data_volume_without_a_copy_in_the_image_is_left_behind(image: Image) -> None:
     kept, written, *_rest = plan(spec(), instance(), image=image).warnings
     assert f"data volumes /dev/sdf ({DATA})" in kept
     assert "its root volume since" in written
 
 
-def test_of_a_planned_image_whose_devices_are_not_known_nothing_false_is_said() -> None:
+def test_planned_image_with_unknown_devices_gives_no_false_warning() -> None:
     image_id = planned("image", "web/1")
     image = dataclasses.replace(IMAGE, image_id=image_id, block_devices=())
     written, kept = planner.plan(spec(image_id=image_id), world(instance(), image=image), NOW).warnings
@@ -556,11 +554,11 @@ def test_of_a_planned_image_whose_devices_are_not_known_nothing_false_is_said() 
     assert "its root volume since" in written
 
 
-def test_a_stopped_old_one_writes_nothing_after_the_capture() -> None:
+def test_stopped_predecessor_writes_nothing_after_the_capture() -> None:
     assert not any("root volume since" in warning for warning in plan(spec(), plain(state="stopped")).warnings)
 
 
-def test_a_smaller_root_is_told() -> None:
+def test_smaller_root_volume_is_reported() -> None:
     warnings = plan(spec(), plain(), Volume(ROOT, size=50)).warnings
     assert any("8 GiB" in warning and "50 GiB" in warning for warning in warnings)
 
@@ -583,7 +581,7 @@ def test_a_smaller_root_is_told() -> None:
         ("keep", "stopped", HELD, ["DeleteTags 1"], []),
     ],
 )
-def test_the_old_one_is_retired_as_asked(
+def test_predecessor_is_retired_as_requested(
     old_instance: str, state: str, tag: str | None, expected: list[str], waits: list[str]
 ) -> None:
     tags = {"Name": "web", **({} if tag is None else {TAG: tag})}
@@ -607,7 +605,7 @@ def test_the_old_one_is_retired_as_asked(
         ({}, {"state": "stopping"}, False),
     ],
 )
-def test_a_public_address_that_a_retirement_takes_away_is_told(
+def test_public_address_lost_by_a_retirement_is_named(
     successors: tuple[Instance, ...], options: dict[str, Any], fields: dict[str, Any], warned: bool
 ) -> None:
     old = plain(**{"public_ip_address": "203.0.113.7", **fields})
@@ -626,21 +624,21 @@ def test_without_status_checks_running_is_healthy(old_instance: str, tag: str | 
 # --- the way back -----------------------------------------------------------------------------------------------------
 
 
-def test_an_unhealthy_successor_is_terminated_and_the_old_one_goes_on() -> None:
+def test_unhealthy_successor_is_terminated_and_the_predecessor_serves() -> None:
     made = plan(spec(), plain())
     assert way_back(made) == [["CreateTags new"], ["TerminateInstances new"]]
     assert made.stages[0].on_failure[0].changes[0].parameters == {"Tags": [{"Key": TRIAL, "Value": "rejected"}]}
     assert made.stages[0].rollback_on == {"failed", "timeout", "mismatch", "refused"}
 
 
-def test_an_old_one_that_was_held_stopped_is_started_again_and_its_record_goes_last() -> None:
+def test_held_predecessor_is_started_and_its_hold_removed_last() -> None:
     made = plan(spec(), plain(state="stopped", tags={TAG: HELD}))
     assert way_back(made) == [["StartInstances 1", "TerminateInstances new"], ["DeleteTags 1"]]
     (first, _second) = made.stages[0].on_failure
     assert [(wait.goal, wait.resources) for wait in first.waits] == [("running", (OLD,))]
 
 
-def test_an_old_one_whose_stop_is_under_way_is_started_after_it() -> None:
+def test_stopping_predecessor_is_started_after_its_stop() -> None:
     made = plan(spec(), plain(state="stopping", tags={TAG: HELD}))
     assert way_back(made) == [[], ["StartInstances 1", "TerminateInstances new"], ["DeleteTags 1"]]
     assert [wait.goal for wait in made.stages[0].on_failure[0].waits] == ["stopped"]
@@ -654,17 +652,17 @@ def test_an_old_one_whose_stop_is_under_way_is_started_after_it() -> None:
         ("stopped", {TAG: "mine"}),
     ],
 )
-def test_an_old_one_that_was_not_held_is_not_started(state: str, tags: dict[str, str]) -> None:
+def test_predecessor_without_a_hold_is_not_started(state: str, tags: dict[str, str]) -> None:
     assert way_back(plan(spec(), plain(state=state, tags=tags))) == [["CreateTags new"], ["TerminateInstances new"]]
 
 
-def test_a_spent_record_starts_nothing_and_goes() -> None:
+def test_outdated_hold_starts_nothing_and_is_removed() -> None:
     tags = {TAG: Hold(NOW - timedelta(days=3), NOW - timedelta(days=3)).value}
     back = way_back(plan(spec(), plain(state="stopped", tags=tags)))
     assert back == [["CreateTags new"], ["TerminateInstances new"], ["DeleteTags 1"]]
 
 
-def test_protection_that_went_over_is_lifted_first() -> None:
+def test_carried_protection_is_removed_first() -> None:
     old = plain(state="stopped", tags={TAG: HELD})
     made = plan(spec(), old, Fact(f"{OLD}/disableApiTermination", True), Fact(f"{OLD}/disableApiStop", True))
     assert way_back(made) == [
@@ -719,7 +717,7 @@ REFUSALS: list[tuple[str, dict[str, Any], tuple[Resource, ...], str]] = [
 
 
 @pytest.mark.parametrize("case", REFUSALS, ids=[case[0] for case in REFUSALS])
-def test_what_cannot_be_relaunched_is_refused_by_name(
+def test_instance_that_cannot_be_relaunched_is_refused_by_name(
     case: tuple[str, dict[str, Any], tuple[Resource, ...], str],
 ) -> None:
     _name, options, resources, words = case
@@ -754,7 +752,7 @@ def test_all_reasons_are_named_at_once() -> None:
         ({"old_instance": "terminate"}, (plain(instance_type="i3.large", state="stopped"), STORE)),
     ],
 )
-def test_what_does_not_stand_against_a_relaunch(options: dict[str, Any], resources: tuple[Resource, ...]) -> None:
+def test_harmless_facts_permit_a_relaunch(options: dict[str, Any], resources: tuple[Resource, ...]) -> None:
     assert actions(plan(spec(**options), *resources))[0] == "RunInstances new"
 
 
@@ -844,7 +842,7 @@ def test_an_old_id_stands_for_the_living_successor() -> None:
         ("keep", plain(state="stopped", tags={TAG: HELD}), ["DeleteTags 1"]),
     ],
 )
-def test_a_retirement_that_was_interrupted_goes_on_once_the_successor_is_healthy(
+def test_interrupted_retirement_continues_once_the_successor_is_healthy(
     old_instance: str, old: Instance, expected: list[str]
 ) -> None:
     made = plan(spec(old_instance=old_instance), heir(), old)
@@ -945,20 +943,20 @@ def test_the_life_of_a_successor(
 
 
 @pytest.mark.parametrize(("trial", "expected"), [("unproven", 1), ("serving", 1), (None, 0)])
-def test_an_old_one_that_is_kept_after_all_leaves_no_record(trial: str | None, expected: int) -> None:
+def test_kept_predecessor_leaves_no_hold(trial: str | None, expected: int) -> None:
     made = plan(spec(old_instance="keep"), heir(trial=trial), plain())
     assert actions(made) == ["DeleteTags 2"] * expected
     again = overlay(world(heir(trial=trial), plain()), made.published())
     assert planner.plan(spec(image_id=AMI2), again.with_resources([dataclasses.replace(IMAGE, image_id=AMI2)]), NOW)
 
 
-def test_a_given_up_one_is_let_go_first_where_it_is_protected() -> None:
+def test_protected_rejected_successor_loses_its_protection_first() -> None:
     new = heir(trial="rejected")
     made = plan(spec(), new, plain(), Fact(f"{OLD}/disableApiTermination", True))
     assert actions(made) == ["ModifyInstanceAttribute 2", "TerminateInstances 2"]
 
 
-def test_what_is_taken_back_is_the_old_one_in_the_result_too() -> None:
+def test_rolled_back_run_returns_the_predecessor() -> None:
     for given_id in (OLD, NEW):
         wanted = spec(instance_id=given_id)
         state = world(heir(trial="rejected"), plain())
@@ -966,7 +964,7 @@ def test_what_is_taken_back_is_the_old_one_in_the_result_too() -> None:
         assert planner.result(wanted, after)["instance_id"] == OLD
 
 
-def test_a_given_up_one_ends_before_another_proves_itself() -> None:
+def test_rejected_successor_is_terminated_before_the_next_health_wait() -> None:
     made = plan(spec(), heir(trial="rejected"), heir(OLDEST, trial="unproven"), plain())
     assert actions(made) == ["TerminateInstances 2", "CreateTags 3", "StopInstances 1"]
 
@@ -994,7 +992,7 @@ def test_on_failure_keep_takes_back_nothing_of_an_earlier_run() -> None:
 
 @pytest.mark.parametrize("trial", ["unproven", "serving", None])
 @pytest.mark.parametrize("image", [IMAGE, None])
-def test_a_late_retirement_tells_what_stays_behind(trial: str | None, image: Image | None) -> None:
+def test_late_retirement_names_the_kept_attachments(trial: str | None, image: Image | None) -> None:
     address = {"elastic_ip": True, "facts": {"PublicIpAddress": "203.0.113.7"}}
     kept, written = plan(spec(), heir(trial=trial), instance(**address), image=image).warnings
     assert "Elastic IP 203.0.113.7 (elastic_ip: keep)" in kept
@@ -1015,9 +1013,7 @@ def test_a_late_retirement_tells_what_stays_behind(trial: str | None, image: Ima
         ("keep", {"tags": {TAG: HELD_SINCE}}),
     ],
 )
-def test_an_old_one_that_was_started_after_its_replacement_is_left_and_named(
-    old_instance: str, fields: dict[str, Any]
-) -> None:
+def test_predecessor_started_after_its_replacement_is_left_and_named(old_instance: str, fields: dict[str, Any]) -> None:
     # A restart does not make the successor younger.
     successor = heir(minutes=48 * 60, launch_time=NOW)
     old = plain(launch_time=AGAIN, **fields)
@@ -1042,7 +1038,7 @@ def test_an_old_one_that_was_started_after_its_replacement_is_left_and_named(
         (61, {"launch_time": None}, ["StopInstances 1"]),
     ],
 )
-def test_an_interrupted_retirement_is_told_from_a_start_by_hand(
+def test_interrupted_retirement_is_distinguished_from_a_start_by_hand(
     minutes: int, fields: dict[str, Any], expected: list[str]
 ) -> None:
     assert actions(plan(spec(), heir(minutes=minutes), plain(**{"launch_time": AGAIN, **fields}))) == expected
@@ -1053,20 +1049,20 @@ def test_a_stop_that_is_under_way_is_waited_for() -> None:
     assert (actions(made), goals(made)) == ([], ["stopped"])
 
 
-def test_a_kept_old_one_needs_no_retirement() -> None:
+def test_kept_predecessor_needs_no_retirement() -> None:
     assert plan(spec(old_instance="keep"), heir(), plain()) == Plan()
 
 
 @pytest.mark.parametrize("trial", [None, "serving"])
 @pytest.mark.parametrize("minutes", [1, 1000])
-def test_a_successor_that_has_served_is_never_taken_back(trial: str | None, minutes: float) -> None:
+def test_successor_that_has_served_is_never_rolled_back(trial: str | None, minutes: float) -> None:
     made = plan(spec(), heir(minutes=minutes, trial=trial), plain())
     assert actions(made) == ["StopInstances 1"]
     assert all(not stage.on_failure and not stage.rollback_on for stage in made.stages)
 
 
 @pytest.mark.parametrize("state", ["stopped", "stopping"])
-def test_nothing_is_retired_for_a_successor_that_does_not_run(state: str) -> None:
+def test_stopped_successor_retires_no_predecessor(state: str) -> None:
     made = plan(spec(), heir(state=state), plain())
     assert made.is_empty
     (warning,) = made.warnings
@@ -1074,7 +1070,7 @@ def test_nothing_is_retired_for_a_successor_that_does_not_run(state: str) -> Non
     assert OLD in warning
 
 
-def test_what_stands_against_a_retirement_is_refused_there_too() -> None:
+def test_obstacle_to_a_retirement_is_refused_there_too() -> None:
     with pytest.raises(UnsafePlan, match="termination protection"):
         plan(spec(old_instance="terminate"), heir(), plain(), Fact(f"{OLD}/disableApiTermination", True))
     with pytest.raises(UnsafePlan, match=DATA):
@@ -1119,7 +1115,9 @@ def asked(wanted: planner.RelaunchSpec, *resources: Resource) -> list[str]:
         (OLD, (), 2),
     ],
 )
-def test_a_no_op_asks_for_the_lineage_alone(given_id: str, resources: tuple[Resource, ...], calls: int) -> None:
+def test_run_without_changes_queries_the_lineage_alone(
+    given_id: str, resources: tuple[Resource, ...], calls: int
+) -> None:
     assert asked(spec(instance_id=given_id), *resources) == ["DescribeInstances"] * calls
 
 
@@ -1134,7 +1132,7 @@ WHOLE = [
 ]
 
 
-def test_a_replacement_asks_once_for_all_it_needs() -> None:
+def test_replacement_reads_all_facts_in_one_round() -> None:
     assert asked(spec(), instance(), IMAGE, *VOLUMES, M5_FACT) == WHOLE
 
 
@@ -1176,7 +1174,7 @@ def test_each_target_group_of_instances_or_addresses_is_asked_for_its_targets() 
     assert calls.count("DescribeLoadBalancers") == 1
 
 
-def test_an_unfinished_retirement_asks_what_stands_against_it() -> None:
+def test_unfinished_retirement_queries_its_obstacles() -> None:
     calls = asked(spec(), heir(), plain())
     assert calls == [
         "DescribeImages",
@@ -1238,7 +1236,7 @@ def test_the_order_of_the_answers_does_not_matter(
 
 
 @given(specs, worlds)
-def test_an_old_one_is_never_retired_before_its_successor_has_proved_itself(
+def test_predecessor_of_an_unproven_successor_is_not_retired(
     wanted: planner.RelaunchSpec, resources: list[Resource]
 ) -> None:
     proved = False

@@ -54,7 +54,7 @@ def test_attachment_without_a_choice_is_refused_by_name(
 
 
 @pytest.mark.parametrize(("attach", "option", "words"), ATTACHED, ids=[each[0].__name__ for each in ATTACHED])
-def test_attachment_that_is_kept_is_named_and_stays(
+def test_kept_attachment_is_named(
     sandbox: Sandbox, web: Machine, image_id: str, attach: Any, option: str, words: str
 ) -> None:
     attach(sandbox, web)

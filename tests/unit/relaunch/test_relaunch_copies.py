@@ -112,7 +112,7 @@ def test_snapshot_of_another_instance_is_no_copy(sandbox: Sandbox) -> None:
     assert not relaunch(sandbox, baked, image_id, check=True).failed
 
 
-def test_other_content_at_the_name_of_a_kept_volume_is_told(sandbox: Sandbox) -> None:
+def test_other_content_at_the_name_of_a_kept_volume_is_reported(sandbox: Sandbox) -> None:
     web = source(sandbox, "linux")
     golden = sandbox.seed({"image": {"name": "golden", "devices": [{"device": "/dev/sdf", "VolumeSize": 1}]}})["golden"]
     warnings = relaunch(sandbox, web, golden, check=True, data_volumes="keep").warnings

@@ -102,7 +102,7 @@ def test_plan_names_a_stopped_instance_whose_successor_will_run() -> None:
     assert "will run" not in launch(spec(), plain()).reason
 
 
-def test_plan_names_a_root_volume_that_stays_behind() -> None:
+def test_plan_names_a_kept_root_volume() -> None:
     kept = plain(block_devices=(BlockDevice("/dev/xvda", ROOT, False),))
     (end,) = (one for one in plan(spec(old_instance="terminate"), kept).changes if one.action == "TerminateInstances")
     assert f"the root volume {ROOT} is kept" in end.reason
@@ -178,7 +178,7 @@ def test_instance_that_cannot_be_relaunched_is_not_stopped_for_it(sandbox: Sandb
     assert not run(sandbox, module=instance_power, **given).failed
 
 
-def test_relaunch_that_was_taken_back_for_its_time_says_that_the_next_run_begins_anew(sandbox: Sandbox) -> None:
+def test_relaunch_rolled_back_for_its_timeout_says_that_the_next_run_starts_over(sandbox: Sandbox) -> None:
     sandbox.configure(options={"unhealthy_launches": True})
     web = machine(sandbox)
     baked = run(

@@ -84,7 +84,7 @@ def test_protected_loser_is_ended(race: Race) -> None:
     assert race.relaunch(race.one).actions == ["ModifyInstanceAttribute", "TerminateInstances"]
 
 
-def test_failed_termination_is_not_said_to_be_done_and_is_done_later(race: Race) -> None:
+def test_failed_termination_is_not_reported_as_done_and_is_repeated(race: Race) -> None:
     def other_run() -> None:
         race.relaunch(race.one)
         race.sandbox.refuse("TerminateInstances")
@@ -120,7 +120,7 @@ def test_loser_is_left_while_the_successor_does_not_run(race: Race) -> None:
     assert loser in race.living()
 
 
-def test_timeout_whose_way_back_fails_claims_no_way_back(sandbox: Sandbox) -> None:
+def test_timeout_with_a_failed_rollback_claims_no_rollback(sandbox: Sandbox) -> None:
     race = Race(sandbox, held=True)
     sandbox.configure(options={"unhealthy_launches": True})
     sandbox.add_fault("StartInstances", kind="end", code="Client.InternalError", message="Client error", occurrence=1)

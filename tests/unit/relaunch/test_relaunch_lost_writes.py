@@ -64,7 +64,7 @@ def test_image_that_is_only_planned_is_not_older(sandbox: Sandbox, web: Machine)
     assert not relaunch(sandbox, web, planned["image_id"], check=True, assume=[planned["plan"]]).failed
 
 
-def test_launch_that_failed_for_want_of_capacity_says_what_the_image_lacks(sandbox: Sandbox, web: Machine) -> None:
+def test_launch_without_capacity_names_the_lost_writes(sandbox: Sandbox, web: Machine) -> None:
     power(sandbox, web, "stopped", remember=True)
     image_id = bake(sandbox, web).result["image_id"]
     message = "We currently do not have sufficient t3.micro capacity."

@@ -18,7 +18,7 @@ def baked(web: Machine) -> str:
 
 
 @pytest.mark.parametrize("check", [True, False], ids=["check", "run"])
-def test_interface_that_is_told_to_outlive_its_instance_refuses_the_stop(sandbox: Sandbox, check: bool) -> None:
+def test_interface_set_to_outlive_its_instance_refuses_the_stop(sandbox: Sandbox, check: bool) -> None:
     web = machine(sandbox)
     row = web.ec2.describe_instances(InstanceIds=[web.instance_id])["Reservations"][0]["Instances"][0]
     (interface,) = row["NetworkInterfaces"]
@@ -34,9 +34,7 @@ def test_interface_that_is_told_to_outlive_its_instance_refuses_the_stop(sandbox
 
 
 @pytest.mark.parametrize(("old_instance", "stays"), [("terminate", False), ("stop", True), ("keep", True)])
-def test_elastic_ip_stays_with_an_instance_that_is_not_terminated(
-    sandbox: Sandbox, old_instance: str, stays: bool
-) -> None:
+def test_kept_predecessor_keeps_its_elastic_ip(sandbox: Sandbox, old_instance: str, stays: bool) -> None:
     web = machine(sandbox, elastic_ip=True)
     given = {"instance_id": web.instance_id, "image_id": baked(web), "elastic_ip": "keep", "old_instance": old_instance}
     (address,) = [row["PublicIp"] for row in web.ec2.describe_addresses()["Addresses"]]

@@ -119,7 +119,7 @@ def test_killed_after_each_call_the_next_run_carries_on(service: Service, nth: i
     assert service.relaunch().actions == []
 
 
-def test_successor_that_never_gets_healthy_is_taken_back_hours_later(service: Service) -> None:
+def test_successor_unhealthy_for_hours_is_rolled_back(service: Service) -> None:
     unhealthy(service)
     service.kill(1)
     service.sandbox.move_clock(HOURS)
@@ -128,7 +128,7 @@ def test_successor_that_never_gets_healthy_is_taken_back_hours_later(service: Se
     assert service.new == {}
 
 
-def test_restored_brings_back_what_an_unproven_successor_does_not_replace(service: Service) -> None:
+def test_restored_starts_the_predecessor_of_an_unproven_successor(service: Service) -> None:
     service.kill(1)
     service.sandbox.move_clock(HOURS)
     ended = service.restore()
@@ -150,7 +150,7 @@ def test_restored_brings_back_what_an_unproven_successor_does_not_replace(servic
 
 @pytest.mark.parametrize("how", ["refused", "killed"])
 @pytest.mark.parametrize("restored", [False, True])
-def test_an_interrupted_way_back_is_finished_and_never_turned_round(service: Service, how: str, restored: bool) -> None:
+def test_interrupted_rollback_is_finished(service: Service, how: str, restored: bool) -> None:
     unhealthy(service)
     if how == "killed":
         with pytest.raises(Killed):
@@ -178,7 +178,7 @@ def test_an_interrupted_way_back_is_finished_and_never_turned_round(service: Ser
 
 
 @pytest.mark.parametrize("healthy", [True, False])
-def test_the_next_version_waits_until_it_is_known_who_serves(service: Service, healthy: bool) -> None:
+def test_next_version_with_an_unclear_serving_instance_is_refused(service: Service, healthy: bool) -> None:
     unhealthy(service, not healthy)
     service.kill(1)
     refused = service.bake()
@@ -193,7 +193,7 @@ def test_the_next_version_waits_until_it_is_known_who_serves(service: Service, h
     assert source == (new if healthy else service.web.instance_id)
 
 
-def test_the_next_version_is_launched_in_place_of_one_that_was_given_up(service: Service) -> None:
+def test_next_version_replaces_a_rejected_one(service: Service) -> None:
     if service.held:
         service.kill(1)
         service.sandbox.move_clock(HOURS)
@@ -215,7 +215,7 @@ def test_the_next_version_is_launched_in_place_of_one_that_was_given_up(service:
     assert rejected not in service.new
 
 
-def test_one_that_serves_but_has_not_retired_the_old_one_is_no_source_yet(service: Service) -> None:
+def test_serving_successor_without_a_retirement_is_no_source(service: Service) -> None:
     service.kill(2)
     assert list(service.new.values()) == ["serving"]
     assert "the predecessor is not retired" in service.bake().failed

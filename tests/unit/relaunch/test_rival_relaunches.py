@@ -40,7 +40,7 @@ def test_replaced_since_the_plan_launches_nothing(race: Race) -> None:
 
 
 @pytest.mark.parametrize("old_instance", ["stop", "terminate", "keep"])
-def test_later_launch_is_terminated_and_its_run_says_so(sandbox: Sandbox, old_instance: str) -> None:
+def test_later_launch_is_terminated_and_reported(sandbox: Sandbox, old_instance: str) -> None:
     """The other run does all of its work between this run's look and its launch."""
     race = Race(sandbox)
     first: list[Ended] = []
@@ -73,7 +73,7 @@ def test_later_launch_yields_to_an_unproven_one(race: Race) -> None:
     race.assert_serves(race.two)
 
 
-def test_launched_while_another_is_on_trial_launches_nothing(race: Race) -> None:
+def test_run_beside_an_unproven_successor_launches_nothing(race: Race) -> None:
     lost: list[Ended] = []
     meanwhile = Meanwhile(race.sandbox, lambda: lost.append(race.relaunch(race.two)), look=2)
     assert not race.relaunch(race.one, meanwhile).failed
@@ -90,7 +90,7 @@ def test_protected_successor_that_came_second_is_terminated(sandbox: Sandbox) ->
     race.assert_serves(race.two)
 
 
-def test_given_up_while_it_was_on_trial_is_terminated(sandbox: Sandbox) -> None:
+def test_successor_rejected_while_unproven_is_terminated(sandbox: Sandbox) -> None:
     """The old one was held, and restore_power has brought it back while the successor became healthy."""
     race = Race(sandbox, held=True)
 
@@ -142,7 +142,7 @@ def test_same_launch_by_another_run_is_no_rival() -> None:
     assert launch.objection([heir(NEW, 0, "rejected")], "(new instance)") == ""
 
 
-def test_one_that_lost_its_judge_yields_to_one_that_serves() -> None:
+def test_successor_of_a_gone_predecessor_yields_to_the_serving_one() -> None:
     serving, stray = heir(NEW, 0, "serving"), heir(OTHER, 1, "unproven")
     state = State("r", {item.instance_id: item for item in (serving, stray)})
     assert successor(state, OLD) is serving

@@ -68,7 +68,7 @@ def test_volume_whose_snapshot_is_gone_is_no_part_of_a_restore_that_was_begun() 
     assert (chosen(found), found.ignored) == (ids(newest[1:]), (V2,))
 
 
-def test_restored_instance_whose_set_is_gone_stays_as_it_is() -> None:
+def test_restored_instance_without_its_set_is_left_alone() -> None:
     newest = snapshot_set(DAY, 1, 1, 2)
     found = of_instance(newest, restored=(Restored(V1, GONE, NOW), Restored(V2, GONE, NOW)))
     assert (chosen(found), found.ignored) == (set(), ())

@@ -93,7 +93,7 @@ def test_a_copy_counts_by_its_tags() -> None:
     ],
     ids=["nothing", "pending", "archived", "too new"],
 )
-def test_nothing_to_restore_from_says_what_there_is(
+def test_missing_restore_source_lists_the_existing_ones(
     snapshots: list[Snapshot], given: Mapping[str, Any], parts: list[str]
 ) -> None:
     with pytest.raises(SpecError) as refused:
@@ -113,7 +113,7 @@ def test_volumes_without_a_source_are_named_beside_those_with_one() -> None:
     assert third in str(refused.value)
 
 
-def test_what_is_restored_already_is_not_chosen_again() -> None:
+def test_restored_volume_is_not_chosen_again() -> None:
     used, newer = snapshot(3 * DAY), snapshot(DAY)
     there = (Restored(V1, used.snapshot_id, NOW - 2 * DAY),)
     found = of_volume(used, newer, restored=there)
@@ -148,7 +148,7 @@ def test_type_and_performance_as_recorded(origin: str | None, wanted: tuple[Any,
     assert all("gp3 volume" in note for note in found.notes)
 
 
-def test_the_users_tags_go_along_as_far_as_there_is_place() -> None:
+def test_user_tags_are_copied_as_far_as_room_allows() -> None:
     tags = {f"tag {number:02}": "" for number in range(45)} | {"Name": "db", "aws:x": ""}
     found = of_volume(snapshot(tags=tags))
     (point,) = found.points
@@ -196,7 +196,7 @@ def test_copies_of_a_set_are_a_set_whenever_each_was_begun() -> None:
     assert len({point.moment for point in found.points}) == 1
 
 
-def test_without_whole_sets_it_is_refused_and_without_sets_it_is_each_volumes_newest() -> None:
+def test_instance_without_sets_is_restored_from_each_volumes_newest() -> None:
     with pytest.raises(SpecError, match=r"no whole set.*from its own newest snapshot"):
         of_instance(*whole_set(DAY, V1, V2, states=["completed", "pending"]))
     with pytest.raises(SpecError, match="no completed snapshot of a volume of it"):
@@ -281,7 +281,7 @@ def test_nothing_newer_than_asked_for_and_sets_only_as_a_whole(
 # --- times ----------------------------------------------------------------------------------------------------
 
 
-def test_time_that_is_none_is_refused() -> None:
+def test_invalid_time_is_refused() -> None:
     with pytest.raises(SpecError, match="before: 'monday' is not a time"):
         parse_time("monday", "before")
 

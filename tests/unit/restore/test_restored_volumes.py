@@ -54,7 +54,7 @@ def copy_of(source: str, *, recorded: bool = True) -> Snapshot:
         pytest.param({"tags": {**TAGS, "Name": "a"}}, shown(), True, False, "no drill sets", id="further tags"),
     ],
 )
-def test_snapshot_tells_what_was_restored(
+def test_snapshot_shows_the_restored_volume(
     volume: dict[str, Any], snapshot: Snapshot | None, counts: bool, of_a_drill: bool, words: str
 ) -> None:
     fields = {"size": 8, "snapshot_id": SNAPSHOT, "create_time": NOON + timedelta(hours=1), "tags": TAGS, **volume}

@@ -64,7 +64,7 @@ def test_plan_of_the_predicted_state_is_empty(given: dict[str, Any]) -> None:
     assert told == [{**entry, "changed": False} for entry in first]
 
 
-def test_request_has_what_the_snapshot_records() -> None:
+def test_request_has_the_recorded_properties() -> None:
     tags = {"Name": "data", "ec2ops:origin": f"io2 8 2000 - {ZONE} {SOURCE} /dev/sdg", "aws:x": "y"}
     recorded = snapshot(tags=tags, description=f"p: {V1}", encrypted=True, kms_key_id="arn:key")
     plan = planned(recorded, instance(), target_instance_id=TARGET)
@@ -152,7 +152,7 @@ def test_no_recorded_device_is_given_to_another_volume() -> None:
     assert devices == {V1: "/dev/sdg", V2: "/dev/sdf"}
 
 
-def test_devices_that_earlier_tasks_give_away_are_taken() -> None:
+def test_devices_given_by_earlier_tasks_count_as_used() -> None:
     planned_there = Volume("(new volume x/y)", attachments=(VolumeAttachment(TARGET, "/dev/sdf"),))
     assert device_of(planned(snapshot(), instance(), planned_there, target_instance_id=TARGET)) == ["/dev/sdg"]
 
@@ -326,7 +326,7 @@ def test_forged_volume_whose_snapshot_is_gone_stops_no_restore_of_an_instance() 
     assert any(V1 in warning for warning in plan.warnings)
 
 
-def test_notes_are_shown_without_what_hides_or_adds_text() -> None:
+def test_notes_are_shown_without_control_characters() -> None:
     """The source of a copy without a record of its own is the claim of a tag, which anybody may have written."""
     copy = snapshot(2, "vol-ffffffff", description="a copy", tags={"ec2ops:source": "\u202e\nall is well"})
     plan = planned(snapshot(1), copy, restored(made_from=2))

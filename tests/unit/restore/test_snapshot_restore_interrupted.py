@@ -26,7 +26,7 @@ def assert_restored_once(scene: Scene, target_id: str, whole: dict[str, str]) ->
 
 # Three volumes: three CreateVolume, then three AttachVolume.
 @pytest.mark.parametrize("nth", range(1, 7))
-def test_killed_and_run_again_it_completes_the_same_set(sandbox: Sandbox, nth: int) -> None:
+def test_rerun_after_a_kill_completes_the_same_set(sandbox: Sandbox, nth: int) -> None:
     scene = begin(sandbox, data=2)
     target = machine(sandbox, "target")
     whole = scene.capture_set(1)
@@ -57,7 +57,7 @@ def test_lost_answer_makes_no_volume_twice(sandbox: Sandbox, nth: int) -> None:
 
 # Two volumes: two CreateVolume, two DeleteVolume.
 @pytest.mark.parametrize("nth", range(1, 5))
-def test_next_drill_deletes_what_a_killed_one_has_left(sandbox: Sandbox, nth: int) -> None:
+def test_drill_deletes_volumes_of_a_killed_drill(sandbox: Sandbox, nth: int) -> None:
     scene = begin(sandbox, data=2)
     scene.capture()
     before = set(volumes(sandbox))
@@ -74,7 +74,7 @@ def test_next_drill_deletes_what_a_killed_one_has_left(sandbox: Sandbox, nth: in
     assert ended.actions.count("CreateSnapshot") == len(still)
 
 
-def test_drill_with_an_id_goes_on_with_its_own_volumes(sandbox: Sandbox) -> None:
+def test_drill_with_an_id_continues_with_its_volumes(sandbox: Sandbox) -> None:
     scene = begin(sandbox)
     scene.capture()
     before = set(volumes(sandbox))
@@ -124,7 +124,7 @@ class MeetingGateway:
         return self._gateway.perform(changes, generation)
 
 
-def test_of_two_runs_that_restore_one_instance_to_two_only_one_gets_the_volumes(sandbox: Sandbox) -> None:
+def test_two_runs_restoring_to_two_instances_attach_to_one_only(sandbox: Sandbox) -> None:
     scene = begin(sandbox, data=2)
     targets = [machine(sandbox, "one"), machine(sandbox, "two")]
     whole = scene.capture_set()

@@ -247,7 +247,7 @@ def test_each_drill_draws_an_id(sandbox: Sandbox) -> None:
     assert plans[0]["plan"][0]["resource"] != plans[1]["plan"][0]["resource"]
 
 
-def test_drill_deletes_what_an_interrupted_one_has_left(sandbox: Sandbox) -> None:
+def test_drill_deletes_volumes_of_an_interrupted_drill(sandbox: Sandbox) -> None:
     scene = begin(sandbox)
     (source,) = scene.volume_ids
     snapshot = scene.capture()[source]
@@ -290,7 +290,7 @@ def test_final_snapshot_of_an_interrupted_deletion_is_taken_anew(sandbox: Sandbo
     assert snapshots(sandbox)[final]["State"] == "completed"
 
 
-def test_failed_drill_deletes_what_it_has_made(sandbox: Sandbox) -> None:
+def test_failed_drill_deletes_its_volumes(sandbox: Sandbox) -> None:
     scene = begin(sandbox, data=2)
     scene.capture()
     before = set(volumes(sandbox))
@@ -335,7 +335,7 @@ def test_volume_that_ebs_cannot_make_keeps_no_other_off_the_instance(sandbox: Sa
     assert [entry["changed"] for entry in done.result["volumes"]].count(True) == 1
 
 
-def test_no_wait_ends_before_the_volume_is_there(sandbox: Sandbox) -> None:
+def test_wait_lasts_until_the_volume_exists(sandbox: Sandbox) -> None:
     scene = begin(sandbox)
     scene.capture()
     done = restore(sandbox, source_volume_ids=scene.volume_ids, zone=ZONE, wait=False)

@@ -82,7 +82,7 @@ def test_description_of_another_tool_is_no_policys() -> None:
     assert (deleted(plan), plan.warnings) == (ids(foreign[1:]), ())
 
 
-def test_removed_claim_hands_a_snapshot_only_to_a_policy_that_adopts_it() -> None:
+def test_removed_claim_leaves_a_snapshot_to_an_adopting_policy_only() -> None:
     """Both policies have been told to retain these snapshots: see "Claims without proof" in docs/trust.md."""
     claimed = [snapshot(number * DAY, policy=None, tags={"team": "a"}) for number in range(1, 4)]
     account = Account.of(volume(1), claimed)
@@ -91,7 +91,7 @@ def test_removed_claim_hands_a_snapshot_only_to_a_policy_that_adopts_it() -> Non
 
 
 @pytest.mark.parametrize("name", ["毎日", "毎週"])
-def test_policies_whose_names_look_alike_in_ascii_are_told_apart(name: str) -> None:
+def test_policies_with_equal_ascii_names_are_distinguished(name: str) -> None:
     made = created(planned(Account.of(volume(1)), policy="毎週"))
     text = made[0].parameters["Description"]
     assert text.isascii()

@@ -63,7 +63,7 @@ def test_altered_set_of_originals_deletes_no_copy(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("value", [None, "?", "of the oldest"])
-def test_set_of_originals_is_told_by_instance_and_start_time(value: str | None) -> None:
+def test_set_of_originals_is_known_by_instance_and_start_time(value: str | None) -> None:
     sets = [snapshot_set(number * DAY, 1, 1, 2) for number in (1, 2, 3)]
     copies = [copy_of(one) for several in sets for one in several]
     changed = sets[2][0].tags["ec2ops:set"] if value == "of the oldest" else value
@@ -111,7 +111,7 @@ def test_orphan_copy_of_an_earlier_version_is_not_deleted_for_the_time_in_its_ta
     assert any(orphan.snapshot_id in text for text in plan.warnings)
 
 
-def test_orphan_copy_of_an_earlier_version_goes_once_newer_ones_take_all_places() -> None:
+def test_orphan_copy_is_deleted_once_newer_copies_meet_all_rules() -> None:
     known, gone = [snapshot(number * DAY) for number in (1, 2)], snapshot(5 * DAY)
     world = world_of(volume(1), *known, *(copy_of(one) for one in known), earlier(copy_of(gone)))
     plan = planned(world, copies=place(keep={"last": 2, "within": "3d"}), **LAST_TWO)
@@ -236,7 +236,7 @@ def test_copies_of_another_account_with_this_one_in_their_tag_are_kept(named: bo
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_copies_of_the_own_account_go_by_the_rules_when_their_originals_are_gone(named: bool) -> None:
+def test_copies_in_the_own_account_without_originals_follow_the_rules(named: bool) -> None:
     """EC2 shows the volume of the copies, or their descriptions name the account."""
     days = [snapshot(number * DAY, owner_id=OURS) for number in range(1, 6)]
     copies = [in_vault(one, OURS, named=named) for one in days]

@@ -42,7 +42,7 @@ def given(scene: Scene, **more: Any) -> dict[str, Any]:
 # --- locks ------------------------------------------------------------------------------------------------------------
 
 
-def test_forged_lock_lifts_no_lock_of_somebody_else(sandbox: Sandbox) -> None:
+def test_forged_lock_tag_removes_no_lock_of_others(sandbox: Sandbox) -> None:
     scene = Scene(sandbox, 2, "data")
     lock(sandbox, scene.past, 30)
     tag(sandbox, scene.past, lock="governance 30d")
@@ -53,7 +53,7 @@ def test_forged_lock_lifts_no_lock_of_somebody_else(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("removed", [False, True])
-def test_own_lock_is_taken_off_with_and_without_its_tag(sandbox: Sandbox, removed: bool) -> None:
+def test_own_lock_is_removed_with_and_without_its_tag(sandbox: Sandbox, removed: bool) -> None:
     scene = Scene(sandbox, 1, "data")
     made = ok(rotate(sandbox, **given(scene, lock={"mode": "governance", "duration": "9d"}))).result["created"]
     if removed:
@@ -62,7 +62,7 @@ def test_own_lock_is_taken_off_with_and_without_its_tag(sandbox: Sandbox, remove
     assert (ran.result["unlocked"], ran.warnings) == (made, [])
 
 
-def test_own_lock_that_somebody_has_made_longer_stays(sandbox: Sandbox) -> None:
+def test_own_lock_made_longer_by_others_is_kept(sandbox: Sandbox) -> None:
     scene = Scene(sandbox, 1, "data")
     made = ok(rotate(sandbox, **given(scene, lock={"mode": "governance", "duration": "9d"}))).result["created"]
     lock(sandbox, made, 400)
@@ -90,7 +90,7 @@ def share(sandbox: Sandbox, names: list[str], account: str) -> None:
 
 
 @pytest.mark.parametrize("copies", [False, True])
-def test_forged_record_ends_no_sharing_of_somebody_else(sandbox: Sandbox, copies: bool) -> None:
+def test_forged_record_ends_no_sharing_by_others(sandbox: Sandbox, copies: bool) -> None:
     scene = Scene(sandbox, 2, "data")
     share(sandbox, scene.past, AUDITOR)
     tag(sandbox, scene.past, shared_with=AUDITOR)
@@ -107,7 +107,7 @@ def test_forged_record_ends_no_sharing_of_somebody_else(sandbox: Sandbox, copies
     assert ok(rotate(sandbox, **given(scene, copies=places))).actions == []
 
 
-def test_forged_record_deletes_nothing_that_somebody_shares(sandbox: Sandbox) -> None:
+def test_forged_record_deletes_no_shared_snapshot(sandbox: Sandbox) -> None:
     scene = Scene(sandbox, 3, "data")
     share(sandbox, scene.past[2:], AUDITOR)
     tag(sandbox, scene.past[2:], shared_with=AUDITOR)

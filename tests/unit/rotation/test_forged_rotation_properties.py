@@ -143,7 +143,7 @@ def facts(snapshots: Sequence[Snapshot]) -> list[Fact]:
 
 @examples(20)
 @given(TAGS, st.sampled_from([{}, {"lock": {"mode": "unlocked"}}]), st.booleans())
-def test_altered_tags_unlock_unshare_and_delete_nothing_of_somebody_else(
+def test_altered_tags_unlock_unshare_and_delete_nothing_of_others(
     tags: list[dict[str, str | None]], more: dict[str, Any], whole: bool
 ) -> None:
     honest = [one for number in range(1, 6) for one in snapshot_set(number * DAY, 1, 1, 2)] if whole else days(5)

@@ -138,7 +138,7 @@ def test_claims_to_one_long_slot_delete_nothing_of_other_days(policy: str | None
 
 
 @pytest.mark.parametrize("period", [None, TODAY, "2026-11-22T00:00+00:00", "?"])
-def test_slot_in_the_description_counts_whatever_the_tag_says(period: str | None) -> None:
+def test_slot_in_the_description_counts_against_the_tag(period: str | None) -> None:
     late = tagged(snapshot("2026-11-24T00:00:20", description=f"p: {V1}, slot 2026-11-23T00:00+00:00"), period=period)
     today = at("2026-11-24T01:00", "2026-11-24")
     plan = planned(Account.of(volume(1), late, today), keep={"daily": 2}, report="all")

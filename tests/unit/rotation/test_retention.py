@@ -176,7 +176,7 @@ def test_restic_on_the_long_list_without_its_rule_of_the_oldest(number: str, exp
     assert len(found) == expected and found == with_oldest[:-1]
 
 
-def test_why_the_oldest_is_kept() -> None:
+def test_unlimited_rule_keeps_the_oldest() -> None:
     """V9: an unlimited rule never runs out, so it always keeps the oldest too."""
     options = next(case[1] for case in RESTIC if case[0] == "V9")
     reasons = decide(snapshots(*T), parse_keep({**options, "oldest": True}), at("2016-01-18T12:02:04"))
@@ -275,9 +275,7 @@ FUTURE = snapshots("2026-01-01", "2026-01-02", "2026-02-01")
         ),
     ],
 )
-def test_what_is_dated_in_the_future_counts_nowhere(
-    options: dict[str, Any], reasons: dict[str, tuple[str, ...]]
-) -> None:
+def test_future_snapshot_does_not_count(options: dict[str, Any], reasons: dict[str, tuple[str, ...]]) -> None:
     assert decide(FUTURE, parse_keep(options), at("2026-01-02T12:00")) == reasons
 
 
@@ -412,7 +410,7 @@ def test_v36_the_first_stays_while_the_span_covers_it() -> None:
     assert left["04-02"][:2] == ["01-01", "01-31"] and left["04-03"][0] == "01-31"
 
 
-def test_v37_what_is_later_than_now_takes_no_day() -> None:
+def test_v37_future_snapshot_takes_no_day() -> None:
     times = ["2024-06-06T13:00", "2024-06-06T11:00", "2024-06-05T12:00"]
     assert kept(snapshots(*times), "2024-06-06T12:00", daily=1) == times[:2]
 
@@ -547,7 +545,7 @@ def test_age_is_asked_of_the_newest_of_a_bucket() -> None:
     assert kept([*snapshots(*times), late], NOW, daily_within="37h") == [times[0], "late"]
 
 
-def test_how_buckets_are_called() -> None:
+def test_buckets_have_documented_labels() -> None:
     months = [f"2026-{month:02}-01" for month in range(1, 13)]
     decisions = decide(snapshots(*months), parse_keep({"monthly": -1, "hourly": -1, "weekly": -1}), at("2026-12-02"))
     assert [decisions[time][2] for time in months] == [f"monthly 2026-{month:02}" for month in range(1, 13)]
@@ -623,7 +621,7 @@ SPAN = "is not a span of time. Use a number from 1 with min, h, d, w, m (months)
         ({"last": None, "timezone": "UTC", "oldest": True}, "keep: has no rule, "),
     ],
 )
-def test_what_is_no_rule_is_refused_by_name(options: dict[str, Any], message: str) -> None:
+def test_invalid_rule_is_refused_by_name(options: dict[str, Any], message: str) -> None:
     with pytest.raises(SpecError, match=f"^{re.escape(message)}"):
         parse_keep(options)
     if options:

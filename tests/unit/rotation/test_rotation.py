@@ -128,7 +128,7 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
 
 
 @pytest.mark.parametrize(("given", "told"), REFUSED, ids=[str(given)[:60] for given, _told in REFUSED])
-def test_what_cannot_be_meant_is_refused_and_named(given: dict[str, Any], told: list[str]) -> None:
+def test_invalid_values_are_refused_by_name(given: dict[str, Any], told: list[str]) -> None:
     with pytest.raises(SpecError) as refused:
         parsed(**given)
     message = str(refused.value)
@@ -148,7 +148,7 @@ def test_what_cannot_be_meant_is_refused_and_named(given: dict[str, Any], told: 
     ],
     ids=str,
 )
-def test_what_can_be_meant_is_taken(given: dict[str, Any]) -> None:
+def test_valid_values_are_accepted(given: dict[str, Any]) -> None:
     assert parsed(**given).policy
 
 
@@ -162,7 +162,9 @@ def test_what_can_be_meant_is_taken(given: dict[str, Any]) -> None:
         (machine(1, 1), {"consistency": "instance", "select": {"tags": {"a": "b"}}}, ["instance", "allow_empty"]),
     ],
 )  # fmt: skip
-def test_what_is_selected_has_to_be_there(resources: list[Resource], given: dict[str, Any], told: list[str]) -> None:
+def test_missing_selected_resource_is_refused(
+    resources: list[Resource], given: dict[str, Any], told: list[str]
+) -> None:
     with pytest.raises(SpecError) as refused:
         planned(Account.of(resources), **given)
     assert [part for part in told if part not in str(refused.value)] == []
@@ -253,21 +255,21 @@ def test_a_failed_one_of_the_slot_is_taken_again_and_deleted_after_that() -> Non
     assert planned(afterwards(account, plan), keep={"last": 2}).is_empty
 
 
-def test_a_failed_one_that_is_adopted_or_somebody_elses_stays() -> None:
+def test_foreign_failed_snapshot_is_kept() -> None:
     adopted = snapshot(policy=None, state="error", tags={"made-by": "cron"})
     plan = planned(Account.of(adopted), select=None, create="never", adopt={"tags": {"made-by": "cron"}})
     assert plan.is_empty
 
 
 @pytest.mark.parametrize("state", ["recovering", "recoverable"])
-def test_what_ec2_brings_back_has_not_failed(state: str) -> None:
+def test_start_repeated_by_ec2_has_not_failed(state: str) -> None:
     back = snapshot(3 * DAY, state=state)
     plan = planned(Account.of(volume(1), back, days(1, first=0)), report="all")
     assert plan.is_empty
     assert decision(plan, back)["reasons"] == [state]
 
 
-def test_a_pending_one_of_the_slot_is_waited_for_and_none_is_made() -> None:
+def test_pending_snapshot_of_the_slot_is_awaited_instead_of_a_new_one() -> None:
     pending = snapshot(timedelta(minutes=5), state="pending")
     old = days(3)
     account = Account.of(volume(1), pending, old)
@@ -278,7 +280,7 @@ def test_a_pending_one_of_the_slot_is_waited_for_and_none_is_made() -> None:
     assert planned(afterwards(account, plan), keep={"last": 2}).is_empty
 
 
-def test_what_was_waited_for_counts_for_the_last_of_its_volume_too() -> None:
+def test_awaited_snapshot_counts_as_the_last_of_its_volume() -> None:
     pending, old = snapshot(timedelta(minutes=5), state="pending"), snapshot(DAY)
     account = Account.of(volume(1), pending, old)
     plan = planned(account)
@@ -286,7 +288,7 @@ def test_what_was_waited_for_counts_for_the_last_of_its_volume_too() -> None:
     assert planned(afterwards(account, plan)).is_empty
 
 
-def test_a_pending_one_of_an_earlier_slot_is_neither_waited_for_nor_deleted() -> None:
+def test_pending_snapshot_of_an_earlier_slot_is_neither_awaited_nor_deleted() -> None:
     pending = snapshot(DAY, state="pending")
     plan = planned(Account.of(volume(1), pending, days(1, first=0)), report="all")
     assert plan.is_empty
@@ -294,7 +296,7 @@ def test_a_pending_one_of_an_earlier_slot_is_neither_waited_for_nor_deleted() ->
     assert decision(plan, pending)["reasons"] == ["pending"]
 
 
-def test_the_one_of_the_current_slot_stays_although_a_newer_adopted_one_takes_its_place() -> None:
+def test_snapshot_of_the_current_slot_is_kept_beside_a_newer_adopted_one() -> None:
     """It would be due again at once, and the next run would make it again."""
     current = snapshot(timedelta(hours=11))
     adopted = snapshot(timedelta(hours=2), policy=None, tags={"made-by": "hand", "ec2ops:adopted-by": "p"})
@@ -310,7 +312,7 @@ def test_create_never_makes_none() -> None:
     assert deleted(plan) == ids(old[1:])
 
 
-def test_captured_makes_what_is_due_and_nothing_else() -> None:
+def test_captured_makes_only_due_snapshots() -> None:
     failed = snapshot(timedelta(hours=2), state="error")
     plan = planned(Account.of(volume(1), days(5), failed), state="captured", keep=None, tags={"a": "b"})
     assert actions(plan) == ["CreateSnapshot"]
@@ -344,7 +346,7 @@ BERLIN = ZoneInfo("Europe/Berlin")
         ("1h", "Europe/Berlin", "2026-10-25T02:00:00+00:00", "2026-10-25T03:00+01:00"),
     ],
 )
-def test_the_slot_is_cut_on_the_wall_clock(every: str, zone: str, now: str, period: str) -> None:
+def test_slots_begin_on_the_wall_clock(every: str, zone: str, now: str, period: str) -> None:
     moment = datetime.fromisoformat(now)
     keep = {"last": 3, "timezone": zone}
     plan = planned(Account.of(volume(1)), moment, every=every, keep=keep)
@@ -354,7 +356,7 @@ def test_the_slot_is_cut_on_the_wall_clock(every: str, zone: str, now: str, peri
     assert planned(Account.of(volume(1), there), moment, every=every, keep=keep).is_empty
 
 
-def test_a_description_is_in_ascii_and_the_name_of_the_policy_as_it_is() -> None:
+def test_description_in_ascii_keeps_the_policy_name() -> None:
     (change,) = created(planned(Account.of(volume(1)), policy="täglich"))
     text = change.parameters["Description"]
     assert text.startswith("t?glich#")
@@ -430,7 +432,7 @@ def test_a_set_is_kept_or_deleted_as_one_and_its_instance_may_be_gone() -> None:
     assert decision(plan, new[0])["source"] == instance_id(9)
 
 
-def test_a_guard_on_one_of_a_set_holds_all_of_it() -> None:
+def test_guard_on_one_snapshot_keeps_its_whole_set() -> None:
     new, old = snapshot_set(DAY, 9, 1, 2), snapshot_set(2 * DAY, 9, 1, 2)
     locked = Fact(f"{old[1].snapshot_id}/lock", {"state": "compliance", "expires_on": None})
     plan = planned(Account.of(new, old, locked), create="never", select=None)
@@ -449,14 +451,14 @@ def test_a_set_with_a_failed_part_has_failed_as_a_whole() -> None:
     assert planned(afterwards(account, plan), **WHOLE, keep={"last": 2}).is_empty
 
 
-def test_of_a_failed_set_the_last_good_snapshot_of_a_volume_stays() -> None:
+def test_last_good_snapshot_in_a_failed_set_is_kept() -> None:
     failed = snapshot_set(DAY, 1, 1, 2, states=["completed", "error"])
     plan = planned(Account.of(failed), create="never", select=None)
     assert deleted(plan) == set()
     assert decision(plan, failed[0])["guard"] == "last"
 
 
-def test_a_failed_set_with_a_good_part_that_an_image_uses_stays() -> None:
+def test_failed_set_with_a_part_in_an_image_is_kept() -> None:
     failed = snapshot_set(3 * DAY, 1, 1, 2, states=["completed", "error"])
     image = Image("ami-1", block_devices=(ImageDevice("/dev/sda", failed[0].snapshot_id),))
     plan = planned(Account.of(machine(1, 1, 2), failed, snapshot_set(timedelta(hours=1), 1, 1, 2), image), **WHOLE)
@@ -464,7 +466,7 @@ def test_a_failed_set_with_a_good_part_that_an_image_uses_stays() -> None:
     assert decision(plan, failed[0])["guard"] == "image"
 
 
-def test_a_failed_set_leaves_only_when_what_replaces_it_is_there() -> None:
+def test_failed_set_is_deleted_once_its_replacement_is_completed() -> None:
     failed = snapshot_set(timedelta(hours=3), 1, 1, 2, states=["completed", "error"])
     plan = planned(Account.of(machine(1, 1, 2), failed), **WHOLE, wait=False)
     assert deleted(plan) == set()
@@ -506,7 +508,7 @@ def test_a_volume_on_two_instances_is_in_the_set_of_each() -> None:
 @pytest.mark.parametrize(
     ("copy", "expected"), [(True, {"Name": "db", "team": "a", "env": "x"}), (False, {"team": "a", "env": "x"})]
 )
-def test_the_tags_of_the_volume_go_along_and_the_policys_come_before_them(copy: bool, expected: dict[str, str]) -> None:
+def test_policy_tags_override_copied_volume_tags(copy: bool, expected: dict[str, str]) -> None:
     tags = {"Name": "db", "team": "b", "aws:backup": "y", "ec2ops:spec": "z"}
     plan = planned(Account.of(volume(1, tags=tags)), tags={"team": "a", "env": "x"}, copy_volume_tags=copy)
     found = request_tags(created(plan)[0])
@@ -514,7 +516,7 @@ def test_the_tags_of_the_volume_go_along_and_the_policys_come_before_them(copy: 
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["volume", "set"])
-def test_of_more_tags_than_a_snapshot_can_have_some_stay_behind_with_a_warning(whole: bool) -> None:
+def test_tags_beyond_the_limit_of_a_snapshot_are_left_out_with_a_warning(whole: bool) -> None:
     tags = {f"tag {number:02}": "" for number in range(49)} | {"Name": "db"}
     resources = [*machine(1, 1), volume(1, 1, "/dev/xvda", tags=tags)]
     given = {**(WHOLE if whole else {}), "tags": {"team": "a", "tag 00": "mine"}}
@@ -531,7 +533,7 @@ def test_of_more_tags_than_a_snapshot_can_have_some_stay_behind_with_a_warning(w
     assert (again.is_empty, again.warnings) == (True, ())
 
 
-def test_declared_tags_converge_on_what_the_policy_made_and_on_nothing_else() -> None:
+def test_declared_tags_converge_only_on_the_policys_snapshots() -> None:
     right, wrong = snapshot(timedelta(hours=1), tags={"team": "a"}), snapshot(DAY, tags={"team": "b", "Name": "old"})
     adopted = snapshot(2 * DAY, policy=None, tags={"made-by": "cron", "ec2ops:adopted-by": "p"})
     account = Account.of(volume(1, tags={"Name": "new"}), right, wrong, adopted)
@@ -545,7 +547,7 @@ def test_declared_tags_converge_on_what_the_policy_made_and_on_nothing_else() ->
 # --- two of one slot -------------------------------------------------------------------------------------------------
 
 
-def test_the_second_of_a_slot_takes_nobodys_place_and_goes_when_there_is_a_newer_one() -> None:
+def test_second_snapshot_of_a_slot_displaces_none_and_is_deleted() -> None:
     first, second = snapshot(DAY), snapshot(DAY - timedelta(seconds=5))
     older, given = snapshot(2 * DAY), {"keep": {"last": 2}}
     account = Account.of(volume(1), first, second, older)
@@ -568,7 +570,7 @@ def test_the_second_of_a_slot_takes_nobodys_place_and_goes_when_there_is_a_newer
 # --- whose they are --------------------------------------------------------------------------------------------------
 
 
-def test_adopted_ones_are_retained_but_never_those_of_another_policy() -> None:
+def test_adopted_snapshots_of_another_policy_are_not_retained() -> None:
     adopted = days(3, policy=None, tags={"made-by": "cron", "ec2ops:adopted-by": "p"})
     others = days(3, policy="q", tags={"made-by": "cron"})
     foreign = days(3, policy=None)
@@ -579,7 +581,7 @@ def test_adopted_ones_are_retained_but_never_those_of_another_policy() -> None:
     assert plan.report.result["counts"]["managed"] == 3
 
 
-def test_snapshots_of_unknown_source_are_reported_and_stay() -> None:
+def test_snapshots_of_unknown_source_are_reported_and_kept() -> None:
     unknown = days(3, of="vol-ffffffff", policy=None, tags={"made-by": "cron"})
     plan = planned(Account.of(unknown), select=None, create="never", adopt={"tags": {"made-by": "cron"}}, report="all")
     assert plan.is_empty
@@ -602,7 +604,7 @@ def test_copies_of_another_region_are_left_to_its_run() -> None:
     assert plan.report.result["decisions"] == []
 
 
-def test_volumes_that_are_gone_go_on_being_retained_each_for_itself() -> None:
+def test_deleted_volumes_are_still_retained_separately() -> None:
     gone, other = days(3, of=7), days(2, of=8)
     here = snapshot(timedelta(hours=1))
     plan = planned(Account.of(volume(1), here, gone, other), keep={"last": 2})
@@ -644,7 +646,7 @@ BACKUP = {"aws:backup:source-resource": "arn:aws:ec2:us-east-1::volume/vol-1"}
         (snapshot(DAY, tags={"keep": "yes"}), {}, "protected: "),
     ],
 )  # fmt: skip
-def test_what_takes_nobodys_place(one: Snapshot, given: dict[str, Any], reason: str) -> None:
+def test_excluded_snapshots_displace_no_other(one: Snapshot, given: dict[str, Any], reason: str) -> None:
     old = days(3, first=2)
     options = {
         "keep": {"last": 2},
@@ -664,7 +666,7 @@ def test_what_takes_nobodys_place(one: Snapshot, given: dict[str, Any], reason: 
 
 
 @pytest.mark.parametrize(("name", "tags"), [("managed", DLM), ("protected", {"keep": "yes"})])
-def test_reported_ones_count_again_and_go_with_a_warning(name: str, tags: dict[str, str]) -> None:
+def test_reported_snapshots_count_and_are_deleted_with_a_warning(name: str, tags: dict[str, str]) -> None:
     first, second = snapshot(DAY, tags=tags), snapshot(5 * DAY, tags=tags)
     old = days(3, first=2)
     plan = planned(
@@ -686,7 +688,7 @@ def test_a_minute_ahead_is_not_the_future() -> None:
     assert deleted(plan) == ids(old)
 
 
-def test_the_tags_of_a_kubernetes_volume_do_not_make_our_snapshot_anothers() -> None:
+def test_snapshot_with_tags_of_a_kubernetes_volume_is_retained() -> None:
     tags = {"ebs.csi.aws.com/cluster": "true", "kubernetes.io/created-for/pvc/name": "data"}
     old = days(3, tags=tags)
     account = Account.of(volume(1, tags=tags), old)
@@ -769,13 +771,13 @@ def test_a_guard_keeps_reports_or_fails(name: str, resources: list[Resource], re
 
 
 @pytest.mark.parametrize("resources", UNGUARDED, ids=str)
-def test_what_no_guard_stops_goes_without_a_word(resources: list[Resource]) -> None:
+def test_unguarded_snapshot_is_deleted_without_a_warning(resources: list[Resource]) -> None:
     plan = guarded("keep", "image", resources)
     assert deleted(plan) == {OLD.snapshot_id}
     assert plan.warnings == ()
 
 
-def test_a_guard_that_is_to_fail_says_nothing_of_what_another_keeps() -> None:
+def test_failing_guard_ignores_snapshots_kept_by_another_guard() -> None:
     image = Image("ami-1", block_devices=(ImageDevice("/dev/sda", OLD.snapshot_id),))
     public = Fact(f"{OLD.snapshot_id}/public", True)
     given = {"select": None, "create": "never", "guards": {"public": "fail"}}
@@ -785,7 +787,7 @@ def test_a_guard_that_is_to_fail_says_nothing_of_what_another_keeps() -> None:
 
 
 @pytest.mark.parametrize("name", ["managed", "protected"])
-def test_what_would_go_fails_where_its_guard_says_so(name: str) -> None:
+def test_deletion_with_a_guard_in_fail_mode_fails(name: str) -> None:
     one = snapshot(9 * DAY, tags={"managed": DLM, "protected": {"keep": "yes"}}[name])
     given = {"protect": {"tags": {"keep": "yes"}}, "guards": {name: "fail"}, "select": None, "create": "never"}
     plan = planned(Account.of(days(2), one), **given)
@@ -796,7 +798,7 @@ def test_what_would_go_fails_where_its_guard_says_so(name: str) -> None:
     assert plan.refused is None
 
 
-def test_the_last_completed_of_a_volume_stays_whoever_made_the_others() -> None:
+def test_last_completed_snapshot_of_a_volume_is_kept_beside_foreign_ones() -> None:
     """In a set the rules look at the instance; the volume that only the older set holds has this last one."""
     old, new = snapshot_set(2 * DAY, 1, 1, 2), snapshot_set(DAY, 1, 1)
     given = {"select": None, "create": "never"}
@@ -816,7 +818,7 @@ def test_the_last_completed_of_a_volume_stays_whoever_made_the_others() -> None:
         assert plan.is_empty, useless
 
 
-def test_a_copy_is_not_the_last_of_the_volume_that_ec2_shows_for_it() -> None:
+def test_copy_is_not_the_last_of_its_shown_volume() -> None:
     """The volume of a copy is an arbitrary one; its description says what it is a backup of, and no tag alone."""
     old, new = snapshot_set(2 * DAY, 1, 1, 2), snapshot_set(DAY, 1, 1)
     given = {"select": None, "create": "never"}
@@ -828,7 +830,7 @@ def test_a_copy_is_not_the_last_of_the_volume_that_ec2_shows_for_it() -> None:
     assert deleted(planned(Account.of(old, new, told), **given)) == ids(old)
 
 
-def test_nothing_is_said_to_be_deleted_that_another_guard_or_a_limit_holds_back() -> None:
+def test_withheld_deletions_are_not_reported_as_deleted() -> None:
     resources: list[Resource] = [used_by("available"), Fact(f"{OLD.snapshot_id}/public", True)]
     plan = guarded("report", "public", resources)
     assert plan.is_empty
@@ -838,7 +840,7 @@ def test_nothing_is_said_to_be_deleted_that_another_guard_or_a_limit_holds_back(
     assert plan.warnings == ()
 
 
-def test_facts_are_asked_only_where_something_would_go_and_of_those_only() -> None:
+def test_facts_are_queried_only_for_snapshots_to_delete() -> None:
     quiet = Account.of(days(1))
     planned(quiet, select=None, create="never", guards=SHARING)
     assert [query.operation for query in quiet.asked] == ["DescribeSnapshots"]
@@ -851,7 +853,7 @@ def test_facts_are_asked_only_where_something_would_go_and_of_those_only() -> No
 
 
 @pytest.mark.parametrize("keep", [{"last": 1}, {"within": "4d", "reference": "now"}], ids=str)
-def test_what_begins_after_the_last_answer_is_left_to_the_next_run(keep: dict[str, Any]) -> None:
+def test_slot_that_begins_after_the_last_answer_is_left_to_the_next_run(keep: dict[str, Any]) -> None:
     """A slot that begins, or a span that ends, between reading and planning: of what goes then, nothing was asked."""
     midnight = datetime(2026, 11, 25, tzinfo=UTC)
     here, used = snapshot(timedelta(0)), snapshot("2026-11-21T00:00:00")
@@ -941,7 +943,7 @@ def test_parts_of_a_failed_set_that_hold_something_count_for_the_limits() -> Non
 # --- what leans on what is not there yet -----------------------------------------------------------------------------
 
 
-def test_without_a_wait_what_leans_on_the_new_one_stays_for_a_later_run() -> None:
+def test_snapshot_replaced_by_a_new_one_is_left_to_a_later_run_without_a_wait() -> None:
     old = days(4)
     account = Account.of(volume(1), old)
     plan = planned(account, keep={"last": 2}, wait=False)
@@ -952,7 +954,7 @@ def test_without_a_wait_what_leans_on_the_new_one_stays_for_a_later_run() -> Non
     assert deleted(planned(afterwards(account, plan), keep={"last": 2}, wait=False)) == {old[1].snapshot_id}
 
 
-def test_without_a_wait_a_pending_one_is_leant_on_in_the_same_way() -> None:
+def test_snapshot_replaced_by_a_pending_one_is_kept_without_a_wait() -> None:
     pending, old = snapshot(timedelta(minutes=1), state="pending"), days(2)
     plan = planned(Account.of(volume(1), pending, old), wait=False)
     assert deleted(plan) == ids(old[1:])
@@ -964,7 +966,7 @@ def test_without_a_wait_a_pending_one_is_leant_on_in_the_same_way() -> None:
 
 
 @pytest.mark.parametrize(("report", "number"), [("actions", 3), ("all", 5), ("summary", 0)])
-def test_how_much_is_told(report: str, number: int) -> None:
+def test_report_option_limits_the_decisions(report: str, number: int) -> None:
     image = Image("ami-1", block_devices=(ImageDevice("/dev/sda", OLD.snapshot_id),))
     plan = planned(Account.of(volume(1), days(4), OLD, image), keep={"last": 3}, report=report)
     assert len(plan.report.result["decisions"]) == number
@@ -981,7 +983,7 @@ def test_how_much_is_told(report: str, number: int) -> None:
     assert (OLD.snapshot_id in plan.report.text) is (report != "summary")
 
 
-def test_the_explanation_says_everything_of_a_volume_of_which_something_goes() -> None:
+def test_explanation_of_a_volume_with_a_deletion_lists_all_its_snapshots() -> None:
     old = days(2)
     plan = planned(Account.of(volume(1), old, days(1, of=2)), keep={"last": 2}, max_delete=0)
     assert plan.report.text.splitlines() == [
@@ -1073,7 +1075,7 @@ def test_planned_again_over_what_it_predicts_there_is_nothing_to_do(account: Acc
 
 @examples(150)
 @given(worlds(), policies(), st.booleans())
-def test_what_holds_for_every_plan(account: Account, given: dict[str, Any], wait: bool) -> None:
+def test_every_plan_meets_the_limits_and_guards(account: Account, given: dict[str, Any], wait: bool) -> None:
     plan = planned(account, **given, wait=wait)
     entries = plan.report.result["decisions"]
     told = [one for entry in entries for one in entry["snapshot_ids"]]
@@ -1134,9 +1136,7 @@ def _awaited(plan: Plan, account: Account, source: str) -> bool:
 
 @examples(60)
 @given(worlds(), policies(), st.randoms(use_true_random=False))
-def test_the_order_of_what_ec2_answers_is_irrelevant(
-    account: Account, given: dict[str, Any], chance: random.Random
-) -> None:
+def test_order_of_answers_changes_nothing(account: Account, given: dict[str, Any], chance: random.Random) -> None:
     shuffled = list(account.resources.items())
     chance.shuffle(shuffled)
     first, second = planned(account, **given), planned(Account(*(one for _name, one in shuffled)), **given)

@@ -48,7 +48,7 @@ def told(**accounts: str) -> State:
     ],
     ids=["home", "a region of the own account", "two profiles of one account"],
 )
-def test_place_that_is_anothers_double_is_refused(copies: list[tuple[str, str | None]], named: str) -> None:
+def test_place_named_twice_is_refused(copies: list[tuple[str, str | None]], named: str) -> None:
     state = told(own=OWN, mine=OWN, a=OTHER, b=OTHER)
     with pytest.raises(SpecError, match="the same place") as refused:
         Accounts(spec_of(*copies), state).require_distinct()
@@ -132,7 +132,7 @@ def test_profile_of_the_own_account_in_another_region_is_copied_to_without_shari
     assert "ModifySnapshotAttribute" not in sandbox.counts()
 
 
-def test_account_is_asked_for_only_until_an_answer_tells_it(sandbox: Sandbox) -> None:
+def test_account_is_queried_until_an_answer_shows_it(sandbox: Sandbox) -> None:
     scene = Scene(sandbox, 2, "data")
     given = scene.options(vault(), vault(region=ELSEWHERE))
     first = ok(rotate(sandbox, **given))

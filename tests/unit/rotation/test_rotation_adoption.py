@@ -194,7 +194,7 @@ def test_deleting_of_a_volume_that_is_gone_is_not_warned_of() -> None:
     assert outside(plan) == []
 
 
-def test_nothing_outside_is_asked_about_while_nothing_of_it_goes() -> None:
+def test_unselected_volumes_are_queried_only_for_deletions() -> None:
     account = Account.of(volume(1), volume(2), snapshot(HOUR), days(3), days(2, 2))
     plan = planned(account, keep={"last": 2})
     assert len(deleted(plan)) == 2
@@ -225,7 +225,7 @@ def sandbox(quick_sandbox: Sandbox) -> Sandbox:
     return quick_sandbox
 
 
-def test_two_policies_that_adopt_the_same_snapshots_do_not_delete_each_others(sandbox: Sandbox) -> None:
+def test_two_policies_adopting_the_same_snapshots_keep_each_others(sandbox: Sandbox) -> None:
     (volume_id,) = sandbox.seed({"volume": {"name": "data"}}).values()
     rows = [
         {"volume": volume_id, "age": (number + 1) * 86400, "tags": {"by": "cron"}, "name": f"day {number}"}

@@ -52,7 +52,7 @@ def _completed(resources: Any, names: set[str]) -> list[Resource]:
 # --- one by one -------------------------------------------------------------------------------------------------------
 
 
-def test_only_what_its_rules_would_keep_is_copied_the_oldest_first() -> None:
+def test_snapshots_that_rules_keep_are_copied_oldest_first() -> None:
     days = [snapshot(number * DAY) for number in range(1, 5)]
     plan = planned(world_of(volume(1), *days), keep={"last": 9}, copies=place(), create="never")
     assert copies_in(plan) == [days[1].snapshot_id, days[0].snapshot_id]
@@ -60,7 +60,7 @@ def test_only_what_its_rules_would_keep_is_copied_the_oldest_first() -> None:
     assert [len(stage.changes) for stage in plan.stages if copies_in(Plan((stage,)))] == [1, 1]
 
 
-def test_an_original_stays_until_its_copy_is_completed() -> None:
+def test_original_is_kept_until_its_copy_is_completed() -> None:
     old, new = snapshot(2 * DAY), snapshot(DAY)
     for state, gone in (("pending", set()), ("completed", {old.snapshot_id})):
         world = world_of(volume(1), old, new, copy_of(old, state), copy_of(new))
@@ -83,7 +83,7 @@ def test_an_original_stays_until_its_copy_is_completed() -> None:
     ],
     ids=["another policy", "another region's", "its own"],
 )
-def test_what_else_is_there_is_left_alone(tags: dict[str, str]) -> None:
+def test_copies_of_others_are_left_alone(tags: dict[str, str]) -> None:
     new = snapshot(DAY)
     foreign = [copy_of(snapshot(number * DAY), tags=tags) for number in range(2, 6)]
     plan = planned(world_of(volume(1), new, *foreign), copies=place(), create="never")
@@ -103,7 +103,7 @@ def test_twenty_at_once_with_those_that_are_under_way() -> None:
     assert waits == [5, 20, 5]
 
 
-def test_what_is_archived_future_or_managed_by_others_is_not_copied() -> None:
+def test_archived_future_and_managed_snapshots_are_not_copied() -> None:
     days = [
         snapshot(DAY, storage_tier="archive"),
         snapshot(-DAY),
@@ -116,7 +116,7 @@ def test_what_is_archived_future_or_managed_by_others_is_not_copied() -> None:
 
 
 @pytest.mark.parametrize("part", [0, 1])
-def test_of_a_set_the_part_that_has_no_copy_is_copied(part: int) -> None:
+def test_part_of_a_set_without_a_copy_is_copied(part: int) -> None:
     """With the other part it is one: none of the place's rules takes it for two."""
     sets = [snapshot_set(number * DAY, 1, 1, 2) for number in (1, 2, 3)]
     copies = [copy_of(one) for several in sets for one in several]
@@ -128,7 +128,7 @@ def test_of_a_set_the_part_that_has_no_copy_is_copied(part: int) -> None:
 
 
 @pytest.mark.parametrize("part", [0, 1])
-def test_what_is_left_of_a_set_of_copies_goes_when_no_rule_keeps_it(part: int) -> None:
+def test_rest_of_a_set_of_copies_is_deleted_without_a_rule(part: int) -> None:
     """Also while its original is there, as when the deletion of the set was refused half-way."""
     sets = [snapshot_set(number * DAY, 1, 1, 2) for number in (1, 2, 3)]
     copies = [copy_of(one) for several in sets for one in several]
@@ -151,7 +151,7 @@ def test_a_copy_has_the_place_of_its_original_also_within_its_slot() -> None:
     assert deleted(planned(both, copies=place(keep={"daily": 1}), **given)) == {copy_of(cron).snapshot_id}
 
 
-def test_the_second_copy_of_one_original_takes_nobodys_place_and_goes() -> None:
+def test_second_copy_of_one_original_displaces_none_and_is_deleted() -> None:
     days = [snapshot(number * DAY) for number in (1, 2, 3)]
     copies = [copy_of(one) for one in days]
     twice = copy_of(days[1], snapshot_id="snap-cccccccccccccccc2", start_time=NOW - 3 * DAY / 2)
@@ -213,7 +213,7 @@ def worlds(draw: st.DrawFn) -> tuple[World, dict[str, Any]]:
 
 @examples(150)
 @given(worlds())
-def test_run_after_run_it_settles_and_nothing_is_copied_twice(case: tuple[World, dict[str, Any]]) -> None:
+def test_repeated_runs_converge_without_second_copies(case: tuple[World, dict[str, Any]]) -> None:
     world, given = case
     copied: Counter[str] = Counter()
     for _run in range(6):
@@ -247,7 +247,7 @@ def test_run_after_run_it_settles_and_nothing_is_copied_twice(case: tuple[World,
 
 @examples(50)
 @given(worlds(), st.integers(0, 1000))
-def test_the_order_of_what_ec2_answers_is_irrelevant(case: tuple[World, dict[str, Any]], seed: int) -> None:
+def test_order_of_answers_changes_nothing(case: tuple[World, dict[str, Any]], seed: int) -> None:
     world, given = case
     mixed = list(world.values())
     random.Random(seed).shuffle(mixed)

@@ -114,7 +114,7 @@ def test_a_lower_quota_is_learnt_from_ec2_and_later_runs_catch_up(sandbox: Sandb
     assert len(ok(rotate(sandbox, **with_wait)).result["copied"]) == 2
 
 
-def test_a_copy_that_fails_is_told_removed_and_tried_again(sandbox: Sandbox) -> None:
+def test_failed_copy_is_named_deleted_and_repeated(sandbox: Sandbox) -> None:
     scene = Scene(sandbox, 2, "data")
     given = scene.options({"region": ELSEWHERE, "keep": {"daily": 1}}, keep={"daily": 1})
     with sandbox.fault("CopySnapshot", kind="end", occurrence=1, message="Given key ID is not accessible"):
@@ -179,7 +179,7 @@ def test_sets_are_copied_and_kept_as_a_whole(sandbox: Sandbox) -> None:
     assert len(scene.copies()) == 3
 
 
-def test_a_copy_that_an_earlier_run_has_begun_and_this_one_sees_completed_holds_nothing_back(sandbox: Sandbox) -> None:
+def test_copy_of_an_earlier_run_completed_in_this_run_delays_no_deletion(sandbox: Sandbox) -> None:
     scene = Scene(sandbox, 0, "data")
     given = scene.options({"region": ELSEWHERE, "keep": {"last": 1}, "wait": True}, keep={"last": 1})
     sandbox.configure(durations={"snapshot_copying": DAY + 300.0})
@@ -201,7 +201,7 @@ def test_a_name_that_is_not_ascii_is_copied_too(sandbox: Sandbox) -> None:
 # --- what holds back --------------------------------------------------------------------------------------------------
 
 
-def test_the_newest_copy_with_a_key_stays_although_ec2_would_delete_it(sandbox: Sandbox) -> None:
+def test_newest_copy_with_a_key_is_kept_although_ec2_would_delete_it(sandbox: Sandbox) -> None:
     scene = Scene(sandbox, 0, "data")
     keep = {"region": ELSEWHERE, "keep": {"last": 1}, "wait": True}
     (old,) = ok(rotate(sandbox, **scene.options(keep))).result["copied"]
@@ -220,7 +220,7 @@ def test_the_newest_copy_with_a_key_stays_although_ec2_would_delete_it(sandbox: 
 
 
 @pytest.mark.parametrize("by_alias", [False, True], ids=["arn", "alias"])
-def test_with_a_key_of_its_own_a_run_leaves_nothing_to_the_next(sandbox: Sandbox, by_alias: bool) -> None:
+def test_copy_with_its_own_key_leaves_no_work_to_the_next_run(sandbox: Sandbox, by_alias: bool) -> None:
     scene, kms = Scene(sandbox, 0, "data"), sandbox.client("kms", ELSEWHERE)
     key = kms.create_key()["KeyMetadata"]["Arn"]
     kms.create_alias(AliasName="alias/backup", TargetKeyId=key)
@@ -238,7 +238,7 @@ def test_with_a_key_of_its_own_a_run_leaves_nothing_to_the_next(sandbox: Sandbox
 
 
 @pytest.mark.parametrize("wait", [False, True])
-def test_where_there_is_no_such_key_all_else_is_done_and_nothing_deleted(sandbox: Sandbox, wait: bool) -> None:
+def test_missing_key_stops_only_its_copies_and_the_deletions(sandbox: Sandbox, wait: bool) -> None:
     scene = Scene(sandbox, 4, "data")
     kms = sandbox.client("kms", ELSEWHERE)
     place = {"region": ELSEWHERE, "keep": {"daily": 1}, "wait": wait, "kms_key_id": "alias/backup"}
@@ -317,7 +317,7 @@ def test_two_accounts_that_copy_to_one_leave_each_others_alone(sandbox: Sandbox)
     assert origins == {f"123456789012/{REGION}", f"{theirs}/{REGION}"}
 
 
-def test_the_guard_of_what_is_shared_does_not_see_what_is_lent(sandbox: Sandbox) -> None:
+def test_guard_shared_ignores_shares_for_copies(sandbox: Sandbox) -> None:
     scene = Scene(sandbox, 0, "data")
     given = {"keep": {"last": 1}, "guards": {"shared": "fail"}}
     sandbox.configure(durations={"snapshot_copying": DAY + 300.0})
@@ -331,7 +331,7 @@ def test_the_guard_of_what_is_shared_does_not_see_what_is_lent(sandbox: Sandbox)
     scene.assert_returned()
 
 
-def test_what_somebody_else_shares_stays_shared(sandbox: Sandbox) -> None:
+def test_shares_by_others_are_kept(sandbox: Sandbox) -> None:
     scene = Scene(sandbox, 1, "data")
     (old,) = scene.past
     sandbox.client(region=REGION).modify_snapshot_attribute(
@@ -374,7 +374,7 @@ WANTED = tuple(([("data", "0")], {"completed"}) for _place in range(3))
 CALLS = 1 + 1 + 1 + 2 + 1 + 1 + 1  # create, record, share, copy, no longer share, no record, delete
 
 
-def test_undisturbed(sandbox: Sandbox) -> None:
+def test_undisturbed_run_converges(sandbox: Sandbox) -> None:
     scene = Scene(sandbox, 1, "data")
     four(sandbox, **everywhere(scene))
     assert world(scene) == WANTED
@@ -383,7 +383,7 @@ def test_undisturbed(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("nth", range(1, CALLS + 1))
-def test_killed_and_run_again(sandbox: Sandbox, nth: int) -> None:
+def test_rerun_after_a_kill_completes_the_work(sandbox: Sandbox, nth: int) -> None:
     scene = Scene(sandbox, 1, "data")
     with pytest.raises(Killed):
         rotate(sandbox, gateway=KillingGateway(sandbox_gateway(sandbox, REGION), nth), **everywhere(scene))
@@ -396,7 +396,7 @@ def test_killed_and_run_again(sandbox: Sandbox, nth: int) -> None:
 
 @pytest.mark.parametrize("unclear", [False, True], ids=["refused", "unclear"])
 @pytest.mark.parametrize("nth", range(1, CALLS + 1))
-def test_refused_and_run_again(sandbox: Sandbox, nth: int, unclear: bool) -> None:
+def test_rerun_after_a_refusal_completes_the_work(sandbox: Sandbox, nth: int, unclear: bool) -> None:
     scene = Scene(sandbox, 1, "data")
     gateway = RefusingGateway(sandbox_gateway(sandbox, REGION), nth, unclear=unclear)
     disturbed = rotate(sandbox, gateway=gateway, **everywhere(scene))
@@ -426,7 +426,7 @@ class CompletingGateway:
         return answers
 
 
-def test_copy_that_ends_during_the_way_back_leaves_the_record_of_its_sharing(sandbox: Sandbox) -> None:
+def test_copy_that_ends_during_the_rollback_keeps_the_record_of_its_sharing(sandbox: Sandbox) -> None:
     scene = Scene(sandbox, 1, "data")
     sandbox.configure(durations={"snapshot_copying": 3600.0})
     with sandbox.fault("CopySnapshot", region=ELSEWHERE, code="UnauthorizedOperation", status=403):
@@ -453,7 +453,7 @@ def test_two_at_once_end_with_one_copy_of_each(sandbox: Sandbox) -> None:
     assert ok(rotate(sandbox, **given)).result["plan"] == []
 
 
-def test_the_source_of_a_copy_by_hand_stays(sandbox: Sandbox) -> None:
+def test_source_of_a_copy_made_by_hand_is_kept(sandbox: Sandbox) -> None:
     """EC2 would delete it, and the copy might fail."""
     scene = Scene(sandbox, 2, "data")
     sandbox.configure(durations={"snapshot_copying": timedelta(hours=1).total_seconds()})

@@ -57,7 +57,7 @@ def test_incomplete_set_does_not_fill_its_slot() -> None:
     assert made.action == "CreateSnapshots"
 
 
-def test_incomplete_set_takes_nobodys_place_and_goes_when_the_rules_would_not_keep_it_whole() -> None:
+def test_incomplete_set_displaces_no_other_and_is_deleted_by_the_rules() -> None:
     broken = [parts(number * DAY, 1) for number in (2, 5)]
     whole = [parts(number * DAY, 2) for number in (1, 3, 4)]
     account = Account.of(instance(1, 1, 2), *broken, *whole)
@@ -69,7 +69,7 @@ def test_incomplete_set_takes_nobodys_place_and_goes_when_the_rules_would_not_ke
 
 
 @pytest.mark.parametrize("recorded", [True, False], ids=["in the description", "in a tag"])
-def test_rest_of_a_second_set_is_deleted_where_the_description_tells_that_parts_are_gone(recorded: bool) -> None:
+def test_rest_of_a_second_set_with_recorded_size_is_deleted(recorded: bool) -> None:
     """A run that has lost a race was ended after it had deleted one part of its own set."""
     first = parts(DAY, 2)
     text = {"description": f"p: {I1}, 2 volumes"} if recorded else {}
@@ -84,7 +84,7 @@ def test_incomplete_set_that_is_pending_is_not_deleted() -> None:
     assert deleted(plan) == set()
 
 
-def test_incomplete_set_of_this_slot_goes_only_when_the_new_one_is_there() -> None:
+def test_incomplete_set_of_the_slot_is_deleted_once_the_new_one_is_completed() -> None:
     broken, whole = parts(HOUR, 1), parts(DAY, 2)
     given = {**WHOLE, "keep": {"daily": 2}}
     account = Account.of(instance(1, 1), broken, whole)
@@ -127,7 +127,7 @@ class DetachingGateway:
         return self._gateway.perform(changes, generation)
 
 
-def test_run_returns_what_it_made_and_the_next_one_takes_a_whole_set(sandbox: Sandbox) -> None:
+def test_run_with_a_partial_set_returns_it_and_the_next_takes_a_whole_set(sandbox: Sandbox) -> None:
     web = machine(sandbox, data=2)
     given = {"select": {"instance_ids": [web.instance_id]}, "consistency": "instance", "keep": {"daily": 3}}
     gone = max(web.attached().values())

@@ -163,7 +163,7 @@ def test_copy_protected_during_the_wait_is_kept(sandbox: Sandbox) -> None:
     assert (kept["snapshot_ids"], kept["region"], kept["guard"]) == ([oldest], ELSEWHERE, "protected")
 
 
-def test_guard_in_report_mode_lets_it_go_late_too(sandbox: Sandbox) -> None:
+def test_guard_in_report_mode_permits_a_late_deletion(sandbox: Sandbox) -> None:
     volume, old = policies_volume(sandbox, 4)
     given = options(volume, guards={"protected": "report"})
     ec2 = sandbox.client("ec2", REGION)
@@ -173,7 +173,7 @@ def test_guard_in_report_mode_lets_it_go_late_too(sandbox: Sandbox) -> None:
     assert ran.result["kept_late"] == []
 
 
-def test_guard_in_fail_mode_keeps_it_late_and_the_next_run_fails(sandbox: Sandbox) -> None:
+def test_guard_in_fail_mode_keeps_late_and_the_next_run_fails(sandbox: Sandbox) -> None:
     volume, old = policies_volume(sandbox, 4)
     given = options(volume, guards={"fast_restore": "fail"})
     ec2 = sandbox.client("ec2", REGION)

@@ -83,7 +83,7 @@ def test_allow_missing_makes_missing_ids_a_warning() -> None:
     assert all("allow_missing" not in text for text in plan.warnings)
 
 
-def test_missing_ids_alone_go_on_with_the_retention() -> None:
+def test_missing_ids_do_not_stop_the_retention() -> None:
     old = days(3)
     plan = planned(Account.of(old), keep={"last": 2})
     assert deleted(plan) == ids(old[2:])
@@ -99,7 +99,7 @@ def test_many_missing_ids_are_not_all_listed() -> None:
     assert len(str(plan.refused)) < 600
 
 
-def test_limit_and_missing_ids_are_both_told() -> None:
+def test_limit_and_missing_ids_are_both_reported() -> None:
     plan = planned(Account.of(volume(2), days(3, of=2)), select={"volume_ids": [V1, V2]}, max_delete=0)
     assert "max_delete" in str(plan.refused)
     assert V1 in str(plan.refused)

@@ -37,7 +37,7 @@ def test_snapshots_of_the_same_form_are_not_named() -> None:
     assert planned(Account.of(machine(1, 1, 2), days(2, 1), days(1, 2)), **BY_VOLUME).warnings == ()
 
 
-def test_snapshots_of_the_old_name_of_a_policy_are_named_while_it_has_none_of_its_own() -> None:
+def test_snapshots_of_a_renamed_policy_without_own_ones_are_named() -> None:
     tags = {"by": "cron"}
     old = [snapshot(number * DAY, policy="old", tags=tags) for number in (1, 2)]
     given = {"adopt": {"tags": tags}, "keep": {"last": 2}}
@@ -84,7 +84,7 @@ def test_renamed_profile_is_no_other_place() -> None:
     assert not any("any more" in text for text in planned(Account.of(volume(1), left), **given).warnings)
 
 
-def test_new_snapshots_tell_where_their_copies_go() -> None:
+def test_new_snapshots_record_the_places_of_their_copies() -> None:
     change, copy = created(planned(Account.of(volume(1)), **COPIES))
     assert "ec2ops:copied-to" not in copy.own_tags
     assert (change.after or {})["tags"]["ec2ops:copied-to"] == "eu-west-1"

@@ -183,16 +183,14 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
 
 
 @pytest.mark.parametrize(("given_options", "named"), REFUSED, ids=[str(one) for one, _named in REFUSED])
-def test_what_cannot_be_meant_is_refused_by_name_value_and_what_is_accepted(
-    given_options: dict[str, Any], named: list[str]
-) -> None:
+def test_invalid_values_are_refused_with_the_accepted_ones(given_options: dict[str, Any], named: list[str]) -> None:
     with pytest.raises(SpecError) as refused:
         options(**given_options)
     missing = [text for text in named if text not in str(refused.value)]
     assert missing in ([], ["90d"]), str(refused.value)
 
 
-def test_what_is_said_is_read() -> None:
+def test_given_options_are_read() -> None:
     assert options() == Lifecycle()
     found = options(
         archive_after="90d",
@@ -264,7 +262,7 @@ def test_rules_that_make_the_archive_dear_are_warned_of(
 OLD = "90d"
 
 
-def test_what_is_older_goes_to_the_archive_but_never_the_newest() -> None:
+def test_older_snapshots_are_archived_except_the_newest() -> None:
     of = stock(snapshot("v1-1", 10), snapshot("v1-2", 100), snapshot("v1-3", 200), snapshot("v2-1", 300))
     found = changes(options(archive_after=OLD), of)
     assert archived(found) == ["v1-2", "v1-3"]
@@ -303,7 +301,7 @@ def test_months_are_those_of_the_policys_calendar() -> None:
     assert archived(changes(one_month, stock(*of, now=now, zone=ZoneInfo("Europe/Berlin")))) == ["v1-2"]
 
 
-def test_what_is_made_and_waited_for_counts_as_the_newest() -> None:
+def test_awaited_new_snapshot_counts_as_the_newest() -> None:
     """So the next run finds nothing to do; and where nobody waits, the old newest stays where it is."""
     of = snapshot("v1-1", 100)
     lifecycle = options(archive_after=OLD)
@@ -330,7 +328,9 @@ ALONE: list[tuple[str, dict[str, Any], list[Fact], str | None]] = [
 
 
 @pytest.mark.parametrize(("_name", "fields", "facts", "reason"), ALONE, ids=[one[0] for one in ALONE])
-def test_what_is_left_where_it_is(_name: str, fields: dict[str, Any], facts: list[Fact], reason: str | None) -> None:
+def test_unarchivable_snapshot_is_left_in_the_standard_tier(
+    _name: str, fields: dict[str, Any], facts: list[Fact], reason: str | None
+) -> None:
     of = stock(snapshot("v1-1", 1), snapshot("v1-2", 100, **fields), snapshot("v1-3", 200))
     found = changes(options(archive_after=OLD), of, *facts)
     assert archived(found) == ["v1-3"]
@@ -338,7 +338,7 @@ def test_what_is_left_where_it_is(_name: str, fields: dict[str, Any], facts: lis
     assert reason is None or reason in waiting(found)["v1-2"]
 
 
-def test_neither_what_no_rule_keeps_nor_what_a_guard_holds() -> None:
+def test_snapshots_without_a_rule_or_with_a_guard_are_not_archived() -> None:
     of = stock(snapshot("v1-1", 1), snapshot("v1-2", 100), snapshot("v1-3", 200), leaving=["v1-2"])
     found = changes(options(archive_after=OLD), of, held={"snap-v1-3": "ami-1 (available) is made of it"})
     assert done(found) == []
@@ -361,13 +361,13 @@ def test_the_newest_is_one_that_can_be_restored_from() -> None:
     assert list(waiting(found)) == ["v1-4"]
 
 
-def test_what_failed_on_its_way_is_tried_again_and_why_is_said() -> None:
+def test_failed_archival_is_repeated_with_its_reason() -> None:
     of = stock(snapshot("v1-1", 1), snapshot("v1-2", 100))
     (change,) = changes(options(archive_after=OLD), of, tier("v1-2", "archival-failed", message="no room")).archive
     assert change.reason == "archive: older than 90d; the last try has failed: no room"
 
 
-def test_a_set_goes_as_a_whole_or_not_at_all() -> None:
+def test_set_is_archived_whole_or_not_at_all() -> None:
     of = stock(*parts("i1-1", 1), *parts("i1-2", 100), *parts("i1-3", 200), *parts("i1-4", 300))
     held = {"snap-i1-2b": "public: anybody may use it"}
     found = changes(options(archive_after=OLD), of, tier("i1-4a", "archival-completed", "archive"), held=held)
@@ -409,7 +409,7 @@ def test_a_volume_with_many_in_the_archive_does_not_keep_the_others_waiting() ->
     assert "v2-1" in found
 
 
-def test_a_set_waits_for_room_and_one_that_is_larger_goes_alone() -> None:
+def test_set_above_the_quota_is_archived_alone() -> None:
     large = [f"{number:02}" for number in range(30)]
     of = [*parts("i1-1", 1), *parts("i1-2", 200, *large), *parts("i2-1", 1), *parts("i2-2", 100)]
     lifecycle = options(archive_after=OLD)
@@ -418,7 +418,7 @@ def test_a_set_waits_for_room_and_one_that_is_larger_goes_alone() -> None:
     assert archived(changes(lifecycle, stock(*of), busy)) == ["i2-2a", "i2-2b"]
 
 
-def test_without_the_option_nothing_comes_back_and_nothing_goes() -> None:
+def test_run_without_archive_after_moves_no_snapshot() -> None:
     of = stock(snapshot("v1-1", 1), snapshot("v1-2", 100, storage_tier="archive"), snapshot("v1-3", 200))
     facts = [tier("v1-2", "archival-completed", "archive"), fast("v1-3", A), lock("v1-1")]
     assert changes(options(), of, *facts) == LifecycleChanges()
@@ -427,7 +427,7 @@ def test_without_the_option_nothing_comes_back_and_nothing_goes() -> None:
 # --- locks ------------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_made_is_locked_once_it_is_there() -> None:
+def test_new_snapshot_is_locked_once_completed() -> None:
     lifecycle = options(lock=GOVERNANCE)
     made = new("v1", **lifecycle.own_tags)
     (change,) = changes(lifecycle, stock(snapshot("v1-1", 1), coming=[made])).secure
@@ -441,7 +441,7 @@ def test_what_is_made_is_locked_once_it_is_there() -> None:
     assert not change.deferrable  # that something is not locked must not pass in silence
 
 
-def test_the_cooling_off_period_goes_along() -> None:
+def test_cooling_off_period_is_sent_with_the_lock() -> None:
     lifecycle = options(lock={**COMPLIANCE, "cool_off": "72h"})
     (change,) = changes(lifecycle, stock(coming=[new("v1", **lifecycle.own_tags)])).secure
     assert change.parameters == {"LockMode": "compliance", "LockDuration": 1, "CoolOffPeriod": 72}
@@ -461,7 +461,7 @@ LOCKABLE: list[tuple[str, dict[str, Any], list[Fact], bool]] = [
 
 
 @pytest.mark.parametrize(("_name", "fields", "facts", "wanted"), LOCKABLE, ids=[one[0] for one in LOCKABLE])
-def test_a_later_run_locks_what_was_made_to_be_and_nothing_else(
+def test_later_run_locks_only_snapshots_marked_for_it(
     _name: str, fields: dict[str, Any], facts: list[Fact], wanted: bool
 ) -> None:
     of = snapshot("v1-1", 2, **fields)
@@ -472,13 +472,13 @@ def test_a_later_run_locks_what_was_made_to_be_and_nothing_else(
     assert done(changes(options(lock=GOVERNANCE), stock(of, leaving=["v1-1"]), *facts)) == []
 
 
-def test_a_pending_one_that_is_waited_for_is_locked() -> None:
+def test_awaited_pending_snapshot_is_locked() -> None:
     of = snapshot("v1-1", 0, state="pending", tags=LOCKED)
     found = changes(options(lock=GOVERNANCE), stock(of, coming=snapshot_sets_of([of], NOW)))
     assert done(found) == [("LockSnapshot", "v1-1")]
 
 
-def test_one_that_nobody_waits_for_is_locked_while_it_is_pending() -> None:
+def test_snapshot_without_a_wait_is_locked_while_pending() -> None:
     of = snapshot("v1-1", 0, state="pending", tags=LOCKED)
     found = changes(options(lock=GOVERNANCE), dataclasses.replace(stock(of), pending=snapshot_sets_of([of], NOW)))
     assert done(found) == [("LockSnapshot", "v1-1")]
@@ -492,7 +492,7 @@ def test_every_part_of_a_set_is_locked_each_once() -> None:
     ]
 
 
-def test_locks_are_taken_off_only_when_asked_and_only_those_of_the_policy() -> None:
+def test_only_the_policys_locks_are_removed_on_request() -> None:
     of = stock(
         snapshot("v1-1", 1, tags=LOCKED),
         snapshot("v1-2", 2, tags={"ec2ops:lock": "compliance 30d"}),
@@ -582,7 +582,7 @@ def test_fast_restore_is_on_the_newest_in_the_zones_and_nowhere_else(
     assert done(changes(options(), of, *facts)) == []
 
 
-def test_only_what_is_there_and_stays_counts_as_newest() -> None:
+def test_newest_counts_only_existing_kept_snapshots() -> None:
     of = [
         snapshot("v1-f", -1),
         snapshot("v1-1", 1, state="pending"),
@@ -603,7 +603,7 @@ def test_only_what_is_there_and_stays_counts_as_newest() -> None:
     assert zoned(found) == [ended("v1-3", A), begun(made.key, A)]
 
 
-def test_what_ends_is_told_with_what_was_on() -> None:
+def test_ended_fast_restore_names_its_zones() -> None:
     of = stock(snapshot("v1-1", 1), snapshot("v1-2", 2))
     off, on = changes(options(fast_restore={"zones": [A]}), of, fast("v1-2", A, B)).all
     assert (off.before, off.after) == ({"fast_restore": [A, B]}, {"fast_restore": []})
@@ -624,7 +624,7 @@ def test_one_that_is_too_large_is_warned_of() -> None:
     assert "snap-v1-1 has 16385 GiB" in found.warnings[0]
 
 
-def test_what_leaves_the_newest_is_archived_in_the_same_run_after_that() -> None:
+def test_former_newest_is_archived_in_the_same_run() -> None:
     of = stock(snapshot("v1-1", 100), snapshot("v1-2", 110), snapshot("v1-3", 120), coming=[new("v1")])
     lifecycle = options(archive_after=OLD, fast_restore={"zones": [A], "newest": 2})
     found = changes(lifecycle, of, fast("v1-1", A), fast("v1-2", A))
@@ -676,7 +676,7 @@ def guards(world: State, **given_guards: str) -> Guards:
     return Guards(parse(given_options, REGION), world, NOW)
 
 
-def test_the_guards_hold_what_an_image_uses() -> None:
+def test_guards_keep_snapshots_of_an_image() -> None:
     of = stock(snapshot("v1-1", 1), snapshot("v1-2", 100), snapshot("v1-3", 200))
     image = Image("ami-1", state="disabled", block_devices=(ImageDevice("/dev/xvda", "snap-v1-2"),))
     about = guards(State(REGION, {"ami-1": image, "snap-v1-3/public": Fact("snap-v1-3/public", True)}), public="report")
@@ -692,7 +692,7 @@ def test_the_guards_hold_what_an_image_uses() -> None:
     }
 
 
-def test_what_is_let_go_of_is_no_longer_guarded() -> None:
+def test_released_snapshot_is_no_longer_guarded() -> None:
     """So it is deleted in the same run, and the next one has nothing to do."""
     world = state(lock("v1-2"), fast("v1-2", A, B), fast("v1-3", A), lock("v1-3"))
     old, older = snapshot("v1-2", 2, tags=LOCKED), snapshot("v1-3", 3)
@@ -709,7 +709,7 @@ def test_what_is_let_go_of_is_no_longer_guarded() -> None:
 # --- what is told -----------------------------------------------------------------------------------------------------
 
 
-def test_what_is_told() -> None:
+def test_result_lists_the_lifecycle_changes() -> None:
     of = stock(snapshot("v1-1", 1, tags=LOCKED), snapshot("v1-2", 100), snapshot("v2-1", 200), snapshot("v2-2", 300))
     lifecycle = options(archive_after=OLD, lock=GOVERNANCE, fast_restore={"zones": [A]})
     held = {"snap-v2-2": "it is public"}
@@ -731,7 +731,7 @@ def test_what_is_told() -> None:
     assert all(value == [] for value in lifecycle_result(LifecycleChanges(), None).values())
 
 
-def test_what_ec2_did_not_take_is_told() -> None:
+def test_refused_lifecycle_changes_are_reported() -> None:
     refusal = {"code": "ResourceLimitExceeded", "message": "Too many.", "not_before": None}
     world = state(Fact("snap-1/deferred", refusal), Fact("vol-1/deferred", refusal), tier("2", "archival-completed"))
     assert lifecycle_deferred(world) == [
@@ -739,7 +739,7 @@ def test_what_ec2_did_not_take_is_told() -> None:
     ]
 
 
-def test_the_order_is_release_secure_and_then_what_depends_on_it() -> None:
+def test_order_is_release_then_secure_then_archive() -> None:
     of = stock(snapshot("v1-1", 1, tags=LOCKED), snapshot("v1-2", 100))
     lifecycle = options(archive_after=OLD, lock=GOVERNANCE, fast_restore={"zones": [A]})
     found = changes(lifecycle, of, fast("v1-2", A))
@@ -854,7 +854,7 @@ def test_the_next_run_has_nothing_to_do(world: tuple[Lifecycle, Stock, dict[str,
 
 @examples(200)
 @given(worlds())
-def test_what_always_holds(world: tuple[Lifecycle, Stock, dict[str, Fact], frozenset[str]]) -> None:
+def test_lifecycle_changes_keep_all_invariants(world: tuple[Lifecycle, Stock, dict[str, Fact], frozenset[str]]) -> None:
     lifecycle, of, facts, held = world
     found = changes(lifecycle, of, *facts.values(), held=lambda item: "held" if item.snapshot_id in held else "")
     everything = {a_set.key: a_set for a_set in (*of.sets, *of.coming)}

@@ -71,7 +71,7 @@ class Scene:
 # --- archive ----------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_old_goes_to_the_archive_but_never_the_newest_nor_what_an_image_uses(sandbox: Sandbox) -> None:
+def test_old_snapshots_are_archived_except_the_newest_and_those_of_images(sandbox: Sandbox) -> None:
     scene = Scene(sandbox)
     used = scene.past[4][0]
     image = sandbox.client().register_image(
@@ -101,7 +101,7 @@ def test_what_is_old_goes_to_the_archive_but_never_the_newest_nor_what_an_image_
     assert points == newest
 
 
-def test_what_no_rule_keeps_is_deleted_and_not_archived(sandbox: Sandbox) -> None:
+def test_snapshot_without_a_rule_is_deleted_and_not_archived(sandbox: Sandbox) -> None:
     scene = Scene(sandbox)
     ran = four(sandbox, **scene.options(archive_after="60h", keep={"last": 4}))
     assert set(ran.result["deleted"]) == set(scene.past[4])
@@ -127,7 +127,7 @@ def test_more_than_ec2_archives_at_once_is_left_to_later_runs(sandbox: Sandbox) 
 GOVERNANCE = {"mode": "governance", "duration": "2d"}
 
 
-def test_what_is_new_is_locked_and_stays_until_the_lock_has_ended(sandbox: Sandbox) -> None:
+def test_new_snapshot_is_locked_and_kept_until_the_lock_ends(sandbox: Sandbox) -> None:
     scene = Scene(sandbox, days=2)
     given = scene.options(lock=GOVERNANCE, keep={"last": 1})
     ran = four(sandbox, **given)
@@ -143,7 +143,7 @@ def test_what_is_new_is_locked_and_stays_until_the_lock_has_ended(sandbox: Sandb
     assert set(ran.result["created"]) <= set(last.result["deleted"])
 
 
-def test_locks_are_taken_off_when_it_is_declared_and_only_our_own(sandbox: Sandbox) -> None:
+def test_declared_unlock_removes_only_own_locks(sandbox: Sandbox) -> None:
     scene = Scene(sandbox, days=2)
     ran = ok(rotate(sandbox, **scene.options(lock=GOVERNANCE)))
     by_hand = scene.past[2][0]
@@ -155,7 +155,7 @@ def test_locks_are_taken_off_when_it_is_declared_and_only_our_own(sandbox: Sandb
     assert {name for name, state in scene.locks().items() if state == "governance"} == {by_hand}
 
 
-def test_what_is_unlocked_is_deleted_by_the_same_run(sandbox: Sandbox) -> None:
+def test_unlocked_snapshot_is_deleted_by_the_same_run(sandbox: Sandbox) -> None:
     scene = Scene(sandbox, days=1)
     first = ok(rotate(sandbox, **scene.options(lock=GOVERNANCE, keep={"last": 1})))
     sandbox.move_clock(DAY)
@@ -163,7 +163,7 @@ def test_what_is_unlocked_is_deleted_by_the_same_run(sandbox: Sandbox) -> None:
     assert set(ran.result["unlocked"]) == set(first.result["created"]) == set(ran.result["deleted"])
 
 
-def test_compliance_is_only_for_who_accepts_it(sandbox: Sandbox) -> None:
+def test_compliance_lock_without_consent_is_refused(sandbox: Sandbox) -> None:
     scene = Scene(sandbox, days=1)
     lock = {"mode": "compliance", "duration": "1d", "cool_off": "2h"}
     refused = rotate(sandbox, **scene.options(lock=lock))
@@ -181,7 +181,7 @@ def test_compliance_is_only_for_who_accepts_it(sandbox: Sandbox) -> None:
 # --- fast restore -----------------------------------------------------------------------------------------------------
 
 
-def test_fast_restore_moves_on_with_the_newest_and_ends_when_it_is_declared(sandbox: Sandbox) -> None:
+def test_fast_restore_follows_the_newest_and_ends_on_request(sandbox: Sandbox) -> None:
     scene = Scene(sandbox, days=2)
     given = scene.options(fast_restore={"zones": [A, B]}, keep={"last": 1})
     ran = four(sandbox, **given)
@@ -234,7 +234,7 @@ WANTED = (
 CALLS = 2 + 2 + 1 + 2 + 2  # create, lock, fast restore, delete, archive
 
 
-def test_undisturbed(sandbox: Sandbox) -> None:
+def test_undisturbed_run_converges(sandbox: Sandbox) -> None:
     scene = Scene(sandbox)
     four(sandbox, **all_of_it(scene))
     assert world(scene) == WANTED
@@ -242,7 +242,7 @@ def test_undisturbed(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("nth", range(1, CALLS + 1))
-def test_killed_and_run_again(sandbox: Sandbox, nth: int) -> None:
+def test_rerun_after_a_kill_completes_the_work(sandbox: Sandbox, nth: int) -> None:
     scene = Scene(sandbox)
     with pytest.raises(Killed):
         rotate(sandbox, gateway=KillingGateway(sandbox_gateway(sandbox, REGION), nth), **all_of_it(scene))
@@ -253,7 +253,7 @@ def test_killed_and_run_again(sandbox: Sandbox, nth: int) -> None:
 
 @pytest.mark.parametrize("unclear", [False, True], ids=["refused", "unclear"])
 @pytest.mark.parametrize("nth", range(1, CALLS + 1))
-def test_refused_and_run_again(sandbox: Sandbox, nth: int, unclear: bool) -> None:
+def test_rerun_after_a_refusal_completes_the_work(sandbox: Sandbox, nth: int, unclear: bool) -> None:
     scene = Scene(sandbox)
     gateway = RefusingGateway(sandbox_gateway(sandbox, REGION), nth, unclear=unclear)
     disturbed = rotate(sandbox, gateway=gateway, **all_of_it(scene))

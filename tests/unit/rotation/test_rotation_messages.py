@@ -90,7 +90,7 @@ def test_list_names_ten_and_counts_the_rest() -> None:
     assert listed([]) == ""
 
 
-def test_partial_failure_says_what_was_done_before() -> None:
+def test_partial_failure_lists_finished_changes() -> None:
     make = Change("CreateSnapshot", "(new snapshot a)", "us-east-1", {}, "due")
     removals = [Change("DeleteSnapshot", f"snap-{number}", "us-east-1", {}, "old") for number in range(13)]
     outcome = Outcome(done=[make, *removals], bindings={"(new snapshot a)": "snap-0abc"})
@@ -101,6 +101,6 @@ def test_partial_failure_says_what_was_done_before() -> None:
     assert done_before(Outcome()) == ""
 
 
-def test_sentences_of_a_failure_are_told_apart() -> None:
+def test_sentences_of_a_failure_are_separated() -> None:
     assert sentences("X failed: no", "", "Done before: a.") == "X failed: no. Done before: a."
     assert sentences("X failed: no", "") == "X failed: no"

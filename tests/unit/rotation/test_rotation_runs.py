@@ -153,7 +153,7 @@ KILLS = [(scenario, nth) for scenario in SCENARIOS for nth in range(1, scenario.
 
 
 @pytest.mark.parametrize(("scenario", "nth"), KILLS, ids=[f"{one.name} {nth}" for one, nth in KILLS])
-def test_killed_and_run_again(sandbox: Sandbox, scenario: Scenario, nth: int) -> None:
+def test_rerun_after_a_kill_completes_the_work(sandbox: Sandbox, scenario: Scenario, nth: int) -> None:
     undisturbed = expected(sandbox, scenario)
     scene = begin(sandbox, scenario)
     given = scenario.options(scene)
@@ -167,7 +167,9 @@ def test_killed_and_run_again(sandbox: Sandbox, scenario: Scenario, nth: int) ->
 
 @pytest.mark.parametrize("unclear", [False, True], ids=["refused", "unclear"])
 @pytest.mark.parametrize(("scenario", "nth"), KILLS, ids=[f"{one.name} {nth}" for one, nth in KILLS])
-def test_refused_and_run_again(sandbox: Sandbox, scenario: Scenario, nth: int, unclear: bool) -> None:
+def test_rerun_after_a_refusal_completes_the_work(
+    sandbox: Sandbox, scenario: Scenario, nth: int, unclear: bool
+) -> None:
     undisturbed = expected(sandbox, scenario)
     scene = begin(sandbox, scenario)
     given = scenario.options(scene)
@@ -207,9 +209,7 @@ def test_two_runs_at_once_end_with_one_of_each(sandbox: Sandbox, scenario: Scena
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.name)
-def test_what_has_failed_is_taken_again_and_nothing_that_leans_on_it_goes_before(
-    sandbox: Sandbox, scenario: Scenario
-) -> None:
+def test_failed_snapshot_is_taken_again_before_dependent_deletions(sandbox: Sandbox, scenario: Scenario) -> None:
     undisturbed = expected(sandbox, scenario)
     scene = begin(sandbox, scenario)
     given = scenario.options(scene)
@@ -255,7 +255,7 @@ def test_changed_tags_are_set_on_all_there_is_with_one_call(sandbox: Sandbox) ->
     assert {(row["tags"]["team"], row["tags"]["env"]) for row in rows.values()} == {("a", "x")}
 
 
-def test_what_is_captured_is_not_waited_for_and_the_next_run_finishes_it(sandbox: Sandbox) -> None:
+def test_captured_without_a_wait_is_finished_by_the_next_run(sandbox: Sandbox) -> None:
     (volume,) = sandbox.seed({"volume": {"name": "data"}}).values()
     old = past(sandbox, [volume], 4)
     sandbox.configure(durations={"snapshot_pending": 60.0})
@@ -273,7 +273,7 @@ def test_what_is_captured_is_not_waited_for_and_the_next_run_finishes_it(sandbox
     assert set(of_policy(sandbox)) == {new, old[0]}
 
 
-def test_without_a_wait_what_leans_on_the_new_one_goes_later(sandbox: Sandbox) -> None:
+def test_snapshot_replaced_by_a_new_one_is_deleted_later_without_a_wait(sandbox: Sandbox) -> None:
     (volume,) = sandbox.seed({"volume": {"name": "data"}}).values()
     old = past(sandbox, [volume], 3)
     sandbox.configure(durations={"snapshot_pending": 600.0})
@@ -292,7 +292,7 @@ def test_without_a_wait_what_leans_on_the_new_one_goes_later(sandbox: Sandbox) -
     assert set(of_policy(sandbox)) == {new}
 
 
-def test_a_wait_that_times_out_says_so_and_deletes_nothing_that_leans_on_it(sandbox: Sandbox) -> None:
+def test_timed_out_wait_keeps_the_snapshots_that_depend_on_it(sandbox: Sandbox) -> None:
     names = sandbox.seed({"volumes": [{"name": name} for name in ("quick", "slow")]})
     quick, slow = names["quick"], names["slow"]
     old = {volume: past(sandbox, [volume], 3) for volume in (quick, slow)}
@@ -319,7 +319,7 @@ def test_a_wait_that_times_out_says_so_and_deletes_nothing_that_leans_on_it(sand
     assert ok(rotate(sandbox, **given)).result["deleted"] == [old[slow][1]]
 
 
-def test_without_a_wait_the_last_completed_one_of_a_volume_stays(sandbox: Sandbox) -> None:
+def test_last_completed_snapshot_is_kept_without_a_wait(sandbox: Sandbox) -> None:
     """A volume that was away is in the new set again, and its only completed snapshot in the set of days ago."""
     names = sandbox.seed({"instance": {"name": "web", "data_volumes": [{"name": "data"}]}})
     root, data, instance = names["web/root"], names["web/data"], names["web"]
@@ -337,7 +337,7 @@ def test_without_a_wait_the_last_completed_one_of_a_volume_stays(sandbox: Sandbo
     assert set(whole) <= set(ok(rotate(sandbox, **given)).result["deleted"])
 
 
-def test_without_a_wait_what_is_pending_is_none_of_the_minimum(sandbox: Sandbox) -> None:
+def test_pending_snapshot_does_not_count_for_the_minimum_without_a_wait(sandbox: Sandbox) -> None:
     (volume,) = sandbox.seed({"volume": {"name": "data"}}).values()
     past(sandbox, [volume], 3)
     given = {"select": {"volume_ids": [volume]}, "keep": {"last": 2}, "min_keep": 3, "wait": False}
@@ -357,7 +357,7 @@ def test_tags_are_compared_to_the_letter(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.name)
-def test_what_ec2_shows_late_is_made_once(sandbox: Sandbox, scenario: Scenario) -> None:
+def test_resource_shown_late_is_made_once(sandbox: Sandbox, scenario: Scenario) -> None:
     """Lost answer, and for a while nothing to be seen of what was made."""
     undisturbed = expected(sandbox, scenario)
     scene = begin(sandbox, scenario)
@@ -369,7 +369,7 @@ def test_what_ec2_shows_late_is_made_once(sandbox: Sandbox, scenario: Scenario) 
     assert_one_of_each_slot(sandbox)
 
 
-def test_a_volume_that_is_gone_and_one_that_is_new(sandbox: Sandbox) -> None:
+def test_new_volume_is_captured_and_a_deleted_one_retained(sandbox: Sandbox) -> None:
     """Captures need existing volumes. The rules apply to all snapshots of the policy."""
     tags = {"backup": "daily"}
     names = sandbox.seed({"volumes": [{"name": "old", "tags": tags}, {"name": "new", "tags": tags}]})
@@ -418,7 +418,7 @@ def test_instances_by_tag_each_have_their_set(sandbox: Sandbox) -> None:
     ],
     ids=str,
 )
-def test_a_limit_holds_deletions_back_and_what_is_due_is_made(
+def test_exceeded_limit_withholds_deletions_but_no_captures(
     sandbox: Sandbox, given: dict[str, Any], limit: str
 ) -> None:
     (volume,) = sandbox.seed({"volume": {"name": "data"}}).values()
@@ -535,7 +535,7 @@ def guarding(**modes: str) -> dict[str, Any]:
     }
 
 
-def test_guards_keep_what_ec2_would_delete(sandbox: Sandbox) -> None:
+def test_guards_keep_snapshots_that_ec2_would_delete(sandbox: Sandbox) -> None:
     ids = guarded_world(sandbox)
     ran = ok(rotate(sandbox, **guarding()))
     assert deletes(sandbox) == [ids[FREE]]
@@ -549,7 +549,7 @@ def test_guards_keep_what_ec2_would_delete(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("name", [*ENFORCED, *REPORTED])
-def test_a_guard_that_fails_lets_nothing_be_deleted(sandbox: Sandbox, name: str) -> None:
+def test_failing_guard_stops_all_deletions(sandbox: Sandbox, name: str) -> None:
     ids = guarded_world(sandbox)
     ended = rotate(sandbox, **guarding(**{name: "fail"}))
     assert f"{ids[name]}: {name}: " in ended.failed
@@ -558,7 +558,7 @@ def test_a_guard_that_fails_lets_nothing_be_deleted(sandbox: Sandbox, name: str)
     assert deletes(sandbox) == []
 
 
-def test_what_is_reported_goes_with_a_warning(sandbox: Sandbox) -> None:
+def test_reported_snapshot_is_deleted_with_a_warning(sandbox: Sandbox) -> None:
     """EC2 deletes it, so only the guard keeps it otherwise."""
     ids = guarded_world(sandbox)
     ran = ok(rotate(sandbox, **guarding(**dict.fromkeys(REPORTED, "report"))))
@@ -572,7 +572,7 @@ def test_what_is_reported_goes_with_a_warning(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("name", ENFORCED)
-def test_what_ec2_would_not_delete(sandbox: Sandbox, name: str) -> None:
+def test_undeletable_snapshots_are_kept(sandbox: Sandbox, name: str) -> None:
     """The guards that cannot be reported are those that EC2 holds to itself."""
     ids = guarded_world(sandbox)
     with pytest.raises(Exception, match="DeleteSnapshot"):
@@ -583,7 +583,7 @@ def test_what_ec2_would_not_delete(sandbox: Sandbox, name: str) -> None:
 # --- adoption ---------------------------------------------------------------------------------------------------------
 
 
-def test_what_cron_made_is_taken_over(sandbox: Sandbox) -> None:
+def test_snapshots_of_cron_are_adopted(sandbox: Sandbox) -> None:
     (volume,) = sandbox.seed({"volume": {"name": "data"}}).values()
     tags = {"made-by": "cron"}
     rows = [

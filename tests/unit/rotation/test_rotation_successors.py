@@ -133,7 +133,7 @@ def test_sets_of_the_predecessor_are_retained() -> None:
     assert sources(plan) == volumes_of(2)
 
 
-def test_data_volumes_that_stay_with_the_predecessor_are_warned_of() -> None:
+def test_data_volumes_kept_by_the_predecessor_are_named_in_a_warning() -> None:
     plan = planned(Account.of(old("stopped", 5, 6), heir()), **VOLUMES)
     assert sources(plan) == volumes_of(2)
     (warning,) = plan.warnings
@@ -178,7 +178,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.mark.parametrize("consistency", ["volume", "instance"])
-def test_policy_goes_on_with_the_successor(sandbox: Sandbox, consistency: str) -> None:
+def test_policy_continues_with_the_successor(sandbox: Sandbox, consistency: str) -> None:
     sandbox.reset()
     names = sandbox.seed({"instances": [{"name": "old", "data_volumes": 1}]})
     given = {"select": {"instance_ids": [names["old"]]}, "consistency": consistency, "keep": {"last": 5}}

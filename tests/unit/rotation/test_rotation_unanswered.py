@@ -74,7 +74,7 @@ def test_locks_and_archive_wait_for_the_answer_and_new_snapshots_are_locked(sand
     assert scene.past[0] in of_policy(sandbox)
 
 
-def test_deletions_of_a_place_that_answers_go_on(sandbox: Sandbox) -> None:
+def test_deletions_of_an_answering_place_continue(sandbox: Sandbox) -> None:
     """The guards of the copies' region cannot be read: at home the rules are carried out."""
     scene = Scene(sandbox, 3)
     ok(rotate(sandbox, **scene.options()))
@@ -118,7 +118,7 @@ def test_the_other_places_are_copied_to(sandbox: Sandbox) -> None:
     assert [[one["region"] for one in point["copies"]] for point in ended.result["rpo"]] == [["eu-west-2"]] * 2
 
 
-def test_originals_lent_to_an_account_that_does_not_answer_stay_shared(sandbox: Sandbox) -> None:
+def test_originals_shared_with_a_silent_account_are_not_unshared(sandbox: Sandbox) -> None:
     """Its copy may be under way, and nobody can say."""
     scene = Scene(sandbox, 1, "data")
     sandbox.configure(durations={"snapshot_copying": 3600})

@@ -59,7 +59,7 @@ def assert_left(scene: Scene, ended: Ended) -> None:
 
 
 @pytest.mark.parametrize("device", ["/dev/sdf", "/dev/sdq"])
-def test_volume_that_was_elsewhere_all_the_time_starts_nobody(sandbox: Sandbox, device: str) -> None:
+def test_volume_attached_elsewhere_starts_no_instance(sandbox: Sandbox, device: str) -> None:
     scene = begin(sandbox)
     scene.claim(scene.data, f"{scene.db.instance_id} {device}")
     ended = scene.declare()
@@ -78,7 +78,7 @@ def test_declared_instance_with_its_own_volume_is_started(sandbox: Sandbox) -> N
 
 
 @pytest.mark.parametrize("purge", [False, True])
-def test_stray_volume_starts_nobody(sandbox: Sandbox, purge: bool) -> None:
+def test_stray_volume_starts_no_instance(sandbox: Sandbox, purge: bool) -> None:
     scene = begin(sandbox)
     zone = volumes(sandbox)[scene.data]["AvailabilityZone"]
     stray = scene.web.ec2.create_volume(Size=1, AvailabilityZone=zone)["VolumeId"]
@@ -88,7 +88,7 @@ def test_stray_volume_starts_nobody(sandbox: Sandbox, purge: bool) -> None:
 
 
 @pytest.mark.parametrize("reason", ["zone", "age", "device"])
-def test_detached_volume_that_cannot_have_been_there_starts_nobody(sandbox: Sandbox, reason: str) -> None:
+def test_detached_volume_that_was_never_there_starts_no_instance(sandbox: Sandbox, reason: str) -> None:
     scene = begin(sandbox, **({"options": {"Placement": {"AvailabilityZone": OTHER_ZONE}}} if reason == "zone" else {}))
     device = "/dev/sdq"
     if reason == "device":

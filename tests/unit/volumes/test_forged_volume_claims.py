@@ -172,7 +172,7 @@ def test_forged_place_deletes_no_volume_with_its_instance(sandbox: Sandbox) -> N
     assert any(real in warning and "delete_on_termination" in warning for warning in ended.warnings)
 
 
-def test_way_back_attaches_to_no_instance_that_only_a_tag_names(sandbox: Sandbox) -> None:
+def test_rollback_attaches_to_no_instance_named_by_a_tag_alone(sandbox: Sandbox) -> None:
     web, real = web_with_data(sandbox)
     other = machine(sandbox, "other")
     detach(web, real)
@@ -318,7 +318,7 @@ def test_altered_identity_refuses_no_other_entry(sandbox: Sandbox, altered: dict
     assert len(web.attached()) == 2
 
 
-def test_name_that_only_a_tag_says_refuses_its_own_entry(sandbox: Sandbox) -> None:
+def test_name_known_by_a_tag_alone_refuses_its_entry(sandbox: Sandbox) -> None:
     web, real = web_with_data(sandbox)
     other = strangers_volume(sandbox)
     tag(sandbox, other, volume="data")

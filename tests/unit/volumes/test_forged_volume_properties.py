@@ -144,7 +144,7 @@ def flagged(plan: Plan) -> set[tuple[str, str]]:
 
 @examples(200)
 @given(forged_worlds(), ENTRIES, OPTIONS)
-def test_no_tag_makes_a_run_take_what_is_not_the_entrys(
+def test_forged_tags_make_a_run_take_no_foreign_volume(
     pair: tuple[list[Any], list[Any]], entry: dict[str, Any], options: dict[str, Any]
 ) -> None:
     honest, forged = pair
@@ -205,9 +205,7 @@ def test_no_tag_keeps_another_entry_from_being_carried_out(
 
 @examples(100)
 @given(forged_worlds(), ENTRIES, OPTIONS)
-def test_run_is_over_when_it_has_ended(
-    pair: tuple[list[Any], list[Any]], entry: dict[str, Any], options: dict[str, Any]
-) -> None:
+def test_ended_run_is_over(pair: tuple[list[Any], list[Any]], entry: dict[str, Any], options: dict[str, Any]) -> None:
     """Forged tags give no run something to do again and again."""
     _honest, forged = pair
     entries = [entry, {"name": "log"}]

@@ -131,7 +131,7 @@ def test_forged_mark_replaced_takes_no_place_from_what_is_attached(sandbox: Sand
     assert web.attached() == {DATA: real}
 
 
-def test_mark_replaced_that_names_no_volume_counts_for_nothing(sandbox: Sandbox) -> None:
+def test_replaced_mark_without_a_volume_does_not_count(sandbox: Sandbox) -> None:
     web, real = web_with_data(sandbox)
     tag(sandbox, real, replaced_by="2026-19-39T00:00:00Z")
     for named in ({}, {"volume_id": real}):
@@ -291,7 +291,7 @@ FORGED_DECLARATIONS = st.builds(
 
 @examples(300)
 @given(forged_worlds(), FORGED_DECLARATIONS)
-def test_no_tag_makes_a_run_delete_detach_or_copy_from_what_it_would_not_have(pair: tuple[Ec2, Ec2], spec: Any) -> None:
+def test_forged_tags_delete_detach_and_copy_no_other_volume(pair: tuple[Ec2, Ec2], spec: Any) -> None:
     honest, forged = pair
     found = planned(spec, forged)
     if found is None:

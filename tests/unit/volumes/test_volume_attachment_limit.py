@@ -49,7 +49,7 @@ def test_limit_leaves_out_the_first_interface(
     assert (f"less {further} for its further interfaces" in str(refused.value)) is bool(further)
 
 
-def test_full_instance_is_as_full_as_ec2_lets_it_be(sandbox: Sandbox) -> None:
+def test_instance_at_the_limit_takes_no_volume_more(sandbox: Sandbox) -> None:
     web = machine(sandbox, instance_type="t3.micro", data=10)
     wanted = [{"name": f"v{number}", "size": 1} for number in range(16)]  # with the root, 27
     assert run(sandbox, instance_ids=[web.instance_id], volumes=wanted).failed == ""

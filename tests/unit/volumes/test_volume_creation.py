@@ -89,7 +89,7 @@ NEWEST = {"snapshot": {"tags": {"app": "db"}}}
         ),
     ],
 )
-def test_what_a_volume_is_made_with(
+def test_new_volume_has_the_declared_properties(
     entry: Entry, there: Sequence[Resource], request_: Mapping[str, Any], seen: Mapping[str, Any]
 ) -> None:
     case = Case("made", [instance(), *there], [{"name": "data", "tags": {"team": "a"}, **entry}], MADE)
@@ -183,7 +183,7 @@ def test_what_a_volume_is_made_with(
         ok("not there, and to be absent", [], [{"name": "data", "state": "absent"}]),
     ],
 )
-def test_what_is_not_there(case: Case) -> None:
+def test_missing_resources_are_refused(case: Case) -> None:
     check(case)
 
 

@@ -92,7 +92,7 @@ def test_delete_on_termination_of_an_instance_that_is_pending() -> None:
     check(Case("", there, [entry], ["ModifyInstanceAttribute i-1 /dev/sdf=True"]))
 
 
-def test_what_a_service_manages_is_a_warning() -> None:
+def test_managed_volume_gives_a_warning() -> None:
     (warning,) = plan_of(declared(**PURGE), Ec2(instance(), volume(1, WEB, operator="eks"))).warnings
     assert vol(1) in warning
     assert "eks" in warning
@@ -113,7 +113,7 @@ LEAVING: list[tuple[str, str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("group", "zone", "given", "words"), LEAVING)
-def test_what_declares_a_volume_that_leaves_is_named(group: str, zone: str, given: dict[str, Any], words: str) -> None:
+def test_declaration_of_a_leaving_volume_is_named(group: str, zone: str, given: dict[str, Any], words: str) -> None:
     """Also what shares the name of the spec with the declaration that takes it: it works against that one."""
     ec2 = Ec2(instance(WEB), instance(DB, zone=zone), volume(1, DB, name="data", group=group, zone=zone))
     spec = declared({"volume_id": vol(1)}, **{**TAKEN, "replace": "snapshot", **given})
@@ -126,7 +126,7 @@ def test_what_declares_a_volume_that_leaves_is_named(group: str, zone: str, give
 
 @pytest.mark.parametrize("how", TAKING_OFF)
 @pytest.mark.parametrize("state", ["running", "pending"])
-def test_nothing_is_taken_off_a_running_instance_unless_told_so(how: str, state: str) -> None:
+def test_running_instance_loses_no_volume_without_consent(how: str, state: str) -> None:
     volumes, given = TAKING_OFF[how]
     label = "volumes[0] (data)" if volumes else "purge_volumes"
     words = [label, "vol-1", "i-1", "running", "in_use: stop", "in_use: detach"]
@@ -134,14 +134,14 @@ def test_nothing_is_taken_off_a_running_instance_unless_told_so(how: str, state:
 
 
 @pytest.mark.parametrize("in_use", ["refuse", "stop", "detach"])
-def test_taken_off_already(in_use: str) -> None:
+def test_detaching_volume_is_not_detached_again(in_use: str) -> None:
     leaving = volume(1, name="data", attachments=(VolumeAttachment(WEB, "/dev/sdf", "detaching"),))
     check(Case("", [instance(), leaving], [{"name": "data", "state": "detached"}], given={"in_use": in_use}))
 
 
 @pytest.mark.parametrize("how", TAKING_OFF)
 @pytest.mark.parametrize("in_use", ["refuse", "stop", "detach"])
-def test_what_is_taken_off_a_stopped_instance_harms_nobody(how: str, in_use: str) -> None:
+def test_detach_from_a_stopped_instance_is_not_disruptive(how: str, in_use: str) -> None:
     volumes, given = TAKING_OFF[how]
     case = Case("", [STOPPED, volume(1, WEB, name="data")], volumes, given={**given, "in_use": in_use})
     plan = carried_out(case.spec, case.ec2())
@@ -151,7 +151,7 @@ def test_what_is_taken_off_a_stopped_instance_harms_nobody(how: str, in_use: str
 
 
 @pytest.mark.parametrize("how", TAKING_OFF)
-def test_what_is_taken_off_a_running_system_is_disruptive(how: str) -> None:
+def test_detach_from_a_running_instance_is_disruptive(how: str) -> None:
     volumes, given = TAKING_OFF[how]
     case = Case("", [instance(), volume(1, WEB, name="data")], volumes, given={**given, "in_use": "detach"})
     plan = carried_out(case.spec, case.ec2())
@@ -285,7 +285,7 @@ SWAP_ENDING = (
         ),
     ],
 )
-def test_stopped_for_it(case: Case) -> None:
+def test_running_instance_is_stopped_for_the_detach(case: Case) -> None:
     check(case)
 
 

@@ -213,5 +213,5 @@ def test_shared_volume_gets_a_name_that_fits_all_instances() -> None:
 
 
 @pytest.mark.parametrize("name", ["/dev/xvda", "/dev/sda1", "/dev/sdh1", "/dev/xvdba"])
-def test_nothing_is_refused_for_what_is_not_known_of_an_instance(name: str) -> None:
+def test_unknown_facts_refuse_nothing(name: str) -> None:
     assert device_trouble(name, Instance("(new instance web)")) == ""

@@ -51,7 +51,7 @@ def test_gp3_has_what_gp2_had_or_the_baseline(size: int, iops: int, expected: tu
         (400, {"size": 4000}, {"VolumeType": "gp3", "Size": 4000}, (3000, 250)),
     ],
 )
-def test_plan_predicts_what_ebs_keeps(
+def test_plan_predicts_the_performance_that_ebs_keeps(
     size: int, entry: dict[str, Any], asked: dict[str, Any], after: tuple[int, int]
 ) -> None:
     ec2 = Ec2(instance(), volume(1, WEB, name="data", volume_type="gp2", size=size))
@@ -68,7 +68,7 @@ def test_swap_keeps_the_performance_too() -> None:
     assert (made.parameters["Iops"], made.parameters["Throughput"]) == (6000, 250)
 
 
-def test_prediction_is_what_the_sandbox_shows(sandbox: Sandbox) -> None:
+def test_prediction_equals_the_sandbox_state(sandbox: Sandbox) -> None:
     web = machine(sandbox)
     given = {"instance_ids": [web.instance_id]}
     run(sandbox, **given, volumes=[{"name": "data", "size": 2000, "volume_type": "gp2"}])

@@ -217,7 +217,7 @@ def assert_nothing_lost(scene: Scene, data: str) -> None:
 
 # Killed before a call is killed after the one before it.
 @pytest.mark.parametrize(("scenario", "nth"), KILLS, ids=[f"{one.name} {nth}" for one, nth in KILLS])
-def test_killed_and_run_again(sandbox: Sandbox, scenario: Scenario, nth: int) -> None:
+def test_rerun_after_a_kill_completes_the_work(sandbox: Sandbox, scenario: Scenario, nth: int) -> None:
     undisturbed = expected(sandbox, scenario)
     scene = begin(sandbox, scenario)
     data = scene.data
@@ -244,7 +244,7 @@ def places(scene: Scene) -> list[str]:
 
 @pytest.mark.parametrize("unclear", [False, True], ids=["refused", "unclear"])
 @pytest.mark.parametrize(("scenario", "nth"), REFUSALS, ids=[f"{one.name} {nth}" for one, nth in REFUSALS])
-def test_refused_on_the_way_it_goes_back(sandbox: Sandbox, scenario: Scenario, nth: int, unclear: bool) -> None:
+def test_refusal_midway_is_rolled_back(sandbox: Sandbox, scenario: Scenario, nth: int, unclear: bool) -> None:
     undisturbed = expected(sandbox, scenario)
     scene = begin(sandbox, scenario)
     data, first = scene.data, places(scene)
@@ -327,7 +327,7 @@ class LateGateway:
         return self._gateway.perform(changes, generation)
 
 
-def test_a_run_that_was_overtaken_takes_nothing_back(sandbox: Sandbox) -> None:
+def test_overtaken_run_rolls_nothing_back(sandbox: Sandbox) -> None:
     scene = begin(sandbox, SCENARIOS[0])
     options = swap(scene, scene.data)
     new: list[str] = []
@@ -349,7 +349,7 @@ def test_a_run_that_was_overtaken_takes_nothing_back(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("nth", range(4, 9))
 @pytest.mark.parametrize("changed", [{"in_use": "refuse"}, {"replace": "never"}], ids=str)
-def test_left_stopped_by_a_kill_it_is_started_by_another_declaration(
+def test_instance_left_stopped_by_a_kill_is_started_by_another_declaration(
     sandbox: Sandbox, nth: int, changed: Options
 ) -> None:
     scene = begin(sandbox, SCENARIOS[0])
@@ -367,7 +367,7 @@ def test_left_stopped_by_a_kill_it_is_started_by_another_declaration(
 
 
 @pytest.mark.parametrize("first", ["left by its own way back", "killed, and attached again by hand"])
-def test_a_pending_snapshot_of_an_earlier_run_is_not_what_a_copy_is_made_from(sandbox: Sandbox, first: str) -> None:
+def test_pending_snapshot_of_an_earlier_run_is_not_copied(sandbox: Sandbox, first: str) -> None:
     """EC2 shows it, deleted or not, until it is complete. What was written since is not in it."""
     sandbox.configure(durations={"snapshot_pending": 120.0})
     web = machine(sandbox, "web", data=[{"device": "/dev/sdf", "tags": {"role": "data"}}])

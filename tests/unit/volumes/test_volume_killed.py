@@ -116,7 +116,7 @@ def world(ec2: Ec2) -> list[str]:
 
 @pytest.mark.parametrize("settled", [True, False], ids=["later", "at once"])
 @pytest.mark.parametrize("name", INTERRUPTED)
-def test_killed_at_each_call_and_run_again(name: str, settled: bool) -> None:
+def test_rerun_after_a_kill_at_each_call_completes_the_work(name: str, settled: bool) -> None:
     there, volumes, given = INTERRUPTED[name]
     spec = declared(*volumes, **given)
     undisturbed = scene(there)

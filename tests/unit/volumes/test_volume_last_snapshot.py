@@ -138,7 +138,7 @@ def test_a_snapshot_of_a_killed_run_is_not_the_last_one_for_ever(first: str, by_
 
 
 @pytest.mark.parametrize("first", ["absent", "swapped"])
-def test_a_pending_snapshot_that_is_given_up_is_not_taken_for_the_last_one(first: str) -> None:
+def test_abandoned_pending_snapshot_is_not_the_last_one(first: str) -> None:
     """EC2 shows it until it is complete. Killed once more right after the detach, a run finds no trace of it."""
     ec2 = Ec2(STOPPED, volume(1, WEB, name="data"))
     volumes, given = TAKING_OFF[first]

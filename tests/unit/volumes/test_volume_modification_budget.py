@@ -90,7 +90,7 @@ def growth(choice: str, *facts: Resource) -> Plan:
 
 
 @pytest.mark.parametrize("choice", ["fail", "defer", "wait"])
-def test_what_becomes_of_ec2s_refusal(choice: str) -> None:
+def test_refused_modification_follows_on_cooldown(choice: str) -> None:
     codes = {"IncorrectModificationState", "VolumeModificationRateExceeded"}
     plan = growth(choice)
     (change,) = plan.changes

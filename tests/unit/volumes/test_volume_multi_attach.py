@@ -21,7 +21,7 @@ QUORUM = {"name": "data", "multi_attach": True}
 CLUSTER: dict[str, Any] = {"instance_ids": [WEB, DB], "spec": "web"}
 
 
-def test_volume_comes_off_the_running_instance_by_consent() -> None:
+def test_volume_is_detached_from_a_running_instance_by_consent() -> None:
     ec2 = Ec2(instance(), volume(1, WEB, name="data", **IO2))
     plan = carried_out(declared(QUORUM, in_use="detach"), ec2)
     assert steps(plan) == [
@@ -33,7 +33,7 @@ def test_volume_comes_off_the_running_instance_by_consent() -> None:
     ]
 
 
-def test_instance_is_stopped_for_it_by_consent() -> None:
+def test_instance_is_stopped_for_the_detach_by_consent() -> None:
     ec2 = Ec2(instance(), volume(1, WEB, "/dev/sdk", name="data", **IO2))
     plan = carried_out(declared(QUORUM, in_use="stop"), ec2)
     actions = [change.action for change in plan.changes]
@@ -42,7 +42,7 @@ def test_instance_is_stopped_for_it_by_consent() -> None:
     assert "AttachVolume vol-1 to i-1 /dev/sdk" in steps(plan)
 
 
-def test_without_consent_the_plan_says_why_it_has_to_come_off() -> None:
+def test_detach_without_consent_is_refused_with_its_reason() -> None:
     ec2 = Ec2(instance(), volume(1, WEB, name="data", **IO2))
     with pytest.raises(UnsafePlan, match=r"enables multi_attach only .* in_use: stop"):
         plan_of(declared(QUORUM), ec2)

@@ -63,7 +63,9 @@ def test_attachment_to_an_instance_of_the_region_is_refused(sandbox: Sandbox, vo
     assert changing_calls(sandbox, 0) == []
 
 
-def test_it_is_tagged_modified_and_deleted_without_a_snapshot(sandbox: Sandbox, volume_id: str) -> None:
+def test_volume_on_an_outpost_is_tagged_modified_and_deleted_without_a_snapshot(
+    sandbox: Sandbox, volume_id: str
+) -> None:
     ended = declared(sandbox, volume_id, entry={"size": 2, "tags": {"team": "a"}})
     assert ended.failed == ""
     assert sorted(ended.actions) == ["CreateTags", "ModifyVolume"]

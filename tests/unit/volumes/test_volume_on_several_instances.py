@@ -177,7 +177,7 @@ SIXTEEN = [f"i-{number:017x}" for number in range(0x101, 0x111)]
 
 @pytest.mark.parametrize("how", ["detached", "absent", "moved", "swapped"])
 @pytest.mark.parametrize("in_use", ["stop", "detach"])
-def test_a_volume_of_sixteen_nodes_comes_off(how: str, in_use: str) -> None:
+def test_volume_of_sixteen_nodes_is_detached(how: str, in_use: str) -> None:
     """Each of its places is remembered, and found again after a kill."""
     volumes, given = TAKING_OFF[how]
     entries = [{**QUORUM, "device_name": "/dev/xvdba", **entry} for entry in volumes]
@@ -200,7 +200,7 @@ def test_a_volume_of_sixteen_nodes_comes_off(how: str, in_use: str) -> None:
         assert not [key for key in serving.tags if "was-at" in key]
 
 
-def test_places_of_an_earlier_record_are_emptied() -> None:
+def test_record_of_earlier_attachments_is_emptied() -> None:
     """A record of fewer places, over one of many."""
     tags = {"ec2ops:was-at": "x", "ec2ops:was-at-2": f"{FAR} /dev/sdf"}
     ec2 = Ec2(*NODES, shared(1, WEB, DB, tags=tags))

@@ -192,7 +192,7 @@ def takes_back(change: Change, ec2: Ec2) -> bool:
 
 @many
 @given(histories(), st.randoms(use_true_random=False))
-def test_the_order_of_answers_does_not_matter(history: tuple[Ec2, VolumesSpec], random: Random) -> None:
+def test_order_of_answers_does_not_matter(history: tuple[Ec2, VolumesSpec], random: Random) -> None:
     ec2, spec = history
     there = list(ec2.resources.items())
     random.shuffle(there)
@@ -206,7 +206,7 @@ def test_the_order_of_answers_does_not_matter(history: tuple[Ec2, VolumesSpec], 
 
 @many
 @given(histories())
-def test_what_no_plan_does(history: tuple[Ec2, VolumesSpec]) -> None:
+def test_no_plan_breaks_the_invariants(history: tuple[Ec2, VolumesSpec]) -> None:
     ec2, spec = history
     found = planned(spec, ec2)
     if found is None:
@@ -310,7 +310,7 @@ class FailingGateway:
         self.ec2.settle()
 
 
-def test_the_way_back_finds_its_device_free() -> None:
+def test_rollback_finds_its_device_free() -> None:
     """Another volume is to have it."""
     ec2 = Ec2(instance(), volume(1, WEB, name="log"))
     entries = [{"name": "data", "size": 1, "device_name": "/dev/sdf"}, {"name": "log", "encrypted": True}]
@@ -321,7 +321,7 @@ def test_the_way_back_finds_its_device_free() -> None:
     assert attached(ec2.resources[vol(1)]) == {(WEB, "/dev/sdf", False)}
 
 
-def test_the_way_back_to_an_instance_that_is_pending() -> None:
+def test_rollback_to_a_pending_instance_waits_for_it() -> None:
     ec2 = Ec2(instance(state="pending"), volume(1, WEB, name="data"))
     plan = plan_of(declared({"name": "data", "encrypted": True}, **SWAP), ec2)
     number = steps(plan).index("CreateSnapshot new swap of vol-1") + 1
@@ -329,7 +329,7 @@ def test_the_way_back_to_an_instance_that_is_pending() -> None:
     assert attached(ec2.resources[vol(1)]) == {(WEB, "/dev/sdf", False)}
 
 
-def test_the_way_back_of_a_shared_volume() -> None:
+def test_rollback_of_a_shared_volume_restores_all_attachments() -> None:
     """Attached to the one instance already, it does not get to the other: that has it back, and runs."""
     link = VolumeAttachment(WEB, "/dev/sdf", delete_on_termination=True)
     ec2 = Ec2(instance(), instance(DB), shared(1, attachments=(link,)))
@@ -344,7 +344,7 @@ def test_the_way_back_of_a_shared_volume() -> None:
 
 @many
 @given(histories(), st.integers(1, 15))
-def test_a_failure_on_the_way_leads_back(history: tuple[Ec2, VolumesSpec], nth: int) -> None:
+def test_failure_midway_is_rolled_back(history: tuple[Ec2, VolumesSpec], nth: int) -> None:
     """Moved volumes are attached as before, the instances run as before, and no copy is left."""
     ec2, spec = history
     found = planned(spec, ec2)

@@ -54,12 +54,12 @@ def test_two_purging_specs_leave_each_other_alone() -> None:
     assert steps(carried_out(declared(DATA, **PURGE), ec2)) == []
 
 
-def test_steal_takes_off_what_another_spec_names() -> None:
+def test_steal_detaches_volumes_of_another_spec() -> None:
     plan = carried_out(declared(DATA, steal=True, **PURGE), shared_machine())
     assert steps(plan) == ["DetachVolume vol-2 from i-1"]
 
 
-def test_purge_takes_off_what_nobody_names() -> None:
+def test_purge_detaches_undeclared_volumes() -> None:
     ec2 = Ec2(instance(), volume(1, WEB, name="data"), volume(2, WEB, "/dev/sdg"))
     assert steps(carried_out(declared(DATA, **PURGE), ec2)) == ["DetachVolume vol-2 from i-1"]
 
@@ -119,7 +119,7 @@ def test_purged_volume_is_named_once() -> None:
     ],
     ids=["renamed by its id", "nothing is made", "on its way out", "another machine's", "restored beside it"],
 )
-def test_what_is_not_left_behind_is_not_named(there: list[Any], entry: dict[str, Any]) -> None:
+def test_carried_attachments_are_not_named(there: list[Any], entry: dict[str, Any]) -> None:
     assert warnings(Ec2(instance(), instance(DB), *there), entry) == []
 
 
@@ -157,7 +157,7 @@ def test_copy_can_be_the_one_that_is_named() -> None:
     assert steps(carried_out(declared({**DATA, "volume_id": vol(2)}), ec2)) == []
 
 
-def test_volume_that_would_become_the_second_of_its_name_is_ambiguous() -> None:
+def test_volume_that_would_be_second_of_its_name_is_ambiguous() -> None:
     ec2 = Ec2(instance(), volume(1, WEB, name="data"), volume(2))
     assert "another name" in refused(Ambiguous, ec2, {**DATA, "volume_id": vol(2)})
 

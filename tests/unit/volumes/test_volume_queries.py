@@ -24,7 +24,7 @@ NO_OP: Entry = {"DescribeInstances": 1, "DescribeVolumes": 2}
 
 
 @pytest.mark.parametrize("many", [1, 2, 50, 200])
-def test_three_questions_for_what_is_as_declared(many: int) -> None:
+def test_converged_declaration_asks_three_queries(many: int) -> None:
     """Whatever the number of instances and volumes; EC2 takes 200 values in a filter."""
     ids = [f"i-{number:017x}" for number in range(1, many + 1)]
     ec2 = Ec2(*(instance(one) for one in ids))
@@ -90,7 +90,7 @@ def test_three_questions_for_what_is_as_declared(many: int) -> None:
         ),
     ],
 )
-def test_more_is_asked_only_about_what_changes(
+def test_further_queries_are_only_about_changes(
     there: Sequence[Resource], entry: Entry, given: Entry, more: Mapping[str, int]
 ) -> None:
     ec2 = Ec2(instance(), *there)

@@ -142,7 +142,7 @@ def test_a_change_that_ec2_refuses_for_now() -> None:
 
 
 @pytest.mark.parametrize("state", ["modifying", "optimizing", "completed"])
-def test_what_a_check_run_plans_is_not_deferred(state: str) -> None:
+def test_planned_changes_of_a_check_run_are_not_deferred(state: str) -> None:
     ec2 = Ec2(instance(), volume(1, WEB, name="data"), modification(DETACHED, state, size=10))
     found = result(ec2, {"name": "data", "size": 30}, check_mode=True, on_cooldown="wait")
     (row,) = found["volumes"]

@@ -83,7 +83,7 @@ def test_a_volume_is_swapped_for_an_encrypted_copy(sandbox: Sandbox) -> None:
     assert_swapped(sandbox, web, old)
 
 
-def test_what_ebs_could_not_make_is_gone_after_the_run_that_has_asked_for_it(sandbox: Sandbox) -> None:
+def test_failed_new_volume_is_deleted_by_its_run(sandbox: Sandbox) -> None:
     """The others of the declaration stay, and the next run makes the one that is missing."""
     web = machine(sandbox)
     wanted: dict[str, Any] = {"instance_ids": [web.instance_id], "volumes": [{"name": "data", "size": 10}]}
@@ -95,7 +95,7 @@ def test_what_ebs_could_not_make_is_gone_after_the_run_that_has_asked_for_it(san
     assert ran.actions == ["CreateVolume", "AttachVolume"]
 
 
-def test_what_ebs_has_made_stays_when_another_could_not_be_made(sandbox: Sandbox) -> None:
+def test_made_volume_is_kept_when_another_fails(sandbox: Sandbox) -> None:
     web = machine(sandbox)
     volumes_of_web = [{"name": name, "size": 10} for name in ("data", "log")]
     with sandbox.fault("CreateVolume", occurrence=2, kind="end", message="the key is disabled"):

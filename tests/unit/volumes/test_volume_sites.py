@@ -45,7 +45,7 @@ def test_kind_of_a_zone_is_in_its_name(zone: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("zone", ["", "eu-central-1", "1a", "eu-central-1a-"])
-def test_what_is_no_zone(zone: str) -> None:
+def test_invalid_zone_is_refused(zone: str) -> None:
     assert not is_zone(zone)
     assert zone_kind(zone) == ""
 
@@ -74,7 +74,7 @@ def test_nothing_is_swapped_at_a_site(found: Instance, site: str) -> None:
 
 
 @pytest.mark.parametrize(("found", "_site"), SITES)
-def test_what_is_attached_at_a_site_is_modified_and_detached(found: Instance, _site: str) -> None:
+def test_volume_attached_at_a_site_is_modified_and_detached(found: Instance, _site: str) -> None:
     there = volume(1, WEB, name="data", zone=found.availability_zone)
     assert steps(plan_of(declared({"name": "data"}), Ec2(found, there))) == []
     assert steps(plan_of(declared({"name": "data", "size": 20}), Ec2(found, there))) == ["ModifyVolume vol-1 Size=20"]

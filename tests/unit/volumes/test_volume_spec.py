@@ -231,13 +231,13 @@ ACCEPTED: list[Entry] = [
 
 
 @pytest.mark.parametrize("entry", ACCEPTED, ids=[str(case)[:70] for case in ACCEPTED])
-def test_what_ebs_takes_is_accepted_as_it_was_said(entry: Entry) -> None:
+def test_performance_that_ebs_takes_is_accepted(entry: Entry) -> None:
     (volume,) = declared({"name": "data", **entry}).volumes
     said = {name: value for name, value in entry.items() if name != "snapshot"}
     assert {name: getattr(volume, name) for name in said} == said
 
 
-def test_what_is_not_said_is_none() -> None:
+def test_omitted_options_are_none() -> None:
     (volume,) = declared({"name": "data"}).volumes
     said = {name: value for name, value in vars(volume).items() if value is not None}
     assert said == {"label": "volumes[0] (data)", "name": "data", "state": "present"}
@@ -274,7 +274,7 @@ def test_a_snapshots_latest_moment(before: str, moment: datetime) -> None:
         ("gp9", 500, 1, (500, 1)),
     ],
 )
-def test_what_ebs_raises_in_silence(
+def test_iops_below_the_least_are_raised(
     volume_type: str, iops: int | None, throughput: int | None, sent: tuple[int | None, int | None]
 ) -> None:
     assert normalised(volume_type, iops, throughput) == sent
@@ -297,7 +297,7 @@ def test_what_ebs_raises_in_silence(
         ("standard", 1, None, None, (None, None)),
     ],
 )
-def test_what_ebs_shows_of_a_volume(
+def test_performance_has_the_values_that_ebs_shows(
     volume_type: str, size: int, iops: int | None, throughput: int | None, seen: tuple[int | None, int | None]
 ) -> None:
     shown = performance_of(volume_type, size, iops, throughput)
@@ -348,7 +348,7 @@ def test_any_numbers_are_taken_or_refused_by_name(
         ({"volume_type": "sc1"}, "sc1", "gp3"),
     ],
 )
-def test_the_root_volume_is_what_it_is(entry: Entry, value: str, accepted: str) -> None:
+def test_root_volume_with_options_of_other_volumes_is_refused(entry: Entry, value: str, accepted: str) -> None:
     message = refusal({"name": "root", **entry})
     assert message.startswith("volumes[0] (root): ")
     assert value in message
@@ -399,7 +399,7 @@ def test_several_volumes_without_a_name_or_device_are_no_contradiction() -> None
         ("(unknown)", "(unknown)", True),
     ],
 )
-def test_what_is_one_device(one: str, other: str, same: bool) -> None:
+def test_equal_device_names_are_one_device(one: str, other: str, same: bool) -> None:
     assert (device_letters(one) == device_letters(other)) is same
 
 
