@@ -78,7 +78,7 @@ def interrupted(number: int, _frame: object) -> None:
 
 
 def demonstrate(sandbox: Sandbox, folder: Path) -> int:
-    """Seeds, runs three times, and shows what has come of it. Raises BrokenError."""
+    """Seeds, runs three times, and shows the outcome. Raises BrokenError."""
     print("An instance is running. Two volumes are attached, and it writes to them all the time.")
     web = seed(sandbox)
     print(f"  {web.instance_id} (web), root {web.root_volume_id}, data {web.data_volume_id}\n")
@@ -99,14 +99,14 @@ bake_and_relaunch_aws:
 """,
         encoding="utf-8",
     )
-    print("This is what an operator wrote. Without its last line it would be for an AWS account; that one is for a")
-    print("sandbox on this machine, where a stop takes 3 s, a start 2 s and a snapshot 6 s.\n")
+    print("An operator wrote these variables. The last line names the sandbox on this machine instead of AWS. There a")
+    print("stop takes 3 s, a start 2 s and a snapshot 6 s.\n")
     print(f"$ cat {variables.name}\n{variables.read_text(encoding='utf-8')}")
 
     passes = (
         play(sandbox, folder, "check", "The plan:", "--check", "--diff"),
-        play(sandbox, folder, "run", "Doing it:"),
-        play(sandbox, folder, "again", "The same command once more finds nothing to do:"),
+        play(sandbox, folder, "run", "The run:"),
+        play(sandbox, folder, "again", "The same command once more changes nothing:"),
     )
     show(sandbox, web, passes)
     return 0
@@ -116,7 +116,7 @@ bake_and_relaunch_aws:
 
 
 def seed(sandbox: Sandbox) -> Web:
-    """A running instance with a root and a data volume, and a write on each that is easy to tell."""
+    """A running instance with a root and a data volume, and a recognizable write on each."""
     web = seed_web(sandbox, REGION)
     sandbox.add_mark(web.root_volume_id, "release 41 deployed")
     sandbox.add_mark(web.data_volume_id, "order 1001")
@@ -127,7 +127,7 @@ def seed(sandbox: Sandbox) -> Web:
 
 
 def play(sandbox: Sandbox, folder: Path, name: str, title: str, *options: str) -> Pass:
-    """Runs the playbook and shows what a user sees of it. Raises BrokenError when it fails."""
+    """Runs the playbook and shows its output. Raises BrokenError when it fails."""
     command = ["ansible-playbook", PLAYBOOK, "-e", "@web.yml", *options]
     print(f"{title}\n\n$ {' '.join(command)}", flush=True)
     before = len(sandbox.log())
@@ -168,7 +168,7 @@ def play(sandbox: Sandbox, folder: Path, name: str, title: str, *options: str) -
 
 
 def show(sandbox: Sandbox, web: Web, passes: Sequence[Pass]) -> None:
-    """The tables at the end. Raises BrokenError when they do not say what was promised."""
+    """The tables at the end. Raises BrokenError when they do not show the promised outcome."""
     ec2 = sandbox.client("ec2", REGION)
     rows = [row for each in ec2.describe_instances()["Reservations"] for row in each["Instances"]]
     instances = {row["InstanceId"]: row for row in rows}
@@ -181,10 +181,10 @@ def show(sandbox: Sandbox, web: Web, passes: Sequence[Pass]) -> None:
     print("The instances now:\n")
     table(
         [
-            ("old instance", web.instance_id, old["State"]["Name"]),
+            ("predecessor", web.instance_id, old["State"]["Name"]),
             ("image", image["ImageId"], image["State"]),
             ("its snapshot", snapshot["SnapshotId"], snapshot["State"]),
-            ("new instance", new_id, new["State"]["Name"]),
+            ("successor", new_id, new["State"]["Name"]),
         ]
     )
     require(
@@ -198,7 +198,7 @@ def show(sandbox: Sandbox, web: Web, passes: Sequence[Pass]) -> None:
     before_stop = [mark for mark in written["devices"][ROOT_DEVICE] if moment(mark["time"]) <= moment(gap["from"])]
     carried = sandbox.marks(new_id)["devices"][ROOT_DEVICE][: len(before_stop)]
     deployed = next(mark for mark in before_stop if mark["text"] == "release 41 deployed")
-    print("\nWhat the old instance wrote to its root volume, and what of it is on the new instance:\n")
+    print("\nThe predecessor's writes to its root volume, and whether the successor has them:\n")
     table(
         [
             (shown(deployed), deployed["text"], yes(deployed in carried)),
@@ -207,13 +207,13 @@ def show(sandbox: Sandbox, web: Web, passes: Sequence[Pass]) -> None:
             ("", f"all {len(before_stop)} up to its stop", yes(carried == before_stop)),
         ]
     )
-    require(carried == before_stop, "writes are missing on the new instance")
+    require(carried == before_stop, "the successor lacks writes")
     require(moment(deployed["time"]) <= moment(gap["from"]), "the release was deployed after the stop")
 
-    print(f"\nThe old instance was off for {gap['seconds']:.1f} s.", end=" ")
+    print(f"\nThe predecessor was off for {gap['seconds']:.1f} s.", end=" ")
     print(f"Its snapshot took {DURATIONS['snapshot_pending']:.1f} s, most of it while the instance ran again.")
     shortest = DURATIONS["instance_stopping"] + DURATIONS["instance_pending"]
-    require(gap["seconds"] <= shortest + 4, "the old instance was off for longer than its stop, one call and its start")
+    require(gap["seconds"] <= shortest + 4, "the predecessor was off for longer than its stop, one call and its start")
 
     print("\nThe three runs:\n")
     check, run, again = passes
@@ -225,7 +225,7 @@ def show(sandbox: Sandbox, web: Web, passes: Sequence[Pass]) -> None:
         ]
     )
     require(not check.changes, "the check run has changed something")
-    require(check.changed == run.changed > 0, "the check run has told another number of changes than the run has made")
+    require(check.changed == run.changed > 0, "the check run has shown another number of changes than the run has made")
     require(again.changed == 0 and not again.changes, "the last run has changed something")
 
 
