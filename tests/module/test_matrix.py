@@ -429,7 +429,7 @@ def contained(module: str, key: str) -> set[str]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_check_run_check_again_run_again(sandbox: Sandbox, tmp_path: Path, case: Case) -> None:
+def test_check_and_run_agree_and_repeat_without_changes(sandbox: Sandbox, tmp_path: Path, case: Case) -> None:
     world = World(sandbox, seed_web(sandbox, REGION))
     case.before(world)
     options = case.options(world)

@@ -126,7 +126,7 @@ def test_facts_missing_at_the_source_can_be_given(sandbox: Sandbox, web: Web) ->
 
 
 @pytest.mark.cores
-def test_check_run_check_run(sandbox: Sandbox, web: Web) -> None:
+def test_check_and_run_twice_agree(sandbox: Sandbox, web: Web) -> None:
     """The whole job, twice; then its next version, which is baked from the living instance."""
     given = variables(web)
     run = check_then_run(sandbox, given)

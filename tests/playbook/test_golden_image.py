@@ -38,7 +38,7 @@ def variables(web: Web, **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("devices", ["root", "all"])
-def test_check_run_check_run(sandbox: Sandbox, web: Web, devices: str) -> None:
+def test_check_and_run_twice_agree(sandbox: Sandbox, web: Web, devices: str) -> None:
     """The first check run says what the run does; after it there is nothing left to say or to do."""
     given = variables(web, golden_image_devices=devices, golden_image_tags={"team": "shop"})
     sandbox.reset_log()
@@ -91,7 +91,7 @@ def test_check_run_check_run(sandbox: Sandbox, web: Web, devices: str) -> None:
     assert changing_calls(sandbox.log()) == []
 
 
-def test_a_stopped_source_stays_stopped(sandbox: Sandbox, web: Web) -> None:
+def test_stopped_source_is_not_started(sandbox: Sandbox, web: Web) -> None:
     sandbox.client("ec2", REGION).stop_instances(InstanceIds=[web.instance_id])
     run = run_playbook(sandbox, PLAY, variables(web))
     assert run.status == 0, run.output

@@ -373,7 +373,9 @@ def test_late_visibility_is_waited_for(sandbox: Sandbox, web: Web, given: dict[s
 
 
 @pytest.mark.parametrize("seconds", [0.0, 3.0], ids=["before-it-is-waited-for", "while-it-is-waited-for"])
-def test_a_snapshot_fails(sandbox: Sandbox, web: Web, given: dict[str, Any], seconds: float) -> None:
+def test_failed_snapshot_is_taken_again_by_the_next_run(
+    sandbox: Sandbox, web: Web, given: dict[str, Any], seconds: float
+) -> None:
     """The run ends with EC2's reason and the instance running; the next one takes another snapshot in its place."""
     reason = "the key that encrypts the volume is disabled"
     sandbox.configure(durations={"snapshot_pending": seconds})

@@ -41,7 +41,7 @@ def variables(web: Web, image_id: str, **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("retire", "state"), [("stop", "stopped"), ("terminate", "terminated"), ("keep", "running")])
-def test_check_run_check_run(sandbox: Sandbox, web: Web, image_id: str, retire: str, state: str) -> None:
+def test_check_and_run_twice_agree(sandbox: Sandbox, web: Web, image_id: str, retire: str, state: str) -> None:
     """The first check run says what the run does; after it there is nothing left to say or to do."""
     given = variables(web, image_id, relaunch_old_instance=retire)
     sandbox.reset_log()

@@ -391,7 +391,7 @@ def test_killed_controller_leaves_one_result(scene: Scene, tmp_path: Path, end: 
     assert_nothing_left_to_do(scene)
 
 
-def test_two_at_once(scene: Scene, tmp_path: Path) -> None:
+def test_two_runs_at_once_leave_one_result(scene: Scene, tmp_path: Path) -> None:
     """Two runs make the same at the same moment: one of each is left, and both know which."""
     sandbox = scene.sandbox
     calls = 2 * scene.creations

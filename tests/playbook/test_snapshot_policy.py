@@ -95,7 +95,7 @@ def by_policy(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.cores
-def test_check_run_check_run(sandbox: Sandbox, web: Web, around: Mapping[str, str]) -> None:
+def test_check_and_run_twice_agree(sandbox: Sandbox, web: Web, around: Mapping[str, str]) -> None:
     """Two policies: the tasks run around each capture, before any wait or deletion; when nothing is due, never."""
     old = seed_snapshots(sandbox, web.data_volume_id, "daily")
     given = {

@@ -43,7 +43,7 @@ def bake(web: Web, **more: Any) -> dict[str, Any]:
     }
 
 
-def test_a_failed_relaunch_shows_what_was_done(sandbox: Sandbox, web: Web) -> None:
+def test_failed_relaunch_shows_its_finished_changes(sandbox: Sandbox, web: Web) -> None:
     sandbox.add_fault("RunInstances", code="InsufficientInstanceCapacity", status=500)
     run = run_playbook(sandbox, BAKE, bake(web))
     assert run.status != 0

@@ -48,7 +48,7 @@ def served() -> Iterator[Sandbox]:
 # --- the command line ---
 
 
-def test_help_and_durations() -> None:
+def test_help_lists_all_durations() -> None:
     shown = run("--help")
     assert shown.returncode == 0
     for option in ("--host", "--port", "--seed", "--duration", "--latency", "--speed", "--parent-pid"):

@@ -198,7 +198,7 @@ def test_dry_run_has_no_effect_in_moto_either(sandbox: Sandbox) -> None:
     assert ec2.describe_key_pairs()["KeyPairs"] == []
 
 
-def test_refused_actions(sandbox: Sandbox, handle: Any) -> None:
+def test_refused_action_is_unauthorized(sandbox: Sandbox, handle: Any) -> None:
     seen = handle()
     sandbox.refuse("CreatePlacementGroup", "ssm:Put*")
     code, message, status = refusal(lambda: sandbox.client().create_placement_group(GroupName="g", DryRun=True))

@@ -67,7 +67,7 @@ def test_enabling_and_disabling_take_time(world: World, sandbox: Sandbox, made: 
     assert states(ec2) == ["enabled"]
 
 
-def test_by_zone_ids(world: World, sandbox: Sandbox, made: str) -> None:
+def test_zones_may_be_named_by_id(world: World, sandbox: Sandbox, made: str) -> None:
     ec2 = sandbox.client()
     zones = ec2.describe_availability_zones()["AvailabilityZones"]
     answer = ec2.enable_fast_snapshot_restores(SourceSnapshotIds=[made], AvailabilityZoneIds=[zones[1]["ZoneId"]])
@@ -154,7 +154,7 @@ def test_invalid_parameter_refuses_the_whole_call(world: World, sandbox: Sandbox
     assert rows(ec2) == []
 
 
-def test_enabling_that_fails(world: World, sandbox: Sandbox, made: str) -> None:
+def test_failed_enabling_is_disabled_with_a_reason(world: World, sandbox: Sandbox, made: str) -> None:
     """ "disabling — A request was made to disable it, or a request to enable it failed." """
     ec2 = sandbox.client()
     with sandbox.fault("EnableFastSnapshotRestores", kind="end"):
@@ -198,7 +198,7 @@ def test_archived_snapshot_loses_fast_restore(world: World, sandbox: Sandbox, ma
     assert states(ec2) == []
 
 
-def test_a_shared_snapshot(world: World, sandbox: Sandbox, made: str) -> None:
+def test_shared_snapshot_can_be_enabled_by_its_user(world: World, sandbox: Sandbox, made: str) -> None:
     """Who enables it has it; the owner ends it by unsharing or deleting."""
     ec2, other = sandbox.client(), sandbox.client(account=OTHER)
     arguments: dict[str, Any] = {"SourceSnapshotIds": [made], "AvailabilityZones": ZONES[:1]}
@@ -224,7 +224,7 @@ def test_volumes_of_an_enabled_snapshot_are_fast_restored(world: World, sandbox:
     assert "FastRestored" not in ec2.describe_volumes(VolumeIds=[slow])["Volumes"][0]
 
 
-def test_pages_and_filters(world: World, sandbox: Sandbox) -> None:
+def test_fast_restores_are_filtered_and_paged(world: World, sandbox: Sandbox) -> None:
     found = sandbox.seed({"snapshots": {"count": 4, "name": "all", "fast_restore": ZONES}})
     ec2 = sandbox.client()
     pages = list(

@@ -106,14 +106,14 @@ def test_bad_questions_are_refused(sandbox: Sandbox, ids: dict[str, Any]) -> Non
     )
 
 
-def test_reading_what_ec2_reads_for_the_caller_must_be_allowed(sandbox: Sandbox, ids: dict[str, Any]) -> None:
+def test_reads_on_behalf_of_the_caller_need_permission(sandbox: Sandbox, ids: dict[str, Any]) -> None:
     sandbox.refuse("ssm:GetParameters")
     ask = sandbox.client().describe_image_references
     refused("UnauthorizedOperation", ask, ImageIds=[ids["web"]], IncludeAllResourceTypes=True, text="ssm:GetParameters")
     ask(ImageIds=[ids["web"]], ResourceTypes=[{"ResourceType": "ec2:Instance"}])
 
 
-def test_a_usage_report_counts_what_other_accounts_have(world: World, sandbox: Sandbox, ids: dict[str, Any]) -> None:
+def test_usage_report_counts_resources_of_other_accounts(world: World, sandbox: Sandbox, ids: dict[str, Any]) -> None:
     ec2 = sandbox.client()
     ec2.modify_image_attribute(ImageId=ids["web"], LaunchPermission={"Add": [{"UserId": OTHER}]})
     theirs = sandbox.seed({"account": OTHER, "instances": [{"name": name, "image": ids["web"]} for name in ("x", "y")]})

@@ -130,7 +130,7 @@ def test_register_defaults_are_a_trap(sandbox: Sandbox, root: str) -> None:
     assert not {"EnaSupport", "BootMode", "ImdsSupport", "TpmSupport"} & set(row)
 
 
-def test_register_refuses(world: World, sandbox: Sandbox, root: str) -> None:
+def test_invalid_registrations_are_refused(world: World, sandbox: Sandbox, root: str) -> None:
     ec2 = sandbox.client(parameter_validation=False)
     good: dict[str, Any] = {"Name": "web", "RootDeviceName": "/dev/xvda", "BlockDeviceMappings": root_of(root)}
     make_slow(world)
@@ -196,7 +196,7 @@ def test_names_are_unique(sandbox: Sandbox, root: str) -> None:
     assert ec2.register_image(**params)["ImageId"] != first
 
 
-def test_billing_facts(world: World, sandbox: Sandbox) -> None:
+def test_billing_facts_are_carried_to_images(world: World, sandbox: Sandbox) -> None:
     """RegisterImage gives Linux/UNIX and the snapshot's product codes; CreateImage and CopyImage keep the source's."""
     make_instant(world)
     ids = sandbox.seed(
@@ -382,7 +382,7 @@ def test_copy_image_to_another_region(world: World, sandbox: Sandbox) -> None:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def test_describe_images(world: World, sandbox: Sandbox) -> None:
+def test_describe_images_filters_and_pages(world: World, sandbox: Sandbox) -> None:
     ids = sandbox.seed({"images": [{"name": f"web-{i}", "tags": {"n": str(i)}} for i in range(7)]})
     ec2 = sandbox.client()
 
@@ -411,7 +411,7 @@ def test_describe_images(world: World, sandbox: Sandbox) -> None:
     )
 
 
-def test_a_deregistered_image(world: World, sandbox: Sandbox) -> None:
+def test_deregistered_image_is_hidden(world: World, sandbox: Sandbox) -> None:
     """ "twice → InvalidAMIID.Unavailable; DescribeImages of a deregistered id → empty list"."""
     ids = sandbox.seed({"image": {"name": "web"}})
     ec2 = sandbox.client()
@@ -433,7 +433,7 @@ def test_deregister_with_its_snapshots(world: World, sandbox: Sandbox, root: str
     refused("InvalidSnapshot.NotFound", ec2.describe_snapshots, SnapshotIds=[root])
 
 
-def test_disable_and_enable(world: World, sandbox: Sandbox) -> None:
+def test_disabled_image_cannot_be_launched_until_enabled(world: World, sandbox: Sandbox) -> None:
     """DisableImage removes all launch permissions and hides; EnableImage does not give shares back."""
     make_instant(world)
     ids = sandbox.seed({"image": {"name": "web"}})
@@ -478,7 +478,7 @@ def test_attributes_of_an_image(world: World, sandbox: Sandbox) -> None:
     assert only(ec2, ids["web"])["Public"] is True
 
 
-def test_deprecation_and_protection(world: World, sandbox: Sandbox) -> None:
+def test_deprecated_and_protected_images_follow_ec2(world: World, sandbox: Sandbox) -> None:
     ids = sandbox.seed({"image": {"name": "web"}})
     ec2 = sandbox.client()
     now = world.clock.now()

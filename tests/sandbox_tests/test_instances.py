@@ -322,7 +322,7 @@ def test_a_launch_with_a_network_interface(world: World, sandbox: Sandbox) -> No
     assert (row["SubnetId"], row["VpcId"]) == (subnet["SubnetId"], subnet["VpcId"])
 
 
-def test_a_launch_template(world: World, sandbox: Sandbox) -> None:
+def test_launch_template_gives_the_options(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     ids = sandbox.seed({"image": {"name": "web"}})
     ec2 = sandbox.client()
@@ -343,7 +343,7 @@ def test_a_launch_template(world: World, sandbox: Sandbox) -> None:
 # --- power ------------------------------------------------------------------------------------------------------------
 
 
-def test_stop_and_start(world: World, sandbox: Sandbox) -> None:
+def test_stopped_instance_starts_again(world: World, sandbox: Sandbox) -> None:
     make_slow(world)
     ids = sandbox.seed({"instances": [{"name": "a"}, {"name": "b", "elastic_ip": True}]})
     both = [ids["a"], ids["b"]]
@@ -417,7 +417,7 @@ def test_unstoppable_instances_are_refused(world: World, sandbox: Sandbox) -> No
     assert [(one["InstanceId"], one["State"]) for one in found] == [(ids["again"], "disabled")]
 
 
-def test_terminate(world: World, sandbox: Sandbox) -> None:
+def test_terminated_instance_deletes_its_volumes(world: World, sandbox: Sandbox) -> None:
     """DeleteOnTermination volumes go, others stay; an hour later the instance and its tags are gone."""
     make_slow(world)
     ids = sandbox.seed({"instance": {"name": "web", "data_volumes": 1}})
@@ -488,7 +488,7 @@ def test_attributes_of_a_running_instance_that_cannot_change_are_refused(world: 
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def test_describe_instances(world: World, sandbox: Sandbox) -> None:
+def test_describe_instances_filters_and_pages(world: World, sandbox: Sandbox) -> None:
     ids = sandbox.seed({"instances": [{"name": f"n{i}", "tags": {"odd": str(i % 2)}} for i in range(7)]})
     ec2 = sandbox.client()
 
@@ -515,7 +515,7 @@ def test_describe_instances(world: World, sandbox: Sandbox) -> None:
     assert message == f"The instance IDs '{', '.join(missing)}' do not exist"
 
 
-def test_status_of_all(world: World, sandbox: Sandbox) -> None:
+def test_status_includes_all_instances_on_request(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     ids = sandbox.seed({"instances": [{"name": "on"}, {"name": "off", "state": "stopped"}]})
     ec2 = sandbox.client()
@@ -556,7 +556,7 @@ def test_a_load_balancer_of_motos_knows_the_instance(world: World, sandbox: Sand
 # --- beside moto, where moto is right ---------------------------------------------------------------------------------
 
 
-def test_answers_have_what_motos_have(world: World, sandbox: Sandbox) -> None:
+def test_answers_have_all_fields_of_moto(world: World, sandbox: Sandbox) -> None:
     """The sandbox shows each correct field of moto's plain launch with the same value."""
     make_instant(world)
     ids = sandbox.seed({"instance": {"name": "web"}})

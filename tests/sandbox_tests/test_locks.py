@@ -31,7 +31,7 @@ def locked(ec2: Any, snapshot_id: str) -> dict[str, Any]:
     return dict(row)
 
 
-def test_a_governance_lock(world: World, sandbox: Sandbox, made: str) -> None:
+def test_governance_lock_shows_its_times(world: World, sandbox: Sandbox, made: str) -> None:
     ec2 = sandbox.client()
     answer = ec2.lock_snapshot(SnapshotId=made, LockMode="governance", LockDuration=7)
     del answer["ResponseMetadata"]
@@ -51,7 +51,7 @@ def test_a_governance_lock(world: World, sandbox: Sandbox, made: str) -> None:
     ec2.delete_snapshot(SnapshotId=made)
 
 
-def test_a_lock_expires(world: World, sandbox: Sandbox, made: str) -> None:
+def test_lock_expires_at_its_date(world: World, sandbox: Sandbox, made: str) -> None:
     ec2 = sandbox.client()
     ec2.lock_snapshot(SnapshotId=made, LockMode="compliance", LockDuration=1)
     world.clock.move(DAY - 60)
@@ -99,7 +99,7 @@ def test_compliance_without_a_cooling_off_period_is_at_once(world: World, sandbo
     refused("OperationNotPermitted", ec2.unlock_snapshot, SnapshotId=made)
 
 
-def test_until_a_date(world: World, sandbox: Sandbox, made: str) -> None:
+def test_lock_until_a_date_ends_then(world: World, sandbox: Sandbox, made: str) -> None:
     ec2 = sandbox.client()
     until = sandbox.now().replace(microsecond=0) + timedelta(days=2)
     answer = ec2.lock_snapshot(SnapshotId=made, LockMode="governance", ExpirationDate=until)
@@ -160,7 +160,7 @@ def test_the_duration_of_a_pending_one_starts_when_it_completes(world: World, sa
     refused("IncorrectState", ec2.lock_snapshot, SnapshotId=gone, LockMode="governance", LockDuration=1, text="deleted")
 
 
-def test_listing(world: World, sandbox: Sandbox) -> None:
+def test_locked_snapshots_are_listed_and_filtered(world: World, sandbox: Sandbox) -> None:
     """MaxResults is 5 to 1000; it cannot be used with SnapshotIds; botocore has no paginator."""
     found = sandbox.seed(
         {

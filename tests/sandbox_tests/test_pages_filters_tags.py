@@ -139,7 +139,7 @@ def test_a_token_belongs_to_its_action_and_region_and_is_not_made_up(world: Worl
         assert "nextToken" in text
 
 
-def test_rows_that_come_and_go_between_pages_neither_repeat_nor_hide_others(world: World) -> None:
+def test_rows_changing_between_pages_neither_repeat_nor_hide_others(world: World) -> None:
     rows = list(range(0, 40, 2))
     first, token = paged(request(world, MaxResults=5), rows, key=lambda row: row)
     rows = [row for row in rows if row not in (2, 8)] + [40]  # one shown and the last one shown are gone

@@ -129,7 +129,7 @@ def test_archived_snapshot_is_restored_archived(world: World, sandbox: Sandbox) 
     assert only(ec2, found["all"][0])["StorageTier"] == "archive"
 
 
-def test_pages(world: World, sandbox: Sandbox) -> None:
+def test_recycle_bin_is_listed_in_pages(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     sandbox.configure(options={"recycle_bin": [{"days": 1}]})
     found = sandbox.seed({"snapshots": {"count": 12, "name": "all"}})
@@ -144,7 +144,7 @@ def test_pages(world: World, sandbox: Sandbox) -> None:
     )
 
 
-def test_images(world: World, sandbox: Sandbox) -> None:
+def test_deregistered_image_enters_the_recycle_bin(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     sandbox.configure(options={"recycle_bin": [{"days": 2, "resource_type": "image"}]})
     ids = sandbox.seed({"images": [{"name": "web-1", "description": "d"}, {"name": "web-2"}]})

@@ -138,7 +138,7 @@ def test_bulk_snapshots_are_quick_and_even(world: World, sandbox: Sandbox) -> No
     assert {one["State"] for one in rows} == {"completed"}
 
 
-def test_single_snapshots_hold_what_their_volume_held(sandbox: Sandbox) -> None:
+def test_single_snapshots_have_the_marks_of_their_volume(sandbox: Sandbox) -> None:
     ids = sandbox.seed(
         {
             "volume": {"name": "data"},

@@ -36,7 +36,7 @@ def restorable(ec2: Any, *users: str, owner: str | None = None) -> list[str]:
     return [one["SnapshotId"] for one in ec2.describe_snapshots(RestorableByUserIds=list(users), **owners)["Snapshots"]]
 
 
-def test_a_public_snapshot(world: World, sandbox: Sandbox, made: str) -> None:
+def test_public_snapshot_is_visible_to_all(world: World, sandbox: Sandbox, made: str) -> None:
     ec2, other = sandbox.client(), sandbox.client(account=OTHER)
     ec2.modify_snapshot_attribute(SnapshotId=made, CreateVolumePermission=PUBLIC)
     assert permissions(ec2, made) == [{"Group": "all"}]
@@ -49,7 +49,7 @@ def test_a_public_snapshot(world: World, sandbox: Sandbox, made: str) -> None:
     refused("InvalidSnapshot.NotFound", other.describe_snapshots, SnapshotIds=[made])
 
 
-def test_restorable_by(world: World, sandbox: Sandbox) -> None:
+def test_restorable_by_lists_usable_snapshots(world: World, sandbox: Sandbox) -> None:
     """ "Account IDs (if you own the snapshots), self for snapshots for which you own or have explicit permissions, or
     all for public snapshots."
     """
@@ -126,7 +126,7 @@ def test_only_the_owner_may_look_and_change(world: World, sandbox: Sandbox, made
         refused("InvalidSnapshot.NotFound", call, SnapshotId=made, **more)
 
 
-def test_block_public_access(world: World, sandbox: Sandbox, made: str) -> None:
+def test_blocked_public_access_hides_public_snapshots(world: World, sandbox: Sandbox, made: str) -> None:
     ec2, other = sandbox.client(), sandbox.client(account=OTHER)
     second = ec2.copy_snapshot(SourceRegion="us-east-1", SourceSnapshotId=made)["SnapshotId"]
 

@@ -168,7 +168,7 @@ def test_a_copy_is_incremental_while_the_latest_one_exists(world: World, sandbox
     assert not incremental(sources[5])  # "all copies ... are either unencrypted or were encrypted using the same key"
 
 
-def test_between_accounts(world: World, sandbox: Sandbox) -> None:
+def test_copy_between_accounts_needs_sharing(world: World, sandbox: Sandbox) -> None:
     """Called in the account that shall have it; what is not shared with it cannot be read."""
     make_instant(world)
     (source,) = seeded(sandbox)

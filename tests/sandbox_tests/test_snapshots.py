@@ -51,7 +51,7 @@ def test_a_snapshot_keeps_its_size_when_the_volume_grows(world: World, sandbox: 
     assert only(ec2, made)["VolumeSize"] == 10
 
 
-def test_create_refuses(world: World, sandbox: Sandbox) -> None:
+def test_invalid_snapshots_are_refused(world: World, sandbox: Sandbox) -> None:
     make_slow(world)
     ids = sandbox.seed({"volume": {"name": "data"}})
     ec2 = sandbox.client()
@@ -222,7 +222,7 @@ def test_twenty_copies_at_once(world: World, sandbox: Sandbox) -> None:
     west.copy_snapshot(SourceRegion="us-east-1", SourceSnapshotId=ids["s"])
 
 
-def test_encrypted_copies(world: World, sandbox: Sandbox) -> None:
+def test_copies_are_encrypted_by_key_and_default(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     ids = sandbox.seed({"volume": {"name": "data"}, "snapshots": [{"name": "s", "volume": "data"}]})
     ec2 = sandbox.client()
@@ -287,7 +287,7 @@ def test_pages_neither_repeat_nor_hide_when_rows_disappear(world: World, sandbox
     assert len(seen) == len(set(seen)) == 15
 
 
-def test_delayed_visibility(world: World, sandbox: Sandbox) -> None:
+def test_new_snapshot_is_shown_after_the_delay(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     ids = sandbox.seed({"volume": {"name": "data"}})
     world.config.update({"visibility_delay": {"snapshot": 100}})

@@ -73,7 +73,7 @@ def test_a_listing_through_boto3_grows_linearly(sandbox: Sandbox, world: World, 
     assert large / small < 2 * LARGE / SMALL
 
 
-def test_a_page_does_not_copy_what_is_not_on_it(world: World) -> None:
+def test_page_copies_only_its_rows(world: World) -> None:
     def page_time(count: int) -> float:
         rows = list(range(count))
         _first, token = paged(Request("A", {"MaxResults": 5}, "", "", START, world), rows, key=lambda row: row)

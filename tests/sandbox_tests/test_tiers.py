@@ -122,7 +122,7 @@ def test_a_snapshot_of_an_image_only_while_that_is_disabled(world: World, sandbo
     ec2.enable_image(ImageId=ids["golden"])
 
 
-def test_the_limits(world: World, sandbox: Sandbox) -> None:
+def test_quotas_of_the_archive_are_kept(world: World, sandbox: Sandbox) -> None:
     """25 archived per volume, 25 archiving and 5 restoring at once per account."""
     make_instant(world)
     found = sandbox.seed(
@@ -157,7 +157,7 @@ def test_the_limits(world: World, sandbox: Sandbox) -> None:
     ec2.modify_snapshot_tier(SnapshotId=found["more"][1], StorageTier="archive")
 
 
-def test_a_permanent_restore(world: World, sandbox: Sandbox) -> None:
+def test_permanent_restore_returns_to_the_standard_tier(world: World, sandbox: Sandbox) -> None:
     make_slow(world)
     made, ec2 = seeded(sandbox, archived=DAY), sandbox.client()
     archived = status(ec2, made)["ArchivalCompleteTime"]
@@ -237,7 +237,7 @@ def test_unrestorable_snapshots_are_refused(world: World, sandbox: Sandbox) -> N
     assert ec2.restore_snapshot_tier(SnapshotId=made)["RestoreDuration"] == 1
 
 
-def test_moves_that_fail(world: World, sandbox: Sandbox) -> None:
+def test_failed_moves_show_their_reason(world: World, sandbox: Sandbox) -> None:
     make_slow(world)
     made, ec2 = seeded(sandbox, shared_with=[OTHER]), sandbox.client()
     with sandbox.fault("ModifySnapshotTier", kind="end", message="no space"):

@@ -263,7 +263,7 @@ def test_mounted_disk_is_busy_until_it_is_unmounted(world: World, sandbox: Sandb
     assert attached(ec2, volume) == []
 
 
-def test_stopped_instance_lets_go_of_a_busy_disk(world: World, sandbox: Sandbox) -> None:
+def test_stopped_instance_releases_a_busy_disk(world: World, sandbox: Sandbox) -> None:
     ec2, ids = mounted(world, sandbox)
     ec2.stop_instances(InstanceIds=[ids["web"]])
     assert attached(ec2, ids["web/data1"]) == ["busy"]

@@ -109,7 +109,7 @@ def test_performance_that_a_type_does_not_take(
     assert text in caught.value.message
 
 
-def test_type_names() -> None:
+def test_unknown_volume_types_are_refused() -> None:
     """ "VolumeType=GP3 → gp3; empty type → gp2"; an unknown one is UnknownVolumeType."""
     assert (checked_type("GP3"), checked_type(""), checked_type(None)) == ("gp3", "gp2", "gp2")
     with pytest.raises(Ec2Error) as caught:
@@ -139,7 +139,7 @@ def test_type_names() -> None:
         ),
     ],
 )
-def test_create_volume_refuses(sandbox: Sandbox, params: dict[str, Any], code: str) -> None:
+def test_invalid_volumes_are_refused(sandbox: Sandbox, params: dict[str, Any], code: str) -> None:
     ec2 = sandbox.client()
     refused(code, ec2.create_volume, **params)
     assert ec2.describe_volumes()["Volumes"] == []
@@ -170,7 +170,7 @@ def test_create_volume_shows_little_and_describe_volumes_all(world: World, sandb
     refused("InvalidVolume.NotFound", ec2.describe_volumes, VolumeIds=[made["VolumeId"]], text=made["VolumeId"])
 
 
-def test_client_token(world: World, sandbox: Sandbox) -> None:
+def test_client_token_replay_follows_ec2(world: World, sandbox: Sandbox) -> None:
     """ "exact replay → same id and current state; changed parameter → IdempotentParameterMismatch; explicit default vs
     omitted counts as changed; replay after deletion → IdempotentParameterMismatch"."""
     make_instant(world)
@@ -202,7 +202,7 @@ def test_dry_run_validates_first_but_not_multi_attach(sandbox: Sandbox) -> None:
     assert ec2.describe_volumes()["Volumes"] == []
 
 
-def test_encryption(world: World, sandbox: Sandbox) -> None:
+def test_volumes_are_encrypted_by_key_and_default(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     ec2, kms = sandbox.client(), sandbox.client("kms")
     arn = kms.create_key()["KeyMetadata"]["Arn"]
@@ -223,7 +223,7 @@ def test_encryption(world: World, sandbox: Sandbox) -> None:
     assert ec2.create_volume(AvailabilityZone=ZONE, Size=8)["Encrypted"] is True
 
 
-def test_volumes_from_snapshots(world: World, sandbox: Sandbox) -> None:
+def test_volume_from_a_snapshot_has_its_content(world: World, sandbox: Sandbox) -> None:
     make_slow(world)
     ids = sandbox.seed({"volume": {"name": "data", "Size": 10}})
     ec2 = sandbox.client()
@@ -250,7 +250,7 @@ def test_volumes_from_snapshots(world: World, sandbox: Sandbox) -> None:
     )
 
 
-def test_filters_and_pages(sandbox: Sandbox) -> None:
+def test_volumes_are_filtered_and_paged(sandbox: Sandbox) -> None:
     ids = sandbox.seed(
         {
             "volumes": [{"name": f"v{i}", "Size": i, "tags": {"n": str(i % 2)}} for i in range(1, 13)],
@@ -322,7 +322,7 @@ def test_attach_and_detach_take_time(world: World, sandbox: Sandbox) -> None:
     refused("IncorrectState", ec2.detach_volume, VolumeId=ids["data"], text="'available'")
 
 
-def test_attach_refuses(world: World, sandbox: Sandbox) -> None:
+def test_invalid_attachments_are_refused(world: World, sandbox: Sandbox) -> None:
     make_slow(world)
     ids = sandbox.seed(
         {
@@ -379,7 +379,7 @@ def test_the_attachment_limit_of_a_type(world: World, sandbox: Sandbox) -> None:
     )
 
 
-def test_multi_attach(world: World, sandbox: Sandbox) -> None:
+def test_multi_attach_volume_is_attached_to_several_instances(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     ids = sandbox.seed(
         {
@@ -481,7 +481,7 @@ def test_four_modifications_in_24_hours(world: World, sandbox: Sandbox) -> None:
         ),
     ],
 )
-def test_modify_volume_refuses(
+def test_invalid_modifications_are_refused(
     world: World, sandbox: Sandbox, volume: dict[str, Any], params: dict[str, Any], code: str, text: str
 ) -> None:
     make_instant(world)
@@ -523,7 +523,7 @@ def test_a_modification_that_fails_changes_nothing(world: World, sandbox: Sandbo
     assert ec2.describe_volumes(VolumeIds=[ids["data"]])["Volumes"][0]["Size"] == 10
 
 
-def test_filters_of_modifications(world: World, sandbox: Sandbox) -> None:
+def test_modifications_are_filtered(world: World, sandbox: Sandbox) -> None:
     make_instant(world)
     ids = sandbox.seed({"volumes": [{"name": "a", "Size": 10, "tags": {"k": "v"}}, {"name": "b", "Size": 10}]})
     ec2 = sandbox.client()

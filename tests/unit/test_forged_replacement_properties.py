@@ -148,7 +148,7 @@ def test_restored_starts_only_instances_with_a_proven_hold(found: list[Instance]
 
 @settings(deadline=None)
 @given(found=worlds(), name=ids, remember=st.booleans())
-def test_stopped_stops_only_what_it_names(found: list[Instance], name: str, remember: bool) -> None:
+def test_stopped_stops_only_named_instances(found: list[Instance], name: str, remember: bool) -> None:
     wanted = powered("stopped", instance_ids=[name], remember=remember, lose_instance_store=True)
     made = planned(power.FEATURE, wanted, found)
     assert {item.resource for item in changes(made)} <= {name}

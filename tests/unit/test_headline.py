@@ -34,7 +34,7 @@ def changes(*actions: str) -> list[Change]:
         (["CreateSnapshots", "CreateSnapshots"], False, "2 snapshots taken"),
     ],
 )
-def test_changes_are_counted_by_what_they_do(actions: list[str], planned: bool, text: str) -> None:
+def test_changes_are_counted_by_effect(actions: list[str], planned: bool, text: str) -> None:
     assert headline(changes(*actions), planned=planned) == text
     assert headline(changes(*actions), "6 kept", planned=planned) == f"{text}; 6 kept"
 

@@ -100,14 +100,14 @@ def trouble(name: tuple[str, ...], target: tuple[str, ...]) -> str:
 
 
 @pytest.mark.parametrize("name", FILES, ids="/".join)
-def test_file_imports_only_what_its_room_may(name: tuple[str, ...]) -> None:
+def test_file_imports_only_from_permitted_rooms(name: tuple[str, ...]) -> None:
     found = set(imports(FILES[name], name[:-1]))
     assert {target: why for target in found if (why := trouble(name, target))} == {}
     features = {target[1] for target in found if target[0] == "_features"}
     assert len(features) <= 1, f"{name} imports several features: {features}"
 
 
-def test_every_file_is_in_a_room() -> None:
+def test_every_file_belongs_to_a_room() -> None:
     assert {name[0] for name in FILES} == set(ROOMS)
 
 

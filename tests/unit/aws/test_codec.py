@@ -505,7 +505,7 @@ def test_every_listing_has_a_case() -> None:
     assert {query.operation for query, _page, _decoded in CASES} == set(codec.LISTINGS)
 
 
-def test_an_instance() -> None:
+def test_instance_is_read_with_all_fields() -> None:
     made = decoding.decode_instance(INSTANCE)
     assert made == Instance(
         instance_id="i-00000000000000001",
@@ -545,7 +545,7 @@ def test_instance_with_few_facts_is_read() -> None:
     assert (made.operator, made.state_reason, made.block_devices, made.tags) == (None, None, (), {})
 
 
-def test_an_image() -> None:
+def test_image_is_read_with_all_fields() -> None:
     made = decoding.decode_image(IMAGE)
     assert made.block_devices == (
         ImageDevice("/dev/sda1", "snap-00000001", 8, "gp3", 3000, 125, True, False),
@@ -561,7 +561,7 @@ def test_an_image() -> None:
     )
 
 
-def test_a_snapshot_and_a_volume() -> None:
+def test_snapshot_and_volume_are_read_with_all_fields() -> None:
     made = decoding.decode_snapshot(SNAPSHOT)
     assert (made.state, made.progress, made.state_reason, made.start_time) == ("pending", "45%", "why", MOMENT)
     assert made.tags == {"a": ""}

@@ -386,7 +386,7 @@ def test_a_set_without_one_of_the_volumes_is_an_error_that_names_it() -> None:
 # --- EC2's time ---
 
 
-def test_now_is_the_first_date_advanced_by_what_has_passed() -> None:
+def test_now_is_the_first_date_plus_elapsed_time() -> None:
     made, _client, clock = gateway(describe_instances=[answer(), answer("Tue, 24 Nov 2026 00:00:00 GMT")])
     made.ask(ONE)
     clock.sleep(90)
@@ -927,7 +927,7 @@ def test_a_closed_connection_is_unclear_and_repeated_only_where_that_is_safe(san
     assert made.calls["DescribeInstances"] == sandbox.counts()["DescribeInstances"]
 
 
-def test_ec2s_own_buckets_are_not_overrun(sandbox: Sandbox) -> None:
+def test_calls_stay_within_ec2s_buckets(sandbox: Sandbox) -> None:
     sandbox.configure(buckets=True)
     made = sandbox_gateway(sandbox)
     for _turn in range(12):

@@ -95,7 +95,7 @@ def test_disk_that_is_unmounted_in_time_is_detached() -> None:
 
 
 @pytest.mark.parametrize("multi_attach", [False, True])
-def test_attachment_that_somebody_ended_fails_early(multi_attach: bool) -> None:
+def test_attachment_ended_by_others_fails_early(multi_attach: bool) -> None:
     others = [(THERE, "attached")] if multi_attach else []
     message = failed(
         Wait((VOLUME,), "attached", about=HERE),

@@ -253,7 +253,7 @@ def held(value: str, **fields: Any) -> Instance:
     return Instance("i-00000000000000001", tags={"ec2ops:restore-state": value}, **fields)
 
 
-def test_a_hold_reads_back_what_it_wrote() -> None:
+def test_hold_reads_back_its_record() -> None:
     value = Hold(NOW, NOW + timedelta(minutes=30)).value
     assert value == "running 2026-11-23T12:00:30Z 2026-11-23T12:30:30Z"
     hold = hold_of(held(value))

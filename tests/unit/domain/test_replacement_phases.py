@@ -75,7 +75,7 @@ OFF, ODD_HOLD = old("stopped", NOON + HOUR), dataclasses.replace(old("stopped", 
         pytest.param(None, {}, (END,) * 5, id="predecessor is gone"),
     ],
 )
-def test_phase_of_a_replacement(
+def test_phase_follows_tag_and_predecessor(
     predecessor: Instance | None, successor: dict[str, Any], phases: tuple[Phase, ...]
 ) -> None:
     found = tuple(Replacement(predecessor, new(word, **successor)) for word in WORDS)

@@ -38,6 +38,6 @@ def test_labelled_results_all_have_a_line() -> None:
     assert headlines(policies, label="policy") == ["daily: 1 instance stopped", "weekly: no change; 6 kept"]
 
 
-def test_lines_beyond_the_limit_are_counted() -> None:
+def test_lines_beyond_the_limit_are_counted_in_a_last_line() -> None:
     many = [{"changed": True, "msg": f"task {number}"} for number in range(5)]
     assert headlines(many, limit=3) == ["task 0", "task 1", "and 3 more"]

@@ -51,7 +51,7 @@ REMOVE = Change("DeleteSnapshot", "snap-00000001", "eu-central-1", {}, "it faile
 PLAN = Plan((Stage((STOP,)), Stage((LAUNCH,)), Stage((TAG, REMOVE))), ("careful",))
 
 
-def test_a_diff_item_shows_only_what_changes_and_why() -> None:
+def test_diff_item_shows_only_changes_and_the_reason() -> None:
     stop, launch, tag, remove = rendering.diff(PLAN)
     assert stop == {
         "before_header": f"{INSTANCE}, eu-central-1",

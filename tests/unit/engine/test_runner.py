@@ -27,7 +27,7 @@ from sandbox.client import Sandbox
 from worlds import FakeWorld, World, sandbox_instance
 
 
-def test_check_run_check_run(world: World) -> None:
+def test_check_and_run_twice_agree(world: World) -> None:
     instance = world.instance(tags={"Name": "web"})
     check = execute(world, check=True, diff=True, instance_id=instance.instance_id, snapshot=True)
     assert check.message is None
@@ -63,7 +63,7 @@ def test_predicted_state_equals_the_later_state(world: World) -> None:
     }
 
 
-def test_the_diff_has_a_header_and_only_what_changes(fake: FakeWorld) -> None:
+def test_diff_has_a_header_and_only_changes(fake: FakeWorld) -> None:
     instance = fake.instance(tags={"Name": "web"})
     shell = execute(fake, check=True, diff=True, instance_id=instance.instance_id, snapshot=True)
     tags, snapshot = shell.result["diff"]
@@ -241,7 +241,7 @@ def test_option_groups_bring_their_constraints() -> None:
     }
 
 
-def test_an_error_of_the_planner_in_the_result_does_not_lose_what_was_done(fake: FakeWorld) -> None:
+def test_planner_error_in_the_result_keeps_the_finished_changes(fake: FakeWorld) -> None:
     def refuse(_spec: Any, _state: State) -> dict[str, Any]:
         raise StorageError("it is not as it should be")
 

@@ -53,7 +53,7 @@ def test_two_edits_or_one_word_make_a_misspelling(name: str, near: str | None) -
     assert nearest(name, sorted(KNOWN["bake_and_relaunch"])) == near
 
 
-def test_fewest_edits_win() -> None:
+def test_nearest_known_name_is_suggested() -> None:
     assert nearest("restore_zame", ["restore_name", "restore_zone"]) == "restore_name"
 
 

@@ -217,7 +217,7 @@ def test_source_with_other_billing_is_baked_by_create_image(
     assert expectation["platform_details"] == fields.get("platform_details", "Linux/UNIX")
 
 
-def test_from_a_snapshot() -> None:
+def test_snapshot_source_is_registered_as_an_image() -> None:
     wanted = spec(
         source_instance_id=None,
         source_snapshot_id=SNAP,
@@ -331,7 +331,7 @@ def test_a_pending_image_is_waited_for(state: str, goal: str) -> None:
     assert [wait.goal for stage in planned.stages for wait in stage.waits] == [goal]
 
 
-def test_the_same_source() -> None:
+def test_version_of_the_same_source_is_up_to_date() -> None:
     wanted = spec()
     heir = instance(NEW, state="running", image_id=AMI, tags={"ec2ops:replaces": OLD})
     image = made(wanted)

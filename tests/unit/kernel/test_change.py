@@ -69,7 +69,7 @@ def test_answers_are_found_by_kind() -> None:
 # --- overlay ---
 
 
-def test_a_plan_predicts_what_it_makes_changes_and_removes() -> None:
+def test_plan_predicts_made_changed_and_removed_resources() -> None:
     state = State(
         REGION,
         {

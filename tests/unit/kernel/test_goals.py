@@ -50,7 +50,7 @@ def judge(goal: str, resource: Resource | None, fact: Any = None, about: str = "
 @pytest.mark.parametrize(
     ("goal", "state"), [(goal, state) for goal, (_cls, states, _done, _failed) in TABLE.items() for state in states]
 )
-def test_every_state(goal: str, state: str) -> None:
+def test_each_state_has_its_verdict(goal: str, state: str) -> None:
     cls, _states, done, failed = TABLE[goal]
     verdict = judge(goal, cls("x", state=state))
     assert (verdict.done, verdict.failed) == (state in done, state in failed)
@@ -74,7 +74,7 @@ def test_resource_that_ec2_has_forgotten_has_ended() -> None:
     assert judge("deleted", None).done
 
 
-def test_the_reason_is_in_what_is_seen() -> None:
+def test_reason_is_in_the_shown_state() -> None:
     verdict = judge("completed", Snapshot("snap-1", state="error", state_reason="the key is disabled"))
     assert verdict.seen == "error (the key is disabled)"
 
@@ -213,7 +213,9 @@ def test_settled_is_when_no_attachment_is_on_its_way(states: tuple[str, ...], do
         (None, False, False, True),
     ],
 )
-def test_modifications(state: str | None, modified: bool, failed: bool, modifiable: bool) -> None:
+def test_modification_follows_its_state_and_options(
+    state: str | None, modified: bool, failed: bool, modifiable: bool
+) -> None:
     fact = None if state is None else {"state": state, "message": "the key is disabled" if failed else None}
     verdict = judge("modified", Volume("vol-1"), fact)
     assert (verdict.done, verdict.failed) == (modified, failed)

@@ -62,7 +62,7 @@ def test_unbound_planned_id_is_kept() -> None:
         ("", None),
     ],
 )
-def test_kinds(value: str, kind: str | None) -> None:
+def test_kind_of_an_id_is_known(value: str, kind: str | None) -> None:
     assert kind_of(value) == kind
 
 
@@ -74,12 +74,12 @@ def test_require_id_names_the_option() -> None:
 
 
 @pytest.mark.parametrize("name", ["web-1", "a (b) [c] ./-'@_", "x" * 128])
-def test_image_names_that_ec2_takes(name: str) -> None:
+def test_valid_image_names_are_accepted(name: str) -> None:
     assert require_image_name(name) == name
 
 
 @pytest.mark.parametrize("name", ["ab", "x" * 129, "web:1", "wéb", "web\n"])
-def test_image_names_that_ec2_refuses(name: str) -> None:
+def test_invalid_image_names_are_refused(name: str) -> None:
     with pytest.raises(SpecError, match="image_name: "):
         require_image_name(name)
 

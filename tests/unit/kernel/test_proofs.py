@@ -166,7 +166,7 @@ def test_volume_id_proves_the_source_of_a_snapshot() -> None:
         pytest.param(COPIED_VOLUME, "yesterday", NOON, id="copy with a word"),
     ],
 )
-def test_start_time_bounds_what_a_tag_claims(volume_id: str, claimed: str | None, taken: datetime) -> None:
+def test_start_time_bounds_a_claimed_time(volume_id: str, claimed: str | None, taken: datetime) -> None:
     tags = {} if claimed is None else {"ec2ops:taken": claimed}
     assert proofs.time_of(snapshot(volume_id, tags=tags)) == taken
 
@@ -197,7 +197,7 @@ def test_start_time_bounds_what_a_tag_claims(volume_id: str, claimed: str | None
         pytest.param(f"p: {VOLUME}, and more", None, id="more words"),
     ],
 )
-def test_description_records_what_a_capture_was_for(description: str, record: proofs.CaptureRecord | None) -> None:
+def test_description_records_the_purpose_of_a_capture(description: str, record: proofs.CaptureRecord | None) -> None:
     assert proofs.capture_record(snapshot(description=description)) == record
     assert proofs.capture_record(snapshot(COPIED_VOLUME, description=description)) is None
 
@@ -311,7 +311,7 @@ def test_snapshot_id_and_create_time_prove_the_source_of_a_volume() -> None:
         pytest.param(snapshot(snapshot_id=planned("snapshot", "swap")), True, True, id="planned"),
     ],
 )
-def test_description_proves_what_a_snapshot_was_taken_for(made: Snapshot, of_a_swap: bool, last: bool) -> None:
+def test_description_proves_the_purpose_of_a_snapshot(made: Snapshot, of_a_swap: bool, last: bool) -> None:
     assert (proofs.is_swap_snapshot(made, VOLUME), proofs.is_last_snapshot(made, VOLUME)) == (of_a_swap, last)
 
 

@@ -215,7 +215,7 @@ def starts(every: str, zone: str, first: str, last: str) -> list[str]:
         ("1h", HAVANA, "2026-11-01T00:00-04:00", ["00:00-04:00", "01:00-05:00", "02:00-05:00"]),
     ],
 )
-def test_the_slots_of_a_day_on_which_the_clock_changes(every: str, zone: str, day: str, expected: list[str]) -> None:
+def test_slots_of_a_clock_change_follow_the_wall_clock(every: str, zone: str, day: str, expected: list[str]) -> None:
     date = day.partition("T")[0]
     assert starts(every, zone, day, f"{date}T{expected[-1]}") == [f"{date}T{time}" for time in expected]
 
@@ -264,7 +264,7 @@ def test_a_slot_begins_when_the_clock_first_shows_a_later_cut(every: Every, zone
         assert start == began if known else start <= began
 
 
-def test_a_year_of_slots() -> None:
+def test_slots_of_a_year_follow_the_clock() -> None:
     """2017 in Vienna has 8760 hours, of which one was shown twice; sanoid makes 8760 hourly ones, with two in that."""
     zone, first = ZoneInfo("Europe/Vienna"), at("2016-12-31T23:00Z")
     hours = [first + timedelta(hours=number) for number in range(8760)]

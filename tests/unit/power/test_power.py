@@ -152,7 +152,7 @@ def test_an_empty_list_means_no_instance(state: str) -> None:
         ("stopped", []),
     ],
 )
-def test_stopped_from_each_state(state: str, expected: Any) -> None:
+def test_stopped_from_each_state_converges(state: str, expected: Any) -> None:
     assert steps(plan(spec("stopped"), instance(state=state))) == expected
 
 
@@ -356,7 +356,7 @@ def test_unknown_and_terminated_ids_are_named_before_anything_is_changed(state: 
         ("running", []),
     ],
 )
-def test_running_from_each_state(state: str, expected: Any) -> None:
+def test_running_from_each_state_converges(state: str, expected: Any) -> None:
     assert steps(plan(spec("running"), instance(state=state))) == expected
 
 
@@ -401,7 +401,7 @@ START = (["StartInstances 1"], ["running 1"])
         ("shutting-down", HELD, []),
     ],
 )
-def test_restored_from_each_state(state: str, tag: str | None, expected: Any) -> None:
+def test_restored_from_each_state_converges(state: str, tag: str | None, expected: Any) -> None:
     made = plan(spec("restored"), instance(state=state, tag=tag))
     assert steps(made) == expected
     assert bool(made.warnings) is (tag == "mine")

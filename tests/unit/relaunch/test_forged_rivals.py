@@ -82,7 +82,7 @@ def test_relaunch_ends_no_successor_that_may_serve(
 
 
 @pytest.mark.parametrize(("given_up", "serves"), SWAPPED)
-def test_policy_backs_up_both(three: Three, given_up: str | None, serves: str | None) -> None:
+def test_policy_under_any_tags_backs_up_both_instances(three: Three, given_up: str | None, serves: str | None) -> None:
     write(three.given_up, given_up)
     write(three.serves, serves)
     select = {"instance_ids": [three.pair.old.instance_id]}

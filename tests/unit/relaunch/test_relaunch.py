@@ -118,7 +118,7 @@ def test_options_that_cannot_be_are_refused_before_any_call(options: dict[str, A
         spec(**options)
 
 
-def test_the_defaults_of_health() -> None:
+def test_omitted_health_has_defaults() -> None:
     assert (spec().status_checks, spec().health_timeout) == (True, 600)
     given_timeout = spec(health={"status_checks": False, "timeout": 60})
     assert (given_timeout.status_checks, given_timeout.health_timeout) == (False, 60)
@@ -290,7 +290,7 @@ def test_another_instance_type_drops_options_of_the_former_type() -> None:
     assert "EbsOptimized" in launch(same, plain(facts=RICH)).parameters
 
 
-def test_overrides_win() -> None:
+def test_overrides_replace_carried_facts() -> None:
     wanted = spec(
         overrides={
             "key_name": "new",
@@ -675,7 +675,7 @@ def test_carried_protection_is_removed_first() -> None:
     assert lifted == [{"DisableApiTermination": {"Value": False}}, {"DisableApiStop": {"Value": False}}]
 
 
-def test_on_failure_keep_takes_nothing_back() -> None:
+def test_on_failure_keep_rolls_nothing_back() -> None:
     made = plan(spec(on_failure="keep"), plain(state="stopped", tags={TAG: HELD}))
     assert returning(made) == []
 
@@ -913,7 +913,7 @@ LIFE: list[tuple[str, Instance, str | None, list[str] | str, list[list[str]], li
 
 @pytest.mark.parametrize("given_id", [OLD, NEW])
 @pytest.mark.parametrize("row", LIFE, ids=[row[0] for row in LIFE])
-def test_the_life_of_a_successor(
+def test_each_phase_of_a_successor_has_its_plan(
     given_id: str, row: tuple[str, Instance, str | None, list[str] | str, list[list[str]], list[str] | str]
 ) -> None:
     _name, old, trial, same, back, other = row
@@ -980,7 +980,7 @@ def test_one_that_does_not_run_cannot_prove_itself(state: str) -> None:
         plan(spec(), heir(state=state, trial="unproven"), plain())
 
 
-def test_on_failure_keep_takes_back_nothing_of_an_earlier_run() -> None:
+def test_on_failure_keep_rolls_back_nothing_of_an_earlier_run() -> None:
     made = plan(spec(on_failure="keep"), heir(trial="unproven"), plain())
     assert returning(made) == []
     with pytest.raises(UnsafePlan, match=f"{NEW} did not become healthy in place of {OLD}, and is kept"):

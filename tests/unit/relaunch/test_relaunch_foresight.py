@@ -206,5 +206,5 @@ def test_refused_call_keeps_the_encoded_message_in_error(sandbox: Sandbox) -> No
     assert ended.result["error"]["message"].endswith(encoded)
 
 
-def test_actions_of_a_plain_relaunch_are_as_before() -> None:
+def test_plain_relaunch_has_its_known_actions() -> None:
     assert actions(plan(spec(image_id=AMI), plain())) == ["RunInstances new", "CreateTags new", "StopInstances 1"]

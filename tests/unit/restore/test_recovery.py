@@ -48,7 +48,7 @@ def of_instance(*snapshots: Snapshot, **given: Any) -> Recovery:
 # --- volumes ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_newest_good_one_before_the_time() -> None:
+def test_newest_good_snapshot_before_the_time_is_restored() -> None:
     old, new = snapshot(3 * DAY), snapshot(DAY)
     pending = snapshot(timedelta(hours=1), state="pending")
     archived = snapshot(timedelta(hours=2), storage_tier="archive")
@@ -160,7 +160,7 @@ def test_user_tags_are_copied_as_far_as_room_allows() -> None:
 # --- instances --------------------------------------------------------------------------------------------------------
 
 
-def test_the_newest_whole_set() -> None:
+def test_newest_whole_set_is_restored() -> None:
     old, new = whole_set(3 * DAY, V1, V2), whole_set(2 * DAY, V1, V2)
     failed = whole_set(DAY, V1, V2, states=["completed", "error"])
     found = of_instance(*old, *failed, *new)

@@ -158,7 +158,7 @@ def test_devices_given_by_earlier_tasks_count_as_used() -> None:
 
 
 @pytest.mark.parametrize(("most", "refused"), [(3, True), (4, False)])
-def test_limit_of_the_instance_type(most: int, refused: bool) -> None:
+def test_attachment_limit_of_the_target_type_is_enforced(most: int, refused: bool) -> None:
     held = [
         Volume(f"vol-{number:017x}", attachments=(VolumeAttachment(TARGET, f"/dev/sd{letter}"),))
         for number, letter in ((7, "q"), (8, "r"))
@@ -182,7 +182,7 @@ def test_limit_of_the_instance_type(most: int, refused: bool) -> None:
         (None, "does not exist"),
     ],
 )
-def test_target_that_takes_no_volumes(target: Instance | None, words: str) -> None:
+def test_unusable_target_is_refused(target: Instance | None, words: str) -> None:
     with pytest.raises(StorageError, match=words) as refused:
         planned(snapshot(), *([target] if target else []), target_instance_id=TARGET)
     assert str(refused.value).startswith("target_instance_id: ")
@@ -204,7 +204,7 @@ def test_target_that_takes_no_volumes(target: Instance | None, words: str) -> No
     ],
     ids=["another zone", "another instance", "lost"],
 )
-def test_restored_volume_that_cannot_serve(fields: dict[str, Any], given: dict[str, Any], words: str) -> None:
+def test_unusable_restored_volume_is_refused(fields: dict[str, Any], given: dict[str, Any], words: str) -> None:
     tags = {"ec2ops:spec": given.get("name", f"restore/{V1}"), "ec2ops:volume": V1}
     there = (snapshot(1), snapshot(2, V2), restored(**fields, tags=tags), instance())
     with pytest.raises(SpecError) as refused:
@@ -233,9 +233,7 @@ def test_volume_in_use_elsewhere_in_the_zone_is_in_its_place() -> None:
     ],
     ids=["creating", "pending", "stopping", "detaching"],
 )
-def test_attachment_waits_for_what_is_under_way(
-    fields: dict[str, Any], target: dict[str, Any], goals: list[str]
-) -> None:
+def test_attachment_waits_for_running_changes(fields: dict[str, Any], target: dict[str, Any], goals: list[str]) -> None:
     plan = planned(snapshot(), restored(**fields), instance(**target), target_instance_id=TARGET)
     first = plan.stages[0]
     assert (first.changes, [wait.goal for wait in first.waits]) == ((), goals)
@@ -303,7 +301,7 @@ def set_of(*volumes: str) -> list[Snapshot]:
     ],
     ids=["zone", "target", "again", "drill", "instance", "drill of an instance", "instance without sets"],
 )
-def test_rounds_of_queries(resources: list[Resource], given: dict[str, Any], most: int) -> None:
+def test_restore_needs_few_rounds_of_queries(resources: list[Resource], given: dict[str, Any], most: int) -> None:
     asked = rounds(resources, **given)
     assert len(asked) <= most, asked
     queries = [query for several in asked for query in several]

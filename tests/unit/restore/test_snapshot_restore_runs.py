@@ -223,7 +223,7 @@ def test_planned_instance_is_a_target_in_check_mode(sandbox: Sandbox) -> None:
 # --- drills ----------------------------------------------------------------------------------------------------------
 
 
-def test_drill_leaves_nothing(sandbox: Sandbox) -> None:
+def test_finished_drill_leaves_no_volume(sandbox: Sandbox) -> None:
     scene = begin(sandbox, data=2)
     scene.capture()
     before = (set(volumes(sandbox)), set(snapshots(sandbox)))

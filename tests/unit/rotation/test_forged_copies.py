@@ -145,7 +145,7 @@ def test_altered_slots_of_orphan_copies_delete_none(made: Any) -> None:
     assert (copies_in(plan), deleted(plan)) == ([], set())
 
 
-def test_copy_says_what_its_original_says() -> None:
+def test_copy_has_the_facts_of_its_original() -> None:
     """The number of volumes, the instance and the slot, which tags alone could say else."""
     facts = f", 2 volumes, slot {TODAY}"
     parts = [replaced(one, facts) for one in snapshot_set(HOUR, 1, 1, 2)]

@@ -98,7 +98,7 @@ def test_altered_tags_delete_no_more_originals_or_copies(
 
 @examples(20)
 @given(TAGS, KEEPS, st.sampled_from([earlier, first]), st.integers(0, 4))
-def test_altered_tags_on_copies_of_earlier_versions_delete_what_facts_alone_would(
+def test_altered_tags_on_earlier_copies_delete_only_by_facts(
     tags: list[dict[str, str | None]], keep: dict[str, Any], made: Any, gone: int
 ) -> None:
     """An orphan goes only when so many proven copies are newer that no rule can need it."""

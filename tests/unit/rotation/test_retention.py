@@ -165,12 +165,12 @@ def test_the_long_list_is_as_published() -> None:
 
 
 @pytest.mark.parametrize("options, expected", [case[1:] for case in RESTIC], ids=[case[0] for case in RESTIC])
-def test_restic_on_the_long_list(options: dict[str, Any], expected: list[str]) -> None:
+def test_long_list_is_decided_as_by_restic(options: dict[str, Any], expected: list[str]) -> None:
     assert kept(snapshots(*T), oldest=True, **options) == expected
 
 
 @pytest.mark.parametrize("number, expected", [("V7", 3), ("V8", 10), ("V9", 11), ("V11b", 9)], ids=str)
-def test_restic_on_the_long_list_without_its_rule_of_the_oldest(number: str, expected: int) -> None:
+def test_long_list_without_oldest_is_decided_as_by_restic(number: str, expected: int) -> None:
     options, with_oldest = next(case[1:] for case in RESTIC if case[0] == number)
     found = kept(snapshots(*T), **options)
     assert len(found) == expected and found == with_oldest[:-1]
@@ -244,7 +244,7 @@ def case(number: str, times: Sequence[str], options: dict[str, Any], expected: S
         case("V26 with oldest", OFFSETS, {"daily": 2, "oldest": True}, OFFSETS),
     ],
 )
-def test_restics_corners(times: list[str], options: dict[str, Any], expected: list[str]) -> None:
+def test_corner_cases_are_decided_as_by_restic(times: list[str], options: dict[str, Any], expected: list[str]) -> None:
     assert kept(snapshots(*times), **options) == expected
 
 
@@ -316,7 +316,7 @@ ARCHIVES_2015 = [
 
 
 @pytest.mark.parametrize("oldest", [False, True])
-def test_v30_one_archive_a_day(oldest: bool) -> None:
+def test_v30_daily_keeps_one_snapshot_a_day(oldest: bool) -> None:
     """borg keeps 21: what a finer rule keeps takes no slot of a coarser one, and the oldest is kept as yearly."""
     assert "2015-12-18T12:00" in ARCHIVES_2015 and "2015-12-19T12:00" not in ARCHIVES_2015
     days = [*range(31, 19, -1), 18, 17]
@@ -326,7 +326,7 @@ def test_v30_one_archive_a_day(oldest: bool) -> None:
     assert len(found) == 19
 
 
-def test_v31_intervals() -> None:
+def test_v31_intervals_keep_one_snapshot_each() -> None:
     """borg counts a month as 31 days, includes the boundary (05-28, 2025-12-31), counts weeks on past what daily keeps
     (05-10, 05-03), and keeps the oldest (2025-11-15) as yearly: 17 of the 18, all but 05-27."""
     times = [
@@ -361,7 +361,7 @@ V32 = [
     ],
     ids=lambda value: f"V32 {value}" if isinstance(value, dict) else "",
 )
-def test_borgs_unit_table(options: dict[str, Any], places: list[int]) -> None:
+def test_spans_are_read_as_by_borg(options: dict[str, Any], places: list[int]) -> None:
     assert kept(snapshots(*V32), **options) == [V32[place] for place in places]
 
 
@@ -370,7 +370,7 @@ def test_borgs_unit_table(options: dict[str, Any], places: list[int]) -> None:
     [(3, ["2019-12-31", "2018-12-31", "2018-01-01"]), (2, ["2019-12-31", "2018-12-31"])],
     ids=["V33 yearly 3", "V33 yearly 2"],
 )
-def test_borgs_oldest(count: int, expected: list[str]) -> None:
+def test_oldest_is_kept_as_by_borg(count: int, expected: list[str]) -> None:
     times = ["2018-01-01", "2018-12-30", "2018-12-31", "2019-12-31"]
     assert kept(snapshots(*times), yearly=count, oldest=True) == expected
 
@@ -395,7 +395,7 @@ def test_v35_the_newest_takes_the_only_monthly_slot(oldest: bool) -> None:
     assert left["09-07"][0] == "09-01" and left["09-08"][0] == "09-02"
 
 
-def test_v36_the_first_stays_while_monthly_has_a_free_slot() -> None:
+def test_v36_first_is_kept_while_monthly_has_a_free_slot() -> None:
     """borg keeps 01-01 until 04-06; by restic's rule the third month takes the last slot on 03-01."""
     left = dict(daily_run("2024-01-01T12:00", 110, daily=6, monthly=3, oldest=True))
     assert left["02-29"][:2] == ["01-01", "01-31"] and left["03-01"][0] == "01-31"
@@ -403,7 +403,7 @@ def test_v36_the_first_stays_while_monthly_has_a_free_slot() -> None:
     assert dict(daily_run("2024-01-01T12:00", 110, daily=6, monthly=3))["02-29"][0] == "01-31"
 
 
-def test_v36_the_first_stays_while_the_span_covers_it() -> None:
+def test_v36_first_is_kept_while_the_span_covers_it() -> None:
     """borg lets it go on 04-04, as its boundary is inclusive; 93 days after 01-01 is 04-03."""
     options = {"daily_within": "6d", "monthly_within": "93d", "reference": "now", "oldest": True}
     left = dict(daily_run("2024-01-01T12:00", 110, **options))
@@ -425,13 +425,13 @@ def test_v38_last_and_monthly_share_snapshots(oldest: bool) -> None:
 # --- sanoid and DLM ---------------------------------------------------------------------------------------------------
 
 
-def test_v40_dense() -> None:
+def test_v40_dense_snapshots_follow_the_rules() -> None:
     days = [f"{at('2026-01-01') + timedelta(days=number):%Y-%m-%d}" for number in range(69)]
     found = kept(snapshots(*days), "2026-03-11", daily=30)
     assert len(found) == 30 and found[-1] == "2026-02-09"
 
 
-def test_v41_sparse() -> None:
+def test_v41_sparse_snapshots_follow_the_rules() -> None:
     """As sanoid: a count is of what there is. Only a span lets them go for their age."""
     times = ["2026-01-20", "2026-01-30", "2026-02-09", "2026-02-19", "2026-03-01"]
     assert kept(snapshots(*times), "2026-03-11", daily=3) == times[:1:-1]
@@ -439,7 +439,7 @@ def test_v41_sparse() -> None:
     assert kept(snapshots(*times), "2026-03-11", daily_within="3d", reference="now") == times[-1:]
 
 
-def test_v42_burst() -> None:
+def test_v42_burst_of_snapshots_follows_the_rules() -> None:
     """sanoid keeps all ten, as none is three days old. Ours keeps the newest of the day; `within` keeps all."""
     times = [f"2026-03-10T{hour:02}:00" for hour in range(10)]
     assert kept(snapshots(*times), "2026-03-11", daily=3) == times[-1:]
@@ -578,7 +578,7 @@ def test_two_candidates_of_one_key_would_share_a_decision() -> None:
 # --- Reading the rules ------------------------------------------------------------------------------------------------
 
 
-def test_the_rules_as_they_are_given() -> None:
+def test_given_rules_are_read() -> None:
     nothing = dict.fromkeys((*COUNTS, *SPANS, "timezone", "reference", "oldest"))
     keep = parse_keep(
         {**nothing, "yearly": "12", "last": 3, "daily": "-1", "hourly": "unlimited", "weekly_within": "1m"}
@@ -763,7 +763,7 @@ def restics_way(candidates: Sequence[Candidate], keep: Keep) -> set[str]:
 
 @given(st.lists(st.tuples(MINUTES.filter(lambda minutes: minutes >= 0), st.integers(0, 99)), min_size=1), OPTIONS)
 @settings(deadline=None)
-def test_the_same_as_restics_walk(rows: list[tuple[int, int]], options: dict[str, Any]) -> None:
+def test_decisions_equal_restics_walk(rows: list[tuple[int, int]], options: dict[str, Any]) -> None:
     candidates = candidates_of([(*row, "vol-1") for row in rows], None)
     assert kept_keys(candidates, options) == restics_way(candidates, parse_keep(options))
 

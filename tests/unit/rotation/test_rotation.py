@@ -887,7 +887,7 @@ def held_back(plan: Plan, name: str) -> bool:
         (6, {"max_delete": 0}, True),
     ],
 )
-def test_max_delete(number: int, given: dict[str, Any], held: bool) -> None:
+def test_deletions_beyond_max_delete_are_withheld(number: int, given: dict[str, Any], held: bool) -> None:
     plan = planned(Account.of(volume(1), days(number)), keep={"last": 2}, **given)
     assert held_back(plan, "max_delete is") is held
     assert plan.report.result["counts"]["withheld"] == (5 if held else 0)
@@ -1064,7 +1064,7 @@ def policies(draw: st.DrawFn) -> dict[str, Any]:
 
 @examples(150)
 @given(worlds(), policies())
-def test_planned_again_over_what_it_predicts_there_is_nothing_to_do(account: Account, given: dict[str, Any]) -> None:
+def test_plan_over_its_own_prediction_is_empty(account: Account, given: dict[str, Any]) -> None:
     if given["adopt"]:
         # The run that claims snapshots deletes none of them.
         account = afterwards(account, planned(account, **given))

@@ -99,7 +99,7 @@ def test_claimed_snapshot_keeps_no_other_from_being_the_newest() -> None:
     assert deleted(plan) == set()
 
 
-def test_no_claim_on_what_the_policy_never_deletes() -> None:
+def test_undeletable_snapshots_get_no_claim() -> None:
     tags = {"by": "cron"}
     controller = snapshot(DAY, policy=None, tags={**tags, "velero.io/backup": "b"})
     backup = snapshot(2 * DAY, policy=None, tags={**tags, "aws:backup:source-resource": "r"})
@@ -110,7 +110,7 @@ def test_no_claim_on_what_the_policy_never_deletes() -> None:
     assert claims(planned(account, **ADOPT, keep={"last": 1}, guards={"managed": "report"})) == {controller.snapshot_id}
 
 
-def test_no_claim_on_what_the_policy_made_or_another_made() -> None:
+def test_snapshots_of_a_policy_get_no_claim() -> None:
     made = snapshot(DAY, tags={"by": "cron"})
     others = snapshot(2 * DAY, policy="other", tags={"by": "cron"})
     plan = planned(Account.of(volume(1), made, others), **ADOPT, keep={"last": 1})
@@ -124,7 +124,7 @@ def test_claimed_snapshot_is_not_retained_without_adopt() -> None:
     assert plan.report.result["counts"]["managed"] == 0
 
 
-def test_capture_claims_nothing() -> None:
+def test_captured_snapshot_gets_no_claim() -> None:
     plan = planned(Account.of(volume(1), scripts(3)), adopt=ADOPT["adopt"], state="captured")
     assert actions(plan) == ["CreateSnapshot"]
 

@@ -35,7 +35,7 @@ def asked(sandbox: Sandbox) -> list[str]:
 # --- another region ---------------------------------------------------------------------------------------------------
 
 
-def test_check_run_check_again_run_again(sandbox: Sandbox) -> None:
+def test_check_and_run_agree_and_repeat_without_changes(sandbox: Sandbox) -> None:
     scene = Scene(sandbox)
     ran = four(sandbox, **scene.options(tags={"team": "a"}))
     copies = scene.copies()
@@ -84,7 +84,7 @@ def test_days_of_copies_that_later_runs_pick_up_end_as_the_rules_say(sandbox: Sa
     assert len(asked(sandbox)) == len(set(asked(sandbox)))
 
 
-def test_more_than_ec2_makes_at_once(sandbox: Sandbox) -> None:
+def test_copies_beyond_ec2s_limit_are_left_to_later_runs(sandbox: Sandbox) -> None:
     scene = Scene(sandbox, 22)
     keep = {"region": ELSEWHERE, "keep": {"daily": 23}}
     given = scene.options({**keep, "wait": True}, create="never", keep={"daily": 30})

@@ -206,7 +206,7 @@ def test_given_options_are_read() -> None:
 
 
 @pytest.mark.parametrize("duration", ["1d", "24h", "36500d"])
-def test_the_shortest_and_the_longest_lock(duration: str) -> None:
+def test_shortest_and_longest_lock_are_accepted(duration: str) -> None:
     found = options(lock={"mode": "governance", "duration": duration}).lock
     assert found == Lock("governance", 36500 if duration == "36500d" else 1)
 
@@ -290,7 +290,7 @@ def test_the_age_is_exact_and_a_slot_counts_from_its_start() -> None:
     assert archived(changes(options(archive_after=OLD), of)) == ["v1-4", "v1-3"]
 
 
-def test_months_are_those_of_the_policys_calendar() -> None:
+def test_months_are_counted_in_the_policys_zone() -> None:
     now = datetime(2026, 3, 31, 22, 30, tzinfo=UTC)  # April 1 in Berlin
     of = [
         snapshot("v1-1", 0, start_time=now - DAY),

@@ -128,7 +128,7 @@ def assert_one_of_each_slot(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.name)
-def test_check_run_check_again_run_again(sandbox: Sandbox, scenario: Scenario) -> None:
+def test_check_and_run_agree_and_repeat_without_changes(sandbox: Sandbox, scenario: Scenario) -> None:
     undisturbed = expected(sandbox, scenario)
     scene = begin(sandbox, scenario)
     ran = four(sandbox, **scenario.options(scene))
@@ -615,7 +615,7 @@ BY_PLAYBOOK = (1, 100, 200, 300, 400)
 """The days whose run is one of ansible-playbook: it goes on with what the module has made alone, and that with its."""
 
 
-def test_400_days(sandbox: Sandbox) -> None:
+def test_four_hundred_daily_runs_follow_the_rules(sandbox: Sandbox) -> None:
     (volume,) = sandbox.seed({"volume": {"name": "data"}}).values()
     sandbox.configure(durations={"snapshot_pending": 0.0})
     task = {"select": {"volume_ids": [volume]}, "keep": {"daily": 7, "weekly": 4, "monthly": 12}}

@@ -120,7 +120,7 @@ def test_original_is_not_deleted_for_a_copy_that_nothing_proves(sandbox: Sandbox
     assert any(real in warning and other in warning for warning in ended.warnings)
 
 
-def test_forged_mark_replaced_takes_no_place_from_what_is_attached(sandbox: Sandbox) -> None:
+def test_forged_replaced_mark_does_not_displace_an_attached_volume(sandbox: Sandbox) -> None:
     web, real = web_with_data(sandbox)
     forged = strangers_volume(sandbox)
     tag(sandbox, forged, spec=web.instance_id, volume="data", replaces=real)

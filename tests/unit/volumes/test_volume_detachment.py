@@ -82,11 +82,11 @@ PURGED = [
 
 
 @pytest.mark.parametrize("case", PURGED)
-def test_purged(case: Case) -> None:
+def test_undeclared_volumes_are_detached(case: Case) -> None:
     check(case)
 
 
-def test_delete_on_termination_of_an_instance_that_is_pending() -> None:
+def test_delete_on_termination_of_a_pending_instance_is_set() -> None:
     entry = {"name": "data", "delete_on_termination": True}
     there = [instance(state="pending"), volume(1, WEB, name="data")]
     check(Case("", there, [entry], ["ModifyInstanceAttribute i-1 /dev/sdf=True"]))
@@ -98,7 +98,7 @@ def test_managed_volume_gives_a_warning() -> None:
     assert "eks" in warning
 
 
-def test_the_root_volume_of_an_instance_that_does_not_name_its_volumes_yet() -> None:
+def test_root_volume_of_a_pending_instance_is_found() -> None:
     check(Case("", [instance(state="pending")], [{"name": "root", "size": 20}], ["ModifyVolume vol-f001 Size=20"]))
 
 

@@ -185,7 +185,7 @@ DEVICES = [
 
 
 @pytest.mark.parametrize("case", DEVICES)
-def test_devices(case: Case) -> None:
+def test_device_names_follow_the_declaration(case: Case) -> None:
     check(case)
 
 
@@ -270,5 +270,5 @@ LOG = volume(1, WEB, "/dev/sdf", name="log")
         ),
     ],
 )
-def test_limits_of_the_instance_type(case: Case) -> None:
+def test_attachment_limit_of_the_instance_type_is_enforced(case: Case) -> None:
     check(case)

@@ -315,7 +315,7 @@ DRIFT = [
 
 
 @pytest.mark.parametrize("case", DRIFT)
-def test_drift(case: Case) -> None:
+def test_each_difference_is_repaired_or_refused(case: Case) -> None:
     check(case)
 
 

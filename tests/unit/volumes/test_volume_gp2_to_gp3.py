@@ -28,7 +28,7 @@ from volume_world import SWAP, WEB, Ec2, instance, volume
         (16384, 16000, (16000, 250)),
     ],
 )
-def test_gp3_has_what_gp2_had_or_the_baseline(size: int, iops: int, expected: tuple[int, int]) -> None:
+def test_gp3_has_the_performance_of_gp2_or_the_baseline(size: int, iops: int, expected: tuple[int, int]) -> None:
     assert kept_performance(size, iops) == expected
 
 

@@ -449,5 +449,5 @@ IDENTITY = [
 
 
 @pytest.mark.parametrize("case", IDENTITY)
-def test_identity(case: Case) -> None:
+def test_entry_finds_its_volume(case: Case) -> None:
     check(case)

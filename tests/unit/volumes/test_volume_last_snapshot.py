@@ -99,7 +99,7 @@ from volume_world import (
         ),
     ],
 )
-def test_final_snapshots(case: Case) -> None:
+def test_final_snapshot_is_taken_unless_declined(case: Case) -> None:
     check(case)
 
 

@@ -30,7 +30,7 @@ def test_own_volume_that_is_purged_is_named(sandbox: Sandbox) -> None:
     assert run(sandbox, volumes=[], **given).warnings == []
 
 
-def test_empty_list_names_what_is_left_on_the_instance(sandbox: Sandbox) -> None:
+def test_empty_list_names_remaining_volumes_on_the_instance(sandbox: Sandbox) -> None:
     web = machine(sandbox)
     run(sandbox, instance_id=web.instance_id, volumes=[{"name": "a", "size": 1}])
     (volume_id,) = web.attached().values()
@@ -40,7 +40,7 @@ def test_empty_list_names_what_is_left_on_the_instance(sandbox: Sandbox) -> None
     assert ended.result["plan"] == []
 
 
-def test_empty_list_names_what_is_left_in_the_zone(sandbox: Sandbox) -> None:
+def test_empty_list_names_remaining_volumes_in_the_zone(sandbox: Sandbox) -> None:
     place = {"availability_zone": ZONE, "spec": "spares"}
     run(sandbox, volumes=[{"name": "a", "size": 1}], **place)
     (volume_id,) = volumes(sandbox)

@@ -80,7 +80,7 @@ GROW = "ModifyVolume vol-1 Size=30"
         ),
     ],
 )
-def test_modifications(case: Case) -> None:
+def test_modification_follows_its_state_and_options(case: Case) -> None:
     check(case)
 
 

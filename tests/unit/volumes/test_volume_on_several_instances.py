@@ -168,7 +168,7 @@ from volume_world import (
         ),
     ],
 )
-def test_shared_volumes(case: Case) -> None:
+def test_shared_volume_is_attached_to_all_instances(case: Case) -> None:
     check(case)
 
 

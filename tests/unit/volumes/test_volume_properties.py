@@ -231,7 +231,7 @@ def test_no_plan_breaks_the_invariants(history: tuple[Ec2, VolumesSpec]) -> None
 
 @many
 @given(histories())
-def test_no_write_is_lost(history: tuple[Ec2, VolumesSpec]) -> None:
+def test_any_run_loses_no_write(history: tuple[Ec2, VolumesSpec]) -> None:
     """Count a write to each attached volume of a running instance before every call."""
     ec2, spec = history
     found = planned(spec, ec2)

@@ -54,7 +54,7 @@ def test_a_row_for_each_instance_and_volume_in_their_order() -> None:
     ]
 
 
-def test_a_row_of_what_there_is() -> None:
+def test_row_of_an_existing_volume_has_its_facts() -> None:
     links = (VolumeAttachment(WEB, "/dev/sdf", delete_on_termination=True),)
     there = volume(1, name="data", tags={"a": "b", "ec2ops:replaces": vol(9)}, attachments=links, snapshot_id=snap(1))
     (row,) = result(Ec2(instance(), there), {"name": "data"})["volumes"]
@@ -87,7 +87,7 @@ def test_a_row_of_what_there_is() -> None:
     }
 
 
-def test_a_row_of_what_would_be_made() -> None:
+def test_row_of_a_planned_volume_has_its_planned_id() -> None:
     (row,) = result(Ec2(instance()), {"name": "data", "size": 20}, check_mode=True)["volumes"]
     seen = {
         name: row[name] for name in ("volume_id", "device_name", "nvme_path", "state", "size", "delete_on_termination")
@@ -102,7 +102,7 @@ def test_a_row_of_what_would_be_made() -> None:
     }
 
 
-def test_a_row_of_what_is_absent() -> None:
+def test_row_of_an_absent_entry_has_its_state() -> None:
     (row,) = result(Ec2(STOPPED, volume(1, WEB, name="data")), *ABSENT, check_mode=True)["volumes"]
     assert (row["instance_id"], row["name"], row["volume_id"], row["device_name"]) == (WEB, "data", None, None)
 
@@ -115,7 +115,7 @@ def test_a_row_of_a_shared_volume_on_each_instance() -> None:
     ]
 
 
-def test_a_change_that_waits_for_the_modification_in_progress() -> None:
+def test_change_waits_for_the_modification_in_progress() -> None:
     ec2 = Ec2(instance(), volume(1, WEB, name="data"), modification(DETACHED, "optimizing", size=10))
     for check_mode in (False, True):
         found = result(ec2, {"name": "data", "size": 30}, check_mode=check_mode, on_cooldown="defer")
@@ -128,7 +128,7 @@ def test_a_change_that_waits_for_the_modification_in_progress() -> None:
         assert (row["size"], row["modification_state"], row["drift"]) == (10, "optimizing", changes)
 
 
-def test_a_change_that_ec2_refuses_for_now() -> None:
+def test_change_refused_for_now_is_deferred() -> None:
     refusal = {"code": "VolumeModificationRateExceeded", "message": "Wait", "not_before": "2026-11-24T10:00:00Z"}
     ec2, spec = (
         Ec2(instance(), volume(1, WEB, name="data")),

@@ -154,9 +154,7 @@ REFUSED: list[tuple[Entry, str, str]] = [
 
 
 @pytest.mark.parametrize(("entry", "value", "accepted"), REFUSED, ids=[str(case[0])[:70] for case in REFUSED])
-def test_a_refusal_names_the_volume_the_value_and_what_would_be_accepted(
-    entry: Entry, value: str, accepted: str
-) -> None:
+def test_refusal_names_the_volume_the_value_and_the_accepted_ones(entry: Entry, value: str, accepted: str) -> None:
     message = refusal({"name": "log"}, {"name": "data", **entry})
     assert message.startswith("volumes[1] (data): ")
     assert value in message
@@ -374,7 +372,7 @@ def test_the_root_volume_converges_like_any_other() -> None:
         ({"device_name": "/dev/xvdba"}, {"device_name": "xvdba"}, "device_name: xvdba"),
     ],
 )
-def test_two_volumes_for_one_thing(first: Entry, second: Entry, value: str) -> None:
+def test_two_entries_for_one_volume_are_refused(first: Entry, second: Entry, value: str) -> None:
     name = first.get("name", VOLUME if "volume_id" in first else "log")
     message = refusal({"name": "log", **first} if "volume_id" not in first else first, {"name": "data", **second})
     assert message.startswith("volumes[1] (data): ")
@@ -461,7 +459,7 @@ SHARED = {"name": "data", "volume_type": "io2", "iops": 100, "multi_attach": Tru
         ),
     ],
 )
-def test_declarations_that_contradict_themselves(given: Entry, volumes: list[Entry], words: list[str]) -> None:
+def test_contradicting_declarations_are_refused(given: Entry, volumes: list[Entry], words: list[str]) -> None:
     message = refusal(*volumes, **given)
     assert [word for word in words if word not in message] == []
 
@@ -487,12 +485,12 @@ def test_several_instances_share_all_volumes_or_none(given: Entry, volumes: list
 @pytest.mark.parametrize(
     "zone", ["us-east-1a", "ap-southeast-5c", "us-gov-west-1b", "us-west-2-lax-1a", "us-east-1-wl1-bos-wlz-1"]
 )
-def test_zones_of_all_kinds(zone: str) -> None:
+def test_zone_of_each_kind_is_accepted(zone: str) -> None:
     """Zones of a region, Local Zones, and Wavelength Zones."""
     assert declared(instance_ids=None, availability_zone=zone, spec="web").availability_zone == zone
 
 
-def test_the_options_as_a_whole() -> None:
+def test_options_of_a_task_are_read() -> None:
     spec = declared(
         {"name": "data", "state": "absent"},
         instance_ids=[DB, WEB, DB],

@@ -261,7 +261,7 @@ UNFINISHED = [
 
 
 @pytest.mark.parametrize("case", UNFINISHED)
-def test_unfinished_swaps(case: Case) -> None:
+def test_unfinished_swap_is_finished_or_undone(case: Case) -> None:
     check(case)
 
 
@@ -280,7 +280,7 @@ def test_unfinished_swap_of_an_entry_with_volume_id_is_finished(case: Case) -> N
 
 
 @pytest.mark.parametrize("state", ["present", "detached", "absent"])
-def test_one_volume_in_two_entries_in_the_middle_of_a_swap(state: str) -> None:
+def test_two_entries_for_one_unfinished_swap_are_refused(state: str) -> None:
     entries = [{"volume_id": vol(1), "name": "other", "state": state}, {"name": "data"}]
     there = [STOPPED, OLD, snapshot(1, 1, tags=SWAP_TAG), copy()]
     plan = plan_of(declared(*entries, replace="snapshot"), Ec2(*there))
@@ -326,5 +326,5 @@ def test_a_replaced_volume_stands_for_its_living_replacement(number: int) -> Non
         ),
     ],
 )
-def test_replaced_volumes(case: Case) -> None:
+def test_replaced_volume_is_kept_or_deleted_as_declared(case: Case) -> None:
     check(case)
