@@ -118,7 +118,7 @@ def older_id_warnings(state: State, instance_ids: Iterable[str]) -> tuple[str, .
         if not between:
             found.append(
                 f"{instance_id} does not exist any more. The tag {tag_names.REPLACES} of {successor.instance_id} "
-                "claims that it is the successor, and nothing proves the claim. This task continues with "
-                f"{successor.instance_id}. Name {successor.instance_id} instead of {instance_id}"
+                f"claims that {successor.instance_id} is its successor, and nothing proves the claim. This task "
+                f"continues with {successor.instance_id}. Name {successor.instance_id} instead of {instance_id}"
             )
     return tuple(found)

@@ -66,7 +66,7 @@ def snapshot_deletion(snapshot: Snapshot, region: str, reason: str) -> Change:
 def deletion_of_unmade(changes: Iterable[Change]) -> tuple[Stage, ...]:
     """Return the rollback that deletes volumes that EBS could not create, for instance with an unusable key.
 
-    *changes*: only their CreateVolume count. Only the run that asked for such a volume knows it from one that was
+    *changes*: only CreateVolume counts. Only the run that asked for such a volume knows it from one that was
     in use and has failed.
     """
     alive = ("status", ("creating", "available", "in-use"))

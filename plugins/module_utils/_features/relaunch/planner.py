@@ -120,10 +120,9 @@ def _family_queries(spec: RelaunchSpec, state: State) -> tuple[Query, ...]:
 
 
 def _current(spec: RelaunchSpec, state: State) -> Instance | None:
-    """Return the living instance that the given id stands for, or None. An unproven successor stands for its
-    predecessor.
+    """Return the living instance that the given id stands for, or None.
 
-    An unproven or rejected successor stands for its predecessor.
+    The id of an unproven or rejected successor stands for its predecessor.
     """
     newer = successor(state, spec.instance_id) if spec.follow_successor else None
     found = newer or state.instance(spec.instance_id)

@@ -30,8 +30,7 @@ from ..._kernel.times import format_moment
 from .candidates import Candidate, InstanceSet, Origin, candidates_in, origin_of, sets_in
 from .point_volume import RestorePoint, restore_point
 
-# --- Queries and answers
-# ------------------------------------------------------------------------------------------------
+# --- queries and answers ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
