@@ -20,7 +20,7 @@ PYTEST := $(RUN) pytest -n 3 --dist worksteal
 # Independent tools side by side, each one's output in one piece, all of them even if one fails.
 SIDE_BY_SIDE := $(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going
 
-TYPED := plugins/module_utils plugins/modules tests/sandbox tests/tools
+TYPED := plugins/module_utils plugins/modules plugins/action plugins/plugin_utils tests/sandbox tests/tools
 # The sandbox has tests of its own, make sandbox-tests. Runs that are killed, or meet another one, are most of the time
 # of all roles' tests: make interruption-tests.
 INTERRUPTED := $(addprefix tests/playbook/,test_interruptions.py test_rotation_processes.py test_restore_processes.py)

@@ -42,7 +42,9 @@ def test_snapshots_of_the_old_name_of_a_policy_are_named_while_it_has_none_of_it
     old = [snapshot(number * DAY, policy="old", tags=tags) for number in (1, 2)]
     given = {"adopt": {"tags": tags}, "keep": {"last": 2}}
     (warning,) = planned(Account.of(volume(1), old), **given).warnings
-    assert all(part in warning for part in ("has no snapshots yet", f"but the policy old has 2 of {V1}", "ec2ops:policy"))
+    assert all(
+        part in warning for part in ("has no snapshots yet", f"but the policy old has 2 of {V1}", "ec2ops:policy")
+    )
     assert planned(Account.of(volume(1), old, days(1)), **given).warnings == ()
     assert planned(Account.of(volume(2), old), **{**given, "select": {"volume_ids": [V2]}}).warnings == ()
 
