@@ -108,6 +108,18 @@ class _Item:
     def verdict(self, known: Mapping[str, Resource]) -> Verdict:
         return GOALS[self.wait.goal].verdict(known.get(self.resource), self.value(known), self.wait.about)
 
+    def shown(self, verdict: Verdict, resource: Resource, known: Mapping[str, Resource], stuck: float | None) -> _Item:
+        """Return the item after an answer that shows its resource."""
+        return dataclasses.replace(
+            self,
+            seen=verdict.seen + _progress(resource),
+            visible=True,
+            missed=None,
+            stuck=stuck,
+            state=verdict.seen,
+            percent=_percent(resource, self.value(known)),
+        )
+
 
 def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
@@ -174,8 +186,7 @@ def wait_for(
     """Poll until every resource of every wait has reached its goal. Return the resources as last seen, and their facts.
 
     ``ask(queries, until)`` asks, and stops trying at *until*. *deadline* is for waits without a timeout of their own. A
-    query that fails for a passing reason is asked again. *progress* learns of each poll. Raises WaitError, and
-    CallError where waiting does not help.
+    query that fails for a passing reason is asked again. Raises WaitError, and CallError where waiting does not help.
     """
     heard = monotonic()
     pending = _items(waits, heard, deadline)
@@ -268,18 +279,7 @@ def _judge(pending: Sequence[_Item], known: Mapping[str, Resource], now: float) 
             if stuck is not None and now - stuck >= STUCK:
                 failed.append((item.resource, f"{item.wish} but is {verdict.seen}"))
             else:
-                seen = verdict.seen + _progress(resource)
-                left.append(
-                    dataclasses.replace(
-                        item,
-                        seen=seen,
-                        visible=True,
-                        missed=None,
-                        stuck=stuck,
-                        state=verdict.seen,
-                        percent=_percent(resource, item.value(known)),
-                    )
-                )
+                left.append(item.shown(verdict, resource, known, stuck))
     for how, found in (("failed", failed), ("mismatch", wrong)):
         if found:
             raise WaitError(_listed([text for _resource, text in found]), how, [resource for resource, _text in found])
