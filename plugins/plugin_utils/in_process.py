@@ -63,6 +63,8 @@ class InProcess(NormalAction):
             and not self._connection.become
             and not self._task.async_val
             and not any(self._task.environment or ())
+            # Whoever keeps the files of modules wants to run them again.
+            and not constants.DEFAULT_KEEP_REMOTE_FILES
             and self._is_own_python(variables)
         )
 

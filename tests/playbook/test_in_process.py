@@ -16,9 +16,11 @@ from typing import Any
 
 import pytest
 
+from playbook import support
 from playbook.seeds import Web, seed_web
 from playbook.support import PLAYS, REGION, Run, run_playbook
 from sandbox.client import Sandbox
+from tools.environment import ROOT, environment
 
 HOSTS = "".join(
     f"{name} ansible_connection=local ansible_python_interpreter='{{{{ ansible_playbook_python }}}}'\n"
@@ -106,3 +108,31 @@ def test_only_a_plain_local_task_runs_in_the_worker(sandbox: Sandbox, web: Web, 
     # The local connection says EXEC when it starts a process.
     ran = {name: (place, "apart" if " EXEC " in text else "here") for place, name, text in parts}
     assert {name: place for name, place in ran.items() if place[0] != place[1]} == {}
+
+
+def test_parent_gets_no_connection_thread_or_credentials() -> None:
+    """A profile and files that do not exist would fail whoever asks for credentials."""
+    nowhere = {"AWS_PROFILE": "nobody", "AWS_CONFIG_FILE": "/nowhere", "AWS_SHARED_CREDENTIALS_FILE": "/nowhere"}
+    program = ROOT / "tests" / "bench" / "parent_cost.py"
+    answer = subprocess.run(
+        [sys.executable, str(program)], check=True, capture_output=True, text=True, env={**environment(), **nowhere}
+    ).stdout
+    cost = json.loads(answer)
+    assert (cost["threads"], cost["sockets"]) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("task", "loaded"), [({"ec2ops.storage.instance_power": {"state": "restored"}}, True), ({"ping": {}}, False)]
+)
+def test_only_a_play_of_the_collection_loads_botocore(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: dict[str, Any], loaded: bool
+) -> None:
+    usual = support.playbook_environment
+    also = {"ANSIBLE_CALLBACKS_ENABLED": "recorder,loaded"}
+    monkeypatch.setattr(support, "playbook_environment", lambda *given: {**usual(*given), **also})
+    defaults = {"group/ec2ops.storage.aws": {"region": REGION}}
+    play = {"hosts": "localhost", "gather_facts": False, "module_defaults": defaults, "tasks": [task]}
+    (tmp_path / "play.yml").write_text(json.dumps([play]), encoding="utf-8")
+    run = run_playbook(sandbox, tmp_path / "play.yml")
+    assert run.status == 0, run.output
+    assert f"botocore: {loaded}" in run.output

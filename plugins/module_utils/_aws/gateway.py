@@ -189,7 +189,7 @@ class Ec2Gateway:
         self._sleep = self._rest if sleep is None else sleep
         self._jitter = jitter
         self._progress = progress
-        self._refusal = ""
+        self._thread = threading.local()
         self._pacer = Pacer(monotonic, self._sleep)
         self._lock = threading.Lock()
         self._clients: dict[tuple[str, str], BaseClient] = {}
@@ -213,8 +213,10 @@ class Ec2Gateway:
         return self._monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Sleep for *seconds* of `monotonic`, and report it as a pause before a repeat."""
-        self._progress.pausing(self._refusal, seconds)
+        """Sleep for *seconds* of `monotonic`. After a refused call of this thread, report it as a pause."""
+        refused: tuple[str, str] | None = getattr(self._thread, "refused", None)
+        if refused is not None:
+            self._progress.pausing(*refused, seconds)
         self._sleep(seconds)
 
     def stop(self) -> None:
@@ -398,13 +400,13 @@ class Ec2Gateway:
                 if region != self._region:
                     error = error.in_place(Place.parse(region))
                 self._note(getattr(raised, "response", None))
-                self._refusal = f"{operation} of {resource}: {error.code}" if write else ""
+                self._thread.refused = (f"{operation} of {resource}" if resource else operation, error.code)
                 limit = self._patience(error, region, repeat, write)
                 delay = min(0.2 * 2**attempt, 8.0) * (0.5 + self._jitter() / 2)
                 end = started + limit if until is None else min(started + limit, until)
                 if self._monotonic() + delay > end:
                     raise error from raised
-                self._sleep(delay)
+                self.sleep(delay)
                 attempt += 1
             else:
                 endpoint = client.meta.endpoint_url
@@ -414,6 +416,7 @@ class Ec2Gateway:
                 if strange is not None:
                     raise strange
                 self._note(answer)
+                self._thread.refused = None
                 return answer
 
     def _patience(self, error: CallError, region: str, repeat: bool, write: bool) -> float:

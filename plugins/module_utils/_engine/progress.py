@@ -98,14 +98,15 @@ class Reporter:
         """Return the watch of a wait that begins now."""
         return _Watch(self._tell, self._monotonic, resources)
 
-    def pausing(self, refusal: str, seconds: float) -> None:
-        """Show a pause, with EC2's refusal before it."""
+    def pausing(self, call: str, code: str, seconds: float) -> None:
+        """Show a pause, with the refusal before it. Pauses of several calls for the same reason share their lines."""
         now = self._monotonic()
         with self._lock:
-            pace = self._paces.setdefault(refusal, _Pace(now))
-            due = bool(refusal) and (seconds >= QUIET or pace.is_due("pause", now))
+            pace = self._paces.setdefault(code, _Pace(now))
+            # A long pause is shown when it begins.
+            due = pace.is_due("pause", now + seconds)
         if due:
-            self._tell(f"{refusal}. The next attempt is in {duration(seconds)}")
+            self._tell(f"{call}: {code}. The next attempt is in {duration(seconds)}")
 
     def _tell(self, text: str) -> None:
         self._show(visible(text))

@@ -42,8 +42,8 @@ class Progress(Protocol):
     def watch(self, resources: int) -> Watch:
         """Report that a wait for *resources* begins."""
 
-    def pausing(self, refusal: str, seconds: float) -> None:
-        """Report a pause of *seconds* before a call is repeated. *refusal* is EC2's last answer, or empty."""
+    def pausing(self, call: str, code: str, seconds: float) -> None:
+        """Report a pause of *seconds* before *call* is repeated, since AWS has refused it with *code*."""
 
 
 class Silent:
@@ -62,7 +62,7 @@ class Silent:
     def saw(self, pending: Sequence[Sight]) -> None:
         """Ignore the resources."""
 
-    def pausing(self, refusal: str, seconds: float) -> None:
+    def pausing(self, call: str, code: str, seconds: float) -> None:
         """Ignore the pause."""
 
 

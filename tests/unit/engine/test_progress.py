@@ -133,12 +133,19 @@ def test_operation_is_told_in_words(screen: Screen, operation: str, text: str) -
     assert [line for _moment, line in screen.lines] == [text]
 
 
-def test_pause_tells_the_refusal_and_the_next_attempt(screen: Screen) -> None:
-    screen.reporter.pausing("", 60.0)
-    screen.reporter.pausing("StartInstances of i-1: InsufficientInstanceCapacity", 1.0)
-    screen.reporter.pausing("StartInstances of i-1: InsufficientInstanceCapacity", 15.0)
+def test_pauses_for_one_reason_tell_the_refusal_and_the_next_attempt(screen: Screen) -> None:
+    for screen.now, seconds in ((100.0, 1.0), (101.0, 15.0), (101.5, 2.0), (117.0, 15.0)):
+        screen.reporter.pausing("StartInstances of i-1", "InsufficientInstanceCapacity", seconds)
+    line = "StartInstances of i-1: InsufficientInstanceCapacity. The next attempt is in 15 s"
+    assert screen.lines == [(1.0, line), (17.0, line)]
+
+
+def test_pauses_for_different_reasons_have_lines_of_their_own(screen: Screen) -> None:
+    for call, code in (("DeleteSnapshot of snap-1", "RequestLimitExceeded"), ("DescribeVolumes", "InternalError")):
+        screen.reporter.pausing(call, code, 4.0)
     assert [text for _moment, text in screen.lines] == [
-        "StartInstances of i-1: InsufficientInstanceCapacity. The next attempt is in 15 s"
+        "DeleteSnapshot of snap-1: RequestLimitExceeded. The next attempt is in 4 s",
+        "DescribeVolumes: InternalError. The next attempt is in 4 s",
     ]
 
 
