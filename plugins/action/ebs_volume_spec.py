@@ -4,9 +4,8 @@
 
 from __future__ import annotations
 
-from ansible_collections.ec2ops.storage.plugins.modules import ebs_volume_spec
 from ansible_collections.ec2ops.storage.plugins.plugin_utils.in_process import InProcess
 
 
 class ActionModule(InProcess):
-    module = ebs_volume_spec
+    name = "ebs_volume_spec"

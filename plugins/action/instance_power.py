@@ -4,9 +4,8 @@
 
 from __future__ import annotations
 
-from ansible_collections.ec2ops.storage.plugins.modules import instance_power
 from ansible_collections.ec2ops.storage.plugins.plugin_utils.in_process import InProcess
 
 
 class ActionModule(InProcess):
-    module = instance_power
+    name = "instance_power"

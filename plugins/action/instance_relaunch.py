@@ -4,9 +4,8 @@
 
 from __future__ import annotations
 
-from ansible_collections.ec2ops.storage.plugins.modules import instance_relaunch
 from ansible_collections.ec2ops.storage.plugins.plugin_utils.in_process import InProcess
 
 
 class ActionModule(InProcess):
-    module = instance_relaunch
+    name = "instance_relaunch"

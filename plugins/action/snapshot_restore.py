@@ -4,9 +4,8 @@
 
 from __future__ import annotations
 
-from ansible_collections.ec2ops.storage.plugins.modules import snapshot_restore
 from ansible_collections.ec2ops.storage.plugins.plugin_utils.in_process import InProcess
 
 
 class ActionModule(InProcess):
-    module = snapshot_restore
+    name = "snapshot_restore"

@@ -4,9 +4,8 @@
 
 from __future__ import annotations
 
-from ansible_collections.ec2ops.storage.plugins.modules import snapshot_rotate
 from ansible_collections.ec2ops.storage.plugins.plugin_utils.in_process import InProcess
 
 
 class ActionModule(InProcess):
-    module = snapshot_rotate
+    name = "snapshot_rotate"

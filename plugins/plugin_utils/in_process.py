@@ -25,12 +25,13 @@ from ansible.plugins.action.normal import ActionModule as NormalAction
 from ansible.release import __version__ as core_version
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws import shared_model
 
-from .module_seams import as_module_process, built_module, module_parameters
+from .module_seams import as_module_process, built_module, imported, module_parameters
 from .worker import Worker
 
 CORES = ("2.18", "2.19", "2.20", "2.21")
 """The versions of ansible-core whose private interfaces `module_seams` knows. With others, the module runs."""
 
+MODULES = "ansible_collections.ec2ops.storage.plugins.modules"
 HAS_BOTO3 = shared_model.load()
 
 
@@ -38,12 +39,18 @@ class InProcess(NormalAction):
     """The action of a module that may run in the worker process. Everything else is Ansible's usual action.
 
     ansible-core's own ``_execute_module`` prepares the options and reads the result. Only the parts that build a module
-    and start its process differ. ``module`` is a file of plugins/modules.
+    and start its process differ. ``name`` is that of the module.
     """
 
+    name: str
     module: Any
     _parameters: Mapping[str, Any] | None = None
     _takes_over = False
+
+    def __init_subclass__(cls) -> None:
+        """Import the module, once for all workers."""
+        super().__init_subclass__()
+        cls.module = imported(f"{MODULES}.{cls.name}")
 
     def _execute_module(self, *arguments: Any, task_vars: dict[str, Any] | None = None, **more: Any) -> Any:
         self._variables = task_vars or {}

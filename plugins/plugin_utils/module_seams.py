@@ -16,14 +16,16 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils import basic
 from ansible.module_utils.common import warnings
 
 try:
     from ansible.executor.module_common import _BuiltModule
     from ansible.module_utils import _internal
+    from ansible.module_utils._internal import _traceback
     from ansible.module_utils.common.json import Direction, get_module_decoder, get_module_encoder
 except ImportError:  # ansible-core 2.18
     from ansible.module_utils.common.json import AnsibleJSONEncoder
@@ -53,14 +55,28 @@ def built_module(path: str) -> Any:
     return (built, path)
 
 
+def imported(name: str) -> Any:
+    """Return the Python module of this name. The results of later runs get the warnings of its import.
+
+    A process of its own would import it, and be warned, for each run.
+    """
+    with as_module_process(), _with_tracebacks():
+        module = import_module(name)
+        for noted, found in zip(_NOTED, _COLLECTED, strict=True):
+            noted.clear()
+            _add(noted, found)
+    return module
+
+
 @contextmanager
 def as_module_process() -> Iterator[None]:
     """Let AnsibleModule collect warnings for its result, as in a process of its own.
 
     In a controller process, ansible-core 2.19 and later would show them at once.
     """
-    warnings._global_warnings.clear()
-    warnings._global_deprecations.clear()
+    for noted, collected in zip(_NOTED, _COLLECTED, strict=True):
+        collected.clear()
+        _add(collected, noted)
     if _BuiltModule is None:
         yield
         return
@@ -71,13 +87,42 @@ def as_module_process() -> Iterator[None]:
         _internal.is_controller = True
 
 
-class WorkerModule(AnsibleModule):
+@contextmanager
+def _with_tracebacks() -> Iterator[None]:
+    """Keep the traceback of each warning, and so the warnings of one text from several places.
+
+    Since ansible-core 2.19 a module does so until it has its parameters. The tracebacks themselves are shown to nobody.
+    """
+    if _BuiltModule is None:
+        yield
+        return
+    usual = _traceback._is_traceback_enabled
+    _traceback._is_traceback_enabled = lambda _event: True
+    try:
+        yield
+    finally:
+        _traceback._is_traceback_enabled = usual
+
+
+_COLLECTED: tuple[Any, Any] = (warnings._global_warnings, warnings._global_deprecations)
+"""The warnings and deprecations of this process: lists in ansible-core 2.18, and later the keys of dictionaries."""
+_NOTED: tuple[Any, Any] = (type(_COLLECTED[0])(), type(_COLLECTED[1])())
+"""Those of imports."""
+
+
+def _add(to: Any, found: Any) -> None:
+    (to.update if isinstance(to, dict) else to.extend)(found)
+
+
+class WorkerModule(basic.AnsibleModule):
     """AnsibleModule with given `parameters`, which prints its result as in a process of its own."""
 
     parameters: Mapping[str, Any]
 
     def _load_params(self) -> None:
         self.params = copy.deepcopy(dict(self.parameters))
+        # ansible-core 2.19 and later read some of Ansible's own parameters from here.
+        basic._PARSED_MODULE_ARGS = copy.deepcopy(dict(self.parameters))
 
     def _record_module_result(self, o: Mapping[str, Any]) -> None:
         # ansible-core 2.18 knows no profiles, and does not call this.

@@ -40,9 +40,21 @@ def told(text: str) -> str:
 
 
 def results(run: Run) -> list[str]:
-    """Each result of a run, in the order of the tasks and hosts."""
-    rows = [[each.host, each.task, each.outcome, each.action, each.result] for each in run.results]
+    """Each result of a run, in the order of the tasks and hosts.
+
+    ansible-core repeats what amazon.aws's imports are warned of for each attempt of a task, since the tracebacks, which
+    are not in the results, name different temporary files. Here it counts once.
+    """
+    rows = []
+    for each in run.results:
+        warned = {"deprecations": once(each.result["deprecations"])} if "deprecations" in each.result else {}
+        rows.append([each.host, each.task, each.outcome, each.action, {**each.result, **warned}])
     return told("\n".join(json.dumps(row, sort_keys=True, indent=1) for row in rows)).splitlines()
+
+
+def once(items: list[Any]) -> list[Any]:
+    """The different ones of the items, in order."""
+    return [item for number, item in enumerate(items) if item not in items[:number]]
 
 
 def difference(here: list[str], apart: list[str]) -> str:

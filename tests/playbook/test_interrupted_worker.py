@@ -50,7 +50,6 @@ def test_time_limit_ends_calls_and_waits(sandbox: Sandbox, web: Web) -> None:
 
 
 @pytest.mark.skipif(not (PROC / "self" / "stat").exists(), reason="the processes of a run are found in /proc")
-@pytest.mark.cores
 def test_dead_worker_ends_the_run(sandbox: Sandbox, tmp_path: Path) -> None:
     seed_old(sandbox)
     fault = hold_at(sandbox, Point("DeleteSnapshot", "before"))
