@@ -31,6 +31,7 @@ from .._kernel.resources import Resource
 from .._kernel.state import Query, by_id
 from . import codec, decoding, shared_model
 from .errors import call_error, is_throttling, stranger
+from .lean_parser import parser_factory
 from .pacing import Pacer
 from .waiting import wait_for
 
@@ -94,8 +95,8 @@ def module_clients(module: AnsibleAWSModule) -> Connect:
 
 @contextmanager
 def _quick_sessions() -> Iterator[None]:
-    """Make every client that is created in this context read times with `read_time`, and use the shared model."""
-    initializers = (_read_times, shared_model.lend)
+    """Make every client that is created in this context use the lean parser, `read_time`, and the shared model."""
+    initializers = (_parse_quickly, shared_model.lend)
     for initializer in initializers:
         register_initializer(initializer)
     try:
@@ -105,8 +106,8 @@ def _quick_sessions() -> Iterator[None]:
             unregister_initializer(initializer)
 
 
-def _read_times(session: Any) -> None:
-    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=read_time)
+def _parse_quickly(session: Any) -> None:
+    session.register_component("response_parser_factory", parser_factory(read_time))
 
 
 def read_time(value: Any) -> datetime:
