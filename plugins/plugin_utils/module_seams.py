@@ -28,8 +28,6 @@ try:
     from ansible.module_utils._internal import _traceback
     from ansible.module_utils.common.json import Direction, get_module_decoder, get_module_encoder
 except ImportError:  # ansible-core 2.18
-    from ansible.module_utils.common.json import AnsibleJSONEncoder
-
     _BuiltModule = None
 
 _PROFILE = "legacy"
@@ -40,6 +38,8 @@ _SHEBANG = f"#!{sys.executable}"
 def module_parameters(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return a task's options as the process of a module gets them: through JSON, and so without vault and tags."""
     if _BuiltModule is None:
+        from ansible.module_utils.common.json import AnsibleJSONEncoder
+
         read = json.loads(json.dumps(arguments, cls=AnsibleJSONEncoder, vault_to_text=True))
     else:
         text = json.dumps(arguments, cls=get_module_encoder(_PROFILE, Direction.CONTROLLER_TO_MODULE))

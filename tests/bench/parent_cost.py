@@ -15,14 +15,12 @@ import os
 import stat
 import threading
 import time
+from importlib import import_module
 from pathlib import Path
 
-import ansible.executor.playbook_executor
-import ansible.plugins.callback.default
-import ansible.plugins.connection.local
-import ansible.plugins.strategy.linear  # noqa: F401  # a play has all of them
 from ansible.plugins.loader import action_loader, init_plugin_loader
 
+PLUGINS = ("callback.default", "connection.local", "strategy.linear")
 SELF = Path("/proc/self")
 
 
@@ -44,12 +42,13 @@ def sockets() -> int:
 
 def main() -> None:
     """Loads the action, and prints."""
+    for name in ("executor.playbook_executor", *(f"plugins.{plugin}" for plugin in PLUGINS)):
+        import_module(f"ansible.{name}")
     init_plugin_loader()
     action_loader.get("ansible.builtin.normal", class_only=True)
     before = memory(), sockets(), threading.active_count()
     began = time.process_time()
-    import boto3  # noqa: F401
-
+    import_module("boto3")
     imported = time.process_time() - began
     from ansible_collections.ec2ops.storage.plugins.module_utils._aws import shared_model
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 try:
     from botocore.parsers import PROTOCOL_PARSERS, EC2QueryParser, ResponseParserFactory
 except ImportError:  # AnsibleAWSModule reports the missing library, with the versions that it needs
-    PROTOCOL_PARSERS, EC2QueryParser, ResponseParserFactory = {}, object, object  # type: ignore[assignment]
+    PROTOCOL_PARSERS, EC2QueryParser, ResponseParserFactory = {}, object, object  # type: ignore[assignment, misc]
 
 if TYPE_CHECKING:
     from datetime import datetime

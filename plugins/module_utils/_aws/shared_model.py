@@ -20,7 +20,7 @@ from functools import cached_property
 from typing import Any
 
 try:
-    import boto3  # noqa: F401  # imported here once, for all processes
+    import boto3
     from botocore import UNSIGNED
     from botocore.config import Config
     from botocore.loaders import JSONFileLoader, Loader, create_loader
@@ -45,8 +45,8 @@ def load() -> bool:
         session = Session(session_vars={name: (None, None, value, None) for name, value in nowhere.items()})
         session.register_component("data_loader", loader)
         # Without a signature a client asks for no credentials. The region only matters to the address of calls.
-        client = session.create_client("ec2", "us-east-1", config=Config(signature_version=UNSIGNED))
-        client.close()
+        ours = boto3.session.Session(botocore_session=session)
+        ours.client("ec2", region_name="us-east-1", config=Config(signature_version=UNSIGNED)).close()
         _shared = loader
         # The garbage collector would write to every page of the model, and each process would get its own copy.
         gc.freeze()

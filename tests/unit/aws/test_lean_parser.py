@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from functools import cache
 from typing import Any
-from xml.etree import ElementTree  # the test writes the answers
+from xml.etree import ElementTree as ET  # the test writes the answers
 
 import botocore.session
 import pytest
@@ -64,7 +64,7 @@ def both(operation: str, content: str) -> tuple[Any, Any]:
 def test_all_members_are_read_without_botocore(operation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (listed,) = (part for part in shape_of(operation).members.values() if part.name in LISTS)
     content = whole(listed, "set")
-    found = reader(listed, read_time)(ElementTree.fromstring(content))  # noqa: S314
+    found = reader(listed, read_time)(ET.fromstring(content))  # noqa: S314
     lean, plain = both(operation, content.removeprefix("<set>").removesuffix("</set>"))
     assert lean == plain
     assert found in plain.values()
