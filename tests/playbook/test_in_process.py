@@ -115,10 +115,10 @@ def test_only_a_plain_local_task_runs_in_the_worker(sandbox: Sandbox, web: Web, 
         program.chmod(0o755)
     run = run_playbook(sandbox, PLAYS / "who_runs.yml", {"test_folder": str(tmp_path)}, "-vvv")
     assert run.status == 0, run.output
-    parts = re.findall(r"^TASK \[(here|apart): (.*?)\](.*?)(?=^TASK|^PLAY)", run.output, re.MULTILINE | re.DOTALL)
+    parts = re.findall(r"^TASK \[(Here|Apart): (.*?)\](.*?)(?=^TASK|^PLAY)", run.output, re.MULTILINE | re.DOTALL)
     assert len(parts) == len(run.results)
     # The local connection says EXEC when it starts a process.
-    ran = {name: (place, "apart" if " EXEC " in text else "here") for place, name, text in parts}
+    ran = {name: (place, "Apart" if " EXEC " in text else "Here") for place, name, text in parts}
     assert {name: place for name, place in ran.items() if place[0] != place[1]} == {}
 
 
