@@ -20,7 +20,7 @@ PYTEST := $(RUN) pytest -n 3 --dist worksteal
 # Independent tools side by side, each one's output in one piece, all of them even if one fails.
 SIDE_BY_SIDE := $(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going
 
-TYPED := plugins/module_utils plugins/modules tests/sandbox tests/tools
+TYPED := plugins/module_utils plugins/modules plugins/action plugins/plugin_utils tests/sandbox tests/tools
 # The sandbox has tests of its own, make sandbox-tests. Runs that are killed, or meet another one, are most of the time
 # of all roles' tests: make interruption-tests.
 INTERRUPTED := $(addprefix tests/playbook/,test_interruptions.py test_rotation_processes.py test_restore_processes.py)
@@ -47,7 +47,7 @@ test: tree  ## lint, types, and the tests: planners, gateway, modules, roles and
 quick: tree  ## the planners alone: unit tests that need no sandbox, with few examples of each property
 	@HYPOTHESIS_PROFILE=quick $(RUN) pytest -n 2 --dist worksteal -m "not sandbox" tests/unit
 
-bench: tree  ## measure the main job, volumes and snapshots beside amazon.aws and Cloud Custodian: ten minutes
+bench: tree  ## measure the main job, volumes and snapshots beside amazon.aws and Cloud Custodian: a quarter of an hour
 	@$(RUN) python tests/bench/bench.py
 
 # The sanity tests run with the venv's own Python: others in PATH need not work, and modules are run by it alone.

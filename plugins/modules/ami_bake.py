@@ -359,7 +359,7 @@ rolled_back:
   sample: []
 """
 
-from ansible_collections.ec2ops.storage.plugins.module_utils._engine.runner import run_module
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine.runner import Program
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.image.planner import FEATURE
 
 BLOCK_DEVICE = {
@@ -406,18 +406,20 @@ EXAMPLES_OF_MAPPINGS = {
     "tags": "tags: {team: shop}",
 }
 
+PROGRAM = Program(
+    FEATURE,
+    ARGUMENT_SPEC,
+    examples=EXAMPLES_OF_MAPPINGS,
+    mutually_exclusive=[("source_instance_id", "source_snapshot_id")],
+    required_if=[
+        ("state", "available", ("source_instance_id", "source_snapshot_id"), True),
+        ("state", "captured", ("source_instance_id", "source_snapshot_id"), True),
+    ],
+)
+
 
 def main() -> None:
-    run_module(
-        FEATURE,
-        ARGUMENT_SPEC,
-        examples=EXAMPLES_OF_MAPPINGS,
-        mutually_exclusive=[("source_instance_id", "source_snapshot_id")],
-        required_if=[
-            ("state", "available", ("source_instance_id", "source_snapshot_id"), True),
-            ("state", "captured", ("source_instance_id", "source_snapshot_id"), True),
-        ],
-    )
+    PROGRAM.run()
 
 
 if __name__ == "__main__":

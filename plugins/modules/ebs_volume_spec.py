@@ -587,7 +587,7 @@ rolled_back:
   sample: []
 """
 
-from ansible_collections.ec2ops.storage.plugins.module_utils._engine.runner import run_module
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine.runner import Program
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.volumes.planner import FEATURE
 
 SNAPSHOT = {
@@ -639,15 +639,17 @@ EXAMPLES_OF_MAPPINGS = {
     "volumes[].tags": "tags: {backup: daily}",
 }
 
+PROGRAM = Program(
+    FEATURE,
+    ARGUMENT_SPEC,
+    examples=EXAMPLES_OF_MAPPINGS,
+    mutually_exclusive=[("instance_ids", "availability_zone")],
+    required_one_of=[("instance_ids", "availability_zone")],
+)
+
 
 def main() -> None:
-    run_module(
-        FEATURE,
-        ARGUMENT_SPEC,
-        examples=EXAMPLES_OF_MAPPINGS,
-        mutually_exclusive=[("instance_ids", "availability_zone")],
-        required_one_of=[("instance_ids", "availability_zone")],
-    )
+    PROGRAM.run()
 
 
 if __name__ == "__main__":

@@ -240,7 +240,7 @@ rolled_back:
   sample: []
 """
 
-from ansible_collections.ec2ops.storage.plugins.module_utils._engine.runner import run_module
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine.runner import Program
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.power.planner import FEATURE
 
 ARGUMENT_SPEC = {
@@ -256,13 +256,15 @@ ARGUMENT_SPEC = {
     "force_start": {"type": "bool", "default": False},
 }
 
+PROGRAM = Program(
+    FEATURE,
+    ARGUMENT_SPEC,
+    required_if=[("state", "stopped", ("instance_ids",)), ("state", "running", ("instance_ids",))],
+)
+
 
 def main() -> None:
-    run_module(
-        FEATURE,
-        ARGUMENT_SPEC,
-        required_if=[("state", "stopped", ("instance_ids",)), ("state", "running", ("instance_ids",))],
-    )
+    PROGRAM.run()
 
 
 if __name__ == "__main__":

@@ -364,7 +364,7 @@ rolled_back:
   sample: []
 """
 
-from ansible_collections.ec2ops.storage.plugins.module_utils._engine.runner import run_module
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine.runner import Program
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.relaunch.planner import FEATURE
 
 OVERRIDES = {
@@ -415,9 +415,11 @@ EXAMPLES_OF_MAPPINGS = {
     "health": "health: {timeout: 900}",
 }
 
+PROGRAM = Program(FEATURE, ARGUMENT_SPEC, examples=EXAMPLES_OF_MAPPINGS)
+
 
 def main() -> None:
-    run_module(FEATURE, ARGUMENT_SPEC, examples=EXAMPLES_OF_MAPPINGS)
+    PROGRAM.run()
 
 
 if __name__ == "__main__":

@@ -255,7 +255,7 @@ rolled_back:
   sample: []
 """
 
-from ansible_collections.ec2ops.storage.plugins.module_utils._engine.runner import run_module
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine.runner import Program
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.restore.planner import FEATURE
 
 ARGUMENT_SPEC = {
@@ -269,9 +269,11 @@ ARGUMENT_SPEC = {
     "drill_id": {"type": "str"},
 }
 
+PROGRAM = Program(FEATURE, ARGUMENT_SPEC)
+
 
 def main() -> None:
-    run_module(FEATURE, ARGUMENT_SPEC)
+    PROGRAM.run()
 
 
 if __name__ == "__main__":

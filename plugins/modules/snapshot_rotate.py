@@ -813,16 +813,18 @@ rolled_back:
   sample: []
 """
 
-from ansible_collections.ec2ops.storage.plugins.module_utils._engine.runner import run_module
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine.runner import Program
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.options import (
     ARGUMENT_SPEC,
     EXAMPLES_OF_MAPPINGS,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.planner import FEATURE
 
+PROGRAM = Program(FEATURE, ARGUMENT_SPEC, examples=EXAMPLES_OF_MAPPINGS)
+
 
 def main() -> None:
-    run_module(FEATURE, ARGUMENT_SPEC, examples=EXAMPLES_OF_MAPPINGS)
+    PROGRAM.run()
 
 
 if __name__ == "__main__":

@@ -39,9 +39,10 @@ from report import Comparison, Scenario, as_json, say, show, versions
 from runs import LATENCY, Bench, Broken
 from sandbox.client import Sandbox
 from snapshots import Snapshots
+from tasks import Tasks
 from volumes import Volumes
 
-SCENARIOS: tuple[Scenario, ...] = (BakeAndRelaunch(), Volumes(), Snapshots())
+SCENARIOS: tuple[Scenario, ...] = (BakeAndRelaunch(), Volumes(), Snapshots(), Tasks())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -110,15 +110,17 @@ class Bench:
         keep: Path | None = None,
         *,
         check: bool = False,
+        arguments: Sequence[str] = (),
     ) -> Run:
         """Runs a playbook (a file, or a name such as ``ec2ops.storage.bake_and_relaunch``) to whatever end.
 
-        keep: a folder in which the files that Ansible runs for its modules are left. Raises Broken when it takes
+        keep: a folder in which the files that Ansible runs for its modules are left, so each module gets a process of
+        its own. arguments: more of the command's. Raises Broken when it takes
         longer than RUN_LIMIT.
         """
         self._runs += 1
         record = self.folder / f"tasks-{self._runs}.jsonl"
-        command = ["ansible-playbook", str(playbook), "-e", json.dumps(dict(variables))]
+        command = ["ansible-playbook", str(playbook), *arguments, "-e", json.dumps(dict(variables))]
         command += ["--check"] if check else []
         env = {
             **self._environment(region),

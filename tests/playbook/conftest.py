@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from playbook import support
 from playbook.seeds import Web, seed_web
 from playbook.support import DURATIONS, REGION
 from sandbox.client import Sandbox
@@ -31,3 +32,9 @@ def sandbox(one_sandbox: Sandbox) -> Sandbox:
 @pytest.fixture
 def web(sandbox: Sandbox) -> Web:
     return seed_web(sandbox, REGION)
+
+
+@pytest.fixture(params=[True, False], ids=["worker", "own-process"])
+def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs the test twice: with modules in Ansible's worker process, and in processes of their own."""
+    monkeypatch.setitem(support.EVERYWHERE, "ec2ops_in_process", request.param)

@@ -107,7 +107,7 @@ def await_end(processes: Iterable[Process]) -> None:
 class Begun:
     """A run of ansible-playbook that goes on beside the test, in a process group of its own, as a shell begins one."""
 
-    def __init__(self, sandbox: Sandbox, playbook: str, variables: Mapping[str, Any], folder: Path) -> None:
+    def __init__(self, sandbox: Sandbox, playbook: Path | str, variables: Mapping[str, Any], folder: Path) -> None:
         folder.mkdir()
         self._sandbox = sandbox
         self._record, self._output = folder / "record.jsonl", folder / "output"
@@ -115,7 +115,7 @@ class Begun:
         temporary = {f"ANSIBLE_{which}_TEMP": str(folder / which.lower()) for which in ("LOCAL", "REMOTE")}
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(
-                ["ansible-playbook", playbook, "-e", json.dumps(connected(playbook, variables))],
+                ["ansible-playbook", str(playbook), "-e", json.dumps(connected(playbook, variables))],
                 env={**playbook_environment(sandbox, self._record), **temporary},
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
@@ -138,6 +138,11 @@ class Begun:
         until(lambda: held() or self._process.poll() is not None, f"{calls} call held by {fault}")
         if not held():
             raise AssertionError(f"the run ended with {self._process.returncode}:\n{self.ended().output}")
+
+    @property
+    def process(self) -> Process:
+        """The process of ansible-playbook."""
+        return self._playbook
 
     @property
     def is_over(self) -> bool:
@@ -199,7 +204,7 @@ class Begun:
 
 
 @contextlib.contextmanager
-def begun(sandbox: Sandbox, playbook: str, variables: Mapping[str, Any], folder: Path) -> Iterator[Begun]:
+def begun(sandbox: Sandbox, playbook: Path | str, variables: Mapping[str, Any], folder: Path) -> Iterator[Begun]:
     """A run that is ended, with all that it has started, when the block is left. ``folder`` must not exist yet."""
     run = Begun(sandbox, playbook, variables, folder)
     try:

@@ -41,6 +41,9 @@ DURATIONS = {
 }
 """Sandbox seconds: short, and long enough that nothing is ready at the first look."""
 
+EVERYWHERE: dict[str, Any] = {}
+"""Variables of all runs of a test. The fixture both_ways sets the one that decides where modules run."""
+
 _READ = re.compile(r"(\w+:)?(Describe|Get|List)")
 """Operations that change nothing; those of other services than EC2 have their service's name before them."""
 
@@ -154,12 +157,13 @@ def connected(playbook: Path | str, variables: Mapping[str, Any], inventory: str
     The region is in the playbook's own ``*_region``, unless the test or a host of the inventory says where. A play of
     the tests has its region in its ``module_defaults``.
     """
+    variables = {**EVERYWHERE, **variables}
     if isinstance(playbook, Path):
-        return dict(variables)
+        return variables
     name = playbook.removeprefix("ec2ops.storage.")
     said = (f"{name}_aws", f"{name}_region")
     if any(variables.get(each) is not None or each in inventory for each in said):
-        return dict(variables)
+        return variables
     return {**variables, f"{name}_region": REGION}
 
 

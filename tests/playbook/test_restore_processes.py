@@ -25,6 +25,7 @@ POLICY = {"policy": "p", "keep": {"last": 9}, "consistency": "instance"}
 
 pytestmark = [
     pytest.mark.timeout(120),
+    pytest.mark.usefixtures("both_ways"),
     pytest.mark.skipif(not (PROC / "self" / "stat").exists(), reason="the processes of a run are found in /proc"),
 ]
 

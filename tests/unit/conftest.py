@@ -6,8 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
+import botocore
 import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._aws.lean_parser import LeanParser, parser_factory
+from botocore.parsers import EC2QueryParser
+from botocore.utils import parse_timestamp
 
 from golden_data import golden_data
 from sandbox.client import Sandbox
@@ -23,6 +28,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if any(name.endswith("sandbox") for name in getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.sandbox)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compared_answers() -> Iterator[None]:
+    """Let all clients of the tests use the lean parser, and compare each list that it reads with botocore's."""
+    lean = LeanParser._handle_list
+
+    def compared(self: LeanParser, shape: Any, node: Any) -> Any:
+        found = lean(self, shape, node)
+        assert found == EC2QueryParser._handle_list(self, shape, node)
+        return found
+
+    def use(session: Any) -> None:
+        session.register_component("response_parser_factory", parser_factory(parse_timestamp))
+
+    LeanParser._handle_list = compared
+    botocore.register_initializer(use)
+    yield
+    botocore.unregister_initializer(use)
+    LeanParser._handle_list = lean
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,8 @@ import pytest
 
 PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
 UTILS = PLUGINS / "module_utils"
-OWN = "ansible_collections.ec2ops.storage.plugins.module_utils"
+OURS = "ansible_collections.ec2ops.storage.plugins"
+OWN = f"{OURS}.module_utils"
 AMAZON = "ansible_collections.amazon.aws."
 # amazon.aws's own private packages start with an underscore and change without notice.
 PUBLIC_AMAZON = {f"{AMAZON}plugins.module_utils.{name}" for name in ("modules", "common")}
@@ -46,7 +47,9 @@ ROOMS = {
     "_aws": room("_kernel", "_aws", outside=AWS),
     "_engine": room("_kernel", "_aws", "_engine", outside=ANSIBLE),
     "modules": room("_engine", one_feature=True, outside=ANSIBLE),
-    "filter": room("_engine", "_kernel", one_feature=True, outside=(*ANSIBLE, "yaml")),
+    "action": room("plugin_utils"),
+    "plugin_utils": room("_engine", "_aws", "_kernel", "plugin_utils", outside=ANSIBLE),
+    "filter": room("_engine", "_kernel", "filter", one_feature=True, outside=(*ANSIBLE, "yaml")),
     "doc_fragments": room(),
     "lookup": room("_engine", "_kernel", one_feature=True, outside=ANSIBLE),
 }
@@ -77,6 +80,10 @@ def imported(node: ast.ImportFrom, package: tuple[str, ...]) -> Iterator[tuple[s
         parts = (*package[: len(package) - node.level + 1], *module.split(".")) if module else package
     elif f"{module}.".startswith(f"{OWN}."):
         parts = tuple(module[len(OWN) + 1 :].split(".")) if module != OWN else ()
+    elif module.startswith(f"{OURS}."):
+        parts = tuple(module[len(OURS) + 1 :].split("."))
+        yield from ((*parts, alias.name) for alias in node.names) if len(parts) == 1 else [parts]
+        return
     else:
         yield tuple(module.split("."))
         return
@@ -120,6 +127,14 @@ def test_module_is_documentation_and_a_call_of_the_runner(path: Path) -> None:
     assert {target[0] for target in imports(path, ()) if not is_own(target)} <= {"__future__", "typing"}, path
 
 
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_module_has_an_action_of_at_most_five_lines_that_names_it(path: Path) -> None:
+    action = FILES["action", path.stem]
+    code = [line for line in action.read_text().splitlines() if line and not line.startswith("#")]
+    assert len(code) <= 5
+    assert code[-1] == f'    name = "{path.stem}"'
+
+
 @pytest.mark.parametrize("name", FILES, ids="/".join)
 def test_no_file_asserts_prints_or_exits(name: tuple[str, ...]) -> None:
     path = FILES[name]
@@ -153,6 +168,10 @@ def test_pure_room_knows_no_clock_and_no_io(name: tuple[str, ...]) -> None:
         ("_engine/runner", "from .._features.power.planner import FEATURE", "another room"),
         ("_aws/gateway", f"from {AMAZON}plugins.module_utils._client.errors import x", "private to amazon.aws"),
         ("modules/x", f"from {OWN}._kernel.ids import planned", "another room"),
+        ("modules/x", f"from {OURS}.plugin_utils.in_process import InProcess", "another room"),
+        ("action/x", f"from {OWN}._features.power.planner import FEATURE", "another room"),
+        ("action/x", f"from {OURS}.modules import x", "another room"),
+        ("action/x", f"from {OURS}.plugin_utils.in_process import InProcess", ""),
         ("_features/power/planner", "from . import spec", ""),
         ("_features/power/planner", "from ..._domain import hold", ""),
         ("modules/x", f"from {OWN}._features.power.planner import FEATURE", ""),

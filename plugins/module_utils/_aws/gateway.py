@@ -26,10 +26,12 @@ from .._kernel.errors import StorageError, listed
 from .._kernel.failures import TOKEN_SPENT, CallError
 from .._kernel.places import Place
 from .._kernel.plan import Change, Wait
+from .._kernel.progress import SILENT, Progress
 from .._kernel.resources import Resource
 from .._kernel.state import Query, by_id
-from . import codec, decoding
+from . import codec, decoding, shared_model
 from .errors import call_error, is_throttling, stranger
+from .lean_parser import parser_factory
 from .pacing import Pacer
 from .waiting import wait_for
 
@@ -54,6 +56,8 @@ UNCLEAR = 30.0
 UNREACHABLE_AT_FIRST = 2.0
 """The limit while nothing has ever answered. The address is probably wrong, and the user should learn that soon."""
 PARALLEL = 8
+NAP = 0.2
+"""Seconds after which a sleep looks whether the task was interrupted."""
 
 
 def module_clients(module: AnsibleAWSModule) -> Connect:
@@ -80,7 +84,7 @@ def module_clients(module: AnsibleAWSModule) -> Connect:
             config = Config(**options)
         except TypeError as error:
             raise StorageError(f"aws_config: {error}") from error
-        with _quick_times():
+        with _quick_sessions():
             if profile is None:
                 client: BaseClient = module.client(service, region=region, aws_config=config)
                 return client
@@ -90,17 +94,20 @@ def module_clients(module: AnsibleAWSModule) -> Connect:
 
 
 @contextmanager
-def _quick_times() -> Iterator[None]:
-    """Make every client that is created in this context read times with `read_time`."""
-    register_initializer(_read_times)
+def _quick_sessions() -> Iterator[None]:
+    """Make every client that is created in this context use the lean parser, `read_time`, and the shared model."""
+    initializers = (_parse_quickly, shared_model.lend)
+    for initializer in initializers:
+        register_initializer(initializer)
     try:
         yield
     finally:
-        unregister_initializer(_read_times)
+        for initializer in initializers:
+            unregister_initializer(initializer)
 
 
-def _read_times(session: Any) -> None:
-    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=read_time)
+def _parse_quickly(session: Any) -> None:
+    session.register_component("response_parser_factory", parser_factory(read_time))
 
 
 def read_time(value: Any) -> datetime:
@@ -156,10 +163,14 @@ def _incomplete(changes: Sequence[Change], made: Mapping[str, str]) -> CallError
     )
 
 
+class Stopped(BaseException):
+    """The task was interrupted, so no further call may begin. Nothing but the end of the task may catch it."""
+
+
 class Ec2Gateway:
     """`ports.Gateway` over boto3 clients. Each client is made on first use, one per service and region.
 
-    Tests pass *monotonic* and *sleep* to scale time.
+    Waits, finished calls and pauses are reported to *progress*. Tests pass *monotonic* and *sleep* to scale time.
     """
 
     def __init__(
@@ -168,15 +179,19 @@ class Ec2Gateway:
         region: str,
         *,
         monotonic: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] | None = None,
         jitter: Callable[[], float] = random.random,
+        progress: Progress = SILENT,
     ) -> None:
         self._connect = connect
         self._region = region
         self._monotonic = monotonic
-        self._sleep = sleep
+        self._stopped = False
+        self._sleep = self._rest if sleep is None else sleep
         self._jitter = jitter
-        self._pacer = Pacer(monotonic, sleep)
+        self._progress = progress
+        self._thread = threading.local()
+        self._pacer = Pacer(monotonic, self._sleep)
         self._lock = threading.Lock()
         self._clients: dict[tuple[str, str], BaseClient] = {}
         self._calls: Counter[str] = Counter()
@@ -199,8 +214,29 @@ class Ec2Gateway:
         return self._monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Sleep for *seconds* of `monotonic`."""
+        """Sleep for *seconds* of `monotonic`. After a refused call of this thread, report it as a pause."""
+        refused: tuple[str, str] | None = getattr(self._thread, "refused", None)
+        if refused is not None:
+            self._progress.pausing(*refused, seconds)
         self._sleep(seconds)
+
+    def stop(self) -> None:
+        """End all sleeps, and let no further call begin: a thread that tries to raises Stopped.
+
+        Calls that are under way end by themselves. A signal handler may call this, so it takes no lock.
+        """
+        self._stopped = True
+
+    def _require_going_on(self) -> None:
+        if self._stopped:
+            raise Stopped
+
+    def _rest(self, seconds: float) -> None:
+        """Sleep in naps, so that `stop` soon ends it."""
+        end = self._monotonic() + seconds
+        while (left := end - self._monotonic()) > 0:
+            self._require_going_on()
+            time.sleep(min(left, NAP))
 
     def now(self) -> datetime:
         """Return EC2's time: the Date header of the first answer, plus the time since. Raises
@@ -225,10 +261,18 @@ class Ec2Gateway:
 
     def wait(self, waits: Sequence[Wait], deadline: float) -> Mapping[str, Resource]:
         """Poll until every wait has reached its goal. Raises WaitError and CallError."""
-        return wait_for(self._ask, waits, deadline, self._monotonic, self._sleep)
+        return wait_for(self._ask, waits, deadline, self._monotonic, self._sleep, self._progress)
 
     def perform(self, changes: Sequence[Change], generation: int = 0) -> Mapping[str, str]:
         """Make one call for *changes*, and return the id of each new resource. Raises CallError, see the port."""
+        made = self._perform(changes, generation)
+        first = changes[0]
+        # One call of several resources leaves no way to tell the time of the rest by the number of resources.
+        rate = self._pacer.rate(first.action, first.region) if first.operation.most == 1 else None
+        self._progress.called(first.action, len(changes), rate)
+        return made
+
+    def _perform(self, changes: Sequence[Change], generation: int) -> Mapping[str, str]:
         first = changes[0]
         request = codec.change_request(changes, generation)
         try:
@@ -345,6 +389,7 @@ class Ec2Gateway:
         while True:
             if service == "ec2":
                 self._pacer.acquire(operation, region)
+            self._require_going_on()
             with self._lock:
                 self._calls[operation] += 1
             try:
@@ -356,12 +401,13 @@ class Ec2Gateway:
                 if region != self._region:
                     error = error.in_place(Place.parse(region))
                 self._note(getattr(raised, "response", None))
+                self._thread.refused = (f"{operation} of {resource}" if resource else operation, error.code)
                 limit = self._patience(error, region, repeat, write)
                 delay = min(0.2 * 2**attempt, 8.0) * (0.5 + self._jitter() / 2)
                 end = started + limit if until is None else min(started + limit, until)
                 if self._monotonic() + delay > end:
                     raise error from raised
-                self._sleep(delay)
+                self.sleep(delay)
                 attempt += 1
             else:
                 endpoint = client.meta.endpoint_url
@@ -371,6 +417,7 @@ class Ec2Gateway:
                 if strange is not None:
                     raise strange
                 self._note(answer)
+                self._thread.refused = None
                 return answer
 
     def _patience(self, error: CallError, region: str, repeat: bool, write: bool) -> float:

@@ -112,6 +112,12 @@ class Pacer:
         if delay > 0:
             self._sleep(delay)
 
+    def rate(self, operation: str, region: str) -> float | None:
+        """Return how many calls a second are made from now on, or None while the bucket is not empty."""
+        with self._lock:
+            bucket = self._bucket(operation, region)
+            return None if bucket.tokens > 0 else bucket.rate.per_second * bucket.factor
+
     def throttled(self, operation: str, region: str) -> None:
         """Note that EC2 throttled a call: the bucket is empty and refills at half the rate, at least a sixteenth, for a
         while.

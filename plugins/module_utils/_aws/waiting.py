@@ -17,6 +17,7 @@ from typing import Any
 from .._kernel.failures import CallError, WaitError
 from .._kernel.places import Place
 from .._kernel.plan import Wait
+from .._kernel.progress import SILENT, Progress, Sight
 from .._kernel.resources import Fact, Image, Instance, Resource, Snapshot, view
 from .._kernel.state import Query, by_id, images_by_id
 from .._kernel.wait_goals import GOALS, Verdict, wish
@@ -86,6 +87,8 @@ class _Item:
     """The time since when the answers leave the resource out."""
     stuck: float | None = None
     """The time since when the answers show a state without a way to the goal."""
+    state: str = "not shown yet"
+    percent: float | None = None
 
     @property
     def fact(self) -> str:
@@ -97,10 +100,25 @@ class _Item:
         """Return the beginning of a message."""
         return f"{self.resource} should become {wish(self.wait.goal, self.wait.about)}"
 
-    def verdict(self, known: Mapping[str, Resource]) -> Verdict:
+    def value(self, known: Mapping[str, Resource]) -> Any:
+        """Return the value of `fact`, or None."""
         fact = known.get(f"{self.resource}/{self.fact}")
-        value = fact.value if isinstance(fact, Fact) else None
-        return GOALS[self.wait.goal].verdict(known.get(self.resource), value, self.wait.about)
+        return fact.value if isinstance(fact, Fact) else None
+
+    def verdict(self, known: Mapping[str, Resource]) -> Verdict:
+        return GOALS[self.wait.goal].verdict(known.get(self.resource), self.value(known), self.wait.about)
+
+    def shown(self, verdict: Verdict, resource: Resource, known: Mapping[str, Resource], stuck: float | None) -> _Item:
+        """Return the item after an answer that shows its resource."""
+        return dataclasses.replace(
+            self,
+            seen=verdict.seen + _progress(resource),
+            visible=True,
+            missed=None,
+            stuck=stuck,
+            state=verdict.seen,
+            percent=_percent(resource, self.value(known)),
+        )
 
 
 def _plain(value: Any) -> Any:
@@ -145,15 +163,27 @@ def _progress(resource: Resource | None) -> str:
     return f", {resource.progress} done" if isinstance(resource, Snapshot) and resource.progress else ""
 
 
+def _percent(resource: Resource, value: Any) -> float | None:
+    """Return how much of the work on a resource is done: of a volume's modification, or of a snapshot."""
+    if isinstance(value, Mapping):
+        found = value.get("progress")
+    else:
+        found = resource.progress if isinstance(resource, Snapshot) else None
+    try:
+        return float(str(found).rstrip("%"))
+    except ValueError:
+        return None
+
+
 def wait_for(
     ask: Callable[[Iterable[Query], float], Mapping[Query, tuple[Resource, ...]]],
     waits: Sequence[Wait],
     deadline: float,
     monotonic: Callable[[], float],
     sleep: Callable[[float], None],
+    progress: Progress = SILENT,
 ) -> dict[str, Resource]:
-    """Poll until every resource of every wait has reached its goal. Return the resources as last seen, with their
-    facts.
+    """Poll until every resource of every wait has reached its goal. Return the resources as last seen, and their facts.
 
     ``ask(queries, until)`` asks, and stops trying at *until*. *deadline* is for waits without a timeout of their own. A
     query that fails for a passing reason is asked again. Raises WaitError, and CallError where waiting does not help.
@@ -163,6 +193,7 @@ def wait_for(
     observed: dict[str, Resource] = {}
     trouble: CallError | None = None
     delay = FIRST_POLL
+    watch = progress.watch(len(pending))
     while pending:
         now = monotonic()
         sleep(max(0.0, min(delay, min(item.deadline for item in pending) - now)))
@@ -171,15 +202,14 @@ def wait_for(
             known = _poll(ask, pending, monotonic())
         except CallError as error:
             # Some of EC2's servers may not know a new id yet.
-            if not error.passing and not error.code.endswith(".NotFound"):
+            if not (error.passing or error.code.endswith(".NotFound")) or monotonic() - heard > LOST:
                 raise
             trouble = error
-            if monotonic() - heard > LOST:
-                raise
         else:
             trouble, heard = None, monotonic()
             observed.update(known)
             pending = _judge(pending, known, heard)
+        watch.saw([Sight(item.resource, item.state, item.percent) for item in pending])
         late = [item for item in pending if monotonic() >= item.deadline]
         if late:
             raise _timeout(late, trouble)
@@ -243,14 +273,13 @@ def _judge(pending: Sequence[_Item], known: Mapping[str, Resource], now: float) 
             if now - missed >= (GONE if item.visible else UNSEEN):
                 failed.append((item.resource, f"{item.wish} but {_vanished(item)}"))
             else:
-                left.append(dataclasses.replace(item, seen=verdict.seen, missed=missed))
+                left.append(dataclasses.replace(item, seen=verdict.seen, state=verdict.seen, missed=missed))
         else:
             stuck = (now if item.stuck is None else item.stuck) if verdict.stuck else None
             if stuck is not None and now - stuck >= STUCK:
                 failed.append((item.resource, f"{item.wish} but is {verdict.seen}"))
             else:
-                seen = verdict.seen + _progress(resource)
-                left.append(dataclasses.replace(item, seen=seen, visible=True, missed=None, stuck=stuck))
+                left.append(item.shown(verdict, resource, known, stuck))
     for how, found in (("failed", failed), ("mismatch", wrong)):
         if found:
             raise WaitError(_listed([text for _resource, text in found]), how, [resource for resource, _text in found])

@@ -2,14 +2,16 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The interfaces of the engine: the gateway to EC2, the shell that runs the engine, and the outcome of a plan.
+"""The interfaces of the engine: the gateway to EC2, the shell that runs the engine, the process around it, and the
+outcome of a plan.
 
 Private to this collection.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -18,6 +20,7 @@ from .._kernel.errors import StorageError
 from .._kernel.failures import CallError
 from .._kernel.ids import kind_of
 from .._kernel.plan import Change, Wait
+from .._kernel.progress import Progress
 from .._kernel.report import Withdrawal
 from .._kernel.resources import Resource
 from .._kernel.state import Query
@@ -82,6 +85,7 @@ class Shell(Protocol):
     params: Mapping[str, Any]
     check_mode: bool
     diff: bool
+    progress: Progress
 
     def warn(self, message: str) -> None:
         """Show the user a warning."""
@@ -91,6 +95,26 @@ class Shell(Protocol):
 
     def fail(self, message: str, result: Mapping[str, Any]) -> None:
         """Fail the task with this message and result."""
+
+
+class Host(Protocol):
+    """The process in which a module runs: one of its own, or Ansible's worker.
+
+    ``lasting``: the process goes on after the module. ``module_class`` is AnsibleModule, or a subclass that reads its
+    parameters elsewhere.
+    """
+
+    lasting: bool
+    module_class: type[Any]
+
+    def parameters(self) -> Mapping[str, Any]:
+        """Return the module's parameters before Ansible checks them."""
+
+    def progress(self, secrets: Collection[str]) -> Progress:
+        """Return the receiver of reports. It shows no text with one of the *secrets* in it."""
+
+    def interruptible(self, stop: Callable[[], None]) -> AbstractContextManager[None]:
+        """Return a context in which a signal that interrupts the module calls *stop* first."""
 
 
 @dataclass

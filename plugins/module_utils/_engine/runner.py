@@ -10,8 +10,9 @@ Private to this collection.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -29,56 +30,86 @@ from .._kernel.failures import CallError
 from .._kernel.ids import is_planned, planned_in
 from .._kernel.plan import Feature, Plan, guard
 from .._kernel.prediction import bound, overlay
+from .._kernel.progress import SILENT, Progress
 from .._kernel.resources import Fact
 from .._kernel.state import NeedsAnswers, Query, State, by_id
 from .._kernel.times import format_moment
 from . import rendering
 from .apply import apply
 from .options import COMMON, Options, assumed_entries, module_arguments
-from .ports import Gateway, Outcome, Shell
+from .ports import Gateway, Host, Outcome, Shell
 
 
-def run_module(
-    feature: Feature,
-    argument_spec: Mapping[str, Any],
-    *groups: Options,
-    examples: Mapping[str, str] | None = None,
-    **constraints: Any,
-) -> None:
-    """Run a module: the whole of its ``main()``. Its options and constraints are merged with those of *groups*.
+class Program:
+    """The program of a module: its feature, its options and the constraints among them.
 
-    *examples* holds correct values of options that are mappings, see `misfits`.
+    Options and constraints are merged with those of *groups*. *examples* holds correct values of options that are
+    mappings, see `misfits`.
     """
-    with _told_with_examples(examples or {}):
-        module = AnsibleAWSModule(
-            supports_check_mode=True, **module_arguments(COMMON, *groups, Options(argument_spec, constraints))
-        )
-    shell = _ModuleShell(module)
-    region = module.region
-    if not region:
-        error = SpecError("region: no region is given. Set region, AWS_REGION, or a region in the profile.")
-        shell.fail(str(error), rendering.refusal(error, Plan(), {}))
-    else:
+
+    def __init__(
+        self,
+        feature: Feature,
+        argument_spec: Mapping[str, Any],
+        *groups: Options,
+        examples: Mapping[str, str] | None = None,
+        **constraints: Any,
+    ) -> None:
+        self._feature = feature
+        self._options = (COMMON, *groups, Options(argument_spec, constraints))
+        self._examples = examples or {}
+
+    def run(self, host: Host | None = None) -> None:
+        """Run the module on *host*, by default in a process of its own. Its end is a SystemExit."""
+        host = host or OwnProcess()
+        with _told_with_examples(self._examples, host):
+            module = AnsibleAWSModule(supports_check_mode=True, **module_arguments(*self._options))
+        shell = _ModuleShell(module, host)
+        region = module.region
+        if not region:
+            error = SpecError("region: no region is given. Set region, AWS_REGION, or a region in the profile.")
+            shell.fail(str(error), rendering.refusal(error, Plan(), {}))
+            return
+        gateway = Ec2Gateway(module_clients(module), region, progress=shell.progress)
         # A large listing stays in memory until the end. The garbage collector would search all of it at every page.
         usual = gc.get_threshold()
         gc.set_threshold(50_000)
         try:
-            execute(feature, shell, Ec2Gateway(module_clients(module), region))
+            with host.interruptible(gateway.stop):
+                execute(self._feature, shell, gateway)
         finally:
             gc.set_threshold(*usual)
 
 
+class OwnProcess:
+    """`ports.Host` of a module that has a process of its own. It can only speak at its end."""
+
+    lasting = False
+    module_class: type[Any] = AnsibleModule
+
+    def parameters(self) -> Mapping[str, Any]:
+        """Return the parameters from standard input. A tool that only reads the options gives none."""
+        return load_params() or {}
+
+    def progress(self, secrets: Collection[str]) -> Progress:  # noqa: ARG002  # part of the protocol
+        """Return a receiver that shows nothing."""
+        return SILENT
+
+    def interruptible(self, stop: Callable[[], None]) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Do nothing: a signal ends the process at once."""
+        return nullcontext()
+
+
 @contextmanager
-def _told_with_examples(examples: Mapping[str, str]) -> Iterator[None]:
+def _told_with_examples(examples: Mapping[str, str], host: Host) -> Iterator[None]:
     """Make modules, in this context, refuse a plain value in place of a mapping with the example of its option.
 
     Ansible's own check names no option for a list's item, and raises a TypeError itself over a number.
     """
 
-    class Module(AnsibleModule):
+    class Module(host.module_class):  # type: ignore[name-defined]
         def __init__(self, argument_spec: Mapping[str, Any], **more: Any) -> None:
-            # A tool that only reads the options gives no parameters.
-            texts = misfits(load_params() or {}, examples, argument_spec)
+            texts = misfits(host.parameters(), examples, argument_spec)
             # A misfit passes as raw here, so that Ansible treats all other options, such as secrets, as usual.
             passing = {path.partition(".")[0].removesuffix("[]"): {"type": "raw"} for path in examples}
             super().__init__({**argument_spec, **passing} if texts else argument_spec, **more)
@@ -174,8 +205,10 @@ def _is_mapping(value: Any) -> bool:
 class _ModuleShell:
     """`ports.Shell` over an Ansible module."""
 
-    def __init__(self, module: AnsibleAWSModule) -> None:
+    def __init__(self, module: AnsibleAWSModule, host: Host) -> None:
         self._module = module
+        self._lasting = host.lasting
+        self.progress = host.progress(module.no_log_values)
         self.params: Mapping[str, Any] = module.params
         self.check_mode: bool = module.check_mode
         self.diff: bool = module._diff
@@ -185,14 +218,20 @@ class _ModuleShell:
         warn(message)
 
     def exit(self, result: Mapping[str, Any]) -> None:
-        # Freeing botocore's service model object by object takes longer than a call to EC2, and the process ends
-        # anyway.
-        gc.freeze()
+        self._leave()
         self._module.exit_json(**result)
 
     def fail(self, message: str, result: Mapping[str, Any]) -> None:
-        gc.freeze()
+        self._leave()
         self._module.fail_json(msg=message, **result)
+
+    def _leave(self) -> None:
+        """Keep all objects if the process ends now.
+
+        Freeing botocore's service model object by object takes longer than a call to EC2.
+        """
+        if not self._lasting:
+            gc.freeze()
 
 
 def execute(feature: Feature, shell: Shell, gateway: Gateway) -> None:
@@ -217,6 +256,7 @@ def execute(feature: Feature, shell: Shell, gateway: Gateway) -> None:
         shell.warn(visible(warning))
     shown = plan
     if result is None:
+        shell.progress.planned(Counter(change.action for change in plan.changes))
         outcome = apply(plan, gateway, wait=bool(shell.params["wait"]), timeout=float(shell.params["wait_timeout"]))
         for note in outcome.notes:
             shell.warn(visible(note))

@@ -23,6 +23,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import
     Change,
     published_parameters,
 )
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.progress import SILENT
 from ansible_collections.ec2ops.storage.plugins.modules import ebs_volume_spec
 
 from sandbox.client import Sandbox
@@ -56,6 +57,7 @@ class _Shell:
         self.check_mode = check_mode
         self.diff = True
         self.ended = Ended()
+        self.progress = SILENT
 
     def warn(self, message: str) -> None:
         self.ended.warnings.append(message)

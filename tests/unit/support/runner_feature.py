@@ -16,6 +16,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel import tags
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import planned, require_id
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change, Feature, Plan, Stage, Wait
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.progress import SILENT, Progress
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Snapshot, view
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State, by_id
 
@@ -87,6 +88,7 @@ class ShellInTest:
     warnings: list[str] = dataclasses.field(default_factory=list)
     result: dict[str, Any] = dataclasses.field(default_factory=dict)
     message: str | None = None
+    progress: Progress = SILENT
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)

@@ -1,0 +1,97 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""EC2's service model, read once for many processes.
+
+Most of the time that a first client takes, botocore reads the service model. A process that forks others calls `load`
+before, and their clients use the same model. It makes no connection and no thread, and reads no credentials.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import gc
+import gzip
+import json
+import os
+from functools import cached_property
+from typing import Any
+
+try:
+    import boto3
+    from botocore import UNSIGNED
+    from botocore.config import Config
+    from botocore.loaders import JSONFileLoader, Loader, create_loader
+    from botocore.session import Session
+except ImportError:  # AnsibleAWSModule reports the missing library, with the versions that it needs
+    _HAS_BOTO3 = False
+else:
+    _HAS_BOTO3 = True
+
+_shared: Loader | None = None
+
+
+def load() -> bool:
+    """Read the model, once for this process. Return whether boto3 is there."""
+    global _shared  # noqa: PLW0603  # the processes that are forked inherit it
+    if not _HAS_BOTO3:
+        return False
+    if _shared is None:
+        loader = Loader(file_loader=_files())
+        # No file or variable of the user's configuration has a say here, or may be wrong.
+        nowhere = {"config_file": os.devnull, "credentials_file": os.devnull, "profile": None, "data_path": None}
+        session = Session(session_vars={name: (None, None, value, None) for name, value in nowhere.items()})
+        session.register_component("data_loader", loader)
+        # Without a signature a client asks for no credentials. The region only matters to the address of calls.
+        ours = boto3.session.Session(botocore_session=session)
+        ours.client("ec2", region_name="us-east-1", config=Config(signature_version=UNSIGNED)).close()
+        _shared = loader
+        # The garbage collector would write to every page of the model, and each process would get its own copy.
+        gc.freeze()
+    return True
+
+
+def _files() -> JSONFileLoader:
+    """Return botocore's reader of files, but with a dict for each mapping.
+
+    An OrderedDict, as botocore makes it, takes twice the time.
+    """
+
+    class Files(JSONFileLoader):
+        def load_file(self, file_path: str) -> Any:
+            for suffix, opened in (".json", open), (".json.gz", gzip.open):
+                try:
+                    with opened(file_path + suffix, "rb") as file:
+                        return json.load(file)
+                except FileNotFoundError:
+                    continue
+            return None
+
+    return Files()
+
+
+def lend(session: Any) -> None:
+    """Let *session* read service models from the shared loader, if `load` has made one."""
+    if _shared is not None:
+        session.register_component("data_loader", _Lent(session, _shared))
+
+
+class _Lent:
+    """botocore's data loader for a session: the shared one, or its own if its profile has a ``data_path``.
+
+    The session gets its profile only after its components, so the choice waits for the first use.
+    """
+
+    def __init__(self, session: Any, shared: Loader) -> None:
+        self._session = session
+        self._shared = shared
+
+    @cached_property
+    def _chosen(self) -> Loader:
+        path = self._session.get_config_variable("data_path")
+        return self._shared if path is None else create_loader(path)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._chosen, name)
