@@ -800,7 +800,9 @@ failed_changes:
   elements: dict
   sample: []
 not_tried:
-  description: On failure, the changes that were not begun.
+  description:
+    - On failure, the changes that the task did not try, since they depend on a failed one.
+    - The value of C(depends_on) is the resource of the failed change.
   returned: failure
   type: list
   elements: dict

@@ -34,6 +34,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from fleets import Fleets
 from main_job import BakeAndRelaunch
 from report import Comparison, Scenario, as_json, say, show, versions
 from runs import LATENCY, Bench, Broken
@@ -42,7 +43,7 @@ from snapshots import Snapshots
 from tasks import Tasks
 from volumes import Volumes
 
-SCENARIOS: tuple[Scenario, ...] = (BakeAndRelaunch(), Volumes(), Snapshots(), Tasks())
+SCENARIOS: tuple[Scenario, ...] = (BakeAndRelaunch(), Volumes(), Snapshots(), Tasks(), Fleets())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

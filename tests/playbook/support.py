@@ -255,15 +255,17 @@ def assert_done_as_planned(
     *,
     parallel: Sequence[str] = (),
 ) -> None:
-    """The log has the plan's operations, resources and parameters, in the plan's order.
+    """The log has the plan's operations, resources and parameters, and for each resource in the plan's order.
 
-    The order within a run of equal operations is open: they are of one call, or of parallel ones. So is that of the
-    operations named in *parallel*, which come after the others here.
+    Changes of different resources need not wait for each other. The order of the operations named in *parallel* is open
+    for one resource too.
     """
 
     def in_order(deeds: Sequence[Deed]) -> list[Deed]:
         apart = sorted((deed for deed in deeds if deed.action in parallel), key=str)
-        return [*_ordered([deed for deed in deeds if deed.action not in parallel]), *apart]
+        others = [deed for deed in deeds if deed.action not in parallel]
+        # Sorting is stable. A new resource has no name yet.
+        return [*_ordered(sorted(others, key=lambda deed: deed.resource or str(deed))), *apart]
 
     planned, performed = in_order(planned_deeds(plan, ids)), in_order(performed_deeds(log))
     assert performed == planned, "\n".join(

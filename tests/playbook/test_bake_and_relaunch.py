@@ -96,7 +96,7 @@ def test_words_of_the_command_line_are_truth_values_too(sandbox: Sandbox, web: W
 @pytest.mark.parametrize(
     ("option", "value", "words"),
     [
-        ("data_volumes", "move", "stay with the predecessor"),
+        ("data_volumes", "move", "the predecessor keeps its data volumes"),
         ("old_instance", "delete", "Value of bake_and_relaunch_old_instance must be one of"),
         ("strategy", "replace_root_volume", "Value of bake_and_relaunch_strategy must be one of"),
         ("health_timeout", "abc", "bake_and_relaunch_health_timeout"),

@@ -25,7 +25,7 @@ from ansible_collections.amazon.aws.plugins.module_utils.common import set_colle
 from .._kernel.errors import StorageError, listed
 from .._kernel.failures import TOKEN_SPENT, CallError
 from .._kernel.places import Place
-from .._kernel.plan import Change, Wait
+from .._kernel.plan import Change
 from .._kernel.progress import SILENT, Progress
 from .._kernel.resources import Resource
 from .._kernel.state import Query, by_id
@@ -33,7 +33,7 @@ from . import codec, decoding, shared_model
 from .errors import call_error, is_throttling, stranger
 from .lean_parser import parser_factory
 from .pacing import Pacer
-from .waiting import wait_for
+from .waiting import Watch
 
 try:
     from botocore import register_initializer, unregister_initializer, xform_name
@@ -259,9 +259,9 @@ class Ec2Gateway:
         """Return the answers with all their pages. Several queries go out at once. Raises CallError, see the port."""
         return self._ask(queries, None, failures)
 
-    def wait(self, waits: Sequence[Wait], deadline: float) -> Mapping[str, Resource]:
-        """Poll until every wait has reached its goal. Raises WaitError and CallError."""
-        return wait_for(self._ask, waits, deadline, self._monotonic, self._sleep, self._progress)
+    def watch(self) -> Watch:
+        """Return a new poll loop for waits."""
+        return Watch(self._ask, self._monotonic, self._progress)
 
     def perform(self, changes: Sequence[Change], generation: int = 0) -> Mapping[str, str]:
         """Make one call for *changes*, and return the id of each new resource. Raises CallError, see the port."""

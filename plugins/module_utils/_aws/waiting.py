@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The poll loop for every wait of a stage.
+"""The poll loop that all waits of a run share.
 
 Private to this collection.
 """
@@ -10,10 +10,12 @@ Private to this collection.
 from __future__ import annotations
 
 import dataclasses
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
+from .._kernel.errors import StorageError
 from .._kernel.failures import CallError, WaitError
 from .._kernel.places import Place
 from .._kernel.plan import Wait
@@ -22,7 +24,11 @@ from .._kernel.resources import Fact, Image, Instance, Resource, Snapshot, view
 from .._kernel.state import Query, by_id, images_by_id
 from .._kernel.wait_goals import GOALS, Verdict, wish
 
-Ask = Callable[[Iterable[Query]], Mapping[Query, tuple[Resource, ...]]]
+Ask = Callable[[Iterable[Query], float], Mapping[Query, tuple[Resource, ...]]]
+"""Asks queries, and stops trying at a moment."""
+
+WaitKey: TypeAlias = tuple[int, int]
+"""The numbers of a step and of one of its waits."""
 
 FIRST_POLL = 0.3
 """Seconds until the first poll. EC2 has no new state earlier."""
@@ -75,12 +81,15 @@ def status_queries(ids: Iterable[str]) -> tuple[Query, ...]:
 
 @dataclass(frozen=True)
 class _Item:
-    """One resource of one wait."""
+    """One resource of one wait. ``key``: the watcher's name for the wait. ``next``: the moment of its next poll."""
 
+    key: WaitKey
     wait: Wait
     resource: str
     deadline: float
     limit: float | None
+    next: float
+    delay: float
     seen: str = "not asked yet"
     visible: bool = False
     missed: float | None = None
@@ -175,59 +184,107 @@ def _percent(resource: Resource, value: Any) -> float | None:
         return None
 
 
-def wait_for(
-    ask: Callable[[Iterable[Query], float], Mapping[Query, tuple[Resource, ...]]],
-    waits: Sequence[Wait],
-    deadline: float,
-    monotonic: Callable[[], float],
-    sleep: Callable[[float], None],
-    progress: Progress = SILENT,
-) -> dict[str, Resource]:
-    """Poll until every resource of every wait has reached its goal. Return the resources as last seen, and their facts.
+_Failures = list[tuple[StorageError, tuple[WaitKey, ...]]]
+"""Errors, each with the keys of the waits that it ends."""
 
-    ``ask(queries, until)`` asks, and stops trying at *until*. *deadline* is for waits without a timeout of their own. A
-    query that fails for a passing reason is asked again. Raises WaitError, and CallError where waiting does not help.
+
+@dataclass(frozen=True)
+class Sighting:
+    """The result of one poll.
+
+    ``reached``: the keys of the waits whose resources have all reached their goals. ``failed``: the errors, each with
+    the keys of the waits that it ends. ``resources``: the polled resources and their facts, by id.
     """
-    heard = monotonic()
-    pending = _items(waits, heard, deadline)
-    observed: dict[str, Resource] = {}
-    trouble: CallError | None = None
-    delay = FIRST_POLL
-    watch = progress.watch(len(pending))
-    while pending:
-        now = monotonic()
-        sleep(max(0.0, min(delay, min(item.deadline for item in pending) - now)))
-        delay = min(delay * GROWTH, SLOWEST_POLL)
+
+    reached: tuple[WaitKey, ...] = ()
+    failed: tuple[tuple[StorageError, tuple[WaitKey, ...]], ...] = ()
+    resources: Mapping[str, Resource] = field(default_factory=dict)
+
+
+class Watch:
+    """The waits of a run, polled together. A wait may join at any time.
+
+    A new wait is polled after `FIRST_POLL` seconds, and then ever more slowly. A poll asks for all resources whose own
+    poll is due by then or soon after.
+    """
+
+    def __init__(self, ask: Ask, monotonic: Callable[[], float], progress: Progress = SILENT) -> None:
+        self._ask = ask
+        self._monotonic = monotonic
+        self._progress = progress
+        self._shown = SILENT.wait()
+        self._done = 0
+        """How many goals are reached since the watch last had none."""
+        self._items: list[_Item] = []
+        self._heard = monotonic()
+        self._trouble: CallError | None = None
+
+    def add(self, key: WaitKey, wait: Wait, deadline: float) -> None:
+        """Watch for the goal of *wait*. *deadline* (`monotonic`) ends a wait without a timeout of its own."""
+        now = self._monotonic()
+        if not self._items:
+            self._heard, self._trouble = now, None
+            self._shown, self._done = self._progress.wait(), 0
+        end, limit = (deadline, None) if wait.timeout is None else (now + wait.timeout, wait.timeout)
+        for resource in wait.resources:
+            first = max(now, min(now + FIRST_POLL, end))
+            self._items.append(_Item(key, wait, resource, end, limit, first, FIRST_POLL * GROWTH))
+
+    def drop(self, keys: Iterable[WaitKey]) -> None:
+        """Watch these waits no longer."""
+        gone = set(keys)
+        self._items = [item for item in self._items if item.key not in gone]
+
+    @property
+    def next_poll(self) -> float | None:
+        """The moment (`monotonic`) of the next poll, or None without a wait."""
+        return min((item.next for item in self._items), default=None)
+
+    def poll(self) -> Sighting:
+        """Ask for the resources that are due, and return what has ended.
+
+        A query that fails for a passing reason is asked again, until AWS has been silent for `LOST` seconds.
+        """
+        now = self._monotonic()
+        due = [item for item in self._items if item.next <= now + FIRST_POLL]
+        others = [item for item in self._items if item.next > now + FIRST_POLL]
+        keys = {item.key for item in due}
         try:
-            known = _poll(ask, pending, monotonic())
+            known = _poll(self._ask, due, now)
         except CallError as error:
             # Some of EC2's servers may not know a new id yet.
-            if not (error.passing or error.code.endswith(".NotFound")) or monotonic() - heard > LOST:
-                raise
-            trouble = error
+            lost = self._monotonic() - self._heard > LOST
+            if lost or (not error.passing and not error.code.endswith(".NotFound")):
+                self._items = [item for item in others if item.key not in keys]
+                return Sighting(failed=((error, tuple(keys)),))
+            self._trouble = error
+            known, left, failures = {}, due, _Failures()
         else:
-            trouble, heard = None, monotonic()
-            observed.update(known)
-            pending = _judge(pending, known, heard)
-        watch.saw([Sight(item.resource, item.state, item.percent) for item in pending])
-        late = [item for item in pending if monotonic() >= item.deadline]
-        if late:
-            raise _timeout(late, trouble)
-    return observed
+            self._trouble, self._heard = None, self._monotonic()
+            left, failures = _judge(due, known, self._heard)
+        now = self._monotonic()
+        late = [item for item in left if now >= item.deadline]
+        failures += _timeouts(late, self._trouble)
+        ended = {key for _error, some in failures for key in some}
+        left = [dataclasses.replace(item, next=_next(item, now), delay=_slower(item.delay)) for item in left]
+        self._items = [item for item in (*others, *left) if item.key not in ended]
+        self._done += len(due) - len(left)
+        self._shown.saw([Sight(item.resource, item.state, item.percent) for item in self._items], self._done)
+        waiting = {item.key for item in self._items}
+        reached = tuple(key for key in dict.fromkeys(item.key for item in due) if key not in waiting | ended)
+        return Sighting(reached, tuple(failures), known)
 
 
-def _items(waits: Iterable[Wait], started: float, deadline: float) -> list[_Item]:
-    """Return one item for each resource of each wait, with the end of its time."""
-    return [
-        _Item(wait, resource, *((deadline, None) if wait.timeout is None else (started + wait.timeout, wait.timeout)))
-        for wait in waits
-        for resource in wait.resources
-    ]
+def _next(item: _Item, now: float) -> float:
+    """Return the moment of the item's next poll: after its delay, or at its deadline."""
+    return max(now, min(now + item.delay, item.deadline))
 
 
-def _poll(
-    ask: Callable[[Iterable[Query], float], Mapping[Query, tuple[Resource, ...]]], pending: Sequence[_Item], now: float
-) -> dict[str, Resource]:
+def _slower(delay: float) -> float:
+    return min(delay * GROWTH, SLOWEST_POLL)
+
+
+def _poll(ask: Ask, pending: Sequence[_Item], now: float) -> dict[str, Resource]:
     """Return the resources that *pending* waits for, with the facts that its goals need."""
     until = max(now, min(item.deadline for item in pending))
     known: dict[str, Resource] = {}
@@ -254,42 +311,53 @@ def _poll(
     return known
 
 
-def _judge(pending: Sequence[_Item], known: Mapping[str, Resource], now: float) -> list[_Item]:
-    """Return the items that still wait. Raises WaitError for a failed resource, and for one that is gone before its
-    goal.
-    """
+def _judge(pending: Sequence[_Item], known: Mapping[str, Resource], now: float) -> tuple[list[_Item], _Failures]:
+    """Return the items that still wait, and the failures: a failed resource, and one that is gone before its goal."""
     left: list[_Item] = []
-    failed: list[tuple[str, str]] = []
-    wrong: list[tuple[str, str]] = []
+    failed: list[tuple[_Item, str]] = []
+    wrong: list[tuple[_Item, str]] = []
     for item in pending:
         verdict = item.verdict(known)
         resource = known.get(item.resource)
         if verdict.failed:
-            failed.append((item.resource, f"{item.wish} but is {verdict.seen}"))
+            failed.append((item, f"{item.wish} but is {verdict.seen}"))
         elif verdict.done:
-            wrong.extend((item.resource, text) for text in _mismatches(item, resource))
+            wrong.extend((item, text) for text in _mismatches(item, resource))
         elif resource is None:
             missed = now if item.missed is None else item.missed
             if now - missed >= (GONE if item.visible else UNSEEN):
-                failed.append((item.resource, f"{item.wish} but {_vanished(item)}"))
+                failed.append((item, f"{item.wish} but {_vanished(item)}"))
             else:
                 left.append(dataclasses.replace(item, seen=verdict.seen, state=verdict.seen, missed=missed))
         else:
             stuck = (now if item.stuck is None else item.stuck) if verdict.stuck else None
             if stuck is not None and now - stuck >= STUCK:
-                failed.append((item.resource, f"{item.wish} but is {verdict.seen}"))
+                failed.append((item, f"{item.wish} but is {verdict.seen}"))
             else:
                 left.append(item.shown(verdict, resource, known, stuck))
-    for how, found in (("failed", failed), ("mismatch", wrong)):
-        if found:
-            raise WaitError(_listed([text for _resource, text in found]), how, [resource for resource, _text in found])
-    return left
+    found: _Failures = [
+        (
+            WaitError(_listed([text for _item, text in some]), how, [item.resource for item, _text in some]),
+            tuple(dict.fromkeys(item.key for item, _text in some)),
+        )
+        for how, some in (("failed", failed), ("mismatch", wrong))
+        if some
+    ]
+    return left, found
 
 
 def _vanished(item: _Item) -> str:
     how = "is gone" if item.visible else "EC2 does not show it"
     why = GOALS[item.wait.goal].gone
     return f"{how} ({why})" if why else how
+
+
+def _timeouts(late: Sequence[_Item], trouble: CallError | None) -> _Failures:
+    """Return one error for the late items of each time limit."""
+    by_limit: dict[float | None, list[_Item]] = defaultdict(list)
+    for item in late:
+        by_limit[item.limit].append(item)
+    return [(_timeout(items, trouble), tuple(dict.fromkeys(item.key for item in items))) for items in by_limit.values()]
 
 
 def _timeout(late: Sequence[_Item], trouble: CallError | None) -> WaitError:

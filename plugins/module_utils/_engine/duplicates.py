@@ -10,21 +10,31 @@ Private to this collection.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from .._kernel.failures import CallError
 from .._kernel.plan import Change
 from .._kernel.resources import Resource, Snapshot
 from .made import FAILED, made_for, set_order, sets_of
 from .once import VISIBLE, until_seen
-from .ports import Gateway, Outcome
+from .ports import Gateway
 
 
-def settle(gateway: Gateway, outcome: Outcome, calls: Sequence[tuple[Sequence[Change], Mapping[str, str]]]) -> None:
+@dataclass
+class Settled:
+    """The snapshots that the run uses, by planned id, and sentences for the user."""
+
+    bindings: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def settle(gateway: Gateway, calls: Sequence[tuple[Sequence[Change], Mapping[str, str]]]) -> Settled:
     """Choose the snapshots to use: of two, the one with the earlier start, then the lower id. Delete our other one.
 
     Two exist when an unclear call took effect late, or when two runs work at the same moment. Each run deletes its own.
     One round of queries covers all calls, with one query per identity.
     """
+    settled = Settled()
     open_calls = dict(enumerate(calls))
     rival_wait = gateway.monotonic() + VISIBLE
     surplus: list[tuple[Change, str, list[str]]] = []
@@ -39,7 +49,7 @@ def settle(gateway: Gateway, outcome: Outcome, calls: Sequence[tuple[Sequence[Ch
             if chosen is None:
                 continue
             del open_calls[number]
-            outcome.bindings.update(chosen)
+            settled.bindings.update(chosen)
             own = sorted(set(made.values()) - set(chosen.values()))
             surplus.extend((changes[0], snapshot_id, sorted(chosen.values())) for snapshot_id in own)
         return None if open_calls else True
@@ -52,12 +62,14 @@ def settle(gateway: Gateway, outcome: Outcome, calls: Sequence[tuple[Sequence[Ch
     if open_calls:
         # The snapshot exists and is used. The next run would see a second one, and name it.
         own = sorted(snapshot_id for _changes, made in open_calls.values() for snapshot_id in made.values())
-        outcome.notes.append(f"{', '.join(own)}: the check for a second snapshot failed. {trouble}")
+        settled.notes.append(f"{', '.join(own)}: the check for a second snapshot failed. {trouble}")
     for change, snapshot_id, kept in surplus:
-        _delete_surplus(gateway, outcome, change, snapshot_id, kept)
+        settled.notes.append(_delete_surplus(gateway, change, snapshot_id, kept))
+    return settled
 
 
-def _delete_surplus(gateway: Gateway, outcome: Outcome, change: Change, snapshot_id: str, kept: Sequence[str]) -> None:
+def _delete_surplus(gateway: Gateway, change: Change, snapshot_id: str, kept: Sequence[str]) -> str:
+    """Delete our second snapshot, and return the sentence about it."""
     removal = Change(
         action="DeleteSnapshot",
         resource=snapshot_id,
@@ -69,9 +81,8 @@ def _delete_surplus(gateway: Gateway, outcome: Outcome, change: Change, snapshot
     try:
         gateway.perform([removal])
     except CallError as error:
-        outcome.notes.append(f"{note}, and could not delete {snapshot_id}: {error}")
-    else:
-        outcome.notes.append(f"{note} and deleted {snapshot_id}")
+        return f"{note}, and could not delete {snapshot_id}: {error}"
+    return f"{note} and deleted {snapshot_id}"
 
 
 def _chosen(

@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from .._kernel.errors import StorageError
+from .._aws.waiting import Watch
+from .._kernel.errors import StorageError, together
 from .._kernel.failures import CallError
 from .._kernel.ids import kind_of
-from .._kernel.plan import Change, Wait
+from .._kernel.plan import Change
 from .._kernel.progress import Progress
 from .._kernel.report import Withdrawal
 from .._kernel.resources import Resource
@@ -55,12 +56,8 @@ class Gateway(Protocol):
         Raises CallError with EC2's refusal, such as UnauthorizedOperation.
         """
 
-    def wait(self, waits: Sequence[Wait], deadline: float) -> Mapping[str, Resource]:
-        """Poll until every wait has reached its goal, and return the resources as last seen.
-
-        *deadline* is in seconds of `monotonic`. Raises CallError, and WaitError: at once when a resource cannot reach
-        its goal any more, or at the deadline.
-        """
+    def watch(self) -> Watch:
+        """Return a new poll loop for waits. Its times are those of `monotonic`."""
 
     def now(self) -> datetime:
         """Return EC2's time: the Date header of the first answer, plus the time since.
@@ -124,7 +121,8 @@ class Outcome:
     ``bindings`` maps planned ids to EC2's, and the moments of planned snapshots (`ids.moment_of`) to their start times.
     ``observed`` has the resources as the waits last saw them. ``deferred`` has changes that EC2 refused for now, with
     its refusal. ``withdrawn`` has changes that a stage's recheck left out, with the reason. ``seconds`` has, by id, how
-    long after its begin the run saw a resource as the plan wants it.
+    long after its begin the run saw a resource as the plan wants it. ``errors`` are in the plan's order. ``causes`` has
+    the resource of the failed step because of which a change is not tried, by the Python identity of the change.
     """
 
     done: list[Change] = field(default_factory=list)
@@ -137,7 +135,13 @@ class Outcome:
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     rolled_back: list[Change] = field(default_factory=list)
-    error: StorageError | None = None
+    errors: list[StorageError] = field(default_factory=list)
+    causes: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def error(self) -> StorageError | None:
+        """Return the error of the task: the only one, several as one, or None."""
+        return together(self.errors)
 
     @property
     def ids(self) -> dict[str, str]:

@@ -15,12 +15,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .._kernel.display import visible
-from .._kernel.progress import Sight, Watch
+from .._kernel.progress import Sight, WaitProgress
 
 QUIET = 3.0
 """Seconds for which a wait, a series of calls or a pause shows nothing."""
 SOONEST, SLOWEST, GROWTH = 5.0, 60.0, 1.6
 """Seconds between two lines about the same state: the first time, at most, and the factor between."""
+OFTEN = 1.0
+"""Seconds between two lines at least, however often the state changes."""
 _NAMED = 3
 """The number of resources that a line names."""
 
@@ -53,14 +55,15 @@ class _Pace:
         self._shown: object = None
         self._interval = SOONEST
         self._next = began + SOONEST
+        self._told = began
 
     def is_due(self, state: object, now: float) -> bool:
         """Return whether a line is due now. The caller shows it, and the next one is due later."""
-        if now - self.began < QUIET or (state == self._shown and now < self._next):
+        if now - self.began < QUIET or now - self._told < OFTEN or (state == self._shown and now < self._next):
             return False
         if state == self._shown:
             self._interval = min(self._interval * GROWTH, SLOWEST)
-        self._shown, self._next = state, now + self._interval
+        self._shown, self._next, self._told = state, now + self._interval, now
         return True
 
 
@@ -94,9 +97,9 @@ class Reporter:
         estimate = f", about {duration(left / per_second)} left" if per_second else ""
         self._tell(f"{done} of {done + left} {_changed(operation)}{estimate}")
 
-    def watch(self, resources: int) -> Watch:
-        """Return the watch of a wait that begins now."""
-        return _Watch(self._tell, self._monotonic, resources)
+    def wait(self) -> WaitProgress:
+        """Return the receiver of a wait that begins now."""
+        return _Wait(self._tell, self._monotonic)
 
     def pausing(self, call: str, code: str, seconds: float) -> None:
         """Show a pause, with the refusal before it. Pauses of several calls for the same reason share their lines."""
@@ -120,17 +123,16 @@ class _Start:
     moment: float
 
 
-class _Watch:
-    """`Watch` in lines of text."""
+class _Wait:
+    """`WaitProgress` in lines of text."""
 
-    def __init__(self, tell: Callable[[str], None], monotonic: Callable[[], float], resources: int) -> None:
+    def __init__(self, tell: Callable[[str], None], monotonic: Callable[[], float]) -> None:
         self._tell = tell
         self._monotonic = monotonic
-        self._resources = resources
         self._pace = _Pace(monotonic())
         self._starts: dict[str, _Start] = {}
 
-    def saw(self, pending: Sequence[Sight]) -> None:
+    def saw(self, pending: Sequence[Sight], done: int) -> None:
         """Show the resources that the wait is for, if a line is due."""
         now = self._monotonic()
         for sight in pending:
@@ -143,8 +145,8 @@ class _Watch:
         # A wait ends with its last resource.
         estimate = max((seconds for seconds in left if seconds is not None), default=None)
         parts = [_seen(pending)]
-        if self._resources > 1:
-            parts.insert(0, f"{self._resources - len(pending)} of {self._resources} done")
+        if done + len(pending) > 1:
+            parts.insert(0, f"{done} of {done + len(pending)} done")
         parts.append(f"waiting for {duration(now - self._pace.began)}")
         if estimate is not None and None not in left:
             parts.append(f"about {duration(estimate)} left")

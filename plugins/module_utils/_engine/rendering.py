@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from .._kernel.display import visible, visible_lines
-from .._kernel.errors import Incomplete, StorageError, Unanswered, listed
+from .._kernel.errors import Incomplete, Several, StorageError, Unanswered, bounded, listed
 from .._kernel.failures import CallError, WaitError
 from .._kernel.ids import substitute
 from .._kernel.places import Place
@@ -71,7 +71,7 @@ def _measured(plan: Plan, outcome: Outcome) -> dict[str, Any]:
 
 def _is_over(entry: Mapping[str, Any], plan: Plan, outcome: Outcome) -> bool:
     """Return whether a failed run made all changes of the entry's resource, and saw their end."""
-    stuck = outcome.error.resources if isinstance(outcome.error, WaitError) else ()
+    stuck = {one for error in outcome.errors if isinstance(error, WaitError) for one in error.resources}
     done = {id(change) for change in outcome.done}
     return entry["volume_id"] not in stuck and all(
         id(change) in done
@@ -112,7 +112,7 @@ def failure(error: StorageError, plan: Plan, outcome: Outcome, calls: Mapping[st
     so_far = plan.report.so_far(outcome.done, _withdrawals(outcome), outcome.bindings)
     for name, entries in _measured(plan, outcome).items():
         so_far[name] = [entry for entry in entries if _is_over(entry, plan, outcome)]
-    unclear = isinstance(error, CallError) and error.unclear and bool(outcome.failed)
+    unclear = bool(outcome.failed) and any(isinstance(one, CallError) and one.unclear for one in outcome.errors)
     return {
         **(so_far if outcome.error is not None else {}),
         "changed": bool(outcome.done or outcome.rolled_back) or unclear,
@@ -122,7 +122,10 @@ def failure(error: StorageError, plan: Plan, outcome: Outcome, calls: Mapping[st
         "error": described(error),
         "done": published(outcome.done),
         "failed_changes": published([*outcome.failed, *outcome.deferred_changes]),
-        "not_tried": published([*outcome.not_tried, *outcome.withdrawn_changes]),
+        "not_tried": [
+            *({**published([change])[0], "depends_on": _cause(change, outcome)} for change in outcome.not_tried),
+            *published(outcome.withdrawn_changes),
+        ],
         "rolled_back": published(outcome.rolled_back),
     }
 
@@ -134,6 +137,22 @@ def done_before(outcome: Outcome) -> str:
         by_action.setdefault(change.action, []).append(substitute(change.resource, outcome.bindings))
     texts = [f"{action} of {listed(resources)}" for action, resources in by_action.items()]
     return f"Done before: {'; '.join(texts)}." if texts else ""
+
+
+def not_tried(outcome: Outcome) -> str:
+    """Return a sentence about the changes that depend on a failed one. Return an empty text for none."""
+    by_cause: dict[tuple[str, str], list[str]] = {}
+    for change in outcome.not_tried:
+        resource = substitute(change.resource, outcome.bindings)
+        by_cause.setdefault((_cause(change, outcome), change.action), []).append(resource)
+    texts = [f"{action} of {listed(resources)} (depends on {cause})" for (cause, action), resources in by_cause.items()]
+    return f"Not tried: {'; '.join(bounded(texts))}." if texts else ""
+
+
+def _cause(change: Change, outcome: Outcome) -> str:
+    """Return the resource of the failed step on which the change depends."""
+    cause: str = substitute(outcome.causes.get(id(change), ""), outcome.bindings)
+    return cause
 
 
 def sentences(*texts: str) -> str:
@@ -151,6 +170,8 @@ def described(error: StorageError) -> dict[str, Any]:
     """
     if isinstance(error, Incomplete):
         return described(error.cause)
+    if isinstance(error, Several):
+        return {**described(error.errors[0]), "message": str(error)}
     if isinstance(error, Unanswered):
         return _described_together([described(cause) for cause in error.causes])
     if isinstance(error, CallError):

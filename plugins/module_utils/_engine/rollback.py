@@ -10,7 +10,7 @@ Private to this collection.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 
 from .._kernel.errors import StorageError, Superseded
 from .._kernel.failures import CallError, WaitError
@@ -22,20 +22,12 @@ _NAMED = 10
 """The number of resources whose planned names a message gives."""
 
 
-def roll_back(outcome: Outcome, back: Outcome, carry_out: Callable[[Stage], StorageError | None], stage: Stage) -> bool:
-    """Roll *stage* back by *carry_out*, and return whether the rollback finished.
+def note_rollback(outcome: Outcome, back: Outcome) -> bool:
+    """Add the outcome of a rollback to that of the plan, and return whether the rollback finished.
 
-    *outcome* is that of the plan, *back* that of the rollback, which *carry_out* fills. A failed rollback becomes a
-    note, since the stage's error stays the error of the task.
+    A failed rollback becomes a note, since the error of the plan stays the error of the task.
     """
-    is_back = True
-    back.bindings = outcome.bindings
-    for step in stage.on_failure:
-        error = carry_out(_possible(step, outcome.bindings))
-        if error is not None:
-            outcome.notes.append(f"The rollback failed too and is unfinished: {error}")
-            is_back = False
-            break
+    outcome.notes.extend(f"The rollback failed too and is unfinished: {error}" for error in back.errors)
     outcome.rolled_back.extend(back.done)
     outcome.deferred.extend(back.deferred)
     outcome.notes.extend(back.notes)
@@ -44,24 +36,28 @@ def roll_back(outcome: Outcome, back: Outcome, carry_out: Callable[[Stage], Stor
         outcome.notes.append(
             f"Rolled back: {change.action} of {substitute(change.resource, outcome.bindings)} ({change.reason})"
         )
-    return is_back
+    return not back.errors
 
 
-def _possible(stage: Stage, bindings: Mapping[str, str]) -> Stage:
-    """Return *stage* without the changes and waits of resources that were never made."""
+def possible(stages: Iterable[Stage], bindings: Mapping[str, str]) -> list[Stage]:
+    """Return *stages* without the changes and waits of resources that were never made."""
+    made = set(bindings)
+    found = []
+    for stage in stages:
+        changes = tuple(change for change in stage.changes if _used_by(change) <= made)
+        made |= {change.resource for change in changes if change.creates}
+        waits = tuple(
+            dataclasses.replace(item, resources=present)
+            for item in stage.waits
+            if (present := tuple(resource for resource in item.resources if planned_in(resource) <= made))
+        )
+        found.append(dataclasses.replace(stage, changes=changes, waits=waits))
+    return found
 
-    def exists(change: Change) -> bool:
-        used = planned_in(change.parameters) | (set() if change.creates else planned_in(change.resource))
-        return used <= set(bindings)
 
-    changes = tuple(change for change in stage.changes if exists(change))
-    made = set(bindings) | {change.resource for change in changes if change.creates}
-    waits = tuple(
-        dataclasses.replace(item, resources=present)
-        for item in stage.waits
-        if (present := tuple(resource for resource in item.resources if planned_in(resource) <= made))
-    )
-    return dataclasses.replace(stage, changes=changes, waits=waits)
+def _used_by(change: Change) -> set[str]:
+    """Return the planned ids of the resources that must exist before the change."""
+    return planned_in(change.parameters) | (set() if change.creates else planned_in(change.resource))
 
 
 def kind_of_failure(error: StorageError) -> str:

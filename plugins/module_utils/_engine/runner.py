@@ -347,7 +347,9 @@ def _told(feature: Feature, spec: Any, state: State, plan: Plan, outcome: Outcom
             return {**result, **rendering.failure(plan.refused, plan, outcome, gateway.calls), "msg": str(plan.refused)}
     # The user must also learn of a part that the plan refused.
     done = "" if outcome.error is None else rendering.done_before(outcome)
-    message = rendering.sentences(str(error), done, "" if plan.refused is None else f"Besides: {plan.refused}")
+    message = rendering.sentences(
+        str(error), done, rendering.not_tried(outcome), "" if plan.refused is None else f"Besides: {plan.refused}"
+    )
     return {"msg": message, **rendering.failure(error, plan, outcome, gateway.calls)}
 
 

@@ -55,6 +55,21 @@ class Incomplete(StorageError):
         self.cause = cause
 
 
+class Several(StorageError):
+    """Several failures of one run. The task returns the code and operation of the first."""
+
+    def __init__(self, errors: Sequence[StorageError]) -> None:
+        super().__init__(f"{len(errors)} failures: {'; '.join(bounded(str(error).rstrip('.') for error in errors))}.")
+        self.errors = tuple(errors)
+
+
+def together(errors: Sequence[StorageError]) -> StorageError | None:
+    """Return several errors as one, the only one as it is, or None."""
+    if len(errors) < 2:
+        return errors[0] if errors else None
+    return Several(errors)
+
+
 def bounded(items: Iterable[str], most: int = MOST_LISTED) -> list[str]:
     """Return the first *most* items and, in place of the others, their number."""
     texts = list(items)

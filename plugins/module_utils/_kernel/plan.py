@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, TypeAlias
@@ -48,6 +48,9 @@ class Operation:
     ``links``: it is about a resource and an instance, so one stage may have it twice for the resource.
     ``removes``: the resource is gone afterwards.
     ``retags``: it changes nothing but tags.
+    ``is_last``: whatever uses the resource in a plan is done before, such as the copy of a snapshot before its
+    deletion.
+    ``at_once``: how many of the operation EC2 carries out in one place at once. None: the number is open.
     """
 
     target: str | None = None
@@ -63,6 +66,8 @@ class Operation:
     links: bool = False
     removes: bool = False
     retags: bool = False
+    is_last: bool = False
+    at_once: int | None = None
 
 
 OPERATIONS: Mapping[str, Operation] = {
@@ -71,7 +76,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "StopInstances": Operation("InstanceIds", most=1000),
     "StartInstances": Operation("InstanceIds", most=1000),
     "TerminateInstances": Operation(
-        "InstanceIds", most=1000, already=frozenset({"InvalidInstanceID.NotFound"}), removes=True
+        "InstanceIds", most=1000, already=frozenset({"InvalidInstanceID.NotFound"}), removes=True, is_last=True
     ),
     "ModifyInstanceAttribute": Operation("InstanceId"),
     "RunInstances": Operation(creates=("Instances", 0, "InstanceId"), token=True),
@@ -86,6 +91,7 @@ OPERATIONS: Mapping[str, Operation] = {
         already=frozenset({"InvalidVolume.NotFound"}),
         perhaps=frozenset({"IncorrectState"}),
         removes=True,
+        is_last=True,
     ),
     # No client token (EC2 API reference): a repeat uses another of the volume's four modifications a day.
     "ModifyVolume": Operation("VolumeId", safe=False),
@@ -94,16 +100,20 @@ OPERATIONS: Mapping[str, Operation] = {
     "CreateSnapshots": Operation(creates=("Snapshots",), safe=False, snapshots=True, joint=True),
     "RegisterImage": Operation(creates=("ImageId",), safe=False),
     "CreateImage": Operation(creates=("ImageId",), safe=False),
-    "DeleteSnapshot": Operation("SnapshotId", already=frozenset({"InvalidSnapshot.NotFound"}), removes=True),
+    "DeleteSnapshot": Operation(
+        "SnapshotId", already=frozenset({"InvalidSnapshot.NotFound"}), removes=True, is_last=True
+    ),
     # No client token either. The call goes to the region and the account of the copy.
-    "CopySnapshot": Operation(creates=("SnapshotId",), safe=False, snapshots=True, copies=True),
+    "CopySnapshot": Operation(creates=("SnapshotId",), safe=False, snapshots=True, copies=True, at_once=20),
     "ModifySnapshotAttribute": Operation("SnapshotId"),
-    "ModifySnapshotTier": Operation("SnapshotId"),
+    "ModifySnapshotTier": Operation("SnapshotId", is_last=True),
     "LockSnapshot": Operation("SnapshotId"),
     "UnlockSnapshot": Operation("SnapshotId"),
     "EnableFastSnapshotRestores": Operation("SourceSnapshotIds", most=10),
     "DisableFastSnapshotRestores": Operation("SourceSnapshotIds", most=10),
-    "DeregisterImage": Operation("ImageId", already=frozenset({"InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"})),
+    "DeregisterImage": Operation(
+        "ImageId", already=frozenset({"InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"}), is_last=True
+    ),
 }
 
 
@@ -136,8 +146,8 @@ class Change:
     ``only_while``: asked before the repeat of a call that EC2 refused for now. The answer must still have the resource.
     ``deferrable``: EC2's codes with which a refusal is no failure. The change is left to a later run.
     ``unless``: queries that are asked right before the call. If one finds something, the change is left out.
-    ``regardless``: the change depends on no wait of the plan. It is made even if the wait of an earlier stage ended
-    badly, and its own failure is then a note.
+    ``after_steps``: ids of other resources. In a stage that is `Stage.apart`, the change is made only once earlier
+    steps have made them, have tagged them, and have seen them complete.
     ``passed_over``: ids that ``identity`` finds and that the plan has not chosen. They never count as the new resource.
     ``provided``: also asked right before the call. An objection fails the stage (`Superseded`) without a call.
     ``rehearsed``: before the first change, EC2 is asked with DryRun whether it allows this one.
@@ -158,7 +168,7 @@ class Change:
     only_while: Query | None = None
     deferrable: frozenset[str] = frozenset()
     unless: tuple[Query, ...] = ()
-    regardless: bool = False
+    after_steps: tuple[str, ...] = ()
     passed_over: frozenset[str] = frozenset()
     provided: Precondition | None = None
     rehearsed: bool = False
@@ -268,9 +278,8 @@ class Wait:
 class Recheck(Protocol):
     """Queries that a stage asks again right before its changes, if the run has waited since it made the plan."""
 
-    @property
-    def queries(self) -> tuple[Query, ...]:
-        """The queries, asked side by side."""
+    def queries(self, resources: Collection[str]) -> tuple[Query, ...]:
+        """Return the queries about changes of these resources, to be asked side by side."""
 
     def withdrawn(self, answers: Mapping[Query, Iterable[Resource]]) -> Mapping[str, Withdrawal]:
         """Return the changes to leave out, by resource, with the reason."""
@@ -285,9 +294,13 @@ ANY_FAILURE = frozenset({"refused", "failed", "mismatch", "timeout", "unclear"})
 
 @dataclass(frozen=True)
 class Stage:
-    """Changes that do not depend on each other, made in parallel, and then waits.
+    """Changes that do not depend on each other, made in parallel, and then waits. `graph` turns stages into steps.
 
-    ``on_failure``: the rollback, in order. It runs when the stage fails in one of the ways in ``rollback_on``:
+    ``apart``: the steps depend only on earlier steps about the same resources, and not on all stages before.
+    ``transaction``: the name of what the steps are a part of. Of all steps of one name, those that resources tie
+    together are rolled back together. Plain stages form one transaction, the whole plan.
+    ``tied``: only steps that are tied to one of these resources are in a transaction. None: all steps are.
+    ``on_failure``: the rollback, in order. It runs when a step fails in one of the ways in ``rollback_on``:
     ``refused`` (EC2 said no), ``failed`` (a resource ended in a failed state), ``mismatch`` (``expect`` did not hold),
     ``timeout``, ``superseded`` (another run was faster, see `Change.provided`), ``unclear`` (no answer, a fault of
     EC2's or throttling, after all repeats: the call may have had its effect or not). The ids of resources that the
@@ -302,6 +315,19 @@ class Stage:
     rollback_on: frozenset[str] = frozenset()
     patience: frozenset[str] = frozenset()
     recheck: Recheck | None = None
+    apart: bool = False
+    transaction: str = ""
+    tied: frozenset[str] | None = None
+
+
+def apart(stages: Iterable[Stage], transaction: str = "") -> tuple[Stage, ...]:
+    """Return *stages* with steps that depend only on earlier steps about the same resources (`Stage.apart`).
+
+    *transaction*: the name for stages that have none.
+    """
+    return tuple(
+        dataclasses.replace(stage, apart=True, transaction=stage.transaction or transaction) for stage in stages
+    )
 
 
 @dataclass(frozen=True)

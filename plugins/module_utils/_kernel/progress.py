@@ -23,11 +23,11 @@ class Sight:
     percent: float | None = None
 
 
-class Watch(Protocol):
-    """One wait."""
+class WaitProgress(Protocol):
+    """The receiver of reports about a wait, which more resources may join."""
 
-    def saw(self, pending: Sequence[Sight]) -> None:
-        """Report the resources that have not reached their goals."""
+    def saw(self, pending: Sequence[Sight], done: int) -> None:
+        """Report the resources that have not reached their goals, and how many have."""
 
 
 class Progress(Protocol):
@@ -39,15 +39,15 @@ class Progress(Protocol):
     def called(self, operation: str, resources: int, per_second: float | None) -> None:
         """Report that a call has changed *resources*. *per_second*: the rate of further calls, None without a limit."""
 
-    def watch(self, resources: int) -> Watch:
-        """Report that a wait for *resources* begins."""
+    def wait(self) -> WaitProgress:
+        """Report that a wait begins."""
 
     def pausing(self, call: str, code: str, seconds: float) -> None:
         """Report a pause of *seconds* before *call* is repeated, since AWS has refused it with *code*."""
 
 
 class Silent:
-    """Ignores all reports, for a process that can only speak at its end. It is its own `Watch`."""
+    """Ignores all reports, for a process that can only speak at its end. It is its own `WaitProgress`."""
 
     def planned(self, calls: Mapping[str, int]) -> None:
         """Ignore the numbers."""
@@ -55,11 +55,11 @@ class Silent:
     def called(self, operation: str, resources: int, per_second: float | None) -> None:
         """Ignore the call."""
 
-    def watch(self, resources: int) -> Watch:  # noqa: ARG002  # part of the protocol
-        """Return a watch that ignores its reports."""
+    def wait(self) -> WaitProgress:
+        """Return a receiver that ignores its reports."""
         return self
 
-    def saw(self, pending: Sequence[Sight]) -> None:
+    def saw(self, pending: Sequence[Sight], done: int) -> None:
         """Ignore the resources."""
 
     def pausing(self, call: str, code: str, seconds: float) -> None:

@@ -18,7 +18,7 @@ import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws.errors import THROTTLING, call_error
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws.gateway import Ec2Gateway, module_clients, read_time
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws.pacing import JITTER, RATES, Pacer, Rate, rate_of
-from ansible_collections.ec2ops.storage.plugins.module_utils._aws.waiting import status_queries, wait_for
+from ansible_collections.ec2ops.storage.plugins.module_utils._aws.waiting import status_queries
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import StorageError
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures import TOKEN_SPENT, CallError, WaitError
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import planned
@@ -30,6 +30,7 @@ from botocore import exceptions as botocore
 from botocore.utils import parse_timestamp
 
 from sandbox.client import Sandbox
+from watching import wait_for, wait_on
 from worlds import sandbox_gateway
 
 DATE = "Mon, 23 Nov 2026 12:00:00 GMT"
@@ -739,7 +740,7 @@ def waited(states: Answers, *waits: Wait, limit: float = 600) -> tuple[dict[str,
 def test_the_first_poll_comes_early_and_the_pauses_grow_to_five_seconds() -> None:
     _seen, clock = waited(Answers(*["pending"] * 15, "completed"), Wait(("snap-00000001",), "completed"))
     assert 0.25 <= clock.slept[0] <= 0.5
-    assert clock.slept == sorted(clock.slept)
+    assert [round(each, 6) for each in clock.slept] == sorted(round(each, 6) for each in clock.slept)
     assert clock.slept[-1] == 5.0
 
 
@@ -939,9 +940,9 @@ def test_calls_stay_within_ec2s_buckets(sandbox: Sandbox) -> None:
 def test_modifications_keys_and_the_default_encryption_are_read(sandbox: Sandbox) -> None:
     made, ec2 = sandbox_gateway(sandbox), sandbox.client()
     fresh, grown = (ec2.create_volume(AvailabilityZone="us-east-1a", Size=1)["VolumeId"] for _turn in range(2))
-    made.wait([Wait((fresh, grown), "volume_available")], made.monotonic() + 60)
+    wait_on(made, [Wait((fresh, grown), "volume_available")], 60)
     ec2.modify_volume(VolumeId=grown, Size=2)
-    made.wait([Wait((fresh, grown), "modifiable")], made.monotonic() + 60)
+    wait_on(made, [Wait((fresh, grown), "modifiable")], 60)
     key = sandbox.client("kms").create_key()["KeyMetadata"]["Arn"]
     default = Query("GetEbsEncryptionByDefault")
     keys = [Query("DescribeKey", (), (("KeyId", name),), "kms") for name in (key, "alias/none")]
@@ -958,9 +959,9 @@ def test_modifications_keys_and_the_default_encryption_are_read(sandbox: Sandbox
 def test_other_regions_and_accounts_are_asked_written_to_and_waited_for(sandbox: Sandbox) -> None:
     made, ec2 = sandbox_gateway(sandbox), sandbox.client()
     volume = ec2.create_volume(AvailabilityZone="us-east-1a", Size=1)["VolumeId"]
-    made.wait([Wait((volume,), "volume_available")], made.monotonic() + 60)
+    wait_on(made, [Wait((volume,), "volume_available")], 60)
     source = ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
-    made.wait([Wait((source,), "completed")], made.monotonic() + 60)
+    wait_on(made, [Wait((source,), "completed")], 60)
     west, other = "us-west-2", "us-west-2@444455556666"
     identity = Query("DescribeSnapshots", (("tag:ec2ops:copy-of", (f"us-east-1/{source}",)),), place=west)
     copy = Change(
@@ -976,7 +977,7 @@ def test_other_regions_and_accounts_are_asked_written_to_and_waited_for(sandbox:
         identity=identity,
     )
     copied = made.perform([copy])[copy.resource]
-    seen = made.wait([Wait((copied,), "completed", place=west)], made.monotonic() + 600)[copied]
+    seen = wait_on(made, [Wait((copied,), "completed", place=west)], 600)[copied]
     assert isinstance(seen, Snapshot)
     assert (seen.state, seen.place) == ("completed", west)
     account = Query("GetCallerIdentity", service="sts", place=other)

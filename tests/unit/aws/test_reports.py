@@ -11,10 +11,11 @@ from typing import Any
 
 import botocore.exceptions
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws.gateway import Ec2Gateway
-from ansible_collections.ec2ops.storage.plugins.module_utils._aws.waiting import wait_for
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change, Wait
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.progress import Sight
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Resource, Snapshot, Volume
+
+from watching import wait_for
 
 VOLUME, SNAPSHOT = "vol-00000001", "snap-00000001"
 
@@ -31,12 +32,12 @@ class Recorder:
     def called(self, operation: str, resources: int, per_second: float | None) -> None:
         self.reports.append(("called", operation, resources, per_second))
 
-    def watch(self, resources: int) -> Recorder:
-        self.reports.append(("watch", resources))
+    def wait(self) -> Recorder:
+        self.reports.append(("wait",))
         return self
 
-    def saw(self, pending: Sequence[Sight]) -> None:
-        self.reports.append(("saw", *pending))
+    def saw(self, pending: Sequence[Sight], done: int) -> None:
+        self.reports.append(("saw", done, *pending))
 
     def pausing(self, call: str, code: str, seconds: float) -> None:
         self.reports.append(("pausing", call, code, seconds))
@@ -77,10 +78,10 @@ def _answers(query: Any, resource: Resource) -> bool:
 def test_poll_reports_the_percentage_of_a_snapshot() -> None:
     pending = Snapshot(SNAPSHOT, "pending", progress="40%")
     assert polled(Wait((SNAPSHOT,), "completed"), [], [pending], [Snapshot(SNAPSHOT)]) == [
-        ("watch", 1),
-        ("saw", Sight(SNAPSHOT, "not visible")),
-        ("saw", Sight(SNAPSHOT, "pending", 40.0)),
-        ("saw",),
+        ("wait",),
+        ("saw", 0, Sight(SNAPSHOT, "not visible")),
+        ("saw", 0, Sight(SNAPSHOT, "pending", 40.0)),
+        ("saw", 1),
     ]
 
 
@@ -91,11 +92,11 @@ def test_poll_reports_the_percentage_of_a_modification() -> None:
         for state, progress in (("modifying", 0), ("modifying", 12), ("optimizing", 20), ("completed", 100))
     ]
     assert polled(Wait((VOLUME,), "modifiable"), *states) == [
-        ("watch", 1),
-        ("saw", Sight(VOLUME, "modifying", 0.0)),
-        ("saw", Sight(VOLUME, "modifying", 12.0)),
-        ("saw", Sight(VOLUME, "optimizing", 20.0)),
-        ("saw",),
+        ("wait",),
+        ("saw", 0, Sight(VOLUME, "modifying", 0.0)),
+        ("saw", 0, Sight(VOLUME, "modifying", 12.0)),
+        ("saw", 0, Sight(VOLUME, "optimizing", 20.0)),
+        ("saw", 1),
     ]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._aws.waiting import GONE, STUCK, UNSEEN, wait_for
+from ansible_collections.ec2ops.storage.plugins.module_utils._aws.waiting import GONE, STUCK, UNSEEN
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures import WaitError
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Wait
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
@@ -23,6 +23,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
 
 from in_process import REGION, machine, run, volumes
 from sandbox.client import Sandbox
+from watching import wait_for
 from worlds import sandbox_gateway
 
 HERE, THERE = "i-00000001", "i-00000002"

@@ -13,10 +13,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._engine.apply import call_groups
 from ansible_collections.ec2ops.storage.plugins.module_utils._engine.ports import Outcome
+from ansible_collections.ec2ops.storage.plugins.module_utils._engine.queues import Queues
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel import tags as tag_names
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures import CallError, WaitError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.graph import Step
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import planned
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import ANY_FAILURE, Change, Stage, Wait
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Instance, Volume
@@ -83,10 +84,12 @@ def test_one_call_stops_many_and_one_poll_loop_waits_for_all(world: World) -> No
     assert {getattr(observed, "state", None) for observed in outcome.observed.values()} == {"stopped"}
 
 
-def test_calls_are_grouped_by_parameters_and_limits_of_a_call() -> None:
+def test_calls_are_grouped_by_parameters_and_by_the_most_resources_of_a_call() -> None:
     ids = [f"i-{number:017x}" for number in range(1001)]
-    groups = call_groups([*(tag(one, a="1") for one in ids), tag(ids[0], b="2")])
-    assert [len(group) for group in groups] == [1000, 1, 1]
+    queues = Queues()
+    for number, change in enumerate([*(tag(one, a="1") for one in ids), tag(ids[0], b="2")]):
+        queues.add(Step(number, Stage(), change), change, 0.0)
+    assert [len(call.changes) for call in queues.due(0.0, lambda _action, _place: 0, is_alone=True)] == [1000, 1, 1]
 
 
 def test_ids_given_by_one_stage_are_used_by_the_next_and_in_its_waits(world: World) -> None:
@@ -173,21 +176,27 @@ def test_timeout_names_unready_resources_and_advises_a_rerun(world: World) -> No
     assert "Run the task again" in str(outcome.error)
 
 
-def test_independent_change_is_made_after_a_failed_wait(world: World) -> None:
+def test_failed_wait_ends_its_dependents_and_nothing_else(world: World) -> None:
     instance = world.instance()
     make = snapshot(instance.block_devices[0].volume_id)
-    free = dataclasses.replace(tag(instance.instance_id, free="yes"), regardless=True)
-    leaning = tag(instance.instance_id, leaning="yes")
-    later = Stage((free, leaning))
+    free = tag(instance.instance_id, free="yes")
+    dependent = dataclasses.replace(tag(instance.block_devices[0].volume_id, late="yes"), after_steps=(make.resource,))
+    stages = (Stage((make,), (Wait((make.resource,), "completed"),), apart=True), Stage((free, dependent), apart=True))
     with world.lasting("snapshot", 3600.0):
-        outcome = run(world, Stage((make,), (Wait((make.resource,), "completed"),)), later, timeout=1.0)
+        outcome = run(world, *stages, timeout=1.0)
     assert isinstance(outcome.error, WaitError)
-    assert (outcome.done, outcome.failed, outcome.not_tried) == ([make, free], [], [leaning])
-    # A call that is refused ends all.
+    assert (outcome.done, outcome.failed, outcome.not_tried) == ([make, free], [], [dependent])
+    assert outcome.causes == {id(dependent): make.resource}
+
+
+def test_refused_call_ends_its_dependents_and_nothing_else(world: World) -> None:
+    instance = world.instance()
     bad = snapshot("vol-0000000000000dead", "bad", {**OURS, tag_names.VERSION: "bad"})
-    outcome = run(world, Stage((bad,)), later)
+    free = tag(instance.instance_id, free="yes")
+    dependent = dataclasses.replace(tag(instance.block_devices[0].volume_id, late="yes"), after_steps=(bad.resource,))
+    outcome = run(world, Stage((bad,), apart=True), Stage((free, dependent), apart=True))
     assert isinstance(outcome.error, CallError)
-    assert (outcome.done, outcome.not_tried) == ([], [free, leaning])
+    assert (outcome.done, outcome.failed, outcome.not_tried) == ([free], [bad], [dependent])
 
 
 def test_rolled_back_timeout_says_that_a_rerun_starts_over(world: World) -> None:

@@ -50,7 +50,7 @@ def test_run_reports_the_seconds_of_its_changes() -> None:
     ],
 )
 def test_failed_run_reports_finished_resources(done: list[Change], error: StorageError, ready: list[str]) -> None:
-    outcome = Outcome(done=done, bindings={change.resource: IDS[change.resource] for change in done}, error=error)
+    outcome = Outcome(done=done, bindings={change.resource: IDS[change.resource] for change in done}, errors=[error])
     result = rendering.failure(error, PLAN, outcome, {})
     assert [entry["volume_id"] for entry in result["volumes"]] == ready
     assert result["notes"] == ["a"]

@@ -24,11 +24,11 @@ class Screen:
 
     def wait(self, seconds: int, percent_per_second: float | None = None, state: str = "pending") -> list[float]:
         """The times of the lines of a wait with a poll each second."""
-        watch = self.reporter.watch(1)
+        watch = self.reporter.wait()
         for second in range(1, seconds + 1):
             self.now = 100.0 + second
             percent = None if percent_per_second is None else second * percent_per_second
-            watch.saw([Sight(SNAPSHOT, state, percent)])
+            watch.saw([Sight(SNAPSHOT, state, percent)], 0)
         return [moment for moment, _text in self.lines]
 
 
@@ -38,11 +38,11 @@ def screen() -> Screen:
 
 
 def test_short_wait_shows_nothing(screen: Screen) -> None:
-    watch = screen.reporter.watch(1)
+    watch = screen.reporter.wait()
     for screen.now in (100.3, 101.5, 102.9):
-        watch.saw([Sight(SNAPSHOT, "pending")])
+        watch.saw([Sight(SNAPSHOT, "pending")], 0)
     screen.now = 103.5
-    watch.saw([])
+    watch.saw([], 1)
     assert screen.lines == []
 
 
@@ -55,9 +55,9 @@ def test_lines_of_one_state_come_at_growing_intervals_up_to_a_minute(screen: Scr
 
 
 def test_new_state_is_shown_at_once(screen: Screen) -> None:
-    watch = screen.reporter.watch(1)
+    watch = screen.reporter.wait()
     for screen.now, state in ((103.0, "stopping"), (104.0, "stopping"), (105.0, "stopped"), (106.0, "stopped")):
-        watch.saw([Sight("i-1", state)])
+        watch.saw([Sight("i-1", state)], 0)
     assert [text for _moment, text in screen.lines] == [
         "i-1 is stopping, waiting for 3 s",
         "i-1 is stopped, waiting for 5 s",
@@ -79,9 +79,9 @@ def test_percentage_that_stands_still_gives_no_estimate(screen: Screen) -> None:
 
 
 def test_several_resources_are_counted_and_the_slowest_named(screen: Screen) -> None:
-    watch = screen.reporter.watch(6)
+    watch = screen.reporter.wait()
     for screen.now, grown in ((101.0, 0), (111.0, 10)):
-        watch.saw([Sight(f"snap-{number}", "pending", 10.0 * number + grown) for number in range(5, 0, -1)])
+        watch.saw([Sight(f"snap-{number}", "pending", 10.0 * number + grown) for number in range(5, 0, -1)], 1)
     (line,) = screen.lines
     assert line[1] == (
         "1 of 6 done, snap-1 is pending (20 %), snap-2 is pending (30 %), snap-3 is pending (40 %), and 2 more, "
@@ -90,9 +90,9 @@ def test_several_resources_are_counted_and_the_slowest_named(screen: Screen) -> 
 
 
 def test_one_resource_without_an_estimate_leaves_the_end_open(screen: Screen) -> None:
-    watch = screen.reporter.watch(2)
+    watch = screen.reporter.wait()
     for screen.now, grown in ((101.0, 0), (111.0, 10)):
-        watch.saw([Sight("snap-1", "pending", 10.0 + grown), Sight("ami-1", "pending")])
+        watch.saw([Sight("snap-1", "pending", 10.0 + grown), Sight("ami-1", "pending")], 0)
     assert [text for _moment, text in screen.lines] == [
         "0 of 2 done, ami-1 is pending, snap-1 is pending (20 %), waiting for 11 s"
     ]

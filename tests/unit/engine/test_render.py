@@ -132,7 +132,7 @@ def test_changed_after_a_failure_counts_unclear_calls() -> None:
     assert changed(refused, failed=[STOP]) is False
     assert changed(refused, failed=[LAUNCH], done=[STOP]) is True
     assert changed(refused, failed=[LAUNCH], rolled_back=[STOP]) is True
-    assert changed(lost, failed=[STOP]) is True
+    assert changed(lost, failed=[STOP], errors=[lost]) is True
 
 
 def test_every_error_has_a_code() -> None:

@@ -266,6 +266,6 @@ def test_claim_that_is_altered_or_removed_during_the_wait_keeps_the_snapshot(cla
     going = min(deleted(plan))
     answers = {
         query: [dataclasses.replace(claimed, snapshot_id=going)] if query.operation == "DescribeSnapshots" else []
-        for query in recheck.queries
+        for query in recheck.queries({going})
     }
     assert set(recheck.withdrawn(answers)) == {going}

@@ -100,7 +100,8 @@ def test_twenty_at_once_with_those_that_are_under_way() -> None:
     whole = planned(world, copies=place(keep={"last": 99}, wait=True), **given)
     assert copies_in(whole) == [one.snapshot_id for one in reversed(days[:25])]
     waits = [len(wait.resources) for stage in whole.stages for wait in stage.waits]
-    assert waits == [5, 20, 5]
+    assert waits == [5, *[1] * 25]
+    assert all(change.operation.at_once == 20 for change in whole.changes if change.operation.copies)
 
 
 def test_archived_future_and_managed_snapshots_are_not_copied() -> None:

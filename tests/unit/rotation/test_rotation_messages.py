@@ -94,7 +94,7 @@ def test_partial_failure_lists_finished_changes() -> None:
     make = Change("CreateSnapshot", "(new snapshot a)", "us-east-1", {}, "due")
     removals = [Change("DeleteSnapshot", f"snap-{number}", "us-east-1", {}, "old") for number in range(13)]
     outcome = Outcome(done=[make, *removals], bindings={"(new snapshot a)": "snap-0abc"})
-    outcome.error = CallError("DeleteSnapshot", "X", "no")
+    outcome.errors.append(CallError("DeleteSnapshot", "X", "no"))
     text = done_before(outcome)
     assert text.startswith("Done before: CreateSnapshot of snap-0abc; DeleteSnapshot of snap-0, snap-1,")
     assert text.endswith("snap-9, … and 3 more.")

@@ -14,6 +14,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import 
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change, Plan, Stage, Wait
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query
 
+from watching import wait_on
 from worlds import World
 
 REGION = "us-east-1"
@@ -102,7 +103,7 @@ def completed(world: World) -> str:
     """A snapshot to make an image of, which has nothing to do with ours."""
     make = snapshot(world.instance().block_devices[0].volume_id, tags={"Name": "other"})
     made = world.gateway.perform([make])[make.resource]
-    world.gateway.wait([Wait((made,), "completed")], world.gateway.monotonic() + 60)
+    wait_on(world.gateway, [Wait((made,), "completed")])
     return made
 
 

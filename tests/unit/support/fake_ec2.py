@@ -19,11 +19,11 @@ from datetime import timedelta
 from typing import Any
 
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws.codec import change_request
-from ansible_collections.ec2ops.storage.plugins.module_utils._aws.waiting import wait_for
+from ansible_collections.ec2ops.storage.plugins.module_utils._aws.waiting import Watch
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import StorageError
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures import CallError
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import substitute
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change, Plan, Wait
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change, Plan
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
     BlockDevice,
     Fact,
@@ -103,8 +103,8 @@ class FakeEc2(Calls):
         with self._lock:
             self._calls[change.action] += 1
 
-    def wait(self, waits: Sequence[Wait], deadline: float) -> Mapping[str, Resource]:
-        return wait_for(lambda queries, _until: self.ask(queries), waits, deadline, self.monotonic, self.sleep)
+    def watch(self) -> Watch:
+        return Watch(lambda queries, _until: self.ask(queries), self.monotonic)
 
     def perform(self, changes: Sequence[Change], generation: int = 0) -> Mapping[str, str]:
         first = changes[0]

@@ -193,6 +193,8 @@ class RefusingGateway:
         self._left = nth
         self._unclear = unclear
         self._lock = threading.Lock()
+        self.refused = 0
+        """The number of changes in the refused call."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._gateway, name)
@@ -202,6 +204,7 @@ class RefusingGateway:
             self._left -= 1
             last = self._left == 0
         first = changes[0]
+        self.refused = len(changes) if last else self.refused
         if last and not self._unclear:
             raise CallError(first.action, "UnauthorizedOperation", "You are not authorized.", resource=first.resource)
         answer: Mapping[str, str] = self._gateway.perform(changes, generation)

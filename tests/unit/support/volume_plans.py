@@ -26,6 +26,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state impor
 
 from asking import answered
 from in_process import REGION, options
+from stepping import assert_only_dependents_are_left_out
 from volume_world import NOW, UNPREDICTED, WEB, Ec2, Entry, instance, listed, of_no_use, short, steps, tags_of
 
 
@@ -157,7 +158,9 @@ def check(case: Case) -> Ec2:
         message = short(str(refused.value))
         assert [word for word in case.words if word not in message] == [], message
     else:
-        assert steps(plan_of(spec, ec2)) == list(case.steps)
+        plan = plan_of(spec, ec2)
+        assert steps(plan) == list(case.steps)
+        assert_only_dependents_are_left_out(plan)
         carried_out(spec, ec2)
     return ec2
 

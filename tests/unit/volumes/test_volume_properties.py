@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from random import Random
 from threading import Lock
 
+from ansible_collections.ec2ops.storage.plugins.module_utils._aws.waiting import Sighting, WaitKey
 from ansible_collections.ec2ops.storage.plugins.module_utils._engine.apply import apply
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.volumes.spec import VolumesSpec
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import StorageError
@@ -266,6 +267,31 @@ def test_a_rerun_after_any_kill_carries_on(history: tuple[Ec2, VolumesSpec], cal
     assert steps(plan_of(spec, ec2)) == []
 
 
+class ReachingWatch:
+    """A poll loop over an `Ec2`, whose first poll finds that every goal is reached."""
+
+    def __init__(self, gateway: FailingGateway) -> None:
+        self.gateway = gateway
+        self.waits: dict[WaitKey, Wait] = {}
+
+    def add(self, key: WaitKey, wait: Wait, deadline: float) -> None:
+        self.waits[key] = wait
+
+    def drop(self, keys: Iterable[WaitKey]) -> None:
+        for key in list(keys):
+            self.waits.pop(key, None)
+
+    @property
+    def next_poll(self) -> float | None:
+        return self.gateway.time if self.waits else None
+
+    def poll(self) -> Sighting:
+        reached, self.waits = self.waits, {}
+        for wait in reached.values():
+            self.gateway.ec2.reach(wait)
+        return Sighting(tuple(reached))
+
+
 class FailingGateway:
     """The engine's gateway to an `Ec2` that refuses the *nth* call."""
 
@@ -294,10 +320,8 @@ class FailingGateway:
                 self.ec2.perform([change], generation)
             return {change.resource: self.ec2.bindings[change.resource] for change in changes if change.creates}
 
-    def wait(self, waits: Sequence[Wait], deadline: float) -> Mapping[str, Resource]:
-        for wait in waits:
-            self.ec2.reach(wait)
-        return {}
+    def watch(self) -> ReachingWatch:
+        return ReachingWatch(self)
 
     def now(self) -> datetime:
         return NOW + timedelta(seconds=self.time)

@@ -104,4 +104,4 @@ def test_made_volume_is_kept_when_another_fails(sandbox: Sandbox) -> None:
     made = [
         item for item in volumes(sandbox).values() if "ec2ops:volume" in item["tags"] and item["State"] != "deleting"
     ]
-    assert [item["State"] for item in made] == ["available"]
+    assert [item["State"] for item in made] == ["in-use"]

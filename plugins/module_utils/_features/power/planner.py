@@ -29,7 +29,7 @@ from ..._kernel import tags as tag_names
 from ..._kernel.errors import Ambiguous, SpecError, StorageError, UnsafePlan, bounded, listed
 from ..._kernel.ids import require_id
 from ..._kernel.instance_proofs import can_be_on_trial
-from ..._kernel.plan import Change, Feature, Plan, Stage
+from ..._kernel.plan import Change, Feature, Plan, Stage, apart
 from ..._kernel.resources import Instance, view
 from ..._kernel.state import Query, State, by_id
 from ..._kernel.times import parse_span
@@ -189,7 +189,7 @@ def _plan_stopped(spec: PowerSpec, state: State, now: datetime) -> Plan:
             for item in stopping
             if tag_names.RESTORE_STATE in item.tags and hold_of(item) is None
         ]
-    return Plan(stages, tuple(warnings))
+    return Plan(_each(stages), tuple(warnings))
 
 
 def _balancer_queries(spec: PowerSpec, state: State, instance: Instance) -> Iterator[Query]:
@@ -237,7 +237,7 @@ def _plan_running(spec: PowerSpec, state: State) -> Plan:
     pending = [instance for instance in instances if instance.state == "pending"]
     reason = "start the {state} instance"
     warnings = () if spec.force_start else claim_warnings(state, [item.instance_id for item in starting])
-    return Plan(start_stages(starting, pending, state.region, reason, final=True), warnings)
+    return Plan(_each(start_stages(starting, pending, state.region, reason, final=True)), warnings)
 
 
 def _replaced(state: State, instances: Iterable[Instance]) -> dict[str, str]:
@@ -327,7 +327,7 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
         f"service. The next relaunch of {old.instance_id} terminates {new.instance_id}"
         for old, new in given_up
     ]
-    return Plan(tuple(_restoring_stages(state, held, given_up)), tuple(warnings))
+    return Plan(_each(_restoring_stages(state, held, given_up)), tuple(warnings))
 
 
 def _successors_given_up(state: State, held: _Held, now: datetime) -> tuple[list[tuple[Instance, Instance]], list[str]]:
@@ -415,7 +415,7 @@ def _rejection(state: State, old: Instance, new: Instance) -> Change:
     """Return the change that marks *new* as rejected, unless its own run has let it serve meanwhile."""
     serves = (("instance-id", (new.instance_id,)), (f"tag:{tag_names.TRIAL}", (SERVING,)))
     record = trial_record(new.instance_id, new.tags, REJECTED, state.region, f"reject: {old.instance_id} is back")
-    return dataclasses.replace(record, unless=(Query("DescribeInstances", serves),))
+    return dataclasses.replace(record, unless=(Query("DescribeInstances", serves),), after_steps=(old.instance_id,))
 
 
 def _was_started(instance: Instance) -> bool:
@@ -445,6 +445,11 @@ def _require_known(spec: PowerSpec, state: State) -> None:
 
 def _forget(instances: Iterable[Instance], region: str, reason: str) -> Stage:
     return Stage(tuple(forget(instance, region, reason) for instance in instances))
+
+
+def _each(stages: Iterable[Stage]) -> tuple[Stage, ...]:
+    """Return the stages with one transaction for each instance, so that none waits for another."""
+    return apart(stages, "power")
 
 
 # --- the result ------------------------------------------------------------------------------------------------------

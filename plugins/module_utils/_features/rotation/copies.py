@@ -302,6 +302,13 @@ class Copying:
         for a_set in self.wanted:
             yield a_set.key, f"its copy in {self.copy.where} is not completed yet"
 
+    def unfinished_of(self, a_set: SnapshotSet) -> tuple[str, ...]:
+        """Return the copies of a set's snapshots that are under way, or that this run makes."""
+        made = {item.snapshot_id: change for (_set, item), change in zip(self.beginning, self.begun, strict=True)}
+        pending = {original_of(item): item.snapshot_id for item in self.there.living if item.state == "pending"}
+        found = (made[name].resource if name in made else pending.get(name, "") for name in a_set.ids)
+        return tuple(name for name in found if name)
+
     # --- other accounts ---
 
     def _unshareable(self, a_set: SnapshotSet) -> str:
@@ -364,28 +371,20 @@ class Copying:
     # --- the calls ---
 
     def stages(self) -> Iterator[Stage]:
-        """Yield the stages that copy, one copy of each volume at a time, with a wait after as many as EC2 makes at
-        once.
-        """
+        """Yield the stages that copy, the older snapshots of each volume first, each with the wait for its copies."""
         pending = tuple(item.snapshot_id for item in self.there.living if item.state == "pending") if self.waits else ()
-        changes = list(zip((item for _set, item in self.beginning), self.begun, strict=True))
         if pending:
             yield Stage(waits=(Wait(pending, "completed", place=self.copy.place),))
-        for start in range(0, len(changes), IN_FLIGHT):
-            some = changes[start : start + IN_FLIGHT]
-            turn: Counter[str] = Counter()
-            turns: dict[int, list[Change]] = defaultdict(list)
-            for source, change in some:
-                turns[turn[source_of(source)]].append(change)
-                turn[source_of(source)] += 1
-            waits = (
-                (Wait(tuple(change.resource for _source, change in some), "completed", place=self.copy.place),)
-                if self.waits
-                else ()
-            )
-            for number, together in sorted(turns.items()):
-                last = number == len(turns) - 1
-                yield Stage(tuple(together), waits if last else (), patience=TOO_MANY if self.waits else frozenset())
+        turn: Counter[str] = Counter()
+        turns: dict[int, list[Change]] = defaultdict(list)
+        for (_set, source), change in zip(self.beginning, self.begun, strict=True):
+            turns[turn[source_of(source)]].append(change)
+            turn[source_of(source)] += 1
+        patience = TOO_MANY if self.waits else frozenset[str]()
+        for _number, together in sorted(turns.items()):
+            made = tuple(change.resource for change in together)
+            waits = (Wait(made, "completed", place=self.copy.place),) if self.waits else ()
+            yield Stage(tuple(together), waits, patience=patience)
 
     def taggings(self, gone: set[str]) -> Iterator[Change]:
         """Yield the changes that set the user's tags on copies without them."""

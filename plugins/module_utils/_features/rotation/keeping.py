@@ -10,7 +10,7 @@ Private to this collection.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -87,6 +87,10 @@ class Scene:
     def extra(self) -> list[SnapshotSet]:
         """Return the sets that count as completed although they are not."""
         return [*self.expected, *self.awaited]
+
+    def coming(self, group: str) -> tuple[str, ...]:
+        """Return the snapshots of a source that are not completed yet and count as if they were."""
+        return tuple(snapshot_id for a_set in self.extra if a_set.group == group for snapshot_id in a_set.ids)
 
 
 class Keeping:
@@ -278,15 +282,17 @@ class Keeping:
 
     # --- the deletions ---
 
-    def deletions(self, sets: Sequence[SnapshotSet], dependent: Collection[str] = ()) -> list[Change]:
+    def deletions(
+        self, sets: Sequence[SnapshotSet], after: Mapping[str, tuple[str, ...]] | None = None
+    ) -> list[Change]:
         """Return a change for each snapshot of the sets.
 
-        *dependent*: the keys of sets that are deleted only once all unfinished snapshots are completed.
+        *after*: by a set's key, the snapshots that must be completed before.
         """
         return [
             replace(
                 deletion(snapshot, a_set, self.scene.place, second=a_set.key in self.scene.second),
-                regardless=a_set.key not in dependent,
+                after_steps=(after or {}).get(a_set.key, ()),
             )
             for a_set in sets
             for snapshot in a_set.snapshots

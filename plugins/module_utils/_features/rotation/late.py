@@ -13,7 +13,7 @@ Private to this collection.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -63,15 +63,15 @@ class LateGuards:
     def __init__(self, spec: RotationSpec, deletions: Sequence[Deletion], now: datetime) -> None:
         self._spec, self._deletions, self._now = spec, deletions, now
 
-    @property
-    def queries(self) -> tuple[Query, ...]:
-        """Return the listing of each guard that may hold a snapshot back, once for each place.
+    def queries(self, resources: Collection[str]) -> tuple[Query, ...]:
+        """Return the listing of each guard that may hold one of these snapshots back, once for each place.
 
         The snapshots, and the images that use them, are queried by id.
         """
         ids: dict[Place, list[str]] = defaultdict(list)
         for one in self._deletions:
-            ids[one.place] += [item.snapshot_id for item in one.guarded]
+            if not set(one.a_set.ids).isdisjoint(resources):
+                ids[one.place] += [item.snapshot_id for item in one.guarded]
         return tuple(query for place, some in ids.items() if some for query in self._asked(place, some))
 
     def _asked(self, place: Place, ids: Sequence[str]) -> Iterator[Query]:

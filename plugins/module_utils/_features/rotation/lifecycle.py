@@ -68,7 +68,7 @@ _REMOVABLE = ("governance", "compliance-cooloff")
 
 @dataclass(frozen=True)
 class LifecycleChanges:
-    """The lifecycle changes in order. None is made before everything in ``coming`` is completed.
+    """The lifecycle changes in order. `release` and `archive` wait until newer snapshots of the source are completed.
 
     ``release``: locks and fast restores to end, also of snapshots that this run deletes afterwards: see `released`.
     ``secure``: locks and fast restores to begin. ``archive``: snapshots to archive. ``waiting``: the snapshots that are
@@ -232,7 +232,24 @@ class _Planning:
         waiting: list[tuple[SnapshotSet, str]] = []
         if self.lifecycle.archive_after is not None and not any(not query.place for query in self.state.unanswered):
             archive, waiting = self._archived()
-        return LifecycleChanges(tuple(release), tuple(secure), tuple(archive), tuple(waiting), tuple(self.warnings))
+        return LifecycleChanges(
+            tuple(map(self._after_newer, release)),
+            tuple(secure),
+            tuple(map(self._after_newer, archive)),
+            tuple(waiting),
+            tuple(self.warnings),
+        )
+
+    def _after_newer(self, change: Change) -> Change:
+        """Return the change of a snapshot, to be made once the newer snapshots of its source are completed."""
+        return replace(change, after_steps=self._newer.get(change.resource, ()))
+
+    @cached_property
+    def _newer(self) -> dict[str, tuple[str, ...]]:
+        coming: dict[str, tuple[str, ...]] = {}
+        for a_set in self.stock.coming:
+            coming[a_set.group] = (*coming.get(a_set.group, ()), *a_set.ids)
+        return {item: coming[one.group] for one in self.stock.sets if one.group in coming for item in one.ids}
 
     def _change(
         self,

@@ -72,17 +72,26 @@ def _beyond(spec: RotationSpec, decided: Iterable[Decided], keepings: Iterable[K
         )
 
 
-def _below_minimum(spec: RotationSpec, home: Keeping, going: Iterable[SnapshotSet]) -> list[str]:
-    """Return the groups of which this region would be left with too few. Copies have rules of their own."""
-    scene = home.scene
-    there = Counter(a_set.group for a_set in scene.sets if a_set.state == "completed")
-    there.update(a_set.group for a_set in (scene.extra if scene.waits else ()))
-    leaving = Counter(a_set.group for a_set in going if a_set.state not in ("error", "incomplete"))
+def _below_minimum(spec: RotationSpec, keeping: Keeping, going: Iterable[SnapshotSet]) -> list[str]:
+    """Return a sentence for each source that would have too few snapshots left here. Copies have rules of their own."""
+    left = left_over(keeping, going, waits=keeping.scene.waits)
     return [
-        f"min_keep is {spec.min_keep}, and of {group} {there[group] - count} would be left"
-        for group, count in sorted(leaving.items())
-        if there[group] - count < spec.min_keep
+        f"min_keep is {spec.min_keep}, and of {group} {number} would be left"
+        for group, number in left.items()
+        if number < spec.min_keep
     ]
+
+
+def left_over(keeping: Keeping, going: Iterable[SnapshotSet], *, waits: bool) -> dict[str, int]:
+    """Return, by source that loses a set, how many completed sets it has left after the deletions.
+
+    *waits*: whether the unfinished sets count as completed.
+    """
+    scene = keeping.scene
+    there = Counter(a_set.group for a_set in scene.sets if a_set.state == "completed")
+    there.update(a_set.group for a_set in (scene.extra if waits else ()))
+    leaving = Counter(a_set.group for a_set in going if a_set.state not in ("error", "incomplete"))
+    return {group: there[group] - count for group, count in sorted(leaving.items())}
 
 
 def _approval(limits: Iterable[str]) -> str:

@@ -24,7 +24,7 @@ from ..._kernel import tags as tag_names
 from ..._kernel.errors import listed
 from ..._kernel.ids import is_planned
 from ..._kernel.places import HERE, Place
-from ..._kernel.plan import ANY_FAILURE, Change, Feature, Plan, Stage, Wait
+from ..._kernel.plan import ANY_FAILURE, Change, Feature, Plan, Stage, Wait, apart
 from ..._kernel.proofs import is_copy, source_of, taken_for
 from ..._kernel.report import PlanReport
 from ..._kernel.resources import Instance, Snapshot
@@ -51,6 +51,7 @@ from .lifecycle import (
 )
 from .lifecycle_result import lifecycle_deferred, lifecycle_result
 from .limits import refusal
+from .order import completed_before
 from .report import Decided, Report, plan_hash, recovery_points
 from .sharing import Sharing
 from .spec import RotationSpec, parse
@@ -303,7 +304,9 @@ class _Rotation:
             # A failed copy has no data, and its repetition may fail too. So its deletion does not wait for the copies.
             failed = [a_set for a_set in one.going if a_set.state == "error" and one is not decided[0]]
             early += one.keeping.deletions(failed)
-            rest += one.keeping.deletions([a_set for a_set in one.going if a_set not in failed], self._dependent(one))
+            rest += one.keeping.deletions(
+                [a_set for a_set in one.going if a_set not in failed], self._completed_before(one)
+            )
         return _Steps(
             captures=(*self.capture.creations, *self.adoption.claims),
             set_tags=tuple(change for change in taggings if is_planned(change.resource)),
@@ -365,7 +368,10 @@ class _Rotation:
         capture = self.capture
         taggings = capture.taggings(set())
         of_sets = [change for change in taggings if is_planned(change.resource)]
-        stages = [Stage(tuple(capture.creations), patience=_TOO_SOON), Stage(tuple(of_sets))]
+        stages = [
+            Stage(tuple(capture.creations), patience=_TOO_SOON),
+            Stage(tuple(of_sets)),
+        ]
         report = Report(self.spec, [Decided(self.home, self.home.verdict({}), ())], withheld=False)
         result = report.result(capture.creations, plan_hash(capture.creations, capture.names))
         return Plan(
@@ -416,18 +422,12 @@ class _Rotation:
         ]
         return LateGuards(self.spec, deletions, self.now)
 
-    def _dependent(self, decided: Decided) -> set[str]:
-        """Return the keys of the sets that would be kept if no unfinished snapshot were completed.
-
-        The other deletions do not wait for unfinished snapshots, even if these are late or fail.
-        """
-        keeping = decided.keeping
-        pairs = (pair for copying in self.copyings for pair in copying.depending(waits=False))
-        depending = dict(pairs) if keeping is self.home else {}
-        if not depending and not keeping.scene.extra:
-            return set()
-        verdict = keeping.verdict(depending, self.guards, waits=False)
-        return {a_set.key for a_set in decided.going if a_set.key in verdict.held or a_set.key in verdict.accused}
+    def _completed_before(self, decided: Decided) -> dict[str, tuple[str, ...]]:
+        """Return, by set, the unfinished snapshots that its deletion depends on. Copies have no copies of their own."""
+        if decided.keeping is self.home:
+            claimed = frozenset(change.resource for change in self.adoption.claims)
+            return completed_before(decided, self.guards, self.copyings, self.spec.min_keep, claimed)
+        return completed_before(decided, self.guards, (), 0, ())
 
     def _decided(self, depending: Mapping[str, str], lifecycle: LifecycleChanges) -> list[Decided]:
         """Return the decisions of all places. The guards judge as after this run's unlocks and copies.
@@ -471,7 +471,9 @@ class _Rotation:
         back = sharing.after_failure() if share.changes else ()
         stages = [share, *copied]
         if back:
-            stages = [replace(stage, on_failure=back, rollback_on=ANY_FAILURE) for stage in stages]
+            stages = [
+                replace(stage, on_failure=back, rollback_on=ANY_FAILURE, transaction="sharing") for stage in stages
+            ]
         return [record, *stages, *sharing.after()]
 
     # --- limits ---
@@ -483,7 +485,8 @@ def _is_another_runs(snapshot: Snapshot) -> bool:
 
 
 def _filled(stages: Iterable[Stage]) -> tuple[Stage, ...]:
-    return tuple(stage for stage in stages if stage.changes or stage.waits)
+    """Return the stages that do something. A snapshot waits only for what it depends on."""
+    return apart(stage for stage in stages if stage.changes or stage.waits)
 
 
 FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline)

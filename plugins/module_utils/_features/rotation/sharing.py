@@ -64,7 +64,7 @@ class Sharing:
         yield Stage(
             tuple(
                 self._permission(name, accounts, "add", "share for the copy") for name, accounts in self._wanted.items()
-            )
+            ),
         )
 
     def after(self) -> Iterator[Stage]:
@@ -72,7 +72,7 @@ class Sharing:
         over = {name: self._shared(name) - left for name, left in self._left.items()}
         reason = "unshare: the copy is done"
         yield Stage(
-            tuple(self._permission(name, accounts, "remove", reason) for name, accounts in over.items() if accounts)
+            tuple(self._permission(name, accounts, "remove", reason) for name, accounts in over.items() if accounts),
         )
         yield Stage(tuple(self._records(self._shared, lambda name: self._left[name])))
 

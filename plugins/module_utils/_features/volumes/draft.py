@@ -109,12 +109,20 @@ class Draft:
         return self.spec.instance_ids if self.spec.group is None else (self.spec.group,)
 
     def add_tags(
-        self, changes: list[Change], resource: Volume | Snapshot, wanted: Mapping[str, str], reason: str
+        self,
+        changes: list[Change],
+        resource: Volume | Snapshot,
+        wanted: Mapping[str, str],
+        reason: str,
+        *,
+        after: tuple[str, ...] = (),
     ) -> None:
-        """Set tags. Tags that are already there are dropped when the plan is ordered."""
+        """Set tags, after the earlier changes of the resources in *after*. Tags that are already there are dropped when
+        the plan is ordered.
+        """
         if wanted:
-            parameters = {"Tags": boto3_tags(wanted)}
-            changes.append(Change("CreateTags", resource.resource_id, self.state.region, parameters, reason))
+            name, parameters = resource.resource_id, {"Tags": boto3_tags(wanted)}
+            changes.append(Change("CreateTags", name, self.state.region, parameters, reason, after_steps=after))
 
     def remove_tags(self, changes: list[Change], resource: Volume | Snapshot, keys: Iterable[str], reason: str) -> None:
         """Remove tags. Tags that are not there are dropped when the plan is ordered."""

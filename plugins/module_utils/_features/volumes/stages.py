@@ -4,7 +4,8 @@
 
 """The order of a plan of `ebs_volume_spec`: before, during and after the interruption.
 
-From the first detach to the last attachment every failure is rolled back.
+Volumes and instances that no change ties together do not wait for each other. The interruption of an instance is a
+transaction: from the first detach to the last attachment every failure is rolled back.
 
 Private to this collection.
 """
@@ -17,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ..._domain.power_cycle import held_stop, restore_stages
 from ..._domain.volume_changes import deletion_of_unmade
-from ..._kernel.plan import ANY_FAILURE, Change, Stage, Wait
+from ..._kernel.plan import ANY_FAILURE, Change, Stage, Wait, apart
 from ..._kernel.resources import Fact, Instance
 from ..._kernel.state import State
 from ..._kernel.tags import require_room
@@ -31,10 +32,10 @@ def stages_of(draft: Draft, stopping: Sequence[Instance], restored: Sequence[Ins
 
     *stopping*: running instances that are stopped for it. *restored*: those that are started afterwards.
     """
-    stages = [Stage(waits=_merged(draft.settling)), Stage(waits=_cooling_waits(draft))]
+    stages = [Stage(waits=_merged(draft.settling), apart=True), Stage(waits=_cooling_waits(draft), apart=True)]
     patience = COOLDOWN if draft.spec.on_cooldown == "wait" else frozenset[str]()
-    stages.append(Stage(tuple(draft.untagging)))
-    stages.append(Stage(tuple(draft.early_snapshots), _merged(draft.early_snapshot_waits)))
+    stages.append(Stage(tuple(draft.untagging), apart=True))
+    stages.append(Stage(tuple(draft.early_snapshots), _merged(draft.early_snapshot_waits), apart=True))
     stages.append(
         Stage(
             (*draft.cleanup, *draft.in_place),
@@ -42,12 +43,17 @@ def stages_of(draft: Draft, stopping: Sequence[Instance], restored: Sequence[Ins
             on_failure=deletion_of_unmade(draft.in_place),
             rollback_on=frozenset({"failed"}),
             patience=patience,
+            apart=True,
+            transaction="creation",
         )
     )
     stages += _interruption(draft, stopping, restored)
-    stages += [Stage(tuple(changes)) for changes in (draft.arrivals, draft.replaced_marks, draft.releases)]
     deleted = tuple(change.resource for change in draft.deletions)
-    stages.append(Stage(tuple(draft.deletions), (Wait(deleted, "deleted", final=True),) if deleted else ()))
+    waits = (Wait(deleted, "deleted", final=True),) if deleted else ()
+    ending = [Stage(tuple(changes)) for changes in (draft.arrivals, draft.replaced_marks, draft.releases)]
+    # In this order for each swap: a volume and its copy must never look alike.
+    stages += apart([*ending, Stage(tuple(draft.deletions), waits)], "ending")
+    # After everything else: a snapshot proves a copy until the end.
     stages += [Stage((change,)) for change in draft.leftovers]
     return _predicted(stages, draft.state)
 
@@ -85,7 +91,16 @@ def _interruption(draft: Draft, stopping: Sequence[Instance], restored: Sequence
     back = restore if draft.moves else ()
     stages += [_with_rollback(stage, back) for stage in _attachments(draft, moving)]
     stages.append(_with_rollback(Stage(tuple(flag_changes(draft))), back))
-    return [*stages, *restore] if draft.moves else stages
+    if draft.moves:
+        stages += restore
+    tied = _interrupted(draft, stopping, restored)
+    return [dataclasses.replace(stage, apart=True, transaction="interruption", tied=tied) for stage in stages]
+
+
+def _interrupted(draft: Draft, stopping: Iterable[Instance], restored: Iterable[Instance]) -> frozenset[str]:
+    """Return the instances that stop, start or lose a volume, and the volumes that move."""
+    instances = {instance.instance_id for instance in (*stopping, *restored)}
+    return frozenset(instances | draft.leaving.keys() | {move.volume.volume_id for move in draft.moves})
 
 
 def _attachments(draft: Draft, moving: set[str]) -> Iterator[Stage]:

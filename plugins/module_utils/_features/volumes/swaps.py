@@ -161,7 +161,7 @@ def finish_swap(
     direct = made or (match.volume is not None and tag_names.replaced_ids(match.volume.tags)[:1] == (old.volume_id,))
     if direct or kind_of(old.tags.get(tag_names.REPLACED_BY, "")) != "volume":
         mark = {tag_names.REPLACED_BY: new}
-        draft.add_tags(draft.replaced_marks, old, mark, f"mark as replaced by {new}")
+        draft.add_tags(draft.replaced_marks, old, mark, f"mark as replaced by {new}", after=(new,))
     deleted = draft.spec.delete_replaced and is_proven
     if draft.spec.delete_replaced and not is_proven:
         draft.warnings.append(

@@ -1,0 +1,139 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A call of a plan: EC2's ids in its parameters, its parts after a refusal, and the checks right before it.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from .._kernel.errors import StorageError, Superseded
+from .._kernel.failures import CallError
+from .._kernel.ids import planned_in_filters, substitute, substitute_filters
+from .._kernel.plan import Change, Recheck
+from .._kernel.report import Withdrawal
+from .._kernel.state import Query
+from .ports import Gateway
+
+_NOT_OF_A_MEMBER = frozenset({"AuthFailure", "OptInRequired", "RequestExpired", "Blocked", "PendingVerification"})
+"""EC2's codes for refusals that are about the caller. No part of the call would fare better alone."""
+
+
+def is_divisible(changes: Sequence[Change]) -> bool:
+    """Return whether each resource of the call may have a call of its own. A CreateSnapshots makes one set."""
+    return len(changes) > 1 and not changes[0].creates
+
+
+def halves(changes: Sequence[Change], error: StorageError) -> tuple[Sequence[Change], ...]:
+    """Return the two halves of a call that EC2 has refused, perhaps for one of its members alone.
+
+    EC2 refuses a call for several resources as a whole. Return nothing if a repeat in parts cannot help.
+    """
+    if not isinstance(error, CallError) or not is_divisible(changes):
+        return ()
+    if error.passing or error.unclear or error.code in _NOT_OF_A_MEMBER:
+        return ()
+    middle = len(changes) // 2
+    return changes[:middle], changes[middle:]
+
+
+def is_deferred(changes: Sequence[Change], error: StorageError) -> bool:
+    """Return whether EC2's refusal only leaves the changes to a later run (`Change.deferrable`)."""
+    return isinstance(error, CallError) and all(error.code in change.deferrable for change in changes)
+
+
+def bind(change: Change, bindings: Mapping[str, str]) -> Change:
+    """Return *change* with EC2's ids in place of planned ones. The resource that it creates keeps its planned id."""
+    if not bindings:
+        return change
+    identity = change.identity
+    return dataclasses.replace(
+        change,
+        resource=change.resource if change.creates else substitute(change.resource, bindings),
+        parameters=substitute(change.parameters, bindings),
+        after=None if change.after is None else substitute(change.after, bindings),
+        identity=None if identity is None else _bound_query(identity, bindings),
+        token=substitute(change.token, bindings),
+        unless=tuple(_bound_query(query, bindings) for query in change.unless),
+    )
+
+
+def _bound_query(query: Query, bindings: Mapping[str, str]) -> Query:
+    return dataclasses.replace(
+        query, filters=substitute_filters(query.filters, bindings), arguments=substitute(query.arguments, bindings)
+    )
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The result of the checks before a call, by the number of the change.
+
+    ``left_out``: changes that are superfluous. ``withdrawn``: changes that the stage's recheck withdraws, with the
+    ``warning`` about them. ``error``: why none of the changes may be made.
+    """
+
+    left_out: frozenset[int] = frozenset()
+    withdrawn: Mapping[int, Withdrawal] = field(default_factory=dict)
+    warning: str = ""
+    error: StorageError | None = None
+
+
+def check(gateway: Gateway, changes: Sequence[Change], recheck: Recheck | None) -> Checked:
+    """Ask whether *changes*, which are bound, are still wanted (`Change.unless`, `Recheck`) and allowed
+    (`Change.provided`).
+    """
+    try:
+        left_out = frozenset(_superfluous(gateway, changes))
+        resources = {change.resource for change in changes}
+        found = recheck.withdrawn(gateway.ask(recheck.queries(resources))) if recheck is not None else {}
+        _require_provided(gateway, changes)
+    except StorageError as error:
+        return Checked(error=error)
+    withdrawn = {
+        number: found[change.resource]
+        for number, change in enumerate(changes)
+        if change.resource in found and number not in left_out
+    }
+    told = {changes[number].resource: why for number, why in withdrawn.items()}
+    return Checked(left_out, withdrawn, recheck.warning(told) if recheck is not None and told else "")
+
+
+def _superfluous(gateway: Gateway, changes: Sequence[Change]) -> list[int]:
+    """Return the numbers of the changes that have become superfluous."""
+    asked = {
+        number: [query for query in change.unless if not planned_in_filters(query.filters)]
+        for number, change in enumerate(changes)
+        if change.unless
+    }
+    queries = [query for several in asked.values() for query in several]
+    answers = gateway.ask(queries) if queries else {}
+    return [number for number, several in asked.items() if any(answers[query] for query in several)]
+
+
+def _require_provided(gateway: Gateway, changes: Sequence[Change]) -> None:
+    """Raise Superseded if a precondition of a change does not hold any more."""
+    wanted = [(change.resource, change.provided) for change in changes if change.provided is not None]
+    answers = gateway.ask([provided.query for _resource, provided in wanted]) if wanted else {}
+    objections = [provided.objection(answers[provided.query], resource) for resource, provided in wanted]
+    if any(objections):
+        raise Superseded(" ".join(text for text in objections if text))
+
+
+def require_wanted(gateway: Gateway, changes: Sequence[Change]) -> None:
+    """Raise StorageError if another run has dealt with a resource before the repeat of its call
+    (`Change.only_while`).
+    """
+    queries = [change.only_while for change in changes if change.only_while is not None]
+    answers = gateway.ask(queries) if queries else {}
+    for change in changes:
+        found = answers.get(change.only_while) if change.only_while is not None else None
+        if found is not None and change.resource not in {resource.resource_id for resource in found}:
+            raise StorageError(
+                f"{change.action} of {change.resource} is not needed any more, since another run was faster"
+            )

@@ -1,0 +1,348 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The graph of a plan: its steps, the steps that each of them depends on, and the transactions.
+
+A planner writes stages, in the order that the user sees. This file derives the dependencies:
+
+- A step of a plain stage depends on every step of the stages before it.
+- A step of a stage that is `Stage.apart` depends on earlier steps that change or await its own resource. It depends on
+  the creation, the tags and the waits of every other resource that its request names, or that is in
+  `Change.after_steps`. The last change of a resource, such as its deletion, also depends on earlier steps that use it.
+- Steps with one rollback form a transaction. Inside it every stage waits for the one before, and whatever depends on a
+  part of it depends on the whole. It begins only once all steps are done that any of its own depends on.
+
+Dependencies lead only to earlier stages, so the graph has no cycle.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .ids import kind_of, planned_in
+from .plan import Change, Stage, Wait
+
+
+@dataclass
+class Step:
+    """A change and the waits that show it is done, or waits alone. A step without both only joins others.
+
+    ``number``: its place in the plan. ``needs``: the numbers of the steps that it depends on. ``waits``: each for one
+    resource. ``transaction``: the number of its transaction, None for a step that is rolled back alone.
+    """
+
+    number: int
+    stage: Stage
+    change: Change | None = None
+    waits: tuple[Wait, ...] = ()
+    needs: frozenset[int] = frozenset()
+    transaction: int | None = None
+
+    @property
+    def resources(self) -> frozenset[str]:
+        """The ids of the resources that the step is about."""
+        found = resources_of(self.change) if self.change is not None else set()
+        for wait in self.waits:
+            found |= resources_of_wait(wait)
+        return frozenset(found)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The steps of a plan in the plan's order, and the members of each transaction."""
+
+    steps: tuple[Step, ...]
+    transactions: tuple[frozenset[int], ...] = ()
+
+
+def subjects_of(change: Change) -> set[str]:
+    """Return the ids of the resources that a change changes: its own and, for an attachment, the instance."""
+    instance = change.parameters.get("InstanceId") if change.operation.links else None
+    return {change.resource, instance} if isinstance(instance, str) else {change.resource}
+
+
+def resources_of(change: Change) -> set[str]:
+    """Return the ids of the resources that a change is about: its subjects, and those that its request names."""
+    return {*subjects_of(change), *planned_in(change.parameters), *_named(change.parameters)}
+
+
+def resources_of_wait(wait: Wait) -> set[str]:
+    """Return the ids of the resources that a wait is about."""
+    return {*wait.resources, *([wait.about] if kind_of(wait.about) else [])}
+
+
+_NAMES = frozenset({"InstanceId", "VolumeId", "SnapshotId", "SourceSnapshotId", "ImageId"})
+
+
+def _named(parameters: Any) -> Iterator[str]:
+    """Yield the ids in a request. Tags are left out: anybody may write an id there."""
+    if isinstance(parameters, dict):
+        for name, value in parameters.items():
+            if name in _NAMES and isinstance(value, str):
+                yield value
+            elif name not in ("Tags", "TagSpecifications"):
+                yield from _named(value)
+    elif isinstance(parameters, (list, tuple)):
+        for value in parameters:
+            yield from _named(value)
+
+
+def graph_of(stages: Sequence[Stage]) -> Graph:
+    """Return the graph of a plan's stages."""
+    builder = _Builder()
+    for union, stage in zip(_transactions(stages), stages, strict=True):
+        builder.add(stage, union)
+    for members in builder.members:
+        _begin_together(builder.steps, members)
+    return Graph(tuple(builder.steps), tuple(frozenset(found) for found in builder.members))
+
+
+def _begin_together(steps: Sequence[Step], members: set[int]) -> None:
+    """Make the first steps of a transaction depend on all that its members need from outside.
+
+    Otherwise an instance would stop for a volume that cannot be made, and be started again.
+    """
+    first = min(members)
+    outside = {number for member in members for number in steps[member].needs if number not in members}
+    before = {number for number in outside if number < first}
+    for member in members:
+        if members.isdisjoint(steps[member].needs):
+            steps[member].needs |= before
+
+
+def rollback_of(step: Step, members: Iterable[Step]) -> tuple[Stage, ...]:
+    """Return the rollback of the transaction that *step* has failed: the part about the resources of its *members*."""
+    if not step.stage.apart:
+        return step.stage.on_failure
+    concerned = frozenset[str]().union(*(member.resources for member in members))
+    found = []
+    for stage in step.stage.on_failure:
+        changes = tuple(change for change in stage.changes if not concerned.isdisjoint(resources_of(change)))
+        waits = tuple(
+            dataclasses.replace(wait, resources=present)
+            for wait in stage.waits
+            if (present := tuple(resource for resource in wait.resources if resource in concerned))
+        )
+        if changes or waits:
+            found.append(dataclasses.replace(stage, changes=changes, waits=waits))
+    return tuple(found)
+
+
+_WHOLE = ""
+"""The name of the transaction that all plain stages of a plan form."""
+
+
+class _Union:
+    """Groups of resources that steps tie together."""
+
+    def __init__(self) -> None:
+        self._parent: dict[str, str] = {}
+
+    def find(self, resource: str) -> str:
+        root = resource
+        while self._parent.setdefault(root, root) != root:
+            root = self._parent[root]
+        while self._parent[resource] != root:
+            self._parent[resource], resource = root, self._parent[resource]
+        return root
+
+    def join(self, resources: Iterable[str]) -> None:
+        first, *rest = sorted(resources)
+        for other in rest:
+            self._parent[self.find(other)] = self.find(first)
+
+
+def _transactions(stages: Sequence[Stage]) -> list[_Union | None]:
+    """Return, for each stage, the groups of resources of its transactions. None for a stage without transactions."""
+    unions: dict[str, _Union] = defaultdict(_Union)
+    found: list[_Union | None] = []
+    for stage in stages:
+        if not stage.apart or not stage.transaction:
+            found.append(None)
+            continue
+        union = unions[stage.transaction]
+        found.append(union)
+        for change in stage.changes:
+            union.join({*resources_of(change), *change.after_steps})
+        for wait in stage.waits:
+            for resource in wait.resources:
+                union.join(resources_of_wait(dataclasses.replace(wait, resources=(resource,))))
+    return found
+
+
+class _Latest:
+    """For each resource, the steps of the newest stage that are noted about it, and those noted before that stage."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[int, list[int], list[int]]] = {}
+
+    def before(self, stage: int, resource: str) -> list[int]:
+        """Return the noted steps of the newest stage before this one."""
+        newest, steps, earlier = self._found.get(resource, (-1, [], []))
+        return earlier if newest == stage else steps
+
+    def note(self, stage: int, resource: str, step: int) -> None:
+        """Note a step of this stage about the resource."""
+        newest, steps, _earlier = self._found.get(resource, (-1, [], []))
+        if newest == stage:
+            steps.append(step)
+        else:
+            self._found[resource] = (stage, [step], steps)
+
+
+class _Builder:
+    """Adds the steps of one stage after the other."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.members: list[set[int]] = []
+        self._stage = -1
+        self._changed = _Latest()
+        """The steps that change or await a resource."""
+        self._made: dict[str, list[int]] = defaultdict(list)
+        """The steps that create, await or tag a resource."""
+        self._used: dict[str, list[int]] = defaultdict(list)
+        """The steps that use a resource."""
+        self._numbers: dict[tuple[int, str], int] = {}
+        self._ended: list[int] = []
+        """The newest step that joins a whole transaction, by transaction."""
+        self._all: int | None = None
+        """The newest step that joins all steps before it."""
+        self._joined = 0
+        self._groups: tuple[int, frozenset[str]] = (-1, frozenset())
+
+    def add(self, stage: Stage, union: _Union | None) -> None:
+        """Add the steps of *stage*, and after a transaction's steps a step that joins it so far."""
+        self._stage += 1
+        before = [] if stage.apart else self._everything(stage)
+        first = len(self.steps)
+        touched: set[int] = set()
+        for change, waits in _paired(stage):
+            step = Step(len(self.steps), stage, change, waits)
+            needs = {*before, *self._needed(step, first)}
+            step.transaction = self._transaction(stage, union, step.resources)
+            if step.transaction is not None:
+                touched.add(step.transaction)
+                if self._ended[step.transaction] >= 0:
+                    needs.add(self._ended[step.transaction])
+            step.needs = frozenset(needs)
+            self._note(step)
+        for transaction in sorted(touched):
+            self._join(stage, transaction)
+
+    def _note(self, step: Step) -> None:
+        self.steps.append(step)
+        if step.transaction is not None:
+            self.members[step.transaction].add(step.number)
+        awaited = {resource for wait in step.waits for resource in wait.resources}
+        subjects = set().union(*map(resources_of_wait, step.waits))
+        if step.change is not None:
+            subjects |= subjects_of(step.change)
+            if step.change.creates or step.change.operation.retags:
+                awaited.add(step.change.resource)
+            for resource in resources_of(step.change) - subjects:
+                self._used[resource].append(step.number)
+        for resource in awaited:
+            self._made[resource].append(step.number)
+        for resource in subjects:
+            self._changed.note(self._stage, resource, step.number)
+
+    def _everything(self, stage: Stage) -> list[int]:
+        """Return a step that joins all before it. A plain stage depends on it."""
+        new = [step.number for step in self.steps[self._joined :]]
+        if not new:
+            return [] if self._all is None else [self._all]
+        number = len(self.steps)
+        needs = frozenset(new if self._all is None else [*new, self._all])
+        self.steps.append(Step(number, stage, needs=needs))
+        self._all, self._joined = number, number + 1
+        return [number]
+
+    def _needed(self, step: Step, first: int) -> Iterator[int]:
+        """Yield the steps of earlier stages that a step depends on, or what joins their transactions.
+
+        *first*: the number of the first step of the stage.
+        """
+        change, found = step.change, list[int]()
+        subjects = set().union(*map(resources_of_wait, step.waits)) | (subjects_of(change) if change else set())
+        for resource in subjects:
+            found += self._changed.before(self._stage, resource)
+        if change is not None:
+            for resource in (*(resources_of(change) - subjects), *change.after_steps):
+                found += self._made[resource]
+            if change.operation.is_last:
+                found += self._used[change.resource]
+        if change is None:
+            # A wait depends on the changes of its own stage too, but not on tags: they do not lead to its goal.
+            same = ((one.number, one.change) for one in self.steps[first:] if one.change is not None)
+            yield from (
+                number
+                for number, other in same
+                if not other.operation.retags and not subjects.isdisjoint(subjects_of(other))
+            )
+        for number in found:
+            if number < first:
+                transaction = self.steps[number].transaction
+                yield number if transaction is None else self._ended[transaction]
+
+    def _transaction(self, stage: Stage, union: _Union | None, resources: Iterable[str]) -> int | None:
+        """Return the number of the transaction of a step about these resources."""
+        if stage.apart and union is None:
+            return None
+        if union is not None and stage.tied is not None and union.find(min(resources)) not in self._tied(stage, union):
+            return None
+        key = (0, _WHOLE) if union is None else (id(union), union.find(min(resources)))
+        if key not in self._numbers:
+            self._numbers[key] = len(self.members)
+            self.members.append(set())
+            self._ended.append(-1)
+        return self._numbers[key]
+
+    def _tied(self, stage: Stage, union: _Union) -> frozenset[str]:
+        """Return the groups of the resources that tie steps of the stage to a transaction."""
+        if self._groups[0] != self._stage:
+            self._groups = (self._stage, frozenset(union.find(resource) for resource in stage.tied or ()))
+        return self._groups[1]
+
+    def _join(self, stage: Stage, transaction: int) -> None:
+        """Add a step that joins a transaction so far."""
+        number = len(self.steps)
+        newest = self._ended[transaction]
+        needs = {member for member in self.members[transaction] if member > newest}
+        if newest >= 0:
+            needs.add(newest)
+        self.steps.append(Step(number, stage, needs=frozenset(needs), transaction=transaction))
+        self.members[transaction].add(number)
+        self._ended[transaction] = number
+
+
+def _paired(stage: Stage) -> Iterator[tuple[Change | None, tuple[Wait, ...]]]:
+    """Yield each change of a stage with its own waits, then every other wait alone. Each wait is for one resource."""
+    alone: list[Wait] = []
+    of_changes: dict[int, list[Wait]] = defaultdict(list)
+    by_resource: dict[str, list[Change]] = defaultdict(list)
+    for change in stage.changes:
+        by_resource[change.resource].append(change)
+    for wait in stage.waits:
+        for resource in wait.resources:
+            one = dataclasses.replace(wait, resources=(resource,))
+            owners = [change for change in by_resource[resource] if _is_about(change, one)]
+            (of_changes[id(owners[0])] if len(owners) == 1 else alone).append(one)
+    for change in stage.changes:
+        yield change, tuple(of_changes[id(change)])
+    for wait in alone:
+        yield None, (wait,)
+
+
+def _is_about(change: Change, wait: Wait) -> bool:
+    """Return whether the wait can be for the effect of the change: no tags, and the same instance or none."""
+    instance = change.parameters.get("InstanceId")
+    same = not change.operation.links or not wait.about or instance in (None, wait.about)
+    return same and not change.operation.retags
