@@ -337,7 +337,10 @@ def test_terminated_run_is_finished_by_the_next(scene: Scene, tmp_path: Path, en
 
 @pytest.mark.parametrize("whole", [False], ids=["volume"])
 def test_run_killed_while_waiting_is_finished_by_the_next(scene: Scene, tmp_path: Path) -> None:
-    """The next run meets snapshots that are pending: it takes none, waits for them, and deletes when they are there."""
+    """The next run meets pending snapshots. It takes none, and waits for them before the deletions that need them.
+
+    The oldest snapshots depend on none of them. The first run deletes these at once.
+    """
     sandbox = scene.sandbox
     sandbox.configure(durations={"snapshot_pending": HOUR})
 
@@ -352,7 +355,7 @@ def test_run_killed_while_waiting_is_finished_by_the_next(scene: Scene, tmp_path
         first.kill_all()
     made = scene.todays()
     assert len(made) == 2
-    assert performed(sandbox, "DeleteSnapshot") == 0
+    assert performed(sandbox, "DeleteSnapshot") == 2
 
     sandbox.reset_log()
     with begun(sandbox, PLAYBOOK, scene.given, tmp_path / "second") as second:
