@@ -24,7 +24,7 @@ PLAYBOOK = "ec2ops.storage.restore_volumes"
 POLICY = {"policy": "p", "keep": {"last": 9}, "consistency": "instance"}
 
 pytestmark = [
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(240),
     pytest.mark.usefixtures("both_ways"),
     pytest.mark.skipif(not (PROC / "self" / "stat").exists(), reason="the processes of a run are found in /proc"),
 ]

@@ -24,7 +24,7 @@ QUICK = {"snapshot_pending": 0.15}
 HOUR = 3600
 
 pytestmark = [
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(240),
     pytest.mark.usefixtures("both_ways"),
     pytest.mark.skipif(not (PROC / "self" / "stat").exists(), reason="the processes of a run are found in /proc"),
 ]

@@ -111,7 +111,7 @@ def test_min_keep_holds_although_the_capture_fails() -> None:
 
 
 def test_refused_claim_keeps_all_snapshots_of_its_source() -> None:
-    cron = [snapshot(number * DAY, policy="", description="", tags={"by": "cron"}) for number in (1, 2, 3)]
+    cron = [snapshot(number * DAY, policy=None, description="", tags={"by": "cron"}) for number in (1, 2, 3)]
     given = {"keep": {"last": 1}, "create": "never", "adopt": {"tags": {"by": "cron"}}}
     plan = planned(world_of(volume(1), *cron), **given)
     claims = made(plan, "CreateTags")
