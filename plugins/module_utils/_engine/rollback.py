@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The rollback of a failed stage, and its part in the error.
+"""The rollback of a failed transaction, and its part in the error.
 
 Private to this collection.
 """
@@ -61,7 +61,7 @@ def _used_by(change: Change) -> set[str]:
 
 
 def kind_of_failure(error: StorageError) -> str:
-    """Return the name that `Stage.rollback_on` has for a stage's failure, or an empty text for any other error."""
+    """Return the name that `Stage.rollback_on` has for a failure, or an empty text for any other error."""
     if isinstance(error, WaitError):
         return error.how
     if isinstance(error, CallError):

@@ -149,7 +149,7 @@ class Change:
     ``after_steps``: ids of other resources. In a stage that is `Stage.apart`, the change is made only once earlier
     steps have made them, have tagged them, and have seen them complete.
     ``passed_over``: ids that ``identity`` finds and that the plan has not chosen. They never count as the new resource.
-    ``provided``: also asked right before the call. An objection fails the stage (`Superseded`) without a call.
+    ``provided``: also asked right before the call. An objection fails the change (`Superseded`) without a call.
     ``rehearsed``: before the first change, EC2 is asked with DryRun whether it allows this one.
     ``region``: the text of the call's place, see `Place`.
     """
@@ -261,7 +261,7 @@ class Wait:
     ``about``: the goal's other resource, such as the instance of an attachment.
     ``final``: no change of the plan depends on it, so ``wait: false`` skips it.
     ``expect``: values that fields of the resource's view must then have. A mapping, such as tags, may have more
-    entries. Another value is a mismatch and fails the stage.
+    entries. Another value is a mismatch and fails the step.
     ``timeout``: in seconds, None for the task's.
     ``place``: the place of the resources, see `Query`.
     """
@@ -289,7 +289,7 @@ class Recheck(Protocol):
 
 
 ANY_FAILURE = frozenset({"refused", "failed", "mismatch", "timeout", "unclear"})
-"""A value for `Stage.rollback_on`: the stage is rolled back after every kind of failure."""
+"""A value for `Stage.rollback_on`: the transaction is rolled back after every kind of failure."""
 
 
 @dataclass(frozen=True)
@@ -304,9 +304,9 @@ class Stage:
     ``refused`` (EC2 said no), ``failed`` (a resource ended in a failed state), ``mismatch`` (``expect`` did not hold),
     ``timeout``, ``superseded`` (another run was faster, see `Change.provided`), ``unclear`` (no answer, a fault of
     EC2's or throttling, after all repeats: the call may have had its effect or not). The ids of resources that the
-    stage made are known to the rollback. Its changes to resources that were never made are skipped.
+    plan made are known to the rollback. Its changes to resources that were never made are skipped.
     ``patience``: EC2's error codes that mean "not now" here. The call is repeated until the task's deadline.
-    ``recheck``: see `Recheck`. If AWS does not answer its queries, the stage fails before its first change.
+    ``recheck``: see `Recheck`. If AWS does not answer its queries, the changes fail without a call.
     """
 
     changes: tuple[Change, ...] = ()

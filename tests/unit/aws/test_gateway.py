@@ -30,25 +30,12 @@ from botocore import exceptions as botocore
 from botocore.utils import parse_timestamp
 
 from sandbox.client import Sandbox
-from watching import wait_for, wait_on
+from watching import Clock, wait_for, wait_on
 from worlds import sandbox_gateway
 
 DATE = "Mon, 23 Nov 2026 12:00:00 GMT"
 INSTANCE = "i-00000000000000001"
 ONE = by_id("DescribeInstances", "instance-id", [INSTANCE])
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.time = 0.0
-        self.slept: list[float] = []
-
-    def monotonic(self) -> float:
-        return self.time
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.time += seconds
 
 
 def answer(date: str | None = DATE, **fields: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.progress import Sight
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Resource, Snapshot, Volume
 
-from watching import wait_for
+from watching import Clock, wait_for
 
 VOLUME, SNAPSHOT = "vol-00000001", "snap-00000001"
 
@@ -41,19 +41,6 @@ class Recorder:
 
     def pausing(self, call: str, code: str, seconds: float) -> None:
         self.reports.append(("pausing", call, code, seconds))
-
-
-class Clock:
-    """Time that passes by sleeping only."""
-
-    def __init__(self) -> None:
-        self.time = 0.0
-
-    def monotonic(self) -> float:
-        return self.time
-
-    def sleep(self, seconds: float) -> None:
-        self.time += seconds
 
 
 def polled(wait: Wait, *answers: Sequence[Resource]) -> list[tuple[Any, ...]]:

@@ -23,24 +23,11 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
 
 from in_process import REGION, machine, run, volumes
 from sandbox.client import Sandbox
-from watching import wait_for
+from watching import Clock, wait_for
 from worlds import sandbox_gateway
 
 HERE, THERE = "i-00000001", "i-00000002"
 VOLUME = "vol-00000001"
-
-
-class Clock:
-    """Time that passes by sleeping only."""
-
-    def __init__(self) -> None:
-        self.time = 0.0
-
-    def monotonic(self) -> float:
-        return self.time
-
-    def sleep(self, seconds: float) -> None:
-        self.time += seconds
 
 
 def polled(wait: Wait, clock: Clock, answers: tuple[Resource | None, ...]) -> None:

@@ -14,6 +14,21 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.progress im
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Resource
 
 
+class Clock:
+    """Time that passes by sleeping only. ``slept`` has every pause."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.time += seconds
+
+
 def wait_for(
     ask: Ask,
     waits: Sequence[Wait],

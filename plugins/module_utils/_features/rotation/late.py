@@ -58,7 +58,7 @@ class Deletion:
 
 
 class LateGuards:
-    """`change.Recheck` for the *deletions* of one run. *now*: the moment of its plan."""
+    """`plan.Recheck` for the *deletions* of one run. *now*: the moment of its plan."""
 
     def __init__(self, spec: RotationSpec, deletions: Sequence[Deletion], now: datetime) -> None:
         self._spec, self._deletions, self._now = spec, deletions, now

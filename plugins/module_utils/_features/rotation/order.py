@@ -11,6 +11,7 @@ Private to this collection.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 
 from .copies import Copying
@@ -34,10 +35,11 @@ def completed_before(
         for a_set in decided.going:
             if a_set.key in depending:
                 found[a_set.key] = (*found.get(a_set.key, ()), *copying.unfinished_of(a_set))
+    claims: dict[str, list[str]] = defaultdict(list)
+    for one in decided.keeping.scene.sets if claimed else ():
+        claims[one.group] += [name for name in one.ids if name in claimed]
     for a_set in decided.going if claimed else ():
-        sets = (one for one in decided.keeping.scene.sets if one.group == a_set.group)
-        own = tuple(name for one in sets for name in one.ids if name in claimed)
-        found[a_set.key] = (*found.get(a_set.key, ()), *own)
+        found[a_set.key] = (*found.get(a_set.key, ()), *claims[a_set.group])
     return found
 
 
