@@ -65,7 +65,7 @@ def run_instances(request: Request) -> Shape:
 
     def make() -> tuple[str, Shape]:
         launched = Launch(request, template_tags).perform()
-        answer = reservation(request, launched, Network(request))
+        answer = reservation(request, launched, Network(request, [one.id for one in launched]))
         for row in answer["Instances"]:
             # As recorded: the devices and the state of the metadata options show only when they are read later.
             row["BlockDeviceMappings"] = []
@@ -85,7 +85,7 @@ def run_instances(request: Request) -> Shape:
                 "The request to launch an instance uses the same client token as a previous request for which the "
                 "instance has been terminated.",
             )
-        return reservation(request, found, Network(request))
+        return reservation(request, found, Network(request, [one.id for one in found]))
 
     if request.params.get("DryRun"):
         make()

@@ -24,7 +24,9 @@ from .report import PlanReport, Withdrawal
 from .resources import Resource
 from .state import Query, State
 
-_NO_IDENTITY = (tag_names.ORIGIN, tag_names.PARTS, tag_names.TRIAL, tag_names.MACHINE, tag_names.COPIED_TO)
+_NO_IDENTITY = frozenset(
+    {tag_names.ORIGIN, *tag_names.ORIGINS, tag_names.PARTS, tag_names.TRIAL, tag_names.MACHINE, tag_names.COPIED_TO}
+)
 """The collection's tags that describe the bearer, and not the purpose for which it was made."""
 _HASHED = frozenset({"UserData", "UefiData"})
 """Request parameters that may hold secrets: passwords in user data, keys in UEFI variables."""

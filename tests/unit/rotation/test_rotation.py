@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.planner import FEATURE
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError, UnsafePlan
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change, Plan
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Plan
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
     Fact,
     Image,
@@ -54,6 +54,7 @@ from rotation_world import (
     machine,
     parsed,
     planned,
+    request_tags,
     snapshot,
     snapshot_set,
     volume,
@@ -61,11 +62,6 @@ from rotation_world import (
 )
 
 # --- small worlds ----------------------------------------------------------------------------------------------------
-
-
-def request_tags(change: Change) -> dict[str, str]:
-    (one,) = change.parameters["TagSpecifications"]
-    return {tag["Key"]: tag["Value"] for tag in one["Tags"]}
 
 
 # --- what is refused without a look at EC2 ---------------------------------------------------------------------------
@@ -523,8 +519,8 @@ def test_tags_beyond_the_limit_of_a_snapshot_are_left_out_with_a_warning(whole: 
     plan = planned(Account.of(resources), **given)
     account = afterwards(Account.of(resources), plan)
     (made,) = [one for one in account.resources.values() if isinstance(one, Snapshot)]
-    # Its lock, whom it is shared with and, without a set, the name and the size of one have their places.
-    assert len(made.tags) == 50 - (2 if whole else 4)
+    # Two places are for a lock and for sharing. The others: of a set the source, of one volume the set and its size.
+    assert len(made.tags) == 50 - (3 if whole else 4)
     assert (made.tags["Name"], made.tags["tag 00"], made.tags["team"]) == ("db", "mine", "a")
     (warning,) = plan.warnings
     assert V1 in warning

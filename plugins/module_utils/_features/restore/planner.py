@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import Any
 
 from ..._domain.attachments import attachment_limit, attachment_queries, disk, free_device, taken_disks
+from ..._domain.origins import origin_of
 from ..._domain.succession import successor
 from ..._domain.zones import unsupported_site
 from ..._kernel import tags as tag_names
@@ -28,7 +29,6 @@ from ..._kernel.report import PlanReport
 from ..._kernel.resources import Fact, Instance, Snapshot, Volume
 from ..._kernel.state import Query, State
 from ..._kernel.times import format_moment
-from .candidates import origin_of
 from .changes import attachment, creation, planned_volume
 from .drills import drill_stages, leftovers
 from .earlier import elsewhere_notes, is_elsewhere, older_notes

@@ -25,6 +25,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
+from ..._domain.origins import has_origin, origin_of
 from ..._domain.snapshot_sets import SnapshotSet, is_instance_set
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import bounded
@@ -170,6 +171,8 @@ class Copying:
             tag_names.TAKEN: self._taken(a_set, source),
         }
         along = {key: source.tags[key] for key in _ALONG if key in source.tags}
+        if tag_names.ORIGIN not in along and has_origin(source):
+            along[tag_names.ORIGIN] = origin_of(source).value
         own = {**self.spec.tags, **along, **own}
         # An adopted original may have as many tags as EC2 allows, without ours.
         others, _left_out = tag_names.with_room(own, carried(source.tags))
