@@ -49,7 +49,10 @@ def plan_of(spec: VolumesSpec, ec2: Ec2, entries: Sequence[Mapping[str, Any]] = 
 
 @dataclass(frozen=True)
 class Case:
-    """The world, the declaration, and the outcome: the plan's steps, or the words of the refusal."""
+    """The world, the declaration, and the outcome: the plan's steps, or the words of the refusal.
+
+    ``whole``: the refusal concerns the instance or the zone, so no other entry can be planned either.
+    """
 
     title: str
     there: Sequence[Resource]
@@ -58,6 +61,7 @@ class Case:
     refused: type[StorageError] | None = None
     words: Sequence[str] = ()
     given: Mapping[str, Any] = field(default_factory=dict)
+    whole: bool = False
 
     def ec2(self) -> Ec2:
         there = list(self.there)
@@ -80,9 +84,11 @@ def no(
     volumes: Sequence[Entry],
     refused: type[StorageError],
     words: str,
+    *,
+    whole: bool = False,
     **given: Any,
 ) -> Any:
-    return pytest.param(Case(title, there, volumes, (), refused, listed(words), given), id=title)
+    return pytest.param(Case(title, there, volumes, (), refused, listed(words), given, whole), id=title)
 
 
 def told(spec: VolumesSpec, state: State, bindings: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -157,12 +163,28 @@ def check(case: Case) -> Ec2:
             plan_of(spec, ec2)
         message = short(str(refused.value))
         assert [word for word in case.words if word not in message] == [], message
+        if not case.whole:
+            assert_another_entry_is_planned(case)
     else:
         plan = plan_of(spec, ec2)
         assert steps(plan) == list(case.steps)
         assert_only_dependents_are_left_out(plan)
         carried_out(spec, ec2)
     return ec2
+
+
+ANOTHER = {"name": "unrelated", "size": 5}
+
+
+def assert_another_entry_is_planned(case: Case) -> None:
+    """An entry that is refused stops no other one: a further new volume is planned, and the task fails afterwards."""
+    shared = any(entry.get("multi_attach") for entry in case.volumes) and len(case.spec.instance_ids) > 1
+    another = {**ANOTHER, **({"multi_attach": True, "volume_type": "io2", "iops": 100} if shared else {})}
+    plan = plan_of(declared(*case.volumes, another, **case.given), case.ec2())
+    assert plan.refused is not None
+    message = short(str(plan.refused))
+    assert [word for word in case.words if word not in message] == [], message
+    assert {change.parameters.get("Size") for change in plan.changes if change.action == "CreateVolume"} == {5}
 
 
 def planned(spec: VolumesSpec, ec2: Ec2) -> tuple[State, Plan] | None:

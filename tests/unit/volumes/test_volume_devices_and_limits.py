@@ -64,6 +64,7 @@ DEVICES = [
         [{"name": "a"}],
         SpecError,
         "volumes[0] (a) | no device name is free | i-1 | device_name",
+        whole=True,
     ),
     ok(
         "free on all of the instances",
@@ -247,6 +248,7 @@ LOG = volume(1, WEB, "/dev/sdf", name="log")
                 [NEW],
                 UnsafePlan,
                 f"volumes[0] (new) of i-1 | type t | {most} volumes | have {have} | Detach others first",
+                whole=True,
             )
             for title, kind, most, interfaces, have in (
                 ("dedicated, beyond", "dedicated", 2, 1, "3"),
@@ -260,6 +262,7 @@ LOG = volume(1, WEB, "/dev/sdf", name="log")
             [NEW, {**NEW, "name": "newer"}],
             UnsafePlan,
             "volumes[0] (new) of i-1, volumes[1] (newer) of i-1 | 3 volumes | have 4",
+            whole=True,
         ),
         no(
             "multi-attach needs Nitro",
@@ -267,6 +270,7 @@ LOG = volume(1, WEB, "/dev/sdf", name="log")
             [CLUSTER],
             UnsafePlan,
             "i-1 | multi_attach | type t | Nitro",
+            whole=True,
         ),
     ],
 )

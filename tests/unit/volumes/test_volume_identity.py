@@ -343,7 +343,7 @@ IDENTITY = [
     ),
     # instances
     *(
-        no(f"an instance that is {state}", [instance(WEB, state)], [DATA], SpecError, f"i-1 | {state}")
+        no(f"an instance that is {state}", [instance(WEB, state)], [DATA], SpecError, f"i-1 | {state}", whole=True)
         for state in ("terminated", "shutting-down")
     ),
     no(
@@ -352,6 +352,7 @@ IDENTITY = [
         [DATA],
         SpecError,
         "instance_ids | i-1 does not exist | Check the id and the region",
+        whole=True,
     ),
     # another service's
     ok("managed by a service, as declared", [volume(1, WEB, name="data", operator="eks")], [DATA]),
@@ -375,6 +376,7 @@ IDENTITY = [
             [DATA],
             SpecError,
             f"availability_zone | no zone {zone}",
+            whole=True,
             instance_ids=None,
             availability_zone=zone,
             spec="web",
