@@ -590,11 +590,10 @@ class Network:
     @cached_property
     def rows(self) -> dict[str, Shape]:
         """moto's rows by instance id."""
-        params: Shape = {"MaxResults": 1_000_000} if self._ids is None else {"InstanceIds": self._ids}
-        if self._ids == []:
-            return {}
-        answer = self._request.moto("DescribeInstances", params)
-        return {row["InstanceId"]: row for one in answer["Reservations"] for row in one["Instances"]}
+        request = self._request
+        ids = self._ids if self._ids is not None else list(request.home.instances)
+        with request.world.lock:
+            return request.world.moto.instances(ids, account=request.account, region=request.region)
 
     @cached_property
     def elastic(self) -> dict[str, str]:
