@@ -32,7 +32,7 @@ from hypothesis import strategies as st
 
 from asking import answered, asks
 from in_process import machine, run
-from power_world import HEIR, ONE, REGION, THREE, TWO, spec
+from power_world import ONE, REGION, SUCCESSOR, THREE, TWO, spec
 from proven import launched, stopped_at
 from sandbox.client import Sandbox
 from worlds import World
@@ -56,8 +56,8 @@ def instance(instance_id: str = ONE, state: str = "running", tag: str | None = N
     return launched(made)
 
 
-def heir(**fields: Any) -> Instance:
-    return instance(HEIR, **{"tags": {"ec2ops:replaces": ONE}, **fields})
+def successor(**fields: Any) -> Instance:
+    return instance(SUCCESSOR, **{"tags": {"ec2ops:replaces": ONE}, **fields})
 
 
 def world(*resources: Resource) -> State:
@@ -368,15 +368,19 @@ def test_a_start_that_lacks_capacity_is_tried_again() -> None:
 @pytest.mark.parametrize("state", ["running", "restored"])
 def test_a_replaced_instance_is_not_started_beside_its_successor(state: str) -> None:
     old = instance(state="stopped", tag=HELD)
-    with pytest.raises(UnsafePlan, match=f"{ONE} was replaced by {HEIR}.*force_start"):
-        plan(spec(state), old, heir())
-    assert "StartInstances" in [change.action for change in plan(spec(state, force_start=True), old, heir()).changes]
-    assert "StartInstances" in [change.action for change in plan(spec(state), old, heir(state="terminated")).changes]
+    with pytest.raises(UnsafePlan, match=f"{ONE} was replaced by {SUCCESSOR}.*force_start"):
+        plan(spec(state), old, successor())
+    assert "StartInstances" in [
+        change.action for change in plan(spec(state, force_start=True), old, successor()).changes
+    ]
+    assert "StartInstances" in [
+        change.action for change in plan(spec(state), old, successor(state="terminated")).changes
+    ]
 
 
 def test_two_successors_are_ambiguous() -> None:
     with pytest.raises(Ambiguous):
-        plan(spec("running"), instance(state="stopped"), heir(), instance(THREE, tags={"ec2ops:replaces": ONE}))
+        plan(spec("running"), instance(state="stopped"), successor(), instance(THREE, tags={"ec2ops:replaces": ONE}))
 
 
 # --- restored ---------------------------------------------------------------------------------------------------------
@@ -426,7 +430,7 @@ def test_outdated_hold_is_removed_before_the_starts() -> None:
 
 
 def test_restored_with_a_gone_replaced_id_changes_nothing() -> None:
-    assert plan(spec("restored"), heir()).stages == ()
+    assert plan(spec("restored"), successor()).stages == ()
 
 
 def test_restored_with_an_unknown_id_is_refused() -> None:
@@ -449,18 +453,18 @@ def test_without_ids_the_end_of_the_hold_decides(ended: int, older_than: str, ta
 
 def test_without_ids_a_replaced_instance_is_left_and_named() -> None:
     made = plan(
-        spec("restored", instance_ids=None), instance(ONE, "stopped", OVER), instance(TWO, "stopped", OVER), heir()
+        spec("restored", instance_ids=None), instance(ONE, "stopped", OVER), instance(TWO, "stopped", OVER), successor()
     )
     assert [change.resource for change in made.changes] == [TWO, TWO]
     (warning,) = made.warnings
-    assert f"{ONE} was replaced by {HEIR}" in warning
+    assert f"{ONE} was replaced by {SUCCESSOR}" in warning
 
 
 def on_trial(trial: str, hours: float) -> Instance:
     """A successor with this record, launched so long ago."""
     born = NOW - timedelta(hours=hours)
     facts = {"BlockDeviceMappings": [{"Ebs": {"AttachTime": born}}]}
-    return heir(launch_time=born, facts=facts, tags={"ec2ops:replaces": ONE, "ec2ops:trial": trial})
+    return successor(launch_time=born, facts=facts, tags={"ec2ops:replaces": ONE, "ec2ops:trial": trial})
 
 
 GIVEN_UP = [(["CreateTags 9"], [])]
@@ -491,14 +495,14 @@ def test_predecessor_that_is_back_serves_and_its_successor_is_rejected(
     assert steps(made) == expected
     if GIVEN_UP[0] in expected:
         (warning,) = made.warnings
-        assert f"{HEIR} was launched to replace {ONE} and is unproven" in warning
+        assert f"{SUCCESSOR} was launched to replace {ONE} and is unproven" in warning
         mark = next(change for change in made.changes if change.action == "CreateTags")
         assert mark.parameters == {"Tags": [{"Key": "ec2ops:trial", "Value": "rejected"}]}
 
 
 def test_a_successor_that_serves_is_one() -> None:
     old = instance(state="stopped", tag=OVER)
-    with pytest.raises(UnsafePlan, match=f"{ONE} was replaced by {HEIR}"):
+    with pytest.raises(UnsafePlan, match=f"{ONE} was replaced by {SUCCESSOR}"):
         plan(spec("restored"), old, on_trial("serving", hours=2))
 
 

@@ -59,12 +59,12 @@ from relaunch_world import (
     TRIAL,
     VOLUMES,
     actions,
-    heir,
     instance,
     launch,
     plain,
     plan,
     spec,
+    successor,
     world,
 )
 
@@ -339,7 +339,7 @@ def test_user_data_arrives_byte_for_byte_and_is_shown_as_its_hash(content: bytes
 
 
 def test_a_chain_of_replacements_keeps_all_ids() -> None:
-    current = heir(replaces=f"{OLD},{OLDEST}")
+    current = successor(replaces=f"{OLD},{OLDEST}")
     change = launch(spec(image_id=AMI2), current, image=dataclasses.replace(IMAGE, image_id=AMI2))
     tags = {tag["Key"]: tag["Value"] for tag in change.parameters["TagSpecifications"][0]["Tags"]}
     assert tags[REPLACES] == f"{NEW},{OLD},{OLDEST}"
@@ -593,7 +593,7 @@ def test_predecessor_is_retired_as_requested(
     assert not made.stages[0].waits[0].final
 
 
-@pytest.mark.parametrize("successors", [(), (heir(),)])
+@pytest.mark.parametrize("successors", [(), (successor(),)])
 @pytest.mark.parametrize(
     ("options", "fields", "warned"),
     [
@@ -802,13 +802,13 @@ def test_an_instance_that_is_not_there_is_refused(resources: tuple[Resource, ...
     [
         (OLD, (plain(image_id=AMI),)),
         (OLD, (plain(image_id=AMI, state="stopped"),)),
-        (OLD, (heir(), plain(state="stopped"))),
-        (NEW, (heir(), plain(state="stopped"))),
-        (OLD, (heir(), plain(state="terminated"))),
-        (OLD, (heir(), plain(state="terminated", tags={TAG: HELD}))),
-        (OLD, (heir(),)),
+        (OLD, (successor(), plain(state="stopped"))),
+        (NEW, (successor(), plain(state="stopped"))),
+        (OLD, (successor(), plain(state="terminated"))),
+        (OLD, (successor(), plain(state="terminated", tags={TAG: HELD}))),
+        (OLD, (successor(),)),
         # A predecessor further back is not ours to retire any more.
-        (OLDEST, (heir(replaces=f"{OLD},{OLDEST}"), plain(instance_id=OLDEST, state="terminated"))),
+        (OLDEST, (successor(replaces=f"{OLD},{OLDEST}"), plain(instance_id=OLDEST, state="terminated"))),
     ],
 )
 def test_an_instance_that_runs_from_the_image_is_up_to_date(given_id: str, resources: tuple[Resource, ...]) -> None:
@@ -817,7 +817,7 @@ def test_an_instance_that_runs_from_the_image_is_up_to_date(given_id: str, resou
 
 @pytest.mark.parametrize("there", [(), (plain(state="stopped"),)], ids=["gone", "retired"])
 def test_gone_id_that_only_a_tag_leads_on_is_up_to_date_with_a_warning(there: tuple[Resource, ...]) -> None:
-    made = plan(spec(instance_id=OLDEST), heir(replaces=f"{OLD},{OLDEST}"), *there, image=None)
+    made = plan(spec(instance_id=OLDEST), successor(replaces=f"{OLD},{OLDEST}"), *there, image=None)
     assert made.stages == ()
     (warning,) = made.warnings
     assert OLDEST in warning
@@ -826,7 +826,7 @@ def test_gone_id_that_only_a_tag_leads_on_is_up_to_date_with_a_warning(there: tu
 
 def test_an_old_id_stands_for_the_living_successor() -> None:
     wanted = spec(image_id=AMI2)
-    made = plan(wanted, heir(), plain(state="stopped"), image=dataclasses.replace(IMAGE, image_id=AMI2))
+    made = plan(wanted, successor(), plain(state="stopped"), image=dataclasses.replace(IMAGE, image_id=AMI2))
     new = planned("instance", f"in place of {NEW}")
     assert [change.resource for change in made.changes] == [new, new, NEW]
 
@@ -845,7 +845,7 @@ def test_an_old_id_stands_for_the_living_successor() -> None:
 def test_interrupted_retirement_continues_once_the_successor_is_healthy(
     old_instance: str, old: Instance, expected: list[str]
 ) -> None:
-    made = plan(spec(old_instance=old_instance), heir(), old)
+    made = plan(spec(old_instance=old_instance), successor(), old)
     assert actions(made) == expected
     (proof, *_rest) = made.stages
     assert not proof.changes
@@ -917,7 +917,7 @@ def test_each_phase_of_a_successor_has_its_plan(
     given_id: str, row: tuple[str, Instance, str | None, list[str] | str, list[list[str]], list[str] | str]
 ) -> None:
     _name, old, trial, same, back, other = row
-    new = heir(minutes=22 * 60, trial=trial)
+    new = successor(minutes=22 * 60, trial=trial)
     if isinstance(same, str):
         with pytest.raises(UnsafePlan, match=same) as caught:
             plan(spec(instance_id=given_id), new, old)
@@ -944,14 +944,14 @@ def test_each_phase_of_a_successor_has_its_plan(
 
 @pytest.mark.parametrize(("trial", "expected"), [("unproven", 1), ("serving", 1), (None, 0)])
 def test_kept_predecessor_leaves_no_hold(trial: str | None, expected: int) -> None:
-    made = plan(spec(old_instance="keep"), heir(trial=trial), plain())
+    made = plan(spec(old_instance="keep"), successor(trial=trial), plain())
     assert actions(made) == ["DeleteTags 2"] * expected
-    again = overlay(world(heir(trial=trial), plain()), made.published())
+    again = overlay(world(successor(trial=trial), plain()), made.published())
     assert planner.plan(spec(image_id=AMI2), again.with_resources([dataclasses.replace(IMAGE, image_id=AMI2)]), NOW)
 
 
 def test_protected_rejected_successor_loses_its_protection_first() -> None:
-    new = heir(trial="rejected")
+    new = successor(trial="rejected")
     made = plan(spec(), new, plain(), Fact(f"{OLD}/disableApiTermination", True))
     assert actions(made) == ["ModifyInstanceAttribute 2", "TerminateInstances 2"]
 
@@ -959,34 +959,34 @@ def test_protected_rejected_successor_loses_its_protection_first() -> None:
 def test_rolled_back_run_returns_the_predecessor() -> None:
     for given_id in (OLD, NEW):
         wanted = spec(instance_id=given_id)
-        state = world(heir(trial="rejected"), plain())
+        state = world(successor(trial="rejected"), plain())
         after = overlay(state, guard(planner.plan(wanted, state, NOW)).published())
         assert planner.result(wanted, after)["instance_id"] == OLD
 
 
 def test_rejected_successor_is_terminated_before_the_next_health_wait() -> None:
-    made = plan(spec(), heir(trial="rejected"), heir(OLDEST, trial="unproven"), plain())
+    made = plan(spec(), successor(trial="rejected"), successor(OLDEST, trial="unproven"), plain())
     assert actions(made) == ["TerminateInstances 2", "CreateTags 3", "StopInstances 1"]
 
 
 def test_two_that_have_not_proved_themselves_are_ambiguous() -> None:
     with pytest.raises(Ambiguous, match="Terminate all but one"):
-        plan(spec(), heir(trial="unproven"), heir(OLDEST, trial="unproven"), plain())
+        plan(spec(), successor(trial="unproven"), successor(OLDEST, trial="unproven"), plain())
 
 
 @pytest.mark.parametrize("state", ["stopped", "stopping"])
 def test_one_that_does_not_run_cannot_prove_itself(state: str) -> None:
     with pytest.raises(UnsafePlan, match=f"It is {state}, and {OLD} is running.*terminate {NEW}"):
-        plan(spec(), heir(state=state, trial="unproven"), plain())
+        plan(spec(), successor(state=state, trial="unproven"), plain())
 
 
 def test_on_failure_keep_rolls_back_nothing_of_an_earlier_run() -> None:
-    made = plan(spec(on_failure="keep"), heir(trial="unproven"), plain())
+    made = plan(spec(on_failure="keep"), successor(trial="unproven"), plain())
     assert returning(made) == []
     with pytest.raises(UnsafePlan, match=f"{NEW} did not become healthy in place of {OLD}, and is kept"):
-        plan(spec(on_failure="keep"), heir(trial="rejected"), plain())
+        plan(spec(on_failure="keep"), successor(trial="rejected"), plain())
     again = dataclasses.replace(IMAGE, image_id=AMI2)
-    made = plan(spec(on_failure="keep", image_id=AMI2), heir(trial="rejected"), plain(), image=again)
+    made = plan(spec(on_failure="keep", image_id=AMI2), successor(trial="rejected"), plain(), image=again)
     assert "TerminateInstances" not in [change.action for change in made.changes]
 
 
@@ -994,7 +994,7 @@ def test_on_failure_keep_rolls_back_nothing_of_an_earlier_run() -> None:
 @pytest.mark.parametrize("image", [IMAGE, None])
 def test_late_retirement_names_the_kept_attachments(trial: str | None, image: Image | None) -> None:
     address = {"elastic_ip": True, "facts": {"PublicIpAddress": "203.0.113.7"}}
-    kept, written = plan(spec(), heir(trial=trial), instance(**address), image=image).warnings
+    kept, written = plan(spec(), successor(trial=trial), instance(**address), image=image).warnings
     assert "Elastic IP 203.0.113.7 (elastic_ip: keep)" in kept
     assert f"lacks the writes of {OLD} to its" in written
     assert f"since the capture of {AMI}" in written
@@ -1015,15 +1015,15 @@ def test_late_retirement_names_the_kept_attachments(trial: str | None, image: Im
 )
 def test_predecessor_started_after_its_replacement_is_left_and_named(old_instance: str, fields: dict[str, Any]) -> None:
     # A restart does not make the successor younger.
-    successor = heir(minutes=48 * 60, launch_time=NOW)
+    current = successor(minutes=48 * 60, launch_time=NOW)
     old = plain(launch_time=AGAIN, **fields)
-    made = plan(spec(old_instance=old_instance), successor, old, Fact(f"{OLD}/disableApiStop", True))
+    made = plan(spec(old_instance=old_instance), current, old, Fact(f"{OLD}/disableApiStop", True))
     assert made.stages == ()
     (warning,) = made.warnings
     assert f"{OLD} was started again after {NEW} had replaced it" in warning
     assert f"Stop or terminate {OLD} yourself" in warning
     # Nothing is asked about it either.
-    assert asked(spec(old_instance=old_instance), successor, old) == ["DescribeInstances"] * 2
+    assert asked(spec(old_instance=old_instance), current, old) == ["DescribeInstances"] * 2
 
 
 @pytest.mark.parametrize(
@@ -1041,29 +1041,29 @@ def test_predecessor_started_after_its_replacement_is_left_and_named(old_instanc
 def test_interrupted_retirement_is_distinguished_from_a_start_by_hand(
     minutes: int, fields: dict[str, Any], expected: list[str]
 ) -> None:
-    assert actions(plan(spec(), heir(minutes=minutes), plain(**{"launch_time": AGAIN, **fields}))) == expected
+    assert actions(plan(spec(), successor(minutes=minutes), plain(**{"launch_time": AGAIN, **fields}))) == expected
 
 
 def test_a_stop_that_is_under_way_is_waited_for() -> None:
-    made = plan(spec(), heir(), plain(state="stopping"))
+    made = plan(spec(), successor(), plain(state="stopping"))
     assert (actions(made), goals(made)) == ([], ["stopped"])
 
 
 def test_kept_predecessor_needs_no_retirement() -> None:
-    assert plan(spec(old_instance="keep"), heir(), plain()) == Plan()
+    assert plan(spec(old_instance="keep"), successor(), plain()) == Plan()
 
 
 @pytest.mark.parametrize("trial", [None, "serving"])
 @pytest.mark.parametrize("minutes", [1, 1000])
 def test_successor_that_has_served_is_never_rolled_back(trial: str | None, minutes: float) -> None:
-    made = plan(spec(), heir(minutes=minutes, trial=trial), plain())
+    made = plan(spec(), successor(minutes=minutes, trial=trial), plain())
     assert actions(made) == ["StopInstances 1"]
     assert all(not stage.on_failure and not stage.rollback_on for stage in made.stages)
 
 
 @pytest.mark.parametrize("state", ["stopped", "stopping"])
 def test_stopped_successor_retires_no_predecessor(state: str) -> None:
-    made = plan(spec(), heir(state=state), plain())
+    made = plan(spec(), successor(state=state), plain())
     assert made.is_empty
     (warning,) = made.warnings
     assert NEW in warning
@@ -1072,9 +1072,9 @@ def test_stopped_successor_retires_no_predecessor(state: str) -> None:
 
 def test_obstacle_to_a_retirement_is_refused_there_too() -> None:
     with pytest.raises(UnsafePlan, match="termination protection"):
-        plan(spec(old_instance="terminate"), heir(), plain(), Fact(f"{OLD}/disableApiTermination", True))
+        plan(spec(old_instance="terminate"), successor(), plain(), Fact(f"{OLD}/disableApiTermination", True))
     with pytest.raises(UnsafePlan, match=DATA):
-        plan(spec(old_instance="terminate"), heir(), instance(block_devices=DOOMED))
+        plan(spec(old_instance="terminate"), successor(), instance(block_devices=DOOMED))
 
 
 # --- questions --------------------------------------------------------------------------------------------------------
@@ -1108,10 +1108,10 @@ def asked(wanted: planner.RelaunchSpec, *resources: Resource) -> list[str]:
     ("given_id", "resources", "calls"),
     [
         (OLD, (plain(image_id=AMI),), 2),
-        (OLD, (heir(), plain(state="stopped")), 2),
-        (OLD, (heir(),), 2),
-        (NEW, (heir(), plain(state="stopped")), 3),
-        (OLDEST, (heir(replaces=f"{OLD},{OLDEST}"),), 3),
+        (OLD, (successor(), plain(state="stopped")), 2),
+        (OLD, (successor(),), 2),
+        (NEW, (successor(), plain(state="stopped")), 3),
+        (OLDEST, (successor(replaces=f"{OLD},{OLDEST}"),), 3),
         (OLD, (), 2),
     ],
 )
@@ -1175,7 +1175,7 @@ def test_each_target_group_of_instances_or_addresses_is_asked_for_its_targets() 
 
 
 def test_unfinished_retirement_queries_its_obstacles() -> None:
-    calls = asked(spec(), heir(), plain())
+    calls = asked(spec(), successor(), plain())
     assert calls == [
         "DescribeImages",
         *["DescribeInstanceAttribute"] * 2,
@@ -1198,8 +1198,8 @@ old_ones = st.builds(
 )
 worlds = st.one_of(
     old_ones.map(lambda old: [old]),
-    old_ones.map(lambda old: [heir(), old]),
-    old_ones.map(lambda old: [heir(image_id=BASE), old]),
+    old_ones.map(lambda old: [successor(), old]),
+    old_ones.map(lambda old: [successor(image_id=BASE), old]),
 )
 specs = st.builds(
     lambda old_instance, on_failure, checks, given_id: spec(

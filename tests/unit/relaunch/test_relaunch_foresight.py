@@ -16,7 +16,22 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
 from ansible_collections.ec2ops.storage.plugins.modules import ami_bake, instance_power, instance_relaunch
 
 from in_process import changing_calls, machine, run
-from relaunch_world import AMI, HELD, IMAGE, INTERFACE, M5, OLD, ROOT, TAG, actions, heir, launch, plain, plan, spec
+from relaunch_world import (
+    AMI,
+    HELD,
+    IMAGE,
+    INTERFACE,
+    M5,
+    OLD,
+    ROOT,
+    TAG,
+    actions,
+    launch,
+    plain,
+    plan,
+    spec,
+    successor,
+)
 from sandbox.client import Sandbox
 
 
@@ -133,7 +148,7 @@ def test_check_of_a_group_predicts_the_encrypted_root() -> None:
     ],
 )
 def test_override_of_an_instance_that_is_up_to_date_is_named(overrides: dict[str, Any], words: str) -> None:
-    current = heir(facts={"NetworkInterfaces": [INTERFACE]})
+    current = successor(facts={"NetworkInterfaces": [INTERFACE]})
     (warning,) = plan(spec(overrides=overrides), current).warnings
     assert words in warning
     assert "are not applied" in warning
@@ -141,7 +156,7 @@ def test_override_of_an_instance_that_is_up_to_date_is_named(overrides: dict[str
 
 def test_override_that_the_instance_has_is_not_named() -> None:
     profile = {"Arn": "arn:aws:iam::123456789012:instance-profile/path/web"}
-    current = heir(facts={"NetworkInterfaces": [INTERFACE], "IamInstanceProfile": profile, "KeyName": "deploy"})
+    current = successor(facts={"NetworkInterfaces": [INTERFACE], "IamInstanceProfile": profile, "KeyName": "deploy"})
     overrides = {
         "instance_type": "m5.large",
         "key_name": "deploy",

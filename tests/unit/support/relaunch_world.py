@@ -98,7 +98,7 @@ def plain(**fields: Any) -> Instance:
     return instance(**{"block_devices": (BlockDevice("/dev/xvda", ROOT, True),), **fields})
 
 
-def heir(
+def successor(
     instance_id: str = NEW, replaces: str = OLD, minutes: float = 5, trial: str | None = None, **fields: Any
 ) -> Instance:
     """A successor that was launched so many minutes ago. *trial*: its record, none for a finished replacement."""

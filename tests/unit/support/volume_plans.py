@@ -179,8 +179,8 @@ def assert_no_write_is_lost(ec2: Ec2, volume_ids: Iterable[str]) -> None:
     """A volume's writes are on the volume, on its replacement, or on its last snapshot."""
     for volume_id in volume_ids:
         held = ec2.written.get(volume_id, ())
-        heirs = [item for item in ec2.volumes() if volume_id in item.tags.get("ec2ops:replaces", "").split(",")]
+        successors = [item for item in ec2.volumes() if volume_id in item.tags.get("ec2ops:replaces", "").split(",")]
         finals = [item for item in ec2.snapshots() if item.tags.get("ec2ops:final") == volume_id]
-        kept = [item.resource_id for item in (*heirs, *finals) if not of_no_use(item)]
+        kept = [item.resource_id for item in (*successors, *finals) if not of_no_use(item)]
         assert [one for one in kept if ec2.written.get(one, ())[: len(held)] != held] == []
         assert kept or volume_id in ec2.resources or not held

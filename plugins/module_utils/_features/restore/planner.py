@@ -39,7 +39,6 @@ from .search import (
     ENCRYPTION,
     attached_query,
     drill_queries,
-    heir_queries,
     restored_claims,
     restored_queries,
     set_queries,
@@ -47,6 +46,7 @@ from .search import (
     snapshots_by_id,
     source_queries,
     target_queries,
+    target_successor_queries,
     unnamed_query,
     zone_queries,
 )
@@ -250,7 +250,7 @@ def _target(spec: RestoreSpec, state: State) -> Instance | None:
     found = state.instance(spec.target_id)
     if found is not None and found.alive:
         return found
-    state.require(*heir_queries(spec.target_id, found))
+    state.require(*target_successor_queries(spec.target_id, found))
     _require_unreplaced(spec, state)
     if found is None:
         raise SpecError(
@@ -274,7 +274,7 @@ def _place_queries(spec: RestoreSpec, target: Instance | None, *, making: bool, 
         yield from (ENCRYPTION, *zone_queries(spec))
     if target is not None and (making or attaching):
         yield from attachment_queries(target)
-        yield from heir_queries(spec.target_id, target)
+        yield from target_successor_queries(spec.target_id, target)
 
 
 def _zone(spec: RestoreSpec, state: State, target: Instance | None) -> str:

@@ -186,7 +186,7 @@ def zone_queries(spec: RestoreSpec) -> tuple[Query, ...]:
     return (ZONES,) if spec.is_drill else ()
 
 
-def heir_queries(instance_id: str, found: Instance | None) -> tuple[Query, ...]:
+def target_successor_queries(instance_id: str, found: Instance | None) -> tuple[Query, ...]:
     """Return the query for the successor of the instance, where a relaunch may have retired it."""
     at_rest = found is None or not found.alive or found.state in ("stopping", "stopped")
     return successor_queries([instance_id]) if at_rest else ()
