@@ -23,7 +23,7 @@ from .._kernel.failures import CallError, WaitError
 from .._kernel.graph import Graph, Step, graph_of, rollback_of
 from .._kernel.ids import kind_of, moment_of, planned_in, substitute
 from .._kernel.plan import Change, Recheck, Stage
-from .._kernel.resources import Resource, Snapshot, from_view
+from .._kernel.resources import Resource, Snapshot, from_view, subject_of
 from .._kernel.times import format_instant
 from .calls import Checked, bind, check, halves, is_deferred, require_wanted
 from .duplicates import Settled, settle
@@ -342,7 +342,7 @@ class Scheduler:
         """Keep the resources of a step as EC2 shows them, with their facts."""
         bindings = self.outcome.bindings
         names = {substitute(resource, bindings) for wait in step.waits for resource in wait.resources} - self._gone
-        found = {key: one for key, one in seen.items() if key.partition("/")[0] in names}
+        found = {key: one for key, one in seen.items() if subject_of(one) in names}
         self.outcome.observed.update(found)
         self.outcome.seconds.update(dict.fromkeys(found, self._gateway.monotonic() - self._began))
         for name, resource_id in list(bindings.items()) if self._moments else ():

@@ -15,11 +15,11 @@ import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.image import planner
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.image.spec import described
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import Ambiguous, SpecError, UnsafePlan
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import UEFI_DATA
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Plan
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction import overlay
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
     BlockDevice,
-    Fact,
     Image,
     ImageDevice,
     Instance,
@@ -28,6 +28,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
     Volume,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import USERS
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import boto3_tags
 from hypothesis import given
 from hypothesis import strategies as st
@@ -180,7 +181,7 @@ def test_overrides_and_given_hardware_win() -> None:
 def test_uefi_data_and_ephemeral_devices_are_inherited() -> None:
     source = instance(facts={"CurrentInstanceBootMode": "uefi"})
     base = dataclasses.replace(BASE_IMAGE, block_devices=(ImageDevice("/dev/sdb", virtual_name="ephemeral0"),))
-    planned = plan(spec(), source, base, Fact(f"{OLD}/uefiData", "QU1aTlVFRkk="))
+    planned = plan(spec(), source, base, UEFI_DATA.fact(OLD, "QU1aTlVFRkk="))
     parameters = planned.changes[-1].parameters
     assert parameters["UefiData"] == "QU1aTlVFRkk="
     assert {"DeviceName": "/dev/sdb", "VirtualName": "ephemeral0"} in parameters["BlockDeviceMappings"]
@@ -545,10 +546,7 @@ def test_absent_keeps_snapshots_of_another_image() -> None:
 
 
 def test_absent_is_refused_while_the_image_is_used_unless_forced() -> None:
-    users = Fact(
-        f"{AMI}/references",
-        [{"resource_type": "ec2:Instance", "arn": f"arn:aws:ec2:{REGION}:{OWNER}:instance/{OTHER}"}],
-    )
+    users = USERS.fact(AMI, (f"arn:aws:ec2:{REGION}:{OWNER}:instance/{OTHER}",))
     with pytest.raises(UnsafePlan, match=OTHER):
         plan(absent(), made(spec()), users)
     assert actions(plan(absent(force=True), made(spec()), users)) == ["DeregisterImage"]

@@ -21,6 +21,13 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._domain.power_cycle
 from ansible_collections.ec2ops.storage.plugins.module_utils._engine.apply import apply
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.power import planner
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import Ambiguous, SpecError, UnsafePlan
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import (
+    INSTANCE_TYPE,
+    IS_PERSISTENT,
+    MEMBERSHIP,
+    STOP_PROTECTION,
+    Membership,
+)
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import planned
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Plan, guard
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction import overlay
@@ -42,7 +49,7 @@ TAG = "ec2ops:restore-state"
 HELD = Hold(NOW - timedelta(minutes=10), NOW + timedelta(minutes=20)).value
 OVER = Hold(NOW - timedelta(hours=3), NOW - timedelta(hours=2)).value
 STATES = ("pending", "running", "stopping", "stopped")
-PLAIN_TYPE = Fact("m5.large/type", {"InstanceStorageSupported": False})
+PLAIN_TYPE = INSTANCE_TYPE.fact("m5.large", {"InstanceStorageSupported": False})
 
 
 def instance(instance_id: str = ONE, state: str = "running", tag: str | None = None, **fields: Any) -> Instance:
@@ -256,13 +263,13 @@ def test_remember_replaces_a_value_that_is_no_hold() -> None:
     assert any("did not write ('mine')" in warning for warning in made.warnings)
 
 
-def spot(kind: str | None) -> tuple[Resource, ...]:
+def spot(is_persistent: bool | None) -> tuple[Resource, ...]:
     found = instance(lifecycle="spot", spot_request_id="sir-1")
-    return (found,) if kind is None else (found, Fact("sir-1/spotType", kind))
+    return (found,) if is_persistent is None else (found, IS_PERSISTENT.fact("sir-1", is_persistent))
 
 
 def member(lifecycle: str) -> tuple[Resource, ...]:
-    fact = Fact(f"{ONE}/autoscaling", {"group": "web", "lifecycle": lifecycle})
+    fact = MEMBERSHIP.fact(ONE, Membership("web", lifecycle))
     return (instance(tags={"aws:autoscaling:groupName": "web"}), fact)
 
 
@@ -270,16 +277,16 @@ REFUSALS: list[tuple[str, dict[str, Any], tuple[Resource, ...], str]] = [
     ("managed", {}, (instance(operator="eks.amazonaws.com"),), "managed by eks.amazonaws.com"),
     ("group", {}, member("InService"), "InService in the Auto Scaling group web"),
     ("entering", {}, member("EnteringStandby"), "EnteringStandby in the Auto Scaling group web"),
-    ("one-time", {}, spot("one-time"), "one-time spot"),
+    ("one-time", {}, spot(False), "one-time spot"),
     ("request gone", {}, spot(None), "one-time spot"),
     (
         "store",
         {},
-        (instance(instance_type="i3.large"), Fact("i3.large/type", {"InstanceStorageSupported": True})),
+        (instance(instance_type="i3.large"), INSTANCE_TYPE.fact("i3.large", {"InstanceStorageSupported": True})),
         "i3.large",
     ),
     ("type unknown", {}, (instance(instance_type="x0.huge"),), "x0.huge"),
-    ("protected", {}, (instance(), Fact(f"{ONE}/disableApiStop", True)), "stop protection"),
+    ("protected", {}, (instance(), STOP_PROTECTION.fact(ONE, True)), "stop protection"),
     ("hibernate", {"hibernate": True}, (instance(),), "hibernation"),
 ]
 
@@ -310,7 +317,7 @@ def test_obstacles_of_instances_without_a_stop_are_ignored(
         ({}, (instance(tags={"aws:autoscaling:groupName": "web"}),)),
         ({}, spot("persistent")),
         ({"lose_instance_store": True}, (instance(instance_type="x0.huge"),)),
-        ({}, (instance(), Fact(f"{ONE}/disableApiStop", False))),
+        ({}, (instance(), STOP_PROTECTION.fact(ONE, False))),
         ({"hibernate": True}, (instance(facts={"HibernationOptions": {"Configured": True}}),)),
         ({}, (instance(tag="mine"),)),
     ],
@@ -326,7 +333,7 @@ def test_all_offenders_are_named_at_once() -> None:
             instance(ONE, operator="eks"),
             instance(TWO),
             instance(THREE),
-            Fact(f"{THREE}/disableApiStop", True),
+            STOP_PROTECTION.fact(THREE, True),
         )
     assert ONE in str(caught.value)
     assert THREE in str(caught.value)

@@ -20,6 +20,18 @@ import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._domain.hold import Hold
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.relaunch import planner
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import Ambiguous, SpecError, UnsafePlan
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import (
+    CPU_CREDITS,
+    INSTANCE_TYPE,
+    SHUTDOWN_BEHAVIOR,
+    STOP_PROTECTION,
+    TARGET_GROUPS,
+    TARGETS,
+    TERMINATION_PROTECTION,
+    USER_DATA,
+    Target,
+    TargetGroup,
+)
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import planned
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Plan, Stage, guard
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction import overlay
@@ -216,10 +228,10 @@ RICH: dict[str, Any] = {
     ],
 }
 ATTRIBUTES = (
-    Fact(f"{OLD}/userData", base64.b64encode(b"#!/bin/sh\necho secret\n").decode()),
-    Fact(f"{OLD}/disableApiTermination", True),
-    Fact(f"{OLD}/disableApiStop", False),
-    Fact(f"{OLD}/instanceInitiatedShutdownBehavior", "terminate"),
+    USER_DATA.fact(OLD, base64.b64encode(b"#!/bin/sh\necho secret\n").decode()),
+    TERMINATION_PROTECTION.fact(OLD, True),
+    STOP_PROTECTION.fact(OLD, False),
+    SHUTDOWN_BEHAVIOR.fact(OLD, "terminate"),
 )
 
 
@@ -263,7 +275,7 @@ def test_everything_that_run_instances_can_take_over_is_taken_over() -> None:
 
 
 def test_defaults_of_attributes_are_not_sent() -> None:
-    facts = (Fact(f"{OLD}/instanceInitiatedShutdownBehavior", "stop"), Fact(f"{OLD}/disableApiTermination", False))
+    facts = (SHUTDOWN_BEHAVIOR.fact(OLD, "stop"), TERMINATION_PROTECTION.fact(OLD, False))
     assert not {"InstanceInitiatedShutdownBehavior", "DisableApiTermination"} & set(
         launch(spec(), plain(), *facts).parameters
     )
@@ -279,7 +291,7 @@ def test_boto3_takes_the_request() -> None:
 
 def test_another_instance_type_drops_options_of_the_former_type() -> None:
     wanted = spec(overrides={"instance_type": "m7g.large"})
-    other = Fact("m7g.large/type", {"ProcessorInfo": {"SupportedArchitectures": ["arm64"]}})
+    other = INSTANCE_TYPE.fact("m7g.large", {"ProcessorInfo": {"SupportedArchitectures": ["arm64"]}})
     made = plan(wanted, plain(facts=RICH), *ATTRIBUTES, other)
     parameters = made.changes[0].parameters
     assert parameters["InstanceType"] == "m7g.large"
@@ -325,12 +337,12 @@ def test_a_key_and_a_profile_can_be_dropped(facts: dict[str, Any]) -> None:
 
 def test_user_data_can_be_dropped() -> None:
     assert "UserData" not in launch(spec(overrides={"user_data": "drop"}), plain(), *ATTRIBUTES).parameters
-    assert "UserData" not in launch(spec(), plain(), Fact(f"{OLD}/userData", None)).parameters
+    assert "UserData" not in launch(spec(), plain(), USER_DATA.fact(OLD, None)).parameters
 
 
 @pytest.mark.parametrize("content", [b"#cloud-config\nx: \xc3\xa4\n", b"\x1f\x8b\x08\x00binary\xff"])
 def test_user_data_arrives_byte_for_byte_and_is_shown_as_its_hash(content: bytes) -> None:
-    change = launch(spec(), plain(), Fact(f"{OLD}/userData", base64.b64encode(content).decode()))
+    change = launch(spec(), plain(), USER_DATA.fact(OLD, base64.b64encode(content).decode()))
     sent = change.parameters["UserData"]
     assert (sent.encode() if isinstance(sent, str) else sent) == content
     shown = change.published()["parameters"]["UserData"]
@@ -420,7 +432,7 @@ def test_address_that_the_subnet_decides_is_named(fields: dict[str, Any], warned
 def test_cpu_credits_are_carried_between_burstable_types(instance_type: str, credit: str | None, expected: Any) -> None:
     info = {"InstanceStorageSupported": False}
     old = plain(instance_type=instance_type)
-    made = launch(spec(), old, Fact("t3.micro/type", info), Fact(f"{OLD}/cpuCredits", credit))
+    made = launch(spec(), old, INSTANCE_TYPE.fact("t3.micro", info), CPU_CREDITS.fact(OLD, credit))
     # EC2 tells credits for burstable types alone, and the question is asked for those alone.
     assert made.parameters.get("CreditSpecification") == (expected if instance_type.startswith("t") else None)
 
@@ -478,18 +490,15 @@ def test_a_planned_successor_cannot_be_replaced_in_the_same_check_run() -> None:
 
 def test_attachments_of_the_predecessor_are_named() -> None:
     association = {"PublicIp": "203.0.113.7", "IpOwnerId": "123456789012"}
-    groups = [
-        {"arn": "arn:1", "name": "web", "target_type": "instance"},
-        {"arn": "arn:2", "name": "api", "target_type": "instance"},
-        {"arn": "arn:3", "name": "other", "target_type": "instance"},
-    ]
+    names = ("web", "api", "other")
+    groups = tuple(TargetGroup(f"arn:{number}", name, "instance") for number, name in enumerate(names, 1))
     (warning, *_rest) = plan(
         spec(),
         instance(elastic_ip=True, facts={"NetworkInterfaces": [{**INTERFACE, "Association": association}]}),
-        Fact("targetGroups", groups),
-        Fact("arn:1/targets", [{"id": OLD, "port": 80, "state": "healthy"}]),
-        Fact("arn:2/targets", [{"id": OLD, "port": 81, "state": "unused"}]),
-        Fact("arn:3/targets", [{"id": NEW, "port": 80, "state": "healthy"}]),
+        TARGET_GROUPS.fact(groups),
+        TARGETS.fact("arn:1", (Target(OLD),)),
+        TARGETS.fact("arn:2", (Target(OLD),)),
+        TARGETS.fact("arn:3", (Target(NEW),)),
     ).warnings
     assert OLD in warning
     assert f"/dev/sdf ({DATA})" in warning
@@ -664,7 +673,7 @@ def test_outdated_hold_starts_nothing_and_is_removed() -> None:
 
 def test_carried_protection_is_removed_first() -> None:
     old = plain(state="stopped", tags={TAG: HELD})
-    made = plan(spec(), old, Fact(f"{OLD}/disableApiTermination", True), Fact(f"{OLD}/disableApiStop", True))
+    made = plan(spec(), old, TERMINATION_PROTECTION.fact(OLD, True), STOP_PROTECTION.fact(OLD, True))
     assert way_back(made) == [
         ["StartInstances 1", "ModifyInstanceAttribute new"],
         ["ModifyInstanceAttribute new"],
@@ -682,7 +691,7 @@ def test_on_failure_keep_rolls_nothing_back() -> None:
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
-STORE = Fact("i3.large/type", {"InstanceStorageSupported": True})
+STORE = INSTANCE_TYPE.fact("i3.large", {"InstanceStorageSupported": True})
 DOOMED = (BlockDevice("/dev/xvda", ROOT, True), BlockDevice("/dev/sdf", DATA, True))
 REFUSALS: list[tuple[str, dict[str, Any], tuple[Resource, ...], str]] = [
     ("group", {}, (plain(tags={"aws:autoscaling:groupName": "web"}),), "Auto Scaling group web"),
@@ -694,14 +703,14 @@ REFUSALS: list[tuple[str, dict[str, Any], tuple[Resource, ...], str]] = [
     (
         "termination protection",
         {"old_instance": "terminate"},
-        (plain(), Fact(f"{OLD}/disableApiTermination", True)),
+        (plain(), TERMINATION_PROTECTION.fact(OLD, True)),
         "termination protection",
     ),
-    ("stop protection", {}, (plain(), Fact(f"{OLD}/disableApiStop", True)), "stop protection"),
+    ("stop protection", {}, (plain(), STOP_PROTECTION.fact(OLD, True)), "stop protection"),
     (
         "stop protection protects from termination",
         {"old_instance": "terminate"},
-        (plain(), Fact(f"{OLD}/disableApiStop", True)),
+        (plain(), STOP_PROTECTION.fact(OLD, True)),
         "stop protection",
     ),
     ("instance store", {}, (plain(instance_type="i3.large"), STORE), "lose_instance_store"),
@@ -710,7 +719,7 @@ REFUSALS: list[tuple[str, dict[str, Any], tuple[Resource, ...], str]] = [
     (
         "type of another architecture",
         {"overrides": {"instance_type": "c5.large"}},
-        (plain(), Fact("c5.large/type", {"ProcessorInfo": {"SupportedArchitectures": ["i386", "x86_64"]}})),
+        (plain(), INSTANCE_TYPE.fact("c5.large", {"ProcessorInfo": {"SupportedArchitectures": ["i386", "x86_64"]}})),
         "is for arm64, instance_type c5.large is i386 or x86_64",
     ),
 ]
@@ -731,7 +740,7 @@ def test_all_reasons_are_named_at_once() -> None:
         plan(
             spec(old_instance="terminate"),
             instance(block_devices=DOOMED, facts={"SourceDestCheck": False}),
-            Fact(f"{OLD}/disableApiTermination", True),
+            TERMINATION_PROTECTION.fact(OLD, True),
         )
     for words in (DATA, "termination protection", "SourceDestCheck"):
         assert words in str(caught.value)
@@ -743,9 +752,9 @@ def test_all_reasons_are_named_at_once() -> None:
         ({"old_instance": "terminate"}, (instance(),)),
         ({"old_instance": "terminate"}, (plain(),)),
         ({}, (instance(block_devices=DOOMED),)),
-        ({"old_instance": "keep"}, (plain(), Fact(f"{OLD}/disableApiStop", True))),
-        ({}, (plain(), Fact(f"{OLD}/disableApiTermination", True))),
-        ({}, (plain(state="stopped"), Fact(f"{OLD}/disableApiStop", True))),
+        ({"old_instance": "keep"}, (plain(), STOP_PROTECTION.fact(OLD, True))),
+        ({}, (plain(), TERMINATION_PROTECTION.fact(OLD, True))),
+        ({}, (plain(state="stopped"), STOP_PROTECTION.fact(OLD, True))),
         ({"lose_instance_store": True}, (plain(instance_type="i3.large"), STORE)),
         ({"old_instance": "keep"}, (plain(instance_type="i3.large"), STORE)),
         ({}, (plain(instance_type="i3.large", state="stopped"), STORE)),
@@ -952,7 +961,7 @@ def test_kept_predecessor_leaves_no_hold(trial: str | None, expected: int) -> No
 
 def test_protected_rejected_successor_loses_its_protection_first() -> None:
     new = successor(trial="rejected")
-    made = plan(spec(), new, plain(), Fact(f"{OLD}/disableApiTermination", True))
+    made = plan(spec(), new, plain(), TERMINATION_PROTECTION.fact(OLD, True))
     assert actions(made) == ["ModifyInstanceAttribute 2", "TerminateInstances 2"]
 
 
@@ -1017,7 +1026,7 @@ def test_predecessor_started_after_its_replacement_is_left_and_named(old_instanc
     # A restart does not make the successor younger.
     current = successor(minutes=48 * 60, launch_time=NOW)
     old = plain(launch_time=AGAIN, **fields)
-    made = plan(spec(old_instance=old_instance), current, old, Fact(f"{OLD}/disableApiStop", True))
+    made = plan(spec(old_instance=old_instance), current, old, STOP_PROTECTION.fact(OLD, True))
     assert made.stages == ()
     (warning,) = made.warnings
     assert f"{OLD} was started again after {NEW} had replaced it" in warning
@@ -1072,7 +1081,7 @@ def test_stopped_successor_retires_no_predecessor(state: str) -> None:
 
 def test_obstacle_to_a_retirement_is_refused_there_too() -> None:
     with pytest.raises(UnsafePlan, match="termination protection"):
-        plan(spec(old_instance="terminate"), successor(), plain(), Fact(f"{OLD}/disableApiTermination", True))
+        plan(spec(old_instance="terminate"), successor(), plain(), TERMINATION_PROTECTION.fact(OLD, True))
     with pytest.raises(UnsafePlan, match=DATA):
         plan(spec(old_instance="terminate"), successor(), instance(block_devices=DOOMED))
 
@@ -1164,12 +1173,9 @@ def test_credits_are_asked_for_between_burstable_types(old: str, new: str | None
 
 
 def test_each_target_group_of_instances_or_addresses_is_asked_for_its_targets() -> None:
-    groups = [
-        {"arn": f"arn:{kind}:{number}", "name": kind, "target_type": kind}
-        for kind in ("instance", "ip", "lambda")
-        for number in range(2)
-    ]
-    calls = asked(spec(), instance(), IMAGE, Fact("targetGroups", groups))
+    kinds = ("instance", "ip", "lambda")
+    groups = tuple(TargetGroup(f"arn:{kind}:{number}", kind, kind) for kind in kinds for number in range(2))
+    calls = asked(spec(), instance(), IMAGE, TARGET_GROUPS.fact(groups))
     assert calls.count("DescribeTargetHealth") == 4
     assert calls.count("DescribeLoadBalancers") == 1
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._domain.instance_facts import zone_kind
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError, UnsafePlan
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import INSTANCE_TYPE
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import planned
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import BlockDevice, Fact, Image, Volume
 from ansible_collections.ec2ops.storage.plugins.modules import ami_bake, instance_power, instance_relaunch
@@ -51,8 +52,8 @@ def image(**fields: Any) -> Image:
 )
 def test_image_that_does_not_fit_the_type_is_refused(made: Image, type_facts: dict[str, Any], words: str) -> None:
     with pytest.raises(UnsafePlan, match=words):
-        plan(spec(), plain(), Fact("m5.large/type", {**M5, **type_facts}), image=made)
-    other = Fact("m5.xlarge/type", {**M5, **type_facts})
+        plan(spec(), plain(), INSTANCE_TYPE.fact("m5.large", {**M5, **type_facts}), image=made)
+    other = INSTANCE_TYPE.fact("m5.xlarge", {**M5, **type_facts})
     with pytest.raises(UnsafePlan, match=words):
         plan(spec(overrides={"instance_type": "m5.xlarge"}), plain(), other, image=made)
 
@@ -65,11 +66,11 @@ def test_image_that_fits_the_type_is_launched() -> None:
         "NetworkInfo": {"EnaSupport": "required"},
     }
     made = image(boot_mode="uefi", virtualization_type="hvm", tpm_support="v2.0", ena_support=True)
-    assert plan(spec(), plain(), Fact("m5.large/type", {**M5, **facts}), image=made).changes
+    assert plan(spec(), plain(), INSTANCE_TYPE.fact("m5.large", {**M5, **facts}), image=made).changes
     # Nothing is known of a planned image, except the facts in its plan.
     unknown = image(image_id=planned("image", "web/1"))
     wanted = spec(image_id=unknown.image_id)
-    assert plan_of_planned(wanted, unknown, Fact("m5.large/type", {**M5, **facts}))
+    assert plan_of_planned(wanted, unknown, INSTANCE_TYPE.fact("m5.large", {**M5, **facts}))
 
 
 def plan_of_planned(wanted: Any, unknown: Image, types: Fact) -> Any:

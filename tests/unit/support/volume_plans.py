@@ -23,6 +23,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction import overlay
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Instance, Resource
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import MODIFICATION
 
 from asking import answered
 from in_process import REGION, options
@@ -102,8 +103,8 @@ def under_way(ec2: Ec2) -> bool:
     if any(item.state in ("creating", "pending", "stopping") for item in (*ec2.volumes(), *ec2.snapshots())):
         return True
     links = {link.state for item in ec2.volumes() for link in item.attachments}
-    latest = [item.value for item in ec2.resources.values() if str(item.resource_id).endswith("/modification")]
-    return links > {"attached"} or any(one["state"] == "modifying" for one in latest)
+    latest = MODIFICATION.all(ec2.state()).values()
+    return links > {"attached"} or any(one.is_to_take_effect for one in latest)
 
 
 def assert_last_snapshots(spec: VolumesSpec, plan: Plan, ec2: Ec2) -> None:
