@@ -362,4 +362,4 @@ def _after(state: State, plan: Plan, outcome: Outcome) -> State:
         )
         for change, refusal in outcome.deferred
     ]
-    return bound(predicted, outcome.bindings).with_resources([*outcome.observed.values(), *facts])
+    return bound(predicted, outcome.bindings, outcome.start_of).with_resources([*outcome.observed.values(), *facts])

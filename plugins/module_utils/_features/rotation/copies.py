@@ -29,7 +29,7 @@ from ..._domain.snapshot_sets import SnapshotSet, is_instance_set
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import bounded
 from ..._kernel.facts import key_of, key_query
-from ..._kernel.ids import COPIED_VOLUME, copy_description, is_planned, moment_of, planned
+from ..._kernel.ids import COPIED_VOLUME, copy_description, is_planned, planned, start_text
 from ..._kernel.plan import Change, Stage, Wait, tagging
 from ..._kernel.proofs import (
     capture_record,
@@ -39,7 +39,7 @@ from ..._kernel.resources import Snapshot
 from ..._kernel.state import Query, own_snapshots
 from ..._kernel.storage_facts import VOLUME_PERMISSIONS, permissions_query
 from ..._kernel.tags import carried, specification
-from ..._kernel.times import format_instant, slot_value
+from ..._kernel.times import slot_value
 from .capture import no_room
 from .copied import Copied, original_of
 from .guards import Guards
@@ -154,17 +154,16 @@ class Copying:
         return f"{self.there.here}{source.snapshot_id}"
 
     @staticmethod
-    def _taken(a_set: SnapshotSet, source: Snapshot) -> str:
-        """Return when the original was taken. The start of the copy does not count."""
-        name = source.snapshot_id
-        return moment_of(name) if is_planned(name) else format_instant(a_set.start_time)
+    def _taken(a_set: SnapshotSet, source: Snapshot) -> datetime | None:
+        """Return when the original was taken, None for a planned one. The start of the copy does not count."""
+        return None if is_planned(source.snapshot_id) else a_set.start_time
 
     def _tags(self, a_set: SnapshotSet, source: Snapshot) -> dict[str, str]:
         own = {
             tag_names.POLICY: self.spec.policy,
             tag_names.COPY_OF: self._copy_of(source),
             tag_names.SOURCE: source_of(source),
-            tag_names.TAKEN: self._taken(a_set, source),
+            tag_names.TAKEN: start_text(source.snapshot_id, self._taken(a_set, source)),
         }
         along = {key: source.tags[key] for key in _ALONG if key in source.tags}
         own = {**self.spec.tags, **along, **own}
