@@ -106,7 +106,7 @@ class MotoSide:
         return parsed
 
     def instances(self, instance_ids: Iterable[str], *, account: str, region: str) -> dict[str, dict[str, Any]]:
-        """moto's rows of these instances by id. Moto takes milliseconds for each, so it is asked once after a change."""
+        """moto's rows of these instances by id. Moto takes long for each, so it is asked once after a change."""
         shown = self._shown.setdefault((account, region), {})
         missing = [instance_id for instance_id in instance_ids if instance_id not in shown]
         if missing:

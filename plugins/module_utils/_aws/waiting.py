@@ -16,12 +16,14 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from .._kernel.errors import StorageError
+from .._kernel.facts import STATUS_CHECKS, FactKind, status_queries
 from .._kernel.failures import CallError, WaitError
 from .._kernel.places import Place
 from .._kernel.plan import Wait
 from .._kernel.progress import SILENT, Progress, Sight
-from .._kernel.resources import Fact, Image, Instance, Resource, Snapshot, view
+from .._kernel.resources import Image, Instance, Resource, Snapshot, view
 from .._kernel.state import Query, by_id, images_by_id
+from .._kernel.storage_facts import MODIFICATION, Modification, modification_queries
 from .._kernel.wait_goals import GOALS, Verdict, wish
 
 Ask = Callable[[Iterable[Query], float], Mapping[Query, tuple[Resource, ...]]]
@@ -50,8 +52,6 @@ resource counts as gone.
 """
 _NAMED = 10
 """The number of resources that a message names."""
-_STATUS_IDS = 100
-"""The number of explicit ids that DescribeInstanceStatus takes."""
 
 
 def resource_queries(kind: str, ids: Iterable[str]) -> tuple[Query, ...]:
@@ -63,20 +63,6 @@ def resource_queries(kind: str, ids: Iterable[str]) -> tuple[Query, ...]:
     if kind == Snapshot.kind:
         return by_id("DescribeSnapshots", "snapshot-id", ids)
     return by_id("DescribeVolumes", "volume-id", ids)
-
-
-def status_queries(ids: Iterable[str]) -> tuple[Query, ...]:
-    """Return the queries for the status checks of instances. The operation has no filter on ids, and refuses an unknown
-    id.
-    """
-    wanted = sorted(set(ids))
-    return tuple(
-        Query(
-            "DescribeInstanceStatus",
-            arguments=(("IncludeAllInstances", True), ("InstanceIds", tuple(wanted[start : start + _STATUS_IDS]))),
-        )
-        for start in range(0, len(wanted), _STATUS_IDS)
-    )
 
 
 @dataclass(frozen=True)
@@ -100,8 +86,8 @@ class _Item:
     percent: float | None = None
 
     @property
-    def fact(self) -> str:
-        """Return the fact that the goal needs beside the resource, or an empty text."""
+    def fact(self) -> FactKind[Any] | None:
+        """Return the kind of fact that the goal needs beside the resource, or None."""
         return GOALS[self.wait.goal].fact
 
     @property
@@ -111,8 +97,7 @@ class _Item:
 
     def value(self, known: Mapping[str, Resource]) -> Any:
         """Return the value of `fact`, or None."""
-        fact = known.get(f"{self.resource}/{self.fact}")
-        return fact.value if isinstance(fact, Fact) else None
+        return None if self.fact is None else self.fact.read(known.get(self.fact.id_of(self.resource)), self.resource)
 
     def verdict(self, known: Mapping[str, Resource]) -> Verdict:
         return GOALS[self.wait.goal].verdict(known.get(self.resource), self.value(known), self.wait.about)
@@ -174,10 +159,9 @@ def _progress(resource: Resource | None) -> str:
 
 def _percent(resource: Resource, value: Any) -> float | None:
     """Return how much of the work on a resource is done: of a volume's modification, or of a snapshot."""
-    if isinstance(value, Mapping):
-        found = value.get("progress")
-    else:
-        found = resource.progress if isinstance(resource, Snapshot) else None
+    if isinstance(value, Modification):
+        return None if value.progress is None else float(value.progress)
+    found = resource.progress if isinstance(resource, Snapshot) else None
     try:
         return float(str(found).rstrip("%"))
     except ValueError:
@@ -295,8 +279,7 @@ def _poll(ask: Ask, pending: Sequence[_Item], now: float) -> dict[str, Resource]
             known.update((resource.resource_id, resource) for resource in found)
 
     # Modifications first: a volume that is read after its modification took effect shows the new values.
-    modified = [item.resource for item in pending if item.fact == "modification"]
-    learn(by_id("DescribeVolumesModifications", "volume-id", modified))
+    learn(modification_queries(item.resource for item in pending if item.fact is MODIFICATION))
     by_kind: dict[tuple[str, Place], list[str]] = {}
     for item in pending:
         by_kind.setdefault((GOALS[item.wait.goal].kind, item.wait.place), []).append(item.resource)
@@ -307,7 +290,7 @@ def _poll(ask: Ask, pending: Sequence[_Item], now: float) -> dict[str, Resource]
     )
     # Only a running instance needs its status checks.
     running = {one.resource_id for one in known.values() if isinstance(one, Instance) and one.state == "running"}
-    learn(status_queries(item.resource for item in pending if item.fact == "status" and item.resource in running))
+    learn(status_queries(item.resource for item in pending if item.fact is STATUS_CHECKS and item.resource in running))
     return known
 
 

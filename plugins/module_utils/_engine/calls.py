@@ -19,7 +19,7 @@ from .._kernel.ids import planned_in_filters, substitute, substitute_filters
 from .._kernel.plan import Change, Recheck
 from .._kernel.report import Withdrawal
 from .._kernel.state import Query
-from .ports import Gateway
+from .ports import Gateway, Outcome
 
 _NOT_OF_A_MEMBER = frozenset({"AuthFailure", "OptInRequired", "RequestExpired", "Blocked", "PendingVerification"})
 """EC2's codes for refusals that are about the caller. No part of the call would fare better alone."""
@@ -48,18 +48,21 @@ def is_deferred(changes: Sequence[Change], error: StorageError) -> bool:
     return isinstance(error, CallError) and all(error.code in change.deferrable for change in changes)
 
 
-def bind(change: Change, bindings: Mapping[str, str]) -> Change:
-    """Return *change* with EC2's ids in place of planned ones. The resource that it creates keeps its planned id."""
+def bind(change: Change, outcome: Outcome) -> Change:
+    """Return *change* with EC2's ids in place of planned ones, and with the start times of planned snapshots.
+
+    The resource that it creates keeps its planned id.
+    """
+    identity, bindings = change.identity, outcome.bindings
     if not bindings:
         return change
-    identity = change.identity
     return dataclasses.replace(
         change,
-        resource=change.resource if change.creates else substitute(change.resource, bindings),
-        parameters=substitute(change.parameters, bindings),
-        after=None if change.after is None else substitute(change.after, bindings),
+        resource=change.resource if change.creates else outcome.bound(change.resource),
+        parameters=outcome.bound(change.parameters),
+        after=None if change.after is None else outcome.bound(change.after),
         identity=None if identity is None else _bound_query(identity, bindings),
-        token=substitute(change.token, bindings),
+        token=outcome.bound(change.token),
         unless=tuple(_bound_query(query, bindings) for query in change.unless),
     )
 

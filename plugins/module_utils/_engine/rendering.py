@@ -53,7 +53,7 @@ def success(
         "msg": visible(headline(made.changes, figures(entities), planned=outcome is None)),
         "changed": not made.is_empty,
         "plan": plan.published(),
-        "planned_ids": outcome.ids if outcome else {},
+        "planned_ids": dict(outcome.bindings) if outcome else {},
         "api_calls": dict(calls),
     }
 
@@ -106,7 +106,7 @@ def failure(error: StorageError, plan: Plan, outcome: Outcome, calls: Mapping[st
     """
 
     def published(changes: Iterable[Change]) -> list[dict[str, Any]]:
-        entries: list[dict[str, Any]] = [substitute(change.published(), outcome.bindings) for change in changes]
+        entries: list[dict[str, Any]] = [outcome.bound(change.published()) for change in changes]
         return entries
 
     so_far = plan.report.so_far(outcome.done, _withdrawals(outcome), outcome.bindings)
@@ -117,7 +117,7 @@ def failure(error: StorageError, plan: Plan, outcome: Outcome, calls: Mapping[st
         **(so_far if outcome.error is not None else {}),
         "changed": bool(outcome.done or outcome.rolled_back) or unclear,
         "plan": plan.published(),
-        "planned_ids": outcome.ids,
+        "planned_ids": dict(outcome.bindings),
         "api_calls": dict(calls),
         "error": described(error),
         "done": published(outcome.done),

@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeAlias
 
 from . import tags as tag_names
 from .errors import StorageError, UnsafePlan
-from .ids import kind_of, moment_of, planned_in, without_moment
+from .ids import kind_of, planned_in, without_moment
 from .places import HERE, Place
 from .report import PlanReport, Withdrawal
 from .resources import Resource
@@ -138,7 +138,8 @@ class Change:
     """One mutating call, or one resource's part of a call that takes many.
 
     ``resource``: the changed resource, or the planned id of the new one.
-    ``parameters``: the request in boto3's shape without that id. Planned ids in it are replaced before the call.
+    ``parameters``: the request in boto3's shape without that id. Before the call, EC2's ids replace planned ones in it,
+    and EC2's start times the placeholders in `ids.StartText`.
     ``before``, ``after``: partial views of the resource before and after the change. ``before`` None: it is new.
     ``after`` None: it is gone.
     ``identity``: the query that finds the new resource or, for ModifyVolume, the modification. For operations that EC2
@@ -397,7 +398,7 @@ def guard(plan: Plan, known: Iterable[str] = ()) -> Plan:
     one volume to several instances are separate. A later attempt must recognise every new resource, and every change
     that must not be made twice, by a client token or by identity and tags.
     """
-    made = {name for resource in known for name in (resource, moment_of(resource))}
+    made = set(known)
     for stage in plan.stages:
         seen: set[tuple[str, ...]] = set()
         for change in stage.changes:
@@ -420,7 +421,5 @@ def guard(plan: Plan, known: Iterable[str] = ()) -> Plan:
                     f"{change.action} of {change.resource} needs {', '.join(sorted(missing))}, but no earlier stage "
                     "makes it"
                 )
-        for change in stage.changes:
-            if change.creates:
-                made.update((change.resource, moment_of(change.resource)))
+        made |= {change.resource for change in stage.changes if change.creates}
     return plan

@@ -13,7 +13,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .ids import is_planned, planned_in, substitute
+from .ids import Starts, is_planned, planned_in, substitute
 from .places import Place
 from .resources import Fact, Resource, from_view, new_from_view, view
 from .state import State, resource_key
@@ -49,8 +49,11 @@ def overlay(state: State, entries: Iterable[Mapping[str, Any]], *, everywhere: b
     return dataclasses.replace(state, resources=resources)
 
 
-def bound(state: State, bindings: Mapping[str, str]) -> State:
-    """Return *state* with EC2's ids in place of the planned ids in *bindings*, also inside fields and tags."""
+def bound(state: State, bindings: Mapping[str, str], starts: Starts = lambda _snapshot: None) -> State:
+    """Return *state* with EC2's ids in place of the planned ids in *bindings*, also inside fields and tags.
+
+    Texts with the start time of a planned snapshot get the one that *starts* knows.
+    """
     if not bindings:
         return state
     resources: dict[str, Resource] = {}
@@ -59,6 +62,6 @@ def bound(state: State, bindings: Mapping[str, str]) -> State:
         if not isinstance(resource, Fact):
             fields = view(resource)
             if planned_in(fields):
-                resource = from_view(resource.kind, substitute(fields, bindings), resource)
+                resource = from_view(resource.kind, substitute(fields, bindings, starts), resource)
         resources[resource_key(resource, Place.parse(place))] = resource
     return dataclasses.replace(state, resources=resources)

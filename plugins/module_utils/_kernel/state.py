@@ -189,10 +189,12 @@ class State:
         """Return the volume of that id. None if it does not exist, or was not asked for."""
         return self._find(Volume, resource_id)
 
-    def fact(self, fact_id: str, place: Place = HERE) -> Any:
-        """Return the value of a fact in a place. None if AWS has none, or it was not asked for."""
-        found = self._find(Fact, fact_id, place)
-        return None if found is None else found.value
+    def fact(self, fact_id: str, place: Place = HERE) -> Fact | None:
+        """Return the fact of that id in a place. None if AWS has none, or it was not asked for.
+
+        Only the kinds of facts read it, see `facts.FactKind`.
+        """
+        return self._find(Fact, fact_id, place)
 
     def refusal(self, operation: str) -> StorageError | None:
         """Return why AWS did not answer an optional query of this operation, or None."""
@@ -208,6 +210,13 @@ class State:
         for query, found in answers.items():
             resources.update((resource_key(resource, query.place), resource) for resource in found)
         return dataclasses.replace(self, resources=resources, answered=self.answered | set(answers))
+
+    def without(self, ids: Iterable[str]) -> State:
+        """Return this state without these resources of the task's own region."""
+        gone = set(ids)
+        return dataclasses.replace(
+            self, resources={key: resource for key, resource in self.resources.items() if key not in gone}
+        )
 
     def with_resources(self, resources: Iterable[Resource]) -> State:
         """Return this state with these resources in place of their former versions."""

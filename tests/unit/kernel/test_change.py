@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import UnsafePlan
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import USER_DATA
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import (
     Change,
     Plan,
@@ -57,11 +58,11 @@ def test_ids_are_asked_in_chunks_without_planned_ones() -> None:
 
 
 def test_answers_are_found_by_kind() -> None:
-    state = State(REGION).with_answers({LOOK: (Snapshot("snap-1"), Fact("i-1/userData", "x"))})
+    state = State(REGION).with_answers({LOOK: (Snapshot("snap-1"), USER_DATA.fact("i-1", "x"))})
     assert state.snapshot("snap-1") == Snapshot("snap-1")
     assert state.image("snap-1") is None
     assert state.instance(None) is None
-    assert (state.fact("i-1/userData"), state.fact("i-1/other")) == ("x", None)
+    assert (USER_DATA.of(state, "i-1"), USER_DATA.of(state, "i-2")) == ("x", None)
     assert state.answered == {LOOK}
     assert list(state.all(Snapshot)) == [Snapshot("snap-1")]
 
@@ -103,7 +104,7 @@ def test_planned_ids_become_ec2s_also_inside() -> None:
         {
             "(new image a)": Image("(new image a)", tags=USERS | {COPY_OF: "here/(new snapshot a)"}),
             "i-00000001": Instance("i-00000001", image_id="(new image a)", facts={"big": 1}),
-            "f": Fact("f", "(new image a)"),
+            "f": Fact("f", value="(new image a)"),
         },
     )
     after = bound(state, {"(new image a)": "ami-00000001", "(new snapshot a)": "snap-00000001"})

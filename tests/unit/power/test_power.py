@@ -21,6 +21,13 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._domain.power_cycle
 from ansible_collections.ec2ops.storage.plugins.module_utils._engine.apply import apply
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.power import planner
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import Ambiguous, SpecError, UnsafePlan
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import (
+    INSTANCE_TYPE,
+    IS_PERSISTENT,
+    MEMBERSHIP,
+    STOP_PROTECTION,
+    Membership,
+)
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import planned
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Plan, guard
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction import overlay
@@ -32,7 +39,7 @@ from hypothesis import strategies as st
 
 from asking import answered, asks
 from in_process import machine, run
-from power_world import HEIR, ONE, REGION, THREE, TWO, spec
+from power_world import ONE, REGION, SUCCESSOR, THREE, TWO, spec
 from proven import launched, stopped_at
 from sandbox.client import Sandbox
 from worlds import World
@@ -42,7 +49,7 @@ TAG = "ec2ops:restore-state"
 HELD = Hold(NOW - timedelta(minutes=10), NOW + timedelta(minutes=20)).value
 OVER = Hold(NOW - timedelta(hours=3), NOW - timedelta(hours=2)).value
 STATES = ("pending", "running", "stopping", "stopped")
-PLAIN_TYPE = Fact("m5.large/type", {"InstanceStorageSupported": False})
+PLAIN_TYPE = INSTANCE_TYPE.fact("m5.large", {"InstanceStorageSupported": False})
 
 
 def instance(instance_id: str = ONE, state: str = "running", tag: str | None = None, **fields: Any) -> Instance:
@@ -56,8 +63,8 @@ def instance(instance_id: str = ONE, state: str = "running", tag: str | None = N
     return launched(made)
 
 
-def heir(**fields: Any) -> Instance:
-    return instance(HEIR, **{"tags": {"ec2ops:replaces": ONE}, **fields})
+def successor(**fields: Any) -> Instance:
+    return instance(SUCCESSOR, **{"tags": {"ec2ops:replaces": ONE}, **fields})
 
 
 def world(*resources: Resource) -> State:
@@ -256,13 +263,13 @@ def test_remember_replaces_a_value_that_is_no_hold() -> None:
     assert any("did not write ('mine')" in warning for warning in made.warnings)
 
 
-def spot(kind: str | None) -> tuple[Resource, ...]:
+def spot(is_persistent: bool | None) -> tuple[Resource, ...]:
     found = instance(lifecycle="spot", spot_request_id="sir-1")
-    return (found,) if kind is None else (found, Fact("sir-1/spotType", kind))
+    return (found,) if is_persistent is None else (found, IS_PERSISTENT.fact("sir-1", is_persistent))
 
 
 def member(lifecycle: str) -> tuple[Resource, ...]:
-    fact = Fact(f"{ONE}/autoscaling", {"group": "web", "lifecycle": lifecycle})
+    fact = MEMBERSHIP.fact(ONE, Membership("web", lifecycle))
     return (instance(tags={"aws:autoscaling:groupName": "web"}), fact)
 
 
@@ -270,16 +277,16 @@ REFUSALS: list[tuple[str, dict[str, Any], tuple[Resource, ...], str]] = [
     ("managed", {}, (instance(operator="eks.amazonaws.com"),), "managed by eks.amazonaws.com"),
     ("group", {}, member("InService"), "InService in the Auto Scaling group web"),
     ("entering", {}, member("EnteringStandby"), "EnteringStandby in the Auto Scaling group web"),
-    ("one-time", {}, spot("one-time"), "one-time spot"),
+    ("one-time", {}, spot(False), "one-time spot"),
     ("request gone", {}, spot(None), "one-time spot"),
     (
         "store",
         {},
-        (instance(instance_type="i3.large"), Fact("i3.large/type", {"InstanceStorageSupported": True})),
+        (instance(instance_type="i3.large"), INSTANCE_TYPE.fact("i3.large", {"InstanceStorageSupported": True})),
         "i3.large",
     ),
     ("type unknown", {}, (instance(instance_type="x0.huge"),), "x0.huge"),
-    ("protected", {}, (instance(), Fact(f"{ONE}/disableApiStop", True)), "stop protection"),
+    ("protected", {}, (instance(), STOP_PROTECTION.fact(ONE, True)), "stop protection"),
     ("hibernate", {"hibernate": True}, (instance(),), "hibernation"),
 ]
 
@@ -310,7 +317,7 @@ def test_obstacles_of_instances_without_a_stop_are_ignored(
         ({}, (instance(tags={"aws:autoscaling:groupName": "web"}),)),
         ({}, spot("persistent")),
         ({"lose_instance_store": True}, (instance(instance_type="x0.huge"),)),
-        ({}, (instance(), Fact(f"{ONE}/disableApiStop", False))),
+        ({}, (instance(), STOP_PROTECTION.fact(ONE, False))),
         ({"hibernate": True}, (instance(facts={"HibernationOptions": {"Configured": True}}),)),
         ({}, (instance(tag="mine"),)),
     ],
@@ -326,7 +333,7 @@ def test_all_offenders_are_named_at_once() -> None:
             instance(ONE, operator="eks"),
             instance(TWO),
             instance(THREE),
-            Fact(f"{THREE}/disableApiStop", True),
+            STOP_PROTECTION.fact(THREE, True),
         )
     assert ONE in str(caught.value)
     assert THREE in str(caught.value)
@@ -368,15 +375,19 @@ def test_a_start_that_lacks_capacity_is_tried_again() -> None:
 @pytest.mark.parametrize("state", ["running", "restored"])
 def test_a_replaced_instance_is_not_started_beside_its_successor(state: str) -> None:
     old = instance(state="stopped", tag=HELD)
-    with pytest.raises(UnsafePlan, match=f"{ONE} was replaced by {HEIR}.*force_start"):
-        plan(spec(state), old, heir())
-    assert "StartInstances" in [change.action for change in plan(spec(state, force_start=True), old, heir()).changes]
-    assert "StartInstances" in [change.action for change in plan(spec(state), old, heir(state="terminated")).changes]
+    with pytest.raises(UnsafePlan, match=f"{ONE} was replaced by {SUCCESSOR}.*force_start"):
+        plan(spec(state), old, successor())
+    assert "StartInstances" in [
+        change.action for change in plan(spec(state, force_start=True), old, successor()).changes
+    ]
+    assert "StartInstances" in [
+        change.action for change in plan(spec(state), old, successor(state="terminated")).changes
+    ]
 
 
 def test_two_successors_are_ambiguous() -> None:
     with pytest.raises(Ambiguous):
-        plan(spec("running"), instance(state="stopped"), heir(), instance(THREE, tags={"ec2ops:replaces": ONE}))
+        plan(spec("running"), instance(state="stopped"), successor(), instance(THREE, tags={"ec2ops:replaces": ONE}))
 
 
 # --- restored ---------------------------------------------------------------------------------------------------------
@@ -426,7 +437,7 @@ def test_outdated_hold_is_removed_before_the_starts() -> None:
 
 
 def test_restored_with_a_gone_replaced_id_changes_nothing() -> None:
-    assert plan(spec("restored"), heir()).stages == ()
+    assert plan(spec("restored"), successor()).stages == ()
 
 
 def test_restored_with_an_unknown_id_is_refused() -> None:
@@ -449,18 +460,18 @@ def test_without_ids_the_end_of_the_hold_decides(ended: int, older_than: str, ta
 
 def test_without_ids_a_replaced_instance_is_left_and_named() -> None:
     made = plan(
-        spec("restored", instance_ids=None), instance(ONE, "stopped", OVER), instance(TWO, "stopped", OVER), heir()
+        spec("restored", instance_ids=None), instance(ONE, "stopped", OVER), instance(TWO, "stopped", OVER), successor()
     )
     assert [change.resource for change in made.changes] == [TWO, TWO]
     (warning,) = made.warnings
-    assert f"{ONE} was replaced by {HEIR}" in warning
+    assert f"{ONE} was replaced by {SUCCESSOR}" in warning
 
 
 def on_trial(trial: str, hours: float) -> Instance:
     """A successor with this record, launched so long ago."""
     born = NOW - timedelta(hours=hours)
     facts = {"BlockDeviceMappings": [{"Ebs": {"AttachTime": born}}]}
-    return heir(launch_time=born, facts=facts, tags={"ec2ops:replaces": ONE, "ec2ops:trial": trial})
+    return successor(launch_time=born, facts=facts, tags={"ec2ops:replaces": ONE, "ec2ops:trial": trial})
 
 
 GIVEN_UP = [(["CreateTags 9"], [])]
@@ -491,14 +502,14 @@ def test_predecessor_that_is_back_serves_and_its_successor_is_rejected(
     assert steps(made) == expected
     if GIVEN_UP[0] in expected:
         (warning,) = made.warnings
-        assert f"{HEIR} was launched to replace {ONE} and is unproven" in warning
+        assert f"{SUCCESSOR} was launched to replace {ONE} and is unproven" in warning
         mark = next(change for change in made.changes if change.action == "CreateTags")
         assert mark.parameters == {"Tags": [{"Key": "ec2ops:trial", "Value": "rejected"}]}
 
 
 def test_a_successor_that_serves_is_one() -> None:
     old = instance(state="stopped", tag=OVER)
-    with pytest.raises(UnsafePlan, match=f"{ONE} was replaced by {HEIR}"):
+    with pytest.raises(UnsafePlan, match=f"{ONE} was replaced by {SUCCESSOR}"):
         plan(spec("restored"), old, on_trial("serving", hours=2))
 
 

@@ -13,10 +13,10 @@ from typing import Any
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws.codec import token_spent
 from ansible_collections.ec2ops.storage.plugins.module_utils._domain.device_names import device_letters
 from ansible_collections.ec2ops.storage.plugins.module_utils._domain.volume_types import performance_of
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import ENCRYPTION_BY_DEFAULT, key_of
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures import TOKEN_SPENT, CallError
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
-    Fact,
     Image,
     ImageDevice,
     Instance,
@@ -25,9 +25,14 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
     Volume,
     VolumeAttachment,
 )
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import (
+    MODIFICATION,
+    Modification,
+    Performance,
+)
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import boto3_tags
 
-from fake_records import START, End, Record, Records, becomes
+from fake_records import START, End, Record, Records, becomes, modified
 from proven import stopped_at
 
 MODIFIED = {
@@ -295,7 +300,7 @@ class Calls(Records):
         if source is not None and size < source.volume_size:
             raise CallError("CreateVolume", "InvalidParameterValue", "The snapshot is larger than the volume")
         kind = request.get("VolumeType", "gp2")
-        encrypted = request.get("Encrypted") or (source and source.encrypted) or self.fact("ebsEncryptionByDefault")
+        encrypted = request.get("Encrypted") or (source and source.encrypted) or ENCRYPTION_BY_DEFAULT.of(self.state())
         key = request.get("KmsKeyId") or (source.kms_key_id if source else None) or "arn:aws:kms:key/default"
         volume = Volume(
             self._new_id("vol"),
@@ -304,7 +309,7 @@ class Calls(Records):
             volume_type=kind,
             **performance_of(kind, size, request.get("Iops"), request.get("Throughput")),
             encrypted=bool(encrypted),
-            kms_key_id=(self.fact(f"{key}/key") or key) if encrypted else None,
+            kms_key_id=(key_of(self.state(), key).arn or key) if encrypted else None,
             availability_zone=request["AvailabilityZone"],
             snapshot_id=request.get("SnapshotId"),
             multi_attach_enabled=request.get("MultiAttachEnabled", False),
@@ -354,7 +359,8 @@ class Calls(Records):
         if device_letters(request["Device"]) in map(device_letters, taken):
             text = f"{request['Device']} is already in use, as all of {taken}"
             raise CallError("AttachVolume", "InvalidParameterValue", text)
-        if (self.fact(f"{volume.volume_id}/modification") or {}).get("state") == "modifying":
+        latest = MODIFICATION.of(self.state(), volume.volume_id)
+        if latest is not None and latest.is_to_take_effect:
             raise CallError("AttachVolume", "IncorrectState", f"{volume.volume_id} is being modified")
         link = VolumeAttachment(instance_id, request["Device"], "attaching")
         record.resource = self._linked(instance_id, link)(volume)
@@ -390,25 +396,24 @@ class Calls(Records):
     def _ModifyVolume(self, _changes: Sequence[Change], request: dict[str, Any]) -> None:
         volume_id = request.pop("VolumeId")
         record = self._found(volume_id, "InvalidVolume.NotFound")
-        latest = self._records.get(f"{volume_id}/modification")
-        if latest is not None and latest.resource.value["state"] in ("modifying", "optimizing"):
-            text = f"{volume_id} cannot be modified in modification state {latest.resource.value['state'].upper()}"
+        latest = MODIFICATION.of(self.state(), volume_id)
+        if latest is not None and latest.is_under_way:
+            text = f"{volume_id} cannot be modified in modification state {latest.state.upper()}"
             raise CallError("ModifyVolume", "IncorrectModificationState", text)
         spent = [moment for moment in self._modified.get(volume_id, []) if self._time - moment < 86400]
         if len(spent) >= MODIFICATIONS_PER_DAY:
             until = START + timedelta(seconds=spent[0] + 86400)
             text = f"You've reached the maximum modification rate per volume limit. Wait until {until}"
             raise CallError("ModifyVolume", "VolumeModificationRateExceeded", text, not_before=until)
-        original = {name: getattr(record.resource, name) for name in MODIFIED.values()}
+        original = Performance(**{name: getattr(record.resource, name) for name in MODIFIED.values()})
         target = self._modified_values(record.resource, request)
-        latest_value = {"progress": 0, "start_time": None, "message": None, "original": original, "target": target}
-        value = {"state": "modifying", **latest_value}
+        value = Modification("modifying", original, Performance(**target), progress=0)
         self._modified[volume_id] = [*spent, self._time]
         done = self.durations["modify"]
         self._add(
-            Fact(f"{volume_id}/modification", value),
-            (done, becomes(value={**value, "state": "optimizing"})),
-            (done + self.durations["optimize"], becomes(value={**value, "state": "completed", "progress": 100})),
+            MODIFICATION.fact(volume_id, value),
+            (done, modified(state="optimizing")),
+            (done + self.durations["optimize"], modified(state="completed", progress=100)),
         )
         self._later(record, "modify", becomes(**target))
         request["VolumeId"] = volume_id

@@ -34,9 +34,10 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
     VolumeAttachment,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import MODIFICATION
 
 from fake_calls import FIRST_ID, Calls
-from fake_records import START, becomes
+from fake_records import START, becomes, modified
 
 
 @dataclass
@@ -168,7 +169,7 @@ class FakeEc2(Calls):
             made: dict[str, str] = getattr(self, f"_{first.action}")(changes, request) or {}
             self.bindings.update(made)
             if end is not None:
-                for resource_id in made.values() or [f"{request['VolumeId']}/modification"]:
+                for resource_id in made.values() or [MODIFICATION.id_of(request["VolumeId"])]:
                     self._fail(resource_id, end)
             self._fault(first.action, "after")
             return made
@@ -189,8 +190,8 @@ class FakeEc2(Calls):
         record = self._records[resource_id]
         when = record.ends[0][0] if record.ends else self._time
         if isinstance(record.resource, Fact):
-            end = becomes(value={**record.resource.value, "state": "failed", "message": fault.message})
-            self._records[resource_id.removesuffix("/modification")].ends.clear()
+            end = modified(state="failed", message=fault.message)
+            self._records[record.resource.subject].ends.clear()
         elif isinstance(record.resource, Volume):
             end = becomes(state="error")
         else:

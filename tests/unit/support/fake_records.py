@@ -14,6 +14,18 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import (
+    ATTRIBUTES,
+    ENCRYPTION_BY_DEFAULT,
+    INSTANCE_TYPE,
+    IS_PERSISTENT,
+    IS_USABLE_ZONE,
+    KMS_KEY,
+    MEMBERSHIP,
+    STATUS_CHECKS,
+    FactKind,
+    StatusChecks,
+)
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import substitute
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Wait
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
@@ -25,7 +37,15 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
     Snapshot,
     Volume,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, resource_key
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State, resource_key
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import (
+    FAST_RESTORES,
+    IS_PUBLIC,
+    LOCK,
+    MODIFICATION,
+    TIERING,
+    VOLUME_PERMISSIONS,
+)
 
 from sandbox.filters import matcher
 
@@ -36,12 +56,13 @@ KINDS: Mapping[str, type[Any]] = {
     "DescribeSnapshots": Snapshot,
     "DescribeVolumes": Volume,
 }
-LISTED_FACTS = {
-    "DescribeFastSnapshotRestores": "fastRestore",
-    "DescribeLockedSnapshots": "lock",
-    "DescribeSnapshotTierStatus": "tier",
+LISTED_FACTS: Mapping[str, FactKind[Any]] = {
+    "DescribeFastSnapshotRestores": FAST_RESTORES,
+    "DescribeLockedSnapshots": LOCK,
+    "DescribeSnapshotTierStatus": TIERING,
+    "DescribeSnapshots": IS_PUBLIC,
 }
-"""Facts that EC2 lists for all snapshots, by the end of their ids."""
+"""Facts that EC2 lists for all snapshots."""
 DURATIONS: Mapping[str, float] = {
     **dict.fromkeys(("stop", "start", "terminate", "image", "optimize"), 1.0),
     **dict.fromkeys(("create", "attach", "detach", "delete", "modify"), 0.4),
@@ -57,6 +78,11 @@ End = Callable[[Any], Any]
 
 def becomes(**fields: Any) -> End:
     return lambda resource: dataclasses.replace(resource, **fields)
+
+
+def modified(**fields: Any) -> End:
+    """A fact about a modification that has gone on."""
+    return lambda fact: dataclasses.replace(fact, value=dataclasses.replace(fact.value, **fields))
 
 
 @dataclass
@@ -117,9 +143,9 @@ class Records:
             kept = [record.resource for record in self._records.values() if not record.deleted]
         return [resource for resource in kept if resource.kind == kind]
 
-    def fact(self, fact_id: str) -> Any:
-        found = self._records.get(fact_id)
-        return None if found is None else found.resource.value
+    def state(self) -> State:
+        """All that there is, for the readers of facts."""
+        return State("", self.resources)
 
     # --- answers ---
 
@@ -160,17 +186,17 @@ class Records:
         if query.operation == "DescribeInstanceStatus":
             return tuple(self._status(str(one)) for one in dict(query.arguments)["InstanceIds"])
         facts = [record.resource for record in self._records.values() if isinstance(record.resource, Fact)]
-        ending = LISTED_FACTS.get(query.operation, "public" if query.operation == "DescribeSnapshots" else "")
-        if ending:
-            return tuple(fact for fact in facts if fact.fact_id.endswith(f"/{ending}"))
+        kind = LISTED_FACTS.get(query.operation)
+        if kind is not None:
+            return tuple(fact for fact in facts if fact.name == kind.name)
         wanted = set(_fact_ids(query))
-        return tuple(fact for fact in facts if fact.fact_id in wanted)
+        return tuple(fact for fact in facts if fact.resource_id in wanted)
 
     def _status(self, instance_id: str) -> Fact:
         record = self._records[instance_id]
         since = self.now() - (record.resource.launch_time or START)
         passed = record.resource.state == "running" and since.total_seconds() >= self.durations["status"]
-        return Fact(f"{instance_id}/status", ("ok", "ok") if passed else ("initializing", "initializing"))
+        return STATUS_CHECKS.fact(instance_id, StatusChecks(*["ok" if passed else "initializing"] * 2))
 
     # --- time ---
 
@@ -211,10 +237,10 @@ class Records:
         record.resource = self._ended(record.resource)
 
     def _end_modifying(self, record: Record) -> None:
-        latest = self._records.get(f"{record.resource.volume_id}/modification")
-        if latest is not None and latest.resource.value["state"] == "modifying" and record.resource.alive:
-            record.resource = dataclasses.replace(record.resource, **latest.resource.value["target"])
-            latest.resource = becomes(value={**latest.resource.value, "state": "optimizing"})(latest.resource)
+        latest = self._records.get(MODIFICATION.id_of(record.resource.volume_id))
+        if latest is not None and latest.resource.value.is_to_take_effect and record.resource.alive:
+            record.resource = dataclasses.replace(record.resource, **dataclasses.asdict(latest.resource.value.target))
+            latest.resource = modified(state="optimizing")(latest.resource)
             latest.ends = latest.ends[1:]
 
     def _ended(self, resource: Any) -> Any:
@@ -249,9 +275,9 @@ class Records:
                 self._end_modification(resource_id)
 
     def _end_modification(self, volume_id: str) -> None:
-        latest = self._records.get(f"{volume_id}/modification")
+        latest = self._records.get(MODIFICATION.id_of(volume_id))
         if latest is not None:
-            latest.resource = becomes(value={**latest.resource.value, "state": "completed"})(latest.resource)
+            latest.resource = modified(state="completed")(latest.resource)
             latest.ends = []
 
     def settle(self) -> None:
@@ -275,16 +301,16 @@ def _fact_ids(query: Query) -> list[str]:
     asked = dict(query.arguments)
     named = [value for _name, values in query.filters for value in values]
     known: Mapping[str, Callable[[], list[str]]] = {
-        "DescribeAutoScalingInstances": lambda: [f"{item}/autoscaling" for item in asked["InstanceIds"]],
-        "DescribeAvailabilityZones": lambda: [f"{item}/zone" for item in named],
-        "DescribeInstanceAttribute": lambda: [f"{asked['InstanceId']}/{asked['Attribute']}"],
-        "DescribeInstanceTypes": lambda: [f"{item}/type" for item in named],
-        "DescribeKey": lambda: [f"{asked['KeyId']}/key"],
-        "DescribeSnapshotAttribute": lambda: [f"{asked['SnapshotId']}/shared"],
-        "DescribeSpotInstanceRequests": lambda: [f"{item}/spotType" for item in named],
-        "DescribeVolumesModifications": lambda: [f"{item}/modification" for item in named],
+        "DescribeAutoScalingInstances": lambda: [MEMBERSHIP.id_of(item) for item in asked["InstanceIds"]],
+        "DescribeAvailabilityZones": lambda: [IS_USABLE_ZONE.id_of(item) for item in named],
+        "DescribeInstanceAttribute": lambda: [ATTRIBUTES[asked["Attribute"]].id_of(asked["InstanceId"])],
+        "DescribeInstanceTypes": lambda: [INSTANCE_TYPE.id_of(item) for item in named],
+        "DescribeKey": lambda: [KMS_KEY.id_of(asked["KeyId"])],
+        "DescribeSnapshotAttribute": lambda: [VOLUME_PERMISSIONS.id_of(asked["SnapshotId"])],
+        "DescribeSpotInstanceRequests": lambda: [IS_PERSISTENT.id_of(item) for item in named],
+        "DescribeVolumesModifications": lambda: [MODIFICATION.id_of(item) for item in named],
         "GetCallerIdentity": list,
-        "GetEbsEncryptionByDefault": lambda: ["ebsEncryptionByDefault"],
+        "GetEbsEncryptionByDefault": lambda: [ENCRYPTION_BY_DEFAULT.name],
     }
     return known[query.operation]()
 

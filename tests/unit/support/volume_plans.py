@@ -23,6 +23,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction import overlay
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Instance, Resource
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import MODIFICATION
 
 from asking import answered
 from in_process import REGION, options
@@ -108,8 +109,8 @@ def under_way(ec2: Ec2) -> bool:
     if any(item.state in ("creating", "pending", "stopping") for item in (*ec2.volumes(), *ec2.snapshots())):
         return True
     links = {link.state for item in ec2.volumes() for link in item.attachments}
-    latest = [item.value for item in ec2.resources.values() if str(item.resource_id).endswith("/modification")]
-    return links > {"attached"} or any(one["state"] == "modifying" for one in latest)
+    latest = MODIFICATION.all(ec2.state()).values()
+    return links > {"attached"} or any(one.is_to_take_effect for one in latest)
 
 
 def assert_last_snapshots(spec: VolumesSpec, plan: Plan, ec2: Ec2) -> None:
@@ -201,8 +202,8 @@ def assert_no_write_is_lost(ec2: Ec2, volume_ids: Iterable[str]) -> None:
     """A volume's writes are on the volume, on its replacement, or on its last snapshot."""
     for volume_id in volume_ids:
         held = ec2.written.get(volume_id, ())
-        heirs = [item for item in ec2.volumes() if volume_id in item.tags.get("ec2ops:replaces", "").split(",")]
+        successors = [item for item in ec2.volumes() if volume_id in item.tags.get("ec2ops:replaces", "").split(",")]
         finals = [item for item in ec2.snapshots() if item.tags.get("ec2ops:final") == volume_id]
-        kept = [item.resource_id for item in (*heirs, *finals) if not of_no_use(item)]
+        kept = [item.resource_id for item in (*successors, *finals) if not of_no_use(item)]
         assert [one for one in kept if ec2.written.get(one, ())[: len(held)] != held] == []
         assert kept or volume_id in ec2.resources or not held

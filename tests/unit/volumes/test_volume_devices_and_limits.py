@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._domain.device_names import automatic_names
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError, UnsafePlan
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import INSTANCE_TYPE
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Instance, VolumeAttachment
 
 from volume_plans import Case, check, declared, no, ok, plan_of
@@ -22,7 +23,7 @@ def attaches(*devices: str, first: int = 1) -> list[str]:
 
 MOVED_IN_USE = {"in_use": "detach"}
 XVD = list(automatic_names(instance()))[11:87]
-MANY_TYPE = Fact("m5.large/type", {"Hypervisor": "nitro"})
+MANY_TYPE = INSTANCE_TYPE.fact("m5.large", {"Hypervisor": "nitro"})
 DEVICES = [
     ok(
         "chosen in order",
@@ -200,7 +201,7 @@ def test_a_device_that_an_earlier_task_has_planned_is_occupied() -> None:
 
 
 def limits(kind: str, most: int | None, **more: Any) -> Fact:
-    return Fact("t/type", {"EbsInfo": {"MaximumEbsAttachments": most, "AttachmentLimitType": kind}, **more})
+    return INSTANCE_TYPE.fact("t", {"EbsInfo": {"MaximumEbsAttachments": most, "AttachmentLimitType": kind}, **more})
 
 
 def small(interfaces: int = 1, **fields: Any) -> Instance:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import Ambiguous, SpecError, UnsafePlan
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import IS_USABLE_ZONE
 
 from in_process import ZONE
 from volume_plans import Case, check, no, ok
@@ -383,7 +383,7 @@ IDENTITY = [
         )
         for title, zone, facts in (
             ("unknown", "us-east-1z", []),
-            ("impaired", ZONE, [Fact(f"{ZONE}/zone", False)]),
+            ("impaired", ZONE, [IS_USABLE_ZONE.fact(ZONE, False)]),
         )
     ),
     ok(

@@ -33,7 +33,7 @@ from ..._kernel.errors import Ambiguous, SpecError, UnsafePlan, bounded
 from ..._kernel.ids import is_planned
 from ..._kernel.plan import Change, Feature, Plan, Stage, Wait
 from ..._kernel.resources import Image, Instance, Snapshot, view
-from ..._kernel.state import Query, State, by_id, images_by_id, own_images, tag_filters
+from ..._kernel.state import Query, State, by_id, own_images, tag_filters
 from .chosen import choose_captures, require_complete
 from .existing import image_tag_changes, not_applied, tag_changes
 from .found import (
@@ -60,6 +60,7 @@ from .requests import (
     capture_changes,
     create_image,
     delete_snapshot,
+    hardware_queries,
     register_from_instance,
     register_stage,
     require_create_image_devices,
@@ -240,9 +241,7 @@ def _making_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
     if spec.state == "available" or method == "image":
         queries += by_id("DescribeVolumes", "attachment.instance-id", [instance.instance_id])
     if spec.state == "available" and method == "snapshot":
-        queries += images_by_id([instance.image_id])
-        if instance.facts.get("CurrentInstanceBootMode") == "uefi" and "uefi_data" not in spec.hardware:
-            queries.append(Query("GetInstanceUefiData", arguments=(("InstanceId", instance.instance_id),)))
+        queries += hardware_queries(spec, instance)
     return tuple(queries)
 
 

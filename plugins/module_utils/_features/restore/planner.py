@@ -24,9 +24,10 @@ from ..._domain.zones import unsupported_site
 from ..._kernel import tags as tag_names
 from ..._kernel.display import counted, visible
 from ..._kernel.errors import Ambiguous, Incomplete, SpecError, StorageError, UnsafePlan, bounded, listed
+from ..._kernel.facts import ENCRYPTION_QUERY, IS_USABLE_ZONE
 from ..._kernel.plan import Feature, Plan, Stage
 from ..._kernel.report import PlanReport
-from ..._kernel.resources import Fact, Instance, Snapshot, Volume
+from ..._kernel.resources import Instance, Snapshot, Volume
 from ..._kernel.state import Query, State
 from ..._kernel.times import format_moment
 from .changes import attachment, creation, planned_volume
@@ -36,10 +37,8 @@ from .point_volume import RestorePoint
 from .points import Recovery, Restored, Wanted, attached_sources, is_without_sets, recover
 from .restored_volumes import Claim, restored
 from .search import (
-    ENCRYPTION,
     attached_query,
     drill_queries,
-    heir_queries,
     restored_claims,
     restored_queries,
     set_queries,
@@ -47,8 +46,9 @@ from .search import (
     snapshots_by_id,
     source_queries,
     target_queries,
+    target_successor_queries,
     unnamed_query,
-    zone_queries,
+    usable_zone_queries,
 )
 from .spec import RestoreSpec, parse
 from .stages import restore_stages
@@ -250,7 +250,7 @@ def _target(spec: RestoreSpec, state: State) -> Instance | None:
     found = state.instance(spec.target_id)
     if found is not None and found.alive:
         return found
-    state.require(*heir_queries(spec.target_id, found))
+    state.require(*target_successor_queries(spec.target_id, found))
     _require_unreplaced(spec, state)
     if found is None:
         raise SpecError(
@@ -271,17 +271,17 @@ def _require_unreplaced(spec: RestoreSpec, state: State) -> None:
 def _place_queries(spec: RestoreSpec, target: Instance | None, *, making: bool, attaching: bool) -> Iterator[Query]:
     """Return the queries on the place where volumes are made, or attached."""
     if making:
-        yield from (ENCRYPTION, *zone_queries(spec))
+        yield from (ENCRYPTION_QUERY, *usable_zone_queries(spec))
     if target is not None and (making or attaching):
         yield from attachment_queries(target)
-        yield from heir_queries(spec.target_id, target)
+        yield from target_successor_queries(spec.target_id, target)
 
 
 def _zone(spec: RestoreSpec, state: State, target: Instance | None) -> str:
     """Return the zone to make volumes in. Raises SpecError where EC2 has no such zone to use."""
     if target is not None:
         return target.availability_zone
-    if not state.fact(f"{spec.zone}/zone"):
+    if not IS_USABLE_ZONE.of(state, spec.zone):
         raise SpecError(f"zone: there is no zone {spec.zone} in {state.region} to use. Name another one.")
     return spec.zone
 
@@ -381,7 +381,7 @@ def _part_made(spec: RestoreSpec, point: RestorePoint, zone: str, device: str | 
 
 def _drill(spec: RestoreSpec, state: State, now: datetime) -> Plan:
     of_sources = set_queries(spec.instance_id, ()) if spec.instance_id else source_queries(spec.volume_ids)
-    state.require(*drill_queries(spec), *of_sources, ENCRYPTION, *zone_queries(spec))
+    state.require(*drill_queries(spec), *of_sources, ENCRYPTION_QUERY, *usable_zone_queries(spec))
     recovery = _recovery(spec, state, (), now)
     zones = {point.source: _drill_zone(spec, state, point) for point in recovery.points}
     creations = [creation(spec, point, zones[point.source], state) for point in recovery.points]
@@ -401,9 +401,7 @@ def _drill_zone(spec: RestoreSpec, state: State, point: RestorePoint) -> str:
     """Return the zone that the task names, else that of the source, else the first one of the region."""
     if spec.zone:
         return _zone(spec, state, None)
-    usable = sorted(
-        item.fact_id.removesuffix("/zone") for item in state.all(Fact) if item.fact_id.endswith("/zone") and item.value
-    )
+    usable = sorted(zone for zone, is_usable in IS_USABLE_ZONE.all(state).items() if is_usable)
     if not usable:
         raise SpecError(f"zone: EC2 shows no Availability Zone of {state.region} to use. Name one.")
     return point.zone if point.zone in usable else usable[0]

@@ -13,11 +13,11 @@ from collections.abc import Iterable, Sequence
 
 from ..._domain.attachments import attachment_limit
 from ..._domain.device_names import device_letters
-from ..._domain.instance_facts import type_facts
 from ..._domain.power_cycle import stop_troubles
 from ..._domain.succession import successor
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import Ambiguous, SpecError, StorageError, UnsafePlan, listed
+from ..._kernel.facts import type_facts
 from ..._kernel.resources import Instance, Volume
 from .draft import Draft
 from .drift import (

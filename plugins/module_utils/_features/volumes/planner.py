@@ -18,12 +18,12 @@ from datetime import datetime
 from typing import Any
 
 from ..._domain.hold import forget, has_passing_address, lost_address, wants_start
-from ..._domain.instance_facts import type_queries
 from ..._domain.power_cycle import stop_queries
 from ..._domain.succession import successor_queries
 from ..._kernel import tags as tag_names
 from ..._kernel.display import counted
 from ..._kernel.errors import Incomplete, StorageError, UnsafePlan, bounded, listed
+from ..._kernel.facts import type_queries
 from ..._kernel.plan import Feature, Plan
 from ..._kernel.resources import Volume
 from ..._kernel.state import Query, State, by_id
@@ -35,7 +35,7 @@ from .draft import Draft
 from .drift import (
     compare,
     key_arn,
-    key_query,
+    key_queries,
 )
 from .former_attachments import recorded_attachments
 from .free_devices import Devices
@@ -159,7 +159,7 @@ def _converge(draft: Draft, match: Match, volume: Volume) -> None:
             f"{match.target.label}: {volume.volume_id} is in the state error, since EBS has lost it or could not "
             "create it. To get a new one, first delete this one with state: absent and final_snapshot: false"
         )
-    draft.asked += key_query(match)
+    draft.asked += key_queries(match)
     wanted_key = match.target.spec.kms_key_id
     if wanted_key is not None and volume.encrypted and key_arn(draft.state, wanted_key) is None:
         draft.warnings.append(

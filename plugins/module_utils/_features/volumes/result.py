@@ -16,11 +16,14 @@ from typing import Any
 
 from ..._kernel import proofs
 from ..._kernel import tags as tag_names
+from ..._kernel.facts import DEFERRAL
 from ..._kernel.ids import is_planned
 from ..._kernel.resources import Snapshot, Volume, view
 from ..._kernel.state import State
+from ..._kernel.storage_facts import MODIFICATION
+from ..._kernel.times import format_moment
 from .draft import plain
-from .drift import Drift, compare, modification
+from .drift import Drift, compare
 from .former_attachments import deleted_with
 from .identity import matches
 from .match import Match
@@ -65,7 +68,7 @@ def _entries(match: Match, state: State) -> Iterator[dict[str, Any]]:
     volume, target = match.volume, match.target
     instance_ids: Sequence[str | None] = [instance.instance_id for instance in target.instances] or [None]
     drift = compare(match, state) if target.spec.state == "present" else Drift()
-    latest = modification(state, volume) if volume is not None else {}
+    latest = MODIFICATION.of(state, volume.volume_id) if volume is not None else None
     links = volume.attachments if volume is not None else ()
     fields = view(volume) if volume is not None else {}
     volume_id = volume.volume_id if volume is not None else None
@@ -99,7 +102,7 @@ def _entries(match: Match, state: State) -> Iterator[dict[str, Any]]:
             "tags": fields.get("tags") or {},
             "multi_attach": fields.get("multi_attach_enabled"),
             "delete_on_termination": deleted_with(state, volume, instance_id) if link is not None else None,
-            "modification_state": latest.get("state"),
+            "modification_state": latest.state if latest is not None else None,
             "next_modification_at": _not_before(state, volume_id),
             "drift": {
                 name: {"wanted": wanted, "actual": actual}
@@ -109,23 +112,21 @@ def _entries(match: Match, state: State) -> Iterator[dict[str, Any]]:
         }
 
 
-def _refusal(state: State, volume_id: str | None) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = state.fact(f"{volume_id}/deferred") or {}
-    return found
-
-
 def _not_before(state: State, volume_id: str | None) -> str | None:
-    return _refusal(state, volume_id).get("not_before")
+    refusal = DEFERRAL.of(state, volume_id)
+    return format_moment(refusal.not_before) if refusal is not None and refusal.not_before is not None else None
 
 
 def _deferred(match: Match, volume: Volume, fields: Mapping[str, Any], state: State) -> dict[str, Any]:
-    refusal, latest = _refusal(state, volume.volume_id), modification(state, volume)
-    reason = refusal.get("message") or f"a modification is {latest.get('state')}"
+    refusal, latest = DEFERRAL.of(state, volume.volume_id), MODIFICATION.of(state, volume.volume_id)
+    reason = f"a modification is {latest.state if latest is not None else None}"
+    if refusal is not None and refusal.message:
+        reason = refusal.message
     return {
         "volume_id": volume.volume_id,
         "name": match.name,
         "instance_id": match.target.instances[0].instance_id if match.target.instances else None,
         "changes": {name: {"wanted": wanted, "actual": actual} for name, (wanted, actual) in fields.items()},
         "reason": reason,
-        "next_modification_at": refusal.get("not_before"),
+        "next_modification_at": _not_before(state, volume.volume_id),
     }

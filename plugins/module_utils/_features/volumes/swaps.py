@@ -15,10 +15,12 @@ from collections.abc import Iterable, Iterator
 from ..._kernel import proofs
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import UnsafePlan, listed
+from ..._kernel.facts import ENCRYPTION_QUERY
 from ..._kernel.ids import kind_of, planned
 from ..._kernel.plan import Change, Stage, Wait
 from ..._kernel.resources import Snapshot, Volume, VolumeAttachment
-from ..._kernel.state import Query, own_snapshots
+from ..._kernel.state import own_snapshots
+from ..._kernel.storage_facts import modification_query
 from ..._kernel.tags import carried, replaces_value
 from .attaching import plan_attachment, plan_detach, point_of_no_return, record_attachments
 from .captures import (
@@ -33,8 +35,7 @@ from .creation import creation_change
 from .draft import Draft, Move, identity_tags
 from .drift import (
     compare,
-    key_query,
-    modification_query,
+    key_queries,
     shown,
 )
 from .former_attachments import FormerAttachment, declared_attachments, present_attachments, recorded_attachments
@@ -59,7 +60,7 @@ def plan_swap(draft: Draft, match: Match, volume: Volume) -> None:
     final = draft.spec.delete_replaced and draft.spec.final_snapshot
     reason = f"capture {volume.volume_id} for its copy"
     snapshot = plan_capture(draft, match, volume, tag_names.SWAP, reason, final=final)
-    draft.asked += (Query("GetEbsEncryptionByDefault"), modification_query(volume), *key_query(match, using=True))
+    draft.asked += (ENCRYPTION_QUERY, modification_query(volume.volume_id), *key_queries(match, using=True))
     draft.warnings += leaving_warnings(match, volume, draft.state)
     _plan_copy(draft, match, volume, new, snapshot)
     draft.moves.append(Move(volume, formers, new, snapshot))
