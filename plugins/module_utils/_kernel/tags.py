@@ -130,22 +130,13 @@ def places_taken(tags: Mapping[str, str]) -> int:
     return sum(not key.lower().startswith("aws:") for key in tags)
 
 
-class NoRoom(SpecError):
-    """A resource would have more tags than EC2 takes."""
-
-    def __init__(self, message: str, resource: str) -> None:
-        super().__init__(message)
-        self.resource = resource
-
-
 def require_room(tags: Mapping[str, str], resource: str, reason: str) -> None:
-    """Raise NoRoom if these are more tags than EC2 takes on a resource."""
+    """Raise SpecError if these are more tags than EC2 takes on a resource."""
     many = places_taken(tags)
     if many > MOST_TAGS:
-        raise NoRoom(
+        raise SpecError(
             f"{resource} would have {many} tags ({reason}), and EC2 takes {MOST_TAGS}: "
-            f"{many - MOST_TAGS} of them must go. Remove them first.",
-            resource,
+            f"{many - MOST_TAGS} of them must go. Remove them first."
         )
 
 

@@ -60,8 +60,6 @@ class Draft:
     now: datetime
     matches: tuple[Match, ...]
     devices: Devices
-    # Why the undeclared volumes of an instance stay, by its id.
-    spared: Mapping[str, StorageError]
     asked: list[Query] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     # Why entries are refused. The others are carried out.
@@ -104,11 +102,6 @@ class Draft:
     def is_settled(self) -> bool:
         """All queries so far are answered. Nothing is refused before."""
         return self.state.knows(*self.asked)
-
-    @property
-    def refused(self) -> tuple[Match, ...]:
-        """The entries that are refused."""
-        return tuple(match for match in self.matches if match.refused is not None)
 
     @property
     def groups(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from ..._domain.device_names import automatic_names, device_letters, device_trouble
-from ..._kernel.errors import SpecError, StorageError, UnsafePlan
+from ..._kernel.errors import SpecError, UnsafePlan
 from ..._kernel.resources import Instance, Volume
 from ..._kernel.state import State
 from .former_attachments import declared_attachments
@@ -83,16 +83,15 @@ class Devices:
         if trouble:
             raise SpecError(f"{match.target.label}: device_name: {trouble}")
 
-    def conflict(
+    def require_free(
         self, label: str, volume_id: str, instance_id: str, device: str, freed: set[tuple[str, str]]
-    ) -> StorageError | None:
-        """Return the error unless the device is empty, or will be: *freed* has (volume id, instance id) of this run's
+    ) -> None:
+        """Raise UnsafePlan unless the device is empty, or will be: *freed* has (volume id, instance id) of this run's
         detaches.
         """
         there = self._used[instance_id].get(device_letters(device))
-        if there in (None, volume_id) or (there, instance_id) in freed:
-            return None
-        return UnsafePlan(
-            f"{label}: device_name: {device} of {instance_id} holds {there}, which this run does not detach. "
-            "Choose another device, leave device_name out, or declare that volume"
-        )
+        if there not in (None, volume_id) and (there, instance_id) not in freed:
+            raise UnsafePlan(
+                f"{label}: device_name: {device} of {instance_id} holds {there}, which this run does not detach. "
+                "Choose another device, leave device_name out, or declare that volume"
+            )

@@ -9,6 +9,7 @@ Private to this collection.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from ..._domain.attachments import attachment_limit
@@ -16,8 +17,9 @@ from ..._domain.device_names import device_letters
 from ..._domain.power_cycle import stop_troubles
 from ..._domain.succession import successor
 from ..._kernel import tags as tag_names
-from ..._kernel.errors import Ambiguous, SpecError, StorageError, UnsafePlan, listed
+from ..._kernel.errors import Ambiguous, SpecError, StorageError, UnsafePlan, bounded, listed
 from ..._kernel.facts import type_facts
+from ..._kernel.plan import Change
 from ..._kernel.resources import Instance, Volume
 from .draft import Draft
 from .drift import (
@@ -30,11 +32,11 @@ from .match import Match
 from .targets import replaced_by
 
 
-def require_proof(draft: Draft, match: Match) -> None:
-    """Raise Ambiguous if only tags say that this is the entry's volume, and more than tags would change."""
+def unproven_claim(draft: Draft, match: Match) -> StorageError | None:
+    """Return why the entry is refused: only tags say that this is its volume, and more than tags would change."""
     volume, target = match.volume, match.target
     if not match.unproven or volume is None:
-        return
+        return None
     links = {link.instance_id: link for link in volume.attachments if not link.leaving}
     if target.spec.state == "detached":
         as_declared = not target.instance_ids & set(links) if target.instances else not links
@@ -48,8 +50,8 @@ def require_proof(draft: Draft, match: Match) -> None:
         flags = {deleted_with(draft.state, volume, link.instance_id) for link in links.values()}
         as_declared = as_declared and flags <= {flag if flag is not None else True, flag or False}
     if as_declared:
-        return
-    raise Ambiguous(
+        return None
+    return Ambiguous(
         f"{target.label}: the tag {tag_names.REPLACES} says that {volume.volume_id} has replaced "
         f"{target.spec.volume_id}, and nothing proves that any more. To change {volume.volume_id}, name it by its "
         f"own id. To go back to {target.spec.volume_id}, remove that tag"
@@ -98,11 +100,17 @@ def require_mendable(draft: Draft, match: Match, drift: Drift) -> None:
         )
 
 
-def stop_trouble(draft: Draft, instance: Instance) -> StorageError | None:
-    """Return the error for an instance that EC2 would not stop, or that would lose data or not come back."""
-    troubles = stop_troubles(draft.state, instance, lose_instance_store=draft.spec.lose_instance_store, remember=True)
-    texts = [f"{instance.instance_id} {trouble}" for trouble in troubles]
-    return UnsafePlan(f"in_use: stop: {'; '.join(texts)}") if texts else None
+def require_stoppable(draft: Draft, stopping: Sequence[Instance]) -> None:
+    """Raise UnsafePlan for instances that EC2 would not stop, or that would lose data or not come back."""
+    troubles = [
+        f"{instance.instance_id} {trouble}"
+        for instance in stopping
+        for trouble in stop_troubles(
+            draft.state, instance, lose_instance_store=draft.spec.lose_instance_store, remember=True
+        )
+    ]
+    if troubles:
+        raise UnsafePlan(f"in_use: stop: {'; '.join(bounded(troubles))}. Nothing was changed.")
 
 
 def at_rest(draft: Draft, instance_ids: Iterable[str]) -> list[Instance]:
@@ -111,35 +119,46 @@ def at_rest(draft: Draft, instance_ids: Iterable[str]) -> list[Instance]:
     return [item for item in found if item is not None and item.state in ("stopping", "stopped")]
 
 
-def replaced_trouble(draft: Draft, instance: Instance, labels: Sequence[str]) -> StorageError | None:
-    """Return the error for attachments to an instance that a relaunch has retired."""
-    living = successor(draft.state, instance.instance_id) if at_rest(draft, [instance.instance_id]) else None
-    if living is None:
-        return None
-    return SpecError(
-        f"{listed(labels)}: {replaced_by(instance.instance_id, living)}. To continue with {instance.instance_id}, "
-        "start it first"
-    )
+def require_unreplaced(draft: Draft) -> None:
+    """Raise SpecError for an attachment to an instance that a relaunch has retired."""
+    joined = {str(change.parameters["InstanceId"]): draft.labels[change.resource] for change in draft.attaches}
+    for instance in at_rest(draft, joined):
+        living = successor(draft.state, instance.instance_id)
+        if living is not None:
+            raise SpecError(
+                f"{joined[instance.instance_id]}: {replaced_by(instance.instance_id, living)}. To continue with "
+                f"{instance.instance_id}, start it first"
+            )
 
 
-def limit_trouble(draft: Draft, instance: Instance, labels: Sequence[str]) -> StorageError | None:
-    """Return the error for attachments beyond EC2's limit for the instance type, and for Multi-Attach without Nitro."""
-    facts = type_facts(draft.state, instance.instance_type)
-    entries = [match.target.spec for match in draft.matches]
-    shares = any(entry.multi_attach and entry.state == "present" for entry in entries)
-    if shares and facts.get("Hypervisor") not in (None, "nitro"):
-        return UnsafePlan(
-            f"multi_attach: the type {instance.instance_type} of {instance.instance_id} is not built on Nitro. Use a "
-            "Nitro type"
-        )
-    limit = attachment_limit(draft.state, instance)
-    leaving = sum(change.parameters["InstanceId"] == instance.instance_id for change in draft.detaches)
-    if limit is None or not (number := limit.excess(len(labels) - leaving)):
-        return None
-    return UnsafePlan(
-        f"{listed(labels)}: the type {instance.instance_type} of {instance.instance_id} takes {limit.text}; with these "
-        f"it would have {number}. Detach others first, or choose a larger type"
-    )
+def require_limits(draft: Draft) -> None:
+    """Raise an error beyond EC2's limit of attachments for the instance type, and for
+    Multi-Attach without Nitro.
+    """
+    joining: dict[str, list[Change]] = defaultdict(list)
+    for change in draft.attaches:
+        joining[change.parameters["InstanceId"]].append(change)
+    shared = {
+        match.name for match in draft.matches if match.target.spec.multi_attach and match.target.spec.state == "present"
+    }
+    for instance_id, changes in joining.items():
+        instance = draft.state.instance(instance_id)
+        if instance is None:
+            continue
+        facts = type_facts(draft.state, instance.instance_type)
+        if shared and facts.get("Hypervisor") not in (None, "nitro"):
+            raise UnsafePlan(
+                f"multi_attach: the type {instance.instance_type} of {instance_id} is not built on Nitro. Use a "
+                "Nitro type"
+            )
+        limit = attachment_limit(draft.state, instance)
+        leaving = sum(change.parameters["InstanceId"] == instance_id for change in draft.detaches)
+        if limit is not None and (number := limit.excess(len(changes) - leaving)):
+            names = listed(draft.labels[change.resource] for change in changes)
+            raise UnsafePlan(
+                f"{names}: the type {instance.instance_type} of {instance_id} takes {limit.text}; with these it "
+                f"would have {number}. Detach others first, or choose a larger type"
+            )
 
 
 def _multi_attach_rule(volume: Volume, drift: Drift) -> str:

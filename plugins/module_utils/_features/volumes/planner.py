@@ -14,6 +14,7 @@ Private to this collection.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -27,7 +28,6 @@ from ..._kernel.facts import type_queries
 from ..._kernel.plan import Feature, Plan
 from ..._kernel.resources import Volume
 from ..._kernel.state import Query, State, by_id
-from ..._kernel.tags import NoRoom
 from .attaching import await_creation
 from .claims import proof_queries
 from .creation import plan_creation
@@ -39,60 +39,73 @@ from .drift import (
 )
 from .former_attachments import recorded_attachments
 from .free_devices import Devices
-from .guards import at_rest, require_mendable, require_proof, require_untouched
+from .guards import (
+    at_rest,
+    require_limits,
+    require_mendable,
+    require_stoppable,
+    require_unreplaced,
+    require_untouched,
+    unproven_claim,
+)
 from .identity import first_queries, kept_group_queries, matches
 from .in_place import comes_off, plan_modification, plan_tags
 from .match import Match
 from .placing import plan_attachments, plan_removal
 from .power import involved_instances, is_over, stopping_instances
-from .refusals import Refusals, conflicts, without_room
 from .result import result
 from .sites import BY_OTHER_MEANS, require_in_region
 from .spec import VolumesSpec, parse
 from .stages import stages_of
 from .swaps import discard_copy, finish_swap, plan_swap
-from .targets import gone_queries, missing_instances
+from .targets import gone_queries
 from .undeclared import no_longer_declared, orphans, plan_purge
 
 
 def plan(spec: VolumesSpec, state: State, now: datetime) -> Plan:
-    """Return the plan that makes the declaration hold. What cannot be planned is refused, and the rest is planned.
+    """Return the plan that makes the declaration hold. Raises SpecError, Ambiguous, UnsafePlan.
 
-    Raises the refusal if nothing else is to do. Three queries suffice for a declaration without drift. More are asked
-    only about changes.
+    Three queries suffice for a declaration without drift. More are asked only about changes.
     """
     state.require(*first_queries(spec))
     state.require(*proof_queries(spec, state), *gone_queries(spec, state))
     state.require(*kept_group_queries(spec, state))
-    found, spared = matches(spec, state), dict[str, StorageError]()
+    draft = _settled_draft(spec, state, now)
+    state.require(*_questions(draft))
+    return _finished(draft)
+
+
+def _settled_draft(spec: VolumesSpec, state: State, now: datetime) -> Draft:
+    """Return the draft of all entries that are not refused. Raises SpecError and UnsafePlan for bad input of the
+    others.
+
+    An entry that only tags lead to its volume, or to none, ends no run. It is refused, and the draft starts again.
+    """
+    found = matches(spec, state)
     while True:
-        draft = Draft(spec, state, now, found, Devices(spec, state, found), spared)
-        refused = _fill(draft)
-        if not refused:
-            state.require(*_questions(draft))
-            refused = conflicts(draft)
-        if not refused:
-            try:
-                return _finished(draft)
-            except NoRoom as error:
-                refused = without_room(draft, error)
-        # What is refused may leave traces in the draft, so it starts again without that.
-        found, spared = refused.of(found), {**spared, **refused.purges}
+        draft = Draft(spec, state, now, found, Devices(spec, state, found))
+        failed = _fill(draft)
+        if not failed:
+            return draft
+        found = tuple(replace(match, refused=failed.get(number, match.refused)) for number, match in enumerate(found))
 
 
-def _fill(draft: Draft) -> Refusals:
-    """Plan all entries, then the volumes without one. Return what cannot be planned."""
-    entries: dict[int, StorageError] = {}
-    draft.refusals += missing_instances(draft.spec, draft.state)
+def _fill(draft: Draft) -> dict[int, StorageError]:
+    """Plan all entries, then the volumes without one. Return the errors of the entries that are to be refused."""
+    failed: dict[int, StorageError] = {}
     for number, match in enumerate(draft.matches):
         try:
             _plan_entry(draft, match)
         except StorageError as error:
-            entries[number] = error
-    purges = plan_purge(draft) if draft.spec.purge_volumes else {}
-    draft.refusals += draft.spared.values()
+            if not match.is_told_by_tags:
+                raise
+            failed[number] = error
+    if draft.spec.purge_volumes and draft.refusals:
+        draft.warnings.append("purge_volumes: no volume is detached, since an entry is refused")
+    elif draft.spec.purge_volumes:
+        plan_purge(draft)
     draft.warnings += no_longer_declared(orphans(draft))
-    return Refusals(entries, purges)
+    return failed
 
 
 def _questions(draft: Draft) -> Iterator[Query]:
@@ -120,11 +133,11 @@ def _questions(draft: Draft) -> Iterator[Query]:
 
 
 def _plan_entry(draft: Draft, match: Match) -> None:
-    if match.refused is not None:
+    refused = match.refused or unproven_claim(draft, match)
+    if refused is not None:
         draft.warnings += match.doubts
-        draft.refusals.append(match.refused)
+        draft.refusals.append(refused)
         return
-    require_proof(draft, match)
     for stale in match.stale:
         discard_copy(draft, match, stale)
     volume = match.volume
@@ -181,8 +194,15 @@ def _converge(draft: Draft, match: Match, volume: Volume) -> None:
 
 
 def _finished(draft: Draft) -> Plan:
-    """Return the plan. Raises the error of the refused parts where nothing else is to do."""
+    """Return the plan. Raises UnsafePlan for a plan that EC2 would refuse, or without the user's consent."""
+    for change in draft.attaches:
+        instance_id, device = change.parameters["InstanceId"], change.parameters["Device"]
+        label = draft.labels[change.resource]
+        draft.devices.require_free(label, change.resource, instance_id, device, draft.freed)
+    require_limits(draft)
+    require_unreplaced(draft)
     stopping = stopping_instances(draft)
+    require_stoppable(draft, stopping)
     involved = involved_instances(draft, stopping)
     restored = [*stopping, *(item for item in involved if wants_start(item))]
     started = [item for item in involved if item.state in ("running", "pending") and is_over(draft, item)]
@@ -197,10 +217,9 @@ def _finished(draft: Draft) -> Plan:
 
 def _refused(draft: Draft) -> StorageError | None:
     """Return the error of the task after the other entries are applied, or None."""
-    texts = list(dict.fromkeys(map(str, draft.refusals)))
-    if len(texts) < 2:
+    if len(draft.refusals) < 2:
         return next(iter(draft.refusals), None)
-    return Incomplete("; ".join(bounded(texts)), draft.refusals[0])
+    return Incomplete("; ".join(bounded(map(str, draft.refusals))), draft.refusals[0])
 
 
 def headline(_spec: VolumesSpec, result: Mapping[str, Any]) -> str:

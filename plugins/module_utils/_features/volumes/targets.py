@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..._domain.succession import successor, successor_queries
-from ..._kernel.errors import SpecError, StorageError
+from ..._kernel.errors import SpecError
 from ..._kernel.resources import Instance, Volume
 from ..._kernel.state import Query, State
 from .spec import VolumeSpec, VolumesSpec
@@ -45,16 +45,11 @@ class Target:
 def targets(spec: VolumesSpec, state: State) -> tuple[Target, ...]:
     """Return the entries on their instances, in the order of ``instance_ids`` and ``volumes``.
 
-    Raises SpecError for a shared volume whose instances do not exist, are terminating or are in several zones. The
-    other entries leave such instances out, see `missing_instances`.
+    Raises SpecError for instances that do not exist or are terminating, and for a shared volume across zones.
     """
     if spec.availability_zone is not None:
         return tuple(Target(volume, spec.group or "", (), spec.availability_zone) for volume in spec.volumes)
-    missing = missing_instances(spec, state)
-    if spec.shared and missing:
-        raise missing[0]
-    living = (state.instance(instance_id) for instance_id in spec.instance_ids)
-    instances = [instance for instance in living if instance is not None and instance.alive]
+    instances = [_instance(state, instance_id) for instance_id in spec.instance_ids]
     if spec.shared:
         zones = sorted({instance.availability_zone for instance in instances})
         if len(zones) > 1:
@@ -70,22 +65,17 @@ def targets(spec: VolumesSpec, state: State) -> tuple[Target, ...]:
     )
 
 
-def missing_instances(spec: VolumesSpec, state: State) -> list[StorageError]:
-    """Return the errors for the named instances that do not exist or are terminating."""
-    errors = (_missing(state, instance_id) for instance_id in spec.instance_ids)
-    return [SpecError(f"instance_ids: {error}") for error in errors if error]
-
-
-def _missing(state: State, instance_id: str) -> str:
+def _instance(state: State, instance_id: str) -> Instance:
     found = state.instance(instance_id)
-    if found is not None and found.alive:
-        return ""
-    newer = successor(state, instance_id)
-    if newer is not None:
-        return replaced_by(instance_id, newer)
+    if found is None or not found.alive:
+        newer = successor(state, instance_id)
+        if newer is not None:
+            raise SpecError(f"instance_ids: {replaced_by(instance_id, newer)}")
     if found is None:
-        return f"{instance_id} does not exist in {state.region}. Check the id and the region"
-    return f"{instance_id} is {found.state}. Name a living instance"
+        raise SpecError(f"instance_ids: {instance_id} does not exist in {state.region}. Check the id and the region")
+    if not found.alive:
+        raise SpecError(f"instance_ids: {instance_id} is {found.state}. Name a living instance")
+    return found
 
 
 def replaced_by(instance_id: str, newer: Instance) -> str:

@@ -9,12 +9,11 @@ Private to this collection.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from ..._kernel import tags as tag_names
-from ..._kernel.errors import StorageError, listed
 from ..._kernel.ids import is_planned
-from ..._kernel.resources import Volume, VolumeAttachment
+from ..._kernel.resources import Volume
 from .attaching import plan_detach
 from .draft import Draft
 from .former_attachments import WAS_AT_QUERY, recorded_attachments
@@ -22,79 +21,49 @@ from .swaps import forget_swap
 from .targets import boots
 
 
-def plan_purge(draft: Draft) -> dict[str, StorageError]:
-    """Detach the data volumes of the instances that no entry names. Return why volumes of other instances stay.
-
-    No volume leaves an instance with a refused entry, since it may be the volume of that entry.
-    """
-    refused = {name for match in draft.refused for name in match.target.instance_ids}
-    if refused:
-        draft.warnings.append(
-            f"purge_volumes: no volume is detached from {listed(sorted(refused))}, since an entry is refused"
-        )
-    wanted = set(draft.spec.instance_ids) - refused - draft.spared.keys()
-    named, failed = _named(draft), dict[str, StorageError]()
+def plan_purge(draft: Draft) -> None:
+    """Detach the data volumes of the instances that no entry names."""
+    named = _named(draft)
+    wanted = set(draft.spec.instance_ids)
+    instances = [draft.state.instance(instance_id) for instance_id in wanted]
     for volume in draft.state.all(Volume):
         links = [link for link in volume.attachments if link.instance_id in wanted]
-        try:
-            if links and volume.volume_id not in named:
-                _purge(draft, volume, links)
-        except StorageError as error:
-            failed |= {link.instance_id: error for link in links}
+        if not links or volume.volume_id in named:
+            continue
+        if any(instance is not None and boots(instance, volume) for instance in instances):
+            continue
+        if volume.operator is not None:
+            draft.warnings.append(f"{volume.volume_id} is managed by {volume.operator}, so it is not detached")
+            continue
+        if _is_of_another_declaration(draft, volume):
+            draft.warnings.append(
+                f"purge_volumes: {volume.volume_id} is not detached: it belongs to the declaration "
+                f"{volume.tags[tag_names.SPEC]!r} as its volume {volume.tags.get(tag_names.VOLUME)!r}. Set "
+                "steal: true to detach it"
+            )
+            continue
+        half = _half_identity(draft, volume)
+        if half:
+            draft.warnings.append(
+                f"purge_volumes: {volume.volume_id} is not detached: it {half}. Write the missing tag, or remove the "
+                "other"
+            )
+            continue
+        if volume.tags.get(tag_names.SPEC) in draft.groups:
+            draft.warnings += no_longer_declared([volume])
+        else:
+            draft.warnings += _displaced(draft, volume)
+        plan_detach(draft, None, volume, links)
+        forget_swap(draft, volume)
+        draft.remove_tags(draft.releases, volume, tag_names.WAS_AT, "forget the former attachments")
     for volume in purged(draft):
         draft.remove_tags(draft.releases, volume, tag_names.WAS_AT, "forget the former attachments")
-    return failed
-
-
-def _purge(draft: Draft, volume: Volume, links: Sequence[VolumeAttachment]) -> None:
-    """Detach the volume, unless somebody else has it. Raises UnsafePlan for an instance that it must not interrupt."""
-    holders = [draft.state.instance(link.instance_id) for link in links]
-    if any(holder is not None and boots(holder, volume) for holder in holders):
-        return
-    reason = _reason_to_leave(draft, volume)
-    if reason:
-        draft.warnings.append(reason)
-        return
-    if volume.tags.get(tag_names.SPEC) in draft.groups:
-        draft.warnings += no_longer_declared([volume])
-    else:
-        draft.warnings += _displaced(draft, volume)
-    plan_detach(draft, None, volume, links)
-    forget_swap(draft, volume)
-    draft.remove_tags(draft.releases, volume, tag_names.WAS_AT, "forget the former attachments")
-
-
-def _reason_to_leave(draft: Draft, volume: Volume) -> str:
-    """Return the warning about a volume that a purge leaves where it is, or an empty text."""
-    if volume.operator is not None:
-        return f"{volume.volume_id} is managed by {volume.operator}, so it is not detached"
-    if _is_of_another_declaration(draft, volume):
-        return (
-            f"purge_volumes: {volume.volume_id} is not detached: it belongs to the declaration "
-            f"{volume.tags[tag_names.SPEC]!r} as its volume {volume.tags.get(tag_names.VOLUME)!r}. Set "
-            "steal: true to detach it"
-        )
-    half = _half_identity(draft, volume)
-    if half:
-        return (
-            f"purge_volumes: {volume.volume_id} is not detached: it {half}. Write the missing tag, or remove the other"
-        )
-    return ""
 
 
 def _named(draft: Draft) -> set[str]:
-    """Return the ids of the volumes that an entry names, also a refused one, and of those that they replace."""
+    """Return the ids of the volumes that an entry names, and of those that they replace."""
     entries = (item for match in draft.matches for item in (match.volume, *match.replaced))
-    refused = {(match.target.group, match.name) for match in draft.refused}
-    return {
-        *(item.volume_id for item in entries if item is not None),
-        *(match.target.spec.volume_id for match in draft.refused if match.target.spec.volume_id is not None),
-        *(
-            volume.volume_id
-            for volume in draft.state.all(Volume)
-            if (volume.tags.get(tag_names.SPEC), volume.tags.get(tag_names.VOLUME)) in refused
-        ),
-    }
+    return {item.volume_id for item in entries if item is not None}
 
 
 def _half_identity(draft: Draft, volume: Volume) -> str:
