@@ -14,6 +14,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._aws.codec import t
 from ansible_collections.ec2ops.storage.plugins.module_utils._domain.device_names import device_letters
 from ansible_collections.ec2ops.storage.plugins.module_utils._domain.volume_types import performance_of
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures import TOKEN_SPENT, CallError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import COPIED_VOLUME
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.places import Place
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
     Fact,
@@ -224,6 +226,22 @@ class Calls(Records):
 
     def _CreateSnapshot(self, changes: Sequence[Change], request: dict[str, Any]) -> dict[str, str]:
         return {changes[0].resource: self._snapshot(request["VolumeId"], request)}
+
+    def _CopySnapshot(self, changes: Sequence[Change], request: dict[str, Any]) -> dict[str, str]:
+        source = self._found(request["SourceSnapshotId"], "InvalidSnapshot.NotFound").resource
+        if source.state != "completed":
+            raise CallError("CopySnapshot", "IncorrectState", f"{source.snapshot_id} is '{source.state}'")
+        copy = dataclasses.replace(
+            source,
+            snapshot_id=self._new_id("snap"),
+            state="pending",
+            volume_id=COPIED_VOLUME,
+            start_time=self.now(),
+            description=request["Description"],
+            place=Place.parse(changes[0].region),
+            tags=self._tags(request, "snapshot"),
+        )
+        return {changes[0].resource: self._add(copy, (self.durations["snapshot"], becomes(state="completed")))}
 
     def _CreateSnapshots(self, changes: Sequence[Change], request: dict[str, Any]) -> dict[str, str]:
         found = self._found(request["InstanceSpecification"]["InstanceId"], "InvalidInstanceID.NotFound")

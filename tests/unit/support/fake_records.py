@@ -277,11 +277,17 @@ def _fact_ids(query: Query) -> list[str]:
     known: Mapping[str, Callable[[], list[str]]] = {
         "DescribeAutoScalingInstances": lambda: [f"{item}/autoscaling" for item in asked["InstanceIds"]],
         "DescribeAvailabilityZones": lambda: [f"{item}/zone" for item in named],
+        "DescribeImageAttribute": lambda: [f"{asked['ImageId']}/shared"],
+        "DescribeImageReferences": lambda: [f"{item}/references" for item in asked["ImageIds"]],
         "DescribeInstanceAttribute": lambda: [f"{asked['InstanceId']}/{asked['Attribute']}"],
+        "DescribeInstanceCreditSpecifications": lambda: [f"{item}/cpuCredits" for item in named],
         "DescribeInstanceTypes": lambda: [f"{item}/type" for item in named],
         "DescribeKey": lambda: [f"{asked['KeyId']}/key"],
+        "DescribeLaunchConfigurations": lambda: ["launchConfigurations"],
+        "DescribeLoadBalancers": lambda: ["classicLoadBalancers"],
         "DescribeSnapshotAttribute": lambda: [f"{asked['SnapshotId']}/shared"],
         "DescribeSpotInstanceRequests": lambda: [f"{item}/spotType" for item in named],
+        "DescribeTargetGroups": lambda: ["targetGroups"],
         "DescribeVolumesModifications": lambda: [f"{item}/modification" for item in named],
         "GetCallerIdentity": list,
         "GetEbsEncryptionByDefault": lambda: ["ebsEncryptionByDefault"],
@@ -303,8 +309,10 @@ def _matches(resource: Any, name: str, values: Sequence[str]) -> bool:
         found = [resource.state]
     elif name in ("instance-id", "volume-id", "snapshot-id", "image-id"):
         found = [getattr(resource, name.replace("-", "_"))]
-    elif name == "name" and isinstance(resource, Image):
-        found = [resource.name]
+    elif name in ("description", "name"):
+        found = [getattr(resource, name)]
+    elif name == "block-device-mapping.snapshot-id":
+        found = resource.snapshot_ids
     else:
         raise AssertionError(f"a filter that is not known here: {name}")
     return any(map(matcher(values), found))

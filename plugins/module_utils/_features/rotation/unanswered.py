@@ -50,7 +50,7 @@ def unanswered(state: State) -> StorageError | None:
     text = " ".join(causes)
     return Incomplete(
         f"{text} The due snapshots are taken all the same. No snapshot is deleted that depends on the answer.",
-        next(iter(causes.values())),
+        *causes.values(),
     )
 
 
@@ -59,8 +59,4 @@ def joined(*errors: StorageError | None) -> StorageError | None:
     found = [error for error in errors if error is not None]
     if len(found) < 2:
         return found[0] if found else None
-    return Incomplete(" ".join(str(error) for error in found), _cause(found[0]))
-
-
-def _cause(error: StorageError) -> StorageError:
-    return error.cause if isinstance(error, Incomplete) else error
+    return Incomplete(" ".join(str(error) for error in found), *found)
