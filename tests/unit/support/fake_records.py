@@ -104,6 +104,10 @@ class Records:
             self._settle()
             return MappingProxyType({name: record.resource for name, record in self._records.items()})
 
+    def record(self, resource_id: str) -> Record | None:
+        """The resource with what becomes of it, for a test that lets it fail."""
+        return self._records.get(resource_id)
+
     def volumes(self) -> list[Volume]:
         return [item for item in self.resources.values() if isinstance(item, Volume)]
 
@@ -254,6 +258,12 @@ class Records:
             latest.resource = becomes(value={**latest.resource.value, "state": "completed"})(latest.resource)
             latest.ends = []
 
+    def go_on(self) -> None:
+        """Let what a test has put as under way end after a second."""
+        for record in self._records.values():
+            if not record.ends and self._ended(record.resource) != record.resource:
+                record.ends = [(self._time + 1.0, self._ended)]
+
     def settle(self) -> None:
         """Let all that is under way end."""
         for name, resource in self.resources.items():
@@ -313,6 +323,8 @@ def _matches(resource: Any, name: str, values: Sequence[str]) -> bool:
         found = [getattr(resource, name)]
     elif name == "block-device-mapping.snapshot-id":
         found = resource.snapshot_ids
+    elif name == "client-token":
+        found = [str(resource.facts.get("ClientToken", ""))]
     else:
         raise AssertionError(f"a filter that is not known here: {name}")
     return any(map(matcher(values), found))
