@@ -404,7 +404,7 @@ def test_bad_instance_is_refused_by_its_id_and_the_others_are_planned(
     text = str(made.refused)
     assert TWO in text
     assert ONE not in text
-    assert text.endswith(f"The task {'stops' if state == 'stopped' else 'starts'} the other instances.")
+    assert f"The task {'stops' if state == 'stopped' else 'starts'} the other instances." in text
 
 
 def test_every_reason_is_told_once_and_every_error_is_kept() -> None:

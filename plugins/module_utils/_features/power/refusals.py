@@ -39,23 +39,27 @@ class Refusal:
     @property
     def error(self) -> StorageError:
         """The error about this instance alone."""
-        return self.as_error(_sentence([self]))
+        return self.as_error(_text([self], ""))
 
     def as_error(self, text: str) -> StorageError:
         """Return an error of the same kind with this text."""
         return Unanswered(text, self.causes) if self.causes else self.kind(text)
 
 
-def _sentence(several: Sequence[Refusal]) -> str:
-    text = f"instance_ids: {'; '.join(bounded(one.trouble.rstrip('.') for one in several))}."
-    return f"{text} {several[0].advice}".rstrip()
+def _text(refusals: Sequence[Refusal], end: str) -> str:
+    """Return the reasons, each with its instances, then the sentence *end* and the advice."""
+    reasons = dict.fromkeys((one.kind, one.advice) for one in refusals)
+    texts = []
+    for reason in reasons:
+        troubles = [one.trouble.rstrip(".") for one in refusals if (one.kind, one.advice) == reason]
+        texts.append(f"instance_ids: {'; '.join(bounded(troubles))}.")
+    advice = dict.fromkeys(advice for _kind, advice in reasons)
+    return " ".join(part for part in (*texts, end, *advice) if part)
 
 
 def _error(refusals: Sequence[Refusal], end: str) -> StorageError:
-    """Return one error for all *refusals*, of their kind if they have one. *end*: its last sentence."""
-    reasons = dict.fromkeys((one.kind, one.advice) for one in refusals)
-    texts = [_sentence([one for one in refusals if (one.kind, one.advice) == reason]) for reason in reasons]
-    text = " ".join([*texts, end])
+    """Return one error for all *refusals*, of their kind if they have one. *end*: what the task does beside them."""
+    text = _text(refusals, end)
     if len({one.kind for one in refusals}) > 1:
         return Incomplete(text, *(one.error for one in refusals))
     causes = tuple(dict.fromkeys(cause for one in refusals for cause in one.causes))
@@ -71,8 +75,8 @@ def refusing(plan: Plan, refusals: Sequence[Refusal], verb: str) -> Plan:
         return plan
     if plan.is_empty:
         raise _error(refusals, "Nothing was changed.")
-    told = _error(refusals, f"The task {verb} the other instances.")
-    return replace(plan, refused=Incomplete(str(told), *(one.error for one in refusals)))
+    text = _text(refusals, f"The task {verb} the other instances.")
+    return replace(plan, refused=Incomplete(text, *(one.error for one in refusals)))
 
 
 # --- reasons ---------------------------------------------------------------------------------------------------------

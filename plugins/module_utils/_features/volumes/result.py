@@ -16,11 +16,12 @@ from typing import Any
 
 from ..._kernel import proofs
 from ..._kernel import tags as tag_names
+from ..._kernel.errors import StorageError
 from ..._kernel.ids import is_planned
 from ..._kernel.resources import Snapshot, Volume, view
 from ..._kernel.state import State
 from .draft import plain
-from .drift import Drift, compare, modification
+from .drift import IN_PROGRESS, Drift, compare, modification
 from .former_attachments import deleted_with
 from .identity import matches
 from .match import Match
@@ -38,10 +39,23 @@ def result(spec: VolumesSpec, state: State) -> dict[str, Any]:
             continue
         entries = list(_entries(match, state))
         volumes += entries
-        fields = compare(match, state).modify if match.target.spec.state == "present" else {}
-        if match.volume is not None and fields:
+        fields = _drift(match, state).modify
+        if match.volume is not None and fields and _is_deferred(match.volume, state):
             deferred.append(_deferred(match, match.volume, fields, state))
     return {"volumes": volumes, "deferred": deferred, "final_snapshots": list(_final_snapshots(state))}
+
+
+def _drift(match: Match, state: State) -> Drift:
+    """Return the drift of an entry; none of one that the plan has refused for its values."""
+    try:
+        return compare(match, state) if match.target.spec.state == "present" else Drift()
+    except StorageError:
+        return Drift()
+
+
+def _is_deferred(volume: Volume, state: State) -> bool:
+    """Return whether EBS makes no change now. A refused entry has drift too."""
+    return bool(_refusal(state, volume.volume_id)) or modification(state, volume).get("state") in IN_PROGRESS
 
 
 def _final_snapshots(state: State) -> Iterator[dict[str, str]]:
@@ -64,7 +78,7 @@ def _entries(match: Match, state: State) -> Iterator[dict[str, Any]]:
     """Yield the match's volume on each of the target's instances, or once without instances."""
     volume, target = match.volume, match.target
     instance_ids: Sequence[str | None] = [instance.instance_id for instance in target.instances] or [None]
-    drift = compare(match, state) if target.spec.state == "present" else Drift()
+    drift = _drift(match, state)
     latest = modification(state, volume) if volume is not None else {}
     links = volume.attachments if volume is not None else ()
     fields = view(volume) if volume is not None else {}

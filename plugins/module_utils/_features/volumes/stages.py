@@ -14,21 +14,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ..._domain.power_cycle import held_stop, restore_stages
 from ..._domain.volume_changes import deletion_of_unmade
+from ..._kernel.errors import SpecError, StorageError
 from ..._kernel.plan import ANY_FAILURE, Change, Stage, Wait, apart
 from ..._kernel.resources import Fact, Instance
-from ..._kernel.state import State
 from ..._kernel.tags import require_room
 from .attaching import attached_again, attachments_forgotten, flag_changes
 from .draft import COOLDOWN, Draft
 from .swaps import swaps_undone
 
 
-def stages_of(draft: Draft, stopping: Sequence[Instance], restored: Sequence[Instance]) -> tuple[Stage, ...]:
-    """Return the stages of the plan.
+def stages_of(
+    draft: Draft, stopping: Sequence[Instance], restored: Sequence[Instance]
+) -> tuple[tuple[Stage, ...], dict[str, StorageError]]:
+    """Return the stages of the plan, and by entry why it is to be refused: a resource would have too many tags.
 
     *stopping*: running instances that are stopped for it. *restored*: those that are started afterwards.
     """
@@ -51,11 +53,12 @@ def stages_of(draft: Draft, stopping: Sequence[Instance], restored: Sequence[Ins
     deleted = tuple(change.resource for change in draft.deletions)
     waits = (Wait(deleted, "deleted", final=True),) if deleted else ()
     ending = [Stage(tuple(changes)) for changes in (draft.arrivals, draft.replaced_marks, draft.releases)]
-    # In this order for each swap: a volume and its copy must never look alike.
-    stages += apart([*ending, Stage(tuple(draft.deletions), waits)], "ending")
-    # After everything else: a snapshot proves a copy until the end.
-    stages += [Stage((change,)) for change in draft.leftovers]
-    return _predicted(stages, draft.state)
+    # In this order for each swap: a volume and its copy must never look alike, and a snapshot proves the copy until the
+    # end.
+    stages += apart(
+        [*ending, Stage(tuple(draft.deletions), waits), *(Stage((change,)) for change in draft.leftovers)], "ending"
+    )
+    return _predicted(stages, draft)
 
 
 def _cooling_waits(draft: Draft) -> tuple[Wait, ...]:
@@ -114,6 +117,7 @@ def _attachments(draft: Draft, moving: set[str]) -> Iterator[Stage]:
     named = draft.spec.group is not None or draft.spec.move
     if named and len(draft.spec.instance_ids) == 1 and len(attaches) > 1:
         first = attaches.pop(0)
+        attaches = [dataclasses.replace(change, after_steps=(first.resource,)) for change in attaches]
         yield Stage((first,), _merged(wait for wait in waits if first.resource in wait.resources))
         waits = [wait for wait in waits if first.resource not in wait.resources]
     yield Stage(tuple(attaches), _merged(waits))
@@ -153,11 +157,22 @@ def _with_rollback(stage: Stage, back: tuple[Stage, ...]) -> Stage:
     return dataclasses.replace(stage, on_failure=back, rollback_on=ANY_FAILURE) if back else stage
 
 
-def _predicted(stages: Iterable[Stage], state: State) -> tuple[Stage, ...]:
+def _predicted(stages: Iterable[Stage], draft: Draft) -> tuple[tuple[Stage, ...], dict[str, StorageError]]:
     """Return the stages without changes that have no effect. Every change of tags has the tags before and after it.
 
-    Raises SpecError for a resource that would have more tags than EC2 takes.
+    The errors, by entry, are about resources that would have more tags than EC2 takes. Raises such an error about a
+    resource of no entry.
     """
+    state, failed = draft.state, dict[str, StorageError]()
+
+    def require(present: Mapping[str, str], change: Change) -> None:
+        try:
+            require_room(present, change.resource, change.reason)
+        except SpecError as error:
+            if change.resource not in draft.labels:
+                raise
+            failed.setdefault(draft.labels[change.resource], error)
+
     tags = {
         resource_id: dict(resource.tags)
         for resource_id, resource in state.resources.items()
@@ -169,7 +184,7 @@ def _predicted(stages: Iterable[Stage], state: State) -> tuple[Stage, ...]:
         for change in stage.changes:
             if change.creates:
                 tags[change.resource] = dict((change.after or {}).get("tags") or {})
-                require_room(tags[change.resource], change.resource, change.reason)
+                require(tags[change.resource], change)
             if not change.operation.retags:
                 changes.append(change)
                 continue
@@ -178,7 +193,7 @@ def _predicted(stages: Iterable[Stage], state: State) -> tuple[Stage, ...]:
             if change.action == "CreateTags":
                 asked = [item for item in asked if before.get(item["Key"]) != item["Value"]]
                 after = {**before, **{item["Key"]: item["Value"] for item in asked}}
-                require_room(after, change.resource, change.reason)
+                require(after, change)
             else:
                 asked = [item for item in asked if item["Key"] in before]
                 gone = {item["Key"] for item in asked}
@@ -192,4 +207,4 @@ def _predicted(stages: Iterable[Stage], state: State) -> tuple[Stage, ...]:
                 )
         if changes or stage.waits:
             kept.append(dataclasses.replace(stage, changes=tuple(changes)))
-    return tuple(kept)
+    return tuple(kept), failed

@@ -176,13 +176,13 @@ def finish_swap(
     if made and final:
         draft.arrivals.append(draft.untagged(snapshot, (tag_names.SWAP,), kept))
     elif made:
-        forgetting.append(_superfluous(draft, old.volume_id, snapshot))
+        forgetting.append(_superfluous(draft, old.volume_id, snapshot, new))
     else:
         draft.asked.append(snapshot_query(old, tag_names.SWAP))
         there = snapshots_of_runs(draft, old, tag_names.SWAP)
         if final:
             plan_capture(draft, match, old, tag_names.FINAL, before_deletion(old), into=forgetting, final=True)
-        give_up(draft, old, there, forgetting, newer=final)
+        give_up(draft, old, there, forgetting, newer=final, after=(old.volume_id, new))
     if deleted:
         draft.deletions.append(draft.deletion_of(old, f"delete: replaced by {new} (delete_replaced)"))
     else:
@@ -218,15 +218,16 @@ def end_swap(draft: Draft, match: Match, new: str, volume: Volume | None = None)
             tags = item.tags
             mine = item.snapshot_id == volume.snapshot_id and proofs.is_temporary(item, old_id)
             if mine and tags.get(tag_names.SWAP) == old_id and tag_names.FINAL not in tags:
-                draft.leftovers.append(_superfluous(draft, old_id, item.snapshot_id))
+                draft.leftovers.append(_superfluous(draft, old_id, item.snapshot_id, volume.volume_id))
     draft.remove(draft.leftovers or draft.releases, untagged)
 
 
-def _superfluous(draft: Draft, old_id: str, snapshot_id: str) -> Change:
+def _superfluous(draft: Draft, old_id: str, snapshot_id: str, new_id: str) -> Change:
     """Return the deletion of a swap's snapshot, once the copy of the volume *old_id* is in its place."""
     reason = f"delete: the copy of {old_id} is made"
     before = {"tags": {tag_names.SWAP: old_id}}
-    return Change("DeleteSnapshot", snapshot_id, draft.state.region, {}, reason, before, None)
+    after = (old_id, new_id)
+    return Change("DeleteSnapshot", snapshot_id, draft.state.region, {}, reason, before, None, after_steps=after)
 
 
 def forget_swap(draft: Draft, volume: Volume, *, absent: bool = False) -> None:
