@@ -28,6 +28,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
     VolumeAttachment,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import boto3_tags
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.times import format_moment
 
 from fake_records import START, End, Record, Records, becomes
 from proven import stopped_at
@@ -250,6 +251,12 @@ class Calls(Records):
         instance = self._seen(found.resource)
         made = {device.volume_id: self._snapshot(device.volume_id, request) for device in instance.block_devices}
         return {change.resource: made[change.source] for change in changes}
+
+    def _LockSnapshot(self, _changes: Sequence[Change], request: dict[str, Any]) -> None:
+        self._found(request["SnapshotId"], "InvalidSnapshot.NotFound")
+        ends = self.now() + timedelta(days=request["LockDuration"])
+        value = {"state": request["LockMode"], "expires_on": format_moment(ends)}
+        self._add(Fact(f"{request['SnapshotId']}/lock", value), delay=0)
 
     def _require_free_name(self, action: str, name: str) -> None:
         for record in self._records.values():

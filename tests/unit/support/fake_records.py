@@ -292,14 +292,14 @@ def _fact_ids(query: Query) -> list[str]:
         "DescribeInstanceAttribute": lambda: [f"{asked['InstanceId']}/{asked['Attribute']}"],
         "DescribeInstanceCreditSpecifications": lambda: [f"{item}/cpuCredits" for item in named],
         "DescribeInstanceTypes": lambda: [f"{item}/type" for item in named],
-        "DescribeKey": lambda: [f"{asked['KeyId']}/key"],
+        "DescribeKey": lambda: [f"{query.place}/{asked['KeyId']}/key" if query.place else f"{asked['KeyId']}/key"],
         "DescribeLaunchConfigurations": lambda: ["launchConfigurations"],
         "DescribeLoadBalancers": lambda: ["classicLoadBalancers"],
         "DescribeSnapshotAttribute": lambda: [f"{asked['SnapshotId']}/shared"],
         "DescribeSpotInstanceRequests": lambda: [f"{item}/spotType" for item in named],
         "DescribeTargetGroups": lambda: ["targetGroups"],
         "DescribeVolumesModifications": lambda: [f"{item}/modification" for item in named],
-        "GetCallerIdentity": list,
+        "GetCallerIdentity": lambda: [f"{query.place}/account"],
         "GetEbsEncryptionByDefault": lambda: ["ebsEncryptionByDefault"],
     }
     return known[query.operation]()

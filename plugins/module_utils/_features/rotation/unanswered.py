@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from ..._domain.snapshot_sets import SnapshotSet
-from ..._kernel.errors import Incomplete, StorageError
+from ..._kernel.errors import Incomplete, StorageError, UnsafePlan, bounded
 from ..._kernel.state import Query, State
 from .copies import Copying, copies_query
 from .spec import CopySpec, RotationSpec
@@ -35,6 +35,16 @@ def answering(spec: RotationSpec, state: State) -> list[CopySpec]:
 def planned_for(copyings: Iterable[Copying], state: State) -> list[Copying]:
     """Return the places for which all facts of a copy are known: its key, and the sharing of originals."""
     return [one for one in copyings if not any(query in state.unanswered for query in one.questions())]
+
+
+def impossible(copyings: Iterable[Copying]) -> StorageError | None:
+    """Return the failure of the task for copies that cannot be made, or None."""
+    texts = [text for copying in copyings for text in copying.refusals()]
+    if not texts:
+        return None
+    return Incomplete(
+        f"{'; '.join(bounded(texts))}. Originals are kept until these copies can be made.", *map(UnsafePlan, texts)
+    )
 
 
 def kept_for(copies: Iterable[CopySpec], sources: Iterable[SnapshotSet]) -> dict[str, str]:

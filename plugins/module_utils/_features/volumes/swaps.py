@@ -174,7 +174,9 @@ def finish_swap(
     forgetting = draft.leftovers if last else draft.arrivals
     kept = f"keep as the final snapshot of {old.volume_id}"
     if made and final:
-        draft.arrivals.append(draft.untagged(snapshot, (tag_names.SWAP,), kept))
+        # The end of the swap depends on it, since no later run looks at the snapshot of a volume that is gone.
+        untagged = draft.untagged(snapshot, (tag_names.SWAP,), kept)
+        draft.arrivals.append(dataclasses.replace(untagged, after_steps=(new,)))
     elif made:
         forgetting.append(_superfluous(draft, old.volume_id, snapshot, new))
     else:
