@@ -164,7 +164,7 @@ def sentences(*texts: str) -> str:
 
 
 def errors_of(error: StorageError, refused: StorageError | None = None) -> dict[str, Any]:
-    """Return ``error``, the first error, and ``errors``, all of them. *refused*: that of a part left out of the plan."""
+    """Return ``error``, the first error, and ``errors``, all of them. *refused*: that of the part that was left out."""
     several = [*_each(error), *(_each(refused) if refused is not None and refused is not error else ())]
     return {"error": described(error), "errors": [described(one) for one in several]}
 

@@ -12,8 +12,8 @@ A planner writes stages, in the order that the user sees. This file derives the 
   `Change.after_steps`. The last change of a resource, such as its deletion, also depends on earlier steps that use it.
 - An attachment also depends on earlier changes of its instance, but not on other attachments to it.
 - Steps with one rollback form a transaction. Inside it every stage waits for the one before, and whatever depends on a
-  part of it depends on the whole. It begins only once all steps are done that any of its own depends on. A resource that
-  the transaction only uses, such as a snapshot of which many volumes are made, ties no steps together.
+  part of it depends on the whole. It begins only once all steps are done that any of its own depends on. A resource
+  that the transaction only uses, such as a snapshot of which many volumes are made, ties no steps together.
 
 Dependencies lead only to earlier stages, so the graph has no cycle.
 

@@ -1,7 +1,7 @@
 # Copyright: the ec2ops.storage contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stops and starts of several instances of which one step fails: the others are done, and the next run does the rest."""
+"""Stops and starts of several instances of which one step fails: the others are done, and the next run heals."""
 
 from __future__ import annotations
 

@@ -53,7 +53,11 @@ def successor(trial: str) -> Instance:
     born = START - timedelta(minutes=5)
     facts = {**FACTS, "BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"AttachTime": born}}]}
     made = dataclasses.replace(
-        predecessor(), instance_id=NEW, image_id=AMI, launch_time=born, tags={"Name": "web", REPLACES: OLD, TRIAL: trial}
+        predecessor(),
+        instance_id=NEW,
+        image_id=AMI,
+        launch_time=born,
+        tags={"Name": "web", REPLACES: OLD, TRIAL: trial},
     )
     return launched(dataclasses.replace(made, facts=facts))
 

@@ -214,9 +214,7 @@ FLOWS = {
         **WHOLE,
     ),
     "locks": flow(volume(1), volume(2), OLD, lock={"mode": "governance", "duration": "7d"}),
-    "adopted": flow(
-        volume(1), volume(2), past(2, 1, policy=None, tags={"by": "cron"}), adopt={"tags": {"by": "cron"}}
-    ),
+    "adopted": flow(volume(1), volume(2), past(2, 1, policy=None, tags={"by": "cron"}), adopt={"tags": {"by": "cron"}}),
 }
 
 

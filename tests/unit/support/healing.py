@@ -196,7 +196,7 @@ class Flow:
 
 
 def assert_heals(flow: Flow) -> None:
-    """Let each step of the flow's plan fail in each way: only its dependents are left out, and later runs do the rest."""
+    """Let each step of the flow's plan fail in each way: only its dependents are left out, and later runs do them."""
     plan = flow.plan(flow.make())
     assert plan.changes
     assert_only_dependents_are_left_out(plan)

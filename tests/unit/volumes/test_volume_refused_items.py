@@ -156,7 +156,11 @@ CASES = {
         "vol-2",
     ),
     "running instance": Case(
-        [instance(WEB, "stopped"), *on_both()[1:]], [OFF], ["DetachVolume vol-1 from i-1"], UnsafePlan, "which is running"
+        [instance(WEB, "stopped"), *on_both()[1:]],
+        [OFF],
+        ["DetachVolume vol-1 from i-1"],
+        UnsafePlan,
+        "which is running",
     ),
     "instance that may not stop": Case(
         [instance(WEB), instance(DB, operator="eks"), *on_both()[2:]],

@@ -26,8 +26,8 @@ BESIDE = "Start them beside their successors with force_start: true."
 class Refusal:
     """Why one instance is left out.
 
-    ``trouble``: a clause with the id. ``advice``: a sentence, the same for all instances with this reason. ``kind``: the
-    class of the error. ``causes``: AWS's own errors.
+    ``trouble``: a clause with the id. ``advice``: a sentence, the same for all instances with this reason. ``kind``:
+    the class of the error. ``causes``: AWS's own errors.
     """
 
     instance_id: str
@@ -86,7 +86,11 @@ def gone_ones(state: State, ids: Iterable[str]) -> Iterator[Refusal]:
     """Yield the refusals of instances that are gone. They name the successor of a replaced one."""
     for instance_id in ids:
         instance, several = state.instance(instance_id), claimants(state, instance_id)
-        text = f"{instance_id} does not exist in {state.region}" if instance is None else f"{instance_id} is {instance.state}"
+        text = (
+            f"{instance_id} does not exist in {state.region}"
+            if instance is None
+            else f"{instance_id} is {instance.state}"
+        )
         if several:
             successors = listed(f"{newer.instance_id} ({newer.state})" for newer in several)
             text += f", and {successors} {'has' if len(several) == 1 else 'have'} replaced it"

@@ -298,7 +298,9 @@ class Copying:
 
         *waits*: whether this run sees all unfinished copies completed.
         """
-        yield from ((a_set.key, f"it has no copy in {self.copy.where}, and gets none now") for a_set in self._impossible)
+        yield from (
+            (a_set.key, f"it has no copy in {self.copy.where}, and gets none now") for a_set in self._impossible
+        )
         if waits:
             return
         pending = {original_of(item) for item in self.there.living if item.state == "pending"}

@@ -63,7 +63,9 @@ class Leftovers:
         if not any(query in self._capture.state.unanswered for query in self.questions(sets)):
             return {}
         return {
-            a_set.key: f"EC2 did not answer whether {a_set.group} still exists" for a_set in sets if self._outside([a_set])
+            a_set.key: f"EC2 did not answer whether {a_set.group} still exists"
+            for a_set in sets
+            if self._outside([a_set])
         }
 
     def first_questions(self) -> Iterator[Query]:

@@ -266,9 +266,7 @@ class _Rotation:
         everything = steps.all()
         fingerprint = plan_hash(everything, self.capture.names)
         due = bool(self.capture.creations) or any(copying.beginning for copying in self.copyings)
-        refused = refusal(
-            self.spec, decided, self.keepings, due=due, fingerprint=fingerprint if everything else None
-        )
+        refused = refusal(self.spec, decided, self.keepings, due=due, fingerprint=fingerprint if everything else None)
         late = self._late(decided)
         report = Report(self.spec, decided, withheld=refused is not None)
         return Plan(

@@ -70,9 +70,9 @@ def plan(spec: VolumesSpec, state: State, now: datetime) -> Plan:
             state.require(*_questions(draft))
             failed = faults(draft)
         if not failed:
-            stages, failed = _staged(draft)
-        if not failed:
-            return _finished(draft, stages)
+            made, failed = _staged(draft)
+            if not failed:
+                return _finished(draft, made)
         # Without these, others may be possible, or impossible: the draft starts again.
         refusals = {**refusals, **failed}
 
@@ -85,7 +85,7 @@ def _draft(spec: VolumesSpec, state: State, now: datetime, refusals: Mapping[str
 
 
 def _fill(draft: Draft) -> dict[str, StorageError]:
-    """Plan all entries, then the volumes without one. Return why entries, and purges of instances, are to be refused."""
+    """Plan all entries, then the volumes without one. Return why entries, and purges by instance, are to be refused."""
     failed: dict[str, StorageError] = {}
     for match in draft.matches:
         label, lengths = match.target.label, draft.own("")

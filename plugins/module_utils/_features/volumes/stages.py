@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from ..._domain.power_cycle import held_stop, restore_stages
 from ..._domain.volume_changes import deletion_of_unmade
@@ -160,51 +160,56 @@ def _with_rollback(stage: Stage, back: tuple[Stage, ...]) -> Stage:
 def _predicted(stages: Iterable[Stage], draft: Draft) -> tuple[tuple[Stage, ...], dict[str, StorageError]]:
     """Return the stages without changes that have no effect. Every change of tags has the tags before and after it.
 
-    The errors, by entry, are about resources that would have more tags than EC2 takes. Raises such an error about a
-    resource of no entry.
+    The errors, by entry, are about resources that would have more tags than EC2 takes.
     """
-    state, failed = draft.state, dict[str, StorageError]()
-
-    def require(present: Mapping[str, str], change: Change) -> None:
-        try:
-            require_room(present, change.resource, change.reason)
-        except SpecError as error:
-            if change.resource not in draft.labels:
-                raise
-            failed.setdefault(draft.labels[change.resource], error)
-
-    tags = {
-        resource_id: dict(resource.tags)
-        for resource_id, resource in state.resources.items()
-        if not isinstance(resource, Fact)
-    }
+    tags = _Tags(draft)
     kept: list[Stage] = []
     for stage in stages:
-        changes: list[Change] = []
-        for change in stage.changes:
-            if change.creates:
-                tags[change.resource] = dict((change.after or {}).get("tags") or {})
-                require(tags[change.resource], change)
-            if not change.operation.retags:
-                changes.append(change)
-                continue
-            before = tags.get(change.resource, {})
-            asked = change.parameters["Tags"]
-            if change.action == "CreateTags":
-                asked = [item for item in asked if before.get(item["Key"]) != item["Value"]]
-                after = {**before, **{item["Key"]: item["Value"] for item in asked}}
-                require(after, change)
-            else:
-                asked = [item for item in asked if item["Key"] in before]
-                gone = {item["Key"] for item in asked}
-                after = {key: value for key, value in before.items() if key not in gone}
-            if asked:
-                tags[change.resource] = after
-                changes.append(
-                    dataclasses.replace(
-                        change, parameters={"Tags": asked}, before={"tags": before}, after={"tags": after}
-                    )
-                )
+        changes = tuple(found for change in stage.changes if (found := tags.after(change)) is not None)
         if changes or stage.waits:
-            kept.append(dataclasses.replace(stage, changes=tuple(changes)))
-    return tuple(kept), failed
+            kept.append(dataclasses.replace(stage, changes=changes))
+    return tuple(kept), tags.failed
+
+
+class _Tags:
+    """The tags of each resource as the plan changes them. ``failed``: by entry, the error about a lack of room."""
+
+    def __init__(self, draft: Draft) -> None:
+        self._labels = draft.labels
+        self._tags = {
+            resource_id: dict(resource.tags)
+            for resource_id, resource in draft.state.resources.items()
+            if not isinstance(resource, Fact)
+        }
+        self.failed: dict[str, StorageError] = {}
+
+    def after(self, change: Change) -> Change | None:
+        """Return the change with the tags before and after it, or None for a change of tags without an effect."""
+        if change.creates:
+            self._set(change, dict((change.after or {}).get("tags") or {}))
+        if not change.operation.retags:
+            return change
+        before = self._tags.get(change.resource, {})
+        asked = change.parameters["Tags"]
+        if change.action == "CreateTags":
+            asked = [item for item in asked if before.get(item["Key"]) != item["Value"]]
+            after = {**before, **{item["Key"]: item["Value"] for item in asked}}
+        else:
+            asked = [item for item in asked if item["Key"] in before]
+            gone = {item["Key"] for item in asked}
+            after = {key: value for key, value in before.items() if key not in gone}
+        if not asked:
+            return None
+        self._set(change, after)
+        return dataclasses.replace(change, parameters={"Tags": asked}, before={"tags": before}, after={"tags": after})
+
+    def _set(self, change: Change, tags: dict[str, str]) -> None:
+        self._tags[change.resource] = tags
+        if change.action == "DeleteTags":
+            return
+        try:
+            require_room(tags, change.resource, change.reason)
+        except SpecError as error:
+            if change.resource not in self._labels:
+                raise
+            self.failed.setdefault(self._labels[change.resource], error)

@@ -168,6 +168,17 @@ def finish_swap(
             f"{match.target.label}: delete_replaced: {old.volume_id} is kept. EC2 shows no swap snapshot of it "
             f"that {new} was made from, so nothing proves that {new} is its copy. Delete it yourself"
         )
+    _end_snapshots(draft, match, old, new, snapshot, deleted=deleted)
+    if deleted:
+        draft.deletions.append(draft.deletion_of(old, f"delete: replaced by {new} (delete_replaced)"))
+    else:
+        own = (tag_names.SPEC, tag_names.VOLUME, *tag_names.WAS_AT)
+        draft.remove_tags(draft.releases, old, own, f"release the name to {new}")
+
+
+def _end_snapshots(draft: Draft, match: Match, old: Volume, new: str, snapshot: str, *, deleted: bool) -> None:
+    """Keep the snapshot of a swap as the final one of the old volume, or delete it."""
+    made = bool(snapshot)
     final = deleted and (draft.spec.final_snapshot or not (made or _is_of_interrupted_run(draft, old)))
     # Until the replaced volume is gone, or marked, its snapshot proves the copy.
     last = deleted or not match.target.instances
@@ -185,11 +196,6 @@ def finish_swap(
         if final:
             plan_capture(draft, match, old, tag_names.FINAL, before_deletion(old), into=forgetting, final=True)
         give_up(draft, old, there, forgetting, newer=final, after=(old.volume_id, new))
-    if deleted:
-        draft.deletions.append(draft.deletion_of(old, f"delete: replaced by {new} (delete_replaced)"))
-    else:
-        own = (tag_names.SPEC, tag_names.VOLUME, *tag_names.WAS_AT)
-        draft.remove_tags(draft.releases, old, own, f"release the name to {new}")
 
 
 def _is_of_interrupted_run(draft: Draft, old: Volume) -> bool:
