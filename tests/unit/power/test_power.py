@@ -817,6 +817,29 @@ def partly_stopped(world: World) -> dict[str, Instance]:
     return {item.tags["Name"]: item for item in world.existing("instance")}
 
 
+def test_bad_instances_are_named_after_the_others_have_stopped_and_started(sandbox: Sandbox) -> None:
+    web, db = machine(sandbox, "web"), machine(sandbox, "db")
+    db.ec2.modify_instance_attribute(InstanceId=db.instance_id, DisableApiStop={"Value": True})
+    unknown = "i-0123456789abcdef0"
+    given = {"instance_ids": [web.instance_id, db.instance_id, unknown], "module": instance_power}
+    checked, ran = (run(sandbox, check=check, state="stopped", remember=True, **given) for check in (True, False))
+    assert checked.failed == ran.failed
+    for said in (f"{db.instance_id} has stop protection", f"{unknown} does not exist", "stops the other instances"):
+        assert said in ran.failed
+    assert [entry["resource"] for entry in checked.result["plan"]] == [web.instance_id] * 2
+    assert [error["code"] for error in ran.result["errors"]] == ["SpecError", "UnsafePlan"]
+    assert checked.result["errors"] == ran.result["errors"]
+    assert ([each.state for each in (web, db)], ran.result["changed"]) == (["stopped", "running"], True)
+    assert {item["instance_id"]: item["state"] for item in ran.result["instances"]} == {
+        web.instance_id: "stopped",
+        db.instance_id: "running",
+    }
+    back = run(sandbox, state="restored", **given)
+    assert (web.state, TAG in web.tags) == ("running", False)
+    assert unknown in back.failed
+    assert db.instance_id not in back.failed
+
+
 # --- held for a while, within one plan --------------------------------------------------------------------------------
 
 HOLD_TIME = timedelta(minutes=30)
