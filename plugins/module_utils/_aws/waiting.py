@@ -232,20 +232,8 @@ class Watch:
         now = self._monotonic()
         due = [item for item in self._items if item.next <= now + FIRST_POLL]
         others = [item for item in self._items if item.next > now + FIRST_POLL]
-        keys = {item.key for item in due}
-        try:
-            known = _poll(self._ask, due, now)
-        except CallError as error:
-            # Some of EC2's servers may not know a new id yet.
-            lost = self._monotonic() - self._heard > LOST
-            if lost or (not error.passing and not error.code.endswith(".NotFound")):
-                self._items = [item for item in others if item.key not in keys]
-                return Sighting(failed=((error, tuple(keys)),))
-            self._trouble = error
-            known, left, failures = {}, due, _Failures()
-        else:
-            self._trouble, self._heard = None, self._monotonic()
-            left, failures = _judge(due, known, self._heard)
+        self._trouble = None
+        left, failures, known = self._seen(due, now)
         now = self._monotonic()
         late = [item for item in left if now >= item.deadline]
         failures += _timeouts(late, self._trouble)
@@ -257,6 +245,36 @@ class Watch:
         waiting = {item.key for item in self._items}
         reached = tuple(key for key in dict.fromkeys(item.key for item in due) if key not in waiting | ended)
         return Sighting(reached, tuple(failures), known)
+
+    def _seen(self, due: list[_Item], now: float) -> tuple[list[_Item], _Failures, dict[str, Resource]]:
+        """Return the items that still wait, the failures, and the polled resources with their facts.
+
+        A refused query ends the waits that need it. So the queries are asked one by one after a refusal.
+        """
+        try:
+            known = _poll(self._ask, due, now)
+        except CallError as error:
+            groups = _by_query(due)
+            if len(groups) > 1 and not error.passing:
+                parts = [self._seen(group, now) for group in groups]
+                known = {name: one for _left, _failures, found in parts for name, one in found.items()}
+                return [item for part in parts for item in part[0]], [one for part in parts for one in part[1]], known
+            # Some of EC2's servers may not know a new id yet.
+            lost = self._monotonic() - self._heard > LOST
+            if lost or (not error.passing and not error.code.endswith(".NotFound")):
+                return [], [(error, tuple(dict.fromkeys(item.key for item in due)))], {}
+            self._trouble = error
+            return due, [], {}
+        self._heard = self._monotonic()
+        return (*_judge(due, known, self._heard), known)
+
+
+def _by_query(items: Iterable[_Item]) -> list[list[_Item]]:
+    """Return the items in groups, each of which one query answers."""
+    groups: dict[tuple[str, Place], list[_Item]] = defaultdict(list)
+    for item in items:
+        groups[GOALS[item.wait.goal].kind, item.wait.place].append(item)
+    return list(groups.values())
 
 
 def _next(item: _Item, now: float) -> float:

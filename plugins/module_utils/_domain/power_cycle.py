@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from .._kernel import tags as tag_names
+from .._kernel.errors import StorageError
 from .._kernel.facts import (
     IS_PERSISTENT,
     MEMBERSHIP,
@@ -75,17 +76,35 @@ def running_of(instances: Iterable[Instance]) -> list[Instance]:
 def stop_queries(instances: Iterable[Instance], *, lose_instance_store: bool) -> Iterator[Query]:
     """Yield the queries that `stop_troubles` needs about the running ones of these instances.
 
-    Nothing is asked about instances that are only planned, but for their types.
+    Nothing is asked about instances that are only planned, but for their types. The queries about single instances are
+    optional, see `unanswered_about`.
     """
     stopping = running_of(instances)
     real = [item for item in stopping if not is_planned(item.instance_id)]
-    yield from membership_queries(item.instance_id for item in real if AUTOSCALING_GROUP in item.tags)
-    yield from spot_queries(item.spot_request_id for item in real if item.spot_request_id)
+    yield from _optional(membership_queries(item.instance_id for item in real if AUTOSCALING_GROUP in item.tags))
+    yield from _optional(spot_queries(item.spot_request_id for item in real if item.spot_request_id))
     if not lose_instance_store:
         yield from type_queries(*(item.instance_type for item in stopping if not _EBS_ONLY.match(item.instance_type)))
     if len(real) <= MOST_ATTRIBUTE_READS:
         for item in real:
-            yield from attribute_query(STOP_PROTECTION, item.instance_id)
+            yield from _optional(attribute_query(STOP_PROTECTION, item.instance_id))
+
+
+def _optional(queries: Iterable[Query]) -> Iterator[Query]:
+    return (dataclasses.replace(query, optional=True) for query in queries)
+
+
+def unanswered_about(state: State, instance: Instance) -> tuple[StorageError, ...]:
+    """Return why AWS did not answer queries of `stop_queries` about this instance. Without the answers it may not be
+    stopped.
+    """
+    subjects = {instance.instance_id, instance.spot_request_id or instance.instance_id}
+    return tuple(error for query, error in state.unanswered.items() if not subjects.isdisjoint(_asked_about(query)))
+
+
+def _asked_about(query: Query) -> Iterator[str]:
+    for _name, value in (*query.filters, *query.arguments):
+        yield from (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ()
 
 
 def stop_troubles(

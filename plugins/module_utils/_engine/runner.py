@@ -247,7 +247,7 @@ def execute(feature: Feature, shell: Shell, gateway: Gateway) -> None:
         predicted = overlay(state, plan.published(), everywhere=True)
         result = _done(feature, spec, plan, predicted, gateway) if shell.check_mode else None
         if result is not None and plan.refused is not None:
-            result = {**result, "msg": str(plan.refused), "error": rendering.described(plan.refused)}
+            result = {**result, "msg": str(plan.refused), **rendering.errors_of(plan.refused)}
     except StorageError as error:
         shell.fail(visible(str(error)), rendering.refusal(error, plan, gateway.calls))
         return

@@ -115,11 +115,13 @@ class Scheduler:
 
     def _check(self) -> None:
         """Ask once, for all steps that begin now, whether their changes are still wanted and allowed."""
-        by_recheck: dict[int, list[Step]] = defaultdict(list)
+        groups: dict[tuple[int, str], list[Step]] = defaultdict(list)
         for step in self._unchecked:
-            by_recheck[id(step.stage.recheck)].append(step)
+            # A place whose queries AWS does not answer ends no changes elsewhere.
+            place = step.change.region if step.change is not None and step.stage.recheck is not None else ""
+            groups[id(step.stage.recheck), place].append(step)
         self._unchecked = []
-        for steps in by_recheck.values():
+        for steps in groups.values():
             changes = [bind(step.change, self.outcome) for step in steps if step.change is not None]
             recheck = steps[0].stage.recheck if self._has_waited else None
 
@@ -137,8 +139,8 @@ class Scheduler:
         for number, step in enumerate(steps):
             if step.change is None:
                 continue
-            if checked.error is not None:
-                self._fail(step, checked.error)
+            if number in checked.errors:
+                self._fail(step, checked.errors[number])
             elif number in checked.withdrawn:
                 self.outcome.withdrawn.append((step.change, checked.withdrawn[number]))
                 self.walk.finish(step)

@@ -48,6 +48,7 @@ class Operation:
     ``copies``: of another snapshot, which the request names.
     ``joint``: one call makes all of its parts, however many.
     ``links``: it is about a resource and an instance, so one stage may have it twice for the resource.
+    ``joins``: it attaches the resource to the instance. Other attachments to the instance do not depend on it.
     ``removes``: the resource is gone afterwards.
     ``retags``: it changes nothing but tags.
     ``is_last``: whatever uses the resource in a plan is done before, such as the copy of a snapshot before its
@@ -66,6 +67,7 @@ class Operation:
     copies: bool = False
     joint: bool = False
     links: bool = False
+    joins: bool = False
     removes: bool = False
     retags: bool = False
     is_last: bool = False
@@ -84,7 +86,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "RunInstances": Operation(creates=("Instances", 0, "InstanceId"), token=True),
     "CreateVolume": Operation(creates=("VolumeId",), token=True),
     # A repeated call gets this code, and so does a call that comes after another run's. The wait tells which.
-    "AttachVolume": Operation("VolumeId", already=frozenset({"VolumeInUse"}), links=True),
+    "AttachVolume": Operation("VolumeId", already=frozenset({"VolumeInUse"}), links=True, joins=True),
     "DetachVolume": Operation(
         "VolumeId", already=frozenset({"IncorrectState", "InvalidAttachment.NotFound"}), links=True
     ),
@@ -150,7 +152,7 @@ class Change:
     ``deferrable``: EC2's codes with which a refusal is no failure. The change is left to a later run.
     ``unless``: queries that are asked right before the call. If one finds something, the change is left out.
     ``after_steps``: ids of other resources. In a stage that is `Stage.apart`, the change is made only once earlier
-    steps have made them, have tagged them, and have seen them complete.
+    steps have made them, have tagged them, have seen them complete, and have removed them.
     ``passed_over``: ids that ``identity`` finds and that the plan has not chosen. They never count as the new resource.
     ``provided``: also asked right before the call. An objection fails the change (`Superseded`) without a call.
     ``rehearsed``: before the first change, EC2 is asked with DryRun whether it allows this one.

@@ -17,10 +17,18 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._domain.power_cycle
     NO_CAPACITY,
     held_stop,
     restore_stages,
+    stop_queries,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._engine.apply import apply
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.power import planner
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import Ambiguous, SpecError, UnsafePlan
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import (
+    Ambiguous,
+    Incomplete,
+    SpecError,
+    StorageError,
+    Unanswered,
+    UnsafePlan,
+)
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import (
     INSTANCE_TYPE,
     IS_PERSISTENT,
@@ -28,6 +36,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts impor
     STOP_PROTECTION,
     Membership,
 )
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures import CallError
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import planned
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Plan, guard
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction import overlay
@@ -39,7 +48,7 @@ from hypothesis import strategies as st
 
 from asking import answered, asks
 from in_process import machine, run
-from power_world import ONE, REGION, SUCCESSOR, THREE, TWO, spec
+from power_world import FOUR, ONE, REGION, SUCCESSOR, THREE, TWO, spec
 from proven import launched, stopped_at
 from sandbox.client import Sandbox
 from worlds import World
@@ -326,29 +335,124 @@ def test_harmless_facts_permit_a_stop(options: dict[str, Any], resources: tuple[
     assert [change.action for change in plan(spec("stopped", **options), *resources).changes] == ["StopInstances"]
 
 
+# --- several instances ------------------------------------------------------------------------------------------------
+
+
 def test_all_offenders_are_named_at_once() -> None:
     with pytest.raises(UnsafePlan) as caught:
         plan(
-            spec("stopped", instance_ids=[ONE, TWO, THREE]),
+            spec("stopped", instance_ids=[ONE, THREE]),
             instance(ONE, operator="eks"),
-            instance(TWO),
             instance(THREE),
             STOP_PROTECTION.fact(THREE, True),
         )
     assert ONE in str(caught.value)
     assert THREE in str(caught.value)
-    assert TWO not in str(caught.value)
 
 
 @pytest.mark.parametrize("state", ["stopped", "running"])
 def test_unknown_and_terminated_ids_are_named_before_anything_is_changed(state: str) -> None:
-    wanted = spec(state, instance_ids=[ONE, TWO, THREE])
-    world_of = (instance(ONE, "running"), instance(TWO, "terminated"))
+    wanted = spec(state, instance_ids=[TWO, THREE])
     with pytest.raises(SpecError) as caught:
-        plan(wanted, *world_of)
+        plan(wanted, instance(TWO, "terminated"))
     assert f"{TWO} is terminated; {THREE} does not exist in {REGION}" in str(caught.value)
     # The second one asks for successors of those that are gone.
-    assert operations(asked(wanted, *world_of)) == ["DescribeInstances"] * 2
+    assert operations(asked(wanted, instance(TWO, "terminated"))) == ["DescribeInstances"] * 2
+
+
+def bad(name: str) -> tuple[Resource, ...]:
+    """The second instance of a task, as it cannot be planned."""
+    group = {"aws:autoscaling:groupName": "web"}
+    worlds: dict[str, tuple[Resource, ...]] = {
+        "unknown": (),
+        "terminated": (instance(TWO, "terminated"),),
+        "managed": (instance(TWO, operator="eks.amazonaws.com"),),
+        "member": (
+            instance(TWO, tags=group),
+            MEMBERSHIP.fact(TWO, Membership("web", "InService")),
+        ),
+        "protected": (instance(TWO), STOP_PROTECTION.fact(TWO, True)),
+        "full": (instance(TWO, tags={f"k{number}": "v" for number in range(49)}),),
+        "replaced": (instance(TWO, "stopped", HELD), instance(SUCCESSOR, tags={"ec2ops:replaces": TWO})),
+        "contested": (
+            instance(TWO, "stopped", HELD),
+            instance(SUCCESSOR, tags={"ec2ops:replaces": TWO}),
+            instance(FOUR, tags={"ec2ops:replaces": TWO}),
+        ),
+    }
+    return worlds[name]
+
+
+STOPPING = ["CreateTags", "StopInstances"]
+
+
+@pytest.mark.parametrize(
+    ("state", "name", "actions", "error"),
+    [
+        *(("stopped", name, STOPPING, SpecError) for name in ("unknown", "terminated")),
+        *(("stopped", name, STOPPING, UnsafePlan) for name in ("managed", "member", "protected", "full")),
+        *(("running", name, ["StartInstances"], SpecError) for name in ("unknown", "terminated")),
+        ("running", "replaced", ["StartInstances"], UnsafePlan),
+        ("running", "contested", ["StartInstances"], Ambiguous),
+        ("restored", "unknown", ["StartInstances", "DeleteTags"], SpecError),
+        ("restored", "replaced", ["StartInstances", "DeleteTags"], UnsafePlan),
+        ("restored", "contested", ["StartInstances", "DeleteTags"], Ambiguous),
+    ],
+)
+def test_bad_instance_is_refused_by_its_id_and_the_others_are_planned(
+    state: str, name: str, actions: list[str], error: type[StorageError]
+) -> None:
+    good = instance(ONE) if state == "stopped" else instance(ONE, "stopped", HELD)
+    wanted = spec(state, instance_ids=[ONE, TWO], remember=state == "stopped")
+    made = plan(wanted, good, *bad(name))
+    assert [(change.action, change.resource) for change in made.changes] == [(action, ONE) for action in actions]
+    assert isinstance(made.refused, Incomplete)
+    assert [type(cause) for cause in made.refused.causes] == [error]
+    text = str(made.refused)
+    assert TWO in text
+    assert ONE not in text
+    assert f"The task {'stops' if state == 'stopped' else 'starts'} the other instances." in text
+
+
+def test_every_reason_is_told_once_and_every_error_is_kept() -> None:
+    ids = [f"i-{number:017x}" for number in range(1, 15)]
+    made = plan(
+        spec("stopped", instance_ids=ids), instance(ids[0]), *(instance(item, operator="eks") for item in ids[1:13])
+    )
+    assert made.refused is not None
+    text = str(made.refused)
+    assert "… and 2 more" in text
+    assert text.count("instance_ids: ") == 2
+    assert f"{ids[13]} does not exist" in text
+    assert isinstance(made.refused, Incomplete)
+    assert len(made.refused.causes) == 13
+
+
+@pytest.mark.parametrize(
+    ("operation", "fields"),
+    [
+        ("DescribeInstanceAttribute", {}),
+        ("DescribeAutoScalingInstances", {"tags": {"aws:autoscaling:groupName": "web"}}),
+        ("DescribeSpotInstanceRequests", {"lifecycle": "spot", "spot_request_id": "sir-1"}),
+    ],
+)
+def test_instance_whose_facts_are_not_answered_is_refused(operation: str, fields: dict[str, Any]) -> None:
+    wanted = spec("stopped", instance_ids=[ONE, TWO])
+    state = world(instance(ONE), instance(TWO, **fields))
+    (query,) = (
+        query
+        for query in stop_queries([instance(ONE), instance(TWO, **fields)], lose_instance_store=False)
+        if query.operation == operation and (TWO in str(query) or "sir-1" in str(query))
+    )
+    assert query.optional
+    error = CallError(operation, "UnauthorizedOperation", "no")
+    made = guard(planner.plan(wanted, dataclasses.replace(state, unanswered={query: error}), NOW))
+    assert [change.resource for change in made.changes] == [ONE]
+    assert f"{TWO}: {operation} failed: UnauthorizedOperation" in str(made.refused)
+    assert isinstance(made.refused, Incomplete)
+    (cause,) = made.refused.causes
+    assert isinstance(cause, Unanswered)
+    assert cause.causes == (error,)
 
 
 # --- running ----------------------------------------------------------------------------------------------------------
@@ -722,6 +826,29 @@ def partly_stopped(world: World) -> dict[str, Instance]:
     back = Plan((record, first, *stop.on_failure))
     assert apply(back, world.gateway, wait=True, timeout=600).error is None
     return {item.tags["Name"]: item for item in world.existing("instance")}
+
+
+def test_bad_instances_are_named_after_the_others_have_stopped_and_started(sandbox: Sandbox) -> None:
+    web, db = machine(sandbox, "web"), machine(sandbox, "db")
+    db.ec2.modify_instance_attribute(InstanceId=db.instance_id, DisableApiStop={"Value": True})
+    unknown = "i-0123456789abcdef0"
+    given = {"instance_ids": [web.instance_id, db.instance_id, unknown], "module": instance_power}
+    checked, ran = (run(sandbox, check=check, state="stopped", remember=True, **given) for check in (True, False))
+    assert checked.failed == ran.failed
+    for said in (f"{db.instance_id} has stop protection", f"{unknown} does not exist", "stops the other instances"):
+        assert said in ran.failed
+    assert [entry["resource"] for entry in checked.result["plan"]] == [web.instance_id] * 2
+    assert [error["code"] for error in ran.result["errors"]] == ["SpecError", "UnsafePlan"]
+    assert checked.result["errors"] == ran.result["errors"]
+    assert ([each.state for each in (web, db)], ran.result["changed"]) == (["stopped", "running"], True)
+    assert {item["instance_id"]: item["state"] for item in ran.result["instances"]} == {
+        web.instance_id: "stopped",
+        db.instance_id: "running",
+    }
+    back = run(sandbox, state="restored", **given)
+    assert (web.state, TAG in web.tags) == ("running", False)
+    assert unknown in back.failed
+    assert db.instance_id not in back.failed
 
 
 # --- held for a while, within one plan --------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -75,6 +75,8 @@ class FakeEc2(Calls):
         super().__init__(*there, region=region, durations=durations, pace=pace)
         self._calls: Counter[str] = Counter()
         self.faults: list[Fault] = []
+        self.silent: list[Callable[[Query], object]] = []
+        """Queries that nobody may ask."""
         self.log: list[tuple[str, dict[str, Any]]] = []
 
     # --- the port ---
@@ -153,6 +155,8 @@ class FakeEc2(Calls):
         with self._lock:
             self._calls[query.operation] += 1
             self._fault(query.operation, "before")
+            if any(is_silent(query) for is_silent in self.silent):
+                raise CallError(query.operation, "UnauthorizedOperation", f"You are not authorized in {query.place}")
             return self.answer(query)
 
     # --- changing ---

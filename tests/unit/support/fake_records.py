@@ -16,6 +16,8 @@ from typing import Any
 
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import (
     ATTRIBUTES,
+    CLASSIC_LOAD_BALANCERS,
+    CPU_CREDITS,
     ENCRYPTION_BY_DEFAULT,
     INSTANCE_TYPE,
     IS_PERSISTENT,
@@ -23,6 +25,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts impor
     KMS_KEY,
     MEMBERSHIP,
     STATUS_CHECKS,
+    TARGET_GROUPS,
     FactKind,
     StatusChecks,
 )
@@ -41,9 +44,12 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state impor
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import (
     FAST_RESTORES,
     IS_PUBLIC,
+    LAUNCH_CONFIGURATIONS,
+    LAUNCH_PERMISSIONS,
     LOCK,
     MODIFICATION,
     TIERING,
+    USERS,
     VOLUME_PERMISSIONS,
 )
 
@@ -129,6 +135,10 @@ class Records:
         with self._lock:
             self._settle()
             return MappingProxyType({name: record.resource for name, record in self._records.items()})
+
+    def record(self, resource_id: str) -> Record | None:
+        """The resource with what becomes of it, for a test that lets it fail."""
+        return self._records.get(resource_id)
 
     def volumes(self) -> list[Volume]:
         return [item for item in self.resources.values() if isinstance(item, Volume)]
@@ -280,6 +290,12 @@ class Records:
             latest.resource = modified(state="completed")(latest.resource)
             latest.ends = []
 
+    def go_on(self) -> None:
+        """Let what a test has put as under way end after a second."""
+        for record in self._records.values():
+            if not record.ends and self._ended(record.resource) != record.resource:
+                record.ends = [(self._time + 1.0, self._ended)]
+
     def settle(self) -> None:
         """Let all that is under way end."""
         for name, resource in self.resources.items():
@@ -303,11 +319,17 @@ def _fact_ids(query: Query) -> list[str]:
     known: Mapping[str, Callable[[], list[str]]] = {
         "DescribeAutoScalingInstances": lambda: [MEMBERSHIP.id_of(item) for item in asked["InstanceIds"]],
         "DescribeAvailabilityZones": lambda: [IS_USABLE_ZONE.id_of(item) for item in named],
+        "DescribeImageAttribute": lambda: [LAUNCH_PERMISSIONS.id_of(asked["ImageId"])],
+        "DescribeImageReferences": lambda: [USERS.id_of(item) for item in asked["ImageIds"]],
         "DescribeInstanceAttribute": lambda: [ATTRIBUTES[asked["Attribute"]].id_of(asked["InstanceId"])],
+        "DescribeInstanceCreditSpecifications": lambda: [CPU_CREDITS.id_of(item) for item in named],
         "DescribeInstanceTypes": lambda: [INSTANCE_TYPE.id_of(item) for item in named],
         "DescribeKey": lambda: [KMS_KEY.id_of(asked["KeyId"])],
+        "DescribeLaunchConfigurations": lambda: [LAUNCH_CONFIGURATIONS.name],
+        "DescribeLoadBalancers": lambda: [CLASSIC_LOAD_BALANCERS.name],
         "DescribeSnapshotAttribute": lambda: [VOLUME_PERMISSIONS.id_of(asked["SnapshotId"])],
         "DescribeSpotInstanceRequests": lambda: [IS_PERSISTENT.id_of(item) for item in named],
+        "DescribeTargetGroups": lambda: [TARGET_GROUPS.name],
         "DescribeVolumesModifications": lambda: [MODIFICATION.id_of(item) for item in named],
         "GetCallerIdentity": list,
         "GetEbsEncryptionByDefault": lambda: [ENCRYPTION_BY_DEFAULT.name],
@@ -329,8 +351,12 @@ def _matches(resource: Any, name: str, values: Sequence[str]) -> bool:
         found = [resource.state]
     elif name in ("instance-id", "volume-id", "snapshot-id", "image-id"):
         found = [getattr(resource, name.replace("-", "_"))]
-    elif name == "name" and isinstance(resource, Image):
-        found = [resource.name]
+    elif name in ("description", "name"):
+        found = [getattr(resource, name)]
+    elif name == "block-device-mapping.snapshot-id":
+        found = resource.snapshot_ids
+    elif name == "client-token":
+        found = [str(resource.facts.get("ClientToken", ""))]
     else:
         raise AssertionError(f"a filter that is not known here: {name}")
     return any(map(matcher(values), found))

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import Incomplete, UnsafePlan
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Resource
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import INSTANCE_TYPE
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Resource
 
 from volume_plans import declared, plan_of
 from volume_world import DB, WEB, Ec2, instance, short, snap, steps, vol, volume
@@ -22,7 +23,7 @@ NEW = {"name": "new", "size": 5}
 BOTH = {"instance_ids": [WEB, DB]}
 MADE = ["CreateVolume new i-2/new", "AttachVolume new i-2/new to i-2 /dev/sdf"]
 FULL = [volume(20 + number, WEB, f"/dev/sd{letter}") for number, letter in enumerate("ghijklmnop")]
-LIMIT = Fact("t/type", {"EbsInfo": {"MaximumEbsAttachments": 11}})
+LIMIT = INSTANCE_TYPE.fact("t", {"EbsInfo": {"MaximumEbsAttachments": 11}})
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ LIMIT = Fact("t/type", {"EbsInfo": {"MaximumEbsAttachments": 11}})
                 instance(WEB, instance_type="t"),
                 instance(DB),
                 *FULL,
-                Fact("t/type", {"EbsInfo": {"MaximumEbsAttachments": 11}}),
+                INSTANCE_TYPE.fact("t", {"EbsInfo": {"MaximumEbsAttachments": 11}}),
             ],
             NEW,
             "volumes[0] (new) of i-1 | takes 11 volumes | have 12",
@@ -92,7 +93,7 @@ def test_purge_spares_an_instance_with_a_refused_entry() -> None:
     plan = plan_of(declared({"name": "data", "size": 10}, **PURGE), Ec2(*there))
     assert "EBS cannot shrink" in str(plan.refused)
     assert [step for step in steps(plan) if step.startswith("DetachVolume")] == ["DetachVolume vol-2 from i-2"]
-    assert any("no volume is detached from i-00000000000000001" in warning for warning in plan.warnings)
+    assert any("no volume of i-00000000000000001 is detached" in warning for warning in plan.warnings)
 
 
 def test_purge_spares_the_volume_of_a_refused_entry_on_another_instance() -> None:

@@ -9,12 +9,12 @@ Private to this collection.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
-from dataclasses import replace
 
 from ..._kernel.errors import Ambiguous, Unanswered, UnsafePlan, listed
 from ..._kernel.ids import is_planned
-from ..._kernel.plan import Change, Plan, Stage
+from ..._kernel.plan import Change, Plan, Stage, apart
 from ..._kernel.proofs import is_copy
 from ..._kernel.resources import Image, Snapshot
 from ..._kernel.state import Query, State, by_id, own_images, tag_filters
@@ -66,7 +66,7 @@ def _removal_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
         "DescribeImages", "block-device-mapping.snapshot-id", snapshots, IncludeDisabled=True, Owners=("self",)
     )
     optional += lock_queries(own)
-    return (*origin_queries(found), *users, *(replace(query, optional=True) for query in optional))
+    return (*origin_queries(found), *users, *(dataclasses.replace(query, optional=True) for query in optional))
 
 
 def _holder_queries(image: Image, state: State) -> Iterator[Query]:
@@ -99,8 +99,11 @@ def plan_absent(spec: ImageSpec, state: State) -> Plan:
             warnings += _shared(spec, state, image)
         _require_unprotected(spec, image)
     deletes, kept = _snapshots(spec, state, found)
-    stages = [Stage((_deregister(spec, state, image),)) for image in found]
-    return Plan(tuple(stages + ([Stage(deletes)] if deletes else [])), (*warnings, *kept))
+    deregistered = tuple(_deregister(spec, state, image) for image in found)
+    # EC2 deletes no snapshot of a registered image. The snapshots do not depend on each other.
+    deletes = tuple(dataclasses.replace(one, after_steps=tuple(ids(found))) for one in deletes)
+    stages = apart(Stage(changes) for changes in (deregistered, deletes) if changes)
+    return Plan(stages, (*warnings, *kept))
 
 
 def _deregister(spec: ImageSpec, state: State, image: Image) -> Change:

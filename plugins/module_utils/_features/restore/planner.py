@@ -5,7 +5,8 @@
 """The plan of `snapshot_restore`: earlier restored volumes, the restore points, the target, and the changes.
 
 All volumes are made side by side, and attached side by side. The plan leaves out volumes that cannot be restored, and
-refuses them by name. A restore of an instance restores all of its volumes, or none.
+refuses them by name. None of them depends on another one. A restore of an instance restores all of its volumes, or
+none.
 
 Private to this collection.
 """
@@ -91,15 +92,20 @@ def plan(spec: RestoreSpec, state: State, now: datetime) -> Plan:
 def _restore(spec: RestoreSpec, state: State, now: datetime) -> Plan:
     state.require(*restored_queries(spec), *target_queries(spec))
     target = _target(spec, state)
-    claims, beside, notes = _restored_before(spec, state, target)
-    recovery = _recovery(spec, state, claims, now)
+    before = _restored_before(spec, state, target)
+    claims = before.claims
+    wanted = replace(spec, volume_ids=tuple(item for item in spec.volume_ids if item not in before.failures))
+    try:
+        recovery = _recovery(wanted, state, claims, now)
+    except SpecError as error:
+        raise _joined([*before.failures.values(), error]) from error
     if spec.name and recovery.ignored:
         raise SpecError(f"name: {'. '.join(recovery.notes)}.")
     there, failures = _volumes_there([one for one in claims if one.source not in recovery.ignored], spec, target)
     detached = {source: volume for source, volume in there.items() if not _is_in_place(volume, spec, target)}
     state.require(*_place_queries(spec, target, making=bool(recovery.points), attaching=bool(detached)))
     zone = _zone(spec, state, target) if recovery.points else spec.zone
-    creations = [creation(spec, point, zone, state, _ids_of(point.source, beside)) for point in recovery.points]
+    creations = [creation(spec, point, zone, state, _ids_of(point.source, before.beside)) for point in recovery.points]
     devices = _devices(spec, state, target, recovery.points, detached)
     parts = [
         *_parts_there(there, detached, recovery, target, devices),
@@ -110,21 +116,35 @@ def _restore(spec: RestoreSpec, state: State, now: datetime) -> Plan:
         for part in sorted(parts, key=lambda part: part.source)
         if target is not None and part.device is not None and part.changed
     ]
-    stages = restore_stages(target, there, detached, creations, attaches)
-    return _told(stages, parts, [*notes, *recovery.notes], {**failures, **recovery.failures})
+    stages = restore_stages(target, there, detached, creations, attaches, whole=bool(spec.instance_id))
+    return _told(
+        stages, parts, [*before.notes, *recovery.notes], {**before.failures, **failures, **_errors(recovery.failures)}
+    )
 
 
 # --- restored before -------------------------------------------------------------------------------------------------
 
 
-def _restored_before(
-    spec: RestoreSpec, state: State, target: Instance | None
-) -> tuple[list[Claim], list[Claim], list[str]]:
-    """Return the volumes of earlier runs whose tags EC2's facts do not contradict, those that are in another zone or on
-    another instance, and notes on all that do not count.
+@dataclass(frozen=True)
+class _Before:
+    """The volumes of earlier runs.
 
-    The same round asks for the snapshots of the volumes. Raises SpecError for a volume that only its tags put
-    into the named declaration.
+    ``claims``: those whose tags EC2's facts do not contradict. ``beside``: those that are in another zone or on another
+    instance. ``notes`` on all that do not count. ``failures``: by source, the error where one makes a restore
+    impossible.
+    """
+
+    claims: list[Claim]
+    beside: list[Claim]
+    notes: list[str]
+    failures: Mapping[str, StorageError]
+
+
+def _restored_before(spec: RestoreSpec, state: State, target: Instance | None) -> _Before:
+    """Return the volumes of earlier runs. The same round asks for their snapshots.
+
+    Only its tags may put a volume into the named declaration. Then its source is refused. Of an instance, that raises
+    SpecError.
     """
     zone = spec.zone if target is None else target.availability_zone
     found = restored_claims(spec, state)
@@ -142,9 +162,17 @@ def _restored_before(
     )
     proven = restored(claims, {item.snapshot_id: item for item in state.all(Snapshot)})
     counted = [claim for claim in claims if claim.volume.volume_id in proven.volume_ids]
-    if spec.name and len(counted) < len(claims):
+    refuted = {claim.source: proven.refuted[claim.volume.volume_id] for claim in claims if claim not in counted}
+    if spec.name and spec.instance_id and refuted:
         raise SpecError(f"name: {'. '.join(proven.notes)}.")
-    return counted, beside, [*elsewhere_notes(beside), *proven.notes]
+    failures = {source: SpecError(f"name: {why}") for source, why in refuted.items()} if spec.name else {}
+    counted = [claim for claim in counted if claim.source not in failures]
+    notes = [note for note in proven.notes if not spec.name or note not in refuted.values()]
+    return _Before(counted, beside, [*elsewhere_notes(beside), *notes], failures)
+
+
+def _errors(failures: Mapping[str, str]) -> dict[str, StorageError]:
+    return {source: SpecError(text) for source, text in failures.items()}
 
 
 def _ids_of(source: str, claims: Iterable[Claim]) -> tuple[str, ...]:
@@ -153,13 +181,13 @@ def _ids_of(source: str, claims: Iterable[Claim]) -> tuple[str, ...]:
 
 def _volumes_there(
     claims: Sequence[Claim], spec: RestoreSpec, target: Instance | None
-) -> tuple[dict[str, Volume], dict[str, str]]:
-    """Return the one restored volume of each source, and by source why none of several counts.
+) -> tuple[dict[str, Volume], dict[str, StorageError]]:
+    """Return the one restored volume of each source, and by source the error where none counts.
 
     Of an instance, one such source raises the error.
     """
     there: dict[str, Volume] = {}
-    failures: dict[str, str] = {}
+    failures: dict[str, StorageError] = {}
     for source in sorted({claim.source for claim in claims}):
         several = [claim.volume for claim in claims if claim.source == source]
         try:
@@ -167,7 +195,7 @@ def _volumes_there(
         except StorageError as error:
             if spec.instance_id:
                 raise
-            failures[source] = str(error)
+            failures[source] = error
     return there, failures
 
 
@@ -387,10 +415,8 @@ def _drill(spec: RestoreSpec, state: State, now: datetime) -> Plan:
     creations = [creation(spec, point, zones[point.source], state) for point in recovery.points]
     parts = [_part_made(spec, point, zones[point.source]) for point in recovery.points]
     left = leftovers(spec, state, now, len(creations))
-    stages = tuple(
-        stage for stage in drill_stages(creations, left.volumes, state.region) if stage.changes or stage.waits
-    )
-    plan = _told(stages, parts, [*left.notes, *recovery.notes], recovery.failures)
+    stages = drill_stages(creations, left.volumes, state.region, whole=bool(spec.instance_id))
+    plan = _told(stages, parts, [*left.notes, *recovery.notes], _errors(recovery.failures))
     notes = [*plan.report.result["notes"], *bounded(visible(item.note) for item in left.volumes)]
     warnings = [*plan.warnings, *bounded(item.warning for item in left.volumes)]
     report = replace(plan.report, result={**plan.report.result, "notes": notes})
@@ -414,14 +440,14 @@ def _told(
     stages: tuple[Stage, ...],
     parts: Iterable[Part],
     notes: Iterable[str],
-    failures: Mapping[str, str],
+    failures: Mapping[str, StorageError],
 ) -> Plan:
-    """Return the plan and its result for *parts*. Raises SpecError when no volume can be restored."""
+    """Return the plan and its result for *parts*. Raises the errors when no volume can be restored."""
     ordered = sorted(parts, key=lambda part: part.source)
-    text = ". ".join(bounded(failures[source].rstrip(".") for source in sorted(failures)))
-    if failures and not ordered:
-        raise SpecError(text)
-    refused = Incomplete(f"{text}. The task restores the other volumes", SpecError(text)) if failures else None
+    errors = [failures[source] for source in sorted(failures)]
+    if errors and not ordered:
+        raise _joined(errors)
+    refused = Incomplete(f"{_text_of(errors)}. The task restores the other volumes", *errors) if errors else None
     # The notes are a result too, and playbooks show it.
     shown = list(dict.fromkeys(visible(note) for note in notes))
     return Plan(
@@ -434,6 +460,14 @@ def _told(
         ),
         refused=refused,
     )
+
+
+def _text_of(errors: Iterable[StorageError]) -> str:
+    return ". ".join(bounded(str(error).rstrip(".") for error in errors))
+
+
+def _joined(errors: Sequence[StorageError]) -> StorageError:
+    return errors[0] if len(errors) == 1 else Incomplete(_text_of(errors), *errors)
 
 
 def result(_spec: RestoreSpec, _state: State) -> dict[str, Any]:

@@ -104,8 +104,13 @@ class Copying:
         missing = {
             a_set.key: a_set
             for a_set in self.sources
-            if any(item not in self.there.copied for item in a_set.ids) and not self._unshareable(a_set)
+            if any(item not in self.there.copied for item in a_set.ids)
+            and not (self._unshareable(a_set) or self._is_silent(a_set))
         }
+        return self._kept_by_rules(missing)
+
+    def _kept_by_rules(self, missing: Mapping[str, SnapshotSet]) -> list[SnapshotSet]:
+        """Return those of the originals without a copy, by key, whose copy the rules would keep, the oldest first."""
         if not missing:
             return []
         left_out = exclusions(self.there.sets, self.guards, self.now)
@@ -292,6 +297,9 @@ class Copying:
 
         *waits*: whether this run sees all unfinished copies completed.
         """
+        yield from (
+            (a_set.key, f"it has no copy in {self.copy.where}, and gets none now") for a_set in self._impossible
+        )
         if waits:
             return
         pending = {original_of(item) for item in self.there.living if item.state == "pending"}
@@ -322,12 +330,24 @@ class Copying:
                 )
         return ""
 
-    def refusals(self) -> list[str]:
-        """Return why some wanted copies cannot be made."""
+    def _is_silent(self, a_set: SnapshotSet) -> bool:
+        """Return whether EC2 has not answered with whom a part of the set is shared."""
+        return bool(self.account) and any(permissions_query(item) in self.state.unanswered for item in a_set.ids)
+
+    @cached_property
+    def _impossible(self) -> list[SnapshotSet]:
+        """Return the originals whose copy the rules would keep, and that this run cannot make."""
         if self.there.no_account:
-            return [self.there.no_account]
-        missing = [a_set for a_set in self.sources if any(item not in self.there.copied for item in a_set.ids)]
-        unshareable = [text for a_set in missing if (text := self._unshareable(a_set))]
+            return list(self.sources)
+        missing = (a_set for a_set in self.sources if any(item not in self.there.copied for item in a_set.ids))
+        left = {a_set.key: a_set for a_set in missing if self._unshareable(a_set) or self._is_silent(a_set)}
+        return [*self._kept_by_rules(left), *(self._missing if self._no_key else ())]
+
+    def refusals(self) -> list[str]:
+        """Return why some wanted copies cannot be made. An answer that is missing is told elsewhere."""
+        if self.there.no_account:
+            return [] if self.state.refusal("GetCallerIdentity") is not None else [self.there.no_account]
+        unshareable = [text for a_set in self._impossible if (text := self._unshareable(a_set))]
         return [*unshareable, *([self._no_key] if self._no_key and self._missing else [])]
 
     def questions(self) -> Iterator[Query]:

@@ -124,18 +124,22 @@ class Guards:
             "protected": lambda item: protected(spec, item),
         }
         self._unanswered = [
-            (query.place, name, f"EC2 did not answer {query.operation}")
+            (query.place, str(dict(query.arguments).get("SnapshotId", "")), name)
             for query in state.unanswered
             if (name := _guard_of(query)) and spec.guard(name) != "off"
         ]
+        """The guards without an answer: the place, the snapshot where it was asked about one, the guard."""
+        self._silent = {_guard_of(query): f"EC2 did not answer {query.operation}" for query in state.unanswered}
 
     def stops(self, snapshot: Snapshot, mode: str, names: Iterable[str] | None = None) -> Iterator[tuple[str, str]]:
         """Yield (guard, reason) for the guards of this mode, all or those of *names*, that hold the snapshot back.
 
-        A guard without an answer keeps every snapshot, in any mode.
+        A guard without an answer keeps the snapshots of the place that it was asked about, in any mode.
         """
         if mode == "keep" and names is None:
-            yield from ((name, reason) for place, name, reason in self._unanswered if place == snapshot.place)
+            for place, about, name in self._unanswered:
+                if place == snapshot.place and about in ("", snapshot.snapshot_id):
+                    yield name, self._silent[name]
         for name in self._asks if names is None else names:
             if self._spec.guard(name) == mode:
                 reason = self._asks[name](snapshot)

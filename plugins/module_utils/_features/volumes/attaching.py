@@ -126,6 +126,7 @@ def plan_detach(
         if link.leaving and not (link.state == "busy" and draft.spec.in_use == "stop"):
             continue  # A stop ends a busy attachment. Otherwise its user unmounts it.
         draft.leaving[link.instance_id].append(link)
+        draft.leavers[link.instance_id].append(match.target.label if match is not None else "")
         running = holder is not None and bool(running_of([holder]))
         if running:
             _interrupt(draft, volume, link, label, why)

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..._kernel import proofs
 from ..._kernel import tags as tag_names
+from ..._kernel.errors import StorageError
 from ..._kernel.facts import DEFERRAL
 from ..._kernel.ids import is_planned
 from ..._kernel.resources import Snapshot, Volume, view
@@ -41,10 +42,24 @@ def result(spec: VolumesSpec, state: State) -> dict[str, Any]:
             continue
         entries = list(_entries(match, state))
         volumes += entries
-        fields = compare(match, state).modify if match.target.spec.state == "present" else {}
-        if match.volume is not None and fields:
+        fields = _drift(match, state).modify
+        if match.volume is not None and fields and _is_deferred(match.volume, state):
             deferred.append(_deferred(match, match.volume, fields, state))
     return {"volumes": volumes, "deferred": deferred, "final_snapshots": list(_final_snapshots(state))}
+
+
+def _drift(match: Match, state: State) -> Drift:
+    """Return the drift of an entry; none of one that the plan has refused for its values."""
+    try:
+        return compare(match, state) if match.target.spec.state == "present" else Drift()
+    except StorageError:
+        return Drift()
+
+
+def _is_deferred(volume: Volume, state: State) -> bool:
+    """Return whether EBS makes no change now. A refused entry has drift too."""
+    latest = MODIFICATION.of(state, volume.volume_id)
+    return DEFERRAL.of(state, volume.volume_id) is not None or (latest is not None and latest.is_under_way)
 
 
 def _final_snapshots(state: State) -> Iterator[dict[str, str]]:
@@ -67,7 +82,7 @@ def _entries(match: Match, state: State) -> Iterator[dict[str, Any]]:
     """Yield the match's volume on each of the target's instances, or once without instances."""
     volume, target = match.volume, match.target
     instance_ids: Sequence[str | None] = [instance.instance_id for instance in target.instances] or [None]
-    drift = compare(match, state) if target.spec.state == "present" else Drift()
+    drift = _drift(match, state)
     latest = MODIFICATION.of(state, volume.volume_id) if volume is not None else None
     links = volume.attachments if volume is not None else ()
     fields = view(volume) if volume is not None else {}
