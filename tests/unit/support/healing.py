@@ -128,7 +128,7 @@ class Failing:
 
 
 def _state(resource: Any) -> Any:
-    return resource.value["state"] if isinstance(resource, Fact) else resource.state
+    return resource.value.state if isinstance(resource, Fact) else resource.state
 
 
 def _broken(resource: Any) -> End | None:
