@@ -4,8 +4,8 @@
 
 """EC2's service model, read once for many processes.
 
-Most of the time that a first client takes, botocore reads the service model. A process that forks others calls `load`
-before, and their clients use the same model. It makes no connection and no thread, and reads no credentials.
+The first client of a process takes most of its time to read the service model. So a process calls `load` before it
+forks others, and their clients share the model. `load` makes no connection and no thread, and reads no credentials.
 
 Private to this collection.
 """
@@ -34,7 +34,7 @@ _shared: Loader | None = None
 
 
 def load() -> bool:
-    """Read the model, once for this process. Return whether boto3 is there."""
+    """Read the model, once for this process. Return whether boto3 is installed."""
     global _shared  # noqa: PLW0603  # the processes that are forked inherit it
     if not _HAS_BOTO3:
         return False
@@ -56,7 +56,7 @@ def load() -> bool:
 def _files() -> JSONFileLoader:
     """Return botocore's reader of files, but with a dict for each mapping.
 
-    An OrderedDict, as botocore makes it, takes twice the time.
+    botocore's own OrderedDict takes twice the time.
     """
 
     class Files(JSONFileLoader):
