@@ -99,8 +99,8 @@ def from_text(value: Any, option: str, kind: str, example: str, parse: Callable[
     """Return *value*, or the value that its text stands for: a ``mapping``, a list of ``mappings``, or a list of
     ``ids``.
 
-    A survey and ``-e name=value`` give text. Null and an empty text stand for an empty mapping or list. Ids may also
-    stand in one text, with commas or spaces between them. *parse* reads YAML, and raises ValueError for any other text.
+    A survey and ``-e name=value`` give text. Null and an empty text stand for an empty mapping or list. Ids may also be
+    in one text, with commas or spaces between them. *parse* reads YAML, and raises ValueError for any other text.
     Raises SpecError, which names *option* and *example*, for a value of another type, and for text that a space cut.
     """
     empty: Any = {} if kind == "mapping" else []

@@ -14,8 +14,7 @@ A planner writes stages, in the order that the user sees. This file derives the 
 - An attachment also depends on earlier changes of its instance, but not on other attachments to it.
 - Steps with one rollback form a transaction. Inside a transaction every stage waits for the one before, and each
   dependent of a part depends on the whole. A transaction begins only once all steps that its own steps depend on are
-  done. A resource that the transaction only uses, such as a snapshot of which many volumes are made, does not join
-  steps.
+  done. A resource that the transaction only uses, such as the source snapshot of many volumes, does not join steps.
 
 Dependencies lead only to earlier stages, so the graph has no cycle.
 

@@ -244,7 +244,7 @@ def _started(spec: PowerSpec, state: State, instances: Sequence[Instance]) -> tu
 
 
 def _unmarked(state: State, instances: Iterable[Instance]) -> list[Replacement]:
-    """Return the replacements of held instances by successors without the tag `tags.TRIAL`.
+    """Return the replacements of instances with a hold by successors without the tag `tags.TRIAL`.
 
     Earlier versions wrote no such tag. But their runs also removed the hold once the successor served.
     """

@@ -98,7 +98,7 @@ def _candidate(snapshot: Snapshot, known: Mapping[str, Snapshot]) -> Candidate |
         if record is None or record.volume != original.volume_id or copy_misfit(snapshot, original) is not None:
             return None
         return Candidate(snapshot, record.volume, True, original.start_time)
-    doubt = "" if record is not None else "only a tag says which volume it was taken of"
+    doubt = "" if record is not None else "only a tag names its volume"
     return Candidate(snapshot, source_of(snapshot), True, moment, doubt, not has_proven_time(snapshot))
 
 
@@ -197,7 +197,7 @@ def _set_of(members: Sequence[Candidate]) -> InstanceSet:
         chosen = min(several, key=lambda item: (bool(item.fault), item.order))
         parts[source] = chosen
         if not source:
-            faults.append(f"nothing says which volume {chosen.snapshot.snapshot_id} was taken of")
+            faults.append(f"the volume of {chosen.snapshot.snapshot_id} is unknown")
         elif len({item.data for item in several}) > 1:
             names = listed(sorted(item.snapshot.snapshot_id for item in several))
             faults.append(f"{names} were taken of {source} at different moments")

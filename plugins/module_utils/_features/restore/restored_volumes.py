@@ -108,7 +108,7 @@ def _misfit(claim: Claim, snapshot: Snapshot | None) -> str | None:
     if snapshot is None:
         return None
     if is_copy(snapshot) and copy_record(snapshot) is None:
-        return f"it was made from {snapshot.snapshot_id}, a copy of which no description names the volume"
+        return f"it was made from {snapshot.snapshot_id}, a copy whose description does not name the volume"
     if source_of(snapshot) != claim.source:
         what = f"a {'copy of a ' if is_copy(snapshot) else ''}snapshot of {source_of(snapshot) or 'an unknown volume'}"
         return f"it was made from {snapshot.snapshot_id}, {what}"

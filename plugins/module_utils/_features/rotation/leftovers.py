@@ -95,7 +95,7 @@ class Leftovers:
         if there:
             verb = "exists and is" if len(there) == 1 else "exist and are"
             yield (
-                f"policy: {policy} deletes snapshots of {listed(there)}, which {verb} not selected. Where another "
+                f"policy: {policy} deletes snapshots of {listed(there)}, which {verb} not selected. If another "
                 f"task uses the name {policy} with other rules, give each task a name of its own."
             )
 

@@ -25,8 +25,11 @@ from ..._kernel.times import CalendarSpan, Every, parse_calendar_span, parse_spa
 from .retention import UNLIMITED, Keep
 
 LOCK = tag_names.LOCK
-"""The tag on a snapshot that a run was to lock: ``governance 30d``. If that run was interrupted, a later run locks the
-snapshot. The description records the same, and only a lock that it records is ever removed."""
+"""The tag with the planned lock of a snapshot: ``governance 30d``.
+
+If that run was interrupted, a later run locks the snapshot. The description records the same, and only a lock that it
+records is ever removed.
+"""
 
 UNLOCKED = "unlocked"
 LOCK_MODES = ("governance", "compliance", UNLOCKED)
