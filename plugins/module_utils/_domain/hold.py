@@ -105,8 +105,8 @@ def standing_hold(instance: Instance) -> Hold | None:
 def lasting_hold(instance: Instance, now: datetime, hold_time: timedelta) -> Hold | None:
     """Return the hold on this instance that a stop by this run can continue.
 
-    The stop must be within the times of the hold, to prove that it belongs to the hold. So a hold that is over, or ends
-    soon, is rewritten while the instance runs, since its run ended before its stop. A hold that begins after *now* is
+    The stop must be within the times of the hold, to prove that it belongs to the hold. While the instance runs, a hold
+    that is over or ends soon is rewritten, since its run ended before the stop. A hold that begins after *now* is
     rewritten too, since no run can have written it.
     """
     hold = standing_hold(instance)

@@ -112,8 +112,8 @@ class Replacement:
 
     @property
     def is_undecided(self) -> bool:
-        """Return whether only the tag, or its absence, shows that the successor serves, since no run has retired the
-        predecessor.
+        """Return whether no run has retired the predecessor, so that only the tag, or its absence, shows a serving
+        successor.
 
         The predecessor runs, a hold from before the launch asks to start it, or it ran on for long after the launch.
         Return False for a planned successor, since this plan makes it.
@@ -147,7 +147,7 @@ class Replacement:
     def in_doubt(self) -> bool:
         """Return whether the tag says that the successor has not served, and EC2's facts say otherwise.
 
-        This includes a predecessor that is off with a hold while the successor runs, since nothing proves that hold.
+        This includes a stopped predecessor with a hold while the successor runs, since that hold is not proven.
         """
         old, new = self.predecessor, self.successor
         return (

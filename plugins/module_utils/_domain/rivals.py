@@ -71,8 +71,8 @@ def has_lost(loser: Instance, current: Instance, race: timedelta) -> bool:
 
 
 def is_proven_loser(state: State, loser: Instance, current: Instance, now: datetime) -> bool:
-    """Return whether EC2's facts prove that *current* won a race for their predecessor, and leave room for the claim
-    that *loser* never served.
+    """Return whether EC2's facts prove that *current* won a race for their predecessor, and allow that *loser* never
+    served.
 
     The predecessor was stopped after the launch of *current* and before that of *loser*. The image of *loser* is older
     than *current*: a run that saw *current* rejected would have launched a later version.

@@ -31,8 +31,8 @@ def capture_of(
 ) -> Change:
     """Return the CreateSnapshot of a detached volume, with the planned id ``word of volume``.
 
-    *older*: the existing snapshots that match *identity*. None of them counts as the new one, since only the run that
-    took a snapshot knows that no write came after it.
+    *older*: the existing snapshots that match *identity*. None of them counts as the new one. Only the run that took a
+    snapshot knows whether a write came after it.
     """
     return Change(
         "CreateSnapshot",

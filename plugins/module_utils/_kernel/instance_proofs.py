@@ -156,7 +156,10 @@ def _attachments(instance: Instance, since: datetime | None = None) -> list[date
 
 
 def is_stopped_before(old: Instance, moment: datetime) -> bool:
-    """Return whether EC2 does not show that the stop of *old*, which is off, came after *moment*."""
+    """Return whether *old*, which is off, may have stopped by *moment*.
+
+    Only a later stop in EC2's facts refutes that.
+    """
     stopped = last_transition(old)
     return stopped is None or stopped <= moment
 

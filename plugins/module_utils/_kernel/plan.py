@@ -285,7 +285,7 @@ class Recheck(Protocol):
     """Queries that a stage asks again right before its changes, if the run has waited since it made the plan."""
 
     def queries(self, resources: Collection[str]) -> tuple[Query, ...]:
-        """Return the queries about changes of these resources, to be asked side by side."""
+        """Return the queries about changes of these resources, to be asked in parallel."""
 
     def withdrawn(self, answers: Mapping[Query, Iterable[Resource]]) -> Mapping[str, Withdrawal]:
         """Return the changes to leave out, by resource, with the reason."""
@@ -397,9 +397,9 @@ def guard(plan: Plan, known: Iterable[str] = ()) -> Plan:
     """Return *plan* if the engine can carry it out. Raises UnsafePlan with the reason if not.
 
     An earlier stage must make every planned id, unless the id is one of *known*, from an earlier task of a check run.
-    No stage may have two changes of one kind to one resource, since the order within a stage is undefined. Attachments
-    of one volume to several instances do not count as such. A later attempt must recognise every new resource, and
-    every change that must not be made twice, by a client token or by identity and tags.
+    No stage may have two changes of one kind to one resource, since the order within a stage is undefined. But it may
+    attach one volume to several instances. A later attempt must recognise every new resource, and every change that
+    must not be made twice, by a client token or by identity and tags.
     """
     made = set(known)
     for stage in plan.stages:

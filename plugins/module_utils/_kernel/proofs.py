@@ -294,7 +294,7 @@ def is_temporary(snapshot: Snapshot, volume_id: str) -> bool:
 def is_last_snapshot(snapshot: Snapshot, volume_id: str) -> bool:
     """Return whether a run took this snapshot of the detached volume, as the final one or to make the volume's copy.
 
-    A backup of the same volume does not count. Only the run that took the snapshot knows that no write came after it.
+    A backup of the same volume does not count. Only the run that took the snapshot knows whether a write came after it.
     EC2 does not show when a volume was attached.
     """
     if is_planned(snapshot.snapshot_id):

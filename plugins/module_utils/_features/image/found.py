@@ -82,8 +82,9 @@ def _originals(spec: ImageSpec, state: State) -> list[Image]:
 
 
 def _stripped(spec: ImageSpec, state: State) -> list[Image]:
-    """Return the image that has the version's name but not its tags, and whose description, or that of a snapshot, is
-    unique to this version. Return none for a removal, since somebody may have removed the tags to keep the image.
+    """Return the image with the version's name and a description that is unique to this version, but without its tags.
+    The description may be that of a snapshot. Return none for a removal, since somebody may have removed the tags to
+    keep the image.
     """
     account = account_of(spec, state)
     return [
@@ -281,8 +282,7 @@ def family_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
 def stranger_of(spec: ImageSpec, state: State, image: Image) -> Snapshot | None:
     """Return a snapshot of the image whose volume did not belong to the source at that time, or None.
 
-    Also return None if EC2 no longer shows the volumes that the source had, since its instance is gone or its root
-    volume was replaced.
+    Also return None if EC2 no longer shows the old volumes of the source, since it is gone or has another root volume.
     """
     if spec.source_snapshot_id:
         return None

@@ -151,7 +151,7 @@ def _launch_configurations(state: State, image: Image) -> Iterator[str]:
 
 
 def _accounts(state: State, image: Image) -> Iterator[str]:
-    """Yield the other accounts with which the image is shared and whose newest usage report shows that they use it."""
+    """Yield the other accounts that have access to the image, and that use it by the newest usage report."""
     for entry in USAGE.of(state, image.image_id) or ():
         if _counts(state, image, entry) and not _superseded(state, image, entry):
             reported = format_moment(entry.reported) if entry.reported is not None else None

@@ -79,7 +79,7 @@ class PowerSpec:
 
 
 def parse(params: Mapping[str, Any], _region: str) -> PowerSpec:
-    """Return the module's options as a spec. Raises SpecError for mistakes that show without a look at EC2."""
+    """Return the module's options as a spec. Raises SpecError for mistakes that can be found without a call to EC2."""
     state = params["state"]
     ids = params.get("instance_ids")
     if ids is None and state != "restored":

@@ -123,8 +123,8 @@ def unsaid_troubles(spec: RelaunchSpec, state: State, old: Instance, image: Imag
         if option in spec.unsaid:
             yield (
                 f"{option}: {old.instance_id} has {text}, which its successor would lack. Set {option}: keep to "
-                f"leave that with {old.instance_id} (old_instance: {spec.old_instance}). This version does not "
-                "support move"
+                f"accept that the attachment stays with {old.instance_id} (old_instance: {spec.old_instance}). This "
+                "version does not support move"
             )
 
 

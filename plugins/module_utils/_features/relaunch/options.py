@@ -77,7 +77,7 @@ class RelaunchSpec:
 
 
 def parse(params: Mapping[str, Any], _region: str) -> RelaunchSpec:
-    """Return the module's options as a spec. Raises SpecError for mistakes that show without a look at EC2."""
+    """Return the module's options as a spec. Raises SpecError for mistakes that can be found without a call to EC2."""
     for option, what in ATTACHMENTS.items():
         if params[option] == "move":
             raise SpecError(

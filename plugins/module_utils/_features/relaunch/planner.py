@@ -37,7 +37,7 @@ refused. If the predecessor is gone, or off without a hold, the successor that r
 No record retires a predecessor that may have served for more than a day after the launch: a warning names it.
 ``lose_writes`` applies to a later retirement as to a launch.
 
-Two runs may launch a successor each at the same moment. Each looks for the other right before its launch and right
+Two runs may each launch a successor at the same moment. Each looks for the other right before its launch and right
 before it writes ``serving`` (`succession.unreplaced`, `succession.unrivalled`): the later successor is terminated.
 
 Private to this collection.

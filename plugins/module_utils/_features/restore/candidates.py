@@ -6,7 +6,8 @@
 restored.
 
 A snapshot is *good* when it is completed and not in the archive. The *moment* of its data is the time when the data was
-captured. A copy is *proven* if its description records its volume, and agrees with the original while EC2 shows that.
+captured. A copy is *proven* if its description records its volume. While EC2 shows the original, the copy must agree
+with it.
 
 Private to this collection.
 """
@@ -84,8 +85,8 @@ def candidates_in(snapshots: Iterable[Snapshot]) -> list[Candidate]:
 
 
 def _candidate(snapshot: Snapshot, known: Mapping[str, Snapshot]) -> Candidate | None:
-    """Return the snapshot as a candidate, or None. It is None without a start time, for a copy that contradicts its
-    original, and for a copy of an existing original if only tags claim that.
+    """Return the snapshot as a candidate, or None. It is None without a start time, and for a copy that contradicts its
+    original. It is also None if only tags claim a copy of an existing original.
     """
     moment = time_of(snapshot)
     if moment is None:

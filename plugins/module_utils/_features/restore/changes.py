@@ -118,8 +118,8 @@ def deletion(volume_id: str, region: str, reason: str, volume: Volume | None = N
 def final_capture(volume: Volume, older: Iterable[Snapshot], region: str) -> Change:
     """Return the CreateSnapshot that keeps the content of a volume which an interrupted drill has left.
 
-    *older*: the snapshots that carry its tag already. Only the run that took a snapshot knows that no write came after
-    it.
+    *older*: the snapshots that carry its tag already. Only the run that took a snapshot knows whether a write came
+    after it.
     """
     tags = {tag_names.FINAL: volume.volume_id}
     note = f": {proofs.capture_note(proofs.Purpose.FINAL, volume.volume_id)}"

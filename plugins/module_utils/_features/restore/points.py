@@ -389,8 +389,8 @@ def _attached(item: Candidate) -> str | None:
 def _of_attached(candidates: Iterable[Candidate], instance_id: str) -> dict[str, list[Candidate]]:
     """Return, by volume of the instance, its recorded snapshots, without those from its time with another instance.
 
-    A snapshot that names no instance counts if another snapshot of its volume names this one, since anybody may have
-    removed its tag.
+    A snapshot without an instance counts if another snapshot of its volume names this one. Anybody may have removed its
+    tag.
     """
     by_source: dict[str, list[Candidate]] = defaultdict(list)
     for item in candidates:

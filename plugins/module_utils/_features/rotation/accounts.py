@@ -22,7 +22,7 @@ from .spec import CopySpec, RotationSpec
 
 
 class Accounts:
-    """By profile, the account, as far as *state* shows it, from the owner in EC2's answers or the answer of STS."""
+    """The account of each profile, from the owner of resources in EC2's answers or from the answer of STS."""
 
     def __init__(self, spec: RotationSpec, state: State) -> None:
         self._spec, self._state = spec, state

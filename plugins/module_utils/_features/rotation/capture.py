@@ -264,7 +264,7 @@ class Capture:
 
     @cached_property
     def _passed_over(self) -> frozenset[str]:
-        """Return the snapshots that look like this run's new ones, although the plan has found that they are not.
+        """Return the existing snapshots that look like this run's new ones.
 
         The snapshots of an incomplete set look like a smaller set. Others have a wrong tag for this slot.
         """

@@ -44,8 +44,8 @@ class Copied:
     *sources*: the originals that may be copied, including those of this run if it waits for them. *home*: all snapshots
     of the policy in the originals' region.
 
-    A copy counts if its run has recorded it (`proofs.copy_record`) and it agrees with the original while EC2 shows
-    that. ``unproven``: by id, the reason why a snapshot that claims to be a copy of the policy does not count.
+    A copy counts if its run has recorded it (`proofs.copy_record`). While EC2 shows the original, the copy must agree
+    with it. ``unproven``: by id, the reason why a snapshot that claims to be a copy of the policy does not count.
     ``unplaced``: by id, the reason why a third account may have made a copy in another account, so that it does not
     count either. Earlier versions recorded less: see `doubt`.
     """

@@ -448,8 +448,7 @@ class Copying:
                 )
 
     def doubts(self, excluded: Mapping[str, str]) -> Iterator[str]:
-        """Yield the warning about copies that are kept because their originals are gone and only tags say when they
-        were taken.
+        """Yield the warning about copies that are kept because their originals are gone and only tags give their time.
 
         *excluded*: by set's key, why it takes part in no rule.
         """

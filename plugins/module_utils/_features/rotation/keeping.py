@@ -178,8 +178,8 @@ class Keeping:
         return [a_set for a_set in broken if not verdicts[a_set.key] or self._repeats_whole(a_set)]
 
     def _repeats_whole(self, a_set: SnapshotSet) -> bool:
-        """Return whether an incomplete set would be the second of its slot if it were whole, since a run ended while it
-        deleted the set.
+        """Return whether an incomplete set would be the second of its slot if it were whole. Then a run ended during
+        its deletion.
 
         The Description must have the number of parts. A tag that claims more proves nothing.
         """
@@ -210,7 +210,7 @@ class Keeping:
     # --- the guards ---
 
     def guarded(self, a_set: SnapshotSet) -> tuple[Snapshot, ...]:
-        """Return the snapshots of a set that the guards check, which are those with data when the deletions begin."""
+        """Return the snapshots of a set for the guards, which are those with data at the time of the deletions."""
         return a_set.snapshots if a_set.key in self._completing else a_set.good
 
     def verdict(

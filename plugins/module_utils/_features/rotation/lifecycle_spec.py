@@ -117,8 +117,7 @@ def recorded_lock(snapshot: Snapshot) -> str:
 
 
 def is_own_lock(snapshot: Snapshot, lock: SnapshotLock) -> bool:
-    """Return whether a lock that EC2 shows, in force and removable, is the one that the description of the snapshot
-    records.
+    """Return whether the snapshot has a removable lock in force that its description records.
 
     Somebody else made, or extended, a lock of another mode or length. A tag proves no lock.
     """

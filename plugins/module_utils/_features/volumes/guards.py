@@ -34,7 +34,7 @@ from .targets import replaced_by
 
 
 def unproven_claim(draft: Draft, match: Match) -> StorageError | None:
-    """Return why the entry is refused if only tags say that this is its volume, and not only tags would change."""
+    """Return why the entry is refused if only tags identify its volume, and the plan would change more than tags."""
     volume, target = match.volume, match.target
     if not match.unproven or volume is None:
         return None
@@ -121,8 +121,8 @@ def _taken_devices(draft: Draft) -> Iterator[tuple[list[str], StorageError]]:
 
 
 def _unstoppable(draft: Draft) -> Iterator[tuple[list[str], StorageError]]:
-    """Yield the entries, or the purge, that need the stop of an instance that EC2 would not stop, or that would lose
-    data or not start again.
+    """Yield the entries, or the purge, that need a forbidden stop: EC2 would refuse it, or the instance would lose data
+    or not start again.
     """
     for instance in stopping_instances(draft):
         name = instance.instance_id

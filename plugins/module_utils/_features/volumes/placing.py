@@ -40,8 +40,7 @@ from .swaps import end_swap, forget_swap
 
 @dataclass
 class _Links:
-    """The attachments of a volume that this run ends or that end by themselves, and the instances to which it is
-    attached.
+    """The attachments of a volume that end, and the instances to which this run attaches it.
 
     ``ending``: attachments that end with their instance, or that an earlier run has ended.
     """
