@@ -274,7 +274,7 @@ def launch_permissions(query: Query, page: Answer) -> Iterable[Fact]:
 
 
 def usage_entries(query: Query, page: Answer) -> Iterable[Fact]:
-    """Return, by image, its use in other accounts, as the existing usage reports show it."""
+    """Return, by image, the uses in other accounts that the existing usage reports show."""
     found: dict[str, list[Usage]] = defaultdict(list)
     for item in page.get("ImageUsageReportEntries") or ():
         entry = Usage(

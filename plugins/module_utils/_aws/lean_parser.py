@@ -4,8 +4,8 @@
 
 """A quick parser for the two long lists of EC2: the snapshots of DescribeSnapshots, and the volumes of DescribeVolumes.
 
-botocore reads the model of every element again for each of 100,000 snapshots. This parser reads it once, and makes a
-function of it. botocore parses everything else, and a list with an unusual element.
+botocore reads the model of every element again for each of 100,000 snapshots. This parser reads each model once, and
+makes a function from it. botocore parses everything else, and a list with an unusual element.
 
 Private to this collection.
 """

@@ -97,7 +97,7 @@ def hold_of(instance: Instance) -> Hold | None:
 
 
 def standing_hold(instance: Instance) -> Hold | None:
-    """Return the hold on this instance, unless it is spent or EC2's facts do not agree with it."""
+    """Return the hold on this instance, unless the hold is over or EC2's facts contradict it."""
     hold = hold_of(instance)
     return None if hold is None or hold.is_spent(instance) or not hold.is_proven(instance) else hold
 

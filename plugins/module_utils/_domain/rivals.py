@@ -138,8 +138,8 @@ def unrivalled(old_id: str, known: frozenset[str]) -> Precondition:
     """Return the precondition that the change's resource may serve in place of *old_id*. Only the first of several
     successors may serve.
 
-    A successor that already serves is never the second. The later one makes its check later, so it sees the other one.
-    A successor that was rejected meanwhile, because the predecessor is back, must not serve either.
+    A successor that already serves is never the second. The later successor is checked later, so that check sees the
+    other successor. A successor that was rejected meanwhile, because the predecessor is back, must not serve either.
     """
 
     def objection(found: Sequence[Resource], own_id: str) -> str:

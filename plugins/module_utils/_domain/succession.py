@@ -7,9 +7,9 @@
 EC2 forgets a terminated instance after an hour. So the record is a tag on the successor, ``ec2ops:replaces``, with the
 ids of all instances that it stands for. An operator's inventory may still name the first of them.
 
-The tags only show where to look. A successor counts as the one of its direct predecessor, the first id in its tag, if
-EC2 shows the ClientToken of that relaunch (`instance_proofs.is_launched_to_replace`). It stands for an older id if EC2
-shows the links between the two, or if the older instance is gone, since then the id can mean no other instance.
+The tags only show where to look. A successor stands for its direct predecessor, the first id in its tag, if EC2 shows
+the ClientToken of that relaunch (`instance_proofs.is_launched_to_replace`). It stands for an older id if EC2 shows the
+links between the two, or if the older instance is gone, since then the id can mean no other instance.
 
 The last of several successors of one predecessor serves if EC2 shows that no two runs raced
 (`instance_proofs.launched_last`). Otherwise the tag `tags.TRIAL` decides.
@@ -211,7 +211,7 @@ def ancestor_queries(state: State, instance_ids: Iterable[str]) -> tuple[Query, 
 def claimants(state: State, instance_id: str) -> list[Instance]:
     """Return the living instances that are proven to stand for *instance_id* after one or more replacements, by id.
 
-    If one of them is the successor of another, only the successor counts. Usually there is one, or none.
+    If one of these instances is the successor of another, only the successor counts. Usually there is one, or none.
     """
     links = _Links(state)
     claims = {

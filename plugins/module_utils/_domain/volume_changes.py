@@ -66,8 +66,7 @@ def snapshot_deletion(snapshot: Snapshot, region: str, reason: str) -> Change:
 def deletion_of_unmade(changes: Iterable[Change]) -> tuple[Stage, ...]:
     """Return the rollback that deletes volumes that EBS could not create, for instance with an unusable key.
 
-    *changes*: only CreateVolume counts. Only the run that requested such a volume can tell it from one that was in use
-    and has failed.
+    *changes*: only CreateVolume counts. Only the run that requested such a volume knows that it was never in use.
     """
     alive = ("status", ("creating", "available", "in-use"))
     deletions = tuple(

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A call of a plan: EC2's ids in its parameters, its parts after a refusal, and the checks right before it.
+"""A call of a plan: EC2's ids in the parameters, the parts of a refused call, and the checks right before the call.
 
 Private to this collection.
 """

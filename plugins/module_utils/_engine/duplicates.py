@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Choose between two resources for the same purpose, and delete this run's one if it is the second.
+"""Choose between two resources for the same purpose, and delete the second one if this run made it.
 
 Private to this collection.
 """

@@ -351,7 +351,7 @@ class Scheduler:
     # --- events ---
 
     def _do(self, job: Callable[[], Any], note: Callable[[Any], None]) -> None:
-        """Do a job in another thread, and *note* its result in this one. A single job runs in this thread."""
+        """Do a job in another thread, and *note* the result in this thread. A single job runs in this thread."""
         if not self._jobs and self._watch.next_poll is None and self._queues.is_empty and not self._repeats:
             note(job())
             return

@@ -98,7 +98,7 @@ class Walk:
             self._end(step, Phase.FAILED)
 
     def drop(self, step: Step) -> None:
-        """Note that a step of a failed transaction that was under way was not tried after all."""
+        """Note that a step that was under way was not tried after all, since its transaction has failed."""
         if step.transaction is not None:
             self.causes[step.number] = self._failed[step.transaction]
             self._end(step, Phase.NOT_TRIED)

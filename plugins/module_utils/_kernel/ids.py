@@ -271,7 +271,7 @@ def copy_description(
     attached: str = "",
     slot: str = "",
 ) -> str:
-    """Return the Description of a copy: its snapshot, its volume and, for a part of a set, its instance.
+    """Return the Description of a copy, with the original, the volume and, for a part of a set, the instance.
 
     *taken*: the start time of the *original*. It is None if the plan makes the original, since EC2 decides then, see
     `StartText`.

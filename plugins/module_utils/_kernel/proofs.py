@@ -379,8 +379,8 @@ def created_for(snapshot: Snapshot) -> str:
 
 
 def is_image_of(image: Image, snapshots: Iterable[Snapshot], volume_ids: Iterable[str]) -> bool:
-    """Return whether the image was made from these volumes: EC2 shows that each of its snapshots was taken of one of
-    them.
+    """Return whether the image was made from these volumes: EC2 must show that each snapshot of the image was taken of
+    one of these volumes.
 
     *snapshots* are those of the image's devices. An image without snapshots is not proven. An image of CopyImage has
     copies, so it is never proven.

@@ -66,9 +66,8 @@ def images(spec: ImageSpec, state: State) -> list[Image]:
     """Return the registered images of this version, including broken ones, by id. If one of them has the version's
     name, return only that one.
 
-    An image keeps the name and the description from its creation. If it has neither of this version, or if its
-    description names another version, it does not belong to this version, with any tags. Two versions may have one
-    name.
+    An image keeps the name and the description from its creation. An image without the name and the description of this
+    version, or with the description of another version, never counts, with any tags. Two versions may have one name.
     """
     found = [image for image in _originals(spec, state) if is_made_for(spec, state, image)]
     named = [image for image in found if image.name == spec.image_name]
@@ -317,7 +316,7 @@ def _had_its_root(member: Instance | None, moment: datetime | None) -> bool | No
 def is_shown_of_source(spec: ImageSpec, state: State, resource: Image | Snapshot) -> bool:
     """Return whether EC2 shows that the resource was made from the source, a predecessor or a successor of it.
 
-    Its snapshots were taken of their volumes, or its description names one of them.
+    The snapshots of the resource were taken of their volumes, or its description names one of these instances.
     """
     if spec.source_snapshot_id:
         return isinstance(resource, Image) and spec.source_snapshot_id in resource.snapshot_ids

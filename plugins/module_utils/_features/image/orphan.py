@@ -57,7 +57,7 @@ def _machine(kept: list[Snapshot]) -> tuple[Machine | None, str]:
     """Return the machine that the tags record, and a sentence if the record is not proven.
 
     The descriptions have the hash of the record. Descriptions of earlier versions lack it. Then the tag counts for one
-    volume, but not for several, since it could exchange their devices.
+    volume, but not for several, since a wrong tag could exchange their devices.
     """
     records = {snapshot.tags.get(tag_names.MACHINE, "") for snapshot in kept}
     hashes = {machine_hash_in(snapshot.description) for snapshot in kept}

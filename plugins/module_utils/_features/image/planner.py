@@ -410,7 +410,7 @@ def _clearing(
     spec: ImageSpec, state: State, cleanup: tuple[Change, ...], spare: Iterable[tuple[Snapshot, str]]
 ) -> list[Stage]:
     """Return the stages that remove broken images and then snapshots. EC2 keeps the snapshots of every registered
-    image. A snapshot without its fingerprint is kept, since it may be of other devices.
+    image. A snapshot without a fingerprint is kept, since it may be of other devices.
     """
     removed = {change.resource for change in cleanup}
     used = used_by_others(state, (image for image in state.all(Image) if image.image_id in removed))

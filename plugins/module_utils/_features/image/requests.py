@@ -294,7 +294,7 @@ def predicted(image: Image) -> dict[str, Any]:
 def _image_device(mapping: Mapping[str, Any], source: Volume | None) -> ImageDevice:
     """Return the device as EC2 will show it.
 
-    Its encryption, and its size unless the request gives one, are the snapshot's.
+    The snapshot gives the encryption, and the size unless the request gives one.
     """
     ebs = mapping.get("Ebs", {})
     return ImageDevice(

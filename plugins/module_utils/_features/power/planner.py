@@ -207,7 +207,10 @@ def _balancer_warnings(state: State, stopping: Iterable[Instance]) -> Iterator[s
 
 
 def _stop_refusals(spec: PowerSpec, state: State, instance: Instance) -> Iterator[Refusal]:
-    """Yield the obstacles to the stop of a running instance. If facts about it are missing, only this is reported."""
+    """Yield the obstacles to the stop of a running instance.
+
+    If facts about the instance are missing, this is the only reported obstacle.
+    """
     name = instance.instance_id
     silent = unanswered_about(state, instance)
     if silent:

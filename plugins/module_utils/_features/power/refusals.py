@@ -58,7 +58,7 @@ def _text(refusals: Sequence[Refusal], end: str) -> str:
 
 
 def _error(refusals: Sequence[Refusal], end: str) -> StorageError:
-    """Return one error for all *refusals*, of their kind if they have one.
+    """Return one error for all *refusals*, of their common kind if there is one.
 
     *end*: a sentence about the other instances.
     """
@@ -113,7 +113,7 @@ def unknown_ones(state: State, ids: Iterable[str]) -> Iterator[Refusal]:
 
 
 def replaced_ones(state: State, instances: Iterable[Instance]) -> Iterator[Refusal]:
-    """Yield the refusals of instances that another one has replaced, or that several others claim to replace."""
+    """Yield the refusals of instances with one successor, or with several claimants."""
     for item in instances:
         name = item.instance_id
         try:

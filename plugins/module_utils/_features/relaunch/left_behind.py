@@ -38,7 +38,7 @@ def _copied(state: State, old: Instance, image: Image) -> frozenset[str] | None:
     its devices.
 
     Any image that EC2 shows has at least its root. A device with the same name counts only if its snapshot was taken of
-    the same volume, since the image of another instance has other content there.
+    the same volume. The image of another instance has other content there.
     """
     if not image.block_devices:
         return None

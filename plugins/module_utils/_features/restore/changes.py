@@ -4,8 +4,8 @@
 
 """The changes of a restore and of a drill, one function each.
 
-A restored volume has the tags and the client token that `ebs_volume_spec` would give it. So that module finds it by its
-declaration, and each of the two modules can finish the work of the other.
+A restored volume has the tags and the client token that `ebs_volume_spec` would give it. So that module finds the
+volume by its declaration, and each of the two modules can finish the work of the other.
 
 Private to this collection.
 """

@@ -5,7 +5,8 @@
 """The volumes of earlier restores that differ from those of this restore. A note names each of them.
 
 EC2 shows the same for a volume of an interrupted restore and for one that somebody made by hand from an old snapshot of
-the source. So a restore completes the first one, but does not treat the other one as the newest data.
+the source. So a restore completes the volume of an interrupted restore, but does not treat the other volume as the
+newest data.
 
 Private to this collection.
 """

@@ -202,8 +202,8 @@ def _volumes_there(
 def _the_one(source: str, several: Sequence[Volume], spec: RestoreSpec, target: Instance | None) -> Volume:
     """Return the volume of one source that counts. Of several volumes, it is the one that is attached to the target.
 
-    Raises Ambiguous for several, UnsafePlan for a volume that EBS has lost, and SpecError for one in another zone or on
-    another instance, which is one of a named declaration.
+    Raises Ambiguous for several volumes, and UnsafePlan for a volume that EBS has lost. Raises SpecError for a volume
+    of a named declaration in another zone or on another instance.
     """
     lost = [volume.volume_id for volume in several if volume.state == "error"]
     if lost:

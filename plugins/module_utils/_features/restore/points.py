@@ -254,7 +254,7 @@ def _of_instance(candidates: Sequence[Candidate], wanted: Wanted) -> _Choice:
 def _not_of(begun: InstanceSet, wanted: Wanted) -> frozenset[str]:
     """Return the sources of restored volumes that cannot belong to the set of an unfinished restore.
 
-    The set has its own snapshot of the source, and the volume was made from another one that is gone.
+    The set has its own snapshot of the source, but the volume was made from another snapshot that is gone.
     """
     others = {item.source for item in wanted.restored if item.snapshot_id not in begun.ids}
     return frozenset(others & begun.parts.keys() if begun.size > len(begun.parts) else others)
@@ -263,7 +263,7 @@ def _not_of(begun: InstanceSet, wanted: Wanted) -> frozenset[str]:
 def _anew(candidates: Sequence[Candidate], found: Sequence[InstanceSet], wanted: Wanted) -> _Choice:
     """Return all volumes if the restored ones count only by their tags, since their snapshots are gone.
 
-    They are left as they are if there is no other volume to restore.
+    If there is no other volume to restore, the restored ones stay as they are.
     """
     fresh = replace(wanted, restored=())
     there = frozenset(item.source for item in wanted.restored)
@@ -387,7 +387,8 @@ def _attached(item: Candidate) -> str | None:
 
 
 def _of_attached(candidates: Iterable[Candidate], instance_id: str) -> dict[str, list[Candidate]]:
-    """Return, by volume of the instance, its recorded snapshots, without those from its time with another instance.
+    """Return, for each volume of the instance, its recorded snapshots, except snapshots from a time when another
+    instance had the volume.
 
     A snapshot without an instance counts if another snapshot of its volume names this one. Anybody may have removed its
     tag.

@@ -62,8 +62,8 @@ def source_queries(volume_ids: Iterable[str]) -> tuple[Query, ...]:
 def set_queries(instance_id: str, begun: Iterable[Snapshot]) -> tuple[Query, ...]:
     """Return the queries for the snapshot sets of the instance, or only for the set of a restore that was *begun*.
 
-    They use descriptions, since nobody can remove these: of the parts of a set, of their copies, and of snapshots of
-    attached volumes.
+    The queries use descriptions, since nobody can remove these. They find the parts of a set, their copies, and
+    snapshots of attached volumes.
     """
     parts = list(begun)
     marks = {mark for part in parts if (mark := part.tags.get(tag_names.SET))}

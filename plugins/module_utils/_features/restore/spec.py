@@ -56,14 +56,14 @@ class RestoreSpec:
         return self.name or f"{RESTORE}{source}"
 
     def entry(self, source: str) -> str:
-        """Return the value of ``ec2ops:volume`` on this volume: the id of its source, after the id of its instance in a
-        restore of an instance.
+        """Return the value of ``ec2ops:volume`` on this volume: the id of the source. In a restore of an instance, its
+        id comes first.
         """
         return f"{self.instance_id}/{source}" if self.instance_id else source
 
 
 def parse(params: Mapping[str, Any], _region: str) -> RestoreSpec:
-    """Return the module's options. Raises SpecError for those that contradict each other, and for malformed ones.
+    """Return the module's options. Raises SpecError for malformed options, and for options that contradict each other.
 
     An empty list or text is no value. A drill without a ``drill_id`` draws one.
     """

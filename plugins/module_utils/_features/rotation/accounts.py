@@ -91,7 +91,7 @@ class Accounts:
         """
         if not self._places:
             return
-        seen = {(self._state.region, self.of(None) or None): "where the snapshots are"}
+        seen = {(self._state.region, self.of(None) or None): "that of the snapshots"}
         for number, copy in enumerate(self._spec.copies):
             account = self.of(copy.profile) or copy.profile
             key = (copy.region, account)

@@ -167,7 +167,7 @@ class Capture:
         """Return, by set, the earlier set of the same volume or instance and the same slot.
 
         Two runs at the same moment make such sets. The run with the later set deletes it, unless it was interrupted. A
-        set that began even later was taken for another slot, even if its tag now claims this one.
+        set that began even later was taken for another slot, even if its tag now claims this slot.
         """
         first: dict[tuple[str, datetime | None], SnapshotSet] = {}
         found: dict[str, SnapshotSet] = {}

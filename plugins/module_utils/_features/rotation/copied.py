@@ -39,7 +39,7 @@ def original_of(snapshot: Snapshot) -> str:
 
 
 class Copied:
-    """The copies of one policy that EC2 shows in one place, and which of them count.
+    """The copies of one policy in one place, and those of them that count.
 
     *sources*: the originals that may be copied, including those of this run if it waits for them. *home*: all snapshots
     of the policy in the originals' region.
@@ -149,7 +149,7 @@ class Copied:
         """Return the value that the copies of one set share, or an empty text for the copy of a single snapshot.
 
         Facts show it for all copies of the present version, and for every existing original. For other copies the tag
-        `tags.SET` shows it, and no such copy is in one set with a proven one.
+        `tags.SET` shows the set. Such a copy is never in one set with a proven copy.
         """
         home, record = self.homes.get(original_of(copy)), copy_record(copy)
         if home is not None:
@@ -174,8 +174,7 @@ class Copied:
     def _snapshot_set(
         self, snapshots: Sequence[Snapshot], key: str, *, whole: bool = True, lacking: int = 0
     ) -> SnapshotSet:
-        """Return copies as one set, with the time and the slot of their originals, as EC2 shows these, or else as
-        recorded.
+        """Return copies as one set. The time and the slot of the originals come from EC2, or else from the record.
         """
         first, parts = snapshots[0], tuple(snapshots)
         home, record, mark = self.homes.get(original_of(first)), copy_record(first), self._mark(first)

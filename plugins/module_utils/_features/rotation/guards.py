@@ -57,7 +57,7 @@ _ASKED = {
 }
 """The questions, each with the guard that asks it."""
 BEFORE_THE_RULES = ("backup", "managed", "protected")
-"""Others use these snapshots, so they displace no other snapshot while the guard is on."""
+"""Other services use these snapshots. While the guard is on, such a snapshot displaces no other snapshot."""
 
 
 def queries(spec: RotationSpec, snapshots: Iterable[Snapshot], place: Place = HERE) -> Iterator[Query]:

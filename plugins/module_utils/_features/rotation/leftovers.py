@@ -72,8 +72,8 @@ class Leftovers:
         }
 
     def first_questions(self) -> Iterator[Query]:
-        """Yield the query for other policies' snapshots of the selected volumes if this policy has none, since somebody
-        may have renamed it.
+        """If this policy has no snapshots, yield the query for other policies' snapshots of the selected volumes, since
+        somebody may have renamed the policy.
 
         One filter finds the snapshots that other policies made, and those that this policy adopted.
         """

@@ -464,7 +464,7 @@ class _Planning:
         span = self.lifecycle.archive_after
         reason = f"archive: older than {span.text if span else ''}"
         if known is not None and known.has_not_been_archived:
-            reason += f"; the last try has failed: {known.message or 'EC2 gives no reason'}"
+            reason += f"; the last attempt failed: {known.message or 'EC2 gives no reason'}"
         return self._change(
             "ModifySnapshotTier",
             item.snapshot_id,

@@ -27,7 +27,7 @@ def completed_before(
 
     These are newer snapshots of its source, if a rule, a guard or *min_keep* would keep the set without them, and its
     own copies in the places of *copyings*. *claimed*: the adopted snapshots that this run claims. Until the run has
-    claimed them, another policy may count them as its own, so no snapshot of their source is deleted.
+    claimed them, another policy may count them as its own. So no snapshot of their source is deleted before.
     """
     found = _newer(decided, guards, min_keep)
     for copying in copyings:

@@ -66,8 +66,8 @@ def plan_capture(
 ) -> str:
     """Plan a snapshot of the detached volume, and return its id.
 
-    A snapshot of an earlier run never counts, since EC2 does not show whether the volume has been attached since. The
-    new one replaces it, and it is deleted with the changes *into*, or right after the new one is completed.
+    A snapshot of an earlier run never counts, since EC2 does not show whether the volume has been attached since. An
+    earlier snapshot of the same kind is deleted with the changes *into*, or right after the new one is completed.
     *final*: for a swap that deletes the volume. *early*: before the first deletion of the plan.
     """
     draft.asked.append(snapshot_query(volume, tag))

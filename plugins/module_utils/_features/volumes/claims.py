@@ -66,7 +66,8 @@ class KnownVolumes:
         counts.
 
         EC2 must not contradict the claim. If the swap's snapshot is gone, so that there is no proof, *new* counts while
-        it is attached. If both volumes are detached, it counts if the other one is marked as replaced by it.
+        it is attached. If both volumes are detached, *new* counts if the old one has the tag that *new* has replaced
+        it.
         """
         old = self.get(old_id)
         if old is None or self.is_proven(new, old):

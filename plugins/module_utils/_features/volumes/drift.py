@@ -110,7 +110,7 @@ def _never(volume: Volume, name: str, wanted: Any, actual: Mapping[str, Any]) ->
     """Return whether neither EBS nor a swap can make this change: shrinking, and changes that Multi-Attach forbids.
 
     EBS sets Multi-Attach of an io1 volume only at its creation, and does not modify an io1 volume with it. An io2
-    volume can lose it only while it is attached to at most one instance, and its type cannot change with it.
+    volume with Multi-Attach can lose it only while it is attached to at most one instance, and cannot change its type.
     """
     if name == "size" and wanted < actual[name]:
         return True

@@ -4,9 +4,9 @@
 
 """Find the volume of each entry of `ebs_volume_spec`, and the place where the entry wants it.
 
-The tags ``ec2ops:spec`` and ``ec2ops:volume`` identify a volume. Without them, its id in the entry does, or its
-attachment at the entry's device. During a swap there are two volumes, and the phase of the swap decides which of them
-counts.
+The tags ``ec2ops:spec`` and ``ec2ops:volume`` identify a volume. Without these tags, the id in the entry identifies the
+volume, or the attachment at the entry's device. During a swap there are two volumes, and the phase of the swap decides
+which of them counts.
 
 Private to this collection.
 """
@@ -252,7 +252,7 @@ def _root(target: Target, known: KnownVolumes) -> Match:
 def _tagged(target: Target, name: str, tagged: Sequence[Volume], known: KnownVolumes) -> Match:
     """Return the match for the volumes with the entry's tags.
 
-    It is one that is not replaced, preferably at its place.
+    The match has a volume that no other one has replaced, preferably at its place.
     """
     doubts = tuple(known.doubts(target, tagged))
     foreign = [volume for volume in tagged if _is_no_restore(target, volume)]
