@@ -149,7 +149,7 @@ class BakeAndRelaunch:
                 ours.off <= self.LONGEST_OFF,
             ),
             Row(
-                "again: how it ended",
+                "again: result",
                 ours.second.outcome,
                 peer.second.outcome,
                 "no change",

@@ -33,7 +33,7 @@ def settle(gateway: Gateway, calls: Sequence[tuple[Sequence[Change], Mapping[str
     then the lower id.
 
     There are two snapshots if an unclear call took effect late, or if two runs work at the same moment. Each run
-    deletes its own one. One round of queries covers all calls, with one query per identity.
+    deletes its own snapshot. One round of queries covers all calls, with one query per identity.
     """
     settled = Settled()
     open_calls = dict(enumerate(calls))

@@ -194,7 +194,7 @@ def _parts(ids: Iterable[str], most: int) -> list[tuple[str, ...]]:
 # --- instance types --------------------------------------------------------------------------------------------------
 
 INSTANCE_TYPE = FactKind[Mapping[str, Any]]("type")
-"""EC2's whole answer, boto3's InstanceTypeInfo. An own type would only repeat it."""
+"""EC2's whole answer, boto3's InstanceTypeInfo. A type of this collection would only repeat it."""
 
 
 def type_queries(*instance_types: str) -> tuple[Query, ...]:

@@ -143,7 +143,7 @@ def _gone(spec: PowerSpec, state: State) -> list[str]:
 def plan(spec: PowerSpec, state: State, now: datetime) -> Plan:
     """Return the plan that brings the instances into the wanted state. Raises SpecError, Ambiguous, UnsafePlan.
 
-    If an instance cannot be planned, the plan refuses it by its id and covers the others.
+    If an instance cannot be planned, the plan refuses it, names it, and covers the others.
     """
     state.require(*_instance_queries(spec))
     if spec.state == "restored":

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The instances that cannot be planned. The task refuses each by its id, and stops or starts the others.
+"""The instances that cannot be planned. The task refuses and names each of them, and stops or starts the others.
 
 Private to this collection.
 """

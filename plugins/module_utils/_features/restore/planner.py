@@ -4,8 +4,8 @@
 
 """The plan of `snapshot_restore`: earlier restored volumes, the restore points, the target, and the changes.
 
-All volumes are made in parallel, and attached in parallel. The plan leaves out volumes that cannot be restored, and
-refuses them by name. The volumes do not depend on each other. A restore of an instance restores either all of its
+All volumes are made in parallel, and attached in parallel. The plan leaves out volumes that cannot be restored, refuses
+them, and names them. The volumes do not depend on each other. A restore of an instance restores either all of its
 volumes or none.
 
 Private to this collection.

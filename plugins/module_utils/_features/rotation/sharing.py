@@ -134,7 +134,7 @@ class Sharing:
 
 
 def _shared_with(snapshot_id: str, account: str) -> Query:
-    """Return the query that finds an own snapshot while it is shared with the account.
+    """Return the query that finds a snapshot of this account while it is shared with the other account.
 
     (EC2 API reference, DescribeSnapshots: RestorableByUserIds.)
     """

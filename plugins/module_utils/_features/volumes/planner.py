@@ -57,7 +57,7 @@ def plan(spec: VolumesSpec, state: State, now: datetime) -> Plan:
     """Return the plan that establishes the declaration. Raises the errors if no change is left to plan.
 
     Three queries suffice for a declaration without drift. Further queries are only about changes. If an entry or an
-    instance cannot be planned, the plan refuses it by name and covers the others.
+    instance cannot be planned, the plan refuses it, names it, and covers the others.
     """
     state.require(*first_queries(spec))
     state.require(*proof_queries(spec, state), *gone_queries(spec, state))
