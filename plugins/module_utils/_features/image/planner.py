@@ -88,13 +88,13 @@ def _versions(spec: ImageSpec, state: State) -> list[str]:
 
 
 def _untagged(spec: ImageSpec, state: State) -> list[Instance]:
-    """Return the successors of known instances that have lost their tag `tags.REPLACES`, with it."""
+    """Return the successors of known instances that have lost their tag `tags.REPLACES`, with the correct tag."""
     pairs = untagged(state, _versions(spec, state)) if spec.source_instance_id and spec.follow_successor else []
     return [tagged for _item, tagged in pairs]
 
 
 def _recognized(spec: ImageSpec, state: State) -> State:
-    """Return the state in which each such successor has its tag: its ClientToken proves the launch."""
+    """Return the state in which each such successor has its tag, since its ClientToken proves the launch."""
     return state.with_resources(_untagged(spec, state))
 
 
@@ -168,7 +168,7 @@ def _identity_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
 def _origins(spec: ImageSpec, state: State, usable: list[Image]) -> tuple[Query, ...]:
     """Return the queries for the snapshots of several images, or of one without the version's tags.
 
-    The id of a given snapshot is proof enough.
+    The id of a given snapshot is sufficient proof.
     """
     if len(usable) > 1:
         return origin_queries(usable)
@@ -225,7 +225,7 @@ def _removal_of_broken(image: Image, region: str) -> Change:
 
 
 def _making_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
-    """Return the queries for the making of the image: its name, its source, and the facts for its registration."""
+    """Return the queries for a new image: its name, its source, and the facts for its registration."""
     queries: list[Query] = []
     instance = living_or_none(spec, state)
     method = _method(spec, instance)
@@ -325,7 +325,7 @@ def _targets(spec: ImageSpec, instance: Instance) -> list[Target]:
 def _require_quiet(spec: ImageSpec, instance: Instance, failed: Iterable[Snapshot] = ()) -> tuple[Stage, ...]:
     """Return the stages before a capture: the wait for a stop in progress, or no stage.
 
-    Raises UnsafePlan for a source that still writes. *failed*: snapshots of an earlier capture. Its message begins with
+    Raises UnsafePlan for a source that still writes. *failed*: snapshots of an earlier capture. The message begins with
     the reason of their failure.
     """
     if instance.state == "stopping":
@@ -378,7 +378,7 @@ def _plan_capture(spec: ImageSpec, state: State, instance: Instance, cleanup: tu
 
 
 def _require_nothing_failed(spec: ImageSpec, state: State, broken: Iterable[Image]) -> None:
-    """Raise SpecError, with the reasons, when a source that is gone has left only a failed image or capture."""
+    """Raise SpecError, with the reasons, if a source that is gone has left only a failed image or capture."""
     reasons = [
         f"image {image.image_id} ended as {image.state}: {image.state_reason or 'no reason given'}" for image in broken
     ]
@@ -410,7 +410,7 @@ def _clearing(
     spec: ImageSpec, state: State, cleanup: tuple[Change, ...], spare: Iterable[tuple[Snapshot, str]]
 ) -> list[Stage]:
     """Return the stages that remove broken images and then snapshots. EC2 keeps the snapshots of every registered
-    image. A snapshot without its fingerprint is kept: it may be of other devices.
+    image. A snapshot without a fingerprint is kept, since it may be of other devices.
     """
     removed = {change.resource for change in cleanup}
     used = used_by_others(state, (image for image in state.all(Image) if image.image_id in removed))
@@ -460,7 +460,7 @@ def result(spec: ImageSpec, state: State) -> dict[str, Any]:
     """Return ``image``, ``image_id`` (null without one), ``snapshots`` (of the image, else the capture), and the
     source.
 
-    ``source_rejected``: the instance that was launched in place of the source and does not stand for it.
+    ``source_rejected``: instances that were launched to replace the source and do not stand for it.
     """
     state = _recognized(spec, state)
     image = next((item for item in images(spec, state) if item.state not in BROKEN), None)
