@@ -370,7 +370,8 @@ class Copying:
         )
 
     def to_share(self) -> list[Snapshot]:
-        """Return the originals that this run shares during their copy, without those that somebody has already shared.
+        """Return the originals that this run shares during their copy, without those that somebody has already
+        shared.
         """
         found = []
         for _set, item in self.beginning:
