@@ -65,8 +65,7 @@ REJECTED = "rejected"
 
 
 def predecessor(successor: Instance) -> str | None:
-    """Return the id of the instance that *successor* was launched to replace, or None if no ClientToken proves it.
-    """
+    """Return the id of the instance that *successor* was launched to replace, or None if no ClientToken proves it."""
     first = next(iter(tag_names.replaced_ids(successor.tags)), None)
     return first if first is not None and is_launched_to_replace(successor, first) else None
 
@@ -156,8 +155,7 @@ class Replacement:
 
 
 def replacement_of(state: State, successor: Instance) -> Replacement | None:
-    """Return the replacement that launched *successor*, or None if no ClientToken proves it to be a successor.
-    """
+    """Return the replacement that launched *successor*, or None if no ClientToken proves it to be a successor."""
     old_id = predecessor(successor)
     return None if old_id is None else Replacement(state.instance(old_id), successor)
 
@@ -189,8 +187,7 @@ def trial_record(successor_id: str, tags: Mapping[str, str], word: str, region: 
 
 
 def is_unretired(old: Instance | None, successor: Instance) -> bool:
-    """Return whether *successor* serves, a run ended before it had retired *old*, and *old* was not started since then.
-    """
+    """Return whether *successor* serves, a run ended before it retired *old*, and *old* was not started after that."""
     if old is None or successor.tags.get(tag_names.TRIAL) != SERVING or started_since(old, successor):
         return False
     if old.state in ("pending", "running"):

@@ -167,7 +167,9 @@ def is_instance_set(a_set: SnapshotSet) -> bool:
 
 
 def set_mark(instance_id: str, start: datetime) -> str:
-    """Return the value that all parts of a set and their copies share. EC2 gives all parts of one call one start time.
+    """Return the value that all parts of a set and their copies share.
+
+    EC2 gives all parts of one call one start time.
     """
     return f"{instance_id}/{format_instant(start)}"
 

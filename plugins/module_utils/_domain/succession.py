@@ -126,8 +126,7 @@ def doubtful(state: State, instance_id: str) -> list[Replacement]:
 
 
 def undecided(state: State, instance_id: str) -> list[Replacement]:
-    """Return the undecided replacements by instances that stand for this one (`Replacement.is_undecided`).
-    """
+    """Return the undecided replacements by instances that stand for this one (`Replacement.is_undecided`)."""
     found = (replacement_of(state, newer) for newer in claimants(state, instance_id))
     return [item for item in found if item is not None and item.is_undecided]
 

@@ -83,8 +83,7 @@ def _dispute(state: State, instance_id: str, several: Sequence[Instance], chosen
 
 
 def claim_warnings(state: State, instance_ids: Iterable[str]) -> tuple[str, ...]:
-    """Return one warning about the living instances whose tag claims one of these ids, against EC2's facts.
-    """
+    """Return one warning about the living instances whose tag claims one of these ids, against EC2's facts."""
     found = []
     for instance_id in dict.fromkeys(instance_ids):
         proven = {item.instance_id for item in descendants(state, instance_id)}

@@ -153,8 +153,7 @@ def _objections(gateway: Gateway, changes: Sequence[Change]) -> dict[int, str]:
 
 
 def require_wanted(gateway: Gateway, changes: Sequence[Change]) -> None:
-    """Raise StorageError if another run has changed a resource before the repeat of its call (`Change.only_while`).
-    """
+    """Raise StorageError if another run has changed a resource before the repeat of its call (`Change.only_while`)."""
     queries = [change.only_while for change in changes if change.only_while is not None]
     answers = gateway.ask(queries) if queries else {}
     for change in changes:

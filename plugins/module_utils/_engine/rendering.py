@@ -202,8 +202,7 @@ def described(error: StorageError) -> dict[str, Any]:
 
 
 def _described_together(causes: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the first of several causes with the messages of all, since only AWS can decode a part of each.
-    """
+    """Return the first of several causes with the messages of all, since only AWS can decode a part of each."""
     if len(causes) == 1:
         return causes[0]
     return {**causes[0], "message": " ".join(f"{one['operation']}: {one['message']}" for one in causes)}

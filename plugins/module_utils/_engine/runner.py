@@ -284,8 +284,7 @@ def _rehearse(plan: Plan, gateway: Gateway) -> None:
 
 
 def _require_time(seconds: float) -> None:
-    """Raise SpecError for less than a second. Otherwise every change would fail, and some would be rolled back.
-    """
+    """Raise SpecError for less than a second. Otherwise every change would fail, and some would be rolled back."""
     if seconds < 1:
         raise SpecError(f"wait_timeout: {seconds} is less than 1 second. Use wait: false to skip waiting.")
 

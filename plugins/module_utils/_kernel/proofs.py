@@ -177,8 +177,7 @@ def policy_named(snapshot: Snapshot) -> str:
 
 
 def instance_named(snapshot: Snapshot) -> str:
-    """Return the instance that the Description of a set's part names, or an empty text for all other snapshots.
-    """
+    """Return the instance that the Description of a set's part names, or an empty text for all other snapshots."""
     record = capture_record(snapshot)
     return record.of if record is not None and record.of.startswith("i-") else ""
 
@@ -372,8 +371,7 @@ _CREATED = re.compile(r"Created by CreateImage\(i-[0-9a-f]+\) for (ami-[0-9a-f]+
 
 
 def created_for(snapshot: Snapshot) -> str:
-    """Return the image for which a CreateImage took the snapshot, as EC2 writes in its Description, or an empty text.
-    """
+    """Return the image for which a CreateImage took the snapshot, from EC2's Description, or an empty text."""
     found = None if is_copy(snapshot) else _CREATED.fullmatch(snapshot.description)
     return found[1] if found else ""
 

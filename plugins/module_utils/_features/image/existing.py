@@ -66,8 +66,7 @@ def _identity_changes(spec: ImageSpec, state: State, image: Image) -> tuple[tupl
 
 
 def not_applied(spec: ImageSpec, image: Image) -> tuple[str, ...]:
-    """Return the warning that names the options that differ from the image, or nothing.
-    """
+    """Return the warning that names the options that differ from the image, or nothing."""
     differences = [f"{option} (the image has {_word(have)})" for option, have in _differences(spec, image)]
     if not differences:
         return ()

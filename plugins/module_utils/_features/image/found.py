@@ -203,8 +203,7 @@ def _is_copy(spec: ImageSpec, state: State, image: Image) -> bool:
 
 
 def origin_queries(found: Iterable[Image]) -> tuple[Query, ...]:
-    """Return the queries for the snapshots of these images, which identify copies if EC2 has recorded no source image.
-    """
+    """Return the queries for the snapshots of these images. They identify copies without a recorded source image."""
     return by_id(
         "DescribeSnapshots", "snapshot-id", (item for image in found for item in image.snapshot_ids), OwnerIds=("self",)
     )

@@ -120,8 +120,7 @@ def _require_unprotected(spec: ImageSpec, image: Image) -> None:
 
 
 def _require_unused(spec: ImageSpec, state: State, image: Image) -> None:
-    """Raise UnsafePlan, which names the uses, if the image is in use. Raises Unanswered if AWS refuses to answer.
-    """
+    """Raise UnsafePlan, which names the uses, if the image is in use. Raises Unanswered if AWS refuses to answer."""
     subject = f"state: image {image.image_id} ({spec.label})"
     users = sorted(
         {*(USERS.of(state, image.image_id) or ()), *_launch_configurations(state, image), *_accounts(state, image)}
@@ -166,8 +165,7 @@ def _counts(state: State, image: Image, entry: Usage) -> bool:
 
 
 def _superseded(state: State, image: Image, entry: Usage) -> bool:
-    """Return whether a newer report has looked at the same account and type of resource, and at least as many versions.
-    """
+    """Return whether a newer report covers the same account and type of resource, and at least as many versions."""
     reports = USAGE_REPORTS.of(state, image.image_id) or ()
     kind = entry.resource_type
     own = next((report for report in reports if report.report == entry.report), None)

@@ -174,8 +174,7 @@ def _mapping(spec: ImageSpec, state: State, instance: Instance, target: Target, 
 def ebs(
     override: DeviceOverride, snapshot_id: str, source: Volume, delete_on_termination: bool, *, boot: bool
 ) -> dict[str, Any]:
-    """Return one entry of BlockDeviceMappings, with the override's values, or else the source's if the type takes them.
-    """
+    """Return an entry of BlockDeviceMappings, with the override's values, or the source's if the type takes them."""
     volume_type = override.volume_type or source.volume_type
     rules = VOLUME_TYPES.get(volume_type)
     inherits = volume_type == source.volume_type

@@ -434,8 +434,7 @@ def _each(stages: Iterable[Stage]) -> tuple[Stage, ...]:
 
 
 def result(spec: PowerSpec, state: State) -> dict[str, Any]:
-    """Return ``instances``: the views of the instances that EC2 knows, in the order of ``instance_ids``, or else by id.
-    """
+    """Return ``instances``: the views of the instances that EC2 knows, in the order of ``instance_ids`` or by id."""
     return {"instances": [view(instance) for instance in _known(spec, state)]}
 
 

@@ -199,7 +199,9 @@ def _add_attributes(parameters: dict[str, Any], spec: RelaunchSpec, state: State
 
 
 def _user_data(encoded: str | None) -> str | bytes:
-    """Return the user data as text, or as bytes if it is no text (gzip). EC2 gives base64, and boto3 encodes it again.
+    """Return the user data as text, or as bytes if it is no text (gzip).
+
+    EC2 gives base64, and boto3 encodes it again.
     """
     content = base64.b64decode(encoded or "")
     try:

@@ -178,8 +178,7 @@ def _passed_over(known: Iterable[Candidate], chosen: Candidate, wanted: Wanted) 
 
 
 def _claimed_older(known: Iterable[Candidate], chosen: Candidate) -> list[str]:
-    """Return the copies that began after the chosen one, and whose older data only a tag claims.
-    """
+    """Return the copies that began after the chosen one, and whose older data only a tag claims."""
     begun = chosen.snapshot.start_time
     later = [
         item.snapshot.snapshot_id
@@ -403,8 +402,7 @@ def _of_attached(candidates: Iterable[Candidate], instance_id: str) -> dict[str,
 
 
 def _of_no_instance(candidates: Iterable[Candidate], instance_id: str) -> str:
-    """Return the note about the volumes whose snapshots name no instance, since somebody may have removed the tag.
-    """
+    """Return the note about the volumes whose snapshots name no instance, since somebody may have removed the tag."""
     by_source: dict[str, list[Candidate]] = defaultdict(list)
     for item in candidates:
         if item.source and _is_recorded(item):

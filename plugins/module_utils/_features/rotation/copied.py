@@ -139,8 +139,7 @@ class Copied:
 
     @cached_property
     def _volumes_here(self) -> frozenset[str]:
-        """Return the volumes that EC2 shows in the account of the originals, and the volumes of its snapshots.
-        """
+        """Return the volumes that EC2 shows in the account of the originals, and the volumes of its snapshots."""
         taken = (item for item in self.state.all(Snapshot) if not item.place and not is_copy(item))
         own = (item.volume_id for item in taken if item.owner_id in (None, self.accounts.of(None)))
         return frozenset((*own, *(volume.volume_id for volume in self.state.all(Volume))))
@@ -174,8 +173,7 @@ class Copied:
     def _snapshot_set(
         self, snapshots: Sequence[Snapshot], key: str, *, whole: bool = True, lacking: int = 0
     ) -> SnapshotSet:
-        """Return copies as one set. The time and the slot of the originals come from EC2, or else from the record.
-        """
+        """Return copies as one set. The time and the slot of the originals come from EC2, or else from the record."""
         first, parts = snapshots[0], tuple(snapshots)
         home, record, mark = self.homes.get(original_of(first)), copy_record(first), self._mark(first)
         doubt = next((why for item in snapshots if (why := self.doubt(item))), "")

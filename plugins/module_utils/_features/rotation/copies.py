@@ -370,8 +370,7 @@ class Copying:
         )
 
     def to_share(self) -> list[Snapshot]:
-        """Return the originals that this run shares during their copy, without those that somebody has already shared.
-        """
+        """Return the originals that this run shares during their copy. It leaves out those that are already shared."""
         found = []
         for _set, item in self.beginning:
             allowed = VOLUME_PERMISSIONS.of(self.state, item.snapshot_id) or ()

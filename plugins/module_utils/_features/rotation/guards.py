@@ -232,8 +232,7 @@ def _copied_from(snapshot: Snapshot) -> str:
 
 
 def backup(snapshot: Snapshot) -> str:
-    """Return the reason if the snapshot is a recovery point of AWS Backup, which alone can delete it, or an empty text.
-    """
+    """Return the reason if the snapshot is a recovery point of AWS Backup, or else an empty text."""
     found = any(key.startswith(_BACKUP) for key in snapshot.tags)
     return "a recovery point of AWS Backup; delete it there" if found else ""
 

@@ -107,8 +107,7 @@ def lifecycle_queries(lifecycle: Lifecycle, stock: Stock) -> Iterator[Query]:
 
 
 def archive_candidates(lifecycle: Lifecycle, stock: Stock) -> list[Snapshot]:
-    """Return the sets that may have to be archived, as far as snapshots alone show. The guards check these.
-    """
+    """Return the sets that may have to be archived, as far as snapshots alone show. The guards check these."""
     if lifecycle.archive_after is None:
         return []
     newest = set(_first_of_groups(a_set for a_set in stock.good if not _shown_archived(a_set)))
@@ -187,8 +186,7 @@ def _shown_archived(a_set: SnapshotSet) -> bool:
 
 
 def _lockable(lifecycle: Lifecycle, stock: Stock) -> Iterator[Snapshot]:
-    """Yield the sets for ``lock``: those with a planned lock that are not older than the lock, or all for ``unlocked``.
-    """
+    """Yield the sets for ``lock``: those with a planned lock that can still be in force, or all for ``unlocked``."""
     if lifecycle.locks is None:
         items = (item for a_set in stock.own for item in a_set.snapshots)
         yield from (item for item in items if tag_names.LOCK in item.tags or recorded_lock(item))

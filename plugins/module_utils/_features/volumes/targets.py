@@ -20,8 +20,7 @@ from .spec import VolumeSpec, VolumesSpec
 
 @dataclass(frozen=True)
 class Target:
-    """The target of an entry's volume: attached to each of ``instances``, or unattached in ``zone``.
-    """
+    """The target of an entry's volume: attached to each of ``instances``, or unattached in ``zone``."""
 
     spec: VolumeSpec
     group: str
@@ -69,8 +68,7 @@ def targets(spec: VolumesSpec, state: State) -> tuple[Target, ...]:
 
 
 def refused_instances(spec: VolumesSpec, state: State) -> dict[str, StorageError]:
-    """Return, by id, why instances of the task are refused, since they do not exist, are terminating, or were replaced.
-    """
+    """Return, by id, why instances of the task are refused. They do not exist, are terminating, or were replaced."""
     found = {item: _trouble(state, item) for item in spec.instance_ids}
     return {instance_id: error for instance_id, error in found.items() if error is not None}
 
