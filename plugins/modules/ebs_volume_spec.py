@@ -165,7 +165,7 @@ options:
         type: dict
       state:
         description:
-          - V(present) means that the volume exists and, without O(availability_zone), is attached.
+          - V(present) means that the volume exists. Without O(availability_zone), the volume is also attached.
           - V(detached) means that the volume is not attached. The module does not create a missing volume. It detaches
             a shared volume from O(instance_ids) only, so the other nodes keep it.
           - V(absent) means that the volume is deleted, with a final snapshot unless O(final_snapshot=false).

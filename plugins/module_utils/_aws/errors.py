@@ -193,8 +193,8 @@ def _permission(service: str, operation: str, message: str, request: Mapping[str
 def _not_before(code: str, message: str) -> datetime | None:
     """Return when EBS takes the next modification, from "Wait until <time> before you can issue the next …", or None.
 
-    AWS does not document the form of the time. So this function reads ISO 8601 and the forms of mail and Java, as UTC
-    if there is no zone. An older text ("Wait at least 6 hours") has no time.
+    AWS does not document the form of the time. So this function reads ISO 8601, the dates of mail headers and the dates
+    that Java prints. A time without a zone is UTC. An older text ("Wait at least 6 hours") has no time.
     """
     found = _UNTIL.search(message) if code == "VolumeModificationRateExceeded" else None
     if found is None:

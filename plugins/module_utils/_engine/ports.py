@@ -120,10 +120,10 @@ class Outcome:
     """The outcome of a plan.
 
     ``bindings`` maps planned ids to EC2's. ``observed`` has the resources as the waits last saw them. ``deferred`` has
-    changes that EC2 refused for now, each with the refusal. ``withdrawn`` has changes that a stage's recheck left out,
-    with the reason. ``seconds`` has, by id, the time from the begin of the run until it saw the resource in its planned
-    state. ``errors`` are in the plan's order. ``causes`` has, by the Python identity of a change that is not tried, the
-    resource of the failed step.
+    changes that EC2 refused for now, each with the refusal. ``withdrawn`` has the changes that the recheck of a stage
+    removed from the plan, each with the reason. ``seconds`` has, by id, the time from the begin of the run until it saw
+    the resource in its planned state. ``errors`` are in the plan's order. ``causes`` has, by the Python identity of a
+    change that is not tried, the resource of the failed step.
     """
 
     done: list[Change] = field(default_factory=list)

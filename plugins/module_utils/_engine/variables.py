@@ -57,7 +57,7 @@ def judge(names: Iterable[str], checked: Collection[str], known: Mapping[str, Co
 
 
 def owner_of(name: str, owners: Iterable[str]) -> str:
-    """Return the owner with the longest name that *name* begins with, before an underscore, or "" if there is none."""
+    """Return the longest of *owners* whose name and an underscore begin *name*, or "" if there is none."""
     return max((owner for owner in owners if name.startswith(f"{owner}_")), key=len, default="")
 
 

@@ -40,7 +40,7 @@ class UnsafePlan(StorageError):
 
 
 class Unanswered(UnsafePlan):
-    """AWS refuses the answer to a query that a safe plan needs. The task returns ``causes``, AWS's refusals."""
+    """AWS refuses a query whose answer a safe plan needs. The task returns ``causes``, AWS's refusals."""
 
     def __init__(self, message: str, causes: Sequence[StorageError]) -> None:
         super().__init__(message)

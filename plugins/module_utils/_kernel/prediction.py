@@ -23,8 +23,8 @@ def overlay(state: State, entries: Iterable[Mapping[str, Any]], *, everywhere: b
     """Return *state* as it will be after the published plan *entries*.
 
     A plan predicts its own result with *everywhere*, in all regions that it touches. In a check run, the entries of
-    earlier tasks change the state from EC2's answers, except entries of another region. An existing resource that was
-    not read is skipped, since its entry only has the fields that change.
+    earlier tasks change the state from EC2's answers, except entries of another region. If the run has not read an
+    existing resource, its entry is skipped, since the entry has only the fields that change.
     """
     resources = dict(state.resources)
     for entry in entries:

@@ -166,9 +166,9 @@ def _identity_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
 
 
 def _origins(spec: ImageSpec, state: State, usable: list[Image]) -> tuple[Query, ...]:
-    """Return the queries for the snapshots of several images, or of one without the version's tags.
+    """Return the queries for the snapshots of the *usable* images.
 
-    The id of a given snapshot is sufficient proof.
+    A single image needs no query if *state* has one of its snapshots, or if the task names a source snapshot.
     """
     if len(usable) > 1:
         return origin_queries(usable)
@@ -457,10 +457,10 @@ def _plan_create_image(spec: ImageSpec, state: State, instance: Instance, cleanu
 
 
 def result(spec: ImageSpec, state: State) -> dict[str, Any]:
-    """Return ``image``, ``image_id`` (null without one), ``snapshots`` (of the image, else the capture), and the
-    source.
+    """Return the fields about the image, its snapshots and the source.
 
-    ``source_rejected``: instances that were launched to replace the source and do not stand for it.
+    ``image_id``: null without an image. ``snapshots``: the snapshots of the image, or of the capture before the image
+    exists. ``source_rejected``: instances that were launched to replace the source and do not stand for it.
     """
     state = _recognized(spec, state)
     image = next((item for item in images(spec, state) if item.state not in BROKEN), None)

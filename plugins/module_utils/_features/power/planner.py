@@ -318,8 +318,9 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
 
 
 def _successors_given_up(state: State, held: _Held, now: datetime) -> tuple[list[tuple[Instance, Instance]], list[str]]:
-    """Return the pairs of a predecessor that is back in service and its unproven successor, and a warning for each
-    successor that may have served.
+    """Return pairs of predecessor and unproven successor, and a warning for each successor that may have served.
+
+    The predecessor of each pair is back in service.
     """
     begun = [instance for instance in held.pending if _was_started(instance)]
     started = [item for item in (*held.starting, *held.pending) if item not in begun]

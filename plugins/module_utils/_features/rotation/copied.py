@@ -39,7 +39,7 @@ def original_of(snapshot: Snapshot) -> str:
 
 
 class Copied:
-    """The copies of one policy in one place, and those of them that count.
+    """The copies of one policy in one place, and the subset that counts.
 
     *sources*: the originals that may be copied, including those of this run if it waits for them. *home*: all snapshots
     of the policy in the originals' region.

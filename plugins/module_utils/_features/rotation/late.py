@@ -50,7 +50,7 @@ _LISTINGS = {
 _HOLDING = ("keep", "fail")
 """The modes in which a guard keeps a snapshot.
 
-A guard in the mode ``fail`` finds the snapshot in the next run, and fails there.
+In the mode ``fail``, the guard finds the snapshot again in the next run, and that run fails.
 """
 
 

@@ -46,8 +46,9 @@ class Leftovers:
         return [a_set for a_set in self._capture.sets if self._capture.is_own(a_set)]
 
     def _outside(self, sets: Iterable[SnapshotSet]) -> set[str]:
-        """Return the unselected volumes of the policy's own sets among these, or none if the policy has no
-        selection.
+        """Return the volumes of the policy's own sets in *sets* that the policy does not select.
+
+        Without a selection, return none.
         """
         if not self._capture.spec.selects:
             return set()

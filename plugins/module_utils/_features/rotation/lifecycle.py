@@ -124,7 +124,7 @@ def archive_candidates(lifecycle: Lifecycle, stock: Stock) -> list[Snapshot]:
 def lifecycle_changes(
     lifecycle: Lifecycle, stock: Stock, held: Callable[[Snapshot], str], state: State
 ) -> LifecycleChanges:
-    """Return the changes that establish the options.
+    """Return the changes that bring the snapshots in line with the lifecycle options.
 
     *held* returns why a snapshot must not be archived, or an empty text. The facts of `lifecycle_queries` must be in
     *state*. While an answer is missing, the plan omits each change that this answer could forbid.

@@ -36,7 +36,7 @@ def lifecycle_result(changes: LifecycleChanges, most: int | None) -> dict[str, A
 def lifecycle_deferred(state: State) -> list[dict[str, str]]:
     """Return the changes that EC2 refused for now, for example because of a quota. A later run tries them again.
 
-    A copy that was not begun has its planned id.
+    A copy that EC2 did not begin is listed under its planned id.
     """
     return [
         {"snapshot_id": resource, "code": refusal.code, "message": refusal.message}
