@@ -18,6 +18,7 @@ from .._kernel.ids import client_token
 from .._kernel.plan import Change
 from .._kernel.resources import (
     Fact,
+    Image,
     Resource,
     Snapshot,
 )
@@ -25,9 +26,11 @@ from .._kernel.state import Query, Struct
 from .decoding import Answer, decode_image, decode_instance, decode_volume
 from .fact_readers import (
     NO_KEY,
+    NO_TEMPLATE,
     account,
     attribute,
     classic_load_balancers,
+    default_key,
     fast_restores,
     group_members,
     key,
@@ -35,6 +38,7 @@ from .fact_readers import (
     launch_permissions,
     locks,
     modifications,
+    parameters,
     permissions,
     references,
     snapshots,
@@ -42,6 +46,7 @@ from .fact_readers import (
     statuses,
     target_groups,
     target_health,
+    template_versions,
     tiers,
     uefi,
     usage_entries,
@@ -134,6 +139,9 @@ LISTINGS: Mapping[str, Listing] = {
     "GetEbsEncryptionByDefault": Listing(
         lambda _query, page: [Fact("ebsEncryptionByDefault", bool(page.get("EbsEncryptionByDefault", False)))]
     ),
+    "GetEbsDefaultKmsKeyId": Listing(default_key),
+    "GetParameters": Listing(parameters),
+    "DescribeLaunchTemplateVersions": Listing(template_versions, ("MaxResults", 200), unknown=NO_TEMPLATE),
     "DescribeAvailabilityZones": Listing(
         lambda _query, page: [
             Fact(f"{item['ZoneName']}/zone", item.get("State") == "available")
@@ -192,7 +200,7 @@ def decode(query: Query, pages: Iterable[Answer]) -> tuple[Resource, ...]:
     found: dict[str, Resource] = {}
     for page in pages:
         for resource in listing.decode(query, page):
-            if query.place and isinstance(resource, Snapshot):
+            if query.place and isinstance(resource, (Image, Snapshot)):
                 resource = dataclasses.replace(resource, place=query.place)
             known = found.get(resource.resource_id)
             if isinstance(resource, Fact) and isinstance(known, Fact) and isinstance(known.value, list):

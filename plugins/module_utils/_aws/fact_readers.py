@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from .._kernel.places import parameter_id
 from .._kernel.resources import (
     Fact,
     Resource,
@@ -273,3 +274,45 @@ def key(query: Query, page: Answer) -> Iterable[Fact]:
     usable = page.get(UNKNOWN) not in NO_KEY and key.get("KeyState", "Enabled") == "Enabled"
     where = f"{query.place}/" if query.place else ""
     yield Fact(f"{where}{dict(query.arguments)['KeyId']}/key", key.get("Arn") if usable else "")
+
+
+def parameters(query: Query, page: Answer) -> Iterable[Fact]:
+    """Yield the SSM parameters of GetParameters, by `places.parameter_id`."""
+    for item in page.get("Parameters") or ():
+        value = {"value": item.get("Value") or "", "data_type": item.get("DataType") or "text"}
+        yield Fact(parameter_id(query.place, item["Name"]), value)
+
+
+def default_key(query: Query, page: Answer) -> Iterable[Fact]:
+    """Yield the KMS key that encrypts new volumes and copies by default: ``<place>/ebsDefaultKey``."""
+    yield Fact(f"{query.place}/ebsDefaultKey", page.get("KmsKeyId") or "")
+
+
+NO_TEMPLATE = frozenset(
+    {
+        "InvalidLaunchTemplateId.NotFound",
+        "InvalidLaunchTemplateId.Malformed",
+        "InvalidLaunchTemplateName.NotFoundException",
+        "InvalidLaunchTemplateName.MalformedException",
+    }
+)
+"""EC2's codes for a launch template that does not exist."""
+
+
+def template_versions(query: Query, page: Answer) -> Iterable[Fact]:
+    """Yield all versions of a launch template, by the id or name that was asked: ``<id or name>/launchTemplate``.
+
+    The list is empty if the launch template does not exist.
+    """
+    asked = dict(query.arguments)
+    found = [
+        {
+            "template": item["LaunchTemplateId"],
+            "name": item.get("LaunchTemplateName") or "",
+            "version": int(item["VersionNumber"]),
+            "default": bool(item.get("DefaultVersion")),
+            "data": dict(item.get("LaunchTemplateData") or {}),
+        }
+        for item in page.get("LaunchTemplateVersions") or ()
+    ]
+    yield Fact(f"{asked.get('LaunchTemplateId') or asked.get('LaunchTemplateName')}/launchTemplate", found)

@@ -17,12 +17,12 @@ from typing import Any, TypeAlias
 
 from .._kernel.errors import StorageError
 from .._kernel.failures import CallError, WaitError
-from .._kernel.places import Place
+from .._kernel.places import HERE, Place
 from .._kernel.plan import Wait
 from .._kernel.progress import SILENT, Progress, Sight
 from .._kernel.resources import Fact, Image, Instance, Resource, Snapshot, view
-from .._kernel.state import Query, by_id, images_by_id
-from .._kernel.wait_goals import GOALS, Verdict, wish
+from .._kernel.state import Query, by_id, images_by_id, parameter_queries
+from .._kernel.wait_goals import GOALS, PARAMETER, Verdict, wish
 
 Ask = Callable[[Iterable[Query], float], Mapping[Query, tuple[Resource, ...]]]
 """Asks queries, and stops trying at a moment."""
@@ -54,8 +54,13 @@ _STATUS_IDS = 100
 """The number of explicit ids that DescribeInstanceStatus takes."""
 
 
-def resource_queries(kind: str, ids: Iterable[str]) -> tuple[Query, ...]:
+def resource_queries(kind: str, ids: Iterable[str], place: Place = HERE) -> tuple[Query, ...]:
     """Return the queries for the state of these resources. An answer leaves out a resource that does not exist."""
+    asked = parameter_queries(ids, place) if kind == PARAMETER else _ec2_queries(kind, ids)
+    return tuple(dataclasses.replace(query, place=place) for query in asked)
+
+
+def _ec2_queries(kind: str, ids: Iterable[str]) -> tuple[Query, ...]:
     if kind == Instance.kind:
         return by_id("DescribeInstances", "instance-id", ids)
     if kind == Image.kind:
@@ -300,11 +305,7 @@ def _poll(ask: Ask, pending: Sequence[_Item], now: float) -> dict[str, Resource]
     by_kind: dict[tuple[str, Place], list[str]] = {}
     for item in pending:
         by_kind.setdefault((GOALS[item.wait.goal].kind, item.wait.place), []).append(item.resource)
-    learn(
-        dataclasses.replace(query, place=place)
-        for (kind, place), ids in by_kind.items()
-        for query in resource_queries(kind, ids)
-    )
+    learn(query for (kind, place), ids in by_kind.items() for query in resource_queries(kind, ids, place))
     # Only a running instance needs its status checks.
     running = {one.resource_id for one in known.values() if isinstance(one, Instance) and one.state == "running"}
     learn(status_queries(item.resource for item in pending if item.fact == "status" and item.resource in running))

@@ -123,6 +123,7 @@ class Outcome:
     its refusal. ``withdrawn`` has changes that a stage's recheck left out, with the reason. ``seconds`` has, by id, how
     long after its begin the run saw a resource as the plan wants it. ``errors`` are in the plan's order. ``causes`` has
     the resource of the failed step because of which a change is not tried, by the Python identity of the change.
+    ``reasons`` has the error of each change that failed, or whose effect did not come, in the same way.
     """
 
     done: list[Change] = field(default_factory=list)
@@ -137,6 +138,7 @@ class Outcome:
     rolled_back: list[Change] = field(default_factory=list)
     errors: list[StorageError] = field(default_factory=list)
     causes: dict[int, str] = field(default_factory=dict)
+    reasons: dict[int, str] = field(default_factory=dict)
 
     @property
     def error(self) -> StorageError | None:

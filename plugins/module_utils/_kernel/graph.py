@@ -8,7 +8,7 @@ A planner writes stages, in the order that the user sees. This file derives the 
 
 - A step of a plain stage depends on every step of the stages before it.
 - A step of a stage that is `Stage.apart` depends on earlier steps that change or await its own resource. It depends on
-  the creation, the tags and the waits of every other resource that its request names, or that is in
+  the creation, the tags, the sharing and the waits of every other resource that its request names, or that is in
   `Change.after_steps`. The last change of a resource, such as its deletion, also depends on earlier steps that use it.
 - Steps with one rollback form a transaction. Inside it every stage waits for the one before, and whatever depends on a
   part of it depends on the whole. It begins only once all steps are done that any of its own depends on.
@@ -78,7 +78,7 @@ def resources_of_wait(wait: Wait) -> set[str]:
     return {*wait.resources, *([wait.about] if kind_of(wait.about) else [])}
 
 
-_NAMES = frozenset({"InstanceId", "VolumeId", "SnapshotId", "SourceSnapshotId", "ImageId"})
+_NAMES = frozenset({"InstanceId", "VolumeId", "SnapshotId", "SourceSnapshotId", "ImageId", "SourceImageId"})
 
 
 def _named(parameters: Any) -> Iterator[str]:
@@ -207,7 +207,7 @@ class _Builder:
         self._changed = _Latest()
         """The steps that change or await a resource."""
         self._made: dict[str, list[int]] = defaultdict(list)
-        """The steps that create, await or tag a resource."""
+        """The steps that create, await, tag or share a resource."""
         self._used: dict[str, list[int]] = defaultdict(list)
         """The steps that use a resource."""
         self._numbers: dict[tuple[int, str], int] = {}
@@ -245,7 +245,7 @@ class _Builder:
         subjects = set().union(*map(resources_of_wait, step.waits))
         if step.change is not None:
             subjects |= subjects_of(step.change)
-            if step.change.creates or step.change.operation.retags:
+            if step.change.creates or step.change.operation.retags or step.change.operation.prepares:
                 awaited.add(step.change.resource)
             for resource in resources_of(step.change) - subjects:
                 self._used[resource].append(step.number)

@@ -28,6 +28,8 @@ _NO_IDENTITY = (tag_names.ORIGIN, tag_names.PARTS, tag_names.TRIAL, tag_names.MA
 """The collection's tags that describe the bearer, and not the purpose for which it was made."""
 _HASHED = frozenset({"UserData", "UefiData"})
 """Request parameters that may hold secrets: passwords in user data, keys in UEFI variables."""
+_LEFT_OUT = frozenset({"ClientToken", "DeprecateAt"})
+"""Request parameters that differ between a check and the run after it."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,9 @@ class Operation:
     ``links``: it is about a resource and an instance, so one stage may have it twice for the resource.
     ``removes``: the resource is gone afterwards.
     ``retags``: it changes nothing but tags.
+    ``prepares``: others need the resource as the change leaves it, such as the copy of a shared image, or the name and
+    the snapshots of a deregistered one.
+    ``service``: AWS's service that has the operation.
     ``is_last``: whatever uses the resource in a plan is done before, such as the copy of a snapshot before its
     deletion.
     ``at_once``: how many of the operation EC2 carries out in one place at once. None: the number is open.
@@ -66,8 +71,10 @@ class Operation:
     links: bool = False
     removes: bool = False
     retags: bool = False
+    prepares: bool = False
     is_last: bool = False
     at_once: int | None = None
+    service: str = "ec2"
 
 
 OPERATIONS: Mapping[str, Operation] = {
@@ -105,14 +112,28 @@ OPERATIONS: Mapping[str, Operation] = {
     ),
     # No client token either. The call goes to the region and the account of the copy.
     "CopySnapshot": Operation(creates=("SnapshotId",), safe=False, snapshots=True, copies=True, at_once=20),
-    "ModifySnapshotAttribute": Operation("SnapshotId"),
+    # The call goes to the region and the account of the copy. Its token makes a repeat safe.
+    "CopyImage": Operation(creates=("ImageId",), token=True),
+    "ModifyImageAttribute": Operation("ImageId", prepares=True),
+    "EnableImageDeprecation": Operation("ImageId"),
+    "DisableImageDeprecation": Operation("ImageId"),
+    "EnableImageDeregistrationProtection": Operation("ImageId"),
+    "DisableImageDeregistrationProtection": Operation("ImageId"),
+    # A parameter has its name in the request, since one plan may write a name in several places.
+    "PutParameter": Operation(service="ssm"),
+    "CreateLaunchTemplateVersion": Operation(creates=("LaunchTemplateVersion", "VersionNumber"), token=True),
+    "ModifyLaunchTemplate": Operation("LaunchTemplateId"),
+    "ModifySnapshotAttribute": Operation("SnapshotId", prepares=True),
     "ModifySnapshotTier": Operation("SnapshotId", is_last=True),
     "LockSnapshot": Operation("SnapshotId"),
     "UnlockSnapshot": Operation("SnapshotId"),
     "EnableFastSnapshotRestores": Operation("SourceSnapshotIds", most=10),
     "DisableFastSnapshotRestores": Operation("SourceSnapshotIds", most=10),
     "DeregisterImage": Operation(
-        "ImageId", already=frozenset({"InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"}), is_last=True
+        "ImageId",
+        already=frozenset({"InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"}),
+        prepares=True,
+        is_last=True,
     ),
 }
 
@@ -229,7 +250,7 @@ def published_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
                 return {"Key": value["Key"]}
             if value.get("Key") == tag_names.RESTORE_STATE and value.get("Value"):
                 return {**value, "Value": str(value["Value"]).split(" ", 1)[0]}
-            return {name: shown(name, item) for name, item in value.items() if name != "ClientToken"}
+            return {name: shown(name, item) for name, item in value.items() if name not in _LEFT_OUT}
         if isinstance(value, (list, tuple)):
             return [shown("", item) for item in value]
         return without_moment(value) if key == "Description" else value
@@ -420,5 +441,10 @@ def guard(plan: Plan, known: Iterable[str] = ()) -> Plan:
                 )
         for change in stage.changes:
             if change.creates:
-                made.update((change.resource, moment_of(change.resource)))
+                made.update((change.resource, moment_of(change.resource), *_parts_of(change)))
     return plan
+
+
+def _parts_of(change: Change) -> set[str]:
+    """Return the planned ids of the snapshots that EC2 makes for the devices of a new image."""
+    return planned_in((change.after or {}).get("block_devices") or [])

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .ids import is_planned, planned_in, substitute
-from .places import Place
+from .places import HERE, Place
 from .resources import Fact, Resource, from_view, new_from_view, view
 from .state import State, resource_key
 
@@ -24,7 +24,7 @@ def overlay(state: State, entries: Iterable[Mapping[str, Any]], *, everywhere: b
 
     A plan predicts its own result with *everywhere*, in all regions that it touches. A check run lays the entries of
     earlier tasks over EC2's answers, except those of another region. An existing resource that was not read is skipped:
-    its entry only has the fields that change.
+    its entry only has the fields that change. ``facts`` of an entry's ``after`` are facts by their ids.
     """
     resources = dict(state.resources)
     for entry in entries:
@@ -32,8 +32,12 @@ def overlay(state: State, entries: Iterable[Mapping[str, Any]], *, everywhere: b
         here = entry.get("region") in (None, state.region) and not entry.get("profile")
         if not everywhere and not here:
             continue
-        key = resource_id if here else f"{Place(entry['region'], entry.get('profile'))} {resource_id}"
+        place = HERE if here else Place(entry["region"], entry.get("profile"))
+        key = f"{place} {resource_id}" if place else resource_id
         known = resources.get(key)
+        for fact_id, value in ((after or {}).get("facts") or {}).items():
+            fact = Fact(fact_id, value)
+            resources[resource_key(fact, place)] = fact
         if after is None:
             resources.pop(key, None)
         elif known is not None:
@@ -42,10 +46,10 @@ def overlay(state: State, entries: Iterable[Mapping[str, Any]], *, everywhere: b
             made = new_from_view(resource_id, after)
             if made is not None:
                 resources[key] = made
-                # CreateImage takes snapshots by itself, so only its entry names them.
+                # CreateImage and CopyImage take snapshots by themselves, so only their entries name them.
                 parts = after.get("snapshots") or ()
                 taken = (new_from_view(part["snapshot_id"], part) for part in parts if made.kind == "image")
-                resources.update({item.resource_id: item for item in taken if item is not None})
+                resources.update({resource_key(item): item for item in taken if item is not None})
     return dataclasses.replace(state, resources=resources)
 
 

@@ -109,7 +109,7 @@ class ImageDevice:
 
 @dataclass(frozen=True)
 class Image:
-    """An AMI. ``facts`` is EC2's whole answer (boto3's Image); the view leaves it out."""
+    """An AMI. ``facts`` is EC2's whole answer (boto3's Image); the view leaves it out. ``place``: see `state.Query`."""
 
     kind: ClassVar[str] = "image"
     image_id: str
@@ -133,6 +133,7 @@ class Image:
     block_devices: tuple[ImageDevice, ...] = ()
     state_reason: str | None = None
     creation_date: str | None = None
+    place: Place = HERE
     tags: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -256,10 +257,13 @@ _NESTED: Mapping[tuple[str, str], type[Any]] = {
 
 
 def view(resource: Resource) -> dict[str, Any]:
-    """Return the resource as plain data: lists and dictionaries, moments as ``2026-11-23T19:00:00Z``, no ``facts``."""
+    """Return the resource as plain data: lists and dictionaries, moments as ``2026-11-23T19:00:00Z``, no ``facts``.
+
+    The view of an image has its place only for a copy in another place.
+    """
     plain: dict[str, Any] = {}
     for item in dataclasses.fields(resource):
-        if item.name == "facts":
+        if item.name == "facts" or (item.name == "place" and isinstance(resource, Image) and not resource.place):
             continue
         value = getattr(resource, item.name)
         if isinstance(value, datetime):
@@ -277,11 +281,14 @@ def view(resource: Resource) -> dict[str, Any]:
 def from_view(kind: str, fields: Mapping[str, Any], base: Resource | None = None) -> Resource:
     """Return the resource whose view has *fields*. Other fields come from *base*, or are the class's defaults.
 
-    Unknown names are ignored, so that a later version's plan can still be laid over.
+    Unknown names are ignored, so that a later version's plan can still be laid over. ``attributes`` of an image are
+    entries of its ``facts``, in EC2's own form.
     """
     cls = _CLASSES[kind]
     known = {item.name: item for item in dataclasses.fields(cls)}
     values: dict[str, Any] = {}
+    if kind == Image.kind and fields.get("attributes"):
+        values["facts"] = {**getattr(base, "facts", {}), **fields["attributes"]}
     for name, value in fields.items():
         if name not in known or name == "facts":
             continue
@@ -302,6 +309,6 @@ def from_view(kind: str, fields: Mapping[str, Any], base: Resource | None = None
 def new_from_view(resource_id: str, fields: Mapping[str, Any]) -> Resource | None:
     """Return a planned resource from its ``after``. None for kinds that planners do not look at."""
     kind = kind_of(resource_id)
-    if kind is None:
+    if kind is None or kind not in _CLASSES:
         return None
     return from_view(kind, {**fields, f"{kind}_id": resource_id})

@@ -16,7 +16,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from .resources import Image, Instance, Resource, Snapshot, Volume, VolumeAttachment
+from .resources import Fact, Image, Instance, Resource, Snapshot, Volume, VolumeAttachment
+
+PARAMETER = "parameter"
+"""The kind of an SSM parameter, a fact with the id of `places.parameter_id`."""
 
 
 @dataclass(frozen=True)
@@ -205,6 +208,14 @@ def _modifiable(resource: Resource | None, modification: Any, _about: str) -> Ve
     return _modification(resource, modification, ("", "completed", "failed"), ())
 
 
+def _published(resource: Resource | None, _fact: Any, image_id: str) -> Verdict:
+    """Done when the parameter names the image. SSM checks the value of an image parameter after its answer."""
+    if not isinstance(resource, Fact):
+        return Verdict(seen="not visible")
+    value = resource.value["value"]
+    return Verdict(done=value == image_id, seen=str(value))
+
+
 @dataclass(frozen=True)
 class Goal:
     """The ``kind`` of resource, and its ``verdict``.
@@ -239,6 +250,7 @@ GOALS: Mapping[str, Goal] = {
     "modified": Goal(Volume.kind, _modified, fact="modification"),
     "modifiable": Goal(Volume.kind, _modifiable, fact="modification"),
     "deleted": Goal(Volume.kind, _deleted),
+    "published": Goal(PARAMETER, _published, wish="{about}", gone="SSM has not accepted the image as its value"),
 }
 
 

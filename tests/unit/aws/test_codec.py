@@ -13,6 +13,7 @@ from typing import Any
 import botocore.session
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws import codec, decoding
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.places import Place
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import OPERATIONS, Change
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
     BlockDevice,
@@ -149,6 +150,36 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
         None,
     ),
     (by_id("DescribeVolumes", "volume-id", ["vol-00000001"])[0], {"Volumes": [VOLUME]}, None),
+    (
+        Query("GetParameters", (), (("Names", ("/web",)),), "ssm", Place("eu-west-1")),
+        {"Parameters": [{"Name": "/web", "Value": "ami-1", "DataType": "aws:ec2:image"}], "InvalidParameters": []},
+        [Fact("eu-west-1:/web", {"value": "ami-1", "data_type": "aws:ec2:image"})],
+    ),
+    (
+        Query("GetEbsDefaultKmsKeyId", place=Place("eu-west-1")),
+        {"KmsKeyId": "alias/aws/ebs"},
+        [Fact("eu-west-1/ebsDefaultKey", "alias/aws/ebs")],
+    ),
+    (
+        Query("DescribeLaunchTemplateVersions", (), (("LaunchTemplateName", "web"),)),
+        {
+            "LaunchTemplateVersions": [
+                {
+                    "LaunchTemplateId": "lt-1",
+                    "LaunchTemplateName": "web",
+                    "VersionNumber": 3,
+                    "DefaultVersion": True,
+                    "LaunchTemplateData": {"ImageId": "ami-1"},
+                }
+            ]
+        },
+        [
+            Fact(
+                "web/launchTemplate",
+                [{"template": "lt-1", "name": "web", "version": 3, "default": True, "data": {"ImageId": "ami-1"}}],
+            )
+        ],
+    ),
     (
         Query("DescribeInstanceTypes", (("instance-type", ("m5.large",)),)),
         {"InstanceTypes": [TYPE]},
@@ -626,15 +657,17 @@ def change(action: str, resource: str, parameters: dict[str, Any] | None = None,
 
 @pytest.mark.parametrize("action", sorted(OPERATIONS))
 def test_parameters_of_ids_and_tokens_are_those_of_the_service(action: str) -> None:
-    operation, shape = OPERATIONS[action], model("ec2").operation_model(action)
+    operation = OPERATIONS[action]
+    shape = model(operation.service).operation_model(action)
     members = shape.input_shape.members
     if operation.target:
         assert members[operation.target].type_name == ("list" if operation.most > 1 else "string")
-    assert operation.token == ("ClientToken" in members)
+    # A token of ours stands for a purpose. A change that may be made, undone and made again has none.
+    assert operation.token == ("ClientToken" in members and bool(operation.creates))
     found = shape.output_shape
     for step in operation.creates:
         found = found.member if isinstance(step, int) else found.members[step]
-    assert bool(operation.target) != bool(operation.creates)
+    assert operation.service != "ec2" or bool(operation.target) != bool(operation.creates)
 
 
 def test_changes_of_one_kind_are_one_request() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
+    Fact,
     Image,
     ImageDevice,
     Instance,
@@ -59,7 +60,7 @@ def test_each_state_has_its_verdict(goal: str, state: str) -> None:
 
 
 def test_all_goals_are_in_the_table() -> None:
-    assert set(GOALS) == {*TABLE, "healthy"}
+    assert set(GOALS) == {*TABLE, "healthy", "published"}
     assert all(GOALS[goal].kind == cls.kind for goal, (cls, *_rest) in TABLE.items())
 
 
@@ -227,3 +228,12 @@ def test_goal_has_a_readable_text() -> None:
     assert wish("attached", HERE) == f"attached to {HERE}"
     assert (wish("detached", HERE), wish("detached")) == (f"detached from {HERE}", "detached")
     assert (wish("volume_available"), wish("stopped")) == ("available", "stopped")
+
+
+def test_parameter_is_published_once_it_names_the_image() -> None:
+    def seen(value: str) -> Verdict:
+        return judge("published", Fact("eu-west-1:/web", {"value": value, "data_type": "text"}), about="ami-2")
+
+    assert judge("published", None, about="ami-2") == Verdict(seen="not visible")
+    assert (seen("ami-1"), seen("ami-2")) == (Verdict(seen="ami-1"), Verdict(done=True, seen="ami-2"))
+    assert wish("published", "ami-2") == "ami-2"

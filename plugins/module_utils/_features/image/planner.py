@@ -13,12 +13,11 @@ Private to this collection.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import Any
 
 from ..._domain.replacement import predecessor
-from ..._domain.succession import launch_queries, lineage_queries, living, on_trial_for, untagged
+from ..._domain.succession import launch_queries, lineage_queries, living
 from ..._domain.succession_doubts import (
     claim_warnings,
     dispute_warnings,
@@ -28,13 +27,12 @@ from ..._domain.succession_doubts import (
 )
 from ..._domain.succession_guards import require_no_rollback, require_settled, require_unclaimed, settling_queries
 from ..._kernel import tags as tag_names
-from ..._kernel.display import counted
 from ..._kernel.errors import Ambiguous, SpecError, UnsafePlan, bounded
-from ..._kernel.ids import is_planned
 from ..._kernel.plan import Change, Feature, Plan, Stage, Wait
-from ..._kernel.resources import Image, Instance, Snapshot, view
-from ..._kernel.state import Query, State, by_id, images_by_id, own_images, tag_filters
+from ..._kernel.resources import Image, Instance, Snapshot
+from ..._kernel.state import Query, State, by_id, images_by_id, own_images, tag_filters, together
 from .chosen import choose_captures, require_complete
+from .distribution import distribute, distribution_queries
 from .existing import image_tag_changes, not_applied, tag_changes
 from .found import (
     BROKEN,
@@ -51,9 +49,11 @@ from .found import (
     used_by_others,
 )
 from .given_snapshot import plan_from_snapshot
+from .lineage import lost_successors, recognized, versions
 from .machine import required_imds
 from .orphan import plan_orphan
-from .removal import plan_absent
+from .outcome import headline, result
+from .removal_everywhere import plan_absent
 from .requests import (
     Target,
     billing,
@@ -75,26 +75,6 @@ from .spec import WITHOUT, ImageSpec, captures_query, name_query, parse, require
 
 # PlatformDetails of images that RegisterImage can make from a snapshot without a change of the bill.
 _PLAIN_PLATFORM = "Linux/UNIX"
-
-# --- existing resources ----------------------------------------------------------------------------------------------
-
-
-def _versions(spec: ImageSpec, state: State) -> list[str]:
-    """Return the ids of the known images that carry the name of the image, the newest first."""
-    found = [image for image in state.all(Image) if image.tags.get(tag_names.IMAGE) == spec.name]
-    ordered = sorted(found, key=lambda image: (image.creation_date or "", image.image_id), reverse=True)
-    return [image.image_id for image in ordered]
-
-
-def _untagged(spec: ImageSpec, state: State) -> list[Instance]:
-    """Return the successors of known instances that have lost their tag `tags.REPLACES`, with it."""
-    pairs = untagged(state, _versions(spec, state)) if spec.source_instance_id and spec.follow_successor else []
-    return [tagged for _item, tagged in pairs]
-
-
-def _recognized(spec: ImageSpec, state: State) -> State:
-    """Return the state in which each such successor has its tag: its ClientToken proves the launch."""
-    return state.with_resources(_untagged(spec, state))
 
 
 def _usable_image(spec: ImageSpec, state: State) -> Image | None:
@@ -120,15 +100,23 @@ def _method(spec: ImageSpec, instance: Instance | None) -> str:
 # --- the plan --------------------------------------------------------------------------------------------------------
 
 
-def plan(spec: ImageSpec, state: State, _now: datetime) -> Plan:
-    """Return the plan that makes this version captured, available or absent.
+def plan(spec: ImageSpec, state: State, now: datetime) -> Plan:
+    """Return the plan that makes this version captured, available or absent, in all places.
 
     Raises SpecError, Ambiguous, UnsafePlan.
     """
     if spec.state == "absent":
         return plan_absent(spec, state)
-    lost = _untagged(spec, state)
-    state = _recognized(spec, state)
+    made = together(lambda: _plan_here(spec, state.here()), lambda: state.require(*distribution_queries(spec, state)))[
+        0
+    ]
+    return distribute(spec, state, made, now) if made is not None else Plan()
+
+
+def _plan_here(spec: ImageSpec, state: State) -> Plan:
+    """Return the plan for the original, in the task's own region."""
+    lost = lost_successors(spec, state)
+    state = recognized(spec, state)
     state.require(*_identity_queries(spec, state))
     state.require(*family_queries(spec, state))
     state.require(*_origins(spec, state, [image for image in images(spec, state) if image.state not in BROKEN]))
@@ -261,7 +249,7 @@ def _line_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
     if instance is None or not spec.follow_successor or not launch_queries(instance, [instance.image_id]):
         return ()
     line = own_images(*tag_filters({tag_names.IMAGE: spec.name}))
-    return (line, *launch_queries(instance, _versions(spec, state))) if line in state.answered else (line,)
+    return (line, *launch_queries(instance, versions(spec, state))) if line in state.answered else (line,)
 
 
 def _plan_existing(spec: ImageSpec, state: State, image: Image) -> Plan:
@@ -452,49 +440,6 @@ def _plan_create_image(spec: ImageSpec, state: State, instance: Instance, cleanu
     if spec.state == "captured":
         return Plan((*stages, Stage((create,), (captured,))), doubts)
     return Plan((*stages, register_stage(create, billing(instance), captured)), doubts)
-
-
-# --- the result ------------------------------------------------------------------------------------------------------
-
-
-def result(spec: ImageSpec, state: State) -> dict[str, Any]:
-    """Return ``image``, ``image_id`` (null without one), ``snapshots`` (of the image, else the capture), and the
-    source.
-
-    ``source_rejected``: the instance that was launched in place of the source and does not stand for it.
-    """
-    state = _recognized(spec, state)
-    image = next((item for item in images(spec, state) if item.state not in BROKEN), None)
-    devices = {device.snapshot_id: device.device_name for device in image.block_devices} if image is not None else {}
-    # CreateImage does not answer with its snapshots. The image shows them once it exists.
-    foretold = image is None or is_planned(image.image_id)
-    parts = [item for item in captures(spec, state) if foretold or not is_planned(item.snapshot_id)]
-    snapshots = {snapshot.snapshot_id: view(snapshot) for snapshot in parts}
-    for snapshot_id, device_name in devices.items():
-        if snapshot_id is not None:
-            known = state.snapshot(snapshot_id)
-            snapshots[snapshot_id] = {
-                **(view(known) if known else {"snapshot_id": snapshot_id}),
-                "device_name": device_name,
-            }
-    instance = living_or_none(spec, state)
-    return {
-        "image": None if image is None else view(image),
-        "image_id": None if image is None else image.image_id,
-        "snapshots": [snapshots[key] for key in sorted(snapshots)],
-        "source_instance_id": instance.instance_id if instance is not None else spec.source_instance_id,
-        "source_state": instance.state if instance is not None else None,
-        "source_rejected": ids(on_trial_for(state, instance.instance_id)) if instance is not None else [],
-    }
-
-
-def headline(spec: ImageSpec, result: Mapping[str, Any]) -> str:
-    """Return the version of the image with its id and state, or the text for a missing image."""
-    image = result["image"]
-    if image is not None:
-        return f"image {spec.label} is {image['image_id']}, {image['state']}"
-    captured = f", {counted(len(result['snapshots']), 'snapshot')} captured" if result["snapshots"] else ""
-    return f"no image {spec.label}{captured}"
 
 
 FEATURE = Feature(parse=parse, plan=plan, result=result, headline=headline)

@@ -39,7 +39,7 @@ _LIVING = ("pending", "running", "stopping", "stopped")
 _LOCKED = ("governance", "compliance", "compliance-cooloff")
 # A usage report looks at so many versions of a launch template unless told.
 _REPORT_DEPTH = 20
-_LAUNCH_CONFIGURATIONS = Query("DescribeLaunchConfigurations", service="autoscaling", optional=True)
+LAUNCH_CONFIGURATIONS = Query("DescribeLaunchConfigurations", service="autoscaling", optional=True)
 
 # --- questions -------------------------------------------------------------------------------------------------------
 
@@ -50,17 +50,17 @@ def _removal_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
     queries: list[Query] = []
     if not spec.force:
         for image in found:
-            queries += _holder_queries(image, state)
-        queries += [_LAUNCH_CONFIGURATIONS] if found else []
+            queries += holder_queries(image, state)
+        queries += [LAUNCH_CONFIGURATIONS] if found else []
     own = [item for item in ids(tagged(spec, state, Snapshot)) if not is_planned(item)]
     snapshots = {*own, *(snapshot for image in found for snapshot in image.snapshot_ids)}
     users = by_id(
         "DescribeImages", "block-device-mapping.snapshot-id", snapshots, IncludeDisabled=True, Owners=("self",)
     )
-    return (*queries, *origin_queries(found), *users, *_lock_queries(own))
+    return (*queries, *origin_queries(found), *users, *lock_queries(own))
 
 
-def _holder_queries(image: Image, state: State) -> Iterator[Query]:
+def holder_queries(image: Image, state: State) -> Iterator[Query]:
     """Yield the queries for the users of an image: in the account and, for a shared image, in others."""
     yield _references_query(image.image_id)
     permissions = (("Attribute", "launchPermission"), ("ImageId", image.image_id))
@@ -85,7 +85,8 @@ def _references_query(image_id: str) -> Query:
     return Query("DescribeImageReferences", arguments=arguments, optional=True)
 
 
-def _lock_queries(snapshots: list[str]) -> tuple[Query, ...]:
+def lock_queries(snapshots: list[str]) -> tuple[Query, ...]:
+    """Return the query for the locks of snapshots."""
     if not snapshots:
         return ()
     return (Query("DescribeLockedSnapshots", arguments=(("SnapshotIds", tuple(snapshots)),), optional=True),)
@@ -94,7 +95,7 @@ def _lock_queries(snapshots: list[str]) -> tuple[Query, ...]:
 # --- the plan --------------------------------------------------------------------------------------------------------
 
 
-def plan_absent(spec: ImageSpec, state: State) -> Plan:
+def plan_absent_here(spec: ImageSpec, state: State) -> Plan:
     """Return the plan that deregisters the image, then deletes its own snapshots that no other image uses.
 
     Raises Ambiguous for several images of one version, and UnsafePlan when something uses the image or a snapshot.
@@ -107,9 +108,9 @@ def plan_absent(spec: ImageSpec, state: State) -> Plan:
     warnings: list[str] = []
     for image in found:
         if not spec.force:
-            _require_unused(spec, state, image)
-            warnings += _shared(spec, state, image)
-        _require_unprotected(spec, image)
+            require_unused(spec, state, image)
+            warnings += shared_warnings(spec, state, image)
+        require_unprotected(spec, image)
     deletes, kept = _snapshots(spec, state, found)
     stages = [Stage((_deregister(spec, state, image),)) for image in found]
     return Plan(tuple(stages + ([Stage(deletes)] if deletes else [])), (*warnings, *kept))
@@ -120,7 +121,8 @@ def _deregister(spec: ImageSpec, state: State, image: Image) -> Change:
     return Change("DeregisterImage", image.image_id, state.region, {}, f"deregister {spec.label}", before)
 
 
-def _require_unprotected(spec: ImageSpec, image: Image) -> None:
+def require_unprotected(spec: ImageSpec, image: Image) -> None:
+    """Raise UnsafePlan for an image with deregistration protection."""
     if str(image.facts.get("DeregistrationProtection") or "").startswith("enabled"):
         raise UnsafePlan(
             f"image {image.image_id} ({spec.label}) has deregistration protection. First disable it (it may last for "
@@ -128,7 +130,7 @@ def _require_unprotected(spec: ImageSpec, image: Image) -> None:
         )
 
 
-def _require_unused(spec: ImageSpec, state: State, image: Image) -> None:
+def require_unused(spec: ImageSpec, state: State, image: Image) -> None:
     """Raise UnsafePlan, which names the uses, when something uses the image. Raises Unanswered when AWS refuses to
     answer.
     """
@@ -194,7 +196,7 @@ def _superseded(state: State, image: Image, entry: Mapping[str, Any]) -> bool:
     )
 
 
-def _shared(spec: ImageSpec, state: State, image: Image) -> Iterator[str]:
+def shared_warnings(spec: ImageSpec, state: State, image: Image) -> Iterator[str]:
     """Yield the warning that others have access, where no report shows that they use it."""
     shared = sorted(state.fact(f"{image.image_id}/shared") or ())
     if shared:
@@ -215,7 +217,7 @@ def _snapshots(spec: ImageSpec, state: State, found: list[Image]) -> tuple[tuple
     own = [item for item in taken(spec, state) if item not in given]
     copies = [item for item in tagged(spec, state, Snapshot) if is_copy(item)]
     free = [item for item in own if item.snapshot_id not in used]
-    locked = [item for item in free if _lock(state, item)]
+    locked = [item for item in free if lock_of(state, item)]
     warnings = [
         f"snapshot {item.snapshot_id} of {spec.label} is kept: {used[item.snapshot_id]} uses it"
         for item in own
@@ -227,7 +229,7 @@ def _snapshots(spec: ImageSpec, state: State, found: list[Image]) -> tuple[tuple
         for item in given
     ]
     for item in locked:
-        text = f"snapshot {item.snapshot_id} of {spec.label} is locked ({_lock(state, item)})"
+        text = f"snapshot {item.snapshot_id} of {spec.label} is locked ({lock_of(state, item)})"
         if not spec.force:
             raise UnsafePlan(
                 f"state: {text}, and EC2 deletes no locked snapshot. Unlock it, wait for the end of the lock, or set "
@@ -247,7 +249,7 @@ def _snapshots(spec: ImageSpec, state: State, found: list[Image]) -> tuple[tuple
     return tuple(delete_snapshot(item, state.region, reason) for item in free if item not in locked), warnings
 
 
-def _lock(state: State, snapshot: Snapshot) -> str:
+def lock_of(state: State, snapshot: Snapshot) -> str:
     """Return the mode of a lock that is in force, and its end; empty without one."""
     lock: dict[str, Any] = state.fact(f"{snapshot.snapshot_id}/lock") or {}
     if lock.get("state") not in _LOCKED:

@@ -22,6 +22,7 @@ from ..._kernel.errors import SpecError
 from ..._kernel.ids import planned_in, require_id, require_image_name, require_text
 from ..._kernel.state import Query, own_images, own_snapshots
 from ..._kernel.tags import require_tags
+from .distribution_spec import Distribution, parse_distribution
 
 # Option -> RegisterImage's parameter, for the facts of the hardware that are inherited unless they are given.
 HARDWARE = {
@@ -83,6 +84,7 @@ class ImageSpec:
     platform_details: str | None
     tags: Mapping[str, str]
     force: bool
+    distribution: Distribution
 
     @property
     def identity(self) -> dict[str, str]:
@@ -127,7 +129,7 @@ def _hash(content: list[Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:32]
 
 
-def parse(params: Mapping[str, Any], _region: str) -> ImageSpec:
+def parse(params: Mapping[str, Any], region: str) -> ImageSpec:
     """Return the module's options as a spec. Raises SpecError for mistakes that show without a look at EC2."""
     name, version = (require_text(params[option], option).strip() for option in ("name", "version"))
     for option, value in (("name", name), ("version", version)):
@@ -153,6 +155,7 @@ def parse(params: Mapping[str, Any], _region: str) -> ImageSpec:
         platform_details=params.get("platform_details"),
         tags=require_tags(params.get("tags") or {}, "tags", ours=4),
         force=params["force"],
+        distribution=parse_distribution(params, region),
     )
     if spec.state != "absent":
         _require_source(spec)

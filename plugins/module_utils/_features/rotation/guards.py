@@ -16,6 +16,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
+from ..._domain.accounts import Accounts
 from ..._kernel import tags as tag_names
 from ..._kernel.ids import is_planned
 from ..._kernel.places import HERE, Place
@@ -23,7 +24,6 @@ from ..._kernel.proofs import copy_record, is_copy, source_of
 from ..._kernel.resources import Image, Snapshot, Volume
 from ..._kernel.state import Query, State, by_id, own_images
 from ..._kernel.times import parse_moment
-from .accounts import Accounts
 from .spec import RotationSpec
 
 # Tags of those who make and delete snapshots by themselves: Data Lifecycle Manager and other services of AWS, the CSI
@@ -168,7 +168,7 @@ class Guards:
     @cached_property
     def _copying_accounts(self) -> frozenset[str]:
         """Return the accounts with which originals are shared for copies, as far as they are known."""
-        return Accounts(self._spec, self._state).all or frozenset()
+        return Accounts(self._spec.copies, self._state).all or frozenset()
 
     def _shared(self, snapshot: Snapshot) -> str:
         allowed = self._fact(snapshot, "shared")
