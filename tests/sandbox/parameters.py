@@ -89,5 +89,6 @@ def _version(world: World, entry: Entry, name: str) -> int:
     from moto.ssm.models import ssm_backends  # heavy, and only parameters need it
 
     assert world.moto  # moto's backends exist once its application does
-    versions = dict.get(ssm_backends[entry.account][entry.region]._parameters, name)
+    known = ssm_backends[entry.account][entry.region]._parameters
+    versions = dict.get(known, known.normalize_name(name))
     return int(versions[-1].version) if versions else 0
