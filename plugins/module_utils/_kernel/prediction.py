@@ -15,7 +15,7 @@ from typing import Any
 
 from .ids import is_planned, planned_in, substitute
 from .places import HERE, Place
-from .resources import Fact, Resource, from_view, new_from_view, view
+from .resources import Fact, Image, Resource, Snapshot, from_view, new_from_view, view
 from .state import State, resource_key
 
 
@@ -23,16 +23,18 @@ def overlay(state: State, entries: Iterable[Mapping[str, Any]], *, everywhere: b
     """Return *state* as it will be after the published plan *entries*.
 
     A plan predicts its own result with *everywhere*, in all regions that it touches. A check run lays the entries of
-    earlier tasks over EC2's answers, except those of another region. An existing resource that was not read is skipped:
-    its entry only has the fields that change. ``facts`` of an entry's ``after`` are facts by their ids.
+    earlier tasks over EC2's answers, except those of places about which the task has asked nothing. An existing
+    resource that was not read is skipped: its entry only has the fields that change. ``facts`` of an entry's ``after``
+    are facts by their ids.
     """
     resources = dict(state.resources)
+    asked = {query.place for query in state.answered}
     for entry in entries:
         resource_id, after = entry["resource"], entry.get("after")
         here = entry.get("region") in (None, state.region) and not entry.get("profile")
-        if not everywhere and not here:
-            continue
         place = HERE if here else Place(entry["region"], entry.get("profile"))
+        if not everywhere and not here and place not in asked:
+            continue
         key = f"{place} {resource_id}" if place else resource_id
         known = resources.get(key)
         for fact_id, value in ((after or {}).get("facts") or {}).items():
@@ -40,11 +42,12 @@ def overlay(state: State, entries: Iterable[Mapping[str, Any]], *, everywhere: b
             resources[resource_key(fact, place)] = fact
         if after is None:
             resources.pop(key, None)
-        elif known is not None:
+        elif known is not None and not isinstance(known, Fact):
             resources[key] = from_view(known.kind, after, known)
         elif is_planned(resource_id):
             made = new_from_view(resource_id, after)
-            if made is not None:
+            # Others do not say where they are, and would count as the task's own.
+            if made is not None and (here or everywhere or isinstance(made, (Image, Snapshot))):
                 resources[key] = made
                 # CreateImage and CopyImage take snapshots by themselves, so only their entries name them.
                 parts = after.get("snapshots") or ()

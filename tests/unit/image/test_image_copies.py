@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from bake_runs import FAR, NEAR, VAULT, Line, by_region
+from bake_runs import FAR, NEAR, VAULT, Line, by_region, new_line
 from in_process import REGION, Killed, KillingGateway
 from sandbox.client import Sandbox
-from worlds import new_day, sandbox_gateway
+from worlds import sandbox_gateway
 
 TWO = [{"region": NEAR}, {"region": FAR}]
 FOREIGN = [{"region": NEAR}, {"region": REGION, "profile": VAULT}]
@@ -20,7 +20,7 @@ FOREIGN = [{"region": NEAR}, {"region": REGION, "profile": VAULT}]
 
 @pytest.fixture
 def line(quick_sandbox: Sandbox) -> Line:
-    return Line(new_day(quick_sandbox, snapshot_pending=1.0, snapshot_copying=1.0, image_copying=1.0))
+    return new_line(quick_sandbox)
 
 
 def test_copies_are_made_once_with_tags_and_recorded_source(line: Line) -> None:

@@ -22,6 +22,8 @@ from .spec import WITHOUT, ImageSpec, described
 
 _LATE = timedelta(hours=12)
 """How far a time of deprecation may lie from the wanted one. A new image gets it before EC2 shows its creation."""
+_SOON = timedelta(minutes=2)
+"""The time until the deprecation of an image that is old enough. EC2 takes no time in the past."""
 _PROTECTION = {"enabled": "enabled", "with_cooldown": "enabled-with-cooldown", "disabled": "disabled"}
 """By choice of the option, EC2's DeregistrationProtection."""
 
@@ -92,10 +94,10 @@ def _deprecation(wanted: Distribution, holding: Holding, original: Image, now: d
     made = _moment(original.creation_date)
     span = wanted.deprecate_after
     end = (made or now) + span
-    if have is not None and not holding.is_new and (abs(have - end) <= min(_LATE, span / 2) or max(have, end) <= now):
+    if have is not None and not holding.is_new and _fits(have, end, span, now):
         return
     # EC2 takes whole minutes, and none that is over.
-    at = max(end, now + timedelta(minutes=2)).replace(second=0, microsecond=0)
+    at = max(end, now + _SOON).replace(second=0, microsecond=0)
     days = f"{span.total_seconds() / 86400:g} days"
     after = {"DeprecationTime": format_moment(at) if made is not None and end > now else "(after the creation)"}
     yield _set(
@@ -106,6 +108,11 @@ def _deprecation(wanted: Distribution, holding: Holding, original: Image, now: d
         before,
         after,
     )
+
+
+def _fits(have: datetime, end: datetime, span: timedelta, now: datetime) -> bool:
+    """Return whether a time of deprecation is near enough to its wanted *end*, or to now if that is over."""
+    return abs(have - end) <= min(_LATE, span / 2) or (end <= now and have <= now + _SOON)
 
 
 def _protection(wanted: Distribution, holding: Holding) -> Iterator[Change]:

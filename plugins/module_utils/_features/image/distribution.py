@@ -157,7 +157,9 @@ class _Distribution:
         """Return the whole plan."""
         self._require()
         self._check()
-        published = [one for one in (publish(self.spec, self.state, item) for item in self.holdings) if one is not None]
+        original = self.original.image
+        found = (publish(self.spec, self.state, item, original) for item in self.holdings)
+        published = [one for one in found if one is not None]
         template = template_changes(self.spec, self.state, self.original.image.image_id)
         stages = [*self._copying(), *self._converging(), *self._returning()]
         stages += [one.stage for one in published]

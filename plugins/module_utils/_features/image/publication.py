@@ -23,7 +23,7 @@ from .distribution_spec import Publication
 from .holdings import Holding
 from .spec import ImageSpec
 
-_READ_BACK = 60.0
+_READ_BACK = 90.0
 """Seconds within which SSM checks the value of an image parameter. It answers PutParameter before."""
 
 
@@ -73,7 +73,7 @@ def publication_queries(spec: ImageSpec, state: State, holding: Holding) -> Iter
         yield own_images(*tag_filters({tag_names.IMAGE: spec.name}))
 
 
-def publish(spec: ImageSpec, state: State, holding: Holding) -> Published | None:
+def publish(spec: ImageSpec, state: State, holding: Holding, original: Image) -> Published | None:
     """Return the publication in a place, or None if the task publishes nothing."""
     wanted = spec.distribution.parameter
     if wanted is None:
@@ -81,7 +81,7 @@ def publish(spec: ImageSpec, state: State, holding: Holding) -> Published | None
     former, image = _value(wanted, state, holding), holding.image
     if former == image.image_id:
         return Published(wanted, holding, former)
-    newer = None if wanted.force else _newer(spec, state, holding, former)
+    newer = None if wanted.force else _newer(spec, state, holding, original, former)
     if newer is not None:
         warning = (
             f"ssm_parameter: {wanted.name} in {holding.where} names {newer.image_id} ({newer.name}), which is newer "
@@ -114,14 +114,14 @@ def _value(wanted: Publication, state: State, holding: Holding) -> str | None:
     return None if found is None else str(found["value"])
 
 
-def _newer(spec: ImageSpec, state: State, holding: Holding, former: str | None) -> Image | None:
+def _newer(spec: ImageSpec, state: State, holding: Holding, original: Image, former: str | None) -> Image | None:
     """Return the image that the parameter names, if it is a newer one of the same line. Nothing is newer than an image
     that the plan makes.
     """
     named = state.image(former, holding.place)
     if named is None or named.tags.get(tag_names.IMAGE) != spec.name or named.state != "available":
         return None
-    mine = "" if holding.is_new and holding.copy is None else _made(state, holding.image)
+    mine = original.creation_date
     return named if mine and _made(state, named) > mine else None
 
 
