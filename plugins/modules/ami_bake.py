@@ -51,7 +51,9 @@ options:
         AMI names its snapshots.
       - V(absent) deregisters the AMI and deletes the snapshots that this module took for it, unless another AMI uses
         them. The module refuses the removal while something needs the AMI, see O(force).
-      - A copy of the AMI, made with CopyImage and its tags, never counts as the version. The module never removes it.
+      - A copy of the AMI, made with CopyImage and its tags, never counts as the version. With V(absent), the module
+        removes its own copies in the places of O(copies), and then the AMI. It never removes a copy that somebody else
+        has made.
     type: str
     choices: [available, captured, absent]
     default: available
