@@ -95,8 +95,9 @@ options:
   devices:
     description:
       - V(root) captures the root device only, V(all) every attached EBS volume at one moment.
-    type: str
-    choices: [root, all]
+      - A list of device names, such as V([/dev/xvda, /dev/sdf]), captures these at one moment. It must have the root
+        device.
+    type: raw
     default: root
   block_devices:
     description: The differences of the image's devices from those of the source. Everything else stays as the source
@@ -125,6 +126,10 @@ options:
       delete_on_termination:
         description: Whether EC2 deletes the volume with its instance.
         type: bool
+      omitted:
+        description: Leave the device out of the image, although O(devices) has it.
+        type: bool
+        default: false
   architecture:
     description: The image's architecture. Without a value, this and each following option is inherited.
     type: str
@@ -373,6 +378,13 @@ EXAMPLES = r"""
     source_instance_id: i-0123456789abcdef0
     devices: all
 
+- name: Bake the root and one data volume, without the scratch volume
+  ec2ops.storage.ami_bake:
+    name: db
+    version: "43"
+    source_instance_id: i-0123456789abcdef0
+    devices: [/dev/xvda, /dev/sdf]
+
 - name: Make an image with a larger, faster root from a snapshot
   ec2ops.storage.ami_bake:
     name: base
@@ -585,6 +597,7 @@ BLOCK_DEVICE = {
     "iops": {"type": "int"},
     "throughput": {"type": "int"},
     "delete_on_termination": {"type": "bool"},
+    "omitted": {"type": "bool", "default": False},
 }
 
 COPY = {
@@ -623,7 +636,7 @@ ARGUMENT_SPEC = {
     "source_snapshot_id": {"type": "str"},
     "method": {"type": "str", "choices": ["auto", "snapshot", "image"], "default": "auto"},
     "require_stopped": {"type": "bool", "default": True},
-    "devices": {"type": "str", "choices": ["root", "all"], "default": "root"},
+    "devices": {"type": "raw", "default": "root"},
     "block_devices": {"type": "list", "elements": "dict", "default": [], "options": BLOCK_DEVICE},
     "architecture": {"type": "str", "choices": ["i386", "x86_64", "arm64", "x86_64_mac", "arm64_mac"]},
     "virtualization_type": {"type": "str", "choices": ["hvm", "paravirtual"]},

@@ -31,7 +31,7 @@ from ..._kernel.errors import Ambiguous, SpecError, UnsafePlan, bounded
 from ..._kernel.plan import Change, Feature, Plan, Stage, Wait
 from ..._kernel.resources import Image, Instance, Snapshot
 from ..._kernel.state import Query, State, by_id, images_by_id, own_images, tag_filters, together
-from .chosen import choose_captures, require_complete
+from .chosen import choose_captures, require_complete, require_devices
 from .distribution import distribute, distribution_queries
 from .existing import image_tag_changes, not_applied, tag_changes
 from .found import (
@@ -299,8 +299,12 @@ def _targets(spec: ImageSpec, instance: Instance) -> list[Target]:
             f"source_instance_id: {instance.instance_id} has no volume at its root device {instance.root_device_name}"
         )
     targets = [Target(item.device_name, item.volume_id, item.delete_on_termination) for item in instance.block_devices]
+    root = instance.root_device_name
     if spec.devices == "root":
-        targets = [target for target in targets if target.device_name == instance.root_device_name]
+        targets = [target for target in targets if target.device_name == root]
+    elif not isinstance(spec.devices, str):
+        require_devices(spec.devices, root, [target.device_name for target in targets])
+        targets = [target for target in targets if target.device_name in spec.devices]
     known = {target.device_name for target in targets}
     for override in spec.overrides:
         if override.device_name not in known:
@@ -308,7 +312,11 @@ def _targets(spec: ImageSpec, instance: Instance) -> list[Target]:
                 f"block_devices: {override.device_name} is not a device of the image, which has "
                 f"{', '.join(sorted(known))} (devices: {spec.devices})"
             )
-    return sorted(targets, key=lambda target: (target.device_name != instance.root_device_name, target.device_name))
+    without = {override.device_name for override in spec.overrides if override.omitted}
+    if root in without:
+        raise SpecError(f"block_devices: {root}: omitted: an image needs its root device.")
+    targets = [target for target in targets if target.device_name not in without]
+    return sorted(targets, key=lambda target: (target.device_name != root, target.device_name))
 
 
 def _require_quiet(spec: ImageSpec, instance: Instance, failed: Iterable[Snapshot] = ()) -> tuple[Stage, ...]:

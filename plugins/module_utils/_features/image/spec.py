@@ -46,7 +46,9 @@ WITHOUT = "none"
 
 @dataclass(frozen=True)
 class DeviceOverride:
-    """The user's values for one device of the image. None stands for the source's value."""
+    """The user's values for one device of the image. None stands for the source's value. ``omitted``: the image is
+    without the device.
+    """
 
     device_name: str
     volume_size: int | None = None
@@ -54,6 +56,7 @@ class DeviceOverride:
     iops: int | None = None
     throughput: int | None = None
     delete_on_termination: bool | None = None
+    omitted: bool | None = None
 
     @property
     def said(self) -> dict[str, Any]:
@@ -65,7 +68,7 @@ class DeviceOverride:
 class ImageSpec:
     """The options of `ami_bake`, checked. ``hardware`` has only the options that the task sets.
 
-    ``image_name``: with ``state`` absent, a name that EC2 would refuse is accepted, since no image gets it.
+    ``devices``: ``root``, ``all``, or the names of devices. ``image_name``: with ``state`` absent, a name that EC2 would refuse is accepted, since no image gets it.
     """
 
     name: str
@@ -77,7 +80,7 @@ class ImageSpec:
     follow_successor: bool
     method: str
     require_stopped: bool
-    devices: str
+    devices: str | tuple[str, ...]
     overrides: tuple[DeviceOverride, ...]
     hardware: Mapping[str, Any]
     description: str | None
@@ -109,7 +112,10 @@ class ImageSpec:
     def shape_hash(self) -> str:
         """Return the second half of a fingerprint: devices and block_devices."""
         return _hash(
-            [self.devices, *sorted((item.said for item in self.overrides), key=lambda said: str(said["device_name"]))]
+            [
+                self.devices if isinstance(self.devices, str) else list(self.devices),
+                *sorted((item.said for item in self.overrides), key=lambda said: str(said["device_name"])),
+            ]
         )
 
     def fingerprint(self, source: str) -> str:
@@ -148,7 +154,7 @@ def parse(params: Mapping[str, Any], region: str) -> ImageSpec:
         follow_successor=params["follow_successor"],
         method=params["method"],
         require_stopped=params["require_stopped"],
-        devices=params["devices"],
+        devices=_devices(params["devices"]),
         overrides=tuple(_override(item) for item in params.get("block_devices") or ()),
         hardware=hardware,
         description=params.get("description"),
@@ -170,10 +176,22 @@ def _image_name(template: str, name: str, version: str, *, made: bool) -> str:
     return require_image_name(value) if made else value
 
 
+def _devices(value: Any) -> str | tuple[str, ...]:
+    if value in ("root", "all"):
+        return str(value)
+    if isinstance(value, list) and value and all(isinstance(name, str) and name for name in value):
+        return tuple(sorted(set(value)))
+    raise SpecError(f"devices: {value!r} is neither root nor all nor a list of device names such as [/dev/xvda].")
+
+
 def _override(item: Mapping[str, Any]) -> DeviceOverride:
     values: dict[str, Any] = {key: item.get(key) for key in DeviceOverride.__dataclass_fields__}
+    values["omitted"] = item.get("omitted") or None
     override = DeviceOverride(**values)
     what = f"block_devices: {override.device_name}"
+    if override.omitted and len(override.said) > 2:
+        others = sorted(set(override.said) - {"device_name", "omitted"})
+        raise SpecError(f"{what}: omitted: the image is without this device, so it has no {', '.join(others)}.")
     for option in ("volume_size", "iops", "throughput"):
         value = values[option]
         if value is not None and value < 1:
@@ -198,8 +216,8 @@ def _require_source(spec: ImageSpec) -> None:
         require_id("instance", spec.source_instance_id, "source_instance_id")
     if spec.source_snapshot_id:
         require_id("snapshot", spec.source_snapshot_id, "source_snapshot_id")
-        if spec.devices == "all":
-            raise SpecError("devices: all: needs source_instance_id, since a snapshot is one device")
+        if spec.devices != "root":
+            raise SpecError(f"devices: {spec.devices}: needs source_instance_id, since a snapshot is one device")
         if spec.method == "image":
             raise SpecError("method: image (CreateImage) needs source_instance_id")
         # A snapshot does not name its machine. RegisterImage's defaults (i386, paravirtual) fit none of today.
