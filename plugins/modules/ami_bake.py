@@ -77,6 +77,16 @@ options:
       - The snapshot of a root volume to bake from. It requires O(architecture), O(root_device_name) and O(ena_support).
       - This module never deletes the snapshot.
     type: str
+  source_image_id:
+    description:
+      - The image to copy in its region, under the name and the tags of the version. With O(kms_key_id), the copy is
+        encrypted with another key.
+      - CopyImage takes devices and hardware as they are. So O(devices), O(block_devices) and the hardware options are
+        refused, except O(imds_support=v2.0).
+    type: str
+  kms_key_id:
+    description: With O(source_image_id), encrypt the image with this key, given by its ARN, id or alias.
+    type: str
   method:
     description:
       - V(snapshot) takes snapshots and registers an AMI from them.
@@ -385,6 +395,13 @@ EXAMPLES = r"""
     source_instance_id: i-0123456789abcdef0
     devices: [/dev/xvda, /dev/sdf]
 
+- name: Copy a vendor's image, encrypted with an own key
+  ec2ops.storage.ami_bake:
+    name: vendor
+    version: "1"
+    source_image_id: ami-0123456789abcdef0
+    kms_key_id: alias/images
+
 - name: Make an image with a larger, faster root from a snapshot
   ec2ops.storage.ami_bake:
     name: base
@@ -634,6 +651,8 @@ ARGUMENT_SPEC = {
     "source_instance_id": {"type": "str"},
     "follow_successor": {"type": "bool", "default": True},
     "source_snapshot_id": {"type": "str"},
+    "source_image_id": {"type": "str"},
+    "kms_key_id": {"type": "str"},
     "method": {"type": "str", "choices": ["auto", "snapshot", "image"], "default": "auto"},
     "require_stopped": {"type": "bool", "default": True},
     "devices": {"type": "raw", "default": "root"},
@@ -672,15 +691,14 @@ EXAMPLES_OF_MAPPINGS = {
     "launch_template": "launch_template: {name: web}",
 }
 
+SOURCES = ("source_instance_id", "source_snapshot_id", "source_image_id")
+
 PROGRAM = Program(
     FEATURE,
     ARGUMENT_SPEC,
     examples=EXAMPLES_OF_MAPPINGS,
-    mutually_exclusive=[("source_instance_id", "source_snapshot_id")],
-    required_if=[
-        ("state", "available", ("source_instance_id", "source_snapshot_id"), True),
-        ("state", "captured", ("source_instance_id", "source_snapshot_id"), True),
-    ],
+    mutually_exclusive=[SOURCES],
+    required_if=[("state", "available", SOURCES, True), ("state", "captured", SOURCES, True)],
 )
 
 

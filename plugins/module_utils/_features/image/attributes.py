@@ -71,7 +71,7 @@ def _description(spec: ImageSpec, holding: Holding) -> Iterator[Change]:
 
 def _imds(spec: ImageSpec, holding: Holding) -> Iterator[Change]:
     wanted, have = spec.hardware.get("imds_support"), holding.image.imds_support
-    if wanted in (None, WITHOUT) or have == wanted or (holding.is_new and holding.copy is None):
+    if wanted in (None, WITHOUT) or have == wanted:
         return
     yield Change(
         "ModifyImageAttribute",

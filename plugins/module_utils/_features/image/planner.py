@@ -48,6 +48,7 @@ from .found import (
     unnamed_images,
     used_by_others,
 )
+from .given_image import plan_from_image
 from .given_snapshot import plan_from_snapshot
 from .lineage import lost_successors, recognized, versions
 from .machine import required_imds
@@ -145,10 +146,12 @@ def _identity_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
         source = lineage_queries([spec.source_instance_id], state)
     elif spec.source_instance_id:
         source = by_id("DescribeInstances", "instance-id", [spec.source_instance_id])
+    elif spec.source_image_id:
+        source = images_by_id([spec.source_image_id])
     else:
         source = by_id("DescribeSnapshots", "snapshot-id", [spec.source], OwnerIds=("self",))
     # The snapshots of an existing image show the volumes that it was made from.
-    reads = spec.tags or spec.source_instance_id
+    reads = spec.tags or not spec.source_snapshot_id
     return (first, *source, *((captures_query(spec),) if reads else ()))
 
 
@@ -184,6 +187,8 @@ def _plan(spec: ImageSpec, state: State) -> Plan:
     _require_free_name(spec, state, broken)
     if spec.source_snapshot_id:
         return plan_from_snapshot(spec, state, cleanup)
+    if spec.source_image_id:
+        return plan_from_image(spec, state, cleanup)
     known = living_or_none(spec, state)
     if known is None or not known.alive:
         if choose_captures(spec, state)[0]:
@@ -236,7 +241,7 @@ def _making_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
 
 def _users_queries(spec: ImageSpec, state: State, method: str) -> tuple[Query, ...]:
     """Return the queries for the images that use the snapshots that the plan would delete."""
-    if spec.source_snapshot_id:
+    if not spec.source_instance_id:
         return ()
     going = taken(spec, state) if method == "image" else [item for item, _reason in choose_captures(spec, state)[1]]
     name = "block-device-mapping.snapshot-id"
@@ -276,13 +281,11 @@ def _plan_existing(spec: ImageSpec, state: State, image: Image) -> Plan:
 
 
 def _require_free_name(spec: ImageSpec, state: State, replaced: Iterable[Image]) -> None:
-    dropped = set(ids(replaced))
+    # Where the account is unknown, only the source may be another account's.
+    account, passed_over = account_of(spec, state), {*ids(replaced), spec.source_image_id}
     for image in state.all(Image):
-        if (
-            image.name == spec.image_name
-            and image.image_id not in dropped
-            and image.owner_id in (None, account_of(spec, state))
-        ):
+        is_own = image.owner_id in (None, account) or (account is None and bool(spec.source_image_id))
+        if image.name == spec.image_name and image.image_id not in passed_over and is_own:
             raise SpecError(
                 f"image_name: {spec.image_name!r} is the name of {image.image_id}, which is not {spec.label} of this "
                 "collection. Use another image_name or version, or deregister that image"

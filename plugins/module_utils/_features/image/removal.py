@@ -215,7 +215,7 @@ def _snapshots(spec: ImageSpec, state: State, found: list[Image]) -> tuple[tuple
     # Only snapshots that were taken for this version are deleted. The user's source snapshot and copies are kept.
     given = [item for item in taken(spec, state) if may_be_given(spec, state, item)]
     own = [item for item in taken(spec, state) if item not in given]
-    copies = [item for item in tagged(spec, state, Snapshot) if is_copy(item)]
+    copies = [item for item in tagged(spec, state, Snapshot) if is_copy(item) and item not in own]
     free = [item for item in own if item.snapshot_id not in used]
     locked = [item for item in free if lock_of(state, item)]
     warnings = [

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -68,7 +69,8 @@ class DeviceOverride:
 class ImageSpec:
     """The options of `ami_bake`, checked. ``hardware`` has only the options that the task sets.
 
-    ``devices``: ``root``, ``all``, or the names of devices. ``image_name``: with ``state`` absent, a name that EC2 would refuse is accepted, since no image gets it.
+    ``devices``: ``root``, ``all``, or the names of devices. ``image_name``: with ``state`` absent, a name that EC2
+    would refuse is accepted, since no image gets it.
     """
 
     name: str
@@ -88,6 +90,8 @@ class ImageSpec:
     tags: Mapping[str, str]
     force: bool
     distribution: Distribution
+    source_image_id: str | None = None
+    kms_key_id: str | None = None
 
     @property
     def identity(self) -> dict[str, str]:
@@ -101,12 +105,13 @@ class ImageSpec:
 
     @property
     def source(self) -> str:
-        """Return the id of the source instance or snapshot, or an empty text."""
-        return self.source_instance_id or self.source_snapshot_id or ""
+        """Return the id of the source instance, snapshot or image, or an empty text."""
+        return self.source_instance_id or self.source_snapshot_id or self.source_image_id or ""
 
     def source_hash(self, source: str) -> str:
         """Return the hash of *source* and of the task's kind of source, the first half of a fingerprint."""
-        return source_hash("instance" if self.source_instance_id else "snapshot", source)
+        kind = "instance" if self.source_instance_id else "image" if self.source_image_id else "snapshot"
+        return source_hash(kind, source)
 
     @property
     def shape_hash(self) -> str:
@@ -126,7 +131,7 @@ class ImageSpec:
 def source_hash(kind: str, source: str) -> str:
     """Return the hash of a source (its kind and id), the first half of a fingerprint.
 
-    *kind* is ``instance`` or ``snapshot``.
+    *kind* is ``instance``, ``snapshot`` or ``image``.
     """
     return _hash([kind, source])
 
@@ -162,6 +167,8 @@ def parse(params: Mapping[str, Any], region: str) -> ImageSpec:
         tags=require_tags(params.get("tags") or {}, "tags", ours=4),
         force=params["force"],
         distribution=parse_distribution(params, region),
+        source_image_id=params.get("source_image_id"),
+        kms_key_id=(params.get("kms_key_id") or "").strip() or None,
     )
     if spec.state != "absent":
         _require_source(spec)
@@ -202,32 +209,52 @@ def _override(item: Mapping[str, Any]) -> DeviceOverride:
 
 
 def _require_source(spec: ImageSpec) -> None:
-    if bool(spec.source_instance_id) == bool(spec.source_snapshot_id):
+    if sum(map(bool, (spec.source_instance_id, spec.source_snapshot_id, spec.source_image_id))) != 1:
         raise SpecError(
-            "source_instance_id: the task needs exactly one of source_instance_id and source_snapshot_id. Set one "
-            "of them"
+            "source_instance_id: the task needs exactly one of source_instance_id, source_snapshot_id and "
+            "source_image_id. Set one of them"
         )
-    seen: set[str] = set()
-    for override in spec.overrides:
-        if override.device_name in seen:
-            raise SpecError(f"block_devices: {override.device_name} is named twice")
-        seen.add(override.device_name)
+    if spec.source_image_id:
+        _require_copy(spec, spec.source_image_id)
+    elif spec.kms_key_id:
+        raise SpecError("kms_key_id: only a copy of an image gets another key. Use it with source_image_id.")
+    twice = [name for name, number in Counter(item.device_name for item in spec.overrides).items() if number > 1]
+    if twice:
+        raise SpecError(f"block_devices: {twice[0]} is named twice")
     if spec.source_instance_id:
         require_id("instance", spec.source_instance_id, "source_instance_id")
     if spec.source_snapshot_id:
-        require_id("snapshot", spec.source_snapshot_id, "source_snapshot_id")
-        if spec.devices != "root":
-            raise SpecError(f"devices: {spec.devices}: needs source_instance_id, since a snapshot is one device")
-        if spec.method == "image":
-            raise SpecError("method: image (CreateImage) needs source_instance_id")
-        # A snapshot does not name its machine. RegisterImage's defaults (i386, paravirtual) fit none of today.
-        missing = [
-            option for option in ("architecture", "root_device_name", "ena_support") if option not in spec.hardware
-        ]
-        if missing:
-            raise SpecError(f"source_snapshot_id: a snapshot has no value for {', '.join(missing)}. Set these options")
+        _require_snapshot(spec, spec.source_snapshot_id)
     if spec.method == "image":
         require_create_image(spec)
+
+
+def _require_snapshot(spec: ImageSpec, source: str) -> None:
+    """Raise SpecError for options that do not fit a snapshot, and for facts that no snapshot has."""
+    require_id("snapshot", source, "source_snapshot_id")
+    if spec.devices != "root":
+        raise SpecError(f"devices: {spec.devices}: needs source_instance_id, since a snapshot is one device")
+    if spec.method == "image":
+        raise SpecError("method: image (CreateImage) needs source_instance_id")
+    # A snapshot does not name its machine. RegisterImage's defaults (i386, paravirtual) fit none of today.
+    missing = [option for option in ("architecture", "root_device_name", "ena_support") if option not in spec.hardware]
+    if missing:
+        raise SpecError(f"source_snapshot_id: a snapshot has no value for {', '.join(missing)}. Set these options")
+
+
+def _require_copy(spec: ImageSpec, source: str) -> None:
+    """Raise SpecError for options that CopyImage cannot carry out: it takes devices and hardware as they are."""
+    require_id("image", source, "source_image_id")
+    asked = {option for option in spec.hardware if (option, spec.hardware[option]) != ("imds_support", "v2.0")}
+    asked |= {"devices"} if spec.devices != "root" else set()
+    asked |= {"block_devices"} if spec.overrides else set()
+    asked |= {"method"} if spec.method == "image" else set()
+    asked |= {"platform_details"} if spec.platform_details else set()
+    if asked:
+        raise SpecError(
+            f"source_image_id: CopyImage takes devices and hardware of the image as they are, so it cannot apply "
+            f"{', '.join(sorted(asked))}. Leave these options out."
+        )
 
 
 def require_create_image(spec: ImageSpec) -> None:
@@ -245,8 +272,8 @@ def require_create_image(spec: ImageSpec) -> None:
 
 _MOST = 255
 """Characters that EC2 takes in a description."""
-_SOURCE = re.compile(r"(i|snap)-[0-9a-f]{8,17}")
-_PLAIN = re.compile(r".+ .+ from (?:i|snap)-[0-9a-f]{8,17}")
+_SOURCE = re.compile(r"(i|snap|ami)-[0-9a-f]{8,17}")
+_PLAIN = re.compile(r".+ .+ from (?:i|snap|ami)-[0-9a-f]{8,17}")
 _ANY_MARK = re.compile(r" \[[0-9a-f]{32}\]$")
 _MACHINE = re.compile(r", machine ([0-9a-f]{16})(?=$| \[[0-9a-f]{32}\]$)")
 
