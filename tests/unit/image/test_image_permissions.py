@@ -116,6 +116,18 @@ def test_copy_under_the_managed_key_is_refused_before_the_first_effect(line: Lin
     assert (ended.result["done"], line.images()) == ([], [])
 
 
+def test_existing_original_under_the_managed_key_is_refused(line: Line) -> None:
+    base = line.bake(name="base").result["image_id"]
+    sealed = {"source_instance_id": None, "source_image_id": base, "kms_key_id": "alias/aws/ebs"}
+    refused = line.bake(launch_permissions={"user_ids": [PARTNER]}, **sealed)
+    assert refused.failed.startswith("launch_permissions: EC2 does not share (new image web/1) in us-east-1")
+    line.bake(**sealed)
+    for more in ({"launch_permissions": {"user_ids": [PARTNER]}}, {"copies": [{"region": REGION, "profile": VAULT}]}):
+        ended = line.bake(**sealed, **more)
+        assert "the AWS managed key (alias/aws/ebs) encrypts snap-" in ended.failed
+        assert ended.result["done"] == []
+
+
 def test_existing_image_under_the_managed_key_is_refused(line: Line) -> None:
     line.ec2(NEAR).enable_ebs_encryption_by_default()
     line.bake(copies=COPIES)
@@ -136,7 +148,7 @@ def test_new_image_of_an_encrypted_volume_is_shared_only_under_an_own_key(key: s
         owner_id=OWNER,
         facts={"Architecture": "x86_64", "VirtualizationType": "hvm", "RootDeviceName": "/dev/xvda"},
     )
-    state = world(source, volume, Fact("/alias/aws/ebs/key", "arn:managed"))
+    state = world(source, volume, Fact("alias/aws/ebs/key", "arn:managed"))
     if key == "own":
         assert "ModifyImageAttribute" in [change.action for change in plan_of(wanted, state, NOW).changes]
         return

@@ -34,8 +34,8 @@ def plan_from_image(spec: ImageSpec, state: State, cleanup: tuple[Change, ...]) 
         state.require(key_query(spec.kms_key_id))
         if key_arn(state, spec.kms_key_id) == "":
             raise SpecError(
-                f"kms_key_id: {spec.kms_key_id} is not an enabled KMS key in {state.region}. Give the ARN, the id or the "
-                "alias (alias/…) of one."
+                f"kms_key_id: {spec.kms_key_id} is not an enabled KMS key in {state.region}. Give the ARN, the id or "
+                "the alias (alias/…) of one."
             )
     if source.state not in ("available", "pending"):
         raise SpecError(f"source_image_id: {spec.source} is {source.state}. Use an available image.")

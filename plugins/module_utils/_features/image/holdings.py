@@ -74,7 +74,7 @@ def key_query(key: str, place: Place = HERE) -> Query:
 
 def key_arn(state: State, key: str, place: Place = HERE) -> str | None:
     """Return the ARN of a key of the place, empty for a key that cannot encrypt there, None if KMS does not answer."""
-    found = state.fact(f"{place}/{key}/key", place)
+    found = state.fact(f"{place}/{key}/key" if place else f"{key}/key", place)
     return None if found is None else str(found)
 
 
