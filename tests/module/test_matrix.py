@@ -273,7 +273,7 @@ CASES = (
         "ami_bake",
         lambda world: bake(world, **DISTRIBUTION),
         (
-            *("CreateSnapshot", "RegisterImage", "EnableImageDeprecation", "CopyImage", "EnableImageDeprecation"),
+            *("CreateSnapshot", "RegisterImage", "CopyImage", "EnableImageDeprecation", "EnableImageDeprecation"),
             *("ModifyImageAttribute", "ModifySnapshotAttribute") * 2,
             *("PutParameter", "PutParameter", "CreateLaunchTemplateVersion", "ModifyLaunchTemplate"),
         ),
@@ -285,8 +285,8 @@ CASES = (
         "ami_bake",
         lambda world: bake(world, **{**DISTRIBUTION, "description": "web", "imds_support": "v2.0"}),
         (
-            *("ModifyImageAttribute", "EnableImageDeprecation", "ModifyImageAttribute"),
-            *("ModifyImageAttribute", "EnableImageDeprecation", "ModifyImageAttribute"),
+            *("ModifyImageAttribute", "EnableImageDeprecation") * 2,
+            *("ModifyImageAttribute", "ModifyImageAttribute"),
             *("ModifyImageAttribute", "ModifySnapshotAttribute") * 2,
             *("PutParameter", "PutParameter", "CreateLaunchTemplateVersion", "ModifyLaunchTemplate"),
         ),

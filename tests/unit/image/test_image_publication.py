@@ -247,3 +247,12 @@ def test_plan_of_an_earlier_task_is_assumed(line: Line) -> None:
     first = line.bake(check=True, launch_permissions=shared, **given)
     second = line.bake(check=True, launch_permissions=shared, assume=[first.result["plan"]], **given)
     assert (len(first.actions) > 8, second.actions) == (True, [])
+
+
+def test_attribute_that_is_refused_keeps_no_region_from_its_copy(line: Line) -> None:
+    line.bake()
+    line.sandbox.add_fault("ModifyImageAttribute", occurrence=1, code="UnauthorizedOperation", status=403)
+    ended = line.bake(copies=COPIES, description="x")
+    assert "UnauthorizedOperation" in by_region(ended)[REGION]["error"]
+    assert (by_region(ended)[NEAR]["state"], by_region(ended)[NEAR]["error"]) == ("available", None)
+    assert line.bake(copies=COPIES, description="x").actions == ["ModifyImageAttribute"]

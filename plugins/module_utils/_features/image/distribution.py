@@ -177,9 +177,7 @@ class _Distribution:
     def _copying(self) -> Iterator[Stage]:
         """Yield the stages that make the copies: the sharing with other accounts, and what a failed copy left."""
         source = self.sharing[HERE]
-        first, second = attribute_changes(self.spec, self.original, self.original.image, self.now)
-        yield Stage((*first, *source.records()))
-        yield Stage(tuple(second))
+        yield Stage(tuple(source.records()))
         yield Stage(tuple(source.before_copies()))
         removed, deleted = self._leftovers()
         yield Stage(tuple(removed))
@@ -200,8 +198,11 @@ class _Distribution:
         ]
 
     def _converging(self) -> Iterator[Stage]:
-        """Yield the stages for attributes, tags and permissions. Each changes one attribute of an image."""
-        pairs = [attribute_changes(self.spec, item, self.original.image, self.now) for item in self.copies]
+        """Yield the stages for attributes, tags and permissions. Each changes one attribute of an image.
+
+        They come after the copies, since no copy waits for an attribute.
+        """
+        pairs = [attribute_changes(self.spec, item, self.original.image, self.now) for item in self.holdings]
         tags = [change for item in self.copies for change in copy_tag_changes(self.spec, item)[0]]
         yield Stage((*(change for first, _second in pairs for change in first), *tags))
         yield Stage(tuple(change for _first, second in pairs for change in second))
