@@ -571,6 +571,12 @@ error:
   returned: failure
   type: dict
   sample: {"operation": "RegisterImage", "code": "UnauthorizedOperation", "message": "You are not authorized."}
+errors:
+  description: All errors of the task, each as RV(error). The first one is RV(error).
+  returned: failure
+  type: list
+  elements: dict
+  sample: [{"operation": "RegisterImage", "code": "UnauthorizedOperation", "message": "You are not authorized."}]
 planned_ids:
   description: EC2's ids for the planned ids in RV(plan). Empty in check mode.
   returned: always

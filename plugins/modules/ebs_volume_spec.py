@@ -24,6 +24,8 @@ description:
     place. Once the copy is attached it is kept, and the next run finishes the swap. A volume never shrinks.
   - The module never detaches, swaps or deletes the root volume. An entry with the name V(root) declares its size, type,
     IOPS, throughput, tags and C(DeleteOnTermination).
+  - The module refuses an entry that it cannot plan, or an instance that is gone, and applies the others. Then the task
+    fails and names what it refused.
 extends_documentation_fragment:
   - ec2ops.storage.attributes
   - ec2ops.storage.common
@@ -555,6 +557,12 @@ error:
     code: VolumeModificationRateExceeded
     message: You've reached the maximum modification rate per volume limit.
     not_before: "2026-11-24T10:00:00Z"
+errors:
+  description: All errors of the task, each as RV(error). The first one is RV(error).
+  returned: failure
+  type: list
+  elements: dict
+  sample: [{"operation": "ModifyVolume", "code": "UnauthorizedOperation", "message": "You are not authorized."}]
 planned_ids:
   description: EC2's ids for the planned ids in RV(plan). Empty in check mode.
   returned: always

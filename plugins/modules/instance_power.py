@@ -19,8 +19,9 @@ description:
     if a later start failed. A warning names the other instances, which stay stopped.
   - An id never stands for a successor. If M(ec2ops.storage.instance_relaunch) has replaced a predecessor, the module
     does not start it beside its successor.
-  - Before the first change, the module looks for every obstacle to the stops of all instances. It reports them
-    together.
+  - Before the first change, the module looks for every obstacle to the stops of all instances. It refuses an instance
+    with an obstacle, one that is gone, or one that was replaced, and stops or starts the others. Then the task fails
+    and names all refused instances.
 extends_documentation_fragment:
   - ec2ops.storage.attributes
   - ec2ops.storage.common
@@ -208,6 +209,12 @@ error:
     operation: StopInstances
     code: UnauthorizedOperation
     message: You are not authorized to perform this operation.
+errors:
+  description: All errors of the task, each as RV(error). The first one is RV(error).
+  returned: failure
+  type: list
+  elements: dict
+  sample: [{"operation": "StopInstances", "code": "UnauthorizedOperation", "message": "You are not authorized."}]
 planned_ids:
   description: EC2's ids for the planned ids in RV(plan). Empty in check mode.
   returned: always

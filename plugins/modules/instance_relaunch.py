@@ -332,6 +332,12 @@ error:
     operation: RunInstances
     code: InsufficientInstanceCapacity
     message: We currently do not have sufficient capacity.
+errors:
+  description: All errors of the task, each as RV(error). The first one is RV(error).
+  returned: failure
+  type: list
+  elements: dict
+  sample: [{"operation": "RunInstances", "code": "InsufficientInstanceCapacity", "message": "Not now."}]
 planned_ids:
   description: EC2's ids for the planned ids in RV(plan). Empty in check mode.
   returned: always

@@ -17,7 +17,7 @@ description:
     gives the reason.
   - The new volumes have the size, type, IOPS, throughput and tags that the snapshots record. A snapshot that records no
     type becomes a gp3 volume.
-  - The module creates all volumes in parallel, then attaches them in parallel.
+  - The module creates all volumes in parallel, and attaches each as soon as it is made.
   - A second run changes nothing, also when there are newer snapshots. The volumes carry the tags of a declaration of
     M(ec2ops.storage.ebs_volume_spec), so both modules know them again.
   - The module restores several volumes independently. It restores those that it can. Then the task fails and names the
@@ -72,7 +72,8 @@ options:
   drill:
     description:
       - Make the volumes, wait until they are available, and delete them again. RV(volumes) has the times. A drill that
-        fails deletes the volumes that it has made.
+        fails deletes all volumes that it has made. A drill of several volumes measures those that can be made, a drill
+        of an instance ends with its first failure.
       - The module also deletes volumes of interrupted drills, after a completed final snapshot that RV(notes) names.
         They must be older, by EC2's clock, than twice O(wait_timeout) for each volume of this drill.
     type: bool
@@ -228,6 +229,12 @@ error:
     operation: CreateVolume
     code: VolumeLimitExceeded
     message: You have exceeded the maximum number of volumes.
+errors:
+  description: All errors of the task, each as RV(error). The first one is RV(error).
+  returned: failure
+  type: list
+  elements: dict
+  sample: [{"operation": "CreateVolume", "code": "VolumeLimitExceeded", "message": "Too many volumes."}]
 done:
   description:
     - On failure, the changes that were made. RV(failed_changes) and RV(not_tried) have the others.

@@ -111,12 +111,12 @@ class Bench:
         *,
         check: bool = False,
         arguments: Sequence[str] = (),
+        limit: float = RUN_LIMIT,
     ) -> Run:
         """Runs a playbook (a file, or a name such as ``ec2ops.storage.bake_and_relaunch``) to whatever end.
 
         keep: a folder in which the files that Ansible runs for its modules are left, so each module gets a process of
-        its own. arguments: more of the command's. Raises Broken when it takes
-        longer than RUN_LIMIT.
+        its own. arguments: more of the command's. Raises Broken when it takes longer than *limit*, in seconds.
         """
         self._runs += 1
         record = self.folder / f"tasks-{self._runs}.jsonl"
@@ -135,7 +135,7 @@ class Bench:
         # The lead of the sandbox's clock over ours, to know a call's task by its time.
         ahead = self.sandbox.now().timestamp() - time.time()
         began, started, computed = time.time(), time.monotonic(), cpu_of_children()
-        status, output = self._ended(command, env)
+        status, output = self._ended(command, env, limit=limit)
         seconds = time.monotonic() - started
         tasks = read_tasks(record, began)
         log = self.calls_after(seen)
@@ -172,10 +172,12 @@ class Bench:
         """The number of the last call that the sandbox has had, 0 before the first."""
         return max((entry["sequence"] for entry in self.sandbox.log()), default=0)
 
-    def _ended(self, command: Sequence[str], env: Mapping[str, str], given: str = "") -> tuple[int, str]:
+    def _ended(
+        self, command: Sequence[str], env: Mapping[str, str], given: str = "", limit: float = RUN_LIMIT
+    ) -> tuple[int, str]:
         """Status and output of a command that gets `given` as its input.
 
-        Ends it, and all that it has started, when it takes longer than RUN_LIMIT (Broken) or the bench is interrupted.
+        Ends it, and all that it has started, when it takes longer than *limit* (Broken) or the bench is interrupted.
         """
         process = subprocess.Popen(
             command,
@@ -187,9 +189,9 @@ class Bench:
             text=True,
         )
         try:
-            output, _none = process.communicate(given, timeout=RUN_LIMIT)
+            output, _none = process.communicate(given, timeout=limit)
         except subprocess.TimeoutExpired:
-            raise Broken(f"{' '.join(command)[:200]} did not end within {RUN_LIMIT:.0f} s") from None
+            raise Broken(f"{' '.join(command)[:200]} did not end within {limit:.0f} s") from None
         finally:
             if process.poll() is None:
                 end(process)

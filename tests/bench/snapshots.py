@@ -352,12 +352,14 @@ def daily(day: datetime, volumes: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def seed_cron(sandbox: Sandbox, region: str, old: int, volumes: int, days: int) -> dict[str, list[str]]:
+def seed_cron(
+    sandbox: Sandbox, region: str, old: int, volumes: int, days: int, tag: str = "cron"
+) -> dict[str, list[str]]:
     """Cron's snapshots of volumes: `old` snapshots that are older than `days`, and a newer one of each volume. Their
     ids.
     """
-    names = [f"legacy-{number}" for number in range(volumes)]
-    each: dict[str, Any] = {"volumes": names, "tags": {"created-by": "cron"}}
+    names = [f"{tag}-{number}" for number in range(volumes)]
+    each: dict[str, Any] = {"volumes": names, "tags": {"created-by": tag}}
     made = sandbox.seed(
         {
             "region": region,

@@ -16,7 +16,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,6 +138,21 @@ class Begun:
         until(lambda: held() or self._process.poll() is not None, f"{calls} call held by {fault}")
         if not held():
             raise AssertionError(f"the run ended with {self._process.returncode}:\n{self.ended().output}")
+
+    def await_any_held(self, faults: Collection[str]) -> str:
+        """Waits until one of the faults holds a call, and returns that fault.
+
+        Raises AssertionError when the run ends before.
+        """
+
+        def held() -> str:
+            return next((each["rule"] for each in self._sandbox.faults()["paused"] if each["rule"] in faults), "")
+
+        until(lambda: held() or self._process.poll() is not None, f"a call held by one of {sorted(faults)}")
+        fault = held()
+        if not fault:
+            raise AssertionError(f"the run ended with {self._process.returncode}:\n{self.ended().output}")
+        return fault
 
     @property
     def process(self) -> Process:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ class Scene:
     """A running instance with the volumes ``data`` and ``log``, and a policy that has taken them every day before.
 
     ``whole``: as sets, with ``consistency: instance``. The policy keeps two days; there are three, and today is due.
+    ``one_by_one``: the tags of today's sets follow in a call for each snapshot.
     """
 
     sandbox: Sandbox
@@ -51,6 +52,7 @@ class Scene:
     instance_id: str
     volumes: Mapping[str, str]
     given: Mapping[str, Any]
+    one_by_one: bool = False
 
     @property
     def create(self) -> str:
@@ -70,10 +72,22 @@ class Scene:
             "team": "shop",
             "ec2ops:policy": "daily",
             "ec2ops:period": period,
-            "ec2ops:source": volume,
-            "ec2ops:origin": f"gp3 8 3000 125 us-east-1a {self.instance_id} {device}",
         }
-        return tags | ({"ec2ops:set": f"{self.instance_id}/{period}", "ec2ops:parts": "2"} if self.whole else {})
+        if self.whole and not (self.one_by_one and days == 0):
+            devices = {self.volumes["data"]: "/dev/sdf", self.volumes["log"]: "/dev/sdg"}
+            records = [f"{each} gp3 8 3000 125 {devices[each]}" for each in sorted(devices)]
+            together = {"ec2ops:set": f"{self.instance_id}/{period}", "ec2ops:parts": "2"}
+            return {**tags, **together, "ec2ops:origins": ",".join(["us-east-1a", *records])}
+        origin = f"gp3 8 3000 125 us-east-1a {self.instance_id} {device}"
+        own = {"ec2ops:set": f"{self.instance_id}/{period}", "ec2ops:parts": "2"} if self.whole else {}
+        return {**tags, **own, "ec2ops:source": volume, "ec2ops:origin": origin}
+
+    def tagged(self) -> Scene:
+        """The scene with a tag on the volumes that their snapshots must not have, so that tags follow the call."""
+        tag = {"Key": "ec2ops:spec", "Value": "web"}
+        self.sandbox.client("ec2", REGION).create_tags(Resources=[*self.volumes.values()], Tags=[tag])
+        self.sandbox.reset_log()
+        return replace(self, one_by_one=True)
 
     def described(self) -> list[dict[str, Any]]:
         """All snapshots there are, their tags as a mapping."""
@@ -218,7 +232,7 @@ def test_undisturbed_run_converges(scene: Scene) -> None:
     run = run_to_end(scene)
     assert traces(scene.sandbox.log()) == ["freeze", "thaw"]
     assert (performed(scene.sandbox, scene.create), performed(scene.sandbox, "DeleteSnapshot")) == (scene.creations, 4)
-    assert performed(scene.sandbox, "CreateTags") == (2 if scene.whole else 0)
+    assert performed(scene.sandbox, "CreateTags") == 0
     assert set(policy_result(run)["created"]) == scene.todays()
     assert_settled(scene)
     assert_nothing_left_to_do(scene)
@@ -318,6 +332,7 @@ def assert_carried_on(scene: Scene, end: End) -> None:
 )
 def test_killed_run_is_finished_by_the_next(scene: Scene, tmp_path: Path, end: End) -> None:
     """Every process of the run ends at the moment. The next run carries on, and a third one changes nothing."""
+    scene = scene.tagged() if end is ONE_OF_TWO_TAGGED else scene
     end_at(scene, end, tmp_path, Begun.kill_all)
     assert_carried_on(scene, end)
     if end in (ONE_OF_TWO, AMID_A_SET):  # after the others nothing else is left
@@ -417,43 +432,63 @@ def test_two_runs_at_once_leave_one_result(scene: Scene, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("whole", [True], ids=["instance"])
-@pytest.mark.parametrize("killed", [False, True], ids=["slow", "killed"])
-def test_two_at_once_and_one_does_not_come_to_delete_its_own(scene: Scene, tmp_path: Path, killed: bool) -> None:
-    """The second set of the slot takes nobody's place, and goes with the next slot when its run has not come to it."""
+@pytest.mark.parametrize("deleted", [None, 0, 1], ids=["slow", "killed", "killed-between"])
+def test_two_at_once_and_one_does_not_come_to_delete_its_own(scene: Scene, tmp_path: Path, deleted: int | None) -> None:
+    """The later set of a slot replaces nothing. A run that ends before it deletes that set leaves it to the next slot.
+
+    A run that ends between the two deletions leaves one snapshot. The next run deletes it, since its set is not whole.
+    """
     sandbox = scene.sandbox
-    created = sandbox.add_fault(scene.create, kind="pause", when="before", occurrence={"first": 2})
-    deleted = sandbox.add_fault("DeleteSnapshot", kind="pause", when="before", occurrence=1)
+    before = sandbox.add_fault(scene.create, kind="pause", when="before", occurrence={"first": 2})
+    after = sandbox.add_fault(scene.create, kind="pause", when="after", occurrence={"first": 2})
     with (
         begun(sandbox, PLAYBOOK, scene.given, tmp_path / "first") as first,
         begun(sandbox, PLAYBOOK, scene.given, tmp_path / "second") as second,
     ):
-        first.await_held(created, calls=2)
+        first.await_held(before, calls=2)
         # One after the other: of two sets of the very same moment nobody can tell which parts belong together, and they
         # are kept and deleted as one.
-        for count, held in enumerate(sandbox.faults()["paused"], 1):
-            assert sandbox.release(held["id"]) == 1
-            until(lambda made=count: performed(sandbox, scene.create) >= made, f"{count} {scene.create}")
+        sets: list[set[str]] = []
+        for held in [each["id"] for each in sandbox.faults()["paused"]]:
+            assert sandbox.release(held) == 1
+            first.await_held(after, calls=len(sets) + 1)
+            sets.append(scene.todays().difference(*sets))
             sandbox.move_clock(1)
+        own = {
+            sandbox.add_fault("DeleteSnapshot", kind="pause", when="before", match={"SnapshotId": snapshot}): snapshot
+            for snapshot in sets[1]
+        }
+        assert sandbox.release(after) == 2
         until(lambda: first.is_over or second.is_over, "the end of the run that was earlier")
         early, late = (first, second) if first.is_over else (second, first)
         run = early.ended()
         assert run.status == 0, run.output
-        # The later one is about to delete its own, and has not.
-        late.await_held(deleted)
+        # The later one is about to delete its own, one after the other.
+        late.await_any_held(own)
         kept = [tags for _state, tags in scene.snapshots()]
         assert all(scene.tags(name, 1) in kept for name in scene.volumes)
-        if killed:
-            late.kill_all()
-        else:
-            assert sandbox.release(deleted) == 1
+        for _turn in range(len(own) if deleted is None else deleted):
+            fault = late.await_any_held(own)
+            assert sandbox.release(fault) == 1
+            gone = own.pop(fault)
+            until(lambda one=gone: one not in scene.todays(), f"the deletion of {gone}")
+        if deleted is not None:
+            late.await_any_held(own)
+        if deleted is None:
             run = late.ended()
             assert run.status == 0, run.output
+        else:
+            late.kill_all()
+    # The held call has no effect once its client is gone.
+    await_released(sandbox)
     sandbox.clear_faults()
-    if killed:
-        both = scene.todays()
+    if deleted is not None:
+        left = set(own.values())
         sandbox.reset_log()
         run_to_end(scene)
-        assert (changing_calls(sandbox.log()), scene.todays()) == ([], both)
+        made = [entry["params"]["SnapshotId"] for entry in sandbox.log(action="DeleteSnapshot")]
+        assert (changing_calls(sandbox.log()), made) == (["DeleteSnapshot"] * deleted, sorted(left) * deleted)
+        assert scene.todays() == sets[0] | (set() if deleted else left)
         sandbox.move_clock(24 * HOUR)
         run_to_end(scene)
     assert_settled(scene)

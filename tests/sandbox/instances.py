@@ -65,7 +65,7 @@ def run_instances(request: Request) -> Shape:
 
     def make() -> tuple[str, Shape]:
         launched = Launch(request, template_tags).perform()
-        answer = reservation(request, launched, Network(request))
+        answer = reservation(request, launched, Network(request, [one.id for one in launched]))
         for row in answer["Instances"]:
             # As recorded: the devices and the state of the metadata options show only when they are read later.
             row["BlockDeviceMappings"] = []
@@ -85,7 +85,7 @@ def run_instances(request: Request) -> Shape:
                 "The request to launch an instance uses the same client token as a previous request for which the "
                 "instance has been terminated.",
             )
-        return reservation(request, found, Network(request))
+        return reservation(request, found, Network(request, [one.id for one in found]))
 
     if request.params.get("DryRun"):
         make()
@@ -590,11 +590,10 @@ class Network:
     @cached_property
     def rows(self) -> dict[str, Shape]:
         """moto's rows by instance id."""
-        params: Shape = {"MaxResults": 1_000_000} if self._ids is None else {"InstanceIds": self._ids}
-        if self._ids == []:
-            return {}
-        answer = self._request.moto("DescribeInstances", params)
-        return {row["InstanceId"]: row for one in answer["Reservations"] for row in one["Instances"]}
+        request = self._request
+        ids = self._ids if self._ids is not None else list(request.home.instances)
+        with request.world.lock:
+            return request.world.moto.instances(ids, account=request.account, region=request.region)
 
     @cached_property
     def elastic(self) -> dict[str, str]:

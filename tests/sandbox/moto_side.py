@@ -9,7 +9,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import unquote, urlencode
@@ -54,6 +54,8 @@ class MotoSide:
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
         self._app = DomainDispatcherApplication(create_backend_app)
+        # Instances by account and region, as moto has shown them since the last change of anything.
+        self._shown: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
         self._seed(seed)
 
     def reset(self, seed: int | None = None) -> None:
@@ -61,6 +63,7 @@ class MotoSide:
         from moto.moto_api._internal.models import moto_api_backend
 
         moto_api_backend.reset()
+        self._shown.clear()
         self._seed(seed)
 
     @staticmethod
@@ -102,6 +105,15 @@ class MotoSide:
         parsed.pop("ResponseMetadata", None)
         return parsed
 
+    def instances(self, instance_ids: Iterable[str], *, account: str, region: str) -> dict[str, dict[str, Any]]:
+        """moto's rows of these instances by id. Moto takes long for each, so it is asked once after a change."""
+        shown = self._shown.setdefault((account, region), {})
+        missing = [instance_id for instance_id in instance_ids if instance_id not in shown]
+        if missing:
+            answer = self.call("DescribeInstances", {"InstanceIds": missing}, account=account, region=region)
+            shown |= {row["InstanceId"]: row for one in answer["Reservations"] for row in one["Instances"]}
+        return shown
+
     def forward_ec2(self, request: Request, call: Call, request_id: str) -> Reply:
         """Hand a client's EC2 call on as it came.
 
@@ -114,6 +126,8 @@ class MotoSide:
         return Reply(200, answer, [("Content-Type", "text/xml;charset=UTF-8")])
 
     def _ask_ec2(self, action: str, body: bytes, account: str, region: str) -> tuple[int, dict[str, str], bytes]:
+        if not action.startswith(("Describe", "Get")):
+            self._shown.clear()
         headers = {
             "host": f"ec2.{region}.amazonaws.com",
             "content-type": "application/x-www-form-urlencoded; charset=utf-8",
@@ -142,6 +156,7 @@ class MotoSide:
         """
         from .engine import Reply
 
+        self._shown.clear()
         try:
             status, headers, body = self._wsgi(
                 call.method, call.path, call.query, call.headers, _key_by_id(call), account

@@ -99,18 +99,18 @@ def test_replacement_continues_beside_a_stranger(scene: Scene) -> None:
     assert not ended.failed
     assert ended.actions == ["RunInstances", "CreateTags", "StopInstances"]
     assert scene.stranger.state == "running"
-    heir = ended.result["instance_id"]
+    successor = ended.result["instance_id"]
 
     # Its own successor takes over no claim that nothing proves, and stands for the web server.
     tag(scene.web, replaces=scene.stranger.instance_id)
-    assert scene.relaunch(image).result["instance_id"] == heir
+    assert scene.relaunch(image).result["instance_id"] == successor
 
 
 def test_claim_on_an_older_id_is_not_followed_while_that_instance_is_shown(scene: Scene) -> None:
     ended = scene.relaunch(scene.bake().result["image_id"])
-    heir = Machine(scene.sandbox, ended.result["instance_id"], "")
+    successor = Machine(scene.sandbox, ended.result["instance_id"], "")
     other = machine(scene.sandbox, "db")
-    tag(heir, replaces=f"{scene.web.instance_id},{other.instance_id}")
+    tag(successor, replaces=f"{scene.web.instance_id},{other.instance_id}")
     baked = run(
         scene.sandbox,
         module=ami_bake,
@@ -125,13 +125,13 @@ def test_claim_on_an_older_id_is_not_followed_while_that_instance_is_shown(scene
 def test_serving_successor_that_is_marked_rejected_is_not_terminated(scene: Scene) -> None:
     """The old one is off, so the successor is all that serves, whatever its tag says."""
     image = scene.bake().result["image_id"]
-    heir = Machine(scene.sandbox, scene.relaunch(image).result["instance_id"], "")
-    tag(heir, trial="rejected")
+    successor = Machine(scene.sandbox, scene.relaunch(image).result["instance_id"], "")
+    tag(successor, trial="rejected")
     ended = scene.relaunch(image)
     assert not ended.failed
     assert ended.actions == []
-    assert any(heir.instance_id in text and TRIAL in text for text in ended.warnings)
-    assert heir.state == "running"
+    assert any(successor.instance_id in text and TRIAL in text for text in ended.warnings)
+    assert successor.state == "running"
 
 
 # --- holds -----------------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ from image_world import AMI2, NOW, OWNER, SNAP2, SNAP3, VOLUMES, world
 from image_world import spec as bake
 from power_world import spec as powered
 from proven import launched, stopped_at
-from relaunch_world import AMI, BASE, IMAGE, NEW, OLD, OLDEST, heir, plain
+from relaunch_world import AMI, BASE, IMAGE, NEW, OLD, OLDEST, plain, successor
 from relaunch_world import spec as relaunched
 
 THEIRS, THEIR_SNAPSHOT, THEIR_VOLUME = "ami-0000000000000000f", "snap-0000000000000000f", "vol-0000000000000000f"
@@ -89,10 +89,15 @@ BAKED = Image(AMI2, "web-2", owner_id=OWNER, block_devices=(ImageDevice("/dev/xv
 CASES: list[tuple[str, Feature, Any, list[Any]]] = [
     ("relaunch", relaunch.FEATURE, relaunched(), [plain(owner_id=OWNER)]),
     ("no-op", relaunch.FEATURE, relaunched(image_id=BASE), [plain(owner_id=OWNER)]),
-    ("successor", relaunch.FEATURE, relaunched(), [plain(state="stopped"), heir(trial="serving")]),
-    ("trial", relaunch.FEATURE, relaunched(old_instance="terminate"), [plain(), heir(trial="unproven")]),
+    ("successor", relaunch.FEATURE, relaunched(), [plain(state="stopped"), successor(trial="serving")]),
+    ("trial", relaunch.FEATURE, relaunched(old_instance="terminate"), [plain(), successor(trial="unproven")]),
     ("bake", image.FEATURE, bake(require_stopped=False), [plain(owner_id=OWNER)]),
-    ("bake successor", image.FEATURE, bake(require_stopped=False), [plain(state="stopped"), heir(trial="serving")]),
+    (
+        "bake successor",
+        image.FEATURE,
+        bake(require_stopped=False),
+        [plain(state="stopped"), successor(trial="serving")],
+    ),
     ("create image", image.FEATURE, bake(method="image", require_stopped=False), [plain(owner_id=OWNER)]),
     ("remove", image.FEATURE, bake(state="absent", version="2", source_instance_id=None), []),
     ("restore all", power.FEATURE, powered("restored", instance_ids=None), []),
@@ -125,7 +130,7 @@ def test_altered_tags_on_a_retired_pair_lose_nothing(
     """
     old = dataclasses.replace(plain(state="stopped"), tags=old_tags)
     assume(standing_hold(old) is None)
-    new = dataclasses.replace(launched(heir(trial="serving")), tags=new_tags)
+    new = dataclasses.replace(launched(successor(trial="serving")), tags=new_tags)
     resources = [*(() if gone else (old,)), new, dataclasses.replace(IMAGE, image_id=AMI2)]
     for given_id in (OLD, NEW):
         wanted = relaunched(instance_id=given_id, image_id=image_id)

@@ -33,7 +33,7 @@ from image_world import AMI2, NOW, OWNER, world
 from image_world import spec as bake
 from power_world import spec as powered
 from proven import stopped_at
-from relaunch_world import AMI, IMAGE, NEW, OLD, OLDEST, heir, plain
+from relaunch_world import AMI, IMAGE, NEW, OLD, OLDEST, plain, successor
 from relaunch_world import spec as relaunched
 
 HOLD = tag_names.RESTORE_STATE
@@ -67,7 +67,7 @@ def worlds(draw: st.DrawFn) -> list[Instance]:
     started = NOW - timedelta(hours=1) if stopped is None else BORN - timedelta(days=9)
     old = plain(state=state, launch_time=started, owner_id=OWNER, tags=draw(held), facts=facts)
     token = client_token(launch_identity(OLD, AMI), draw(st.integers(0, 31)))
-    new = heir(minutes=3 * 24 * 60, block_devices=(BlockDevice("/dev/xvda", NEW_ROOT, True),))
+    new = successor(minutes=3 * 24 * 60, block_devices=(BlockDevice("/dev/xvda", NEW_ROOT, True),))
     off = draw(st.booleans())
     new_facts = {**new.facts, "ClientToken": token, **(stopped_at(NOW - timedelta(minutes=5)) if off else {})}
     new = dataclasses.replace(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -16,12 +17,14 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import 
     copy_description,
     planned_in,
     planned_in_filters,
+    start_text,
     substitute,
     substitute_filters,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Plan
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Volume
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import boto3_tags
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.times import format_instant
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,9 +55,11 @@ from volume_world import WEB, Ec2, volume
 from volume_world import instance as web
 from worlds import new_day
 
-MADE, COPY = "(new snapshot p 2026-11-24 of vol-1)", "(new moment p 2026-11-24 of vol-1)"
-BINDINGS = {MADE: "snap-0123456789abcdef0", COPY: "2026-11-24T12:00:00Z"}
+MADE = "(new snapshot p 2026-11-24 of vol-1)"
+BINDINGS = {MADE: "snap-0123456789abcdef0"}
 STRANGE = "(new snapshot x)"
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+START = "(new moment p 2026-11-24 of vol-1)"
 
 # --- where a plan writes its own ids ----------------------------------------------------------------------------------
 
@@ -73,7 +78,7 @@ STRANGE = "(new snapshot x)"
         {"Tags": [{"Key": "ec2ops:replaced-by", "Value": MADE}]},
         {"TagSpecifications": [{"Tags": [{"Key": "ec2ops:copy-of", "Value": f"us-east-1/{MADE}"}]}]},
         {"tags": {"ec2ops:copy-of": f"us-east-1/{MADE}"}},
-        {"Description": copy_description("p", "vol-1", "", MADE, "us-east-1", "2026-11-24T12:00:00Z")},
+        {"Description": copy_description("p", "vol-1", "", MADE, "us-east-1", NOON)},
     ],
     ids=str,
 )
@@ -91,7 +96,7 @@ def test_own_ids_are_found_and_replaced(written: Any) -> None:
         {"tags": {"note": MADE, MADE: MADE}},
         {"tags": {"ec2ops:replaces": f"vol-1,{MADE}"}},
         {"Description": f"p: {MADE}"},
-        {"Description": f"web {MADE}, from us-east-1, taken {COPY}: swap snapshot of vol-1"},
+        {"Description": f"web {MADE}, from us-east-1, taken {START}: swap snapshot of vol-1"},
         {"Name": MADE, "Placement": {"GroupName": MADE}},
     ],
     ids=str,
@@ -102,10 +107,25 @@ def test_other_text_is_neither_found_nor_replaced(written: Any) -> None:
 
 
 def test_in_the_description_of_a_copy_only_the_end_is_the_plans_own() -> None:
-    written = copy_description("p", MADE, MADE, MADE, "us-east-1", COPY)
-    assert planned_in({"Description": written}) == {MADE, COPY}
+    written = copy_description("p", MADE, MADE, MADE, "us-east-1", NOON)
+    assert planned_in({"Description": written}) == {MADE}
     done = substitute({"Description": written}, BINDINGS)["Description"]
-    assert done == copy_description("p", MADE, MADE, BINDINGS[MADE], "us-east-1", BINDINGS[COPY])
+    assert done == copy_description("p", MADE, MADE, BINDINGS[MADE], "us-east-1", NOON)
+
+
+@pytest.mark.parametrize("of", [MADE, STRANGE, START])
+def test_start_time_of_a_planned_snapshot_comes_in_once_it_is_known(of: str) -> None:
+    texts = {
+        "Description": copy_description("p", of, of, MADE, "us-east-1", None, volumes=2),
+        "tags": {tag_names.TAKEN: start_text(MADE, None), "note": START},
+    }
+    assert START in texts["Description"] and texts["tags"][tag_names.TAKEN] == START
+    assert planned_in(texts) == {MADE}
+    assert substitute(texts, {}) == texts
+    assert substitute(texts, BINDINGS, {MADE: NOON}.get) == {
+        "Description": copy_description("p", of, of, BINDINGS[MADE], "us-east-1", NOON, volumes=2),
+        "tags": {tag_names.TAKEN: format_instant(NOON), "note": START},
+    }
 
 
 def test_filters_are_read_as_the_tags_that_they_name() -> None:
@@ -233,6 +253,6 @@ def test_chain_with_such_an_id_ends_no_run(sandbox: Sandbox) -> None:
 
 def test_tags_with_ids_of_a_plan_are_the_collections_own() -> None:
     """A key that carries ids of the plan is never carried over from a resource."""
-    keys = (tag_names.COPY_OF, tag_names.TAKEN, tag_names.REPLACED_BY)
+    keys = (tag_names.COPY_OF, tag_names.REPLACED_BY)
     assert tag_names.carried(dict.fromkeys(keys, MADE)) == {}
     assert all(planned_in({"tags": {key: MADE}}) == {MADE} for key in keys)

@@ -30,9 +30,12 @@ from .fact_readers import (
     account,
     attribute,
     classic_load_balancers,
+    credit_specifications,
     default_key,
+    encryption_by_default,
     fast_restores,
     group_members,
+    instance_types,
     key,
     launch_configurations,
     launch_permissions,
@@ -51,6 +54,7 @@ from .fact_readers import (
     uefi,
     usage_entries,
     usage_reports,
+    zones,
 )
 
 # Refusals of STS, and this collection's codes for an unreachable endpoint. Some networks only have one for EC2.
@@ -121,33 +125,15 @@ LISTINGS: Mapping[str, Listing] = {
         ("MaxResults", 500),
         unless="VolumeIds",
     ),
-    "DescribeInstanceTypes": Listing(
-        lambda _query, page: [Fact(f"{item['InstanceType']}/type", item) for item in page.get("InstanceTypes") or ()],
-        ("MaxResults", 100),
-        unless="InstanceTypes",
-    ),
-    "DescribeInstanceCreditSpecifications": Listing(
-        lambda _query, page: [
-            Fact(f"{item['InstanceId']}/cpuCredits", item.get("CpuCredits"))
-            for item in page.get("InstanceCreditSpecifications") or ()
-        ],
-        ("MaxResults", 1000),
-        unless="InstanceIds",
-    ),
+    "DescribeInstanceTypes": Listing(instance_types, ("MaxResults", 100), unless="InstanceTypes"),
+    "DescribeInstanceCreditSpecifications": Listing(credit_specifications, ("MaxResults", 1000), unless="InstanceIds"),
     "DescribeSpotInstanceRequests": Listing(spot_requests, ("MaxResults", 1000), unless="SpotInstanceRequestIds"),
     "DescribeVolumesModifications": Listing(modifications, ("MaxResults", 500), unless="VolumeIds"),
-    "GetEbsEncryptionByDefault": Listing(
-        lambda _query, page: [Fact("ebsEncryptionByDefault", bool(page.get("EbsEncryptionByDefault", False)))]
-    ),
+    "GetEbsEncryptionByDefault": Listing(encryption_by_default),
     "GetEbsDefaultKmsKeyId": Listing(default_key),
     "GetParameters": Listing(parameters),
     "DescribeLaunchTemplateVersions": Listing(template_versions, ("MaxResults", 200), unknown=NO_TEMPLATE),
-    "DescribeAvailabilityZones": Listing(
-        lambda _query, page: [
-            Fact(f"{item['ZoneName']}/zone", item.get("State") == "available")
-            for item in page.get("AvailabilityZones") or ()
-        ]
-    ),
+    "DescribeAvailabilityZones": Listing(zones),
     "DescribeKey": Listing(key, unknown=NO_KEY | frozenset({"AccessDenied", "AccessDeniedException"})),
     # No filter on instance ids; and with InstanceIds it takes no MaxResults.
     "DescribeInstanceStatus": Listing(statuses),
@@ -193,9 +179,7 @@ def next_request(query: Query, request: Mapping[str, Any], page: Answer) -> dict
 
 
 def decode(query: Query, pages: Iterable[Answer]) -> tuple[Resource, ...]:
-    """Return the resources of all pages. A list that is one fact (references, target groups) is
-    joined over the pages.
-    """
+    """Return the resources of all pages. A list that is one fact, such as all target groups, is joined."""
     listing = LISTINGS[query.operation]
     found: dict[str, Resource] = {}
     for page in pages:
@@ -203,8 +187,8 @@ def decode(query: Query, pages: Iterable[Answer]) -> tuple[Resource, ...]:
             if query.place and isinstance(resource, (Image, Snapshot)):
                 resource = dataclasses.replace(resource, place=query.place)
             known = found.get(resource.resource_id)
-            if isinstance(resource, Fact) and isinstance(known, Fact) and isinstance(known.value, list):
-                resource = Fact(resource.fact_id, [*known.value, *resource.value])
+            if isinstance(resource, Fact) and isinstance(known, Fact) and isinstance(known.value, tuple):
+                resource = dataclasses.replace(resource, value=(*known.value, *resource.value))
             found[resource.resource_id] = resource
     return tuple(found.values())
 

@@ -16,13 +16,15 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from .._kernel.errors import StorageError
+from .._kernel.facts import STATUS_CHECKS, FactKind, status_queries
 from .._kernel.failures import CallError, WaitError
 from .._kernel.places import HERE, Place
 from .._kernel.plan import Wait
 from .._kernel.progress import SILENT, Progress, Sight
-from .._kernel.resources import Fact, Image, Instance, Resource, Snapshot, view
-from .._kernel.state import Query, by_id, images_by_id, parameter_queries
-from .._kernel.wait_goals import GOALS, PARAMETER, Verdict, wish
+from .._kernel.resources import Image, Instance, Resource, Snapshot, view
+from .._kernel.state import Query, by_id, images_by_id
+from .._kernel.storage_facts import MODIFICATION, PARAMETER, Modification, modification_queries, parameter_queries
+from .._kernel.wait_goals import GOALS, Verdict, wish
 
 Ask = Callable[[Iterable[Query], float], Mapping[Query, tuple[Resource, ...]]]
 """Asks queries, and stops trying at a moment."""
@@ -50,13 +52,11 @@ resource counts as gone.
 """
 _NAMED = 10
 """The number of resources that a message names."""
-_STATUS_IDS = 100
-"""The number of explicit ids that DescribeInstanceStatus takes."""
 
 
 def resource_queries(kind: str, ids: Iterable[str], place: Place = HERE) -> tuple[Query, ...]:
     """Return the queries for the state of these resources. An answer leaves out a resource that does not exist."""
-    asked = parameter_queries(ids, place) if kind == PARAMETER else _ec2_queries(kind, ids)
+    asked = parameter_queries(ids, place) if kind == PARAMETER.name else _ec2_queries(kind, ids)
     return tuple(dataclasses.replace(query, place=place) for query in asked)
 
 
@@ -68,20 +68,6 @@ def _ec2_queries(kind: str, ids: Iterable[str]) -> tuple[Query, ...]:
     if kind == Snapshot.kind:
         return by_id("DescribeSnapshots", "snapshot-id", ids)
     return by_id("DescribeVolumes", "volume-id", ids)
-
-
-def status_queries(ids: Iterable[str]) -> tuple[Query, ...]:
-    """Return the queries for the status checks of instances. The operation has no filter on ids, and refuses an unknown
-    id.
-    """
-    wanted = sorted(set(ids))
-    return tuple(
-        Query(
-            "DescribeInstanceStatus",
-            arguments=(("IncludeAllInstances", True), ("InstanceIds", tuple(wanted[start : start + _STATUS_IDS]))),
-        )
-        for start in range(0, len(wanted), _STATUS_IDS)
-    )
 
 
 @dataclass(frozen=True)
@@ -105,8 +91,8 @@ class _Item:
     percent: float | None = None
 
     @property
-    def fact(self) -> str:
-        """Return the fact that the goal needs beside the resource, or an empty text."""
+    def fact(self) -> FactKind[Any] | None:
+        """Return the kind of fact that the goal needs beside the resource, or None."""
         return GOALS[self.wait.goal].fact
 
     @property
@@ -116,11 +102,15 @@ class _Item:
 
     def value(self, known: Mapping[str, Resource]) -> Any:
         """Return the value of `fact`, or None."""
-        fact = known.get(f"{self.resource}/{self.fact}")
-        return fact.value if isinstance(fact, Fact) else None
+        return None if self.fact is None else self.fact.read(known.get(self.fact.id_of(self.resource)), self.resource)
+
+    def found(self, known: Mapping[str, Resource]) -> Resource | None:
+        """Return the resource, or the fact that AWS shows in its place. None if an answer leaves it out."""
+        is_fact = self.fact is not None and self.fact.name == GOALS[self.wait.goal].kind
+        return known.get(self.fact.id_of(self.resource) if is_fact and self.fact is not None else self.resource)
 
     def verdict(self, known: Mapping[str, Resource]) -> Verdict:
-        return GOALS[self.wait.goal].verdict(known.get(self.resource), self.value(known), self.wait.about)
+        return GOALS[self.wait.goal].verdict(self.found(known), self.value(known), self.wait.about)
 
     def shown(self, verdict: Verdict, resource: Resource, known: Mapping[str, Resource], stuck: float | None) -> _Item:
         """Return the item after an answer that shows its resource."""
@@ -179,10 +169,9 @@ def _progress(resource: Resource | None) -> str:
 
 def _percent(resource: Resource, value: Any) -> float | None:
     """Return how much of the work on a resource is done: of a volume's modification, or of a snapshot."""
-    if isinstance(value, Mapping):
-        found = value.get("progress")
-    else:
-        found = resource.progress if isinstance(resource, Snapshot) else None
+    if isinstance(value, Modification):
+        return None if value.progress is None else float(value.progress)
+    found = resource.progress if isinstance(resource, Snapshot) else None
     try:
         return float(str(found).rstrip("%"))
     except ValueError:
@@ -253,20 +242,8 @@ class Watch:
         now = self._monotonic()
         due = [item for item in self._items if item.next <= now + FIRST_POLL]
         others = [item for item in self._items if item.next > now + FIRST_POLL]
-        keys = {item.key for item in due}
-        try:
-            known = _poll(self._ask, due, now)
-        except CallError as error:
-            # Some of EC2's servers may not know a new id yet.
-            lost = self._monotonic() - self._heard > LOST
-            if lost or (not error.passing and not error.code.endswith(".NotFound")):
-                self._items = [item for item in others if item.key not in keys]
-                return Sighting(failed=((error, tuple(keys)),))
-            self._trouble = error
-            known, left, failures = {}, due, _Failures()
-        else:
-            self._trouble, self._heard = None, self._monotonic()
-            left, failures = _judge(due, known, self._heard)
+        self._trouble = None
+        left, failures, known = self._seen(due, now)
         now = self._monotonic()
         late = [item for item in left if now >= item.deadline]
         failures += _timeouts(late, self._trouble)
@@ -278,6 +255,36 @@ class Watch:
         waiting = {item.key for item in self._items}
         reached = tuple(key for key in dict.fromkeys(item.key for item in due) if key not in waiting | ended)
         return Sighting(reached, tuple(failures), known)
+
+    def _seen(self, due: list[_Item], now: float) -> tuple[list[_Item], _Failures, dict[str, Resource]]:
+        """Return the items that still wait, the failures, and the polled resources with their facts.
+
+        A refused query ends the waits that need it. So the queries are asked one by one after a refusal.
+        """
+        try:
+            known = _poll(self._ask, due, now)
+        except CallError as error:
+            groups = _by_query(due)
+            if len(groups) > 1 and not error.passing:
+                parts = [self._seen(group, now) for group in groups]
+                known = {name: one for _left, _failures, found in parts for name, one in found.items()}
+                return [item for part in parts for item in part[0]], [one for part in parts for one in part[1]], known
+            # Some of EC2's servers may not know a new id yet.
+            lost = self._monotonic() - self._heard > LOST
+            if lost or (not error.passing and not error.code.endswith(".NotFound")):
+                return [], [(error, tuple(dict.fromkeys(item.key for item in due)))], {}
+            self._trouble = error
+            return due, [], {}
+        self._heard = self._monotonic()
+        return (*_judge(due, known, self._heard), known)
+
+
+def _by_query(items: Iterable[_Item]) -> list[list[_Item]]:
+    """Return the items in groups, each of which one query answers."""
+    groups: dict[tuple[str, Place], list[_Item]] = defaultdict(list)
+    for item in items:
+        groups[GOALS[item.wait.goal].kind, item.wait.place].append(item)
+    return list(groups.values())
 
 
 def _next(item: _Item, now: float) -> float:
@@ -300,15 +307,14 @@ def _poll(ask: Ask, pending: Sequence[_Item], now: float) -> dict[str, Resource]
             known.update((resource.resource_id, resource) for resource in found)
 
     # Modifications first: a volume that is read after its modification took effect shows the new values.
-    modified = [item.resource for item in pending if item.fact == "modification"]
-    learn(by_id("DescribeVolumesModifications", "volume-id", modified))
+    learn(modification_queries(item.resource for item in pending if item.fact is MODIFICATION))
     by_kind: dict[tuple[str, Place], list[str]] = {}
     for item in pending:
         by_kind.setdefault((GOALS[item.wait.goal].kind, item.wait.place), []).append(item.resource)
     learn(query for (kind, place), ids in by_kind.items() for query in resource_queries(kind, ids, place))
     # Only a running instance needs its status checks.
     running = {one.resource_id for one in known.values() if isinstance(one, Instance) and one.state == "running"}
-    learn(status_queries(item.resource for item in pending if item.fact == "status" and item.resource in running))
+    learn(status_queries(item.resource for item in pending if item.fact is STATUS_CHECKS and item.resource in running))
     return known
 
 
@@ -319,7 +325,7 @@ def _judge(pending: Sequence[_Item], known: Mapping[str, Resource], now: float) 
     wrong: list[tuple[_Item, str]] = []
     for item in pending:
         verdict = item.verdict(known)
-        resource = known.get(item.resource)
+        resource = item.found(known)
         if verdict.failed:
             failed.append((item, f"{item.wish} but is {verdict.seen}"))
         elif verdict.done:

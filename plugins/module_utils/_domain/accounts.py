@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Protocol
 
 from .._kernel.errors import SpecError
+from .._kernel.facts import CALLER_IDENTITY, account_query
 from .._kernel.places import HERE, Place
 from .._kernel.resources import Image, Instance, Snapshot
 from .._kernel.state import Query, State
@@ -38,11 +39,6 @@ class CopyPlace(Protocol):
     @property
     def where(self) -> str:
         """The place as messages show it."""
-
-
-def account_query(place: Place = HERE) -> Query:
-    """Return the query for the account of the place's credentials."""
-    return Query("GetCallerIdentity", service="sts", place=place)
 
 
 class Accounts:
@@ -86,8 +82,9 @@ class Accounts:
     def of(self, profile: str | None) -> str:
         """Return the account of a profile, None for the task's own; empty where it is unknown."""
         places = [copy.place for copy in self._copies if copy.profile == profile] if profile else [HERE]
-        answers = (self._state.fact(f"{place}/account", place) for place in places)
-        return self._owners.get(profile) or next((str(account) for account in answers if account), "")
+        answers = (CALLER_IDENTITY.of(self._state, place) for place in places)
+        named = (answer.account for answer in answers if answer is not None and answer.account is not None)
+        return self._owners.get(profile) or next(named, "")
 
     @property
     def all(self) -> frozenset[str] | None:
@@ -106,8 +103,8 @@ class Accounts:
             return ""
         for profile in (copy.profile, None):
             if not self.of(profile):
-                place = self._places[profile]
-                code = self._state.fact(f"{place}/account-refused", place) or "no answer"
+                answer = CALLER_IDENTITY.of(self._state, self._places[profile])
+                code = (answer.refusal if answer is not None else None) or "no answer"
                 whose = f"the profile {profile}" if profile else "the task"
                 return (
                     f"copies to {copy.where}: GetCallerIdentity with the credentials of {whose} failed: {code}. Allow "

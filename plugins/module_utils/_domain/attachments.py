@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from .._kernel.facts import type_facts, type_queries
 from .._kernel.resources import Instance, Volume
 from .._kernel.state import Query, State, by_id
 from .device_names import automatic_names, device_letters, device_trouble
-from .instance_facts import type_facts, type_queries
 
 
 def attachment_queries(instance: Instance) -> tuple[Query, ...]:

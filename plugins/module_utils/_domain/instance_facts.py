@@ -2,11 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The meaning of an instance's facts for its successor, and the queries for facts beyond DescribeInstances.
+"""The meaning of an instance's facts for its successor.
 
-The first part is a table of every member of EC2's Instance (boto3's names) and every attribute of
-DescribeInstanceAttribute. docs/instance_facts.md shows users the same table. A test compares both with botocore's
-model.
+The table has every member of EC2's Instance (boto3's names) and every attribute of DescribeInstanceAttribute.
+docs/instance_facts.md shows users the same table. A test compares both with botocore's model.
 
 Private to this collection.
 """
@@ -18,13 +17,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .._kernel.ids import is_planned
 from .._kernel.resources import Instance
-from .._kernel.state import Query, State, by_id
 
 CARRIED = "carried"
 DERIVED = "derived"
 REFUSED = "refused"
+AUTOSCALING_GROUP = "aws:autoscaling:groupName"
+"""AWS's tag with the Auto Scaling group of an instance."""
 
 
 @dataclass(frozen=True)
@@ -355,26 +354,3 @@ def zone_kind(zone: str, region: str) -> str:
     if not zone.startswith(region) or re.fullmatch(f"{re.escape(region)}[a-z]", zone):
         return ""
     return "Wavelength Zone" if "-wl" in zone else "Local Zone"
-
-
-# --- facts beyond DescribeInstances -----------------------------------------------------------------------------------
-
-AUTOSCALING_GROUP = "aws:autoscaling:groupName"
-
-
-def type_queries(*instance_types: str) -> tuple[Query, ...]:
-    """Return the queries for facts about these instance types: instance store, processors and network cards."""
-    return by_id("DescribeInstanceTypes", "instance-type", instance_types)
-
-
-def type_facts(state: State, instance_type: str) -> Mapping[str, Any]:
-    """Return boto3's InstanceTypeInfo, or an empty mapping if EC2 does not offer the type here."""
-    found: Mapping[str, Any] = state.fact(f"{instance_type}/type") or {}
-    return found
-
-
-def attribute_query(instance_id: str, attribute: str) -> tuple[Query, ...]:
-    """Return the query for one attribute of one instance. EC2 has no bulk read. A planned instance needs no query."""
-    if is_planned(instance_id):
-        return ()
-    return (Query("DescribeInstanceAttribute", arguments=(("Attribute", attribute), ("InstanceId", instance_id))),)

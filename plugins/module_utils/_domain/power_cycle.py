@@ -16,13 +16,24 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from .._kernel import tags as tag_names
+from .._kernel.errors import StorageError
+from .._kernel.facts import (
+    IS_PERSISTENT,
+    MEMBERSHIP,
+    STOP_PROTECTION,
+    attribute_query,
+    membership_queries,
+    spot_queries,
+    type_facts,
+    type_queries,
+)
 from .._kernel.ids import is_planned
 from .._kernel.plan import Change, Stage, Wait
 from .._kernel.resources import Instance
-from .._kernel.state import Query, State, by_id
+from .._kernel.state import Query, State
 from .._kernel.tags import boto3_tags
 from .hold import forget, has_passing_address, held, lasting_hold
-from .instance_facts import AUTOSCALING_GROUP, attribute_query, type_facts, type_queries
+from .instance_facts import AUTOSCALING_GROUP
 
 # Stop protection has no bulk read, but one call for each instance. Beyond this number, EC2 itself refuses the stop.
 MOST_ATTRIBUTE_READS = 20
@@ -30,8 +41,6 @@ MOST_ATTRIBUTE_READS = 20
 NO_CAPACITY = frozenset({"InsufficientInstanceCapacity", "InsufficientHostCapacity"})
 # EC2's code for a start while the instance still stops. A rollback does not wait for the stop, so it tries again.
 _STILL_STOPPING = frozenset({"IncorrectInstanceState"})
-# DescribeAutoScalingInstances takes 50 ids.
-_AUTOSCALING_IDS = 50
 # EC2, "Burstable performance instances": these types have EBS volumes only, which spares a question.
 _EBS_ONLY = re.compile(r"t(2|3|3a|4g)\.")
 _SHOULD_STOP = "stop the {state} instance"
@@ -67,21 +76,35 @@ def running_of(instances: Iterable[Instance]) -> list[Instance]:
 def stop_queries(instances: Iterable[Instance], *, lose_instance_store: bool) -> Iterator[Query]:
     """Yield the queries that `stop_troubles` needs about the running ones of these instances.
 
-    Nothing is asked about instances that are only planned, but for their types.
+    Nothing is asked about instances that are only planned, but for their types. The queries about single instances are
+    optional, see `unanswered_about`.
     """
     stopping = running_of(instances)
     real = [item for item in stopping if not is_planned(item.instance_id)]
-    members = sorted(item.instance_id for item in real if AUTOSCALING_GROUP in item.tags)
-    for start in range(0, len(members), _AUTOSCALING_IDS):
-        ids = tuple(members[start : start + _AUTOSCALING_IDS])
-        yield Query("DescribeAutoScalingInstances", arguments=(("InstanceIds", ids),), service="autoscaling")
-    requests = [item.spot_request_id for item in real if item.spot_request_id]
-    yield from by_id("DescribeSpotInstanceRequests", "spot-instance-request-id", requests)
+    yield from _optional(membership_queries(item.instance_id for item in real if AUTOSCALING_GROUP in item.tags))
+    yield from _optional(spot_queries(item.spot_request_id for item in real if item.spot_request_id))
     if not lose_instance_store:
         yield from type_queries(*(item.instance_type for item in stopping if not _EBS_ONLY.match(item.instance_type)))
     if len(real) <= MOST_ATTRIBUTE_READS:
         for item in real:
-            yield from attribute_query(item.instance_id, "disableApiStop")
+            yield from _optional(attribute_query(STOP_PROTECTION, item.instance_id))
+
+
+def _optional(queries: Iterable[Query]) -> Iterator[Query]:
+    return (dataclasses.replace(query, optional=True) for query in queries)
+
+
+def unanswered_about(state: State, instance: Instance) -> tuple[StorageError, ...]:
+    """Return why AWS did not answer queries of `stop_queries` about this instance. Without the answers it may not be
+    stopped.
+    """
+    subjects = {instance.instance_id, instance.spot_request_id or instance.instance_id}
+    return tuple(error for query, error in state.unanswered.items() if not subjects.isdisjoint(_asked_about(query)))
+
+
+def _asked_about(query: Query) -> Iterator[str]:
+    for _name, value in (*query.filters, *query.arguments):
+        yield from (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ()
 
 
 def stop_troubles(
@@ -93,19 +116,19 @@ def stop_troubles(
     """
     if instance.operator is not None:
         yield f"is managed by {instance.operator}. Stop it through that service"
-    member = state.fact(f"{instance.instance_id}/autoscaling")
-    if member is not None and member["lifecycle"] != "Standby":
+    member = MEMBERSHIP.of(state, instance.instance_id)
+    if member is not None and not member.is_standby:
         yield (
-            f"is {member['lifecycle']} in the Auto Scaling group {member['group']}, which would replace the stopped "
+            f"is {member.lifecycle} in the Auto Scaling group {member.group}, which would replace the stopped "
             "instance. First put it in Standby"
         )
-    if instance.lifecycle == "spot" and state.fact(f"{instance.spot_request_id}/spotType") != "persistent":
+    if instance.lifecycle == "spot" and not IS_PERSISTENT.of(state, instance.spot_request_id):
         yield "is a one-time spot instance, and EC2 stops only those of persistent requests"
     if not lose_instance_store:
         trouble = instance_store_trouble(state, instance)
         if trouble is not None:
             yield f"cannot be stopped without loss: {trouble}. Set lose_instance_store: true to accept that"
-    if state.fact(f"{instance.instance_id}/disableApiStop"):
+    if STOP_PROTECTION.of(state, instance.instance_id):
         yield "has stop protection (DisableApiStop)"
     if hibernate and not (instance.facts.get("HibernationOptions") or {}).get("Configured"):
         yield "was not launched with hibernation configured"

@@ -19,7 +19,7 @@ from .._kernel.ids import planned_in_filters, substitute, substitute_filters
 from .._kernel.plan import Change, Recheck
 from .._kernel.report import Withdrawal
 from .._kernel.state import Query
-from .ports import Gateway
+from .ports import Gateway, Outcome
 
 _NOT_OF_A_MEMBER = frozenset({"AuthFailure", "OptInRequired", "RequestExpired", "Blocked", "PendingVerification"})
 """EC2's codes for refusals that are about the caller. No part of the call would fare better alone."""
@@ -48,18 +48,21 @@ def is_deferred(changes: Sequence[Change], error: StorageError) -> bool:
     return isinstance(error, CallError) and all(error.code in change.deferrable for change in changes)
 
 
-def bind(change: Change, bindings: Mapping[str, str]) -> Change:
-    """Return *change* with EC2's ids in place of planned ones. The resource that it creates keeps its planned id."""
+def bind(change: Change, outcome: Outcome) -> Change:
+    """Return *change* with EC2's ids in place of planned ones, and with the start times of planned snapshots.
+
+    The resource that it creates keeps its planned id.
+    """
+    identity, bindings = change.identity, outcome.bindings
     if not bindings:
         return change
-    identity = change.identity
     return dataclasses.replace(
         change,
-        resource=change.resource if change.creates else substitute(change.resource, bindings),
-        parameters=substitute(change.parameters, bindings),
-        after=None if change.after is None else substitute(change.after, bindings),
+        resource=change.resource if change.creates else outcome.bound(change.resource),
+        parameters=outcome.bound(change.parameters),
+        after=None if change.after is None else outcome.bound(change.after),
         identity=None if identity is None else _bound_query(identity, bindings),
-        token=substitute(change.token, bindings),
+        token=outcome.bound(change.token),
         unless=tuple(_bound_query(query, bindings) for query in change.unless),
     )
 
@@ -75,33 +78,54 @@ class Checked:
     """The result of the checks before a call, by the number of the change.
 
     ``left_out``: changes that are superfluous. ``withdrawn``: changes that the stage's recheck withdraws, with the
-    ``warning`` about them. ``error``: why none of the changes may be made.
+    ``warning`` about them. ``errors``: why changes may not be made.
     """
 
     left_out: frozenset[int] = frozenset()
     withdrawn: Mapping[int, Withdrawal] = field(default_factory=dict)
     warning: str = ""
-    error: StorageError | None = None
+    errors: Mapping[int, StorageError] = field(default_factory=dict)
 
 
 def check(gateway: Gateway, changes: Sequence[Change], recheck: Recheck | None) -> Checked:
     """Ask whether *changes*, which are bound, are still wanted (`Change.unless`, `Recheck`) and allowed
     (`Change.provided`).
+
+    The queries of *recheck* are about a whole place. Without their answers, none of the changes may be made.
     """
+    numbers = range(len(changes))
     try:
-        left_out = frozenset(_superfluous(gateway, changes))
-        resources = {change.resource for change in changes}
-        found = recheck.withdrawn(gateway.ask(recheck.queries(resources))) if recheck is not None else {}
-        _require_provided(gateway, changes)
+        found = recheck.withdrawn(gateway.ask(recheck.queries({one.resource for one in changes}))) if recheck else {}
     except StorageError as error:
-        return Checked(error=error)
+        return Checked(errors=dict.fromkeys(numbers, error))
+    verdicts = _verdicts(gateway, changes)
+    left_out = frozenset(number for number in numbers if verdicts[number] is True)
+    errors = {number: verdict for number in numbers if isinstance(verdict := verdicts[number], StorageError)}
     withdrawn = {
         number: found[change.resource]
         for number, change in enumerate(changes)
-        if change.resource in found and number not in left_out
+        if change.resource in found and number not in left_out and number not in errors
     }
     told = {changes[number].resource: why for number, why in withdrawn.items()}
-    return Checked(left_out, withdrawn, recheck.warning(told) if recheck is not None and told else "")
+    return Checked(left_out, withdrawn, recheck.warning(told) if recheck and told else "", errors)
+
+
+def _verdicts(gateway: Gateway, changes: Sequence[Change]) -> list[StorageError | bool]:
+    """Return, for each change, the error that forbids it, or whether it is superfluous.
+
+    All queries are asked at once. If AWS refuses one of them, they are asked again for each change by itself.
+    """
+    try:
+        superfluous = _superfluous(gateway, changes)
+        objections = _objections(gateway, changes)
+    except StorageError as error:
+        if len(changes) == 1:
+            return [error]
+        return [_verdicts(gateway, [change])[0] for change in changes]
+    return [
+        Superseded(text) if (text := objections.get(number)) else number in superfluous
+        for number in range(len(changes))
+    ]
 
 
 def _superfluous(gateway: Gateway, changes: Sequence[Change]) -> list[int]:
@@ -116,13 +140,14 @@ def _superfluous(gateway: Gateway, changes: Sequence[Change]) -> list[int]:
     return [number for number, several in asked.items() if any(answers[query] for query in several)]
 
 
-def _require_provided(gateway: Gateway, changes: Sequence[Change]) -> None:
-    """Raise Superseded if a precondition of a change does not hold any more."""
-    wanted = [(change.resource, change.provided) for change in changes if change.provided is not None]
-    answers = gateway.ask([provided.query for _resource, provided in wanted]) if wanted else {}
-    objections = [provided.objection(answers[provided.query], resource) for resource, provided in wanted]
-    if any(objections):
-        raise Superseded(" ".join(text for text in objections if text))
+def _objections(gateway: Gateway, changes: Sequence[Change]) -> dict[int, str]:
+    """Return, by the number of the change, why its precondition does not hold any more; an empty text if it does."""
+    wanted = {number: one.provided for number, one in enumerate(changes) if one.provided is not None}
+    answers = gateway.ask([provided.query for provided in wanted.values()]) if wanted else {}
+    return {
+        number: provided.objection(answers[provided.query], changes[number].resource)
+        for number, provided in wanted.items()
+    }
 
 
 def require_wanted(gateway: Gateway, changes: Sequence[Change]) -> None:

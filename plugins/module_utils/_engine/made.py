@@ -17,7 +17,8 @@ from typing import Any
 from .._kernel.ids import GENERATIONS, client_token
 from .._kernel.plan import Change
 from .._kernel.proofs import is_copy
-from .._kernel.resources import Fact, Image, Instance, Resource, Snapshot, Volume
+from .._kernel.resources import Image, Instance, Resource, Snapshot, Volume
+from .._kernel.storage_facts import MODIFICATION
 
 FAILED = frozenset({"error", "failed", "invalid", "deregistered"})
 _FAR_FUTURE = datetime.max.replace(tzinfo=UTC)
@@ -85,11 +86,11 @@ _TARGET = {
 
 def asked_for(change: Change, fact: Resource) -> bool:
     """Return whether the volume's latest modification is, or includes, the one that this ModifyVolume asks for."""
-    if not isinstance(fact, Fact) or fact.fact_id != f"{change.resource}/modification":
-        return False
-    target = fact.value["target"]
-    return fact.value["state"] != "failed" and all(
-        target.get(_TARGET[name]) == wanted for name, wanted in change.parameters.items()
+    latest = MODIFICATION.read(fact, change.resource)
+    return (
+        latest is not None
+        and latest.state != "failed"
+        and all(getattr(latest.target, _TARGET[name]) == wanted for name, wanted in change.parameters.items())
     )
 
 

@@ -19,11 +19,11 @@ from typing import Any, Protocol
 from .._aws.waiting import Watch
 from .._kernel.errors import StorageError, together
 from .._kernel.failures import CallError
-from .._kernel.ids import kind_of
+from .._kernel.ids import substitute
 from .._kernel.plan import Change
 from .._kernel.progress import Progress
 from .._kernel.report import Withdrawal
-from .._kernel.resources import Resource
+from .._kernel.resources import Resource, Snapshot
 from .._kernel.state import Query
 
 
@@ -118,12 +118,12 @@ class Host(Protocol):
 class Outcome:
     """The outcome of a plan.
 
-    ``bindings`` maps planned ids to EC2's, and the moments of planned snapshots (`ids.moment_of`) to their start times.
-    ``observed`` has the resources as the waits last saw them. ``deferred`` has changes that EC2 refused for now, with
-    its refusal. ``withdrawn`` has changes that a stage's recheck left out, with the reason. ``seconds`` has, by id, how
-    long after its begin the run saw a resource as the plan wants it. ``errors`` are in the plan's order. ``causes`` has
-    the resource of the failed step because of which a change is not tried, by the Python identity of the change.
-    ``reasons`` has the error of each change that failed, or whose effect did not come, in the same way.
+    ``bindings`` maps planned ids to EC2's. ``observed`` has the resources as the waits last saw them. ``deferred`` has
+    changes that EC2 refused for now, with its refusal. ``withdrawn`` has changes that a stage's recheck left out, with
+    the reason. ``seconds`` has, by id, how long after its begin the run saw a resource as the plan wants it. ``errors``
+    are in the plan's order. ``causes`` has the resource of the failed step because of which a change is not tried, by
+    the Python identity of the change. ``reasons`` has the error of each change that failed, or whose effect did not
+    come, in the same way.
     """
 
     done: list[Change] = field(default_factory=list)
@@ -145,10 +145,14 @@ class Outcome:
         """Return the error of the task: the only one, several as one, or None."""
         return together(self.errors)
 
-    @property
-    def ids(self) -> dict[str, str]:
-        """Return EC2's ids by planned id."""
-        return {name: found for name, found in self.bindings.items() if kind_of(name) != "moment"}
+    def start_of(self, snapshot: str) -> datetime | None:
+        """Return the start time of a planned snapshot, None until a wait has seen it."""
+        seen = self.observed.get(self.bindings.get(snapshot, ""))
+        return seen.start_time if isinstance(seen, Snapshot) else None
+
+    def bound(self, value: Any) -> Any:
+        """Return *value* with EC2's ids and start times, as far as they are known, see `ids.substitute`."""
+        return substitute(value, self.bindings, self.start_of)
 
     @property
     def deferred_changes(self) -> list[Change]:

@@ -53,7 +53,7 @@ def success(
         "msg": visible(headline(made.changes, figures(entities), planned=outcome is None)),
         "changed": not made.is_empty,
         "plan": plan.published(),
-        "planned_ids": outcome.ids if outcome else {},
+        "planned_ids": dict(outcome.bindings) if outcome else {},
         "api_calls": dict(calls),
     }
 
@@ -91,7 +91,7 @@ def refusal(error: StorageError, plan: Plan, calls: Mapping[str, int]) -> dict[s
         "plan": plan.published(),
         "planned_ids": {},
         "api_calls": dict(calls),
-        "error": described(error),
+        **errors_of(error),
         "done": [],
         "failed_changes": [],
         "not_tried": plan.published(),
@@ -106,7 +106,7 @@ def failure(error: StorageError, plan: Plan, outcome: Outcome, calls: Mapping[st
     """
 
     def published(changes: Iterable[Change]) -> list[dict[str, Any]]:
-        entries: list[dict[str, Any]] = [substitute(change.published(), outcome.bindings) for change in changes]
+        entries: list[dict[str, Any]] = [outcome.bound(change.published()) for change in changes]
         return entries
 
     so_far = plan.report.so_far(outcome.done, _withdrawals(outcome), outcome.bindings)
@@ -119,9 +119,9 @@ def failure(error: StorageError, plan: Plan, outcome: Outcome, calls: Mapping[st
         **(so_far if outcome.error is not None else {}),
         "changed": bool(outcome.done or outcome.rolled_back) or unclear,
         "plan": plan.published(),
-        "planned_ids": outcome.ids,
+        "planned_ids": dict(outcome.bindings),
         "api_calls": dict(calls),
-        "error": described(error),
+        **errors_of(error, plan.refused),
         "done": published(outcome.done),
         "failed_changes": published([*outcome.failed, *outcome.deferred_changes]),
         "not_tried": [
@@ -170,13 +170,28 @@ def sentences(*texts: str) -> str:
     return first
 
 
+def errors_of(error: StorageError, refused: StorageError | None = None) -> dict[str, Any]:
+    """Return ``error``, the first error, and ``errors``, all of them. *refused*: that of the part that was left out."""
+    several = [*_each(error), *(_each(refused) if refused is not None and refused is not error else ())]
+    return {"error": described(error), "errors": [described(one) for one in several]}
+
+
+def _each(error: StorageError) -> Iterator[StorageError]:
+    """Yield the errors that this one stands for."""
+    several = error.errors if isinstance(error, Several) else getattr(error, "causes", ())
+    for one in several:
+        yield from _each(one)
+    if not several:
+        yield error
+
+
 def described(error: StorageError) -> dict[str, Any]:
     """Return ``{code, message, operation}``: AWS's own where AWS refused, else the kind of error and its message.
 
     If AWS named a time for the next attempt, the mapping has ``not_before`` too.
     """
     if isinstance(error, Incomplete):
-        return described(error.cause)
+        return described(error.causes[0])
     if isinstance(error, Several):
         return {**described(error.errors[0]), "message": str(error)}
     if isinstance(error, Unanswered):

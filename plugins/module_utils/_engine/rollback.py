@@ -74,7 +74,7 @@ def explained(error: WaitError, outcome: Outcome, *, is_back: bool) -> WaitError
 
     *is_back*: the rollback finished, or there is none.
     """
-    planned = {made: name for name, made in outcome.ids.items()}
+    planned = {made: name for name, made in outcome.bindings.items()}
     texts = [str(error).rstrip(".") + "."]
     texts += [f"{made} is {planned[made]} in the plan." for made in error.resources[:_NAMED] if made in planned]
     if error.how == "timeout":

@@ -26,14 +26,13 @@ from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleA
 from .._aws.gateway import Ec2Gateway, module_clients
 from .._kernel.display import visible
 from .._kernel.errors import SpecError, StorageError
+from .._kernel.facts import DEFERRAL, Deferral
 from .._kernel.failures import CallError
 from .._kernel.ids import is_planned, planned_in
 from .._kernel.plan import Feature, Plan, guard
 from .._kernel.prediction import bound, overlay
 from .._kernel.progress import SILENT, Progress
-from .._kernel.resources import Fact
 from .._kernel.state import NeedsAnswers, Query, State, by_id
-from .._kernel.times import format_moment
 from . import rendering
 from .apply import apply
 from .options import COMMON, Options, assumed_entries, module_arguments
@@ -248,7 +247,7 @@ def execute(feature: Feature, shell: Shell, gateway: Gateway) -> None:
         predicted = overlay(state, plan.published(), everywhere=True)
         result = _done(feature, spec, plan, predicted, gateway) if shell.check_mode else None
         if result is not None and plan.refused is not None:
-            result = {**result, "msg": str(plan.refused), "error": rendering.described(plan.refused)}
+            result = {**result, "msg": str(plan.refused), **rendering.errors_of(plan.refused)}
     except StorageError as error:
         shell.fail(visible(str(error)), rendering.refusal(error, plan, gateway.calls))
         return
@@ -354,19 +353,13 @@ def _told(feature: Feature, spec: Any, state: State, plan: Plan, outcome: Outcom
 
 
 def _after(state: State, plan: Plan, outcome: Outcome) -> State:
-    """Return *state* after the changes of *plan* that were made, as last seen. A deferred one adds
-    ``<resource>/deferred``.
-    """
+    """Return *state* after the changes of *plan* that were made, as last seen. A deferred one adds a `DEFERRAL`."""
     predicted = overlay(state, plan.without(outcome.left_changes).published(), everywhere=True)
     facts = [
-        Fact(
-            f"{outcome.bindings.get(change.resource, change.resource)}/deferred",
-            {
-                "code": refusal.code,
-                "message": refusal.message,
-                "not_before": None if refusal.not_before is None else format_moment(refusal.not_before),
-            },
+        DEFERRAL.fact(
+            outcome.bindings.get(change.resource, change.resource),
+            Deferral(refusal.code, refusal.message, refusal.not_before),
         )
         for change, refusal in outcome.deferred
     ]
-    return bound(predicted, outcome.bindings).with_resources([*outcome.observed.values(), *facts])
+    return bound(predicted, outcome.bindings, outcome.start_of).with_resources([*outcome.observed.values(), *facts])

@@ -21,10 +21,9 @@ from typing import Any
 from .._kernel.errors import StorageError
 from .._kernel.failures import CallError, WaitError
 from .._kernel.graph import Graph, Step, graph_of, rollback_of
-from .._kernel.ids import is_planned, kind_of, moment_of, planned_in, substitute
+from .._kernel.ids import is_planned, substitute
 from .._kernel.plan import Change, Recheck, Stage
-from .._kernel.resources import Image, Resource, Snapshot, from_view
-from .._kernel.times import format_instant
+from .._kernel.resources import Image, Resource, from_view, subject_of
 from .calls import Checked, bind, check, halves, is_deferred, require_wanted
 from .duplicates import Settled, settle
 from .once import Once
@@ -63,7 +62,6 @@ class Scheduler:
         self._watch = gateway.watch()
         self._has_waited = False
         self._gone: set[str] = set()
-        self._moments = _moments_in(graph)
         self._queues = Queues()
         self._unchecked: list[Step] = []
         self._repeats: list[tuple[float, Call]] = []
@@ -113,16 +111,18 @@ class Scheduler:
 
     def _queue(self, step: Step) -> None:
         if step.change is not None:
-            self._queues.add(step, bind(step.change, self.outcome.bindings), self._gateway.monotonic())
+            self._queues.add(step, bind(step.change, self.outcome), self._gateway.monotonic())
 
     def _check(self) -> None:
         """Ask once, for all steps that begin now, whether their changes are still wanted and allowed."""
-        by_recheck: dict[int, list[Step]] = defaultdict(list)
+        groups: dict[tuple[int, str], list[Step]] = defaultdict(list)
         for step in self._unchecked:
-            by_recheck[id(step.stage.recheck)].append(step)
+            # A place whose queries AWS does not answer ends no changes elsewhere.
+            place = step.change.region if step.change is not None and step.stage.recheck is not None else ""
+            groups[id(step.stage.recheck), place].append(step)
         self._unchecked = []
-        for steps in by_recheck.values():
-            changes = [bind(step.change, self.outcome.bindings) for step in steps if step.change is not None]
+        for steps in groups.values():
+            changes = [bind(step.change, self.outcome) for step in steps if step.change is not None]
             recheck = steps[0].stage.recheck if self._has_waited else None
 
             def ask(changes: Sequence[Change] = changes, recheck: Recheck | None = recheck) -> Checked:
@@ -139,8 +139,8 @@ class Scheduler:
         for number, step in enumerate(steps):
             if step.change is None:
                 continue
-            if checked.error is not None:
-                self._fail(step, checked.error)
+            if number in checked.errors:
+                self._fail(step, checked.errors[number])
             elif number in checked.withdrawn:
                 self.outcome.withdrawn.append((step.change, checked.withdrawn[number]))
                 self.walk.finish(step)
@@ -342,15 +342,11 @@ class Scheduler:
         """Keep the resources of a step as EC2 shows them, with their facts."""
         bindings = self.outcome.bindings
         names = {substitute(resource, bindings) for wait in step.waits for resource in wait.resources} - self._gone
-        found = {key: one for key, one in seen.items() if key in names or key.partition("/")[0] in names}
+        found = {key: one for key, one in seen.items() if subject_of(one) in names}
         self.outcome.observed.update(found)
         self.outcome.seconds.update(dict.fromkeys(found, self._gateway.monotonic() - self._began))
         if step.change is not None:
             self._bind_parts(step.change, found)
-        for name, resource_id in list(bindings.items()) if self._moments else ():
-            snapshot, moment = found.get(resource_id), moment_of(name)
-            if moment in self._moments and isinstance(snapshot, Snapshot) and snapshot.start_time is not None:
-                bindings[moment] = format_instant(snapshot.start_time)
 
     def _bind_parts(self, change: Change, seen: Mapping[str, Resource]) -> None:
         """Note EC2's ids of the snapshots that it has made for the devices of a new image."""
@@ -439,10 +435,3 @@ def _name_of(step: Step) -> str:
     if step.change is not None:
         return step.change.resource
     return step.waits[0].resources[0] if step.waits else ""
-
-
-def _moments_in(graph: Graph) -> frozenset[str]:
-    """Return the planned start times of snapshots that the plan's copies record."""
-    copies = (step.change for step in graph.steps if step.change is not None and step.change.operation.copies)
-    names = {name for change in copies for name in planned_in(change.parameters)}
-    return frozenset(name for name in names if kind_of(name) == "moment")

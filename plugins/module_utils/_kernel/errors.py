@@ -48,15 +48,15 @@ class Unanswered(UnsafePlan):
 
 
 class Incomplete(StorageError):
-    """The task did only a part of its work. It returns the code and operation of ``cause``."""
+    """The task did only a part of its work. It returns ``causes``, and the code and operation of the first."""
 
-    def __init__(self, message: str, cause: StorageError) -> None:
+    def __init__(self, message: str, *causes: StorageError) -> None:
         super().__init__(message)
-        self.cause = cause
+        self.causes = causes
 
 
 class Several(StorageError):
-    """Several failures of one run. The task returns the code and operation of the first."""
+    """Several failures of one run. The task returns all of them, and the code and operation of the first."""
 
     def __init__(self, errors: Sequence[StorageError]) -> None:
         super().__init__(f"{len(errors)} failures: {'; '.join(bounded(str(error).rstrip('.') for error in errors))}.")

@@ -8,10 +8,12 @@ A planner writes stages, in the order that the user sees. This file derives the 
 
 - A step of a plain stage depends on every step of the stages before it.
 - A step of a stage that is `Stage.apart` depends on earlier steps that change or await its own resource. It depends on
-  the creation, the tags, the sharing and the waits of every other resource that its request names, or that is in
+  the creation, tags, sharing, waits and removal of every other resource that its request names, or that is in
   `Change.after_steps`. The last change of a resource, such as its deletion, also depends on earlier steps that use it.
+- An attachment also depends on earlier changes of its instance, but not on other attachments to it.
 - Steps with one rollback form a transaction. Inside it every stage waits for the one before, and whatever depends on a
-  part of it depends on the whole. It begins only once all steps are done that any of its own depends on.
+  part of it depends on the whole. It begins only once all steps are done that any of its own depends on. A resource
+  that the transaction only uses, such as a snapshot of which many volumes are made, ties no steps together.
 
 Dependencies lead only to earlier stages, so the graph has no cycle.
 
@@ -35,7 +37,9 @@ class Step:
     """A change and the waits that show it is done, or waits alone. A step without both only joins others.
 
     ``number``: its place in the plan. ``needs``: the numbers of the steps that it depends on. ``waits``: each for one
-    resource. ``transaction``: the number of its transaction, None for a step that is rolled back alone.
+    resource. ``transaction``: the number of its transaction, None for a step that is rolled back alone. ``changed``:
+    the resources that it changes or awaits. ``joined``: the instances to which it attaches a resource. ``used``: other
+    resources that its request names.
     """
 
     number: int
@@ -44,14 +48,44 @@ class Step:
     waits: tuple[Wait, ...] = ()
     needs: frozenset[int] = frozenset()
     transaction: int | None = None
+    changed: frozenset[str] = frozenset()
+    joined: frozenset[str] = frozenset()
+    used: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, number: int, stage: Stage, change: Change | None, waits: tuple[Wait, ...]) -> Step:
+        """Return the step of a change, of waits or of both, with the resources that it is about."""
+        changed, joined, used = set[str](), set[str](), set[str]()
+        for wait in waits:
+            changed.update(wait.resources)
+            if kind_of(wait.about):
+                (joined if wait.goal in _JOINING else changed).add(wait.about)
+        if change is not None:
+            changed.add(change.resource)
+            instance = change.parameters.get("InstanceId")
+            if change.operation.links and isinstance(instance, str):
+                (joined if change.operation.joins else changed).add(instance)
+            used.update(planned_in(change.parameters), _named(change.parameters))
+        joined -= changed
+        return cls(
+            number,
+            stage,
+            change,
+            waits,
+            changed=frozenset(changed),
+            joined=frozenset(joined),
+            used=frozenset(used - changed - joined),
+        )
+
+    @property
+    def subjects(self) -> frozenset[str]:
+        """The resources that the step changes, awaits or joins."""
+        return self.changed | self.joined
 
     @property
     def resources(self) -> frozenset[str]:
-        """The ids of the resources that the step is about."""
-        found = resources_of(self.change) if self.change is not None else set()
-        for wait in self.waits:
-            found |= resources_of_wait(wait)
-        return frozenset(found)
+        """All resources that the step is about."""
+        return self.changed | self.joined | self.used
 
 
 @dataclass(frozen=True)
@@ -62,22 +96,8 @@ class Graph:
     transactions: tuple[frozenset[int], ...] = ()
 
 
-def subjects_of(change: Change) -> set[str]:
-    """Return the ids of the resources that a change changes: its own and, for an attachment, the instance."""
-    instance = change.parameters.get("InstanceId") if change.operation.links else None
-    return {change.resource, instance} if isinstance(instance, str) else {change.resource}
-
-
-def resources_of(change: Change) -> set[str]:
-    """Return the ids of the resources that a change is about: its subjects, and those that its request names."""
-    return {*subjects_of(change), *planned_in(change.parameters), *_named(change.parameters)}
-
-
-def resources_of_wait(wait: Wait) -> set[str]:
-    """Return the ids of the resources that a wait is about."""
-    return {*wait.resources, *([wait.about] if kind_of(wait.about) else [])}
-
-
+_JOINING = frozenset({"attached", "claimed"})
+"""The goals of waits for an attachment."""
 _NAMES = frozenset({"InstanceId", "VolumeId", "SnapshotId", "SourceSnapshotId", "ImageId", "SourceImageId"})
 
 
@@ -97,8 +117,9 @@ def _named(parameters: Any) -> Iterator[str]:
 def graph_of(stages: Sequence[Stage]) -> Graph:
     """Return the graph of a plan's stages."""
     builder = _Builder()
-    for union, stage in zip(_transactions(stages), stages, strict=True):
-        builder.add(stage, union)
+    several = [[Step.of(0, stage, change, waits) for change, waits in _paired(stage)] for stage in stages]
+    for steps, union, stage in zip(several, _transactions(stages, several), stages, strict=True):
+        builder.add(stage, steps, union)
     for members in builder.members:
         _begin_together(builder.steps, members)
     return Graph(tuple(builder.steps), tuple(frozenset(found) for found in builder.members))
@@ -124,7 +145,9 @@ def rollback_of(step: Step, members: Iterable[Step]) -> tuple[Stage, ...]:
     concerned = frozenset[str]().union(*(member.resources for member in members))
     found = []
     for stage in step.stage.on_failure:
-        changes = tuple(change for change in stage.changes if not concerned.isdisjoint(resources_of(change)))
+        changes = tuple(
+            change for change in stage.changes if not concerned.isdisjoint(Step.of(0, stage, change, ()).resources)
+        )
         waits = tuple(
             dataclasses.replace(wait, resources=present)
             for wait in stage.waits
@@ -159,21 +182,25 @@ class _Union:
             self._parent[self.find(other)] = self.find(first)
 
 
-def _transactions(stages: Sequence[Stage]) -> list[_Union | None]:
-    """Return, for each stage, the groups of resources of its transactions. None for a stage without transactions."""
+def _transactions(stages: Sequence[Stage], several: Sequence[Sequence[Step]]) -> list[_Union | None]:
+    """Return, for each stage, the groups of resources of its transactions. None for a stage without transactions.
+
+    *several*: the steps of each stage.
+    """
+    subjects: dict[str, set[str]] = defaultdict(set)
+    for stage, steps in zip(stages, several, strict=True):
+        subjects[stage.transaction].update(*(step.subjects for step in steps))
     unions: dict[str, _Union] = defaultdict(_Union)
     found: list[_Union | None] = []
-    for stage in stages:
+    for stage, steps in zip(stages, several, strict=True):
         if not stage.apart or not stage.transaction:
             found.append(None)
             continue
         union = unions[stage.transaction]
         found.append(union)
-        for change in stage.changes:
-            union.join({*resources_of(change), *change.after_steps})
-        for wait in stage.waits:
-            for resource in wait.resources:
-                union.join(resources_of_wait(dataclasses.replace(wait, resources=(resource,))))
+        for step in steps:
+            others = step.used.union(step.change.after_steps if step.change is not None else ())
+            union.join(step.subjects | (others & subjects[stage.transaction]))
     return found
 
 
@@ -206,8 +233,10 @@ class _Builder:
         self._stage = -1
         self._changed = _Latest()
         """The steps that change or await a resource."""
+        self._joined: dict[str, list[int]] = defaultdict(list)
+        """The steps that attach something to an instance."""
         self._made: dict[str, list[int]] = defaultdict(list)
-        """The steps that create, await, tag or share a resource."""
+        """The steps that create, await, tag, share or remove a resource."""
         self._used: dict[str, list[int]] = defaultdict(list)
         """The steps that use a resource."""
         self._numbers: dict[tuple[int, str], int] = {}
@@ -215,19 +244,19 @@ class _Builder:
         """The newest step that joins a whole transaction, by transaction."""
         self._all: int | None = None
         """The newest step that joins all steps before it."""
-        self._joined = 0
+        self._in_all = 0
         self._groups: tuple[int, frozenset[str]] = (-1, frozenset())
 
-    def add(self, stage: Stage, union: _Union | None) -> None:
+    def add(self, stage: Stage, steps: Iterable[Step], union: _Union | None) -> None:
         """Add the steps of *stage*, and after a transaction's steps a step that joins it so far."""
         self._stage += 1
         before = [] if stage.apart else self._everything(stage)
         first = len(self.steps)
         touched: set[int] = set()
-        for change, waits in _paired(stage):
-            step = Step(len(self.steps), stage, change, waits)
+        for step in steps:
+            step.number = len(self.steps)
             needs = {*before, *self._needed(step, first)}
-            step.transaction = self._transaction(stage, union, step.resources)
+            step.transaction = self._transaction(stage, union, step.subjects)
             if step.transaction is not None:
                 touched.add(step.transaction)
                 if self._ended[step.transaction] >= 0:
@@ -241,28 +270,28 @@ class _Builder:
         self.steps.append(step)
         if step.transaction is not None:
             self.members[step.transaction].add(step.number)
-        awaited = {resource for wait in step.waits for resource in wait.resources}
-        subjects = set().union(*map(resources_of_wait, step.waits))
-        if step.change is not None:
-            subjects |= subjects_of(step.change)
-            if step.change.creates or step.change.operation.retags or step.change.operation.prepares:
-                awaited.add(step.change.resource)
-            for resource in resources_of(step.change) - subjects:
-                self._used[resource].append(step.number)
-        for resource in awaited:
+        made = {resource for wait in step.waits for resource in wait.resources}
+        change = step.change
+        if change is not None and (change.creates or change.operation.readies):
+            made.add(change.resource)
+        for resource in made:
             self._made[resource].append(step.number)
-        for resource in subjects:
+        for resource in step.used:
+            self._used[resource].append(step.number)
+        for resource in step.joined:
+            self._joined[resource].append(step.number)
+        for resource in step.changed:
             self._changed.note(self._stage, resource, step.number)
 
     def _everything(self, stage: Stage) -> list[int]:
         """Return a step that joins all before it. A plain stage depends on it."""
-        new = [step.number for step in self.steps[self._joined :]]
+        new = [step.number for step in self.steps[self._in_all :]]
         if not new:
             return [] if self._all is None else [self._all]
         number = len(self.steps)
         needs = frozenset(new if self._all is None else [*new, self._all])
         self.steps.append(Step(number, stage, needs=needs))
-        self._all, self._joined = number, number + 1
+        self._all, self._in_all = number, number + 1
         return [number]
 
     def _needed(self, step: Step, first: int) -> Iterator[int]:
@@ -271,22 +300,21 @@ class _Builder:
         *first*: the number of the first step of the stage.
         """
         change, found = step.change, list[int]()
-        subjects = set().union(*map(resources_of_wait, step.waits)) | (subjects_of(change) if change else set())
-        for resource in subjects:
+        for resource in step.subjects:
             found += self._changed.before(self._stage, resource)
+        for resource in step.changed:
+            found += self._joined[resource]
         if change is not None:
-            for resource in (*(resources_of(change) - subjects), *change.after_steps):
+            for resource in (*step.used, *change.after_steps):
                 found += self._made[resource]
             if change.operation.is_last:
                 found += self._used[change.resource]
-        if change is None:
+        else:
             # A wait depends on the changes of its own stage too, but not on tags: they do not lead to its goal.
-            same = ((one.number, one.change) for one in self.steps[first:] if one.change is not None)
-            yield from (
-                number
-                for number, other in same
-                if not other.operation.retags and not subjects.isdisjoint(subjects_of(other))
-            )
+            for other in self.steps[first:]:
+                leads = other.change is not None and not other.change.operation.retags
+                if leads and not (step.changed.isdisjoint(other.subjects) and step.joined.isdisjoint(other.changed)):
+                    yield other.number
         for number in found:
             if number < first:
                 transaction = self.steps[number].transaction

@@ -12,16 +12,19 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self, TypeAlias
 
 from . import tags as tag_names
 from .errors import SpecError
+from .times import format_instant
 
 KINDS = {"i": "instance", "ami": "image", "snap": "snapshot", "vol": "volume"}
 _PREFIXES = {kind: prefix for prefix, kind in KINDS.items()}
 # EC2 ids have 8 (until 2016) or 17 hexadecimal digits.
 _ID = re.compile(r"(i|ami|snap|vol)-(?:[0-9a-f]{8}|[0-9a-f]{17})")
-_PLANNED = re.compile(r"\(new (instance|image|snapshot|volume|version|moment) [^()]+\)")
+_PLANNED = re.compile(r"\(new (instance|image|snapshot|volume|version) [^()]+\)")
 _BEGINNING = "(new "
 COPIED_VOLUME = "vol-ffffffff"
 """EC2's volume id of a copied snapshot: "an arbitrary volume ID" that must not be used for anything."""
@@ -31,11 +34,6 @@ _IMAGE_NAME = re.compile(r"[A-Za-z0-9()\[\] ./\-'@_]{3,128}")
 def planned(kind: str, name: str) -> str:
     """Return the planned id of a resource: ``(new image web/1)``."""
     return f"(new {kind} {name.translate(str.maketrans('()', '[]'))})"
-
-
-def moment_of(snapshot: str) -> str:
-    """Return the placeholder of a planned snapshot's start time: ``(new moment …)`` for ``(new snapshot …)``."""
-    return snapshot.replace("(new snapshot ", "(new moment ", 1)
 
 
 def is_planned(resource: object) -> bool:
@@ -96,7 +94,7 @@ def require_image_name(value: str, option: str = "image_name") -> str:
 
 # Other people write tags, and a text of theirs may look like a planned id, even like one of the very plan. So planned
 # ids are replaced only where a plan writes them. All other text is carried as it is.
-_TAGS_WITH_IDS = frozenset({tag_names.COPY_OF, tag_names.REPLACED_BY, tag_names.TAKEN})
+_TAGS_WITH_IDS = frozenset({tag_names.COPY_OF, tag_names.REPLACED_BY})
 _NAMES_OF_IDS = ("Id", "Ids", "_id", "_ids", "resource", "DefaultVersion", "version")
 _SENTENCES = frozenset({"reason", "reasons", "notes"})
 IMAGE_DATA_TYPE = "aws:ec2:image"
@@ -111,16 +109,47 @@ _END_OF_COPY = re.compile(
 
 Filters: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
 """A query's filters: names and values."""
-_Reader: TypeAlias = Callable[[str], str]
-"""Returns the replacement of a text with planned ids."""
+Starts: TypeAlias = Callable[[str], datetime | None]
+"""Returns EC2's start time of a planned snapshot, or None while it is unknown."""
 
 
-def substitute(value: Any, bindings: Mapping[str, str]) -> Any:
+class StartText(str):
+    """A text with the start time of a snapshot that the plan makes: a tag of its copy, or the copy's Description.
+
+    EC2 decides the time. Until a wait has seen it, the text has ``(new moment …)`` in its place, as plans show it.
+    """
+
+    snapshot: str
+    _around: tuple[str, str]
+
+    @classmethod
+    def about(cls, snapshot: str, before: str = "", after: str = "") -> Self:
+        """Return the text with the start time of the planned *snapshot* between *before* and *after*."""
+        moment = snapshot.replace("(new snapshot ", "(new moment ", 1)
+        made = cls(f"{before}{moment}{after}")
+        made.snapshot, made._around = snapshot, (before, after)
+        return made
+
+    def at(self, moment: datetime) -> str:
+        """Return the text with EC2's start time."""
+        return format_instant(moment).join(self._around)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """How a value is read: ``ids`` returns the replacement of a text with planned ids, ``start`` of a StartText."""
+
+    ids: Callable[[str], str]
+    start: Callable[[StartText], str] = str
+
+
+def substitute(value: Any, bindings: Mapping[str, str], starts: Starts = lambda _snapshot: None) -> Any:
     """Return *value* with EC2's id in place of every planned id, at any depth of mappings and sequences.
 
-    A bare text is an id or a sentence. A text that only looks like a planned id, such as a user's tag, is kept.
+    A bare text is an id or a sentence. A text that only looks like a planned id, such as a user's tag, is kept. A
+    `StartText` gets the time that *starts* knows.
     """
-    return _read(value, _replacing(bindings))
+    return _read(value, _replacing(bindings, starts))
 
 
 def planned_in(value: Any) -> set[str]:
@@ -142,8 +171,12 @@ def planned_in_filters(filters: Filters) -> set[str]:
     return found
 
 
-def _replacing(bindings: Mapping[str, str]) -> _Reader:
-    return lambda text: _PLANNED.sub(lambda match: bindings.get(match[0], match[0]), text)
+def _replacing(bindings: Mapping[str, str], starts: Starts = lambda _snapshot: None) -> _Reader:
+    def start(text: StartText) -> str:
+        moment = starts(text.snapshot)
+        return text if moment is None else text.at(moment)
+
+    return _Reader(lambda text: _PLANNED.sub(lambda match: bindings.get(match[0], match[0]), text), start)
 
 
 def _noting(found: set[str]) -> _Reader:
@@ -151,7 +184,7 @@ def _noting(found: set[str]) -> _Reader:
         found.update(match[0] for match in _PLANNED.finditer(text))
         return text
 
-    return note
+    return _Reader(note)
 
 
 def _read(value: Any, reader: _Reader, name: str = "") -> Any:
@@ -177,14 +210,17 @@ def _read(value: Any, reader: _Reader, name: str = "") -> Any:
 
 def _read_text(text: str, reader: _Reader, name: str) -> str:
     if not name or name in _SENTENCES:
-        return reader(text)
+        return reader.ids(text)
     if name in ("Description", "description"):
-        return _END_OF_COPY.sub(lambda end: reader(end[0]), text)
-    return reader(text) if is_planned(text) and name.endswith(_NAMES_OF_IDS) else text
+        text = reader.start(text) if isinstance(text, StartText) else text
+        return _END_OF_COPY.sub(lambda end: reader.ids(end[0]), text)
+    return reader.ids(text) if is_planned(text) and name.endswith(_NAMES_OF_IDS) else text
 
 
 def _read_tag(key: str, text: str, reader: _Reader) -> str:
-    return reader(text) if key in _TAGS_WITH_IDS else text
+    if isinstance(text, StartText):
+        return reader.start(text)
+    return reader.ids(text) if key in _TAGS_WITH_IDS else text
 
 
 def _read_filters(filters: Filters, reader: _Reader) -> Filters:
@@ -232,7 +268,7 @@ def copy_description(
     instance: str,
     original: str,
     region: str,
-    taken: str,
+    taken: datetime | None,
     *,
     account: str = "",
     volumes: int = 0,
@@ -241,22 +277,29 @@ def copy_description(
 ) -> str:
     """Return the Description of a copy: its snapshot, its volume and, for a part of a set, its instance.
 
-    *original* and *taken*, its start time, may be planned ids. EC2's values replace them before the call. *account*:
-    the account of the original, for a copy in another account. It has the first right to room. The original's
-    *volumes*, *attached* and *slot* follow, in this order, as far as EC2's 255 characters go. With the longest name of
-    a policy and of a region, the rest fits.
+    *taken*: the start time of the *original*. None if the plan makes the original: EC2 decides then, see `StartText`.
+    *account*: the account of the original, for a copy in another account. It has the first right to room. The
+    original's *volumes*, *attached* and *slot* follow, in this order, as far as EC2's 255 characters go. With the
+    longest name of a policy and of a region, the rest fits.
     """
     named = f"{policy_in_ascii(policy)}: {volume} on {instance}" if instance else f"{policy_in_ascii(policy)}: {volume}"
     room = LONGEST_DESCRIPTION - len(f"{named}, {_REAL_ID}, from {region}, taken {_REAL_MOMENT}")
     origin = f"{account}/{region}" if account and len(account) < room else region
     room -= len(origin) - len(region)
-    text = f"{named}, {original}, from {origin}, taken {taken}"
+    facts = ""
     for fact in _facts(volumes, attached, slot):
         room -= len(fact)
         if room < 0:
             break
-        text += fact
-    return text
+        facts += fact
+    return start_text(original, taken, f"{named}, {original}, from {origin}, taken ", facts)
+
+
+def start_text(snapshot: str, started: datetime | None, before: str = "", after: str = "") -> str:
+    """Return a text with the start time of a snapshot between *before* and *after*. None: the plan makes it."""
+    if started is None:
+        return StartText.about(snapshot, before, after)
+    return f"{before}{format_instant(started)}{after}"
 
 
 def _facts(volumes: int, attached: str, slot: str) -> Iterator[str]:

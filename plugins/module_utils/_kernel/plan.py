@@ -18,13 +18,15 @@ from typing import Any, Protocol, TypeAlias
 
 from . import tags as tag_names
 from .errors import StorageError, UnsafePlan
-from .ids import kind_of, moment_of, planned_in, without_moment
+from .ids import kind_of, planned_in, without_moment
 from .places import HERE, Place
 from .report import PlanReport, Withdrawal
 from .resources import Resource
 from .state import Query, State
 
-_NO_IDENTITY = (tag_names.ORIGIN, tag_names.PARTS, tag_names.TRIAL, tag_names.MACHINE, tag_names.COPIED_TO)
+_NO_IDENTITY = frozenset(
+    {tag_names.ORIGIN, *tag_names.ORIGINS, tag_names.PARTS, tag_names.TRIAL, tag_names.MACHINE, tag_names.COPIED_TO}
+)
 """The collection's tags that describe the bearer, and not the purpose for which it was made."""
 _HASHED = frozenset({"UserData", "UefiData"})
 """Request parameters that may hold secrets: passwords in user data, keys in UEFI variables."""
@@ -48,10 +50,10 @@ class Operation:
     ``copies``: of another snapshot, which the request names.
     ``joint``: one call makes all of its parts, however many.
     ``links``: it is about a resource and an instance, so one stage may have it twice for the resource.
+    ``joins``: it attaches the resource to the instance. Other attachments to the instance do not depend on it.
     ``removes``: the resource is gone afterwards.
     ``retags``: it changes nothing but tags.
-    ``prepares``: others need the resource as the change leaves it, such as the copy of a shared image, or the name and
-    the snapshots of a deregistered one.
+    ``prepares``: others need the resource as the change leaves it, such as the copy of a shared image.
     ``service``: AWS's service that has the operation.
     ``is_last``: whatever uses the resource in a plan is done before, such as the copy of a snapshot before its
     deletion.
@@ -69,12 +71,18 @@ class Operation:
     copies: bool = False
     joint: bool = False
     links: bool = False
+    joins: bool = False
     removes: bool = False
     retags: bool = False
     prepares: bool = False
     is_last: bool = False
     at_once: int | None = None
     service: str = "ec2"
+
+    @property
+    def readies(self) -> bool:
+        """Others may need the resource as the change leaves it: tagged, shared or removed."""
+        return self.retags or self.prepares or self.is_last
 
 
 OPERATIONS: Mapping[str, Operation] = {
@@ -89,7 +97,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "RunInstances": Operation(creates=("Instances", 0, "InstanceId"), token=True),
     "CreateVolume": Operation(creates=("VolumeId",), token=True),
     # A repeated call gets this code, and so does a call that comes after another run's. The wait tells which.
-    "AttachVolume": Operation("VolumeId", already=frozenset({"VolumeInUse"}), links=True),
+    "AttachVolume": Operation("VolumeId", already=frozenset({"VolumeInUse"}), links=True, joins=True),
     "DetachVolume": Operation(
         "VolumeId", already=frozenset({"IncorrectState", "InvalidAttachment.NotFound"}), links=True
     ),
@@ -132,7 +140,6 @@ OPERATIONS: Mapping[str, Operation] = {
     "DeregisterImage": Operation(
         "ImageId",
         already=frozenset({"InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"}),
-        prepares=True,
         is_last=True,
     ),
 }
@@ -157,7 +164,8 @@ class Change:
     """One mutating call, or one resource's part of a call that takes many.
 
     ``resource``: the changed resource, or the planned id of the new one.
-    ``parameters``: the request in boto3's shape without that id. Planned ids in it are replaced before the call.
+    ``parameters``: the request in boto3's shape without that id. Before the call, EC2's ids replace planned ones in it,
+    and EC2's start times the placeholders in `ids.StartText`.
     ``before``, ``after``: partial views of the resource before and after the change. ``before`` None: it is new.
     ``after`` None: it is gone.
     ``identity``: the query that finds the new resource or, for ModifyVolume, the modification. For operations that EC2
@@ -168,7 +176,7 @@ class Change:
     ``deferrable``: EC2's codes with which a refusal is no failure. The change is left to a later run.
     ``unless``: queries that are asked right before the call. If one finds something, the change is left out.
     ``after_steps``: ids of other resources. In a stage that is `Stage.apart`, the change is made only once earlier
-    steps have made them, have tagged them, and have seen them complete.
+    steps have made, tagged and shared them, have seen them complete, and have removed them.
     ``passed_over``: ids that ``identity`` finds and that the plan has not chosen. They never count as the new resource.
     ``provided``: also asked right before the call. An objection fails the change (`Superseded`) without a call.
     ``rehearsed``: before the first change, EC2 is asked with DryRun whether it allows this one.
@@ -416,7 +424,7 @@ def guard(plan: Plan, known: Iterable[str] = ()) -> Plan:
     one volume to several instances are separate. A later attempt must recognise every new resource, and every change
     that must not be made twice, by a client token or by identity and tags.
     """
-    made = {name for resource in known for name in (resource, moment_of(resource))}
+    made = set(known)
     for stage in plan.stages:
         seen: set[tuple[str, ...]] = set()
         for change in stage.changes:
@@ -439,9 +447,7 @@ def guard(plan: Plan, known: Iterable[str] = ()) -> Plan:
                     f"{change.action} of {change.resource} needs {', '.join(sorted(missing))}, but no earlier stage "
                     "makes it"
                 )
-        for change in stage.changes:
-            if change.creates:
-                made.update((change.resource, moment_of(change.resource), *_parts_of(change)))
+        made |= {name for change in stage.changes if change.creates for name in (change.resource, *_parts_of(change))}
     return plan
 
 

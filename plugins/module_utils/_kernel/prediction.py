@@ -13,9 +13,9 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .ids import is_planned, planned_in, substitute
+from .ids import Starts, is_planned, planned_in, substitute
 from .places import HERE, Place
-from .resources import Fact, Image, Resource, Snapshot, from_view, new_from_view, view
+from .resources import Fact, Image, Resource, Snapshot, facts_in, from_view, new_from_view, view
 from .state import State, resource_key
 
 
@@ -25,7 +25,7 @@ def overlay(state: State, entries: Iterable[Mapping[str, Any]], *, everywhere: b
     A plan predicts its own result with *everywhere*, in all regions that it touches. A check run lays the entries of
     earlier tasks over EC2's answers, except those of places about which the task has asked nothing. An existing
     resource that was not read is skipped: its entry only has the fields that change. ``facts`` of an entry's ``after``
-    are facts by their ids.
+    are facts about its resource, see `facts.FactKind.view`.
     """
     resources = dict(state.resources)
     asked = {query.place for query in state.answered}
@@ -37,9 +37,7 @@ def overlay(state: State, entries: Iterable[Mapping[str, Any]], *, everywhere: b
             continue
         key = f"{place} {resource_id}" if place else resource_id
         known = resources.get(key)
-        for fact_id, value in ((after or {}).get("facts") or {}).items():
-            fact = Fact(fact_id, value)
-            resources[resource_key(fact, place)] = fact
+        resources.update((resource_key(fact, place), fact) for fact in facts_in(resource_id, after or {}))
         if after is None:
             resources.pop(key, None)
         elif known is not None and not isinstance(known, Fact):
@@ -56,8 +54,11 @@ def overlay(state: State, entries: Iterable[Mapping[str, Any]], *, everywhere: b
     return dataclasses.replace(state, resources=resources)
 
 
-def bound(state: State, bindings: Mapping[str, str]) -> State:
-    """Return *state* with EC2's ids in place of the planned ids in *bindings*, also inside fields and tags."""
+def bound(state: State, bindings: Mapping[str, str], starts: Starts = lambda _snapshot: None) -> State:
+    """Return *state* with EC2's ids in place of the planned ids in *bindings*, also inside fields and tags.
+
+    Texts with the start time of a planned snapshot get the one that *starts* knows.
+    """
     if not bindings:
         return state
     resources: dict[str, Resource] = {}
@@ -66,6 +67,6 @@ def bound(state: State, bindings: Mapping[str, str]) -> State:
         if not isinstance(resource, Fact):
             fields = view(resource)
             if planned_in(fields):
-                resource = from_view(resource.kind, substitute(fields, bindings), resource)
+                resource = from_view(resource.kind, substitute(fields, bindings, starts), resource)
         resources[resource_key(resource, Place.parse(place))] = resource
     return dataclasses.replace(state, resources=resources)

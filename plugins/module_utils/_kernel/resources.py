@@ -13,7 +13,7 @@ Private to this collection.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, TypeAlias
@@ -234,20 +234,30 @@ class Volume:
 class Fact:
     """An answer that is no resource: an attribute of an instance, the members of a group, the users of an image.
 
-    ``fact_id`` names the resource and the fact, as in ``i-0abc/userData``. ``value`` is plain data.
+    ``name`` and the type of ``value`` are those of a kind in `facts` or `storage_facts`, which makes and reads the
+    fact. ``subject``: what the fact is about; empty for a place as a whole. A tuple lists what several entries or pages
+    of an answer say about the subject.
     """
 
     kind: ClassVar[str] = "fact"
-    fact_id: str
+    name: str
+    subject: str = ""
     value: Any = None
 
     @property
     def resource_id(self) -> str:
-        """The id in a state."""
-        return self.fact_id
+        """The id in a state, such as ``i-0abc/userData``."""
+        return f"{self.subject}/{self.name}" if self.subject else self.name
 
 
 Resource: TypeAlias = "Instance | Image | Snapshot | Volume | Fact"
+
+
+def subject_of(resource: Resource) -> str:
+    """Return the id of a resource, or of the one that a fact is about."""
+    return resource.subject if isinstance(resource, Fact) else resource.resource_id
+
+
 _CLASSES: Mapping[str, type[Any]] = {cls.kind: cls for cls in (Instance, Image, Snapshot, Volume)}
 _NESTED: Mapping[tuple[str, str], type[Any]] = {
     ("instance", "block_devices"): BlockDevice,
@@ -304,6 +314,12 @@ def from_view(kind: str, fields: Mapping[str, Any], base: Resource | None = None
         values[name] = value
     made: Resource = cls(**values) if base is None else dataclasses.replace(base, **values)
     return made
+
+
+def facts_in(resource_id: str, fields: Mapping[str, Any]) -> Iterator[Fact]:
+    """Yield the facts about a resource in its view: ``facts`` has the values by the names of their kinds."""
+    for name, value in (fields.get("facts") or {}).items():
+        yield Fact(name, resource_id, tuple(value) if isinstance(value, list) else value)
 
 
 def new_from_view(resource_id: str, fields: Mapping[str, Any]) -> Resource | None:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from .errors import StorageError
 from .ids import is_planned
-from .places import HERE, Place, parameter_name
+from .places import HERE, Place
 from .resources import Fact, Image, Instance, Resource, Snapshot, Volume
 
 T = TypeVar("T")
@@ -100,15 +100,6 @@ def literal(value: str) -> str:
 def images_by_id(ids: Iterable[str]) -> tuple[Query, ...]:
     """Return the queries for these images. EC2 only shows disabled images, and others' deprecated ones, on request."""
     return by_id("DescribeImages", "image-id", ids, IncludeDeprecated=True, IncludeDisabled=True)
-
-
-def parameter_queries(parameters: Iterable[str], place: Place = HERE) -> tuple[Query, ...]:
-    """Return the queries for these SSM parameters (`places.parameter_id`) of a place. SSM takes ten names in a call."""
-    names = sorted({parameter_name(place, parameter) for parameter in parameters})
-    return tuple(
-        Query("GetParameters", arguments=(("Names", tuple(names[start : start + 10])),), service="ssm", place=place)
-        for start in range(0, len(names), 10)
-    )
 
 
 def tag_filters(tags: Mapping[str, str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -198,10 +189,12 @@ class State:
         """Return the volume of that id. None if it does not exist, or was not asked for."""
         return self._find(Volume, resource_id)
 
-    def fact(self, fact_id: str, place: Place = HERE) -> Any:
-        """Return the value of a fact in a place. None if AWS has none, or it was not asked for."""
-        found = self._find(Fact, fact_id, place)
-        return None if found is None else found.value
+    def fact(self, fact_id: str, place: Place = HERE) -> Fact | None:
+        """Return the fact of that id in a place. None if AWS has none, or it was not asked for.
+
+        Only the kinds of facts read it, see `facts.FactKind`.
+        """
+        return self._find(Fact, fact_id, place)
 
     def refusal(self, operation: str) -> StorageError | None:
         """Return why AWS did not answer an optional query of this operation, or None."""
@@ -245,6 +238,13 @@ class State:
         for query, found in answers.items():
             resources.update((resource_key(resource, query.place), resource) for resource in found)
         return dataclasses.replace(self, resources=resources, answered=self.answered | set(answers))
+
+    def without(self, ids: Iterable[str]) -> State:
+        """Return this state without these resources of the task's own region."""
+        gone = set(ids)
+        return dataclasses.replace(
+            self, resources={key: resource for key, resource in self.resources.items() if key not in gone}
+        )
 
     def with_resources(self, resources: Iterable[Resource]) -> State:
         """Return this state with these resources in place of their former versions."""

@@ -40,6 +40,8 @@ TAKEN = PREFIX + "taken"
 SET = PREFIX + "set"
 PARTS = PREFIX + "parts"
 ORIGIN = PREFIX + "origin"
+# Three tags for the volumes of a set, since one value holds the records of five.
+ORIGINS = (PREFIX + "origins", PREFIX + "origins-2", PREFIX + "origins-3")
 SHARED_WITH = PREFIX + "shared-with"
 LOCK = PREFIX + "lock"
 ADOPTED_BY = PREFIX + "adopted-by"

@@ -16,10 +16,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from .resources import Fact, Image, Instance, Resource, Snapshot, Volume, VolumeAttachment
-
-PARAMETER = "parameter"
-"""The kind of an SSM parameter, a fact with the id of `places.parameter_id`."""
+from .facts import STATUS_CHECKS, FactKind, StatusChecks
+from .resources import Image, Instance, Resource, Snapshot, Volume, VolumeAttachment
+from .storage_facts import MODIFICATION, PARAMETER, Modification
 
 
 @dataclass(frozen=True)
@@ -74,17 +73,14 @@ def _running(resource: Resource | None, _fact: Any, launched: str) -> Verdict:
     return Verdict(failed=True, seen=f"{verdict.seen}: EC2 could not start it. {remedy}")
 
 
-def _healthy(resource: Resource | None, status: Any, about: str) -> Verdict:
-    """Done when the instance runs and both status checks are ``ok``. *status*: (system, instance) of
-    DescribeInstanceStatus.
-    """
+def _healthy(resource: Resource | None, checks: StatusChecks | None, about: str) -> Verdict:
+    """Done when the instance runs and both status checks are ``ok``."""
     verdict = _running(resource, None, about)
     if not verdict.done:
         return verdict
-    checks = tuple(status or ())
-    seen = f"running, status checks {'/'.join(checks) or 'not reported'}"
+    seen = "not reported" if checks is None else f"{checks.system}/{checks.instance}"
     # `impaired` may still pass, as AWS documents for slow boots. Only the time limit decides.
-    return Verdict(done=bool(checks) and all(check == "ok" for check in checks), seen=seen)
+    return Verdict(done=checks is not None and checks.are_passed, seen=f"running, status checks {seen}")
 
 
 def _terminated(resource: Resource | None, _fact: Any, _about: str) -> Verdict:
@@ -188,46 +184,46 @@ def _deleted(resource: Resource | None, _fact: Any, _about: str) -> Verdict:
     return Verdict(done=True, seen="gone") if resource is None else _state(resource, ("deleted",), ())
 
 
-def _modification(resource: Resource | None, modification: Any, good: tuple[str, ...], bad: tuple[str, ...]) -> Verdict:
-    """Judge by the state of the volume's latest modification, the fact ``<volume>/modification``; empty without one."""
+def _modification(
+    resource: Resource | None, latest: Modification | None, good: tuple[str, ...], bad: tuple[str, ...]
+) -> Verdict:
+    """Judge by the state of the volume's latest modification; empty without one."""
     lost = _state(resource, (), _LOST)
     if resource is None or lost.failed:
         return lost
-    state, message = ((modification or {}).get(name) or "" for name in ("state", "message"))
+    state, message = ("", None) if latest is None else (latest.state, latest.message)
     seen = f"{state or 'not modified'}{f' ({message})' if message else ''}"
     return Verdict(done=state in good, failed=state in bad, seen=seen)
 
 
-def _modified(resource: Resource | None, modification: Any, _about: str) -> Verdict:
+def _modified(resource: Resource | None, latest: Modification | None, _about: str) -> Verdict:
     # `optimizing`: the volume has its new size and type. The rest may take hours and does no harm.
-    return _modification(resource, modification, ("optimizing", "completed"), ("failed",))
+    return _modification(resource, latest, ("optimizing", "completed"), ("failed",))
 
 
-def _modifiable(resource: Resource | None, modification: Any, _about: str) -> Verdict:
+def _modifiable(resource: Resource | None, latest: Modification | None, _about: str) -> Verdict:
     """Done when EBS takes another modification, if the volume's daily budget has one left."""
-    return _modification(resource, modification, ("", "completed", "failed"), ())
+    return _modification(resource, latest, ("", "completed", "failed"), ())
 
 
-def _published(resource: Resource | None, _fact: Any, image_id: str) -> Verdict:
+def _published(_resource: Resource | None, value: str | None, image_id: str) -> Verdict:
     """Done when the parameter names the image. SSM checks the value of an image parameter after its answer."""
-    if not isinstance(resource, Fact):
-        return Verdict(seen="not visible")
-    value = resource.value["value"]
-    return Verdict(done=value == image_id, seen=str(value))
+    return Verdict(seen="not visible") if value is None else Verdict(done=value == image_id, seen=value)
 
 
 @dataclass(frozen=True)
 class Goal:
     """The ``kind`` of resource, and its ``verdict``.
 
-    ``fact``: the fact ``<resource>/<fact>`` that the verdict needs too. ``wish``: the aim for messages, with a place
-    for the goal's other resource. If empty, the goal's name stands in messages. ``gone``: the usual reason if the
-    resource is not there any more.
+    ``fact``: the kind of fact about the resource that the verdict needs too. If it has the name of the kind, AWS shows
+    the resource only as this fact. ``wish``: the aim for messages, with a
+    place for the goal's other resource. If empty, the goal's name stands in messages. ``gone``: the usual reason if
+    the resource is not there any more.
     """
 
     kind: str
     verdict: Judge
-    fact: str = ""
+    fact: FactKind[Any] | None = None
     wish: str = ""
     gone: str = ""
 
@@ -236,7 +232,7 @@ GOALS: Mapping[str, Goal] = {
     # `running` right after StopInstances is an old answer. Only the end of the instance is a failure.
     "stopped": Goal(Instance.kind, _reaches("stopped", "shutting-down", "terminated")),
     "running": Goal(Instance.kind, _running),
-    "healthy": Goal(Instance.kind, _healthy, fact="status"),
+    "healthy": Goal(Instance.kind, _healthy, fact=STATUS_CHECKS),
     "terminated": Goal(Instance.kind, _terminated),
     "completed": Goal(Snapshot.kind, _reaches("completed", "error", "recoverable", "recovering")),
     "captured": Goal(Image.kind, _captured),
@@ -247,10 +243,16 @@ GOALS: Mapping[str, Goal] = {
     "claimed": Goal(Volume.kind, _claimed, wish="attached to {about}"),
     "detached": Goal(Volume.kind, _detached, wish="detached from {about}"),
     "settled": Goal(Volume.kind, _settled, wish="attached or detached"),
-    "modified": Goal(Volume.kind, _modified, fact="modification"),
-    "modifiable": Goal(Volume.kind, _modifiable, fact="modification"),
+    "modified": Goal(Volume.kind, _modified, fact=MODIFICATION),
+    "modifiable": Goal(Volume.kind, _modifiable, fact=MODIFICATION),
     "deleted": Goal(Volume.kind, _deleted),
-    "published": Goal(PARAMETER, _published, wish="{about}", gone="SSM has not accepted the image as its value"),
+    "published": Goal(
+        PARAMETER.name,
+        _published,
+        fact=PARAMETER,
+        wish="{about}",
+        gone="SSM has not accepted the image as its value",
+    ),
 }
 
 

@@ -13,6 +13,35 @@ from typing import Any
 import botocore.session
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws import codec, decoding
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import (
+    CALLER_IDENTITY,
+    CLASSIC_LOAD_BALANCERS,
+    CPU_CREDITS,
+    ENCRYPTION_BY_DEFAULT,
+    ENCRYPTION_KEY,
+    INSTANCE_TYPE,
+    IS_PERSISTENT,
+    IS_USABLE_ZONE,
+    KMS_KEY,
+    MEMBERSHIP,
+    SHUTDOWN_BEHAVIOR,
+    STATUS_CHECKS,
+    STOP_PROTECTION,
+    TARGET_GROUPS,
+    TARGETS,
+    TERMINATION_PROTECTION,
+    UEFI_DATA,
+    UNKNOWN_KEY,
+    UNUSABLE_KEY,
+    USER_DATA,
+    CallerIdentity,
+    ClassicLoadBalancer,
+    Membership,
+    StatusChecks,
+    Target,
+    TargetGroup,
+    usable_key,
+)
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.places import Place
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import OPERATIONS, Change
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
@@ -28,6 +57,30 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
     view,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, by_id
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import (
+    FAST_RESTORES,
+    IS_PUBLIC,
+    LAUNCH_CONFIGURATIONS,
+    LAUNCH_PERMISSIONS,
+    LOCK,
+    MODIFICATION,
+    PARAMETER,
+    TEMPLATE_VERSIONS,
+    TIERING,
+    USAGE,
+    USAGE_REPORTS,
+    USERS,
+    VOLUME_PERMISSIONS,
+    FastRestoreZone,
+    LaunchConfiguration,
+    Modification,
+    Performance,
+    SnapshotLock,
+    TemplateVersion,
+    Tiering,
+    Usage,
+    UsageReport,
+)
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import boto3_tags
 from botocore.validate import ParamValidator
 
@@ -153,13 +206,14 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
     (
         Query("GetParameters", (), (("Names", ("/web",)),), "ssm", Place("eu-west-1")),
         {"Parameters": [{"Name": "/web", "Value": "ami-1", "DataType": "aws:ec2:image"}], "InvalidParameters": []},
-        [Fact("eu-west-1:/web", {"value": "ami-1", "data_type": "aws:ec2:image"})],
+        [PARAMETER.fact("eu-west-1:/web", "ami-1")],
     ),
     (
         Query("GetEbsDefaultKmsKeyId", place=Place("eu-west-1")),
         {"KmsKeyId": "alias/aws/ebs"},
-        [Fact("eu-west-1/ebsDefaultKey", "alias/aws/ebs")],
+        [ENCRYPTION_KEY.fact("alias/aws/ebs")],
     ),
+    (Query("GetEbsDefaultKmsKeyId"), {}, []),
     (
         Query("DescribeLaunchTemplateVersions", (), (("LaunchTemplateName", "web"),)),
         {
@@ -174,57 +228,58 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
             ]
         },
         [
-            Fact(
-                "web/launchTemplate",
-                [{"template": "lt-1", "name": "web", "version": 3, "default": True, "data": {"ImageId": "ami-1"}}],
+            TEMPLATE_VERSIONS.fact(
+                "web", (TemplateVersion("lt-1", "web", 3, is_default=True, data={"ImageId": "ami-1"}),)
             )
         ],
     ),
     (
+        Query("DescribeLaunchTemplateVersions", (), (("LaunchTemplateId", "lt-1"),)),
+        {"LaunchTemplateVersions": []},
+        [TEMPLATE_VERSIONS.fact("lt-1", ())],
+    ),
+    (
         Query("DescribeInstanceTypes", (("instance-type", ("m5.large",)),)),
         {"InstanceTypes": [TYPE]},
-        [Fact("m5.large/type", TYPE)],
+        [INSTANCE_TYPE.fact("m5.large", TYPE)],
     ),
     (
         Query("DescribeInstanceAttribute", (), ATTRIBUTE),
         {"UserData": {"Value": "aGk="}},
-        [Fact("i-1/userData", "aGk=")],
+        [USER_DATA.fact("i-1", "aGk=")],
     ),
-    (Query("DescribeInstanceAttribute", (), ATTRIBUTE), {"UserData": {}}, [Fact("i-1/userData", None)]),
+    (Query("DescribeInstanceAttribute", (), ATTRIBUTE), {"UserData": {}}, []),
     (
         Query("DescribeInstanceAttribute", (), (("Attribute", "disableApiStop"), ("InstanceId", "i-1"))),
         {"DisableApiStop": {"Value": False}},
-        [Fact("i-1/disableApiStop", False)],
+        [STOP_PROTECTION.fact("i-1", False)],
     ),
     (
-        Query("DescribeInstanceAttribute", (), (("Attribute", "kernel"), ("InstanceId", "i-1"))),
-        {"KernelId": {"Value": "aki-1"}},
-        [Fact("i-1/kernel", "aki-1")],
+        Query("DescribeInstanceAttribute", (), (("Attribute", "disableApiTermination"), ("InstanceId", "i-1"))),
+        {"DisableApiTermination": {"Value": True}},
+        [TERMINATION_PROTECTION.fact("i-1", True)],
     ),
     (
-        Query("DescribeInstanceAttribute", (), (("Attribute", "groupSet"), ("InstanceId", "i-1"))),
-        {"Groups": [{"GroupId": "sg-1"}]},
-        [Fact("i-1/groupSet", [{"GroupId": "sg-1"}])],
-    ),
-    (
-        Query("DescribeInstanceAttribute", (), (("Attribute", "enclaveOptions"), ("InstanceId", "i-1"))),
-        {"EnclaveOptions": {"Enabled": True}},
-        [Fact("i-1/enclaveOptions", {"Enabled": True})],
+        Query(
+            "DescribeInstanceAttribute", (), (("Attribute", "instanceInitiatedShutdownBehavior"), ("InstanceId", "i-1"))
+        ),
+        {"InstanceInitiatedShutdownBehavior": {"Value": "stop"}},
+        [SHUTDOWN_BEHAVIOR.fact("i-1", "stop")],
     ),
     (
         Query("GetInstanceUefiData", (), (("InstanceId", "i-1"),)),
         {"InstanceId": "i-1", "UefiData": "QU1aTg=="},
-        [Fact("i-1/uefiData", "QU1aTg==")],
+        [UEFI_DATA.fact("i-1", "QU1aTg==")],
     ),
     (
         Query("DescribeAutoScalingInstances", (), (("InstanceIds", ("i-1", "i-2")),), "autoscaling"),
         {"AutoScalingInstances": [{"InstanceId": "i-1", "AutoScalingGroupName": "web", "LifecycleState": "InService"}]},
-        [Fact("i-1/autoscaling", {"group": "web", "lifecycle": "InService"})],
+        [MEMBERSHIP.fact("i-1", Membership("web", "InService"))],
     ),
     (
         Query("DescribeImageReferences", (), (("ImageIds", ("ami-1", "ami-2")), ("IncludeAllResourceTypes", True))),
         {"ImageReferences": [{"ImageId": "ami-1", "ResourceType": "ec2:Instance", "Arn": "arn:i"}]},
-        [Fact("ami-1/references", [{"resource_type": "ec2:Instance", "arn": "arn:i"}]), Fact("ami-2/references", [])],
+        [USERS.fact("ami-1", ("arn:i",)), USERS.fact("ami-2", ())],
     ),
     (
         Query("DescribeImageAttribute", (), (("Attribute", "launchPermission"), ("ImageId", "ami-1"))),
@@ -237,7 +292,7 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
                 {"OrganizationalUnitArn": "arn:ou"},
             ],
         },
-        [Fact("ami-1/shared", ["999999999999", "all", "arn:o", "arn:ou"])],
+        [LAUNCH_PERMISSIONS.fact("ami-1", ("999999999999", "all", "arn:o", "arn:ou"))],
     ),
     (
         Query("DescribeImageUsageReports", (), (("ImageIds", ("ami-1", "ami-2")),)),
@@ -261,18 +316,11 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
             ]
         },
         [
-            Fact(
-                "ami-1/usageReports",
-                [
-                    {
-                        "report": "amiur-1",
-                        "reported": "2026-11-23T12:00:00Z",
-                        "accounts": ["999999999999"],
-                        "depths": {"ec2:Instance": None, "ec2:LaunchTemplate": 100},
-                    }
-                ],
+            USAGE_REPORTS.fact(
+                "ami-1",
+                (UsageReport("amiur-1", MOMENT, ("999999999999",), {"ec2:Instance": None, "ec2:LaunchTemplate": 100}),),
             ),
-            Fact("ami-2/usageReports", []),
+            USAGE_REPORTS.fact("ami-2", ()),
         ],
     ),
     (
@@ -290,35 +338,24 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
             ]
         },
         [
-            Fact(
-                "ami-1/usage",
-                [
-                    {
-                        "report": "amiur-1",
-                        "account": "999999999999",
-                        "resource_type": "ec2:Instance",
-                        "count": 3,
-                        "reported": "2026-11-23T12:00:00Z",
-                    }
-                ],
-            ),
-            Fact("ami-2/usage", []),
+            USAGE.fact("ami-1", (Usage("amiur-1", "999999999999", "ec2:Instance", 3, MOMENT),)),
+            USAGE.fact("ami-2", ()),
         ],
     ),
     (
         Query("DescribeLaunchConfigurations", (), (), "autoscaling"),
         {"LaunchConfigurations": [{"LaunchConfigurationName": "old", "ImageId": "ami-1"}]},
-        [Fact("launchConfigurations", [{"name": "old", "image_id": "ami-1"}])],
+        [LAUNCH_CONFIGURATIONS.fact((LaunchConfiguration("old", "ami-1"),))],
     ),
     (
         Query("DescribeInstanceCreditSpecifications", (("instance-id", ("i-1",)),)),
         {"InstanceCreditSpecifications": [{"InstanceId": "i-1", "CpuCredits": "unlimited"}]},
-        [Fact("i-1/cpuCredits", "unlimited")],
+        [CPU_CREDITS.fact("i-1", "unlimited")],
     ),
     (
         Query("DescribeSpotInstanceRequests", (("spot-instance-request-id", ("sir-1",)),)),
         {"SpotInstanceRequests": [{"SpotInstanceRequestId": "sir-1", "Type": "persistent"}]},
-        [Fact("sir-1/spotType", "persistent")],
+        [IS_PERSISTENT.fact("sir-1", True)],
     ),
     (
         Query("DescribeTargetGroups", service="elbv2"),
@@ -327,12 +364,12 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
                 {"TargetGroupArn": "arn:1", "TargetGroupName": "web", "TargetType": "instance", "VpcId": "vpc-1"}
             ]
         },
-        [Fact("targetGroups", [{"arn": "arn:1", "name": "web", "target_type": "instance", "vpc": "vpc-1"}])],
+        [TARGET_GROUPS.fact((TargetGroup("arn:1", "web", "instance", "vpc-1"),))],
     ),
     (
         Query("DescribeLoadBalancers", service="elb"),
         {"LoadBalancerDescriptions": [{"LoadBalancerName": "web", "Instances": [{"InstanceId": "i-1"}]}]},
-        [Fact("classicLoadBalancers", [{"name": "web", "instances": ["i-1"]}])],
+        [CLASSIC_LOAD_BALANCERS.fact((ClassicLoadBalancer("web", ("i-1",)),))],
     ),
     (
         Query("DescribeTargetHealth", (), (("TargetGroupArn", "arn:1"),), "elbv2"),
@@ -344,7 +381,7 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
                 }
             ]
         },
-        [Fact("arn:1/targets", [{"id": "10.0.0.1", "port": 80, "zone": "all", "state": "healthy"}])],
+        [TARGETS.fact("arn:1", (Target("10.0.0.1", "all"),))],
     ),
     (
         Query("DescribeInstanceStatus", (), (("IncludeAllInstances", True), ("InstanceIds", ("i-1",)))),
@@ -353,7 +390,7 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
                 {"InstanceId": "i-1", "SystemStatus": {"Status": "ok"}, "InstanceStatus": {"Status": "initializing"}}
             ]
         },
-        [Fact("i-1/status", ("ok", "initializing"))],
+        [STATUS_CHECKS.fact("i-1", StatusChecks("ok", "initializing"))],
     ),
     (
         by_id("DescribeVolumesModifications", "volume-id", ["vol-1", "vol-2"])[0],
@@ -374,42 +411,23 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
             ]
         },
         [
-            Fact(
-                "vol-1/modification",
-                {
-                    "state": "failed",
-                    "progress": 7,
-                    "start_time": "2026-11-23T12:00:00Z",
-                    "message": "no",
-                    "original": {
-                        "size": 8,
-                        "volume_type": None,
-                        "iops": None,
-                        "throughput": None,
-                        "multi_attach_enabled": False,
-                    },
-                    "target": {
-                        "size": 20,
-                        "volume_type": "gp3",
-                        "iops": 3000,
-                        "throughput": 125,
-                        "multi_attach_enabled": False,
-                    },
-                },
+            MODIFICATION.fact(
+                "vol-1",
+                Modification("failed", Performance(8), Performance(20, "gp3", 3000, 125), progress=7, message="no"),
             )
         ],
     ),
     (
         Query("GetEbsEncryptionByDefault"),
         {"EbsEncryptionByDefault": True},
-        [Fact("ebsEncryptionByDefault", True)],
+        [ENCRYPTION_BY_DEFAULT.fact(True)],
     ),
     (
         Query("DescribeKey", (), (("KeyId", "alias/db"),), "kms"),
         {"KeyMetadata": {"KeyId": "1234", "Arn": "arn:aws:kms:x:key/1234"}},
-        [Fact("alias/db/key", "arn:aws:kms:x:key/1234")],
+        [KMS_KEY.fact("alias/db", usable_key("arn:aws:kms:x:key/1234"))],
     ),
-    (Query("DescribeKey", (), (("KeyId", "alias/db"),), "kms"), {}, [Fact("alias/db/key", None)]),
+    (Query("DescribeKey", (), (("KeyId", "alias/db"),), "kms"), {}, [KMS_KEY.fact("alias/db", UNKNOWN_KEY)]),
     (
         Query("DescribeAvailabilityZones"),
         {
@@ -418,17 +436,17 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
                 {"ZoneName": "eu-central-1b", "State": "unavailable"},
             ]
         },
-        [Fact("eu-central-1a/zone", True), Fact("eu-central-1b/zone", False)],
+        [IS_USABLE_ZONE.fact("eu-central-1a", True), IS_USABLE_ZONE.fact("eu-central-1b", False)],
     ),
     (
         Query("DescribeKey", (), (("KeyId", "alias/db"),), "kms"),
         {"KeyMetadata": {"Arn": "arn:aws:kms:x:key/1234", "KeyState": "PendingDeletion"}},
-        [Fact("alias/db/key", "")],
+        [KMS_KEY.fact("alias/db", UNUSABLE_KEY)],
     ),
     (
         Query("DescribeLockedSnapshots"),
         {"Snapshots": [{"SnapshotId": "snap-1", "LockState": "governance", "LockExpiresOn": MOMENT}]},
-        [Fact("snap-1/lock", {"state": "governance", "expires_on": "2026-11-23T12:00:00Z", "days": None})],
+        [LOCK.fact("snap-1", SnapshotLock("governance", MOMENT))],
     ),
     (
         Query("DescribeFastSnapshotRestores", (("state", ("enabling", "optimizing", "enabled")),)),
@@ -439,9 +457,8 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
             ]
         },
         [
-            Fact(
-                "snap-1/fastRestore",
-                [{"zone": "us-east-1a", "state": "enabled"}, {"zone": "us-east-1b", "state": "optimizing"}],
+            FAST_RESTORES.fact(
+                "snap-1", (FastRestoreZone("us-east-1a", "enabled"), FastRestoreZone("us-east-1b", "optimizing"))
             )
         ],
     ),
@@ -458,15 +475,7 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
             ]
         },
         [
-            Fact(
-                "snap-1/tier",
-                {
-                    "tier": "archive",
-                    "last": "archival-completed",
-                    "message": None,
-                    "archived": "2026-11-23T12:00:00Z",
-                },
-            )
+            TIERING.fact("snap-1", Tiering("archive", "archival-completed", archived=MOMENT)),
         ],
     ),
     (
@@ -475,17 +484,17 @@ CASES: list[tuple[Query, dict[str, Any], list[Any] | None]] = [
             arguments=(("Attribute", "createVolumePermission"), ("SnapshotId", "snap-1")),
         ),
         {"CreateVolumePermissions": [{"UserId": "111122223333"}, {"Group": "all"}]},
-        [Fact("snap-1/shared", ["111122223333", "all"])],
+        [VOLUME_PERMISSIONS.fact("snap-1", ("111122223333", "all"))],
     ),
     (
         Query("DescribeSnapshots", arguments=(("OwnerIds", ("self",)), ("RestorableByUserIds", ("all",)))),
         {"Snapshots": [{"SnapshotId": "snap-1"}]},
-        [Fact("snap-1/public", True)],
+        [IS_PUBLIC.fact("snap-1", True)],
     ),
     (
         Query("GetCallerIdentity", service="sts", place="eu-west-1@backup"),
         {"Account": "111122223333"},
-        [Fact("eu-west-1@backup/account", "111122223333")],
+        [CALLER_IDENTITY.fact(CallerIdentity("111122223333"))],
     ),
 ]
 
@@ -639,7 +648,7 @@ def test_pages_are_joined_and_lists_that_are_one_fact_too() -> None:
     pages = [{"TargetGroups": [{"TargetGroupArn": f"arn:{number}"}]} for number in (1, 2)]
     (fact,) = codec.decode(query, pages)
     assert isinstance(fact, Fact)
-    assert [item["arn"] for item in fact.value] == ["arn:1", "arn:2"]
+    assert [item.arn for item in fact.value] == ["arn:1", "arn:2"]
     first = codec.query_request(query)
     assert codec.next_request(query, first, {"NextMarker": "m"}) == {**first, "Marker": "m"}
     assert codec.next_request(query, first, {}) is None

@@ -18,13 +18,35 @@ import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws.errors import THROTTLING, call_error
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws.gateway import Ec2Gateway, module_clients, read_time
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws.pacing import JITTER, RATES, Pacer, Rate, rate_of
-from ansible_collections.ec2ops.storage.plugins.module_utils._aws.waiting import status_queries
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import StorageError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import (
+    CALLER_IDENTITY,
+    ENCRYPTION_BY_DEFAULT,
+    ENCRYPTION_QUERY,
+    KMS_KEY,
+    STATUS_CHECKS,
+    UNKNOWN_KEY,
+    UNUSABLE_KEY,
+    CallerIdentity,
+    Key,
+    StatusChecks,
+    account_query,
+    key_query,
+    status_queries,
+    usable_key,
+)
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures import TOKEN_SPENT, CallError, WaitError
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import planned
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.places import Place
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change, Wait
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Instance, Snapshot, Volume
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, by_id
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import (
+    MODIFICATION,
+    Modification,
+    Performance,
+    modification_queries,
+)
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import specification
 from botocore import exceptions as botocore
 from botocore.utils import parse_timestamp
@@ -245,11 +267,11 @@ def test_once_it_has_answered_a_lost_network_is_given_half_a_minute() -> None:
     assert 20 < clock.time <= 30
 
 
-@pytest.mark.parametrize(("code", "key"), [("NotFoundException", ""), ("AccessDeniedException", None)])
-def test_a_key_that_cannot_be_resolved_is_an_answer(code: str, key: str | None) -> None:
+@pytest.mark.parametrize(("code", "key"), [("NotFoundException", UNUSABLE_KEY), ("AccessDeniedException", UNKNOWN_KEY)])
+def test_a_key_that_cannot_be_resolved_is_an_answer(code: str, key: Key) -> None:
     query = Query("DescribeKey", (), (("KeyId", "alias/db"),), "kms")
     made, _client, _clock = gateway(describe_key=[refusal(code), refusal("KMSInternalException")])
-    assert made.ask([query]) == {query: (Fact("alias/db/key", key),)}
+    assert made.ask([query]) == {query: (KMS_KEY.fact("alias/db", key),)}
     with pytest.raises(CallError, match="KMSInternalException"):
         made.ask([query])
 
@@ -714,7 +736,9 @@ class Answers:
 
     def _resources(self, query: Query, state: str) -> Iterator[Any]:
         if query.operation == "DescribeInstanceStatus":
-            yield from (Fact(f"{one}/status", ("ok", "ok")) for one in dict(query.arguments)["InstanceIds"])
+            yield from (
+                STATUS_CHECKS.fact(one, StatusChecks("ok", "ok")) for one in dict(query.arguments)["InstanceIds"]
+            )
         elif state != "invisible":
             yield from (self._kind(one, state) for one in query.filters[0][1])
 
@@ -776,7 +800,11 @@ class Modifying:
             return {query: (volume,)}
         state = self.states.pop(0)
         self.size = 8 if state == "modifying" else 20
-        return {query: (Fact("vol-00000001/modification", {"state": state, "message": "no"}),)}
+        return {query: (modification(state),)}
+
+
+def modification(state: str) -> Fact:
+    return MODIFICATION.fact("vol-00000001", Modification(state, Performance(8), Performance(20), message="no"))
 
 
 def test_modification_is_queried_before_its_volume() -> None:
@@ -786,9 +814,7 @@ def test_modification_is_queried_before_its_volume() -> None:
     seen = wait_for(states, [wait], 60, clock.monotonic, clock.sleep)
     assert states.asked == ["DescribeVolumesModifications", "DescribeVolumes"] * 3
     assert seen["vol-00000001"] == Volume("vol-00000001", size=20)
-    assert seen["vol-00000001/modification"] == Fact(
-        "vol-00000001/modification", {"state": "optimizing", "message": "no"}
-    )
+    assert seen[MODIFICATION.id_of("vol-00000001")] == modification("optimizing")
 
 
 def test_a_modification_that_failed_says_why() -> None:
@@ -931,16 +957,18 @@ def test_modifications_keys_and_the_default_encryption_are_read(sandbox: Sandbox
     ec2.modify_volume(VolumeId=grown, Size=2)
     wait_on(made, [Wait((fresh, grown), "modifiable")], 60)
     key = sandbox.client("kms").create_key()["KeyMetadata"]["Arn"]
-    default = Query("GetEbsEncryptionByDefault")
-    keys = [Query("DescribeKey", (), (("KeyId", name),), "kms") for name in (key, "alias/none")]
-    (modifications,) = by_id("DescribeVolumesModifications", "volume-id", [fresh, grown])
-    answers = made.ask([modifications, default, *keys])
-    (modification,) = answers[modifications]
-    assert isinstance(modification, Fact)
-    assert modification.fact_id == f"{grown}/modification"
-    assert (modification.value["state"], modification.value["target"]["size"]) == ("completed", 2)
-    assert answers[default] == (Fact("ebsEncryptionByDefault", False),)
-    assert [answers[query] for query in keys] == [(Fact(f"{key}/key", key),), (Fact("alias/none/key", ""),)]
+    keys = [key_query(name) for name in (key, "alias/none")]
+    (modifications,) = modification_queries([fresh, grown])
+    answers = made.ask([modifications, ENCRYPTION_QUERY, *keys])
+    (fact,) = answers[modifications]
+    latest = MODIFICATION.read(fact, grown)
+    assert latest is not None
+    assert (latest.state, latest.target.size) == ("completed", 2)
+    assert answers[ENCRYPTION_QUERY] == (ENCRYPTION_BY_DEFAULT.fact(False),)
+    assert [answers[query] for query in keys] == [
+        (KMS_KEY.fact(key, usable_key(key)),),
+        (KMS_KEY.fact("alias/none", UNUSABLE_KEY),),
+    ]
 
 
 def test_other_regions_and_accounts_are_asked_written_to_and_waited_for(sandbox: Sandbox) -> None:
@@ -967,12 +995,12 @@ def test_other_regions_and_accounts_are_asked_written_to_and_waited_for(sandbox:
     seen = wait_on(made, [Wait((copied,), "completed", place=west)], 600)[copied]
     assert isinstance(seen, Snapshot)
     assert (seen.state, seen.place) == ("completed", west)
-    account = Query("GetCallerIdentity", service="sts", place=other)
+    account = account_query(Place.parse(other))
     elsewhere = dataclasses.replace(identity, place=other)
     answers = made.ask([identity, elsewhere, account])
     assert [one.resource_id for one in answers[identity]] == [copied]
     assert answers[elsewhere] == ()
-    assert answers[account] == (Fact(f"{other}/account", "444455556666"),)
+    assert answers[account] == (CALLER_IDENTITY.fact(CallerIdentity("444455556666")),)
     said = r"^In us-west-2 \(profile 444455556666\): DescribeSnapshots failed: AuthFailure"
     with sandbox.fault("DescribeSnapshots", code="AuthFailure", status=401), pytest.raises(CallError, match=said):
         made.ask([elsewhere])

@@ -14,6 +14,11 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._aws.gateway import
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change, Wait
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.progress import Sight
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Resource, Snapshot, Volume
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import (
+    MODIFICATION,
+    Modification,
+    Performance,
+)
 
 from watching import Clock, wait_for
 
@@ -75,7 +80,7 @@ def test_poll_reports_the_percentage_of_a_snapshot() -> None:
 def test_poll_reports_the_percentage_of_a_modification() -> None:
     volume = Volume(VOLUME, "in-use")
     states = [
-        [volume, Fact(f"{VOLUME}/modification", {"state": state, "progress": progress, "target": {}})]
+        [volume, MODIFICATION.fact(VOLUME, Modification(state, Performance(), Performance(), progress))]
         for state, progress in (("modifying", 0), ("modifying", 12), ("optimizing", 20), ("completed", 100))
     ]
     assert polled(Wait((VOLUME,), "modifiable"), *states) == [

@@ -25,7 +25,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._domain.instance_fa
     refused_facts,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._domain.power_cycle import instance_store_trouble
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Instance
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import INSTANCE_TYPE
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Instance
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import State
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "instance_facts.md"
@@ -244,7 +245,7 @@ def test_an_instance_with_another_number_of_interfaces_than_one_is_refused(numbe
     ],
 )
 def test_instance_type_shows_whether_a_stop_loses_data(info: dict[str, Any] | None, words: str | None) -> None:
-    state = State("r", {} if info is None else {"m5.large/type": Fact("m5.large/type", info)})
+    state = State("r").with_resources([] if info is None else [INSTANCE_TYPE.fact("m5.large", info)])
     trouble = instance_store_trouble(state, Instance("i-00000000000000001", instance_type="m5.large"))
     assert trouble is None if words is None else trouble is not None and words in trouble
 

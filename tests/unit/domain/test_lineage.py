@@ -101,9 +101,9 @@ def test_two_successors_are_ambiguous_and_unknown_ids_are_refused() -> None:
 
 @pytest.mark.parametrize("state", ["stopped", "stopping"])
 def test_return_to_the_predecessor_is_refused(state: str) -> None:
-    heir = launched(Instance(name(1), state, tags={tag_names.REPLACES: name(0)}))
-    world = State(REGION, {name(0): Instance(name(0), "running"), name(1): heir})
+    new = launched(Instance(name(1), state, tags={tag_names.REPLACES: name(0)}))
+    world = State(REGION, {name(0): Instance(name(0), "running"), name(1): new})
     with pytest.raises(UnsafePlan, match=f"{name(0)} is running again, but its successor {name(1)}"):
-        require_no_rollback(world, heir, name(0), "instance_id")
-    stopped = State(REGION, {name(0): Instance(name(0), "stopped"), name(1): heir})
-    require_no_rollback(stopped, heir, name(0), "instance_id")
+        require_no_rollback(world, new, name(0), "instance_id")
+    stopped = State(REGION, {name(0): Instance(name(0), "stopped"), name(1): new})
+    require_no_rollback(stopped, new, name(0), "instance_id")

@@ -57,15 +57,15 @@ def declared(sandbox: Sandbox, instance_id: str, *entries: dict[str, Any], check
 
 @pytest.mark.parametrize("check", [True, False])
 def test_volume_for_a_retired_predecessor_is_refused(sandbox: Sandbox, check: bool) -> None:
-    old, heir = relaunched(sandbox)
+    old, successor = relaunched(sandbox)
     ended = declared(sandbox, old.instance_id, DATA, check=check)
-    assert f"{old.instance_id} was replaced by {heir}, which is running" in ended.failed
+    assert f"{old.instance_id} was replaced by {successor}, which is running" in ended.failed
     assert changing_calls(sandbox, 0) == []
     assert list(old.attached()) == ["/dev/sdf"]
 
 
 def test_declaration_of_a_retired_predecessor_that_holds_is_left_alone(sandbox: Sandbox) -> None:
-    old, _heir = relaunched(sandbox)
+    old, _successor = relaunched(sandbox)
     ended = declared(sandbox, old.instance_id, {"name": "logs", "size": 1})
     assert ended.failed == ""
     assert ended.result["changed"] is False
@@ -73,7 +73,7 @@ def test_declaration_of_a_retired_predecessor_that_holds_is_left_alone(sandbox: 
 
 
 def test_predecessor_that_runs_again_gets_its_volumes(sandbox: Sandbox) -> None:
-    old, _heir = relaunched(sandbox)
+    old, _successor = relaunched(sandbox)
     ended = run(sandbox, module=instance_power, instance_ids=[old.instance_id], state="running", force_start=True)
     assert ended.failed == ""
     assert declared(sandbox, old.instance_id, {"name": "logs", "size": 1}, DATA).failed == ""
@@ -81,20 +81,20 @@ def test_predecessor_that_runs_again_gets_its_volumes(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("forgotten", [False, True])
 def test_volume_for_a_terminated_predecessor_names_the_successor(sandbox: Sandbox, forgotten: bool) -> None:
-    old, heir = relaunched(sandbox)
+    old, successor = relaunched(sandbox)
     terminate(sandbox, old.instance_id)
     if forgotten:
         sandbox.move_clock(7200)
     ended = declared(sandbox, old.instance_id, DATA)
-    assert f"{old.instance_id} was replaced by {heir}, which is running" in ended.failed
+    assert f"{old.instance_id} was replaced by {successor}, which is running" in ended.failed
     assert f"spec: {old.instance_id}" in ended.failed
 
 
 def test_remedy_moves_the_declaration_to_the_successor(sandbox: Sandbox) -> None:
-    old, heir = relaunched(sandbox)
+    old, successor = relaunched(sandbox)
     (logs,) = old.attached().values()
     terminate(sandbox, old.instance_id)
-    ended = declared(sandbox, heir, {"name": "logs", "size": 1}, spec=old.instance_id)
+    ended = declared(sandbox, successor, {"name": "logs", "size": 1}, spec=old.instance_id)
     assert ended.failed == ""
     assert [(entry["action"], entry["resource"]) for entry in ended.result["plan"]] == [("AttachVolume", logs)]
 
@@ -116,12 +116,12 @@ def test_stopped_instance_without_a_successor_gets_its_volumes(sandbox: Sandbox)
 @pytest.mark.parametrize("state", ["running", "stopped"])
 @pytest.mark.parametrize("forgotten", [False, True])
 def test_power_of_a_terminated_predecessor_names_the_successor(sandbox: Sandbox, state: str, forgotten: bool) -> None:
-    old, heir = relaunched(sandbox)
+    old, successor = relaunched(sandbox)
     terminate(sandbox, old.instance_id)
     if forgotten:
         sandbox.move_clock(7200)
     ended = run(sandbox, module=instance_power, instance_ids=[old.instance_id], state=state)
-    assert f"{heir} (running) has replaced it" in ended.failed
+    assert f"{successor} (running) has replaced it" in ended.failed
     assert "Name the successor" in ended.failed
 
 

@@ -91,7 +91,7 @@ LATER = {"DeviceName": "/dev/sdf", "Ebs": {"VolumeId": "vol-0000000000000000c", 
 
 
 @pytest.mark.parametrize(
-    ("heir", "predecessor", "possible"),
+    ("successor", "predecessor", "possible"),
     [
         pytest.param(new(), RUNS, True, id="predecessor runs"),
         pytest.param(new(), HELD, True, id="predecessor was stopped before the launch"),
@@ -115,14 +115,14 @@ LATER = {"DeviceName": "/dev/sdf", "Ebs": {"VolumeId": "vol-0000000000000000c", 
         pytest.param(Instance(planned("instance", "x")), RUNS, True, id="planned"),
     ],
 )
-def test_facts_refute_that_a_successor_never_served(heir: Instance, predecessor: Instance, possible: bool) -> None:
-    if heir.launch_time is not None and heir.facts.get("BlockDeviceMappings") == [LATER]:
-        heir = dataclasses.replace(heir, launch_time=NOON + HOUR)
-    assert instance_proofs.can_be_on_trial(heir, predecessor, NOW) is possible
+def test_facts_refute_that_a_successor_never_served(successor: Instance, predecessor: Instance, possible: bool) -> None:
+    if successor.launch_time is not None and successor.facts.get("BlockDeviceMappings") == [LATER]:
+        successor = dataclasses.replace(successor, launch_time=NOON + HOUR)
+    assert instance_proofs.can_be_on_trial(successor, predecessor, NOW) is possible
 
 
 @pytest.mark.parametrize(
-    ("heir", "predecessor", "last"),
+    ("successor", "predecessor", "last"),
     [
         pytest.param(new(), RUNS, False, id="both run"),
         pytest.param(new(), OFF, True, id="runs"),
@@ -138,8 +138,8 @@ def test_facts_refute_that_a_successor_never_served(heir: Instance, predecessor:
         pytest.param(new(state="terminated"), OFF, False, id="terminated"),
     ],
 )
-def test_last_transition_shows_who_ran_last(heir: Instance, predecessor: Instance, last: bool) -> None:
-    assert instance_proofs.has_outlasted(heir, predecessor) is last
+def test_last_transition_shows_who_ran_last(successor: Instance, predecessor: Instance, last: bool) -> None:
+    assert instance_proofs.has_outlasted(successor, predecessor) is last
 
 
 def test_attach_time_shows_when_a_volume_was_attached() -> None:

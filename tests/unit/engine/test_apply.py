@@ -20,8 +20,9 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures im
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.graph import Step
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import planned
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import ANY_FAILURE, Change, Stage, Wait
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Instance, Volume
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Instance, Volume
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import by_id
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import MODIFICATION
 
 from applying import (
     IDENTITY,
@@ -773,9 +774,9 @@ def test_a_lost_modification_is_made_once(world: World, kind: str, when: str) ->
     world.fault("ModifyVolume", kind=kind, when=when)
     outcome = succeed(world, Stage((modify(target, 20),), (modified(target, 20),)))
     assert world.count("ModifyVolume") == (2 if when == "before" else 1)
-    seen = outcome.observed[f"{target}/modification"]
-    assert isinstance(seen, Fact)
-    assert seen.value["target"]["size"] == 20
+    seen = MODIFICATION.read(outcome.observed[MODIFICATION.id_of(target)], target)
+    assert seen is not None
+    assert seen.target.size == 20
 
 
 def test_a_lost_modification_is_not_taken_for_the_one_before(world: World) -> None:

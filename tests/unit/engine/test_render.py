@@ -5,13 +5,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from datetime import UTC, datetime
 from typing import Any
 
 from ansible_collections.ec2ops.storage.plugins.module_utils._engine import rendering
 from ansible_collections.ec2ops.storage.plugins.module_utils._engine.ports import Outcome
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import (
+    Incomplete,
+    Several,
+    SpecError,
+    Unanswered,
+    UnsafePlan,
+)
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures import CallError, WaitError
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change, Plan, Stage
 
@@ -139,6 +146,27 @@ def test_every_error_has_a_code() -> None:
     assert rendering.described(SpecError("bad"))["code"] == "SpecError"
     for how, code in (("failed", "WaitFailed"), ("timeout", "WaitTimeout"), ("mismatch", "WaitMismatch")):
         assert rendering.described(WaitError("x", how)) == {"code": code, "message": "x", "operation": None}
+
+
+def test_all_errors_are_in_the_result_beside_the_first() -> None:
+    refused = CallError("CreateTags", "UnauthorizedOperation", "no")
+    answers = Unanswered("nothing is known", [CallError("DescribeVolumes", "AuthFailure", "who?"), refused])
+    left_out = Incomplete("parts are left out", SpecError("one"), Several([UnsafePlan("two"), answers]))
+    plan = dataclasses.replace(PLAN, refused=left_out)
+    result = rendering.failure(Several([WaitError("x", "timeout"), refused]), plan, Outcome(), {})
+    assert [error["code"] for error in result["errors"]] == [
+        "WaitTimeout",
+        "UnauthorizedOperation",
+        "SpecError",
+        "UnsafePlan",
+        "AuthFailure",
+        "UnauthorizedOperation",
+    ]
+    assert result["error"]["code"] == "WaitTimeout"
+    alone = rendering.failure(left_out, plan, Outcome(), {})
+    assert [error["code"] for error in alone["errors"]] == [error["code"] for error in result["errors"][2:]]
+    assert (alone["error"]["code"], alone["error"]["message"]) == ("SpecError", "one")
+    assert [error["code"] for error in rendering.refusal(SpecError("bad"), PLAN, {})["errors"]] == ["SpecError"]
 
 
 def test_refusal_with_a_time_says_when_to_retry() -> None:

@@ -19,8 +19,13 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._engine.options imp
     module_arguments,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError, StorageError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import DEFERRAL
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change, Feature, Plan, Stage, Wait
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import State, by_id
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import (
+    MODIFICATION,
+    modification_query,
+)
 
 from runner_feature import FEATURE, execute, needs, parse, plan
 from sandbox.client import Sandbox
@@ -145,7 +150,7 @@ def resizing(volume_id: str, size: int) -> Feature:
             reason="the size is another",
             before={"size": 1},
             after={"size": size},
-            identity=by_id("DescribeVolumesModifications", "volume-id", [volume_id])[0],
+            identity=modification_query(volume_id),
             deferrable=frozenset({"IncorrectModificationState"}),
         )
         stage = Stage((change,), (Wait((volume_id,), "modified", expect=(("size", size),)),))
@@ -153,10 +158,11 @@ def resizing(volume_id: str, size: int) -> Feature:
 
     def told(_spec: dict[str, Any], state: State) -> dict[str, Any]:
         volume = state.volume(volume_id)
+        deferral, latest = DEFERRAL.of(state, volume_id), MODIFICATION.of(state, volume_id)
         return {
             "size": volume.size if volume else None,
-            "deferred": state.fact(f"{volume_id}/deferred"),
-            "modification": state.fact(f"{volume_id}/modification"),
+            "deferred": deferral and dataclasses.asdict(deferral),
+            "modification": latest and dataclasses.asdict(latest),
         }
 
     return Feature(parse, modify, told)

@@ -6,19 +6,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.ec2ops.storage.plugins.module_utils._engine.scheduler import Scheduler
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import StorageError, Superseded
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures import CallError
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import (
     ANY_FAILURE,
     Change,
     Plan,
+    Precondition,
     Stage,
     Wait,
     apart,
 )
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Instance, Resource
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query
 from hypothesis import given
 from hypothesis import strategies as some
 
@@ -185,3 +189,54 @@ def test_twenty_copies_run_at_once() -> None:
     outcome = run(Busy(), *apart([Stage(copies, waits)]))
     assert len(outcome.done) == 50
     assert most <= 20
+
+
+# --- checks right before a call --------------------------------------------------------------------------------------
+
+
+def asked_about(instance: str) -> Query:
+    return Query("DescribeInstances", (("instance-id", (instance,)),))
+
+
+class AskedGateway(StepGateway):
+    """A gateway that refuses the queries about one instance, and finds another one."""
+
+    refused, found = "", ""
+
+    def ask(
+        self, queries: Iterable[Query], failures: dict[Query, StorageError] | None = None
+    ) -> Mapping[Query, tuple[Resource, ...]]:
+        asked = list(queries)
+        if any(self.refused and self.refused in str(query) for query in asked):
+            raise CallError("DescribeInstances", "UnauthorizedOperation", "no")
+        return {query: (Instance(self.found),) if self.found and self.found in str(query) else () for query in asked}
+
+
+def checked(**conditions: Any) -> tuple[Stage, ...]:
+    """Stops that ask before the call, each about its own instance."""
+    changes = tuple(
+        dataclasses.replace(power("StopInstances", one), **{name: make(one) for name, make in conditions.items()})
+        for one in IDS
+    )
+    return apart([Stage(changes)])
+
+
+def test_query_that_aws_refuses_for_one_change_fails_that_one_alone() -> None:
+    gateway = AskedGateway()
+    gateway.refused, gateway.found = IDS[2], IDS[1]
+    plan = checked(unless=lambda one: (asked_about(one),))
+    outcome = Scheduler(gateway, graph_of(plan), wait=True, timeout=100.0).run()
+    assert [change.resource for change in outcome.failed] == [IDS[2]]
+    # The second one is superfluous, as its query shows.
+    assert {change.resource for change in outcome.done} == {IDS[0], *IDS[3:]}
+
+
+def test_objection_to_one_change_fails_that_one_alone() -> None:
+    gateway = AskedGateway()
+    gateway.found = IDS[3]
+    condition = {"objection": lambda answer, resource: f"{resource} is taken" if answer else ""}
+    plan = checked(provided=lambda one: Precondition(asked_about(one), **condition))
+    outcome = Scheduler(gateway, graph_of(plan), wait=True, timeout=100.0).run()
+    assert [str(error) for error in outcome.errors] == [f"{IDS[3]} is taken"]
+    assert isinstance(outcome.errors[0], Superseded)
+    assert {change.resource for change in outcome.done} == set(IDS) - {IDS[3]}

@@ -15,11 +15,11 @@ import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.image import planner
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.image.spec import described
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import Ambiguous, SpecError, UnsafePlan
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import UEFI_DATA
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Plan
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction import overlay
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
     BlockDevice,
-    Fact,
     Image,
     ImageDevice,
     Instance,
@@ -28,6 +28,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
     Volume,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import USERS
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import boto3_tags
 from hypothesis import given
 from hypothesis import strategies as st
@@ -180,7 +181,7 @@ def test_overrides_and_given_hardware_win() -> None:
 def test_uefi_data_and_ephemeral_devices_are_inherited() -> None:
     source = instance(facts={"CurrentInstanceBootMode": "uefi"})
     base = dataclasses.replace(BASE_IMAGE, block_devices=(ImageDevice("/dev/sdb", virtual_name="ephemeral0"),))
-    planned = plan(spec(), source, base, Fact(f"{OLD}/uefiData", "QU1aTlVFRkk="))
+    planned = plan(spec(), source, base, UEFI_DATA.fact(OLD, "QU1aTlVFRkk="))
     parameters = planned.changes[-1].parameters
     assert parameters["UefiData"] == "QU1aTlVFRkk="
     assert {"DeviceName": "/dev/sdb", "VirtualName": "ephemeral0"} in parameters["BlockDeviceMappings"]
@@ -333,10 +334,10 @@ def test_a_pending_image_is_waited_for(state: str, goal: str) -> None:
 
 def test_version_of_the_same_source_is_up_to_date() -> None:
     wanted = spec()
-    heir = instance(NEW, state="running", image_id=AMI, tags={"ec2ops:replaces": OLD})
+    successor = instance(NEW, state="running", image_id=AMI, tags={"ec2ops:replaces": OLD})
     image = made(wanted)
-    assert plan(wanted, heir, image).is_empty, "the old id, its instance long gone"
-    assert plan(spec(source_instance_id=NEW), heir, image).is_empty, "the successor's own id"
+    assert plan(wanted, successor, image).is_empty, "the old id, its instance long gone"
+    assert plan(spec(source_instance_id=NEW), successor, image).is_empty, "the successor's own id"
     assert plan(spec(source_instance_id=OTHER), instance(OTHER, image_id=AMI), image).is_empty, (
         "launched from this very image"
     )
@@ -367,10 +368,10 @@ def test_another_source_for_a_version_that_exists_is_refused(options: dict[str, 
 
 
 def test_other_options_are_refused_also_for_an_instance_that_runs_from_the_image() -> None:
-    heir = instance(NEW, image_id=AMI, tags={"ec2ops:replaces": OLD})
+    successor = instance(NEW, image_id=AMI, tags={"ec2ops:replaces": OLD})
     for options in ({"devices": "all"}, {"block_devices": [{"device_name": "/dev/xvda", "volume_size": 9}]}):
         with pytest.raises(SpecError, match=f"{AMI} already exists as web/1, but it was made with other devices"):
-            plan(spec(**options), heir, made(spec()))
+            plan(spec(**options), successor, made(spec()))
 
 
 def test_the_order_of_block_devices_does_not_matter() -> None:
@@ -379,10 +380,10 @@ def test_the_order_of_block_devices_does_not_matter() -> None:
 
 
 def test_the_successor_is_baked_for_the_next_version() -> None:
-    heir = instance(NEW, image_id=AMI, tags={"ec2ops:replaces": OLD})
-    planned = plan(spec(version="2"), instance(), heir, made(spec()))
+    successor = instance(NEW, image_id=AMI, tags={"ec2ops:replaces": OLD})
+    planned = plan(spec(version="2"), instance(), successor, made(spec()))
     assert planned.changes[0].parameters["Description"].startswith(f"web 2 from {NEW}, machine ")
-    assert planner.result(spec(version="2"), world(instance(), heir))["source_instance_id"] == NEW
+    assert planner.result(spec(version="2"), world(instance(), successor))["source_instance_id"] == NEW
 
 
 @pytest.mark.parametrize("source", [OLD, NEW])
@@ -399,24 +400,24 @@ def test_the_successor_is_baked_for_the_next_version() -> None:
 )
 def test_unclear_serving_instance_is_not_baked(source: str, trial: str | None, old_state: str, refused: bool) -> None:
     tags = {"ec2ops:replaces": OLD, **({} if trial is None else {"ec2ops:trial": trial})}
-    heir = instance(NEW, state="running", image_id=AMI, tags=tags)
+    successor = instance(NEW, state="running", image_id=AMI, tags=tags)
     wanted = spec(source_instance_id=source, version="2", require_stopped=False)
     if refused:
         with pytest.raises(UnsafePlan, match=f"{NEW} .*was launched to replace {OLD}.*terminate {NEW}"):
-            plan(wanted, heir, instance(state=old_state))
+            plan(wanted, successor, instance(state=old_state))
     else:
-        planned = plan(wanted, heir, instance(state=old_state), made(spec()))
+        planned = plan(wanted, successor, instance(state=old_state), made(spec()))
         assert planned.changes[0].parameters["Description"].startswith(f"web 2 from {NEW}, ")
     # The version that the successor runs from is there, whoever serves.
-    assert plan(spec(source_instance_id=source), heir, instance(state=old_state), made(spec())).is_empty
+    assert plan(spec(source_instance_id=source), successor, instance(state=old_state), made(spec())).is_empty
 
 
 def test_rejected_successor_is_not_baked() -> None:
-    heir = instance(NEW, state="running", image_id=AMI, tags={"ec2ops:replaces": OLD, "ec2ops:trial": "rejected"})
-    planned = plan(spec(version="2", require_stopped=False), heir, instance(state="running"))
+    successor = instance(NEW, state="running", image_id=AMI, tags={"ec2ops:replaces": OLD, "ec2ops:trial": "rejected"})
+    planned = plan(spec(version="2", require_stopped=False), successor, instance(state="running"))
     assert planned.changes[0].parameters["Description"].startswith(f"web 2 from {OLD}, ")
     with pytest.raises(UnsafePlan, match=f"terminate {NEW}"):
-        plan(spec(version="2", source_instance_id=NEW, require_stopped=False), heir, instance(state="running"))
+        plan(spec(version="2", source_instance_id=NEW, require_stopped=False), successor, instance(state="running"))
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------
@@ -545,10 +546,7 @@ def test_absent_keeps_snapshots_of_another_image() -> None:
 
 
 def test_absent_is_refused_while_the_image_is_used_unless_forced() -> None:
-    users = Fact(
-        f"{AMI}/references",
-        [{"resource_type": "ec2:Instance", "arn": f"arn:aws:ec2:{REGION}:{OWNER}:instance/{OTHER}"}],
-    )
+    users = USERS.fact(AMI, (f"arn:aws:ec2:{REGION}:{OWNER}:instance/{OTHER}",))
     with pytest.raises(UnsafePlan, match=OTHER):
         plan(absent(), made(spec()), users)
     assert actions(plan(absent(force=True), made(spec()), users)) == ["DeregisterImage"]
@@ -638,8 +636,8 @@ def test_an_id_that_is_known_to_be_the_living_one_saves_a_question() -> None:
         "DescribeInstances",
         "DescribeSnapshots",
     ]
-    heir = instance(NEW, tags={"ec2ops:replaces": OLD})
-    assert planner.result(literal, world(instance(), heir))["source_instance_id"] == OLD
+    successor = instance(NEW, tags={"ec2ops:replaces": OLD})
+    assert planner.result(literal, world(instance(), successor))["source_instance_id"] == OLD
 
 
 # --- properties ------------------------------------------------------------------------------------------------------

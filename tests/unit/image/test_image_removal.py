@@ -229,3 +229,19 @@ def test_a_removal_of_nothing_asks_two_questions(line: Line) -> None:
     line.sandbox.reset_log()
     assert line.remove().actions == []
     assert sorted(line.sandbox.counts()) == ["DescribeImages", "DescribeSnapshots"]
+
+
+def test_snapshot_that_ec2_keeps_does_not_keep_the_others_and_the_next_run_deletes_it(sandbox: Sandbox) -> None:
+    web = machine(sandbox, data=2)
+    given = {"name": "web", "version": "1", "module": ami_bake}
+    baked = run(sandbox, source_instance_id=web.instance_id, require_stopped=False, devices="all", **given)
+    assert baked.failed == ""
+    sandbox.reset_log()
+    with sandbox.fault("DeleteSnapshot", occurrence=1, kind="error", code="UnauthorizedOperation", status=403):
+        ended = run(sandbox, state="absent", **given)
+    assert "UnauthorizedOperation" in ended.failed
+    done = [entry["action"] for entry in ended.result["done"]]
+    assert done == ["DeregisterImage", "DeleteSnapshot", "DeleteSnapshot"]
+    assert [entry["action"] for entry in ended.result["failed_changes"]] == ["DeleteSnapshot"]
+    again = run(sandbox, state="absent", **given)
+    assert (again.failed, again.actions) == ("", ["DeleteSnapshot"])

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import UnsafePlan
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import USER_DATA
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import substitute
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.places import Place
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import (
@@ -30,6 +31,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
     Volume,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import NeedsAnswers, Query, State, by_id
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import LAUNCH_PERMISSIONS, PARAMETER
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import COPY_OF
 
 REGION = "us-east-1"
@@ -65,11 +67,11 @@ def test_ids_are_asked_in_chunks_without_planned_ones() -> None:
 
 
 def test_answers_are_found_by_kind() -> None:
-    state = State(REGION).with_answers({LOOK: (Snapshot("snap-1"), Fact("i-1/userData", "x"))})
+    state = State(REGION).with_answers({LOOK: (Snapshot("snap-1"), USER_DATA.fact("i-1", "x"))})
     assert state.snapshot("snap-1") == Snapshot("snap-1")
     assert state.image("snap-1") is None
     assert state.instance(None) is None
-    assert (state.fact("i-1/userData"), state.fact("i-1/other")) == ("x", None)
+    assert (USER_DATA.of(state, "i-1"), USER_DATA.of(state, "i-2")) == ("x", None)
     assert state.answered == {LOOK}
     assert list(state.all(Snapshot)) == [Snapshot("snap-1")]
 
@@ -111,7 +113,8 @@ def test_entries_of_a_place_that_the_task_reads_are_laid_over() -> None:
     state = State(REGION).with_answers({Query("DescribeImages", place=place): [there]})
     entries = [
         change("ModifyImageAttribute", "ami-00000001", after={"attributes": {"Description": "b"}}).published(),
-        change("ModifyImageAttribute", "ami-00000001", after={"facts": {"ami-00000001/shared": ["1"]}}).published(),
+        change("ModifyImageAttribute", "ami-00000001", after=LAUNCH_PERMISSIONS.view(("1",))).published(),
+        change("PutParameter", "eu-west-1:/web", after=PARAMETER.view("ami-00000001")).published(),
         change("CopyImage", "(new image copy)", after={"name": "web", "place": "eu-west-1"}).published(),
         change("CreateVolume", "(new volume a)", after={"size": 1}).published(),
     ]
@@ -119,7 +122,8 @@ def test_entries_of_a_place_that_the_task_reads_are_laid_over() -> None:
     changed = after.image("ami-00000001", place)
     assert changed is not None
     assert changed.facts == {"Description": "b"}
-    assert after.fact("ami-00000001/shared", place) == ["1"]
+    assert LAUNCH_PERMISSIONS.of(after, "ami-00000001", place) == ("1",)
+    assert PARAMETER.of(after, "eu-west-1:/web", place) == "ami-00000001"
     assert after.image("(new image copy)", place) == Image("(new image copy)", name="web", place=place)
     # A volume does not say where it is.
     assert list(after.all(Volume)) == []
@@ -129,9 +133,10 @@ def test_entries_of_a_place_that_the_task_reads_are_laid_over() -> None:
 def test_state_looks_the_same_from_another_place() -> None:
     place = Place("eu-west-1")
     query, image = Query("DescribeImages", place=place), Image("ami-00000001", place=place)
-    state = State(REGION, open=True).with_answers({query: [image, Fact("ami-00000001/shared", ["1"])]})
+    state = State(REGION, open=True).with_answers({query: [image, LAUNCH_PERMISSIONS.fact("ami-00000001", ("1",))]})
     there = state.at(place)
-    assert (there.image("ami-00000001"), there.fact("ami-00000001/shared"), there.region) == (image, ["1"], place)
+    assert (there.image("ami-00000001"), there.region) == (image, place)
+    assert LAUNCH_PERMISSIONS.of(there, "ami-00000001") == ("1",)
     there.require(Query("DescribeImages"))
     with pytest.raises(NeedsAnswers) as needed:
         there.require(Query("DescribeSnapshots"))
@@ -153,7 +158,7 @@ def test_planned_ids_become_ec2s_also_inside() -> None:
         {
             "(new image a)": Image("(new image a)", tags=USERS | {COPY_OF: "here/(new snapshot a)"}),
             "i-00000001": Instance("i-00000001", image_id="(new image a)", facts={"big": 1}),
-            "f": Fact("f", "(new image a)"),
+            "f": Fact("f", value="(new image a)"),
         },
     )
     after = bound(state, {"(new image a)": "ami-00000001", "(new snapshot a)": "snap-00000001"})

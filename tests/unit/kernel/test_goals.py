@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import StatusChecks
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
-    Fact,
     Image,
     ImageDevice,
     Instance,
@@ -18,7 +18,10 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
     Volume,
     VolumeAttachment,
 )
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import Modification, Performance
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.wait_goals import GOALS, Verdict, wish
+
+PASSED = StatusChecks("ok", "ok")
 
 # goal, state -> done, failed; every state of the kind is there.
 INSTANCE_STATES = ("pending", "running", "stopping", "stopped", "shutting-down", "terminated")
@@ -84,18 +87,23 @@ def test_a_start_that_ec2_gave_up_fails_and_an_old_answer_does_not() -> None:
     gave_up = Instance("i-1", state="stopped", state_reason="Server.InternalError: it broke")
     before = Instance("i-1", state="stopped", state_reason="Client.UserInitiatedShutdown: User initiated shutdown")
     assert judge("running", gave_up).failed
-    assert judge("healthy", gave_up, ("ok", "ok")).failed
+    assert judge("healthy", gave_up, PASSED).failed
     assert not judge("running", before).failed
 
 
 @pytest.mark.parametrize(
     ("checks", "done"),
-    [(("ok", "ok"), True), (("ok", "initializing"), False), (("impaired", "ok"), False), ((), False), (None, False)],
+    [
+        (PASSED, True),
+        (StatusChecks("ok", "initializing"), False),
+        (StatusChecks("impaired", "ok"), False),
+        (None, False),
+    ],
 )
-def test_healthy_needs_both_checks_of_a_running_one(checks: tuple[str, ...] | None, done: bool) -> None:
+def test_healthy_needs_both_checks_of_a_running_one(checks: StatusChecks | None, done: bool) -> None:
     verdict = judge("healthy", Instance("i-1", state="running"), checks)
     assert (verdict.done, verdict.failed) == (done, False)
-    assert not judge("healthy", Instance("i-1", state="pending"), ("ok", "ok")).done
+    assert not judge("healthy", Instance("i-1", state="pending"), PASSED).done
 
 
 def test_captured_is_when_every_mapped_device_has_its_snapshot() -> None:
@@ -217,7 +225,8 @@ def test_settled_is_when_no_attachment_is_on_its_way(states: tuple[str, ...], do
 def test_modification_follows_its_state_and_options(
     state: str | None, modified: bool, failed: bool, modifiable: bool
 ) -> None:
-    fact = None if state is None else {"state": state, "message": "the key is disabled" if failed else None}
+    message = "the key is disabled" if failed else None
+    fact = None if state is None else Modification(state, Performance(), Performance(), message=message)
     verdict = judge("modified", Volume("vol-1"), fact)
     assert (verdict.done, verdict.failed) == (modified, failed)
     assert ("the key is disabled" in verdict.seen) is failed
@@ -231,9 +240,9 @@ def test_goal_has_a_readable_text() -> None:
 
 
 def test_parameter_is_published_once_it_names_the_image() -> None:
-    def seen(value: str) -> Verdict:
-        return judge("published", Fact("eu-west-1:/web", {"value": value, "data_type": "text"}), about="ami-2")
+    def seen(value: str | None) -> Verdict:
+        return judge("published", None, value, about="ami-2")
 
-    assert judge("published", None, about="ami-2") == Verdict(seen="not visible")
+    assert seen(None) == Verdict(seen="not visible")
     assert (seen("ami-1"), seen("ami-2")) == (Verdict(seen="ami-1"), Verdict(done=True, seen="ami-2"))
     assert wish("published", "ami-2") == "ami-2"

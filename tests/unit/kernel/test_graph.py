@@ -221,3 +221,66 @@ def test_rollback_is_about_the_resources_of_the_transaction_alone() -> None:
     (stage,) = rollback_of(members[0], members)
     assert [one.resource for one in stage.changes] == [A]
     assert [one.resources for one in stage.waits] == [(A,)]
+
+
+def test_snapshot_that_two_volumes_are_made_from_ties_them_to_no_transaction() -> None:
+    one, two, golden = planned("volume", "one"), planned("volume", "two"), "snap-0000000a"
+    creations = [change("CreateVolume", name, SnapshotId=golden) for name in (one, two)]
+    made = [Stage(tuple(creations), (wait(one, "volume_available"), wait(two, "volume_available")))]
+    graph = graph_of(apart(made, "creation"))
+    assert [len(members) for members in graph.transactions] == [2, 2]
+
+
+def test_snapshot_that_a_transaction_makes_ties_its_volume() -> None:
+    copy = planned("volume", "copy")
+    stages = [
+        Stage((change("DetachVolume", V, InstanceId=A),)),
+        Stage((CAPTURE,)),
+        Stage((change("CreateVolume", copy, SnapshotId=NEW),)),
+    ]
+    assert len(graph_of(apart(stages, "interruption")).transactions) == 1
+
+
+# --- attachments -----------------------------------------------------------------------------------------------------
+
+
+def attach(volume: str, instance: str = A) -> Change:
+    return change("AttachVolume", volume, InstanceId=instance, Device="/dev/sdf")
+
+
+def test_attachments_to_one_instance_do_not_need_each_other() -> None:
+    stages = [Stage((attach(V),), (Wait((V,), "attached", about=A),)), Stage((attach(W),))]
+    assert needs(graph_of(apart(stages)), "AttachVolume", W) == set()
+
+
+def test_attachment_needs_earlier_changes_of_its_instance_past_other_attachments() -> None:
+    stages = [
+        Stage((change("StopInstances", A),)),
+        Stage((change("DetachVolume", "vol-0000000c", InstanceId=A),)),
+        Stage((attach(V),)),
+        Stage((attach(W),)),
+    ]
+    assert needs(graph_of(apart(stages)), "AttachVolume", W) == {"DetachVolume vol-0000000c"}
+
+
+def test_start_needs_all_attachments_to_its_instance() -> None:
+    stages = [Stage((attach(V),)), Stage((attach(W),)), Stage((change("StartInstances", A),))]
+    found = needs(graph_of(apart(stages)), "StartInstances", A)
+    assert found == {f"AttachVolume {V}", f"AttachVolume {W}"}
+
+
+def test_wait_for_an_attachment_keeps_no_other_one() -> None:
+    stages = [Stage(waits=(Wait((V,), "attached", about=A),)), Stage((attach(W), change("StopInstances", A)))]
+    graph = graph_of(apart(stages))
+    assert needs(graph, "AttachVolume", W) == set()
+    assert needs(graph, "StopInstances", A) == {f"attached {V}"}
+
+
+def test_snapshot_needs_the_removal_of_the_image_that_it_names() -> None:
+    image, snapshots = "ami-0000000a", ("snap-0000000a", "snap-0000000b")
+    stages = [
+        Stage((change("DeregisterImage", image),)),
+        Stage(tuple(change("DeleteSnapshot", name, after=(image,)) for name in snapshots)),
+    ]
+    graph = graph_of(apart(stages))
+    assert [needs(graph, "DeleteSnapshot", name) for name in snapshots] == [{f"DeregisterImage {image}"}] * 2

@@ -33,7 +33,7 @@ VOLUME, OTHER_VOLUME = "vol-0000000000000000a", "vol-0000000000000000b"
 SNAPSHOT, OTHER_SNAPSHOT = "snap-0000000000000000a", "snap-0000000000000000b"
 
 
-def heir(token: str | None, image_id: str = IMAGE, instance_id: str = NEW) -> Instance:
+def successor(token: str | None, image_id: str = IMAGE, instance_id: str = NEW) -> Instance:
     return Instance(instance_id, image_id=image_id, facts={"ClientToken": token})
 
 
@@ -44,15 +44,15 @@ def launched(generation: int = 0, old: str = OLD, image_id: str = IMAGE) -> str:
 @pytest.mark.parametrize(
     ("instance", "proven"),
     [
-        pytest.param(heir(launched()), True, id="first token"),
-        pytest.param(heir(launched(GENERATIONS - 1)), True, id="last token"),
-        pytest.param(heir(launched(GENERATIONS)), False, id="token of no generation"),
-        pytest.param(heir(launched(old=OTHER)), False, id="launched for another"),
-        pytest.param(heir(launched(image_id=OTHER_IMAGE)), False, id="launched from another image"),
-        pytest.param(heir("terraform-2026"), False, id="token of somebody else"),
-        pytest.param(heir(""), False, id="empty token"),
-        pytest.param(heir(None), False, id="no token"),
-        pytest.param(heir(None, instance_id=planned("instance", "in place of it")), True, id="planned"),
+        pytest.param(successor(launched()), True, id="first token"),
+        pytest.param(successor(launched(GENERATIONS - 1)), True, id="last token"),
+        pytest.param(successor(launched(GENERATIONS)), False, id="token of no generation"),
+        pytest.param(successor(launched(old=OTHER)), False, id="launched for another"),
+        pytest.param(successor(launched(image_id=OTHER_IMAGE)), False, id="launched from another image"),
+        pytest.param(successor("terraform-2026"), False, id="token of somebody else"),
+        pytest.param(successor(""), False, id="empty token"),
+        pytest.param(successor(None), False, id="no token"),
+        pytest.param(successor(None, instance_id=planned("instance", "in place of it")), True, id="planned"),
     ],
 )
 def test_client_token_proves_a_successor(instance: Instance, proven: bool) -> None:

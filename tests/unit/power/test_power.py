@@ -17,10 +17,26 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._domain.power_cycle
     NO_CAPACITY,
     held_stop,
     restore_stages,
+    stop_queries,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._engine.apply import apply
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.power import planner
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import Ambiguous, SpecError, UnsafePlan
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import (
+    Ambiguous,
+    Incomplete,
+    SpecError,
+    StorageError,
+    Unanswered,
+    UnsafePlan,
+)
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import (
+    INSTANCE_TYPE,
+    IS_PERSISTENT,
+    MEMBERSHIP,
+    STOP_PROTECTION,
+    Membership,
+)
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures import CallError
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import planned
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Plan, guard
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction import overlay
@@ -32,7 +48,7 @@ from hypothesis import strategies as st
 
 from asking import answered, asks
 from in_process import machine, run
-from power_world import HEIR, ONE, REGION, THREE, TWO, spec
+from power_world import FOUR, ONE, REGION, SUCCESSOR, THREE, TWO, spec
 from proven import launched, stopped_at
 from sandbox.client import Sandbox
 from worlds import World
@@ -42,7 +58,7 @@ TAG = "ec2ops:restore-state"
 HELD = Hold(NOW - timedelta(minutes=10), NOW + timedelta(minutes=20)).value
 OVER = Hold(NOW - timedelta(hours=3), NOW - timedelta(hours=2)).value
 STATES = ("pending", "running", "stopping", "stopped")
-PLAIN_TYPE = Fact("m5.large/type", {"InstanceStorageSupported": False})
+PLAIN_TYPE = INSTANCE_TYPE.fact("m5.large", {"InstanceStorageSupported": False})
 
 
 def instance(instance_id: str = ONE, state: str = "running", tag: str | None = None, **fields: Any) -> Instance:
@@ -56,8 +72,8 @@ def instance(instance_id: str = ONE, state: str = "running", tag: str | None = N
     return launched(made)
 
 
-def heir(**fields: Any) -> Instance:
-    return instance(HEIR, **{"tags": {"ec2ops:replaces": ONE}, **fields})
+def successor(**fields: Any) -> Instance:
+    return instance(SUCCESSOR, **{"tags": {"ec2ops:replaces": ONE}, **fields})
 
 
 def world(*resources: Resource) -> State:
@@ -256,13 +272,13 @@ def test_remember_replaces_a_value_that_is_no_hold() -> None:
     assert any("did not write ('mine')" in warning for warning in made.warnings)
 
 
-def spot(kind: str | None) -> tuple[Resource, ...]:
+def spot(is_persistent: bool | None) -> tuple[Resource, ...]:
     found = instance(lifecycle="spot", spot_request_id="sir-1")
-    return (found,) if kind is None else (found, Fact("sir-1/spotType", kind))
+    return (found,) if is_persistent is None else (found, IS_PERSISTENT.fact("sir-1", is_persistent))
 
 
 def member(lifecycle: str) -> tuple[Resource, ...]:
-    fact = Fact(f"{ONE}/autoscaling", {"group": "web", "lifecycle": lifecycle})
+    fact = MEMBERSHIP.fact(ONE, Membership("web", lifecycle))
     return (instance(tags={"aws:autoscaling:groupName": "web"}), fact)
 
 
@@ -270,16 +286,16 @@ REFUSALS: list[tuple[str, dict[str, Any], tuple[Resource, ...], str]] = [
     ("managed", {}, (instance(operator="eks.amazonaws.com"),), "managed by eks.amazonaws.com"),
     ("group", {}, member("InService"), "InService in the Auto Scaling group web"),
     ("entering", {}, member("EnteringStandby"), "EnteringStandby in the Auto Scaling group web"),
-    ("one-time", {}, spot("one-time"), "one-time spot"),
+    ("one-time", {}, spot(False), "one-time spot"),
     ("request gone", {}, spot(None), "one-time spot"),
     (
         "store",
         {},
-        (instance(instance_type="i3.large"), Fact("i3.large/type", {"InstanceStorageSupported": True})),
+        (instance(instance_type="i3.large"), INSTANCE_TYPE.fact("i3.large", {"InstanceStorageSupported": True})),
         "i3.large",
     ),
     ("type unknown", {}, (instance(instance_type="x0.huge"),), "x0.huge"),
-    ("protected", {}, (instance(), Fact(f"{ONE}/disableApiStop", True)), "stop protection"),
+    ("protected", {}, (instance(), STOP_PROTECTION.fact(ONE, True)), "stop protection"),
     ("hibernate", {"hibernate": True}, (instance(),), "hibernation"),
 ]
 
@@ -310,7 +326,7 @@ def test_obstacles_of_instances_without_a_stop_are_ignored(
         ({}, (instance(tags={"aws:autoscaling:groupName": "web"}),)),
         ({}, spot("persistent")),
         ({"lose_instance_store": True}, (instance(instance_type="x0.huge"),)),
-        ({}, (instance(), Fact(f"{ONE}/disableApiStop", False))),
+        ({}, (instance(), STOP_PROTECTION.fact(ONE, False))),
         ({"hibernate": True}, (instance(facts={"HibernationOptions": {"Configured": True}}),)),
         ({}, (instance(tag="mine"),)),
     ],
@@ -319,29 +335,124 @@ def test_harmless_facts_permit_a_stop(options: dict[str, Any], resources: tuple[
     assert [change.action for change in plan(spec("stopped", **options), *resources).changes] == ["StopInstances"]
 
 
+# --- several instances ------------------------------------------------------------------------------------------------
+
+
 def test_all_offenders_are_named_at_once() -> None:
     with pytest.raises(UnsafePlan) as caught:
         plan(
-            spec("stopped", instance_ids=[ONE, TWO, THREE]),
+            spec("stopped", instance_ids=[ONE, THREE]),
             instance(ONE, operator="eks"),
-            instance(TWO),
             instance(THREE),
-            Fact(f"{THREE}/disableApiStop", True),
+            STOP_PROTECTION.fact(THREE, True),
         )
     assert ONE in str(caught.value)
     assert THREE in str(caught.value)
-    assert TWO not in str(caught.value)
 
 
 @pytest.mark.parametrize("state", ["stopped", "running"])
 def test_unknown_and_terminated_ids_are_named_before_anything_is_changed(state: str) -> None:
-    wanted = spec(state, instance_ids=[ONE, TWO, THREE])
-    world_of = (instance(ONE, "running"), instance(TWO, "terminated"))
+    wanted = spec(state, instance_ids=[TWO, THREE])
     with pytest.raises(SpecError) as caught:
-        plan(wanted, *world_of)
+        plan(wanted, instance(TWO, "terminated"))
     assert f"{TWO} is terminated; {THREE} does not exist in {REGION}" in str(caught.value)
     # The second one asks for successors of those that are gone.
-    assert operations(asked(wanted, *world_of)) == ["DescribeInstances"] * 2
+    assert operations(asked(wanted, instance(TWO, "terminated"))) == ["DescribeInstances"] * 2
+
+
+def bad(name: str) -> tuple[Resource, ...]:
+    """The second instance of a task, as it cannot be planned."""
+    group = {"aws:autoscaling:groupName": "web"}
+    worlds: dict[str, tuple[Resource, ...]] = {
+        "unknown": (),
+        "terminated": (instance(TWO, "terminated"),),
+        "managed": (instance(TWO, operator="eks.amazonaws.com"),),
+        "member": (
+            instance(TWO, tags=group),
+            MEMBERSHIP.fact(TWO, Membership("web", "InService")),
+        ),
+        "protected": (instance(TWO), STOP_PROTECTION.fact(TWO, True)),
+        "full": (instance(TWO, tags={f"k{number}": "v" for number in range(49)}),),
+        "replaced": (instance(TWO, "stopped", HELD), instance(SUCCESSOR, tags={"ec2ops:replaces": TWO})),
+        "contested": (
+            instance(TWO, "stopped", HELD),
+            instance(SUCCESSOR, tags={"ec2ops:replaces": TWO}),
+            instance(FOUR, tags={"ec2ops:replaces": TWO}),
+        ),
+    }
+    return worlds[name]
+
+
+STOPPING = ["CreateTags", "StopInstances"]
+
+
+@pytest.mark.parametrize(
+    ("state", "name", "actions", "error"),
+    [
+        *(("stopped", name, STOPPING, SpecError) for name in ("unknown", "terminated")),
+        *(("stopped", name, STOPPING, UnsafePlan) for name in ("managed", "member", "protected", "full")),
+        *(("running", name, ["StartInstances"], SpecError) for name in ("unknown", "terminated")),
+        ("running", "replaced", ["StartInstances"], UnsafePlan),
+        ("running", "contested", ["StartInstances"], Ambiguous),
+        ("restored", "unknown", ["StartInstances", "DeleteTags"], SpecError),
+        ("restored", "replaced", ["StartInstances", "DeleteTags"], UnsafePlan),
+        ("restored", "contested", ["StartInstances", "DeleteTags"], Ambiguous),
+    ],
+)
+def test_bad_instance_is_refused_by_its_id_and_the_others_are_planned(
+    state: str, name: str, actions: list[str], error: type[StorageError]
+) -> None:
+    good = instance(ONE) if state == "stopped" else instance(ONE, "stopped", HELD)
+    wanted = spec(state, instance_ids=[ONE, TWO], remember=state == "stopped")
+    made = plan(wanted, good, *bad(name))
+    assert [(change.action, change.resource) for change in made.changes] == [(action, ONE) for action in actions]
+    assert isinstance(made.refused, Incomplete)
+    assert [type(cause) for cause in made.refused.causes] == [error]
+    text = str(made.refused)
+    assert TWO in text
+    assert ONE not in text
+    assert f"The task {'stops' if state == 'stopped' else 'starts'} the other instances." in text
+
+
+def test_every_reason_is_told_once_and_every_error_is_kept() -> None:
+    ids = [f"i-{number:017x}" for number in range(1, 15)]
+    made = plan(
+        spec("stopped", instance_ids=ids), instance(ids[0]), *(instance(item, operator="eks") for item in ids[1:13])
+    )
+    assert made.refused is not None
+    text = str(made.refused)
+    assert "… and 2 more" in text
+    assert text.count("instance_ids: ") == 2
+    assert f"{ids[13]} does not exist" in text
+    assert isinstance(made.refused, Incomplete)
+    assert len(made.refused.causes) == 13
+
+
+@pytest.mark.parametrize(
+    ("operation", "fields"),
+    [
+        ("DescribeInstanceAttribute", {}),
+        ("DescribeAutoScalingInstances", {"tags": {"aws:autoscaling:groupName": "web"}}),
+        ("DescribeSpotInstanceRequests", {"lifecycle": "spot", "spot_request_id": "sir-1"}),
+    ],
+)
+def test_instance_whose_facts_are_not_answered_is_refused(operation: str, fields: dict[str, Any]) -> None:
+    wanted = spec("stopped", instance_ids=[ONE, TWO])
+    state = world(instance(ONE), instance(TWO, **fields))
+    (query,) = (
+        query
+        for query in stop_queries([instance(ONE), instance(TWO, **fields)], lose_instance_store=False)
+        if query.operation == operation and (TWO in str(query) or "sir-1" in str(query))
+    )
+    assert query.optional
+    error = CallError(operation, "UnauthorizedOperation", "no")
+    made = guard(planner.plan(wanted, dataclasses.replace(state, unanswered={query: error}), NOW))
+    assert [change.resource for change in made.changes] == [ONE]
+    assert f"{TWO}: {operation} failed: UnauthorizedOperation" in str(made.refused)
+    assert isinstance(made.refused, Incomplete)
+    (cause,) = made.refused.causes
+    assert isinstance(cause, Unanswered)
+    assert cause.causes == (error,)
 
 
 # --- running ----------------------------------------------------------------------------------------------------------
@@ -368,15 +479,19 @@ def test_a_start_that_lacks_capacity_is_tried_again() -> None:
 @pytest.mark.parametrize("state", ["running", "restored"])
 def test_a_replaced_instance_is_not_started_beside_its_successor(state: str) -> None:
     old = instance(state="stopped", tag=HELD)
-    with pytest.raises(UnsafePlan, match=f"{ONE} was replaced by {HEIR}.*force_start"):
-        plan(spec(state), old, heir())
-    assert "StartInstances" in [change.action for change in plan(spec(state, force_start=True), old, heir()).changes]
-    assert "StartInstances" in [change.action for change in plan(spec(state), old, heir(state="terminated")).changes]
+    with pytest.raises(UnsafePlan, match=f"{ONE} was replaced by {SUCCESSOR}.*force_start"):
+        plan(spec(state), old, successor())
+    assert "StartInstances" in [
+        change.action for change in plan(spec(state, force_start=True), old, successor()).changes
+    ]
+    assert "StartInstances" in [
+        change.action for change in plan(spec(state), old, successor(state="terminated")).changes
+    ]
 
 
 def test_two_successors_are_ambiguous() -> None:
     with pytest.raises(Ambiguous):
-        plan(spec("running"), instance(state="stopped"), heir(), instance(THREE, tags={"ec2ops:replaces": ONE}))
+        plan(spec("running"), instance(state="stopped"), successor(), instance(THREE, tags={"ec2ops:replaces": ONE}))
 
 
 # --- restored ---------------------------------------------------------------------------------------------------------
@@ -426,7 +541,7 @@ def test_outdated_hold_is_removed_before_the_starts() -> None:
 
 
 def test_restored_with_a_gone_replaced_id_changes_nothing() -> None:
-    assert plan(spec("restored"), heir()).stages == ()
+    assert plan(spec("restored"), successor()).stages == ()
 
 
 def test_restored_with_an_unknown_id_is_refused() -> None:
@@ -449,18 +564,18 @@ def test_without_ids_the_end_of_the_hold_decides(ended: int, older_than: str, ta
 
 def test_without_ids_a_replaced_instance_is_left_and_named() -> None:
     made = plan(
-        spec("restored", instance_ids=None), instance(ONE, "stopped", OVER), instance(TWO, "stopped", OVER), heir()
+        spec("restored", instance_ids=None), instance(ONE, "stopped", OVER), instance(TWO, "stopped", OVER), successor()
     )
     assert [change.resource for change in made.changes] == [TWO, TWO]
     (warning,) = made.warnings
-    assert f"{ONE} was replaced by {HEIR}" in warning
+    assert f"{ONE} was replaced by {SUCCESSOR}" in warning
 
 
 def on_trial(trial: str, hours: float) -> Instance:
     """A successor with this record, launched so long ago."""
     born = NOW - timedelta(hours=hours)
     facts = {"BlockDeviceMappings": [{"Ebs": {"AttachTime": born}}]}
-    return heir(launch_time=born, facts=facts, tags={"ec2ops:replaces": ONE, "ec2ops:trial": trial})
+    return successor(launch_time=born, facts=facts, tags={"ec2ops:replaces": ONE, "ec2ops:trial": trial})
 
 
 GIVEN_UP = [(["CreateTags 9"], [])]
@@ -491,14 +606,14 @@ def test_predecessor_that_is_back_serves_and_its_successor_is_rejected(
     assert steps(made) == expected
     if GIVEN_UP[0] in expected:
         (warning,) = made.warnings
-        assert f"{HEIR} was launched to replace {ONE} and is unproven" in warning
+        assert f"{SUCCESSOR} was launched to replace {ONE} and is unproven" in warning
         mark = next(change for change in made.changes if change.action == "CreateTags")
         assert mark.parameters == {"Tags": [{"Key": "ec2ops:trial", "Value": "rejected"}]}
 
 
 def test_a_successor_that_serves_is_one() -> None:
     old = instance(state="stopped", tag=OVER)
-    with pytest.raises(UnsafePlan, match=f"{ONE} was replaced by {HEIR}"):
+    with pytest.raises(UnsafePlan, match=f"{ONE} was replaced by {SUCCESSOR}"):
         plan(spec("restored"), old, on_trial("serving", hours=2))
 
 
@@ -711,6 +826,29 @@ def partly_stopped(world: World) -> dict[str, Instance]:
     back = Plan((record, first, *stop.on_failure))
     assert apply(back, world.gateway, wait=True, timeout=600).error is None
     return {item.tags["Name"]: item for item in world.existing("instance")}
+
+
+def test_bad_instances_are_named_after_the_others_have_stopped_and_started(sandbox: Sandbox) -> None:
+    web, db = machine(sandbox, "web"), machine(sandbox, "db")
+    db.ec2.modify_instance_attribute(InstanceId=db.instance_id, DisableApiStop={"Value": True})
+    unknown = "i-0123456789abcdef0"
+    given = {"instance_ids": [web.instance_id, db.instance_id, unknown], "module": instance_power}
+    checked, ran = (run(sandbox, check=check, state="stopped", remember=True, **given) for check in (True, False))
+    assert checked.failed == ran.failed
+    for said in (f"{db.instance_id} has stop protection", f"{unknown} does not exist", "stops the other instances"):
+        assert said in ran.failed
+    assert [entry["resource"] for entry in checked.result["plan"]] == [web.instance_id] * 2
+    assert [error["code"] for error in ran.result["errors"]] == ["SpecError", "UnsafePlan"]
+    assert checked.result["errors"] == ran.result["errors"]
+    assert ([each.state for each in (web, db)], ran.result["changed"]) == (["stopped", "running"], True)
+    assert {item["instance_id"]: item["state"] for item in ran.result["instances"]} == {
+        web.instance_id: "stopped",
+        db.instance_id: "running",
+    }
+    back = run(sandbox, state="restored", **given)
+    assert (web.state, TAG in web.tags) == ("running", False)
+    assert unknown in back.failed
+    assert db.instance_id not in back.failed
 
 
 # --- held for a while, within one plan --------------------------------------------------------------------------------

@@ -112,7 +112,7 @@ NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
 
-def heir(**facts: Any) -> Instance:
+def new(**facts: Any) -> Instance:
     devices = [{"DeviceName": "/dev/xvda", "Ebs": {"VolumeId": "vol-1", "AttachTime": NOON}}]
     return Instance("i-0000000000000000b", "running", facts={"BlockDeviceMappings": devices, **facts})
 
@@ -124,15 +124,15 @@ def old(state: str, stopped: datetime | None = None) -> Instance:
 @pytest.mark.parametrize(
     ("predecessor", "successor", "hours", "possible"),
     [
-        pytest.param(old("running"), heir(), 24, False, id="runs, within a day"),
-        pytest.param(old("running"), heir(), 25, True, id="runs, after more than a day"),
-        pytest.param(old("stopped", NOON + 24 * HOUR), heir(), 99, False, id="was stopped within a day"),
-        pytest.param(old("stopped", NOON + 25 * HOUR), heir(), 99, True, id="was stopped later"),
-        pytest.param(old("stopped", NOON - HOUR), heir(), 99, False, id="was stopped before the launch"),
-        pytest.param(old("stopped"), heir(), 25, True, id="was stopped at an unknown time"),
-        pytest.param(old("terminated", NOON + 25 * HOUR), heir(), 99, False, id="is gone"),
+        pytest.param(old("running"), new(), 24, False, id="runs, within a day"),
+        pytest.param(old("running"), new(), 25, True, id="runs, after more than a day"),
+        pytest.param(old("stopped", NOON + 24 * HOUR), new(), 99, False, id="was stopped within a day"),
+        pytest.param(old("stopped", NOON + 25 * HOUR), new(), 99, True, id="was stopped later"),
+        pytest.param(old("stopped", NOON - HOUR), new(), 99, False, id="was stopped before the launch"),
+        pytest.param(old("stopped"), new(), 25, True, id="was stopped at an unknown time"),
+        pytest.param(old("terminated", NOON + 25 * HOUR), new(), 99, False, id="is gone"),
         pytest.param(
-            old("running"), heir(UsageOperationUpdateTime=NOON - 20 * HOUR), 5, True, id="launch before its root volume"
+            old("running"), new(UsageOperationUpdateTime=NOON - 20 * HOUR), 5, True, id="launch before its root volume"
         ),
         pytest.param(old("running"), Instance("i-0000000000000000b"), 1, True, id="launch at an unknown time"),
         pytest.param(old("running"), Instance(planned("instance", "x")), 99, False, id="planned successor"),

@@ -165,7 +165,7 @@ NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
 
-def heir(number: int, minutes: float | None, started: float | None = None, image: str = "ami-1") -> Instance:
+def successor(number: int, minutes: float | None, started: float | None = None, image: str = "ami-1") -> Instance:
     moment = None if minutes is None else NOON + minutes * MINUTE
     devices = [{"DeviceName": "/dev/xvda", "Ebs": {"VolumeId": f"vol-{number}", "AttachTime": moment}}]
     launch = moment if started is None else NOON + started * MINUTE
@@ -175,22 +175,26 @@ def heir(number: int, minutes: float | None, started: float | None = None, image
 
 
 @pytest.mark.parametrize(
-    ("heirs", "image_minutes", "last"),
+    ("successors", "image_minutes", "last"),
     [
-        pytest.param([heir(1, 0)], None, None, id="one"),
-        pytest.param([heir(1, 0), heir(2, 6)], None, 2, id="later than a race"),
-        pytest.param([heir(2, 6), heir(1, 0)], None, 2, id="order does not matter"),
-        pytest.param([heir(1, 0), heir(2, 5)], None, None, id="may have raced"),
-        pytest.param([heir(1, 0), heir(2, 3, image="ami-2")], 1, 2, id="image is later than the first"),
-        pytest.param([heir(1, 0), heir(2, 3, image="ami-2")], -1, None, id="image is earlier than the first"),
-        pytest.param([heir(1, 0), heir(2, 60), heir(3, 62)], None, None, id="the last two may have raced"),
-        pytest.param([heir(1, 0, started=90), heir(2, 60)], None, None, id="the first was started since"),
-        pytest.param([heir(1, None), heir(2, 60)], None, None, id="a launch at an unknown time"),
+        pytest.param([successor(1, 0)], None, None, id="one"),
+        pytest.param([successor(1, 0), successor(2, 6)], None, 2, id="later than a race"),
+        pytest.param([successor(2, 6), successor(1, 0)], None, 2, id="order does not matter"),
+        pytest.param([successor(1, 0), successor(2, 5)], None, None, id="may have raced"),
+        pytest.param([successor(1, 0), successor(2, 3, image="ami-2")], 1, 2, id="image is later than the first"),
+        pytest.param([successor(1, 0), successor(2, 3, image="ami-2")], -1, None, id="image is earlier than the first"),
+        pytest.param(
+            [successor(1, 0), successor(2, 60), successor(3, 62)], None, None, id="the last two may have raced"
+        ),
+        pytest.param([successor(1, 0, started=90), successor(2, 60)], None, None, id="the first was started since"),
+        pytest.param([successor(1, None), successor(2, 60)], None, None, id="a launch at an unknown time"),
     ],
 )
-def test_last_launch_shows_who_serves(heirs: list[Instance], image_minutes: float | None, last: int | None) -> None:
+def test_last_launch_shows_who_serves(
+    successors: list[Instance], image_minutes: float | None, last: int | None
+) -> None:
     made = {} if image_minutes is None else {"ami-2": NOON + image_minutes * MINUTE}
-    found = launched_last(heirs, made)
+    found = launched_last(successors, made)
     assert (None if found is None else int(found.instance_id[-1])) == last
 
 
@@ -211,4 +215,4 @@ def test_stop_after_the_launch_shows_who_retired_the_predecessor(
 ) -> None:
     facts: Any = {} if stopped is None else stopped_at(NOON + stopped * MINUTE)
     old = Instance("i-00000000000000009", state, facts=dict(facts))
-    assert has_retired(heir(1, 0), old, NOON + 10 * MINUTE) is retired
+    assert has_retired(successor(1, 0), old, NOON + 10 * MINUTE) is retired

@@ -20,6 +20,18 @@ import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._domain.hold import Hold
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.relaunch import planner
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import Ambiguous, SpecError, UnsafePlan
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import (
+    CPU_CREDITS,
+    INSTANCE_TYPE,
+    SHUTDOWN_BEHAVIOR,
+    STOP_PROTECTION,
+    TARGET_GROUPS,
+    TARGETS,
+    TERMINATION_PROTECTION,
+    USER_DATA,
+    Target,
+    TargetGroup,
+)
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import planned
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Plan, Stage, guard
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction import overlay
@@ -59,12 +71,12 @@ from relaunch_world import (
     TRIAL,
     VOLUMES,
     actions,
-    heir,
     instance,
     launch,
     plain,
     plan,
     spec,
+    successor,
     world,
 )
 
@@ -216,10 +228,10 @@ RICH: dict[str, Any] = {
     ],
 }
 ATTRIBUTES = (
-    Fact(f"{OLD}/userData", base64.b64encode(b"#!/bin/sh\necho secret\n").decode()),
-    Fact(f"{OLD}/disableApiTermination", True),
-    Fact(f"{OLD}/disableApiStop", False),
-    Fact(f"{OLD}/instanceInitiatedShutdownBehavior", "terminate"),
+    USER_DATA.fact(OLD, base64.b64encode(b"#!/bin/sh\necho secret\n").decode()),
+    TERMINATION_PROTECTION.fact(OLD, True),
+    STOP_PROTECTION.fact(OLD, False),
+    SHUTDOWN_BEHAVIOR.fact(OLD, "terminate"),
 )
 
 
@@ -263,7 +275,7 @@ def test_everything_that_run_instances_can_take_over_is_taken_over() -> None:
 
 
 def test_defaults_of_attributes_are_not_sent() -> None:
-    facts = (Fact(f"{OLD}/instanceInitiatedShutdownBehavior", "stop"), Fact(f"{OLD}/disableApiTermination", False))
+    facts = (SHUTDOWN_BEHAVIOR.fact(OLD, "stop"), TERMINATION_PROTECTION.fact(OLD, False))
     assert not {"InstanceInitiatedShutdownBehavior", "DisableApiTermination"} & set(
         launch(spec(), plain(), *facts).parameters
     )
@@ -279,7 +291,7 @@ def test_boto3_takes_the_request() -> None:
 
 def test_another_instance_type_drops_options_of_the_former_type() -> None:
     wanted = spec(overrides={"instance_type": "m7g.large"})
-    other = Fact("m7g.large/type", {"ProcessorInfo": {"SupportedArchitectures": ["arm64"]}})
+    other = INSTANCE_TYPE.fact("m7g.large", {"ProcessorInfo": {"SupportedArchitectures": ["arm64"]}})
     made = plan(wanted, plain(facts=RICH), *ATTRIBUTES, other)
     parameters = made.changes[0].parameters
     assert parameters["InstanceType"] == "m7g.large"
@@ -325,12 +337,12 @@ def test_a_key_and_a_profile_can_be_dropped(facts: dict[str, Any]) -> None:
 
 def test_user_data_can_be_dropped() -> None:
     assert "UserData" not in launch(spec(overrides={"user_data": "drop"}), plain(), *ATTRIBUTES).parameters
-    assert "UserData" not in launch(spec(), plain(), Fact(f"{OLD}/userData", None)).parameters
+    assert "UserData" not in launch(spec(), plain(), USER_DATA.fact(OLD, None)).parameters
 
 
 @pytest.mark.parametrize("content", [b"#cloud-config\nx: \xc3\xa4\n", b"\x1f\x8b\x08\x00binary\xff"])
 def test_user_data_arrives_byte_for_byte_and_is_shown_as_its_hash(content: bytes) -> None:
-    change = launch(spec(), plain(), Fact(f"{OLD}/userData", base64.b64encode(content).decode()))
+    change = launch(spec(), plain(), USER_DATA.fact(OLD, base64.b64encode(content).decode()))
     sent = change.parameters["UserData"]
     assert (sent.encode() if isinstance(sent, str) else sent) == content
     shown = change.published()["parameters"]["UserData"]
@@ -339,7 +351,7 @@ def test_user_data_arrives_byte_for_byte_and_is_shown_as_its_hash(content: bytes
 
 
 def test_a_chain_of_replacements_keeps_all_ids() -> None:
-    current = heir(replaces=f"{OLD},{OLDEST}")
+    current = successor(replaces=f"{OLD},{OLDEST}")
     change = launch(spec(image_id=AMI2), current, image=dataclasses.replace(IMAGE, image_id=AMI2))
     tags = {tag["Key"]: tag["Value"] for tag in change.parameters["TagSpecifications"][0]["Tags"]}
     assert tags[REPLACES] == f"{NEW},{OLD},{OLDEST}"
@@ -420,7 +432,7 @@ def test_address_that_the_subnet_decides_is_named(fields: dict[str, Any], warned
 def test_cpu_credits_are_carried_between_burstable_types(instance_type: str, credit: str | None, expected: Any) -> None:
     info = {"InstanceStorageSupported": False}
     old = plain(instance_type=instance_type)
-    made = launch(spec(), old, Fact("t3.micro/type", info), Fact(f"{OLD}/cpuCredits", credit))
+    made = launch(spec(), old, INSTANCE_TYPE.fact("t3.micro", info), CPU_CREDITS.fact(OLD, credit))
     # EC2 tells credits for burstable types alone, and the question is asked for those alone.
     assert made.parameters.get("CreditSpecification") == (expected if instance_type.startswith("t") else None)
 
@@ -478,18 +490,15 @@ def test_a_planned_successor_cannot_be_replaced_in_the_same_check_run() -> None:
 
 def test_attachments_of_the_predecessor_are_named() -> None:
     association = {"PublicIp": "203.0.113.7", "IpOwnerId": "123456789012"}
-    groups = [
-        {"arn": "arn:1", "name": "web", "target_type": "instance"},
-        {"arn": "arn:2", "name": "api", "target_type": "instance"},
-        {"arn": "arn:3", "name": "other", "target_type": "instance"},
-    ]
+    names = ("web", "api", "other")
+    groups = tuple(TargetGroup(f"arn:{number}", name, "instance") for number, name in enumerate(names, 1))
     (warning, *_rest) = plan(
         spec(),
         instance(elastic_ip=True, facts={"NetworkInterfaces": [{**INTERFACE, "Association": association}]}),
-        Fact("targetGroups", groups),
-        Fact("arn:1/targets", [{"id": OLD, "port": 80, "state": "healthy"}]),
-        Fact("arn:2/targets", [{"id": OLD, "port": 81, "state": "unused"}]),
-        Fact("arn:3/targets", [{"id": NEW, "port": 80, "state": "healthy"}]),
+        TARGET_GROUPS.fact(groups),
+        TARGETS.fact("arn:1", (Target(OLD),)),
+        TARGETS.fact("arn:2", (Target(OLD),)),
+        TARGETS.fact("arn:3", (Target(NEW),)),
     ).warnings
     assert OLD in warning
     assert f"/dev/sdf ({DATA})" in warning
@@ -593,7 +602,7 @@ def test_predecessor_is_retired_as_requested(
     assert not made.stages[0].waits[0].final
 
 
-@pytest.mark.parametrize("successors", [(), (heir(),)])
+@pytest.mark.parametrize("successors", [(), (successor(),)])
 @pytest.mark.parametrize(
     ("options", "fields", "warned"),
     [
@@ -664,7 +673,7 @@ def test_outdated_hold_starts_nothing_and_is_removed() -> None:
 
 def test_carried_protection_is_removed_first() -> None:
     old = plain(state="stopped", tags={TAG: HELD})
-    made = plan(spec(), old, Fact(f"{OLD}/disableApiTermination", True), Fact(f"{OLD}/disableApiStop", True))
+    made = plan(spec(), old, TERMINATION_PROTECTION.fact(OLD, True), STOP_PROTECTION.fact(OLD, True))
     assert way_back(made) == [
         ["StartInstances 1", "ModifyInstanceAttribute new"],
         ["ModifyInstanceAttribute new"],
@@ -682,7 +691,7 @@ def test_on_failure_keep_rolls_nothing_back() -> None:
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
-STORE = Fact("i3.large/type", {"InstanceStorageSupported": True})
+STORE = INSTANCE_TYPE.fact("i3.large", {"InstanceStorageSupported": True})
 DOOMED = (BlockDevice("/dev/xvda", ROOT, True), BlockDevice("/dev/sdf", DATA, True))
 REFUSALS: list[tuple[str, dict[str, Any], tuple[Resource, ...], str]] = [
     ("group", {}, (plain(tags={"aws:autoscaling:groupName": "web"}),), "Auto Scaling group web"),
@@ -694,14 +703,14 @@ REFUSALS: list[tuple[str, dict[str, Any], tuple[Resource, ...], str]] = [
     (
         "termination protection",
         {"old_instance": "terminate"},
-        (plain(), Fact(f"{OLD}/disableApiTermination", True)),
+        (plain(), TERMINATION_PROTECTION.fact(OLD, True)),
         "termination protection",
     ),
-    ("stop protection", {}, (plain(), Fact(f"{OLD}/disableApiStop", True)), "stop protection"),
+    ("stop protection", {}, (plain(), STOP_PROTECTION.fact(OLD, True)), "stop protection"),
     (
         "stop protection protects from termination",
         {"old_instance": "terminate"},
-        (plain(), Fact(f"{OLD}/disableApiStop", True)),
+        (plain(), STOP_PROTECTION.fact(OLD, True)),
         "stop protection",
     ),
     ("instance store", {}, (plain(instance_type="i3.large"), STORE), "lose_instance_store"),
@@ -710,7 +719,7 @@ REFUSALS: list[tuple[str, dict[str, Any], tuple[Resource, ...], str]] = [
     (
         "type of another architecture",
         {"overrides": {"instance_type": "c5.large"}},
-        (plain(), Fact("c5.large/type", {"ProcessorInfo": {"SupportedArchitectures": ["i386", "x86_64"]}})),
+        (plain(), INSTANCE_TYPE.fact("c5.large", {"ProcessorInfo": {"SupportedArchitectures": ["i386", "x86_64"]}})),
         "is for arm64, instance_type c5.large is i386 or x86_64",
     ),
 ]
@@ -731,7 +740,7 @@ def test_all_reasons_are_named_at_once() -> None:
         plan(
             spec(old_instance="terminate"),
             instance(block_devices=DOOMED, facts={"SourceDestCheck": False}),
-            Fact(f"{OLD}/disableApiTermination", True),
+            TERMINATION_PROTECTION.fact(OLD, True),
         )
     for words in (DATA, "termination protection", "SourceDestCheck"):
         assert words in str(caught.value)
@@ -743,9 +752,9 @@ def test_all_reasons_are_named_at_once() -> None:
         ({"old_instance": "terminate"}, (instance(),)),
         ({"old_instance": "terminate"}, (plain(),)),
         ({}, (instance(block_devices=DOOMED),)),
-        ({"old_instance": "keep"}, (plain(), Fact(f"{OLD}/disableApiStop", True))),
-        ({}, (plain(), Fact(f"{OLD}/disableApiTermination", True))),
-        ({}, (plain(state="stopped"), Fact(f"{OLD}/disableApiStop", True))),
+        ({"old_instance": "keep"}, (plain(), STOP_PROTECTION.fact(OLD, True))),
+        ({}, (plain(), TERMINATION_PROTECTION.fact(OLD, True))),
+        ({}, (plain(state="stopped"), STOP_PROTECTION.fact(OLD, True))),
         ({"lose_instance_store": True}, (plain(instance_type="i3.large"), STORE)),
         ({"old_instance": "keep"}, (plain(instance_type="i3.large"), STORE)),
         ({}, (plain(instance_type="i3.large", state="stopped"), STORE)),
@@ -802,13 +811,13 @@ def test_an_instance_that_is_not_there_is_refused(resources: tuple[Resource, ...
     [
         (OLD, (plain(image_id=AMI),)),
         (OLD, (plain(image_id=AMI, state="stopped"),)),
-        (OLD, (heir(), plain(state="stopped"))),
-        (NEW, (heir(), plain(state="stopped"))),
-        (OLD, (heir(), plain(state="terminated"))),
-        (OLD, (heir(), plain(state="terminated", tags={TAG: HELD}))),
-        (OLD, (heir(),)),
+        (OLD, (successor(), plain(state="stopped"))),
+        (NEW, (successor(), plain(state="stopped"))),
+        (OLD, (successor(), plain(state="terminated"))),
+        (OLD, (successor(), plain(state="terminated", tags={TAG: HELD}))),
+        (OLD, (successor(),)),
         # A predecessor further back is not ours to retire any more.
-        (OLDEST, (heir(replaces=f"{OLD},{OLDEST}"), plain(instance_id=OLDEST, state="terminated"))),
+        (OLDEST, (successor(replaces=f"{OLD},{OLDEST}"), plain(instance_id=OLDEST, state="terminated"))),
     ],
 )
 def test_an_instance_that_runs_from_the_image_is_up_to_date(given_id: str, resources: tuple[Resource, ...]) -> None:
@@ -817,7 +826,7 @@ def test_an_instance_that_runs_from_the_image_is_up_to_date(given_id: str, resou
 
 @pytest.mark.parametrize("there", [(), (plain(state="stopped"),)], ids=["gone", "retired"])
 def test_gone_id_that_only_a_tag_leads_on_is_up_to_date_with_a_warning(there: tuple[Resource, ...]) -> None:
-    made = plan(spec(instance_id=OLDEST), heir(replaces=f"{OLD},{OLDEST}"), *there, image=None)
+    made = plan(spec(instance_id=OLDEST), successor(replaces=f"{OLD},{OLDEST}"), *there, image=None)
     assert made.stages == ()
     (warning,) = made.warnings
     assert OLDEST in warning
@@ -826,7 +835,7 @@ def test_gone_id_that_only_a_tag_leads_on_is_up_to_date_with_a_warning(there: tu
 
 def test_an_old_id_stands_for_the_living_successor() -> None:
     wanted = spec(image_id=AMI2)
-    made = plan(wanted, heir(), plain(state="stopped"), image=dataclasses.replace(IMAGE, image_id=AMI2))
+    made = plan(wanted, successor(), plain(state="stopped"), image=dataclasses.replace(IMAGE, image_id=AMI2))
     new = planned("instance", f"in place of {NEW}")
     assert [change.resource for change in made.changes] == [new, new, NEW]
 
@@ -845,7 +854,7 @@ def test_an_old_id_stands_for_the_living_successor() -> None:
 def test_interrupted_retirement_continues_once_the_successor_is_healthy(
     old_instance: str, old: Instance, expected: list[str]
 ) -> None:
-    made = plan(spec(old_instance=old_instance), heir(), old)
+    made = plan(spec(old_instance=old_instance), successor(), old)
     assert actions(made) == expected
     (proof, *_rest) = made.stages
     assert not proof.changes
@@ -917,7 +926,7 @@ def test_each_phase_of_a_successor_has_its_plan(
     given_id: str, row: tuple[str, Instance, str | None, list[str] | str, list[list[str]], list[str] | str]
 ) -> None:
     _name, old, trial, same, back, other = row
-    new = heir(minutes=22 * 60, trial=trial)
+    new = successor(minutes=22 * 60, trial=trial)
     if isinstance(same, str):
         with pytest.raises(UnsafePlan, match=same) as caught:
             plan(spec(instance_id=given_id), new, old)
@@ -944,49 +953,49 @@ def test_each_phase_of_a_successor_has_its_plan(
 
 @pytest.mark.parametrize(("trial", "expected"), [("unproven", 1), ("serving", 1), (None, 0)])
 def test_kept_predecessor_leaves_no_hold(trial: str | None, expected: int) -> None:
-    made = plan(spec(old_instance="keep"), heir(trial=trial), plain())
+    made = plan(spec(old_instance="keep"), successor(trial=trial), plain())
     assert actions(made) == ["DeleteTags 2"] * expected
-    again = overlay(world(heir(trial=trial), plain()), made.published())
+    again = overlay(world(successor(trial=trial), plain()), made.published())
     assert planner.plan(spec(image_id=AMI2), again.with_resources([dataclasses.replace(IMAGE, image_id=AMI2)]), NOW)
 
 
 def test_protected_rejected_successor_loses_its_protection_first() -> None:
-    new = heir(trial="rejected")
-    made = plan(spec(), new, plain(), Fact(f"{OLD}/disableApiTermination", True))
+    new = successor(trial="rejected")
+    made = plan(spec(), new, plain(), TERMINATION_PROTECTION.fact(OLD, True))
     assert actions(made) == ["ModifyInstanceAttribute 2", "TerminateInstances 2"]
 
 
 def test_rolled_back_run_returns_the_predecessor() -> None:
     for given_id in (OLD, NEW):
         wanted = spec(instance_id=given_id)
-        state = world(heir(trial="rejected"), plain())
+        state = world(successor(trial="rejected"), plain())
         after = overlay(state, guard(planner.plan(wanted, state, NOW)).published())
         assert planner.result(wanted, after)["instance_id"] == OLD
 
 
 def test_rejected_successor_is_terminated_before_the_next_health_wait() -> None:
-    made = plan(spec(), heir(trial="rejected"), heir(OLDEST, trial="unproven"), plain())
+    made = plan(spec(), successor(trial="rejected"), successor(OLDEST, trial="unproven"), plain())
     assert actions(made) == ["TerminateInstances 2", "CreateTags 3", "StopInstances 1"]
 
 
 def test_two_that_have_not_proved_themselves_are_ambiguous() -> None:
     with pytest.raises(Ambiguous, match="Terminate all but one"):
-        plan(spec(), heir(trial="unproven"), heir(OLDEST, trial="unproven"), plain())
+        plan(spec(), successor(trial="unproven"), successor(OLDEST, trial="unproven"), plain())
 
 
 @pytest.mark.parametrize("state", ["stopped", "stopping"])
 def test_one_that_does_not_run_cannot_prove_itself(state: str) -> None:
     with pytest.raises(UnsafePlan, match=f"It is {state}, and {OLD} is running.*terminate {NEW}"):
-        plan(spec(), heir(state=state, trial="unproven"), plain())
+        plan(spec(), successor(state=state, trial="unproven"), plain())
 
 
 def test_on_failure_keep_rolls_back_nothing_of_an_earlier_run() -> None:
-    made = plan(spec(on_failure="keep"), heir(trial="unproven"), plain())
+    made = plan(spec(on_failure="keep"), successor(trial="unproven"), plain())
     assert returning(made) == []
     with pytest.raises(UnsafePlan, match=f"{NEW} did not become healthy in place of {OLD}, and is kept"):
-        plan(spec(on_failure="keep"), heir(trial="rejected"), plain())
+        plan(spec(on_failure="keep"), successor(trial="rejected"), plain())
     again = dataclasses.replace(IMAGE, image_id=AMI2)
-    made = plan(spec(on_failure="keep", image_id=AMI2), heir(trial="rejected"), plain(), image=again)
+    made = plan(spec(on_failure="keep", image_id=AMI2), successor(trial="rejected"), plain(), image=again)
     assert "TerminateInstances" not in [change.action for change in made.changes]
 
 
@@ -994,7 +1003,7 @@ def test_on_failure_keep_rolls_back_nothing_of_an_earlier_run() -> None:
 @pytest.mark.parametrize("image", [IMAGE, None])
 def test_late_retirement_names_the_kept_attachments(trial: str | None, image: Image | None) -> None:
     address = {"elastic_ip": True, "facts": {"PublicIpAddress": "203.0.113.7"}}
-    kept, written = plan(spec(), heir(trial=trial), instance(**address), image=image).warnings
+    kept, written = plan(spec(), successor(trial=trial), instance(**address), image=image).warnings
     assert "Elastic IP 203.0.113.7 (elastic_ip: keep)" in kept
     assert f"lacks the writes of {OLD} to its" in written
     assert f"since the capture of {AMI}" in written
@@ -1015,15 +1024,15 @@ def test_late_retirement_names_the_kept_attachments(trial: str | None, image: Im
 )
 def test_predecessor_started_after_its_replacement_is_left_and_named(old_instance: str, fields: dict[str, Any]) -> None:
     # A restart does not make the successor younger.
-    successor = heir(minutes=48 * 60, launch_time=NOW)
+    current = successor(minutes=48 * 60, launch_time=NOW)
     old = plain(launch_time=AGAIN, **fields)
-    made = plan(spec(old_instance=old_instance), successor, old, Fact(f"{OLD}/disableApiStop", True))
+    made = plan(spec(old_instance=old_instance), current, old, STOP_PROTECTION.fact(OLD, True))
     assert made.stages == ()
     (warning,) = made.warnings
     assert f"{OLD} was started again after {NEW} had replaced it" in warning
     assert f"Stop or terminate {OLD} yourself" in warning
     # Nothing is asked about it either.
-    assert asked(spec(old_instance=old_instance), successor, old) == ["DescribeInstances"] * 2
+    assert asked(spec(old_instance=old_instance), current, old) == ["DescribeInstances"] * 2
 
 
 @pytest.mark.parametrize(
@@ -1041,29 +1050,29 @@ def test_predecessor_started_after_its_replacement_is_left_and_named(old_instanc
 def test_interrupted_retirement_is_distinguished_from_a_start_by_hand(
     minutes: int, fields: dict[str, Any], expected: list[str]
 ) -> None:
-    assert actions(plan(spec(), heir(minutes=minutes), plain(**{"launch_time": AGAIN, **fields}))) == expected
+    assert actions(plan(spec(), successor(minutes=minutes), plain(**{"launch_time": AGAIN, **fields}))) == expected
 
 
 def test_a_stop_that_is_under_way_is_waited_for() -> None:
-    made = plan(spec(), heir(), plain(state="stopping"))
+    made = plan(spec(), successor(), plain(state="stopping"))
     assert (actions(made), goals(made)) == ([], ["stopped"])
 
 
 def test_kept_predecessor_needs_no_retirement() -> None:
-    assert plan(spec(old_instance="keep"), heir(), plain()) == Plan()
+    assert plan(spec(old_instance="keep"), successor(), plain()) == Plan()
 
 
 @pytest.mark.parametrize("trial", [None, "serving"])
 @pytest.mark.parametrize("minutes", [1, 1000])
 def test_successor_that_has_served_is_never_rolled_back(trial: str | None, minutes: float) -> None:
-    made = plan(spec(), heir(minutes=minutes, trial=trial), plain())
+    made = plan(spec(), successor(minutes=minutes, trial=trial), plain())
     assert actions(made) == ["StopInstances 1"]
     assert all(not stage.on_failure and not stage.rollback_on for stage in made.stages)
 
 
 @pytest.mark.parametrize("state", ["stopped", "stopping"])
 def test_stopped_successor_retires_no_predecessor(state: str) -> None:
-    made = plan(spec(), heir(state=state), plain())
+    made = plan(spec(), successor(state=state), plain())
     assert made.is_empty
     (warning,) = made.warnings
     assert NEW in warning
@@ -1072,9 +1081,9 @@ def test_stopped_successor_retires_no_predecessor(state: str) -> None:
 
 def test_obstacle_to_a_retirement_is_refused_there_too() -> None:
     with pytest.raises(UnsafePlan, match="termination protection"):
-        plan(spec(old_instance="terminate"), heir(), plain(), Fact(f"{OLD}/disableApiTermination", True))
+        plan(spec(old_instance="terminate"), successor(), plain(), TERMINATION_PROTECTION.fact(OLD, True))
     with pytest.raises(UnsafePlan, match=DATA):
-        plan(spec(old_instance="terminate"), heir(), instance(block_devices=DOOMED))
+        plan(spec(old_instance="terminate"), successor(), instance(block_devices=DOOMED))
 
 
 # --- questions --------------------------------------------------------------------------------------------------------
@@ -1108,10 +1117,10 @@ def asked(wanted: planner.RelaunchSpec, *resources: Resource) -> list[str]:
     ("given_id", "resources", "calls"),
     [
         (OLD, (plain(image_id=AMI),), 2),
-        (OLD, (heir(), plain(state="stopped")), 2),
-        (OLD, (heir(),), 2),
-        (NEW, (heir(), plain(state="stopped")), 3),
-        (OLDEST, (heir(replaces=f"{OLD},{OLDEST}"),), 3),
+        (OLD, (successor(), plain(state="stopped")), 2),
+        (OLD, (successor(),), 2),
+        (NEW, (successor(), plain(state="stopped")), 3),
+        (OLDEST, (successor(replaces=f"{OLD},{OLDEST}"),), 3),
         (OLD, (), 2),
     ],
 )
@@ -1164,18 +1173,15 @@ def test_credits_are_asked_for_between_burstable_types(old: str, new: str | None
 
 
 def test_each_target_group_of_instances_or_addresses_is_asked_for_its_targets() -> None:
-    groups = [
-        {"arn": f"arn:{kind}:{number}", "name": kind, "target_type": kind}
-        for kind in ("instance", "ip", "lambda")
-        for number in range(2)
-    ]
-    calls = asked(spec(), instance(), IMAGE, Fact("targetGroups", groups))
+    kinds = ("instance", "ip", "lambda")
+    groups = tuple(TargetGroup(f"arn:{kind}:{number}", kind, kind) for kind in kinds for number in range(2))
+    calls = asked(spec(), instance(), IMAGE, TARGET_GROUPS.fact(groups))
     assert calls.count("DescribeTargetHealth") == 4
     assert calls.count("DescribeLoadBalancers") == 1
 
 
 def test_unfinished_retirement_queries_its_obstacles() -> None:
-    calls = asked(spec(), heir(), plain())
+    calls = asked(spec(), successor(), plain())
     assert calls == [
         "DescribeImages",
         *["DescribeInstanceAttribute"] * 2,
@@ -1198,8 +1204,8 @@ old_ones = st.builds(
 )
 worlds = st.one_of(
     old_ones.map(lambda old: [old]),
-    old_ones.map(lambda old: [heir(), old]),
-    old_ones.map(lambda old: [heir(image_id=BASE), old]),
+    old_ones.map(lambda old: [successor(), old]),
+    old_ones.map(lambda old: [successor(image_id=BASE), old]),
 )
 specs = st.builds(
     lambda old_instance, on_failure, checks, given_id: spec(

@@ -11,12 +11,28 @@ from typing import Any
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._domain.instance_facts import zone_kind
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError, UnsafePlan
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import INSTANCE_TYPE
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import planned
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import BlockDevice, Fact, Image, Volume
 from ansible_collections.ec2ops.storage.plugins.modules import ami_bake, instance_power, instance_relaunch
 
 from in_process import changing_calls, machine, run
-from relaunch_world import AMI, HELD, IMAGE, INTERFACE, M5, OLD, ROOT, TAG, actions, heir, launch, plain, plan, spec
+from relaunch_world import (
+    AMI,
+    HELD,
+    IMAGE,
+    INTERFACE,
+    M5,
+    OLD,
+    ROOT,
+    TAG,
+    actions,
+    launch,
+    plain,
+    plan,
+    spec,
+    successor,
+)
 from sandbox.client import Sandbox
 
 
@@ -36,8 +52,8 @@ def image(**fields: Any) -> Image:
 )
 def test_image_that_does_not_fit_the_type_is_refused(made: Image, type_facts: dict[str, Any], words: str) -> None:
     with pytest.raises(UnsafePlan, match=words):
-        plan(spec(), plain(), Fact("m5.large/type", {**M5, **type_facts}), image=made)
-    other = Fact("m5.xlarge/type", {**M5, **type_facts})
+        plan(spec(), plain(), INSTANCE_TYPE.fact("m5.large", {**M5, **type_facts}), image=made)
+    other = INSTANCE_TYPE.fact("m5.xlarge", {**M5, **type_facts})
     with pytest.raises(UnsafePlan, match=words):
         plan(spec(overrides={"instance_type": "m5.xlarge"}), plain(), other, image=made)
 
@@ -50,11 +66,11 @@ def test_image_that_fits_the_type_is_launched() -> None:
         "NetworkInfo": {"EnaSupport": "required"},
     }
     made = image(boot_mode="uefi", virtualization_type="hvm", tpm_support="v2.0", ena_support=True)
-    assert plan(spec(), plain(), Fact("m5.large/type", {**M5, **facts}), image=made).changes
+    assert plan(spec(), plain(), INSTANCE_TYPE.fact("m5.large", {**M5, **facts}), image=made).changes
     # Nothing is known of a planned image, except the facts in its plan.
     unknown = image(image_id=planned("image", "web/1"))
     wanted = spec(image_id=unknown.image_id)
-    assert plan_of_planned(wanted, unknown, Fact("m5.large/type", {**M5, **facts}))
+    assert plan_of_planned(wanted, unknown, INSTANCE_TYPE.fact("m5.large", {**M5, **facts}))
 
 
 def plan_of_planned(wanted: Any, unknown: Image, types: Fact) -> Any:
@@ -133,7 +149,7 @@ def test_check_of_a_group_predicts_the_encrypted_root() -> None:
     ],
 )
 def test_override_of_an_instance_that_is_up_to_date_is_named(overrides: dict[str, Any], words: str) -> None:
-    current = heir(facts={"NetworkInterfaces": [INTERFACE]})
+    current = successor(facts={"NetworkInterfaces": [INTERFACE]})
     (warning,) = plan(spec(overrides=overrides), current).warnings
     assert words in warning
     assert "are not applied" in warning
@@ -141,7 +157,7 @@ def test_override_of_an_instance_that_is_up_to_date_is_named(overrides: dict[str
 
 def test_override_that_the_instance_has_is_not_named() -> None:
     profile = {"Arn": "arn:aws:iam::123456789012:instance-profile/path/web"}
-    current = heir(facts={"NetworkInterfaces": [INTERFACE], "IamInstanceProfile": profile, "KeyName": "deploy"})
+    current = successor(facts={"NetworkInterfaces": [INTERFACE], "IamInstanceProfile": profile, "KeyName": "deploy"})
     overrides = {
         "instance_type": "m5.large",
         "key_name": "deploy",

@@ -106,7 +106,9 @@ def test_successor_rejected_while_unproven_is_terminated(sandbox: Sandbox) -> No
 # --- the order of two ------------------------------------------------------------------------------------------------
 
 
-def heir(name: str, seconds: float, trial: str | None = "unproven", image: str = "ami-2", **fields: Any) -> Instance:
+def successor_named(
+    name: str, seconds: float, trial: str | None = "unproven", image: str = "ami-2", **fields: Any
+) -> Instance:
     born = NOW + timedelta(seconds=seconds)
     facts = {"BlockDeviceMappings": [{"Ebs": {"AttachTime": born}}]}
     tags = {REPLACES: OLD, **({} if trial is None else {TRIAL: trial})}
@@ -116,17 +118,17 @@ def heir(name: str, seconds: float, trial: str | None = "unproven", image: str =
 @pytest.mark.parametrize(
     ("rival", "yields"),
     [
-        (heir(OTHER, -1), True),
-        (heir(OTHER, 1), False),
-        (heir(OTHER, 0), False),
-        (heir("i-00000000000000000", 0), True),
-        (heir(OTHER, 1, "serving"), True),
-        (heir(OTHER, 1, None), True),
-        (heir(OTHER, -1, "rejected"), False),
+        (successor_named(OTHER, -1), True),
+        (successor_named(OTHER, 1), False),
+        (successor_named(OTHER, 0), False),
+        (successor_named("i-00000000000000000", 0), True),
+        (successor_named(OTHER, 1, "serving"), True),
+        (successor_named(OTHER, 1, None), True),
+        (successor_named(OTHER, -1, "rejected"), False),
     ],
 )
 def test_first_launch_serves_and_both_runs_agree(rival: Instance, yields: bool) -> None:
-    own = heir(NEW, 0)
+    own = successor_named(NEW, 0)
     mine = unrivalled(OLD, frozenset()).objection([own, rival], NEW)
     assert bool(mine) is yields
     if rival.tags.get(TRIAL) == "unproven":
@@ -137,12 +139,12 @@ def test_first_launch_serves_and_both_runs_agree(rival: Instance, yields: bool) 
 
 def test_same_launch_by_another_run_is_no_rival() -> None:
     launch = unreplaced(OLD, "ami-1", frozenset())
-    assert launch.objection([heir(NEW, 0, image="ami-1")], "(new instance)") == ""
-    assert "ami-2" in launch.objection([heir(NEW, 0)], "(new instance)")
-    assert launch.objection([heir(NEW, 0, "rejected")], "(new instance)") == ""
+    assert launch.objection([successor_named(NEW, 0, image="ami-1")], "(new instance)") == ""
+    assert "ami-2" in launch.objection([successor_named(NEW, 0)], "(new instance)")
+    assert launch.objection([successor_named(NEW, 0, "rejected")], "(new instance)") == ""
 
 
 def test_successor_of_a_gone_predecessor_yields_to_the_serving_one() -> None:
-    serving, stray = heir(NEW, 0, "serving"), heir(OTHER, 1, "unproven")
+    serving, stray = successor_named(NEW, 0, "serving"), successor_named(OTHER, 1, "unproven")
     state = State("r", {item.instance_id: item for item in (serving, stray)})
     assert successor(state, OLD) is serving

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._features.restore.candidates import origin_of
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.origins import origin_of
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.restore.point_volume import (
     DEFAULT_TYPE,
     MOST_CARRIED,

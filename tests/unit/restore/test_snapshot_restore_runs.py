@@ -290,12 +290,27 @@ def test_final_snapshot_of_an_interrupted_deletion_is_taken_anew(sandbox: Sandbo
     assert snapshots(sandbox)[final]["State"] == "completed"
 
 
-def test_failed_drill_deletes_its_volumes(sandbox: Sandbox) -> None:
+def test_drill_measures_the_volumes_beside_a_failed_one_and_leaves_none(sandbox: Sandbox) -> None:
     scene = begin(sandbox, data=2)
     scene.capture()
     before = set(volumes(sandbox))
     with sandbox.fault("CreateVolume", occurrence=2, kind="error", code="VolumeLimitExceeded", status=400):
         ended = restore(sandbox, source_volume_ids=scene.volume_ids, drill=True)
+    assert "VolumeLimitExceeded" in ended.failed
+    assert [error["code"] for error in ended.result["errors"]] == ["VolumeLimitExceeded"]
+    sandbox.move_clock(30)
+    assert set(volumes(sandbox)) == before
+    assert [entry["action"] for entry in ended.result["done"]] == ["CreateVolume", "DeleteVolume"]
+    (measured,) = ended.result["volumes"]
+    assert measured["seconds"] > 0
+
+
+def test_failed_drill_of_an_instance_deletes_all_its_volumes(sandbox: Sandbox) -> None:
+    scene = begin(sandbox, data=1)
+    scene.capture_set()
+    before = set(volumes(sandbox))
+    with sandbox.fault("CreateVolume", occurrence=2, kind="error", code="VolumeLimitExceeded", status=400):
+        ended = restore(sandbox, source_instance_id=scene.source.instance_id, drill=True)
     assert "VolumeLimitExceeded" in ended.failed
     sandbox.move_clock(30)
     assert set(volumes(sandbox)) == before
@@ -323,7 +338,9 @@ def test_volume_that_ebs_cannot_make_keeps_no_other_off_the_instance(sandbox: Sa
     with sandbox.fault("CreateVolume", occurrence=2, kind="error", code="VolumeLimitExceeded", status=400):
         first = restore(sandbox, **given)
     assert "VolumeLimitExceeded" in first.failed
-    assert len(scene.restored()) == 1
+    (there,) = scene.restored().values()
+    assert [link["InstanceId"] for link in there["Attachments"]] == [scene.source.instance_id]
+    assert [entry["action"] for entry in first.result["not_tried"]] == ["AttachVolume"]
     with sandbox.fault("CreateVolume", kind="error", code="VolumeLimitExceeded", status=400):
         second = restore(sandbox, **given)
     assert "VolumeLimitExceeded" in second.failed

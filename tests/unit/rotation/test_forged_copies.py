@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -189,7 +189,7 @@ def test_description_of_the_longest_copy_fits() -> None:
 
 @pytest.mark.parametrize("account", ["", "111111111111"])
 def test_description_of_a_copy_has_as_many_facts_as_have_room(account: str) -> None:
-    given = (V1, I1, "snap-0123456789abcdef0", "ap-southeast-1", "2026-11-23T19:00:00.000Z")
+    given = (V1, I1, "snap-0123456789abcdef0", "ap-southeast-1", datetime(2026, 11, 23, 19, tzinfo=UTC))
     for length in range(1, 129):
         text = copy_description("p" * length, *given, account=account, volumes=2, slot=TODAY)
         record = copy_record(Snapshot("snap-1", volume_id="vol-ffffffff", description=text))

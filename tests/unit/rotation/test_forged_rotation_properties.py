@@ -11,6 +11,11 @@ from typing import Any
 
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Plan
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Resource, Snapshot
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import (
+    LOCK,
+    VOLUME_PERMISSIONS,
+    SnapshotLock,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -136,9 +141,9 @@ def test_forged_tags_in_both_regions_change_nothing(
 
 def facts(snapshots: Sequence[Snapshot]) -> list[Fact]:
     """Somebody has locked and shared every snapshot."""
-    lock = {"state": "governance", "expires_on": None, "days": 30}
-    found = [Fact(f"{one.snapshot_id}/lock", lock) for one in snapshots]
-    return [*found, *(Fact(f"{one.snapshot_id}/shared", ["999988887777"]) for one in snapshots)]
+    lock = SnapshotLock("governance", days=30)
+    found = [LOCK.fact(one.snapshot_id, lock) for one in snapshots]
+    return [*found, *(VOLUME_PERMISSIONS.fact(one.snapshot_id, ("999988887777",)) for one in snapshots)]
 
 
 @examples(20)

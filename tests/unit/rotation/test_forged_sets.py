@@ -194,7 +194,7 @@ def test_unproven_copy_is_no_reason_to_delete_an_original_or_a_copy() -> None:
 # --- predecessors -----------------------------------------------------------------------------------------------------
 
 
-def heir(token: str | None, **fields: Any) -> list[Resource]:
+def successor(token: str | None, **fields: Any) -> list[Resource]:
     tags = {"backup": "daily", "ec2ops:replaces": I1, "ec2ops:trial": "serving"}
     return machine(2, 2, tags=tags, image_id="ami-1", facts={"ClientToken": token}, **fields)
 
@@ -211,7 +211,7 @@ def heir(token: str | None, **fields: Any) -> list[Resource]:
 )
 def test_retired_predecessor_with_the_same_tags_is_not_captured(state: str, token: str | None, taken: set[str]) -> None:
     old = machine(1, 1, tags={"backup": "daily"}, state=state)
-    plan = planned(Account.of(old, heir(token)), **TAGS)
+    plan = planned(Account.of(old, successor(token)), **TAGS)
     assert {(change.after or {})["volume_id"] for change in created(plan)} == taken
 
 

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.planner import FEATURE
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError, UnsafePlan
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change, Plan
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Plan
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
     Fact,
     Image,
@@ -24,6 +24,16 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
     Resource,
     Snapshot,
     VolumeAttachment,
+)
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import (
+    FAST_RESTORES,
+    IS_PUBLIC,
+    LOCK,
+    TIERING,
+    VOLUME_PERMISSIONS,
+    FastRestoreZone,
+    SnapshotLock,
+    Tiering,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.times import format_moment
 from hypothesis import given
@@ -54,6 +64,7 @@ from rotation_world import (
     machine,
     parsed,
     planned,
+    request_tags,
     snapshot,
     snapshot_set,
     volume,
@@ -61,11 +72,6 @@ from rotation_world import (
 )
 
 # --- small worlds ----------------------------------------------------------------------------------------------------
-
-
-def request_tags(change: Change) -> dict[str, str]:
-    (one,) = change.parameters["TagSpecifications"]
-    return {tag["Key"]: tag["Value"] for tag in one["Tags"]}
 
 
 # --- what is refused without a look at EC2 ---------------------------------------------------------------------------
@@ -434,7 +440,7 @@ def test_a_set_is_kept_or_deleted_as_one_and_its_instance_may_be_gone() -> None:
 
 def test_guard_on_one_snapshot_keeps_its_whole_set() -> None:
     new, old = snapshot_set(DAY, 9, 1, 2), snapshot_set(2 * DAY, 9, 1, 2)
-    locked = Fact(f"{old[1].snapshot_id}/lock", {"state": "compliance", "expires_on": None})
+    locked = LOCK.fact(old[1].snapshot_id, SnapshotLock("compliance"))
     plan = planned(Account.of(new, old, locked), create="never", select=None)
     assert plan.is_empty
     assert decision(plan, old[0])["guard"] == "locked"
@@ -523,8 +529,8 @@ def test_tags_beyond_the_limit_of_a_snapshot_are_left_out_with_a_warning(whole: 
     plan = planned(Account.of(resources), **given)
     account = afterwards(Account.of(resources), plan)
     (made,) = [one for one in account.resources.values() if isinstance(one, Snapshot)]
-    # Its lock, whom it is shared with and, without a set, the name and the size of one have their places.
-    assert len(made.tags) == 50 - (2 if whole else 4)
+    # Two places are for a lock and for sharing. The others: of a set the source, of one volume the set and its size.
+    assert len(made.tags) == 50 - (3 if whole else 4)
     assert (made.tags["Name"], made.tags["tag 00"], made.tags["team"]) == ("db", "mine", "a")
     (warning,) = plan.warnings
     assert V1 in warning
@@ -704,9 +710,16 @@ SHARING = {"shared": "keep"}
 
 
 def tier(last: str, archived: timedelta | None = None) -> Fact:
-    since = None if archived is None else format_moment(NOW - archived)
-    where = "archive" if since else "standard"
-    return Fact(f"{OLD.snapshot_id}/tier", {"tier": where, "last": last, "message": None, "archived": since})
+    since = None if archived is None else NOW - archived
+    return TIERING.fact(OLD.snapshot_id, Tiering("archive" if since else "standard", last, archived=since))
+
+
+def fast(state: str) -> Fact:
+    return FAST_RESTORES.fact(OLD.snapshot_id, (FastRestoreZone("us-east-1b", state),))
+
+
+def locked(state: str, until: datetime | None = None) -> Fact:
+    return LOCK.fact(OLD.snapshot_id, SnapshotLock(state, until))
 
 
 def used_by(state: str, *devices: ImageDevice) -> Image:
@@ -718,12 +731,12 @@ GUARDED: list[tuple[str, list[Resource], str]] = [
     ("image", [used_by("available")], "ami-1 (available)"),
     ("image", [used_by("disabled")], "ami-1 (disabled)"),
     ("image", [used_by("pending")], "ami-1 (pending)"),
-    ("locked", [Fact(f"{OLD.snapshot_id}/lock", {"state": "governance", "expires_on": "2027-01-01T00:00:00Z"})], "27"),
-    ("locked", [Fact(f"{OLD.snapshot_id}/lock", {"state": "compliance-cooloff", "expires_on": None})], "cooloff"),
-    ("public", [Fact(f"{OLD.snapshot_id}/public", True)], "anybody"),
-    ("shared", [Fact(f"{OLD.snapshot_id}/shared", ["111122223333"])], "111122223333"),
-    ("fast_restore", [Fact(f"{OLD.snapshot_id}/fastRestore", [{"zone": "us-east-1b", "state": "enabled"}])], "-1b"),
-    ("fast_restore", [Fact(f"{OLD.snapshot_id}/fastRestore", [{"zone": "us-east-1b", "state": "optimizing"}])], "1b"),
+    ("locked", [locked("governance", datetime(2027, 1, 1, tzinfo=UTC))], "27"),
+    ("locked", [locked("compliance-cooloff")], "cooloff"),
+    ("public", [IS_PUBLIC.fact(OLD.snapshot_id, True)], "anybody"),
+    ("shared", [VOLUME_PERMISSIONS.fact(OLD.snapshot_id, ("111122223333",))], "111122223333"),
+    ("fast_restore", [fast("enabled")], "-1b"),
+    ("fast_restore", [fast("optimizing")], "1b"),
     ("archived", [tier("archival-completed", 89 * DAY)], "paid for until"),
     ("archived", [tier("archival-in-progress")], "archival-in-progress"),
     ("archived", [tier("temporary-restore-in-progress", 200 * DAY)], "temporary-restore-in-progress"),
@@ -731,15 +744,15 @@ GUARDED: list[tuple[str, list[Resource], str]] = [
                               tags={"ec2ops:copy-of": f"us-east-1/{OLD.snapshot_id}"})], "snap-c"),
     ("creating", [volume(5, state="creating", snapshot_id=OLD.snapshot_id)], volume_id(5)),
 ]  # fmt: skip
-UNGUARDED: list[list[Resource]] = [
-    [Fact(f"{OLD.snapshot_id}/lock", {"state": "expired", "expires_on": "2026-01-01T00:00:00Z"})],
-    [Fact(f"{OLD.snapshot_id}/fastRestore", [{"zone": "us-east-1b", "state": "disabled"}])],
-    [tier("archival-completed", 91 * DAY)],
-    [tier("permanent-restore-completed")],
-    [Fact(f"{OLD.snapshot_id}/shared", [])],
-    [volume(5, state="available", snapshot_id=OLD.snapshot_id)],
-    [Image("ami-1", block_devices=(ImageDevice("/dev/sda", "snap-1"),))],
-]
+UNGUARDED: dict[str, list[Resource]] = {
+    "lock is over": [locked("expired", datetime(2026, 1, 1, tzinfo=UTC))],
+    "fast restore is off": [fast("disabled")],
+    "archived long ago": [tier("archival-completed", 91 * DAY)],
+    "restored from the archive": [tier("permanent-restore-completed")],
+    "shared with nobody": [VOLUME_PERMISSIONS.fact(OLD.snapshot_id, ())],
+    "volume is made": [volume(5, state="available", snapshot_id=OLD.snapshot_id)],
+    "image of another snapshot": [Image("ami-1", block_devices=(ImageDevice("/dev/sda", "snap-1"),))],
+}
 
 
 def guarded(mode: str, name: str, resources: Sequence[Resource], **given: Any) -> Plan:
@@ -747,7 +760,9 @@ def guarded(mode: str, name: str, resources: Sequence[Resource], **given: Any) -
     return planned(Account.of(snapshot(DAY), OLD, resources), **options)
 
 
-@pytest.mark.parametrize(("name", "resources", "reason"), GUARDED, ids=lambda value: str(value)[:24])
+@pytest.mark.parametrize(
+    ("name", "resources", "reason"), GUARDED, ids=[f"{name}-{why}" for name, _there, why in GUARDED]
+)
 def test_a_guard_keeps_reports_or_fails(name: str, resources: list[Resource], reason: str) -> None:
     plan = guarded("keep", name, resources)
     assert plan.is_empty
@@ -770,7 +785,7 @@ def test_a_guard_keeps_reports_or_fails(name: str, resources: list[Resource], re
         assert [(OLD.snapshot_id in text, name in text, reason in text) for text in plan.warnings] == [(True,) * 3]
 
 
-@pytest.mark.parametrize("resources", UNGUARDED, ids=str)
+@pytest.mark.parametrize("resources", UNGUARDED.values(), ids=UNGUARDED)
 def test_unguarded_snapshot_is_deleted_without_a_warning(resources: list[Resource]) -> None:
     plan = guarded("keep", "image", resources)
     assert deleted(plan) == {OLD.snapshot_id}
@@ -779,7 +794,7 @@ def test_unguarded_snapshot_is_deleted_without_a_warning(resources: list[Resourc
 
 def test_failing_guard_ignores_snapshots_kept_by_another_guard() -> None:
     image = Image("ami-1", block_devices=(ImageDevice("/dev/sda", OLD.snapshot_id),))
-    public = Fact(f"{OLD.snapshot_id}/public", True)
+    public = IS_PUBLIC.fact(OLD.snapshot_id, True)
     given = {"select": None, "create": "never", "guards": {"public": "fail"}}
     assert "public: anybody may use it" in str(planned(Account.of(days(1), OLD, public), **given).refused)
     plan = planned(Account.of(days(1), OLD, public, image), **given)
@@ -831,7 +846,7 @@ def test_copy_is_not_the_last_of_its_shown_volume() -> None:
 
 
 def test_withheld_deletions_are_not_reported_as_deleted() -> None:
-    resources: list[Resource] = [used_by("available"), Fact(f"{OLD.snapshot_id}/public", True)]
+    resources: list[Resource] = [used_by("available"), IS_PUBLIC.fact(OLD.snapshot_id, True)]
     plan = guarded("report", "public", resources)
     assert plan.is_empty
     assert plan.warnings == ()
@@ -1018,9 +1033,9 @@ def worlds(draw: st.DrawFn) -> Account:
             things.append(snapshot(draw(_AGES), of, policy="p" if kind == "ours" else "q", tags=tags, **fields))
         fact = draw(st.sampled_from(["", "", "", "", "lock", "public", "image"]))
         if fact == "lock":
-            things.append(Fact(f"{number}/lock", {"state": "governance", "expires_on": None}))
+            things.append(LOCK.fact(number, SnapshotLock("governance")))
         elif fact == "public":
-            things.append(Fact(f"{number}/public", True))
+            things.append(IS_PUBLIC.fact(number, True))
         elif fact == "image":
             things.append(Image(f"ami-{len(things)}", block_devices=(ImageDevice("/dev/sda", number),)))
     for one in range(draw(st.integers(0, 4))):
@@ -1116,7 +1131,7 @@ def test_every_plan_meets_the_limits_and_guards(account: Account, given: dict[st
             not any(isinstance(other, Image) and one in other.snapshot_ids for other in account.resources.values())
             or found.state == "error"
         )
-        assert not any(name == f"{one}/lock" for name in account.resources) or found.state == "error"
+        assert not any(name == LOCK.id_of(one) for name in account.resources) or found.state == "error"
 
 
 def _excluded(entry: Mapping[str, Any]) -> bool:

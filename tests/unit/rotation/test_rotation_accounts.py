@@ -6,12 +6,18 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._domain.accounts import Accounts, account_query
+from ansible_collections.ec2ops.storage.plugins.module_utils._domain.accounts import Accounts
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.spec import CopySpec, parse
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import (
+    CALLER_IDENTITY,
+    CallerIdentity,
+    account_query,
+)
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.places import Place
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Snapshot
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Snapshot
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import LOCK, SnapshotLock
 
 from copy_runs import ELSEWHERE, VAULT, Scene, vault
 from in_process import REGION
@@ -31,10 +37,7 @@ def spec_of(*copies: tuple[str, str | None]) -> tuple[CopySpec, ...]:
 
 def told(**accounts: str) -> State:
     """A state in which STS has answered: by profile, the account; ``own`` for the task's."""
-    facts = [
-        Fact(f"{'' if profile == 'own' else f'{ELSEWHERE}@{profile}'}/account", account)
-        for profile, account in accounts.items()
-    ]
+    facts = [CALLER_IDENTITY.fact(CallerIdentity(account or None)) for account in accounts.values()]
     queries = [account_query(Place() if profile == "own" else Place(ELSEWHERE, profile)) for profile in accounts]
     return State(REGION).with_answers({query: [fact] for query, fact in zip(queries, facts, strict=True)})
 
@@ -95,10 +98,10 @@ def test_state_holds_one_id_of_two_places() -> None:
 
 def test_fact_of_one_place_is_not_one_of_another() -> None:
     place = Place(ELSEWHERE, "a")
-    lock = Fact("snap-1/lock", {"state": "governance", "expires_on": None})
+    lock = LOCK.fact("snap-1", SnapshotLock("governance"))
     state = State(REGION).with_answers({Query("DescribeLockedSnapshots", place=place): [lock]})
-    assert state.fact("snap-1/lock") is None
-    assert state.fact("snap-1/lock", place) == lock.value
+    assert LOCK.of(state, "snap-1") is None
+    assert LOCK.of(state, "snap-1", place) == lock.value
 
 
 # --- on the sandbox ---------------------------------------------------------------------------------------------------

@@ -13,12 +13,10 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import moment_of
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Plan
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction import bound, overlay
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Resource, Snapshot
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import State
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.times import format_instant
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,9 +30,8 @@ def carried_out(world: World, plan: Plan) -> World:
     state = overlay(State(REGION, world), plan.published(), everywhere=True)
     planned_ids = [one.resource_id for one in state.resources.values() if "(new" in one.resource_id]
     names = {name: f"snap-{sha256(name.encode()).hexdigest()[:17]}" for name in planned_ids}
-    names |= {moment_of(name): format_instant(NOW) for name in planned_ids}
     waited = {one for stage in plan.stages for wait in stage.waits for one in wait.resources}
-    state = bound(state.with_resources(_completed(state.resources, waited)), names)
+    state = bound(state.with_resources(_completed(state.resources, waited)), names, lambda _snapshot: NOW)
     return dict(state.resources)
 
 

@@ -237,16 +237,23 @@ def test_copy_with_its_own_key_leaves_no_work_to_the_next_run(sandbox: Sandbox, 
 
 
 @pytest.mark.parametrize("wait", [False, True])
-def test_missing_key_stops_only_its_copies_and_the_deletions(sandbox: Sandbox, wait: bool) -> None:
+def test_missing_key_stops_only_its_copies_and_the_deletions_of_their_originals(sandbox: Sandbox, wait: bool) -> None:
     scene = Scene(sandbox, 4, "data")
     kms = sandbox.client("kms", ELSEWHERE)
     place = {"region": ELSEWHERE, "keep": {"daily": 1}, "wait": wait, "kms_key_id": "alias/backup"}
     given = scene.options(place, keep={"daily": 2})
     checked, ran = rotate(sandbox, check=True, **given), rotate(sandbox, **given)
     assert checked.failed == ran.failed or checked.result["msg"] == ran.failed
-    for said in ("eu-west-1", "alias/backup", "not an enabled KMS key", "Nothing is deleted"):
+    for said in ("eu-west-1", "alias/backup", "not an enabled KMS key", "Originals are kept"):
         assert said in ran.failed
-    assert (scene.copies(), deletes(sandbox), len(of_policy(sandbox))) == ({}, [], 5)
+    assert [error["code"] for error in ran.result["errors"]] == ["UnsafePlan"]
+    # The rules here keep two, and the place wants the newest one.
+    deleted = scene.past[1:]
+    assert (scene.copies(), sorted(deletes(sandbox)), len(of_policy(sandbox))) == (
+        {},
+        sorted(deleted),
+        5 - len(deleted),
+    )
     kms.create_alias(AliasName="alias/backup", TargetKeyId=kms.create_key()["KeyMetadata"]["KeyId"])
     ok(rotate(sandbox, **given))
     assert len(scene.copies()) == 1

@@ -17,15 +17,10 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._domain.snapshot_se
     SnapshotSet,
     snapshot_sets_of,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.guards import (
-    FAST_RESTORES,
-    LOCKS,
-    Guards,
-)
+from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.guards import Guards
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.lifecycle import (
     ARCHIVE_GUARDS,
     MOST_ARCHIVING,
-    TIERING,
     LifecycleChanges,
     archive_candidates,
     lifecycle_changes,
@@ -47,10 +42,23 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.spec import GUARDS, parse
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.rotation.stock import Stock
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import DEFERRAL, Deferral
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change, Plan, Stage, guard
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction import overlay
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Image, ImageDevice, Snapshot
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import (
+    FAST_RESTORES,
+    FAST_RESTORES_QUERY,
+    IS_PUBLIC,
+    LOCK,
+    LOCKS_QUERY,
+    TIERING,
+    TIERINGS_QUERY,
+    FastRestoreZone,
+    SnapshotLock,
+    Tiering,
+)
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.times import parse_every
 from hypothesis import given
 from hypothesis import strategies as st
@@ -113,20 +121,24 @@ def stock(
 
 
 def state(*facts: Fact) -> State:
-    return State(REGION, {fact.fact_id: fact for fact in facts})
+    return State(REGION, by_id(facts))
+
+
+def by_id(facts: Iterable[Fact]) -> dict[str, Fact]:
+    return {fact.resource_id: fact for fact in facts}
 
 
 def lock(name: str, mode: str = "governance", days: int = 30) -> Fact:
-    return Fact(f"snap-{name}/lock", {"state": mode, "expires_on": "2026-12-24T00:00:00Z", "days": days})
+    return LOCK.fact(f"snap-{name}", SnapshotLock(mode, datetime(2026, 12, 24, tzinfo=UTC), days))
 
 
 def fast(name: str, *zones: str, ending: Sequence[str] = ()) -> Fact:
     states = {**dict.fromkeys(zones, "enabled"), **dict.fromkeys(ending, "disabling")}
-    return Fact(f"snap-{name}/fastRestore", [{"zone": zone, "state": one} for zone, one in states.items()])
+    return FAST_RESTORES.fact(f"snap-{name}", tuple(FastRestoreZone(*one) for one in states.items()))
 
 
 def tier(name: str, last: str, where: str = "standard", message: str | None = None) -> Fact:
-    return Fact(f"snap-{name}/tier", {"tier": where, "last": last, "message": message, "archived": None})
+    return TIERING.fact(f"snap-{name}", Tiering(where, last, message))
 
 
 def changes(
@@ -646,21 +658,21 @@ def test_nothing_is_asked_that_is_not_needed() -> None:
     everything = options(archive_after=OLD, lock=GOVERNANCE, fast_restore={"zones": [A]})
     assert asked(everything, stock()) == set()
     assert asked(everything, stock(coming=[new("v1", **LOCKED)])) == set()
-    assert asked(everything, stock(young, old)) == {TIERING, FAST_RESTORES, LOCKS}
+    assert asked(everything, stock(young, old)) == {TIERINGS_QUERY, FAST_RESTORES_QUERY, LOCKS_QUERY}
     archive = options(archive_after=OLD)
     assert asked(archive, stock(young)) == set()
     assert asked(archive, stock(old)) == set()  # the newest
-    assert asked(archive, stock(young, old)) == {TIERING, FAST_RESTORES}
+    assert asked(archive, stock(young, old)) == {TIERINGS_QUERY, FAST_RESTORES_QUERY}
     assert asked(archive, stock(young, dataclasses.replace(old, storage_tier="archive"))) == set()
     assert asked(options(lock=GOVERNANCE), stock(old)) == set()
-    assert asked(options(lock={"mode": "unlocked"}), stock(young)) == {LOCKS}
+    assert asked(options(lock={"mode": "unlocked"}), stock(young)) == {LOCKS_QUERY}
     assert asked(options(lock={"mode": "unlocked"}), stock(old)) == set()
     assert [one.snapshot_id for one in archive_candidates(archive, stock(young, old))] == ["snap-v1-2"]
     assert archive_candidates(options(lock=GOVERNANCE), stock(young, old)) == []
 
 
 def test_all_that_was_ever_moved_is_asked_for_by_ec2s_names() -> None:
-    ((name, values),) = TIERING.filters
+    ((name, values),) = TIERINGS_QUERY.filters
     assert name == "last-tiering-operation"
     assert {"archival-in-progress", "permanent-restore-completed", "temporary-restore-failed"} < set(values)
     assert len(values) == 9
@@ -679,7 +691,7 @@ def guards(world: State, **given_guards: str) -> Guards:
 def test_guards_keep_snapshots_of_an_image() -> None:
     of = stock(snapshot("v1-1", 1), snapshot("v1-2", 100), snapshot("v1-3", 200))
     image = Image("ami-1", state="disabled", block_devices=(ImageDevice("/dev/xvda", "snap-v1-2"),))
-    about = guards(State(REGION, {"ami-1": image, "snap-v1-3/public": Fact("snap-v1-3/public", True)}), public="report")
+    about = guards(state(IS_PUBLIC.fact("snap-v1-3", True)).with_resources([image]), public="report")
 
     def held(item: Snapshot) -> str:
         return about.reason(item, ARCHIVE_GUARDS)
@@ -732,11 +744,10 @@ def test_result_lists_the_lifecycle_changes() -> None:
 
 
 def test_refused_lifecycle_changes_are_reported() -> None:
-    refusal = {"code": "ResourceLimitExceeded", "message": "Too many.", "not_before": None}
-    world = state(Fact("snap-1/deferred", refusal), Fact("vol-1/deferred", refusal), tier("2", "archival-completed"))
-    assert lifecycle_deferred(world) == [
-        {"snapshot_id": "snap-1", "code": "ResourceLimitExceeded", "message": "Too many."}
-    ]
+    refusal = Deferral("ResourceLimitExceeded", "Too many.")
+    one, other = "snap-0000000000000000a", "vol-0000000000000000b"
+    world = state(DEFERRAL.fact(one, refusal), DEFERRAL.fact(other, refusal), tier("2", "archival-completed"))
+    assert lifecycle_deferred(world) == [{"snapshot_id": one, "code": "ResourceLimitExceeded", "message": "Too many."}]
 
 
 def test_order_is_release_then_secure_then_archive() -> None:
@@ -777,7 +788,7 @@ def worlds(draw: st.DrawFn) -> tuple[Lifecycle, Stock, dict[str, Fact], frozense
             modes = ["", "governance", "compliance", "compliance-cooloff", "expired"]
             mode = draw(st.sampled_from(modes))
             extra += [lock(key, mode)] if mode else []
-            facts.update((fact.fact_id, fact) for fact in extra)
+            facts.update(by_id(extra))
             found.append(dataclasses.replace(item, storage_tier=draw(st.sampled_from([None, "standard", "archive"]))))
     sets = snapshot_sets_of(found, NOW)
     coming = [new(volume, **LOCKED) for volume in ("v1", "v2") if draw(st.booleans())]
@@ -803,14 +814,16 @@ def carried_out(found: LifecycleChanges, facts: Mapping[str, Fact]) -> dict[str,
     after = dict(facts)
     for change in found.all:
         name, told = change.resource, change.after or {}
-        if change.action in ("LockSnapshot", "UnlockSnapshot"):
-            mode = (told["lock"] or "").split(" ")[0]
-            fact = Fact(f"{name}/lock", {"state": mode, "expires_on": None, "days": 30})
+        if change.action == "UnlockSnapshot":
+            del after[LOCK.id_of(name)]
+            continue
+        if change.action == "LockSnapshot":
+            fact = LOCK.fact(name, SnapshotLock(told["lock"].split(" ")[0], days=30))
         elif change.action == "ModifySnapshotTier":
-            fact = Fact(f"{name}/tier", {"tier": "standard", "last": "archival-in-progress", "message": None})
+            fact = TIERING.fact(name, Tiering("standard", "archival-in-progress"))
         else:
-            fact = Fact(f"{name}/fastRestore", [{"zone": zone, "state": "enabling"} for zone in told["fast_restore"]])
-        after[fact.fact_id] = fact
+            fact = FAST_RESTORES.fact(name, tuple(FastRestoreZone(zone, "enabling") for zone in told["fast_restore"]))
+        after[fact.resource_id] = fact
     return after
 
 
@@ -847,7 +860,7 @@ def test_the_next_run_has_nothing_to_do(world: tuple[Lifecycle, Stock, dict[str,
     moved = {change.resource for change in found.archive}
     later = {
         **after,
-        **{f"{name}/tier": tier(name.removeprefix("snap-"), "archival-completed", "archive") for name in moved},
+        **by_id(tier(name.removeprefix("snap-"), "archival-completed", "archive") for name in moved),
     }
     assert plan(settled(of), later).all == ()
 
@@ -871,28 +884,29 @@ def test_lifecycle_changes_keep_all_invariants(world: tuple[Lifecycle, Stock, di
     # Nothing is archived that is all there is to restore from.
     candidates = {item.snapshot_id for item in archive_candidates(lifecycle, of)}
     assert moved <= candidates
-    after = carried_out(found, facts)
+    after = state(*carried_out(found, facts).values())
     for name in moved:
         others = [a_set for a_set in of.good if a_set.group == own[name].group and not moved & set(a_set.ids)]
         assert any(
             all(
-                item.storage_tier != "archive" and _at_hand(after.get(f"{item.snapshot_id}/tier"))
+                item.storage_tier != "archive" and _at_hand(TIERING.of(after, item.snapshot_id))
                 for item in a_set.snapshots
             )
             for a_set in others
         )
     if lifecycle.fast_restore is not None:
-        on = {name for name in own if (after.get(f"{name}/fastRestore") or Fact("")).value}
+        on = {name for name in own if FAST_RESTORES.of(after, name)}
         assert len(on) <= lifecycle.fast_restore.newest * 2 * 3  # sets of two in three groups
         for name in on:
-            assert {item["zone"] for item in after[f"{name}/fastRestore"].value} <= set(lifecycle.fast_restore.zones)
+            zones = {item.zone for item in FAST_RESTORES.of(after, name) or ()}
+            assert zones <= set(lifecycle.fast_restore.zones)
         assert not on & moved
     locked = {change.resource for change in found.all if change.action == "LockSnapshot"}
     assert not any(own[name].key in of.leaving for name in locked)
 
 
-def _at_hand(fact: Fact | None) -> bool:
-    last = fact.value["last"] if fact is not None else ""
+def _at_hand(tiering: Tiering | None) -> bool:
+    last = tiering.last if tiering is not None else ""
     return not last.endswith("-in-progress") and last not in ("archival-completed", "temporary-restore-completed")
 
 
@@ -939,9 +953,4 @@ def test_a_run_that_makes_and_keeps_everything_safe() -> None:
         ("EnableFastSnapshotRestores", made.key),
         ("ModifySnapshotTier", "snap-v1-2"),
     ]
-    assert (
-        actions(
-            changes(lifecycle, settled(of), *carried_out(found, {f.fact_id: f for f in (lock("v1-1"),)}).values()).all
-        )
-        == []
-    )
+    assert actions(changes(lifecycle, settled(of), *carried_out(found, by_id([lock("v1-1")])).values()).all) == []

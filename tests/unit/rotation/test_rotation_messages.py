@@ -12,7 +12,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._engine.rendering i
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import listed
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures import CallError
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change, Plan
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import IS_PUBLIC, LOCK, SnapshotLock
 from botocore.exceptions import ClientError
 
 from rotation_world import DAY, WHOLE, Account, days, machine, planned, snapshot_set, volume
@@ -58,8 +58,12 @@ def test_limit_says_how_to_review_and_approve(limit: str) -> None:
 @pytest.mark.parametrize("guard", ["locked", "public"])
 def test_guard_that_fails_names_at_most_ten(guard: str) -> None:
     old = days(400)
-    values = {"locked": ("lock", {"state": "governance", "expires_on": None}), "public": ("public", True)}
-    facts = [Fact(f"{one.snapshot_id}/{values[guard][0]}", values[guard][1]) for one in old]
+    facts = [
+        LOCK.fact(one.snapshot_id, SnapshotLock("governance"))
+        if guard == "locked"
+        else IS_PUBLIC.fact(one.snapshot_id, True)
+        for one in old
+    ]
     text = refusal(planned(Account.of(volume(1), old, facts), guards={guard: "fail"}, max_delete=500))
     assert text.count("snap-") == 10
     assert "… and 390 more" in text

@@ -46,7 +46,7 @@ def old(state: str = "stopped", *data: int) -> list[Resource]:
     return machine(1, 1, *data, state=state)
 
 
-def heir(
+def successor(
     trial: str | None = "serving", number: int = 2, root: int = 2, replaces: str = I1, **more: Any
 ) -> list[Resource]:
     """A successor with a root volume of its own."""
@@ -68,20 +68,20 @@ def volumes_of(*numbers: int) -> set[str]:
     ("account", "taken"),
     [
         (Account.of(old()), {1}),
-        (Account.of(old(), heir()), {2}),
-        (Account.of(old("terminated"), heir()), {2}),
-        (Account.of(heir()), {2}),
-        (Account.of(old(), heir(None)), {2}),
-        (Account.of(old("running"), heir("unproven")), {1}),
+        (Account.of(old(), successor()), {2}),
+        (Account.of(old("terminated"), successor()), {2}),
+        (Account.of(successor()), {2}),
+        (Account.of(old(), successor(None)), {2}),
+        (Account.of(old("running"), successor("unproven")), {1}),
         # Only the tag says so, and the successor is the one that runs.
-        (Account.of(old("stopped"), heir("rejected")), {1, 2}),
+        (Account.of(old("stopped"), successor("rejected")), {1, 2}),
         # Nothing else is left to stand for it.
-        (Account.of(heir("unproven")), {2}),
+        (Account.of(successor("unproven")), {2}),
         # It is not retired (old_instance: keep), or somebody went back to it.
-        (Account.of(old("running"), heir(None)), {1, 2}),
-        (Account.of(old("running"), heir(state="stopped")), {1, 2}),
-        (Account.of(old(), heir(state="terminated")), {1}),
-        (Account.of(old(), heir(state="stopped"), heir(number=3, root=3, replaces=f"{I2},{I1}")), {3}),
+        (Account.of(old("running"), successor(None)), {1, 2}),
+        (Account.of(old("running"), successor(state="stopped")), {1, 2}),
+        (Account.of(old(), successor(state="terminated")), {1}),
+        (Account.of(old(), successor(state="stopped"), successor(number=3, root=3, replaces=f"{I2},{I1}")), {3}),
     ],
     ids=[
         "not replaced",
@@ -91,10 +91,10 @@ def volumes_of(*numbers: int) -> set[str]:
         "without a trial",
         "unproven",
         "rejected",
-        "only heir",
+        "only successor",
         "kept",
         "way back",
-        "heir terminated",
+        "successor terminated",
         "two generations",
     ],
 )
@@ -106,7 +106,7 @@ def test_the_instance_in_service_is_captured(given: dict[str, Any], account: Acc
 
 @pytest.mark.parametrize("given", [VOLUMES, SETS], ids=["volumes", "sets"])
 def test_two_claimants_are_both_captured_with_a_warning(given: dict[str, Any]) -> None:
-    plan = planned(Account.of(old(), heir(), heir(number=3, root=3)), **given)
+    plan = planned(Account.of(old(), successor(), successor(number=3, root=3)), **given)
     assert sources(plan) == volumes_of(2, 3)
     (warning,) = plan.warnings
     assert all(name in warning for name in (I1, I2, I3))
@@ -121,20 +121,20 @@ def test_claim_that_no_launch_proves_is_warned_of_and_not_captured() -> None:
 
 def test_snapshots_of_the_predecessor_are_retained_without_a_warning() -> None:
     past = days(4, 1)
-    plan = planned(Account.of(old(), heir(), past), **{**VOLUMES, "keep": {"last": 2}})
+    plan = planned(Account.of(old(), successor(), past), **{**VOLUMES, "keep": {"last": 2}})
     assert deleted(plan) == {one.snapshot_id for one in past[2:]}
     assert plan.warnings == ()
 
 
 def test_sets_of_the_predecessor_are_retained() -> None:
     sets = [snapshot_set(number * DAY, 1, 1) for number in (1, 2, 3)]
-    plan = planned(Account.of(old(), heir(), *sets), **{**SETS, "keep": {"last": 2}})
+    plan = planned(Account.of(old(), successor(), *sets), **{**SETS, "keep": {"last": 2}})
     assert deleted(plan) == {one.snapshot_id for one in sets[2]}
     assert sources(plan) == volumes_of(2)
 
 
 def test_data_volumes_kept_by_the_predecessor_are_named_in_a_warning() -> None:
-    plan = planned(Account.of(old("stopped", 5, 6), heir()), **VOLUMES)
+    plan = planned(Account.of(old("stopped", 5, 6), successor()), **VOLUMES)
     assert sources(plan) == volumes_of(2)
     (warning,) = plan.warnings
     assert all(name in warning for name in (I1, I2, *volumes_of(5, 6)))
@@ -142,7 +142,7 @@ def test_data_volumes_kept_by_the_predecessor_are_named_in_a_warning() -> None:
 
 def test_data_volumes_that_are_selected_otherwise_are_captured() -> None:
     given = {**VOLUMES, "select": {"instance_ids": [I1], "volume_ids": [volume_id(5)]}}
-    plan = planned(Account.of(old("stopped", 5), heir()), **given)
+    plan = planned(Account.of(old("stopped", 5), successor()), **given)
     assert sources(plan) == volumes_of(2, 5)
     assert plan.warnings == ()
 
@@ -163,9 +163,9 @@ def test_successor_that_is_only_planned_has_no_volumes_yet(given: dict[str, Any]
 
 def test_successor_by_its_own_id_is_captured() -> None:
     given = {**VOLUMES, "select": {"instance_ids": [I2]}}
-    assert sources(planned(Account.of(old(), heir()), **given)) == volumes_of(2)
+    assert sources(planned(Account.of(old(), successor()), **given)) == volumes_of(2)
     both = {**VOLUMES, "select": {"instance_ids": [I1, I2]}}
-    assert sources(planned(Account.of(old(), heir()), **both)) == volumes_of(2)
+    assert sources(planned(Account.of(old(), successor()), **both)) == volumes_of(2)
 
 
 # --- on the sandbox ---------------------------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ def test_policy_continues_with_the_successor(sandbox: Sandbox, consistency: str)
     tags = {REPLACES: names["old"], TRIAL: "serving"}
     base = sandbox.seed({"instances": [{"name": "base"}]})
     image = ec2.describe_instances(InstanceIds=[base["base"]])["Reservations"][0]["Instances"][0]["ImageId"]
-    heir = ec2.run_instances(
+    successor = ec2.run_instances(
         ImageId=image,
         MinCount=1,
         MaxCount=1,
@@ -195,7 +195,7 @@ def test_policy_continues_with_the_successor(sandbox: Sandbox, consistency: str)
         TagSpecifications=[specification("instance", tags)],
     )["Instances"][0]["InstanceId"]
     sandbox.move_clock(60)
-    row = ec2.describe_instances(InstanceIds=[heir])["Reservations"][0]["Instances"][0]
+    row = ec2.describe_instances(InstanceIds=[successor])["Reservations"][0]["Instances"][0]
     four(sandbox, **given)
     root = row["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]
     assert {row["VolumeId"] for row in of_policy(sandbox).values()} == {root}

@@ -13,10 +13,12 @@ from typing import Any
 from ansible_collections.ec2ops.storage.plugins.module_utils._aws.codec import token_spent
 from ansible_collections.ec2ops.storage.plugins.module_utils._domain.device_names import device_letters
 from ansible_collections.ec2ops.storage.plugins.module_utils._domain.volume_types import performance_of
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import ENCRYPTION_BY_DEFAULT, key_of
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures import TOKEN_SPENT, CallError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import COPIED_VOLUME
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.places import Place
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
-    Fact,
     Image,
     ImageDevice,
     Instance,
@@ -25,9 +27,16 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
     Volume,
     VolumeAttachment,
 )
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import (
+    LOCK,
+    MODIFICATION,
+    Modification,
+    Performance,
+    SnapshotLock,
+)
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.tags import boto3_tags
 
-from fake_records import START, End, Record, Records, becomes
+from fake_records import START, End, Record, Records, becomes, modified
 from proven import stopped_at
 
 MODIFIED = {
@@ -171,6 +180,8 @@ class Calls(Records):
             if not made.alive:
                 raise CallError("RunInstances", TOKEN_SPENT, f"EC2 answered with {used[0]}, which is {made.state}")
             return {changes[0].resource: used[0]}
+        born = {"Ebs": {"AttachTime": self.now()}}
+        facts = {"BlockDeviceMappings": [{"DeviceName": "/dev/xvda", **born}]}
         instance = Instance(
             instance_id=self._new_id("i"),
             state="pending",
@@ -179,14 +190,14 @@ class Calls(Records):
             launch_time=self.now(),
             availability_zone=f"{self._region}a",
             tags=self._tags(request, "instance"),
-            facts={"ClientToken": token},
+            facts={"ClientToken": token, **facts},
         )
         self._add(instance, (self.durations["start"], becomes(state="running")))
         self._tokens[token] = (instance.instance_id, repr(request))
         return {changes[0].resource: instance.instance_id}
 
     def _ModifyInstanceAttribute(self, _changes: Sequence[Change], request: dict[str, Any]) -> None:
-        for mapping in request["BlockDeviceMappings"]:
+        for mapping in request.get("BlockDeviceMappings", ()):
             place = (request["InstanceId"], mapping["DeviceName"])
             found = [
                 self._records[item.volume_id]
@@ -225,39 +236,85 @@ class Calls(Records):
     def _CreateSnapshot(self, changes: Sequence[Change], request: dict[str, Any]) -> dict[str, str]:
         return {changes[0].resource: self._snapshot(request["VolumeId"], request)}
 
+    def _CopySnapshot(self, changes: Sequence[Change], request: dict[str, Any]) -> dict[str, str]:
+        source = self._found(request["SourceSnapshotId"], "InvalidSnapshot.NotFound").resource
+        if source.state != "completed":
+            raise CallError("CopySnapshot", "IncorrectState", f"{source.snapshot_id} is '{source.state}'")
+        copy = dataclasses.replace(
+            source,
+            snapshot_id=self._new_id("snap"),
+            state="pending",
+            volume_id=COPIED_VOLUME,
+            start_time=self.now(),
+            description=request["Description"],
+            place=Place.parse(changes[0].region),
+            tags=self._tags(request, "snapshot"),
+        )
+        return {changes[0].resource: self._add(copy, (self.durations["snapshot"], becomes(state="completed")))}
+
     def _CreateSnapshots(self, changes: Sequence[Change], request: dict[str, Any]) -> dict[str, str]:
         found = self._found(request["InstanceSpecification"]["InstanceId"], "InvalidInstanceID.NotFound")
         instance = self._seen(found.resource)
         made = {device.volume_id: self._snapshot(device.volume_id, request) for device in instance.block_devices}
         return {change.resource: made[change.source] for change in changes}
 
+    def _LockSnapshot(self, _changes: Sequence[Change], request: dict[str, Any]) -> None:
+        self._found(request["SnapshotId"], "InvalidSnapshot.NotFound")
+        ends = self.now() + timedelta(days=request["LockDuration"])
+        self._add(LOCK.fact(request["SnapshotId"], SnapshotLock(request["LockMode"], ends)), delay=0)
+
+    def _require_free_name(self, action: str, name: str) -> None:
+        for record in self._records.values():
+            if isinstance(record.resource, Image) and record.resource.name == name:
+                text = f"AMI name {name} is already in use by AMI {record.resource.image_id}"
+                raise CallError(action, "InvalidAMIName.Duplicate", text)
+
     def _RegisterImage(self, changes: Sequence[Change], request: dict[str, Any]) -> dict[str, str]:
-        holder = next(
-            (
-                record.resource
-                for record in self._records.values()
-                if getattr(record.resource, "name", None) == request["Name"]
-            ),
-            None,
-        )
-        if holder is not None:
-            text = f"AMI name {request['Name']} is already in use by AMI {holder.image_id}"
-            raise CallError("RegisterImage", "InvalidAMIName.Duplicate", text)
+        self._require_free_name("RegisterImage", request["Name"])
+        for device in request["BlockDeviceMappings"]:
+            if self._found(device["Ebs"]["SnapshotId"], "InvalidSnapshot.NotFound").resource.state != "completed":
+                raise CallError("RegisterImage", "InvalidSnapshot.NotCompleted", "A snapshot is pending")
+        devices = [(device["DeviceName"], device["Ebs"]["SnapshotId"]) for device in request["BlockDeviceMappings"]]
+        facts = {"Architecture": request.get("Architecture", "i386")}
+        return {changes[0].resource: self._image(self._new_id("ami"), request, devices, facts)}
+
+    def _image(
+        self, image_id: str, request: dict[str, Any], devices: Sequence[tuple[str, str]], facts: Mapping[str, Any]
+    ) -> str:
         image = Image(
-            image_id=self._new_id("ami"),
+            image_id=image_id,
             name=request["Name"],
             state="pending",
-            architecture=request.get("Architecture", "i386"),
-            block_devices=tuple(
-                ImageDevice(device["DeviceName"], device["Ebs"]["SnapshotId"])
-                for device in request["BlockDeviceMappings"]
-            ),
+            architecture=facts.get("Architecture"),
+            platform_details="Linux/UNIX",
+            usage_operation="RunInstances",
+            block_devices=tuple(ImageDevice(name, snapshot_id) for name, snapshot_id in devices),
+            creation_date=f"{self.now():%Y-%m-%dT%H:%M:%S.000Z}",
             tags=self._tags(request, "image"),
+            facts={"Description": request.get("Description", ""), **facts},
         )
-        return {changes[0].resource: self._add(image, (self.durations["image"], becomes(state="available")))}
+        return self._add(image, (self.durations["image"], becomes(state="available")))
+
+    def _CreateImage(self, changes: Sequence[Change], request: dict[str, Any]) -> dict[str, str]:
+        self._require_free_name("CreateImage", request["Name"])
+        instance = self._seen(self._found(request["InstanceId"], "InvalidInstanceID.NotFound").resource)
+        left = {one["DeviceName"] for one in request.get("BlockDeviceMappings", ()) if "NoDevice" in one}
+        image_id = self._new_id("ami")
+        part = {**request, "Description": f"Created by CreateImage({request['InstanceId']}) for {image_id}"}
+        devices = [
+            (device.device_name, self._snapshot(device.volume_id, part))
+            for device in instance.block_devices
+            if device.device_name not in left
+        ]
+        facts = {"SourceInstanceId": request["InstanceId"]}
+        return {changes[0].resource: self._image(image_id, request, devices, facts)}
 
     def _DeleteSnapshot(self, _changes: Sequence[Change], request: dict[str, Any]) -> None:
         record = self._found(request["SnapshotId"], "InvalidSnapshot.NotFound")
+        for user in self._records.values():
+            if isinstance(user.resource, Image) and request["SnapshotId"] in user.resource.snapshot_ids:
+                text = f"The snapshot {request['SnapshotId']} is currently in use by {user.resource.image_id}"
+                raise CallError("DeleteSnapshot", "InvalidSnapshot.InUse", text)
         if record.resource.state == "pending" and record.ends:
             # EC2 shows it until it is complete.
             record.deleted = True
@@ -295,7 +352,7 @@ class Calls(Records):
         if source is not None and size < source.volume_size:
             raise CallError("CreateVolume", "InvalidParameterValue", "The snapshot is larger than the volume")
         kind = request.get("VolumeType", "gp2")
-        encrypted = request.get("Encrypted") or (source and source.encrypted) or self.fact("ebsEncryptionByDefault")
+        encrypted = request.get("Encrypted") or (source and source.encrypted) or ENCRYPTION_BY_DEFAULT.of(self.state())
         key = request.get("KmsKeyId") or (source.kms_key_id if source else None) or "arn:aws:kms:key/default"
         volume = Volume(
             self._new_id("vol"),
@@ -304,7 +361,7 @@ class Calls(Records):
             volume_type=kind,
             **performance_of(kind, size, request.get("Iops"), request.get("Throughput")),
             encrypted=bool(encrypted),
-            kms_key_id=(self.fact(f"{key}/key") or key) if encrypted else None,
+            kms_key_id=(key_of(self.state(), key).arn or key) if encrypted else None,
             availability_zone=request["AvailabilityZone"],
             snapshot_id=request.get("SnapshotId"),
             multi_attach_enabled=request.get("MultiAttachEnabled", False),
@@ -354,7 +411,8 @@ class Calls(Records):
         if device_letters(request["Device"]) in map(device_letters, taken):
             text = f"{request['Device']} is already in use, as all of {taken}"
             raise CallError("AttachVolume", "InvalidParameterValue", text)
-        if (self.fact(f"{volume.volume_id}/modification") or {}).get("state") == "modifying":
+        latest = MODIFICATION.of(self.state(), volume.volume_id)
+        if latest is not None and latest.is_to_take_effect:
             raise CallError("AttachVolume", "IncorrectState", f"{volume.volume_id} is being modified")
         link = VolumeAttachment(instance_id, request["Device"], "attaching")
         record.resource = self._linked(instance_id, link)(volume)
@@ -390,25 +448,24 @@ class Calls(Records):
     def _ModifyVolume(self, _changes: Sequence[Change], request: dict[str, Any]) -> None:
         volume_id = request.pop("VolumeId")
         record = self._found(volume_id, "InvalidVolume.NotFound")
-        latest = self._records.get(f"{volume_id}/modification")
-        if latest is not None and latest.resource.value["state"] in ("modifying", "optimizing"):
-            text = f"{volume_id} cannot be modified in modification state {latest.resource.value['state'].upper()}"
+        latest = MODIFICATION.of(self.state(), volume_id)
+        if latest is not None and latest.is_under_way:
+            text = f"{volume_id} cannot be modified in modification state {latest.state.upper()}"
             raise CallError("ModifyVolume", "IncorrectModificationState", text)
         spent = [moment for moment in self._modified.get(volume_id, []) if self._time - moment < 86400]
         if len(spent) >= MODIFICATIONS_PER_DAY:
             until = START + timedelta(seconds=spent[0] + 86400)
             text = f"You've reached the maximum modification rate per volume limit. Wait until {until}"
             raise CallError("ModifyVolume", "VolumeModificationRateExceeded", text, not_before=until)
-        original = {name: getattr(record.resource, name) for name in MODIFIED.values()}
+        original = Performance(**{name: getattr(record.resource, name) for name in MODIFIED.values()})
         target = self._modified_values(record.resource, request)
-        latest_value = {"progress": 0, "start_time": None, "message": None, "original": original, "target": target}
-        value = {"state": "modifying", **latest_value}
+        value = Modification("modifying", original, Performance(**target), progress=0)
         self._modified[volume_id] = [*spent, self._time]
         done = self.durations["modify"]
         self._add(
-            Fact(f"{volume_id}/modification", value),
-            (done, becomes(value={**value, "state": "optimizing"})),
-            (done + self.durations["optimize"], becomes(value={**value, "state": "completed", "progress": 100})),
+            MODIFICATION.fact(volume_id, value),
+            (done, modified(state="optimizing")),
+            (done + self.durations["optimize"], modified(state="completed", progress=100)),
         )
         self._later(record, "modify", becomes(**target))
         request["VolumeId"] = volume_id

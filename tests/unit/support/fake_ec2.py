@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -34,9 +34,10 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
     VolumeAttachment,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import MODIFICATION
 
 from fake_calls import FIRST_ID, Calls
-from fake_records import START, becomes
+from fake_records import START, becomes, modified
 
 
 @dataclass
@@ -74,6 +75,8 @@ class FakeEc2(Calls):
         super().__init__(*there, region=region, durations=durations, pace=pace)
         self._calls: Counter[str] = Counter()
         self.faults: list[Fault] = []
+        self.silent: list[Callable[[Query], object]] = []
+        """Queries that nobody may ask."""
         self.log: list[tuple[str, dict[str, Any]]] = []
 
     # --- the port ---
@@ -152,6 +155,8 @@ class FakeEc2(Calls):
         with self._lock:
             self._calls[query.operation] += 1
             self._fault(query.operation, "before")
+            if any(is_silent(query) for is_silent in self.silent):
+                raise CallError(query.operation, "UnauthorizedOperation", f"You are not authorized in {query.place}")
             return self.answer(query)
 
     # --- changing ---
@@ -168,7 +173,7 @@ class FakeEc2(Calls):
             made: dict[str, str] = getattr(self, f"_{first.action}")(changes, request) or {}
             self.bindings.update(made)
             if end is not None:
-                for resource_id in made.values() or [f"{request['VolumeId']}/modification"]:
+                for resource_id in made.values() or [MODIFICATION.id_of(request["VolumeId"])]:
                     self._fail(resource_id, end)
             self._fault(first.action, "after")
             return made
@@ -189,8 +194,8 @@ class FakeEc2(Calls):
         record = self._records[resource_id]
         when = record.ends[0][0] if record.ends else self._time
         if isinstance(record.resource, Fact):
-            end = becomes(value={**record.resource.value, "state": "failed", "message": fault.message})
-            self._records[resource_id.removesuffix("/modification")].ends.clear()
+            end = modified(state="failed", message=fault.message)
+            self._records[record.resource.subject].ends.clear()
         elif isinstance(record.resource, Volume):
             end = becomes(state="error")
         else:

@@ -14,6 +14,21 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import (
+    ATTRIBUTES,
+    CLASSIC_LOAD_BALANCERS,
+    CPU_CREDITS,
+    ENCRYPTION_BY_DEFAULT,
+    INSTANCE_TYPE,
+    IS_PERSISTENT,
+    IS_USABLE_ZONE,
+    KMS_KEY,
+    MEMBERSHIP,
+    STATUS_CHECKS,
+    TARGET_GROUPS,
+    FactKind,
+    StatusChecks,
+)
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import substitute
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Wait
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
@@ -25,7 +40,18 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
     Snapshot,
     Volume,
 )
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, resource_key
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State, resource_key
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import (
+    FAST_RESTORES,
+    IS_PUBLIC,
+    LAUNCH_CONFIGURATIONS,
+    LAUNCH_PERMISSIONS,
+    LOCK,
+    MODIFICATION,
+    TIERING,
+    USERS,
+    VOLUME_PERMISSIONS,
+)
 
 from sandbox.filters import matcher
 
@@ -36,12 +62,13 @@ KINDS: Mapping[str, type[Any]] = {
     "DescribeSnapshots": Snapshot,
     "DescribeVolumes": Volume,
 }
-LISTED_FACTS = {
-    "DescribeFastSnapshotRestores": "fastRestore",
-    "DescribeLockedSnapshots": "lock",
-    "DescribeSnapshotTierStatus": "tier",
+LISTED_FACTS: Mapping[str, FactKind[Any]] = {
+    "DescribeFastSnapshotRestores": FAST_RESTORES,
+    "DescribeLockedSnapshots": LOCK,
+    "DescribeSnapshotTierStatus": TIERING,
+    "DescribeSnapshots": IS_PUBLIC,
 }
-"""Facts that EC2 lists for all snapshots, by the end of their ids."""
+"""Facts that EC2 lists for all snapshots."""
 DURATIONS: Mapping[str, float] = {
     **dict.fromkeys(("stop", "start", "terminate", "image", "optimize"), 1.0),
     **dict.fromkeys(("create", "attach", "detach", "delete", "modify"), 0.4),
@@ -57,6 +84,11 @@ End = Callable[[Any], Any]
 
 def becomes(**fields: Any) -> End:
     return lambda resource: dataclasses.replace(resource, **fields)
+
+
+def modified(**fields: Any) -> End:
+    """A fact about a modification that has gone on."""
+    return lambda fact: dataclasses.replace(fact, value=dataclasses.replace(fact.value, **fields))
 
 
 @dataclass
@@ -104,6 +136,10 @@ class Records:
             self._settle()
             return MappingProxyType({name: record.resource for name, record in self._records.items()})
 
+    def record(self, resource_id: str) -> Record | None:
+        """The resource with what becomes of it, for a test that lets it fail."""
+        return self._records.get(resource_id)
+
     def volumes(self) -> list[Volume]:
         return [item for item in self.resources.values() if isinstance(item, Volume)]
 
@@ -117,9 +153,9 @@ class Records:
             kept = [record.resource for record in self._records.values() if not record.deleted]
         return [resource for resource in kept if resource.kind == kind]
 
-    def fact(self, fact_id: str) -> Any:
-        found = self._records.get(fact_id)
-        return None if found is None else found.resource.value
+    def state(self) -> State:
+        """All that there is, for the readers of facts."""
+        return State("", self.resources)
 
     # --- answers ---
 
@@ -160,17 +196,17 @@ class Records:
         if query.operation == "DescribeInstanceStatus":
             return tuple(self._status(str(one)) for one in dict(query.arguments)["InstanceIds"])
         facts = [record.resource for record in self._records.values() if isinstance(record.resource, Fact)]
-        ending = LISTED_FACTS.get(query.operation, "public" if query.operation == "DescribeSnapshots" else "")
-        if ending:
-            return tuple(fact for fact in facts if fact.fact_id.endswith(f"/{ending}"))
+        kind = LISTED_FACTS.get(query.operation)
+        if kind is not None:
+            return tuple(fact for fact in facts if fact.name == kind.name)
         wanted = set(_fact_ids(query))
-        return tuple(fact for fact in facts if fact.fact_id in wanted)
+        return tuple(fact for fact in facts if fact.resource_id in wanted)
 
     def _status(self, instance_id: str) -> Fact:
         record = self._records[instance_id]
         since = self.now() - (record.resource.launch_time or START)
         passed = record.resource.state == "running" and since.total_seconds() >= self.durations["status"]
-        return Fact(f"{instance_id}/status", ("ok", "ok") if passed else ("initializing", "initializing"))
+        return STATUS_CHECKS.fact(instance_id, StatusChecks(*["ok" if passed else "initializing"] * 2))
 
     # --- time ---
 
@@ -211,10 +247,10 @@ class Records:
         record.resource = self._ended(record.resource)
 
     def _end_modifying(self, record: Record) -> None:
-        latest = self._records.get(f"{record.resource.volume_id}/modification")
-        if latest is not None and latest.resource.value["state"] == "modifying" and record.resource.alive:
-            record.resource = dataclasses.replace(record.resource, **latest.resource.value["target"])
-            latest.resource = becomes(value={**latest.resource.value, "state": "optimizing"})(latest.resource)
+        latest = self._records.get(MODIFICATION.id_of(record.resource.volume_id))
+        if latest is not None and latest.resource.value.is_to_take_effect and record.resource.alive:
+            record.resource = dataclasses.replace(record.resource, **dataclasses.asdict(latest.resource.value.target))
+            latest.resource = modified(state="optimizing")(latest.resource)
             latest.ends = latest.ends[1:]
 
     def _ended(self, resource: Any) -> Any:
@@ -249,10 +285,16 @@ class Records:
                 self._end_modification(resource_id)
 
     def _end_modification(self, volume_id: str) -> None:
-        latest = self._records.get(f"{volume_id}/modification")
+        latest = self._records.get(MODIFICATION.id_of(volume_id))
         if latest is not None:
-            latest.resource = becomes(value={**latest.resource.value, "state": "completed"})(latest.resource)
+            latest.resource = modified(state="completed")(latest.resource)
             latest.ends = []
+
+    def go_on(self) -> None:
+        """Let what a test has put as under way end after a second."""
+        for record in self._records.values():
+            if not record.ends and self._ended(record.resource) != record.resource:
+                record.ends = [(self._time + 1.0, self._ended)]
 
     def settle(self) -> None:
         """Let all that is under way end."""
@@ -275,16 +317,22 @@ def _fact_ids(query: Query) -> list[str]:
     asked = dict(query.arguments)
     named = [value for _name, values in query.filters for value in values]
     known: Mapping[str, Callable[[], list[str]]] = {
-        "DescribeAutoScalingInstances": lambda: [f"{item}/autoscaling" for item in asked["InstanceIds"]],
-        "DescribeAvailabilityZones": lambda: [f"{item}/zone" for item in named],
-        "DescribeInstanceAttribute": lambda: [f"{asked['InstanceId']}/{asked['Attribute']}"],
-        "DescribeInstanceTypes": lambda: [f"{item}/type" for item in named],
-        "DescribeKey": lambda: [f"{asked['KeyId']}/key"],
-        "DescribeSnapshotAttribute": lambda: [f"{asked['SnapshotId']}/shared"],
-        "DescribeSpotInstanceRequests": lambda: [f"{item}/spotType" for item in named],
-        "DescribeVolumesModifications": lambda: [f"{item}/modification" for item in named],
+        "DescribeAutoScalingInstances": lambda: [MEMBERSHIP.id_of(item) for item in asked["InstanceIds"]],
+        "DescribeAvailabilityZones": lambda: [IS_USABLE_ZONE.id_of(item) for item in named],
+        "DescribeImageAttribute": lambda: [LAUNCH_PERMISSIONS.id_of(asked["ImageId"])],
+        "DescribeImageReferences": lambda: [USERS.id_of(item) for item in asked["ImageIds"]],
+        "DescribeInstanceAttribute": lambda: [ATTRIBUTES[asked["Attribute"]].id_of(asked["InstanceId"])],
+        "DescribeInstanceCreditSpecifications": lambda: [CPU_CREDITS.id_of(item) for item in named],
+        "DescribeInstanceTypes": lambda: [INSTANCE_TYPE.id_of(item) for item in named],
+        "DescribeKey": lambda: [KMS_KEY.id_of(asked["KeyId"])],
+        "DescribeLaunchConfigurations": lambda: [LAUNCH_CONFIGURATIONS.name],
+        "DescribeLoadBalancers": lambda: [CLASSIC_LOAD_BALANCERS.name],
+        "DescribeSnapshotAttribute": lambda: [VOLUME_PERMISSIONS.id_of(asked["SnapshotId"])],
+        "DescribeSpotInstanceRequests": lambda: [IS_PERSISTENT.id_of(item) for item in named],
+        "DescribeTargetGroups": lambda: [TARGET_GROUPS.name],
+        "DescribeVolumesModifications": lambda: [MODIFICATION.id_of(item) for item in named],
         "GetCallerIdentity": list,
-        "GetEbsEncryptionByDefault": lambda: ["ebsEncryptionByDefault"],
+        "GetEbsEncryptionByDefault": lambda: [ENCRYPTION_BY_DEFAULT.name],
     }
     return known[query.operation]()
 
@@ -303,8 +351,12 @@ def _matches(resource: Any, name: str, values: Sequence[str]) -> bool:
         found = [resource.state]
     elif name in ("instance-id", "volume-id", "snapshot-id", "image-id"):
         found = [getattr(resource, name.replace("-", "_"))]
-    elif name == "name" and isinstance(resource, Image):
-        found = [resource.name]
+    elif name in ("description", "name"):
+        found = [getattr(resource, name)]
+    elif name == "block-device-mapping.snapshot-id":
+        found = resource.snapshot_ids
+    elif name == "client-token":
+        found = [str(resource.facts.get("ClientToken", ""))]
     else:
         raise AssertionError(f"a filter that is not known here: {name}")
     return any(map(matcher(values), found))

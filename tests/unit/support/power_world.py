@@ -10,7 +10,7 @@ from typing import Any
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.power import planner
 
 REGION = "eu-central-1"
-ONE, TWO, THREE, HEIR = (f"i-0000000000000000{number}" for number in (1, 2, 3, 9))
+ONE, TWO, THREE, FOUR, SUCCESSOR = (f"i-0000000000000000{number}" for number in (1, 2, 3, 4, 9))
 DEFAULTS: dict[str, Any] = {
     "instance_ids": [ONE],
     "remember": False,

@@ -16,11 +16,11 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.instance_pr
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Instance
 
 
-def launched(heir: Instance) -> Instance:
+def launched(successor: Instance) -> Instance:
     """The successor with the ClientToken of its launch: by a relaunch of the first id that its tag names."""
-    first, *_older = tag_names.replaced_ids(heir.tags) or ("",)
-    token = client_token(launch_identity(first, heir.image_id)) if first else ""
-    return dataclasses.replace(heir, facts={"ClientToken": token, **heir.facts})
+    first, *_older = tag_names.replaced_ids(successor.tags) or ("",)
+    token = client_token(launch_identity(first, successor.image_id)) if first else ""
+    return dataclasses.replace(successor, facts={"ClientToken": token, **successor.facts})
 
 
 def stopped_at(moment: datetime) -> Mapping[str, Any]:

@@ -10,11 +10,11 @@ from typing import Any
 
 from ansible_collections.ec2ops.storage.plugins.module_utils._domain.hold import Hold, hold_of
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.relaunch import planner
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import INSTANCE_TYPE
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import planned
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change, Plan, guard
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
     BlockDevice,
-    Fact,
     Image,
     ImageDevice,
     Instance,
@@ -98,7 +98,7 @@ def plain(**fields: Any) -> Instance:
     return instance(**{"block_devices": (BlockDevice("/dev/xvda", ROOT, True),), **fields})
 
 
-def heir(
+def successor(
     instance_id: str = NEW, replaces: str = OLD, minutes: float = 5, trial: str | None = None, **fields: Any
 ) -> Instance:
     """A successor that was launched so many minutes ago. *trial*: its record, none for a finished replacement."""
@@ -124,7 +124,7 @@ M5 = {
     "ProcessorInfo": {"SupportedArchitectures": ["arm64"]},
     "NetworkInfo": {"NetworkCards": [{"DefaultEnaQueueCountPerInterface": 8}]},
 }
-M5_FACT = Fact("m5.large/type", M5)
+M5_FACT = INSTANCE_TYPE.fact("m5.large", M5)
 VOLUMES = (Volume(ROOT, size=8, tags={"team": "shop", "ec2ops:spec": "x", "aws:note": "x"}), Volume(DATA, size=100))
 
 

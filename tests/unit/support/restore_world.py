@@ -10,10 +10,10 @@ from typing import Any
 
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.restore import planner
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.restore.spec import RestoreSpec, parse
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import IS_USABLE_ZONE
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Plan, guard
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
     BlockDevice,
-    Fact,
     Instance,
     Resource,
     Snapshot,
@@ -39,7 +39,7 @@ def instance(instance_id: str = TARGET, *devices: BlockDevice, **fields: Any) ->
 
 def state_of(*resources: Resource) -> State:
     """All that there is; every query counts as answered."""
-    known = [*resources, Fact(f"{ZONE}/zone", True)]
+    known = [*resources, IS_USABLE_ZONE.fact(ZONE, True)]
     return State(REGION, {resource_key(resource): resource for resource in known}, now=NOW)
 
 

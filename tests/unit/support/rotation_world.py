@@ -169,6 +169,11 @@ def created(plan: Plan) -> list[Change]:
     return [change for change in plan.changes if change.creates]
 
 
+def request_tags(change: Change) -> dict[str, str]:
+    (one,) = change.parameters["TagSpecifications"]
+    return {tag["Key"]: tag["Value"] for tag in one["Tags"]}
+
+
 def ids(snapshots: Iterable[Snapshot]) -> set[str]:
     return {one.snapshot_id for one in snapshots}
 

@@ -138,16 +138,32 @@ def failures_of(graph: Graph) -> list[tuple[Step, object, str]]:
     return found
 
 
-def lost_by(graph: Graph, step: Step, *, with_transactions: bool) -> set[int]:
-    """The numbers of all steps that need *step*, directly or not; also through transactions that end with a member."""
-    found = {step.number}
+def failing_with(graph: Graph, step: Step, kind: str) -> list[Step]:
+    """The steps that fail with *step*: EC2 takes or refuses all snapshots of one CreateSnapshots together."""
+    change = step.change
+    if kind != REFUSED or change is None or not change.operation.joint:
+        return [step]
+    call = (change.action, change.region, change.parameters)
+    return [
+        one
+        for one in graph.steps
+        if one.change is not None and (one.change.action, one.change.region, one.change.parameters) == call
+    ]
+
+
+def lost_by(graph: Graph, failing: Sequence[Step], *, with_transactions: bool) -> set[int]:
+    """The numbers of all steps that need a failing one, directly or not; also through transactions that end with a
+    member.
+    """
+    numbers = {step.number for step in failing}
+    found = set(numbers)
     while True:
         new = {other.number for other in graph.steps if not found.isdisjoint(other.needs)}
         for members in graph.transactions if with_transactions else ():
             if not found.isdisjoint(members):
                 new |= members
         if new <= found:
-            return found - {step.number}
+            return found - numbers
         found |= new
 
 
@@ -162,10 +178,12 @@ def assert_only_dependents_are_left_out(plan: Plan) -> None:
     for step, key, kind in failures_of(graph_of(plan.stages)):
         outcome, _gateway, graph = carried_out(plan, {key: kind})
         left_out = {id(change) for change in outcome.not_tried}
-        lost, most = (lost_by(graph, step, with_transactions=whole) for whole in (False, True))
+        failing = failing_with(graph, graph.steps[step.number], kind)
+        lost, most = (lost_by(graph, failing, with_transactions=whole) for whole in (False, True))
         assert _changes_of(graph, lost) <= left_out <= _changes_of(graph, most), (key, kind)
         others = [one.change for one in graph.steps if one.change is not None and one.number not in most]
-        assert [change for change in others if change not in outcome.done and change is not step.change] == []
+        failed = [one.change for one in failing]
+        assert [change for change in others if change not in outcome.done and change not in failed] == []
         assert len(outcome.errors) == 1
 
 

@@ -23,6 +23,7 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction import overlay
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Instance, Resource
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query, State
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import MODIFICATION
 
 from asking import answered
 from in_process import REGION, options
@@ -49,7 +50,10 @@ def plan_of(spec: VolumesSpec, ec2: Ec2, entries: Sequence[Mapping[str, Any]] = 
 
 @dataclass(frozen=True)
 class Case:
-    """The world, the declaration, and the outcome: the plan's steps, or the words of the refusal."""
+    """The world, the declaration, and the outcome: the plan's steps, or the words of the refusal.
+
+    ``whole``: the refusal concerns the instance or the zone, so no other entry can be planned either.
+    """
 
     title: str
     there: Sequence[Resource]
@@ -58,6 +62,7 @@ class Case:
     refused: type[StorageError] | None = None
     words: Sequence[str] = ()
     given: Mapping[str, Any] = field(default_factory=dict)
+    whole: bool = False
 
     def ec2(self) -> Ec2:
         there = list(self.there)
@@ -80,9 +85,11 @@ def no(
     volumes: Sequence[Entry],
     refused: type[StorageError],
     words: str,
+    *,
+    whole: bool = False,
     **given: Any,
 ) -> Any:
-    return pytest.param(Case(title, there, volumes, (), refused, listed(words), given), id=title)
+    return pytest.param(Case(title, there, volumes, (), refused, listed(words), given, whole), id=title)
 
 
 def told(spec: VolumesSpec, state: State, bindings: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -102,8 +109,8 @@ def under_way(ec2: Ec2) -> bool:
     if any(item.state in ("creating", "pending", "stopping") for item in (*ec2.volumes(), *ec2.snapshots())):
         return True
     links = {link.state for item in ec2.volumes() for link in item.attachments}
-    latest = [item.value for item in ec2.resources.values() if str(item.resource_id).endswith("/modification")]
-    return links > {"attached"} or any(one["state"] == "modifying" for one in latest)
+    latest = MODIFICATION.all(ec2.state()).values()
+    return links > {"attached"} or any(one.is_to_take_effect for one in latest)
 
 
 def assert_last_snapshots(spec: VolumesSpec, plan: Plan, ec2: Ec2) -> None:
@@ -157,12 +164,28 @@ def check(case: Case) -> Ec2:
             plan_of(spec, ec2)
         message = short(str(refused.value))
         assert [word for word in case.words if word not in message] == [], message
+        if not case.whole:
+            assert_another_entry_is_planned(case)
     else:
         plan = plan_of(spec, ec2)
         assert steps(plan) == list(case.steps)
         assert_only_dependents_are_left_out(plan)
         carried_out(spec, ec2)
     return ec2
+
+
+ANOTHER = {"name": "unrelated", "size": 5}
+
+
+def assert_another_entry_is_planned(case: Case) -> None:
+    """An entry that is refused stops no other one: a further new volume is planned, and the task fails afterwards."""
+    shared = any(entry.get("multi_attach") for entry in case.volumes) and len(case.spec.instance_ids) > 1
+    another = {**ANOTHER, **({"multi_attach": True, "volume_type": "io2", "iops": 100} if shared else {})}
+    plan = plan_of(declared(*case.volumes, another, **case.given), case.ec2())
+    assert plan.refused is not None
+    message = short(str(plan.refused))
+    assert [word for word in case.words if word not in message] == [], message
+    assert {change.parameters.get("Size") for change in plan.changes if change.action == "CreateVolume"} == {5}
 
 
 def planned(spec: VolumesSpec, ec2: Ec2) -> tuple[State, Plan] | None:
@@ -179,8 +202,8 @@ def assert_no_write_is_lost(ec2: Ec2, volume_ids: Iterable[str]) -> None:
     """A volume's writes are on the volume, on its replacement, or on its last snapshot."""
     for volume_id in volume_ids:
         held = ec2.written.get(volume_id, ())
-        heirs = [item for item in ec2.volumes() if volume_id in item.tags.get("ec2ops:replaces", "").split(",")]
+        successors = [item for item in ec2.volumes() if volume_id in item.tags.get("ec2ops:replaces", "").split(",")]
         finals = [item for item in ec2.snapshots() if item.tags.get("ec2ops:final") == volume_id]
-        kept = [item.resource_id for item in (*heirs, *finals) if not of_no_use(item)]
+        kept = [item.resource_id for item in (*successors, *finals) if not of_no_use(item)]
         assert [one for one in kept if ec2.written.get(one, ())[: len(held)] != held] == []
         assert kept or volume_id in ec2.resources or not held

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ansible_collections.ec2ops.storage.plugins.module_utils._domain.volume_types import performance_of
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import INSTANCE_TYPE, IS_USABLE_ZONE
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change, Plan, Stage
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
     Fact,
@@ -19,6 +21,11 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources i
     Snapshot,
     Volume,
     VolumeAttachment,
+)
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import (
+    MODIFICATION,
+    Modification,
+    Performance,
 )
 
 from fake_ec2 import FakeEc2
@@ -77,10 +84,10 @@ def volume(
 
 def modification(of: Volume, state: str, **target: Any) -> Fact:
     """The latest modification of a volume that shows its values from before it."""
-    names = ("size", "volume_type", "iops", "throughput", "multi_attach_enabled")
-    original = {name: getattr(of, name) for name in names}
-    latest = {"state": state, "progress": 50, "start_time": "2026-11-23T11:00:00Z", "message": None}
-    return Fact(f"{of.volume_id}/modification", {**latest, "original": original, "target": {**original, **target}})
+    original = Performance(of.size, of.volume_type, of.iops, of.throughput, of.multi_attach_enabled)
+    return MODIFICATION.fact(
+        of.volume_id, Modification(state, original, dataclasses.replace(original, **target), progress=50)
+    )
 
 
 DETACHED = volume(1, name="data")
@@ -95,8 +102,8 @@ def snapshot(number: int, of: int, state: str = "completed", **fields: Any) -> S
     return Snapshot(snap(number), state, vol(of), **values)
 
 
-M5 = Fact(
-    "m5.large/type",
+M5 = INSTANCE_TYPE.fact(
+    "m5.large",
     {
         "Hypervisor": "nitro",
         "InstanceStorageSupported": False,
@@ -112,7 +119,7 @@ class Ec2(FakeEc2):
     """
 
     def __init__(self, *there: Resource) -> None:
-        zones = (Fact(f"{ZONE}/zone", True), Fact(f"{OTHER_ZONE}/zone", True))
+        zones = (IS_USABLE_ZONE.fact(ZONE, True), IS_USABLE_ZONE.fact(OTHER_ZONE, True))
         super().__init__(M5, *zones, durations=FOR_EVER, pace=60.0)
         for resource in there:
             self.put(resource)

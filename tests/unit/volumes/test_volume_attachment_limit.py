@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import UnsafePlan
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import INSTANCE_TYPE
 
 from in_process import machine, run
 from sandbox.client import Sandbox
@@ -23,7 +23,9 @@ def ec2_with(limit_type: str, most: int, interfaces: int, hypervisor: str | None
         "Hypervisor": hypervisor,
         "EbsInfo": {"MaximumEbsAttachments": most, "AttachmentLimitType": limit_type},
     }
-    return Ec2(Fact("t/type", facts), instance(instance_type="t", facts={"NetworkInterfaces": [{}] * interfaces}))
+    return Ec2(
+        INSTANCE_TYPE.fact("t", facts), instance(instance_type="t", facts={"NetworkInterfaces": [{}] * interfaces})
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,12 @@ from typing import Any
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Resource
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import (
+    ENCRYPTION_BY_DEFAULT,
+    KMS_KEY,
+    usable_key,
+)
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Resource
 
 from in_process import REGION, ZONE
 from volume_plans import Case, check, no, ok, plan_of
@@ -53,11 +58,11 @@ NEWEST = {"snapshot": {"tags": {"app": "db"}}}
         ({"size": 10, "encrypted": False}, [], {"VolumeType": "gp3", "Size": 10}, {"encrypted": False}),
         (
             {"size": 10, "encrypted": True, "kms_key_id": "alias/a"},
-            [Fact("alias/a/key", KEY)],
+            [KMS_KEY.fact("alias/a", usable_key(KEY))],
             {"VolumeType": "gp3", "Size": 10, "Encrypted": True, "KmsKeyId": "alias/a"},
             {"encrypted": True, "kms_key_id": KEY},
         ),
-        ({"size": 10}, [Fact("ebsEncryptionByDefault", True)], {"VolumeType": "gp3", "Size": 10}, {"encrypted": True}),
+        ({"size": 10}, [ENCRYPTION_BY_DEFAULT.fact(True)], {"VolumeType": "gp3", "Size": 10}, {"encrypted": True}),
         (
             {"snapshot_id": snap(1), "initialization_rate": 200},
             [snapshot(1, 9, volume_size=20, encrypted=True)],
@@ -160,7 +165,7 @@ def test_new_volume_has_the_declared_properties(
         ),
         no(
             "unencrypted, in an account that encrypts",
-            [instance(), Fact("ebsEncryptionByDefault", True)],
+            [instance(), ENCRYPTION_BY_DEFAULT.fact(True)],
             [{**DATA, "encrypted": False}],
             SpecError,
             f"volumes[0] (data) | encrypted: false | encryption by default | {REGION}",

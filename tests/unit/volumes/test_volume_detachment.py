@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._domain.hold import Hold
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import UnsafePlan
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, VolumeAttachment
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import (
+    INSTANCE_TYPE,
+    MEMBERSHIP,
+    STOP_PROTECTION,
+    Membership,
+)
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import VolumeAttachment
 
 from in_process import OTHER_ZONE, ZONE
 from proven import stopped_at
@@ -253,17 +259,17 @@ SWAP_ENDING = (
                 **STOP,
             )
             for title, fields, facts, words in (
-                ("stop protection", {}, [Fact(f"{WEB}/disableApiStop", True)], "DisableApiStop"),
+                ("stop protection", {}, [STOP_PROTECTION.fact(WEB, True)], "DisableApiStop"),
                 (
                     "instance store",
                     {"instance_type": "i"},
-                    [Fact("i/type", {"InstanceStorageSupported": True})],
+                    [INSTANCE_TYPE.fact("i", {"InstanceStorageSupported": True})],
                     "lose_instance_store",
                 ),
                 (
                     "Auto Scaling",
                     {"tags": {"aws:autoscaling:groupName": "g"}},
-                    [Fact(f"{WEB}/autoscaling", {"group": "g", "lifecycle": "InService"})],
+                    [MEMBERSHIP.fact(WEB, Membership("g", "InService"))],
                     "Auto Scaling group g",
                 ),
             )
@@ -272,7 +278,7 @@ SWAP_ENDING = (
             "instance store is lost when told so",
             [
                 instance(instance_type="i"),
-                Fact("i/type", {"InstanceStorageSupported": True}),
+                INSTANCE_TYPE.fact("i", {"InstanceStorageSupported": True}),
                 volume(1, WEB, name="data"),
             ],
             [{"name": "data", "state": "detached"}],

@@ -15,8 +15,8 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._domain.device_name
     is_device_name,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import INSTANCE_TYPE
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
-    Fact,
     Instance,
     Resource,
     VolumeAttachment,
@@ -193,7 +193,7 @@ def test_type_with_128_volumes_gets_as_many_names(found: Instance) -> None:
         "Hypervisor": "nitro",
         "EbsInfo": {"MaximumEbsAttachments": 128, "AttachmentLimitType": "dedicated"},
     }
-    ec2 = Ec2(Fact("m5.large/type", facts), found)
+    ec2 = Ec2(INSTANCE_TYPE.fact("m5.large", facts), found)
     if found is WINDOWS:
         ec2.put(rooted_at_sda1()[1])
     wanted = [{"name": f"v{number}", "size": 1} for number in range(127)]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._domain.device_names import automatic_names
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError, UnsafePlan
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import INSTANCE_TYPE
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Instance, VolumeAttachment
 
 from volume_plans import Case, check, declared, no, ok, plan_of
@@ -22,7 +23,7 @@ def attaches(*devices: str, first: int = 1) -> list[str]:
 
 MOVED_IN_USE = {"in_use": "detach"}
 XVD = list(automatic_names(instance()))[11:87]
-MANY_TYPE = Fact("m5.large/type", {"Hypervisor": "nitro"})
+MANY_TYPE = INSTANCE_TYPE.fact("m5.large", {"Hypervisor": "nitro"})
 DEVICES = [
     ok(
         "chosen in order",
@@ -64,6 +65,7 @@ DEVICES = [
         [{"name": "a"}],
         SpecError,
         "volumes[0] (a) | no device name is free | i-1 | device_name",
+        whole=True,
     ),
     ok(
         "free on all of the instances",
@@ -199,7 +201,7 @@ def test_a_device_that_an_earlier_task_has_planned_is_occupied() -> None:
 
 
 def limits(kind: str, most: int | None, **more: Any) -> Fact:
-    return Fact("t/type", {"EbsInfo": {"MaximumEbsAttachments": most, "AttachmentLimitType": kind}, **more})
+    return INSTANCE_TYPE.fact("t", {"EbsInfo": {"MaximumEbsAttachments": most, "AttachmentLimitType": kind}, **more})
 
 
 def small(interfaces: int = 1, **fields: Any) -> Instance:
@@ -247,6 +249,7 @@ LOG = volume(1, WEB, "/dev/sdf", name="log")
                 [NEW],
                 UnsafePlan,
                 f"volumes[0] (new) of i-1 | type t | {most} volumes | have {have} | Detach others first",
+                whole=True,
             )
             for title, kind, most, interfaces, have in (
                 ("dedicated, beyond", "dedicated", 2, 1, "3"),
@@ -260,6 +263,7 @@ LOG = volume(1, WEB, "/dev/sdf", name="log")
             [NEW, {**NEW, "name": "newer"}],
             UnsafePlan,
             "volumes[0] (new) of i-1, volumes[1] (newer) of i-1 | 3 volumes | have 4",
+            whole=True,
         ),
         no(
             "multi-attach needs Nitro",
@@ -267,6 +271,7 @@ LOG = volume(1, WEB, "/dev/sdf", name="log")
             [CLUSTER],
             UnsafePlan,
             "i-1 | multi_attach | type t | Nitro",
+            whole=True,
         ),
     ],
 )

@@ -10,7 +10,13 @@ from typing import Any
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError, UnsafePlan
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Resource, VolumeAttachment
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import (
+    ENCRYPTION_BY_DEFAULT,
+    KMS_KEY,
+    UNKNOWN_KEY,
+    usable_key,
+)
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Resource, VolumeAttachment
 
 from in_process import OTHER_ZONE, ZONE
 from volume_plans import Case, check, declared, no, ok, plan_of
@@ -235,7 +241,7 @@ DRIFT = [
         **SWAP,
     ),
     drifts("encrypted, and larger", {}, {"encrypted": True, "size": 20}, *swapped(), **SWAP),
-    drifts("the zone", {"zone": ZONE}, {}, facts=[Fact("ebsEncryptionByDefault", True)]),
+    drifts("the zone", {"zone": ZONE}, {}, facts=[ENCRYPTION_BY_DEFAULT.fact(True)]),
     ok(
         "the zone: a volume moves with its data",
         [instance(), volume(1, name="data", zone=OTHER_ZONE)],
@@ -261,7 +267,7 @@ DRIFT = [
             f"the key by its {how}, as it is",
             {"encrypted": True, "kms_key_id": KEY},
             {"encrypted": True, "kms_key_id": said},
-            facts=[Fact(f"{said}/key", KEY)],
+            facts=[KMS_KEY.fact(said, usable_key(KEY))],
         )
         for how, said in (
             ("ARN", KEY),
@@ -276,7 +282,7 @@ DRIFT = [
             {"encrypted": True, "kms_key_id": KEY},
             {"encrypted": True, "kms_key_id": said},
             *swapped(),
-            facts=[Fact(f"{said}/key", OTHER_KEY)],
+            facts=[KMS_KEY.fact(said, usable_key(OTHER_KEY))],
             **SWAP,
         )
         for how, said in (("ARN", OTHER_KEY), ("alias", "alias/b"))
@@ -286,14 +292,14 @@ DRIFT = [
         {},
         {"encrypted": True, "kms_key_id": "alias/b"},
         *swapped(),
-        facts=[Fact("alias/b/key", OTHER_KEY)],
+        facts=[KMS_KEY.fact("alias/b", usable_key(OTHER_KEY))],
         **SWAP,
     ),
     drifts(
         "a key that KMS does not show is no reason to swap",
         {"encrypted": True, "kms_key_id": KEY},
         {"encrypted": True, "kms_key_id": "alias/b"},
-        facts=[Fact("alias/b/key", None)],
+        facts=[KMS_KEY.fact("alias/b", UNKNOWN_KEY)],
         **SWAP,
     ),
     # encryption by default
@@ -301,14 +307,14 @@ DRIFT = [
         "unencrypted, as said, in an account that encrypts",
         {},
         {"encrypted": False},
-        facts=[Fact("ebsEncryptionByDefault", True)],
+        facts=[ENCRYPTION_BY_DEFAULT.fact(True)],
     ),
     refuses(
         "an unencrypted copy, in an account that encrypts",
         {"encrypted": False, "zone": OTHER_ZONE, "attachments": ()},
         {"encrypted": False},
         "encrypted: false | encryption by default",
-        facts=[Fact("ebsEncryptionByDefault", True)],
+        facts=[ENCRYPTION_BY_DEFAULT.fact(True)],
         **SWAP,
     ),
 ]
@@ -320,7 +326,9 @@ def test_each_difference_is_repaired_or_refused(case: Case) -> None:
 
 
 def test_an_unresolved_key_is_a_warning() -> None:
-    ec2 = Ec2(instance(), volume(1, WEB, name="data", encrypted=True, kms_key_id=KEY), Fact("alias/b/key", None))
+    ec2 = Ec2(
+        instance(), volume(1, WEB, name="data", encrypted=True, kms_key_id=KEY), KMS_KEY.fact("alias/b", UNKNOWN_KEY)
+    )
     plan = plan_of(declared({"name": "data", "encrypted": True, "kms_key_id": "alias/b"}), ec2)
     (warning,) = plan.warnings
     assert "volumes[0] (data)" in warning

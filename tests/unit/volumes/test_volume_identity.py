@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import Ambiguous, SpecError, UnsafePlan
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import IS_USABLE_ZONE
 
 from in_process import ZONE
 from volume_plans import Case, check, no, ok
@@ -343,7 +343,7 @@ IDENTITY = [
     ),
     # instances
     *(
-        no(f"an instance that is {state}", [instance(WEB, state)], [DATA], SpecError, f"i-1 | {state}")
+        no(f"an instance that is {state}", [instance(WEB, state)], [DATA], SpecError, f"i-1 | {state}", whole=True)
         for state in ("terminated", "shutting-down")
     ),
     no(
@@ -352,6 +352,7 @@ IDENTITY = [
         [DATA],
         SpecError,
         "instance_ids | i-1 does not exist | Check the id and the region",
+        whole=True,
     ),
     # another service's
     ok("managed by a service, as declared", [volume(1, WEB, name="data", operator="eks")], [DATA]),
@@ -375,13 +376,14 @@ IDENTITY = [
             [DATA],
             SpecError,
             f"availability_zone | no zone {zone}",
+            whole=True,
             instance_ids=None,
             availability_zone=zone,
             spec="web",
         )
         for title, zone, facts in (
             ("unknown", "us-east-1z", []),
-            ("impaired", ZONE, [Fact(f"{ZONE}/zone", False)]),
+            ("impaired", ZONE, [IS_USABLE_ZONE.fact(ZONE, False)]),
         )
     ),
     ok(

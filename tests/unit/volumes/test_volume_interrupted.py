@@ -205,13 +205,13 @@ def assert_nothing_lost(scene: Scene, data: str) -> None:
     """Every write that the volume got is on whatever stands for it now, and on what was kept of it."""
     written = texts(scene.sandbox, data)
     there = volumes(scene.sandbox)
-    heirs = [item for item, row in there.items() if data in row["tags"].get("ec2ops:replaces", "")]
+    successors = [item for item, row in there.items() if data in row["tags"].get("ec2ops:replaces", "")]
     finals = [
         item
         for item, row in snapshots(scene.sandbox).items()
         if {"Key": "ec2ops:final", "Value": data} in row.get("Tags", [])
     ]
-    kept = [*([data] if data in there else []), *heirs, *finals]
+    kept = [*([data] if data in there else []), *successors, *finals]
     assert kept
     for item in kept:
         assert texts(scene.sandbox, item)[: len(written)] == written, item

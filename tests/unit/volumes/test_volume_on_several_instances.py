@@ -143,6 +143,7 @@ from volume_world import (
             [QUORUM],
             SpecError,
             f"multi_attach | {ZONE} | {OTHER_ZONE}",
+            whole=True,
             instance_ids=[WEB, FAR],
             spec="web",
         ),

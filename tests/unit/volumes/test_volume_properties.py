@@ -14,16 +14,17 @@ from ansible_collections.ec2ops.storage.plugins.module_utils._aws.waiting import
 from ansible_collections.ec2ops.storage.plugins.module_utils._engine.apply import apply
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.volumes.spec import VolumesSpec
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import StorageError
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import KMS_KEY, usable_key
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.failures import CallError
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.ids import is_planned
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.plan import Change, Plan, Wait
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
-    Fact,
     Resource,
     Volume,
     VolumeAttachment,
 )
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.state import Query
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.storage_facts import MODIFICATION
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -155,7 +156,7 @@ def declarations(draw: st.DrawFn, ids: Sequence[str]) -> VolumesSpec:
     return declared(*volumes, **given, **where[kind])
 
 
-FACTS = (Fact("alias/a/key", OTHER_KEY),)
+FACTS = (KMS_KEY.fact("alias/a", usable_key(OTHER_KEY)),)
 
 
 @st.composite
@@ -186,9 +187,10 @@ def test_a_plan_leaves_nothing_to_do(history: tuple[Ec2, VolumesSpec]) -> None:
 
 def takes_back(change: Change, ec2: Ec2) -> bool:
     """A modification that is under way is undone by another one: the prediction cannot tell them apart."""
-    latest = ec2.fact(f"{change.resource}/modification") or {}
-    under = change.action == "ModifyVolume" and latest.get("state") == "modifying"
-    return under and any(latest["original"][name] == value for name, value in (change.after or {}).items())
+    latest = MODIFICATION.of(ec2.state(), change.resource)
+    if change.action != "ModifyVolume" or latest is None or not latest.is_to_take_effect:
+        return False
+    return any(getattr(latest.original, name) == value for name, value in (change.after or {}).items())
 
 
 @many
@@ -255,7 +257,9 @@ def test_a_rerun_after_any_kill_carries_on(history: tuple[Ec2, VolumesSpec], cal
     ec2, spec = history
     found = planned(spec, ec2)
     # The planner does not query the modification of a volume that shows the declared values.
-    strays = any((ec2.fact(f"{one.volume_id}/modification") or {}).get("state") == "modifying" for one in ec2.volumes())
+    there = {one.volume_id for one in ec2.volumes()}
+    latest = MODIFICATION.all(ec2.state())
+    strays = any(one.is_to_take_effect for volume_id, one in latest.items() if volume_id in there)
     if found is None:
         return
     ec2.carry_out(found[1], calls)

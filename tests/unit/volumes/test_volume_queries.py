@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.volumes.spec import VolumesSpec
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Resource
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import KMS_KEY, usable_key
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Resource
 
 from volume_plans import declared, plan_of, read
 from volume_world import DB, KEY, LETTERS, PURGE, STOP, SWAP, TAKEN, WEB, Ec2, Entry, instance, vol, volume
@@ -53,7 +54,7 @@ def test_converged_declaration_asks_three_queries(many: int) -> None:
         ([volume(1, WEB, name="data")], {}, PURGE, {"DescribeVolumes": 3}),
         ([volume(1, WEB)], {"volume_id": vol(1)}, {}, {"DescribeVolumes": 4}),
         (
-            [volume(1, WEB, name="data", encrypted=True, kms_key_id=KEY), Fact("alias/a/key", KEY)],
+            [volume(1, WEB, name="data", encrypted=True, kms_key_id=KEY), KMS_KEY.fact("alias/a", usable_key(KEY))],
             {"encrypted": True, "kms_key_id": "alias/a"},
             {},
             {"DescribeKey": 1},

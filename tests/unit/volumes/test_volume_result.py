@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.volumes import planner
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import DEFERRAL, Deferral
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.prediction import overlay
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, VolumeAttachment
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import VolumeAttachment
 
 from in_process import ZONE
 from volume_plans import declared, read
@@ -129,12 +131,12 @@ def test_change_waits_for_the_modification_in_progress() -> None:
 
 
 def test_change_refused_for_now_is_deferred() -> None:
-    refusal = {"code": "VolumeModificationRateExceeded", "message": "Wait", "not_before": "2026-11-24T10:00:00Z"}
+    refusal = Deferral("VolumeModificationRateExceeded", "Wait", datetime(2026, 11, 24, 10, tzinfo=UTC))
     ec2, spec = (
         Ec2(instance(), volume(1, WEB, name="data")),
         declared({"name": "data", "size": 30}, on_cooldown="defer"),
     )
-    state = read(spec, ec2)[0].with_resources([Fact(f"{vol(1)}/deferred", refusal)])
+    state = read(spec, ec2)[0].with_resources([DEFERRAL.fact(vol(1), refusal)])
     found = planner.FEATURE.result(spec, state)
     (deferred,), (row,) = found["deferred"], found["volumes"]
     assert deferred["next_modification_at"] == row["next_modification_at"] == "2026-11-24T10:00:00Z"

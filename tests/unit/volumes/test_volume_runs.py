@@ -105,3 +105,29 @@ def test_made_volume_is_kept_when_another_fails(sandbox: Sandbox) -> None:
         item for item in volumes(sandbox).values() if "ec2ops:volume" in item["tags"] and item["State"] != "deleting"
     ]
     assert [item["State"] for item in made] == ["in-use"]
+
+
+def test_entry_and_instance_that_cannot_be_planned_keep_nothing_from_being_applied(sandbox: Sandbox) -> None:
+    web, db = machine(sandbox, "web"), machine(sandbox, "db")
+    unknown = "i-0123456789abcdef0"
+    run(sandbox, instance_ids=[db.instance_id], volumes=[{"name": "data", "size": 30}])
+    given = {
+        "instance_ids": [web.instance_id, db.instance_id, unknown],
+        "volumes": [{"name": "data", "size": 20}, {"name": "log", "size": 5}],
+        "purge_volumes": True,
+        "in_use": "detach",
+    }
+    checked, ran = run(sandbox, check=True, **given), run(sandbox, **given)
+    assert checked.failed == ran.failed
+    for said in (f"(data) of {db.instance_id}: size: 20 GiB is smaller", f"{unknown} does not exist"):
+        assert said in ran.failed
+    assert [entry["resource"] for entry in checked.result["plan"]] == [
+        entry["resource"] for entry in ran.result["plan"]
+    ]
+    assert [error["code"] for error in ran.result["errors"]] == ["SpecError", "SpecError"]
+    assert checked.result["errors"] == ran.result["errors"]
+    assert sorted(entry["action"] for entry in ran.result["done"]) == ["AttachVolume"] * 3 + ["CreateVolume"] * 3
+    assert (len(web.attached()), len(db.attached())) == (2, 2)
+    assert ran.result["deferred"] == []
+    again = run(sandbox, **given)
+    assert (again.failed == ran.failed, again.result["changed"], again.result["plan"]) == (True, False, [])

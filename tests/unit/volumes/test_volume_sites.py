@@ -8,7 +8,8 @@ from __future__ import annotations
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._domain.zones import is_zone, unsupported_site, zone_kind
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import UnsafePlan
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Fact, Instance
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import IS_USABLE_ZONE
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import Instance
 
 from volume_plans import declared, plan_of
 from volume_world import SWAP, WEB, Ec2, instance, steps, volume
@@ -86,4 +87,4 @@ def test_volume_attached_at_a_site_is_modified_and_detached(found: Instance, _si
 def test_nothing_is_kept_unattached_in_such_a_zone(zone: str) -> None:
     spec = declared({"name": "spare", "size": 1}, instance_ids=None, availability_zone=zone, spec="spares")
     with pytest.raises(UnsafePlan, match=f"availability_zone is in the .* Zone {zone}"):
-        plan_of(spec, Ec2(Fact(f"{zone}/zone", True)))
+        plan_of(spec, Ec2(IS_USABLE_ZONE.fact(zone, True)))

@@ -49,7 +49,7 @@ MARKED = volume(1, name="data", tags={**PLACE, "ec2ops:replaced-by": vol(2)})
 BOTH_OLD = f"{vol(2)},{vol(1)}"
 
 
-def heir(number: int = 2, *at: str, replaces: str = vol(1), **fields: Any) -> Volume:
+def successor(number: int = 2, *at: str, replaces: str = vol(1), **fields: Any) -> Volume:
     """A swap's encrypted copy, attached."""
     links = tuple(VolumeAttachment(one, "/dev/sdh", delete_on_termination=True) for one in at)
     tags = {"ec2ops:replaces": replaces, **fields.pop("tags", {})}
@@ -60,7 +60,7 @@ def heir(number: int = 2, *at: str, replaces: str = vol(1), **fields: Any) -> Vo
 def copy(number: int = 2, *at: str, replaces: str = vol(1), **fields: Any) -> Volume:
     """A swap's copy that may never have been attached."""
     tags = {"ec2ops:swap": replaces.partition(",")[0], **fields.pop("tags", {})}
-    return heir(number, *at, replaces=replaces, tags=tags, **fields)
+    return successor(number, *at, replaces=replaces, tags=tags, **fields)
 
 
 def swap(title: str, there: Sequence[Resource], *steps: str, **given: Any) -> Any:
@@ -123,9 +123,9 @@ UNFINISHED = [
     swap("the snapshot is gone", [OLD, copy(2, WEB)], *DONE),
     swap("the old one is marked", [MARKED, copy(2, WEB)], f"{UNTAG} | {TAKEN_OVER}"),
     swap("the old one is done", [OLD_DONE, copy(2, WEB)], TAKEN_OVER),
-    swap("done", [OLD_DONE, heir(2, WEB)]),
-    swap("done, and detached since", [OLD_DONE, heir(2)], "AttachVolume vol-2 to i-1 /dev/sdf"),
-    swap("the old one is deleted", [heir(2, WEB)]),
+    swap("done", [OLD_DONE, successor(2, WEB)]),
+    swap("done, and detached since", [OLD_DONE, successor(2)], "AttachVolume vol-2 to i-1 /dev/sdf"),
+    swap("the old one is deleted", [successor(2, WEB)]),
     swap(
         "the old one is attached again: it has newer writes",
         [volume(1, WEB, "/dev/sdh", name="data"), snapshot(1, 1, tags=SWAP_TAG), copy()],
@@ -238,22 +238,22 @@ UNFINISHED = [
     # one after the other
     swap(
         "the second one is done",
-        [OLD_DONE, volume(2, tags={"ec2ops:replaced-by": vol(3)}), heir(3, WEB, replaces=BOTH_OLD)],
+        [OLD_DONE, volume(2, tags={"ec2ops:replaced-by": vol(3)}), successor(3, WEB, replaces=BOTH_OLD)],
     ),
     swap(
         "the second one is attached",
-        [OLD_DONE, heir(2, tags=PLACE), copy(3, WEB, replaces=BOTH_OLD)],
+        [OLD_DONE, successor(2, tags=PLACE), copy(3, WEB, replaces=BOTH_OLD)],
         "CreateTags vol-2 replaced-by | DeleteTags vol-2 spec,volume,was-at | DeleteTags vol-3 swap",
     ),
     swap(
         "the second one is made",
-        [OLD_DONE, heir(2, tags=PLACE), snapshot(2, 2, tags={"ec2ops:swap": vol(2)}), copy(3, replaces=BOTH_OLD)],
+        [OLD_DONE, successor(2, tags=PLACE), snapshot(2, 2, tags={"ec2ops:swap": vol(2)}), copy(3, replaces=BOTH_OLD)],
         "AttachVolume vol-3 to i-1 /dev/sdh | DeleteSnapshot snap-2",
         "CreateTags vol-2 replaced-by | DeleteTags vol-2 spec,volume,was-at | DeleteTags vol-3 swap",
     ),
     swap(
         "the second one is attached, and neither is finished",
-        [MARKED, heir(2, tags=PLACE), copy(3, WEB, replaces=BOTH_OLD)],
+        [MARKED, successor(2, tags=PLACE), copy(3, WEB, replaces=BOTH_OLD)],
         "CreateTags vol-2 replaced-by | DeleteTags vol-2 spec,volume,was-at | DeleteTags vol-1 spec,volume,was-at",
         "DeleteTags vol-3 swap",
     ),
@@ -291,7 +291,7 @@ def test_two_entries_for_one_unfinished_swap_are_refused(state: str) -> None:
 
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_a_replaced_volume_stands_for_its_living_replacement(number: int) -> None:
-    chain = [OLD_DONE, volume(2, tags={"ec2ops:replaced-by": vol(3)}), heir(3, WEB, replaces=BOTH_OLD)]
+    chain = [OLD_DONE, volume(2, tags={"ec2ops:replaced-by": vol(3)}), successor(3, WEB, replaces=BOTH_OLD)]
     ec2 = Ec2(instance(), *chain)
     spec = declared({"volume_id": vol(number)})
     assert steps(carried_out(spec, ec2)) == []
@@ -311,15 +311,15 @@ def test_a_replaced_volume_stands_for_its_living_replacement(number: int) -> Non
         ),
         no(
             "two replacements, both attached",
-            [instance(), instance(DB), OLD_DONE, heir(2, WEB), heir(3, DB)],
+            [instance(), instance(DB), OLD_DONE, successor(2, WEB), successor(3, DB)],
             [{"volume_id": vol(1)}],
             Ambiguous,
             "volumes[0] (vol-1) | vol-2, vol-3",
         ),
-        ok("two replacements, one in its place", [OLD_DONE, heir(2, WEB), heir(3)], [{"volume_id": vol(1)}]),
+        ok("two replacements, one in its place", [OLD_DONE, successor(2, WEB), successor(3)], [{"volume_id": vol(1)}]),
         no(
             "replaced, and its replacement attached elsewhere",
-            [instance(), instance(DB), OLD_DONE, heir(2, DB)],
+            [instance(), instance(DB), OLD_DONE, successor(2, DB)],
             [{"volume_id": vol(1)}],
             UnsafePlan,
             "vol-2 | i-2 as /dev/sdh | steal: true",

@@ -15,11 +15,12 @@ from dataclasses import replace
 from typing import Any
 
 from ..._kernel import tags as tag_names
+from ..._kernel.facts import key_of
 from ..._kernel.ids import COPIED_VOLUME, planned
 from ..._kernel.plan import Change
 from ..._kernel.resources import Image, ImageDevice, Snapshot, view
 from ..._kernel.tags import carried, specification, with_room
-from .holdings import Copied, Holding, key_arn
+from .holdings import Copied, Holding
 from .requests import predicted
 from .spec import ImageSpec, described, name_query
 
@@ -117,7 +118,9 @@ def _part(copied: Copied, account: str, device: ImageDevice, tags: dict[str, str
         volume_id=COPIED_VOLUME,
         volume_size=device.size or 0,
         encrypted=bool(device.encrypted),
-        kms_key_id=key_arn(copied.state, copy.kms_key_id, copy.place) or copy.kms_key_id if copy.kms_key_id else None,
+        kms_key_id=key_of(copied.state, copy.kms_key_id, copy.place).arn or copy.kms_key_id
+        if copy.kms_key_id
+        else None,
         owner_id=account or None,
         place=copy.place,
         tags=tags,

@@ -21,6 +21,7 @@ from datetime import datetime
 
 from ..._domain.accounts import Accounts
 from ..._kernel.errors import SpecError
+from ..._kernel.facts import key_of
 from ..._kernel.places import HERE
 from ..._kernel.plan import Change, Plan, Stage, Wait, apart
 from ..._kernel.prediction import overlay
@@ -32,7 +33,7 @@ from .copying import copy_change
 from .distribution_rows import Row, report_of
 from .distribution_spec import Distribution
 from .found import BROKEN, account_of, images
-from .holdings import Copied, Holding, copy_queries, key_arn, require_places, snapshots_of
+from .holdings import Copied, Holding, copy_queries, require_places, snapshots_of
 from .permissions import Sharing, encryption_queries, require_shareable
 from .publication import Published, publication_queries, publish
 from .spec import ImageSpec
@@ -115,7 +116,7 @@ class _Distribution:
         account = self._accounts.of(copy.profile) if copy.profile else self.original.account
         image, there = copied.existing(), self.state
         if image is None:
-            if copy.kms_key_id is not None and key_arn(self.state, copy.kms_key_id, copy.place) == "":
+            if copy.kms_key_id is not None and key_of(self.state, copy.kms_key_id, copy.place).is_unusable:
                 raise SpecError(
                     f"{copy.option}.kms_key_id: {copy.kms_key_id} is not an enabled KMS key in {copy.where}. Give the "
                     "ARN, the id or the alias (alias/…) of one."
@@ -230,7 +231,7 @@ class _Distribution:
         for item in self.copies:
             yield from copy_tag_changes(self.spec, item)[1]
             key = item.copy.kms_key_id if item.copy is not None else None
-            yield from fixed_differences(self.spec, item, key_arn(self.state, key, item.place) if key else None)
+            yield from fixed_differences(self.spec, item, key_of(self.state, key, item.place).arn if key else None)
         yield from (one.warning for one in published if one.warning)
 
     def _report(self, rows: list[Row], template: Templated | None) -> PlanReport:

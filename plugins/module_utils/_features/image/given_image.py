@@ -13,12 +13,12 @@ from dataclasses import replace
 from typing import Any
 
 from ..._kernel.errors import SpecError
+from ..._kernel.facts import key_of, key_query
 from ..._kernel.ids import COPIED_VOLUME, planned
 from ..._kernel.plan import Change, Plan, Stage, Wait
 from ..._kernel.resources import Image, ImageDevice, Snapshot, view
 from ..._kernel.state import State
 from ..._kernel.tags import specification
-from .holdings import key_arn, key_query
 from .requests import own_tags, predicted
 from .spec import ImageSpec, described, name_query
 
@@ -31,8 +31,8 @@ def plan_from_image(spec: ImageSpec, state: State, cleanup: tuple[Change, ...]) 
             f"source_image_id: {spec.source} does not exist in {state.region}, or is not shared with this account."
         )
     if spec.kms_key_id is not None:
-        state.require(key_query(spec.kms_key_id))
-        if key_arn(state, spec.kms_key_id) == "":
+        state.require(replace(key_query(spec.kms_key_id), optional=True))
+        if key_of(state, spec.kms_key_id).is_unusable:
             raise SpecError(
                 f"kms_key_id: {spec.kms_key_id} is not an enabled KMS key in {state.region}. Give the ARN, the id or "
                 "the alias (alias/…) of one."
@@ -96,7 +96,7 @@ def _part(spec: ImageSpec, state: State, device: ImageDevice, tags: dict[str, st
         volume_id=COPIED_VOLUME,
         volume_size=device.size or 0,
         encrypted=bool(device.encrypted),
-        kms_key_id=(key_arn(state, spec.kms_key_id) or spec.kms_key_id) if spec.kms_key_id else None,
+        kms_key_id=(key_of(state, spec.kms_key_id).arn or spec.kms_key_id) if spec.kms_key_id else None,
         tags=tags,
     )
     return {key: value for key, value in view(snapshot).items() if value not in (None, "")}

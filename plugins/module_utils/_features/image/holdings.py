@@ -19,6 +19,7 @@ from datetime import timedelta
 from ..._domain.accounts import Accounts
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import SpecError
+from ..._kernel.facts import key_query
 from ..._kernel.ids import is_planned
 from ..._kernel.places import HERE, Place
 from ..._kernel.plan import Change
@@ -67,17 +68,6 @@ class Holding:
         return self.copy.where if self.copy is not None else self.region
 
 
-def key_query(key: str, place: Place = HERE) -> Query:
-    """Return the query for a KMS key of a place. Its fact is empty for a key that cannot encrypt there."""
-    return Query("DescribeKey", arguments=(("KeyId", key),), service="kms", place=place, optional=True)
-
-
-def key_arn(state: State, key: str, place: Place = HERE) -> str | None:
-    """Return the ARN of a key of the place, empty for a key that cannot encrypt there, None if KMS does not answer."""
-    found = state.fact(f"{place}/{key}/key" if place else f"{key}/key", place)
-    return None if found is None else str(found)
-
-
 def copy_queries(spec: ImageSpec, state: State, *, names: bool = True) -> Iterator[Query]:
     """Yield the queries for the images and snapshots of all places of copies, and for their accounts and keys.
 
@@ -88,7 +78,7 @@ def copy_queries(spec: ImageSpec, state: State, *, names: bool = True) -> Iterat
         asked += [name_query(spec)] if names else []
         yield from (replace(query, place=copy.place) for query in asked)
         if copy.kms_key_id is not None and names:
-            yield key_query(copy.kms_key_id, copy.place)
+            yield replace(key_query(copy.kms_key_id, copy.place), optional=True)
     yield from accounts_of(spec, state).questions()
 
 

@@ -16,41 +16,46 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import SpecError
+from ..._kernel.facts import (
+    ENCRYPTION_BY_DEFAULT,
+    ENCRYPTION_KEY,
+    FactKind,
+    default_encryption_queries,
+    key_of,
+    key_query,
+)
 from ..._kernel.ids import is_planned
-from ..._kernel.places import Place
 from ..._kernel.plan import Change
 from ..._kernel.resources import Snapshot
 from ..._kernel.state import Query, State
+from ..._kernel.storage_facts import (
+    LAUNCH_PERMISSIONS,
+    VOLUME_PERMISSIONS,
+    launch_permissions_query,
+    permissions_query,
+)
 from ..._kernel.tags import boto3_tags
 from .distribution_spec import EVERYBODY, Permissions
-from .holdings import DEFAULT_KEY, Holding, key_arn, key_query
+from .holdings import DEFAULT_KEY, Holding
 
 
-def image_query(image_id: str, place: Place) -> Query:
-    """Return the query for the launch permissions of an image."""
-    return Query(
-        "DescribeImageAttribute", arguments=(("Attribute", "launchPermission"), ("ImageId", image_id)), place=place
-    )
-
-
-def snapshot_query(snapshot_id: str, place: Place) -> Query:
-    """Return the query for the create-volume permissions of a snapshot."""
-    arguments = (("Attribute", "createVolumePermission"), ("SnapshotId", snapshot_id))
-    return Query("DescribeSnapshotAttribute", arguments=arguments, place=place)
+AccessKind: TypeAlias = FactKind[tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class Access:
     """Who may use one image or snapshot.
 
-    ``present``: now. ``declared``: by the task, None if it leaves others alone. ``copying``: accounts that copy it in
-    this run. ``lent``: present accounts that have access for a copy only, as the tag records.
+    ``kind``: of the permission. ``present``: now. ``declared``: by the task, None if it leaves others alone.
+    ``copying``: accounts that copy it in this run. ``lent``: present accounts that have access for a copy only, as the
+    tag records.
     """
 
+    kind: AccessKind
     present: tuple[str, ...]
     declared: tuple[str, ...] | None
     purge: bool
@@ -112,30 +117,30 @@ class Sharing:
         image, place = self._holding.image, self._holding.place
         borrowed = bool(self._copying or self._recorded)
         if (self._declared is not None or borrowed) and not self._holding.is_new:
-            yield image_query(image.image_id, place)
+            yield launch_permissions_query(image.image_id, place)
         if borrowed or (self._declared is not None and self._declared.snapshots):
-            yield from (snapshot_query(name, place) for name in image.snapshot_ids if not is_planned(name))
+            yield from (permissions_query(name, place) for name in image.snapshot_ids if not is_planned(name))
 
     @property
     def of_image(self) -> Access:
         """Return who may launch instances from the image."""
         declared = None if self._declared is None else self._but_owner(self._declared.wanted)
-        return self._access(self._holding.image.image_id, declared)
+        return self._access(LAUNCH_PERMISSIONS, self._holding.image.image_id, declared)
 
     def of_snapshot(self, name: str) -> Access:
         """Return who may create volumes from a snapshot of the image."""
         users = self._declared is not None and self._declared.snapshots
         declared = self._but_owner(self._declared.user_ids) if users and self._declared is not None else None
-        return self._access(name, declared)
+        return self._access(VOLUME_PERMISSIONS, name, declared)
 
     def _but_owner(self, names: Iterable[str]) -> tuple[str, ...]:
         # EC2 accepts a grant to the owner. For a snapshot, it does not show it afterwards.
         return tuple(name for name in names if name != self._holding.account)
 
-    def _access(self, resource: str, declared: tuple[str, ...] | None) -> Access:
-        present = tuple(self._but_owner(self._state.fact(f"{resource}/shared", self._holding.place) or ()))
+    def _access(self, kind: AccessKind, resource: str, declared: tuple[str, ...] | None) -> Access:
+        present = self._but_owner(kind.of(self._state, resource, self._holding.place) or ())
         purge = self._declared is None or self._declared.purge
-        return Access(present, declared, purge, self._copying, self._recorded & frozenset(present))
+        return Access(kind, present, declared, purge, self._copying, self._recorded & frozenset(present))
 
     # --- the changes ---
 
@@ -218,17 +223,8 @@ class Sharing:
     def _change(
         self, action: str, resource: str, parameters: dict[str, Any], reason: str, access: Access, which: str
     ) -> Change:
-        before, after = _steps(access)[which]
-        fact = f"{resource}/shared"
-        return Change(
-            action,
-            resource,
-            self._holding.region,
-            parameters,
-            reason,
-            {"facts": {fact: before}},
-            {"facts": {fact: after}},
-        )
+        before, after = (access.kind.view(tuple(names)) for names in _steps(access)[which])
+        return Change(action, resource, self._holding.region, parameters, reason, before, after)
 
     @property
     def final(self) -> list[str] | None:
@@ -267,10 +263,9 @@ def _entry(name: str) -> dict[str, str]:
 def encryption_queries(holding: Holding) -> Iterator[Query]:
     """Yield the queries that tell whether EC2 would refuse to share the image for its encryption."""
     if any(device.encrypted for device in holding.image.block_devices):
-        yield key_query(DEFAULT_KEY, holding.place)
+        yield replace(key_query(DEFAULT_KEY, holding.place), optional=True)
     if holding.is_new and holding.copy is not None and holding.copy.kms_key_id is None:
-        for operation in ("GetEbsEncryptionByDefault", "GetEbsDefaultKmsKeyId"):
-            yield Query(operation, place=holding.place, optional=True)
+        yield from (replace(query, optional=True) for query in default_encryption_queries(holding.place))
 
 
 def require_shareable(state: State, holding: Holding, names: Iterable[str], option: str) -> None:
@@ -296,16 +291,16 @@ def require_shareable(state: State, holding: Holding, names: Iterable[str], opti
 
 def _managed_key(state: State, holding: Holding) -> str:
     """Return why the AWS managed key encrypts the image, or an empty text."""
-    managed = key_arn(state, DEFAULT_KEY, holding.place)
+    managed = key_of(state, DEFAULT_KEY, holding.place).arn
     copy, place = holding.copy, holding.place
     if holding.is_new and copy is not None and copy.kms_key_id is None:
         encrypts = any(device.encrypted for device in holding.image.block_devices)
-        default = state.fact(f"{place}/ebsDefaultKey", place) or DEFAULT_KEY
-        if (encrypts or state.fact("ebsEncryptionByDefault", place)) and default in (DEFAULT_KEY, managed):
+        default = ENCRYPTION_KEY.of(state, place) or DEFAULT_KEY
+        if (encrypts or ENCRYPTION_BY_DEFAULT.of(state, place)) and default in (DEFAULT_KEY, managed):
             return f"the AWS managed key ({DEFAULT_KEY}) encrypts copies there"
         return ""
     if copy is not None and copy.kms_key_id is not None and holding.is_new:
-        named = key_arn(state, copy.kms_key_id, place)
+        named = key_of(state, copy.kms_key_id, place).arn
         return f"{copy.kms_key_id} is the AWS managed key" if managed and named == managed else ""
     for snapshot in holding.snapshots:
         if managed and _key_of(state, snapshot) == managed:

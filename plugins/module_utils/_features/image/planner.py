@@ -61,6 +61,7 @@ from .requests import (
     capture_changes,
     create_image,
     delete_snapshot,
+    hardware_queries,
     register_from_instance,
     register_stage,
     require_create_image_devices,
@@ -233,9 +234,7 @@ def _making_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
     if spec.state == "available" or method == "image":
         queries += by_id("DescribeVolumes", "attachment.instance-id", [instance.instance_id])
     if spec.state == "available" and method == "snapshot":
-        queries += images_by_id([instance.image_id])
-        if instance.facts.get("CurrentInstanceBootMode") == "uefi" and "uefi_data" not in spec.hardware:
-            queries.append(Query("GetInstanceUefiData", arguments=(("InstanceId", instance.instance_id),)))
+        queries += hardware_queries(spec, instance)
     return tuple(queries)
 
 

@@ -18,7 +18,8 @@ from ..._kernel.ids import IMAGE_DATA_TYPE
 from ..._kernel.places import parameter_id
 from ..._kernel.plan import Change, Stage, Wait
 from ..._kernel.resources import Image
-from ..._kernel.state import Query, State, literal, own_images, parameter_queries, tag_filters
+from ..._kernel.state import Query, State, literal, own_images, tag_filters
+from ..._kernel.storage_facts import PARAMETER, parameter_queries
 from .distribution_spec import Publication
 from .holdings import Holding
 from .spec import ImageSpec
@@ -102,16 +103,15 @@ def publish(spec: ImageSpec, state: State, holding: Holding, original: Image) ->
         holding.region,
         parameters,
         f"publish {spec.label}" + (f" in place of {former}" if former else ""),
-        None if former is None else {"facts": {resource: {"value": former}}},
-        {"facts": {resource: {"value": image.image_id}}},
+        None if former is None else PARAMETER.view(former),
+        PARAMETER.view(image.image_id),
         after_steps=(image.image_id, *image.snapshot_ids),
     )
     return Published(wanted, holding, former, (change,))
 
 
 def _value(wanted: Publication, state: State, holding: Holding) -> str | None:
-    found = state.fact(parameter_id(holding.place, wanted.name), holding.place)
-    return None if found is None else str(found["value"])
+    return PARAMETER.of(state, parameter_id(holding.place, wanted.name), holding.place)
 
 
 def _newer(spec: ImageSpec, state: State, holding: Holding, original: Image, former: str | None) -> Image | None:

@@ -9,15 +9,32 @@ Private to this collection.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+import dataclasses
+from collections.abc import Iterator, Sequence
 
 from ..._kernel.errors import Ambiguous, Unanswered, UnsafePlan, listed
 from ..._kernel.ids import is_planned
-from ..._kernel.plan import Change, Plan, Stage
+from ..._kernel.plan import Change, Plan, Stage, apart
 from ..._kernel.proofs import is_copy
 from ..._kernel.resources import Image, Snapshot
-from ..._kernel.state import Query, State, Struct, by_id, own_images, tag_filters
+from ..._kernel.state import Query, State, by_id, own_images, tag_filters
+from ..._kernel.storage_facts import (
+    LAUNCH_CONFIGURATIONS,
+    LAUNCH_CONFIGURATIONS_QUERY,
+    LAUNCH_PERMISSIONS,
+    LOCK,
+    USAGE,
+    USAGE_REPORTS,
+    USERS,
+    SnapshotLock,
+    Usage,
+    launch_permissions_query,
+    lock_queries,
+    usage_query,
+    usage_reports_query,
+    users_query,
+)
+from ..._kernel.times import format_moment
 from .found import (
     copied_images,
     ids,
@@ -32,64 +49,38 @@ from .found import (
 from .requests import delete_snapshot
 from .spec import ImageSpec, captures_query
 
-# DescribeImageReferences looks at ten versions of a launch template unless told, and at 10,000 at most. Instances count
-# in all states unless told, also for the hour in which a terminated one is still listed.
-_DEEPEST = "10000"
-_LIVING = ("pending", "running", "stopping", "stopped")
-_LOCKED = ("governance", "compliance", "compliance-cooloff")
-# A usage report looks at so many versions of a launch template unless told.
-_REPORT_DEPTH = 20
-LAUNCH_CONFIGURATIONS = Query("DescribeLaunchConfigurations", service="autoscaling", optional=True)
-
 # --- questions -------------------------------------------------------------------------------------------------------
 
 
 def _removal_queries(spec: ImageSpec, state: State) -> tuple[Query, ...]:
     """Return the queries for users, locks and other images of the images and snapshots that are known so far."""
     found = [image for image in images(spec, state) if not is_planned(image.image_id)]
-    queries: list[Query] = []
-    if not spec.force:
-        for image in found:
-            queries += holder_queries(image, state)
-        queries += [LAUNCH_CONFIGURATIONS] if found else []
     own = [item for item in ids(tagged(spec, state, Snapshot)) if not is_planned(item)]
     snapshots = {*own, *(snapshot for image in found for snapshot in image.snapshot_ids)}
     users = by_id(
         "DescribeImages", "block-device-mapping.snapshot-id", snapshots, IncludeDisabled=True, Owners=("self",)
     )
-    return (*queries, *origin_queries(found), *users, *lock_queries(own))
+    return (*origin_queries(found), *users, *use_queries(spec, state, found, own))
 
 
-def holder_queries(image: Image, state: State) -> Iterator[Query]:
+def use_queries(spec: ImageSpec, state: State, found: Sequence[Image], snapshots: Sequence[str]) -> Iterator[Query]:
+    """Yield the queries for the users of images, unless the task forces their removal, and for locks of snapshots."""
+    asked: list[Query] = []
+    if found and not spec.force:
+        asked += [query for image in found for query in _holder_queries(image, state)]
+        asked.append(LAUNCH_CONFIGURATIONS_QUERY)
+    asked += lock_queries(snapshots)
+    yield from (dataclasses.replace(query, optional=True) for query in asked)
+
+
+def _holder_queries(image: Image, state: State) -> Iterator[Query]:
     """Yield the queries for the users of an image: in the account and, for a shared image, in others."""
-    yield _references_query(image.image_id)
-    permissions = (("Attribute", "launchPermission"), ("ImageId", image.image_id))
-    yield Query("DescribeImageAttribute", arguments=permissions, optional=True)
-    if state.fact(f"{image.image_id}/shared"):
-        yield Query("DescribeImageUsageReportEntries", arguments=(("ImageIds", (image.image_id,)),), optional=True)
-    if any(_counts(state, image, entry) for entry in state.fact(f"{image.image_id}/usage") or ()):
-        # A report that finds no use has no entries: only the list of reports shows it.
-        yield Query("DescribeImageUsageReports", arguments=(("ImageIds", (image.image_id,)),), optional=True)
-
-
-def _references_query(image_id: str) -> Query:
-    def with_option(kind: str, name: str, *values: str) -> Struct:
-        option = Struct((("OptionName", name), ("OptionValues", values)))
-        return Struct((("ResourceType", kind), ("ResourceTypeOptions", (option,))))
-
-    types = (
-        with_option("ec2:Instance", "state-name", *_LIVING),
-        with_option("ec2:LaunchTemplate", "version-depth", _DEEPEST),
-    )
-    arguments = (("ImageIds", (image_id,)), ("IncludeAllResourceTypes", True), ("ResourceTypes", types))
-    return Query("DescribeImageReferences", arguments=arguments, optional=True)
-
-
-def lock_queries(snapshots: list[str]) -> tuple[Query, ...]:
-    """Return the query for the locks of snapshots."""
-    if not snapshots:
-        return ()
-    return (Query("DescribeLockedSnapshots", arguments=(("SnapshotIds", tuple(snapshots)),), optional=True),)
+    yield users_query(image.image_id)
+    yield launch_permissions_query(image.image_id)
+    if LAUNCH_PERMISSIONS.of(state, image.image_id):
+        yield usage_query(image.image_id)
+    if any(_counts(state, image, entry) for entry in USAGE.of(state, image.image_id) or ()):
+        yield usage_reports_query(image.image_id)
 
 
 # --- the plan --------------------------------------------------------------------------------------------------------
@@ -112,8 +103,11 @@ def plan_absent_here(spec: ImageSpec, state: State) -> Plan:
             warnings += shared_warnings(spec, state, image)
         require_unprotected(spec, image)
     deletes, kept = _snapshots(spec, state, found)
-    stages = [Stage((_deregister(spec, state, image),)) for image in found]
-    return Plan(tuple(stages + ([Stage(deletes)] if deletes else [])), (*warnings, *kept))
+    deregistered = tuple(_deregister(spec, state, image) for image in found)
+    # EC2 deletes no snapshot of a registered image. The snapshots do not depend on each other.
+    deletes = tuple(dataclasses.replace(one, after_steps=tuple(ids(found))) for one in deletes)
+    stages = apart(Stage(changes) for changes in (deregistered, deletes) if changes)
+    return Plan(stages, (*warnings, *kept))
 
 
 def _deregister(spec: ImageSpec, state: State, image: Image) -> Change:
@@ -135,7 +129,9 @@ def require_unused(spec: ImageSpec, state: State, image: Image) -> None:
     answer.
     """
     subject = f"state: image {image.image_id} ({spec.label})"
-    users = sorted({*_references(state, image), *_launch_configurations(state, image), *_accounts(state, image)})
+    users = sorted(
+        {*(USERS.of(state, image.image_id) or ()), *_launch_configurations(state, image), *_accounts(state, image)}
+    )
     if users:
         unlisted = state.refusal("DescribeImageUsageReports")
         raise UnsafePlan(
@@ -144,7 +140,7 @@ def require_unused(spec: ImageSpec, state: State, image: Image) -> None:
             + (f" A newer report may show no use, but AWS does not list the reports: {unlisted}" if unlisted else "")
         )
     asked = ["DescribeImageReferences", "DescribeLaunchConfigurations", "DescribeImageAttribute"]
-    asked += ["DescribeImageUsageReportEntries"] if state.fact(f"{image.image_id}/shared") else []
+    asked += ["DescribeImageUsageReportEntries"] if LAUNCH_PERMISSIONS.of(state, image.image_id) else []
     refused = [error for error in map(state.refusal, asked) if error is not None]
     if refused:
         raise Unanswered(
@@ -154,51 +150,46 @@ def require_unused(spec: ImageSpec, state: State, image: Image) -> None:
         )
 
 
-def _references(state: State, image: Image) -> Iterator[str]:
-    for user in state.fact(f"{image.image_id}/references") or ():
-        yield user["arn"]
-
-
 def _launch_configurations(state: State, image: Image) -> Iterator[str]:
-    for item in state.fact("launchConfigurations") or ():
-        if item["image_id"] == image.image_id:
-            yield f"launch configuration {item['name']}"
+    for item in LAUNCH_CONFIGURATIONS.of(state) or ():
+        if item.image_id == image.image_id:
+            yield f"launch configuration {item.name}"
 
 
 def _accounts(state: State, image: Image) -> Iterator[str]:
     """Yield the other accounts with which the image is shared and whose newest usage report shows that they use it."""
-    for entry in state.fact(f"{image.image_id}/usage") or ():
+    for entry in USAGE.of(state, image.image_id) or ():
         if _counts(state, image, entry) and not _superseded(state, image, entry):
-            yield f"account {entry['account']} ({entry['resource_type']}: {entry['count']}, as of {entry['reported']})"
+            reported = format_moment(entry.reported) if entry.reported is not None else None
+            yield f"account {entry.account} ({entry.resource_type}: {entry.count}, as of {reported})"
 
 
-def _counts(state: State, image: Image, entry: Mapping[str, Any]) -> bool:
+def _counts(state: State, image: Image, entry: Usage) -> bool:
     """Return whether an entry of a usage report shows use by another account that has access to the image."""
-    shared: list[str] = state.fact(f"{image.image_id}/shared") or []
+    shared = LAUNCH_PERMISSIONS.of(state, image.image_id) or ()
     widely = any(not name.isdigit() for name in shared)
-    return bool(entry["count"]) and entry["account"] != image.owner_id and (widely or entry["account"] in shared)
+    return bool(entry.count) and entry.account != image.owner_id and (widely or entry.account in shared)
 
 
-def _superseded(state: State, image: Image, entry: Mapping[str, Any]) -> bool:
+def _superseded(state: State, image: Image, entry: Usage) -> bool:
     """Return whether a newer report has looked at the same account and type of resource, at least as deep."""
-    reports: list[dict[str, Any]] = state.fact(f"{image.image_id}/usageReports") or []
-    kind = entry["resource_type"]
-    own = next((report for report in reports if report["report"] == entry["report"]), None)
-    if own is None or not entry["reported"]:
+    reports = USAGE_REPORTS.of(state, image.image_id) or ()
+    kind = entry.resource_type
+    own = next((report for report in reports if report.report == entry.report), None)
+    if own is None or entry.reported is None:
         return False
-    depth = own["depths"].get(kind) or _REPORT_DEPTH
     return any(
-        report["reported"] > entry["reported"]
-        and kind in report["depths"]
-        and (report["depths"][kind] or _REPORT_DEPTH) >= depth
-        and (not report["accounts"] or entry["account"] in report["accounts"])
+        report.reported > entry.reported
+        and kind in report.depths
+        and report.depth_of(kind) >= own.depth_of(kind)
+        and (not report.accounts or entry.account in report.accounts)
         for report in reports
     )
 
 
 def shared_warnings(spec: ImageSpec, state: State, image: Image) -> Iterator[str]:
     """Yield the warning that others have access, where no report shows that they use it."""
-    shared = sorted(state.fact(f"{image.image_id}/shared") or ())
+    shared = sorted(LAUNCH_PERMISSIONS.of(state, image.image_id) or ())
     if shared:
         named = listed(shared)
         yield (
@@ -215,9 +206,8 @@ def _snapshots(spec: ImageSpec, state: State, found: list[Image]) -> tuple[tuple
     # Only snapshots that were taken for this version are deleted. The user's source snapshot and copies are kept.
     given = [item for item in taken(spec, state) if may_be_given(spec, state, item)]
     own = [item for item in taken(spec, state) if item not in given]
-    copies = [item for item in tagged(spec, state, Snapshot) if is_copy(item) and item not in own]
     free = [item for item in own if item.snapshot_id not in used]
-    locked = [item for item in free if lock_of(state, item)]
+    locks = {item.snapshot_id: lock for item in free if (lock := lock_of(state, item)) is not None}
     warnings = [
         f"snapshot {item.snapshot_id} of {spec.label} is kept: {used[item.snapshot_id]} uses it"
         for item in own
@@ -228,8 +218,8 @@ def _snapshots(spec: ImageSpec, state: State, found: list[Image]) -> tuple[tuple
         f"that it was taken for {spec.label}. Delete it yourself if you do not need it"
         for item in given
     ]
-    for item in locked:
-        text = f"snapshot {item.snapshot_id} of {spec.label} is locked ({lock_of(state, item)})"
+    for snapshot_id, lock in locks.items():
+        text = f"snapshot {snapshot_id} of {spec.label} is locked ({lock.text})"
         if not spec.force:
             raise UnsafePlan(
                 f"state: {text}, and EC2 deletes no locked snapshot. Unlock it, wait for the end of the lock, or set "
@@ -243,18 +233,19 @@ def _snapshots(spec: ImageSpec, state: State, found: list[Image]) -> tuple[tuple
             f"outlive its image. {denied} Or set force: true to skip this check.",
             [denied],
         )
+    # EC2 copies the snapshots of a version that is made from an image.
+    copies = [item for item in tagged(spec, state, Snapshot) if is_copy(item) and item not in own]
     warnings += _left_alone(spec, state, copies)
     warnings += stranger_warnings(spec, state)
     reason = f"delete the snapshot of {spec.label}, which no other image uses"
-    return tuple(delete_snapshot(item, state.region, reason) for item in free if item not in locked), warnings
+    going = (item for item in free if item.snapshot_id not in locks)
+    return tuple(delete_snapshot(item, state.region, reason) for item in going), warnings
 
 
-def lock_of(state: State, snapshot: Snapshot) -> str:
-    """Return the mode of a lock that is in force, and its end; empty without one."""
-    lock: dict[str, Any] = state.fact(f"{snapshot.snapshot_id}/lock") or {}
-    if lock.get("state") not in _LOCKED:
-        return ""
-    return str(lock["state"]) + (f" until {lock['expires_on']}" if lock.get("expires_on") else "")
+def lock_of(state: State, snapshot: Snapshot) -> SnapshotLock | None:
+    """Return the lock of a snapshot that is in force, or None."""
+    lock = LOCK.of(state, snapshot.snapshot_id)
+    return lock if lock is not None and lock.is_in_force else None
 
 
 def _left_alone(spec: ImageSpec, state: State, snapshots: list[Snapshot]) -> Iterator[str]:

@@ -25,16 +25,7 @@ from ..._kernel.state import Query, State, by_id, own_images, tag_filters, toget
 from .distribution_spec import CopySpec
 from .found import BROKEN, ids, images, is_made_for
 from .holdings import Copied, copy_queries, leftover_parts, own_parts, require_places, snapshots_of
-from .removal import (
-    LAUNCH_CONFIGURATIONS,
-    holder_queries,
-    lock_of,
-    lock_queries,
-    plan_absent_here,
-    require_unprotected,
-    require_unused,
-    shared_warnings,
-)
+from .removal import lock_of, plan_absent_here, require_unprotected, require_unused, shared_warnings, use_queries
 from .requests import delete_snapshot
 from .spec import ImageSpec
 
@@ -47,13 +38,27 @@ def plan_absent(spec: ImageSpec, state: State) -> Plan:
     plans: list[Plan] = []
     copies: list[_Removal] = []
     together(lambda: plans.append(plan_absent_here(spec, state.here())), lambda: copies.extend(_removals(spec, state)))
-    made = plans[0]
     stages = apart(stage for one in copies for stage in one.stages if stage.changes)
+    made = _after(plans[0], tuple(change.resource for stage in stages for change in stage.changes))
     warnings = (*made.warnings, *(text for one in copies for text in one.warnings))
     rows = [_Row(state.region, None, _removed(made), made.changes), *(one.row for one in copies)]
     return dataclasses.replace(
         made, stages=(*stages, *made.stages), warnings=warnings, report=_report(rows) if copies else made.report
     )
+
+
+def _after(made: Plan, first: Sequence[str]) -> Plan:
+    """Return the plan whose changes come after those of the resources *first*."""
+    stages = (
+        dataclasses.replace(
+            stage,
+            changes=tuple(
+                dataclasses.replace(change, after_steps=(*change.after_steps, *first)) for change in stage.changes
+            ),
+        )
+        for stage in made.stages
+    )
+    return dataclasses.replace(made, stages=tuple(stages))
 
 
 def _removed(made: Plan) -> str | None:
@@ -121,15 +126,11 @@ class _Removal:
 
     def queries(self) -> Iterator[Query]:
         """Yield the queries for the users and locks of the copies."""
-        if self._found and not self._spec.force:
-            for image in self._found:
-                yield from holder_queries(image, self._there)
-            yield LAUNCH_CONFIGURATIONS
         names = [name for image in self._found for name in image.snapshot_ids]
         names += [part.snapshot_id for part in self._left]
         arguments: dict[str, Any] = {"IncludeDisabled": True, "Owners": ("self",)}
         yield from by_id("DescribeImages", "block-device-mapping.snapshot-id", names, **arguments)
-        yield from lock_queries(names)
+        yield from use_queries(self._spec, self._there, self._found, names)
 
     def check(self) -> None:
         """Raise UnsafePlan if something uses a copy, or protects it."""
@@ -142,13 +143,13 @@ class _Removal:
             except UnsafePlan as error:
                 error.args = (f"In {self._copy.where}: {error}",)
                 raise
-        locked = [part for _image, part in self._parts if lock_of(self._there, part)]
-        if locked and not self._spec.force:
-            raise UnsafePlan(
-                f"state: snapshot {locked[0].snapshot_id} in {self._copy.where} is locked "
-                f"({lock_of(self._there, locked[0])}), and EC2 deletes no locked snapshot. Unlock it, wait for the end "
-                "of the lock, or set force: true to deregister the copy and leave the snapshot."
-            )
+        for _image, part in self._parts if not self._spec.force else ():
+            if lock := lock_of(self._there, part):
+                raise UnsafePlan(
+                    f"state: snapshot {part.snapshot_id} in {self._copy.where} is locked ({lock.text}), and EC2 "
+                    "deletes no locked snapshot. Unlock it, wait for the end of the lock, or set force: true to "
+                    "deregister the copy and leave the snapshot."
+                )
 
     @property
     def _left(self) -> list[Snapshot]:
@@ -201,7 +202,7 @@ class _Removal:
                 yield from shared_warnings(self._spec, self._there, image)
         for _image, part in self._parts:
             if lock := lock_of(self._there, part):
-                yield f"snapshot {part.snapshot_id} in {where} is locked ({lock}), so it is kept"
+                yield f"snapshot {part.snapshot_id} in {where} is locked ({lock.text}), so it is kept"
         own = {part.snapshot_id for _image, part in self._parts}
         kept = [part.snapshot_id for image in self._found for part in snapshots_of(self._state, image)]
         for name in sorted({name for name in kept if name not in own}):

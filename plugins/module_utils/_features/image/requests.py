@@ -16,10 +16,11 @@ from typing import Any
 from ..._domain.volume_types import VOLUME_TYPES, require_performance
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import SpecError
+from ..._kernel.facts import UEFI_DATA, uefi_query
 from ..._kernel.ids import planned
 from ..._kernel.plan import Change, Stage, Wait
 from ..._kernel.resources import Image, ImageDevice, Instance, Snapshot, Volume, view
-from ..._kernel.state import State
+from ..._kernel.state import Query, State, images_by_id
 from ..._kernel.tags import specification
 from .found import tagged
 from .machine import machine_record, required_imds
@@ -114,6 +115,13 @@ def register_from_instance(
     )
 
 
+def hardware_queries(spec: ImageSpec, instance: Instance) -> tuple[Query, ...]:
+    """Return the queries for the hardware that an image takes over: that of the instance's image, and its UEFI data."""
+    base = images_by_id([instance.image_id])
+    boots_uefi = instance.facts.get("CurrentInstanceBootMode") == "uefi"
+    return (*base, uefi_query(instance.instance_id)) if boots_uefi and "uefi_data" not in spec.hardware else base
+
+
 def _inherited(spec: ImageSpec, state: State, instance: Instance) -> dict[str, Any]:
     """Return RegisterImage's parameters for the hardware: the task's options, else the instance's, else its image's."""
     base = state.image(instance.image_id)
@@ -121,7 +129,7 @@ def _inherited(spec: ImageSpec, state: State, instance: Instance) -> dict[str, A
     for option, parameter in HARDWARE.items():
         value = spec.hardware.get(option)
         if value is None and option == "uefi_data":
-            value = state.fact(f"{instance.instance_id}/uefiData")
+            value = UEFI_DATA.of(state, instance.instance_id)
         elif value is None:
             value = instance.facts.get(parameter)
         if value is None and base is not None:

@@ -9,7 +9,7 @@ Private to this collection.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from ..._kernel.errors import SpecError
 from ..._kernel.ids import planned
 from ..._kernel.plan import Change
 from ..._kernel.state import Query, State
+from ..._kernel.storage_facts import TEMPLATE_VERSIONS, TemplateVersion, template_query
 from .distribution_spec import TemplateSpec
 from .spec import ImageSpec
 
@@ -51,8 +52,7 @@ class Templated:
 def template_queries(wanted: TemplateSpec | None) -> Iterator[Query]:
     """Yield the query for all versions of the launch template."""
     if wanted is not None:
-        name = "LaunchTemplateName" if wanted.by_name else "LaunchTemplateId"
-        yield Query("DescribeLaunchTemplateVersions", arguments=((name, wanted.key),))
+        yield template_query(wanted.key, by_name=wanted.by_name)
 
 
 def template_changes(spec: ImageSpec, state: State, image_id: str) -> Templated | None:
@@ -60,67 +60,70 @@ def template_changes(spec: ImageSpec, state: State, image_id: str) -> Templated 
     wanted = spec.distribution.template
     if wanted is None:
         return None
-    versions: list[dict[str, Any]] = state.fact(f"{wanted.key}/launchTemplate") or []
-    former = next((one for one in versions if one["default"]), None)
+    versions = TEMPLATE_VERSIONS.of(state, wanted.key) or ()
+    former = next((one for one in versions if one.is_default), None)
     if former is None:
         raise SpecError(f"{wanted.option}: {wanted.key} does not exist in {state.region}.")
-    numbers = {one["version"]: one for one in versions}
     if wanted.version is not None:
-        if wanted.version not in numbers:
+        if all(one.number != wanted.version for one in versions):
             raise SpecError(f"launch_template.version: {wanted.key} has no version {wanted.version}.")
         return _with_default(state, former, wanted.version)
     found = _with_image(versions, former, image_id)
     if found is not None:
         if not wanted.default:
-            return Templated(former["template"], former["name"], former["version"], found["version"], default=False)
-        return _with_default(state, former, found["version"])
+            return Templated(former.template_id, former.template_name, former.number, found.number, default=False)
+        return _with_default(state, former, found.number)
     return _with_new(spec, state, wanted, former, image_id)
 
 
-def _with_image(versions: list[dict[str, Any]], former: Mapping[str, Any], image_id: str) -> Mapping[str, Any] | None:
+def _with_image(versions: Iterable[TemplateVersion], former: TemplateVersion, image_id: str) -> TemplateVersion | None:
     """Return the version with the image and all else as the default version has it: that one itself, or the newest."""
-    wanted = {**former["data"], "ImageId": image_id}
-    fitting = [one for one in versions if one["data"] == wanted]
-    return max(fitting, key=lambda one: (bool(one["default"]), int(one["version"])), default=None)
+    wanted = {**former.data, "ImageId": image_id}
+    fitting = [one for one in versions if one.data == wanted]
+    return max(fitting, key=lambda one: (one.is_default, one.number), default=None)
 
 
 def _with_new(
-    spec: ImageSpec, state: State, wanted: TemplateSpec, former: Mapping[str, Any], image_id: str
+    spec: ImageSpec, state: State, wanted: TemplateSpec, former: TemplateVersion, image_id: str
 ) -> Templated:
-    name = planned("version", f"of {former['template']} with {spec.label}")
+    template_id, number = former.template_id, former.number
+    name = planned("version", f"of {template_id} with {spec.label}")
     created = Change(
         "CreateLaunchTemplateVersion",
         name,
         state.region,
         {
-            "LaunchTemplateId": former["template"],
-            "SourceVersion": str(former["version"]),
+            "LaunchTemplateId": template_id,
+            "SourceVersion": str(number),
             "VersionDescription": spec.label[:255],
             "LaunchTemplateData": {"ImageId": image_id},
         },
-        f"add a version of {former['name']} with {spec.label}, all else as in version {former['version']}",
+        f"add a version of {former.template_name} with {spec.label}, all else as in version {number}",
         after={"image_id": image_id},
         # The token finds it again. EC2 shows no tags on versions.
-        identity=Query("DescribeLaunchTemplateVersions", arguments=(("LaunchTemplateId", former["template"]),)),
-        token=("template-version", former["template"], str(former["version"]), image_id),
+        identity=template_query(template_id),
+        token=("template-version", template_id, str(number), image_id),
     )
     default = _default_change(state, former, name) if wanted.default else ()
-    return Templated(former["template"], former["name"], former["version"], name, wanted.default, (created,), default)
+    return Templated(template_id, former.template_name, number, name, wanted.default, (created,), default)
 
 
-def _with_default(state: State, former: Mapping[str, Any], version: int) -> Templated:
-    changes = () if version == former["version"] else _default_change(state, former, version)
-    return Templated(former["template"], former["name"], former["version"], version, default=True, made_default=changes)
+def _with_default(state: State, former: TemplateVersion, version: int) -> Templated:
+    number = former.number
+    changes = () if version == number else _default_change(state, former, version)
+    return Templated(
+        former.template_id, former.template_name, number, version, default=True, made_default=changes
+    )
 
 
-def _default_change(state: State, former: Mapping[str, Any], version: int | str) -> tuple[Change, ...]:
+def _default_change(state: State, former: TemplateVersion, version: int | str) -> tuple[Change, ...]:
     change = Change(
         "ModifyLaunchTemplate",
-        former["template"],
+        former.template_id,
         state.region,
         {"DefaultVersion": str(version)},
-        f"make {version if isinstance(version, int) else 'it'} the default version of {former['name']}",
-        {"default_version": str(former["version"])},
+        f"make {version if isinstance(version, int) else 'it'} the default version of {former.template_name}",
+        {"default_version": str(former.number)},
         {"default_version": str(version)},
     )
     return (change,)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,18 +21,28 @@ from typing import Any
 from ..._domain.hold import forget, has_passing_address, hold_of, lost_address, wants_start
 from ..._domain.instance_facts import relaunch_troubles
 from ..._domain.load_balancers import balanced_by, balancer_queries
-from ..._domain.power_cycle import held_stop, plain_stop, running_of, start_stages, stop_queries, stop_troubles
+from ..._domain.power_cycle import (
+    held_stop,
+    plain_stop,
+    running_of,
+    start_stages,
+    stop_queries,
+    stop_troubles,
+    unanswered_about,
+)
 from ..._domain.replacement import REJECTED, SERVING, Replacement, predecessor, started_since, trial_record
-from ..._domain.succession import claimants, on_trial_for, successor, successor_queries, undecided
+from ..._domain.succession import claimants, on_trial_for, successor_queries, undecided
 from ..._domain.succession_doubts import claim_warnings, undecided_warning
 from ..._kernel import tags as tag_names
-from ..._kernel.errors import Ambiguous, SpecError, StorageError, UnsafePlan, bounded, listed
+from ..._kernel.errors import SpecError, Unanswered, listed
+from ..._kernel.facts import CLASSIC_LOAD_BALANCERS_QUERY, TARGET_GROUPS_QUERY
 from ..._kernel.ids import require_id
 from ..._kernel.instance_proofs import can_be_on_trial
 from ..._kernel.plan import Change, Feature, Plan, Stage, apart
 from ..._kernel.resources import Instance, view
 from ..._kernel.state import Query, State, by_id
 from ..._kernel.times import parse_span
+from .refusals import Refusal, gone_ones, refusing, replaced_ones, unknown_ones
 
 
 @dataclass(frozen=True)
@@ -127,54 +137,37 @@ def _gone(spec: PowerSpec, state: State) -> list[str]:
     return [item for item, instance in found.items() if instance is None or not instance.alive]
 
 
-def _require_there(spec: PowerSpec, state: State) -> None:
-    """Raise SpecError if instances are gone. The message names the successor of a replaced one."""
-    troubles, replaced = [], False
-    gone = _gone(spec, state)
-    state.require(*successor_queries(gone))
-    for instance_id in gone:
-        instance, several = state.instance(instance_id), claimants(state, instance_id)
-        text = f"does not exist in {state.region}" if instance is None else f"is {instance.state}"
-        if several:
-            successors = listed(f"{newer.instance_id} ({newer.state})" for newer in several)
-            text += f", and {successors} {'has' if len(several) == 1 else 'have'} replaced it"
-            replaced = True
-        troubles.append(f"{instance_id} {text}")
-    remedy = "Check the ids and the region."
-    _raise(SpecError, troubles, f"Name the successor of a replaced instance. {remedy}" if replaced else remedy)
-
-
-def _raise(kind: type[StorageError], troubles: Collection[str], advice: str = "") -> None:
-    """Raise one error for all *troubles*, if there are any."""
-    if troubles:
-        raise kind(
-            f"instance_ids: {'; '.join(bounded(troubles))}. Nothing was changed.{' ' + advice if advice else ''}"
-        )
-
-
 # --- stopped ---------------------------------------------------------------------------------------------------------
 
 
 def plan(spec: PowerSpec, state: State, now: datetime) -> Plan:
-    """Return the plan that brings the instances into the wanted state. Raises SpecError, Ambiguous, UnsafePlan."""
+    """Return the plan that brings the instances into the wanted state. Raises SpecError, Ambiguous, UnsafePlan.
+
+    An instance that cannot be planned is refused by its id. The plan has the others.
+    """
     state.require(*_instance_queries(spec))
     if spec.state == "restored":
         return _plan_restored(spec, state, now)
-    _require_there(spec, state)
-    return _plan_stopped(spec, state, now) if spec.state == "stopped" else _plan_running(spec, state)
+    gone = _gone(spec, state)
+    state.require(*successor_queries(gone))
+    living = [item for item in _known(spec, state) if item.instance_id not in gone]
+    if spec.state == "stopped":
+        made, refusals, verb = *_stopped(spec, state, living, now), "stops"
+    else:
+        made, refusals, verb = *_started(spec, state, living), "starts"
+    return refusing(made, [*gone_ones(state, gone), *refusals], verb)
 
 
-def _plan_stopped(spec: PowerSpec, state: State, now: datetime) -> Plan:
-    instances = _known(spec, state)
+def _stopped(spec: PowerSpec, state: State, instances: Sequence[Instance], now: datetime) -> tuple[Plan, list[Refusal]]:
     stopping = running_of(instances)
     state.require(
         *stop_queries(instances, lose_instance_store=spec.lose_instance_store),
         *(query for item in stopping for query in _balancer_queries(spec, state, item)),
     )
-    _raise(
-        UnsafePlan,
-        [f"{item.instance_id} {trouble}" for item in stopping for trouble in _stop_troubles(spec, state, item)],
-    )
+    refusals = [refusal for item in stopping for refusal in _stop_refusals(spec, state, item)]
+    refused = {one.instance_id for one in refusals}
+    instances = [item for item in instances if item.instance_id not in refused]
+    stopping = [item for item in stopping if item.instance_id not in refused]
     if spec.remember:
         stages = held_stop(instances, state.region, now, spec.hold_time, spec.stop_parameters, final=True)
     else:
@@ -189,7 +182,7 @@ def _plan_stopped(spec: PowerSpec, state: State, now: datetime) -> Plan:
             for item in stopping
             if tag_names.RESTORE_STATE in item.tags and hold_of(item) is None
         ]
-    return Plan(_each(stages), tuple(warnings))
+    return Plan(_each(stages), tuple(warnings)), refusals
 
 
 def _balancer_queries(spec: PowerSpec, state: State, instance: Instance) -> Iterator[Query]:
@@ -206,59 +199,48 @@ def _balancer_warnings(state: State, stopping: Iterable[Instance]) -> Iterator[s
                 f"{instance.instance_id} is in the {balancers}. The instance answers no request until it runs again "
                 "and passes the health check"
             )
-    refusals = dict.fromkeys(str(error) for error in state.unanswered.values())
+    lists = (TARGET_GROUPS_QUERY, CLASSIC_LOAD_BALANCERS_QUERY)
+    asked = {"DescribeTargetHealth", *(query.operation for query in lists)}
+    refusals = dict.fromkeys(str(error) for query, error in state.unanswered.items() if query.operation in asked)
     if refusals:
         yield f"the load balancers of these instances are not known: {listed(refusals)}"
 
 
-def _stop_troubles(spec: PowerSpec, state: State, instance: Instance) -> Iterable[str]:
+def _stop_refusals(spec: PowerSpec, state: State, instance: Instance) -> Iterator[Refusal]:
+    """Yield the obstacles to the stop of a running instance. Without the facts about it, nothing else is told."""
+    name = instance.instance_id
+    silent = unanswered_about(state, instance)
+    if silent:
+        yield Refusal(name, f"{name}: {' '.join(map(str, silent))}", kind=Unanswered, causes=silent)
+        return
     if spec.for_relaunch:
         for trouble in relaunch_troubles(instance, state.region):
-            yield f"cannot be relaunched: {trouble}"
-    yield from stop_troubles(
+            yield Refusal(name, f"{name} cannot be relaunched: {trouble}")
+    troubles = stop_troubles(
         state,
         instance,
         lose_instance_store=spec.lose_instance_store,
         remember=spec.remember,
         hibernate=spec.hibernate,
     )
+    yield from (Refusal(name, f"{name} {trouble}") for trouble in troubles)
 
 
 # --- running ---------------------------------------------------------------------------------------------------------
 
 
-def _plan_running(spec: PowerSpec, state: State) -> Plan:
-    instances = _known(spec, state)
+def _started(spec: PowerSpec, state: State, instances: Sequence[Instance]) -> tuple[Plan, list[Refusal]]:
     starting = [instance for instance in instances if instance.state in ("stopped", "stopping")]
+    refusals: list[Refusal] = []
     if not spec.force_start:
         state.require(*successor_queries(item.instance_id for item in starting))
-        replaced = _replaced(state, starting)
-        _raise(UnsafePlan, replaced.values(), "Start them beside their successors with force_start: true.")
+        refusals += replaced_ones(state, starting)
+    warnings = () if spec.force_start else claim_warnings(state, [item.instance_id for item in starting])
+    refused = {one.instance_id for one in refusals}
+    starting = [item for item in starting if item.instance_id not in refused]
     pending = [instance for instance in instances if instance.state == "pending"]
     reason = "start the {state} instance"
-    warnings = () if spec.force_start else claim_warnings(state, [item.instance_id for item in starting])
-    return Plan(_each(start_stages(starting, pending, state.region, reason, final=True)), warnings)
-
-
-def _replaced(state: State, instances: Iterable[Instance]) -> dict[str, str]:
-    """Return, by id, the sentence that another instance has replaced this one. Raises Ambiguous like `successor`."""
-    successors = ((item.instance_id, successor(state, item.instance_id)) for item in instances)
-    return {
-        name: f"{name} was replaced by {newer.instance_id}, which is {newer.state}"
-        for name, newer in successors
-        if newer is not None
-    }
-
-
-def _ambiguous(state: State, instances: Iterable[Instance]) -> dict[str, str]:
-    """Return, by id, why it is open which of several others has replaced the instance."""
-    found = {}
-    for instance in instances:
-        try:
-            successor(state, instance.instance_id)
-        except Ambiguous as error:
-            found[instance.instance_id] = str(error)
-    return found
+    return Plan(_each(start_stages(starting, pending, state.region, reason, final=True)), warnings), refusals
 
 
 def _unmarked(state: State, instances: Iterable[Instance]) -> list[Replacement]:
@@ -310,7 +292,7 @@ class _Held:
 
 def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
     state.require(*_restoring_queries(spec, state))
-    _require_known(spec, state)
+    refusals = list(unknown_ones(state, spec.instance_ids or ()))
     held = _Held()
     for instance in _known(spec, state):
         if instance.alive and tag_names.RESTORE_STATE in instance.tags:
@@ -319,7 +301,8 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
     given_up: list[tuple[Instance, Instance]] = []
     if not spec.force_start:
         warnings += claim_warnings(state, [item.instance_id for item in held.starting])
-        held.starting, notes = _unreplaced(spec, state, held.starting)
+        held.starting, notes, replaced = _unreplaced(spec, state, held.starting)
+        refusals += replaced
         given_up, left = _successors_given_up(state, held, now)
         warnings += [*notes, *left]
     warnings += [
@@ -327,7 +310,8 @@ def _plan_restored(spec: PowerSpec, state: State, now: datetime) -> Plan:
         f"service. The next relaunch of {old.instance_id} terminates {new.instance_id}"
         for old, new in given_up
     ]
-    return Plan(_each(_restoring_stages(state, held, given_up)), tuple(warnings))
+    made = Plan(_each(_restoring_stages(state, held, given_up)), tuple(warnings))
+    return refusing(made, refusals, "starts")
 
 
 def _successors_given_up(state: State, held: _Held, now: datetime) -> tuple[list[tuple[Instance, Instance]], list[str]]:
@@ -360,21 +344,22 @@ def _restoring_stages(state: State, held: _Held, given_up: Sequence[tuple[Instan
         yield _forget([*started, *telling], state.region, "end the hold")
 
 
-def _unreplaced(spec: PowerSpec, state: State, starting: list[Instance]) -> tuple[list[Instance], list[str]]:
-    """Return those of the held instances that no successor stands for, and warnings about the others.
+def _unreplaced(
+    spec: PowerSpec, state: State, starting: list[Instance]
+) -> tuple[list[Instance], list[str], list[Refusal]]:
+    """Return those of the held instances that no successor stands for, warnings, and the refusals of named ones.
 
-    Raises UnsafePlan and Ambiguous where the task names the others. Among all holds, an unclear one ends only itself.
+    Among all holds, a replaced or unclear one is no error: a warning names it.
     """
     unmarked = _unmarked(state, starting)
     open_ids = {predecessor(item.successor) for item in unmarked}
-    others = [item for item in starting if item.instance_id not in open_ids]
-    unclear = _ambiguous(state, others) if spec.instance_ids is None else {}
-    replaced = {**unclear, **_replaced(state, [item for item in others if item.instance_id not in unclear])}
-    if spec.instance_ids is not None:
-        _raise(UnsafePlan, replaced.values(), "Start them beside their successors with force_start: true.")
+    refusals = list(replaced_ones(state, [item for item in starting if item.instance_id not in open_ids]))
     warnings = [undecided_warning(item) for item in unmarked]
-    warnings += [f"{trouble}; it is not started" for trouble in replaced.values()]
-    return [item for item in starting if item.instance_id not in replaced], warnings
+    if spec.instance_ids is None:
+        warnings += [f"{one.trouble}; it is not started" for one in refusals]
+    replaced = {one.instance_id for one in refusals}
+    left = [item for item in starting if item.instance_id not in replaced]
+    return left, warnings, [] if spec.instance_ids is None else refusals
 
 
 def _restoring_queries(spec: PowerSpec, state: State) -> tuple[Query, ...]:
@@ -431,16 +416,6 @@ def _given_up(state: State, started: Iterable[Instance], done: Iterable[Instance
     back = [(old, new) for old in started for new in on_trial_for(state, old.instance_id)]
     back += [(old, new) for old in done for new in on_trial_for(state, old.instance_id) if started_since(old, new)]
     return back
-
-
-def _require_known(spec: PowerSpec, state: State) -> None:
-    """Raise SpecError for an id that EC2 does not know, unless a living instance has replaced it."""
-    missing = [item for item in spec.instance_ids or () if state.instance(item) is None and not claimants(state, item)]
-    _raise(
-        SpecError,
-        [f"{item} does not exist in {state.region}, and has no successor there" for item in missing],
-        "Check the ids and the region.",
-    )
 
 
 def _forget(instances: Iterable[Instance], region: str, reason: str) -> Stage:

@@ -17,13 +17,13 @@ from ..._domain.hold import standing_hold, wants_start
 from ..._domain.instance_facts import (
     carried_parameters,
     read_fact,
-    type_facts,
 )
 from ..._domain.replacement import UNPROVEN, predecessor
 from ..._domain.rivals import unreplaced
 from ..._domain.succession import on_trial_for
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import SpecError
+from ..._kernel.facts import CPU_CREDITS, PROTECTIONS, SHUTDOWN_BEHAVIOR, USER_DATA, type_facts
 from ..._kernel.ids import planned
 from ..._kernel.instance_proofs import launch_identity
 from ..._kernel.plan import Change
@@ -144,7 +144,7 @@ def _launch_parameters(spec: RelaunchSpec, state: State, old: Instance, image: I
         parameters.setdefault("Monitoring", {})["Enabled"] = True
     if not other_type:
         add_processors(parameters, facts, type_facts(state, old.instance_type))
-    credit = state.fact(f"{old.instance_id}/cpuCredits")
+    credit = CPU_CREDITS.of(state, old.instance_id)
     if credit and BURSTABLE.match(parameters["InstanceType"]):
         parameters["CreditSpecification"] = {"CpuCredits": credit}
     _add_attributes(parameters, spec, state, old)
@@ -184,16 +184,16 @@ def add_processors(parameters: dict[str, Any], facts: Mapping[str, Any], info: M
 
 def _add_attributes(parameters: dict[str, Any], spec: RelaunchSpec, state: State, old: Instance) -> None:
     """Add the attributes that DescribeInstances does not show."""
-    for attribute, name in (("disableApiTermination", "DisableApiTermination"), ("disableApiStop", "DisableApiStop")):
-        if state.fact(f"{old.instance_id}/{attribute}"):
-            parameters[name] = True
-    behavior = state.fact(f"{old.instance_id}/instanceInitiatedShutdownBehavior")
+    for parameter, kind in PROTECTIONS.items():
+        if kind.of(state, old.instance_id):
+            parameters[parameter] = True
+    behavior = SHUTDOWN_BEHAVIOR.of(state, old.instance_id)
     if behavior not in (None, "stop"):
         parameters["InstanceInitiatedShutdownBehavior"] = behavior
     if spec.overrides.user_data == "replace":
         parameters["UserData"] = spec.overrides.user_data_content
     elif spec.overrides.user_data == "keep":
-        content = _user_data(state.fact(f"{old.instance_id}/userData"))
+        content = _user_data(USER_DATA.of(state, old.instance_id))
         if content:
             parameters["UserData"] = content
 

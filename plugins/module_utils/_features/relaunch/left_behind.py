@@ -15,10 +15,10 @@ from typing import Any
 from ..._domain.instance_facts import (
     carried_parameters,
     read_fact,
-    type_facts,
 )
 from ..._domain.load_balancers import balanced_by
 from ..._kernel.errors import listed
+from ..._kernel.facts import type_facts
 from ..._kernel.plan import Change
 from ..._kernel.proofs import is_taken_of
 from ..._kernel.resources import BlockDevice, Image, Instance

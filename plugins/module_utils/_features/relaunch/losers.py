@@ -12,9 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from ..._domain.instance_facts import (
-    attribute_query,
-)
 from ..._domain.replacement import (
     REJECTED,
     born,
@@ -22,6 +19,7 @@ from ..._domain.replacement import (
 )
 from ..._domain.rivals import is_proven_loser, losers
 from ..._kernel import tags as tag_names
+from ..._kernel.facts import protection_queries
 from ..._kernel.plan import Stage
 from ..._kernel.resources import Instance
 from ..._kernel.state import Query, State, by_id, images_by_id
@@ -71,7 +69,7 @@ def _loser_queries(loser: Instance) -> tuple[Query, ...]:
     return (
         *by_id("DescribeInstances", "instance-id", [predecessor(loser) or ""]),
         *images_by_id([loser.image_id]),
-        *protection_queries(loser),
+        *protection_queries(loser.instance_id),
     )
 
 
@@ -83,11 +81,3 @@ def loser_ends(state: State, current: Instance, lost: Sequence[Instance]) -> tup
     reason = f"terminate the rival of {current.instance_id}, which serves"
     stages = unprotections(state, {name: name for name in names})
     return (*stages, Stage(tuple(termination(item.instance_id, state.region, reason, item.state) for item in lost)))
-
-
-def protection_queries(instance: Instance) -> tuple[Query, ...]:
-    """Return the queries for the protection of the instance from being stopped or terminated."""
-    return (
-        *attribute_query(instance.instance_id, "disableApiTermination"),
-        *attribute_query(instance.instance_id, "disableApiStop"),
-    )

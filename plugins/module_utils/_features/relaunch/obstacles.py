@@ -14,9 +14,9 @@ from datetime import datetime
 
 from ..._domain.instance_facts import (
     read_fact,
-    type_facts,
 )
 from ..._kernel.errors import SpecError, UnsafePlan
+from ..._kernel.facts import type_facts
 from ..._kernel.ids import is_planned
 from ..._kernel.resources import Image, Instance
 from ..._kernel.state import State

@@ -53,10 +53,8 @@ from typing import Any
 
 from ..._domain.hold import hold_of, wants_start
 from ..._domain.instance_facts import (
-    attribute_query,
     read_fact,
     relaunch_troubles,
-    type_queries,
 )
 from ..._domain.load_balancers import balancer_queries
 from ..._domain.replacement import (
@@ -74,6 +72,14 @@ from ..._domain.succession import launch_queries, lineage_queries, living, on_tr
 from ..._domain.succession_guards import require_no_rollback, require_settled, require_unclaimed, settling_queries
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import Ambiguous, SpecError, UnsafePlan
+from ..._kernel.facts import (
+    SHUTDOWN_BEHAVIOR,
+    USER_DATA,
+    attribute_query,
+    credit_queries,
+    protection_queries,
+    type_queries,
+)
 from ..._kernel.ids import is_planned
 from ..._kernel.instance_proofs import is_off, may_have_run_on
 from ..._kernel.plan import Feature, Plan, Stage, Wait
@@ -91,7 +97,7 @@ from .doubts import (
 )
 from .launch import launch_change
 from .left_behind import left_behind, origin_queries, unsaid_troubles, warnings_of, weaker_than_image
-from .losers import loser_ends, losers_over, protection_queries
+from .losers import loser_ends, losers_over
 from .obstacles import architecture_troubles, hardware_troubles, refuse, usable_image, write_troubles
 from .options import BURSTABLE, METADATA_OPTIONS, RelaunchSpec, parse
 from .retirement import (
@@ -191,7 +197,7 @@ def _ending_queries(spec: RelaunchSpec, state: State, old: Instance) -> tuple[Qu
     return (
         *images_by_id([spec.image_id]),
         *origin_queries(spec, state, old),
-        *protection_queries(old),
+        *protection_queries(old.instance_id),
         *_store_queries(spec, old),
         *balancer_queries(state, old),
     )
@@ -419,13 +425,13 @@ def _replacement_queries(spec: RelaunchSpec, state: State, current: Instance) ->
         *images_by_id([spec.image_id]),
         *by_id("DescribeVolumes", "attachment.instance-id", [current.instance_id]),
         *type_queries(*types),
-        *protection_queries(current),
-        *attribute_query(current.instance_id, "instanceInitiatedShutdownBehavior"),
+        *protection_queries(current.instance_id),
+        *attribute_query(SHUTDOWN_BEHAVIOR, current.instance_id),
     ]
     if overrides.user_data == "keep":
-        queries += attribute_query(current.instance_id, "userData")
+        queries += attribute_query(USER_DATA, current.instance_id)
     if BURSTABLE.match(current.instance_type) and BURSTABLE.match(overrides.instance_type or current.instance_type):
-        queries += by_id("DescribeInstanceCreditSpecifications", "instance-id", [current.instance_id])
+        queries += credit_queries(current.instance_id)
     return (*queries, *origin_queries(spec, state, current), *balancer_queries(state, current))
 
 

@@ -19,6 +19,7 @@ from ..._domain.replacement import REJECTED, SERVING, trial_record
 from ..._domain.rivals import outdated_rivals, unrivalled
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import listed
+from ..._kernel.facts import PROTECTIONS, STOP_PROTECTION, TERMINATION_PROTECTION
 from ..._kernel.plan import Change, Stage, Wait
 from ..._kernel.resources import Instance
 from ..._kernel.state import State
@@ -51,13 +52,13 @@ def retirement_troubles(spec: RelaunchSpec, state: State, old: Instance) -> list
                 f"old_instance: terminate would also delete the data volumes {listed(doomed)} of {old.instance_id}. "
                 "Set their DeleteOnTermination to false to keep them, or use old_instance: stop"
             )
-        if state.fact(f"{old.instance_id}/disableApiTermination"):
+        if TERMINATION_PROTECTION.of(state, old.instance_id):
             found.append(
                 f"old_instance: terminate: {old.instance_id} has termination protection (DisableApiTermination)"
             )
     if spec.old_instance != "keep":
         # EC2, "Enable stop protection": it protects against termination too.
-        if state.fact(f"{old.instance_id}/disableApiStop"):
+        if STOP_PROTECTION.of(state, old.instance_id):
             found.append(f"old_instance: {spec.old_instance}: {old.instance_id} has stop protection (DisableApiStop)")
         trouble = None
         if not spec.lose_instance_store and old.state != "stopped":
@@ -224,11 +225,11 @@ def unprotections(state: State, protected: Mapping[str, str]) -> tuple[Stage, ..
     was read, which is the same.
     """
     stages = []
-    for attribute, name in (("disableApiTermination", "DisableApiTermination"), ("disableApiStop", "DisableApiStop")):
+    for parameter, kind in PROTECTIONS.items():
         changes = tuple(
-            _unprotect(name, instance_id, state.region)
+            _unprotect(parameter, instance_id, state.region)
             for instance_id, like in protected.items()
-            if state.fact(f"{like}/{attribute}")
+            if kind.of(state, like)
         )
         stages += [Stage(changes)] if changes else []
     return tuple(stages)

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
-from ..._domain.device_names import is_device_name
 from ..._domain.snapshot_sets import missing_parts, set_mark
 from ..._kernel import tags as tag_names
 from ..._kernel.display import counted, visible
@@ -35,37 +34,6 @@ from ..._kernel.proofs import (
 )
 from ..._kernel.resources import Snapshot
 from ..._kernel.times import format_moment
-
-# --- The record of the source -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Origin:
-    """The record ``ec2ops:origin`` of the source volume. None stands for a missing value. GiB and MiB/s."""
-
-    volume_type: str | None = None
-    size: int | None = None
-    iops: int | None = None
-    throughput: int | None = None
-    zone: str | None = None
-    instance_id: str | None = None
-    device_name: str | None = None
-
-
-def origin_of(snapshot: Snapshot) -> Origin:
-    """Return the record of the source volume; an empty one without a record that this collection wrote."""
-    words = snapshot.tags.get(tag_names.ORIGIN, "").split(" ")
-    if len(words) != 7:
-        return Origin()
-    kind, size, iops, throughput, zone, instance, device = (None if word == "-" else word for word in words)
-    if device is not None and not is_device_name(device):
-        device = None
-    return Origin(kind, _number(size), _number(iops), _number(throughput), zone, instance, device)
-
-
-def _number(word: str | None) -> int | None:
-    return int(word) if word is not None and word.isdecimal() else None
-
 
 # --- Candidates -------------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from ..._domain.volume_changes import capture_of
 from ..._domain.volume_types import normalised, performance_of
 from ..._kernel import proofs
 from ..._kernel import tags as tag_names
+from ..._kernel.facts import ENCRYPTION_BY_DEFAULT
 from ..._kernel.ids import planned
 from ..._kernel.plan import Change, Stage, Wait
 from ..._kernel.resources import Instance, Snapshot, Volume, VolumeAttachment, view
@@ -27,8 +28,6 @@ from ..._kernel.state import Query, State, own_snapshots, tag_filters
 from ..._kernel.times import format_moment
 from .point_volume import RestorePoint
 from .spec import RestoreSpec
-
-_BY_DEFAULT = "ebsEncryptionByDefault"
 
 
 def planned_volume(spec: RestoreSpec, source: str) -> str:
@@ -82,7 +81,7 @@ def _made(point: RestorePoint, zone: str, state: State) -> dict[str, Any]:
         "size": snapshot.volume_size,
         "volume_type": point.volume_type,
         **performance_of(point.volume_type, snapshot.volume_size, point.iops, point.throughput),
-        "encrypted": snapshot.encrypted or bool(state.fact(_BY_DEFAULT)),
+        "encrypted": snapshot.encrypted or bool(ENCRYPTION_BY_DEFAULT.of(state)),
         "kms_key_id": snapshot.kms_key_id if snapshot.encrypted else None,
         "availability_zone": zone,
         "snapshot_id": snapshot.snapshot_id,

@@ -13,12 +13,12 @@ Private to this collection.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ..._domain.volume_changes import snapshot_deletion
 from ..._kernel import tags as tag_names
-from ..._kernel.plan import ANY_FAILURE, Change, Stage
+from ..._kernel.plan import ANY_FAILURE, Change, Stage, apart
 from ..._kernel.proofs import is_superseded
 from ..._kernel.resources import Snapshot, Volume
 from ..._kernel.state import State
@@ -91,25 +91,42 @@ def _leftover(claim: Claim, state: State, now: datetime) -> Leftover:
     return Leftover(claim, final_capture(claim.volume, tagged, state.region), older)
 
 
-def drill_stages(creations: Sequence[Change], left: Sequence[Leftover], region: str) -> Iterator[Stage]:
+def drill_stages(
+    creations: Sequence[Change], left: Sequence[Leftover], region: str, *, whole: bool
+) -> tuple[Stage, ...]:
     """Make the drill's volumes, delete them once they are available, and then delete the leftovers of other drills.
 
-    Until the drill's own volumes are available, a failure deletes them.
+    Until one of the drill's own volumes is available, a failure deletes it. *whole*: the volumes are those of one
+    instance, so a failure deletes all of them. The leftovers depend on none of them.
     """
     made = [change.resource for change in creations]
-    yield Stage(tuple(creations), waits(made, "volume_available"), undone(creations), ANY_FAILURE)
-    own = [deletion(name, region, "the drill is over") for name in made]
+    making = Stage(tuple(creations), waits(made, "volume_available"), undone(creations), ANY_FAILURE)
+    own = tuple(deletion(name, region, "the drill is over") for name in made)
+    ending = Stage(own, waits(made, "deleted", final=True))
+    drill = (making, ending) if whole else (*apart([making], "drill"), *apart([ending]))
+    stages = (*drill, *apart(_leftover_stages(left, region)))
+    return tuple(stage for stage in stages if stage.changes or stage.waits)
+
+
+def _leftover_stages(left: Sequence[Leftover], region: str) -> Iterator[Stage]:
+    """Yield the stages that capture leftovers of other drills, and then delete them."""
     # EC2 takes a snapshot of a volume once those that are pending are complete.
-    pending = [item.snapshot_id for each in left for item in each.older if item.state == "pending"]
-    yield Stage(tuple(own), (*waits(pending, "completed"), *waits(made, "deleted", final=True)))
-    captures = tuple(each.capture for each in left)
+    pending = {
+        each.volume.volume_id: tuple(item.snapshot_id for item in each.older if item.state == "pending")
+        for each in left
+    }
+    yield Stage(waits=waits([name for names in pending.values() for name in names], "completed"))
+    captures = tuple(replace(each.capture, after_steps=pending[each.volume.volume_id]) for each in left)
     yield Stage(captures, waits((change.resource for change in captures), "completed"))
     gone = [
         deletion(each.volume.volume_id, region, f"an interrupted drill of {each.claim.source} has left it", each.volume)
         for each in left
     ]
     useless = [
-        snapshot_deletion(item, region, f"a newer final snapshot of {each.volume.volume_id} takes its place")
+        replace(
+            snapshot_deletion(item, region, f"a newer final snapshot of {each.volume.volume_id} takes its place"),
+            after_steps=(each.capture.resource,),
+        )
         for each in left
         for item in each.older
     ]

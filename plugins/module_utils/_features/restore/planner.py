@@ -5,7 +5,8 @@
 """The plan of `snapshot_restore`: earlier restored volumes, the restore points, the target, and the changes.
 
 All volumes are made side by side, and attached side by side. The plan leaves out volumes that cannot be restored, and
-refuses them by name. A restore of an instance restores all of its volumes, or none.
+refuses them by name. None of them depends on another one. A restore of an instance restores all of its volumes, or
+none.
 
 Private to this collection.
 """
@@ -18,17 +19,18 @@ from datetime import datetime
 from typing import Any
 
 from ..._domain.attachments import attachment_limit, attachment_queries, disk, free_device, taken_disks
+from ..._domain.origins import origin_of
 from ..._domain.succession import successor
 from ..._domain.zones import unsupported_site
 from ..._kernel import tags as tag_names
 from ..._kernel.display import counted, visible
 from ..._kernel.errors import Ambiguous, Incomplete, SpecError, StorageError, UnsafePlan, bounded, listed
+from ..._kernel.facts import ENCRYPTION_QUERY, IS_USABLE_ZONE
 from ..._kernel.plan import Feature, Plan, Stage
 from ..._kernel.report import PlanReport
-from ..._kernel.resources import Fact, Instance, Snapshot, Volume
+from ..._kernel.resources import Instance, Snapshot, Volume
 from ..._kernel.state import Query, State
 from ..._kernel.times import format_moment
-from .candidates import origin_of
 from .changes import attachment, creation, planned_volume
 from .drills import drill_stages, leftovers
 from .earlier import elsewhere_notes, is_elsewhere, older_notes
@@ -36,10 +38,8 @@ from .point_volume import RestorePoint
 from .points import Recovery, Restored, Wanted, attached_sources, is_without_sets, recover
 from .restored_volumes import Claim, restored
 from .search import (
-    ENCRYPTION,
     attached_query,
     drill_queries,
-    heir_queries,
     restored_claims,
     restored_queries,
     set_queries,
@@ -47,8 +47,9 @@ from .search import (
     snapshots_by_id,
     source_queries,
     target_queries,
+    target_successor_queries,
     unnamed_query,
-    zone_queries,
+    usable_zone_queries,
 )
 from .spec import RestoreSpec, parse
 from .stages import restore_stages
@@ -91,15 +92,20 @@ def plan(spec: RestoreSpec, state: State, now: datetime) -> Plan:
 def _restore(spec: RestoreSpec, state: State, now: datetime) -> Plan:
     state.require(*restored_queries(spec), *target_queries(spec))
     target = _target(spec, state)
-    claims, beside, notes = _restored_before(spec, state, target)
-    recovery = _recovery(spec, state, claims, now)
+    before = _restored_before(spec, state, target)
+    claims = before.claims
+    wanted = replace(spec, volume_ids=tuple(item for item in spec.volume_ids if item not in before.failures))
+    try:
+        recovery = _recovery(wanted, state, claims, now)
+    except SpecError as error:
+        raise _joined([*before.failures.values(), error]) from error
     if spec.name and recovery.ignored:
         raise SpecError(f"name: {'. '.join(recovery.notes)}.")
     there, failures = _volumes_there([one for one in claims if one.source not in recovery.ignored], spec, target)
     detached = {source: volume for source, volume in there.items() if not _is_in_place(volume, spec, target)}
     state.require(*_place_queries(spec, target, making=bool(recovery.points), attaching=bool(detached)))
     zone = _zone(spec, state, target) if recovery.points else spec.zone
-    creations = [creation(spec, point, zone, state, _ids_of(point.source, beside)) for point in recovery.points]
+    creations = [creation(spec, point, zone, state, _ids_of(point.source, before.beside)) for point in recovery.points]
     devices = _devices(spec, state, target, recovery.points, detached)
     parts = [
         *_parts_there(there, detached, recovery, target, devices),
@@ -110,21 +116,35 @@ def _restore(spec: RestoreSpec, state: State, now: datetime) -> Plan:
         for part in sorted(parts, key=lambda part: part.source)
         if target is not None and part.device is not None and part.changed
     ]
-    stages = restore_stages(target, there, detached, creations, attaches)
-    return _told(stages, parts, [*notes, *recovery.notes], {**failures, **recovery.failures})
+    stages = restore_stages(target, there, detached, creations, attaches, whole=bool(spec.instance_id))
+    return _told(
+        stages, parts, [*before.notes, *recovery.notes], {**before.failures, **failures, **_errors(recovery.failures)}
+    )
 
 
 # --- restored before -------------------------------------------------------------------------------------------------
 
 
-def _restored_before(
-    spec: RestoreSpec, state: State, target: Instance | None
-) -> tuple[list[Claim], list[Claim], list[str]]:
-    """Return the volumes of earlier runs whose tags EC2's facts do not contradict, those that are in another zone or on
-    another instance, and notes on all that do not count.
+@dataclass(frozen=True)
+class _Before:
+    """The volumes of earlier runs.
 
-    The same round asks for the snapshots of the volumes. Raises SpecError for a volume that only its tags put
-    into the named declaration.
+    ``claims``: those whose tags EC2's facts do not contradict. ``beside``: those that are in another zone or on another
+    instance. ``notes`` on all that do not count. ``failures``: by source, the error where one makes a restore
+    impossible.
+    """
+
+    claims: list[Claim]
+    beside: list[Claim]
+    notes: list[str]
+    failures: Mapping[str, StorageError]
+
+
+def _restored_before(spec: RestoreSpec, state: State, target: Instance | None) -> _Before:
+    """Return the volumes of earlier runs. The same round asks for their snapshots.
+
+    Only its tags may put a volume into the named declaration. Then its source is refused. Of an instance, that raises
+    SpecError.
     """
     zone = spec.zone if target is None else target.availability_zone
     found = restored_claims(spec, state)
@@ -142,9 +162,17 @@ def _restored_before(
     )
     proven = restored(claims, {item.snapshot_id: item for item in state.all(Snapshot)})
     counted = [claim for claim in claims if claim.volume.volume_id in proven.volume_ids]
-    if spec.name and len(counted) < len(claims):
+    refuted = {claim.source: proven.refuted[claim.volume.volume_id] for claim in claims if claim not in counted}
+    if spec.name and spec.instance_id and refuted:
         raise SpecError(f"name: {'. '.join(proven.notes)}.")
-    return counted, beside, [*elsewhere_notes(beside), *proven.notes]
+    failures = {source: SpecError(f"name: {why}") for source, why in refuted.items()} if spec.name else {}
+    counted = [claim for claim in counted if claim.source not in failures]
+    notes = [note for note in proven.notes if not spec.name or note not in refuted.values()]
+    return _Before(counted, beside, [*elsewhere_notes(beside), *notes], failures)
+
+
+def _errors(failures: Mapping[str, str]) -> dict[str, StorageError]:
+    return {source: SpecError(text) for source, text in failures.items()}
 
 
 def _ids_of(source: str, claims: Iterable[Claim]) -> tuple[str, ...]:
@@ -153,13 +181,13 @@ def _ids_of(source: str, claims: Iterable[Claim]) -> tuple[str, ...]:
 
 def _volumes_there(
     claims: Sequence[Claim], spec: RestoreSpec, target: Instance | None
-) -> tuple[dict[str, Volume], dict[str, str]]:
-    """Return the one restored volume of each source, and by source why none of several counts.
+) -> tuple[dict[str, Volume], dict[str, StorageError]]:
+    """Return the one restored volume of each source, and by source the error where none counts.
 
     Of an instance, one such source raises the error.
     """
     there: dict[str, Volume] = {}
-    failures: dict[str, str] = {}
+    failures: dict[str, StorageError] = {}
     for source in sorted({claim.source for claim in claims}):
         several = [claim.volume for claim in claims if claim.source == source]
         try:
@@ -167,7 +195,7 @@ def _volumes_there(
         except StorageError as error:
             if spec.instance_id:
                 raise
-            failures[source] = str(error)
+            failures[source] = error
     return there, failures
 
 
@@ -250,7 +278,7 @@ def _target(spec: RestoreSpec, state: State) -> Instance | None:
     found = state.instance(spec.target_id)
     if found is not None and found.alive:
         return found
-    state.require(*heir_queries(spec.target_id, found))
+    state.require(*target_successor_queries(spec.target_id, found))
     _require_unreplaced(spec, state)
     if found is None:
         raise SpecError(
@@ -271,17 +299,17 @@ def _require_unreplaced(spec: RestoreSpec, state: State) -> None:
 def _place_queries(spec: RestoreSpec, target: Instance | None, *, making: bool, attaching: bool) -> Iterator[Query]:
     """Return the queries on the place where volumes are made, or attached."""
     if making:
-        yield from (ENCRYPTION, *zone_queries(spec))
+        yield from (ENCRYPTION_QUERY, *usable_zone_queries(spec))
     if target is not None and (making or attaching):
         yield from attachment_queries(target)
-        yield from heir_queries(spec.target_id, target)
+        yield from target_successor_queries(spec.target_id, target)
 
 
 def _zone(spec: RestoreSpec, state: State, target: Instance | None) -> str:
     """Return the zone to make volumes in. Raises SpecError where EC2 has no such zone to use."""
     if target is not None:
         return target.availability_zone
-    if not state.fact(f"{spec.zone}/zone"):
+    if not IS_USABLE_ZONE.of(state, spec.zone):
         raise SpecError(f"zone: there is no zone {spec.zone} in {state.region} to use. Name another one.")
     return spec.zone
 
@@ -381,16 +409,14 @@ def _part_made(spec: RestoreSpec, point: RestorePoint, zone: str, device: str | 
 
 def _drill(spec: RestoreSpec, state: State, now: datetime) -> Plan:
     of_sources = set_queries(spec.instance_id, ()) if spec.instance_id else source_queries(spec.volume_ids)
-    state.require(*drill_queries(spec), *of_sources, ENCRYPTION, *zone_queries(spec))
+    state.require(*drill_queries(spec), *of_sources, ENCRYPTION_QUERY, *usable_zone_queries(spec))
     recovery = _recovery(spec, state, (), now)
     zones = {point.source: _drill_zone(spec, state, point) for point in recovery.points}
     creations = [creation(spec, point, zones[point.source], state) for point in recovery.points]
     parts = [_part_made(spec, point, zones[point.source]) for point in recovery.points]
     left = leftovers(spec, state, now, len(creations))
-    stages = tuple(
-        stage for stage in drill_stages(creations, left.volumes, state.region) if stage.changes or stage.waits
-    )
-    plan = _told(stages, parts, [*left.notes, *recovery.notes], recovery.failures)
+    stages = drill_stages(creations, left.volumes, state.region, whole=bool(spec.instance_id))
+    plan = _told(stages, parts, [*left.notes, *recovery.notes], _errors(recovery.failures))
     notes = [*plan.report.result["notes"], *bounded(visible(item.note) for item in left.volumes)]
     warnings = [*plan.warnings, *bounded(item.warning for item in left.volumes)]
     report = replace(plan.report, result={**plan.report.result, "notes": notes})
@@ -401,9 +427,7 @@ def _drill_zone(spec: RestoreSpec, state: State, point: RestorePoint) -> str:
     """Return the zone that the task names, else that of the source, else the first one of the region."""
     if spec.zone:
         return _zone(spec, state, None)
-    usable = sorted(
-        item.fact_id.removesuffix("/zone") for item in state.all(Fact) if item.fact_id.endswith("/zone") and item.value
-    )
+    usable = sorted(zone for zone, is_usable in IS_USABLE_ZONE.all(state).items() if is_usable)
     if not usable:
         raise SpecError(f"zone: EC2 shows no Availability Zone of {state.region} to use. Name one.")
     return point.zone if point.zone in usable else usable[0]
@@ -416,14 +440,14 @@ def _told(
     stages: tuple[Stage, ...],
     parts: Iterable[Part],
     notes: Iterable[str],
-    failures: Mapping[str, str],
+    failures: Mapping[str, StorageError],
 ) -> Plan:
-    """Return the plan and its result for *parts*. Raises SpecError when no volume can be restored."""
+    """Return the plan and its result for *parts*. Raises the errors when no volume can be restored."""
     ordered = sorted(parts, key=lambda part: part.source)
-    text = ". ".join(bounded(failures[source].rstrip(".") for source in sorted(failures)))
-    if failures and not ordered:
-        raise SpecError(text)
-    refused = Incomplete(f"{text}. The task restores the other volumes", SpecError(text)) if failures else None
+    errors = [failures[source] for source in sorted(failures)]
+    if errors and not ordered:
+        raise _joined(errors)
+    refused = Incomplete(f"{_text_of(errors)}. The task restores the other volumes", *errors) if errors else None
     # The notes are a result too, and playbooks show it.
     shown = list(dict.fromkeys(visible(note) for note in notes))
     return Plan(
@@ -436,6 +460,14 @@ def _told(
         ),
         refused=refused,
     )
+
+
+def _text_of(errors: Iterable[StorageError]) -> str:
+    return ". ".join(bounded(str(error).rstrip(".") for error in errors))
+
+
+def _joined(errors: Sequence[StorageError]) -> StorageError:
+    return errors[0] if len(errors) == 1 else Incomplete(_text_of(errors), *errors)
 
 
 def result(_spec: RestoreSpec, _state: State) -> dict[str, Any]:

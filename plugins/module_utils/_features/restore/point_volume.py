@@ -13,12 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from ..._domain.origins import Origin, origin_of
 from ..._domain.volume_types import VOLUME_TYPES, require_performance
 from ..._kernel.display import visible
 from ..._kernel.errors import SpecError, listed
 from ..._kernel.resources import Snapshot
 from ..._kernel.tags import LONGEST_KEY, MOST_TAGS, carried
-from .candidates import Candidate, Origin, origin_of
+from .candidates import Candidate
 
 DEFAULT_TYPE = "gp3"
 """The type of a volume whose snapshot does not record one."""

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from ..._domain.origins import Origin, origin_of
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import SpecError, bounded, listed
 from ..._kernel.proofs import (
@@ -27,7 +28,7 @@ from ..._kernel.proofs import (
 )
 from ..._kernel.resources import Snapshot
 from ..._kernel.times import format_moment
-from .candidates import Candidate, InstanceSet, Origin, candidates_in, origin_of, sets_in
+from .candidates import Candidate, InstanceSet, candidates_in, sets_in
 from .point_volume import RestorePoint, restore_point
 
 # --- queries and answers ---------------------------------------------------------------------------------------------

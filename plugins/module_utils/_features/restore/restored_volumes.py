@@ -10,7 +10,7 @@ Private to this collection.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..._kernel import tags as tag_names
 from ..._kernel.display import visible
@@ -32,10 +32,14 @@ class Claim:
 
 @dataclass(frozen=True)
 class Proven:
-    """The ids of the volumes that count, and notes for people that name the others."""
+    """The ids of the volumes that count, and notes for people that name the others.
+
+    ``refuted``: by id, why a volume does not count.
+    """
 
     volume_ids: tuple[str, ...]
     notes: tuple[str, ...]
+    refuted: Mapping[str, str] = field(default_factory=dict)
 
 
 def restored(claims: Iterable[Claim], snapshots: Mapping[str, Snapshot]) -> Proven:
@@ -45,7 +49,7 @@ def restored(claims: Iterable[Claim], snapshots: Mapping[str, Snapshot]) -> Prov
     does no harm. It does not count beside another one of its source whose snapshot EC2 shows. A volume that was made
     from a copy counts only if the copy's description names the source.
     """
-    counted, notes = [], []
+    counted, notes, refuted = [], [], {}
     known = list(claims)
     shown = [claim for claim in known if (claim.volume.snapshot_id or "") in snapshots]
     proven = {claim.source for claim in shown if _misfit(claim, snapshots[claim.volume.snapshot_id or ""]) is None}
@@ -55,10 +59,11 @@ def restored(claims: Iterable[Claim], snapshots: Mapping[str, Snapshot]) -> Prov
         if misfit is None and snapshot is None and claim.source in proven:
             misfit = f"EC2 no longer shows {claim.volume.snapshot_id}, while another volume is proven"
         if misfit is not None:
-            notes.append(
+            refuted[claim.volume.volume_id] = (
                 f"{claim.volume.volume_id} has the tags of a volume restored from {visible(claim.source)}, but "
                 f"{misfit}. It does not count as restored. Remove its tag {tag_names.SPEC}"
             )
+            notes.append(refuted[claim.volume.volume_id])
             continue
         counted.append(claim.volume.volume_id)
         if snapshot is None:
@@ -66,7 +71,7 @@ def restored(claims: Iterable[Claim], snapshots: Mapping[str, Snapshot]) -> Prov
                 f"{claim.volume.volume_id} counts as restored from {visible(claim.source)} by its tags alone: EC2 no "
                 f"longer shows {claim.volume.snapshot_id}"
             )
-    return Proven(tuple(counted), tuple(bounded(notes)))
+    return Proven(tuple(counted), tuple(bounded(notes)), refuted)
 
 
 def left_by_drills(claims: Iterable[Claim], snapshots: Mapping[str, Snapshot]) -> Proven:

@@ -15,6 +15,7 @@ from datetime import datetime
 
 from ..._domain.succession import successor_queries
 from ..._kernel import tags as tag_names
+from ..._kernel.facts import ZONES_QUERY, zone_queries
 from ..._kernel.resources import Instance, Snapshot, Volume
 from ..._kernel.state import Query, State, by_id, literal, own_snapshots, own_snapshots_where
 from .restored_volumes import Claim
@@ -22,10 +23,6 @@ from .spec import DRILL, RESTORE, RestoreSpec
 
 _BATCH = 190
 """Values of one filter. EC2 takes 200 in all filters of a question, and two filters have at most one value more."""
-
-
-ENCRYPTION = Query("GetEbsEncryptionByDefault")
-ZONES = Query("DescribeAvailabilityZones", (("state", ("available",)), ("zone-type", ("availability-zone",))))
 
 Filters = tuple[tuple[str, tuple[str, ...]], ...]
 
@@ -179,14 +176,14 @@ def target_queries(spec: RestoreSpec) -> tuple[Query, ...]:
     return by_id("DescribeInstances", "instance-id", [spec.target_id])
 
 
-def zone_queries(spec: RestoreSpec) -> tuple[Query, ...]:
+def usable_zone_queries(spec: RestoreSpec) -> tuple[Query, ...]:
     """Return the query whether EC2 makes volumes in the zone; for a drill without a zone, the query for all zones."""
     if spec.zone:
-        return by_id("DescribeAvailabilityZones", "zone-name", [spec.zone])
-    return (ZONES,) if spec.is_drill else ()
+        return zone_queries(spec.zone)
+    return (ZONES_QUERY,) if spec.is_drill else ()
 
 
-def heir_queries(instance_id: str, found: Instance | None) -> tuple[Query, ...]:
+def target_successor_queries(instance_id: str, found: Instance | None) -> tuple[Query, ...]:
     """Return the query for the successor of the instance, where a relaunch may have retired it."""
     at_rest = found is None or not found.alive or found.state in ("stopping", "stopped")
     return successor_queries([instance_id]) if at_rest else ()

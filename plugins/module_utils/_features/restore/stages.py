@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..._domain.volume_changes import deletion_of_unmade
-from ..._kernel.plan import Change, Stage, Wait
+from ..._kernel.plan import Change, Stage, Wait, apart
 from ..._kernel.resources import Instance, Volume
 from .changes import waits
 
@@ -23,11 +23,14 @@ def restore_stages(
     detached: Mapping[str, Volume],
     creations: Sequence[Change],
     attaches: Sequence[Change],
+    *,
+    whole: bool,
 ) -> tuple[Stage, ...]:
     """Attach volumes that are there already beside the creations, so that none of these can keep them off.
 
-    Of several volumes the first one is attached alone. So of two runs that restore the same to two instances, the later
-    one meets the earlier one there, and attaches nothing.
+    *whole*: the volumes are those of one instance, and belong together. Then the first one is attached alone. So of two
+    runs that restore the instance to two others, the later one meets the earlier one there, and attaches nothing.
+    Otherwise no volume depends on another one.
     """
     made = [change.resource for change in creations]
     ordered = sorted(attaches, key=lambda change: change.resource in made)
@@ -40,15 +43,18 @@ def restore_stages(
         (*waits(made, "volume_available", final=target is None), *_attached(early)),
         deletion_of_unmade(creations),
         frozenset({"failed"}),
+        transaction="" if whole else "creation",
+        tied=None if whole else frozenset(made),
     )
-    claiming = Stage(tuple(first), _attached(first, "claimed"))
+    claiming = Stage(tuple(first), _attached(first, "claimed" if whole else "attached"))
     of_new = bool(first) and first[0].resource in made
     several = (
         Stage(waits=tuple(_settling(target, there, detached))),
         *((making, claiming) if of_new else (claiming, making)),
-        Stage(tuple(late), _attached([*first, *late])),
+        Stage(tuple(late), _attached([*first, *late] if whole else late)),
     )
-    return tuple(stage for stage in several if stage.changes or stage.waits)
+    stages = tuple(stage for stage in several if stage.changes or stage.waits)
+    return stages if whole else apart(stages)
 
 
 def _attached(attaches: Sequence[Change], goal: str = "attached") -> tuple[Wait, ...]:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cached_property
 from typing import Any
 
+from ..._domain.origins import has_origin, origin_now
 from ..._domain.replacement import predecessor, replacement_of, started_since
 from ..._domain.snapshot_sets import SnapshotSet
 from ..._kernel import tags as tag_names
@@ -25,6 +26,7 @@ from ..._kernel.resources import Instance, Snapshot, Volume
 from ..._kernel.state import State, own_snapshots
 from ..._kernel.tags import carried, specification
 from ..._kernel.times import slot_start, slot_value
+from .set_tags import SetTags, set_tags
 from .spec import OWN_TAGS, RotationSpec
 
 TOGETHER = timedelta(minutes=5)
@@ -132,24 +134,6 @@ def no_room(snapshot_id: str, keys: Sequence[str]) -> str:
     return f"{snapshot_id} has {tag_names.MOST_TAGS} tags, EC2's maximum, and does not get: {', '.join(keys)}"
 
 
-def origin_value(volume: Volume) -> str:
-    """Return the record that a restore needs once the volume is gone: ``gp3 100 3000 125 us-east-1a i-0abc /dev/sdf``.
-
-    Type, GiB, IOPS, MiB/s, zone, instance, device; ``-`` for a missing value.
-    """
-    link = volume.attachments[0] if volume.attachments else None
-    parts = (
-        volume.volume_type,
-        volume.size,
-        volume.iops,
-        volume.throughput,
-        volume.availability_zone,
-        link.instance_id if link else None,
-        link.device_name if link else None,
-    )
-    return " ".join("-" if part in (None, "") else str(part) for part in parts)
-
-
 class Capture:
     """The selection, its due targets in the present slot, and the calls that capture them."""
 
@@ -208,8 +192,15 @@ class Capture:
 
     def _volume_tags(self, volume: Volume) -> dict[str, str]:
         """Return the tags for one volume's snapshot: the volume's own, and its origin."""
-        copied = self._copied(volume)[0] if self.spec.copy_volume_tags else {}
-        return {**copied, **self.spec.tags, tag_names.SOURCE: volume.volume_id, tag_names.ORIGIN: origin_value(volume)}
+        own = {tag_names.SOURCE: volume.volume_id, tag_names.ORIGIN: origin_now(volume).value}
+        return {**self._taken_over(volume), **self.spec.tags, **own}
+
+    def _taken_over(self, volume: Volume) -> dict[str, str]:
+        return self._copied(volume)[0] if self.spec.copy_volume_tags else {}
+
+    def _set_tags(self, target: Target) -> SetTags:
+        taken_over = {volume.volume_id: self._taken_over(volume) for volume in target.volumes}
+        return set_tags(target.volumes, taken_over, {**self.spec.tags, **self._own_tags(target)})
 
     def _copied(self, volume: Volume) -> tuple[dict[str, str], list[str]]:
         """Return the tags of a volume that its snapshot gets, and the keys of those for which it has no room.
@@ -241,12 +232,13 @@ class Capture:
     def _creations(self, target: Target) -> list[Change]:
         period = slot_value(self.slot)
         shared = self._own_tags(target)
+        together = self._set_tags(target) if target.instance else None
         # One query finds all snapshots of this run. Their other tags show their targets.
         slot = {key: shared[key] for key in (tag_names.POLICY, tag_names.PERIOD)}
         changes = []
         for volume in target.volumes:
-            tags = {**self._volume_tags(volume), **shared}
-            request = self._set_request(target) if target.instance else self._request(volume, tags)
+            tags = together.of(volume.volume_id) if together else {**self._volume_tags(volume), **shared}
+            request = self._set_request(target, together) if together else self._request(volume, tags)
             changes.append(
                 Change(
                     "CreateSnapshots" if target.instance else "CreateSnapshot",
@@ -261,7 +253,7 @@ class Capture:
                         "volume_size": volume.size,
                         "encrypted": volume.encrypted,
                         "description": request["Description"],
-                        "tags": {**self.spec.tags, **shared} if target.instance else tags,
+                        "tags": tags,
                     },
                     identity=own_snapshots(slot),
                     source=volume.volume_id,
@@ -319,8 +311,8 @@ class Capture:
             "TagSpecifications": [specification("snapshot", tags)],
         }
 
-    def _set_request(self, target: Target) -> dict[str, Any]:
-        """Return one call for the instance. It takes one set of tags for all: those of each volume follow."""
+    def _set_request(self, target: Target, tags: SetTags) -> dict[str, Any]:
+        """Return one call for the instance."""
         wanted = {volume.volume_id for volume in target.volumes}
         root = target.instance.root_volume_id if target.instance else None
         attached = {volume.volume_id for volume in attached_to(self.state, target.group)}
@@ -338,7 +330,8 @@ class Capture:
                 slot=slot_value(self.slot),
                 lock=self._lock,
             ),
-            "TagSpecifications": [specification("snapshot", {**self.spec.tags, **self._own_tags(target)})],
+            **({"CopyTagsFromSource": "volume"} if tags.copied else {}),
+            "TagSpecifications": [specification("snapshot", tags.shared)],
         }
 
     def taggings(self, gone: set[str]) -> list[Change]:
@@ -355,7 +348,7 @@ class Capture:
         for snapshot in self._to_tag():
             wanted = dict(self.spec.tags) if snapshot.tags.get(tag_names.POLICY) == self.spec.policy else {}
             volume = self.state.volume(snapshot.volume_id)
-            unfinished = tag_names.SET in snapshot.tags and tag_names.ORIGIN not in snapshot.tags
+            unfinished = tag_names.SET in snapshot.tags and not has_origin(snapshot)
             if unfinished and volume is not None and not is_copy(snapshot):
                 wanted = {**self._volume_tags(volume)}
             reason = "copy the tags of the volume" if unfinished else "tag as declared"

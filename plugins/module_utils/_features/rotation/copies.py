@@ -25,11 +25,12 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
+from ..._domain.origins import has_origin, origin_of
 from ..._domain.snapshot_sets import SnapshotSet, is_instance_set
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import bounded
-from ..._kernel.ids import COPIED_VOLUME, copy_description, is_planned, moment_of, planned
-from ..._kernel.places import HERE, Place
+from ..._kernel.facts import key_of, key_query
+from ..._kernel.ids import COPIED_VOLUME, copy_description, is_planned, planned, start_text
 from ..._kernel.plan import Change, Stage, Wait, tagging
 from ..._kernel.proofs import (
     capture_record,
@@ -37,11 +38,12 @@ from ..._kernel.proofs import (
 )
 from ..._kernel.resources import Snapshot
 from ..._kernel.state import Query, own_snapshots
+from ..._kernel.storage_facts import VOLUME_PERMISSIONS, permissions_query
 from ..._kernel.tags import carried, specification
-from ..._kernel.times import format_instant, slot_value
+from ..._kernel.times import slot_value
 from .capture import no_room
 from .copied import Copied, original_of
-from .guards import Guards, sharing
+from .guards import Guards
 from .keeping import Scene, exclusions
 from .retention import decide
 from .spec import CopySpec, RotationSpec
@@ -58,10 +60,6 @@ _ALONG = (tag_names.PERIOD, tag_names.SET, tag_names.PARTS, tag_names.ORIGIN)
 def copies_query(spec: RotationSpec, copy: CopySpec) -> Query:
     """Return the query for the policy's snapshots at a place of copies."""
     return replace(own_snapshots({tag_names.POLICY: spec.policy}), place=copy.place)
-
-
-def _key_query(key: str, place: Place = HERE) -> Query:
-    return Query("DescribeKey", arguments=(("KeyId", key),), service="kms", place=place, optional=True)
 
 
 class Copying:
@@ -93,7 +91,7 @@ class Copying:
     def _no_key(self) -> str:
         """Return why the key of the place is unusable, or an empty text, also if KMS does not answer."""
         key = self.copy.kms_key_id
-        if key is None or self.state.fact(f"{self.copy.place}/{key}/key", self.copy.place) != "":
+        if key is None or not key_of(self.state, key, self.copy.place).is_unusable:
             return ""
         return (
             f"copies to {self.copy.where}: kms_key_id: {key} is not an enabled KMS key there. Give the ARN, the id "
@@ -106,8 +104,13 @@ class Copying:
         missing = {
             a_set.key: a_set
             for a_set in self.sources
-            if any(item not in self.there.copied for item in a_set.ids) and not self._unshareable(a_set)
+            if any(item not in self.there.copied for item in a_set.ids)
+            and not (self._unshareable(a_set) or self._is_silent(a_set))
         }
+        return self._kept_by_rules(missing)
+
+    def _kept_by_rules(self, missing: Mapping[str, SnapshotSet]) -> list[SnapshotSet]:
+        """Return those of the originals without a copy, by key, whose copy the rules would keep, the oldest first."""
         if not missing:
             return []
         left_out = exclusions(self.there.sets, self.guards, self.now)
@@ -157,19 +160,20 @@ class Copying:
         return f"{self.there.here}{source.snapshot_id}"
 
     @staticmethod
-    def _taken(a_set: SnapshotSet, source: Snapshot) -> str:
-        """Return when the original was taken. The start of the copy does not count."""
-        name = source.snapshot_id
-        return moment_of(name) if is_planned(name) else format_instant(a_set.start_time)
+    def _taken(a_set: SnapshotSet, source: Snapshot) -> datetime | None:
+        """Return when the original was taken, None for a planned one. The start of the copy does not count."""
+        return None if is_planned(source.snapshot_id) else a_set.start_time
 
     def _tags(self, a_set: SnapshotSet, source: Snapshot) -> dict[str, str]:
         own = {
             tag_names.POLICY: self.spec.policy,
             tag_names.COPY_OF: self._copy_of(source),
             tag_names.SOURCE: source_of(source),
-            tag_names.TAKEN: self._taken(a_set, source),
+            tag_names.TAKEN: start_text(source.snapshot_id, self._taken(a_set, source)),
         }
         along = {key: source.tags[key] for key in _ALONG if key in source.tags}
+        if tag_names.ORIGIN not in along and has_origin(source):
+            along[tag_names.ORIGIN] = origin_of(source).value
         own = {**self.spec.tags, **along, **own}
         # An adopted original may have as many tags as EC2 allows, without ours.
         others, _left_out = tag_names.with_room(own, carried(source.tags))
@@ -273,9 +277,9 @@ class Copying:
         """Return the key that a copy will have, or the key of the newest copy where KMS does not answer."""
         if self.copy.kms_key_id is None and not source.encrypted:
             return None
-        answered = self.state.fact(f"{self.copy.place}/{self.copy.kms_key_id or DEFAULT_KEY}/key", self.copy.place)
-        if answered:
-            return str(answered)
+        key = key_of(self.state, self.copy.kms_key_id or DEFAULT_KEY, self.copy.place)
+        if key.arn is not None:
+            return key.arn
         volume = source_of(source)
         keys = [item.kms_key_id for item in self.there.copied.values() if item.encrypted and source_of(item) == volume]
         return keys[0] if keys else None
@@ -293,6 +297,9 @@ class Copying:
 
         *waits*: whether this run sees all unfinished copies completed.
         """
+        yield from (
+            (a_set.key, f"it has no copy in {self.copy.where}, and gets none now") for a_set in self._impossible
+        )
         if waits:
             return
         pending = {original_of(item) for item in self.there.living if item.state == "pending"}
@@ -313,9 +320,9 @@ class Copying:
 
     def _unshareable(self, a_set: SnapshotSet) -> str:
         """Return why EC2 refuses to share a part of the set with the other account, or an empty text."""
-        default = self.state.fact(f"{DEFAULT_KEY}/key")
+        default = key_of(self.state, DEFAULT_KEY).arn
         for item in a_set.snapshots:
-            if self.account and item.encrypted and default and item.kms_key_id == default:
+            if self.account and item.encrypted and default is not None and item.kms_key_id == default:
                 return (
                     f"{item.snapshot_id} cannot be copied to {self.copy.where}: it is encrypted with the default key "
                     f"of the account ({DEFAULT_KEY}), and EC2 shares no such snapshot. Encrypt its volume with a key "
@@ -323,12 +330,24 @@ class Copying:
                 )
         return ""
 
-    def refusals(self) -> list[str]:
-        """Return why some wanted copies cannot be made."""
+    def _is_silent(self, a_set: SnapshotSet) -> bool:
+        """Return whether EC2 has not answered with whom a part of the set is shared."""
+        return bool(self.account) and any(permissions_query(item) in self.state.unanswered for item in a_set.ids)
+
+    @cached_property
+    def _impossible(self) -> list[SnapshotSet]:
+        """Return the originals whose copy the rules would keep, and that this run cannot make."""
         if self.there.no_account:
-            return [self.there.no_account]
-        missing = [a_set for a_set in self.sources if any(item not in self.there.copied for item in a_set.ids)]
-        unshareable = [text for a_set in missing if (text := self._unshareable(a_set))]
+            return list(self.sources)
+        missing = (a_set for a_set in self.sources if any(item not in self.there.copied for item in a_set.ids))
+        left = {a_set.key: a_set for a_set in missing if self._unshareable(a_set) or self._is_silent(a_set)}
+        return [*self._kept_by_rules(left), *(self._missing if self._no_key else ())]
+
+    def refusals(self) -> list[str]:
+        """Return why some wanted copies cannot be made. An answer that is missing is told elsewhere."""
+        if self.there.no_account:
+            return [] if self.state.refusal("GetCallerIdentity") is not None else [self.there.no_account]
+        unshareable = [text for a_set in self._impossible if (text := self._unshareable(a_set))]
         return [*unshareable, *([self._no_key] if self._no_key and self._missing else [])]
 
     def questions(self) -> Iterator[Query]:
@@ -337,20 +356,22 @@ class Copying:
         key = self.copy.kms_key_id or DEFAULT_KEY
         # Without a wait the run does not use the default key's id.
         if begun and (self.copy.kms_key_id is not None or (self.waits and any(item.encrypted for item in begun))):
-            yield _key_query(key, self.copy.place)
+            yield replace(key_query(key, self.copy.place), optional=True)
         if not self.account:
             return
         if any(item.encrypted for a_set in self.sources for item in a_set.snapshots):
-            yield _key_query(DEFAULT_KEY)
+            yield replace(key_query(DEFAULT_KEY), optional=True)
         yield from (
-            replace(sharing(item.snapshot_id), optional=True) for item in begun if not is_planned(item.snapshot_id)
+            replace(permissions_query(item.snapshot_id), optional=True)
+            for item in begun
+            if not is_planned(item.snapshot_id)
         )
 
     def to_share(self) -> list[Snapshot]:
         """Return the originals that are shared for the time of their copy: none that somebody has shared already."""
         found = []
         for _set, item in self.beginning:
-            allowed = self.state.fact(f"{item.snapshot_id}/shared") or ()
+            allowed = VOLUME_PERMISSIONS.of(self.state, item.snapshot_id) or ()
             recorded = self.account in tag_names.shared_with(item.tags)
             if self.account and (recorded or self.account not in allowed):
                 found.append(item)

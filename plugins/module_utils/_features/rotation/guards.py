@@ -23,33 +23,36 @@ from ..._kernel.places import HERE, Place
 from ..._kernel.proofs import copy_record, is_copy, source_of
 from ..._kernel.resources import Image, Snapshot, Volume
 from ..._kernel.state import Query, State, by_id, own_images
-from ..._kernel.times import parse_moment
+from ..._kernel.storage_facts import (
+    ARCHIVED_QUERY,
+    FAST_RESTORES_QUERY,
+    IS_PUBLIC,
+    LOCK,
+    LOCKS_QUERY,
+    PUBLIC_QUERY,
+    TIERING,
+    VOLUME_PERMISSIONS,
+    fast_restores_of,
+    permissions_query,
+)
 from .spec import RotationSpec
 
 # Tags of those who make and delete snapshots by themselves: Data Lifecycle Manager and other services of AWS, the CSI
 # driver of EBS, Kubernetes, Velero.
 _CONTROLLERS = ("aws:", "ebs.csi.aws.com/", "CSIVolumeSnapshotName", "kubernetes.io/", "velero.io/")
 _BACKUP = "aws:backup:"
-_LOCKED = ("governance", "compliance", "compliance-cooloff")
-_TIERING = ("archival-in-progress", "permanent-restore-in-progress", "temporary-restore-in-progress")
-_TIERED = (*_TIERING, "archival-completed", "temporary-restore-completed")
-_FAST = ("enabling", "optimizing", "enabled")
 ARCHIVE_MINIMUM = timedelta(days=90)
 """EBS bills a snapshot that is deleted from the archive earlier for the rest of the 90 days."""
 
 IMAGES = own_images()
-LOCKS = Query("DescribeLockedSnapshots")
-PUBLIC = Query("DescribeSnapshots", arguments=(("OwnerIds", ("self",)), ("RestorableByUserIds", ("all",))))
-FAST_RESTORES = Query("DescribeFastSnapshotRestores", (("state", _FAST),))
-TIERS = Query("DescribeSnapshotTierStatus", (("last-tiering-operation", _TIERED),))
 CREATING = Query("DescribeVolumes", (("status", ("creating",)),))
 
 _ASKED = {
     IMAGES: "image",
-    LOCKS: "locked",
-    PUBLIC: "public",
-    FAST_RESTORES: "fast_restore",
-    TIERS: "archived",
+    LOCKS_QUERY: "locked",
+    PUBLIC_QUERY: "public",
+    FAST_RESTORES_QUERY: "fast_restore",
+    ARCHIVED_QUERY: "archived",
     CREATING: "creating",
 }
 """The questions, each with the guard that asks it."""
@@ -66,16 +69,7 @@ def queries(spec: RotationSpec, snapshots: Iterable[Snapshot], place: Place = HE
         return
     yield from (replace(query, place=place, optional=True) for query in _ASKED)
     if spec.guard("shared") != "off":
-        yield from (replace(sharing(snapshot.snapshot_id, place), optional=True) for snapshot in wanted)
-
-
-def sharing(snapshot_id: str, place: Place = HERE) -> Query:
-    """Return the query for the accounts that a snapshot is shared with."""
-    return Query(
-        "DescribeSnapshotAttribute",
-        arguments=(("Attribute", "createVolumePermission"), ("SnapshotId", snapshot_id)),
-        place=place,
-    )
+        yield from (replace(permissions_query(snapshot.snapshot_id, place), optional=True) for snapshot in wanted)
 
 
 def others_of(volume_ids: Iterable[str]) -> tuple[Query, ...]:
@@ -120,7 +114,7 @@ class Guards:
             "locked": self._locked,
             "backup": backup,
             "managed": managed,
-            "public": lambda item: "anybody may use it" if self._fact(item, "public") else "",
+            "public": self._public,
             "shared": self._shared,
             "fast_restore": self._fast_restore,
             "archived": self._archived,
@@ -130,18 +124,22 @@ class Guards:
             "protected": lambda item: protected(spec, item),
         }
         self._unanswered = [
-            (query.place, name, f"EC2 did not answer {query.operation}")
+            (query.place, str(dict(query.arguments).get("SnapshotId", "")), name)
             for query in state.unanswered
             if (name := _guard_of(query)) and spec.guard(name) != "off"
         ]
+        """The guards without an answer: the place, the snapshot where it was asked about one, the guard."""
+        self._silent = {_guard_of(query): f"EC2 did not answer {query.operation}" for query in state.unanswered}
 
     def stops(self, snapshot: Snapshot, mode: str, names: Iterable[str] | None = None) -> Iterator[tuple[str, str]]:
         """Yield (guard, reason) for the guards of this mode, all or those of *names*, that hold the snapshot back.
 
-        A guard without an answer keeps every snapshot, in any mode.
+        A guard without an answer keeps the snapshots of the place that it was asked about, in any mode.
         """
         if mode == "keep" and names is None:
-            yield from ((name, reason) for place, name, reason in self._unanswered if place == snapshot.place)
+            for place, about, name in self._unanswered:
+                if place == snapshot.place and about in ("", snapshot.snapshot_id):
+                    yield name, self._silent[name]
         for name in self._asks if names is None else names:
             if self._spec.guard(name) == mode:
                 reason = self._asks[name](snapshot)
@@ -152,18 +150,16 @@ class Guards:
         """Return the first objection of these guards, in any mode."""
         return next((text for name in names if (text := self._asks[name](snapshot))), "")
 
-    def _fact(self, snapshot: Snapshot, name: str) -> object:
-        return self._state.fact(f"{snapshot.snapshot_id}/{name}", snapshot.place)
-
     def _image(self, snapshot: Snapshot) -> str:
         image = self._images.get(snapshot.snapshot_id)
         return f"{image} is made of it" if image else ""
 
     def _locked(self, snapshot: Snapshot) -> str:
-        lock = self._fact(snapshot, "lock")
-        if not isinstance(lock, Mapping) or lock["state"] not in _LOCKED:
-            return ""
-        return f"lock {lock['state']}" + (f" until {lock['expires_on']}" if lock["expires_on"] else "")
+        lock = LOCK.of(self._state, snapshot.snapshot_id, snapshot.place)
+        return f"lock {lock.text}" if lock is not None and lock.is_in_force else ""
+
+    def _public(self, snapshot: Snapshot) -> str:
+        return "anybody may use it" if IS_PUBLIC.of(self._state, snapshot.snapshot_id, snapshot.place) else ""
 
     @cached_property
     def _copying_accounts(self) -> frozenset[str]:
@@ -171,28 +167,24 @@ class Guards:
         return Accounts(self._spec.copies, self._state).all or frozenset()
 
     def _shared(self, snapshot: Snapshot) -> str:
-        allowed = self._fact(snapshot, "shared")
+        allowed = VOLUME_PERMISSIONS.of(self._state, snapshot.snapshot_id, snapshot.place) or ()
         # The guard `public` holds public snapshots. A run unshares the snapshots that it shared for a copy.
         # Anybody may have written the tag, so the task must have copies in that account.
         ours = ("all", *(tag_names.shared_with(snapshot.tags) & self._copying_accounts))
-        accounts = [str(item) for item in allowed if item not in ours] if isinstance(allowed, list) else []
+        accounts = [item for item in allowed if item not in ours]
         return f"shared with {', '.join(accounts)}" if accounts else ""
 
     def _fast_restore(self, snapshot: Snapshot) -> str:
-        zones = self._fact(snapshot, "fastRestore")
-        on = [item["zone"] for item in zones if item["state"] in _FAST] if isinstance(zones, list) else []
-        return f"fast restore in {', '.join(sorted(on))}" if on else ""
+        zones = [item.zone for item in fast_restores_of(self._state, snapshot.snapshot_id, snapshot.place)]
+        return f"fast restore in {', '.join(sorted(zones))}" if zones else ""
 
     def _archived(self, snapshot: Snapshot) -> str:
-        tier = self._fact(snapshot, "tier")
-        known: Mapping[str, str | None] = tier if isinstance(tier, Mapping) else {}
-        if known.get("last") in _TIERING:
-            return f"{known['last']}"
-        # EC2 shows a temporary restore in the standard tier, and still bills its archived form.
-        restored = known.get("last") == "temporary-restore-completed"
-        if snapshot.storage_tier != "archive" and known.get("tier") != "archive" and not restored:
+        tiering = TIERING.of(self._state, snapshot.snapshot_id, snapshot.place)
+        if tiering is not None and tiering.is_moving:
+            return tiering.last
+        if snapshot.storage_tier != "archive" and not (tiering is not None and tiering.is_in_archive):
             return ""
-        since = parse_moment(known.get("archived") or "")
+        since = tiering.archived if tiering is not None else None
         if since is None:
             return "in the archive, since when EC2 does not say"
         ends = since + ARCHIVE_MINIMUM

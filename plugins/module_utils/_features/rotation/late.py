@@ -24,8 +24,15 @@ from ..._kernel.places import Place
 from ..._kernel.report import Withdrawal
 from ..._kernel.resources import Resource, Snapshot
 from ..._kernel.state import Query, State, by_id, own_images
+from ..._kernel.storage_facts import (
+    ARCHIVED_QUERY,
+    FAST_RESTORES_QUERY,
+    LOCKS_QUERY,
+    PUBLIC_QUERY,
+    permissions_query,
+)
 from .adoption import belongs, is_unclaimed
-from .guards import CREATING, FAST_RESTORES, LOCKS, PUBLIC, TIERS, Guards, sharing
+from .guards import CREATING, Guards
 from .spec import GUARDS, RotationSpec
 
 _OF_THE_RUN = frozenset({"copy_source", "newest_copy", "last"})
@@ -33,10 +40,10 @@ _OF_THE_RUN = frozenset({"copy_source", "newest_copy", "last"})
 LATE = tuple(guard for guard in GUARDS if guard not in _OF_THE_RUN)
 """The guards whose facts somebody else may have changed."""
 _LISTINGS = {
-    "locked": LOCKS,
-    "public": PUBLIC,
-    "fast_restore": FAST_RESTORES,
-    "archived": TIERS,
+    "locked": LOCKS_QUERY,
+    "public": PUBLIC_QUERY,
+    "fast_restore": FAST_RESTORES_QUERY,
+    "archived": ARCHIVED_QUERY,
     "creating": CREATING,
 }
 """By guard, the question that one listing answers for all snapshots of a place."""
@@ -84,7 +91,7 @@ class LateGuards:
             for start in range(0, len(uses), 200)
         ]
         if self._spec.guard("shared") in _HOLDING:
-            found += [sharing(snapshot_id) for snapshot_id in ids]
+            found += [permissions_query(snapshot_id) for snapshot_id in ids]
         return (replace(query, place=place) for query in found)
 
     def withdrawn(self, answers: Mapping[Query, Iterable[Resource]]) -> dict[str, Withdrawal]:

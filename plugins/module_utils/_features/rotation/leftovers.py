@@ -54,7 +54,19 @@ class Leftovers:
 
     def questions(self, leaving: Iterable[SnapshotSet]) -> tuple[Query, ...]:
         """Return the queries for the unselected volumes whose snapshots may be deleted: do the volumes still exist?"""
-        return by_id("DescribeVolumes", "volume-id", self._outside(leaving))
+        found = by_id("DescribeVolumes", "volume-id", self._outside(leaving))
+        return tuple(replace(query, optional=True) for query in found)
+
+    def unclear(self, leaving: Iterable[SnapshotSet]) -> dict[str, str]:
+        """Return, by set's key, why sets of unselected volumes are kept: EC2 did not answer whether these exist."""
+        sets = list(leaving)
+        if not any(query in self._capture.state.unanswered for query in self.questions(sets)):
+            return {}
+        return {
+            a_set.key: f"EC2 did not answer whether {a_set.group} still exists"
+            for a_set in sets
+            if self._outside([a_set])
+        }
 
     def first_questions(self) -> Iterator[Query]:
         """Yield the query for other policies' snapshots of the selected volumes if this policy has none. It may be
@@ -66,7 +78,7 @@ class Leftovers:
             return
         for query in by_id("DescribeSnapshots", "volume-id", self._captured, OwnerIds=("self",)):
             keys = ("tag-key", (tag_names.POLICY, tag_names.ADOPTED_BY))
-            yield replace(query, filters=(*query.filters, keys))
+            yield replace(query, filters=(*query.filters, keys), optional=True)
 
     def outside_warnings(self, going: Iterable[SnapshotSet]) -> Iterator[str]:
         """Yield the existing volumes, not selected, of which snapshots are deleted.

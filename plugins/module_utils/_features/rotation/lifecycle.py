@@ -19,29 +19,25 @@ from functools import cached_property
 from typing import Any
 
 from ..._domain.snapshot_sets import SnapshotSet
+from ..._kernel import tags as tag_names
 from ..._kernel.errors import listed
 from ..._kernel.ids import is_planned
 from ..._kernel.plan import Change, Stage
 from ..._kernel.resources import Fact, Snapshot
 from ..._kernel.state import Query, State
-from .guards import FAST_RESTORES, LOCKS
-from .lifecycle_spec import LOCK, FastRestore, Lifecycle, Lock, is_own_lock, locked_for, recorded_lock
-from .stock import Stock
-
-TIERING = Query(
-    "DescribeSnapshotTierStatus",
-    (
-        (
-            "last-tiering-operation",
-            tuple(
-                f"{move}-{end}"
-                for move in ("archival", "temporary-restore", "permanent-restore")
-                for end in ("in-progress", "completed", "failed")
-            ),
-        ),
-    ),
+from ..._kernel.storage_facts import (
+    FAST_RESTORES,
+    FAST_RESTORES_QUERY,
+    LOCK,
+    LOCKS_QUERY,
+    TIERING,
+    TIERINGS_QUERY,
+    Tiering,
+    fast_restores_of,
 )
-"""All that was ever moved between the tiers."""
+from ..._kernel.times import format_moment
+from .lifecycle_spec import FastRestore, Lifecycle, Lock, is_own_lock, locked_for, recorded_lock
+from .stock import Stock
 
 ARCHIVE_GUARDS = ("image", "backup", "managed", "public", "shared", "copy_source", "creating", "protected")
 """The guards that keep a snapshot from the archive too, in every mode: an archived snapshot cannot be used, and EC2
@@ -61,9 +57,6 @@ _STATE = "IncorrectState"
 _NOT_ARCHIVED_NOW = frozenset({_QUOTA, _STATE, "InvalidSnapshot.InUse"})
 _NOT_ENABLED_NOW = frozenset({_QUOTA, _STATE})
 _NOT_ON = frozenset({_STATE})
-
-_ON = ("enabling", "optimizing", "enabled")
-_REMOVABLE = ("governance", "compliance-cooloff")
 
 
 @dataclass(frozen=True)
@@ -102,11 +95,11 @@ class LifecycleChanges:
 def lifecycle_queries(lifecycle: Lifecycle, stock: Stock) -> Iterator[Query]:
     """Yield the queries beyond those of the guards about `archive_candidates`. An unused option needs none."""
     if lifecycle.fast_restore is not None and stock.own:
-        yield replace(FAST_RESTORES, optional=True)
+        yield replace(FAST_RESTORES_QUERY, optional=True)
     if lifecycle.lock is not None and any(not is_planned(item.snapshot_id) for item in _lockable(lifecycle, stock)):
-        yield replace(LOCKS, optional=True)
+        yield replace(LOCKS_QUERY, optional=True)
     if archive_candidates(lifecycle, stock):
-        yield from (replace(query, optional=True) for query in (TIERING, FAST_RESTORES))
+        yield from (replace(query, optional=True) for query in (TIERINGS_QUERY, FAST_RESTORES_QUERY))
 
 
 def archive_candidates(lifecycle: Lifecycle, stock: Stock) -> list[Snapshot]:
@@ -142,16 +135,16 @@ def released(state: State, changes: LifecycleChanges) -> State:
 
     The guards judge by it. So this run deletes the snapshots that it releases, and the next run finds nothing to do.
     """
-    facts: dict[str, Fact] = {}
+    unlocked: list[str] = []
+    facts: list[Fact] = []
     for change in changes.release:
         if change.action == "UnlockSnapshot":
-            fact = Fact(f"{change.resource}/lock", {"state": "", "expires_on": None})
+            unlocked.append(LOCK.id_of(change.resource))
         else:
             ended = set(change.parameters["AvailabilityZones"])
-            rest = [item for item in _fast_restores(state, change.resource) if item["zone"] not in ended]
-            fact = Fact(f"{change.resource}/fastRestore", rest)
-        facts[fact.fact_id] = fact
-    return state.with_resources(facts.values())
+            rest = (item for item in fast_restores_of(state, change.resource) if item.zone not in ended)
+            facts.append(FAST_RESTORES.fact(change.resource, tuple(rest)))
+    return state.without(unlocked).with_resources(facts)
 
 
 LISTED: Mapping[str, str] = {
@@ -196,18 +189,13 @@ def _lockable(lifecycle: Lifecycle, stock: Stock) -> Iterator[Snapshot]:
     """
     if lifecycle.locks is None:
         items = (item for a_set in stock.own for item in a_set.snapshots)
-        yield from (item for item in items if LOCK in item.tags or recorded_lock(item))
+        yield from (item for item in items if tag_names.LOCK in item.tags or recorded_lock(item))
         return
     for a_set in (*stock.pending, *stock.good):
         for item in a_set.snapshots:
             meant = locked_for(item)
             if meant is not None and a_set.start_time + meant > stock.now:
                 yield item
-
-
-def _fast_restores(state: State, snapshot_id: str) -> list[Mapping[str, str]]:
-    found = state.fact(f"{snapshot_id}/fastRestore")
-    return [item for item in found if item["state"] in _ON] if isinstance(found, list) else []
 
 
 # --- The planning -----------------------------------------------------------------------------------------------------
@@ -225,7 +213,7 @@ class _Planning:
         secure: list[Change] = []
         if self.lifecycle.lock is not None:
             (secure if self.lifecycle.locks else release).extend(self._locks(self.lifecycle.lock))
-        if self.lifecycle.fast_restore is not None and FAST_RESTORES not in self.state.unanswered:
+        if self.lifecycle.fast_restore is not None and FAST_RESTORES_QUERY not in self.state.unanswered:
             release += self._fast_restores_ended()
             secure += self._fast_restores_begun(self.lifecycle.fast_restore)
         archive: list[Change] = []
@@ -280,19 +268,21 @@ class _Planning:
     def _locks(self, lock: Lock) -> Iterator[Change]:
         fixed, foreign = [], []
         for item in _lockable(self.lifecycle, self.stock):
-            if LOCKS in self.state.unanswered and not is_planned(item.snapshot_id):
+            if LOCKS_QUERY in self.state.unanswered and not is_planned(item.snapshot_id):
                 continue
-            fact = self.state.fact(f"{item.snapshot_id}/lock")
-            known = fact["state"] if isinstance(fact, Mapping) else ""
-            if self.lifecycle.locks is None:
-                if known in _REMOVABLE and is_own_lock(item, fact):
-                    yield self._unlock(item.snapshot_id, known)
-                elif known in _REMOVABLE:
-                    foreign.append(item.snapshot_id)
-                elif known == "compliance":
-                    fixed.append(f"{item.snapshot_id} (until {fact['expires_on'] if fact else None})")
-            elif not known:  # one that has ended is not begun again
-                yield self._lock(item, lock)
+            known = LOCK.of(self.state, item.snapshot_id)
+            if self.lifecycle.locks is not None:
+                if known is None:  # one that has ended is not begun again
+                    yield self._lock(item, lock)
+            elif known is None or not known.is_in_force:
+                continue
+            elif not known.is_removable:
+                end = format_moment(known.expires_on) if known.expires_on is not None else None
+                fixed.append(f"{item.snapshot_id} (until {end})")
+            elif is_own_lock(item, known):
+                yield self._unlock(item.snapshot_id, known.state)
+            else:
+                foreign.append(item.snapshot_id)
         if fixed:
             self.warnings.append(f"lock.mode: unlocked: nobody can remove the compliance locks of {listed(fixed)}")
         if foreign:
@@ -317,18 +307,13 @@ class _Planning:
     # --- fast restore ---
 
     @cached_property
-    def _tier(self) -> Mapping[str, Mapping[str, Any]]:
-        """Return DescribeSnapshotTierStatus's answer, by snapshot."""
-        name = "/tier"
-        return {
-            fact.fact_id.removesuffix(name): fact.value
-            for fact in self.state.all(Fact)
-            if fact.fact_id.endswith(name) and isinstance(fact.value, Mapping)
-        }
+    def _tierings(self) -> Mapping[str, Tiering]:
+        """Return the snapshots that were ever moved between the tiers."""
+        return TIERING.all(self.state)
 
     def _usable(self, a_set: SnapshotSet) -> bool:
         """Return whether all parts can be restored from at once, now and after this run."""
-        return not _shown_archived(a_set) and not any(_away(self._tier.get(name)) for name in a_set.ids)
+        return not _shown_archived(a_set) and not any(_away(self._tierings.get(name)) for name in a_set.ids)
 
     @cached_property
     def fast(self) -> dict[str, Snapshot]:
@@ -345,7 +330,7 @@ class _Planning:
         return found
 
     def _zones(self, snapshot_id: str) -> list[str]:
-        return sorted({item["zone"] for item in _fast_restores(self.state, snapshot_id)})
+        return sorted({item.zone for item in fast_restores_of(self.state, snapshot_id)})
 
     def _fast_restores_begun(self, wanted: FastRestore) -> Iterator[Change]:
         for snapshot_id, item in self.fast.items():
@@ -424,21 +409,19 @@ class _Planning:
 
     def _in_archive(self, item: Snapshot) -> bool:
         """Return whether the snapshot is archived, or on its way there. A temporary restore does not change that."""
-        known = self._tier.get(item.snapshot_id) or {}
-        return (
-            item.storage_tier == "archive"
-            or known.get("tier") == "archive"
-            or known.get("last") in ("archival-in-progress", "temporary-restore-completed")
+        known = self._tierings.get(item.snapshot_id)
+        return item.storage_tier == "archive" or (
+            known is not None and (known.is_in_archive or known.is_being_archived)
         )
 
     def _stays(self, left: Sequence[Snapshot]) -> str:
         """Return why an old set is not archived. One of its parts is enough to keep the whole set."""
         for item in left:
-            last = (self._tier.get(item.snapshot_id) or {}).get("last") or ""
-            if last == "permanent-restore-completed":
+            known = self._tierings.get(item.snapshot_id)
+            if known is not None and known.is_back_for_good:
                 return f"{item.snapshot_id} has been restored from the archive for good"
-            if last.endswith("-in-progress"):
-                return f"{item.snapshot_id}: {last}"
+            if known is not None and known.is_moving:
+                return f"{item.snapshot_id}: {known.last}"
             if self._fast_afterwards(item.snapshot_id):
                 return f"{item.snapshot_id} has fast restore"
             reason = self.held(item)
@@ -458,7 +441,7 @@ class _Planning:
         EBS also has a quota of archived snapshots of a volume. Where that is used up, EC2 refuses each time. Such
         volumes must not delay the others.
         """
-        under_way = sum(1 for known in self._tier.values() if known.get("last") == "archival-in-progress")
+        under_way = sum(known.is_being_archived for known in self._tierings.values())
         there = Counter(
             a_set.group for a_set in self.stock.own if any(self._in_archive(item) for item in a_set.snapshots)
         )
@@ -472,11 +455,11 @@ class _Planning:
         return taken
 
     def _archive(self, item: Snapshot) -> Change:
-        known = self._tier.get(item.snapshot_id) or {}
+        known = self._tierings.get(item.snapshot_id)
         span = self.lifecycle.archive_after
         reason = f"archive: older than {span.text if span else ''}"
-        if known.get("last") == "archival-failed":
-            reason += f"; the last try has failed: {known.get('message') or 'EC2 gives no reason'}"
+        if known is not None and known.has_not_been_archived:
+            reason += f"; the last try has failed: {known.message or 'EC2 gives no reason'}"
         return self._change(
             "ModifySnapshotTier",
             item.snapshot_id,
@@ -489,11 +472,8 @@ class _Planning:
         )
 
 
-def _away(known: Mapping[str, Any] | None) -> bool:
+def _away(known: Tiering | None) -> bool:
     """Return whether a snapshot with this tier status is in the archive, on its way there or back, or back for a
     while.
     """
-    if known is None:
-        return False
-    last = known.get("last") or ""
-    return known.get("tier") == "archive" or last.endswith("-in-progress") or last == "temporary-restore-completed"
+    return known is not None and (known.is_in_archive or known.is_moving)

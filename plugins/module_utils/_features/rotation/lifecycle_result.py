@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._kernel.resources import Fact
+from ..._kernel.facts import DEFERRAL
+from ..._kernel.ids import kind_of
+from ..._kernel.resources import Snapshot
 from ..._kernel.state import State
 from .lifecycle import LISTED, LifecycleChanges
 
@@ -36,9 +38,8 @@ def lifecycle_deferred(state: State) -> list[dict[str, str]]:
 
     A copy that was not begun has its planned id.
     """
-    name = "/deferred"
     return [
-        {"snapshot_id": fact.fact_id.removesuffix(name), "code": fact.value["code"], "message": fact.value["message"]}
-        for fact in state.all(Fact)
-        if fact.fact_id.endswith(name) and fact.fact_id.startswith(("snap-", "(new snapshot "))
+        {"snapshot_id": resource, "code": refusal.code, "message": refusal.message}
+        for resource, refusal in DEFERRAL.all(state).items()
+        if kind_of(resource) == Snapshot.kind
     ]

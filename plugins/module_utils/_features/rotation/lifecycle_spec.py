@@ -20,6 +20,7 @@ from ..._kernel import tags as tag_names
 from ..._kernel.errors import SpecError
 from ..._kernel.proofs import capture_record
 from ..._kernel.resources import Snapshot
+from ..._kernel.storage_facts import SnapshotLock
 from ..._kernel.times import CalendarSpan, Every, parse_calendar_span, parse_span
 from .retention import UNLIMITED, Keep
 
@@ -110,14 +111,13 @@ def recorded_lock(snapshot: Snapshot) -> str:
     return "" if record is None else record.lock
 
 
-def is_own_lock(snapshot: Snapshot, lock: Mapping[str, Any]) -> bool:
+def is_own_lock(snapshot: Snapshot, lock: SnapshotLock) -> bool:
     """Return whether a lock that EC2 shows, in force and removable, is the one that the description of the snapshot
     records.
 
     One of another mode or length was made, or made longer, by somebody else. A tag proves no lock.
     """
-    mode = str(lock["state"]).removesuffix("-cooloff")
-    return recorded_lock(snapshot) == Lock(mode, lock.get("days") or 0).text
+    return recorded_lock(snapshot) == Lock(lock.mode, lock.days or 0).text
 
 
 def parse_lifecycle(params: Mapping[str, Any], region: str, keep: Keep | None, every: Every) -> Lifecycle:

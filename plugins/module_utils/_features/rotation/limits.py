@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ..._domain.snapshot_sets import SnapshotSet
 from ..._kernel.errors import UnsafePlan, bounded
-from .copies import Copying
 from .keeping import Keeping
 from .report import Decided
 from .spec import RotationSpec
@@ -27,7 +26,6 @@ def refusal(
     spec: RotationSpec,
     decided: Sequence[Decided],
     keepings: Sequence[Keeping],
-    copyings: Iterable[Copying],
     *,
     due: bool,
     fingerprint: str | None,
@@ -38,7 +36,6 @@ def refusal(
     hash, None for a plan without changes.
     """
     broken = bounded(text for one in decided for text in one.verdict.failing)
-    broken += bounded(text for copying in copyings for text in copying.refusals())
     beyond = dict(_beyond(spec, decided, keepings))
     broken += beyond.values()
     if spec.min_keep > 1:

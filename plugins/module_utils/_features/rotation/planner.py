@@ -57,7 +57,7 @@ from .sharing import Sharing
 from .spec import RotationSpec, parse
 from .stock import Stock
 from .successors import Successors
-from .unanswered import answering, copy_queries, joined, kept_for, planned_for, unanswered
+from .unanswered import answering, copy_queries, impossible, joined, kept_for, planned_for, unanswered
 
 _LISTS = {
     **LISTED,
@@ -266,9 +266,7 @@ class _Rotation:
         everything = steps.all()
         fingerprint = plan_hash(everything, self.capture.names)
         due = bool(self.capture.creations) or any(copying.beginning for copying in self.copyings)
-        refused = refusal(
-            self.spec, decided, self.keepings, self.copyings, due=due, fingerprint=fingerprint if everything else None
-        )
+        refused = refusal(self.spec, decided, self.keepings, due=due, fingerprint=fingerprint if everything else None)
         late = self._late(decided)
         report = Report(self.spec, decided, withheld=refused is not None)
         return Plan(
@@ -285,12 +283,12 @@ class _Rotation:
                 *(self._deletion_warnings(decided) if refused is None else ()),
             ),
             report=self._report(report, lifecycle, everything, fingerprint, late),
-            refused=joined(refused, self.left_out.error(), unanswered(self.state)),
+            refused=joined(refused, self.left_out.error(), impossible(self.copyings), unanswered(self.state)),
         )
 
     def _depending(self) -> dict[str, str]:
-        """Return, by id, why a snapshot may not be deleted yet: a copy of it is unfinished."""
-        depending = kept_for(self.silent, self.sources)
+        """Return, by set's key, why it may not be deleted yet: a copy of it is unfinished, or an answer is missing."""
+        depending = {**self.leftovers.unclear(self.home.leaving), **kept_for(self.silent, self.sources)}
         depending.update(pair for copying in self.copyings for pair in copying.depending(waits=copying.waits))
         return depending
 

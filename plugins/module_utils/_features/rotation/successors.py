@@ -100,7 +100,7 @@ class Successors:
     @property
     def retired_volumes(self) -> set[str]:
         """Return the volumes that are attached to retired instances."""
-        return {device.volume_id for instance, _heir in self.retired for device in instance.block_devices}
+        return {device.volume_id for instance, _successor in self.retired for device in instance.block_devices}
 
     def warnings(self, captured: set[str]) -> Iterator[str]:
         """Yield warnings about unclear successors, and about data volumes that stay with a retired instance.

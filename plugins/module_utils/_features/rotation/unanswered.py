@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from ..._domain.snapshot_sets import SnapshotSet
-from ..._kernel.errors import Incomplete, StorageError
+from ..._kernel.errors import Incomplete, StorageError, UnsafePlan, bounded
 from ..._kernel.state import Query, State
 from .copies import Copying, copies_query
 from .spec import CopySpec, RotationSpec
@@ -37,6 +37,16 @@ def planned_for(copyings: Iterable[Copying], state: State) -> list[Copying]:
     return [one for one in copyings if not any(query in state.unanswered for query in one.questions())]
 
 
+def impossible(copyings: Iterable[Copying]) -> StorageError | None:
+    """Return the failure of the task for copies that cannot be made, or None."""
+    texts = [text for copying in copyings for text in copying.refusals()]
+    if not texts:
+        return None
+    return Incomplete(
+        f"{'; '.join(bounded(texts))}. Originals are kept until these copies can be made.", *map(UnsafePlan, texts)
+    )
+
+
 def kept_for(copies: Iterable[CopySpec], sources: Iterable[SnapshotSet]) -> dict[str, str]:
     """Return, by set's key, why an original is kept: one of these places does not show whether it has a copy."""
     return {a_set.key: f"{copy.where} does not show whether it has a copy" for copy in copies for a_set in sources}
@@ -50,7 +60,7 @@ def unanswered(state: State) -> StorageError | None:
     text = " ".join(causes)
     return Incomplete(
         f"{text} The due snapshots are taken all the same. No snapshot is deleted that depends on the answer.",
-        next(iter(causes.values())),
+        *causes.values(),
     )
 
 
@@ -59,8 +69,4 @@ def joined(*errors: StorageError | None) -> StorageError | None:
     found = [error for error in errors if error is not None]
     if len(found) < 2:
         return found[0] if found else None
-    return Incomplete(" ".join(str(error) for error in found), _cause(found[0]))
-
-
-def _cause(error: StorageError) -> StorageError:
-    return error.cause if isinstance(error, Incomplete) else error
+    return Incomplete(" ".join(str(error) for error in found), *found)

@@ -18,16 +18,13 @@ from ..._kernel.errors import UnsafePlan
 from ..._kernel.plan import Change, Stage, Wait
 from ..._kernel.resources import BlockDevice, Instance, Volume, VolumeAttachment
 from ..._kernel.state import Query
+from ..._kernel.storage_facts import MODIFICATION, modification_query
 from .captures import (
     outdate,
     snapshot_query,
     snapshots_of_runs,
 )
 from .draft import Draft, Move, plain
-from .drift import (
-    modification,
-    modification_query,
-)
 from .former_attachments import FormerAttachment, attachment_tags, deleted_with, present_attachments
 from .match import Match
 from .sites import require_supported_site
@@ -38,11 +35,12 @@ def make_ready(draft: Draft, volume: Volume) -> None:
     """Wait for a volume that is being created, or whose modification has not taken effect. EC2 does not attach it
     before.
     """
-    draft.asked.append(modification_query(volume))
+    draft.asked.append(modification_query(volume.volume_id))
     for tag in (tag_names.FINAL, tag_names.SWAP):
         draft.asked.append(snapshot_query(volume, tag))
         outdate(draft, volume, snapshots_of_runs(draft, volume, tag))
-    if modification(draft.state, volume).get("state") == "modifying":
+    latest = MODIFICATION.of(draft.state, volume.volume_id)
+    if latest is not None and latest.is_to_take_effect:
         draft.settling.append(Wait((volume.volume_id,), "modified"))
 
 
@@ -128,6 +126,7 @@ def plan_detach(
         if link.leaving and not (link.state == "busy" and draft.spec.in_use == "stop"):
             continue  # A stop ends a busy attachment. Otherwise its user unmounts it.
         draft.leaving[link.instance_id].append(link)
+        draft.leavers[link.instance_id].append(match.target.label if match is not None else "")
         running = holder is not None and bool(running_of([holder]))
         if running:
             _interrupt(draft, volume, link, label, why)

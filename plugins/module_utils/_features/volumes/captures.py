@@ -12,6 +12,7 @@ Private to this collection.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from ..._domain.volume_changes import capture_of, snapshot_deletion
 from ..._kernel import proofs
@@ -70,7 +71,7 @@ def plan_capture(
     *final*: for a swap that deletes the volume. *early*: before the first deletion of the plan.
     """
     draft.asked.append(snapshot_query(volume, tag))
-    give_up(draft, volume, snapshots_of_runs(draft, volume, tag), draft.arrivals if into is None else into, newer=True)
+    older = snapshots_of_runs(draft, volume, tag)
     if volume.state == "error":
         raise UnsafePlan(
             f"{match.target.label}: {volume.volume_id} is in the state error, and EBS takes no snapshot of it. "
@@ -78,6 +79,8 @@ def plan_capture(
         )
     require_in_region(match.target.label, volume, "Delete it without a snapshot: final_snapshot: false")
     change = _capture(draft, match, volume, tag, reason, final=final)
+    after = (change.resource, volume.volume_id)
+    give_up(draft, volume, older, draft.arrivals if into is None else into, newer=True, after=after)
     (draft.early_snapshots if early else draft.snapshots).append(change)
     waits = draft.early_snapshot_waits if early else draft.snapshot_waits
     waits.append(Wait((change.resource,), "completed"))
@@ -102,8 +105,17 @@ def _capture(draft: Draft, match: Match, volume: Volume, tag: str, reason: str, 
     )
 
 
-def give_up(draft: Draft, volume: Volume, snapshots: Iterable[Snapshot], into: list[Change], *, newer: bool) -> None:
-    """Delete snapshots that earlier runs took of the volume, with the changes *into*, as far as facts allow it.
+def give_up(
+    draft: Draft,
+    volume: Volume,
+    snapshots: Iterable[Snapshot],
+    into: list[Change],
+    *,
+    newer: bool,
+    after: tuple[str, ...],
+) -> None:
+    """Delete snapshots that earlier runs took of the volume, with the changes *into*, as far as facts allow it, and
+    *after* the steps of other resources.
 
     *newer*: this run takes a newer one, which EC2 accepts once pending ones are completed. A snapshot of an earlier
     version, or of a run long ago, may be a record of another time. It is kept, and a warning names it.
@@ -118,9 +130,9 @@ def give_up(draft: Draft, volume: Volume, snapshots: Iterable[Snapshot], into: l
             if newer and item.state == "pending":
                 draft.settling.append(Wait((item.snapshot_id,), "completed"))
             reason = f"delete: {volume.volume_id} has a newer one" if newer else "delete: the copy is attached"
-            into.append(snapshot_deletion(item, draft.state.region, reason))
+            into.append(replace(snapshot_deletion(item, draft.state.region, reason), after_steps=after))
         else:
-            draft.remove_tags(into, item, (tag_names.SWAP,), f"keep as a snapshot of {volume.volume_id}")
+            draft.remove_tags(into, item, (tag_names.SWAP,), f"keep as a snapshot of {volume.volume_id}", after=after)
             draft.warnings.append(
                 f"{item.snapshot_id}: an earlier run took this snapshot of {volume.volume_id}, and nothing "
                 "proves that it is superfluous. It is kept. Delete it yourself if you do not need it"

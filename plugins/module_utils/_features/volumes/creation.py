@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import SpecError, listed
+from ..._kernel.facts import ENCRYPTION_QUERY, IS_USABLE_ZONE, zone_queries
 from ..._kernel.ids import planned
 from ..._kernel.plan import Change, Wait
 from ..._kernel.resources import Snapshot, Volume, VolumeAttachment
@@ -22,7 +23,7 @@ from .attaching import plan_attachment
 from .draft import Draft, identity_tags
 from .drift import (
     creation,
-    key_query,
+    key_queries,
 )
 from .match import Match
 from .sites import require_supported_site
@@ -36,7 +37,7 @@ def plan_creation(draft: Draft, match: Match) -> None:
     """Plan the volume of an entry that has none, and its attachments."""
     target, name = match.target, match.name
     snapshot_id = _source(draft, target)
-    draft.asked += (Query("GetEbsEncryptionByDefault"), *key_query(match, using=True))
+    draft.asked += (ENCRYPTION_QUERY, *key_queries(match, using=True))
     sourced = target.spec.snapshot_id is not None or target.spec.snapshot_tags is not None
     if sourced and draft.state.snapshot(snapshot_id) is None:
         return
@@ -119,8 +120,8 @@ def creation_change(
     target = match.target
     require_supported_site(target)
     if not target.instances:
-        draft.asked += by_id("DescribeAvailabilityZones", "zone-name", [target.zone])
-        if draft.is_settled and not draft.state.fact(f"{target.zone}/zone"):
+        draft.asked += zone_queries(target.zone)
+        if draft.is_settled and not IS_USABLE_ZONE.of(draft.state, target.zone):
             raise SpecError(f"availability_zone: there is no zone {target.zone} in {draft.state.region} to use")
     request, after = creation(target, tags, draft.state, old=old, snapshot_id=snapshot_id)
     request["TagSpecifications"] = [specification("volume", tags)]

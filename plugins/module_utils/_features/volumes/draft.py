@@ -32,6 +32,26 @@ COOLDOWN = frozenset({"IncorrectModificationState", "VolumeModificationRateExcee
 """The errors with which EBS says "not now": a modification is under way, or the modifications of 24 hours are spent."""
 
 
+_OWNED = (
+    "early_snapshots",
+    "untagging",
+    "cleanup",
+    "in_place",
+    "marks",
+    "detaches",
+    "modifications",
+    "snapshots",
+    "creates",
+    "attaches",
+    "arrivals",
+    "replaced_marks",
+    "releases",
+    "deletions",
+    "leftovers",
+)
+"""The lists of changes in a draft."""
+
+
 @dataclass
 class Move:
     """A volume that is detached and attached again, itself or as a copy."""
@@ -62,9 +82,12 @@ class Draft:
     devices: Devices
     asked: list[Query] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    # Why entries are refused. The others are carried out.
-    refusals: list[StorageError] = field(default_factory=list)
+    # Why instances, entries and purges are refused, by what is refused. The others are carried out.
+    refusals: dict[str, StorageError] = field(default_factory=dict)
+    # The entry of each resource that the plan changes, by its label.
     labels: dict[str, str] = field(default_factory=dict)
+    # The labels of the entries that end attachments of an instance, by its id; an empty one for a purge.
+    leavers: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     # Before anything is interrupted.
     settling: list[Wait] = field(default_factory=list)
     early_snapshots: list[Change] = field(default_factory=list)
@@ -98,10 +121,30 @@ class Draft:
     # Last: these snapshots prove that the copies were made from the deleted volumes.
     leftovers: list[Change] = field(default_factory=list)
 
+    def own(self, label: str, lengths: Mapping[str, int] | None = None) -> dict[str, int]:
+        """Note the label for all changes that have been added since *lengths*, and return the present lengths."""
+        for name in _OWNED if lengths is not None else ():
+            for change in getattr(self, name)[(lengths or {})[name] :]:
+                self.labels.setdefault(change.resource, label)
+        return {name: len(getattr(self, name)) for name in _OWNED}
+
     @property
     def is_settled(self) -> bool:
         """All queries so far are answered. Nothing is refused before."""
         return self.state.knows(*self.asked)
+
+    @property
+    def refused(self) -> tuple[Match, ...]:
+        """The matches of the refused entries."""
+        return tuple(match for match in self.matches if match.target.label in self.refusals)
+
+    @property
+    def purging(self) -> frozenset[str]:
+        """The instances whose undeclared volumes are detached: none with a refused entry."""
+        if not self.spec.purge_volumes:
+            return frozenset()
+        left = {name for match in self.refused for name in match.target.instance_ids}
+        return frozenset(name for name in self.spec.instance_ids if name not in left | self.refusals.keys())
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -124,9 +167,20 @@ class Draft:
             name, parameters = resource.resource_id, {"Tags": boto3_tags(wanted)}
             changes.append(Change("CreateTags", name, self.state.region, parameters, reason, after_steps=after))
 
-    def remove_tags(self, changes: list[Change], resource: Volume | Snapshot, keys: Iterable[str], reason: str) -> None:
-        """Remove tags. Tags that are not there are dropped when the plan is ordered."""
-        self.remove(changes, self.untagged(resource.resource_id, keys, reason))
+    def remove_tags(
+        self,
+        changes: list[Change],
+        resource: Volume | Snapshot,
+        keys: Iterable[str],
+        reason: str,
+        *,
+        after: tuple[str, ...] = (),
+    ) -> None:
+        """Remove tags, after the earlier changes of the resources in *after*. Tags that are not there are dropped when
+        the plan is ordered.
+        """
+        untagged = self.untagged(resource.resource_id, keys, reason)
+        self.remove(changes, dataclasses.replace(untagged, after_steps=after))
 
     def remove(self, changes: list[Change], untagged: Change) -> None:
         """Add the removal of tags to *changes*, as part of one that the same resource has there already.
@@ -137,7 +191,8 @@ class Draft:
             if (known.action, known.resource) == (untagged.action, untagged.resource):
                 keys = [*known.parameters["Tags"], *untagged.parameters["Tags"]]
                 tags = [item for at, item in enumerate(keys) if item not in keys[:at]]
-                changes[number] = dataclasses.replace(known, parameters={"Tags": tags})
+                after = tuple(dict.fromkeys((*known.after_steps, *untagged.after_steps)))
+                changes[number] = dataclasses.replace(known, parameters={"Tags": tags}, after_steps=after)
                 return
         changes.append(untagged)
 

@@ -12,19 +12,19 @@ Private to this collection.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..._domain.volume_types import VOLUME_TYPES, kept_performance, normalised, performance_of
 from ..._kernel.errors import SpecError
+from ..._kernel.facts import ENCRYPTION_BY_DEFAULT, key_of, key_query
 from ..._kernel.resources import Snapshot, Volume
-from ..._kernel.state import Query, State, by_id
+from ..._kernel.state import Query, State
+from ..._kernel.storage_facts import MODIFICATION
 from .match import Match
 from .spec import VolumeSpec, require_values
 from .targets import Target
 
-IN_PROGRESS = ("modifying", "optimizing")
-ENCRYPTION_BY_DEFAULT = "ebsEncryptionByDefault"
 # ModifyVolume: "Changing type to io1/io2/gp3 without Iops" gives 3,000; throughput is 125 unless gp3 stays gp3. A gp2
 # volume that becomes gp3 keeps its performance instead.
 _DEFAULT_IOPS = 3000
@@ -47,31 +47,19 @@ def shown(fields: Fields) -> str:
     return ", ".join(f"{name} {actual} -> {wanted}" for name, (wanted, actual) in fields.items())
 
 
-def key_query(match: Match, *, using: bool = False) -> tuple[Query, ...]:
+def key_queries(match: Match, *, using: bool = False) -> tuple[Query, ...]:
     """Return the query for the key of a name. An ARN is only looked up if the key is to be used."""
     wanted = match.target.spec.kms_key_id
     if wanted is None or (":key/" in wanted and not using):
         return ()
-    return (Query("DescribeKey", arguments=(("KeyId", wanted),), service="kms"),)
+    return (key_query(wanted),)
 
 
 def key_arn(state: State, wanted: str) -> str | None:
     """Return the key's ARN, or None if KMS gives no answer or has no such key. None is never a reason for a swap."""
     if ":key/" in wanted:
         return wanted
-    found = state.fact(f"{wanted}/key")
-    return str(found) if found else None
-
-
-def modification_query(volume: Volume) -> Query:
-    """Return the query for the volume's latest modification. EC2 shows no other."""
-    return by_id("DescribeVolumesModifications", "volume-id", [volume.volume_id])[0]
-
-
-def modification(state: State, volume: Volume) -> Mapping[str, Any]:
-    """Return the volume's latest modification, empty without one or if it was not asked for."""
-    found: Mapping[str, Any] = state.fact(f"{volume.volume_id}/modification") or {}
-    return found
+    return key_of(state, wanted).arn
 
 
 def coming(state: State, volume: Volume) -> Mapping[str, Any]:
@@ -83,12 +71,10 @@ def coming(state: State, volume: Volume) -> Mapping[str, Any]:
         "throughput": volume.throughput,
         "multi_attach_enabled": volume.multi_attach_enabled,
     }
-    latest = modification(state, volume)
+    latest = MODIFICATION.of(state, volume.volume_id)
     # Until it is through, the volume shows its old values, and it may have been read a moment before.
-    if latest.get("state") in IN_PROGRESS:
-        original, target = latest.get("original") or values, latest["target"]
-        if all(original.get(name, value) == value for name, value in values.items()):
-            values.update((name, value) for name, value in target.items() if name in values and value is not None)
+    if latest is not None and latest.is_under_way and asdict(latest.original) == values:
+        values.update((name, value) for name, value in asdict(latest.target).items() if value is not None)
     return values
 
 
@@ -321,7 +307,7 @@ def _new_multi_attach(target: Target, volume_type: str, old: Volume | None) -> b
 
 def _require_key(target: Target, state: State) -> None:
     key = target.spec.kms_key_id
-    if key is not None and state.fact(f"{key}/key") == "":
+    if key is not None and key_of(state, key).is_unusable:
         raise SpecError(
             f"{target.label}: kms_key_id: {key} is not an enabled KMS key in {state.region}. Give the ARN, the "
             "id or the alias (alias/…) of one"
@@ -355,7 +341,7 @@ def _size_of(source: Snapshot | None) -> int | None:
 
 def _encrypted(label: str, spec: VolumeSpec, state: State, source: Volume | Snapshot | None) -> bool:
     """Return whether the new volume will be encrypted. Raises SpecError if the entry says otherwise."""
-    by_default = bool(state.fact(ENCRYPTION_BY_DEFAULT))
+    by_default = bool(ENCRYPTION_BY_DEFAULT.of(state))
     from_source = source is not None and source.encrypted
     if spec.encrypted is False and from_source:
         raise SpecError(

@@ -10,15 +10,15 @@ Private to this collection.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 
 from ..._domain.attachments import attachment_limit
 from ..._domain.device_names import device_letters
-from ..._domain.instance_facts import type_facts
-from ..._domain.power_cycle import stop_troubles
+from ..._domain.power_cycle import stop_troubles, unanswered_about
 from ..._domain.succession import successor
 from ..._kernel import tags as tag_names
-from ..._kernel.errors import Ambiguous, SpecError, StorageError, UnsafePlan, bounded, listed
+from ..._kernel.errors import Ambiguous, SpecError, StorageError, Unanswered, UnsafePlan, bounded, listed
+from ..._kernel.facts import type_facts
 from ..._kernel.plan import Change
 from ..._kernel.resources import Instance, Volume
 from .draft import Draft
@@ -29,6 +29,7 @@ from .drift import (
 )
 from .former_attachments import deleted_with
 from .match import Match
+from .power import stopping_instances
 from .targets import replaced_by
 
 
@@ -100,17 +101,42 @@ def require_mendable(draft: Draft, match: Match, drift: Drift) -> None:
         )
 
 
-def require_stoppable(draft: Draft, stopping: Sequence[Instance]) -> None:
-    """Raise UnsafePlan for instances that EC2 would not stop, or that would lose data or not come back."""
-    troubles = [
-        f"{instance.instance_id} {trouble}"
-        for instance in stopping
-        for trouble in stop_troubles(
+def faults(draft: Draft) -> dict[str, StorageError]:
+    """Return why entries of a settled draft are refused after all, by label, and purges by the instance."""
+    found: dict[str, StorageError] = {}
+    for labels, error in (*_taken_devices(draft), *_beyond_limits(draft), *_replaced(draft), *_unstoppable(draft)):
+        found.update((label, found.get(label, error)) for label in labels)
+    return found
+
+
+def _taken_devices(draft: Draft) -> Iterator[tuple[list[str], StorageError]]:
+    """Yield the entries whose device holds another volume, with the error."""
+    for change in draft.attaches:
+        instance_id, device = change.parameters["InstanceId"], change.parameters["Device"]
+        label = draft.labels[change.resource]
+        try:
+            draft.devices.require_free(label, change.resource, instance_id, device, draft.freed)
+        except StorageError as error:
+            yield [label], error
+
+
+def _unstoppable(draft: Draft) -> Iterator[tuple[list[str], StorageError]]:
+    """Yield the entries, or the purge, for which an instance would stop that EC2 would not stop, or that would lose
+    data or not come back.
+    """
+    for instance in stopping_instances(draft):
+        name = instance.instance_id
+        silent = unanswered_about(draft.state, instance)
+        troubles = stop_troubles(
             draft.state, instance, lose_instance_store=draft.spec.lose_instance_store, remember=True
         )
-    ]
-    if troubles:
-        raise UnsafePlan(f"in_use: stop: {'; '.join(bounded(troubles))}. Nothing was changed.")
+        texts = [f"{name}: {error}" for error in silent] or [f"{name} {trouble}" for trouble in troubles]
+        if texts:
+            text = f"in_use: stop: {'; '.join(bounded(texts)).rstrip('.')}."
+            yield (
+                [label or name for label in draft.leavers[name]],
+                Unanswered(text, silent) if silent else UnsafePlan(text),
+            )
 
 
 def at_rest(draft: Draft, instance_ids: Iterable[str]) -> list[Instance]:
@@ -119,21 +145,31 @@ def at_rest(draft: Draft, instance_ids: Iterable[str]) -> list[Instance]:
     return [item for item in found if item is not None and item.state in ("stopping", "stopped")]
 
 
-def require_unreplaced(draft: Draft) -> None:
-    """Raise SpecError for an attachment to an instance that a relaunch has retired."""
-    joined = {str(change.parameters["InstanceId"]): draft.labels[change.resource] for change in draft.attaches}
+def _replaced(draft: Draft) -> Iterator[tuple[list[str], StorageError]]:
+    """Yield the entries with an attachment to an instance that a relaunch has retired, with the error."""
+    joined: dict[str, list[str]] = defaultdict(list)
+    for change in draft.attaches:
+        joined[str(change.parameters["InstanceId"])].append(draft.labels[change.resource])
     for instance in at_rest(draft, joined):
-        living = successor(draft.state, instance.instance_id)
+        labels = joined[instance.instance_id]
+        try:
+            living = successor(draft.state, instance.instance_id)
+        except Ambiguous as error:
+            yield labels, error
+            continue
         if living is not None:
-            raise SpecError(
-                f"{joined[instance.instance_id]}: {replaced_by(instance.instance_id, living)}. To continue with "
-                f"{instance.instance_id}, start it first"
+            yield (
+                labels,
+                SpecError(
+                    f"{listed(labels)}: {replaced_by(instance.instance_id, living)}. To continue with "
+                    f"{instance.instance_id}, start it first"
+                ),
             )
 
 
-def require_limits(draft: Draft) -> None:
-    """Raise an error beyond EC2's limit of attachments for the instance type, and for
-    Multi-Attach without Nitro.
+def _beyond_limits(draft: Draft) -> Iterator[tuple[list[str], StorageError]]:
+    """Yield the entries beyond EC2's limit of attachments for the instance type, and those with Multi-Attach without
+    Nitro.
     """
     joining: dict[str, list[Change]] = defaultdict(list)
     for change in draft.attaches:
@@ -145,19 +181,25 @@ def require_limits(draft: Draft) -> None:
         instance = draft.state.instance(instance_id)
         if instance is None:
             continue
+        labels = [draft.labels[change.resource] for change in changes]
         facts = type_facts(draft.state, instance.instance_type)
         if shared and facts.get("Hypervisor") not in (None, "nitro"):
-            raise UnsafePlan(
-                f"multi_attach: the type {instance.instance_type} of {instance_id} is not built on Nitro. Use a "
-                "Nitro type"
+            yield (
+                labels,
+                UnsafePlan(
+                    f"multi_attach: the type {instance.instance_type} of {instance_id} is not built on Nitro. Use a "
+                    "Nitro type"
+                ),
             )
         limit = attachment_limit(draft.state, instance)
         leaving = sum(change.parameters["InstanceId"] == instance_id for change in draft.detaches)
         if limit is not None and (number := limit.excess(len(changes) - leaving)):
-            names = listed(draft.labels[change.resource] for change in changes)
-            raise UnsafePlan(
-                f"{names}: the type {instance.instance_type} of {instance_id} takes {limit.text}; with these it "
-                f"would have {number}. Detach others first, or choose a larger type"
+            yield (
+                labels,
+                UnsafePlan(
+                    f"{listed(labels)}: the type {instance.instance_type} of {instance_id} takes {limit.text}; with "
+                    f"these it would have {number}. Detach others first, or choose a larger type"
+                ),
             )
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from ..._kernel import tags as tag_names
-from ..._kernel.errors import Ambiguous, SpecError, UnsafePlan, listed
+from ..._kernel.errors import Ambiguous, SpecError, StorageError, UnsafePlan, listed
 from ..._kernel.resources import Volume
 from ..._kernel.state import Query, State, by_id
 from .claims import KnownVolumes
@@ -43,10 +43,7 @@ def first_queries(spec: VolumesSpec) -> tuple[Query, ...]:
 
 
 def matches(spec: VolumesSpec, state: State) -> tuple[Match, ...]:
-    """Return the match of each target. If tags leave an entry's volume open, only that entry is refused.
-
-    Raises SpecError for bad input, and UnsafePlan for a named volume that somebody else has.
-    """
+    """Return the match of each target. An entry whose volume is open, or somebody else's, is refused alone."""
     known = KnownVolumes(state)
     found = _adopted(_refusing(target, partial(_match, target, known)) for target in targets(spec, state))
     if spec.move:
@@ -92,15 +89,15 @@ def kept_group_queries(spec: VolumesSpec, state: State) -> tuple[Query, ...]:
 
 
 def _refusing(target: Target, find: Callable[[], Match], name: str = "") -> Match:
-    """Return the match of *find*, or a refused match if it refuses the entry. Raises SpecError for bad input."""
+    """Return the match of *find*, or a refused match if it refuses the entry."""
     try:
         return find()
-    except (Ambiguous, UnsafePlan) as error:
+    except StorageError as error:
         return Match(target, name or target.spec.name or target.spec.volume_id or "", refused=error)
 
 
 def _claimed_once(found: Iterable[Match]) -> tuple[Match, ...]:
-    """Refuse an entry that only tags lead to a volume of another entry. Raises SpecError where both name it."""
+    """Refuse an entry that only tags lead to a volume of another entry, and both where both name it."""
     several = list(found)
     claimed: dict[str, int] = {}
     # The surest first; of several as sure, the first of the declaration.
@@ -111,11 +108,14 @@ def _claimed_once(found: Iterable[Match]) -> tuple[Match, ...]:
         if taken is None:
             claimed.update((volume.volume_id, number) for volume in volumes)
             continue
-        other = several[claimed[taken.volume_id]].target
-        error = SpecError(f"{match.target.label}: {other.label} names {taken.volume_id} too")
+        holder = claimed[taken.volume_id]
+        contested = [(number, several[holder].target)]
         if _sureness(match) > _BY_TAGS:
-            raise error
-        several[number] = Match(match.target, match.name, doubts=match.doubts, refused=error)
+            contested.append((holder, match.target))
+        for at, other in contested:
+            one = several[at]
+            error = SpecError(f"{one.target.label}: {other.label} names {taken.volume_id} too")
+            several[at] = Match(one.target, one.name, doubts=one.doubts, refused=one.refused or error)
     return tuple(several)
 
 
@@ -128,15 +128,10 @@ def _sureness(match: Match) -> int:
 
 
 def _ours(match: Match, state: State) -> Match:
-    """Return the match, refused if its volume belongs to somebody else. Raises UnsafePlan if the entry names it."""
+    """Return the match, refused if its volume belongs to somebody else."""
     try:
         require_ours(match, state)
     except UnsafePlan as error:
-        spec, volume = match.target.spec, match.volume
-        tagged = volume is not None and volume.tags.get(tag_names.SPEC) not in (None, match.target.group)
-        named = volume is not None and match.how == "volume_id" and volume.volume_id == spec.volume_id
-        if named and not tagged:
-            raise
         return Match(match.target, match.name, doubts=match.doubts, refused=error)
     return match
 
@@ -154,7 +149,7 @@ def _adopted(found: Iterable[Match]) -> tuple[Match, ...]:
 
 
 def _with_one_name_each(found: Iterable[Match]) -> tuple[Match, ...]:
-    """Refuse an entry with a name from its volume's tag that another entry has. Raises SpecError if both give it."""
+    """Refuse an entry with a name from its volume's tag that another entry has."""
     several = list(found)
     called: dict[tuple[str, str], int] = {}
     for number, match in enumerate(several):
@@ -165,8 +160,6 @@ def _with_one_name_each(found: Iterable[Match]) -> tuple[Match, ...]:
         by_tag = holder if match.target.spec.name is not None and other.target.spec.name is None else number
         later, first = (other, match) if by_tag == holder else (match, other)
         error = SpecError(f"{later.target.label}: {first.target.label} has the name {later.name} too")
-        if later.target.spec.name is not None:
-            raise error
         several[by_tag] = Match(later.target, later.name, doubts=later.doubts, refused=error)
         called[match.target.group, match.name] = number if by_tag == holder else holder
     return tuple(several)

@@ -17,14 +17,12 @@ from ..._kernel.errors import UnsafePlan, listed
 from ..._kernel.plan import Change, Wait
 from ..._kernel.resources import Volume
 from ..._kernel.state import State
+from ..._kernel.storage_facts import MODIFICATION, Modification, modification_query
 from ..._kernel.tags import carried
 from .draft import COOLDOWN, Draft, identity_tags
 from .drift import (
-    IN_PROGRESS,
     Drift,
     coming,
-    modification,
-    modification_query,
     modify_request,
     shown,
 )
@@ -73,9 +71,9 @@ def plan_modification(
 
     *moving*: the plan attaches the volume. Raises UnsafePlan where the task may neither wait for EBS nor defer.
     """
-    latest = modification(draft.state, volume)
+    latest = MODIFICATION.of(draft.state, volume.volume_id)
     if drift.modify:
-        draft.asked.append(modification_query(volume))
+        draft.asked.append(modification_query(volume.volume_id))
     request = modify_request(match, drift)
     several = moving and (volume.attachments or len(match.target.instances) > 1)
     if "MultiAttachEnabled" in request and several and draft.spec.on_cooldown == "defer":
@@ -84,16 +82,16 @@ def plan_modification(
             "cannot defer it. Use on_cooldown: wait"
         )
     if not request:
-        if latest.get("state") == "modifying":
+        if latest is not None and latest.is_to_take_effect:
             # An earlier run has asked for it.
             draft.in_place_waits.append(Wait((volume.volume_id,), "modified", final=not moving))
         return
     reason = shown(drift.modify)
-    if latest.get("state") in IN_PROGRESS:
+    if latest is not None and latest.is_under_way:
         if draft.spec.on_cooldown == "defer":
             return
-        _await_cooldown(draft, match, volume, reason)
-    if latest:
+        _await_cooldown(draft, match, volume, latest, reason)
+    if latest is not None:
         reason += "; EC2 decides whether the volume's modifications of the last 24 hours allow it"
     changes, waits = (
         (draft.modifications, draft.modification_waits) if apart else (draft.in_place, draft.in_place_waits)
@@ -102,13 +100,12 @@ def plan_modification(
     waits.append(Wait((volume.volume_id,), "modified", final=not moving))
 
 
-def _await_cooldown(draft: Draft, match: Match, volume: Volume, reason: str) -> None:
+def _await_cooldown(draft: Draft, match: Match, volume: Volume, latest: Modification, reason: str) -> None:
     """Wait for the end of a modification. Raises UnsafePlan if the task says ``on_cooldown: fail``."""
-    latest = modification(draft.state, volume)
     if draft.spec.on_cooldown == "fail":
         raise UnsafePlan(
             f"{match.target.label}: {volume.volume_id} cannot be changed now ({reason}). A modification is "
-            f"{latest['state']} ({latest.get('progress') or 0} % done). Set on_cooldown: wait, or "
+            f"{latest.state} ({latest.progress or 0} % done). Set on_cooldown: wait, or "
             "on_cooldown: defer to change it later"
         )
     draft.cooling.append(volume.volume_id)
@@ -124,7 +121,7 @@ def _modify(draft: Draft, volume: Volume, drift: Drift, request: dict[str, Any],
         reason,
         dict(actual),
         {**actual, **{name: wanted for name, (wanted, _actual) in drift.modify.items()}},
-        identity=modification_query(volume),
+        identity=modification_query(volume.volume_id),
         deferrable=COOLDOWN if draft.spec.on_cooldown == "defer" else frozenset(),
     )
 

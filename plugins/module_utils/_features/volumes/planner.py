@@ -14,18 +14,17 @@ Private to this collection.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from ..._domain.hold import forget, has_passing_address, lost_address, wants_start
-from ..._domain.instance_facts import type_queries
 from ..._domain.power_cycle import stop_queries
 from ..._domain.succession import successor_queries
 from ..._kernel import tags as tag_names
 from ..._kernel.display import counted
 from ..._kernel.errors import Incomplete, StorageError, UnsafePlan, bounded, listed
-from ..._kernel.plan import Feature, Plan
+from ..._kernel.facts import type_queries
+from ..._kernel.plan import Feature, Plan, Stage
 from ..._kernel.resources import Volume
 from ..._kernel.state import Query, State, by_id
 from .attaching import await_creation
@@ -35,19 +34,11 @@ from .draft import Draft
 from .drift import (
     compare,
     key_arn,
-    key_query,
+    key_queries,
 )
 from .former_attachments import recorded_attachments
 from .free_devices import Devices
-from .guards import (
-    at_rest,
-    require_limits,
-    require_mendable,
-    require_stoppable,
-    require_unreplaced,
-    require_untouched,
-    unproven_claim,
-)
+from .guards import at_rest, faults, require_mendable, require_untouched, unproven_claim
 from .identity import first_queries, kept_group_queries, matches
 from .in_place import comes_off, plan_modification, plan_tags
 from .match import Match
@@ -58,52 +49,53 @@ from .sites import BY_OTHER_MEANS, require_in_region
 from .spec import VolumesSpec, parse
 from .stages import stages_of
 from .swaps import discard_copy, finish_swap, plan_swap
-from .targets import gone_queries
+from .targets import gone_queries, refused_instances
 from .undeclared import no_longer_declared, orphans, plan_purge
 
 
 def plan(spec: VolumesSpec, state: State, now: datetime) -> Plan:
-    """Return the plan that makes the declaration hold. Raises SpecError, Ambiguous, UnsafePlan.
+    """Return the plan that makes the declaration hold. Raises the errors if nothing is left to plan.
 
-    Three queries suffice for a declaration without drift. More are asked only about changes.
+    Three queries suffice for a declaration without drift. More are asked only about changes. An entry or an instance
+    that cannot be planned is refused by name, and the plan has the others.
     """
     state.require(*first_queries(spec))
     state.require(*proof_queries(spec, state), *gone_queries(spec, state))
     state.require(*kept_group_queries(spec, state))
-    draft = _settled_draft(spec, state, now)
-    state.require(*_questions(draft))
-    return _finished(draft)
-
-
-def _settled_draft(spec: VolumesSpec, state: State, now: datetime) -> Draft:
-    """Return the draft of all entries that are not refused. Raises SpecError and UnsafePlan for bad input of the
-    others.
-
-    An entry that only tags lead to its volume, or to none, ends no run. It is refused, and the draft starts again.
-    """
-    found = matches(spec, state)
+    refusals = dict[str, StorageError](refused_instances(spec, state))
     while True:
-        draft = Draft(spec, state, now, found, Devices(spec, state, found))
+        draft = _draft(spec, state, now, refusals)
         failed = _fill(draft)
         if not failed:
-            return draft
-        found = tuple(replace(match, refused=failed.get(number, match.refused)) for number, match in enumerate(found))
+            state.require(*_questions(draft))
+            failed = faults(draft)
+        if not failed:
+            made, failed = _staged(draft)
+            if not failed:
+                return _finished(draft, made)
+        # Without these, others may be possible, or impossible: the draft starts again.
+        refusals = {**refusals, **failed}
 
 
-def _fill(draft: Draft) -> dict[int, StorageError]:
-    """Plan all entries, then the volumes without one. Return the errors of the entries that are to be refused."""
-    failed: dict[int, StorageError] = {}
-    for number, match in enumerate(draft.matches):
+def _draft(spec: VolumesSpec, state: State, now: datetime, refusals: Mapping[str, StorageError]) -> Draft:
+    """Return an empty draft without the entries, instances and purges in *refusals*."""
+    found = matches(spec, state)
+    unfound = {match.target.label: match.refused for match in found if match.refused is not None}
+    return Draft(spec, state, now, found, Devices(spec, state, found), refusals={**unfound, **refusals})
+
+
+def _fill(draft: Draft) -> dict[str, StorageError]:
+    """Plan all entries, then the volumes without one. Return why entries, and purges by instance, are to be refused."""
+    failed: dict[str, StorageError] = {}
+    for match in draft.matches:
+        label, lengths = match.target.label, draft.own("")
         try:
             _plan_entry(draft, match)
         except StorageError as error:
-            if not match.is_told_by_tags:
-                raise
-            failed[number] = error
-    if draft.spec.purge_volumes and draft.refusals:
-        draft.warnings.append("purge_volumes: no volume is detached, since an entry is refused")
-    elif draft.spec.purge_volumes:
-        plan_purge(draft)
+            failed[label] = error
+        draft.own(label, lengths)
+    if draft.spec.purge_volumes and not failed:
+        failed = plan_purge(draft)
     draft.warnings += no_longer_declared(orphans(draft))
     return failed
 
@@ -133,10 +125,11 @@ def _questions(draft: Draft) -> Iterator[Query]:
 
 
 def _plan_entry(draft: Draft, match: Match) -> None:
-    refused = match.refused or unproven_claim(draft, match)
-    if refused is not None:
+    label = match.target.label
+    if label not in draft.refusals and (unproven := unproven_claim(draft, match)) is not None:
+        draft.refusals[label] = unproven
+    if label in draft.refusals:
         draft.warnings += match.doubts
-        draft.refusals.append(refused)
         return
     for stale in match.stale:
         discard_copy(draft, match, stale)
@@ -172,7 +165,7 @@ def _converge(draft: Draft, match: Match, volume: Volume) -> None:
             f"{match.target.label}: {volume.volume_id} is in the state error, since EBS has lost it or could not "
             "create it. To get a new one, first delete this one with state: absent and final_snapshot: false"
         )
-    draft.asked += key_query(match)
+    draft.asked += key_queries(match)
     wanted_key = match.target.spec.kms_key_id
     if wanted_key is not None and volume.encrypted and key_arn(draft.state, wanted_key) is None:
         draft.warnings.append(
@@ -193,33 +186,33 @@ def _converge(draft: Draft, match: Match, volume: Volume) -> None:
     plan_modification(draft, match, volume, drift, moving=moving, apart=apart)
 
 
-def _finished(draft: Draft) -> Plan:
-    """Return the plan. Raises UnsafePlan for a plan that EC2 would refuse, or without the user's consent."""
-    for change in draft.attaches:
-        instance_id, device = change.parameters["InstanceId"], change.parameters["Device"]
-        label = draft.labels[change.resource]
-        draft.devices.require_free(label, change.resource, instance_id, device, draft.freed)
-    require_limits(draft)
-    require_unreplaced(draft)
+def _staged(draft: Draft) -> tuple[tuple[Stage, ...], dict[str, StorageError]]:
+    """Return the stages of the plan, and why entries are to be refused: their resources have no room for tags."""
     stopping = stopping_instances(draft)
-    require_stoppable(draft, stopping)
     involved = involved_instances(draft, stopping)
     restored = [*stopping, *(item for item in involved if wants_start(item))]
     started = [item for item in involved if item.state in ("running", "pending") and is_over(draft, item)]
     draft.arrivals += [forget(item, draft.state.region, "end the hold") for item in started]
     draft.warnings += [lost_address(item) for item in stopping if has_passing_address(item)]
-    stages, warnings = stages_of(draft, stopping, restored), tuple(dict.fromkeys(draft.warnings))
+    return stages_of(draft, stopping, restored)
+
+
+def _finished(draft: Draft, stages: tuple[Stage, ...]) -> Plan:
+    """Return the plan. Raises the refusals if it changes nothing."""
     refused = _refused(draft)
     if refused is not None and not any(stage.changes for stage in stages):
         raise refused
-    return Plan(stages, warnings, refused=refused)
+    return Plan(stages, tuple(dict.fromkeys(draft.warnings)), refused=refused)
 
 
 def _refused(draft: Draft) -> StorageError | None:
     """Return the error of the task after the other entries are applied, or None."""
-    if len(draft.refusals) < 2:
-        return next(iter(draft.refusals), None)
-    return Incomplete("; ".join(bounded(map(str, draft.refusals))), draft.refusals[0])
+    order = [*draft.spec.instance_ids, *(match.target.label for match in draft.matches)]
+    found = [draft.refusals[name] for name in order if name in draft.refusals]
+    errors = list({str(error): error for error in found}.values())
+    if len(errors) < 2:
+        return next(iter(errors), None)
+    return Incomplete("; ".join(bounded(str(error).rstrip(".") for error in errors)), *errors)
 
 
 def headline(_spec: VolumesSpec, result: Mapping[str, Any]) -> str:

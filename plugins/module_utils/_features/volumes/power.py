@@ -33,14 +33,18 @@ def involved_instances(draft: Draft, stopping: Sequence[Instance]) -> list[Insta
     A hold may belong to somebody else. It belongs to this module if a volume of the declaration claims to have been
     there, and no fact refutes that.
     """
-    own = [item for match in draft.matches for item in (match.volume, *match.replaced, *match.stale)]
-    wanted = set(draft.spec.instance_ids)
+    refused = {match.target.label for match in draft.refused}
+    matches = [match for match in draft.matches if match.target.label not in refused]
+    own = [item for match in matches for item in (match.volume, *match.replaced, *match.stale)]
+    # Without the volume of a refused entry, an instance is not started.
+    left = {name for match in draft.refused for name in match.target.instance_ids}
+    wanted = set(draft.spec.instance_ids) - left
     own += [item for item in draft.state.all(Volume) if wanted & {link.instance_id for link in item.attachments}]
     own += [*purged(draft), *(draft.state.volume(volume_id) for volume_id, _instance_id in sorted(draft.freed))]
     volumes = [item for item in own if item is not None]
     found, warnings = involved(draft.state, volumes, draft.freed, draft.spec.instance_ids)
     draft.warnings += warnings
-    return [item for item in found if item not in stopping]
+    return [item for item in found if item not in stopping and item.instance_id not in left]
 
 
 def is_over(draft: Draft, instance: Instance) -> bool:

@@ -16,11 +16,15 @@ from typing import Any
 
 from ..._kernel import proofs
 from ..._kernel import tags as tag_names
+from ..._kernel.errors import StorageError
+from ..._kernel.facts import DEFERRAL
 from ..._kernel.ids import is_planned
 from ..._kernel.resources import Snapshot, Volume, view
 from ..._kernel.state import State
+from ..._kernel.storage_facts import MODIFICATION
+from ..._kernel.times import format_moment
 from .draft import plain
-from .drift import Drift, compare, modification
+from .drift import Drift, compare
 from .former_attachments import deleted_with
 from .identity import matches
 from .match import Match
@@ -38,10 +42,24 @@ def result(spec: VolumesSpec, state: State) -> dict[str, Any]:
             continue
         entries = list(_entries(match, state))
         volumes += entries
-        fields = compare(match, state).modify if match.target.spec.state == "present" else {}
-        if match.volume is not None and fields:
+        fields = _drift(match, state).modify
+        if match.volume is not None and fields and _is_deferred(match.volume, state):
             deferred.append(_deferred(match, match.volume, fields, state))
     return {"volumes": volumes, "deferred": deferred, "final_snapshots": list(_final_snapshots(state))}
+
+
+def _drift(match: Match, state: State) -> Drift:
+    """Return the drift of an entry; none of one that the plan has refused for its values."""
+    try:
+        return compare(match, state) if match.target.spec.state == "present" else Drift()
+    except StorageError:
+        return Drift()
+
+
+def _is_deferred(volume: Volume, state: State) -> bool:
+    """Return whether EBS makes no change now. A refused entry has drift too."""
+    latest = MODIFICATION.of(state, volume.volume_id)
+    return DEFERRAL.of(state, volume.volume_id) is not None or (latest is not None and latest.is_under_way)
 
 
 def _final_snapshots(state: State) -> Iterator[dict[str, str]]:
@@ -64,8 +82,8 @@ def _entries(match: Match, state: State) -> Iterator[dict[str, Any]]:
     """Yield the match's volume on each of the target's instances, or once without instances."""
     volume, target = match.volume, match.target
     instance_ids: Sequence[str | None] = [instance.instance_id for instance in target.instances] or [None]
-    drift = compare(match, state) if target.spec.state == "present" else Drift()
-    latest = modification(state, volume) if volume is not None else {}
+    drift = _drift(match, state)
+    latest = MODIFICATION.of(state, volume.volume_id) if volume is not None else None
     links = volume.attachments if volume is not None else ()
     fields = view(volume) if volume is not None else {}
     volume_id = volume.volume_id if volume is not None else None
@@ -99,7 +117,7 @@ def _entries(match: Match, state: State) -> Iterator[dict[str, Any]]:
             "tags": fields.get("tags") or {},
             "multi_attach": fields.get("multi_attach_enabled"),
             "delete_on_termination": deleted_with(state, volume, instance_id) if link is not None else None,
-            "modification_state": latest.get("state"),
+            "modification_state": latest.state if latest is not None else None,
             "next_modification_at": _not_before(state, volume_id),
             "drift": {
                 name: {"wanted": wanted, "actual": actual}
@@ -109,23 +127,21 @@ def _entries(match: Match, state: State) -> Iterator[dict[str, Any]]:
         }
 
 
-def _refusal(state: State, volume_id: str | None) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = state.fact(f"{volume_id}/deferred") or {}
-    return found
-
-
 def _not_before(state: State, volume_id: str | None) -> str | None:
-    return _refusal(state, volume_id).get("not_before")
+    refusal = DEFERRAL.of(state, volume_id)
+    return format_moment(refusal.not_before) if refusal is not None and refusal.not_before is not None else None
 
 
 def _deferred(match: Match, volume: Volume, fields: Mapping[str, Any], state: State) -> dict[str, Any]:
-    refusal, latest = _refusal(state, volume.volume_id), modification(state, volume)
-    reason = refusal.get("message") or f"a modification is {latest.get('state')}"
+    refusal, latest = DEFERRAL.of(state, volume.volume_id), MODIFICATION.of(state, volume.volume_id)
+    reason = f"a modification is {latest.state if latest is not None else None}"
+    if refusal is not None and refusal.message:
+        reason = refusal.message
     return {
         "volume_id": volume.volume_id,
         "name": match.name,
         "instance_id": match.target.instances[0].instance_id if match.target.instances else None,
         "changes": {name: {"wanted": wanted, "actual": actual} for name, (wanted, actual) in fields.items()},
         "reason": reason,
-        "next_modification_at": refusal.get("not_before"),
+        "next_modification_at": _not_before(state, volume.volume_id),
     }

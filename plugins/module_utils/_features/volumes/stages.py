@@ -18,17 +18,19 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ..._domain.power_cycle import held_stop, restore_stages
 from ..._domain.volume_changes import deletion_of_unmade
+from ..._kernel.errors import SpecError, StorageError
 from ..._kernel.plan import ANY_FAILURE, Change, Stage, Wait, apart
 from ..._kernel.resources import Fact, Instance
-from ..._kernel.state import State
 from ..._kernel.tags import require_room
 from .attaching import attached_again, attachments_forgotten, flag_changes
 from .draft import COOLDOWN, Draft
 from .swaps import swaps_undone
 
 
-def stages_of(draft: Draft, stopping: Sequence[Instance], restored: Sequence[Instance]) -> tuple[Stage, ...]:
-    """Return the stages of the plan.
+def stages_of(
+    draft: Draft, stopping: Sequence[Instance], restored: Sequence[Instance]
+) -> tuple[tuple[Stage, ...], dict[str, StorageError]]:
+    """Return the stages of the plan, and by entry why it is to be refused: a resource would have too many tags.
 
     *stopping*: running instances that are stopped for it. *restored*: those that are started afterwards.
     """
@@ -51,11 +53,12 @@ def stages_of(draft: Draft, stopping: Sequence[Instance], restored: Sequence[Ins
     deleted = tuple(change.resource for change in draft.deletions)
     waits = (Wait(deleted, "deleted", final=True),) if deleted else ()
     ending = [Stage(tuple(changes)) for changes in (draft.arrivals, draft.replaced_marks, draft.releases)]
-    # In this order for each swap: a volume and its copy must never look alike.
-    stages += apart([*ending, Stage(tuple(draft.deletions), waits)], "ending")
-    # After everything else: a snapshot proves a copy until the end.
-    stages += [Stage((change,)) for change in draft.leftovers]
-    return _predicted(stages, draft.state)
+    # In this order for each swap: a volume and its copy must never look alike, and a snapshot proves the copy until the
+    # end.
+    stages += apart(
+        [*ending, Stage(tuple(draft.deletions), waits), *(Stage((change,)) for change in draft.leftovers)], "ending"
+    )
+    return _predicted(stages, draft)
 
 
 def _cooling_waits(draft: Draft) -> tuple[Wait, ...]:
@@ -114,6 +117,7 @@ def _attachments(draft: Draft, moving: set[str]) -> Iterator[Stage]:
     named = draft.spec.group is not None or draft.spec.move
     if named and len(draft.spec.instance_ids) == 1 and len(attaches) > 1:
         first = attaches.pop(0)
+        attaches = [dataclasses.replace(change, after_steps=(first.resource,)) for change in attaches]
         yield Stage((first,), _merged(wait for wait in waits if first.resource in wait.resources))
         waits = [wait for wait in waits if first.resource not in wait.resources]
     yield Stage(tuple(attaches), _merged(waits))
@@ -153,43 +157,59 @@ def _with_rollback(stage: Stage, back: tuple[Stage, ...]) -> Stage:
     return dataclasses.replace(stage, on_failure=back, rollback_on=ANY_FAILURE) if back else stage
 
 
-def _predicted(stages: Iterable[Stage], state: State) -> tuple[Stage, ...]:
+def _predicted(stages: Iterable[Stage], draft: Draft) -> tuple[tuple[Stage, ...], dict[str, StorageError]]:
     """Return the stages without changes that have no effect. Every change of tags has the tags before and after it.
 
-    Raises SpecError for a resource that would have more tags than EC2 takes.
+    The errors, by entry, are about resources that would have more tags than EC2 takes.
     """
-    tags = {
-        resource_id: dict(resource.tags)
-        for resource_id, resource in state.resources.items()
-        if not isinstance(resource, Fact)
-    }
+    tags = _Tags(draft)
     kept: list[Stage] = []
     for stage in stages:
-        changes: list[Change] = []
-        for change in stage.changes:
-            if change.creates:
-                tags[change.resource] = dict((change.after or {}).get("tags") or {})
-                require_room(tags[change.resource], change.resource, change.reason)
-            if not change.operation.retags:
-                changes.append(change)
-                continue
-            before = tags.get(change.resource, {})
-            asked = change.parameters["Tags"]
-            if change.action == "CreateTags":
-                asked = [item for item in asked if before.get(item["Key"]) != item["Value"]]
-                after = {**before, **{item["Key"]: item["Value"] for item in asked}}
-                require_room(after, change.resource, change.reason)
-            else:
-                asked = [item for item in asked if item["Key"] in before]
-                gone = {item["Key"] for item in asked}
-                after = {key: value for key, value in before.items() if key not in gone}
-            if asked:
-                tags[change.resource] = after
-                changes.append(
-                    dataclasses.replace(
-                        change, parameters={"Tags": asked}, before={"tags": before}, after={"tags": after}
-                    )
-                )
+        changes = tuple(found for change in stage.changes if (found := tags.after(change)) is not None)
         if changes or stage.waits:
-            kept.append(dataclasses.replace(stage, changes=tuple(changes)))
-    return tuple(kept)
+            kept.append(dataclasses.replace(stage, changes=changes))
+    return tuple(kept), tags.failed
+
+
+class _Tags:
+    """The tags of each resource as the plan changes them. ``failed``: by entry, the error about a lack of room."""
+
+    def __init__(self, draft: Draft) -> None:
+        self._labels = draft.labels
+        self._tags = {
+            resource_id: dict(resource.tags)
+            for resource_id, resource in draft.state.resources.items()
+            if not isinstance(resource, Fact)
+        }
+        self.failed: dict[str, StorageError] = {}
+
+    def after(self, change: Change) -> Change | None:
+        """Return the change with the tags before and after it, or None for a change of tags without an effect."""
+        if change.creates:
+            self._set(change, dict((change.after or {}).get("tags") or {}))
+        if not change.operation.retags:
+            return change
+        before = self._tags.get(change.resource, {})
+        asked = change.parameters["Tags"]
+        if change.action == "CreateTags":
+            asked = [item for item in asked if before.get(item["Key"]) != item["Value"]]
+            after = {**before, **{item["Key"]: item["Value"] for item in asked}}
+        else:
+            asked = [item for item in asked if item["Key"] in before]
+            gone = {item["Key"] for item in asked}
+            after = {key: value for key, value in before.items() if key not in gone}
+        if not asked:
+            return None
+        self._set(change, after)
+        return dataclasses.replace(change, parameters={"Tags": asked}, before={"tags": before}, after={"tags": after})
+
+    def _set(self, change: Change, tags: dict[str, str]) -> None:
+        self._tags[change.resource] = tags
+        if change.action == "DeleteTags":
+            return
+        try:
+            require_room(tags, change.resource, change.reason)
+        except SpecError as error:
+            if change.resource not in self._labels:
+                raise
+            self.failed.setdefault(self._labels[change.resource], error)

@@ -15,10 +15,12 @@ from collections.abc import Iterable, Iterator
 from ..._kernel import proofs
 from ..._kernel import tags as tag_names
 from ..._kernel.errors import UnsafePlan, listed
+from ..._kernel.facts import ENCRYPTION_QUERY
 from ..._kernel.ids import kind_of, planned
 from ..._kernel.plan import Change, Stage, Wait
 from ..._kernel.resources import Snapshot, Volume, VolumeAttachment
-from ..._kernel.state import Query, own_snapshots
+from ..._kernel.state import own_snapshots
+from ..._kernel.storage_facts import modification_query
 from ..._kernel.tags import carried, replaces_value
 from .attaching import plan_attachment, plan_detach, point_of_no_return, record_attachments
 from .captures import (
@@ -33,8 +35,7 @@ from .creation import creation_change
 from .draft import Draft, Move, identity_tags
 from .drift import (
     compare,
-    key_query,
-    modification_query,
+    key_queries,
     shown,
 )
 from .former_attachments import FormerAttachment, declared_attachments, present_attachments, recorded_attachments
@@ -59,7 +60,7 @@ def plan_swap(draft: Draft, match: Match, volume: Volume) -> None:
     final = draft.spec.delete_replaced and draft.spec.final_snapshot
     reason = f"capture {volume.volume_id} for its copy"
     snapshot = plan_capture(draft, match, volume, tag_names.SWAP, reason, final=final)
-    draft.asked += (Query("GetEbsEncryptionByDefault"), modification_query(volume), *key_query(match, using=True))
+    draft.asked += (ENCRYPTION_QUERY, modification_query(volume.volume_id), *key_queries(match, using=True))
     draft.warnings += leaving_warnings(match, volume, draft.state)
     _plan_copy(draft, match, volume, new, snapshot)
     draft.moves.append(Move(volume, formers, new, snapshot))
@@ -168,26 +169,34 @@ def finish_swap(
             f"{match.target.label}: delete_replaced: {old.volume_id} is kept. EC2 shows no swap snapshot of it "
             f"that {new} was made from, so nothing proves that {new} is its copy. Delete it yourself"
         )
+    _end_snapshots(draft, match, old, new, snapshot, deleted=deleted)
+    if deleted:
+        draft.deletions.append(draft.deletion_of(old, f"delete: replaced by {new} (delete_replaced)"))
+    else:
+        own = (tag_names.SPEC, tag_names.VOLUME, *tag_names.WAS_AT)
+        draft.remove_tags(draft.releases, old, own, f"release the name to {new}")
+
+
+def _end_snapshots(draft: Draft, match: Match, old: Volume, new: str, snapshot: str, *, deleted: bool) -> None:
+    """Keep the snapshot of a swap as the final one of the old volume, or delete it."""
+    made = bool(snapshot)
     final = deleted and (draft.spec.final_snapshot or not (made or _is_of_interrupted_run(draft, old)))
     # Until the replaced volume is gone, or marked, its snapshot proves the copy.
     last = deleted or not match.target.instances
     forgetting = draft.leftovers if last else draft.arrivals
     kept = f"keep as the final snapshot of {old.volume_id}"
     if made and final:
-        draft.arrivals.append(draft.untagged(snapshot, (tag_names.SWAP,), kept))
+        # The end of the swap depends on it, since no later run looks at the snapshot of a volume that is gone.
+        untagged = draft.untagged(snapshot, (tag_names.SWAP,), kept)
+        draft.arrivals.append(dataclasses.replace(untagged, after_steps=(new,)))
     elif made:
-        forgetting.append(_superfluous(draft, old.volume_id, snapshot))
+        forgetting.append(_superfluous(draft, old.volume_id, snapshot, new))
     else:
         draft.asked.append(snapshot_query(old, tag_names.SWAP))
         there = snapshots_of_runs(draft, old, tag_names.SWAP)
         if final:
             plan_capture(draft, match, old, tag_names.FINAL, before_deletion(old), into=forgetting, final=True)
-        give_up(draft, old, there, forgetting, newer=final)
-    if deleted:
-        draft.deletions.append(draft.deletion_of(old, f"delete: replaced by {new} (delete_replaced)"))
-    else:
-        own = (tag_names.SPEC, tag_names.VOLUME, *tag_names.WAS_AT)
-        draft.remove_tags(draft.releases, old, own, f"release the name to {new}")
+        give_up(draft, old, there, forgetting, newer=final, after=(old.volume_id, new))
 
 
 def _is_of_interrupted_run(draft: Draft, old: Volume) -> bool:
@@ -218,15 +227,16 @@ def end_swap(draft: Draft, match: Match, new: str, volume: Volume | None = None)
             tags = item.tags
             mine = item.snapshot_id == volume.snapshot_id and proofs.is_temporary(item, old_id)
             if mine and tags.get(tag_names.SWAP) == old_id and tag_names.FINAL not in tags:
-                draft.leftovers.append(_superfluous(draft, old_id, item.snapshot_id))
+                draft.leftovers.append(_superfluous(draft, old_id, item.snapshot_id, volume.volume_id))
     draft.remove(draft.leftovers or draft.releases, untagged)
 
 
-def _superfluous(draft: Draft, old_id: str, snapshot_id: str) -> Change:
+def _superfluous(draft: Draft, old_id: str, snapshot_id: str, new_id: str) -> Change:
     """Return the deletion of a swap's snapshot, once the copy of the volume *old_id* is in its place."""
     reason = f"delete: the copy of {old_id} is made"
     before = {"tags": {tag_names.SWAP: old_id}}
-    return Change("DeleteSnapshot", snapshot_id, draft.state.region, {}, reason, before, None)
+    after = (old_id, new_id)
+    return Change("DeleteSnapshot", snapshot_id, draft.state.region, {}, reason, before, None, after_steps=after)
 
 
 def forget_swap(draft: Draft, volume: Volume, *, absent: bool = False) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..._domain.succession import successor, successor_queries
-from ..._kernel.errors import SpecError
+from ..._kernel.errors import Ambiguous, SpecError, StorageError
 from ..._kernel.resources import Instance, Volume
 from ..._kernel.state import Query, State
 from .spec import VolumeSpec, VolumesSpec
@@ -45,11 +45,15 @@ class Target:
 def targets(spec: VolumesSpec, state: State) -> tuple[Target, ...]:
     """Return the entries on their instances, in the order of ``instance_ids`` and ``volumes``.
 
-    Raises SpecError for instances that do not exist or are terminating, and for a shared volume across zones.
+    Instances without a place for a volume are left out, see `refused_instances`. Raises SpecError for a shared volume
+    across zones.
     """
     if spec.availability_zone is not None:
         return tuple(Target(volume, spec.group or "", (), spec.availability_zone) for volume in spec.volumes)
-    instances = [_instance(state, instance_id) for instance_id in spec.instance_ids]
+    found = (state.instance(instance_id) for instance_id in spec.instance_ids)
+    instances = [instance for instance in found if instance is not None and instance.alive]
+    if spec.shared and not instances:
+        return ()
     if spec.shared:
         zones = sorted({instance.availability_zone for instance in instances})
         if len(zones) > 1:
@@ -65,17 +69,25 @@ def targets(spec: VolumesSpec, state: State) -> tuple[Target, ...]:
     )
 
 
-def _instance(state: State, instance_id: str) -> Instance:
+def refused_instances(spec: VolumesSpec, state: State) -> dict[str, StorageError]:
+    """Return, by id, why instances of the task are refused: they do not exist, are terminating, or were replaced."""
+    found = {item: _trouble(state, item) for item in spec.instance_ids}
+    return {instance_id: error for instance_id, error in found.items() if error is not None}
+
+
+def _trouble(state: State, instance_id: str) -> StorageError | None:
     found = state.instance(instance_id)
-    if found is None or not found.alive:
+    if found is not None and found.alive:
+        return None
+    try:
         newer = successor(state, instance_id)
-        if newer is not None:
-            raise SpecError(f"instance_ids: {replaced_by(instance_id, newer)}")
+    except Ambiguous as error:
+        return error
+    if newer is not None:
+        return SpecError(f"instance_ids: {replaced_by(instance_id, newer)}")
     if found is None:
-        raise SpecError(f"instance_ids: {instance_id} does not exist in {state.region}. Check the id and the region")
-    if not found.alive:
-        raise SpecError(f"instance_ids: {instance_id} is {found.state}. Name a living instance")
-    return found
+        return SpecError(f"instance_ids: {instance_id} does not exist in {state.region}. Check the id and the region")
+    return SpecError(f"instance_ids: {instance_id} is {found.state}. Name a living instance")
 
 
 def replaced_by(instance_id: str, newer: Instance) -> str:

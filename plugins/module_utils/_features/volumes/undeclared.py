@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from ..._kernel import tags as tag_names
+from ..._kernel.errors import StorageError
 from ..._kernel.ids import is_planned
-from ..._kernel.resources import Volume
+from ..._kernel.resources import Volume, VolumeAttachment
 from .attaching import plan_detach
 from .draft import Draft
 from .former_attachments import WAS_AT_QUERY, recorded_attachments
@@ -21,16 +22,42 @@ from .swaps import forget_swap
 from .targets import boots
 
 
-def plan_purge(draft: Draft) -> None:
-    """Detach the data volumes of the instances that no entry names."""
+def plan_purge(draft: Draft) -> dict[str, StorageError]:
+    """Detach the data volumes of the instances that no entry names. Return, by instance, why its purge is refused.
+
+    An instance with a refused entry keeps all its volumes. So does every instance keep a volume that may be that of a
+    refused entry.
+    """
+    failed: dict[str, StorageError] = {}
+    wanted = draft.purging
+    draft.warnings += [
+        f"purge_volumes: no volume of {name} is detached, since an entry is refused"
+        for name in draft.spec.instance_ids
+        if name not in wanted and name not in draft.refusals
+    ]
+    for volume in list(_undeclared(draft, wanted)):
+        try:
+            _purge(draft, volume, [link for link in volume.attachments if link.instance_id in wanted])
+        except StorageError as error:
+            failed.update((link.instance_id, error) for link in volume.attachments if link.instance_id in wanted)
+    for volume in purged(draft):
+        draft.remove_tags(draft.releases, volume, tag_names.WAS_AT, "forget the former attachments")
+    return failed
+
+
+def _undeclared(draft: Draft, wanted: frozenset[str]) -> Iterator[Volume]:
+    """Yield the volumes of these instances that a purge detaches. Warnings name those that it leaves attached."""
     named = _named(draft)
-    wanted = set(draft.spec.instance_ids)
+    of_refused = {match.target.spec.volume_id for match in draft.refused}
+    refused_groups = {match.target.group for match in draft.refused}.union(draft.refusals)
     instances = [draft.state.instance(instance_id) for instance_id in wanted]
     for volume in draft.state.all(Volume):
-        links = [link for link in volume.attachments if link.instance_id in wanted]
-        if not links or volume.volume_id in named:
+        if not any(link.instance_id in wanted for link in volume.attachments) or volume.volume_id in named:
             continue
         if any(instance is not None and boots(instance, volume) for instance in instances):
+            continue
+        if volume.volume_id in of_refused or volume.tags.get(tag_names.SPEC) in refused_groups:
+            draft.warnings.append(f"purge_volumes: {volume.volume_id} is not detached, since its entry is refused")
             continue
         if volume.operator is not None:
             draft.warnings.append(f"{volume.volume_id} is managed by {volume.operator}, so it is not detached")
@@ -49,15 +76,19 @@ def plan_purge(draft: Draft) -> None:
                 "other"
             )
             continue
-        if volume.tags.get(tag_names.SPEC) in draft.groups:
-            draft.warnings += no_longer_declared([volume])
-        else:
-            draft.warnings += _displaced(draft, volume)
-        plan_detach(draft, None, volume, links)
-        forget_swap(draft, volume)
-        draft.remove_tags(draft.releases, volume, tag_names.WAS_AT, "forget the former attachments")
-    for volume in purged(draft):
-        draft.remove_tags(draft.releases, volume, tag_names.WAS_AT, "forget the former attachments")
+        yield volume
+
+
+def _purge(draft: Draft, volume: Volume, links: list[VolumeAttachment]) -> None:
+    if volume.tags.get(tag_names.SPEC) in draft.groups:
+        draft.warnings += no_longer_declared([volume])
+    else:
+        draft.warnings += _displaced(draft, volume)
+    lengths = draft.own("")
+    plan_detach(draft, None, volume, links)
+    forget_swap(draft, volume)
+    draft.remove_tags(draft.releases, volume, tag_names.WAS_AT, "forget the former attachments")
+    draft.own(links[0].instance_id, lengths)
 
 
 def _named(draft: Draft) -> set[str]:
@@ -95,11 +126,11 @@ def _displaced(draft: Draft, volume: Volume) -> Iterator[str]:
 
 def purged(draft: Draft) -> list[Volume]:
     """Return the volumes that an interrupted purge has detached from these instances."""
-    if not draft.spec.purge_volumes:
+    wanted = draft.purging
+    if not wanted:
         return []
     draft.asked.append(WAS_AT_QUERY)
     named = _named(draft)
-    wanted = set(draft.spec.instance_ids)
     return [
         volume
         for volume in draft.state.all(Volume)

@@ -1,0 +1,360 @@
+# Copyright: the ec2ops.storage contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The kinds of facts about volumes, snapshots and images, with their types and their queries. See `facts`.
+
+Also those about the SSM parameters and launch templates that name images.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from .facts import FactKind, PlaceFactKind
+from .places import HERE, Place, parameter_name
+from .state import Query, State, Struct, by_id
+from .times import format_moment
+
+# --- volumes ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Performance:
+    """The values that ModifyVolume changes. None: EC2 shows no value."""
+
+    size: int | None = None
+    volume_type: str | None = None
+    iops: int | None = None
+    throughput: int | None = None
+    multi_attach_enabled: bool = False
+
+
+@dataclass(frozen=True)
+class Modification:
+    """The latest modification of a volume. EC2 shows no other.
+
+    ``state``: EC2's word: ``modifying``, ``optimizing``, ``completed`` or ``failed``. ``progress``: percent.
+    """
+
+    state: str
+    original: Performance
+    target: Performance
+    progress: int | None = None
+    message: str | None = None
+
+    @property
+    def is_under_way(self) -> bool:
+        """EBS takes no other modification yet."""
+        return self.state in ("modifying", "optimizing")
+
+    @property
+    def is_to_take_effect(self) -> bool:
+        """The volume may still show its old values."""
+        return self.state == "modifying"
+
+
+MODIFICATION = FactKind[Modification]("modification")
+
+
+def modification_queries(ids: Iterable[str]) -> tuple[Query, ...]:
+    """Return the queries for the latest modifications of volumes."""
+    return by_id("DescribeVolumesModifications", "volume-id", ids)
+
+
+def modification_query(volume_id: str) -> Query:
+    """Return the query for the latest modification of a volume, which is no planned one."""
+    return modification_queries([volume_id])[0]
+
+
+# --- snapshots -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SnapshotLock:
+    """The lock of a snapshot. ``state``: EC2's word. ``days``: the length of the lock."""
+
+    state: str
+    expires_on: datetime | None = None
+    days: int | None = None
+
+    @property
+    def is_in_force(self) -> bool:
+        """EC2 does not delete the snapshot."""
+        return self.is_removable or self.state == "compliance"
+
+    @property
+    def is_removable(self) -> bool:
+        """UnlockSnapshot ends the lock."""
+        return self.state in ("governance", "compliance-cooloff")
+
+    @property
+    def mode(self) -> str:
+        """The mode of a lock in force: ``governance`` or ``compliance``."""
+        return self.state.removesuffix("-cooloff")
+
+    @property
+    def text(self) -> str:
+        """The state and the end, for messages."""
+        return self.state + (f" until {format_moment(self.expires_on)}" if self.expires_on else "")
+
+
+LOCK = FactKind[SnapshotLock]("lock")
+LOCKS_QUERY = Query("DescribeLockedSnapshots")
+"""The query for all locks of the account."""
+
+
+def lock_queries(snapshot_ids: Sequence[str]) -> tuple[Query, ...]:
+    """Return the query for the locks of these snapshots."""
+    if not snapshot_ids:
+        return ()
+    return (Query("DescribeLockedSnapshots", arguments=(("SnapshotIds", tuple(snapshot_ids)),)),)
+
+
+IS_PUBLIC = FactKind[bool]("public")
+"""Whether anybody may restore from a snapshot. Only a public one has the fact."""
+PUBLIC_QUERY = Query("DescribeSnapshots", arguments=(("OwnerIds", ("self",)), ("RestorableByUserIds", ("all",))))
+VOLUME_PERMISSIONS = FactKind[tuple[str, ...]]("createVolumePermission")
+"""The accounts, or ``all``, that may make volumes from a snapshot."""
+
+
+def permissions_query(snapshot_id: str, place: Place = HERE) -> Query:
+    """Return the query for the accounts that a snapshot is shared with. EC2 has no bulk read."""
+    return Query(
+        "DescribeSnapshotAttribute",
+        arguments=(("Attribute", "createVolumePermission"), ("SnapshotId", snapshot_id)),
+        place=place,
+    )
+
+
+_ON = ("enabling", "optimizing", "enabled")
+
+
+@dataclass(frozen=True)
+class FastRestoreZone:
+    """Fast restore of a snapshot in one zone. ``state``: EC2's word."""
+
+    zone: str
+    state: str
+
+    @property
+    def is_on(self) -> bool:
+        """Fast restore is enabled, or soon will be. Both cost the same."""
+        return self.state in _ON
+
+
+FAST_RESTORES = FactKind[tuple[FastRestoreZone, ...]]("fastRestore")
+FAST_RESTORES_QUERY = Query("DescribeFastSnapshotRestores", (("state", _ON),))
+"""The query for all zones in which a snapshot has fast restore."""
+
+
+def fast_restores_of(state: State, snapshot_id: str, place: Place = HERE) -> list[FastRestoreZone]:
+    """Return fast restore of a snapshot in the zones where it is on."""
+    return [item for item in FAST_RESTORES.of(state, snapshot_id, place) or () if item.is_on]
+
+
+_MOVES = ("archival", "temporary-restore", "permanent-restore")
+
+
+@dataclass(frozen=True)
+class Tiering:
+    """The tier of a snapshot that was ever moved between the tiers.
+
+    ``tier``: ``standard`` or ``archive``. ``last``: EC2's word for the latest move and its end, such as
+    ``archival-in-progress``. ``message``: EC2's text about that end. ``archived``: since when it is in the archive.
+    """
+
+    tier: str
+    last: str
+    message: str | None = None
+    archived: datetime | None = None
+
+    @property
+    def is_moving(self) -> bool:
+        """EBS moves the snapshot now."""
+        return self.last.endswith("-in-progress")
+
+    @property
+    def is_being_archived(self) -> bool:
+        """EBS moves the snapshot to the archive now."""
+        return self.last == "archival-in-progress"
+
+    @property
+    def has_not_been_archived(self) -> bool:
+        """The latest move to the archive has failed."""
+        return self.last == "archival-failed"
+
+    @property
+    def is_in_archive(self) -> bool:
+        """EBS bills the snapshot in the archive. EC2 shows a temporary restore in the standard tier."""
+        return self.tier == "archive" or self.last == "temporary-restore-completed"
+
+    @property
+    def is_back_for_good(self) -> bool:
+        """Somebody has restored the snapshot from the archive for good."""
+        return self.last == "permanent-restore-completed"
+
+
+TIERING = FactKind[Tiering]("tier")
+
+
+def _tierings(moves: Iterable[str]) -> Query:
+    return Query("DescribeSnapshotTierStatus", (("last-tiering-operation", tuple(moves)),))
+
+
+TIERINGS_QUERY = _tierings(f"{move}-{end}" for move in _MOVES for end in ("in-progress", "completed", "failed"))
+"""The query for all snapshots that were ever moved between the tiers."""
+ARCHIVED_QUERY = _tierings(
+    (
+        "archival-in-progress",
+        "permanent-restore-in-progress",
+        "temporary-restore-in-progress",
+        "archival-completed",
+        "temporary-restore-completed",
+    )
+)
+"""The query for the snapshots that are in the archive, or on their way there or back."""
+
+# --- images ----------------------------------------------------------------------------------------------------------
+
+USERS = FactKind[tuple[str, ...]]("references")
+"""The ARNs of what uses an image in the account."""
+LAUNCH_PERMISSIONS = FactKind[tuple[str, ...]]("launchPermission")
+"""The accounts, ``all``, and the organizations and units (by ARN) that an image is shared with."""
+_REPORT_DEPTH = 20
+"""A usage report looks at so many versions of a launch template unless told."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """An entry of a usage report: so many resources of one type in one account use the image.
+
+    ``reported``: when the report was made.
+    """
+
+    report: str
+    account: str
+    resource_type: str
+    count: int
+    reported: datetime | None = None
+
+
+@dataclass(frozen=True)
+class UsageReport:
+    """The scope of a usage report that is available.
+
+    ``accounts``: empty for all. ``depths``: the number of launch template versions that the report looks at, by type of
+    resource. None stands for EC2's default.
+    """
+
+    report: str
+    reported: datetime
+    accounts: tuple[str, ...] = ()
+    depths: Mapping[str, int | None] = field(default_factory=dict)
+
+    def depth_of(self, resource_type: str) -> int:
+        """Return how many versions of a launch template the report looks at, if it looks at the type at all."""
+        return self.depths.get(resource_type) or _REPORT_DEPTH
+
+
+USAGE = FactKind[tuple[Usage, ...]]("usage")
+"""The use of an image in other accounts, as the existing usage reports show it."""
+USAGE_REPORTS = FactKind[tuple[UsageReport, ...]]("usageReports")
+
+
+@dataclass(frozen=True)
+class LaunchConfiguration:
+    """A launch configuration of Auto Scaling, with its image."""
+
+    name: str
+    image_id: str
+
+
+LAUNCH_CONFIGURATIONS = PlaceFactKind[tuple[LaunchConfiguration, ...]]("launchConfigurations")
+LAUNCH_CONFIGURATIONS_QUERY = Query("DescribeLaunchConfigurations", service="autoscaling")
+# DescribeImageReferences looks at ten versions of a launch template unless told, and at 10,000 at most. Instances count
+# in all states unless told, also for the hour in which a terminated one is still listed.
+_DEEPEST = "10000"
+_LIVING = ("pending", "running", "stopping", "stopped")
+
+
+def users_query(image_id: str) -> Query:
+    """Return the query for what uses an image in the account."""
+
+    def with_option(kind: str, name: str, *values: str) -> Struct:
+        option = Struct((("OptionName", name), ("OptionValues", values)))
+        return Struct((("ResourceType", kind), ("ResourceTypeOptions", (option,))))
+
+    types = (
+        with_option("ec2:Instance", "state-name", *_LIVING),
+        with_option("ec2:LaunchTemplate", "version-depth", _DEEPEST),
+    )
+    arguments = (("ImageIds", (image_id,)), ("IncludeAllResourceTypes", True), ("ResourceTypes", types))
+    return Query("DescribeImageReferences", arguments=arguments)
+
+
+def launch_permissions_query(image_id: str, place: Place = HERE) -> Query:
+    """Return the query for the accounts that an image is shared with."""
+    return Query(
+        "DescribeImageAttribute", arguments=(("Attribute", "launchPermission"), ("ImageId", image_id)), place=place
+    )
+
+
+def usage_query(image_id: str) -> Query:
+    """Return the query for the use of an image in other accounts."""
+    return Query("DescribeImageUsageReportEntries", arguments=(("ImageIds", (image_id,)),))
+
+
+def usage_reports_query(image_id: str) -> Query:
+    """Return the query for the usage reports of an image. A report that finds no use has no entries: only the list of
+    reports shows it.
+    """
+    return Query("DescribeImageUsageReports", arguments=(("ImageIds", (image_id,)),))
+
+
+# --- names of images: SSM parameters and launch templates -------------------------------------------------------------
+
+PARAMETER = FactKind[str]("parameter")
+"""The value of an SSM parameter. The subject is its id, see `places.parameter_id`."""
+_PARAMETER_NAMES = 10
+"""The number of names that GetParameters takes."""
+
+
+@dataclass(frozen=True)
+class TemplateVersion:
+    """A version of a launch template. ``data``: EC2's whole LaunchTemplateData."""
+
+    template_id: str
+    template_name: str
+    number: int
+    is_default: bool = False
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+TEMPLATE_VERSIONS = FactKind[tuple[TemplateVersion, ...]]("launchTemplateVersions")
+"""All versions of a launch template. The subject is the id or the name that was asked."""
+
+
+def parameter_queries(parameters: Iterable[str], place: Place = HERE) -> tuple[Query, ...]:
+    """Return the queries for SSM parameters of a place, by their ids."""
+    names = sorted({parameter_name(place, parameter) for parameter in parameters})
+    return tuple(
+        Query(
+            "GetParameters",
+            arguments=(("Names", tuple(names[start : start + _PARAMETER_NAMES])),),
+            service="ssm",
+            place=place,
+        )
+        for start in range(0, len(names), _PARAMETER_NAMES)
+    )
+
+
+def template_query(key: str, *, by_name: bool = False) -> Query:
+    """Return the query for all versions of a launch template, by its id or its name."""
+    name = "LaunchTemplateName" if by_name else "LaunchTemplateId"
+    return Query("DescribeLaunchTemplateVersions", arguments=((name, key),))
