@@ -214,7 +214,7 @@ options:
     description:
       - How to detach a volume from a running instance. A swap needs this, and so does O(volumes[].state) other than
         V(present), O(purge_volumes), or an attachment elsewhere.
-      - V(refuse) fails before the first change.
+      - V(refuse) refuses the entry, and changes nothing of its volume.
       - V(stop) stops the instance for that step and starts it again, even if the step fails. If a killed run has left
         an instance stopped, the next run starts it, or M(ec2ops.storage.instance_power) does.
       - V(detach) detaches the volume from the running instance. You vouch that nothing uses the volume and that its

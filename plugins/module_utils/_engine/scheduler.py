@@ -268,19 +268,23 @@ class Scheduler:
 
     def _settle(self) -> None:
         """Choose between the run's new snapshots and others of the same identity, see `settle`."""
-        calls, self._unsettled = self._unsettled, []
+        by_place: dict[str, list[tuple[Call, Mapping[str, str]]]] = defaultdict(list)
+        for call, made in self._unsettled:
+            by_place[call.changes[0].region].append((call, made))
+        self._unsettled = []
+        for calls in by_place.values():
 
-        def choose() -> Settled:
-            return settle(self._gateway, [(call.changes, made) for call, made in calls])
+            def choose(calls: Sequence[tuple[Call, Mapping[str, str]]] = calls) -> Settled:
+                return settle(self._gateway, [(call.changes, made) for call, made in calls])
 
-        def note(settled: Settled) -> None:
-            self.outcome.bindings.update(settled.bindings)
-            self.outcome.notes.extend(settled.notes)
-            for call, _made in calls:
-                for step in call.steps:
-                    self._wait_for(step)
+            def note(settled: Settled, calls: Sequence[tuple[Call, Mapping[str, str]]] = calls) -> None:
+                self.outcome.bindings.update(settled.bindings)
+                self.outcome.notes.extend(settled.notes)
+                for call, _made in calls:
+                    for step in call.steps:
+                        self._wait_for(step)
 
-        self._do(choose, note)
+            self._do(choose, note)
 
     def _changed_since_seen(self, changes: Sequence[Change]) -> None:
         """Update the observed resources, since an earlier wait saw them before *changes*."""

@@ -189,7 +189,7 @@ def _transactions(stages: Sequence[Stage], several: Sequence[Sequence[Step]]) ->
     """
     subjects: dict[str, set[str]] = defaultdict(set)
     for stage, steps in zip(stages, several, strict=True):
-        subjects[stage.transaction].update(*(step.subjects for step in steps))
+        subjects[stage.transaction].update(stage.tied or (), *(step.subjects for step in steps))
     unions: dict[str, _Union] = defaultdict(_Union)
     found: list[_Union | None] = []
     for stage, steps in zip(stages, several, strict=True):

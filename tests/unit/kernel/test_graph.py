@@ -284,3 +284,12 @@ def test_snapshot_needs_the_removal_of_the_image_that_it_names() -> None:
     ]
     graph = graph_of(apart(stages))
     assert [needs(graph, "DeleteSnapshot", name) for name in snapshots] == [{f"DeregisterImage {image}"}] * 2
+
+
+def test_resource_that_ties_steps_need_not_change() -> None:
+    """The capture of a detached volume and its copy are rolled back together, although the volume stays as it is."""
+    copy = planned("volume", "copy")
+    stages = [Stage((CAPTURE,)), Stage((change("CreateVolume", copy, SnapshotId=NEW),))]
+    tied = [Stage(one.changes, apart=True, transaction="interruption", tied=frozenset({V})) for one in stages]
+    (members,) = graph_of(tied).transactions
+    assert len(members) == 4
