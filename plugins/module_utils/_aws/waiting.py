@@ -106,8 +106,8 @@ class _Item:
 
     def found(self, known: Mapping[str, Resource]) -> Resource | None:
         """Return the resource, or the fact that AWS shows in its place. None if an answer leaves it out."""
-        is_fact = self.fact is not None and self.fact.name == GOALS[self.wait.goal].kind
-        return known.get(self.fact.id_of(self.resource) if is_fact and self.fact is not None else self.resource)
+        kind = GOALS[self.wait.goal].shown_as
+        return known.get(self.resource if kind is None else kind.id_of(self.resource))
 
     def verdict(self, known: Mapping[str, Resource]) -> Verdict:
         return GOALS[self.wait.goal].verdict(self.found(known), self.value(known), self.wait.about)

@@ -215,8 +215,7 @@ def _published(_resource: Resource | None, value: str | None, image_id: str) -> 
 class Goal:
     """The ``kind`` of resource, and its ``verdict``.
 
-    ``fact``: the kind of fact about the resource that the verdict needs too. If it has the name of the kind, AWS shows
-    the resource only as this fact. ``wish``: the aim for messages, with a
+    ``fact``: the kind of fact about the resource that the verdict needs too. ``wish``: the aim for messages, with a
     place for the goal's other resource. If empty, the goal's name stands in messages. ``gone``: the usual reason if
     the resource is not there any more.
     """
@@ -226,6 +225,11 @@ class Goal:
     fact: FactKind[Any] | None = None
     wish: str = ""
     gone: str = ""
+
+    @property
+    def shown_as(self) -> FactKind[Any] | None:
+        """The kind of fact that AWS shows in place of the resource, such as a parameter. None: it shows the resource."""
+        return self.fact if self.fact is not None and self.fact.name == self.kind else None
 
 
 GOALS: Mapping[str, Goal] = {

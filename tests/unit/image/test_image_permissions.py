@@ -8,12 +8,8 @@ from __future__ import annotations
 import pytest
 from ansible_collections.ec2ops.storage.plugins.module_utils._features.image.planner import plan as plan_of
 from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.errors import SpecError
-from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import (
-    BlockDevice,
-    Fact,
-    Instance,
-    Volume,
-)
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.facts import KMS_KEY, usable_key
+from ansible_collections.ec2ops.storage.plugins.module_utils._kernel.resources import BlockDevice, Instance, Volume
 
 from bake_runs import NEAR, PARTNER, VAULT, Line, by_region, new_line
 from image_world import NOW, OLD, OWNER, ROOT, spec, world
@@ -148,7 +144,7 @@ def test_new_image_of_an_encrypted_volume_is_shared_only_under_an_own_key(key: s
         owner_id=OWNER,
         facts={"Architecture": "x86_64", "VirtualizationType": "hvm", "RootDeviceName": "/dev/xvda"},
     )
-    state = world(source, volume, Fact("alias/aws/ebs/key", "arn:managed"))
+    state = world(source, volume, KMS_KEY.fact("alias/aws/ebs", usable_key("arn:managed")))
     if key == "own":
         assert "ModifyImageAttribute" in [change.action for change in plan_of(wanted, state, NOW).changes]
         return
