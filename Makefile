@@ -47,7 +47,7 @@ test: tree  ## lint, types, and the tests: planners, gateway, modules, roles and
 quick: tree  ## the planners alone: unit tests that need no sandbox, with few examples of each property
 	@HYPOTHESIS_PROFILE=quick $(RUN) pytest -n 2 --dist worksteal -m "not sandbox" tests/unit
 
-bench: tree  ## measure the main job, volumes and snapshots beside amazon.aws and Cloud Custodian: a quarter of an hour
+bench: tree  ## measure the main job, volumes, snapshots, tasks and fleets: three quarters of an hour
 	@$(RUN) python tests/bench/bench.py
 
 # The sanity tests run with the venv's own Python: others in PATH need not work, and modules are run by it alone.

@@ -11,12 +11,12 @@ class ModuleDocFragment:
 options:
   wait:
     description:
-      - Wait until the changed resources are in their wanted state.
+      - Wait until the changed resources have reached their wanted state.
     type: bool
     default: true
   wait_timeout:
     description:
-      - The time limit for all waits together, in seconds. When the time is over, the task fails. Run it again to
+      - The time limit for all waits together, in seconds. At the end of this time the task fails. Run it again to
         continue.
     type: int
     default: 1800
@@ -24,7 +24,7 @@ options:
     description:
       - In check mode only, the C(plan)s returned by earlier tasks of the play. The module plans as if those tasks had
         run.
-      - A plan in which Ansible has masked the value of a secret is refused.
+      - The module refuses a plan in which Ansible has masked the value of a secret.
     type: list
     elements: raw
     default: []

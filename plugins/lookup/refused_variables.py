@@ -13,18 +13,18 @@ author:
   - The ec2ops.storage contributors (@ec2ops)
 description:
   - Returns a sentence for each unknown variable of the host with the prefix of one of the given roles or playbooks.
-    With this lookup they refuse such variables before they do anything.
-  - Also returns a sentence for a playbook's variable with a value of another type or outside the choices. Ansible
-    itself checks the variables of roles. Templates are not checked.
+    Roles and playbooks use it to refuse such variables before their first call.
+  - Also returns a sentence for each variable of a playbook whose value has the wrong type or is not one of the choices.
+    Ansible itself checks the variables of roles. The lookup does not check templates.
   - A variable belongs to the role or playbook with the longest name that it begins with. For example,
     C(restore_volumes_zone) belongs to the playbook C(restore_volumes), and not to the role C(restore).
-  - For a name that is up to two edits, or one word, away from a known one, the sentence suggests the known one. Other
-    unknown names are refused too. Names that begin with C(restore_) or C(relaunch_) only cause a warning, since other
-    projects use them.
-  - Names that begin with two underscores, and names that end in C(_result) or C(_plan), are never refused.
+  - If a name differs from a known one by up to two edits or by one word, the sentence suggests the known one. The
+    lookup refuses other unknown names too. Names that begin with C(restore_) or C(relaunch_) only cause a warning,
+    since other projects use them.
+  - The lookup never refuses names that begin with two underscores, or that end in C(_result) or C(_plan).
 options:
   _terms:
-    description: Names of roles and playbooks of this collection, without the collection's.
+    description: Names of roles and playbooks of this collection, without the prefix C(ec2ops.storage).
     type: list
     elements: str
     required: true

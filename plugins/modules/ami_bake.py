@@ -13,11 +13,12 @@ description:
   - O(name) and O(version) declare an image. The module ensures exactly one AMI for them in the region, made from the
     given source, however earlier runs ended.
   - The tags C(ec2ops:image), C(ec2ops:version) and C(ec2ops:fingerprint) on the AMI and on its snapshots hold the
-    identity. They lead the next run to an interrupted capture, so there is only one snapshot per device and one AMI.
+    identity. By these tags the next run finds an interrupted capture, so there is only one snapshot for each device,
+    and one AMI.
   - Tags alone prove nothing. An AMI or a snapshot with these tags belongs to the version only under two conditions. EC2
-    shows the version's name or description on it, and the AMI was made from a volume of the source. A warning names the
-    others.
-  - O(state=captured) returns as soon as EC2 has fixed the point in time. Then the instance may start, while EC2 still
+    shows the version's name or description on it, and its volume belongs to the source. A warning names other resources
+    with these tags.
+  - O(state=captured) returns as soon as EC2 has fixed the point in time. The instance may start then, while EC2 still
     copies. A later run with O(state=available) waits for the snapshots and registers the AMI.
   - The AMI inherits architecture, boot mode and the other hardware facts from the source instance and its image. The
     module never uses RegisterImage's own defaults (C(i386), C(paravirtual)).
@@ -47,10 +48,10 @@ options:
   state:
     description:
       - V(available) means that the AMI is registered and usable.
-      - V(captured) means that EC2 has fixed the point in time. The module waits only with O(method=image), until the
-        AMI names its snapshots.
+      - V(captured) means that EC2 has fixed the point in time. With O(method=image), the module waits until the AMI
+        names its snapshots. Otherwise it does not wait.
       - V(absent) deregisters the AMI and deletes the snapshots that this module took for it, unless another AMI uses
-        them. The module refuses the removal while something needs the AMI, see O(force).
+        them. The module refuses the removal while the AMI is in use, see O(force).
       - A copy of the AMI, made with CopyImage and its tags, never counts as the version. With V(absent), the module
         removes its own copies in the places of O(copies), and then the AMI. It never removes a copy that somebody else
         has made.
@@ -61,10 +62,10 @@ options:
     description:
       - The instance to bake from. If M(ec2ops.storage.instance_relaunch) has replaced it, the module bakes its living
         successor.
-      - If the version exists, as an image or as a capture, the instance may be gone.
-      - While such a replacement is unfinished, either instance may have the data, and the module bakes nothing.
-      - A version has the same source if it was made from this instance or from one of its predecessors, or if this
-        instance runs from it.
+      - If the image or the capture of the version exists, the instance no longer has to exist.
+      - While such a replacement is unfinished, the module bakes neither instance, since either may have the data.
+      - A version has the same source if it was made from this instance or one of its predecessors, or if this instance
+        runs from it.
     type: str
   follow_successor:
     description:
@@ -104,14 +105,14 @@ options:
     default: true
   devices:
     description:
-      - V(root) captures the root device only, V(all) every attached EBS volume at one moment.
+      - V(root) captures the root device only, and V(all) captures every attached EBS volume at one moment.
       - A list of device names, such as V([/dev/xvda, /dev/sdf]), captures these at one moment. It must have the root
         device.
     type: raw
     default: root
   block_devices:
-    description: The differences of the image's devices from those of the source. Everything else stays as the source
-      has it.
+    description: Properties of the image's devices that differ from those of the source. All other properties stay as in
+      the source.
     type: list
     elements: dict
     default: []
@@ -128,7 +129,7 @@ options:
         type: str
         choices: [gp2, gp3, io1, io2, sc1, st1, standard]
       iops:
-        description: IOPS, for the types that take it.
+        description: IOPS, for the types that accept them.
         type: int
       throughput:
         description: Throughput in MiB/s, for V(gp3).
@@ -141,7 +142,8 @@ options:
         type: bool
         default: false
   architecture:
-    description: The image's architecture. Without a value, this and each following option is inherited.
+    description: The image's architecture. The image inherits this option, and each following one, unless the task sets
+      it.
     type: str
     choices: [i386, x86_64, arm64, x86_64_mac, arm64_mac]
   virtualization_type:
@@ -164,10 +166,10 @@ options:
     type: str
     choices: [v2.0, none]
   uefi_data:
-    description: The UEFI variable store, base64.
+    description: The UEFI variable store, in base64.
     type: str
   imds_support:
-    description: V(v2.0) makes instances of the image require IMDSv2, V(none) does not.
+    description: With V(v2.0), instances of the image require IMDSv2. With V(none), they do not.
     type: str
     choices: [v2.0, none]
   kernel_id:
@@ -181,21 +183,21 @@ options:
     type: str
   platform_details:
     description:
-      - The platform that EC2 must bill the image as, for example V(Linux/UNIX). If EC2 bills the image otherwise, the
-        task deregisters it and fails.
+      - The platform as which EC2 must bill the image, for example V(Linux/UNIX). If EC2 bills another platform, the
+        task deregisters the image and fails.
       - With O(source_instance_id), the platform must be that of the instance.
-      - With O(source_snapshot_id), EC2 bills the image as Linux/UNIX, also for another operating system. The module
-        warns about this unless this option is set.
+      - With O(source_snapshot_id), EC2 bills the image as Linux/UNIX, even if it has another operating system. The
+        module warns about this unless the task sets this option.
     type: str
   description:
     description:
       - The description of the image and of its new snapshots. A later run sets it on the image and its copies.
-      - The description of a snapshot ends with two hashes. That of the machine proves the tag C(ec2ops:machine), and
-        that of O(name) and O(version) proves the version.
+      - The description of a snapshot ends with two hashes. The hash of the machine proves the tag C(ec2ops:machine),
+        and the hash of O(name) and O(version) proves the version.
     type: str
   tags:
     description:
-      - Tags for the image and the snapshots that the module has taken for it. A later run sets those that differ.
+      - Tags for the image and the snapshots that the module has taken for it. A later run corrects tags that differ.
       - Other tags are kept.
       - Quote values, since YAML turns V(yes) into V(true). The module refuses a value that is neither text nor a whole
         number.
@@ -325,11 +327,11 @@ options:
         type: int
   force:
     description:
-      - With O(state=absent), deregister the image even if something needs it, and leave locked snapshots.
-      - Without it, the module refuses the removal while an instance, any version of a launch template, a launch
-        configuration, an SSM parameter or an Image Builder recipe uses the image. The same holds for another account
-        that shares the image and that an existing AMI usage report names. The module also refuses the removal while a
-        snapshot is locked, and without the permissions to find out.
+      - With O(state=absent), deregister the image even if it is in use, and leave locked snapshots.
+      - With V(false), the module refuses the removal while an instance, any version of a launch template, a launch
+        configuration, an SSM parameter or an Image Builder recipe uses the image. It also refuses the removal of a
+        shared image if an existing AMI usage report shows that another account uses it. The module also refuses the
+        removal while a snapshot is locked, or if the permissions for these checks are missing.
       - The module removes a shared image with a warning if no usage report shows its use.
       - The module never overrides deregistration protection.
     type: bool
@@ -348,9 +350,9 @@ notes:
     C(ec2:DescribeImageAttribute), C(autoscaling:DescribeLaunchConfigurations) and, for a shared image,
     C(ec2:DescribeImageUsageReportEntries) and C(ec2:DescribeImageUsageReports).
   - O(state=absent) needs botocore 1.40.76 or newer for DescribeImageReferences, unless O(force=true).
-  - Options that shape the image apply when it is made. A later run changes what EC2 can change, on the image and on
-    its copies. These are the tags, the description, O(imds_support=v2.0) and the options from O(copies) on. The module
-    warns about other options that differ.
+  - Most options apply only when the module makes the image. A later run changes what EC2 can change, on the image and
+    on its copies. These are the tags, the description, O(imds_support=v2.0) and the options from O(copies) on. The
+    module warns about other options that differ.
   - O(copies) needs C(ec2:CopyImage), C(ec2:DescribeImages), C(ec2:DescribeSnapshots) and C(ec2:CreateTags) in each
     place, and C(ec2:DeregisterImage) and C(ec2:DeleteSnapshot) to replace a failed copy. A key needs
     C(kms:DescribeKey), C(kms:CreateGrant) and C(kms:GenerateDataKey*). Another account needs
@@ -360,8 +362,8 @@ notes:
     O(launch_template) needs C(ec2:DescribeLaunchTemplateVersions), C(ec2:CreateLaunchTemplateVersion) and
     C(ec2:ModifyLaunchTemplate).
   - With O(wait=false), the module still waits for each image that a later step needs, such as its copy.
-  - Once the image or the capture of a version exists, the source may be gone. The module then registers the AMI from
-    the capture, with the instance's facts from the tag C(ec2ops:machine) of the snapshots.
+  - Once the image or the capture of a version exists, the source no longer has to exist. The module then registers the
+    AMI from the capture, with the instance's facts from the tag C(ec2ops:machine) of the snapshots.
 seealso:
   - module: ec2ops.storage.instance_power
   - module: ec2ops.storage.instance_relaunch
@@ -463,7 +465,7 @@ msg:
   type: str
   sample: 1 snapshot taken, 1 image registered; image web/2026.11.23 is ami-0123456789abcdef0, available
 image:
-  description: The image in its state after the wait. Null without an image.
+  description: The image in its state after the wait. Null if there is no image.
   returned: success
   type: dict
   sample: {"image_id": "ami-0123456789abcdef0", "name": "web-2026.11.23", "state": "available"}
@@ -548,7 +550,7 @@ launch_template:
   sample: {"id": "lt-0123456789abcdef0", "name": "web", "version": "8", "former_version": "7", "default": true}
 plan:
   description:
-    - The planned changes in order, the same in check mode. One entry per resource.
+    - The planned changes in order, the same in check mode. One entry for each resource.
   returned: always
   type: list
   elements: dict
@@ -572,13 +574,13 @@ error:
   type: dict
   sample: {"operation": "RegisterImage", "code": "UnauthorizedOperation", "message": "You are not authorized."}
 errors:
-  description: All errors of the task, each as RV(error). The first one is RV(error).
+  description: All errors of the task, each in the form of RV(error). The first of them is RV(error).
   returned: failure
   type: list
   elements: dict
   sample: [{"operation": "RegisterImage", "code": "UnauthorizedOperation", "message": "You are not authorized."}]
 planned_ids:
-  description: EC2's ids for the planned ids in RV(plan). Empty in check mode.
+  description: EC2's id for each planned id in RV(plan). Empty in check mode.
   returned: always
   type: dict
   sample: {}
@@ -596,7 +598,7 @@ failed_changes:
   sample: []
 not_tried:
   description:
-    - On failure, the changes that the task did not try, since they depend on a failed one.
+    - On failure, the changes that the task did not try, since they depend on a failed change.
     - The value of C(depends_on) is the resource of the failed change.
   returned: failure
   type: list

@@ -14,18 +14,19 @@ description:
     needs the same number of read calls for one instance and for many.
   - The tags C(ec2ops:spec) and C(ec2ops:volume) identify a volume. They hold O(spec) and O(volumes[].name). After an
     interruption the next run finds its volumes by these tags, so it never makes a second one. The module adopts an
-    untagged volume that is attached at O(volumes[].device_name), and tags it. Two candidates for one entry are an error
-    that names both.
-  - An entry changes only the properties that it mentions. One ModifyVolume makes all changes of a volume. A volume
-    without drift gets none.
-  - Drift that EBS cannot repair in place (the zone, encryption, the KMS key) is an error, unless O(replace=snapshot)
-    allows a swap. A swap exchanges the volume for a copy from a snapshot, and loses no write, since it detaches the
-    volume first. If a step fails before the copy is attached and verified, the volume is attached again at its old
-    place. Once the copy is attached it is kept, and the next run finishes the swap. A volume never shrinks.
+    untagged volume that is attached at O(volumes[].device_name), and tags it. The module refuses an entry with two
+    candidates, and names both.
+  - An entry changes only the properties that it mentions. One ModifyVolume makes all changes of a volume. The module
+    does not modify a volume without drift.
+  - EBS cannot repair some drift in place (the zone, encryption, the KMS key). The module refuses such drift, unless
+    O(replace=snapshot) allows a swap. A swap exchanges the volume for a copy from a snapshot, and loses no write, since
+    it detaches the volume first. If a step fails before the copy is attached and verified, the module attaches the
+    volume again at its old place. Once the copy is attached, the module keeps it, and the next run finishes the swap. A
+    volume never shrinks.
   - The module never detaches, swaps or deletes the root volume. An entry with the name V(root) declares its size, type,
     IOPS, throughput, tags and C(DeleteOnTermination).
   - The module refuses an entry that it cannot plan, or an instance that is gone, and applies the others. Then the task
-    fails and names what it refused.
+    fails and names the refused items.
 extends_documentation_fragment:
   - ec2ops.storage.attributes
   - ec2ops.storage.common
@@ -35,7 +36,7 @@ extends_documentation_fragment:
 options:
   instance_ids:
     description:
-      - The instances. Each of them has all volumes of the list.
+      - The instances. Each of them gets all volumes of the list.
       - A volume with O(volumes[].multi_attach=true) exists once, and is attached to all of the instances.
       - An id never stands for a successor here, since the successor has none of the volumes. If
         M(ec2ops.storage.instance_relaunch) has replaced and retired an instance, the task attaches nothing to it,
@@ -49,13 +50,13 @@ options:
     type: str
   spec:
     description:
-      - The name of the declaration, which is a part of every volume's identity. It stands for one machine. The default
-        is the instance's id.
-      - With a name of your own the volumes follow the declaration to another instance, for example to a rebuilt
+      - The name of the declaration, which is a part of every volume's identity. A declaration stands for one machine.
+        The default is the instance's id.
+      - With a name of your own, the volumes follow the declaration to another instance, for example to a rebuilt
         machine.
       - Required with O(availability_zone) unless O(move=true), and with several instances if all volumes have
-        O(volumes[].multi_attach=true). Refused with several instances if a volume
-        lacks that.
+        O(volumes[].multi_attach=true). With several instances, the module refuses it if a volume lacks
+        O(volumes[].multi_attach=true).
       - It must be text, so quote a number.
     type: raw
   volumes:
@@ -73,9 +74,9 @@ options:
         type: raw
       volume_id:
         description:
-          - This very volume. The id of a volume that a swap replaced stands for its living copy.
-          - With O(volumes[].name), it renames a volume of the declaration. It also chooses one of several volumes with
-            the same tags, such as a volume and its copy.
+          - The id of the volume. The id of a volume that a swap replaced stands for its living copy.
+          - With O(volumes[].name), this option renames a volume of the declaration. It also chooses one of several
+            volumes with the same tags, such as a volume and its copy.
         type: str
       device_name:
         description:
@@ -110,21 +111,23 @@ options:
         type: int
       encrypted:
         description:
-          - Whether the volume is encrypted. V(false) is refused where the account encrypts by default.
+          - Whether the volume is encrypted. The module refuses V(false) if the account encrypts by default.
           - Only a swap encrypts an existing volume, see O(replace).
         type: bool
       kms_key_id:
         description:
           - The KMS key, as an id, ARN or alias. Only with O(volumes[].encrypted=true). The module compares ARNs.
-          - An empty value names no key.
+          - An empty value means that the task names no key.
         type: str
       snapshot_id:
         description:
-          - The snapshot for a new volume. It counts at creation only. Restore an archived snapshot first.
+          - The snapshot for a new volume. The option has no effect on an existing volume. Restore an archived snapshot
+            first.
         type: str
       snapshot:
         description:
-          - A choice of snapshot, in place of O(volumes[].snapshot_id). It counts at creation only.
+          - A selection of the snapshot by tags, in place of O(volumes[].snapshot_id). The option has no effect on an
+            existing volume.
         type: dict
         suboptions:
           tags:
@@ -138,16 +141,16 @@ options:
             type: str
       initialization_rate:
         description:
-          - The rate in MiB/s (100 to 300) at which EBS loads the snapshot's blocks. It counts at creation only, and
-            costs extra.
+          - The rate in MiB/s (100 to 300) at which EBS loads the snapshot's blocks. The option has no effect on an
+            existing volume, and costs extra.
         type: int
       multi_attach:
         description:
-          - Whether the volume, V(io1) or V(io2), can be attached to up to 16 instances of its zone. It is then attached
-            to all O(instance_ids). Use a cluster file system on it.
-          - EBS enables it for an existing V(io2) volume only while the volume is detached. The module detaches the
-            volume, modifies it and attaches it again at its place, as O(in_use) allows.
-          - The type of such a volume cannot change. V(false) disables it, in a separate run.
+          - Whether the volume, V(io1) or V(io2), can be attached to up to 16 instances of its zone. With V(true), the
+            volume is attached to all O(instance_ids). Use a cluster file system on it.
+          - EBS enables Multi-Attach for an existing V(io2) volume only while the volume is detached. The module
+            detaches the volume, modifies it and attaches it again at its place, as O(in_use) allows.
+          - The type of such a volume cannot change. V(false) disables Multi-Attach, in a separate run.
         type: bool
       delete_on_termination:
         description:
@@ -172,7 +175,7 @@ options:
   purge_volumes:
     description:
       - Detach the data volumes of the instances that O(volumes) does not name. The module does not delete them.
-      - A volume that belongs to another O(spec) is not detached, with a warning, unless O(steal=true).
+      - Unless O(steal=true), the module leaves volumes of another O(spec) attached, with a warning.
     type: bool
     default: false
   purge_tags:
@@ -183,40 +186,39 @@ options:
     default: false
   final_snapshot:
     description:
-      - Take a final snapshot of a volume after its detachment, and complete it before the deletion. The snapshot has
-        the volume's id in the tag C(ec2ops:final).
+      - Take a final snapshot of a volume after its detachment, and wait until it is completed before the deletion. The
+        snapshot has the volume's id in the tag C(ec2ops:final).
       - A snapshot counts as the final one only if EC2 shows the volume's id and a final snapshot's description on it. A
         tagged backup does not count.
       - With V(false), a volume still gets a final snapshot unless its entry names it in O(volumes[].volume_id). Only
-        tags tie any other volume to its entry.
-      - The copy that an interrupted swap has left gets a final snapshot before its deletion, with any value of this
-        option.
+        tags connect any other volume to its entry.
+      - With any value, the module takes a final snapshot of the copy of an interrupted swap before it deletes the copy.
     type: bool
     default: true
   replace:
     description:
-      - V(snapshot) allows a swap for a change that EBS cannot make in place. The swap takes a snapshot of the detached
+      - V(snapshot) allows a swap if EBS cannot make a change in place. The swap takes a snapshot of the detached
         volume, creates a copy from it as declared, and attaches the copy.
-      - The copy has the ids of the volumes that it replaces in C(ec2ops:replaces). The replaced volume is kept,
-        detached, with C(ec2ops:replaced-by). See O(delete_replaced).
+      - The tag C(ec2ops:replaces) of the copy has the ids of the volumes that it replaces. The module keeps the
+        replaced volume, detached and with the tag C(ec2ops:replaced-by). See O(delete_replaced).
     type: str
     choices: [never, snapshot]
     default: never
   delete_replaced:
     description:
-      - Delete the replaced volume of a swap once the copy is attached and verified. With O(final_snapshot=true) the
-        swap's snapshot is kept as its final snapshot.
+      - Delete the replaced volume of a swap once the copy is attached and verified. With O(final_snapshot=true), the
+        module keeps the swap's snapshot as the final snapshot.
       - The module keeps the replaced volume, with a warning, unless EC2 shows that the copy was made from the swap's
         snapshot of it.
     type: bool
     default: false
   in_use:
     description:
-      - How to detach a volume from a running instance. A swap needs this, and so does O(volumes[].state) other than
-        V(present), O(purge_volumes), or an attachment elsewhere.
+      - How to detach a volume from a running instance. The option applies to swaps, to any O(volumes[].state) except
+        V(present), to O(purge_volumes), and to an attachment elsewhere.
       - V(refuse) refuses the entry, and changes nothing of its volume.
       - V(stop) stops the instance for that step and starts it again, even if the step fails. If a killed run has left
-        an instance stopped, the next run starts it, or M(ec2ops.storage.instance_power) does.
+        an instance stopped, the next run or M(ec2ops.storage.instance_power) starts it.
       - V(detach) detaches the volume from the running instance. You vouch that nothing uses the volume and that its
         file systems are unmounted. If a disk is still mounted, its attachment stays C(busy). The task then fails within
         a minute and names the disk. Unmount it and run the task again.
@@ -230,8 +232,8 @@ options:
     default: false
   steal:
     description:
-      - Take a volume of another O(spec), or one that is attached to another living instance. Without this option such a
-        volume is an error that names its holder.
+      - Take a volume of another O(spec), or one that is attached to another living instance. With V(false), the module
+        refuses such a volume and names its holder.
     type: bool
     default: false
   move:
@@ -244,11 +246,11 @@ options:
     default: false
   on_cooldown:
     description:
-      - The reaction when EC2 takes no modification of a volume now. Either a modification is in progress, or the volume
-        has had four in 24 hours. Only EC2 knows how many are left, so a plan may hold a ModifyVolume that EC2 then
+      - The reaction if EC2 accepts no modification of a volume now. Either a modification is in progress, or the volume
+        has had four in 24 hours. Only EC2 knows how many are left, so a plan may contain a ModifyVolume that EC2 then
         refuses.
       - V(fail) fails. V(defer) leaves that change to a later run and returns it in RV(deferred). V(wait) waits until
-        EC2 takes the change, at most O(wait_timeout).
+        EC2 accepts the change, at most O(wait_timeout).
     type: str
     choices: [fail, defer, wait]
     default: fail
@@ -260,24 +262,24 @@ notes:
     C(ec2:DeleteTags). Swaps and removals need C(ec2:DetachVolume), C(ec2:CreateSnapshot), C(ec2:DeleteSnapshot) and
     C(ec2:DeleteVolume) too, and with O(in_use=stop) the permissions of M(ec2ops.storage.instance_power).
   - A modification counts as done when EBS is C(optimizing) the volume. The volume then has its new size, type and
-    performance. EBS takes the next modification after the optimization.
-  - A volume in the state C(error) is an error that names it, since EC2 does not distinguish a lost volume from a failed
-    creation. O(volumes[].state=absent) with O(final_snapshot=false) deletes it. If a creation fails, the same run
-    deletes the volume.
-  - Anybody who can call CreateTags can write the tags of this module. A volume counts as the copy of another only if
-    the swap's snapshot proves it, or if it is at the other's place. An entry that names the replaced volume changes the
-    copy only if the snapshot proves it. If several volumes have an entry's tags, the attached one counts, and a warning
-    names the others. Tags alone never delete a volume. If tags leave the volume of an entry open, the task refuses that
-    entry and applies the others.
+    performance. EBS accepts the next modification after the optimization.
+  - If a volume is in the state C(error), the module refuses the entry and names the volume, since EC2 does not
+    distinguish a lost volume from a failed creation. O(volumes[].state=absent) with O(final_snapshot=false) deletes it.
+    If EBS cannot create a volume, the same run deletes it.
+  - Any caller of CreateTags can write the tags of this module. A volume counts as the copy of another volume only if
+    the swap's snapshot proves it, or if the copy is attached in the other's place. An entry that names the replaced
+    volume changes the copy only if the snapshot proves it. If several volumes have an entry's tags, the attached one
+    counts, and a warning names the others. Tags alone never delete a volume. If tags do not decide which volume is the
+    entry's, the task refuses that entry and applies the others.
   - An entry with a new O(volumes[].name) makes a new volume. A warning names the volumes of the declaration without an
     entry.
   - The module creates and attaches no volume on Outposts, in Local Zones or in Wavelength Zones. The task fails and
     names the site. The module still modifies, tags and detaches volumes that are attached there.
-  - The module does not attach or swap a volume on an Outpost. It does not delete one with a final snapshot, since EC2
-    would put the snapshot into the region.
+  - The module does not attach or swap a volume on an Outpost. It does not delete such a volume with a final snapshot,
+    since EC2 would put the snapshot into the region.
   - The module does not touch file systems. After a volume has grown, grow the file system on the machine.
   - With several O(instance_ids), every instance has volumes of its own under its own id. Two tasks or hosts with the
-    same O(spec) do not share volumes by accident. Without O(steal=true), the module never takes a volume that is
+    same O(spec) cannot share volumes by accident. Without O(steal=true), the module never takes a volume that is
     attached to another living instance.
 seealso:
   - module: ec2ops.storage.instance_power
@@ -309,7 +311,7 @@ EXAMPLES = r"""
     region: eu-central-1
   register: disks
 
-- name: Show where the server finds them
+- name: Show the device paths of the volumes
   ansible.builtin.debug:
     msg: "{{ disks.volumes | items2dict(key_name='name', value_name='nvme_path') }}"
 
@@ -402,8 +404,8 @@ msg:
   sample: 1 volume modified; 3 volumes of the declaration
 volumes:
   description:
-    - The declared volumes in their state after the waits, for each instance in the order of O(volumes). In check mode
-      in their predicted state.
+    - The declared volumes in their state after the waits, for each instance in the order of O(volumes). In check mode,
+      their predicted state.
   returned: success
   type: list
   elements: dict
@@ -422,7 +424,7 @@ volumes:
       sample: data
     volume_id:
       description:
-        - Its id, in check mode a planned id for a new volume. Null if it does not exist, as with
+        - Its id, in check mode a planned id for a new volume. Null if the volume does not exist, as with
           O(volumes[].state=absent).
       type: str
       sample: vol-0123456789abcdef0
@@ -447,11 +449,11 @@ volumes:
       type: str
       sample: gp3
     iops:
-      description: IOPS. Null for types without.
+      description: IOPS. Null if the type has none.
       type: int
       sample: 6000
     throughput:
-      description: Throughput in MiB/s. Null for types without.
+      description: Throughput in MiB/s. Null if the type has none.
       type: int
       sample: 500
     encrypted:
@@ -496,7 +498,7 @@ volumes:
       type: str
       sample: optimizing
     next_modification_at:
-      description: The time from which EC2 takes another modification. Null if it is unknown.
+      description: The time from which EC2 accepts another modification. Null if it is unknown.
       type: str
       sample: null
     drift:
@@ -509,7 +511,7 @@ volumes:
       elements: str
       sample: []
 deferred:
-  description: The changes that are left to a later run, with O(on_cooldown=defer).
+  description: With O(on_cooldown=defer), the changes that a later run has to make.
   returned: success
   type: list
   elements: dict
@@ -548,7 +550,7 @@ api_calls:
   sample: {"DescribeInstances": 1, "DescribeVolumes": 2, "ModifyVolume": 1}
 error:
   description:
-    - The error, with AWS's own code and message if AWS refused a call. C(not_before) is the time from which EC2 takes
+    - The error, with AWS's own code and message if AWS refused a call. C(not_before) is the time from which EC2 accepts
       the call, if EC2 named one.
   returned: failure
   type: dict
@@ -570,7 +572,7 @@ planned_ids:
   sample: {"(new volume i-0123456789abcdef0/data)": "vol-0123456789abcdef0"}
 done:
   description:
-    - On failure, the changes that were made. RV(failed_changes) and RV(not_tried) have the others.
+    - On failure, the changes that were made. RV(failed_changes) and RV(not_tried) have the other changes.
   returned: failure
   type: list
   elements: dict

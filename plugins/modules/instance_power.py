@@ -7,11 +7,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: instance_power
-short_description: Ensure that EC2 instances are stopped, running, or back in their former state
+short_description: Ensure that EC2 instances are stopped, running, or back in the state before a run stopped them
 version_added: 0.1.0
 description:
   - Stops and starts many instances in one call and with one wait, and returns their state after the wait.
-  - Waits for an instance that is C(stopping) or C(pending) already. Never launches an instance.
+  - Waits for an instance that is already C(stopping) or C(pending). Never launches an instance.
   - With O(remember=true) the module puts a hold on each running instance before it stops the instance. The hold is the
     tag C(ec2ops:restore-state). O(state=restored) starts the instances with a hold, and removes each hold last. So an
     instance starts again even if the run that stopped it was killed.
@@ -19,9 +19,9 @@ description:
     if a later start failed. A warning names the other instances, which stay stopped.
   - An id never stands for a successor. If M(ec2ops.storage.instance_relaunch) has replaced a predecessor, the module
     does not start it beside its successor.
-  - Before the first change, the module looks for every obstacle to the stops of all instances. It refuses an instance
-    with an obstacle, one that is gone, or one that was replaced, and stops or starts the others. Then the task fails
-    and names all refused instances.
+  - Before the first change, the module checks all instances for every obstacle to a stop. It refuses an instance with
+    an obstacle, one that is gone, or one that was replaced, and stops or starts the others. Then the task fails and
+    names all refused instances.
 extends_documentation_fragment:
   - ec2ops.storage.attributes
   - ec2ops.storage.common
@@ -31,10 +31,10 @@ extends_documentation_fragment:
 options:
   instance_ids:
     description:
-      - The instances. An empty list means none.
+      - The instances. An empty list stands for no instances.
       - With O(state=restored) it is optional. Without it, the module restores every instance of the region whose hold
-        ended more than O(older_than) ago. A hold ends O(wait_timeout) seconds after its begin, as the stopping task set
-        them, and after seven days at the latest.
+        ended more than O(older_than) ago. A hold ends after the O(wait_timeout) of the task that stopped the instance,
+        and after seven days at the latest.
     type: list
     elements: str
     aliases: [instance_id]
@@ -42,17 +42,17 @@ options:
     description:
       - V(stopped) and V(running) are EC2's states.
       - V(restored) starts the stopped instances that have a hold, since they were running when a task with
-        O(remember=true) stopped them. It changes no instance without a hold. If a hold is from before the last start,
-        it is outdated, and the module removes it.
+        O(remember=true) stopped them. It does not change instances without a hold. A hold from before the last start is
+        outdated, and the module removes it.
       - V(restored) also starts a predecessor with a hold for M(ec2ops.storage.instance_relaunch) while its successor is
         unproven. The successor gets V(rejected) in its tag C(ec2ops:trial), and the next relaunch terminates it. If a
-        successor may have served, it is left as it is, and a warning names it.
+        successor may have served, the module leaves it as it is, and a warning names it.
     type: str
     choices: [stopped, running, restored]
     required: true
   remember:
     description:
-      - With O(state=stopped), put a hold on each running instance before the stop. An existing hold is kept.
+      - With O(state=stopped), put a hold on each running instance before the stop. The module keeps an existing hold.
     type: bool
     default: false
   for_relaunch:
@@ -63,7 +63,7 @@ options:
     default: false
   older_than:
     description:
-      - With O(state=restored) and without O(instance_ids), restore the instances whose hold ended longer ago than this.
+      - With O(state=restored) and without O(instance_ids), restore the instances whose hold ended longer than this ago.
         A number with V(s), V(min), V(h), V(d) or V(w).
     type: str
     default: 1h
@@ -87,7 +87,7 @@ options:
     type: bool
     default: false
   force_start:
-    description: Start an instance even if it has a living successor.
+    description: Start an instance even if a living successor has replaced it.
     type: bool
     default: false
   wait:
@@ -108,13 +108,13 @@ notes:
     C(ec2:StartInstances), and C(ec2:DeleteTags) and C(ec2:CreateTags) with O(state=restored). Starting an instance with
     volumes that a customer managed KMS key encrypts needs C(kms:CreateGrant) on that key.
   - EC2 accepts a start before it checks keys and capacity, so the start may fail later. The task then fails at once
-    with EC2's reason. The hold is kept until EC2 reports the instance as running.
+    with EC2's reason. The module keeps the hold until EC2 reports the instance as running.
   - With O(remember=true) and without O(for_relaunch=true), the module warns of target groups and Classic Load Balancers
-    before it stops an instance that is registered with them. Without the permissions it stops the instance all the
-    same, and the warning names the unknown facts.
+    before it stops an instance that is registered with them. Without these permissions the module still stops the
+    instance, and the warning names the unknown facts.
   - Before the first stop, the module refuses members of an Auto Scaling group that are not in Standby, instances that
     an AWS service manages, one-time spot instances, and instances with stop protection. Stop protection has no bulk
-    read. The module reads it for up to 20 instances. For more, EC2 itself refuses the stop and names the instance.
+    read. The module reads it for up to 20 instances. Beyond that, EC2 itself refuses the stop and names the instance.
 seealso:
   - module: ec2ops.storage.ami_bake
   - module: ec2ops.storage.instance_relaunch

@@ -13,27 +13,27 @@ description:
   - If the instance already runs from O(image_id), the module changes nothing. Otherwise it launches a successor from
     the AMI, waits until the successor is healthy, and retires the predecessor. Until then the predecessor serves. If
     the successor does not become healthy, the module terminates it and keeps the predecessor in service.
-  - The successor has the tag C(ec2ops:replaces) with the ids of all its predecessors. So O(instance_id) may still
-    name the first of them, even if EC2 has long forgotten it. After an interruption, the next run finds the successor
-    by this tag.
+  - The tag C(ec2ops:replaces) of the successor has the ids of all its predecessors. So O(instance_id) may still name
+    the first of them, even if EC2 no longer shows that instance. After an interruption, the next run finds the
+    successor by this tag.
   - The tag alone proves nothing. EC2 must show that the instance has the ClientToken of a relaunch of the first id in
-    the tag. The module follows an older id only if EC2 shows each link between, or does not show that instance any
-    more. A warning names an instance whose tag claims more.
+    the tag. The module follows an older id only if EC2 shows each link between the two instances, or no longer shows
+    the older one. If a tag claims more, a warning names the instance.
   - A second tag, C(ec2ops:trial), holds the phase of the replacement. Until the phase is V(serving), the successor
-    replaces nothing. The next run with the same O(image_id) continues an interrupted relaunch, or rolls it back.
-    Until then the module refuses another O(image_id). V(rejected) marks a successor that was rolled back. A run that
-    finds one, or an unfinished rollback, terminates the successor and fails, as the interrupted run would have. If the
-    successor was launched more than a day ago, or if EC2 shows it in use, it may have served. Then it is left as it is,
-    and a warning names it.
-  - While the predecessor is off without a hold, the successor that ran last serves, under any tag C(ec2ops:trial).
-    A warning names both.
-  - The module carries each fact of the predecessor to the successor, derives it from something else, or refuses an
-    instance that has it. It drops no fact silently. C(docs/instance_facts.md) of the collection has the table. The AMI
-    decides facts such as the architecture and the root volume.
+    replaces nothing. The next run with the same O(image_id) continues an interrupted relaunch, or rolls it back. Until
+    the relaunch is finished, the module refuses another O(image_id). V(rejected) marks a successor that was rolled
+    back. A run that finds one, or an unfinished rollback, terminates the successor and fails, as the interrupted run
+    would have. If the successor was launched more than a day ago, or if EC2 shows it in use, it may have served. Then
+    the module leaves it as it is, and a warning names it.
+  - While the predecessor is off without a hold, the successor that ran last serves, with any value of the tag
+    C(ec2ops:trial). A warning names both.
+  - The module copies each fact of the predecessor to the successor, derives it from another fact, or refuses an
+    instance with this fact. It drops no fact silently. C(docs/instance_facts.md) of the collection has the table. The
+    AMI decides facts such as the architecture and the root volume.
   - If two runs replace the same instance at the same time, the run that launches first wins. The other run fails. It
-    launches nothing, or terminates its own successor, whatever O(on_failure) says.
-  - The successor does not have the predecessor's writes since the capture to the volumes in the AMI. To lose none, keep
-    the predecessor stopped from the capture on.
+    launches no instance, or terminates its own successor, with any value of O(on_failure).
+  - The successor lacks the predecessor's writes to the captured volumes since the capture. To lose no write, keep the
+    predecessor stopped from the capture on.
 extends_documentation_fragment:
   - ec2ops.storage.attributes
   - ec2ops.storage.common
@@ -46,7 +46,7 @@ options:
     type: str
     required: true
   image_id:
-    description: The AMI that it should run from.
+    description: The AMI from which the instance must run.
     type: str
     required: true
   follow_successor:
@@ -56,7 +56,7 @@ options:
     type: bool
     default: true
   strategy:
-    description: How the instance gets to the AMI. V(replace_instance) launches a successor.
+    description: The method of the relaunch. V(replace_instance) launches a successor.
     type: str
     choices: [replace_instance]
     default: replace_instance
@@ -68,21 +68,22 @@ options:
     suboptions:
       instance_type:
         description:
-          - The instance type. Another type drops the facts of the predecessor's type. These are CPU options, EBS
-            optimization, bandwidth weighting and ENA queues.
+          - The instance type. With another type, the successor does not get the facts of the predecessor's type. These
+            are CPU options, EBS optimization, bandwidth weighting and ENA queues.
         type: str
       key_name:
-        description: The name of the key pair, empty for none. Use empty if the predecessor's key pair is deleted.
+        description: The name of the key pair. An empty value means no key pair. Use it if the predecessor's key pair is
+          deleted.
         type: str
       iam_instance_profile:
-        description: The name or the ARN of the instance profile, empty for none.
+        description: The name or the ARN of the instance profile. An empty value means no profile.
         type: str
       security_group_ids:
         description: The security groups.
         type: list
         elements: str
       user_data:
-        description: V(keep) takes over the predecessor's user data, V(drop) leaves it out, V(replace) uses
+        description: V(keep) takes over the predecessor's user data, V(drop) leaves it out, and V(replace) uses
           O(overrides.user_data_content).
         type: str
         choices: [keep, drop, replace]
@@ -98,12 +99,13 @@ options:
         type: dict
       metadata_options:
         description:
-          - Options of the instance metadata service. The successor takes the others over from the predecessor. It does
-            so even if the AMI requires IMDSv2 and the predecessor accepts IMDSv1. Then a warning says so.
+          - Options of the instance metadata service. The successor takes the others over from the predecessor. If the
+            AMI requires IMDSv2 and the predecessor accepts IMDSv1, the successor accepts IMDSv1 too, and a warning says
+            so.
         type: dict
         suboptions:
           http_tokens:
-            description: V(required) takes IMDSv2 only, V(optional) takes IMDSv1 too.
+            description: V(required) accepts only IMDSv2, and V(optional) accepts IMDSv1 too.
             type: str
             choices: [optional, required]
           http_endpoint:
@@ -123,24 +125,24 @@ options:
             choices: [enabled, disabled]
   data_volumes:
     description:
-      - V(keep) leaves data volumes with the predecessor. V(move) is refused in this version.
+      - V(keep) leaves data volumes with the predecessor. The module refuses V(move) in this version.
       - Required for a launch if the predecessor has data volumes that O(image_id) has no snapshots of. The successor
-        gets copies of the others as of the capture.
+        gets copies of all other data volumes as of the capture.
       - A snapshot counts only if EC2 shows that it was taken of that very volume. A snapshot of another volume at the
         same device name does not count, and neither does a copy of a snapshot.
     type: str
     choices: [keep, move]
   elastic_ip:
     description:
-      - V(keep) leaves an Elastic IP with the predecessor. V(move) is refused in this version.
+      - V(keep) leaves an Elastic IP with the predecessor. The module refuses V(move) in this version.
       - Required for a launch if the predecessor has an Elastic IP.
     type: str
     choices: [keep, move]
   target_groups:
     description:
-      - V(keep) leaves the predecessor registered with its load balancers. V(move) is refused in this version. Load
-        balancers are Classic Load Balancers, and target groups that have the instance or one of its private addresses
-        as a target.
+      - V(keep) leaves the predecessor registered with its load balancers. The module refuses V(move) in this version.
+        Load balancers are Classic Load Balancers, and target groups that have the instance or one of its private
+        addresses as a target.
       - Required for a launch if the predecessor is registered with a load balancer.
     type: str
     choices: [keep, move]
@@ -158,14 +160,14 @@ options:
         default: 600
   old_instance:
     description:
-      - The end of the predecessor once its successor is healthy.
-      - The module refuses V(terminate) if it would delete a data volume that is left with the predecessor, and while
-        the predecessor has termination protection.
-      - The module refuses V(stop) and V(terminate) while the predecessor has stop protection.
-      - If somebody has started the predecessor again after its replacement, it is left as it is, and a warning names
-        it.
-      - If the predecessor has run for more than a day after the launch of its successor, it is left as it is, and a
-        warning names both. Stop or terminate it yourself.
+      - The action on the predecessor once its successor is healthy.
+      - The module refuses V(terminate) if EC2 would delete a data volume that stays with the predecessor, or if the
+        predecessor has termination protection.
+      - The module refuses V(stop) and V(terminate) if the predecessor has stop protection.
+      - If somebody has started the predecessor again after its replacement, the module leaves it as it is, and a
+        warning names it.
+      - If the predecessor has run for more than a day after the launch of its successor, the module leaves it as it is,
+        and a warning names both. Stop or terminate it yourself.
     type: str
     choices: [stop, terminate, keep]
     default: stop
@@ -183,17 +185,17 @@ options:
     default: false
   lose_writes:
     description:
-      - Launch from O(image_id) even if the predecessor has run since the capture. The successor does not have the
-        writes since then.
-      - V(false) refuses such a launch, and the later retirement of such a predecessor. Use it if a hold keeps the
-        predecessor stopped from the capture on. After a launch that fails for lack of capacity, the predecessor runs
-        again, and only another version of the AMI has all of its data.
+      - Launch from O(image_id) even if the predecessor has run since the capture. The successor lacks the writes since
+        the capture.
+      - With V(false), the module refuses such a launch, and the later retirement of such a predecessor. Use V(false) if
+        a hold keeps the predecessor stopped from the capture on. After a launch that fails for lack of capacity, the
+        predecessor runs again, and only another version of the AMI has all of its data.
     type: bool
     default: true
   wait:
     description:
-      - Wait until the predecessor is stopped or terminated. Before that, the module always waits for a healthy
-        successor.
+      - Wait until the predecessor is stopped or terminated. The module always waits for a healthy successor before
+        that.
   assume:
     description:
       - In check mode only, the C(plan)s returned by earlier tasks of the play. The module plans as if those tasks had
@@ -209,9 +211,9 @@ notes:
     encrypts needs C(kms:CreateGrant) on that key.
   - The successor gets new private addresses of the same subnet. It gets a new public address if the predecessor has a
     non-elastic one. A predecessor that M(ec2ops.storage.instance_power) stopped with C(remember=true) counts as it was
-    before that stop. The subnet decides for any other stopped predecessor.
-  - If somebody else starts the predecessor, or puts a hold on it, while the successor is unproven, either instance may
-    have data that the other lacks. The task fails and leaves both instances to the operator.
+    before that stop. For any other stopped predecessor, the subnet decides.
+  - Somebody else may start the predecessor, or put a hold on it, while the successor is unproven. Either instance may
+    then have data that the other lacks. The task fails and leaves both instances to the operator.
 seealso:
   - module: ec2ops.storage.ami_bake
   - module: ec2ops.storage.instance_power
@@ -291,14 +293,14 @@ replaced:
   type: str
   sample: i-0123456789abcdef0
 image_id:
-  description: The AMI that it runs from.
+  description: The AMI from which it runs.
   returned: success
   type: str
   sample: ami-0123456789abcdef0
 plan:
   description:
-    - The planned changes in order, the same in check mode. One entry per resource. User data stands as its hash.
-      The plan predicts no rollback.
+    - The planned changes in order, the same in check mode. One entry per resource. The hash of the user data stands in
+      its place. The plan predicts no rollback.
   returned: always
   type: list
   elements: dict

@@ -11,19 +11,19 @@ short_description: Restore EBS volumes, or all volumes of an instance, from thei
 version_added: 0.1.0
 description:
   - Makes volumes from the newest good snapshots of given volumes, or from the newest complete snapshot set of an
-    instance. It attaches them to an instance or leaves them unattached in a zone. The old volumes, and the old
-    instance, may be gone.
+    instance. It attaches them to an instance or leaves them unattached in a zone. The old volumes and the old instance
+    no longer have to exist.
   - A snapshot is good if it is completed and not in the archive. If the module passes over newer snapshots, a warning
     gives the reason.
   - The new volumes have the size, type, IOPS, throughput and tags that the snapshots record. A snapshot that records no
     type becomes a gp3 volume.
   - The module creates all volumes in parallel, and attaches each as soon as it is made.
-  - A second run changes nothing, also when there are newer snapshots. The volumes carry the tags of a declaration of
-    M(ec2ops.storage.ebs_volume_spec), so both modules know them again.
+  - A second run changes nothing, even if there are newer snapshots. The volumes carry the tags of a declaration of
+    M(ec2ops.storage.ebs_volume_spec), so both modules recognize them.
   - The module restores several volumes independently. It restores those that it can. Then the task fails and names the
-    others. The module restores all volumes of an instance from one moment, or none.
-  - The module restores only snapshots of the account. EC2's facts must agree with the tags of a snapshot, a copy or a
-    volume before the module uses it. A warning names those that do not fit.
+    others. The module restores either all volumes of an instance from one moment, or none.
+  - The module restores only from snapshots that the account owns. EC2's facts must agree with the tags of a snapshot, a
+    copy or a volume before the module uses it. A warning names resources whose tags and facts differ.
 extends_documentation_fragment:
   - ec2ops.storage.attributes
   - ec2ops.storage.common
@@ -33,56 +33,56 @@ extends_documentation_fragment:
 options:
   source_volume_ids:
     description:
-      - The volumes whose data to restore. One of this and O(source_instance_id) is required.
+      - The source volumes of the restore. One of this and O(source_instance_id) is required.
     type: list
     elements: str
   source_instance_id:
     description:
-      - The instance whose volumes the module restores, all from one moment. The module takes the newest complete
+      - The source instance. The module restores all of its volumes from one moment. It uses the newest complete
         snapshot set that M(ec2ops.storage.snapshot_rotate) took with C(consistency=instance).
       - If the instance has no sets, each volume that was attached to it comes from its own newest snapshot, and a
         warning says so.
     type: str
   before:
     description:
-      - Restore only data that was captured before this time, in ISO 8601, for example V(2026-11-23T19:00:00Z). Without
-        a time zone it is in UTC.
+      - Restore only data that was captured before this time, in ISO 8601, for example V(2026-11-23T19:00:00Z). A time
+        without a zone is in UTC.
     type: str
   zone:
     description:
-      - The Availability Zone to make the volumes in. They stay unattached.
+      - The Availability Zone for the new volumes. They stay unattached.
       - One of this and O(target_instance_id) is required, unless O(drill=true). A drill without it takes the recorded
         zone of each volume, or the first zone of the region.
     type: str
   target_instance_id:
     description:
-      - The instance to attach the volumes to, in its zone. Each volume takes its recorded device if that is free, and
-        another free one otherwise. The module detaches nothing. A root volume becomes a further data volume.
+      - The instance to which the module attaches the volumes. Each volume takes its recorded device name if it is free,
+        and another free one otherwise. The module detaches no volume. The copy of a root volume becomes a data volume.
     type: str
   name:
     description:
-      - The declaration that the new volumes belong to, a value of O(ec2ops.storage.ebs_volume_spec#module:spec). By
-        default each volume has one of its own, C(restore/) and the id of its source.
-      - The module does not restore a volume again under the same name. Give another name to restore another time. If
-        there are newer snapshots, RV(notes) names them.
-      - Without a name, a volume that was restored to another zone or instance before does not count, and RV(notes)
+      - The declaration of the new volumes, a value of O(ec2ops.storage.ebs_volume_spec#module:spec). By default each
+        volume has one of its own, C(restore/) and the id of its source.
+      - The module does not restore a volume again under the same name. To restore from another point in time, give
+        another name. If there are newer snapshots, RV(notes) names them.
+      - Without a name, a volume that an earlier run restored to another zone or instance does not count, and RV(notes)
         names it. With a name, the module refuses such a volume.
       - The module refuses names that begin with C(restore-drill/). A drill ignores the name.
     type: str
   drill:
     description:
       - Make the volumes, wait until they are available, and delete them again. RV(volumes) has the times. A drill that
-        fails deletes all volumes that it has made. A drill of several volumes measures those that can be made, a drill
-        of an instance ends with its first failure.
-      - The module also deletes volumes of interrupted drills, after a completed final snapshot that RV(notes) names.
-        They must be older, by EC2's clock, than twice O(wait_timeout) for each volume of this drill.
+        fails deletes all volumes that it has made. A drill of several volumes measures those that EC2 can make. A drill
+        of an instance ends at its first failure.
+      - The module also deletes volumes of interrupted drills, after a completed final snapshot that RV(notes) names. By
+        EC2's clock, these volumes must be older than twice O(wait_timeout) for each volume of this drill.
     type: bool
     default: false
   drill_id:
     description:
       - The id of the drill, 8 hexadecimal digits, which is part of the names of its volumes. By default each run draws
         an id, so several drills may run at the same time.
-      - Set it to compare the plan of a check run with that of the run.
+      - To compare the plan of a check run with that of the run, set an id.
     type: str
   wait:
     description:
@@ -91,11 +91,12 @@ notes:
   - The user needs C(ec2:DescribeVolumes), C(ec2:DescribeSnapshots), C(ec2:GetEbsEncryptionByDefault),
     C(ec2:CreateVolume) and C(ec2:CreateTags). O(zone) and drills need C(ec2:DescribeAvailabilityZones).
     O(target_instance_id) needs C(ec2:DescribeInstances), C(ec2:DescribeInstanceTypes) and C(ec2:AttachVolume). Drills,
-    and the removal of a volume that EBS could not make, need C(ec2:DeleteVolume). The removal of volumes of interrupted
-    drills needs C(ec2:CreateSnapshot) and C(ec2:DeleteSnapshot). Snapshots that a customer managed KMS key encrypts
-    need C(kms:CreateGrant), C(kms:Decrypt), C(kms:DescribeKey) and C(kms:GenerateDataKeyWithoutPlaintext) on that key.
-  - EBS loads each block of a new volume at its first use. A volume is available before that.
-  - A snapshot does not show which of its tags are the volume's and which are the policy's, so a restored volume has
+    and the deletion of a volume that EBS could not make, need C(ec2:DeleteVolume). The deletion of volumes of
+    interrupted drills needs C(ec2:CreateSnapshot) and C(ec2:DeleteSnapshot). Snapshots that a customer managed KMS key
+    encrypts need C(kms:CreateGrant), C(kms:Decrypt), C(kms:DescribeKey) and C(kms:GenerateDataKeyWithoutPlaintext) on
+    that key.
+  - EBS loads each block of a new volume at its first use. The volume is available before these reads.
+  - A snapshot does not show which of its tags come from the volume and which from the policy, so a restored volume has
     both.
 seealso:
   - module: ec2ops.storage.snapshot_rotate
@@ -105,14 +106,14 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Restore a volume as it was yesterday, and attach it beside the original
+- name: Restore a volume of yesterday and attach the copy
   ec2ops.storage.snapshot_restore:
     source_volume_ids: [vol-0123456789abcdef0]
     before: "2026-11-24T00:00:00Z"
     target_instance_id: i-0123456789abcdef0
     region: eu-central-1
 
-- name: Restore all volumes of a lost instance on another one, from one moment
+- name: Restore all volumes of a lost instance
   ec2ops.storage.snapshot_restore:
     source_instance_id: i-0aaaaaaaaaaaaaaaa
     target_instance_id: i-0bbbbbbbbbbbbbbbb
@@ -132,7 +133,7 @@ EXAMPLES = r"""
     name: audit-2026-11
     region: eu-central-1
 
-- name: Show that the backups can be restored, and how long that takes
+- name: Test and time a restore of the backups
   ec2ops.storage.snapshot_restore:
     source_volume_ids: [vol-0123456789abcdef0, vol-0fedcba9876543210]
     drill: true
@@ -148,17 +149,17 @@ msg:
   sample: 1 volume created, 1 attached; 1 volume of 2026-11-23T01:23:03Z
 volumes:
   description:
-    - The restored volumes, in the order of their sources, including those of earlier runs. On failure, the volumes for
-      which nothing is left to do.
+    - The restored volumes, in the order of their sources, including those of earlier runs. On failure, only the volumes
+      whose restore is finished.
   returned: success
   type: list
   elements: dict
   contains:
     source:
-      description: The volume whose data it has.
+      description: The source volume.
       type: str
     snapshot_id:
-      description: The snapshot that it was made from.
+      description: The snapshot from which it was made.
       type: str
     point_in_time:
       description: The time of the capture. Null if the snapshot of an earlier run is gone.
@@ -167,18 +168,18 @@ volumes:
       description: The new volume. In check mode a planned id, if it does not exist yet.
       type: str
     device:
-      description: The device that it is attached at. Null if it is unattached.
+      description: The device name of its attachment. Null if it is unattached.
       type: str
     zone:
       description: Its Availability Zone.
       type: str
     changed:
-      description: Whether this run made or attached it, or would.
+      description: Whether this run made or attached the volume. In check mode, whether a run would.
       type: bool
     seconds:
       description:
-        - The seconds until the volume was available, and attached. Null in check mode, with O(wait=false) if the run
-          does not wait for the volume, and for a volume that was in its place.
+        - The seconds until the volume was available, and attached. Null in check mode, for a volume that the run does
+          not wait for, and for a volume that an earlier run restored.
       type: float
   sample:
     - source: vol-08e81973e0becd7b0

@@ -15,10 +15,10 @@ description:
   - Then the module deletes the snapshots that no rule of O(keep) keeps. RV(decisions) and C(--diff) give the reasons
     for every decision.
   - Retention covers all snapshots that the policy took, and those that match O(adopt). It also covers snapshots of
-    volumes that are gone or no longer selected. The rules apply to each volume or instance by itself, and always keep
+    volumes that are gone or no longer selected. The rules apply to each volume or instance separately, and always keep
     its newest completed snapshot.
   - The module finds the policy's snapshots by the tag C(ec2ops:policy). Their descriptions prove that the policy took
-    them. Other snapshots with the tag are kept and do not count, and a warning names them.
+    them. The module keeps other snapshots with the tag and does not count them, and a warning names them.
   - Guards keep snapshots that no rule keeps but that somebody uses. See O(guards). After a wait the module asks the
     guards again, and keeps the snapshots that became protected in the meantime. See RV(kept_late).
   - The module copies the snapshots that O(copies) ask for to other regions or accounts, the oldest of a volume first.
@@ -34,10 +34,11 @@ extends_documentation_fragment:
 options:
   policy:
     description:
-      - The policy's name, which is its identity. Every snapshot of the policy has it in the tag C(ec2ops:policy).
+      - The name of the policy, which identifies it. Every snapshot of the policy has this name in the tag
+        C(ec2ops:policy).
       - It must be text, so quote a number.
       - A renamed policy does not retain the snapshots that it took under its old name. While a policy has no snapshots,
-        the task warns of the snapshots that other policies have of the selected volumes.
+        the task warns about other policies' snapshots of the selected volumes.
     type: raw
     required: true
   state:
@@ -60,9 +61,9 @@ options:
         elements: str
       instance_ids:
         description:
-          - The volumes of these instances. After a relaunch an id stands for the successor, once the successor serves.
-            The successor carries the id in the tag C(ec2ops:replaces). The policy then captures the predecessor only
-            while it runs.
+          - The volumes of these instances. After a relaunch, an id stands for the successor as soon as the successor
+            serves. The successor carries the id in the tag C(ec2ops:replaces). The policy then captures the predecessor
+            only while it runs.
           - A warning names data volumes that are still attached to the predecessor.
         type: list
         elements: str
@@ -73,9 +74,9 @@ options:
         type: dict
       allow_missing:
         description:
-          - Accept ids in O(select.volume_ids) and O(select.instance_ids) that do not exist any more, with a warning.
-          - With V(false) the task fails at its end and names these ids. By then it has captured the other volumes, and
-            retained the snapshots of the missing ones too.
+          - With a warning, accept ids in O(select.volume_ids) and O(select.instance_ids) that no longer exist.
+          - With V(false), the task fails in the end and names these ids. Before that, it captures the other volumes,
+            and applies the rules to the snapshots of the missing volumes too.
         type: bool
         default: false
   allow_empty:
@@ -93,14 +94,14 @@ options:
         O(keep.timezone), from midnight, Monday or the first of the month.
       - One of V(5min), V(10min), V(15min), V(20min), V(30min), V(1h), V(2h), V(3h), V(4h), V(6h), V(8h), V(12h),
         V(24h), V(1d), V(1w), V(1m) (a month).
-      - The hour that occurs twice at the end of summer time makes no second slot.
+      - The repeated hour at the end of summer time makes no second slot.
     type: str
     default: 24h
   consistency:
     description:
-      - V(volume) takes a snapshot of each volume by itself.
-      - V(instance) captures all volumes of an instance at one point in time, with one call. Such a snapshot set is kept
-        or deleted as one.
+      - V(volume) takes a snapshot of each volume separately.
+      - V(instance) captures all volumes of an instance at one point in time, with one call. The module keeps or deletes
+        such a snapshot set as one.
     type: str
     choices: [volume, instance]
     default: volume
@@ -125,84 +126,86 @@ options:
     default: true
   keep:
     description:
-      - The rules. They are joined by I(or), so one more rule never deletes more. Required with O(state=applied).
-      - A snapshot of the policy counts with the start of its slot, any other snapshot with its start time.
+      - The rules, joined by I(or), so an additional rule never deletes more. Required with O(state=applied).
+      - A snapshot of the policy counts with the start of its slot. Any other snapshot counts with its start time.
     type: dict
     suboptions: &rules
       last:
-        description: Keep this many of the newest. V(unlimited) or V(-1) keeps all. The other counts accept these too.
+        description: Keep this number of the newest snapshots. V(unlimited) or V(-1) keeps all. The other counts accept
+          these values too.
         type: str
       hourly:
-        description: Keep the newest of each hour, for this many of the newest hours that have one.
+        description: For this number of the newest hours that have a snapshot, keep the newest one of each hour.
         type: str
       daily:
-        description: Keep the newest of each day, for this many of the newest days that have one.
+        description: For this number of the newest days that have a snapshot, keep the newest one of each day.
         type: str
       weekly:
-        description: Keep the newest of each ISO week, for this many of the newest weeks that have one.
+        description: For this number of the newest ISO weeks that have a snapshot, keep the newest one of each week.
         type: str
       monthly:
-        description: Keep the newest of each month, for this many of the newest months that have one.
+        description: For this number of the newest months that have a snapshot, keep the newest one of each month.
         type: str
       quarterly:
-        description: Keep the newest of each quarter, for this many of the newest quarters that have one.
+        description: For this number of the newest quarters that have a snapshot, keep the newest one of each quarter.
         type: str
       yearly:
-        description: Keep the newest of each year, for this many of the newest years that have one.
+        description: For this number of the newest years that have a snapshot, keep the newest one of each year.
         type: str
       within:
         description:
-          - Keep all that are younger than this span, measured from O(keep.reference).
-          - A number and V(min), V(h), V(d), V(w), V(m) (months) or V(y), alone or in a row, such as V(1y6m). Months and
-            years are those of the calendar.
+          - Keep all snapshots that are younger than this span, measured from O(keep.reference).
+          - A number with V(min), V(h), V(d), V(w), V(m) (months) or V(y), or several of these, such as V(1y6m). Months
+            and years follow the calendar.
         type: str
       hourly_within:
-        description: Keep the newest of each hour within this span.
+        description: Keep the newest snapshot of each hour within this span.
         type: str
       daily_within:
-        description: Keep the newest of each day within this span.
+        description: Keep the newest snapshot of each day within this span.
         type: str
       weekly_within:
-        description: Keep the newest of each ISO week within this span.
+        description: Keep the newest snapshot of each ISO week within this span.
         type: str
       monthly_within:
-        description: Keep the newest of each month within this span.
+        description: Keep the newest snapshot of each month within this span.
         type: str
       quarterly_within:
-        description: Keep the newest of each quarter within this span.
+        description: Keep the newest snapshot of each quarter within this span.
         type: str
       yearly_within:
-        description: Keep the newest of each year within this span.
+        description: Keep the newest snapshot of each year within this span.
         type: str
       timezone:
-        description: The time zone of the hours, days and so on, as an IANA name.
+        description: The time zone of the calendar (hours, days and longer periods), as an IANA name.
         type: str
         default: UTC
       reference:
         description:
           - The moment from which ages are measured. V(latest) is the newest completed snapshot of the same volume or
-            instance. With it, a job that has stopped does not delete its own history. V(now) is the time of the run.
+            instance. With this value, a job that has stopped does not delete its own history. V(now) is the time of the
+            run.
         type: str
         choices: [latest, now]
         default: latest
       oldest:
-        description: A rule that does not use up its count also keeps the oldest, as in restic.
+        description: A rule with fewer snapshots than its count also keeps the oldest one, as in restic.
         type: bool
         default: false
   copies:
     description:
-      - The places of copies, each with rules of its own. A place gets a copy of each snapshot that its rules would
+      - The places of copies, each with rules of its own. Each place gets a copy of the snapshots that its rules would
         keep. A copy counts with the time of its original.
-      - At most 20 copies are under way in a region at once. Later runs begin the others. An original is not deleted
-        before its copy is completed.
+      - At most 20 copies are under way in a region at once. Later runs begin the others. The module does not delete an
+        original before its copy is completed.
       - The run reports a failed copy with EC2's reason and deletes it. The next run copies again. Copies carry the
         user's tags of their originals, as far as they fit.
-      - If a place does not answer, the run still takes the due snapshots, and keeps the originals whose copy is
-        unknown. Then the task fails with the message of AWS.
-      - When you remove an entry, its copies are kept, and no run deletes them any more. The tag C(ec2ops:copied-to) of
-        a snapshot names the places of its copies. While such snapshots are left, each run warns of a place without an
-        entry.
-      - Copies are incremental while the key is the same and the newest copy exists. See O(guards.newest_copy).
+      - If a place does not answer, the run still takes the due snapshots, and keeps each original that may lack its
+        copy. Then the task fails with the message of AWS.
+      - When you remove an entry, no run deletes its copies any more. The tag C(ec2ops:copied-to) of a snapshot names
+        the places of its copies. While such snapshots exist, each run warns about a place without an entry.
+      - A copy is incremental if it has the same key as the previous copy, and that copy still exists. See
+        O(guards.newest_copy).
     type: list
     elements: dict
     suboptions:
@@ -215,12 +218,12 @@ options:
           - Copy to the account of this profile of the AWS configuration on the host of the module. The module shares
             originals with the account while it copies them, and the tag C(ec2ops:shared-with) records that.
           - EC2 cannot share snapshots that the account's default key encrypts.
-          - The module compares accounts, not names. It refuses an entry for the region and account of another entry, or
-            of the task itself.
+          - The module compares accounts, not names of profiles. It refuses an entry for the region and account of
+            another entry, or of the task itself.
         type: str
       kms_key_id:
         description:
-          - The key in that region that encrypts the copies. Without it, copies of encrypted snapshots get the region's
+          - The key in that region that encrypts the copies. By default, copies of encrypted snapshots get the region's
             default key, and other copies are not encrypted.
         type: str
       keep:
@@ -236,32 +239,32 @@ options:
     description:
       - Move the policy's snapshots that are older than this to the archive tier. A span as in O(keep.within), such as
         V(90d) or V(6m).
-      - The newest snapshot of each volume or instance that can be restored from at once stays in the standard tier.
-        Snapshots that an AMI uses, that are shared or public, or that are protected or managed stay too. So do
-        snapshots with fast restore, and those from which a volume or a copy is being made. RV(archive_waiting) lists
-        these snapshots, with the reasons.
+      - For each volume or instance, the newest completed snapshot outside the archive stays in the standard tier.
+        Snapshots that an AMI uses, and shared, public, protected and managed snapshots, stay too. So do snapshots with
+        fast restore, and the sources of volumes and copies that EC2 is making. RV(archive_waiting) lists these
+        snapshots, with the reasons.
       - The module never archives adopted snapshots and copies.
-      - EC2 bills at least 90 days in the archive. Without the option nothing returns from the archive, since a return
-        takes hours and costs extra. C(aws ec2 restore-snapshot-tier) brings a snapshot back. A snapshot that was
-        restored permanently is not archived again.
+      - EC2 bills at least 90 days in the archive. Without the option, archived snapshots stay in the archive, since a
+        return takes hours and costs extra. C(aws ec2 restore-snapshot-tier) brings a snapshot back. The module does not
+        archive a snapshot again that somebody has restored permanently.
     type: str
   lock:
     description:
-      - Lock new snapshots as soon as they are completed. With O(wait=false) the module locks them at once, and EC2
-        starts the lock when they are completed. Older snapshots are not locked.
-      - The description of a snapshot and its tag C(ec2ops:lock) record the lock that it is to get. So a later run locks
-        the snapshots of an interrupted run, or of one with O(state=captured).
-      - Without the option the existing locks are kept.
+      - Lock new snapshots as soon as they are completed. With O(wait=false), the module locks them at once, and EC2
+        starts the lock when they are completed. The module does not lock older snapshots.
+      - The description of a snapshot and its tag C(ec2ops:lock) record the planned lock. So a later run locks the
+        snapshots of an interrupted run, or of a run with O(state=captured).
+      - Without the option, the module keeps existing locks.
     type: dict
     suboptions:
       mode:
         description:
-          - Anybody who may call C(ec2:UnlockSnapshot) can remove a lock of the mode V(governance). Nobody can remove
-            one of the mode V(compliance) after O(lock.cool_off). V(unlocked) removes the policy's own locks, where EC2
-            allows it.
+          - Anybody who may call C(ec2:UnlockSnapshot) can remove a lock of the mode V(governance). After
+            O(lock.cool_off), nobody can remove a lock of the mode V(compliance). V(unlocked) removes the policy's own
+            locks, if EC2 allows it.
           - With V(unlocked), a lock is the policy's if the description of the snapshot records its mode and duration.
-            Other locks are kept, with a warning, since anybody can write a tag. Locks of snapshots from earlier
-            versions of the collection are kept too.
+            The module keeps other locks, with a warning, since anybody can write a tag. It also keeps locks of
+            snapshots from earlier versions of the collection.
         type: str
         choices: [governance, compliance, unlocked]
         required: true
@@ -270,8 +273,8 @@ options:
         type: str
       cool_off:
         description:
-          - The time in which a compliance lock can still be removed. Whole hours, V(1h) to V(72h). By default there is
-            none.
+          - The time in which you can still remove a compliance lock. Whole hours, V(1h) to V(72h). By default there is
+            no such time.
         type: str
       accept_compliance:
         description:
@@ -296,51 +299,52 @@ options:
         default: 1
   adopt:
     description:
-      - Snapshots that the policy retains although it did not take them. They are never those of another policy, unless
-        O(adopt.policies) names it.
-      - The policy claims each of them with the tag C(ec2ops:adopted-by). It leaves out snapshots that another policy
-        has claimed, with a warning. To hand a snapshot over, remove the tag.
-      - Without O(adopt), or with other tags in it, the policy no longer retains the snapshots that it has claimed. No
-        run deletes them then, and no run looks for them. A run warns of those that it reads for another reason. The
-        first run of a policy without snapshots warns of them too.
+      - Snapshots that the policy retains although it did not take them. The policy adopts snapshots of another policy
+        only if O(adopt.policies) names that policy.
+      - The policy claims each of them with the tag C(ec2ops:adopted-by). With a warning, it leaves out snapshots that
+        another policy has claimed. To hand a snapshot over to another policy, remove the tag.
+      - Without O(adopt), or with other tags in it, the policy no longer retains the snapshots that it has claimed. Then
+        no run deletes these snapshots, and no run looks for them. A run warns about those that it reads for another
+        reason. The first run of a policy without snapshots warns about them too.
     type: dict
     suboptions:
       tags:
-        description: Adopt snapshots that have all these tags. Quote values. The module refuses anything but text.
+        description: Adopt snapshots that have all these tags. Quote values. The module refuses values other than text.
         type: dict
         required: true
       policies:
         description:
           - Names of policies that took snapshots to adopt, such as the old name of this policy. The description of a
             snapshot names the policy that took it.
-          - Remove the tag C(ec2ops:policy) of such snapshots. A removed tag alone hands nothing over, since anybody who
-            may tag can remove it. If another policy took a snapshot and this option does not name it, the policy
+          - Remove the tag C(ec2ops:policy) of such snapshots. Removing the tag alone is not enough, since anybody who
+            may write tags can remove it. If another policy took a snapshot and this option does not name it, the policy
             leaves the snapshot out, with a warning.
         type: list
         elements: str
         default: []
   protect:
     description:
-      - Snapshots that the policy keeps and that displace no other snapshot. One of O(protect.tags) and
+      - Snapshots that the policy keeps, and that do not displace other snapshots. One of O(protect.tags) and
         O(protect.tag_keys) is required.
-      - Quote values, since YAML turns V(yes) into V(true). The module refuses anything but text.
+      - Quote values, since YAML turns V(yes) into V(true). The module refuses values other than text.
     type: dict
     suboptions:
       tags:
         description: Protect snapshots that have any of these tags.
         type: dict
       tag_keys:
-        description: Protect snapshots that have a tag with any of these keys, whatever its value.
+        description: Protect snapshots that have a tag with any of these keys, and any value.
         type: list
         elements: raw
   guards:
     description:
-      - The effect of each guard on a snapshot that no rule keeps. V(keep), the default, keeps the snapshot and says so.
-        V(report) deletes it with a warning. V(fail) deletes nothing at all and fails.
+      - The effect of each guard on a snapshot that no rule keeps. V(keep), the default, keeps the snapshot, and the
+        report names the guard. V(report) deletes it with a warning. With V(fail), the run deletes no snapshots at all,
+        and the task fails.
       - EC2 itself refuses the deletions that O(guards.image), O(guards.locked) and O(guards.backup) prevent. So these
         guards have no V(report).
-      - A guard without EC2's answer, for example for lack of a permission, keeps the snapshots that it asks about. The
-        run still takes the due snapshots. Then the task fails with EC2's message.
+      - If EC2 does not answer a guard, for example for lack of a permission, the guard keeps the snapshots that it asks
+        about. The run still takes the due snapshots. Then the task fails with EC2's message.
     type: dict
     suboptions:
       image:
@@ -353,13 +357,13 @@ options:
         choices: [keep, fail]
       backup:
         description:
-          - The snapshot is a recovery point of AWS Backup. It displaces no other snapshot.
+          - The snapshot is a recovery point of AWS Backup. It does not displace other snapshots.
         type: str
         choices: [keep, fail]
       managed:
         description:
-          - By its tags, another controller made the snapshot, such as Data Lifecycle Manager, a CSI driver or Velero.
-            It displaces no other snapshot, except with V(report).
+          - The tags of the snapshot show that another controller made it, such as Data Lifecycle Manager, a CSI driver
+            or Velero. Except with V(report), it does not displace other snapshots.
         type: str
         choices: [keep, report, fail]
       public:
@@ -368,8 +372,8 @@ options:
         choices: [keep, report, fail]
       shared:
         description:
-          - The snapshot is shared with accounts. This guard takes a call for each snapshot that no rule keeps. It is
-            off unless you set it.
+          - The snapshot is shared with other accounts. This guard takes a call for each snapshot that no rule keeps. It
+            is off unless you set it.
         type: str
         choices: [keep, report, fail]
       fast_restore:
@@ -378,7 +382,8 @@ options:
         choices: [keep, report, fail]
       archived:
         description:
-          - The snapshot has been in the archive for less than 90 days, which EC2 bills, or is on its way in or out.
+          - The snapshot has been in the archive for less than 90 days, the shortest time that EC2 bills, or is on its
+            way there or back.
         type: str
         choices: [keep, report, fail]
       copy_source:
@@ -388,7 +393,7 @@ options:
       newest_copy:
         description:
           - The snapshot is the newest copy of its volume with its key at a place of copies. Without it, the next copy
-            is a full one.
+            would be a full one.
         type: str
         choices: [keep, report, fail]
       last:
@@ -396,7 +401,7 @@ options:
         type: str
         choices: [keep, report, fail]
       creating:
-        description: A volume is being made from the snapshot.
+        description: EC2 is creating a volume from the snapshot.
         type: str
         choices: [keep, report, fail]
       protected:
@@ -411,25 +416,25 @@ options:
     default: 100
   max_delete_percent:
     description:
-      - The largest percentage of the policy's completed snapshots, copies included, that a run may delete. It applies
-        from 10 deletions on.
+      - The largest percentage of the policy's completed snapshots, copies included, that a run may delete. The limit
+        applies from 10 deletions upwards.
     type: int
     default: 50
   min_keep:
     description:
-      - The smallest number of snapshots that must be left of each volume or instance, without its copies. Values from 2
-        on have an effect, since the newest snapshot is always kept.
+      - The smallest number of snapshots that must be left for each volume or instance. Copies do not count. Only values
+        of 2 or more have an effect, since the rules always keep the newest snapshot.
     type: int
     default: 1
   expected_plan:
     description:
-      - The RV(plan_hash) of a check run that somebody has approved. Any other plan deletes nothing and fails, except an
-        empty one.
+      - The RV(plan_hash) of a check run that somebody has approved. With any other plan, except an empty one, the run
+        deletes nothing and fails.
     type: str
   report:
     description:
-      - The extent of RV(decisions) and C(--diff). V(actions) has the deletions, the snapshots that a guard keeps, and
-        the snapshots of an unknown source, at most 1000. V(all) has every decision, V(summary) only counts.
+      - The extent of RV(decisions) and C(--diff). V(actions) shows the deletions, the snapshots that a guard keeps, and
+        the snapshots of an unknown source, at most 1000. V(all) shows every decision, and V(summary) shows only counts.
     type: str
     choices: [actions, all, summary]
     default: actions
@@ -445,28 +450,28 @@ notes:
   - A place of copies needs C(ec2:CopySnapshot), C(ec2:CreateTags), C(ec2:DescribeSnapshots), C(ec2:DeleteSnapshot), and
     C(kms:DescribeKey) to check a key before the copy. Copies to another account also need
     C(ec2:ModifySnapshotAttribute), C(ec2:DeleteTags) and C(kms:DescribeKey) in the account of the task, and the right
-    to use the keys of both sides. While no snapshot at a place shows its account, C(sts:GetCallerIdentity) is needed
-    too.
+    to use the keys of both sides. Until a snapshot at a place shows its account, the task also needs
+    C(sts:GetCallerIdentity).
   - O(archive_after) needs C(ec2:ModifySnapshotTier). O(lock) needs C(ec2:LockSnapshot) or C(ec2:UnlockSnapshot).
     O(fast_restore) needs C(ec2:EnableFastSnapshotRestores) and C(ec2:DisableFastSnapshotRestores).
   - Two tasks with the same O(policy) delete each other's snapshots if their rules differ. The module warns when it
     deletes snapshots of an existing volume that O(select) does not name.
   - The module reports snapshots of an unknown source and never deletes them. Such snapshots are copies without the tags
     of this collection.
-  - The module deletes a failed snapshot of the policy and takes it again. A failed snapshot holds nothing, so no limit
+  - The module deletes a failed snapshot of the policy and takes it again. A failed snapshot has no content, so no limit
     counts it. Guards and limits apply to the good parts of a failed set.
   - A set that lacks the snapshot of one of its volumes is C(incomplete). EC2 makes such a set when a volume is detached
     during the call. An incomplete set is no recovery point and does not fill its slot, so the next run takes a complete
-    one. The module deletes it when the rules would not keep it if it were complete. The role
-    P(ec2ops.storage.restore#role) judges sets alike.
+    one. The module deletes it as soon as the rules would delete a complete set in its place. The role
+    P(ec2ops.storage.restore#role) treats incomplete sets in the same way.
   - The module leaves out selected volumes on an Outpost. It captures the other volumes. Then the task fails and names
     the volumes that it left out.
   - Two runs at the same moment can take two snapshots for one slot. The earlier snapshot counts. The run that took the
     later one deletes it. If that run was interrupted, a later run deletes it once there is a newer snapshot.
-  - The snapshot of the current slot is kept under any rules (C(current slot)), since a new one would be due at
+  - With any rules, the module keeps the snapshot of the current slot (C(current slot)), since a new one would be due at
     once.
-  - EC2 takes 50 tags on a snapshot. If a volume has too many, its snapshot gets as many as fit, C(Name) first, with a
-    warning.
+  - EC2 takes 50 tags on a snapshot. If a volume has too many tags, its snapshot gets as many as fit, C(Name) first,
+    with a warning.
   - The slots of O(state=captured) follow O(keep.timezone) too, so give it the same O(keep).
 seealso:
   - module: ec2ops.storage.ami_bake
@@ -477,7 +482,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Take daily snapshots of the database volumes, and keep a week, four weeks and a year
+- name: Take daily snapshots of the database volumes
   ec2ops.storage.snapshot_rotate:
     policy: db-daily
     select:
@@ -490,7 +495,7 @@ EXAMPLES = r"""
       timezone: Europe/Berlin
     region: eu-central-1
 
-- name: Capture all volumes of an instance at one point in time, each hour
+- name: Capture all volumes of an instance each hour
   ec2ops.storage.snapshot_rotate:
     policy: shop-hourly
     select:
@@ -501,7 +506,7 @@ EXAMPLES = r"""
       within: 2d
     region: eu-central-1
 
-- name: Keep daily snapshots here, and monthly copies in another region and another account
+- name: Keep copies in another region and account
   ec2ops.storage.snapshot_rotate:
     policy: db-daily
     select:
@@ -520,7 +525,7 @@ EXAMPLES = r"""
           monthly: 12
     region: eu-central-1
 
-- name: Lock snapshots for a month, archive them after half a year, and enable fast restore of the newest
+- name: Lock, archive and speed up snapshots
   ec2ops.storage.snapshot_rotate:
     policy: ledger
     select:
@@ -537,7 +542,7 @@ EXAMPLES = r"""
       zones: [eu-central-1a]
     region: eu-central-1
 
-- name: Adopt the snapshots of a script, and only retain them
+- name: Retain the snapshots of a script
   ec2ops.storage.snapshot_rotate:
     policy: legacy
     create: never
@@ -561,12 +566,12 @@ archived:
   description:
     - The ids of the snapshots that the task moves to the archive tier. RV(locked), RV(unlocked), RV(fast_restored) and
       RV(fast_restore_ended) have the snapshots of the other lifecycle options.
-  returned: success with O(state=applied), or if deletions were withheld or items left out
+  returned: success with O(state=applied), or if the task withheld deletions or left items out
   type: list
   elements: str
 archive_waiting:
   description: The snapshots that are older than O(archive_after) and not archived yet, in the order of RV(decisions).
-  returned: success with O(state=applied), or if deletions were withheld or items left out
+  returned: success with O(state=applied), or if the task withheld deletions or left items out
   type: list
   elements: dict
   contains:
@@ -581,32 +586,32 @@ archive_waiting:
       returned: always
 locked:
   description: The ids of the locked snapshots.
-  returned: success with O(state=applied), or if deletions were withheld or items left out
+  returned: success with O(state=applied), or if the task withheld deletions or left items out
   type: list
   elements: str
 unlocked:
   description: The ids of the unlocked snapshots.
-  returned: success with O(state=applied), or if deletions were withheld or items left out
+  returned: success with O(state=applied), or if the task withheld deletions or left items out
   type: list
   elements: str
 fast_restored:
   description: The ids of the snapshots for which the task enabled fast restore.
-  returned: success with O(state=applied), or if deletions were withheld or items left out
+  returned: success with O(state=applied), or if the task withheld deletions or left items out
   type: list
   elements: str
 fast_restore_ended:
   description: The ids of the snapshots for which the task disabled fast restore.
-  returned: success with O(state=applied), or if deletions were withheld or items left out
+  returned: success with O(state=applied), or if the task withheld deletions or left items out
   type: list
   elements: str
 deferred:
   description: The changes that EC2 refused for now, for example because of a quota. A later run tries again.
-  returned: success, or if deletions were withheld or items left out
+  returned: success, or if the task withheld deletions or left items out
   type: list
   elements: dict
   contains:
     snapshot_id:
-      description: The snapshot. For a copy that EC2 did not begin, its planned id.
+      description: The snapshot. For a copy that EC2 did not begin, the entry has its planned id.
       type: str
       returned: always
     code:
@@ -619,7 +624,7 @@ deferred:
       returned: always
 decisions:
   description: The decisions with their reasons, the newest snapshot first. See O(report).
-  returned: success, or when the run has begun
+  returned: success, or once the run has begun
   type: list
   elements: dict
   contains:
@@ -649,14 +654,15 @@ decisions:
       type: str
       returned: always
     reasons:
-      description: All rules that keep the snapshot. Otherwise the reason of the guard, or the cause that sets it aside.
+      description: All rules that keep the snapshot. If no rule keeps it, the reason of the guard, or the cause why it
+        takes part in no rule.
       type: list
       elements: str
       returned: always
     guard:
       description:
         - The guard that keeps the snapshot. C(depends) if its replacement or its copy is unfinished or unknown, or if
-          this run has only just claimed it. Null otherwise.
+          this run claims it for the policy. Null otherwise.
       type: str
       returned: always
   sample:
@@ -670,30 +676,30 @@ decisions:
       guard: null
 created:
   description: The ids of the snapshots that the task took. In check mode planned ids.
-  returned: success, or if deletions were withheld or items left out
+  returned: success, or if the task withheld deletions or left items out
   type: list
   elements: str
 copied:
   description: The ids of the copies that the task began. In check mode planned ids.
-  returned: success, or if deletions were withheld or items left out
+  returned: success, or if the task withheld deletions or left items out
   type: list
   elements: str
 deleted:
   description: The ids of the snapshots that the task deleted, or would delete in check mode.
-  returned: success, or if deletions were withheld or items left out
+  returned: success, or if the task withheld deletions or left items out
   type: list
   elements: str
 counts:
   description:
-    - The numbers of snapshots that the policy retains, keeps and deletes, that a limit withholds, and that the task
-      took and copied. They do not include copies in RV(deferred).
-  returned: success, or if deletions were withheld or items left out
+    - The numbers of snapshots that the policy retains, keeps and deletes, of deletions that a limit withholds, and of
+      snapshots that the task took and copied. The numbers do not include copies in RV(deferred).
+  returned: success, or if the task withheld deletions or left items out
   type: dict
 kept_late:
   description:
-    - The snapshots of the plan's deletions that became protected while the run waited. The run keeps them, with a
-      warning. Empty in check mode.
-  returned: success with O(state=applied), or when such a run has begun
+    - The snapshots of planned deletions that became protected while the run waited. The run keeps them, with a warning.
+      Empty in check mode.
+  returned: success with O(state=applied), or once such a run has begun
   type: list
   elements: dict
   contains:
@@ -719,8 +725,8 @@ kept_late:
       type: str
       returned: always
 rpo:
-  description: The recovery point of each volume or instance that is selected or that the policy has snapshots of.
-  returned: success, or when the run has begun
+  description: The recovery point of each volume or instance that is selected or has snapshots of the policy.
+  returned: success, or once the run has begun
   type: list
   elements: dict
   contains:
@@ -729,17 +735,17 @@ rpo:
       type: str
       returned: always
     due:
-      description: Whether a snapshot was due.
+      description: Whether a snapshot was due in this run.
       type: bool
       returned: always
     snapshot_ids:
       description:
-        - The newest good snapshot or set. A snapshot of this run counts only if the run has seen it completed.
+        - The newest good snapshot or set. A snapshot of this run counts only if the run waited until it was completed.
       type: list
       elements: str
       returned: always
     recovery_point:
-      description: The start time of that snapshot. Null without one.
+      description: The start time of the newest good snapshot. Null if there is none.
       type: str
       returned: always
     age:
@@ -749,13 +755,13 @@ rpo:
     copies:
       description:
         - The same for each place of O(copies) that has answered, with C(region) and C(profile). Only completed copies
-          count, with the start time of their original.
+          count, each with the start time of its original.
       type: list
       elements: dict
       returned: when there are O(copies)
 plan_hash:
-  description: The value for O(expected_plan). Equal plans have the same hash at any time.
-  returned: success, or when the run has begun
+  description: The value for O(expected_plan). Equal plans always have the same hash.
+  returned: success, or once the run has begun
   type: str
 plan:
   description:

@@ -12,6 +12,7 @@ Private to this collection.
 
 from __future__ import annotations
 
+import gc
 import io
 import sys
 import traceback
@@ -114,6 +115,9 @@ class InProcess(NormalAction):
 
     def _run_here(self) -> tuple[int, str, str]:
         """Run the module, and return the status, output and errors that its process would have had."""
+        # This process ends with the task. The garbage collector would look through all that it has inherited, and the
+        # kernel would copy each page of that.
+        gc.freeze()
         output = io.StringIO()
         shows = self._is_wanted("ec2ops_progress", self._variables) and not self._task.no_log
         worker = Worker(self._parameters or {}, self._variables.get("inventory_hostname", ""), shows=shows)

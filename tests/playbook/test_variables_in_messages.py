@@ -108,5 +108,5 @@ def test_roles_refuse_misspelt_and_missing_required_variables_by_name(sandbox: S
             "snapshot_policy_policies[0]: keep is missing. Set its rules, for example {daily: 7}."
         ),
     ], run.output
-    assert 'a: "Find out what is due" failed: keep: 7 is not a mapping.' in run.failures[-1]
+    assert 'a: "Find the due snapshots" failed: keep: 7 is not a mapping.' in run.failures[-1]
     assert sandbox.log() == []

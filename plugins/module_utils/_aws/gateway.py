@@ -15,7 +15,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -36,7 +35,7 @@ from .pacing import Pacer
 from .waiting import Watch
 
 try:
-    from botocore import register_initializer, unregister_initializer, xform_name
+    from botocore import xform_name
     from botocore.config import Config
     from botocore.utils import parse_timestamp
 except ImportError:  # AnsibleAWSModule reports the missing library, with the versions that it needs
@@ -84,7 +83,7 @@ def module_clients(module: AnsibleAWSModule) -> Connect:
             config = Config(**options)
         except TypeError as error:
             raise StorageError(f"aws_config: {error}") from error
-        with _quick_sessions():
+        with shared_model.sessions(_parse_quickly):
             if profile is None:
                 client: BaseClient = module.client(service, region=region, aws_config=config)
                 return client
@@ -93,20 +92,8 @@ def module_clients(module: AnsibleAWSModule) -> Connect:
     return connect
 
 
-@contextmanager
-def _quick_sessions() -> Iterator[None]:
-    """Make every client that is created in this context use the lean parser, `read_time`, and the shared model."""
-    initializers = (_parse_quickly, shared_model.lend)
-    for initializer in initializers:
-        register_initializer(initializer)
-    try:
-        yield
-    finally:
-        for initializer in initializers:
-            unregister_initializer(initializer)
-
-
 def _parse_quickly(session: Any) -> None:
+    """Make the clients of the session use the lean parser and `read_time`."""
     session.register_component("response_parser_factory", parser_factory(read_time))
 
 

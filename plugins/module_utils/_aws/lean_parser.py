@@ -145,7 +145,7 @@ def _structure_reader(members: Mapping[str, tuple[str, Reader]]) -> Reader:
                 # Most members are texts, and most of the time is that of calls.
                 found[name] = child.text or "" if value is _text else value(child)
         if len(found) + ignored != len(node):
-            raise Unusual("an element that is there twice")
+            raise Unusual("an element that occurs twice")
         return found
 
     return read

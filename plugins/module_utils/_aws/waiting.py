@@ -34,7 +34,7 @@ WaitKey: TypeAlias = tuple[int, int]
 
 FIRST_POLL = 0.3
 """Seconds until the first poll. EC2 has no new state earlier."""
-GROWTH = 1.5
+GROWTH = 1.15
 SLOWEST_POLL = 5.0
 LOST = 120.0
 """Seconds without a single answer after which a wait fails. A passing error would be over by then."""

@@ -64,7 +64,7 @@ _NOW = "current state, not carried"
 # By dotted path. A path covers the paths below it. Only a CARRIED path needs a rule for each member below.
 INSTANCE_RULES: Mapping[str, Rule] = {
     "AmiLaunchIndex": Rule(DERIVED, "0: one instance is launched"),
-    "Architecture": Rule(DERIVED, "the image's, which must be the same (or one of the new instance_type's)"),
+    "Architecture": Rule(DERIVED, "the image's, which must equal the predecessor's, or fit the new instance_type"),
     "BlockDeviceMappings": Rule(
         DERIVED,
         "the image's. An encrypted root stays encrypted, with its key. Data volumes that the image has no snapshot of "
@@ -86,10 +86,10 @@ INSTANCE_RULES: Mapping[str, Rule] = {
         DERIVED, "from the predecessor and the image, so that a second run finds the first one's launch"
     ),
     "CpuOptions.CoreCount": Rule(
-        CARRIED, "where it is not the type's default; not with another instance_type", of_type=True
+        CARRIED, "if it differs from the type's default; not with another instance_type", of_type=True
     ),
     "CpuOptions.ThreadsPerCore": Rule(
-        CARRIED, "where it is not the type's default; not with another instance_type", of_type=True
+        CARRIED, "if it differs from the type's default; not with another instance_type", of_type=True
     ),
     "CpuOptions.AmdSevSnp": _same(
         "CpuOptions.AmdSevSnp", "as it is; not with another instance_type", unset=("disabled",), of_type=True
@@ -107,7 +107,7 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     "Hypervisor": Rule(DERIVED, "the instance type decides"),
     "IamInstanceProfile.Arn": _same("IamInstanceProfile.Arn", "as it is, unless overridden"),
     "IamInstanceProfile.Id": Rule(DERIVED, "follows from the profile's ARN"),
-    "ImageId": Rule(DERIVED, "the image that was asked for"),
+    "ImageId": Rule(DERIVED, "the image of the task"),
     "InstanceId": Rule(DERIVED, _NEW),
     "InstanceLifecycle": Rule(REFUSED, "spot, scheduled and capacity block instances are not relaunched"),
     "InstanceType": _same("InstanceType", "as it is, unless overridden"),
@@ -138,8 +138,9 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     "NetworkInterfaces.Association.PublicDnsName": Rule(DERIVED, "follows from the address"),
     "NetworkInterfaces.Association.PublicIp": Rule(
         DERIVED,
-        "a new one, if the running predecessor has one that is not elastic, or had one before its hold. Without a hold "
-        "the subnet decides for a stopped predecessor. An Elastic IP stays with it, and a warning names the address",
+        "a new address, if the running predecessor has one that is not elastic, or had one before its hold. Without a "
+        "hold the subnet decides for a stopped predecessor. An Elastic IP stays with it, and a warning names the "
+        "address",
     ),
     "NetworkInterfaces.Attachment.AttachTime": Rule(DERIVED, _NEW),
     "NetworkInterfaces.Attachment.AttachmentId": Rule(DERIVED, _NEW),
@@ -150,7 +151,7 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     ),
     "NetworkInterfaces.Attachment.DeviceIndex": Rule(DERIVED, "0: the primary one"),
     "NetworkInterfaces.Attachment.Status": Rule(DERIVED, _NOW),
-    "NetworkInterfaces.Attachment.NetworkCardIndex": Rule(REFUSED, "only network card 0 is launched", unset=(0,)),
+    "NetworkInterfaces.Attachment.NetworkCardIndex": Rule(REFUSED, "the launch uses only network card 0", unset=(0,)),
     "NetworkInterfaces.Attachment.EnaSrdSpecification.EnaSrdEnabled": _same(
         "NetworkInterfaces.EnaSrdSpecification.EnaSrdEnabled", unset=(False,)
     ),
@@ -158,7 +159,7 @@ INSTANCE_RULES: Mapping[str, Rule] = {
         "NetworkInterfaces.EnaSrdSpecification.EnaSrdUdpSpecification.EnaSrdUdpEnabled", unset=(False,)
     ),
     "NetworkInterfaces.Attachment.EnaQueueCount": Rule(
-        CARRIED, "where it is not the type's default; not with another instance_type", of_type=True
+        CARRIED, "if it differs from the type's default; not with another instance_type", of_type=True
     ),
     "NetworkInterfaces.Description": _same("NetworkInterfaces.Description"),
     "NetworkInterfaces.Groups.GroupId": Rule(CARRIED, "as the interface's Groups, unless overridden"),
@@ -168,7 +169,7 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     ),
     "NetworkInterfaces.Ipv6Addresses.IsPrimaryIpv6": Rule(CARRIED, "as PrimaryIpv6"),
     "NetworkInterfaces.MacAddress": Rule(DERIVED, _NEW),
-    "NetworkInterfaces.NetworkInterfaceId": Rule(DERIVED, "one interface, a new one; several are refused"),
+    "NetworkInterfaces.NetworkInterfaceId": Rule(DERIVED, "the id of a new interface; several interfaces are refused"),
     "NetworkInterfaces.OwnerId": Rule(DERIVED, "the account"),
     "NetworkInterfaces.PrivateDnsName": Rule(DERIVED, "follows from the address"),
     "NetworkInterfaces.PrivateIpAddress": Rule(DERIVED, "a new one of the subnet, since the predecessor keeps its own"),
@@ -206,7 +207,7 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     ),
     "Operator": Rule(
         REFUSED,
-        "an instance that a service manages is relaunched by that service",
+        "the service that manages the instance must relaunch it",
         when=lambda operator: bool(operator.get("Managed")),
     ),
     "OutpostArn": Rule(REFUSED, "instances on an Outpost are not relaunched"),
@@ -239,7 +240,7 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     "RootDeviceType": Rule(
         REFUSED, "a root on instance store cannot be stopped or baked; ebs is accepted", unset=("ebs",)
     ),
-    "SecondaryInterfaces": Rule(REFUSED, "only the primary interface is launched"),
+    "SecondaryInterfaces": Rule(REFUSED, "the launch makes only the primary interface"),
     "SecurityGroups": Rule(DERIVED, "follows from the network interface"),
     "SourceDestCheck": Rule(REFUSED, "RunInstances cannot switch it off; true is accepted", unset=(True,)),
     "SpotInstanceRequestId": Rule(REFUSED, "spot instances are not relaunched"),
@@ -250,7 +251,7 @@ INSTANCE_RULES: Mapping[str, Rule] = {
     "SubnetId": Rule(DERIVED, "follows from the network interface"),
     "Tags": Rule(
         CARRIED,
-        "without AWS's and this collection's own, and with overrides.tags. Members of an Auto Scaling group are "
+        "all except those of AWS and of this collection, with overrides.tags. Members of an Auto Scaling group are "
         "refused",
     ),
     "Tags.Key": Rule(CARRIED, "see Tags"),
@@ -324,7 +325,7 @@ def refused_facts(facts: Mapping[str, Any]) -> list[str]:
             found.append(f"{path}{shown}: {rule.note}")
     interfaces = facts.get("NetworkInterfaces") or ()
     if len(interfaces) != 1:
-        found.append(f"NetworkInterfaces: it has {len(interfaces)}; an instance with exactly one is relaunched")
+        found.append(f"NetworkInterfaces: it has {len(interfaces)}, and only one can be relaunched")
     return found
 
 

@@ -135,8 +135,8 @@ def require_room(tags: Mapping[str, str], resource: str, reason: str) -> None:
     many = places_taken(tags)
     if many > MOST_TAGS:
         raise SpecError(
-            f"{resource} would have {many} tags ({reason}), and EC2 takes {MOST_TAGS}: "
-            f"{many - MOST_TAGS} of them must go. Remove them first."
+            f"{resource} would have {many} tags ({reason}), and EC2 takes {MOST_TAGS}. "
+            f"Remove {many - MOST_TAGS} of them first."
         )
 
 

@@ -199,7 +199,7 @@ def test_copies_of_a_set_are_a_set_whenever_each_was_begun() -> None:
 def test_instance_without_sets_is_restored_from_each_volumes_newest() -> None:
     with pytest.raises(SpecError, match=r"no whole set.*from its own newest snapshot"):
         of_instance(*whole_set(DAY, V1, V2, states=["completed", "pending"]))
-    with pytest.raises(SpecError, match="no completed snapshot of a volume of it"):
+    with pytest.raises(SpecError, match="no completed snapshot of its volumes"):
         of_instance(snapshot(tags={"ec2ops:origin": None}))
     one, two = snapshot(DAY, V1), snapshot(2 * DAY, V2)
     found = of_instance(one, two, snapshot(3 * DAY, V2))

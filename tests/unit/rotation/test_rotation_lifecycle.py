@@ -278,7 +278,7 @@ def test_older_snapshots_are_archived_except_the_newest() -> None:
     of = stock(snapshot("v1-1", 10), snapshot("v1-2", 100), snapshot("v1-3", 200), snapshot("v2-1", 300))
     found = changes(options(archive_after=OLD), of)
     assert archived(found) == ["v1-2", "v1-3"]
-    assert waiting(found) == {"v2-1": "the newest that can be restored from at once"}
+    assert waiting(found) == {"v2-1": "the newest snapshot outside the archive"}
     change = found.archive[0]
     assert (change.action, change.region, change.parameters) == (
         "ModifySnapshotTier",
@@ -404,7 +404,7 @@ def test_no_more_at_once_than_ebs_takes_and_the_oldest_first() -> None:
     found = changes(options(archive_after=OLD), stock(*of))
     assert archived(found) == [f"v1-{number}" for number in range(6, 31)]
     assert waiting(found) == dict.fromkeys(
-        [f"v1-{number}" for number in range(1, 6)], "EC2 archives only so many at once"
+        [f"v1-{number}" for number in range(1, 6)], "EC2 archives at most 25 snapshots at once"
     )
     under_way = [tier(f"v1-{number}", "archival-in-progress") for number in range(10, 31)]
     assert archived(changes(options(archive_after=OLD), stock(*of), *under_way)) == [
@@ -730,7 +730,7 @@ def test_result_lists_the_lifecycle_changes() -> None:
     assert told == {
         "archived": ["snap-v1-2"],
         "archive_waiting": [
-            {"snapshot_ids": ["snap-v2-1"], "reason": "the newest that can be restored from at once"},
+            {"snapshot_ids": ["snap-v2-1"], "reason": "the newest snapshot outside the archive"},
             {"snapshot_ids": ["snap-v2-2"], "reason": "snap-v2-2: it is public"},
         ],
         "locked": ["snap-v1-1"],

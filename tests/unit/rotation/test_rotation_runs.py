@@ -353,7 +353,7 @@ def test_pending_snapshot_does_not_count_for_the_minimum_without_a_wait(sandbox:
     past(sandbox, [volume], 3)
     given = {"select": {"volume_ids": [volume]}, "keep": {"last": 2}, "min_keep": 3, "wait": False}
     ended = rotate(sandbox, **given)
-    assert f"min_keep is 3, and of {volume} 2 would be left" in ended.failed
+    assert f"min_keep is 3, and {volume} would have 2 left" in ended.failed
     assert deletes(sandbox) == []
 
 

@@ -22,7 +22,7 @@ TOO_MANY_TAGS = [
         [STOPPED, there],
         [entry],
         SpecError,
-        f"{resource} would have {many} tags | 50 | {many - 50} of them must go",
+        f"{resource} would have {many} tags | 50 | Remove {many - 50} of them first",
         replace="snapshot",
         **TAKEN,
     )

@@ -66,8 +66,8 @@ def require_complete(spec: ImageSpec, kept: list[Snapshot], targets: list[Target
     missing = volumes - {item.volume_id for item in kept}
     if strangers or missing:
         raise SpecError(
-            f"the capture of {spec.label} is of the volumes {', '.join(sorted(item.volume_id for item in kept))}, "
-            "and the devices to bake are now "
+            f"the capture of {spec.label} has the volumes {', '.join(sorted(item.volume_id for item in kept))}, "
+            "but the task now bakes the devices "
             f"{', '.join(f'{target.device_name} ({target.volume_id})' for target in targets)}. Use another version, "
             f"or delete the snapshots {', '.join(ids(kept))}"
         )

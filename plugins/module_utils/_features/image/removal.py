@@ -119,8 +119,8 @@ def require_unprotected(spec: ImageSpec, image: Image) -> None:
     """Raise UnsafePlan for an image with deregistration protection."""
     if str(image.facts.get("DeregistrationProtection") or "").startswith("enabled"):
         raise UnsafePlan(
-            f"image {image.image_id} ({spec.label}) has deregistration protection. First disable it (it may last for "
-            "another 24 hours then)"
+            f"image {image.image_id} ({spec.label}) has deregistration protection. Disable it first. EC2 may keep it "
+            "for another 24 hours"
         )
 
 

@@ -57,8 +57,9 @@ def losers_over(
         over = []
     left = [item for item in found if item not in over]
     warnings = tuple(
-        f"{item.instance_id} ({item.state}, from {item.image_id}) was launched to replace {predecessor(item)}, as "
-        f"{current.instance_id} was, which serves. Terminate {item.instance_id} if no run works on it any more"
+        f"{item.instance_id} ({item.state}, from {item.image_id}) and {current.instance_id} were both launched to "
+        f"replace {predecessor(item)}, and {current.instance_id} serves. Terminate {item.instance_id} if no run works "
+        "on it any more"
         for item in left
     )
     return over, warnings

@@ -223,7 +223,7 @@ def _plan_unproven(
     hold, birth = hold_of(old), born(new)
     held_since = is_off(old) and hold is not None and birth is not None and hold.since > birth
     if new.state not in ("pending", "running") or held_since or started_since(old, new):
-        what = "was started or held since" if new.state in ("pending", "running") else f"is {old.state}"
+        what = "was started or got a hold since then" if new.state in ("pending", "running") else f"is {old.state}"
         raise UnsafePlan(
             f"instance_id: {new.instance_id} was launched to replace {old.instance_id} and is unproven. It is "
             f"{new.state}, and {old.instance_id} {what}, so either may have data that the other lacks. To continue "

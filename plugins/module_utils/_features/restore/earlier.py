@@ -37,7 +37,7 @@ def elsewhere_notes(claims: Iterable[Claim]) -> list[str]:
     """
     notes = (
         f"{claim.volume.volume_id} has the tags of a volume restored from {claim.source}, but is in another zone or "
-        f"attached to another instance. It does not count here, and is kept. If it is not meant, remove its tag "
+        f"attached to another instance. It does not count here, and is kept. If that is wrong, remove its tag "
         f"{tag_names.SPEC}"
         for claim in claims
     )

@@ -216,7 +216,7 @@ def _the_one(source: str, several: Sequence[Volume], spec: RestoreSpec, target: 
     if len(chosen) > 1:
         raise Ambiguous(
             f"{source}: more than one volume carries {tag_names.SPEC}={spec.declaration(source)} and "
-            f"{tag_names.VOLUME}={spec.entry(source)}. Remove these tags from those that are not meant",
+            f"{tag_names.VOLUME}={spec.entry(source)}. Remove these tags from the wrong ones",
             [volume.volume_id for volume in chosen],
         )
     volume = chosen[0]
@@ -284,7 +284,7 @@ def _target(spec: RestoreSpec, state: State) -> Instance | None:
         raise SpecError(
             f"target_instance_id: {spec.target_id} does not exist in {state.region}. Check the id and the region."
         )
-    raise SpecError(f"target_instance_id: {spec.target_id} is {found.state}. Name an instance that lives.")
+    raise SpecError(f"target_instance_id: {spec.target_id} is {found.state}. Name a running or stopped instance.")
 
 
 def _require_unreplaced(spec: RestoreSpec, state: State) -> None:

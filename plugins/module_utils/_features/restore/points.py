@@ -168,8 +168,8 @@ def _passed_over(known: Iterable[Candidate], chosen: Candidate, wanted: Wanted) 
     notes += _claimed_older(known, chosen)
     if chosen.doubt:
         notes.append(
-            f"{chosen.source} is restored from {chosen.snapshot.snapshot_id}, a copy that nothing proves: "
-            f"{chosen.doubt}, and there is no other snapshot. Check its content before you use it."
+            f"{chosen.source} is restored from {chosen.snapshot.snapshot_id}, since there is no other "
+            f"snapshot. This copy is not proven: {chosen.doubt}. Check its content before you use it."
         )
     return notes
 
@@ -286,8 +286,8 @@ def _ignored_note(wanted: Wanted, sources: Iterable[str]) -> str:
 def _no_set_note(wanted: Wanted) -> str:
     volumes = listed(sorted(item.source for item in wanted.restored))
     return (
-        f"{wanted.instance_id}: {volumes} was restored from a snapshot of no set, so no set is used. To restore a set, "
-        f"name another declaration, or remove the tag {tag_names.SPEC} of that volume"
+        f"{wanted.instance_id}: {volumes} was restored from a snapshot outside any set, so no set is used. To restore "
+        f"a set, name another declaration, or remove the tag {tag_names.SPEC} of that volume"
     )
 
 
@@ -331,7 +331,7 @@ def _beyond(chosen: InstanceSet, asked: Iterable[InstanceSet]) -> list[str]:
     for item in asked:
         for source in sorted(item.parts.keys() - chosen.parts.keys() - notes.keys()):
             if source:
-                notes[source] = f"{source} is not in {chosen.name}; {item.name} has it"
+                notes[source] = f"{chosen.name} has no snapshot of {source}; {item.name} has one"
     return list(notes.values())
 
 
@@ -362,9 +362,9 @@ def _without_sets(candidates: Iterable[Candidate], wanted: Wanted) -> tuple[dict
             notes += _claims_of(chosen[source], known, wanted)
     if not chosen and not there:
         raise SpecError(
-            f"{wanted.instance_id}: there is no completed snapshot of a volume of it{wanted.where}{wanted.when} to "
-            "restore from: no set, and none that says that its volume was attached there. Check the id and the region, "
-            f"or name the volumes by their ids{f'. {unknown}' if unknown else ''}"
+            f"{wanted.instance_id}: there is no completed snapshot of its volumes{wanted.where}{wanted.when} to "
+            "restore from. It has no set, and no snapshot names it as the instance of its volume. Check the id and the "
+            f"region, or name the volumes by their ids{f'. {unknown}' if unknown else ''}"
         )
     if len(chosen) > 1:
         times = sorted(item.moment for item in chosen.values())
@@ -411,7 +411,7 @@ def _of_no_instance(candidates: Iterable[Candidate], instance_id: str) -> str:
     if not silent:
         return ""
     return (
-        f"{listed(sorted(silent))}: no snapshot says which instance had the volume, so nothing is restored of it. If "
+        f"{listed(sorted(silent))}: no snapshot names the instance that had the volume, so it is not restored. If "
         f"{instance_id} had it, name the volume by its id"
     )
 

@@ -104,8 +104,8 @@ class Adoption:
             made[policy].append(snapshot_id)
         for policy, names in sorted(made.items()):
             yield (
-                f"adopt: the policy {visible(policy)} took {len(names)} snapshots that match, as their descriptions "
-                f"say, and they are left out: {listed(sorted(names))}. To adopt them, name the policy in "
+                f"adopt: the policy {visible(policy)} took {len(names)} of the matching snapshots, as their "
+                f"descriptions show. They are left out: {listed(sorted(names))}. To adopt them, name the policy in "
                 "adopt.policies."
             )
         taken: dict[str, list[str]] = defaultdict(list)
@@ -114,8 +114,8 @@ class Adoption:
         for policy, names in sorted(taken.items()):
             if policy != self._spec.policy:
                 yield (
-                    f"adopt: the policy {policy} has claimed {len(names)} snapshots that match, and they are left out: "
-                    f"{listed(sorted(names))}. To hand them over, remove their tag "
+                    f"adopt: the policy {policy} has claimed {len(names)} of the matching snapshots. They are left "
+                    f"out: {listed(sorted(names))}. To hand them over, remove their tag "
                     f"{tag_names.ADOPTED_BY}."
                 )
         for _change, snapshot_id, left_out in self._tagged:

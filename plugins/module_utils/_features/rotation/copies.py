@@ -298,7 +298,8 @@ class Copying:
         *waits*: whether this run sees all unfinished copies completed.
         """
         yield from (
-            (a_set.key, f"it has no copy in {self.copy.where}, and gets none now") for a_set in self._impossible
+            (a_set.key, f"it has no copy in {self.copy.where}, and this run cannot make one")
+            for a_set in self._impossible
         )
         if waits:
             return
@@ -426,8 +427,8 @@ class Copying:
         if self.there.unproven:
             found = "; ".join(bounded(f"{name}: {why}" for name, why in sorted(self.there.unproven.items())))
             yield (
-                f"copies to {self.copy.where}: these have the tags of copies of the policy {self.spec.policy}, but "
-                f"are none. They do not count and are kept. Remove their tag {tag_names.COPY_OF}. {found}."
+                f"copies to {self.copy.where}: snapshots have the tags of copies of the policy {self.spec.policy}, "
+                f"but are no copies. They do not count and are kept. Remove their tag {tag_names.COPY_OF}. {found}."
             )
         if self.there.unplaced:
             found = "; ".join(bounded(f"{name}: {why}" for name, why in sorted(self.there.unplaced.items())))

@@ -186,7 +186,7 @@ class Guards:
             return ""
         since = tiering.archived if tiering is not None else None
         if since is None:
-            return "in the archive, since when EC2 does not say"
+            return "in the archive; EC2 does not show since when"
         ends = since + ARCHIVE_MINIMUM
         return f"in the archive, paid for until {ends:%Y-%m-%d}" if self._now < ends else ""
 

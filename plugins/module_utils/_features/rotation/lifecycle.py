@@ -46,7 +46,7 @@ ends all sharing of it. EC2 refuses to archive a snapshot that an enabled image 
 
 MOST_ARCHIVING = 25
 """EBS archives so many of an account at once, unless AWS has raised it. More are left to later runs."""
-_LATER = "EC2 archives only so many at once"
+_LATER = f"EC2 archives at most {MOST_ARCHIVING} snapshots at once"
 LARGEST_FAST_RESTORE = 16384
 """GiB; EBS user guide, "Fast snapshot restore": larger ones cannot be enabled."""
 
@@ -393,9 +393,9 @@ class _Planning:
             if not left:
                 continue
             if a_set.key in newest:
-                reason = "the newest that can be restored from at once"
+                reason = "the newest snapshot outside the archive"
             elif a_set.group not in groups:  # the rest of a set, of which a part is there
-                reason = f"nothing else of {a_set.group} can be restored from at once"
+                reason = f"no other snapshot set of {a_set.group} is outside the archive"
             else:
                 reason = self._stays(left)
             if reason:

@@ -73,7 +73,7 @@ def _below_minimum(spec: RotationSpec, keeping: Keeping, going: Iterable[Snapsho
     """Return a sentence for each source that would have too few snapshots left here. Copies have rules of their own."""
     left = left_over(keeping, going, waits=keeping.scene.waits)
     return [
-        f"min_keep is {spec.min_keep}, and of {group} {number} would be left"
+        f"min_keep is {spec.min_keep}, and {group} would have {number} left"
         for group, number in left.items()
         if number < spec.min_keep
     ]

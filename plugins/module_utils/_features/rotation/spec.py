@@ -265,7 +265,7 @@ def _copies(given: Iterable[Mapping[str, Any]] | None, region: str) -> tuple[Cop
             wait=bool(entry.get("wait")),
         )
         if any(one.place == copy.place for one in copies):
-            raise SpecError(f"{option}: {copy.where} stands there twice. Remove one")
+            raise SpecError(f"{option}: {copy.where} is listed twice. Remove one")
         copies.append(copy)
     return tuple(copies)
 

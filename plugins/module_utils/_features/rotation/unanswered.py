@@ -59,7 +59,7 @@ def unanswered(state: State) -> StorageError | None:
         return None
     text = " ".join(causes)
     return Incomplete(
-        f"{text} The due snapshots are taken all the same. No snapshot is deleted that depends on the answer.",
+        f"{text} The due snapshots are taken all the same. Snapshots that depend on the answer are kept.",
         *causes.values(),
     )
 

@@ -208,7 +208,7 @@ def _multi_attach_rule(volume: Volume, drift: Drift) -> str:
     remedy if there is one.
     """
     if volume.volume_type == "io1":
-        return "An io1 volume has multi_attach from its creation or never, and EBS does not modify one that has it"
+        return "EBS sets multi_attach of an io1 volume only at its creation, and does not modify an io1 volume with it"
     if "volume_type" in drift.never:
         return "The type of a volume with multi_attach cannot change. First set multi_attach: false in a separate run"
     return "An io2 volume can lose multi_attach only while it is attached to at most one instance"

@@ -189,5 +189,5 @@ def _forgotten_flags(match: Match, volumes: Iterable[Volume | None]) -> Iterator
                 yield (
                     f"{match.target.label}: the tag {tag_names.WAS_AT[0]} of {volume.volume_id} says that it was "
                     f"deleted with {former.instance_id}, but nothing proves that. Set delete_on_termination: true to "
-                    "have it deleted so"
+                    "delete it with the instance"
                 )

@@ -87,7 +87,7 @@ def _trouble(state: State, instance_id: str) -> StorageError | None:
         return SpecError(f"instance_ids: {replaced_by(instance_id, newer)}")
     if found is None:
         return SpecError(f"instance_ids: {instance_id} does not exist in {state.region}. Check the id and the region")
-    return SpecError(f"instance_ids: {instance_id} is {found.state}. Name a living instance")
+    return SpecError(f"instance_ids: {instance_id} is {found.state}. Name a running or stopped instance")
 
 
 def replaced_by(instance_id: str, newer: Instance) -> str:
@@ -97,8 +97,8 @@ def replaced_by(instance_id: str, newer: Instance) -> str:
     """
     return (
         f"{instance_id} was replaced by {newer.instance_id}, which is {newer.state}. Name {newer.instance_id} in "
-        f"instance_ids. With spec: {instance_id}, or the spec that the task has, the volumes that are declared for "
-        f"{instance_id} move there once they are detached from it"
+        f"instance_ids. To move the volumes of the declaration there, detach them from {instance_id}, and set spec: "
+        f"{instance_id} unless the task already has a spec"
     )
 
 
