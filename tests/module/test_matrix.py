@@ -429,7 +429,7 @@ CASES = (
         "a set that is due",
         "snapshot_rotate",
         lambda world: rotate(world, consistency="instance", tags={"team": "shop"}),
-        ("CreateSnapshots",) * 2 + ("CreateTags",) * 2,
+        ("CreateSnapshots",) * 2,
     ),
     Case(
         "snapshots that are copied, locked and quick to restore",

@@ -242,7 +242,7 @@ def test_a_policy_that_fails_fails_alone(sandbox: Sandbox, web: Web, around: Map
     assert told["limited"]["counts"]["withheld"] > 0
     assert told["limited"]["deleted"] == []
     assert [item["VolumeId"] for item in snapshots_of(sandbox, "sound")] == [web.data_volume_id]
-    assert {entry["action"] for entry in result["plan"]} == {"CreateSnapshots", "CreateTags"}
+    assert {entry["action"] for entry in result["plan"]} == {"CreateSnapshots"}
 
 
 def test_a_host_for_each_region(sandbox: Sandbox, tmp_path: Path) -> None:

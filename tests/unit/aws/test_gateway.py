@@ -749,7 +749,7 @@ def waited(states: Answers, *waits: Wait, limit: float = 600) -> tuple[dict[str,
 
 
 def test_the_first_poll_comes_early_and_the_pauses_grow_to_five_seconds() -> None:
-    _seen, clock = waited(Answers(*["pending"] * 15, "completed"), Wait(("snap-00000001",), "completed"))
+    _seen, clock = waited(Answers(*["pending"] * 25, "completed"), Wait(("snap-00000001",), "completed"))
     assert 0.25 <= clock.slept[0] <= 0.5
     assert [round(each, 6) for each in clock.slept] == sorted(round(each, 6) for each in clock.slept)
     assert clock.slept[-1] == 5.0

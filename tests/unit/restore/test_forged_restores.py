@@ -134,7 +134,7 @@ def test_volume_of_which_no_snapshot_names_an_instance_is_noted() -> None:
         found = of_instance(known)
         assert {point.source for point in found.points} == {V1}
         (note,) = (text for text in found.notes if V2 in text)
-        assert "which instance" in note
+        assert "names the instance" in note
         assert V3 not in note
 
 
@@ -146,7 +146,7 @@ def test_copys_description_names_the_instance_of_its_volume() -> None:
     ]
     found = of_instance([tagged(one, origin=origin(I2)) for one in named])
     assert chosen(found) == {copies[0].snapshot_id}
-    assert not [note for note in found.notes if "which instance" in note]
+    assert not [note for note in found.notes if "names the instance" in note]
 
 
 @pytest.mark.parametrize("fields", [{"storage_tier": "archive"}, {"state": "error"}, {"state": "pending"}])

@@ -80,7 +80,7 @@ def test_snapshots_of_another_claim_are_left_out_with_a_warning() -> None:
     assert deleted(plan) == ids(ours[1:])
     assert plan.report.result["counts"]["managed"] == 3
     (warning,) = plan.warnings
-    assert "12 snapshots" in warning
+    assert "12 of the matching snapshots" in warning
     assert "other" in warning
     assert CLAIM in warning
     assert len([one for one in theirs if one.snapshot_id in warning]) == 10

@@ -131,7 +131,7 @@ def zone_of(spec: RotationSpec) -> tzinfo:
 
 def no_room(snapshot_id: str, keys: Sequence[str]) -> str:
     """Return the warning about tags that a snapshot cannot have."""
-    return f"{snapshot_id} has {tag_names.MOST_TAGS} tags, EC2's maximum, so it does not get {', '.join(keys)}"
+    return f"{snapshot_id} has {tag_names.MOST_TAGS} tags, EC2's maximum, so it does not get: {', '.join(keys)}"
 
 
 class Capture:
